@@ -1,0 +1,52 @@
+"""Errors that a user can act on: what was found, and what to do about it."""
+
+import re
+
+_URL_PASSWORD = re.compile(
+    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/\s:@]*):(?P<password>[^/\s@]+)@", re.IGNORECASE
+)
+_SECRET_PARAMETER = re.compile(
+    r"(?P<name>(?:[?&;]|\b)(?:access_?key(?:_?id)?|api_?key|token|signature|sig|password|passwd|secret"
+    r"|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature)=)(?P<value>[^&#\s\"']+)",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(?P<name>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+
+
+def redact(text: str) -> str:
+    """`text` with passwords in URLs, bearer keys and secret query parameters replaced by `***`."""
+    text = _URL_PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
+    text = _SECRET_PARAMETER.sub(r"\g<name>***", text)
+    return _BEARER.sub(r"\g<name>***", text)
+
+
+class VidpipeError(Exception):
+    """An error with a sentence for the user.
+
+    message: what was found, naming the video, file or key it was found in.
+    hint:    what to do about it; may be empty.
+    Both are redacted on the way in, so that no secret reaches a log, MongoDB or Dagster.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = redact(message)
+        self.hint = redact(hint)
+        super().__init__(f"{self.message} {self.hint}".strip())
+
+
+class SettingsError(VidpipeError):
+    """config.ini, the environment or a rules file holds something that is not allowed."""
+
+    exit_code = 2
+
+
+class UnavailableError(VidpipeError):
+    """Something vidpipe needs (ffmpeg, MongoDB, a model, disk space) is not there."""
+
+    exit_code = 3
+
+
+class MediaError(VidpipeError):
+    """A file cannot be read as a video."""

@@ -1,0 +1,157 @@
+"""What the media room finds out about a file: plain typed facts, all times in seconds from the first video frame."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction01 = Annotated[float, Field(ge=0, le=1)]
+
+
+class Fact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class AudioStream(Fact):
+    index: int
+    codec: str
+    channels: int | None = None
+    channel_layout: str | None = None
+    sample_rate_hz: int | None = None
+    bit_rate: int | None = None
+    language: str | None = None
+    title: str | None = None
+    default: bool = False
+
+
+class SubtitleStream(Fact):
+    index: int
+    codec: str
+    language: str | None = None
+    title: str | None = None
+    default: bool = False
+    forced: bool = False
+    text: bool = Field(False, description="a text codec, whose cues are read")
+
+
+class SubtitleCue(Fact):
+    stream: int
+    start_s: float
+    end_s: float
+    text: str
+
+
+class Chapter(Fact):
+    start_s: float
+    end_s: float
+    title: str | None = None
+
+
+class MediaInfo(Fact):
+    """What the container and the streams say of themselves, completed by counting packets where headers are silent."""
+
+    container: str = Field(description="ffprobe's short name of the format, the first of its list: mov, matroska, avi")
+    container_name: str = ""
+    duration_s: float | None = Field(None, description="of the chosen video stream; None for a still image")
+    container_duration_s: float | None = None
+    duration_source: str = Field("header", description="header, packets or none")
+    size_bytes: int
+    bit_rate: int | None = Field(None, description="bits a second, of the whole file")
+    video_stream: int = Field(description="index of the stream that is used: ffmpeg's own choice")
+    video_streams: int = 1
+    video_codec: str
+    video_profile: str | None = None
+    video_bit_rate: int | None = None
+    pixel_format: str | None = None
+    bit_depth: int | None = None
+    hdr: str | None = Field(None, description="HDR10, HLG, Dolby Vision, ...; None: standard range")
+    coded_width: int
+    coded_height: int
+    rotation: int = Field(
+        0, description="degrees clockwise by which the picture is turned for display: 0, 90, 180, 270"
+    )
+    pixel_aspect: str = "1:1"
+    width: int = Field(description="as displayed: after rotation and pixel aspect")
+    height: int
+    orientation: str = Field("landscape", description="landscape, portrait or square")
+    resolution: str = Field(description="SD, HD, Full HD, 2K, 4K, 8K")
+    frame_rate: float | None = Field(None, description="average, frames a second")
+    frame_rate_exact: str | None = Field(None, description="as a fraction: 30000/1001")
+    nominal_frame_rate: str | None = Field(None, description="r_frame_rate: the lowest rate all times fit on")
+    variable_frame_rate: bool = False
+    frame_count: int | None = None
+    frame_count_source: str = Field("header", description="header, packets or none")
+    audio: tuple[AudioStream, ...] = ()
+    subtitles: tuple[SubtitleStream, ...] = ()
+    cues: tuple[SubtitleCue, ...] = ()
+    cues_truncated: bool = False
+    chapters: tuple[Chapter, ...] = ()
+    title: str | None = None
+    created: str | None = Field(None, description="ISO 8601, as the file says")
+    faststart: bool | None = Field(None, description="MP4/MOV: can be played before it is whole")
+
+
+class ColorShare(Fact):
+    name: str
+    share: Fraction01
+
+
+class SceneStats(Fact):
+    """Measured on the small frames of the decode pass."""
+
+    brightness: float = Field(description="mean luma, 0 to 1")
+    contrast: float = Field(description="mean standard deviation of luma within a frame, 0 to 0.5")
+    saturation: float = Field(description="mean, 0 to 1")
+    motion: float = Field(description="mean absolute luma change from frame to frame, 0 to 1, at a reference of 1/25 s")
+    colors: tuple[ColorShare, ...] = Field((), description="the most frequent colour names, largest share first")
+    loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
+    silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")
+
+
+class Scene(Fact):
+    """One scene: from `start_s` up to, not including, `end_s`."""
+
+    index: int
+    start_s: float
+    end_s: float
+    start_frame: int
+    end_frame: int = Field(description="exclusive")
+    thumbnail: str | None = Field(None, description="path of a JPEG, relative to the home")
+    stats: SceneStats
+
+
+class PackedFrame(Fact):
+    """One JPEG in a frame pack."""
+
+    time_s: float
+    scene: int
+    offset: int
+    length: int
+    width: int
+    height: int
+
+
+class PackReference(Fact):
+    """Names a frame pack and its manifest. `version` covers times, sizes and extractor, not the JPEG bytes."""
+
+    version: str
+    path: str = Field(description="of the folder with frames.pack and manifest.json, relative to the home")
+    frames: int
+    bytes: int
+
+
+class Damage(Fact):
+    """What the decoder complained of. A video with damage is processed as far as it decodes."""
+
+    errors: int = Field(0, description="number of decoder messages")
+    messages: tuple[str, ...] = Field((), description="the first few distinct ones")
+    decoded_s: float | None = None
+    expected_s: float | None = None
+    sentence: str = ""
+
+
+class Thumbnail(Fact):
+    time_s: float
+    scene: int
+    path: str

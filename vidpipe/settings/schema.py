@@ -1,0 +1,204 @@
+"""The sections and keys of config.ini, their types, defaults and limits.
+
+A key is written in config.ini in the spelling of `KEY_NAMES` (`MinSceneLength`); in Python it is snake_case.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
+
+#: detector -> (lowest, highest, default) of its threshold, each on the detector's own scale.
+#: adaptive 3.5 and content 31 are the tuned values of PySceneDetect's own benchmark at one frame's tolerance.
+THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
+    "adaptive": (0.0, 255.0, 3.5),
+    "content": (0.0, 255.0, 31.0),
+    "histogram": (0.0, 1.0, 0.05),
+    "hash": (0.0, 1.0, 0.395),
+    "threshold": (0.0, 255.0, 12.0),
+    "ffmpeg": (0.0, 1.0, 0.3),
+}
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Paths(Section):
+    """Where files go; relative paths are relative to the home."""
+
+    download_directory: Path = Field(
+        Path("data/media"), description="the media store: one file a video, named by its hash"
+    )
+    processed_directory: Path = Field(Path("data/derived"), description="thumbnails and frame packs")
+    source_lists: Annotated[str, Field(description="the watched list of URLs")] = "data/urls.txt"
+
+
+class MongoDB(Section):
+    """Empty URI: the embedded server in data/mongo."""
+
+    uri: SecretStr = Field(SecretStr(""), description="mongodb:// or mongodb+srv:// address; empty: embedded server")
+    database_name: str = Field("vidpipe", pattern=r"^[A-Za-z0-9_-]{1,38}$")
+    collection_name: str = Field(
+        "videos", pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,80}$", description="of videos; prefix of the others"
+    )
+    timeout_s: float = Field(10.0, gt=0, le=600, description="how long to look for the server before giving up")
+
+
+class Concurrency(Section):
+    max_workers: int | None = Field(None, ge=1, le=1024, description="videos decoded at once; empty: one a CPU core")
+
+    @property
+    def workers(self) -> int:
+        return self.max_workers or os.cpu_count() or 1
+
+
+class QwenVL(Section):
+    """The describing model."""
+
+    backend: Literal["statistics", "qwen", "endpoint"] = "statistics"
+    public_endpoint: str = ""
+    vpc_endpoint: str = ""
+    use_vpc: bool = False
+    model_dir: str = Field("", description="a local checkpoint folder")
+    default_instruction: str = Field(
+        "", max_length=8000, description="added to what the model is asked; empty: the built-in one"
+    )
+    access_key: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
+
+
+class SceneDetection(Section):
+    detector: DetectorName = "adaptive"
+    default_threshold: float | None = Field(None, description="on the detector's own scale; empty: its good default")
+    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds")
+    frames_per_scene: int = Field(8, ge=1, le=256, description="most frames of one scene that the model will see")
+    frames_per_video: int = Field(96, ge=1, le=4096, description="most frames of one video that the model will see")
+    frame_max_pixels: int = Field(360 * 420, ge=28 * 28, le=4_000_000, description="of one such frame")
+    thumbnails: Literal["scenes", "interval"] = "scenes"
+    thumbnail_interval: float = Field(10.0, gt=0, le=86400, description="seconds; with thumbnails = interval")
+    thumbnail_width: int = Field(320, ge=32, le=1920, description="pixels")
+    max_thumbnails: int = Field(200, ge=1, le=10_000, description="of one video")
+    timeout_factor: float = Field(
+        20.0,
+        gt=0,
+        le=1000,
+        description="the decode may take this many times the video's duration (and never less than 120 s)",
+    )
+
+    @model_validator(mode="after")
+    def _threshold_is_on_the_detectors_scale(self) -> SceneDetection:
+        if self.default_threshold is not None:
+            low, high, default = THRESHOLD_SCALES[self.detector]
+            if not low < self.default_threshold <= high:
+                raise ValueError(
+                    f"DefaultThreshold {self.default_threshold:g} is not on the scale of Detector {self.detector}: "
+                    f"above {low:g}, at most {high:g} (leave it empty for {default:g})"
+                )
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """The threshold in force, on the detector's own scale."""
+        return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector][2]
+
+
+class Rules(Section):
+    custom_tag_rules: Path = Path("rules/custom_tags.json")
+    priority_keywords: Path = Path("rules/priority_keywords.json")
+    categories: Path = Path("rules/categories.json")
+    schedule: str = Field("", description="cron line for sweeping changed rules; empty: only when asked")
+
+
+class Download(Section):
+    max_size_mb: int = Field(20_000, ge=1, description="a larger file is refused")
+    min_free_mb: int = Field(1_000, ge=0, description="free disk space that a download must leave")
+    parallel: int = Field(4, ge=1, le=64, description="downloads at once")
+    connect_timeout: float = Field(10.0, gt=0, le=600, description="seconds")
+    read_timeout: float = Field(30.0, gt=0, le=3600, description="seconds without a byte")
+    retries: int = Field(5, ge=0, le=100, description="further attempts after a transient fault")
+    backoff: float = Field(1.0, ge=0, le=600, description="seconds before the first retry; doubles each time")
+    max_wait: float = Field(300.0, ge=0, description="longest wait between two attempts, Retry-After included; seconds")
+    max_redirects: int = Field(10, ge=0, le=50)
+    allowed_private: tuple[str, ...] = Field(
+        (), description="private hosts or networks (CIDR) that may be asked, comma-separated"
+    )
+    user_agent: str = "vidpipe"
+
+    @field_validator("allowed_private", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("allowed_private")
+    @classmethod
+    def _networks_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry:
+                ipaddress.ip_network(entry, strict=False)
+        return value
+
+
+class Logging(Section):
+    log_file: Path = Path("data/logs/vidpipe.log")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    max_size_mb: int = Field(10, ge=1, description="of one log file before it is rotated")
+    keep: int = Field(5, ge=0, le=1000, description="rotated log files kept")
+
+
+class Settings(BaseModel):
+    """The effective settings of one home. Build it with `vidpipe.settings.load`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    paths: Paths = Paths()
+    mongodb: MongoDB = MongoDB()
+    concurrency: Concurrency = Concurrency()
+    qwen_vl: QwenVL = QwenVL()
+    scene_detection: SceneDetection = SceneDetection()
+    rules: Rules = Rules()
+    download: Download = Download()
+    logging: Logging = Logging()
+
+    def resolve(self, path: Path | str) -> Path:
+        """`path` below the home, or as it is when absolute."""
+        return self.home / path
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is stored: relative to the home where it lies below it, with forward slashes."""
+        path = path.absolute()
+        return path.relative_to(self.home).as_posix() if path.is_relative_to(self.home) else path.as_posix()
+
+    @property
+    def media_directory(self) -> Path:
+        return self.resolve(self.paths.download_directory)
+
+    @property
+    def derived_directory(self) -> Path:
+        return self.resolve(self.paths.processed_directory)
+
+    @property
+    def data_directory(self) -> Path:
+        """data/: the embedded server, Dagster's instance, logs and run files live here."""
+        return self.home / "data"
+
+
+SECTION_NAMES: dict[str, str] = {
+    "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
+    "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "logging": "Logging",
+}  # fmt: skip
+
+#: snake_case fields whose config.ini spelling is not plain PascalCase.
+_SPECIAL_KEYS = {"uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "use_vpc": "UseVpc",
+                 "timeout_s": "Timeout"}  # fmt: skip
+
+
+def key_name(field: str) -> str:
+    """The config.ini spelling of a field: `min_scene_length` -> `MinSceneLength`."""
+    return _SPECIAL_KEYS.get(field) or "".join(part.capitalize() for part in field.split("_"))

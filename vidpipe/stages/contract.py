@@ -1,0 +1,270 @@
+"""The stage contract: what a stage declares, what it is given, what it yields.
+
+A stage is one `Stage` declaration and one function. The function takes a batch of videos and yields one `Outcome`
+for each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases and storage belong to the runner.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from vidpipe.errors import VidpipeError
+from vidpipe.settings import Settings
+
+Pool = Literal["network", "cpu", "gpu"]
+JobName = Literal["prepare", "describe", "label"]
+
+#: The pseudo-stage whose fields ingest writes: `ingest.names`, `ingest.urls`, `ingest.path`, ...
+INGEST = "ingest"
+
+
+class StageResult(BaseModel):
+    """Base of every stage's result. Each field has a data version of its own; other stages read single fields.
+
+    unversioned:  fields that are stored, but whose change makes nothing else due (a modification time, a path)
+    scene_fields: fields that hold a list with one entry a scene (models with an `index`); they are stored in the
+                  scenes' documents, not in the video's
+    root:         the only field is stored itself as the video's `Stage.stored_as`, instead of an object around it
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    unversioned: ClassVar[frozenset[str]] = frozenset()
+    scene_fields: ClassVar[frozenset[str]] = frozenset()
+    root: ClassVar[bool] = False
+
+    def key_figures(self) -> dict[str, Any]:
+        """A few plain values worth showing where the result is reported (Dagster's page, progress)."""
+        return {}
+
+    def thumbnail(self) -> str | None:
+        """Path, relative to the home, of a JPEG that shows the video; None where this result has none."""
+        return None
+
+
+class IngestFacts(StageResult):
+    """What ingest knows of a stored video; the root that `raw_video` and the rules read.
+
+    path:      of the stored file, relative to the home (absolute where the file is referenced in place)
+    names:     every file name the video came under, sorted
+    urls:      every URL (or file: address) it came from, sorted, without secrets
+    """
+
+    unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+    referenced: bool = False
+    names: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+
+
+class StageError(VidpipeError):
+    """One video failed in one stage.
+
+    transient: the same attempt may succeed later (network, busy server); it is tried again after a while.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
+        super().__init__(message, hint)
+        self.transient = transient
+
+
+@dataclass(frozen=True)
+class AnswerCell:
+    """One answer of the describing model, stored in `answers`. `key` names everything the answer depends on."""
+
+    key: str
+    video: str
+    scope: Literal["video", "scene"]
+    start_s: float
+    end_s: float
+    prompt_id: str
+    prompt_hash: str
+    model: str
+    frames_version: str
+    raw_text: str
+    value: Any
+    tokens: int = 0
+
+
+class CellStore(Protocol):
+    """Where answers already given are looked up."""
+
+    def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]: ...
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video as a stage sees it.
+
+    fields:   "stage.field" -> value, exactly the fields that the stage declares in `reads`, typed as in the result
+              model of the stage that made them
+    inputs:   their data versions
+    previous: the stage's own last good result, if the stage declares `reads_previous`
+    """
+
+    sha256: str
+    fields: Mapping[str, Any]
+    inputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    previous: StageResult | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+    @property
+    def name(self) -> str:
+        """How the video is called in messages."""
+        return f"video {self.sha256[:12]}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one video in one stage: a result or an error, never both.
+
+    cells:   answers to keep; they are kept also when the outcome is an error
+    lineage: further entries for the lineage (a changed tag), plain JSON each
+    """
+
+    sha256: str
+    result: StageResult | None = None
+    error: StageError | None = None
+    cells: Sequence[AnswerCell] = ()
+    lineage: Sequence[Mapping[str, Any]] = ()
+
+    def __post_init__(self) -> None:
+        if (self.result is None) == (self.error is None):
+            raise ValueError("an outcome is either a result or an error")
+
+
+class Resource(Protocol):
+    """Something a stage uses besides the video: a rule set, a model. `version` is in the stage's spec."""
+
+    @property
+    def version(self) -> str:
+        """Names what the results depend on (contents, weights), not where it lies."""
+
+    def texts(self) -> Mapping[str, str]:
+        """hash -> text of rules and prompts, kept in the lineage so that an old tag can be explained."""
+
+
+@dataclass
+class StageContext:
+    """What a stage's function is given besides its videos.
+
+    resources: the resources that the stage declares, by name
+    cells:     answers already given
+    cancelled: set when the run is to stop; long work looks at it and raises `Cancelled`
+    progress:  tells how far a video is, 0 to 1 (may be called often)
+    """
+
+    settings: Settings
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    cells: CellStore | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    progress: Callable[[str, float], None] = lambda sha256, fraction: None
+
+
+class Cancelled(Exception):
+    """The run was stopped while a video was worked on; nothing is recorded for it."""
+
+
+StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The declaration of a stage.
+
+    name:           also the name of the Dagster asset
+    job:            which of the three Dagster steps it belongs to
+    description:    one sentence for the asset's page
+    result:         model of its result
+    function:       takes a batch, yields one outcome a video, in any order
+    reads:          "stage.field" names; a change of one of them makes this stage due
+    settings:       dotted names of settings its result depends on ("scene_detection.threshold"), properties included
+    resources:      names in `vidpipe.stages.resources.BUILDERS`
+    code_version:   raised by hand whenever the code would give another result
+    stored_as:      key of the result in the video's document
+    pool:           what it waits for: network, cpu (MaxWorkers at once) or gpu (one at once)
+    batch_size:     most videos given to one call
+    kinds:          words for the asset's page in Dagster
+    reads_previous: the stage is given its own last good result
+    still_there:    checks files the stored result names; False makes the stage due. Called for every current
+                    video of a run, so it must cost no more than a stat.
+    """
+
+    name: str
+    job: JobName
+    description: str
+    result: type[StageResult]
+    function: StageFunction
+    reads: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    code_version: str = "1"
+    stored_as: str = ""
+    pool: Pool = "cpu"
+    batch_size: int = 1
+    kinds: tuple[str, ...] = ()
+    reads_previous: bool = False
+    still_there: Callable[[StageResult, Settings], bool] | None = None
+
+    @property
+    def key(self) -> str:
+        """Key of the result in the video's document."""
+        return self.stored_as or self.name
+
+
+@dataclass(frozen=True)
+class FieldRead:
+    """One entry of `Stage.reads`, taken apart."""
+
+    stage: str
+    field: str
+
+    @classmethod
+    def parse(cls, name: str) -> FieldRead:
+        stage, _, field_name = name.partition(".")
+        return cls(stage, field_name)
+
+
+@dataclass(frozen=True)
+class StageEvent:
+    """What the runner tells an observer about one video and stage.
+
+    state: started   work on it begins
+           computed  a new result is stored; `changed` says whether any data version differs from before
+           current   nothing to do
+           blocked   an earlier stage has no usable result
+           failed    the error is stored
+           busy      another run holds the video
+           discarded the result was not stored, because something changed meanwhile; it is due again
+    """
+
+    sha256: str
+    stage: str
+    state: Literal["started", "computed", "current", "blocked", "failed", "busy", "discarded"]
+    name: str = ""
+    seconds: float = 0.0
+    changed: bool = False
+    result: StageResult | None = None
+    error: StageError | None = None
+    data_version: str = ""
+    code_version: str = ""
+    at: datetime | None = None
+
+
+class Observer(Protocol):
+    """Follows a run: a progress bar, Dagster. Called from one thread at a time."""
+
+    def on_event(self, event: StageEvent) -> None: ...
+
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...

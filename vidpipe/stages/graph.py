@@ -1,0 +1,110 @@
+"""The stages as a graph: order, who reads what, and each stage's spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
+from vidpipe.stages.versions import UNVERSIONED, fingerprint
+
+
+class StageGraph:
+    """An ordered set of stages. Raises ValueError for a read of an unknown stage or field, or of a later stage."""
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
+        self._stages: dict[str, Stage] = {}
+        for stage in stages:
+            if stage.name in self._stages or stage.name == INGEST:
+                raise ValueError(f"two stages are called {stage.name}")
+            for read in map(FieldRead.parse, stage.reads):
+                if read.stage != INGEST and read.stage not in self._stages:
+                    raise ValueError(
+                        f"{stage.name} reads {read.stage}.{read.field}, but no stage before it has that name"
+                    )
+                if read.field not in self.result_model(read.stage).model_fields:
+                    raise ValueError(f"{stage.name} reads {read.stage}.{read.field}, which {read.stage} does not give")
+            self._stages[stage.name] = stage
+
+    def __iter__(self) -> Iterator[Stage]:
+        return iter(self._stages.values())
+
+    def __getitem__(self, name: str) -> Stage:
+        return self._stages[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._stages
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._stages)
+
+    def result_model(self, stage: str) -> type[StageResult]:
+        return IngestFacts if stage == INGEST else self._stages[stage].result
+
+    def key(self, stage: str) -> str:
+        """Where a stage's result lies in the video's document."""
+        return INGEST if stage == INGEST else self._stages[stage].key
+
+    def upstream(self, stage: str) -> tuple[str, ...]:
+        """The stages (ingest excluded) whose fields `stage` reads, in order."""
+        read = {FieldRead.parse(name).stage for name in self._stages[stage].reads}
+        return tuple(name for name in self._stages if name in read)
+
+    def downstream(self, stage: str) -> tuple[str, ...]:
+        """Every stage that depends on `stage`, directly or not, in order."""
+        reached = {stage}
+        for other in self:
+            if reached.intersection(self.upstream(other.name)):
+                reached.add(other.name)
+        return tuple(name for name in self._stages if name in reached and name != stage)
+
+    @cached_property
+    def _readers(self) -> dict[tuple[str, str], tuple[str, ...]]:
+        readers: dict[tuple[str, str], list[str]] = {}
+        for stage in self:
+            for read in map(FieldRead.parse, stage.reads):
+                readers.setdefault((read.stage, read.field), []).append(stage.name)
+        return {key: tuple(names) for key, names in readers.items()}
+
+    def readers(self, stage: str, fields: Iterable[str]) -> set[str]:
+        """The stages that read one of `fields` of `stage`: what a change of them makes stale."""
+        return {name for field in fields for name in self._readers.get((stage, field), ())}
+
+    def direct_downstream(self, stage: str) -> tuple[str, ...]:
+        return tuple(other.name for other in self if stage in self.upstream(other.name))
+
+    def data_versions(self, stage: str, result: StageResult) -> dict[str, str]:
+        """field -> data version of a result of `stage`; unversioned fields are left out."""
+        return {
+            name: fingerprint(getattr(result, name))
+            for name in type(result).model_fields
+            if name not in type(result).unversioned
+        }
+
+    def input_version(self, read: FieldRead, data: Mapping[str, str] | None) -> str:
+        """The version of one read field, given the data versions stored for its stage."""
+        if read.field in self.result_model(read.stage).unversioned:
+            return UNVERSIONED
+        return (data or {}).get(read.field, "")
+
+
+def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> str:
+    """The spec of a stage under `settings`, with the resources it declares already built."""
+    return fingerprint(
+        {
+            "stage": stage.name,
+            "code": stage.code_version,
+            "settings": {name: _setting(settings, name) for name in stage.settings},
+            "resources": {name: resources[name].version for name in stage.resources},
+        }
+    )
+
+
+def _setting(settings: Settings, dotted: str) -> Any:
+    value: Any = settings
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value

@@ -1,0 +1,143 @@
+"""The result models that more than one stage reads; a stage's own file holds its function and declaration."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vidpipe.media.facts import Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
+from vidpipe.stages.contract import StageResult
+
+
+class RawVideo(StageResult):
+    """The stored file is there and holds the bytes its name says."""
+
+    unversioned: ClassVar[frozenset[str]] = frozenset(
+        {"path", "size_bytes", "modified_ns", "verified", "refetched_from"}
+    )
+
+    content: str = Field(description="sha256 of the bytes")
+    path: str
+    size_bytes: int
+    modified_ns: int
+    verified: Literal["size and time", "hash"] = "size and time"
+    refetched_from: str | None = None
+
+
+class Metadata(StageResult, MediaInfo):
+    """What the file says of itself."""
+
+    def key_figures(self) -> dict[str, Any]:
+        return {
+            "duration_s": self.duration_s, "size": f"{self.width}x{self.height}", "resolution": self.resolution,
+            "codec": self.video_codec, "frame_rate": self.frame_rate, "audio_streams": len(self.audio),
+            "subtitle_streams": len(self.subtitles),
+        }  # fmt: skip
+
+
+class Scenes(StageResult):
+    """Cuts, thumbnails, the model's frames and measurements, all from one decode."""
+
+    scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
+    unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds"})
+
+    scenes: tuple[Scene, ...] = ()
+    count: int = 0
+    detector: str = ""
+    threshold: float = 0.0
+    duration_s: float = Field(0.0, description="from the first frame to the end of the last, as decoded")
+    frames_decoded: int = 0
+    cuts_per_minute: float = 0.0
+    mean_scene_s: float = 0.0
+    stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
+    pack: PackReference | None = None
+    thumbnails: tuple[Thumbnail, ...] = ()
+    poster: str | None = Field(None, description="the thumbnail that stands for the video")
+    damage: Damage | None = Field(None, description="None: decoded without complaint")
+    decode_seconds: float = 0.0
+
+    def key_figures(self) -> dict[str, Any]:
+        figures: dict[str, Any] = {
+            "scenes": self.count,
+            "frames_decoded": self.frames_decoded,
+            "detector": self.detector,
+        }
+        if self.damage:
+            figures["damage"] = self.damage.sentence
+        return figures
+
+    def thumbnail(self) -> str | None:
+        return self.poster
+
+
+class SceneDescription(BaseModel):
+    """The description of one scene, stored in the scene's document."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    index: int
+    description: str
+    described_by: str
+
+
+class Descriptions(StageResult):
+    """What the describing model says. `model` names it; with `measured` it concluded nothing beyond measurements."""
+
+    scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
+
+    text: str
+    model: str
+    measured: bool = Field(description="made of measurements (statistics), not by a model that sees")
+    scenes: tuple[SceneDescription, ...] = ()
+    answers: tuple[str, ...] = Field((), description="keys of the answer cells that this result is made of")
+
+    def key_figures(self) -> dict[str, Any]:
+        return {"model": self.model, "description": self.text}
+
+
+class Sentiment(StageResult):
+    """label: positive, neutral, negative, or "no basis" where there was nothing to judge (score None then)."""
+
+    label: Literal["positive", "neutral", "negative", "no basis"]
+    score: float | None = Field(None, ge=-1, le=1)
+    read_from: Literal["subtitles", "description", "nothing"]
+    method: str = ""
+
+    def key_figures(self) -> dict[str, Any]:
+        return {"label": self.label, "score": self.score, "read_from": self.read_from}
+
+
+class Tag(BaseModel):
+    """One tag, the rule that gave it and what the rule saw."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    tag: str
+    rule: str = Field(description="name of the rule")
+    given_by: Literal["rule", "model"] = "rule"
+    block: str = Field(
+        "", description="the block of the rule that matched: metadata_conditions, description_keywords, ..."
+    )
+    evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
+
+
+class Tags(StageResult):
+    root: ClassVar[bool] = True
+
+    tags: tuple[Tag, ...] = ()
+
+    def key_figures(self) -> dict[str, Any]:
+        return {"tags": ", ".join(sorted({tag.tag for tag in self.tags}))}
+
+
+class Categories(StageResult):
+    """category: "Unclassified" only when nothing matched (score 0 then)."""
+
+    category: str
+    score: float = Field(0.0, ge=0)
+    reason: str = ""
+    candidates: tuple[tuple[str, float], ...] = Field((), description="every category that matched, best first")
+
+    def key_figures(self) -> dict[str, Any]:
+        return {"category": self.category, "score": self.score, "reason": self.reason}
