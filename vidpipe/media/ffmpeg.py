@@ -1,0 +1,216 @@
+"""The one place where ffmpeg and ffprobe are found and run, always guarded against hostile files.
+
+A video file is somebody else's data. A playlist or concat script under the name x.mp4 would make ffmpeg open other
+local files or ask the network, so only container formats that hold their own data may be opened (`FORMATS`), only from
+files and pipes; a path is passed as `file:...` so that its name is never read as an option or a protocol.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from vidpipe.errors import MediaError, UnavailableError
+
+#: Demuxers that may be opened: containers and raw streams whose data lies in the file itself. Not in it, on purpose:
+#: hls, dash, concat, sdp, rtsp, imf, image2 (file name patterns), lavfi, vobsub, tty, devices.
+FORMATS = (
+    "mov", "mp4", "matroska", "webm", "avi", "asf", "asf_o", "flv", "kux", "mpegts", "mpeg", "mpegvideo", "m4v", "h261",
+    "h263", "h264", "hevc", "vvc", "obu", "av1", "ivf", "ogg", "mxf", "gxf", "nut", "rm", "dv", "wtv", "nsv", "nuv",
+    "ty", "yuv4mpegpipe", "gif", "apng", "mjpeg", "mjpeg_2000", "dirac", "vc1", "cavsvideo", "avs2", "avs3", "dnxhd",
+    "r3d", "mp3", "wav", "w64", "flac", "aac", "ac3", "eac3", "aiff", "amr", "caf", "dts", "tta", "wv", "ape",
+)  # fmt: skip
+
+#: The largest picture that is decoded: 16384 x 8640, beyond 16K video.
+MAX_PIXELS = 16384 * 8640
+
+#: Arguments that precede `-i` (ffmpeg) or the input (ffprobe).
+INPUT_GUARD: tuple[str, ...] = (
+    "-protocol_whitelist", "file,pipe",
+    "-format_whitelist", ",".join(FORMATS),
+    "-max_pixels", str(MAX_PIXELS),
+)  # fmt: skip
+
+#: Arguments that precede everything else, for ffmpeg and ffprobe; no single allocation above 1 GiB.
+GLOBAL_GUARD: tuple[str, ...] = ("-hide_banner", "-max_alloc", str(1 << 30))
+
+_REFUSED_FORMAT = re.compile(r"\[(?P<format>[\w,]+) @ [^]]*\] Format not on whitelist")
+_STDERR_LIMIT = 64 * 1024
+_INSTALL = (
+    "Install ffmpeg (Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg) or name the program in the "
+    "environment variable {variable}."
+)
+
+
+class TimeLimitError(MediaError):
+    """ffmpeg or ffprobe was ended because it took longer than it may."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a finished program left: `stderr` is cut to its first and last 32 KiB."""
+
+    returncode: int
+    stdout: bytes
+    stderr: str
+    seconds: float
+
+    @property
+    def refused_format(self) -> str | None:
+        """The demuxer that the file's content called for, where it is not one of `FORMATS`: hls, concat, ..."""
+        found = _REFUSED_FORMAT.search(self.stderr)
+        return found["format"].split(",")[0] if found else None
+
+
+def ffmpeg_path() -> str:
+    """The ffmpeg program. Raises UnavailableError that says how to get it."""
+    return _find("ffmpeg", "FFMPEG_BINARY")
+
+
+def ffprobe_path() -> str:
+    """The ffprobe program. Raises UnavailableError that says how to get it."""
+    return _find("ffprobe", "FFPROBE_BINARY")
+
+
+def _find(program: str, variable: str) -> str:
+    hint = _INSTALL.format(variable=variable)
+    named = os.environ.get(variable, "")
+    if named:
+        found = shutil.which(named)
+        if not found:
+            raise UnavailableError(f"{variable} names {named}, which is not a program.", hint)
+        return found
+    # a program installed beside this Python is found although the environment is not activated
+    found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
+    if not found:
+        raise UnavailableError(f"The program {program} was not found.", hint)
+    return found
+
+
+@functools.lru_cache(maxsize=4)
+def version(program: str) -> str:
+    """The version that the program at this path gives itself: "5.1.9-0+deb12u1"."""
+    first = run([program, "-version"], timeout_s=20).stdout.decode(errors="replace").partition("\n")[0]
+    words = first.split()
+    return words[2] if len(words) > 2 and words[1] == "version" else first
+
+
+def input_address(path: Path | str) -> str:
+    """`path` as ffmpeg is to be given it: a plain file, whatever its name looks like."""
+    return f"file:{os.fspath(path)}"
+
+
+def input_arguments(path: Path | str) -> list[str]:
+    """ffmpeg's arguments for one guarded input, `-i` included; options of the input go before them."""
+    return [*INPUT_GUARD, "-i", input_address(path)]
+
+
+def ffmpeg_command(*arguments: str) -> list[str]:
+    """An ffmpeg command line with the global guard in front."""
+    return [ffmpeg_path(), *GLOBAL_GUARD, "-nostdin", *arguments]
+
+
+def ffprobe_command(path: Path | str, *arguments: str) -> list[str]:
+    """An ffprobe command line for one guarded input."""
+    return [ffprobe_path(), *GLOBAL_GUARD, *arguments, *INPUT_GUARD, "-i", input_address(path)]
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    stdout: int | IO[bytes] | None = subprocess.PIPE,
+    stderr: int | IO[bytes] | None = subprocess.PIPE,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program that will read a hostile file: no standard input, own session, none of vidpipe's secrets.
+
+    The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
+    """
+    return subprocess.Popen(
+        list(command),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=tuple(pass_fds),
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a program at once and wait for it; nothing happens where it has ended already."""
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+
+
+def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 << 20) -> Completed:
+    """Run a program to its end.
+
+    Raises TimeLimitError when it takes longer than `timeout_s` seconds, MediaError when it writes more than
+    `max_output_bytes` to its standard output; it is ended in both cases. A return code other than 0 is the caller's.
+    """
+    started = time.monotonic()
+    process = spawn(command)
+    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+    assert process.stderr is not None  # noqa: S101
+    output = _Collector(process.stdout, max_output_bytes, process)
+    errors = _Collector(process.stderr, _STDERR_LIMIT, None)
+    try:
+        # the end of its output first: Popen.wait with a time limit polls, which would cost up to 50 ms a call
+        output.join(timeout_s)
+        process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
+    except subprocess.TimeoutExpired:
+        name = Path(command[0]).name
+        raise TimeLimitError(f"{name} did not finish within {timeout_s:g} s and was ended.") from None
+    finally:
+        stop(process)
+        output.join()
+        errors.join()
+    if output.overflowed:
+        raise MediaError(f"{Path(command[0]).name} wrote more than {max_output_bytes} bytes and was ended.")
+    return Completed(
+        process.returncode, output.data(), errors.data().decode(errors="replace"), time.monotonic() - started
+    )
+
+
+class _Collector(threading.Thread):
+    """Reads a pipe to its end. Beyond the limit it ends `owner`, or without one keeps the first and last half."""
+
+    def __init__(self, pipe: IO[bytes], limit: int, owner: subprocess.Popen[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        self._pipe, self._limit, self._owner = pipe, limit, owner
+        self._head, self._tail = bytearray(), bytearray()
+        self.overflowed = False
+        self.start()
+
+    def run(self) -> None:
+        half = self._limit if self._owner else self._limit // 2
+        while chunk := self._pipe.read1(1 << 16):  # type: ignore[attr-defined]
+            room = half - len(self._head)
+            self._head += chunk[:room]
+            if len(chunk) > room:
+                self.overflowed = True
+                if self._owner:
+                    self._owner.kill()
+                    return
+                self._tail = (self._tail + chunk[room:])[-half:]
+        self._pipe.close()
+
+    def data(self) -> bytes:
+        return bytes(self._head + self._tail)
+
+
+def _environment() -> dict[str, str]:
+    # FFREPORT would write a log file wherever it says; keys and passwords are no business of a decoder
+    return {name: value for name, value in os.environ.items() if not name.startswith("VIDPIPE_") and name != "FFREPORT"}
