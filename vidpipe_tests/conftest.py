@@ -1,0 +1,62 @@
+"""What every room's tests share: a home of their own, a real mongod, and an environment without VIDPIPE_* variables."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
+
+CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
+CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_vidpipe_variables() -> Iterator[None]:
+    """The settings of whoever runs the tests must not reach them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("VIDPIPE_") and name != CLIPS_VARIABLE]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """An empty home; nothing in it yet."""
+    path = tmp_path / "home"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture(scope="session")
+def mongod_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one real mongod for the whole session, with its key: never print it."""
+    from vidpipe.library import embedded
+
+    settings = Settings(home=tmp_path_factory.mktemp("mongod"))
+    yield embedded.start(settings).uri
+    embedded.stop(settings)
+
+
+@pytest.fixture
+def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
+    """Settings of `home`, with a database of its own on the session's mongod, dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    yield Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
+    with MongoClient[dict[str, object]](mongod_uri) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def clips_directory() -> Path:
+    """The folder of real clips that nobody here made; the test skips where it is absent."""
+    if not CLIPS.is_dir():
+        pytest.skip(f"the real clips are not there ({CLIPS}); {CLIPS_VARIABLE} names another folder")
+    return CLIPS
