@@ -121,12 +121,18 @@ class Download(Section):
     parallel: int = Field(4, ge=1, le=64, description="downloads at once")
     connect_timeout: float = Field(10.0, gt=0, le=600, description="seconds")
     read_timeout: float = Field(30.0, gt=0, le=3600, description="seconds without a byte")
+    min_speed: int = Field(
+        1024, ge=0, description="bytes a second, averaged over ReadTimeout; a slower server counts as stalled; 0: no limit"
+    )
     retries: int = Field(5, ge=0, le=100, description="further attempts after a transient fault")
     backoff: float = Field(1.0, ge=0, le=600, description="seconds before the first retry; doubles each time")
     max_wait: float = Field(300.0, ge=0, description="longest wait between two attempts, Retry-After included; seconds")
     max_redirects: int = Field(10, ge=0, le=50)
     allowed_private: tuple[str, ...] = Field(
         (), description="private hosts or networks (CIDR) that may be asked, comma-separated"
+    )
+    use_proxy: bool = Field(
+        False, description="go through HTTP_PROXY/HTTPS_PROXY; the proxy then decides which addresses are reached"
     )
     user_agent: str = "vidpipe"
 
