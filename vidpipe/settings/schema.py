@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -27,31 +27,47 @@ THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Paths(Section):
-    """Where files go; relative paths are relative to the home."""
+    """Where files go. Relative paths are relative to the home, the folder of this file."""
 
     download_directory: Path = Field(
         Path("data/media"), description="the media store: one file a video, named by its hash"
     )
     processed_directory: Path = Field(Path("data/derived"), description="thumbnails and frame packs")
-    source_lists: Annotated[str, Field(description="the watched list of URLs")] = "data/urls.txt"
+    source_lists: str = Field("data/urls.txt", description="the watched list of URLs, one a line")
 
 
 class MongoDB(Section):
-    """Empty URI: the embedded server in data/mongo."""
+    """The library's database."""
 
-    uri: SecretStr = Field(SecretStr(""), description="mongodb:// or mongodb+srv:// address; empty: embedded server")
-    database_name: str = Field("vidpipe", pattern=r"^[A-Za-z0-9_-]{1,38}$")
-    collection_name: str = Field(
-        "videos", pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,80}$", description="of videos; prefix of the others"
+    uri: SecretStr = Field(
+        SecretStr(""),
+        description="mongodb:// or mongodb+srv:// address; empty: the embedded server in data/mongo",
     )
-    timeout_s: float = Field(10.0, gt=0, le=600, description="how long to look for the server before giving up")
+    database_name: str = Field(
+        "vidpipe", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="letters, digits, _ and -, at most 38"
+    )
+    collection_name: str = Field(
+        "videos",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,80}$",
+        description="of the videos, and prefix of the other collections; letters, digits, _ . and -",
+    )
+    timeout_s: float = Field(10.0, gt=0, le=600, description="seconds to look for the server before giving up")
+
+    @field_validator("uri")
+    @classmethod
+    def _is_a_mongodb_address(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
+            raise ValueError("the address of a MongoDB server starts with mongodb:// or mongodb+srv://")
+        return value
 
 
 class Concurrency(Section):
+    """How much is done at once. Nothing here changes a result."""
+
     max_workers: int | None = Field(None, ge=1, le=1024, description="videos decoded at once; empty: one a CPU core")
 
     @property
@@ -60,35 +76,70 @@ class Concurrency(Section):
 
 
 class QwenVL(Section):
-    """The describing model."""
+    """The describing model. Its AccessKey is a secret: environment variable VIDPIPE_QWENVL_ACCESSKEY or
+    config.local.ini, never this file."""
 
-    backend: Literal["statistics", "qwen", "endpoint"] = "statistics"
-    public_endpoint: str = ""
-    vpc_endpoint: str = ""
-    use_vpc: bool = False
-    model_dir: str = Field("", description="a local checkpoint folder")
+    backend: Literal["statistics", "qwen", "endpoint"] = Field(
+        "statistics",
+        description="statistics: sentences made of measurements, no model; qwen: Qwen2-VL in this process; "
+        "endpoint: an OpenAI-compatible server",
+    )
+    public_endpoint: str = Field("", description="http(s) address of the server, as reached from anywhere")
+    vpc_endpoint: str = Field("", description="http(s) address of the same server inside its private network")
+    use_vpc: bool = Field(False, description="ask VpcEndpoint instead of PublicEndpoint")
+    model_dir: str = Field("", description="a local checkpoint folder, for backend qwen")
     default_instruction: str = Field(
         "", max_length=8000, description="added to what the model is asked; empty: the built-in one"
     )
     access_key: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
 
+    @field_validator("public_endpoint", "vpc_endpoint")
+    @classmethod
+    def _is_an_http_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("an endpoint starts with http:// or https://")
+        return value
+
 
 class SceneDetection(Section):
-    detector: DetectorName = "adaptive"
-    default_threshold: float | None = Field(None, description="on the detector's own scale; empty: its good default")
-    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds")
-    frames_per_scene: int = Field(8, ge=1, le=256, description="most frames of one scene that the model will see")
-    frames_per_video: int = Field(96, ge=1, le=4096, description="most frames of one video that the model will see")
-    frame_max_pixels: int = Field(360 * 420, ge=28 * 28, le=4_000_000, description="of one such frame")
-    thumbnails: Literal["scenes", "interval"] = "scenes"
-    thumbnail_interval: float = Field(10.0, gt=0, le=86400, description="seconds; with thumbnails = interval")
-    thumbnail_width: int = Field(320, ge=32, le=1920, description="pixels")
-    max_thumbnails: int = Field(200, ge=1, le=10_000, description="of one video")
+    """Cuts, thumbnails and the frames that the describing model sees."""
+
+    detector: DetectorName = Field(
+        "adaptive",
+        description="PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to black), or "
+        "ffmpeg's scene filter",
+    )
+    default_threshold: float | None = Field(
+        None,
+        description="on the detector's own scale; empty: its good default. "
+        + "; ".join(
+            f"{name}: above {low:g} to {high:g}, default {default:g}"
+            for name, (low, high, default) in THRESHOLD_SCALES.items()
+        ),
+    )
+    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; shorter scenes are not cut off")
+    frames_per_scene: int = Field(
+        8, ge=1, le=256, description="most frames of one scene that the describing model will see"
+    )
+    frames_per_video: int = Field(
+        96, ge=1, le=4096, description="most frames of one video that the describing model will see"
+    )
+    frame_max_pixels: int = Field(
+        360 * 420, ge=28 * 28, le=4_000_000, description="most pixels (width times height) of one such frame"
+    )
+    thumbnails: Literal["scenes", "interval"] = Field(
+        "scenes", description="scenes: one where each scene begins; interval: one every ThumbnailInterval"
+    )
+    thumbnail_interval: float = Field(
+        10.0, gt=0, le=86400, description="seconds between two, with Thumbnails = interval"
+    )
+    thumbnail_width: int = Field(320, ge=32, le=1920, description="pixels; the height follows the picture")
+    max_thumbnails: int = Field(200, ge=1, le=10_000, description="most thumbnails of one video")
     timeout_factor: float = Field(
         20.0,
         gt=0,
         le=1000,
-        description="the decode may take this many times the video's duration (and never less than 120 s)",
+        description="times the video's duration that its decode may take, and never less than 120 s",
     )
 
     @model_validator(mode="after")
@@ -109,32 +160,51 @@ class SceneDetection(Section):
 
 
 class Rules(Section):
-    custom_tag_rules: Path = Path("rules/custom_tags.json")
-    priority_keywords: Path = Path("rules/priority_keywords.json")
-    categories: Path = Path("rules/categories.json")
-    schedule: str = Field("", description="cron line for sweeping changed rules; empty: only when asked")
+    """The files that steer tags and categories."""
+
+    custom_tag_rules: Path = Field(Path("rules/custom_tags.json"), description="the rules that give tags")
+    priority_keywords: Path = Field(
+        Path("rules/priority_keywords.json"), description="words that make a video important"
+    )
+    categories: Path = Field(Path("rules/categories.json"), description="the rules that give the category")
+    schedule: str = Field(
+        "", description="cron line (15 3 * * *) for sweeping the library after changed rules; empty: only when asked"
+    )
+
+    @field_validator("schedule")
+    @classmethod
+    def _has_five_fields(cls, value: str) -> str:
+        if value and len(value.split()) != 5:
+            raise ValueError("a cron line has five fields: minute hour day month weekday")
+        return value
 
 
 class Download(Section):
-    max_size_mb: int = Field(20_000, ge=1, description="a larger file is refused")
-    min_free_mb: int = Field(1_000, ge=0, description="free disk space that a download must leave")
+    """Limits of downloads, retries, and which private addresses may be asked."""
+
+    max_size_mb: int = Field(20_000, ge=1, description="megabytes; a larger file is refused")
+    min_free_mb: int = Field(1_000, ge=0, description="megabytes of free disk space that a download must leave")
     parallel: int = Field(4, ge=1, le=64, description="downloads at once")
-    connect_timeout: float = Field(10.0, gt=0, le=600, description="seconds")
+    connect_timeout: float = Field(10.0, gt=0, le=600, description="seconds to wait for a connection")
     read_timeout: float = Field(30.0, gt=0, le=3600, description="seconds without a byte")
     min_speed: int = Field(
-        1024, ge=0, description="bytes a second, averaged over ReadTimeout; a slower server counts as stalled; 0: no limit"
+        1024,
+        ge=0,
+        description="bytes a second, averaged over ReadTimeout; a slower server counts as stalled; 0: no limit",
     )
     retries: int = Field(5, ge=0, le=100, description="further attempts after a transient fault")
     backoff: float = Field(1.0, ge=0, le=600, description="seconds before the first retry; doubles each time")
-    max_wait: float = Field(300.0, ge=0, description="longest wait between two attempts, Retry-After included; seconds")
-    max_redirects: int = Field(10, ge=0, le=50)
+    max_wait: float = Field(
+        300.0, ge=0, description="seconds, the longest wait between two attempts, Retry-After included"
+    )
+    max_redirects: int = Field(10, ge=0, le=50, description="redirects followed for one download")
     allowed_private: tuple[str, ...] = Field(
         (), description="private hosts or networks (CIDR) that may be asked, comma-separated"
     )
     use_proxy: bool = Field(
         False, description="go through HTTP_PROXY/HTTPS_PROXY; the proxy then decides which addresses are reached"
     )
-    user_agent: str = "vidpipe"
+    user_agent: str = Field("vidpipe", description="the User-Agent header that servers see")
 
     @field_validator("allowed_private", mode="before")
     @classmethod
@@ -151,9 +221,11 @@ class Download(Section):
 
 
 class Logging(Section):
-    log_file: Path = Path("data/logs/vidpipe.log")
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    max_size_mb: int = Field(10, ge=1, description="of one log file before it is rotated")
+    """The log file, and audit.jsonl beside it: one JSON line an event. Both rotate."""
+
+    log_file: Path = Field(Path("data/logs/vidpipe.log"), description="for people; secrets are masked")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least that is logged")
+    max_size_mb: int = Field(10, ge=1, le=10_000, description="megabytes of one log file before it is rotated")
     keep: int = Field(5, ge=0, le=1000, description="rotated log files kept")
 
 
@@ -178,8 +250,10 @@ class Settings(BaseModel):
 
     def relative(self, path: Path) -> str:
         """`path` as it is stored: relative to the home where it lies below it, with forward slashes."""
-        path = path.absolute()
-        return path.relative_to(self.home).as_posix() if path.is_relative_to(self.home) else path.as_posix()
+        for form in (path.absolute(), path.resolve()):
+            if form.is_relative_to(self.home):
+                return form.relative_to(self.home).as_posix()
+        return path.absolute().as_posix()
 
     @property
     def media_directory(self) -> Path:
