@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import time
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import psutil
 
 #: How often something awaited is looked at again.
 POLL_S = 0.05
+#: Below the range from which systems take ports for outgoing connections, which could sit on ours while it is down.
+_PORTS = range(20_000, 32_000)
 
 
 @dataclass(frozen=True)
@@ -79,15 +82,18 @@ def wait_until_gone(process: psutil.Process, limit_s: float) -> bool:
 
 
 def choose_port(files: Files, refused: set[int]) -> int:
-    """The port last used if it is free, else any free one."""
+    """The port last used if it is free, else any free one that is not in `refused`."""
     with contextlib.suppress(OSError, ValueError):
         last = int(files.port.read_text())
         if 1024 <= last <= 65535 and last not in refused and _bindable(last):
             return last
+    for port in random.sample(_PORTS, 100):
+        if port not in refused and _bindable(port):
+            return port
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        any_free: int = probe.getsockname()[1]
+        return any_free
 
 
 def _bindable(port: int) -> bool:

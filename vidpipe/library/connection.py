@@ -1,0 +1,169 @@
+"""The connection to MongoDB: the embedded server or the one that [MongoDB] URI names."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from datetime import UTC
+from types import TracebackType
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import (
+    ConfigurationError,
+    InvalidName,
+    PyMongoError,
+)
+from pymongo.uri_parser import parse_uri
+
+from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.library import embedded
+from vidpipe.library.connection_errors import explain
+from vidpipe.settings import Settings
+
+Document = dict[str, Any]
+
+#: A server silent for this long in the middle of an answer is given up; full scans of large libraries take seconds.
+SOCKET_TIMEOUT_S = 120.0
+
+
+class Connection:
+    """A client of one MongoDB server and the library's database on it. Close it, or use it as a context manager.
+
+    host:        the server as it is named in messages: hosts and ports, never a password
+    is_embedded: whether it is the embedded server
+    """
+
+    def __init__(self, client: MongoClient[Document], settings: Settings, host: str) -> None:
+        self.client = client
+        self.host = host
+        self.is_embedded = embedded.is_embedded(settings)
+        self._settings = settings
+        self.database: Database[Document] = client[settings.mongodb.database_name]
+
+    def collection(self, name: str) -> Collection[Document]:
+        """The collection `name`: `videos` is called as [MongoDB] CollectionName says, the others have it as prefix."""
+        prefix = self._settings.mongodb.collection_name
+        return self.database[prefix if name == "videos" else f"{prefix}_{name}"]
+
+    @contextlib.contextmanager
+    def errors_explained(self) -> Iterator[None]:
+        """Turns pymongo's errors inside the block into VidpipeErrors that name the server and say what to do."""
+        try:
+            yield
+        except PyMongoError as error:
+            raise explain(error, self.host, embedded=self.is_embedded) from error
+
+    def ensure_server(self) -> None:
+        """After a lost connection: starts the embedded server again if it died, and asks the server for an answer.
+
+        The client itself stays usable: the embedded server comes back on its old port, or UnavailableError is
+        raised (also where the server does not answer within [MongoDB] Timeout).
+        """
+        if self.is_embedded:
+            server = embedded.start(self._settings)
+            if f"127.0.0.1:{server.port}" != self.host:
+                raise UnavailableError(
+                    f"The embedded MongoDB server came back at 127.0.0.1:{server.port}: {self.host} is taken.",
+                    "Run the command again.",
+                )
+        with self.errors_explained():
+            self.client.admin.command("ping")
+
+    def close(self) -> None:
+        """Closes the client; an embedded server goes on running for others."""
+        self.client.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def connect(settings: Settings) -> Connection:
+    """A connection that has been answered; an empty URI means the embedded server, started if need be.
+
+    Raises SettingsError for a URI that cannot be used, UnavailableError where the server cannot be reached, refuses
+    the login or cannot be started. Neither holds the password.
+    """
+    uri = settings.mongodb.uri.get_secret_value().strip() or embedded.start(settings).uri
+    host = host_of(uri)
+    try:
+        client: MongoClient[Document] = MongoClient(uri, **_options(uri, settings))
+    except (ConfigurationError, InvalidName, ValueError, TypeError) as error:
+        raise _unusable(uri, error) from None  # the cause may quote parts of a password
+    connection = Connection(client, settings, host)
+    try:
+        with connection.errors_explained():
+            # A look at the library's own database: a ping succeeds without any right to it.
+            connection.collection("meta").find_one({}, {"_id": 1})
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def host_of(uri: str) -> str:
+    """Hosts and ports of a MongoDB address, without user, password and options; no name is looked up."""
+    if uri.startswith("mongodb+srv://"):
+        with contextlib.suppress(ValueError):
+            return urlsplit(uri).hostname or "[MongoDB] URI"
+    with contextlib.suppress(PyMongoError, ValueError):
+        nodes = parse_uri(uri, validate=False)["nodelist"]
+        return ",".join(host if port is None else f"{host}:{port}" for host, port in nodes)
+    return "[MongoDB] URI"
+
+
+def _options(uri: str, settings: Settings) -> dict[str, Any]:
+    """What is set for the client where the URI does not say otherwise."""
+    timeout_ms = int(settings.mongodb.timeout_s * 1000)
+    options: dict[str, Any] = {
+        "serverSelectionTimeoutMS": timeout_ms,
+        "connectTimeoutMS": timeout_ms,
+        "waitQueueTimeoutMS": timeout_ms,
+        "socketTimeoutMS": int(max(SOCKET_TIMEOUT_S, settings.mongodb.timeout_s) * 1000),
+        "appname": "vidpipe",
+        # Cosmos DB refuses the retryable writes that every other server takes.
+        "retryWrites": not is_cosmos_host(host_of(uri)),
+    }
+    if not re.search(r"(127\.0\.0\.1|localhost|\[?::1)", host_of(uri)):
+        options["compressors"] = "zlib"
+    given = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query)}
+    kept = {name: value for name, value in options.items() if name.lower() not in given}
+    return {**kept, "tz_aware": True, "tzinfo": UTC}
+
+
+def _unusable(uri: str, error: Exception) -> SettingsError:
+    """The URI cannot be used. Only messages that cannot quote a password are passed on."""
+    text = str(error)
+    if "DNS" in text or "SRV" in text or type(error).__name__ in ("NXDOMAIN", "NoNameservers", "LifetimeTimeout"):
+        return SettingsError(
+            f"[MongoDB] URI: the name {host_of(uri)} is not known as a mongodb+srv address.",
+            "Check its spelling and this machine's DNS, or use a mongodb:// address with host and port.",
+        )
+    if not uri.startswith(("mongodb://", "mongodb+srv://")):
+        return SettingsError(
+            "[MongoDB] URI does not begin with mongodb:// or mongodb+srv://.",
+            "Leave it empty for the embedded server.",
+        )
+    if "escaped" in text or "Port" in text or "port" in text:
+        return SettingsError(
+            "[MongoDB] URI cannot be read: a user name or password in it holds a character that must be escaped, or a "
+            "port is not a number.",
+            "Write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25 in user name and password.",
+        )
+    return SettingsError(
+        "[MongoDB] URI is not a valid MongoDB address, or has an option that is not known.",
+        "Its form is mongodb://user:password@host:27017/?option=value.",
+    )
+
+
+def is_cosmos_host(host: str) -> bool:
+    return ".cosmos.azure.com" in host or ".documents.azure.com" in host
