@@ -1,0 +1,198 @@
+"""What a file says of itself: one call of ffprobe, further ones only where its headers are silent.
+
+The command is the one of ffmpeg-python's `ffmpeg.probe` (-show_format -show_streams -of json), which itself can carry
+neither the guard against hostile files nor a time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from vidpipe.media import boxes, refusal, resolution, streams
+from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
+from vidpipe.media.facts import MediaInfo
+from vidpipe.media.ffmpeg import ffprobe_command, run
+from vidpipe.media.packets import PacketFacts, read_packets
+from vidpipe.media.subtitles import read_cues
+
+PROBE_LIMIT_S = 60.0
+#: Average and nominal rate that differ by more may mean a variable rate (or fields): the packets' times tell.
+_RATE_AGREES = Fraction(1, 100)
+
+
+def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
+    """Everything that the container and the streams of a video file tell, times from the first video frame.
+
+    name:      how the file is called in errors; its own name when not given
+    subtitles: read the text of text subtitles, too
+
+    Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
+    """
+    name = name or path.name
+    described = describe(path, name)
+    listed = described["streams"]
+    container = described["format"]
+    video = streams.chosen_video(listed)
+    if video is None:
+        raise refusal.no_video(path, name, listed, container)
+    if not video.get("width") or not video.get("height"):
+        raise refusal.no_picture_size(name, video)
+    index = int(video["index"])
+
+    nominal = streams.fraction(video.get("r_frame_rate"))
+    average = streams.fraction(video.get("avg_frame_rate"))
+    duration_s = _header_duration(video)
+    frame_count = streams.positive_int(video.get("nb_frames")) or _matroska_frame_count(video)
+    rates_differ = nominal is not None and average is not None and abs(nominal - average) > average * _RATE_AGREES
+    packets: PacketFacts | None = None
+    if duration_s is None or frame_count is None or average is None or rates_differ:
+        packets = read_packets(path, index)
+    variable = rates_differ if packets is None or packets.constant is None else not packets.constant
+
+    start_s = streams.seconds(video.get("start_time"))
+    offset_s = start_s if start_s is not None else (packets.start_s if packets and packets.start_s else 0.0)
+    counted, timed = frame_count is None, duration_s is None
+    if frame_count is None and packets is not None:
+        frame_count = packets.count or None
+    if duration_s is None and packets is not None:
+        duration_s = packets.duration_s or _duration_by_rate(frame_count, average or nominal)
+    if frame_count and duration_s and (average is None or variable):
+        average = Fraction(frame_count / duration_s).limit_denominator(1001)
+    average = average or nominal
+    exact = nominal if nominal and average and not variable and not rates_differ else average
+
+    subtitle_streams = streams.subtitle_streams(listed)
+    cues, truncated = read_cues(path, subtitle_streams, offset_s) if subtitles else ((), False)
+    size_bytes = os.stat(path).st_size
+    container_duration_s = streams.seconds(container.get("duration"))
+    return MediaInfo(
+        container=str(container.get("format_name", "")).split(",")[0],
+        container_name=str(container.get("format_long_name", "")),
+        duration_s=None if duration_s is None else round(duration_s, 6),
+        container_duration_s=container_duration_s,
+        duration_source=_source(duration_s, timed),
+        size_bytes=size_bytes,
+        bit_rate=_bit_rate(container, size_bytes, container_duration_s or duration_s),
+        video_stream=index,
+        video_streams=len(streams.video_streams(listed)),
+        video_codec=str(video["codec_name"]),
+        video_profile=video.get("profile"),
+        video_bit_rate=streams.positive_int(video.get("bit_rate")) or _tagged_bit_rate(video),
+        frame_rate=round(float(average), 3) if average else None,
+        frame_rate_exact=_written(exact),
+        nominal_frame_rate=_written(nominal),
+        variable_frame_rate=variable,
+        frame_count=frame_count,
+        frame_count_source=_source(frame_count, counted),
+        audio=streams.audio_streams(listed),
+        subtitles=subtitle_streams,
+        cues=cues,
+        cues_truncated=truncated,
+        chapters=streams.chapters(described.get("chapters", ()), offset_s),
+        title=streams.tag(container, "title"),
+        created=streams.created(container) or streams.created(video),
+        faststart=_faststart(path),
+        **_picture(path, video),
+    )
+
+
+def describe(path: Path, name: str) -> dict[str, Any]:
+    """ffprobe's own description of a file: `format`, `streams`, `chapters`. Raises MediaError as `probe` does."""
+    try:
+        if os.stat(path).st_size == 0:
+            raise refusal.unreadable(path, name, "")
+    except OSError as error:
+        raise refusal.not_there(name, error) from None
+    command = ffprobe_command(
+        path, "-v", "error", "-show_format", "-show_streams", "-show_chapters", "-of", "json"
+    )  # fmt: skip
+    done = run(command, timeout_s=PROBE_LIMIT_S)
+    if done.returncode != 0:
+        raise refusal.unreadable(path, name, done.stderr, done.refused_format)
+    described: dict[str, Any] = json.loads(done.stdout.decode("utf-8", errors="replace"))
+    return {"format": {}, "streams": [], "chapters": [], **described}
+
+
+def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
+    coded_width, coded_height = int(video["width"]), int(video["height"])
+    pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
+    rotation = _rotation(video)
+    width, height = resolution.displayed_size(coded_width, coded_height, pixel_aspect, rotation)
+    return {
+        "pixel_format": video.get("pix_fmt"),
+        "bit_depth": bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
+        "hdr": dynamic_range(video, _first_frame_side_data(path, video)),
+        "coded_width": coded_width,
+        "coded_height": coded_height,
+        "rotation": rotation,
+        "pixel_aspect": f"{pixel_aspect.numerator}:{pixel_aspect.denominator}",
+        "width": width,
+        "height": height,
+        "orientation": resolution.orientation(width, height),
+        "resolution": resolution.resolution_name(width, height),
+    }
+
+
+def _rotation(video: Mapping[str, Any]) -> int:
+    for data in video.get("side_data_list", ()):
+        if data.get("side_data_type") == "Display Matrix" and "rotation" in data:
+            return resolution.clockwise(float(data["rotation"]))
+    # files of older releases carry a tag, in degrees clockwise
+    return resolution.clockwise(-(streams.seconds(streams.tag(video, "rotate")) or 0.0))
+
+
+def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if not is_perceptual_quantizer(video):
+        return []
+    command = ffprobe_command(
+        path, "-v", "error", "-select_streams", str(video["index"]), "-read_intervals", "%+#1", "-show_frames",
+        "-show_entries", "frame=side_data_list", "-of", "json",
+    )  # fmt: skip
+    done = run(command, timeout_s=PROBE_LIMIT_S)
+    frames = json.loads(done.stdout or b"{}").get("frames", []) if done.returncode == 0 else []
+    return [data for frame in frames for data in frame.get("side_data_list", [])]
+
+
+def _header_duration(video: Mapping[str, Any]) -> float | None:
+    duration_s = streams.seconds(video.get("duration"))
+    if duration_s is None and (end_s := streams.seconds(streams.tag(video, "duration"))) is not None:
+        # Matroska's statistics tag names the end, not the length
+        duration_s = end_s - max(0.0, streams.seconds(video.get("start_time")) or 0.0)
+    return duration_s if duration_s and duration_s > 0 else None
+
+
+def _matroska_frame_count(video: Mapping[str, Any]) -> int | None:
+    return streams.positive_int(streams.tag(video, "number_of_frames"))
+
+
+def _tagged_bit_rate(video: Mapping[str, Any]) -> int | None:
+    return streams.positive_int(streams.tag(video, "bps"))
+
+
+def _duration_by_rate(frame_count: int | None, rate: Fraction | None) -> float | None:
+    return float(frame_count / rate) if frame_count and rate else None
+
+
+def _bit_rate(container: Mapping[str, Any], size_bytes: int, duration_s: float | None) -> int | None:
+    stated = streams.positive_int(container.get("bit_rate"))
+    return stated or (round(size_bytes * 8 / duration_s) if duration_s else None)
+
+
+def _faststart(path: Path) -> bool | None:
+    layout = boxes.layout(path)
+    return layout.faststart if layout else None
+
+
+def _source(value: object, from_packets: bool) -> str:
+    if value is None:
+        return "none"
+    return "packets" if from_packets else "header"
+
+
+def _written(rate: Fraction | None) -> str | None:
+    return f"{rate.numerator}/{rate.denominator}" if rate else None

@@ -1,0 +1,108 @@
+"""What a file is, told from its first bytes: for the sentence that says why it is no video."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
+
+HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Content:
+    """What was recognised: `name` with its article ("an HTML page"), fit to stand in a sentence."""
+
+    kind: Kind
+    name: str
+
+
+_MAGIC: tuple[tuple[bytes, Content], ...] = (
+    (b"\xff\xd8\xff", Content("picture", "a JPEG picture")),
+    (b"BM", Content("picture", "a BMP picture")),
+    (b"II*\x00", Content("picture", "a TIFF picture")),
+    (b"MM\x00*", Content("picture", "a TIFF picture")),
+    (b"8BPS", Content("picture", "a Photoshop picture")),
+    (b"%PDF-", Content("document", "a PDF document")),
+    (b"PK\x03\x04", Content("archive", "a ZIP archive (or an Office document)")),
+    (b"Rar!\x1a\x07", Content("archive", "a RAR archive")),
+    (b"7z\xbc\xaf\x27\x1c", Content("archive", "a 7-Zip archive")),
+    (b"\x1f\x8b", Content("archive", "a gzip archive")),
+    (b"\xfd7zXZ\x00", Content("archive", "an xz archive")),
+    (b"BZh", Content("archive", "a bzip2 archive")),
+    (b"\x28\xb5\x2f\xfd", Content("archive", "a Zstandard archive")),
+    (b"\x7fELF", Content("program", "a program (ELF)")),
+    (b"MZ", Content("program", "a Windows program")),
+    (b"SQLite format 3\x00", Content("document", "an SQLite database")),
+)
+_PICTURE_BRANDS = {b"avif": "an AVIF picture", b"heic": "a HEIC picture", b"heix": "a HEIC picture",
+                   b"mif1": "a HEIF picture"}  # fmt: skip
+_HTML = re.compile(
+    r"^(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.I | re.S
+)
+_XML = re.compile(r"^<(?:\?xml|[a-z][\w:.-]*[\s/>])", re.I)
+_TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
+    ("page", "an HTML page", _HTML),
+    ("text", "an XML text", _XML),
+    ("subtitles", "a subtitle file", re.compile(r"^(?:WEBVTT\b|\d+\s*\n\d\d:\d\d:\d\d[,.]\d{3} --> )")),
+    ("text", "a JSON text", re.compile(r'^[\[{]\s*["\[{\]}]')),
+)
+
+
+def sniff(path: Path) -> Content | None:
+    """What `path` holds, where its first 4 KiB tell that it is no video; None where it may be one."""
+    with path.open("rb") as file:
+        return sniff_bytes(file.read(HEAD_BYTES))
+
+
+def sniff_bytes(head: bytes) -> Content | None:
+    """As `sniff`, from the first bytes of a file."""
+    if not head:
+        return Content("empty", "an empty file (0 bytes)")
+    return _playlist(head) or _binary(head) or _textual(head)
+
+
+def _binary(head: bytes) -> Content | None:
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return None if b"acTL" in head else Content("picture", "a PNG picture")
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return Content("picture", "a WebP picture")
+    if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
+        return Content("picture", _PICTURE_BRANDS[head[8:12]])
+    return next((content for magic, content in _MAGIC if head.startswith(magic)), None)
+
+
+def _playlist(head: bytes) -> Content | None:
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    lowered = start[:512].lower()
+    if start.startswith(b"#EXTM3U"):
+        return Content("playlist", "an M3U8 playlist")
+    if start.startswith(b"ffconcat version"):
+        return Content("playlist", "an ffconcat script")
+    if lowered.startswith(b"[playlist]"):
+        return Content("playlist", "a PLS playlist")
+    if lowered.startswith(b"v=0") and b"\nm=" in head:
+        return Content("playlist", "an SDP session description")
+    if lowered.startswith((b"<?xml", b"<mpd", b"<smoothstreamingmedia", b"<asx")) and re.search(
+        rb"<(mpd|smoothstreamingmedia|asx|compositionplaylist)\b", head.lower()
+    ):
+        return Content("playlist", "a streaming manifest (XML)")
+    return None
+
+
+def _textual(head: bytes) -> Content | None:
+    try:
+        # a character cut in two at the end of the head is no reason to call it binary
+        text = head.decode("utf-8-sig", errors="strict" if len(head) < HEAD_BYTES else "ignore").lstrip()
+    except UnicodeDecodeError:
+        return None
+    controls = sum(character < " " and character not in "\r\n\t\f" for character in text)
+    if controls or len(text) < len(head) * 0.3:
+        return None
+    for kind, name, pattern in _TEXTS:
+        if pattern.match(text):
+            return Content(kind, name)
+    return Content("text", "a text file")

@@ -1,0 +1,165 @@
+"""ffprobe's description of the streams, read: which one is the video, what the others are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+from vidpipe.media.facts import AudioStream, Chapter, SubtitleStream
+
+Raw = Mapping[str, Any]
+
+#: Subtitle codecs that hold text; the others are pictures.
+TEXT_CODECS = frozenset(
+    {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "ttml", "microdvd", "mpl2", "jacosub", "sami",
+     "realtext", "stl", "subviewer", "subviewer1", "vplayer", "pjs", "hdmv_text_subtitle"}
+)  # fmt: skip
+
+_LONGEST_TEXT = 1000
+_MOST_CHAPTERS = 2000
+_MOST_STREAMS = 200
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+_CLOCK = re.compile(r"^(\d+):(\d\d):(\d\d(?:\.\d+)?)$")
+
+
+def video_streams(streams: Sequence[Raw]) -> list[Raw]:
+    """The streams that hold moving pictures: no cover art, no thumbnails."""
+    return [
+        stream
+        for stream in streams
+        if stream.get("codec_type") == "video"
+        and not any(disposition(stream, name) for name in ("attached_pic", "timed_thumbnails", "still_image"))
+    ]
+
+
+def chosen_video(streams: Sequence[Raw]) -> Raw | None:
+    """The stream that the ffmpeg program takes when not told which: the largest; a default one before others.
+
+    Source: `map_auto_video` in ffmpeg's fftools.
+    """
+
+    def score(stream: Raw) -> int:
+        area = int(stream.get("width") or 0) * int(stream.get("height") or 0)
+        return area + 5_000_000 * disposition(stream, "default")
+
+    known = [stream for stream in video_streams(streams) if stream.get("codec_name") not in (None, "none", "unknown")]
+    return max(known, key=score, default=None)
+
+
+def audio_streams(streams: Sequence[Raw]) -> tuple[AudioStream, ...]:
+    """Every audio stream, in the file's order."""
+    return tuple(
+        AudioStream(
+            index=int(stream["index"]),
+            codec=str(stream.get("codec_name", "unknown")),
+            channels=positive_int(stream.get("channels")),
+            channel_layout=stream.get("channel_layout"),
+            sample_rate_hz=positive_int(stream.get("sample_rate")),
+            bit_rate=positive_int(stream.get("bit_rate")),
+            language=language(stream),
+            title=tag(stream, "title"),
+            default=disposition(stream, "default"),
+        )
+        for stream in streams[:_MOST_STREAMS]
+        if stream.get("codec_type") == "audio"
+    )
+
+
+def subtitle_streams(streams: Sequence[Raw]) -> tuple[SubtitleStream, ...]:
+    """Every subtitle stream, in the file's order."""
+    return tuple(
+        SubtitleStream(
+            index=int(stream["index"]),
+            codec=str(stream.get("codec_name", "unknown")),
+            language=language(stream),
+            title=tag(stream, "title"),
+            default=disposition(stream, "default"),
+            forced=disposition(stream, "forced"),
+            text=stream.get("codec_name") in TEXT_CODECS,
+        )
+        for stream in streams[:_MOST_STREAMS]
+        if stream.get("codec_type") == "subtitle"
+    )
+
+
+def chapters(listed: Sequence[Raw], offset_s: float) -> tuple[Chapter, ...]:
+    """The chapters, in seconds from the first video frame, which is at `offset_s` of the file's own time."""
+    found = []
+    for chapter in listed[:_MOST_CHAPTERS]:
+        start, end = seconds(chapter.get("start_time")), seconds(chapter.get("end_time"))
+        if start is not None and end is not None and end >= start:
+            found.append(
+                Chapter(
+                    start_s=round(max(0.0, start - offset_s), 6),
+                    end_s=round(max(0.0, end - offset_s), 6),
+                    title=tag(chapter, "title"),
+                )
+            )
+    return tuple(found)
+
+
+def disposition(stream: Raw, name: str) -> bool:
+    return bool((stream.get("disposition") or {}).get(name))
+
+
+def language(stream: Raw) -> str | None:
+    """The language code as the file has it, in lower case; None where it is undetermined."""
+    code = (tag(stream, "language") or "").lower()
+    return code if code and code not in {"und", "unk", "mis", "zxx"} else None
+
+
+def tag(described: Raw, name: str) -> str | None:
+    """A tag of a stream, chapter or format, whatever the case of its name, in clean text; None where it is empty."""
+    for key, value in (described.get("tags") or {}).items():
+        if key.lower() == name:
+            return clean_text(str(value)) or None
+    return None
+
+
+def clean_text(text: str) -> str:
+    """`text` from a file, without control characters, at most 1000 characters."""
+    return _CONTROLS.sub(" ", text).strip()[:_LONGEST_TEXT]
+
+
+def seconds(value: Any) -> float | None:
+    """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000")."""
+    text = str(value or "")
+    if clock := _CLOCK.match(text):
+        return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def fraction(value: Any) -> Fraction | None:
+    """A positive fraction as ffprobe writes it ("30000/1001", "8:9"); None for "0/0" and the like."""
+    try:
+        found = Fraction(str(value).replace(":", "/"))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return found if found > 0 else None
+
+
+def positive_int(value: Any) -> int | None:
+    """A whole number above 0, or None."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        return None
+    return number if number > 0 else None
+
+
+def created(described: Raw) -> str | None:
+    """When the file says it was made, ISO 8601; None where it says nothing, or only the epoch of its format."""
+    for name in ("com.apple.quicktime.creationdate", "creation_time", "date"):
+        try:
+            moment = datetime.fromisoformat(tag(described, name) or "")
+        except ValueError:
+            continue
+        if moment.year not in (1904, 1970):
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return None

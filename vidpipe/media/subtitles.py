@@ -1,0 +1,123 @@
+"""The text of a file's text subtitles: all streams in one run of ffmpeg, cleaned, with a cap."""
+
+from __future__ import annotations
+
+import html
+import logging
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from vidpipe.errors import MediaError
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
+from vidpipe.media.ffmpeg import ffmpeg_command, input_arguments, run
+from vidpipe.media.packets import reading_limit_s
+
+#: Bytes of text kept of one file, all its streams together.
+TEXT_LIMIT_BYTES = 256 * 1024
+#: SubRip bytes written per stream before ffmpeg stops: room for the times and tags around the text.
+_FILE_LIMIT_BYTES = 4 * TEXT_LIMIT_BYTES
+
+_BLOCK = re.compile(
+    r"(?P<h1>\d+):(?P<m1>\d\d):(?P<s1>\d\d)[,.](?P<f1>\d{3}) --> "
+    r"(?P<h2>\d+):(?P<m2>\d\d):(?P<s2>\d\d)[,.](?P<f2>\d{3})[^\n]*\n"
+    r"(?P<text>.*?)(?=\n\s*\n\d+\n\d+:\d\d:\d\d|\Z)",
+    re.S,
+)
+_OVERRIDES = re.compile(r"\{[\\=][^}]*\}")
+_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|$)", re.S)
+_TAGS = re.compile(r"</?(?:[bisuc]|font|ruby|rt|v|lang|span)(?:[\s.=][^>]*)?>", re.I)
+_BREAKS = re.compile(r"\\[Nn]|<br\s*/?>", re.I)
+_SPACES = re.compile(r"[ \t\u00a0\u200b\ufeff]+")
+_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+log = logging.getLogger(__name__)
+
+
+def read_cues(
+    path: Path, streams: Sequence[SubtitleStream], offset_s: float = 0.0
+) -> tuple[tuple[SubtitleCue, ...], bool]:
+    """(cues of all text streams in order of stream and time, whether some were left out for the cap).
+
+    offset_s: the first video frame's time in the file, from which cues are to count.
+    A file whose subtitles cannot be read has no cues; that is logged and is no reason to refuse the video.
+    """
+    texts = [stream for stream in streams if stream.text]
+    if not texts:
+        return (), False
+    with tempfile.TemporaryDirectory(prefix="vidpipe-subtitles-") as folder:
+        files = {stream.index: Path(folder) / f"{stream.index}.srt" for stream in texts}
+        try:
+            _extract(path, files)
+        except MediaError as error:
+            log.warning("The subtitles of %s could not be read: %s", path.name, error)
+        parsed = {index: parse_srt(_read(file), index, offset_s) for index, file in files.items()}
+        cut = any(file.is_file() and file.stat().st_size >= _FILE_LIMIT_BYTES for file in files.values())
+    cues, capped = _cap(parsed)
+    return cues, cut or capped
+
+
+def _extract(path: Path, files: dict[int, Path]) -> None:
+    outputs: list[str] = []
+    for index, file in files.items():
+        outputs += ["-map", f"0:{index}", "-c:s", "srt", "-fs", str(_FILE_LIMIT_BYTES), "-f", "srt", f"file:{file}"]
+    done = run(
+        ffmpeg_command("-v", "error", "-y", "-copyts", *input_arguments(path), *outputs),
+        timeout_s=reading_limit_s(path),
+    )
+    if done.returncode != 0:
+        raise MediaError(f"ffmpeg said: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'nothing'}")
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def parse_srt(text: str, stream: int, offset_s: float = 0.0) -> list[SubtitleCue]:
+    """The cues of a SubRip text, cleaned; those without text, or over before `offset_s`, are left out."""
+    cues = []
+    for block in _BLOCK.finditer(text.replace("\r\n", "\n")):
+        start_s, end_s = (
+            int(block[f"h{n}"]) * 3600 + int(block[f"m{n}"]) * 60 + int(block[f"s{n}"]) + int(block[f"f{n}"]) / 1000
+            for n in (1, 2)
+        )
+        cleaned = clean_cue(block["text"])
+        if cleaned and end_s > offset_s:
+            cues.append(
+                SubtitleCue(
+                    stream=stream,
+                    start_s=round(max(0.0, start_s - offset_s), 3),
+                    end_s=round(max(start_s, end_s) - offset_s, 3),
+                    text=cleaned,
+                )
+            )
+    return sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))
+
+
+def clean_cue(text: str) -> str:
+    """The words of a cue: no tags, no {\\an8} overrides, no ASS drawings, no control characters; lines are kept."""
+    text = _OVERRIDES.sub("", _DRAWING.sub("", text))
+    text = html.unescape(_TAGS.sub("", _BREAKS.sub("\n", text)).replace("\\h", " "))
+    lines = (_SPACES.sub(" ", line).strip() for line in _CONTROLS.sub("", text).split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _cap(parsed: dict[int, list[SubtitleCue]]) -> tuple[tuple[SubtitleCue, ...], bool]:
+    """At most TEXT_LIMIT_BYTES of text, shared out so that a long stream does not crowd out a short one."""
+    room, truncated = TEXT_LIMIT_BYTES, False
+    kept: dict[int, list[SubtitleCue]] = {}
+    by_size = sorted(parsed, key=lambda index: sum(len(cue.text.encode()) for cue in parsed[index]))
+    for position, index in enumerate(by_size):
+        share = room // (len(by_size) - position)
+        taken: list[SubtitleCue] = []
+        for cue in parsed[index]:
+            size = len(cue.text.encode())
+            if size > share:
+                truncated = True
+                break
+            share -= size
+            room -= size
+            taken.append(cue)
+        kept[index] = taken
+    return tuple(cue for index in sorted(kept) for cue in kept[index]), truncated

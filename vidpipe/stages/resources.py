@@ -1,0 +1,19 @@
+"""What stages use besides the video: name -> how it is built from the settings (see `contract.Resource`).
+
+A builder is called once a run. It must be cheap (a model loads its weights at first use), and what it builds may have a
+`close()`, called when the run ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Resource
+from vidpipe.vlm.build import build_model
+from vidpipe.vlm.prompts import build_prompts
+
+BUILDERS: dict[str, Callable[[Settings], Resource]] = {
+    "model": build_model,
+    "prompts": build_prompts,
+}
