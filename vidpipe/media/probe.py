@@ -16,13 +16,15 @@ from typing import Any
 from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
 from vidpipe.media.facts import MediaInfo
-from vidpipe.media.ffmpeg import ffprobe_command, run
-from vidpipe.media.packets import PacketFacts, read_packets
+from vidpipe.media.ffmpeg import ffmpeg_command, ffprobe_command, input_arguments, run
+from vidpipe.media.packets import PacketFacts, read_packets, reading_limit_s
 from vidpipe.media.subtitles import read_cues
 
 PROBE_LIMIT_S = 60.0
 #: Average and nominal rate that differ by more may mean a variable rate (or fields): the packets' times tell.
 _RATE_AGREES = Fraction(1, 100)
+#: Containers that may hold one picture only.
+_PICTURE_CONTAINERS = frozenset({"gif", "apng", "mjpeg", "mjpeg_2000"})
 
 
 def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
@@ -99,6 +101,32 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         faststart=_faststart(path),
         **_picture(path, video),
     )
+
+
+def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
+    """Probe a file and decode its first picture; what `probe` found (without subtitle text) where that succeeds.
+
+    name: how the file is called in errors (its URL, say); its own name when not given
+
+    Raises MediaError with a sentence that says what the file is instead and what to do: empty, an HTML page, a picture,
+    sound only, a playlist, cut off, encrypted, of an unknown codec, damaged from its first to its last picture.
+    """
+    name = name or path.name
+    info = probe(path, name=name, subtitles=False)
+    if info.container in _PICTURE_CONTAINERS and (info.frame_count or 0) <= 1:
+        raise refusal.single_picture(name, info.container)
+    layout = boxes.layout(path)
+    # an encrypted picture often decodes, to noise
+    if layout and layout.encrypted:
+        raise refusal.encrypted(name)
+    command = ffmpeg_command(
+        "-v", "error", *input_arguments(path), "-map", f"0:{info.video_stream}", "-frames:v", "1",
+        "-f", "framecrc", "pipe:1",
+    )  # fmt: skip
+    done = run(command, timeout_s=reading_limit_s(path))
+    if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
+        raise refusal.undecodable(name, info.video_codec, done.stderr)
+    return info
 
 
 def describe(path: Path, name: str) -> dict[str, Any]:
