@@ -106,8 +106,8 @@ class SceneDetection(Section):
 
     detector: DetectorName = Field(
         "adaptive",
-        description="PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to black), or "
-        "ffmpeg's scene filter",
+        description="PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to "
+        "black), or ffmpeg's scene filter",
     )
     default_threshold: float | None = Field(
         None,
