@@ -1,0 +1,117 @@
+"""Connections that check, in the act of connecting, whom they connect to.
+
+The address that was checked is the one the socket connects to: no second look-up lies between, so a name server that
+answers differently the second time (DNS rebinding) gains nothing. TLS and the Host header keep the name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import Any
+
+import requests
+import requests.adapters
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
+from urllib3.util.timeout import Timeout
+
+from vidpipe.ingest.addresses import AddressPolicy
+
+
+class LiveSockets:
+    """The sockets of one session, so that another thread can end a transfer that hangs."""
+
+    def __init__(self) -> None:
+        self._sockets: list[socket.socket] = []
+        self._lock = threading.Lock()
+
+    def add(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [sock]
+
+    def shut_down(self) -> None:
+        """Whoever reads from one of the sockets gets an end of data or an error at once."""
+        with self._lock:
+            for sock in self._sockets:
+                with contextlib.suppress(OSError):
+                    # not SSLSocket.shutdown, which would drop the TLS state under the reader
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+def _connect(connection: HTTPConnection, policy: AddressPolicy, live: LiveSockets) -> socket.socket:
+    last: OSError | None = None
+    timeout = Timeout.resolve_default_timeout(connection.timeout)
+    for family, sockaddr in policy.resolve(connection._dns_host, connection.port):
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            for option in connection.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(timeout)
+            sock.connect(sockaddr)
+        except OSError as error:
+            sock.close()
+            last = error
+            continue
+        live.add(sock)
+        return sock
+    raise NewConnectionError(connection, f"no connection: {last}") from last
+
+
+def _pool_classes(policy: AddressPolicy, live: LiveSockets) -> dict[str, type[HTTPConnectionPool]]:
+    class GuardedHTTPConnection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self, policy, live)
+
+    class GuardedHTTPSConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect(self, policy, live)
+
+        def connect(self) -> None:
+            super().connect()
+            if isinstance(self.sock, socket.socket):
+                live.add(self.sock)  # the TLS socket took the first one's place
+
+    class GuardedHTTPPool(HTTPConnectionPool):
+        ConnectionCls = GuardedHTTPConnection
+
+    class GuardedHTTPSPool(HTTPSConnectionPool):
+        ConnectionCls = GuardedHTTPSConnection
+
+    return {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
+
+
+class GuardedAdapter(requests.adapters.HTTPAdapter):
+    """Connects only where `policy` allows. Through a proxy, the proxy itself is the machine that is connected to."""
+
+    def __init__(self, policy: AddressPolicy, live: LiveSockets) -> None:
+        self._classes = _pool_classes(policy, live)
+        super().__init__()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
+        manager: urllib3.PoolManager = self.poolmanager
+        manager.pool_classes_by_scheme = dict(self._classes)
+
+
+def open_session(policy: AddressPolicy, user_agent: str) -> tuple[requests.Session, LiveSockets]:
+    """A session for one download, and the handle that ends its transfers.
+
+    The environment is not trusted as a whole: no ~/.netrc password goes to a server that merely has the right name,
+    and no proxy is used unless the settings ask for it. A private authority's certificates are taken from
+    REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; verification itself cannot be switched off.
+    """
+    live = LiveSockets()
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    # bytes as they are: a transport encoding would make Range and Content-Length speak of other bytes
+    session.headers.update({"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
+    adapter = GuardedAdapter(policy, live)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session, live

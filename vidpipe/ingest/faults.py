@@ -1,0 +1,148 @@
+"""What can go wrong on the way to the bytes: sentences, and whether another try may help."""
+
+from __future__ import annotations
+
+import email.utils
+import errno
+import math
+import socket
+import ssl
+from datetime import UTC, datetime
+from typing import Literal
+
+import requests
+import urllib3
+
+from vidpipe.errors import VidpipeError
+
+FaultKind = Literal["transient", "permanent", "refused"]
+
+#: The request may succeed later, unchanged (RFC 9110, 6585, 8470; 520-527 are Cloudflare's for an unreachable origin).
+TRANSIENT_STATUS = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 507, 508, 509, *range(520, 528), 529, 530})
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)}
+
+
+class FetchError(VidpipeError):
+    """The bytes of one source could not be had.
+
+    kind:          transient  the same request may succeed later
+                   permanent  it will not, until the source changes
+                   refused    vidpipe will not take it (address not allowed, a web page, too large)
+    retry_after_s: what the server asks to wait
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, kind: FaultKind = "permanent", retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, hint)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
+
+    @property
+    def transient(self) -> bool:
+        return self.kind == "transient"
+
+
+class FetchCancelled(Exception):
+    """The run was stopped in mid-transfer; the partial file stays for the next one."""
+
+
+class DiskFullError(FetchError):
+    """No room for the file; other sources may still fit."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint, kind="transient")
+
+
+def is_disk_full(error: OSError) -> bool:
+    return error.errno in _DISK_FULL
+
+
+def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks for: it holds seconds or an HTTP date. None where it says neither."""
+    if not value:
+        return None
+    value = value.strip()
+    try:
+        seconds = float(value)
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    except ValueError:
+        pass
+    try:
+        at = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+
+
+def status_error(shown_url: str, response: requests.Response) -> FetchError:
+    """The error for a final answer that is neither the bytes nor a redirect."""
+    status = response.status_code
+    said = f"{status} {response.reason or ''}".strip()[:80]
+    wait = parse_retry_after(response.headers.get("Retry-After"))
+    if status in (404, 410):
+        return FetchError(
+            f"{shown_url}: the server says there is no such file ({said}).", "Check the URL for a typing error."
+        )
+    if status in (401, 403, 407, 451):
+        return FetchError(
+            f"{shown_url}: the server refuses access ({said}).",
+            "If the file needs a login, give a URL that carries it (https://user:password@host/... or a signed link).",
+        )
+    if status in TRANSIENT_STATUS:
+        busy = "is asked too often" if status == 429 else "cannot answer at the moment"
+        return FetchError(f"{shown_url}: the server {busy} ({said}).", kind="transient", retry_after_s=wait)
+    if 200 <= status < 300:
+        return FetchError(f"{shown_url}: the server answered {said} and sent no file.")
+    return FetchError(f"{shown_url}: the server refuses the request ({said}).")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The cause at the bottom of the layers that requests and urllib3 put around it."""
+    for _ in range(10):
+        reason = getattr(error, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+        if inner is None and error.args and isinstance(error.args[0], BaseException):
+            inner = error.args[0]
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def lookup_error(host: str, error: OSError) -> FetchError:
+    """The error for a name that could not be looked up."""
+    if error.errno in _NO_SUCH_HOST:
+        return FetchError(f"There is no host named {host}.", "Check the URL for a typing error.")
+    return FetchError(f"The name {host} could not be looked up: {error.strerror or error}.", kind="transient")
+
+
+def transport_error(shown_url: str, error: Exception) -> FetchError:
+    """The error for a connection that failed, broke or fell silent."""
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return FetchError(f"{shown_url}: this is not a URL that can be asked.")
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return FetchError(
+            f"{shown_url}: the server's certificate is not valid: {cause.verify_message}.",
+            "A private authority's certificate can be named in the environment variable REQUESTS_CA_BUNDLE.",
+        )
+    layers = (error, cause)
+    if any(isinstance(layer, requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError) for layer in layers):
+        said = "the server could not be reached in time"
+    elif any(isinstance(x, requests.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError) for x in layers):
+        said = "the server fell silent"
+    elif isinstance(cause, ConnectionRefusedError):
+        said = "nothing answers at this address (connection refused)"
+    elif isinstance(cause, ssl.SSLError):
+        said = f"the encrypted connection failed ({cause.reason or 'TLS error'})"
+    elif isinstance(cause, OSError) and cause.strerror:
+        said = f"the connection failed ({cause.strerror})"
+    else:
+        said = f"the connection broke off ({type(cause).__name__})"
+    return FetchError(f"{shown_url}: {said}.", kind="transient")

@@ -1,0 +1,115 @@
+"""What ingest keeps of each source, what it hands to the library, and how others follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vidpipe.media.facts import MediaInfo
+
+SourceKind = Literal["http", "file", "s3"]
+SourceState = Literal["new", "fetching", "stored", "failed", "refused"]
+OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
+
+
+class SourceRecord(BaseModel):
+    """One URL or file, and what became of it. Holds no secret: `url` is redacted, `id` hashes the full address.
+
+    state: new       never tried
+           fetching  an attempt was begun; where no process holds it any more, it was killed and is due again
+           stored    `video` holds its bytes
+           failed    the bytes could not be had; `last_error` says why
+           refused   vidpipe will not take it: address not allowed, no video, too large
+    A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    url: str = Field(description="without secrets")
+    has_secret: bool = Field(False, description="the full URL is needed again to fetch it; it is not stored")
+    kind: SourceKind = "http"
+    state: SourceState = "new"
+    attempts: int = Field(0, description="requests for bytes so far, over all runs")
+    failures: int = Field(0, description="runs that failed since the last success")
+    video: str | None = Field(None, description="sha256 of the bytes it gave last")
+    earlier_videos: tuple[str, ...] = Field((), description="sha256 of bytes it gave before, oldest first")
+    etag: str | None = None
+    last_modified: str | None = None
+    content_type: str | None = None
+    final_url: str | None = Field(None, description="after redirects, without secrets; None: not redirected")
+    size_bytes: int | None = None
+    modified_ns: int | None = Field(None, description="of a local file, when it was read")
+    file_name: str | None = None
+    last_error: str | None = None
+    last_error_kind: Literal["transient", "permanent"] | None = None
+    next_try_at: datetime | None = Field(None, description="UTC; None: no further try by itself")
+    first_seen: datetime | None = None
+    last_fetched: datetime | None = None
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+
+
+class StoredVideo(BaseModel):
+    """A file that is in the media store (or referenced in place), as the library records it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sha256: str
+    path: str = Field(description="relative to the home; absolute where the file lies elsewhere")
+    size_bytes: int
+    modified_ns: int
+    referenced: bool = False
+    file_name: str = ""
+    url: str = Field("", description="of the source, without secrets")
+    info: MediaInfo | None = Field(None, description="what ffprobe said before the file was let in")
+
+
+class SourceStore(Protocol):
+    """Where the records are kept. Called from several threads at once."""
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
+        """The known ones of `ids`."""
+
+    def save(self, record: SourceRecord) -> None:
+        """Writes `record` under its id, whole."""
+
+    def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
+        """Writes `record` (state stored) and adds the video, or this source's name and URL to a known video."""
+
+
+@dataclass(frozen=True)
+class IngestOutcome:
+    """What became of one input.
+
+    input:     as the user gave it, without secrets
+    state:     stored          its bytes are new in the library
+               already stored  the library had them: the same URL before, or the same bytes under another
+               unchanged       asked again, and the server said: not modified
+               cancelled       the run was stopped; what was fetched is kept and resumed
+    video:     sha256 where there is one
+    error:     a sentence; `transient` says whether another try may help
+    """
+
+    input: str
+    state: OutcomeState
+    source: SourceRecord | None = None
+    video: str | None = None
+    stored: StoredVideo | None = None
+    error: str | None = None
+    transient: bool = False
+
+
+class IngestObserver(Protocol):
+    """Follows a run: a progress bar each. Called from one thread at a time."""
+
+    def on_start(self, source: SourceRecord) -> None: ...
+
+    def on_bytes(self, source_id: str, done: int, total: int | None) -> None: ...
+
+    def on_outcome(self, outcome: IngestOutcome) -> None: ...

@@ -1,0 +1,157 @@
+"""The media store: every video once, under the hash of its bytes.
+
+    <media>/ab/abcdef….mp4     a video; its suffix is that of the container, not of the URL
+    <media>/incoming/          what is not whole yet, and locks
+
+A file gets in by one atomic rename on the same disk, after its bytes are on the disk and ffprobe found a video stream
+that decodes. Whatever is not under its final name is not in the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from vidpipe.ingest.containers import HEAD_BYTES, suffix_for
+from vidpipe.ingest.faults import DiskFullError
+from vidpipe.media.facts import MediaInfo
+from vidpipe.media.probe import check_decodable
+from vidpipe.settings import Settings
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Room:
+    """Free disk space, shared out among the transfers of this process, so that together they leave MinFreeMB."""
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._expected: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def reserve(self, owner: str, expected_bytes: int) -> None:
+        """`owner` expects to write `expected_bytes` more; replaces what it expected before.
+
+        Errors: DiskFullError where these, and what the others expect, would leave less than MinFreeMB.
+        """
+        with self._lock:
+            self._expected.pop(owner, None)
+            free = shutil.disk_usage(self._directory).free
+            if free - sum(self._expected.values()) - expected_bytes < self._min_free_bytes:
+                raise DiskFullError(
+                    f"Not enough room on the disk of {self._directory}: {free >> 20} MB are free, "
+                    f"{expected_bytes >> 20} MB are still to come, and {self._min_free_bytes >> 20} MB must stay free.",
+                    "Make room, lower MinFreeMB (section [Download] of config.ini), or move DownloadDirectory "
+                    "(section [Paths]) to a larger disk.",
+                )
+            self._expected[owner] = expected_bytes
+
+    def release(self, owner: str) -> None:
+        with self._lock:
+            self._expected.pop(owner, None)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file under its final name. `new`: it was not there before; `info`: what ffprobe said, where it was asked."""
+
+    sha256: str
+    path: Path
+    size_bytes: int
+    modified_ns: int
+    new: bool
+    referenced: bool = False
+    info: MediaInfo | None = None
+
+
+class MediaStore:
+    """The media store of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.root = settings.media_directory
+        self.incoming = self.root / "incoming"
+        self.incoming.mkdir(parents=True, exist_ok=True)
+        self.room = Room(self.incoming, settings.download.min_free_mb << 20)
+
+    def find(self, sha256: str) -> Path | None:
+        """The stored file with this hash in its name."""
+        if not _SHA256.fullmatch(sha256):
+            return None
+        return next(iter(sorted((self.root / sha256[:2]).glob(f"{sha256}.*"))), None)
+
+    def lock(self, source_id: str) -> FileLock:
+        """One process and thread at a time works on one source."""
+        return FileLock(self.incoming / f"{source_id}.lock")
+
+    def enter(self, file: Path, sha256: str, name: str) -> StoredFile:
+        """Moves `file`, in `incoming` and of this hash, to its place; drops it where its bytes are there already.
+
+        name: how it is called in errors.
+        Errors: MediaError where it holds no video stream that decodes (the file is left where it is).
+        """
+        size = file.stat().st_size
+        known = self._whole(sha256, size)
+        info: MediaInfo | None = None
+        if known is None:
+            info = check_decodable(file, name=name)
+            with file.open("rb") as opened:
+                suffix = suffix_for(info.container, opened.read(HEAD_BYTES))
+                os.fsync(opened.fileno())
+            place = self.root / sha256[:2] / f"{sha256}{suffix}"
+            place.parent.mkdir(exist_ok=True)
+            with FileLock(self.incoming / "store.lock"):
+                known = self._whole(sha256, size)  # another process may have brought the same bytes meanwhile
+                if known is None:
+                    os.replace(file, place)
+                    for directory in (place.parent, self.root):
+                        _sync_directory(directory)
+                    return _stored(sha256, place, new=True, info=info)
+        file.unlink()
+        return _stored(sha256, known, new=False, info=info)
+
+    def _whole(self, sha256: str, size: int) -> Path | None:
+        path = self.find(sha256)
+        return path if path is not None and path.stat().st_size == size else None
+
+    def clean(self, older_than_days: float = 7.0) -> list[Path]:
+        """Removes what unfinished transfers left so long ago that nobody goes on with them; gives what was removed."""
+        limit = time.time() - older_than_days * 86400
+        groups: dict[str, list[Path]] = {}
+        for path in self.incoming.iterdir():
+            groups.setdefault(path.name.split(".")[0], []).append(path)
+        removed: list[Path] = []
+        for stem, paths in groups.items():
+            if stem == "store" or any(path.stat().st_mtime >= limit for path in paths):
+                continue
+            lock = self.lock(stem)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                continue  # a slow transfer that has not brought a byte for days is still somebody's
+            with lock:
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                    removed.append(path)
+            lock.release(force=True)
+        return removed
+
+
+def _stored(sha256: str, path: Path, *, new: bool, info: MediaInfo | None) -> StoredFile:
+    stat = path.stat()
+    return StoredFile(sha256, path, stat.st_size, stat.st_mtime_ns, new, info=info)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
