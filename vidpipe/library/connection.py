@@ -15,6 +15,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import (
     ConfigurationError,
+    ConnectionFailure,
     InvalidName,
     PyMongoError,
 )
@@ -56,6 +57,10 @@ class Connection:
         try:
             yield
         except PyMongoError as error:
+            if self.is_embedded and isinstance(error, ConnectionFailure):
+                full = embedded.full_disk(self._settings)
+                if full is not None:
+                    raise full from error
             raise explain(error, self.host, embedded=self.is_embedded) from error
 
     def ensure_server(self) -> None:
@@ -114,7 +119,10 @@ def host_of(uri: str) -> str:
     """Hosts and ports of a MongoDB address, without user, password and options; no name is looked up."""
     if uri.startswith("mongodb+srv://"):
         with contextlib.suppress(ValueError):
-            return urlsplit(uri).hostname or "[MongoDB] URI"
+            parts = urlsplit(uri)
+            if "@" in parts.netloc or "@" not in uri:
+                return parts.hostname or "[MongoDB] URI"
+        return "[MongoDB] URI"
     with contextlib.suppress(PyMongoError, ValueError):
         nodes = parse_uri(uri, validate=False)["nodelist"]
         return ",".join(host if port is None else f"{host}:{port}" for host, port in nodes)
@@ -135,9 +143,17 @@ def _options(uri: str, settings: Settings) -> dict[str, Any]:
     }
     if not re.search(r"(127\.0\.0\.1|localhost|\[?::1)", host_of(uri)):
         options["compressors"] = "zlib"
-    given = {name.lower() for name, _ in parse_qsl(urlsplit(uri).query)}
+    given = _given_options(uri)
     kept = {name: value for name, value in options.items() if name.lower() not in given}
     return {**kept, "tz_aware": True, "tzinfo": UTC}
+
+
+def _given_options(uri: str) -> set[str]:
+    """The names, in small letters, of the options that stand in the URI."""
+    try:
+        return {name.lower() for name, _ in parse_qsl(urlsplit(uri).query)}
+    except ValueError:
+        return set()
 
 
 def _unusable(uri: str, error: Exception) -> SettingsError:
@@ -159,8 +175,13 @@ def _unusable(uri: str, error: Exception) -> SettingsError:
             "port is not a number.",
             "Write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25 in user name and password.",
         )
+    option = next((name for name in _given_options(uri) if name in text.lower()), None)
+    if option:
+        return SettingsError(
+            f"[MongoDB] URI: its option {option} has a value that is not allowed.", "Correct or drop it."
+        )
     return SettingsError(
-        "[MongoDB] URI is not a valid MongoDB address, or has an option that is not known.",
+        "[MongoDB] URI is not a valid MongoDB address.",
         "Its form is mongodb://user:password@host:27017/?option=value.",
     )
 

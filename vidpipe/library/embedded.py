@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ from vidpipe.settings import Settings
 STOP_LIMIT_S = 30.0
 #: Longest wait for a server that is just ending on its own account to let go of the data.
 ENDING_LIMIT_S = 5.0
+#: With less disk space the server is not started.
+MIN_FREE_BYTES = 20_000_000
 _PORT_ATTEMPTS = 5
 
 
@@ -113,6 +116,9 @@ def start(settings: Settings) -> EmbeddedServer:
                 if _wait_until_answering(*running, begun + START_LIMIT_S):
                     return _server(files, *running)
                 continue
+            full = full_disk(settings)
+            if full is not None:
+                raise full
             port = choose_port(files, refused_ports)
             _make_key(files)
             try:
@@ -186,6 +192,19 @@ def status(settings: Settings) -> EmbeddedStatus:
         files.data, files.log, running=True, answering=answers(port), pid=process.pid, port=port, started=started,
         memory_bytes=memory, data_bytes=used,
     )  # fmt: skip
+
+
+def full_disk(settings: Settings) -> UnavailableError | None:
+    """The error to raise where the disk is too full for the server: mongod ends itself, often without a word, when it
+    can write no more."""
+    files = files_of(settings)
+    free = shutil.disk_usage(files.data).free
+    if free >= MIN_FREE_BYTES:
+        return None
+    return UnavailableError(
+        f"The disk of {files.data} is full ({free / 1e6:.0f} MB free): the embedded MongoDB server cannot run.",
+        f"Free at least {MIN_FREE_BYTES / 1e6:.0f} MB there, or move the home to a larger disk (VIDPIPE_HOME).",
+    )
 
 
 def _started(process: psutil.Process) -> datetime:

@@ -27,6 +27,9 @@ class StageGraph:
                 if read.field not in self.result_model(read.stage).model_fields:
                     raise ValueError(f"{stage.name} reads {read.stage}.{read.field}, which {read.stage} does not give")
             self._stages[stage.name] = stage
+            maker = next((made.name for made in self if made.result.scene_fields), stage.name)
+            if stage.result.scene_fields and stage.name != maker and maker not in self.upstream(stage.name):
+                raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker}")
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self._stages.values())
@@ -47,6 +50,10 @@ class StageGraph:
     def key(self, stage: str) -> str:
         """Where a stage's result lies in the video's document."""
         return INGEST if stage == INGEST else self._stages[stage].key
+
+    def makes_scenes(self, stage: str) -> bool:
+        """Whether this stage decides which scenes there are; other stages with scene fields add to them."""
+        return stage == next((made.name for made in self if made.result.scene_fields), None)
 
     def upstream(self, stage: str) -> tuple[str, ...]:
         """The stages (ingest excluded) whose fields `stage` reads, in order."""

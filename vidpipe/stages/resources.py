@@ -10,10 +10,13 @@ from collections.abc import Callable
 
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Resource
+from vidpipe.tagging.build import build_categories, build_rules
 from vidpipe.vlm.build import build_model
 from vidpipe.vlm.prompts import build_prompts
 
 BUILDERS: dict[str, Callable[[Settings], Resource]] = {
     "model": build_model,
     "prompts": build_prompts,
+    "custom_tags": build_rules,
+    "categories": build_categories,
 }

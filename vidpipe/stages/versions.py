@@ -27,7 +27,7 @@ Inputs = dict[str, dict[str, str]]
 UNVERSIONED = "-"
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: Any) -> Any:  # noqa: PLR0911 - one return a type
     """`value` as plain JSON types with one way to write each: models become objects, sets sorted lists.
 
     Raises TypeError for what has no canonical form, ValueError for NaN and infinity.

@@ -1,0 +1,263 @@
+"""Storing results: scenes, answers and lineage first, under ids that repeat safely; then one conditional update of the
+video's document that names them. That update is the commit point.
+
+It is conditional on the lease and on the data versions that were read, so that an older run cannot overwrite a newer
+result. It marks every stage that reads a changed field as stale, and says which stages may now run, in the same update.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError, DocumentTooLarge
+
+from vidpipe.library.schema import Document, ready_expression
+from vidpipe.stages.contract import AnswerCell, StageError, StageResult
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
+
+_TRANSIENT_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
+_DUPLICATE_KEY = 11000
+
+
+@dataclass
+class Commit:
+    """One outcome on its way into the library.
+
+    entry:          `stages.<stage>` as it was read
+    inputs:         data versions that were read
+    result / error: exactly one, or neither to say that the old result is current after all (its inputs came back)
+    generation:     the video's scene generation that was read (None: no scenes yet)
+    release:        the video's last commit of this run: its lease is given back with it
+    """
+
+    sha256: str
+    stage: str
+    spec: str
+    inputs: Inputs
+    entry: Mapping[str, Any]
+    run_id: str
+    seconds: float = 0.0
+    result: StageResult | None = None
+    error: StageError | None = None
+    quarantined: bool = False
+    cells: Sequence[AnswerCell] = ()
+    lineage: Sequence[Mapping[str, Any]] = ()
+    generation: str | None = None
+    token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A commit with what follows from it: the new entry, the changed fields, the scenes to write."""
+
+    commit: Commit
+    entry: Document
+    changed: frozenset[str]
+    data: Mapping[str, str]
+    generation: str | None
+    scene_rows: Mapping[int, Document]
+
+
+def prepare(commit: Commit, graph: StageGraph) -> Prepared:
+    """What a commit will store, known before it is stored, so that the next stage can go on with it."""
+    entry = dict(commit.entry)
+    now = datetime.now(UTC)
+    entry.update(spec=commit.spec, inputs=commit.inputs, stale=False, run=commit.run_id, at=now, commit=commit.token)
+    entry["ready"] = True  # it ran, so everything it reads had a usable result
+    for key in ("next_try_at", "crashes"):
+        entry.pop(key, None)
+    old_data: Mapping[str, str] = commit.entry.get("data") or {}
+    if commit.error is not None:
+        attempts = commit.entry.get("attempts", 0) + 1
+        entry.update(
+            status="quarantined" if commit.quarantined else "failed",
+            error={"message": commit.error.message, "hint": commit.error.hint, "transient": commit.error.transient},
+            attempts=attempts,
+            seconds=commit.seconds,
+        )
+        if commit.error.transient:
+            entry["next_try_at"] = now + _TRANSIENT_WAITS[min(attempts, len(_TRANSIENT_WAITS)) - 1]
+        return Prepared(commit, entry, frozenset(), old_data, commit.generation, {})
+    for key in ("error", "attempts"):
+        entry.pop(key, None)
+    entry["status"] = "ok"
+    if commit.result is None:
+        return Prepared(commit, entry, frozenset(), old_data, commit.generation, {})
+    data = graph.data_versions(commit.stage, commit.result)
+    changed = frozenset(name for name in {*data, *old_data} if data.get(name) != old_data.get(name))
+    entry.update(data=data, result_spec=commit.spec, seconds=commit.seconds)
+    generation, rows = _scene_rows(commit, commit.result, graph, data, changed)
+    return Prepared(commit, entry, changed, data, generation, rows)
+
+
+def _scene_rows(
+    commit: Commit, result: StageResult, graph: StageGraph, data: Mapping[str, str], changed: frozenset[str]
+) -> tuple[str | None, dict[int, Document]]:
+    """The scene generation after this commit, and what it adds to each scene's document (by index)."""
+    fields = sorted(type(result).scene_fields)
+    if not fields or (commit.generation is not None and not changed.intersection(fields)):
+        return commit.generation, {}
+    rows: dict[int, Document] = {}
+    for name in fields:
+        for row in getattr(result, name):
+            rows.setdefault(row.index, {}).update(row.model_dump(mode="python"))
+    based_on = None if graph.makes_scenes(commit.stage) else commit.generation
+    return fingerprint([based_on, commit.stage, {name: data[name] for name in fields}]), rows
+
+
+class Committer:
+    """Writes prepared commits in bulk and says which took effect."""
+
+    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+        self._collections = collections
+        self._videos = collections["videos"]
+        self._graph = graph
+
+    def write(self, batch: Sequence[Prepared], owner: str, release: Sequence[str] = ()) -> list[bool]:
+        """Stores `batch` in order; for each whether it took effect (False: something it had read changed meanwhile).
+
+        release: videos whose lease is given back after the batch.
+        May be repeated after a lost connection: what was stored already counts as stored.
+        """
+        self._write_scenes(batch)
+        self._insert_once("answers", [_answer(cell, item.commit) for item in batch for cell in item.commit.cells])
+        self._insert_once("lineage", [entry for item in batch for entry in self._lineage(item)])
+        operations: list[UpdateOne] = [self._update(item, owner) for item in batch]
+        operations += [
+            UpdateOne({"_id": sha256, "lease.owner": owner}, {"$unset": {"lease": ""}}) for sha256 in release
+        ]
+        if not operations:
+            return []
+        self._bulk(operations)
+        tokens = self._stored_tokens(batch)
+        stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
+        self._clean_up(batch, stored)
+        return stored
+
+    def _update(self, item: Prepared, owner: str) -> UpdateOne:
+        commit = item.commit
+        condition: Document = {"_id": commit.sha256, "lease.owner": owner}
+        for stage, fields in commit.inputs.items():
+            for name, version in fields.items():
+                if version != UNVERSIONED:
+                    condition[f"stages.{stage}.data.{name}"] = version
+        values: Document = {f"stages.{commit.stage}": {"$literal": item.entry}}
+        if commit.result is not None:
+            values[self._graph.key(commit.stage)] = {"$literal": _stored(commit.result)}
+        if item.generation != commit.generation:
+            values["scene_generation"] = {"$literal": item.generation}
+        for reader in self._graph.readers(commit.stage, item.changed):
+            values[f"stages.{reader}.stale"] = True
+        readiness = {
+            f"stages.{name}.ready": ready_expression(self._graph, name)
+            for name in self._graph.direct_downstream(commit.stage)
+        }
+        return UpdateOne(condition, [{"$set": values}, {"$set": readiness}] if readiness else [{"$set": values}])
+
+    def _bulk(self, operations: Sequence[UpdateOne]) -> None:
+        try:
+            self._videos.bulk_write(list(operations), ordered=True)
+        except (BulkWriteError, DocumentTooLarge):
+            # One document is too large or malformed: the others are written one by one, that one is found missing.
+            for operation in operations:
+                try:
+                    self._videos.bulk_write([operation])
+                except (BulkWriteError, DocumentTooLarge):
+                    continue
+
+    def _stored_tokens(self, batch: Sequence[Prepared]) -> dict[tuple[str, str], str]:
+        stages = sorted({item.commit.stage for item in batch})
+        ids = sorted({item.commit.sha256 for item in batch})
+        projection = {f"stages.{stage}.commit": 1 for stage in stages}
+        return {
+            (document["_id"], stage): document.get("stages", {}).get(stage, {}).get("commit", "")
+            for document in self._videos.find({"_id": {"$in": ids}}, projection)
+            for stage in stages
+        }
+
+    def _write_scenes(self, batch: Sequence[Prepared]) -> None:
+        """New generations of scene documents. A stage that adds to scenes starts from the generation it read."""
+        scenes = self._collections["scenes"]
+        written: dict[tuple[str, str], dict[int, Document]] = {}
+        operations: list[ReplaceOne[Document]] = []
+        for item in batch:
+            if not item.scene_rows or item.generation is None:
+                continue
+            sha256, base = item.commit.sha256, item.commit.generation
+            if self._graph.makes_scenes(item.commit.stage) or base is None:
+                rows: dict[int, Document] = {index: dict(row) for index, row in item.scene_rows.items()}
+            else:
+                before = written.get((sha256, base))
+                if before is None:
+                    before = {row["index"]: row for row in scenes.find({"video": sha256, "generation": base})}
+                rows = {index: row | item.scene_rows.get(index, {}) for index, row in before.items()}
+            for index, row in rows.items():
+                identity = f"{sha256}:{item.generation}:{index:05d}"
+                rows[index] = {**row, "_id": identity, "video": sha256, "generation": item.generation}
+                operations.append(ReplaceOne({"_id": identity}, rows[index], upsert=True))
+            written[(sha256, item.generation)] = rows
+        if operations:
+            scenes.bulk_write(operations, ordered=False)
+
+    def _insert_once(self, collection: str, documents: Sequence[Document]) -> None:
+        if not documents:
+            return
+        try:
+            self._collections[collection].bulk_write([InsertOne(document) for document in documents], ordered=False)
+        except BulkWriteError as error:
+            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+                raise
+
+    @staticmethod
+    def _lineage(item: Prepared) -> list[Document]:
+        commit = item.commit
+        common = {"video": commit.sha256, "stage": commit.stage, "at": item.entry["at"], "run": commit.run_id}
+        entries: list[Document] = [
+            {
+                "_id": f"{commit.token}:0",
+                "kind": "commit",
+                **common,
+                "status": item.entry["status"],
+                "spec": commit.spec,
+                "inputs": commit.inputs,
+                "data": dict(item.data),
+                "changed": sorted(item.changed),
+                "seconds": commit.seconds,
+                **({"error": item.entry["error"]} if commit.error else {}),
+            }
+        ]
+        for number, extra in enumerate(commit.lineage, start=1):
+            entries.append({**extra, "_id": f"{commit.token}:{number}", **common})
+        return entries
+
+    def _clean_up(self, batch: Sequence[Prepared], stored: Sequence[bool]) -> None:
+        """Removes what a refused commit wrote, and the scenes that a stored one replaced."""
+        refused = [item for item, ok in zip(batch, stored, strict=True) if not ok]
+        if refused:
+            tokens = [f"^{item.commit.token}:" for item in refused]
+            self._collections["lineage"].delete_many({"$or": [{"_id": {"$regex": token}} for token in tokens]})
+        replaced = [
+            {"video": item.commit.sha256, "generation": item.commit.generation}
+            for item, ok in zip(batch, stored, strict=True)
+            if ok and item.commit.generation is not None and item.generation != item.commit.generation
+        ]
+        if replaced:
+            self._collections["scenes"].delete_many({"$or": replaced})
+
+
+def _stored(result: StageResult) -> Any:
+    """A result as it lies in the video's document: without the fields that are stored in the scenes' documents."""
+    plain = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
+    return next(iter(plain.values())) if type(result).root else plain
+
+
+def _answer(cell: AnswerCell, commit: Commit) -> Document:
+    plain = {name: getattr(cell, name) for name in cell.__dataclass_fields__ if name != "key"}
+    return {"_id": cell.key, **plain, "run": commit.run_id, "at": datetime.now(UTC)}

@@ -1,0 +1,46 @@
+"""Riding out a server that goes away for a while in the middle of a run."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymongo.errors import AutoReconnect, ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError
+
+from vidpipe.errors import UnavailableError
+from vidpipe.library.connection import Connection
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+_LOST = (AutoReconnect, ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError)
+_LONGEST_OUTAGE_S = 60.0
+
+
+def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
+    """`operation`, repeated while the server is away, for a minute at most; it must be safe to repeat.
+
+    An embedded server that died is started again. Raises UnavailableError, naming the server, when it stays away;
+    other errors of the server come as VidpipeErrors that say what to do.
+    """
+    began = time.monotonic()
+    wait_s = 0.2
+    while True:
+        try:
+            return operation()
+        except _LOST as error:
+            if time.monotonic() - began > _LONGEST_OUTAGE_S:
+                with connection.errors_explained():
+                    raise
+            log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error).__name__)
+            time.sleep(wait_s)
+            wait_s = min(wait_s * 2, 5.0)
+            try:
+                connection.ensure_server()
+            except UnavailableError as unavailable:
+                if time.monotonic() - began > _LONGEST_OUTAGE_S:
+                    raise
+                log.warning("%s", unavailable.message)

@@ -1,0 +1,144 @@
+"""The collections, their indexes, the schema version and its migrations: the one place where they are named.
+
+videos    one document a video; `stages.<name>` says how current each result is
+scenes    one document a scene and generation; the video's `scene_generation` names the one in force
+answers   the model's cells
+sources   one document a URL
+lineage   append-only: commits, tag changes, texts of rules and prompts by hash
+meta      schema version and the shape of the stage graph
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+from pymongo.database import Database
+
+from vidpipe.errors import UnavailableError
+from vidpipe.stages.graph import StageGraph
+
+Document = dict[str, Any]
+
+SCHEMA_VERSION = 1
+
+#: from version n to n + 1. A migration must be safe to repeat: it may be cut off half-way.
+MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {}
+
+COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "meta")
+
+#: Text indexes read a field of this name as the language of the document; no document of ours has it, so that a
+#: subtitle stream's `language` is not taken for it.
+_LANGUAGE_OVERRIDE = "text_index_language"
+
+_SEARCHED_IN_VIDEOS = {
+    "ingest.names": 6,
+    "metadata.title": 8,
+    "tags.tag": 10,
+    "category.category": 8,
+    "description.text": 4,
+    "metadata.cues.text": 2,
+}
+
+
+def stage_index(stage: str) -> list[tuple[str, int]]:
+    """The index that answers "how current is this stage" without reading a document."""
+    return [(f"stages.{stage}.{field}", ASCENDING) for field in ("status", "ready", "stale", "spec", "next_try_at")]
+
+
+def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
+    """collection -> its indexes. Repeating their creation costs nothing."""
+    videos = [IndexModel(stage_index(stage.name), name=f"stage_{stage.name}") for stage in graph]
+    videos += [
+        IndexModel([("lease.owner", ASCENDING)], name="lease_owner", sparse=True),
+        IndexModel([("ingest.names", ASCENDING)], name="names"),
+        IndexModel([("ingest.urls", ASCENDING)], name="urls"),
+        IndexModel([("tags.tag", ASCENDING)], name="tag"),
+        IndexModel([("category.category", ASCENDING)], name="category"),
+        IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),
+        IndexModel([("added_at", DESCENDING)], name="added"),
+        IndexModel(
+            [(field, TEXT) for field in _SEARCHED_IN_VIDEOS],
+            name="words",
+            weights=_SEARCHED_IN_VIDEOS,
+            default_language="english",
+            language_override=_LANGUAGE_OVERRIDE,
+        ),
+    ]
+    return {
+        "videos": videos,
+        "scenes": [
+            IndexModel([("video", ASCENDING), ("generation", ASCENDING), ("index", ASCENDING)], name="scene"),
+            IndexModel(
+                [("description", TEXT)],
+                name="words",
+                default_language="english",
+                language_override=_LANGUAGE_OVERRIDE,
+            ),
+        ],
+        "answers": [IndexModel([("video", ASCENDING)], name="video")],
+        "sources": [
+            IndexModel([("video", ASCENDING)], name="video"),
+            IndexModel([("url", ASCENDING)], name="url"),
+            IndexModel([("state", ASCENDING), ("next_try_at", ASCENDING)], name="state"),
+        ],
+        "lineage": [
+            IndexModel([("video", ASCENDING), ("at", DESCENDING)], name="video"),
+            IndexModel([("kind", ASCENDING), ("at", DESCENDING)], name="kind"),
+        ],
+    }
+
+
+def prepare(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:
+    """Brings a database to `SCHEMA_VERSION` and to the shape of `graph`: migrations, indexes, entries of new stages.
+
+    names: collection -> its name in the database.
+    Raises UnavailableError when the database was written by a newer vidpipe.
+    """
+    meta = database[names["meta"]]
+    shape = _shape(graph)
+    known = meta.find_one({"_id": "schema"})
+    if known and known["version"] > SCHEMA_VERSION:
+        raise UnavailableError(
+            f"The database {database.name} has schema version {known['version']}; this vidpipe knows versions up to "
+            f"{SCHEMA_VERSION}.",
+            "Install the vidpipe that wrote it, or a newer one.",
+        )
+    if known and known["version"] == SCHEMA_VERSION and known.get("stages") == shape:
+        return
+    for version in range(known["version"] if known else SCHEMA_VERSION, SCHEMA_VERSION):
+        MIGRATIONS[version](database, names)
+        meta.update_one({"_id": "schema"}, {"$set": {"version": version + 1}})
+    for collection, models in indexes(graph).items():
+        database[names[collection]].create_indexes(models)
+    _fit_stage_entries(database, names, graph)
+    meta.update_one({"_id": "schema"}, {"$set": {"version": SCHEMA_VERSION, "stages": shape}}, upsert=True)
+
+
+def _shape(graph: StageGraph) -> dict[str, list[str]]:
+    return {stage.name: list(stage.reads) for stage in graph}
+
+
+def ready_expression(graph: StageGraph, stage: str) -> Any:
+    """An aggregation expression: does every stage that `stage` reads have a usable result?"""
+    upstream = graph.upstream(stage)
+    return (
+        {"$and": [{"$eq": [f"$stages.{name}.status", "ok"]} for name in upstream]} if upstream else {"$literal": True}
+    )
+
+
+def new_entry(graph: StageGraph, stage: str) -> Document:
+    """`stages.<stage>` of a video that has just come in."""
+    return {"status": "new", "ready": not graph.upstream(stage), "stale": False, "spec": ""}
+
+
+def _fit_stage_entries(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:
+    """Gives every video an entry for each stage, in case stages or what they read changed since it came in."""
+    videos = database[names["videos"]]
+    for stage in graph:
+        videos.update_many(
+            {f"stages.{stage.name}": {"$exists": False}},
+            {"$set": {f"stages.{stage.name}": new_entry(graph, stage.name)}},
+        )
+        videos.update_many({}, [{"$set": {f"stages.{stage.name}.ready": ready_expression(graph, stage.name)}}])

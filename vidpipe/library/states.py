@@ -1,0 +1,143 @@
+"""How current each video is in each stage: one classification, in Python for one entry and as an indexed query for all.
+
+current      the result was made with today's spec and inputs
+due          it was not, or there is none yet, and every stage it reads has a usable result
+blocked      likewise, but an earlier stage has failed or not run yet
+failed       the last attempt failed and nothing has changed since
+quarantined  the video crashed the process, the last time alone; nothing has changed since
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pymongo.collection import Collection
+
+from vidpipe.library.schema import Document
+from vidpipe.stages.graph import StageGraph
+
+State = Literal["current", "due", "blocked", "failed", "quarantined"]
+STATES: tuple[State, ...] = ("current", "due", "blocked", "failed", "quarantined")
+
+
+def classify(entry: Mapping[str, Any], spec: str, now: datetime | None = None) -> State:
+    """The state of one `stages.<name>` entry under today's `spec`."""
+    fresh = entry.get("spec") == spec and not entry.get("stale")
+    status = entry.get("status", "new")
+    if fresh and status == "ok":
+        return "current"
+    if fresh and status == "quarantined":
+        return "quarantined"
+    if fresh and status == "failed":
+        next_try_at = entry.get("next_try_at")
+        if next_try_at is None or next_try_at > (now or datetime.now(UTC)):
+            return "failed"
+    return "due" if entry.get("ready") else "blocked"
+
+
+def due_branches(stage: str, spec: str, *, retry: bool = False) -> list[Document]:
+    """The branches of an `$or` that finds the videos due in `stage`; each uses the stage's index.
+
+    retry: failed and quarantined videos count as due.
+    """
+
+    def branch(**conditions: Any) -> Document:
+        return {f"stages.{stage}.{field}": value for field, value in conditions.items()}
+
+    branches = [branch(status="new", ready=True)]
+    for status in ("ok", "failed", "quarantined"):
+        branches.append(branch(status=status, ready=True, stale=True))
+        branches.append(branch(status=status, ready=True, stale=False, spec={"$ne": spec}))
+    if retry:
+        branches += [branch(status=status, ready=True) for status in ("failed", "quarantined")]
+    else:
+        branches.append(
+            branch(status="failed", ready=True, stale=False, spec=spec, next_try_at={"$lte": datetime.now(UTC)})
+        )
+    return branches
+
+
+class States:
+    """Asks the library which videos are current, due, blocked, failed or quarantined."""
+
+    def __init__(self, videos: Collection[Document], graph: StageGraph) -> None:
+        self._videos = videos
+        self._graph = graph
+
+    def counts(self, specs: Mapping[str, str]) -> dict[str, dict[State, int]]:
+        """stage -> state -> number of videos, for the stages in `specs`. Answered from the indexes alone."""
+        now = datetime.now(UTC)
+        counts: dict[str, dict[State, int]] = {}
+        for stage, spec in specs.items():
+            fields = {name: f"$stages.{stage}.{name}" for name in ("status", "ready", "stale", "spec", "next_try_at")}
+            groups = self._videos.aggregate(
+                [
+                    {"$match": {f"stages.{stage}.status": {"$in": ["new", "ok", "failed", "quarantined"]}}},
+                    {"$group": {"_id": fields, "videos": {"$sum": 1}}},
+                ],
+                hint=f"stage_{stage}",
+            )
+            counts[stage] = dict.fromkeys(STATES, 0)
+            for group in groups:
+                counts[stage][classify(group["_id"], spec, now)] += group["videos"]
+        return counts
+
+    def due(self, specs: Mapping[str, str], *, retry: bool = False, limit: int = 0) -> VideoIds:
+        """The videos that are due in at least one of the stages in `specs`."""
+        branches = [branch for stage, spec in specs.items() for branch in due_branches(stage, spec, retry=retry)]
+        if not branches:
+            return VideoIds(())
+        found = self._videos.find({"$or": branches}, {"_id": 1}, limit=limit)
+        return VideoIds(document["_id"] for document in found)
+
+    def in_state(self, stage: str, spec: str, state: State, *, limit: int = 0) -> Iterator[Document]:
+        """`{_id, stages.<stage>, ingest.names}` of the videos whose `stage` is in `state`."""
+        query: Document = {}
+        if state == "due":
+            query = {"$or": due_branches(stage, spec)}
+        elif state in ("failed", "quarantined"):
+            query = {f"stages.{stage}.status": state}
+        sent = 0
+        now = datetime.now(UTC)
+        for document in self._videos.find(query, {f"stages.{stage}": 1, "ingest.names": 1}):
+            if classify(document["stages"][stage], spec, now) == state:
+                yield document
+                sent += 1
+                if limit and sent >= limit:
+                    return
+
+    def mark_missing(self, stage: str, videos: Iterable[str]) -> None:
+        """Files that the stage's result names are gone: the result has to be made again."""
+        for chunk in chunked(videos):
+            self._videos.update_many({"_id": {"$in": chunk}}, {"$set": {f"stages.{stage}.spec": ""}})
+
+
+class VideoIds:
+    """Many video ids (sha256 in hex) in 32 bytes each, so that a million fit in a list."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._bytes = array("B")
+        for sha256 in ids:
+            self._bytes.frombytes(bytes.fromhex(sha256))
+
+    def __len__(self) -> int:
+        return len(self._bytes) // 32
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self._bytes), 32):
+            yield self._bytes[start : start + 32].tobytes().hex()
+
+
+def chunked(ids: Iterable[str], size: int = 500) -> Iterator[list[str]]:
+    """Lists of at most `size`: a long `$in` is sent in parts."""
+    chunk: list[str] = []
+    for sha256 in ids:
+        chunk.append(sha256)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

@@ -1,0 +1,178 @@
+"""The videos' documents: how they come in, how they are found, and how stored results become typed again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+from pymongo.collection import Collection
+from pymongo.errors import DuplicateKeyError
+
+from vidpipe.errors import VidpipeError
+from vidpipe.library.schema import Document, new_entry
+from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
+from vidpipe.stages.graph import StageGraph
+
+_HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
+
+
+class NoSuchVideo(VidpipeError):
+    """No video, or more than one, answers to a name."""
+
+    exit_code = 4
+
+
+class Videos:
+    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+        self._videos = collections["videos"]
+        self._sources = collections["sources"]
+        self._scenes = collections["scenes"]
+        self._graph = graph
+
+    def add(self, sha256: str, facts: IngestFacts) -> bool:
+        """Records a stored file. A video that is known gains names and addresses. Returns whether it is new.
+
+        What reads a fact that changed becomes stale in the same update.
+        """
+        while True:
+            known = self._videos.find_one({"_id": sha256}, {INGEST: 1, f"stages.{INGEST}": 1})
+            if known is None:
+                try:
+                    self._videos.insert_one(self._new_document(sha256, facts))
+                except DuplicateKeyError:
+                    continue
+                return True
+            before = IngestFacts.model_validate(known[INGEST])
+            merged = facts.model_copy(
+                update={
+                    "names": tuple(sorted({*before.names, *facts.names})),
+                    "urls": tuple(sorted({*before.urls, *facts.urls})),
+                }
+            )
+            if before.referenced and not facts.referenced:
+                pass  # a copy in the store is better than a file somebody else may move: the new facts win
+            elif not before.referenced and facts.referenced:
+                merged = merged.model_copy(
+                    update={name: getattr(before, name) for name in ("path", "size_bytes", "modified_ns", "referenced")}
+                )
+            if merged == before or self._replace_facts(sha256, before, merged):
+                return False
+
+    def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
+        stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
+        stages[INGEST] = {"status": "ok", "data": self._graph.data_versions(INGEST, facts)}
+        return {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump(), "stages": stages}
+
+    def _replace_facts(self, sha256: str, before: IngestFacts, after: IngestFacts) -> bool:
+        old, new = (self._graph.data_versions(INGEST, facts) for facts in (before, after))
+        changed = [name for name in new if new[name] != old[name]]
+        values: Document = {INGEST: after.model_dump(), f"stages.{INGEST}.data": new}
+        values.update({f"stages.{reader}.stale": True for reader in self._graph.readers(INGEST, changed)})
+        condition = {"_id": sha256, f"{INGEST}.names": list(before.names), f"{INGEST}.urls": list(before.urls)}
+        return self._videos.update_one(condition, {"$set": values}).matched_count == 1
+
+    def resolve(self, name: str) -> str:
+        """The sha256 of the video that answers to a hash prefix (4 digits or more), a URL, a path or a file name.
+
+        Raises NoSuchVideo when there is none or when several answer.
+        """
+        found: list[str] = []
+        if _HASH_PREFIX.match(name.lower()):
+            prefix = name.lower()
+            found = self._ids({"_id": {"$gte": prefix, "$lte": prefix + "g"}})
+        if not found:
+            found = self._ids({"ingest.urls": name}) or self._ids({"ingest.names": name})
+        if not found:
+            found = sorted(
+                {s["video"] for s in self._sources.find({"url": name, "video": {"$ne": None}}, {"video": 1})}
+            )
+        if not found and "/" in name:
+            found = self._ids({"ingest.path": name}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
+        if not found:
+            stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
+            found = self._ids({"ingest.names": stem})
+        if not found:
+            raise NoSuchVideo(
+                f"No video is known under '{name}'.", "`vidpipe list` shows all; `vidpipe add` brings a new one in."
+            )
+        if len(found) > 1:
+            some = ", ".join(sha256[:12] for sha256 in found[:5])
+            raise NoSuchVideo(
+                f"'{name}' names {len(found)} videos: {some}{', …' if len(found) > 5 else ''}.",
+                "Give more digits of the hash.",
+            )
+        return found[0]
+
+    def _ids(self, query: Document) -> list[str]:
+        return [document["_id"] for document in self._videos.find(query, {"_id": 1}).limit(100)]
+
+    def get(self, sha256: str) -> Document | None:
+        return self._videos.find_one({"_id": sha256})
+
+    def scenes(self, ids: Sequence[str]) -> dict[str, list[Document]]:
+        """sha256 -> the scenes in force, in order."""
+        generations = {
+            document["_id"]: document["scene_generation"]
+            for document in self._videos.find(
+                {"_id": {"$in": list(ids)}, "scene_generation": {"$ne": None}}, {"scene_generation": 1}
+            )
+        }
+        return self.scenes_of(generations)
+
+    def scenes_of(self, generations: Mapping[str, str]) -> dict[str, list[Document]]:
+        """sha256 -> the scenes of the given generations, in order."""
+        found: dict[str, list[Document]] = {sha256: [] for sha256 in generations}
+        if not generations:
+            return found
+        query = {"$or": [{"video": sha256, "generation": generation} for sha256, generation in generations.items()]}
+        for row in self._scenes.find(query).sort([("video", 1), ("index", 1)]):
+            found[row["video"]].append(row)
+        return found
+
+    def count(self) -> int:
+        return self._videos.estimated_document_count()
+
+
+def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] = ()) -> dict[str, int]:
+    """What has to be fetched of a video's document to give a stage the fields it reads.
+
+    results: stages whose whole stored result is wanted.
+    """
+    paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names"}
+    for read in map(FieldRead.parse, reads):
+        model = graph.result_model(read.stage)
+        if read.field not in model.scene_fields:
+            paths.add(graph.key(read.stage) if model.root else f"{graph.key(read.stage)}.{read.field}")
+    paths.update(graph.key(stage) for stage in results)
+    # MongoDB refuses a path beside its own parent.
+    return {path: 1 for path in paths if not any(path.startswith(f"{other}.") for other in paths)}
+
+
+def read_field(graph: StageGraph, read: FieldRead, document: Document, scenes: Sequence[Document]) -> Any:
+    """The typed value of one field from what is stored. KeyError when the stage has no result there."""
+    model = graph.result_model(read.stage)
+    if read.field in model.scene_fields:
+        stored: Any = scenes
+    elif model.root:
+        stored = document[graph.key(read.stage)]
+    else:
+        stored = document[graph.key(read.stage)][read.field]
+    return _adapter(model, read.field).validate_python(stored)
+
+
+def read_result(graph: StageGraph, stage: str, document: Document) -> StageResult | None:
+    """A stage's stored result, typed; None when there is none. Its scene fields are left empty."""
+    model = graph.result_model(stage)
+    stored = document.get(graph.key(stage))
+    if stored is None:
+        return None
+    return model.model_validate({next(iter(model.model_fields)): stored} if model.root else stored)
+
+
+@cache
+def _adapter(model: type[StageResult], field: str) -> TypeAdapter[Any]:
+    return TypeAdapter(model.model_fields[field].annotation)

@@ -1,0 +1,40 @@
+"""categories: which of the categories in categories.json a video belongs to, with score and reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
+from vidpipe.stages.results import Categories, Tag
+from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.tagging.categories import CategorySet, classify
+
+
+def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    """One outcome a video; "Unclassified" only where no category matched."""
+    categories: CategorySet = context.resources["categories"]
+    for item in items:
+        if context.cancelled.is_set():
+            raise Cancelled
+        tags: Sequence[Tag] = item["tags.tags"]
+        verdict = classify(categories, rule_facts(item.fields, (tag.tag for tag in tags)))
+        yield Outcome(
+            item.sha256,
+            Categories(
+                category=verdict.category, score=verdict.score, reason=verdict.reason, candidates=verdict.candidates
+            ),
+        )
+
+
+STAGE = Stage(
+    name="categories",
+    job="label",
+    description="The category with the highest score under categories.json, and why.",
+    result=Categories,
+    function=put_into_categories,
+    reads=(*READS, "tags.tags"),
+    resources=("categories",),
+    stored_as="category",
+    batch_size=256,
+    kinds=("rules", "json"),
+)

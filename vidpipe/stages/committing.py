@@ -1,0 +1,90 @@
+"""The one thread of a run that writes: it takes what is ready, writes it in bulk and tells the observer."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vidpipe.library.commits import Prepared
+from vidpipe.library.library import Library
+from vidpipe.stages.contract import StageEvent
+
+_LARGEST_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Write:
+    """A prepared commit and the event that tells of it; or only the end of a video (its lease is given back)."""
+
+    sha256: str
+    prepared: Prepared | None = None
+    event: StageEvent | None = None
+
+
+class CommitThread:
+    """Writes in the order in which it is given. The first fault stops it; `fault` holds it from then on.
+
+    tell:     told each event once it is stored
+    finished: told the video whose last write is done
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        owner: str,
+        tell: Callable[[StageEvent, bool], None],
+        finished: Callable[[str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._library = library
+        self._owner = owner
+        self._tell = tell
+        self._finished = finished
+        self._failed = failed
+        self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
+        self._thread.start()
+
+    def put(self, write: Write) -> None:
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Waits until everything given is written (or a fault has stopped the thread)."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        fault: BaseException | None = None
+        last = False
+        while not last:
+            batch: list[Write] = []
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) >= _LARGEST_BATCH or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            last = entry is None
+            if not batch:
+                continue
+            if fault is None:
+                try:
+                    self._write(batch)
+                except BaseException as error:  # told to the run, which stops and raises it
+                    fault = error
+                    self._failed(error)
+            for write in batch:
+                if write.prepared is None:
+                    self._finished(write.sha256)
+
+    def _write(self, batch: list[Write]) -> None:
+        commits = [write for write in batch if write.prepared is not None]
+        release = [write.sha256 for write in batch if write.prepared is None]
+        stored = self._library.commit(
+            [write.prepared for write in commits if write.prepared is not None], self._owner, release
+        )
+        for write, ok in zip(commits, stored, strict=True):
+            if write.event is not None:
+                self._tell(write.event, ok)

@@ -1,0 +1,262 @@
+"""The one loop over videos and stages.
+
+The runner asks the library which videos are due, takes a lease on them, moves each through the stages of the run, and
+has every result committed. Each stage has its own threads and queue, so that decoding, the model and writing overlap;
+the number of videos on the way is bounded, so memory does not grow with the number of videos.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from vidpipe.library.library import Library
+from vidpipe.library.states import chunked
+from vidpipe.library.videos import projection
+from vidpipe.stages.committing import CommitThread, Write
+from vidpipe.stages.contract import Observer, Outcome, Stage, StageEvent
+from vidpipe.stages.plan import Plan
+from vidpipe.stages.report import RunReport
+from vidpipe.stages.selection import RunOptions, Selection
+from vidpipe.stages.trial import try_alone
+from vidpipe.stages.video_state import Document, VideoState
+from vidpipe.stages.workers import StageWorkers, Work, named
+
+log = logging.getLogger(__name__)
+
+#: Videos leased together.
+_WINDOW = 32
+#: A video that was being worked on this often when its process died is tried alone, in a process of its own.
+_CRASHES_BEFORE_TRIAL = 2
+
+
+class Silent:
+    """The observer of a run that nobody watches."""
+
+    def on_event(self, event: StageEvent) -> None: ...
+
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
+
+
+@dataclass
+class Runner:
+    """Runs the stages of `plan` over videos of `library`.
+
+    observer:  told about each video and stage, from one thread at a time
+    cancelled: set it (from any thread) to stop: no new work is begun, finished work is stored, leases are given back
+    """
+
+    library: Library
+    plan: Plan
+    observer: Observer = field(default_factory=Silent)
+    options: RunOptions = field(default_factory=RunOptions)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def run(self, videos: Iterable[str] | None = None) -> RunReport:
+        """Brings `videos` (sha256; None: all that are due) up to date in the plan's stages.
+
+        Returns what happened; one video's failure never stops the others. Raises UnavailableError when the library
+        is out of reach for too long; KeyboardInterrupt passes on after everything finished is stored.
+        """
+        return _Run(self).execute(videos)
+
+
+class _Run:
+    def __init__(self, runner: Runner) -> None:
+        self.library = runner.library
+        self.plan = runner.plan
+        self.run_id = runner.run_id
+        self.cancelled = runner.cancelled
+        self.report = RunReport(problems=dict(runner.plan.unavailable))
+        self._options = runner.options
+        self._selection = Selection(runner.library, runner.plan, runner.options)
+        self._observer = runner.observer
+        self._tell_lock = threading.Lock()
+        self._fault: BaseException | None = None
+        self._active: set[str] = set()
+        self._changed = threading.Condition()
+        widest = max((stage.batch_size for stage in self.plan.stages), default=1)
+        self._most_active = max(widest, 4 * self.plan.settings.concurrency.workers)
+        self._projection = projection(
+            self.plan.graph,
+            (read for stage in self.plan.stages for read in stage.reads),
+            (stage.name for stage in self.plan.stages if stage.reads_previous),
+        )
+
+    def execute(self, videos: Iterable[str] | None) -> RunReport:
+        began = time.monotonic()
+        if not self.plan.stages:
+            return self.report
+        self.library.keep_texts(self.plan.texts())
+        with self.library.leases() as self._leases:
+            if crashed := self._leases.free_dead():
+                log.warning("%d videos were being worked on by a process that died; they are due again", crashed)
+            self._committer = CommitThread(self.library, self._leases.owner, self._stored, self._leave, self.stop_with)
+            self._workers = StageWorkers(self.plan, self.library.cells, self.cancelled, self)
+            try:
+                self._feed(self._selection.due() if videos is None else self._with_work(videos))
+            except BaseException:
+                self.cancelled.set()
+                raise
+            finally:
+                self._workers.close()
+                self._committer.close()
+        if self._fault:
+            raise self._fault
+        self.report.seconds = time.monotonic() - began
+        self.report.interrupted = self.cancelled.is_set()
+        return self.report
+
+    # --- feeding
+
+    def _with_work(self, videos: Iterable[str]) -> Iterable[str]:
+        """Of the given videos those with work to do; the others are reported at once, without a lease."""
+        for sha256, state in self._selection.states(self._selection.given(videos)):
+            if state is None:
+                self.report.unknown.append(sha256)
+            elif self._selection.wants_any(state):
+                yield sha256
+            else:
+                self.report.videos += 1
+                for stage in self.plan.stages:
+                    self._pass_over(state, stage)
+
+    def _feed(self, videos: Iterable[str]) -> None:
+        suspects: list[str] = []
+        for chunk in chunked(videos, _WINDOW):
+            self._wait_until_active(self._most_active - 1)
+            if self.cancelled.is_set():
+                return
+            self.report.videos += len(chunk)
+            for state in self._lease(chunk):
+                if self._crashes(state):
+                    suspects.append(state.sha256)
+                    self._leases.give_back([state.sha256])
+                else:
+                    self._admit(state)
+        # Last, so that a video which crashes the process does so when the others are done.
+        for sha256 in suspects:
+            self._wait_until_active(0)
+            for state in self._lease([sha256]) if not self.cancelled.is_set() else ():
+                self._admit_suspect(state)
+        self._wait_until_active(0)
+
+    def _lease(self, ids: list[str]) -> list[VideoState]:
+        documents = self._leases.take(ids, self._projection)
+        for busy in set(ids) - {document["_id"] for document in documents}:
+            self.report.busy.append(busy)
+            self._tell(StageEvent(busy, self.plan.stages[0].name, "busy"))
+        return [VideoState(document, self.plan.graph, self._load_scenes) for document in documents]
+
+    def _crashes(self, state: VideoState) -> int:
+        return max(state.entries[stage.name].get("crashes", 0) for stage in self.plan.stages)
+
+    def _admit_suspect(self, state: VideoState) -> None:
+        crashes = self._crashes(state)
+        if crashes < _CRASHES_BEFORE_TRIAL or not self._options.trials:
+            self._admit(state)
+            return
+        self._leases.give_back([state.sha256])
+        for event in try_alone(self.library, self.plan, state, crashes, self.run_id):
+            self._tell(event)
+
+    def _admit(self, state: VideoState) -> None:
+        self._wait_until_active(self._most_active - 1)
+        with self._changed:
+            self._active.add(state.sha256)
+        self._advance(state)
+
+    def _wait_until_active(self, most: int) -> None:
+        """Waits until at most `most` videos are on their way. Raises the fault that ended the run meanwhile."""
+        with self._changed:
+            while len(self._active) > most and self._fault is None:
+                self._changed.wait(timeout=0.5)
+        if self._fault:
+            raise self._fault
+
+    def _load_scenes(self, sha256: str, generation: str) -> list[Document]:
+        return self.library.videos.scenes_of({sha256: generation})[sha256]
+
+    # --- one video's way
+
+    def _advance(self, state: VideoState) -> None:
+        """Sends a video to the next stage that has work for it; past the last one it is finished."""
+        for stage in self.plan.stages:
+            if self.cancelled.is_set():
+                break
+            if stage.name in state.done:
+                continue
+            if not self._selection.wants(state, stage):
+                self._pass_over(state, stage)
+            elif stage.name not in self._options.force and state.came_back(stage, self.plan.specs[stage.name]):
+                self._commit(state, stage, None, 0.0)
+            else:
+                self._workers.put(Work(state, stage))
+                return
+        self._committer.put(Write(state.sha256))
+
+    def _pass_over(self, state: VideoState, stage: Stage) -> None:
+        now = state.state(stage, self.plan.specs[stage.name])
+        state.done.add(stage.name)
+        if now in {"current", "blocked"}:
+            self._tell(StageEvent(state.sha256, stage.name, now, state.name))
+        elif now in {"failed", "quarantined"}:
+            self._tell(StageEvent(state.sha256, stage.name, "failed", state.name, error=state.stored_error(stage)))
+
+    def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
+        """outcome: None when a result marked as stale turned out to be current after all."""
+        prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
+        event = StageEvent(
+            state.sha256,
+            stage.name,
+            "current" if outcome is None else "failed" if outcome.error else "computed",
+            state.name,
+            seconds=seconds,
+            changed=bool(prepared.changed),
+            result=outcome.result if outcome else None,
+            error=outcome.error if outcome else None,
+            code_version=stage.code_version,
+        )
+        self._committer.put(Write(state.sha256, prepared, event))
+
+    # --- told by the workers and the committer, from their threads
+
+    def began(self, work: Work) -> None:
+        self._leases.journal.begin(work.state.sha256, work.stage.name)
+        self._tell(StageEvent(work.state.sha256, work.stage.name, "started", work.state.name))
+
+    def progressed(self, sha256: str, stage: str, fraction: float) -> None:
+        with self._tell_lock:
+            self._observer.on_progress(sha256, stage, fraction)
+
+    def done(self, work: Work, outcome: Outcome | None, seconds: float) -> None:
+        self._leases.journal.end(work.state.sha256, work.stage.name)
+        if outcome is None:
+            self._committer.put(Write(work.state.sha256))
+            return
+        self._commit(work.state, work.stage, named(outcome, work), seconds)
+        self._advance(work.state)
+
+    def stop_with(self, fault: BaseException) -> None:
+        with self._changed:
+            self._fault = self._fault or fault
+            self.cancelled.set()
+            self._changed.notify_all()
+
+    def _stored(self, event: StageEvent, ok: bool) -> None:
+        self._tell(event if ok else replace(event, state="discarded", result=None, error=None))
+
+    def _tell(self, event: StageEvent) -> None:
+        with self._tell_lock:
+            self.report.count(event)
+            self._observer.on_event(event)
+
+    def _leave(self, sha256: str) -> None:
+        with self._changed:
+            self._active.discard(sha256)
+            self._changed.notify_all()

@@ -1,0 +1,85 @@
+"""Which videos of a run have work to do in which stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from vidpipe.library.library import Library
+from vidpipe.library.states import VideoIds, chunked
+from vidpipe.library.videos import read_result
+from vidpipe.stages.contract import Stage
+from vidpipe.stages.plan import Plan
+from vidpipe.stages.video_state import VideoState
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """
+    retry:       failed and quarantined videos are tried again
+    force:       these stages are computed again even where current
+    check_files: look whether the files that current results name are still there
+    trials:      try videos that crashed the process alone, in a child process
+    """
+
+    retry: bool = False
+    force: frozenset[str] = frozenset()
+    check_files: bool = True
+    trials: bool = True
+
+
+@dataclass(frozen=True)
+class Selection:
+    library: Library
+    plan: Plan
+    options: RunOptions
+
+    def wants(self, state: VideoState, stage: Stage) -> bool:
+        """Whether the stage has work to do for this video in this run (at most once)."""
+        if stage.name in state.done:
+            return False
+        now = state.state(stage, self.plan.specs[stage.name])
+        if stage.name in self.options.force:
+            return bool(state.entries[stage.name].get("ready"))
+        if self.options.retry and now in ("failed", "quarantined"):
+            return bool(state.entries[stage.name].get("ready"))
+        return now == "due"
+
+    def wants_any(self, state: VideoState) -> bool:
+        return any(self.wants(state, stage) for stage in self.plan.stages)
+
+    def due(self) -> VideoIds:
+        """Every video with work to do."""
+        if self.options.check_files:
+            self._check_files(None)
+        if self.options.force:
+            return VideoIds(row["_id"] for row in self.library.collections["videos"].find({}, {"_id": 1}))
+        return self.library.states.due(self.plan.specs, retry=self.options.retry)
+
+    def given(self, videos: Iterable[str]) -> VideoIds:
+        """The given videos, each once."""
+        ids = VideoIds(dict.fromkeys(videos))
+        if self.options.check_files:
+            self._check_files(ids)
+        return ids
+
+    def states(self, videos: Iterable[str]) -> Iterator[tuple[str, VideoState | None]]:
+        """(sha256, state) of each of `videos`, without values and without a lease; None where no video has that id."""
+        fields = {"stages": 1, "ingest.names": 1}
+        for chunk in chunked(videos):
+            found = self.library.collections["videos"].find({"_id": {"$in": chunk}}, fields)
+            known = {row["_id"]: VideoState(row, self.plan.graph) for row in found}
+            for sha256 in chunk:
+                yield sha256, known.get(sha256)
+
+    def _check_files(self, videos: Iterable[str] | None) -> None:
+        """Results whose files are gone are due again."""
+        for stage in self.plan.stages:
+            if stage.still_there is None:
+                continue
+            missing = []
+            for document in self.library.current_results(stage.name, self.plan.specs[stage.name], videos):
+                result = read_result(self.plan.graph, stage.name, document)
+                if result is not None and not stage.still_there(result, self.plan.settings):
+                    missing.append(document["_id"])
+            self.library.states.mark_missing(stage.name, missing)

@@ -1,0 +1,78 @@
+"""A video that was being worked on twice when its process died is tried alone, in a process of its own.
+
+If that process dies too while this one lives, the video is to blame and is quarantined. If both die (somebody killed
+them, the machine went down), nothing is concluded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+
+from vidpipe.errors import VidpipeError
+from vidpipe.library.library import Library
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Outcome, StageError, StageEvent
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.plan import Plan
+from vidpipe.stages.selection import RunOptions, Selection
+from vidpipe.stages.video_state import VideoState
+
+
+def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run_id: str) -> Iterator[StageEvent]:
+    """Runs the plan's due stages of one video in a child process; yields what became of each."""
+    names = tuple(stage.name for stage in plan.stages)
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=_run_in_child, args=(plan.settings, plan.graph, names, state.sha256, run_id))
+    child.start()
+    child.join()
+    selection = Selection(library, plan, RunOptions(check_files=False))
+    for _, after in selection.states([state.sha256]):
+        if after is None:
+            continue
+        for stage in plan.stages:
+            entry, before = after.entries[stage.name], state.entries[stage.name]
+            if entry.get("commit") != before.get("commit"):
+                kind = "computed" if entry["status"] == "ok" else "failed"
+                seconds = entry.get("seconds", 0.0)
+                event = StageEvent(state.sha256, stage.name, "computed", state.name, seconds, changed=True)
+                yield event if kind == "computed" else replace(event, state="failed", error=after.stored_error(stage))
+        if child.exitcode:
+            yield from _quarantine(library, plan, after, run_id, crashes=crashes + 1, exitcode=child.exitcode)
+
+
+def _run_in_child(settings: Settings, graph: StageGraph, names: tuple[str, ...], sha256: str, run_id: str) -> None:
+    from vidpipe.stages.runner import Runner  # the runner starts trials: each needs the other
+
+    try:
+        with Library.open(settings, graph) as library:
+            plan = Plan.make(graph, settings, names)
+            options = RunOptions(check_files=False, trials=False)
+            Runner(library, plan, options=options, run_id=run_id).run([sha256])
+    except VidpipeError:
+        return  # not a crash: the video stays due
+
+
+def _quarantine(
+    library: Library, plan: Plan, state: VideoState, run_id: str, *, crashes: int, exitcode: int
+) -> Iterator[StageEvent]:
+    selection = Selection(library, plan, RunOptions())
+    stage = next((stage for stage in plan.stages if selection.wants(state, stage)), None)
+    if stage is None:
+        return
+    how = f"signal {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit code {exitcode}"
+    error = StageError(
+        f"{state.name} ({state.sha256[:12]}), stage {stage.name}: it crashed the process {crashes} times, the last "
+        f"time alone ({how}). It is quarantined.",
+        f"`vidpipe run {state.sha256[:12]} --retry` tries it again, for instance after an update.",
+    )
+    with library.leases() as leases:
+        leases.free_dead()
+        if not leases.take([state.sha256], {"_id": 1}):
+            return
+        outcome = Outcome(state.sha256, error=error)
+        prepared = state.prepare(stage, plan.specs[stage.name], run_id, outcome, 0.0, quarantined=True)
+        library.commit([prepared], leases.owner, [state.sha256])
+    yield StageEvent(state.sha256, stage.name, "failed", state.name, error=error)

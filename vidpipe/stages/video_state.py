@@ -1,0 +1,127 @@
+"""One video on its way through the stages of a run: what is stored of it, and what this run has added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from vidpipe.library.commits import Commit, Prepared, prepare
+from vidpipe.library.states import State, classify
+from vidpipe.library.videos import read_field, read_result
+from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.versions import Inputs
+
+Document = dict[str, Any]
+
+
+class VideoState:
+    """The state of one video within a run.
+
+    document:    the video's document, as far as the run's stages read it
+    load_scenes: fetches the scenes of a generation; called only when a stage reads them
+    done:        stages that this run is through with for this video
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        graph: StageGraph,
+        load_scenes: Callable[[str, str], Sequence[Document]] = lambda sha256, generation: (),
+    ) -> None:
+        self.sha256: str = document["_id"]
+        names: Sequence[str] = document.get("ingest", {}).get("names", ())
+        self.name = names[0] if names else self.sha256[:12]
+        self.generation: str | None = document.get("scene_generation")
+        self.entries: dict[str, Document] = document["stages"]
+        self._document = document
+        self._graph = graph
+        self._load_scenes = load_scenes
+        self._scenes: Sequence[Document] | None = None
+        self._made: dict[str, StageResult] = {}
+        self.done: set[str] = set()
+
+    def state(self, stage: Stage, spec: str) -> State:
+        return classify(self.entries[stage.name], spec)
+
+    def inputs(self, stage: Stage) -> Inputs:
+        """Today's data versions of the fields that `stage` reads."""
+        inputs: Inputs = {}
+        for read in map(FieldRead.parse, stage.reads):
+            data: Mapping[str, str] | None = self.entries[read.stage].get("data")
+            inputs.setdefault(read.stage, {})[read.field] = self._graph.input_version(read, data)
+        return inputs
+
+    def item(self, stage: Stage) -> Item:
+        """What the stage's function is given for this video."""
+        previous = None
+        if stage.reads_previous:
+            previous = self._made.get(stage.name) or read_result(self._graph, stage.name, self._document)
+        fields = {name: self._value(FieldRead.parse(name)) for name in stage.reads}
+        return Item(self.sha256, fields, self.inputs(stage), previous)
+
+    def _value(self, read: FieldRead) -> Any:
+        made = self._made.get(read.stage)
+        if made is not None:
+            return getattr(made, read.field)
+        if read.field in self._graph.result_model(read.stage).scene_fields and self._scenes is None:
+            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
+        return read_field(self._graph, read, self._document, self._scenes or ())
+
+    def stored_error(self, stage: Stage) -> StageError | None:
+        """The error of the stage's last attempt, if that failed."""
+        error = self.entries[stage.name].get("error")
+        return StageError(error["message"], error["hint"], transient=error["transient"]) if error else None
+
+    def came_back(self, stage: Stage, spec: str) -> bool:
+        """Whether a result marked as stale was made from exactly today's spec and inputs after all."""
+        entry = self.entries[stage.name]
+        return (
+            entry.get("status") == "ok"
+            and bool(entry.get("stale"))
+            and entry.get("spec") == spec
+            and entry.get("inputs") == self.inputs(stage)
+        )
+
+    def prepare(
+        self,
+        stage: Stage,
+        spec: str,
+        run_id: str,
+        outcome: Outcome | None,
+        seconds: float,
+        *,
+        quarantined: bool = False,
+    ) -> Prepared:
+        """The commit of an outcome (None: the old result is current after all).
+
+        This state goes on as if it were stored; a commit that is refused later takes those built on it along.
+        """
+        commit = Commit(
+            sha256=self.sha256,
+            stage=stage.name,
+            spec=spec,
+            inputs=self.inputs(stage),
+            entry=self.entries[stage.name],
+            run_id=run_id,
+            seconds=seconds,
+            result=outcome.result if outcome else None,
+            error=outcome.error if outcome else None,
+            cells=outcome.cells if outcome else (),
+            lineage=outcome.lineage if outcome else (),
+            generation=self.generation,
+            quarantined=quarantined,
+        )
+        prepared = prepare(commit, self._graph)
+        self.entries[stage.name] = prepared.entry
+        self.generation = prepared.generation
+        self.done.add(stage.name)
+        if commit.result is not None:
+            self._made[stage.name] = commit.result
+            self._scenes = None if prepared.scene_rows else self._scenes
+        for reader in self._graph.readers(stage.name, prepared.changed):
+            self.entries[reader] = {**self.entries[reader], "stale": True}
+        for name in self._graph.direct_downstream(stage.name):
+            ready = all(self.entries[upstream].get("status") == "ok" for upstream in self._graph.upstream(name))
+            self.entries[name] = {**self.entries[name], "ready": ready}
+        return prepared
