@@ -1,0 +1,262 @@
+"""The blocks of a rule: each asks one kind of question of a video's facts, and can say what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+from vidpipe.tagging.conditions import Condition, parse_conditions
+from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.patterns import Pattern, parse_pattern
+from vidpipe.tagging.words import Keyword, normalise
+
+_MOST_SHOWN = 5
+_LONGEST_SHOWN = 120
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that a block asks, what was found, and whether that is enough."""
+
+    asks: str
+    found: str
+    matched: bool
+
+
+class Block(Protocol):
+    """name: its key in the rules file."""
+
+    @property
+    def name(self) -> str: ...
+
+    def matches(self, facts: TagFacts) -> bool: ...
+
+    def count(self, facts: TagFacts) -> int:
+        """How many of the alternatives hold; 0 just where `matches` is False."""
+
+    def evidence(self, facts: TagFacts) -> str:
+        """One clause on what was found; only of use where the block matches."""
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]: ...
+
+    def normal(self) -> Any:
+        """As a rules file would hold it, one way for all spellings that mean the same."""
+
+
+@dataclass(frozen=True)
+class KeywordBlock:
+    """Matches when the description holds one of the keywords."""
+
+    keywords: tuple[Keyword, ...]
+    name: str = "description_keywords"
+
+    @classmethod
+    def parse(cls, texts: list[str]) -> KeywordBlock:
+        by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
+        return cls(tuple(by_phrase[phrase] for phrase in sorted(by_phrase)))
+
+    @cached_property
+    def _forms(self) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
+        """The forms of one word; and of phrases, each with its first word: most descriptions do not even hold that."""
+        forms = [form for keyword in self.keywords for form in keyword.forms]
+        phrases = tuple((form.split()[0], form) for form in forms if " " in form.strip())
+        return frozenset(form.strip() for form in forms if " " not in form.strip()), phrases
+
+    def matches(self, facts: TagFacts) -> bool:
+        words = facts.description_word_set
+        single, phrases = self._forms
+        return not single.isdisjoint(words) or any(
+            first in words and form in facts.description_words for first, form in phrases
+        )
+
+    def count(self, facts: TagFacts) -> int:
+        return len(self._found(facts)) if self.matches(facts) else 0
+
+    def _found(self, facts: TagFacts) -> list[str]:
+        return [form for keyword in self.keywords if (form := keyword.find(facts.description_words))]
+
+    def evidence(self, facts: TagFacts) -> str:
+        return f"the description says {_quoted(self._found(facts))}"
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        found = [keyword.find(facts.description_words) for keyword in self.keywords]
+        nothing = "not in the description" if facts.description_words else "there is no description"
+        return tuple(
+            Part(f'"{keyword.phrase}"', f'"{form}"' if form else nothing, form is not None)
+            for keyword, form in zip(self.keywords, found, strict=True)
+        )
+
+    def normal(self) -> Any:
+        return [keyword.phrase for keyword in self.keywords]
+
+
+@dataclass(frozen=True)
+class ConditionsBlock:
+    """Matches when all conditions of one of its groups hold."""
+
+    groups: tuple[tuple[Condition, ...], ...]
+    name: str = "metadata_conditions"
+
+    @classmethod
+    def parse(cls, sources: list[dict[str, Any]]) -> ConditionsBlock:
+        groups = {str(_normal_group(group)): group for group in map(parse_conditions, sources) if group}
+        return cls(tuple(groups[key] for key in sorted(groups)))
+
+    def matches(self, facts: TagFacts) -> bool:
+        for group in self.groups:
+            for condition in group:
+                if not condition.holds(facts):
+                    break
+            else:
+                return True
+        return False
+
+    def count(self, facts: TagFacts) -> int:
+        return len(self._holding(facts))
+
+    def _holding(self, facts: TagFacts) -> list[tuple[Condition, ...]]:
+        return [group for group in self.groups if all(condition.holds(facts) for condition in group)]
+
+    def evidence(self, facts: TagFacts) -> str:
+        """`duration is 725.3 s (asked: above 600 s), resolution is 4K (asked: 4K)`."""
+        asked: dict[tuple[str, str], dict[str, None]] = {}
+        for group in self._holding(facts):
+            for condition in group:
+                asked.setdefault((condition.label, condition.found(facts)), {})[condition.asks] = None
+        return ", ".join(f"{label} is {found} (asked: {' and '.join(asks)})" for (label, found), asks in asked.items())
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        several = len(self.groups) > 1
+        return tuple(
+            Part(
+                f"{condition.label}: {condition.asks}" + (f" [alternative {number}]" if several else ""),
+                condition.found(facts),
+                condition.holds(facts),
+            )
+            for number, group in enumerate(self.groups, 1)
+            for condition in group
+        )
+
+    def normal(self) -> Any:
+        groups = [_normal_group(group) for group in self.groups]
+        return groups[0] if len(groups) == 1 else groups
+
+
+def _normal_group(group: tuple[Condition, ...]) -> dict[str, Any]:
+    return {condition.key: condition.value for condition in group}
+
+
+@dataclass(frozen=True)
+class TagBlock:
+    """Matches when one of the wanted tags is among the model's own ("ai_generated_tags") or those given ("tags").
+
+    Case and hyphens do not count.
+    """
+
+    name: Literal["ai_generated_tags", "tags"]
+    wanted: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, name: Literal["ai_generated_tags", "tags"], texts: list[str]) -> TagBlock:
+        return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})))
+
+    @cached_property
+    def _set(self) -> frozenset[str]:
+        return frozenset(self.wanted)
+
+    def _there(self, facts: TagFacts) -> frozenset[str]:
+        return facts.tag_words if self.name == "tags" else facts.model_tag_words
+
+    def matches(self, facts: TagFacts) -> bool:
+        return not self._set.isdisjoint(self._there(facts))
+
+    def count(self, facts: TagFacts) -> int:
+        return len(self._set & self._there(facts))
+
+    def evidence(self, facts: TagFacts) -> str:
+        found = _quoted(sorted(self._set & self._there(facts)))
+        return f"it is tagged {found}" if self.name == "tags" else f"the model's own tags hold {found}"
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        there = self._there(facts)
+        whose = "tags" if self.name == "tags" else "model's own tags"
+        nothing = f"not among the {whose}" if there else f"there are no {whose}"
+        return tuple(Part(f'"{tag}"', f'"{tag}"' if tag in there else nothing, tag in there) for tag in self.wanted)
+
+    def normal(self) -> Any:
+        return list(self.wanted)
+
+
+@dataclass(frozen=True)
+class PatternBlock:
+    """Matches when one of the file names, or one of the addresses, matches one of the patterns."""
+
+    name: Literal["filename_patterns", "source_patterns"]
+    patterns: tuple[Pattern, ...]
+
+    @classmethod
+    def parse(cls, name: Literal["filename_patterns", "source_patterns"], texts: list[str]) -> PatternBlock:
+        subject: Literal["filename", "source"] = "filename" if name == "filename_patterns" else "source"
+        return cls(name, tuple(parse_pattern(text, subject) for text in sorted(set(texts))))
+
+    def _subjects(self, facts: TagFacts) -> tuple[str, ...]:
+        return facts.names if self.name == "filename_patterns" else facts.urls
+
+    @property
+    def _what(self) -> str:
+        return "file name" if self.name == "filename_patterns" else "address"
+
+    def matches(self, facts: TagFacts) -> bool:
+        subjects = self._subjects(facts)
+        return any(pattern.first(subjects) is not None for pattern in self.patterns)
+
+    def count(self, facts: TagFacts) -> int:
+        subjects = self._subjects(facts)
+        return sum(pattern.first(subjects) is not None for pattern in self.patterns)
+
+    def evidence(self, facts: TagFacts) -> str:
+        subjects = self._subjects(facts)
+        found = [(first, one.text) for one in self.patterns if (first := one.first(subjects)) is not None]
+        return ", ".join(
+            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in found[:_MOST_SHOWN]
+        )
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        subjects = self._subjects(facts)
+        nothing = f"no {self._what} matches" if subjects else f"there is no {self._what}"
+        firsts = [pattern.first(subjects) for pattern in self.patterns]
+        return tuple(
+            Part(pattern.text, nothing if first is None else f'"{_safe(first)}"', first is not None)
+            for pattern, first in zip(self.patterns, firsts, strict=True)
+        )
+
+    def normal(self) -> Any:
+        return [pattern.text for pattern in self.patterns]
+
+
+#: key in the rules file -> how its list becomes a block. The order is the one in which evidence is looked for.
+BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
+    "metadata_conditions": ConditionsBlock.parse,
+    "description_keywords": KeywordBlock.parse,
+    "ai_generated_tags": lambda texts: TagBlock.parse("ai_generated_tags", texts),
+    "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
+    "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
+}
+
+
+def tag_key(tag: str) -> str:
+    """Tags with the same key are one tag: case, hyphens and spaces do not count."""
+    return normalise(tag).strip() or tag.casefold()
+
+
+def _quoted(texts: list[str]) -> str:
+    shown = ", ".join(f'"{text}"' for text in texts[:_MOST_SHOWN])
+    return shown + (f" and {len(texts) - _MOST_SHOWN} more" if len(texts) > _MOST_SHOWN else "")
+
+
+def _safe(text: str) -> str:
+    """A stranger's file name or address, fit for a sentence: one line, printable, not too long."""
+    printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
+    return printable if len(printable) <= _LONGEST_SHOWN else printable[: _LONGEST_SHOWN - 1] + "…"

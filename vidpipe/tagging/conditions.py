@@ -1,0 +1,202 @@
+"""One entry of `metadata_conditions`, such as `"duration_gt": 600`: parsed, tested, put into words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, TagFacts
+
+Scalar = str | float | bool
+
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "_gt": operator.gt,
+    "_gte": operator.ge,
+    "_lt": operator.lt,
+    "_lte": operator.le,
+}
+_SIGNS = {"_gt": "above", "_gte": "at least", "_lt": "below", "_lte": "at most"}
+_SUFFIXES = ("_not", "_in", *_COMPARISONS)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A field, an operator and what it is compared with, all in normal form.
+
+    operator: "" (equals one of), "_not" (equals none of), "_gt", "_gte", "_lt", "_lte"
+    values:   what to compare with; one value unless the operator is "" or "_not"
+    test:     whether a known value of the field fulfils the condition
+    """
+
+    field: str
+    operator: str
+    values: tuple[Scalar, ...]
+    test: Callable[[Any], bool]
+
+    def holds(self, facts: TagFacts) -> bool:
+        """Never for a field that is not known."""
+        value = getattr(facts, self.field)
+        return value is not None and self.test(value)
+
+    @property
+    def key(self) -> str:
+        return self.field + self.operator
+
+    @property
+    def value(self) -> Any:
+        """As a rules file would hold it."""
+        return self.values[0] if len(self.values) == 1 else list(self.values)
+
+    @property
+    def asks(self) -> str:
+        """`above 600 s`, `4K or 8K`, `not portrait`."""
+        unit = FIELDS[self.field].unit
+        wanted = " or ".join(_shown(value, unit) for value in self.values)
+        if self.operator == "_not":
+            return f"not {wanted}"
+        return f"{_SIGNS[self.operator]} {wanted}" if self.operator else wanted
+
+    def found(self, facts: TagFacts) -> str:
+        """`725.3 s`, `eng and deu`, `not known`."""
+        value = getattr(facts, self.field)
+        if value is None:
+            return "not known"
+        if isinstance(value, tuple):
+            return " and ".join(value) or "none"
+        return _shown(value, FIELDS[self.field].unit)
+
+    @property
+    def label(self) -> str:
+        """The field in words; its unit stands behind the value."""
+        return FIELDS[self.field].label
+
+
+def parse_conditions(source: dict[str, Any]) -> tuple[Condition, ...]:
+    """The conditions of one `metadata_conditions` object, sorted by key; all of them must hold.
+
+    Raises ValueError with a sentence that names the key, what was found and what is allowed.
+    """
+    conditions: dict[str, Condition] = {}
+    for key, value in source.items():
+        condition = parse_condition(key, value)
+        if condition.key in conditions:
+            raise ValueError(f'"{key}" says the same as another condition here ({condition.key}): keep one of them')
+        conditions[condition.key] = condition
+    return tuple(conditions[key] for key in sorted(conditions))
+
+
+def parse_condition(key: str, value: Any) -> Condition:
+    """One condition. Raises ValueError with a sentence for the user."""
+    spec, suffix = _split(key)
+    if suffix not in spec.operators:
+        allowed = ", ".join(spec.name + other for other in spec.operators)
+        raise ValueError(f'"{key}": {spec.name} cannot be compared with {suffix}; allowed are {allowed}')
+    if isinstance(value, list):
+        if suffix in _COMPARISONS:
+            raise ValueError(f'"{key}" takes one value, not a list')
+        if not value:
+            raise ValueError(f'"{key}" is an empty list')
+    elif suffix == "_in":
+        raise ValueError(f'"{key}" takes a list, such as [{_example_of(spec)}]; found {as_found(value)}')
+    given = value if isinstance(value, list) else [value]
+    parsed = {_value(spec, key, item) for item in given}
+    values = tuple(sorted(parsed, key=lambda item: (isinstance(item, str), item)))
+    relation = "" if suffix == "_in" else suffix
+    return Condition(spec.name, relation, values, _test(spec, relation, values))
+
+
+def _split(key: str) -> tuple[FieldSpec, str]:
+    if key in FIELD_NAMES:
+        return FIELD_NAMES[key], ""
+    for suffix in _SUFFIXES:
+        name = key.removesuffix(suffix)
+        if name != key and name in FIELD_NAMES:
+            return FIELD_NAMES[name], suffix
+    known = [name + suffix for name, spec in FIELD_NAMES.items() for suffix in spec.operators]
+    near = did_you_mean(key, known) or f"; fields are {', '.join(FIELDS)}"
+    raise ValueError(f'"{key}" is not a condition{near}')
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """`; did you mean "x"?`, or "" where nothing known is near."""
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _value(spec: FieldSpec, key: str, value: Any) -> Scalar:
+    match spec.kind:
+        case "flag":
+            if not isinstance(value, bool):
+                raise ValueError(f'"{key}" takes true or false; found {as_found(value)}')
+            return value
+        case "number":
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                unit = f" ({spec.unit})" if spec.unit else ""
+                quoted = ", without quotes" if isinstance(value, str) else ""
+                raise ValueError(f'"{key}" takes a number{unit}{quoted}; found {as_found(value)}')
+            return int(value) if isinstance(value, float) and value.is_integer() else value
+        case "hdr" if isinstance(value, bool):
+            return value
+    if not isinstance(value, str) or not value.strip():
+        hint = " or true or false" if spec.kind == "hdr" else ""
+        raise ValueError(f'"{key}" takes a name, such as "{_example_of(spec)}"{hint}; found {as_found(value)}')
+    name = spec.canonical(value)
+    if spec.allowed and name not in spec.allowed:
+        allowed = ", ".join(spec.allowed)
+        size = "; for an exact size use width and height" if spec.name == "resolution" else ""
+        raise ValueError(
+            f'"{key}": "{value}" is not a known {spec.name}{did_you_mean(name, spec.allowed)}; '
+            f"allowed are {allowed}{size}"
+        )
+    return name
+
+
+def _test(spec: FieldSpec, relation: str, values: tuple[Scalar, ...]) -> Callable[[Any], bool]:
+    if relation in _COMPARISONS:
+        compare, limit = _COMPARISONS[relation], values[0]
+        if spec.ordered:
+            rank = {name: position for position, name in enumerate(spec.allowed)}
+            wanted = rank[str(limit)]
+            return lambda value: value in rank and compare(rank[value], wanted)
+        return lambda value: compare(value, limit)
+    equals = _equals(spec, frozenset(values))
+    return (lambda value: not equals(value)) if relation == "_not" else equals
+
+
+def _equals(spec: FieldSpec, wanted: frozenset[Scalar]) -> Callable[[Any], bool]:
+    if spec.kind == "names":
+        return lambda value: not wanted.isdisjoint(value)
+    if spec.kind == "hdr":
+        flags = {value for value in wanted if isinstance(value, bool)}
+        return lambda value: value in wanted or (value != STANDARD_RANGE) in flags
+    if spec.kind == "number":
+        # Measured rates are fractions: 29.97 is meant to match 30000/1001. Whole numbers match exactly.
+        return lambda value: (
+            value in wanted
+            or (isinstance(value, float) and any(math.isclose(value, float(one), rel_tol=5e-4) for one in wanted))
+        )
+    return lambda value: value in wanted
+
+
+def _example_of(spec: FieldSpec) -> str:
+    return spec.allowed[0] if spec.allowed else {"video_codec": "h264", "container": "mov"}.get(spec.name, "...")
+
+
+def as_found(value: Any) -> str:
+    """A wrong value, short enough for a sentence."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return json.dumps(value, ensure_ascii=False)[:80]
+
+
+def _shown(value: Any, unit: str) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        value = f"{value:.3f}".rstrip("0").rstrip(".")
+    return f"{value} {unit}".strip()

@@ -1,0 +1,34 @@
+"""Which tags a rule set gives a video, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vidpipe.tagging.blocks import tag_key
+from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.rules import RuleSet
+
+
+@dataclass(frozen=True)
+class TagMatch:
+    """A tag, the rule that gave it, the block that matched ("a + b" where a rule asks for all) and what it found."""
+
+    tag: str
+    rule: str
+    block: str
+    evidence: str
+
+
+def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
+    """Each tag once, in the order of the rules; the first rule that gives a tag is named with it."""
+    given: dict[str, TagMatch] = {}
+    for rule in rules.rules:
+        blocks = rule.matching(facts)
+        if not blocks:
+            continue
+        new = [tag for tag in rule.tags if tag_key(tag) not in given]
+        if new:
+            block = " + ".join(one.name for one in blocks)
+            evidence = "; ".join(one.evidence(facts) for one in blocks)
+            given |= {tag_key(tag): TagMatch(tag, rule.name, block, evidence) for tag in new}
+    return tuple(given.values())

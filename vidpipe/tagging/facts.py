@@ -1,0 +1,179 @@
+"""What rules see of a video, and under which names they may ask for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from vidpipe.tagging import names, words
+
+#: What `hdr` is for a picture of standard range.
+STANDARD_RANGE = "none"
+
+#: A colour is one of the video's colours from this share of the picture on.
+COLOR_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagFacts:
+    """Flat facts of one video. None: not known; a condition on it never matches.
+
+    Names are canonical (see `vidpipe.tagging.names`); a tuple holds one name a stream or colour, () when there is none.
+    description: the text of the describing model, whichever it was
+    model_tags:  the describing model's own tags; () when it gave none
+    names, urls: every file name and address the video came under
+    tags:        those given so far, which only categories look at
+    """
+
+    duration_s: float | None = None
+    size_bytes: int | None = None
+    bit_rate: int | None = None
+    container: str | None = None
+    video_codec: str | None = None
+    resolution: str | None = None
+    width: int | None = None
+    height: int | None = None
+    aspect_ratio: float | None = None
+    orientation: str | None = None
+    rotation: int | None = None
+    frame_rate: float | None = None
+    variable_frame_rate: bool | None = None
+    bit_depth: int | None = None
+    hdr: str | None = None
+    year: int | None = None
+    has_audio: bool | None = None
+    audio_streams: int | None = None
+    audio_codec: tuple[str, ...] | None = None
+    audio_language: tuple[str, ...] | None = None
+    channels: int | None = None
+    has_subtitles: bool | None = None
+    subtitle_language: tuple[str, ...] | None = None
+    scene_count: int | None = None
+    cuts_per_minute: float | None = None
+    mean_scene_s: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    motion: float | None = None
+    loudness_db: float | None = None
+    silence_share: float | None = None
+    color: tuple[str, ...] | None = None
+    damaged: bool | None = None
+    sentiment: str | None = None
+    sentiment_score: float | None = None
+    description: str = ""
+    model_tags: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    @cached_property
+    def description_words(self) -> str:
+        """The description as `words.normalise` writes it, made once for all rules."""
+        return words.normalise(self.description)
+
+    @cached_property
+    def description_word_set(self) -> frozenset[str]:
+        return frozenset(self.description_words.split())
+
+    @cached_property
+    def tag_words(self) -> frozenset[str]:
+        return frozenset(words.normalise(tag).strip() for tag in self.tags)
+
+    @cached_property
+    def model_tag_words(self) -> frozenset[str]:
+        return frozenset(words.normalise(tag).strip() for tag in self.model_tags)
+
+
+Kind = Literal["number", "flag", "name", "names", "hdr"]
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One field that conditions may name.
+
+    kind:      number, flag (true or false), name, names (one a stream or colour), hdr (a name, or true or false)
+    unit:      of a number
+    canonical: brings a name to the spelling of the facts
+    allowed:   every value a name can have, where they are few
+    ordered:   `allowed` is in order, and _gt and its like compare in it
+    """
+
+    name: str
+    kind: Kind
+    meaning: str
+    unit: str = ""
+    aliases: tuple[str, ...] = ()
+    canonical: Callable[[str], str] = names.plain
+    allowed: tuple[str, ...] = ()
+    ordered: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name in words: `cuts per minute`, `duration`."""
+        return self.name.removesuffix("_s").removesuffix("_bytes").removesuffix("_db").replace("_", " ")
+
+    @property
+    def operators(self) -> tuple[str, ...]:
+        """The suffixes allowed after the name; "" is the bare name."""
+        equality = ("", "_not", "_in")
+        if self.kind == "flag":
+            return equality[:2]
+        return (*equality, "_gt", "_gte", "_lt", "_lte") if self.kind == "number" or self.ordered else equality
+
+
+def _field(name: str, kind: Kind, meaning: str, unit: str = "", *aliases: str, **more: Any) -> FieldSpec:
+    return FieldSpec(name, kind, meaning, unit, aliases, **more)
+
+
+_SPECS = (
+    _field("duration_s", "number", "length of the video", "s", "duration"),
+    _field("size_bytes", "number", "size of the file", "bytes", "file_size", "size"),
+    _field("bit_rate", "number", "of the whole file", "bits/s", "bitrate"),
+    _field("container", "name", "format of the file", "", "format", canonical=names.container),
+    _field("video_codec", "name", "ffmpeg's name of the video codec", "", "codec", canonical=names.codec),
+    _field(
+        "resolution", "name", "name of the picture's size", canonical=names.resolution,
+        allowed=names.RESOLUTIONS, ordered=True,
+    ),
+    _field("width", "number", "as displayed", "px"),
+    _field("height", "number", "as displayed", "px"),
+    _field("aspect_ratio", "number", "width through height, as displayed"),
+    _field("orientation", "name", "of the displayed picture", allowed=("landscape", "portrait", "square")),
+    _field("rotation", "number", "clockwise turn for display: 0, 90, 180, 270", "degrees"),
+    _field("frame_rate", "number", "average", "frames/s", "fps"),
+    _field("variable_frame_rate", "flag", "the frames are not evenly spaced", "", "vfr"),
+    _field("bit_depth", "number", "of the picture", "bits"),
+    _field("hdr", "hdr", "name of the high dynamic range format, or whether there is one"),
+    _field("year", "number", "of the creation time in the file", "", "created_year"),
+    _field("has_audio", "flag", "there is an audio stream"),
+    _field("audio_streams", "number", "how many"),
+    _field("audio_codec", "names", "of any audio stream", canonical=names.codec),
+    _field("audio_language", "names", "of any audio stream; eng, en, English", canonical=names.language),
+    _field("channels", "number", "most channels of an audio stream"),
+    _field("has_subtitles", "flag", "there is a subtitle stream"),
+    _field("subtitle_language", "names", "of any subtitle stream", canonical=names.language),
+    _field("scene_count", "number", "how many scenes were found", "", "scenes"),
+    _field("cuts_per_minute", "number", "how often the picture is cut"),
+    _field("mean_scene_s", "number", "mean length of a scene", "s"),
+    _field("brightness", "number", "mean, 0 to 1"),
+    _field("contrast", "number", "mean within a frame, 0 to 0.5"),
+    _field("saturation", "number", "mean, 0 (grey) to 1"),
+    _field("motion", "number", "mean change from frame to frame, 0 to 1"),
+    _field("loudness_db", "number", "mean level of the sound", "dBFS"),
+    _field("silence_share", "number", "share of the time that is silent, 0 to 1"),
+    _field("color", "names", f"colours that fill at least {COLOR_SHARE:.0%} of the picture", "", "colour",
+           canonical=names.color),
+    _field("damaged", "flag", "the decoder complained"),
+    _field("sentiment", "name", "label of the sentiment stage",
+           allowed=("positive", "neutral", "negative", "no basis")),
+    _field("sentiment_score", "number", "-1 to 1"),
+)  # fmt: skip
+
+#: canonical name -> field
+FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _SPECS}
+
+#: every name under which a field can be asked for -> field
+FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in _SPECS for name in (spec.name, *spec.aliases)}

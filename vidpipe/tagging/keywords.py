@@ -1,0 +1,74 @@
+"""The priority keywords in rules/priority_keywords.json: what a describing model is asked to look for first.
+
+They are for the prompts of a model that sees. Nothing measured depends on them, so no stage reads them by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from vidpipe.errors import SettingsError
+from vidpipe.tagging.rules_file import Source, Texts, canonical_text, parse_json, read_text, text_hash, validated
+
+
+class _Group(Source):
+    keywords: Texts
+
+
+@dataclass(frozen=True)
+class PriorityKeywords:
+    """groups: name -> keywords as written, sorted by name; a file without groups has one, named ""."""
+
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Every keyword once, group by group."""
+        return tuple(dict.fromkeys(word for words in self.groups.values() for word in words))
+
+    @cached_property
+    def text(self) -> str:
+        """The keywords in normal form; `parse_priority_keywords` reads it back."""
+        groups = {name: list(words) for name, words in self.groups.items()}
+        return canonical_text({"priority_keywords": groups[""] if set(groups) == {""} else groups})
+
+    @cached_property
+    def version(self) -> str:
+        """Hash of the normal form. The order of the keywords is part of it, because a prompt holds them in order."""
+        return text_hash(self.text)
+
+    def texts(self) -> Mapping[str, str]:
+        return {self.version: self.text}
+
+
+def load_priority_keywords(path: Path, shown: str = "") -> PriorityKeywords:
+    """The keywords in the file at `path`; `shown` is what errors call it. Raises SettingsError."""
+    shown = shown or str(path)
+    return parse_priority_keywords(read_text(path, shown, "PriorityKeywords"), shown)
+
+
+def parse_priority_keywords(text: str, shown: str = "priority_keywords.json") -> PriorityKeywords:
+    """The keywords in a JSON text: a list, or an object of group -> list; either alone or under "priority_keywords".
+
+    Raises SettingsError.
+    """
+    document = parse_json(text, shown)
+    if isinstance(document, dict) and "priority_keywords" in document:
+        if unknown := sorted(set(document) - {"priority_keywords", "note"}):
+            raise SettingsError(f'{shown}: "{unknown[0]}" stands beside "priority_keywords"; only "note" may.')
+        document = document["priority_keywords"]
+    if isinstance(document, list):
+        return PriorityKeywords({"": _keywords(document, shown)})
+    if isinstance(document, dict):
+        return PriorityKeywords(
+            {name: _keywords(words, f'{shown}, "{name}"') for name, words in sorted(document.items())}
+        )
+    raise SettingsError(f'{shown}: expected {{"priority_keywords": [...]}}, a list, or an object of group and list.')
+
+
+def _keywords(words: Any, where: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(validated(_Group, {"keywords": words}, where).keywords))
