@@ -114,6 +114,8 @@ class Key:
 
     def parse(self, text: str) -> Any:
         """The value that `text` stands for, not yet checked against the limits. Raises ValueError with a phrase."""
+        if "\n" in text and self.field != "default_instruction":
+            raise ValueError("it goes on over several lines: an indented line continues the one above it.")
         if self.choices:
             known = {choice.lower(): choice for choice in self.choices}
             if text.lower() not in known:
@@ -130,8 +132,6 @@ class Key:
                 raise ValueError(f"allowed is {self.allowed}{_number_advice(text)}.") from None
         if self.type is Path:
             return Path(os.path.expanduser(text))
-        if "\n" in text and self.field != "default_instruction":
-            raise ValueError("its value goes on over several lines; an indented line continues the one above it.")
         return text
 
 

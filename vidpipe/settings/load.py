@@ -162,7 +162,7 @@ def _checked_value(
     key = by_field.get(str(error["loc"][0])) if error["loc"] else None
     if key is not None:
         return _wrong_value(key, origin[key], _phrase(key, error, cause))
-    mentioned = [key for key in by_field.values() if key.name in cause]
+    mentioned = sorted((key for key in by_field.values() if key.name in cause), key=lambda key: cause.index(key.name))
     places = " and ".join(origin[key].place(key) for key in mentioned)
     return f"{places or f'[{SECTION_NAMES[section_field]}]'}: {cause}."
 

@@ -12,6 +12,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from vidpipe.errors import redact
+
 DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
 
 #: detector -> (lowest, highest, default) of its threshold, each on the detector's own scale.
@@ -98,6 +100,8 @@ class QwenVL(Section):
     def _is_an_http_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("an endpoint starts with http:// or https://")
+        if redact(value) != value:
+            raise ValueError("an endpoint has no place for a password or token; AccessKey has")
         return value
 
 

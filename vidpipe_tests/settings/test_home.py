@@ -1,0 +1,115 @@
+"""Where the home is, and how one is made."""
+
+from __future__ import annotations
+
+import configparser
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from vidpipe.errors import SettingsError
+from vidpipe.settings import find_home, init_home, load
+from vidpipe.settings.keys import all_keys
+from vidpipe.settings.template import render_config
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_fresh_home_loads_with_every_setting_at_its_default(home: Path) -> None:
+    loaded = load(home, {})
+    assert not [entry for entry in loaded.entries() if entry.differs]
+    assert (home / "data" / "urls.txt").is_file()
+    assert "config.local.ini" in (home / ".gitignore").read_text().splitlines()
+
+
+def test_a_fresh_config_ini_has_every_key_but_the_secrets_with_its_default_and_its_description() -> None:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    text = render_config()
+    parser.read_string(text)
+    written = {(section, name): value for section in parser.sections() for name, value in parser.items(section)}
+    assert written == {(key.section, key.name): key.default_text for key in all_keys() if not key.secret}
+    unwrapped = text.replace("\n# ", " ")
+    assert all(key.description in unwrapped for key in all_keys() if not key.secret)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_the_config_ini_of_the_repository_is_what_init_writes() -> None:
+    config = ROOT / "config.ini"
+    changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "config.ini"], cwd=ROOT, check=False).returncode
+    if changed != 0:
+        pytest.skip("config.ini is edited here, or this is no git checkout")
+    assert config.read_text(encoding="utf-8") == render_config()
+
+
+def test_init_keeps_what_is_there_and_says_so(home: Path) -> None:
+    (home / "config.ini").write_text("[SceneDetection]\nDetector = hash\n")
+    (home / "data" / "urls.txt").write_text("https://example.org/mine.mp4\n")
+    report = init_home(home)
+    assert not report.made
+    assert {"config.ini", "data/urls.txt"} <= set(report.kept)
+    assert load(home, {}).settings.scene_detection.detector == "hash"
+    assert "kept" in report.sentence()
+
+
+def test_init_with_force_renews_what_it_ships_keeps_the_old_text_and_never_touches_the_users_lists(home: Path) -> None:
+    for name in ("config.ini", "data/urls.txt", "config.local.ini"):
+        (home / name).write_text("# mine\n")
+    report = init_home(home, force=True)
+    assert report.replaced == ("config.ini",)
+    assert (home / "config.ini").read_text() == render_config()
+    assert (home / "config.ini.bak").read_text() == "# mine\n"
+    assert (home / "data/urls.txt").read_text() == (home / "config.local.ini").read_text() == "# mine\n"
+
+
+def test_init_where_nothing_can_be_written_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"config\.ini cannot be written"):
+        init_home(tmp_path / "file" / "home")
+
+
+def test_the_home_is_the_named_one_then_vidpipe_home_then_the_nearest_folder_above(tmp_path: Path) -> None:
+    outer, inner, named = (init_home(tmp_path / name).home for name in ("outer", "outer/inner", "named"))
+    deep = inner / "data" / "media"
+    deep.mkdir(parents=True)
+    assert find_home(named, {"VIDPIPE_HOME": str(outer)}, deep) == named
+    assert find_home(None, {"VIDPIPE_HOME": str(outer)}, deep) == outer
+    assert find_home(None, {"VIDPIPE_HOME": ""}, deep) == inner
+    assert find_home(None, {}, outer / "data") == outer
+
+
+def test_a_config_ini_of_another_program_makes_no_home(tmp_path: Path) -> None:
+    (tmp_path / "config.ini").write_text("[Server]\nport = 1\n[Auth]\n[Paths]\nroot = /\n")
+    with pytest.raises(SettingsError) as failed:
+        find_home(None, {}, tmp_path)
+    assert "vidpipe init" in str(failed.value)
+    assert str(tmp_path / "config.ini") in str(failed.value)
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_named_home_that_is_none_is_an_error_that_says_what_to_do(tmp_path: Path, name: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match=f"VIDPIPE_HOME.*{name}.*vidpipe init"):
+        find_home(None, {"VIDPIPE_HOME": str(tmp_path / name)}, tmp_path)
+
+
+def test_a_built_wheel_brings_everything_that_init_needs(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "vidpipe", tree / "vidpipe", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        if (ROOT / name).is_file():
+            shutil.copy(ROOT / name, tree)
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    built = subprocess.run([*pip, "-w", str(tmp_path), str(tree)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    packed = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
+    shipped = {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "vidpipe" / "defaults").rglob("*") if path.is_file()
+    }
+    assert shipped
+    assert shipped <= packed
+    assert not [name for name in packed if not name.startswith(("vidpipe/", "vidpipe-"))]

@@ -1,0 +1,209 @@
+"""Where settings come from, which one wins, and what is said when one is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vidpipe.errors import SettingsError
+from vidpipe.settings import LoadedSettings, load
+from vidpipe.settings.keys import all_keys
+
+
+def refused(home: Path, **arguments: object) -> str:
+    with pytest.raises(SettingsError) as failed:
+        load(home, **{"environ": {}, **arguments})  # type: ignore[arg-type]
+    return str(failed.value)
+
+
+def entry_value(loaded: LoadedSettings, key: str) -> tuple[str, str]:
+    return next((entry.value, entry.source) for entry in loaded.entries() if entry.key == key)
+
+
+def test_a_stronger_place_wins_and_the_source_of_each_value_is_known(home: Path) -> None:
+    (home / "config.ini").write_text(
+        "[SceneDetection]\nDetector = content\nMinSceneLength = 1\nMaxThumbnails = 11\nFramesPerScene = 5\n"
+    )
+    (home / "config.local.ini").write_text("[SceneDetection]\nMinSceneLength = 2\nMaxThumbnails = 12\n")
+    loaded = load(
+        home,
+        {"VIDPIPE_SCENEDETECTION_MINSCENELENGTH": "3", "VIDPIPE_SCENEDETECTION_FRAMESPERSCENE": "6"},
+        overrides={
+            "scene_detection.min_scene_length": 4.0,
+            "SceneDetection.FramesPerVideo": "50",
+            "qwen_vl.use_vpc": None,
+        },
+    )
+    detection = loaded.settings.scene_detection
+    assert (detection.detector, detection.min_scene_length, detection.max_thumbnails) == ("content", 4.0, 12)
+    assert (detection.frames_per_scene, detection.frames_per_video) == (6, 50)
+    assert entry_value(loaded, "Detector") == ("content", "config.ini")
+    assert entry_value(loaded, "MaxThumbnails") == ("12", "config.local.ini")
+    assert entry_value(loaded, "FramesPerScene") == ("6", "environment VIDPIPE_SCENEDETECTION_FRAMESPERSCENE")
+    assert entry_value(loaded, "MinSceneLength") == ("4", "command line")
+    assert entry_value(loaded, "UseVpc") == ("no", "default")
+
+
+def test_sections_keys_and_choices_are_compared_without_regard_to_case(home: Path) -> None:
+    (home / "config.ini").write_text("[scenedetection]\ndetector = HASH\n[QWENVL]\nusevpc = On\n")
+    settings = load(home, {}).settings
+    assert settings.scene_detection.detector == "hash"
+    assert settings.qwen_vl.use_vpc is True
+
+
+def test_an_empty_value_means_the_default_wherever_it_stands(home: Path) -> None:
+    (home / "config.ini").write_text("[Concurrency]\nMaxWorkers =\n[Download]\nUserAgent = mine\n")
+    loaded = load(home, {"VIDPIPE_DOWNLOAD_USERAGENT": ""})
+    assert loaded.settings.concurrency.workers == os.cpu_count()
+    assert loaded.settings.download.user_agent == "vidpipe"
+    assert entry_value(loaded, "UserAgent") == ("vidpipe", "default")
+
+
+def test_percent_signs_byte_order_marks_and_lists_are_read_as_written(home: Path) -> None:
+    (home / "config.ini").write_text(
+        "\ufeff[QwenVL]\nDefaultInstruction = 100 % sure:\n  say $HOME\n"
+        "[Download]\nAllowedPrivate = 10.0.0.0/8, nas.lan\n",
+        encoding="utf-8",
+    )
+    settings = load(home, {}).settings
+    assert settings.qwen_vl.default_instruction == "100 % sure:\nsay $HOME"
+    assert settings.download.allowed_private == ("10.0.0.0/8", "nas.lan")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[SceneDetecton]\n", ["[SceneDetecton]", "allowed are [Paths]", "Did you mean SceneDetection?"]),
+        ("[DEFAULT]\nDetector = hash\n", ["[DEFAULT] is not a section"]),
+        ("[SceneDetection]\nThreshhold = 1\n", ["[SceneDetection] Threshhold is not a key", "DefaultThreshold"]),
+        ("[Paths]\nDetector = hash\n", ["[Paths] Detector", "belongs in [SceneDetection]"]),
+        ("[SceneDetection]\nDetector = adaptiv\n", ["Detector = adaptiv", "one of adaptive,", "mean adaptive?"]),
+        ("[SceneDetection]\nMinSceneLength = 0,6\n", ["MinSceneLength = 0,6", "a number from 0 to 3600", "0.6"]),
+        ("[SceneDetection]\nMinSceneLength = 0.6s\n", ["MinSceneLength = 0.6s", "without its unit"]),
+        ("[SceneDetection]\nMinSceneLength = nan\n", ["MinSceneLength = nan", "a number from 0 to 3600"]),
+        ("[Concurrency]\nMaxWorkers = 0\n", ["[Concurrency] MaxWorkers = 0", "a whole number from 1 to 1024"]),
+        ("[Concurrency]\nMaxWorkers = 4 # four\n", ["MaxWorkers = 4 # four", "A comment goes on a line of its own"]),
+        ("[QwenVL]\nUseVpc = maybe\n", ["UseVpc = maybe", "yes or no"]),
+        ("[QwenVL]\nPublicEndpoint = models.lan\n", ["PublicEndpoint = models.lan", "http:// or https://"]),
+        ("[MongoDB]\nURI = localhost:27017\n", ["URI = localhost:27017", "mongodb://"]),
+        ("[MongoDB]\nDatabaseName = my videos\n", ["DatabaseName = my videos", "letters, digits"]),
+        ("[Rules]\nSchedule = every day\n", ["Schedule = every day", "five fields"]),
+        ("[Download]\nAllowedPrivate = 10.0.0.0/99\n", ["AllowedPrivate = 10.0.0.0/99"]),
+        ("[Paths]\nDownloadDirectory = a\ndownloaddirectory = b\n", ["DownloadDirectory is there twice"]),
+        ("[Paths]\nDownloadDirectory = a\nDownloadDirectory = b\n", ["line 3", "DownloadDirectory is there twice"]),
+        ("[Paths]\n[paths]\n", ["[paths] and [Paths] are the same section"]),
+        ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "several lines"]),
+        ("Detector = hash\n", ["line 1", "before any [Section]", "[SceneDetection]"]),
+        ("[Paths]\njust words\n", ["line 2", "not of the form `Key = value`"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_in_the_file_is_named_with_what_is_allowed(home: Path, text: str, parts: list[str]) -> None:
+    (home / "config.ini").write_text(text)
+    message = refused(home)
+    for part in [str(home / "config.ini"), *parts]:
+        assert part in message
+
+
+def test_everything_wrong_is_told_at_once(home: Path) -> None:
+    (home / "config.ini").write_text(
+        "[SceneDetection]\nDetector = x\nFramesPerScene = 0\n[Concurrency]\nMaxWorkers = -1\n"
+    )
+    message = refused(home, environ={"VIDPIPE_LOGGING_LEVEL": "loud"})
+    for part in (
+        "Detector = x",
+        "FramesPerScene = 0",
+        "MaxWorkers = -1",
+        "environment variable VIDPIPE_LOGGING_LEVEL = loud",
+    ):
+        assert part in message
+
+
+def test_a_threshold_is_checked_against_the_scale_of_its_detector(home: Path) -> None:
+    (home / "config.ini").write_text("[SceneDetection]\nDetector = content\nDefaultThreshold = 27\n")
+    assert load(home, {}).settings.scene_detection.threshold == 27
+    message = refused(home, overrides={"SceneDetection.Detector": "ffmpeg"})
+    assert "config.ini: [SceneDetection] DefaultThreshold and command line: [SceneDetection] Detector" in message
+    assert "27 is not on the scale of Detector ffmpeg: above 0, at most 1" in message
+
+
+def test_a_typo_in_an_environment_variable_or_an_option_is_an_error(home: Path) -> None:
+    assert "Did you mean VIDPIPE_MONGODB_URI?" in refused(home, environ={"VIDPIPE_MONGODB_URL": "x"})
+    message = refused(home, environ={"VIDPIPE_SCENE_DETECTION_DEFAULT_THRESHOLD": "x"})
+    assert "Did you mean VIDPIPE_SCENEDETECTION_DEFAULTTHRESHOLD?" in message
+    assert "Did you mean SceneDetection.Detector?" in refused(home, overrides={"SceneDetection.Detecter": "x"})
+
+
+def test_variables_that_are_no_settings_are_left_alone(home: Path) -> None:
+    of_others = {
+        "VIDPIPE_HOME": "/elsewhere", "VIDPIPE_TEST_CLIPS": "/clips", "VIDPIPE_SERVICE_HOST": "10.1.1.1",
+        "VIDPIPE_PORT": "tcp://10.1.1.1:80", "VIDPIPE_PORT_80_TCP_ADDR": "10.1.1.1",
+        "VIDPIPE_WEB_SERVICE_PORT_HTTP": "80",
+    }  # fmt: skip
+    assert load(home, of_others).settings.home == home
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "secret", "variable"),
+    [
+        ("QwenVL", "AccessKey", "sk-hunter2", "VIDPIPE_QWENVL_ACCESSKEY"),
+        ("MongoDB", "URI", "mongodb://ann:hunter2@db.lan/", "VIDPIPE_MONGODB_URI"),
+        ("MongoDB", "URI", "mongodb://db/?tlsCertificateKeyFilePassword=hunter2", "VIDPIPE_MONGODB_URI"),
+    ],
+)
+def test_a_secret_is_refused_in_config_ini_and_masked_from_where_it_may_stand(
+    home: Path, section: str, key: str, secret: str, variable: str
+) -> None:
+    text = f"[{section}]\n{key} = {secret}\n"
+    (home / "config.ini").write_text(text)
+    message = refused(home)
+    assert f"[{section}] {key} holds a secret" in message
+    assert "config.local.ini" in message
+    assert variable in message
+    assert "hunter2" not in message
+
+    (home / "config.ini").write_text("")
+    (home / "config.local.ini").write_text(text)
+    for loaded in (load(home, {}), load(home, {variable: secret})):
+        value, _ = entry_value(loaded, key)
+        assert "***" in value
+        assert "hunter2" not in value
+        assert "hunter2" not in repr(loaded)
+
+
+def test_a_wrong_value_with_a_password_in_it_is_told_without_the_password(home: Path) -> None:
+    message = refused(home, environ={"VIDPIPE_QWENVL_PUBLICENDPOINT": "https://m.example/?token=hunter2"})
+    assert "AccessKey has" in message
+    assert "hunter2" not in message
+    message = refused(home, environ={"VIDPIPE_MONGODB_URI": "mongo://ann:hunter2@db.lan/"})
+    assert "VIDPIPE_MONGODB_URI" in message
+    assert "hunter2" not in message
+
+
+def test_another_config_file_can_be_named_and_its_folder_is_the_home_where_there_is_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = tmp_path / "elsewhere" / "fast.ini"
+    fast.parent.mkdir()
+    fast.write_text("[SceneDetection]\nDetector = hash\n")
+    monkeypatch.chdir(home)
+    loaded = load(environ={}, config=fast)
+    assert (loaded.settings.home, loaded.settings.scene_detection.detector) == (home, "hash")
+    assert entry_value(loaded, "Detector") == ("hash", str(fast))
+    monkeypatch.chdir(tmp_path)
+    assert load(environ={}, config=fast).settings.home == fast.parent
+    with pytest.raises(SettingsError, match=r"missing\.ini cannot be read"):
+        load(environ={}, config=tmp_path / "missing.ini")
+
+
+def test_every_key_has_a_description_and_a_name_of_its_own() -> None:
+    assert all(key.description for key in all_keys())
+    assert len({key.environment_name for key in all_keys()}) == len(all_keys())
+
+
+def test_paths_are_below_the_home_unless_they_are_absolute(home: Path) -> None:
+    settings = load(home, {"VIDPIPE_PATHS_PROCESSEDDIRECTORY": "~/derived"}).settings
+    assert settings.media_directory == home / "data" / "media"
+    assert settings.derived_directory == Path.home() / "derived"
+    assert settings.relative(home / "data" / "media" / "x.mp4") == "data/media/x.mp4"
