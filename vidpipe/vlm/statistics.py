@@ -1,0 +1,125 @@
+"""The describer that needs no model: sentences made of what the decode measured, and of nothing else.
+
+It says how bright, how colourful, how lively, how loud and how long something is. What is seen and what happens it
+cannot know, so it does not say.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+
+from vidpipe.media.facts import SceneStats
+from vidpipe.vlm import wording
+from vidpipe.vlm.model import Answer, Facts, Reply, Request
+
+#: A scene is told apart from the others when its brightness is this many times the darkest one's, its motion the mean's.
+_WORTH_TELLING = 2.0
+#: Below these, brightness and motion are as good as none.
+_BLACK, _STILL = 0.05, 0.003
+
+
+class StatisticsDescriber:
+    """Deterministic; the same measurements give the same text. Prompts do not change what it says."""
+
+    name = "statistics"
+    measured = True
+    version = "statistics-1"
+
+    def texts(self) -> Mapping[str, str]:
+        return {}
+
+    def basis(self, request: Request) -> str:
+        return request.facts.version
+
+    def answer(self, requests: Sequence[Request], cancelled: threading.Event) -> Iterator[Reply]:
+        for request in requests:
+            if cancelled.is_set():
+                return
+            text = describe_video(request.facts) if request.scope == "video" else describe_scene(request.facts)
+            yield Reply(request, [Answer(prompt, text) for prompt in request.prompts])
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def describe_scene(facts: Facts) -> str:
+    """One or two sentences about one scene."""
+    if facts.stats is None:
+        return f"A scene of {wording.duration(facts.duration_s)}."
+    adjectives = wording.light_words(facts.stats)
+    opening = f"{_article(adjectives, 'scene')} of {wording.duration(facts.duration_s)}"
+    sentences = [_join(opening, _picture(facts.stats)), wording.sound_phrase(facts.stats, facts.has_sound)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def describe_video(facts: Facts) -> str:
+    """A few sentences about a whole video."""
+    adjectives = wording.light_words(facts.stats) if facts.stats else []
+    kind = " ".join(part for part in (facts.orientation, facts.resolution, facts.hdr or "", "video") if part)
+    opening = f"{_article(adjectives, kind)} of {wording.duration(facts.duration_s)}"
+    opening += " in a single shot" if facts.scenes <= 1 else f" in {facts.scenes} scenes"
+    sentences = [
+        _join(opening, _picture(facts.stats) if facts.stats else []),
+        _pace(facts),
+        _extremes(facts),
+        wording.sound_phrase(facts.stats, facts.has_sound),
+        _subtitles(facts.subtitle_languages),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _picture(stats: SceneStats) -> list[str]:
+    colors = wording.colors_phrase(stats.colors)
+    # black and white footage consists of greys; naming them adds nothing
+    grey = wording.SATURATION[0][1] in wording.light_words(stats)
+    motion = wording.word(stats.motion, wording.MOTION)
+    contrast = wording.word(stats.contrast, wording.CONTRAST)
+    return ["" if grey else colors, f"with {wording.listed([part for part in (motion, contrast) if part])}"]
+
+
+def _pace(facts: Facts) -> str:
+    if facts.scenes <= 1:
+        return ""
+    pace = wording.word(facts.cuts_per_minute, wording.PACE)
+    mean_s = facts.duration_s / facts.scenes
+    return f"It has a {pace}: a scene lasts {wording.duration(mean_s)} on average."
+
+
+def _extremes(facts: Facts) -> str:
+    """Which scene stands out, where scenes differ enough to say so."""
+    if len(facts.scene_stats) < 2:
+        return ""
+    told = []
+    starts = [start_s for start_s, _ in facts.scene_stats]
+    brightness = [stats.brightness for _, stats in facts.scene_stats]
+    motion = [stats.motion for _, stats in facts.scene_stats]
+    if max(brightness) >= _WORTH_TELLING * max(min(brightness), _BLACK):
+        told.append(f"the brightest scene begins at {_clock(starts[brightness.index(max(brightness))])}")
+    if max(motion) >= _WORTH_TELLING * max(sum(motion) / len(motion), _STILL):
+        told.append(f"the liveliest scene begins at {_clock(starts[motion.index(max(motion))])}")
+    return f"{wording.listed(told).capitalize()}." if told else ""
+
+
+def _subtitles(languages: Sequence[str]) -> str:
+    if not languages:
+        return ""
+    named = sorted({language for language in languages if language})
+    return f"It is subtitled ({wording.listed(named)})." if named else "It is subtitled."
+
+
+def _article(adjectives: Sequence[str], noun: str) -> str:
+    phrase = f"{', '.join(adjectives)} {noun}".strip()
+    return f"{'An' if phrase[0] in 'aeiou' else 'A'} {phrase}"
+
+
+def _join(opening: str, parts: Sequence[str]) -> str:
+    return ", ".join([opening, *(part for part in parts if part)]) + "."
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,93 @@
+"""Words for measurements. Each word stands for a range of one number, and for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vidpipe.media.facts import ColorShare, SceneStats
+
+#: (upper end of the range, word), in the order of the scale.
+Scale = Sequence[tuple[float, str]]
+
+#: Mean luma, 0 to 1.
+BRIGHTNESS: Scale = ((0.12, "very dark"), (0.28, "dark"), (0.62, ""), (0.8, "bright"), (9.0, "very bright"))
+#: Mean saturation, 0 to 1. Where the picture is nearly black or white, it says nothing (see `light_words`).
+SATURATION: Scale = ((0.04, "black and white"), (0.12, "pale"), (0.5, ""), (9.0, "colourful"))
+#: Mean luma change in 1/25 s, 0 to 1; the steps were chosen on real footage between a title card and a handheld pan.
+MOTION: Scale = (
+    (0.0004, "a still picture"), (0.006, "little movement"), (0.018, "some movement"), (0.045, "much movement"),
+    (9.0, "very much movement"),
+)  # fmt: skip
+#: Standard deviation of luma within a frame, 0 to 0.5.
+CONTRAST: Scale = ((0.06, "low contrast"), (0.28, ""), (9.0, "high contrast"))
+#: RMS level in dBFS.
+LOUDNESS: Scale = ((-45.0, "very quiet"), (-30.0, "quiet"), (-14.0, "of medium loudness"), (99.0, "loud"))
+#: Cuts a minute.
+PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace with many cuts"),
+               (1e9, "very fast pace with fast cuts"))  # fmt: skip
+
+#: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.
+SILENT_SHARE, PARTLY_SILENT_SHARE = 0.95, 0.3
+#: A colour is named from this share on; alone from the second.
+NAMED_SHARE, DOMINANT_SHARE = 0.12, 0.6
+_MOST_COLORS = 3
+
+
+def word(value: float, scale: Scale) -> str:
+    """The word for `value`; empty for the ordinary middle of a scale."""
+    return next((name for upper, name in scale if value < upper), scale[-1][1])
+
+
+def light_words(stats: SceneStats) -> list[str]:
+    """Adjectives for light, colour and contrast: ["dark", "colourful"]."""
+    words = [word(stats.brightness, BRIGHTNESS)]
+    # a black or a blank picture has no colour either, but is not what "black and white" means
+    if stats.contrast >= CONTRAST[0][0]:
+        words.append(word(stats.saturation, SATURATION))
+    return [found for found in words if found]
+
+
+def colors_phrase(colors: Sequence[ColorShare]) -> str:
+    """The colours that fill most of the picture: "mostly dark blue and black"; empty where none stands out."""
+    named = [color for color in colors if color.share >= NAMED_SHARE][:_MOST_COLORS]
+    if not named:
+        return ""
+    if named[0].share >= DOMINANT_SHARE:
+        return f"mostly {named[0].name}"
+    return f"mostly {listed([color.name for color in named])}"
+
+
+def sound_phrase(stats: SceneStats | None, has_sound: bool) -> str:
+    """A sentence about the sound; empty where nothing was measured."""
+    if not has_sound:
+        return "It is silent: there is no sound track."
+    if stats is None or stats.loudness_db is None:
+        return ""
+    silence = stats.silence_share or 0.0
+    if silence >= SILENT_SHARE:
+        return "The sound track is silent."
+    loudness = f"The sound is {word(stats.loudness_db, LOUDNESS)}"
+    return f"{loudness}, with long silences." if silence >= PARTLY_SILENT_SHARE else f"{loudness}."
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words: "9.7 seconds", "3 minutes 20 seconds", "1 hour 12 minutes"."""
+    if seconds < 60:
+        return _count(round(seconds, 1), "second")
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    parts = (
+        [_count(hours, "hour"), _count(minutes, "minute")]
+        if hours
+        else [_count(minutes, "minute"), _count(rest, "second")]
+    )
+    return " ".join(part for part in parts if not part.startswith("0 "))
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _count(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"
