@@ -2,8 +2,10 @@
 
 import re
 
+# The scheme's length is bounded: without it a long word costs time in the square of its length. The password goes on to
+# the last @, since an unescaped one may be part of it.
 _URL_PASSWORD = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?P<user>[^/\s:@]*):(?P<password>[^/\s@]+)@", re.IGNORECASE
+    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s:@]*):(?P<password>[^/\s]+)@", re.IGNORECASE
 )
 _SECRET_PARAMETER = re.compile(
     r"(?P<name>(?:[?&;]|\b)(?:access_?key(?:_?id)?|api_?key|token|signature|sig|password|passwd|secret"

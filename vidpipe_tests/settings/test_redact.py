@@ -1,0 +1,27 @@
+"""What `redact` masks, and that hostile text cannot make it slow."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidpipe.errors import VidpipeError, redact
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("mongodb://ann:p%40ss@db.lan/x", "mongodb://ann:***@db.lan/x"),
+        ("mongodb://ann:p@ss@db.lan/x", "mongodb://ann:***@db.lan/x"),
+        ("https://h.example:8080/a@b.mp4", "https://h.example:8080/a@b.mp4"),
+        ("https://h/?X-Amz-Signature=abc&part=2", "https://h/?X-Amz-Signature=***&part=2"),
+        ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer ***"),
+    ],
+)
+def test_passwords_keys_and_tokens_are_masked_and_nothing_else(text: str, safe: str) -> None:
+    assert redact(text) == safe
+    assert str(VidpipeError(text, text)) == f"{safe} {safe}"
+
+
+@pytest.mark.parametrize("unit", ["x", "a://b:c", "a://b:c@", "token=", "://:@"])
+def test_a_megabyte_of_hostile_text_is_done_in_the_time_of_a_megabyte(unit: str) -> None:
+    redact(unit * (1_000_000 // len(unit)))
