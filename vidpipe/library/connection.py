@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
@@ -99,6 +99,7 @@ def connect(settings: Settings) -> Connection:
     the login or cannot be started. Neither holds the password.
     """
     uri = settings.mongodb.uri.get_secret_value().strip() or embedded.start(settings).uri
+    _check_options(uri)
     host = host_of(uri)
     try:
         client: MongoClient[Document] = MongoClient(uri, **_options(uri, settings))
@@ -148,40 +149,39 @@ def _options(uri: str, settings: Settings) -> dict[str, Any]:
     return {**kept, "tz_aware": True, "tzinfo": UTC}
 
 
-def _given_options(uri: str) -> set[str]:
-    """The names, in small letters, of the options that stand in the URI."""
-    try:
-        return {name.lower() for name, _ in parse_qsl(urlsplit(uri).query)}
-    except ValueError:
-        return set()
+def _given_options(uri: str) -> dict[str, str]:
+    """The options that stand in the URI, their names in small letters."""
+    return {name.lower(): value for name, value in parse_qsl(uri.partition("?")[2])}
+
+
+def _check_options(uri: str) -> None:
+    """Raises SettingsError for a wrong option value, which pymongo would only warn of and leave out."""
+    for name, value in _given_options(uri).items():
+        try:
+            parse_uri(f"mongodb://host/?{urlencode({name: value})}", validate=True, warn=False)
+        except (ConfigurationError, ValueError, TypeError) as error:
+            if not str(error).startswith("Unknown option"):  # of another driver: pymongo warns
+                raise SettingsError(
+                    f"[MongoDB] URI: the value of its option {name} is not allowed.", "Correct it or leave it out."
+                ) from None
 
 
 def _unusable(uri: str, error: Exception) -> SettingsError:
-    """The URI cannot be used. Only messages that cannot quote a password are passed on."""
+    """The URI cannot be used. pymongo's own words are left out, since they may quote parts of a password."""
     text = str(error)
-    if "DNS" in text or "SRV" in text or type(error).__name__ in ("NXDOMAIN", "NoNameservers", "LifetimeTimeout"):
+    if uri.startswith("mongodb+srv://") and ("DNS" in text or "SRV" in text or "resolution" in text):
         return SettingsError(
             f"[MongoDB] URI: the name {host_of(uri)} is not known as a mongodb+srv address.",
             "Check its spelling and this machine's DNS, or use a mongodb:// address with host and port.",
         )
-    if not uri.startswith(("mongodb://", "mongodb+srv://")):
-        return SettingsError(
-            "[MongoDB] URI does not begin with mongodb:// or mongodb+srv://.",
-            "Leave it empty for the embedded server.",
-        )
-    if "escaped" in text or "Port" in text or "port" in text:
+    if "escaped" in text or "port" in text.lower() or ("@" in text and text.startswith("Bad database name")):
         return SettingsError(
             "[MongoDB] URI cannot be read: a user name or password in it holds a character that must be escaped, or a "
             "port is not a number.",
             "Write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25 in user name and password.",
         )
-    option = next((name for name in _given_options(uri) if name in text.lower()), None)
-    if option:
-        return SettingsError(
-            f"[MongoDB] URI: its option {option} has a value that is not allowed.", "Correct or drop it."
-        )
     return SettingsError(
-        "[MongoDB] URI is not a valid MongoDB address.",
+        "[MongoDB] URI is not a valid MongoDB address, or two of its options contradict each other.",
         "Its form is mongodb://user:password@host:27017/?option=value.",
     )
 
