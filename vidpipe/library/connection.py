@@ -169,7 +169,7 @@ def _check_options(uri: str) -> None:
 def _unusable(uri: str, error: Exception) -> SettingsError:
     """The URI cannot be used. pymongo's own words are left out, since they may quote parts of a password."""
     text = str(error)
-    if uri.startswith("mongodb+srv://") and ("DNS" in text or "SRV" in text or "resolution" in text):
+    if uri.startswith("mongodb+srv://") and ("DNS" in text or "SRV" in text or "resol" in text or "nameserver" in text):
         return SettingsError(
             f"[MongoDB] URI: the name {host_of(uri)} is not known as a mongodb+srv address.",
             "Check its spelling and this machine's DNS, or use a mongodb:// address with host and port.",

@@ -198,7 +198,10 @@ def full_disk(settings: Settings) -> UnavailableError | None:
     """The error to raise where the disk is too full for the server: mongod ends itself, often without a word, when it
     can write no more."""
     files = files_of(settings)
-    free = shutil.disk_usage(files.data).free
+    try:
+        free = shutil.disk_usage(files.data).free
+    except OSError:  # the folder is gone: a trouble of another kind
+        return None
     if free >= MIN_FREE_BYTES:
         return None
     return UnavailableError(

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ import psutil
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
+from vidpipe.library.orphans import remove_orphans
 from vidpipe.library.schema import Document
 from vidpipe.library.states import chunked
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
+_OWNER_PARTS = 4
 
 
 def _machine() -> str:
@@ -63,8 +65,9 @@ class Journal:
 
     def __init__(self, directory: Path, owner: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._path = _journal_path(directory, owner)
+        self._path = directory / f"{owner.rsplit('|', 1)[1]}.journal"
         self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+        os.write(self._file, f"{owner}\n".encode())
 
     def begin(self, sha256: str, stage: str) -> None:
         os.write(self._file, f"+ {sha256} {stage}\n".encode())
@@ -77,26 +80,25 @@ class Journal:
         self._path.unlink(missing_ok=True)
 
     @staticmethod
-    def take(directory: Path, owner: str) -> set[tuple[str, str]]:
-        """(sha256, stage) that a dead owner had begun and not ended. The journal is gone afterwards."""
-        path = _journal_path(directory, owner)
-        open_entries: set[tuple[str, str]] = set()
-        try:
-            lines = path.read_text().splitlines()
-            path.unlink()
-        except FileNotFoundError:
-            return set()
-        for line in lines:
-            match line.split():
-                case ["+", sha256, stage]:
-                    open_entries.add((sha256, stage))
-                case ["-", sha256, stage]:
-                    open_entries.discard((sha256, stage))
-        return open_entries
-
-
-def _journal_path(directory: Path, owner: str) -> Path:
-    return directory / f"{owner.rsplit('|', 1)[1]}.journal"
+    def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:
+        """dead owner -> the (sha256, stage) that it had begun and not ended. Their journals are gone afterwards."""
+        dead: dict[str, set[tuple[str, str]]] = {}
+        for path in directory.glob("*.journal"):
+            try:
+                owner, *lines = path.read_text().splitlines() or [""]
+                if owner.count("|") != _OWNER_PARTS - 1 or not is_dead(owner):
+                    continue
+                path.unlink()
+            except FileNotFoundError:  # taken by another process
+                continue
+            open_entries = dead.setdefault(owner, set())
+            for line in lines:
+                match line.split():
+                    case ["+", sha256, stage]:
+                        open_entries.add((sha256, stage))
+                    case ["-", sha256, stage]:
+                        open_entries.discard((sha256, stage))
+        return dead
 
 
 class Leases:
@@ -104,12 +106,13 @@ class Leases:
 
     def __init__(
         self,
-        videos: Collection[Document],
+        collections: Mapping[str, Collection[Document]],
         run_directory: Path,
         ride_out: Callable[[Callable[[], list[Document]]], list[Document]],
     ) -> None:
         self.owner = owner_name()
-        self._videos = videos
+        self._collections = collections
+        self._videos = collections["videos"]
         self._directory = run_directory
         self._ride_out = ride_out
         self._stop = threading.Event()
@@ -137,15 +140,27 @@ class Leases:
                 continue  # the committer reports a server that stays away; a lease that ran out refuses the commit
 
     def free_dead(self) -> int:
-        """Frees the leases of dead processes of this machine and counts their crashes. Returns how many crashed."""
+        """Frees the leases of dead processes of this machine, counts their crashes and removes what they left.
+
+        Returns how many videos they were working on.
+        """
+        dead: dict[str, set[tuple[str, str]]] = {
+            owner: set() for owner in self._videos.distinct("lease.owner") if is_dead(owner)
+        }
+        dead |= Journal.take_dead(self._directory)
         crashed = 0
-        for owner in self._videos.distinct("lease.owner"):
-            if owner is None or not is_dead(owner):
-                continue
-            for sha256, stage in Journal.take(self._directory, owner):
-                self._videos.update_one({"_id": sha256, "lease.owner": owner}, {"$inc": {f"stages.{stage}.crashes": 1}})
-                crashed += 1
-            self._videos.update_many({"lease.owner": owner}, {"$unset": {"lease": ""}})
+        for owner, begun in dead.items():
+            mine = [{"$set": {"lease": {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S)}}}]
+            for sha256, stage in begun:
+                counted = self._videos.update_one(
+                    {"_id": sha256, "lease.owner": owner}, {"$inc": {f"stages.{stage}.crashes": 1}}
+                )
+                crashed += counted.modified_count
+            self._videos.update_many({"lease.owner": owner}, mine)
+        if dead:
+            held = [row["_id"] for row in self._videos.find({"lease.owner": self.owner}, {"_id": 1})]
+            remove_orphans(self._collections, held)
+            self.give_back(held)
         return crashed
 
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:

@@ -70,7 +70,7 @@ class Library:
 
     def leases(self) -> Leases:
         """The leases of one run, to be used as a context manager."""
-        return Leases(self.collections["videos"], self.settings.data_directory / "run", self.ride_out)
+        return Leases(self.collections, self.settings.data_directory / "run", self.ride_out)
 
     def ride_out(self, operation: Callable[[], Result]) -> Result:
         """`operation`, repeated while the server is away for a while (see `vidpipe.library.outages`)."""

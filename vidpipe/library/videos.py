@@ -175,4 +175,5 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
 
 @cache
 def _adapter(model: type[StageResult], field: str) -> TypeAdapter[Any]:
-    return TypeAdapter(model.model_fields[field].annotation)
+    annotation: Any = model.model_fields[field].annotation
+    return TypeAdapter(annotation)

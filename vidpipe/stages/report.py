@@ -32,14 +32,14 @@ class RunReport:
     unknown: list[str] = field(default_factory=list)
     problems: dict[str, VidpipeError] = field(default_factory=dict)
     seconds: float = 0.0
-    stage_seconds: Counter[str] = field(default_factory=Counter)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False
 
     def count(self, event: StageEvent) -> None:
         if event.state == "started":
             return
         self.counts.setdefault(event.stage, Counter())[event.state] += 1
-        self.stage_seconds[event.stage] += event.seconds
+        self.stage_seconds[event.stage] = self.stage_seconds.get(event.stage, 0.0) + event.seconds
         if event.state == "failed" and len(self.failures) < _MOST_FAILURES_KEPT:
             self.failures.append(event)
 

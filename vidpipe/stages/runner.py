@@ -154,7 +154,7 @@ class _Run:
         return [VideoState(document, self.plan.graph, self._load_scenes) for document in documents]
 
     def _crashes(self, state: VideoState) -> int:
-        return max(state.entries[stage.name].get("crashes", 0) for stage in self.plan.stages)
+        return max(int(state.entries[stage.name].get("crashes", 0)) for stage in self.plan.stages)
 
     def _admit_suspect(self, state: VideoState) -> None:
         crashes = self._crashes(state)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -61,6 +62,8 @@ def _length(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
         name = item["ingest.names"][0]
         if (context.settings.home / f"crash-{name}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
+        if (context.settings.home / f"slow-{item.sha256}").exists():
+            time.sleep(0.05)
         if (context.settings.home / f"broken-{name}").exists():
             yield Outcome(item.sha256, error=StageError(f"{name} cannot be measured.", "Mend it."))
         elif (context.settings.home / f"busy-{name}").exists():
