@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,7 @@ def mongod_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = Settings(home=tmp_path_factory.mktemp("mongod"))
     yield embedded.start(settings).uri
     embedded.stop(settings)
+    shutil.rmtree(settings.data_directory)
 
 
 @pytest.fixture
@@ -52,6 +54,17 @@ def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
     yield Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
     with MongoClient[dict[str, object]](mongod_uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture
+def embedded_settings(home: Path) -> Iterator[Settings]:
+    """Settings of `home` without a URI: an embedded server of its own, not yet started, ended afterwards."""
+    from vidpipe.library import embedded
+
+    settings = Settings(home=home, mongodb=MongoDB(timeout_s=2))
+    yield settings
+    embedded.stop(settings)
+    shutil.rmtree(settings.data_directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -65,39 +65,31 @@ def test_times_come_back_in_utc(connection: Connection) -> None:
     assert connection.collection("videos").find_one() == {"_id": 1, "at": now}
 
 
-def test_an_empty_uri_means_the_embedded_server_which_comes_back_after_it_died(home: Path) -> None:
-    settings = Settings(home=home, mongodb=MongoDB(timeout_s=2))
-    try:
-        with connect(settings) as connection:
-            assert connection.is_embedded
-            connection.collection("videos").insert_one({"_id": 1})
-            server = embedded.find(settings)
-            assert server is not None
-            os.kill(server.pid, signal.SIGKILL)
-            with (
-                pytest.raises(UnavailableError, match="The embedded MongoDB server broke the connection off") as caught,
-                connection.errors_explained(),
-            ):
-                connection.collection("videos").insert_one({"_id": 2})
-            assert isinstance(caught.value.__cause__, AutoReconnect)
-            connection.ensure_server()
-            assert connection.collection("videos").count_documents({"_id": 1}) == 1
-        assert embedded.find(settings) is not None, "closing a connection leaves the server to others"
-    finally:
-        embedded.stop(settings)
+def test_an_empty_uri_means_the_embedded_server_which_comes_back_after_it_died(embedded_settings: Settings) -> None:
+    with connect(embedded_settings) as connection:
+        assert connection.is_embedded
+        connection.collection("videos").insert_one({"_id": 1})
+        server = embedded.find(embedded_settings)
+        assert server is not None
+        os.kill(server.pid, signal.SIGKILL)
+        with (
+            pytest.raises(UnavailableError, match="The embedded MongoDB server broke the connection off") as caught,
+            connection.errors_explained(),
+        ):
+            connection.collection("videos").insert_one({"_id": 2})
+        assert isinstance(caught.value.__cause__, AutoReconnect)
+        connection.ensure_server()
+        assert connection.collection("videos").count_documents({"_id": 1}) == 1
+    assert embedded.find(embedded_settings) is not None, "closing a connection leaves the server to others"
 
 
-def test_a_changed_key_of_the_embedded_server_is_named(home: Path) -> None:
-    settings = Settings(home=home)
-    embedded.start(settings)
-    try:
-        embedded.files_of(settings).key.write_text("0" * 64)
-        with pytest.raises(UnavailableError, match="vidpipe down"):
-            connect(settings)
-        embedded.stop(settings)
-        connect(settings).close()
-    finally:
-        embedded.stop(settings)
+def test_a_changed_key_of_the_embedded_server_is_named(embedded_settings: Settings) -> None:
+    embedded.start(embedded_settings)
+    embedded.files_of(embedded_settings).key.write_text("0" * 64)
+    with pytest.raises(UnavailableError, match="vidpipe down"):
+        connect(embedded_settings)
+    embedded.stop(embedded_settings)
+    connect(embedded_settings).close()
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password(home: Path) -> None:

@@ -33,14 +33,6 @@ print(embedded.start(Settings(home=Path(sys.argv[1]))).pid, flush=True)
 """
 
 
-@pytest.fixture
-def own(home: Path) -> Iterator[Settings]:
-    """Settings of a home with an embedded server of its own, not yet started."""
-    settings = Settings(home=home)
-    yield settings
-    embedded.stop(settings)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A started server that the test leaves as it is."""
@@ -48,6 +40,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     embedded.start(settings)
     yield settings
     embedded.stop(settings)
+    shutil.rmtree(settings.data_directory, ignore_errors=True)
 
 
 def client_of(server: embedded.EmbeddedServer) -> MongoClient[dict[str, object]]:
@@ -62,35 +55,37 @@ def kill(pid: int) -> None:
         time.sleep(0.02)
 
 
-def test_it_is_started_once_found_again_and_stopped(own: Settings) -> None:
-    assert embedded.find(own) is None
-    assert not embedded.status(own).running
-    first = embedded.start(own)
-    assert embedded.start(own) == first
-    assert embedded.find(own) == first
-    known = embedded.status(own)
+def test_it_is_started_once_found_again_and_stopped(embedded_settings: Settings) -> None:
+    assert embedded.find(embedded_settings) is None
+    assert not embedded.status(embedded_settings).running
+    first = embedded.start(embedded_settings)
+    assert embedded.start(embedded_settings) == first
+    assert embedded.find(embedded_settings) == first
+    known = embedded.status(embedded_settings)
     assert (known.running, known.answering, known.pid, known.port) == (True, True, first.pid, first.port)
     assert known.data_bytes > 0
 
-    assert embedded.stop(own)
+    assert embedded.stop(embedded_settings)
     assert not psutil.pid_exists(first.pid) or psutil.Process(first.pid).status() == psutil.STATUS_ZOMBIE
-    assert embedded.find(own) is None
-    assert not embedded.status(own).running
-    assert not embedded.stop(own)
+    assert embedded.find(embedded_settings) is None
+    assert not embedded.status(embedded_settings).running
+    assert not embedded.stop(embedded_settings)
 
 
-def test_processes_that_start_it_at_once_share_one_server(own: Settings) -> None:
+def test_processes_that_start_it_at_once_share_one_server(embedded_settings: Settings) -> None:
     starters = [
-        subprocess.Popen([sys.executable, "-c", START_HERE, str(own.home)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", START_HERE, str(embedded_settings.home)], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(4)
     ]
     pids = {starter.communicate(timeout=60)[0].strip() for starter in starters}
-    assert pids == {str(embedded.start(own).pid)}
+    assert pids == {str(embedded.start(embedded_settings).pid)}
 
 
-def test_it_outlives_the_terminal_of_the_process_that_started_it(own: Settings) -> None:
+def test_it_outlives_the_terminal_of_the_process_that_started_it(embedded_settings: Settings) -> None:
     starter = subprocess.Popen(
-        [sys.executable, "-c", START_HERE + "time.sleep(60)", str(own.home)],
+        [sys.executable, "-c", START_HERE + "time.sleep(60)", str(embedded_settings.home)],
         stdout=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert starter.stdout is not None
@@ -98,39 +93,41 @@ def test_it_outlives_the_terminal_of_the_process_that_started_it(own: Settings) 
     os.killpg(starter.pid, signal.SIGINT)
     starter.communicate(timeout=30)
     assert starter.returncode != 0
-    server = embedded.find(own)
+    server = embedded.find(embedded_settings)
     assert server is not None
     assert server.pid == pid
 
 
-def test_acknowledged_documents_survive_kill_9_and_connected_clients_find_the_new_server(own: Settings) -> None:
-    first = embedded.start(own)
+def test_acknowledged_documents_survive_kill_9_and_connected_clients_find_the_new_server(
+    embedded_settings: Settings,
+) -> None:
+    first = embedded.start(embedded_settings)
     with client_of(first) as client:
         client.library.videos.insert_many([{"_id": number} for number in range(1000)])
         kill(first.pid)
-        assert embedded.find(own) is None
+        assert embedded.find(embedded_settings) is None
         with pytest.raises(AutoReconnect):
             client.library.videos.count_documents({})
-        second = embedded.start(own)
+        second = embedded.start(embedded_settings)
         assert (second.pid != first.pid, second.port) == (True, first.port)
         assert client.library.videos.count_documents({}) == 1000
 
 
-def test_a_process_id_given_to_another_program_is_not_taken_for_the_server(own: Settings) -> None:
-    first = embedded.start(own)
+def test_a_process_id_given_to_another_program_is_not_taken_for_the_server(embedded_settings: Settings) -> None:
+    first = embedded.start(embedded_settings)
     kill(first.pid)
-    embedded.files_of(own).pid.write_text(f"{os.getpid()}\n")
-    assert embedded.find(own) is None
-    assert not embedded.stop(own)
-    assert embedded.start(own).pid not in (first.pid, os.getpid())
+    embedded.files_of(embedded_settings).pid.write_text(f"{os.getpid()}\n")
+    assert embedded.find(embedded_settings) is None
+    assert not embedded.stop(embedded_settings)
+    assert embedded.start(embedded_settings).pid not in (first.pid, os.getpid())
 
 
-def test_a_copied_home_gets_a_server_of_its_own(own: Settings, shared: Settings) -> None:
-    theirs, ours = embedded.files_of(shared), embedded.files_of(own)
+def test_a_copied_home_gets_a_server_of_its_own(embedded_settings: Settings, shared: Settings) -> None:
+    theirs, ours = embedded.files_of(shared), embedded.files_of(embedded_settings)
     ours.data.mkdir(parents=True)
     for path in (theirs.pid, theirs.key, theirs.port):
         shutil.copy2(path, ours.data)
-    mine, other = embedded.start(own), embedded.start(shared)
+    mine, other = embedded.start(embedded_settings), embedded.start(shared)
     assert mine.pid != other.pid
     assert mine.port != other.port
 
@@ -142,28 +139,28 @@ def test_a_home_reached_by_a_link_has_the_same_server(shared: Settings, tmp_path
 
 
 def test_a_moved_home_whose_server_still_runs_is_an_error_that_names_the_process(
-    own: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    embedded_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "ENDING_LIMIT_S", 0.2)
-    server = embedded.start(own)
+    server = embedded.start(embedded_settings)
     try:
-        moved = Settings(home=own.home.rename(tmp_path / "moved"))
+        moved = Settings(home=embedded_settings.home.rename(tmp_path / "moved"))
         with pytest.raises(UnavailableError, match=rf"Another mongod \(process {server.pid}\) has .*moved"):
             embedded.start(moved)
     finally:
         kill(server.pid)
 
 
-def test_another_port_is_taken_where_the_last_one_belongs_to_another_program(own: Settings) -> None:
-    first = embedded.start(own)
-    embedded.stop(own)
+def test_another_port_is_taken_where_the_last_one_belongs_to_another_program(embedded_settings: Settings) -> None:
+    first = embedded.start(embedded_settings)
+    embedded.stop(embedded_settings)
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", first.port))
         other.listen()
         with pytest.raises(embedded_launch.PortInUse):
-            embedded_launch.launch(embedded_launch.find_mongod(), embedded.files_of(own), first.port)
-        assert embedded.start(own).port != first.port
+            embedded_launch.launch(embedded_launch.find_mongod(), embedded.files_of(embedded_settings), first.port)
+        assert embedded.start(embedded_settings).port != first.port
 
 
 def test_who_does_not_know_the_key_reads_nothing_and_makes_no_user(shared: Settings) -> None:
@@ -184,28 +181,34 @@ def test_it_listens_on_the_loopback_only_and_its_folder_is_closed_to_others(shar
     assert not any(files.key.read_text() in word for word in psutil.Process(server.pid).cmdline())
 
 
-def test_a_large_log_is_put_aside_at_the_start(own: Settings) -> None:
-    log = embedded.files_of(own).log
+def test_an_empty_library_takes_little_disk_and_keeps_its_journal(shared: Settings) -> None:
+    with client_of(embedded.start(shared)) as client:
+        assert client.admin.command("serverStatus")["wiredTiger"]["log"]["log bytes written"] > 0
+    assert embedded.status(shared).data_bytes < 100_000_000
+
+
+def test_a_large_log_is_put_aside_at_the_start(embedded_settings: Settings) -> None:
+    log = embedded.files_of(embedded_settings).log
     log.parent.mkdir(parents=True)
     log.write_bytes(b"old\n" * (embedded_launch.LOG_LIMIT_BYTES // 4 + 1))
-    embedded.start(own)
+    embedded.start(embedded_settings)
     assert log.with_name("mongod.log.1").read_bytes().startswith(b"old")
     assert log.stat().st_size < embedded_launch.LOG_LIMIT_BYTES
 
 
-def test_damaged_data_are_named_as_such(own: Settings) -> None:
-    embedded.start(own)
-    embedded.stop(own)
-    (embedded.files_of(own).data / "WiredTiger.wt").write_bytes(b"\0" * 4096)
+def test_damaged_data_are_named_as_such(embedded_settings: Settings) -> None:
+    embedded.start(embedded_settings)
+    embedded.stop(embedded_settings)
+    (embedded.files_of(embedded_settings).data / "WiredTiger.wt").write_bytes(b"\0" * 4096)
     with pytest.raises(UnavailableError, match="its data files are damaged") as caught:
-        embedded.start(own)
+        embedded.start(embedded_settings)
     assert "--repair" in caught.value.hint
 
 
-def test_a_home_without_room_for_the_folder_is_an_error_that_names_it(own: Settings) -> None:
-    own.data_directory.write_text("a file where the folder should be")
+def test_a_home_without_room_for_the_folder_is_an_error_that_names_it(embedded_settings: Settings) -> None:
+    embedded_settings.data_directory.write_text("a file where the folder should be")
     with pytest.raises(UnavailableError, match=r"cannot keep its data in .*data.mongo: ") as caught:
-        embedded.start(own)
+        embedded.start(embedded_settings)
     assert "VIDPIPE_HOME" in caught.value.hint
 
 
@@ -215,7 +218,7 @@ def test_a_home_without_room_for_the_folder_is_an_error_that_names_it(own: Setti
     ids=["read-only", "full"],
 )
 def test_a_read_only_or_full_disk_is_named(home: Path, options: str, sentence: str) -> None:
-    """In a mount namespace of its own, which ends with the process."""
+    """In a mount namespace of its embedded_settings, which ends with the process."""
     inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
     mount = f'mount -t tmpfs -o {options} none "$0"'
     if subprocess.run([*inside, mount, str(home)], capture_output=True, check=False).returncode:
