@@ -103,6 +103,7 @@ class Sentiment(StageResult):
     score: float | None = Field(None, ge=-1, le=1)
     read_from: Literal["subtitles", "description", "nothing"]
     method: str = ""
+    reason: str = Field("", description="one sentence: which words were judged, or why none could be")
 
     def key_figures(self) -> dict[str, Any]:
         return {"label": self.label, "score": self.score, "read_from": self.read_from}

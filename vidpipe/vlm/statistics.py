@@ -13,7 +13,7 @@ from vidpipe.media.facts import SceneStats
 from vidpipe.vlm import wording
 from vidpipe.vlm.model import Answer, Facts, Reply, Request
 
-#: A scene is told apart from the others when its brightness is this many times the darkest one's, its motion the mean's.
+#: A scene is told apart when its brightness is this many times the darkest one's, or its motion the mean's.
 _WORTH_TELLING = 2.0
 #: Below these, brightness and motion are as good as none.
 _BLACK, _STILL = 0.05, 0.003
@@ -90,15 +90,19 @@ def _extremes(facts: Facts) -> str:
     """Which scene stands out, where scenes differ enough to say so."""
     if len(facts.scene_stats) < 2:
         return ""
-    told = []
-    starts = [start_s for start_s, _ in facts.scene_stats]
+    stands_out: dict[float, list[str]] = {}
     brightness = [stats.brightness for _, stats in facts.scene_stats]
     motion = [stats.motion for _, stats in facts.scene_stats]
     if max(brightness) >= _WORTH_TELLING * max(min(brightness), _BLACK):
-        told.append(f"the brightest scene begins at {_clock(starts[brightness.index(max(brightness))])}")
+        stands_out.setdefault(_start_of_highest(facts, brightness), []).append("brightest")
     if max(motion) >= _WORTH_TELLING * max(sum(motion) / len(motion), _STILL):
-        told.append(f"the liveliest scene begins at {_clock(starts[motion.index(max(motion))])}")
-    return f"{wording.listed(told).capitalize()}." if told else ""
+        stands_out.setdefault(_start_of_highest(facts, motion), []).append("liveliest")
+    told = [f"The {wording.listed(how)} scene begins at {_clock(start_s)}." for start_s, how in stands_out.items()]
+    return " ".join(told)
+
+
+def _start_of_highest(facts: Facts, values: Sequence[float]) -> float:
+    return facts.scene_stats[values.index(max(values))][0]
 
 
 def _subtitles(languages: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ CONTRAST: Scale = ((0.06, "low contrast"), (0.28, ""), (9.0, "high contrast"))
 #: RMS level in dBFS.
 LOUDNESS: Scale = ((-45.0, "very quiet"), (-30.0, "quiet"), (-14.0, "of medium loudness"), (99.0, "loud"))
 #: Cuts a minute.
-PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace with many cuts"),
+PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace"),
                (1e9, "very fast pace with fast cuts"))  # fmt: skip
 
 #: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.

@@ -1,0 +1,38 @@
+"""metadata: what the container and its streams say of themselves, by ffprobe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from vidpipe.errors import MediaError, UnavailableError
+from vidpipe.media.ffmpeg import TimeLimitError
+from vidpipe.media.probe import probe
+from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError
+from vidpipe.stages.results import Metadata
+
+
+def read_metadata(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    """Probes each file; one that is no video is an error for it alone."""
+    for item in items:
+        if context.cancelled.is_set():
+            raise Cancelled
+        try:
+            info = probe(context.settings.resolve(item["raw_video.path"]), name="The stored file")
+        except (TimeLimitError, UnavailableError) as error:
+            yield Outcome(item.sha256, error=StageError(error.message, error.hint, transient=True))
+        except MediaError as error:
+            yield Outcome(item.sha256, error=StageError(error.message, error.hint))
+        else:
+            yield Outcome(item.sha256, result=Metadata(**dict(info)))
+
+
+STAGE = Stage(
+    name="metadata",
+    job="prepare",
+    description="Container, streams, sizes, rates, subtitles and chapters, as ffprobe reads them.",
+    result=Metadata,
+    function=read_metadata,
+    reads=("raw_video.content", "raw_video.path"),
+    pool="cpu",
+    kinds=("ffmpeg",),
+)

@@ -1,0 +1,173 @@
+"""sentiment: how positive or negative the words are that come with a video.
+
+Read from the text of its subtitles, or where there is none from what a describing model said (never from measured
+statistics: light and loudness are no opinion). Judged by VADER (Hutto & Gilbert, 2014), a lexicon for English
+sentences: each sentence gets its compound score (-1 to 1), the video their mean, weighted by the sentences' words, so
+that "Yes." counts less than a speech. Labels follow VADER's own limits: positive from 0.05, negative from -0.05.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
+from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
+from vidpipe.stages.results import Sentiment
+
+_METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
+_LIMIT = 0.05
+_ENGLISH = re.compile(r"^en(?:g(?:lish)?)?(?:[-_].*)?$", re.I)
+#: Words that hardly a sentence of English does without, and few other languages have.
+_COMMON = (
+    "the and of to is it that you this with are not have they we he she what i my your from there but all do don't "
+    "it's i'm was were be been for his her our their who when where why how would could should can can't"
+)
+_FUNCTION_WORDS = frozenset(_COMMON.split())
+_LEAST_FUNCTION_WORDS = 0.2
+
+#: A longer pause ends a sentence without punctuation, as does this many words.
+_PAUSE_S = 1.5
+_LONGEST_SENTENCE_WORDS = 60
+_SOUND_NOTES = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫#*]+")
+_SPEAKER = re.compile(r"^(?:-\s*)?(?:>>\s*)?[A-Z][A-Z0-9 .'’-]{0,30}:\s+|^-\s*|^>>\s*", re.M)
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+")
+_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+
+
+def judge_sentiment(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    """One verdict a video; "no basis", with the reason, where there are no English words to judge."""
+    for item in items:
+        if context.cancelled.is_set():
+            raise Cancelled
+        yield Outcome(item.sha256, result=_sentiment(item))
+
+
+def _sentiment(item: Item) -> Sentiment:
+    chosen = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
+    if chosen.sentences:
+        return _judged(chosen.sentences, "subtitles", chosen.reason)
+    text: str = item["descriptions.text"]
+    if item["descriptions.measured"] or not text.strip():
+        return Sentiment(
+            label="no basis",
+            read_from="nothing",
+            reason=f"{chosen.reason}, and what was measured of the pictures carries no opinion.",
+        )
+    return _judged(list(_sentences(text)), "description", f"{chosen.reason}; the model's description was judged")
+
+
+@dataclass(frozen=True)
+class ChosenStream:
+    """The subtitle stream that is judged: its sentences (none where no stream can be), and why this one."""
+
+    sentences: Sequence[str]
+    reason: str
+
+
+def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> ChosenStream:
+    """One English stream: one that says so, else one of unnamed language that reads so; the fullest of them.
+
+    Only one is taken: the same words in two streams say nothing twice.
+    """
+    spoken: dict[int, list[str]] = {}
+    for index, group in itertools.groupby(sorted(cues, key=lambda cue: cue.stream), key=lambda cue: cue.stream):
+        spoken[index] = sentences_of_cues(list(group))
+    candidates = [stream for stream in streams if spoken.get(stream.index)]
+    if not candidates:
+        reason = "The subtitles are pictures or empty" if streams else "There are no subtitles"
+        return ChosenStream((), reason)
+
+    def rank(stream: SubtitleStream) -> tuple[bool, bool, int, int]:
+        words = sum(map(_count_words, spoken[stream.index]))
+        return (bool(stream.language), not stream.forced, words, -stream.index)
+
+    english = [stream for stream in candidates if _is_english(stream, spoken[stream.index])]
+    if not english:
+        named = sorted({stream.language or "a language that is not named and does not read as English"
+                        for stream in candidates})  # fmt: skip
+        return ChosenStream((), f"The subtitles are in {', '.join(named)}; the lexicon knows English only")
+    best = max(english, key=rank)
+    sentences = spoken[best.index]
+    return ChosenStream(
+        sentences, f"Read from subtitle stream {best.index}: {len(sentences)} sentence{'s'[: len(sentences) != 1]}"
+    )
+
+
+def _is_english(stream: SubtitleStream, sentences: Sequence[str]) -> bool:
+    if stream.language:
+        return bool(_ENGLISH.match(stream.language))
+    return reads_as_english(" ".join(sentences))
+
+
+def reads_as_english(text: str) -> bool:
+    """Whether a fifth of the words are English function words (in English text it is two fifths)."""
+    words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
+    return bool(words) and sum(word in _FUNCTION_WORDS for word in words) >= _LEAST_FUNCTION_WORDS * len(words)
+
+
+def sentences_of_cues(cues: Sequence[SubtitleCue]) -> list[str]:
+    """The spoken sentences of one stream's cues: joined across cues, without sound notes and speakers' names."""
+    sentences: list[str] = []
+    run: list[str] = []
+    end_s, last = 0.0, ""
+    for cue in sorted(cues, key=lambda cue: cue.start_s):
+        text = " ".join(_SPEAKER.sub("", _SOUND_NOTES.sub(" ", cue.text)).split())
+        if not text or text == last:
+            continue  # rolling captions repeat a line until it has scrolled away
+        if run and (cue.start_s - end_s > _PAUSE_S or sum(map(_count_words, run)) >= _LONGEST_SENTENCE_WORDS):
+            sentences += _sentences(" ".join(run))
+            run = []
+        run.append(text)
+        end_s, last = cue.end_s, text
+    return [*sentences, *_sentences(" ".join(run))]
+
+
+def _sentences(text: str) -> Iterable[str]:
+    return (part for part in _SENTENCE_END.split(" ".join(text.split())) if _WORD.search(part))
+
+
+def _judged(sentences: Sequence[str], read_from: Literal["subtitles", "description"], reason: str) -> Sentiment:
+    score = mean_score(sentences)
+    label: Literal["positive", "neutral", "negative"] = "neutral"
+    if score >= _LIMIT:
+        label = "positive"
+    elif score <= -_LIMIT:
+        label = "negative"
+    return Sentiment(label=label, score=score, read_from=read_from, method=_METHOD, reason=f"{reason}.")
+
+
+def mean_score(sentences: Sequence[str]) -> float:
+    """Mean of the sentences' compound scores, weighted by their words; -1 to 1."""
+    analyzer = _analyzer()
+    weights = [max(1, _count_words(sentence)) for sentence in sentences]
+    scores = [float(analyzer.polarity_scores(sentence)["compound"]) for sentence in sentences]
+    return round(sum(score * weight for score, weight in zip(scores, weights, strict=True)) / sum(weights), 4)
+
+
+def _count_words(text: str) -> int:
+    return len(_WORD.findall(text))
+
+
+@functools.cache
+def _analyzer() -> Any:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer  # reads its lexicon: 20 ms
+
+    return SentimentIntensityAnalyzer()
+
+
+STAGE = Stage(
+    name="sentiment",
+    job="label",
+    description="How positive or negative the words of the subtitles, or of the model's description, are.",
+    result=Sentiment,
+    function=judge_sentiment,
+    reads=("metadata.subtitles", "metadata.cues", "descriptions.text", "descriptions.measured"),
+    pool="cpu",
+    batch_size=16,
+    kinds=("vader",),
+)
