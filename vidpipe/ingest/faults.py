@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import errno
 import math
 import socket
 import ssl
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 import requests
@@ -57,8 +60,22 @@ class DiskFullError(FetchError):
         super().__init__(message, hint, kind="transient")
 
 
-def is_disk_full(error: OSError) -> bool:
-    return error.errno in _DISK_FULL
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while `path`, in the media store, is written into a FetchError (DiskFullError)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise DiskFullError(
+                f"The disk of {path.parent} is full; what was written of the file is removed.",
+                "Make room, or move DownloadDirectory (section [Paths] of config.ini) to a larger disk.",
+            ) from error
+        raise FetchError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Check DownloadDirectory in the section [Paths] of config.ini and who may write there.",
+            kind="transient",
+        ) from error
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError, is_disk_full
+from vidpipe.ingest.faults import FetchCancelled, writing
 
 BLOCK_BYTES = 1 << 20
 
@@ -75,7 +74,7 @@ class PartialFile:
     def start(self, state: PartialState) -> None:
         """Begins anew, with the bytes of the version that `state` names."""
         self.close()
-        with self._writing():
+        with writing(self.path):
             new = self._state_path.with_suffix(".json.new")
             new.write_text(state.model_dump_json(), encoding="utf-8")
             self._file = self.path.open("wb", buffering=0)  # emptied before the new state speaks of it
@@ -85,7 +84,7 @@ class PartialFile:
     def append(self, data: bytes) -> None:
         if self._file is None:
             raise ValueError("the partial file is not open")
-        with self._writing():
+        with writing(self.path):
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) :]
@@ -111,27 +110,6 @@ class PartialFile:
         """Removes what is known of the bytes, after the file itself has gone into the store."""
         self._state_path.unlink(missing_ok=True)
         self._state_path.with_suffix(".json.new").unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise write_error(self.path, error) from error
-
-
-def write_error(path: Path, error: OSError) -> FetchError:
-    """The error for a file that could not be written into the store."""
-    if is_disk_full(error):
-        return DiskFullError(
-            f"The disk of {path.parent} is full; what was written of the file is removed.",
-            "Make room, or move DownloadDirectory (section [Paths] of config.ini) to a larger disk.",
-        )
-    return FetchError(
-        f"{path} cannot be written: {error.strerror or error}.",
-        "Check DownloadDirectory in the section [Paths] of config.ini and who may write there.",
-        kind="transient",
-    )
 
 
 def hash_file(

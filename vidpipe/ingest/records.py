@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vidpipe.media.facts import MediaInfo
 
@@ -53,6 +53,12 @@ class SourceRecord(BaseModel):
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+
+    @field_validator("next_try_at", "first_seen", "last_fetched")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        """Databases give times back without their zone."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
 class StoredVideo(BaseModel):

@@ -9,18 +9,20 @@ that decodes. Whatever is not under its final name is not in the store.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vidpipe.ingest.containers import HEAD_BYTES, suffix_for
-from vidpipe.ingest.faults import DiskFullError
+from vidpipe.ingest.faults import DiskFullError, FetchCancelled, writing
 from vidpipe.media.facts import MediaInfo
 from vidpipe.media.probe import check_decodable
 from vidpipe.settings import Settings
@@ -87,28 +89,43 @@ class MediaStore:
             return None
         return next(iter(sorted((self.root / sha256[:2]).glob(f"{sha256}.*"))), None)
 
-    def lock(self, source_id: str) -> FileLock:
-        """One process and thread at a time works on one source."""
-        return FileLock(self.incoming / f"{source_id}.lock")
+    @contextlib.contextmanager
+    def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:
+        """One thread of one process at a time works on one source. Errors: FetchCancelled while it is waited for."""
+        lock = FileLock(self.incoming / f"{source_id}.lock")
+        while True:
+            if cancelled.is_set():
+                raise FetchCancelled
+            try:
+                lock.acquire(timeout=0.5, poll_interval=0.05)
+                break
+            except Timeout:
+                continue
+        try:
+            yield
+        finally:
+            lock.release()
 
-    def enter(self, file: Path, sha256: str, name: str) -> StoredFile:
+    def enter(self, file: Path, sha256: str, *, name: str, replace: bool = False) -> StoredFile:
         """Moves `file`, in `incoming` and of this hash, to its place; drops it where its bytes are there already.
 
-        name: how it is called in errors.
+        name:    how it is called in errors
+        replace: what is there is not to be trusted (it was found damaged)
         Errors: MediaError where it holds no video stream that decodes (the file is left where it is).
         """
         size = file.stat().st_size
-        known = self._whole(sha256, size)
+        known = None if replace else self._whole(sha256, size)
         info: MediaInfo | None = None
         if known is None:
             info = check_decodable(file, name=name)
-            with file.open("rb") as opened:
+            with writing(file), file.open("rb") as opened:
                 suffix = suffix_for(info.container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())
             place = self.root / sha256[:2] / f"{sha256}{suffix}"
-            place.parent.mkdir(exist_ok=True)
-            with FileLock(self.incoming / "store.lock"):
-                known = self._whole(sha256, size)  # another process may have brought the same bytes meanwhile
+            with writing(place), FileLock(self.incoming / "store.lock"):
+                place.parent.mkdir(exist_ok=True)
+                # another process may have brought the same bytes meanwhile
+                known = None if replace else self._whole(sha256, size)
                 if known is None:
                     os.replace(file, place)
                     for directory in (place.parent, self.root):
@@ -131,16 +148,17 @@ class MediaStore:
         for stem, paths in groups.items():
             if stem == "store" or any(path.stat().st_mtime >= limit for path in paths):
                 continue
-            lock = self.lock(stem)
+            lock = FileLock(self.incoming / f"{stem}.lock")
             try:
                 lock.acquire(blocking=False)
             except Timeout:
-                continue  # a slow transfer that has not brought a byte for days is still somebody's
-            with lock:
+                continue  # a transfer that has not brought a byte for days is still somebody's
+            try:
                 for path in paths:
                     path.unlink(missing_ok=True)
                     removed.append(path)
-            lock.release(force=True)
+            finally:
+                lock.release()
         return removed
 
 

@@ -1,0 +1,140 @@
+"""Many sources at once: threads, progress, and a stop that leaves nothing broken."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+
+from vidpipe.ingest.intake import Intake, described
+from vidpipe.ingest.records import IngestObserver, IngestOutcome, OutcomeState, SourceRecord, SourceStore
+from vidpipe.ingest.sources import SourceRequest
+from vidpipe.ingest.store import MediaStore
+from vidpipe.settings import Settings
+
+_PROGRESS_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.2
+
+
+class Ingest:
+    """Takes sources into the media store and tells the library.
+
+    sources:   where the records are kept
+    observer:  is told of starts, bytes and outcomes, from one thread at a time
+    cancelled: set it to stop: partial files stay and are gone on with in the next run
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sources: SourceStore,
+        observer: IngestObserver | None = None,
+        *,
+        cancelled: threading.Event | None = None,
+    ) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._observer = observer
+        self._observer_lock = threading.Lock()
+        self._cancelled = cancelled or threading.Event()
+        self._store = MediaStore(settings)
+        self._intake = Intake(settings, self._store, sources, self._cancelled)
+
+    def run(
+        self, requests: Sequence[SourceRequest], *, refresh: bool = False, retry: bool = True
+    ) -> list[IngestOutcome]:
+        """Takes `requests` in, `[Download] Parallel` at once; one outcome for each, in their order.
+
+        refresh: ask again for sources that are stored already, whether they give other bytes now
+        retry:   try failed and refused sources again at once; otherwise only those whose next try is due, and the
+                 others come back with the error that is known
+        What goes wrong with one source is its outcome. Errors of the SourceStore end the run, and so does Ctrl-C
+        (KeyboardInterrupt), in both cases after every transfer was ended in good order.
+        """
+        self._store.clean()
+        unique = list({request.id: request for request in requests}.values())
+        known = self._sources.get_many([request.id for request in unique])
+        outcomes: dict[str, IngestOutcome] = {}
+        due: list[SourceRequest] = []
+        for request in unique:
+            outcome = self._without_asking(request, known.get(request.id), refresh=refresh, retry=retry)
+            if outcome is None:
+                due.append(request)
+            else:
+                outcomes[request.id] = outcome
+                self._tell_outcome(outcome)
+        outcomes.update(self._take_all(due, refresh))
+        return [outcomes[request.id] for request in requests]
+
+    def _without_asking(
+        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, retry: bool
+    ) -> IngestOutcome | None:
+        """The outcome of a source that has not to be asked; None for one that has."""
+        if record is None:
+            return None
+        if self._intake.settled(request, record):
+            if refresh:
+                return None
+            said = described(request, record)
+            if said != record:
+                self._sources.save(said)
+            return IngestOutcome(request.given, "already stored", said, said.video)
+        if retry or record.state not in ("failed", "refused"):
+            return None
+        if record.next_try_at is not None and record.next_try_at <= datetime.now(UTC):
+            return None
+        state: OutcomeState = "refused" if record.state == "refused" else "failed"
+        transient = record.last_error_kind == "transient"
+        return IngestOutcome(request.given, state, record, record.video, None, record.last_error, transient)
+
+    def _take_all(self, due: Sequence[SourceRequest], refresh: bool) -> dict[str, IngestOutcome]:
+        outcomes: dict[str, IngestOutcome] = {}
+        if not due:
+            return outcomes
+        with ThreadPoolExecutor(self._settings.download.parallel, thread_name_prefix="ingest") as pool:
+            try:
+                futures = {pool.submit(self._take, request, refresh): request for request in due}
+                pending: set[Future[IngestOutcome]] = set(futures)
+                while pending:
+                    # with a time limit, so that Ctrl-C reaches this thread
+                    done, pending = wait(pending, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
+                    for future in done:
+                        outcomes[futures[future].id] = future.result()
+            except BaseException:
+                self._cancelled.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return outcomes
+
+    def _take(self, request: SourceRequest, refresh: bool) -> IngestOutcome:
+        outcome = self._intake.take(
+            request, refresh=refresh, on_start=self._tell_start, on_bytes=self._byte_teller(request.id)
+        )
+        self._tell_outcome(outcome)
+        return outcome
+
+    def _tell_start(self, record: SourceRecord) -> None:
+        if self._observer:
+            with self._observer_lock:
+                self._observer.on_start(record)
+
+    def _tell_outcome(self, outcome: IngestOutcome) -> None:
+        if self._observer:
+            with self._observer_lock:
+                self._observer.on_outcome(outcome)
+
+    def _byte_teller(self, source_id: str) -> Callable[[int, int | None], None]:
+        """Passes on a few of the calls a second, and the last one."""
+        last = 0.0
+
+        def tell(done: int, total: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if self._observer and (now - last >= _PROGRESS_EVERY_S or done == total):
+                last = now
+                with self._observer_lock:
+                    self._observer.on_bytes(source_id, done, total)
+
+        return tell

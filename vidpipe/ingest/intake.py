@@ -1,0 +1,228 @@
+"""One source from request to outcome: fetch, check, store, and write down what became of it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from vidpipe.errors import MediaError, VidpipeError
+from vidpipe.ingest.download import download
+from vidpipe.ingest.faults import FetchCancelled, FetchError
+from vidpipe.ingest.local import take_local
+from vidpipe.ingest.partial import Validators
+from vidpipe.ingest.records import IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
+from vidpipe.ingest.sources import SourceRequest
+from vidpipe.ingest.store import MediaStore, StoredFile
+from vidpipe.ingest.urls import scrub
+from vidpipe.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FIRST_RETRY_S = 60.0
+_LONGEST_RETRY_S = 86400.0
+_LONGEST_RETRY_AFTER_S = 7 * 86400.0
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a fetch brought: a file in the store (None: the known one is still right), and news of the source."""
+
+    file: StoredFile | None
+    news: dict[str, object]
+    name: str
+
+
+class Intake:
+    """Takes sources in, one at a time; several threads may use one Intake."""
+
+    def __init__(self, settings: Settings, store: MediaStore, sources: SourceStore, cancelled: threading.Event) -> None:
+        self._settings = settings
+        self._store = store
+        self._sources = sources
+        self._cancelled = cancelled
+
+    def settled(self, request: SourceRequest, record: SourceRecord | None) -> bool:
+        """Whether the source is known and its bytes are there, so that nothing has to be asked."""
+        if record is None or record.state != "stored" or record.video is None:
+            return False
+        if request.path is None:
+            return self._store.find(record.video) is not None
+        try:
+            now = request.path.stat()
+        except OSError:
+            return False
+        same = (now.st_size, now.st_mtime_ns) == (record.size_bytes, record.modified_ns)
+        return same and (request.mode == "reference" or self._store.find(record.video) is not None)
+
+    def take(
+        self,
+        request: SourceRequest,
+        *,
+        refresh: bool,
+        on_start: Callable[[SourceRecord], None],
+        on_bytes: Callable[[int, int | None], None],
+    ) -> IngestOutcome:
+        """What became of the source. Errors: those of the SourceStore only."""
+        try:
+            with self._store.hold(request.id, self._cancelled):
+                record = described(request, self._sources.get_many([request.id]).get(request.id))
+                if not refresh and self.settled(request, record):  # another process has just fetched it
+                    return IngestOutcome(request.given, "already stored", record, record.video)
+                return self._take(request, record, refresh, on_start, on_bytes)
+        except FetchCancelled:
+            return IngestOutcome(request.given, "cancelled")
+
+    def _take(
+        self,
+        request: SourceRequest,
+        before: SourceRecord,
+        refresh: bool,
+        on_start: Callable[[SourceRecord], None],
+        on_bytes: Callable[[int, int | None], None],
+    ) -> IngestOutcome:
+        attempts = 0
+
+        def count() -> None:
+            nonlocal attempts
+            attempts += 1
+
+        record = before.model_copy(update={"state": "fetching"})
+        self._sources.save(record)
+        on_start(record)
+        error: VidpipeError
+        try:
+            taken = self._fetch(request, before, refresh, on_bytes, count)
+        except FetchCancelled:
+            before = before.model_copy(update={"attempts": before.attempts + attempts})
+            self._sources.save(before)
+            return IngestOutcome(request.given, "cancelled", before, before.video)
+        except VidpipeError as caught:
+            error = caught
+        except Exception as unexpected:  # one source must not stop the others, whatever it came up with
+            log.exception("unexpected error while %s was taken in", request.url)
+            said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
+            error = FetchError(f"{request.url}: unexpected error ({said}).", "Please report it.", kind="transient")
+        else:
+            counted = before.model_copy(update={"attempts": before.attempts + attempts})
+            return self._succeeded(request, counted, taken)
+        return self._failed(request, before.model_copy(update={"attempts": before.attempts + attempts}), error)
+
+    def _fetch(
+        self,
+        request: SourceRequest,
+        record: SourceRecord,
+        refresh: bool,
+        on_bytes: Callable[[int, int | None], None],
+        on_attempt: Callable[[], None],
+    ) -> _Taken:
+        if request.path is not None:
+            on_attempt()
+            file = take_local(
+                request.path, request.id, mode=request.mode, store=self._store, cancelled=self._cancelled,
+                on_bytes=on_bytes,
+            )  # fmt: skip
+            seen = request.path.stat()
+            news: dict[str, object] = {"size_bytes": seen.st_size, "modified_ns": seen.st_mtime_ns}
+            return _Taken(file, news, request.path.name)
+        known = None
+        if refresh and record.video and self._store.find(record.video):
+            known = Validators(etag=record.etag, last_modified=record.last_modified)
+        got = download(
+            request.address, request.id, settings=self._settings, store=self._store, cancelled=self._cancelled,
+            known=known, on_bytes=on_bytes, on_attempt=on_attempt,
+        )  # fmt: skip
+        if got.unchanged:
+            got.part.discard()
+            return _Taken(None, {}, record.file_name or "")
+        try:
+            file = self._store.enter(got.part.path, got.sha256, name=request.url)
+        except MediaError:
+            got.part.discard()
+            raise
+        got.part.forget()
+        final_url = got.answer.final_url
+        news = {
+            **got.answer.validators.model_dump(),
+            "content_type": got.answer.content_type,
+            "final_url": final_url if final_url != request.url else None,
+            "size_bytes": got.size_bytes,
+        }
+        return _Taken(file, news, got.answer.file_name)
+
+    def _succeeded(self, request: SourceRequest, before: SourceRecord, taken: _Taken) -> IngestOutcome:
+        now = datetime.now(UTC)
+        settled: dict[str, object] = {
+            "state": "stored", "failures": 0, "last_error": None, "last_error_kind": None, "next_try_at": None,
+            "last_fetched": now,
+        }  # fmt: skip
+        file = taken.file
+        if file is None:
+            record = before.model_copy(update=settled)
+            self._sources.save(record)
+            return IngestOutcome(request.given, "unchanged", record, record.video)
+        earlier = before.earlier_videos
+        if before.video not in (None, file.sha256):
+            earlier = (*(video for video in earlier if video != before.video), str(before.video))
+        changes = {"video": file.sha256, "earlier_videos": earlier, "file_name": taken.name, **taken.news, **settled}
+        record = before.model_copy(update=changes)
+        stored = StoredVideo(
+            sha256=file.sha256,
+            path=self._settings.relative(file.path),
+            size_bytes=file.size_bytes,
+            modified_ns=file.modified_ns,
+            referenced=file.referenced,
+            file_name=taken.name,
+            url=request.url,
+            info=file.info,
+        )
+        self._sources.record_stored(record, stored)
+        same = before.video == file.sha256
+        state: OutcomeState = "unchanged" if same else "already stored"
+        if file.new and not (same and file.referenced):
+            state = "stored"
+        return IngestOutcome(request.given, state, record, file.sha256, stored)
+
+    def _failed(self, request: SourceRequest, before: SourceRecord, error: VidpipeError) -> IngestOutcome:
+        """The old video, where there was one, stays the source's video."""
+        refused = isinstance(error, MediaError) or (isinstance(error, FetchError) and error.kind == "refused")
+        # what is neither about the file nor about the answer (no ffmpeg, say) may be mended meanwhile
+        transient = error.transient if isinstance(error, FetchError) else not refused
+        failures = before.failures + 1
+        next_try_at = None
+        if transient:
+            pause_s = min(_FIRST_RETRY_S * 2.0 ** min(failures - 1, 20), _LONGEST_RETRY_S)
+            asked_s = error.retry_after_s if isinstance(error, FetchError) else None
+            pause_s = max(pause_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
+            next_try_at = datetime.now(UTC) + timedelta(seconds=pause_s)
+        sentence = scrub(str(error), request.address)
+        state: Literal["failed", "refused"] = "refused" if refused else "failed"
+        record = before.model_copy(
+            update={
+                "state": state,
+                "failures": failures,
+                "last_error": sentence,
+                "last_error_kind": "transient" if transient else "permanent",
+                "next_try_at": next_try_at,
+            }
+        )
+        self._sources.save(record)
+        return IngestOutcome(request.given, state, record, record.video, None, sentence, transient)
+
+
+def described(request: SourceRequest, record: SourceRecord | None) -> SourceRecord:
+    """The source's record with what the request says of it (title, labels, priority); a new one where there is none."""
+    if record is None:
+        record = SourceRecord(
+            id=request.id,
+            url=request.url,
+            has_secret=request.has_secret,
+            kind=request.kind,
+            first_seen=datetime.now(UTC),
+        )
+    said = {"title": request.title, "labels": request.labels, "priority": request.priority}
+    news = {name: value for name, value in said.items() if value not in (None, ()) and value != getattr(record, name)}
+    return record.model_copy(update=news) if news else record

@@ -1,0 +1,111 @@
+"""Files of this machine: copied into the media store, hard-linked into it, or referenced where they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from vidpipe.ingest.faults import FetchCancelled, FetchError
+from vidpipe.ingest.partial import BLOCK_BYTES, PartialFile, PartialState, hash_file
+from vidpipe.ingest.store import MediaStore, StoredFile
+from vidpipe.media.probe import check_decodable
+
+LocalMode = Literal["copy", "hardlink", "reference"]
+OnBytes = Callable[[int, int | None], None]
+
+
+def take_local(
+    path: Path,
+    source_id: str,
+    *,
+    mode: LocalMode,
+    store: MediaStore,
+    cancelled: threading.Event,
+    on_bytes: OnBytes = lambda done, total: None,
+    replace: bool = False,
+) -> StoredFile:
+    """Takes a local video in. Hold `store.lock(source_id)`.
+
+    mode: copy       the store has bytes of its own
+          hardlink   the store has a second name for the same bytes; a copy where the disks differ
+          reference  the file stays where it is and is not to be changed or moved
+    Errors: FetchError, MediaError, FetchCancelled. The given file is never changed.
+    """
+    if mode == "reference":
+        return _reference(path, cancelled, on_bytes)
+    before = _regular(path)
+    part = PartialFile(store.incoming, source_id)
+    try:
+        with _reading(path):
+            if mode == "hardlink" and _link(path, part):
+                digest, _ = hash_file(part.path, cancelled, lambda done: on_bytes(done, before.st_size))
+                sha256 = digest.hexdigest()
+            else:
+                store.room.reserve(part.path.name, before.st_size)
+                sha256 = _copy(path, part, cancelled, lambda done: on_bytes(done, before.st_size))
+            _unchanged_since(path, before)
+        return store.enter(part.path, sha256, name=path.name, replace=replace)
+    finally:
+        part.discard()
+        store.room.release(part.path.name)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FetchError(f"{path}: there is no such file.", "Check the path.") from error
+    except OSError as error:
+        raise FetchError(f"{path} cannot be read: {error.strerror or error}.", "Check who may read it.") from error
+
+
+def _regular(path: Path) -> os.stat_result:
+    with _reading(path):
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device would wait for ever
+            raise FetchError(f"{path} is not a file with contents of its own.", kind="refused")
+    return found
+
+
+def _unchanged_since(path: Path, before: os.stat_result) -> None:
+    now = path.stat()
+    if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+        raise FetchError(f"{path} changed while it was read.", "Add it when it is finished.", kind="transient")
+
+
+def _reference(path: Path, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
+    before = _regular(path)
+    with _reading(path):
+        digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
+    info = check_decodable(path, name=path.name)
+    with _reading(path):
+        _unchanged_since(path, before)
+    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True, info=info)
+
+
+def _link(path: Path, part: PartialFile) -> bool:
+    """A second name for the file; False where the disk (or another disk) does not allow that."""
+    part.path.unlink(missing_ok=True)
+    try:
+        os.link(path, part.path)
+    except OSError:
+        return False
+    return True
+
+
+def _copy(path: Path, part: PartialFile, cancelled: threading.Event, on_bytes: Callable[[int], None]) -> str:
+    part.start(PartialState())
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK_BYTES):
+            if cancelled.is_set():
+                raise FetchCancelled
+            part.append(block)
+            on_bytes(part.size)
+    part.close()
+    return part.sha256()

@@ -1,0 +1,192 @@
+"""What the user gave (URLs, files, folders, lists) becomes a list of source requests.
+
+Every input is judged alone: one that cannot be read becomes a refused outcome, and the others go on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.containers import HEAD_BYTES, VIDEO_SUFFIXES, looks_like_video
+from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListProblem, read_csv, read_url_list
+from vidpipe.ingest.local import LocalMode
+from vidpipe.ingest.records import IngestOutcome, SourceKind
+from vidpipe.ingest.urls import canonical_url, redacted_url, source_id
+from vidpipe.settings import Settings
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """One URL or file to take in.
+
+    address: full and canonical, secrets included; never to be stored or shown (`url` is)
+    path:    of a local file
+    mode:    how a local file is taken in
+    given:   as the user gave it, without secrets
+    """
+
+    address: str = field(repr=False)
+    kind: SourceKind = "http"
+    path: Path | None = None
+    mode: LocalMode = "copy"
+    given: str = ""
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+
+    @property
+    def id(self) -> str:
+        return source_id(self.address)
+
+    @property
+    def url(self) -> str:
+        return redacted_url(self.address)
+
+    @property
+    def has_secret(self) -> bool:
+        return self.url != self.address
+
+
+@dataclass
+class Gathered:
+    """What inputs came to: requests, each source once, in the order given; and the inputs that cannot be taken."""
+
+    requests: list[SourceRequest] = field(default_factory=list)
+    problems: list[IngestOutcome] = field(default_factory=list)
+
+
+def gather(inputs: Iterable[str | Path], *, mode: LocalMode = "copy") -> Gathered:
+    """Requests for `inputs`: URLs, video files, folders (all videos below), CSV files with a url column, and lists
+    (.txt: one URL or path a line, # comments). A source that is given twice is asked for once."""
+    gathered = Gathered()
+    seen: set[str] = set()
+    for given in inputs:
+        for found in _expand(str(given), mode):
+            if isinstance(found, IngestOutcome):
+                gathered.problems.append(found)
+            elif found.id not in seen:
+                seen.add(found.id)
+                gathered.requests.append(found)
+    return gathered
+
+
+def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None) -> SourceRequest:
+    """The request for one URL or one local file; a relative path is taken from `base`.
+
+    Errors: VidpipeError where it is neither.
+    """
+    text = text.strip()
+    scheme = urlsplit_scheme(text)
+    if scheme in ("http", "https"):
+        address = canonical_url(text)
+        return SourceRequest(address=address, given=redacted_url(address))
+    if scheme == "file":
+        path = Path(url2pathname(urlsplit(text).path))
+    elif scheme:
+        raise VidpipeError(
+            f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) URL or the path of a local file."
+        )
+    else:
+        path = Path(base or "", Path(text).expanduser())
+    if not path.exists():
+        hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
+        raise VidpipeError(f"{text}: there is no such file or folder.", hint)
+    path = path.resolve()
+    return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=text)
+
+
+def urlsplit_scheme(text: str) -> str:
+    """The scheme of a URL in lower case; empty for a path (a drive letter is none)."""
+    scheme, separator, _ = text.partition("://")
+    return scheme.lower() if separator and scheme.replace("+", "").isalnum() else ""
+
+
+def _problem(given: str, error: VidpipeError) -> IngestOutcome:
+    return IngestOutcome(input=redacted_url(given), state="refused", error=str(error))
+
+
+def _expand(given: str, mode: LocalMode) -> Iterator[SourceRequest | IngestOutcome]:
+    try:
+        request = request_for(given, mode=mode)
+        path = request.path
+        if path is None:
+            yield request
+        elif path.is_dir():
+            yield from _folder(path, given, mode)
+        elif path.suffix.lower() in CSV_SUFFIXES:
+            yield from _listed(read_csv(path), path, mode)
+        elif path.suffix.lower() in LIST_SUFFIXES:
+            yield from _listed(read_url_list(path), path, mode)
+        else:
+            yield request
+    except VidpipeError as error:
+        yield _problem(given, error)
+
+
+def _listed(
+    entries: Iterable[ListEntry | ListProblem], path: Path, mode: LocalMode
+) -> Iterator[SourceRequest | IngestOutcome]:
+    for entry in entries:
+        where = f"{path.name}, line {entry.line}"
+        if isinstance(entry, ListProblem):
+            yield IngestOutcome(input=where, state="refused", error=f"{where}: {entry.sentence}")
+            continue
+        try:
+            request = request_for(entry.text, mode=mode, base=path.parent)
+            if request.path is not None and request.path.is_dir():
+                yield from _folder(request.path, entry.text, mode)
+                continue
+        except VidpipeError as error:
+            yield IngestOutcome(input=redacted_url(entry.text), state="refused", error=f"{where}: {error}")
+            continue
+        yield replace(request, title=entry.title, labels=entry.labels, priority=entry.priority)
+
+
+def _folder(folder: Path, given: str, mode: LocalMode) -> Iterator[SourceRequest | IngestOutcome]:
+    """Every video below `folder`, by name: known suffixes, and files of no or another suffix that begin like a video.
+    Hidden files and folders, and what links lead to elsewhere, are left alone."""
+    any_found = False
+    unreadable: list[OSError] = []
+    for directory, names, files in os.walk(folder, onerror=unreadable.append):
+        names[:] = sorted(name for name in names if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(directory, name)
+            try:
+                if name.startswith(".") or not path.is_file() or not _is_video(path):
+                    continue
+            except OSError as error:
+                unreadable.append(error)
+                continue
+            any_found = True
+            path = path.resolve()
+            yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=str(path))
+    for fault in unreadable:
+        yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
+    if not any_found:
+        yield _problem(given, VidpipeError(f"{given}: there is no video in this folder or below."))
+
+
+def _is_video(path: Path) -> bool:
+    # .ts is TypeScript as well: such a file has to look like a video, too
+    if path.suffix.lower() in VIDEO_SUFFIXES and path.suffix.lower() not in (".ts", ".obu", ".dv"):
+        return True
+    with path.open("rb") as file:
+        return looks_like_video(file.read(HEAD_BYTES))
+
+
+def watched_addresses(settings: Settings) -> dict[str, list[str]]:
+    """url without secrets -> full addresses, of the watched list: where a URL's secret is found again when a lost
+    file is to be fetched anew (it is stored nowhere else)."""
+    addresses: dict[str, list[str]] = {}
+    path = settings.resolve(settings.paths.source_lists)
+    if not path.is_file():
+        return addresses
+    for request in gather([path]).requests:
+        addresses.setdefault(request.url, []).append(request.address)
+    return addresses
