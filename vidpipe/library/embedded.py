@@ -50,6 +50,7 @@ ENDING_LIMIT_S = 5.0
 #: With less disk space the server is not started.
 MIN_FREE_BYTES = 20_000_000
 _PORT_ATTEMPTS = 5
+_LAUNCHES = 3
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,18 @@ def start(settings: Settings) -> EmbeddedServer:
     with _locked(files):
         begun = time.monotonic()
         refused_ports: set[int] = set()
-        while time.monotonic() < begun + START_LIMIT_S:
+        launches = 0
+        while True:
             running = find_process(files)
             if running is not None:
                 if _wait_until_answering(*running, begun + START_LIMIT_S):
                     return _server(files, *running)
                 continue
+            if launches == _LAUNCHES:
+                raise UnavailableError(
+                    f"The embedded MongoDB server in {files.data} ended again and again right after its start.",
+                    f"Its log is {files.log}.",
+                )
             full = full_disk(settings)
             if full is not None:
                 raise full
@@ -136,11 +143,8 @@ def start(settings: Settings) -> EmbeddedServer:
                     raise _held_by_another(files) from None
                 time.sleep(POLL_S)
             else:
+                launches += 1
                 files.port.write_text(str(port))
-        raise UnavailableError(
-            f"The embedded MongoDB server in {files.data} ended again and again right after its start.",
-            f"Its log is {files.log}.",
-        )
 
 
 def stop(settings: Settings) -> bool:
@@ -292,9 +296,9 @@ def _held_by_another(files: Files) -> UnavailableError:
 
 
 def _size(folder: Path) -> int:
+    """Bytes on disk of the files in `folder`; those that vanish meanwhile count nothing."""
     total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(path, name)).st_blocks * 512
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            total += path.lstat().st_blocks * 512
     return total

@@ -76,7 +76,8 @@ def launch(program: Path, files: Files, port: int) -> None:
         str(program), "--fork", "--dbpath", str(files.data), "--port", str(port),
         "--bind_ip", "127.0.0.1", "--nounixsocket",
         "--keyFile", str(files.key), "--setParameter", "enableLocalhostAuthBypass=false", "--noscripting",
-        "--wiredTigerCacheSizeGB", "0.5", "--wiredTigerEngineConfigString", _JOURNAL, "--setParameter", "diagnosticDataCollectionEnabled=false",
+        "--wiredTigerCacheSizeGB", "0.5", "--wiredTigerEngineConfigString", _JOURNAL,
+        "--setParameter", "diagnosticDataCollectionEnabled=false",
         "--logpath", str(files.log), "--logappend", "--quiet", "--slowms", "2000",
     ]  # fmt: skip
     # A file, not a pipe: the daemon may keep its standard output open, and reading a pipe would then never end.

@@ -98,7 +98,7 @@ def test_it_outlives_the_terminal_of_the_process_that_started_it(embedded_settin
     assert server.pid == pid
 
 
-def test_acknowledged_documents_survive_kill_9_and_connected_clients_find_the_new_server(
+def test_acknowledged_documents_survive_kill_9_and_connected_clients_find_the_new_one(
     embedded_settings: Settings,
 ) -> None:
     first = embedded.start(embedded_settings)
@@ -218,7 +218,7 @@ def test_a_home_without_room_for_the_folder_is_an_error_that_names_it(embedded_s
     ids=["read-only", "full"],
 )
 def test_a_read_only_or_full_disk_is_named(home: Path, options: str, sentence: str) -> None:
-    """In a mount namespace of its embedded_settings, which ends with the process."""
+    """In a mount namespace of its own, which ends with the process."""
     inside = ["unshare", "--map-root-user", "--mount", "sh", "-ec"]
     mount = f'mount -t tmpfs -o {options} none "$0"'
     if subprocess.run([*inside, mount, str(home)], capture_output=True, check=False).returncode:
@@ -230,6 +230,16 @@ def test_a_read_only_or_full_disk_is_named(home: Path, options: str, sentence: s
     assert ran.returncode == 1, ran.stdout
     last_line = ran.stderr.strip().splitlines()[-1]
     assert re.search(sentence, last_line), last_line
+
+
+def test_a_program_that_ends_right_after_its_start_is_not_started_for_ever(
+    embedded_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mongod").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "mongod").chmod(0o755)
+    monkeypatch.setattr(embedded, "find_mongod", lambda: tmp_path / "mongod")
+    with pytest.raises(UnavailableError, match="ended again and again"):
+        embedded.start(embedded_settings)
 
 
 def launching(program: Path, home: Path) -> None:
