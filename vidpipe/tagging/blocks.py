@@ -54,38 +54,61 @@ class KeywordBlock:
 
     @classmethod
     def parse(cls, texts: list[str]) -> KeywordBlock:
+        """Keywords that are the plural of another one add nothing and are left out."""
         by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
-        return cls(tuple(by_phrase[phrase] for phrase in sorted(by_phrase)))
+        plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}
+        return cls(tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
 
     @cached_property
-    def _forms(self) -> tuple[frozenset[str], tuple[tuple[str, str], ...]]:
-        """The forms of one word; and of phrases, each with its first word: most descriptions do not even hold that."""
-        forms = [form for keyword in self.keywords for form in keyword.forms]
-        phrases = tuple((form.split()[0], form) for form in forms if " " in form.strip())
-        return frozenset(form.strip() for form in forms if " " not in form.strip()), phrases
+    def _words(self) -> dict[str, str]:
+        """Forms of one word -> their keyword."""
+        return {
+            form.strip(): keyword.phrase
+            for keyword in self.keywords
+            for form in keyword.forms
+            if " " not in form.strip()
+        }
+
+    @cached_property
+    def _phrases(self) -> tuple[tuple[str, str, str], ...]:
+        """(first word, form, keyword) of phrases: most descriptions do not even hold the first word."""
+        return tuple(
+            (form.split()[0], form, keyword.phrase)
+            for keyword in self.keywords
+            for form in keyword.forms
+            if " " in form.strip()
+        )
 
     def matches(self, facts: TagFacts) -> bool:
         words = facts.description_word_set
-        single, phrases = self._forms
-        return not single.isdisjoint(words) or any(
-            first in words and form in facts.description_words for first, form in phrases
-        )
+        if not words.isdisjoint(self._words):
+            return True
+        for first, form, _ in self._phrases:  # noqa: SIM110 (a generator costs more than most of its work here)
+            if first in words and form in facts.description_words:
+                return True
+        return False
 
     def count(self, facts: TagFacts) -> int:
-        return len(self._found(facts)) if self.matches(facts) else 0
+        return len(self._found(facts))
 
-    def _found(self, facts: TagFacts) -> list[str]:
-        return [form for keyword in self.keywords if (form := keyword.find(facts.description_words))]
+    def _found(self, facts: TagFacts) -> dict[str, str]:
+        """keyword -> the form that is there; the shortest where there are several."""
+        words = facts.description_word_set
+        found = {form: self._words[form] for form in words.intersection(self._words)}
+        for first, form, phrase in self._phrases:
+            if first in words and form in facts.description_words:
+                found[form.strip()] = phrase
+        return {found[form]: form for form in sorted(found, key=lambda form: (found[form], -len(form)))}
 
     def evidence(self, facts: TagFacts) -> str:
-        return f"the description says {_quoted(self._found(facts))}"
+        return f"the description says {_quoted(list(self._found(facts).values()))}"
 
     def parts(self, facts: TagFacts) -> tuple[Part, ...]:
-        found = [keyword.find(facts.description_words) for keyword in self.keywords]
+        found = self._found(facts)
         nothing = "not in the description" if facts.description_words else "there is no description"
         return tuple(
-            Part(f'"{keyword.phrase}"', f'"{form}"' if form else nothing, form is not None)
-            for keyword, form in zip(self.keywords, found, strict=True)
+            Part(f'"{phrase}"', f'"{found[phrase]}"' if phrase in found else nothing, phrase in found)
+            for phrase in self.normal()
         )
 
     def normal(self) -> Any:

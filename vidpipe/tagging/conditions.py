@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, TagFacts
@@ -52,7 +53,7 @@ class Condition:
         """As a rules file would hold it."""
         return self.values[0] if len(self.values) == 1 else list(self.values)
 
-    @property
+    @cached_property
     def asks(self) -> str:
         """`above 600 s`, `4K or 8K`, `not portrait`."""
         unit = FIELDS[self.field].unit
@@ -70,7 +71,7 @@ class Condition:
             return " and ".join(value) or "none"
         return _shown(value, FIELDS[self.field].unit)
 
-    @property
+    @cached_property
     def label(self) -> str:
         """The field in words; its unit stands behind the value."""
         return FIELDS[self.field].label

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vidpipe.tagging.blocks import tag_key
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import RuleSet
 
@@ -26,9 +25,9 @@ def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
         blocks = rule.matching(facts)
         if not blocks:
             continue
-        new = [tag for tag in rule.tags if tag_key(tag) not in given]
+        new = [(key, tag) for key, tag in rule.keyed_tags if key not in given]
         if new:
             block = " + ".join(one.name for one in blocks)
             evidence = "; ".join(one.evidence(facts) for one in blocks)
-            given |= {tag_key(tag): TagMatch(tag, rule.name, block, evidence) for tag in new}
+            given |= {key: TagMatch(tag, rule.name, block, evidence) for key, tag in new}
     return tuple(given.values())

@@ -67,6 +67,11 @@ class Rule:
     blocks: tuple[Block, ...]
     match: Literal["any", "all"] = "any"
 
+    @cached_property
+    def keyed_tags(self) -> tuple[tuple[str, str], ...]:
+        """(key, tag) of each tag; see `tag_key`."""
+        return tuple((tag_key(tag), tag) for tag in self.tags)
+
     def matching(self, facts: TagFacts) -> tuple[Block, ...]:
         """The blocks that make the rule match: the first one ("any") or all of them; () when it does not match."""
         if self.match == "all":

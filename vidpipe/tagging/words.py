@@ -50,10 +50,3 @@ class Keyword:
         if not phrase:
             raise ValueError(f'"{text}" has no word in it')
         return cls(phrase, tuple(f" {form} " for form in (phrase, *_plurals(phrase))))
-
-    def find(self, normalised: str) -> str | None:
-        """The form in which a text from `normalise` holds this keyword; None where it does not."""
-        for form in self.forms:
-            if form in normalised:
-                return form.strip()
-        return None

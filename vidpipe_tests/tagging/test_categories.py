@@ -1,0 +1,143 @@
+"""categories.json: scores, reasons, and "Unclassified" only where nothing matched."""
+
+import json
+
+import pytest
+
+from vidpipe.errors import SettingsError
+from vidpipe.tagging.categories import CategorySet, classify, load_categories, parse_categories
+from vidpipe.tagging.explain import explain_categories
+from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.keywords import parse_priority_keywords
+from vidpipe.tagging.rules_file import DEFAULT_RULES
+
+
+@pytest.fixture(scope="module")
+def defaults() -> CategorySet:
+    return load_categories(DEFAULT_RULES / "categories.json")
+
+
+SHORT = '{"Action": ["explosion", "car chase"], "Music": ["concert"]}'
+
+
+def test_the_short_form_is_enough() -> None:
+    categories = parse_categories(SHORT)
+    verdict = classify(categories, TagFacts(description="An explosion ends the car chase; a concert goes on."))
+    assert (verdict.category, verdict.score) == ("Action", 2.0)
+    assert verdict.reason == 'the description says "car chase", "explosion"'
+    assert verdict.candidates == (("Action", 2.0), ("Music", 1.0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"categories": ' + SHORT + "}",
+        '[{"name": "Action", "keywords": ["explosion", "car chase"]},'
+        ' {"name": "Music", "description_keywords": "concert"}]',
+        '{"note": "x", "categories": [{"name": "Action", "keywords": ["car-chase", "explosion"]},'
+        ' {"name": "Music", "keywords": ["Concert"]}]}',
+        '{"Action": {"keywords": ["explosion", "car chase"], "weights": {"keywords": 1}}, "Music": "concert"}',
+    ],
+)
+def test_every_form_of_the_file_means_the_same(text: str) -> None:
+    assert parse_categories(text).version == parse_categories(SHORT).version
+
+
+def test_equal_scores_go_to_the_first_in_the_file() -> None:
+    facts = TagFacts(description="a concert in an explosion")
+    assert classify(parse_categories('{"B": ["concert"], "A": ["explosion"]}'), facts).category == "B"
+    assert classify(parse_categories('{"A": ["explosion"], "B": ["concert"]}'), facts).category == "A"
+
+
+def test_weights_and_min_score_decide() -> None:
+    categories = parse_categories(
+        '[{"name": "Weak", "keywords": ["sea"], "min_score": 2},'
+        ' {"name": "Tagged", "tags": ["Water"], "weights": {"tags": 1.5}},'
+        ' {"name": "Said", "keywords": ["sea"]}]'
+    )
+    assert classify(categories, TagFacts(description="sea", tags=("water",))).candidates == (
+        ("Tagged", 1.5),
+        ("Said", 1.0),
+    )
+    assert classify(categories, TagFacts()).category == "Unclassified"
+    assert [one.matched for one in explain_categories(categories, TagFacts(description="sea"))] == [False, False, True]
+
+
+def test_unclassified_is_said_only_where_nothing_matched(defaults: CategorySet) -> None:
+    verdict = classify(defaults, TagFacts(description="A grey wall.", aspect_ratio=1.78, frame_rate=30.0))
+    assert (verdict.category, verdict.score, verdict.candidates) == ("Unclassified", 0.0, ())
+    assert verdict.reason == f"none of the {len(defaults.categories)} categories matched"
+
+
+def test_measurements_alone_are_called_a_hint(defaults: CategorySet) -> None:
+    wide = classify(defaults, TagFacts(aspect_ratio=2.35, frame_rate=24000 / 1001))
+    assert wide.category == "Cinematic"
+    assert wide.reason == (
+        "a hint from measurements: aspect ratio is 2.35 (asked: at least 2), "
+        "frame rate is 23.976 frames/s (asked: at least 23.9 frames/s and at most 25 frames/s)"
+    )
+    hectic = classify(defaults, TagFacts(cuts_per_minute=40.0, scene_count=8, motion=0.08))
+    assert hectic.category == "Action"
+
+
+@pytest.mark.parametrize(
+    ("facts", "category"),
+    [
+        (TagFacts(tags=("High-Intensity",)), "Action"),
+        (TagFacts(tags=("Documentary Footage",)), "Documentary"),
+        (TagFacts(description="a narrative of the ice age"), "Documentary"),
+        (TagFacts(tags=("Drone Footage",)), "Cinematic"),
+        (TagFacts(description="A goalkeeper dives in a packed stadium"), "Sports"),
+        (TagFacts(description="A news anchor in a news studio"), "News"),
+        (TagFacts(names=("python tutorial 3.mp4",)), "Educational"),
+    ],
+)
+def test_the_default_categories_know_their_own(defaults: CategorySet, facts: TagFacts, category: str) -> None:
+    assert classify(defaults, facts).category == category
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"Action": {"keyword": ["x"]}}', ['category "Action"', 'did you mean "keywords"']),
+        ('{"Action": []}', ["asks for nothing"]),
+        ('{"unclassified": ["x"]}', ["kept for videos that no category matches"]),
+        ('{"A": {"keywords": ["x"], "weights": {"keywordz": 2}}}', ["weights", "keywordz"]),
+        ('{"A": {"keywords": ["x"], "weights": {"tags": -1}}}', ['"tags" should be greater than 0', "found -1"]),
+        ('{"A": {"metadata_conditions": {"widht": 5}}}', ['did you mean "width"?']),
+        ('{"categories": {"A": ["x"]}, "Action": ["y"]}', ['"Action" stands beside "categories"']),
+        ('{"A": ["x"], "a": ["y"]}', ['both called "a"']),
+        ("3", ["expected an object of name and keywords"]),
+    ],
+)
+def test_a_wrong_file_is_refused_with_place_finding_and_advice(text: str, said: list[str]) -> None:
+    with pytest.raises(SettingsError) as error:
+        parse_categories(text, "rules/categories.json")
+    assert str(error.value).startswith("rules/categories.json")
+    for part in said:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["custom_tags.json", "categories.json", "priority_keywords.json"])
+def test_the_default_files_are_the_ones_in_the_repository(name: str) -> None:
+    visible = DEFAULT_RULES.parents[2] / "rules" / name
+    if not visible.parent.exists():
+        pytest.skip("an installed package has no rules/ beside it")
+    assert json.loads(visible.read_text()) == json.loads((DEFAULT_RULES / name).read_text())
+
+
+def test_priority_keywords_are_a_list_or_groups_of_lists() -> None:
+    flat = parse_priority_keywords('{"priority_keywords": ["Close-up", "Time-lapse", "Close-up"]}')
+    assert flat.keywords == ("Close-up", "Time-lapse")
+    assert parse_priority_keywords('["Close-up", "Time-lapse"]').version == flat.version
+    groups = parse_priority_keywords('{"shots": ["Close-up"], "action": ["explosion"]}')
+    assert groups.groups == {"action": ("explosion",), "shots": ("Close-up",)}
+    assert parse_priority_keywords(groups.text).version == groups.version
+    for wrong in (
+        '{"priority_keywords": 3}',
+        '{"a": [3]}',
+        '{"priority_keywords": [], "more": []}',
+        '{"a": {"b": []}}',
+    ):
+        with pytest.raises(SettingsError, match=r"^priority_keywords\.json"):
+            parse_priority_keywords(wrong)

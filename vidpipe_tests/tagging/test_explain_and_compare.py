@@ -1,0 +1,147 @@
+"""Every tag can be explained, under the rules of today and of then; two rule sets can be compared."""
+
+import json
+import string
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vidpipe.tagging.blocks import tag_key
+from vidpipe.tagging.compare import compare, compare_outcomes
+from vidpipe.tagging.evaluate import evaluate
+from vidpipe.tagging.explain import explain
+from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.rules import parse_rules
+
+WORDS = ("sea", "seas", "city", "dog", "close-up", "slow motion", "night")
+CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
+    "duration_gt": st.integers(0, 20),
+    "duration_lte": st.floats(0, 20),
+    "resolution": st.sampled_from(["HD", "4K", "2160p"]),
+    "resolution_gte": st.sampled_from(["HD", "4K"]),
+    "codec": st.sampled_from(["h264", "avc", "hevc"]),
+    "codec_not": st.lists(st.sampled_from(["h264", "h265"]), min_size=1),
+    "has_audio": st.booleans(),
+    "hdr": st.booleans(),
+    "audio_language_not": st.sampled_from(["eng", "de"]),
+}
+RULE = st.fixed_dictionaries(
+    {
+        "tags": st.lists(st.sampled_from(["A", "b", "B", "c-d"]), min_size=1),
+        "description_keywords": st.lists(st.sampled_from(WORDS), min_size=1),
+    },
+    optional={
+        "metadata_conditions": st.fixed_dictionaries({}, optional=CONDITIONS),
+        "ai_generated_tags": st.lists(st.sampled_from(WORDS)),
+        "filename_patterns": st.lists(st.sampled_from(["*.mp4", "re:^a", "b*"])),
+        "source_patterns": st.lists(st.sampled_from(["x.org", "*/a*"])),
+        "match": st.sampled_from(["any", "all"]),
+    },
+)
+RULES = st.lists(RULE, max_size=4)
+FACTS = st.builds(
+    TagFacts,
+    duration_s=st.none() | st.floats(0, 20),
+    resolution=st.none() | st.sampled_from(["SD", "HD", "4K"]),
+    video_codec=st.none() | st.sampled_from(["h264", "hevc"]),
+    has_audio=st.none() | st.booleans(),
+    hdr=st.none() | st.sampled_from(["none", "hdr10"]),
+    audio_language=st.none() | st.lists(st.sampled_from(["eng", "deu"])).map(tuple),
+    description=st.lists(st.sampled_from((*WORDS, "the", "motion", "seaside")), max_size=6).map(" ".join),
+    model_tags=st.lists(st.sampled_from(WORDS), max_size=2).map(tuple),
+    names=st.lists(st.sampled_from(["a.mp4", "b.mkv", "c.avi"]), max_size=2).map(tuple),
+    urls=st.lists(st.sampled_from(["https://x.org/b", "http://y.org/a.mp4"]), max_size=2).map(tuple),
+)
+
+
+@given(RULES, FACTS)
+def test_evaluate_agrees_with_explain(source: list[dict[str, Any]], facts: TagFacts) -> None:
+    rules = parse_rules(json.dumps(source))
+    given_tags = {tag_key(match.tag): match for match in evaluate(rules, facts)}
+    explained = explain(rules, facts)
+    for rule in explained:
+        enough = all if rule.match == "all" else any
+        assert rule.matched == enough(block.matched for block in rule.blocks)
+        for block in rule.blocks:
+            if block.block != "metadata_conditions":
+                assert block.matched == any(part.matched for part in block.parts)
+            else:
+                assert block.matched == all(part.matched for part in block.parts)
+    assert set(given_tags) == {tag_key(tag) for rule in explained if rule.matched for tag in rule.gives}
+    for match in given_tags.values():
+        assert next(rule for rule in explained if rule.rule == match.rule).matched
+        assert match.evidence
+
+
+def shuffled(value: Any, draw: Any) -> Any:
+    """`value` with its keys, and the order of what is a set, in another order."""
+    if isinstance(value, dict):
+        keys = draw(st.permutations(list(value)))
+        return {key: value[key] if key == "tags" else shuffled(value[key], draw) for key in keys}
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return draw(st.permutations(value))
+    return value
+
+
+@given(st.data(), RULES, FACTS)
+def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source: list[Any], facts: TagFacts) -> None:
+    space = data.draw(st.text(" \n\t", max_size=5))
+    other = [shuffled(rule, data.draw) for rule in source]
+    one, two = parse_rules(json.dumps(source)), parse_rules(space + json.dumps({"rules": other}, indent=3) + space)
+    assert one.version == two.version
+    assert evaluate(one, facts) == evaluate(two, facts)
+
+
+@given(RULES, FACTS)
+def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dict[str, Any]], facts: TagFacts) -> None:
+    rules = parse_rules(json.dumps(source))
+    again = parse_rules(rules.texts()[rules.version])
+    assert again.version == rules.version
+    assert evaluate(again, facts) == evaluate(rules, facts)
+    assert explain(again, facts) == explain(rules, facts)
+
+
+@given(RULES, RULES, FACTS)
+def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new: list[Any], facts: TagFacts) -> None:
+    before, after = parse_rules(json.dumps(old)), parse_rules(json.dumps(new))
+    assert bool(compare(before, after)) == (before.version != after.version)
+    if before.version == after.version:
+        assert compare_outcomes(before, after, facts) == []
+
+
+@given(st.text(alphabet=string.printable + "äß海\u0301", max_size=60))
+def test_any_description_can_be_judged(description: str) -> None:
+    rules = parse_rules('[{"tags": "T", "description_keywords": ["a"]}]')
+    assert len(evaluate(rules, TagFacts(description=description))) <= 1
+
+
+def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_match() -> None:
+    rules = parse_rules(
+        '[{"name": "long", "tags": "Long", "metadata_conditions": {"duration_gt": 600, "loudness_db_lt": -30},'
+        ' "description_keywords": ["film"]}]'
+    )
+    (rule,) = explain(rules, TagFacts(duration_s=12.25, description="a short clip"))
+    assert not rule.matched
+    assert [(part.asks, part.found, part.matched) for block in rule.blocks for part in block.parts] == [
+        ("duration: above 600 s", "12.25 s", False),
+        ("loudness: below -30 dBFS", "not known", False),
+        ('"film"', "not in the description", False),
+    ]
+
+
+def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> None:
+    def rule(name: str, limit: int) -> dict[str, Any]:
+        return {"name": name, "tags": name.upper(), "metadata_conditions": {"duration_gt": limit}}
+
+    old = parse_rules(json.dumps([rule("a", 1), rule("b", 2), rule("c", 3), rule("d", 4)]))
+    new = parse_rules(json.dumps([rule("b", 2), rule("a", 10), rule("c", 3) | {"name": "sea"}, rule("e", 5)]))
+    change = compare(old, new)
+    assert (change.added, change.removed, change.renamed, change.reordered) == (("e",), ("d",), (("c", "sea"),), True)
+    assert [(one.rule, one.keys) for one in change.changed] == [("a", ("metadata_conditions",))]
+    outcome = compare_outcomes(old, new, TagFacts(duration_s=4.5))
+    assert [(one.tag, one.change, one.rule) for one in outcome] == [
+        ("A", "removed", "a"),
+        ("D", "removed", "d"),
+        ("C", "rule changed", "sea"),
+    ]
