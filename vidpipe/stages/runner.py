@@ -23,6 +23,7 @@ from vidpipe.stages.plan import Plan
 from vidpipe.stages.report import RunReport
 from vidpipe.stages.selection import RunOptions, Selection
 from vidpipe.stages.trial import try_alone
+from vidpipe.stages.versions import fingerprint
 from vidpipe.stages.video_state import Document, VideoState
 from vidpipe.stages.workers import StageWorkers, Work, named
 
@@ -220,6 +221,7 @@ class _Run:
             changed=bool(prepared.changed),
             result=outcome.result if outcome else None,
             error=outcome.error if outcome else None,
+            data_version=fingerprint(prepared.data),
             code_version=stage.code_version,
         )
         self._committer.put(Write(state.sha256, prepared, event))
