@@ -30,6 +30,11 @@ _DISGUISED = tuple(
     ipaddress.IPv6Network(text)
     for text in ("::/96", "::ffff:0:0/96", "64:ff9b:1::/48", "2002::/16", "2001::/32", "fec0::/10")
 )
+#: Of the IANA special-purpose registries, what the `ipaddress` of some Python releases takes for public.
+_SPECIAL = tuple(
+    ipaddress.ip_network(text)
+    for text in ("192.0.0.0/24", "192.88.99.0/24", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20", "5f00::/16")
+)
 _NUMBER = r"(?:0x[0-9a-f]*|\d+)"
 _NUMERIC_HOST = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}\.?", re.IGNORECASE)
 HINT = "If this machine may be asked, add it to AllowedPrivate in the section [Download] of config.ini."
@@ -58,7 +63,8 @@ def forbidden_reason(address: IPAddress) -> str | None:
     ):
         if getattr(address, name):
             return kind
-    return None if address.is_global else "an address of a shared or special network"
+    special = any(address in network for network in _SPECIAL)
+    return None if address.is_global and not special else "an address of a shared or special network"
 
 
 @dataclass(frozen=True)

@@ -304,6 +304,8 @@ def _disposition_name(header: str) -> str:
     """The file name of a Content-Disposition header (RFC 6266), made safe; empty where there is none."""
     if not header:
         return ""
+    if "filename*" in header.lower():  # it has precedence over the plain one
+        header = re.sub(r";\s*filename\s*=\s*(?:\"[^\"]*\"|[^;]*)", "", header, flags=re.IGNORECASE)
     message = email.message.Message()
     message["Content-Disposition"] = header.encode("latin-1", "replace").decode("utf-8", "replace")
     return safe_file_name(message.get_filename() or "")

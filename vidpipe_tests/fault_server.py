@@ -1,0 +1,324 @@
+"""A real HTTP server on the loopback whose files come with faults.
+
+    with FaultServer() as server:
+        url = server.add("/clip.mp4", data, faults=[cut(0.3), status(503, retry_after="1")])
+
+Each request for a file uses up one of its faults; when they are used up the file is served well. With `always` the
+fault stays. `server.requests` tells what was asked and sent.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import socket
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+Headers = dict[str, str]
+
+
+@dataclass
+class Served:
+    """One file of the server, and how it is served."""
+
+    content: bytes
+    content_type: str = "video/mp4"
+    etag: str | None = '"one"'
+    last_modified: str | None = None
+    ranges: bool = True
+    headers: Headers = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    always: Fault | None = None
+    authorization: str | None = None
+
+    def standard_headers(self) -> Headers:
+        headers = {"Content-Type": self.content_type, **self.headers}
+        if self.etag:
+            headers["ETag"] = self.etag
+        if self.last_modified:
+            headers["Last-Modified"] = self.last_modified
+        if self.ranges:
+            headers["Accept-Ranges"] = "bytes"
+        return headers
+
+
+@dataclass
+class Seen:
+    """One request as the server saw it. `sent`: bytes of the body that were written."""
+
+    path: str
+    headers: Headers
+    status: int = 0
+    sent: int = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server  # type: ignore[assignment]
+    seen: Seen
+
+    def do_GET(self) -> None:
+        faults = self.server.owner
+        self.seen = Seen(self.path, {name.lower(): value for name, value in self.headers.items()})
+        with faults.lock:
+            faults.requests.append(self.seen)
+            served = faults.files.get(self.path) or faults.files.get(urlsplit(self.path).path)
+            fault = None
+            if served:
+                fault = served.faults.pop(0) if served.faults else served.always
+        try:
+            if served is None:
+                self.answer(404, {"Content-Type": "text/html"}, b"<html><body>not found</body></html>")
+            elif served.authorization and self.headers.get("Authorization") != served.authorization:
+                self.answer(401, {"WWW-Authenticate": "Basic"}, b"")
+            elif fault:
+                fault(self, served)
+            else:
+                serve(self, served)
+        except (BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
+            self.close_connection = True  # the client had enough
+
+    def head(self, status_code: int, headers: Headers) -> None:
+        self.seen.status = status_code
+        self.send_response(status_code)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def write(self, data: bytes) -> None:
+        self.wfile.write(data)
+        self.wfile.flush()
+        self.seen.sent += len(data)
+
+    def answer(self, status_code: int, headers: Headers, body: bytes) -> None:
+        self.head(status_code, {"Content-Length": str(len(body)), **headers})
+        self.write(body)
+
+    def pause(self, seconds: float) -> bool:
+        """Waits; True when the server is being stopped."""
+        return self.server.owner.stopping.wait(seconds)
+
+    def hang_up(self, reset: bool = False) -> None:
+        if reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+Fault = Callable[[Handler, Served], None]
+
+
+def _slice(handler: Handler, served: Served) -> tuple[int, int, Headers]:
+    """(status, first byte, headers) for the request's Range, If-Range and conditions."""
+    request, headers, size = handler.headers, served.standard_headers(), len(served.content)
+    tag = served.etag
+    if tag and request.get("If-None-Match") == tag:
+        return 304, size, headers
+    if served.last_modified and request.get("If-Modified-Since") == served.last_modified:
+        return 304, size, headers
+    found = re.fullmatch(r"bytes=(\d+)-", request.get("Range", ""))
+    fits = request.get("If-Range") in (None, tag, served.last_modified)
+    if not served.ranges or not found or not fits:
+        return 200, 0, headers
+    start = int(found[1])
+    if start >= size:
+        return 416, size, {**headers, "Content-Range": f"bytes */{size}"}
+    return 206, start, {**headers, "Content-Range": f"bytes {start}-{size - 1}/{size}"}
+
+
+def serve(handler: Handler, served: Served) -> None:
+    """The file as it should be: with ranges and conditions where it has them."""
+    status_code, start, headers = _slice(handler, served)
+    if status_code == 304:
+        handler.head(304, headers)
+    else:
+        handler.answer(status_code, headers, served.content[start:])
+
+
+def cut(share: float = 0.3, *, reset: bool = False) -> Fault:
+    """Announces everything, sends `share` of the file (of what was asked of it), then hangs up."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        status_code, start, headers = _slice(handler, served)
+        body = served.content[start:]
+        handler.head(status_code, {**headers, "Content-Length": str(len(body))})
+        handler.write(body[: int(len(body) * share)])
+        handler.hang_up(reset)
+
+    return fault
+
+
+def status(code: int, *, retry_after: str | None = None, body: bytes = b"no") -> Fault:
+    """An error answer, perhaps with Retry-After."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        headers = {"Content-Type": "text/plain"} | ({"Retry-After": retry_after} if retry_after else {})
+        handler.answer(code, headers, body)
+
+    return fault
+
+
+def wrong_length(more: int) -> Fault:
+    """A Content-Length that is `more` bytes off the truth."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        status_code, start, headers = _slice(handler, served)
+        body = served.content[start:]
+        handler.head(status_code, {**headers, "Content-Length": str(len(body) + more)})
+        handler.write(body)
+        handler.hang_up()
+
+    return fault
+
+
+def page(handler: Handler, served: Served) -> None:
+    """A web page with status 200 where the file should be."""
+    html = b"\n <!DOCTYPE html>\n<html><head><title>Watch</title></head><body>" + b"<p>player</p>" * 500 + b"</body></html>"
+    handler.answer(200, {"Content-Type": "text/html; charset=utf-8"}, html)
+
+
+def endless(block: bytes = b"\0" * 65536, *, chunked: bool = False) -> Fault:
+    """The file, and then bytes without end."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        headers = served.standard_headers()
+        handler.close_connection = True
+        handler.head(200, {**headers, **({"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"})})
+        data = served.content or block
+        while not handler.server.owner.stopping.is_set():
+            handler.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
+            data = block
+
+    return fault
+
+
+def chunked(handler: Handler, served: Served) -> None:
+    """The file in chunks, without a length."""
+    handler.head(200, {**served.standard_headers(), "Transfer-Encoding": "chunked"})
+    for at in range(0, len(served.content), 5000):
+        block = served.content[at : at + 5000]
+        handler.write(b"%x\r\n%s\r\n" % (len(block), block))
+    handler.write(b"0\r\n\r\n")
+
+
+def slow(bytes_a_time: int, every_s: float) -> Fault:
+    """The file (what was asked of it) in small pieces with pauses."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        status_code, start, headers = _slice(handler, served)
+        body = served.content[start:]
+        handler.head(status_code, {**headers, "Content-Length": str(len(body))})
+        for at in range(0, len(body), bytes_a_time):
+            handler.write(body[at : at + bytes_a_time])
+            if handler.pause(every_s):
+                break
+
+    return fault
+
+
+def slow_headers(every_s: float) -> Fault:
+    """Header lines one by one, without end."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        handler.close_connection = True
+        for number in range(10**6):
+            handler.wfile.write(b"X-%d: y\r\n" % number)
+            handler.wfile.flush()
+            if handler.pause(every_s):
+                break
+
+    return fault
+
+
+def hang(handler: Handler, served: Served) -> None:
+    """Takes the request and says nothing."""
+    handler.close_connection = True
+    handler.pause(60)
+
+
+def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool = False) -> Fault:
+    """Sends the client to `to`; with `endless_body` the redirect itself has a body without end."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        if not endless_body:
+            handler.answer(code, {"Location": to}, body)
+            return
+        handler.close_connection = True
+        handler.head(code, {"Location": to, "Connection": "close"})
+        while not handler.server.owner.stopping.is_set():
+            handler.write(b"\0" * 65536)
+
+    return fault
+
+
+def gzipped(handler: Handler, served: Served) -> None:
+    """With Content-Encoding gzip, although nobody asked for it."""
+    handler.answer(200, {**served.standard_headers(), "Content-Encoding": "gzip"}, gzip.compress(served.content, 1))
+
+
+def changes_to(content: bytes, etag: str, then: Fault | None = None) -> Fault:
+    """From this request on the file has other bytes and another ETag."""
+
+    def fault(handler: Handler, served: Served) -> None:
+        served.content, served.etag = content, etag
+        (then or serve)(handler, served)
+
+    return fault
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    owner: FaultServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up is what these tests are about."""
+
+
+class FaultServer:
+    """Serves on a free port of `host` while it is used as a context."""
+
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.files: dict[str, Served] = {}
+        self.requests: list[Seen] = []
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self._server = _Server((host, 0), Handler)
+        self._server.owner = self
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.host, self.port = host, self._server.server_address[1]
+
+    def url(self, path: str) -> str:
+        return f"http://{self.host}:{self.port}{path}"
+
+    def add(
+        self, path: str, content: bytes, *, faults: Sequence[Fault] = (), always: Fault | None = None, **how: Any
+    ) -> str:
+        """Serves `content` under `path`; gives the URL. `how`: further fields of `Served`."""
+        self.files[path] = Served(content, faults=list(faults), always=always, **how)
+        return self.url(path)
+
+    def seen(self, path: str) -> list[Seen]:
+        """The requests for `path`, in order."""
+        with self.lock:
+            return [seen for seen in self.requests if urlsplit(seen.path).path == path]
+
+    def __enter__(self) -> FaultServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
