@@ -84,7 +84,7 @@ class Rule:
     def normal(self) -> dict[str, Any]:
         body: dict[str, Any] = {"name": self.name, "tags": list(self.tags)}
         body |= {block.name: block.normal() for block in self.blocks}
-        return body | ({"match": "all"} if self.match == "all" and len(self.blocks) > 1 else {})
+        return body | ({"match": "all"} if self.match == "all" else {})
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
             raise SettingsError(f"{where} asks for nothing, so it would never give its tags.", _hint())
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
-        rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, source.match))
+        match = source.match if len(blocks) > 1 else "any"
+        rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match))
     return RuleSet(tuple(rules))
 
 

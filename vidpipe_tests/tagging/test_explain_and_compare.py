@@ -4,7 +4,7 @@ import json
 import string
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidpipe.tagging.blocks import tag_key
@@ -14,6 +14,8 @@ from vidpipe.tagging.explain import explain
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import parse_rules
 
+#: A busy machine is no failure.
+unhurried = settings(deadline=None)
 WORDS = ("sea", "seas", "city", "dog", "close-up", "slow motion", "night")
 CONDITIONS: dict[str, st.SearchStrategy[Any]] = {
     "duration_gt": st.integers(0, 20),
@@ -55,6 +57,7 @@ FACTS = st.builds(
 )
 
 
+@unhurried
 @given(RULES, FACTS)
 def test_evaluate_agrees_with_explain(source: list[dict[str, Any]], facts: TagFacts) -> None:
     rules = parse_rules(json.dumps(source))
@@ -84,6 +87,7 @@ def shuffled(value: Any, draw: Any) -> Any:
     return value
 
 
+@unhurried
 @given(st.data(), RULES, FACTS)
 def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source: list[Any], facts: TagFacts) -> None:
     space = data.draw(st.text(" \n\t", max_size=5))
@@ -93,6 +97,7 @@ def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source
     assert evaluate(one, facts) == evaluate(two, facts)
 
 
+@unhurried
 @given(RULES, FACTS)
 def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dict[str, Any]], facts: TagFacts) -> None:
     rules = parse_rules(json.dumps(source))
@@ -102,6 +107,7 @@ def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dic
     assert explain(again, facts) == explain(rules, facts)
 
 
+@unhurried
 @given(RULES, RULES, FACTS)
 def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new: list[Any], facts: TagFacts) -> None:
     before, after = parse_rules(json.dumps(old)), parse_rules(json.dumps(new))
@@ -110,6 +116,7 @@ def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new
         assert compare_outcomes(before, after, facts) == []
 
 
+@unhurried
 @given(st.text(alphabet=string.printable + "äß海\u0301", max_size=60))
 def test_any_description_can_be_judged(description: str) -> None:
     rules = parse_rules('[{"tags": "T", "description_keywords": ["a"]}]')

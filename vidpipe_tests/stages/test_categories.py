@@ -1,0 +1,60 @@
+"""categories: the best category with score and reason, from tags, description and measurements."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vidpipe.stages.categories import STAGE, put_into_categories
+from vidpipe.stages.results import Categories, Tag
+from vidpipe_tests import clips
+from vidpipe_tests.stages.label_items import STATS, label_context, label_item
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clips.moving(tmp_path / "clip.mp4")
+
+
+def category_of(home: Path, clip: Path, **changed: object) -> Categories:
+    (outcome,) = put_into_categories([label_item(clip, **changed)], label_context(home, "categories"))
+    assert isinstance(outcome.result, Categories)
+    return outcome.result
+
+
+def test_an_ordinary_clip_without_a_model_is_unclassified_and_says_why(home: Path, clip: Path) -> None:
+    result = category_of(home, clip)
+    assert (result.category, result.score, result.candidates) == ("Unclassified", 0.0, ())
+    assert "none of the" in result.reason
+
+
+def test_a_wide_film_picture_is_a_hint_and_is_called_one(home: Path, tmp_path: Path) -> None:
+    result = category_of(home, clips.moving(tmp_path / "film.mp4", size="640x272", fps="24"))
+    assert (result.category, result.score) == ("Cinematic", 0.5)
+    assert result.reason.startswith("a hint from measurements: aspect ratio is 2.353 (asked: at least 2)")
+
+
+def test_fast_cuts_with_much_movement_hint_at_action(home: Path, clip: Path) -> None:
+    lively = STATS.model_copy(update={"motion": 0.06})
+    result = category_of(home, clip, scenes__stats=lively, scenes__count=10, scenes__cuts_per_minute=30.0)
+    assert result.category == "Action"
+    assert "cuts per minute is 30" in result.reason
+    assert "motion is 0.06" in result.reason
+
+
+def test_a_models_words_and_tags_outweigh_measurements(home: Path, tmp_path: Path) -> None:
+    film = clips.moving(tmp_path / "film.mp4", size="640x272", fps="24")
+    tags = (Tag(tag="Sport", rule="sport"),)
+    result = category_of(home, film, descriptions__text="Two athletes play tennis.", tags__tags=tags)
+    assert (result.category, result.score) == ("Sports", 3.0)
+    assert result.reason == 'it is tagged "sport"; the description says "athletes", "tennis"'
+    assert result.candidates == (("Sports", 3.0), ("Cinematic", 0.5))
+
+
+def test_the_categories_of_the_home_are_used(home: Path, clip: Path) -> None:
+    (home / "rules").mkdir()
+    (home / "rules" / "categories.json").write_text(json.dumps({"Clips": {"filename_patterns": "clip.*"}}))
+    result = category_of(home, clip)
+    assert result.category == "Clips"
+    assert result.reason == 'the file name "clip.mp4" matches "clip.*"'
+    assert STAGE.key == "category"

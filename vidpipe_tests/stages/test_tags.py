@@ -1,0 +1,187 @@
+"""tags: the rules applied to what the other stages found; every tag has its rule and evidence, every change is told."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from vidpipe.media.facts import ColorShare, Damage, SceneStats
+from vidpipe.stages.contract import Cancelled
+from vidpipe.stages.results import Tag, Tags
+from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.tags import STAGE, give_tags
+from vidpipe.tagging.categories import classify
+from vidpipe.tagging.evaluate import evaluate
+from vidpipe.tagging.facts import TagFacts
+from vidpipe.vlm.model import Facts
+from vidpipe.vlm.statistics import describe_video
+from vidpipe_tests import clips
+from vidpipe_tests.stages.label_items import STATS, label_context, label_item
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return clips.moving(tmp_path / "clip.mp4", audio="sine")
+
+
+def write_rules(home: Path, *rules: dict[str, object]) -> None:
+    (home / "rules").mkdir(exist_ok=True)
+    (home / "rules" / "custom_tags.json").write_text(json.dumps({"rules": rules}))
+
+
+def tags_of(result: object) -> dict[str, Tag]:
+    assert isinstance(result, Tags)
+    return {tag.tag: tag for tag in result.tags}
+
+
+def test_a_clip_gets_the_default_tags_that_are_true_of_it_each_with_rule_and_evidence(
+    home: Path, tmp_path: Path
+) -> None:
+    portrait = clips.subtitled(tmp_path / "talk.mkv", [(0.2, 1.0, "Hello")])
+    tall = clips.rotated(tmp_path / "phone.mp4", 90)
+    hectic = clips.moving(tmp_path / "big.mp4", size="1920x1080", fps="50", audio="noise", seconds=0.4)
+    dark = STATS.model_copy(update={"brightness": 0.1})
+    items = [
+        label_item(portrait, sha256="1" * 64, scenes__stats=dark),
+        label_item(tall, sha256="2" * 64, scenes__damage=Damage(errors=3, sentence="3 packets are damaged")),
+        label_item(hectic, sha256="3" * 64, scenes__count=8, scenes__cuts_per_minute=40.0),
+    ]
+    outcomes = list(give_tags(items, label_context(home, "custom_tags")))
+    first, second, third = (tags_of(outcome.result) for outcome in outcomes)
+    assert set(first) == {
+        "Standard Definition",
+        "Short Clip",
+        "H.264 Codec",
+        "Widescreen",
+        "Silent",
+        "Subtitled",
+        "Night-time",
+    }
+    assert set(second) == {"Standard Definition", "Short Clip", "H.264 Codec", "Portrait", "Silent", "Damaged"}
+    assert set(third) == {
+        "High Resolution",
+        "Short Clip",
+        "H.264 Codec",
+        "Widescreen",
+        "High Frame Rate",
+        "Fast-paced",
+    } | ({"High Bitrate"} if items[2]["metadata.bit_rate"] > 10_000_000 else set())
+    assert first["Night-time"] == Tag(
+        tag="Night-time", rule="dark on average", block="metadata_conditions",
+        evidence="brightness is 0.1 (asked: above 0.02 and below 0.18)",
+    )  # fmt: skip
+    assert first["Silent"].evidence == "has audio is false (asked: false)"
+    assert third["Fast-paced"].evidence == (
+        "cuts per minute is 40 (asked: at least 15), scene count is 8 (asked: at least 4)"
+    )
+
+
+def test_names_addresses_and_descriptions_can_be_asked_for(home: Path, clip: Path) -> None:
+    write_rules(
+        home,
+        {"tags": "Clip", "filename_patterns": "clip.*"},
+        {"tags": "Ours", "source_patterns": "videos.example"},
+        {"tags": "Sea", "description_keywords": "sea"},
+        {"tags": "Model", "ai_generated_tags": "sea"},
+    )
+    item = label_item(clip, descriptions__text="Waves on the sea.")
+    (outcome,) = give_tags([item], label_context(home, "custom_tags"))
+    given = tags_of(outcome.result)
+    assert {tag: one.block for tag, one in given.items()} == {
+        "Clip": "filename_patterns", "Ours": "source_patterns", "Sea": "description_keywords",
+    }  # fmt: skip
+    assert given["Sea"].evidence == 'the description says "sea"'
+
+
+def test_each_change_of_a_tag_is_told_with_its_rule_and_the_version_of_the_rules(home: Path, clip: Path) -> None:
+    write_rules(home, {"name": "short", "tags": ["Short"], "metadata_conditions": {"duration_lt": 60}})
+    before = label_context(home, "custom_tags")
+    (first,) = give_tags([label_item(clip)], before)
+    assert [(entry["kind"], entry["tag"], entry["change"], entry["rule"]) for entry in first.lineage] == [
+        ("tag", "Short", "added", "short")
+    ]
+    (same,) = give_tags([label_item(clip, previous=first.result)], before)
+    assert (same.result, same.lineage) == (first.result, [])
+
+    write_rules(
+        home,
+        {"name": "sound", "tags": ["Sound"], "metadata_conditions": {"has_audio": True}},
+        {"name": "short", "tags": ["Short"], "metadata_conditions": {"duration_lt": 30}},
+    )
+    after = label_context(home, "custom_tags")
+    (changed,) = give_tags([label_item(clip, previous=first.result)], after)
+    version = after.resources["custom_tags"].version
+    assert [(entry["tag"], entry["change"], entry["rules_version"]) for entry in changed.lineage] == [
+        ("Sound", "added", version),
+        ("Short", "evidence changed", version),
+    ]
+    assert changed.lineage[1]["was"] == "duration is 2 s (asked: below 60 s)"
+    json.dumps(changed.lineage)
+
+    write_rules(home)
+    (gone,) = give_tags([label_item(clip, previous=changed.result)], label_context(home, "custom_tags"))
+    assert [(entry["tag"], entry["change"], entry["rule"]) for entry in gone.lineage] == [
+        ("Sound", "removed", "sound"),
+        ("Short", "removed", "short"),
+    ]
+
+
+def test_what_was_not_measured_gives_no_tag(home: Path, clip: Path) -> None:
+    (outcome,) = give_tags([label_item(clip, scenes__stats=None)], label_context(home, "custom_tags"))
+    assert not {"Night-time", "Bright", "Black and White", "Colourful", "Loud"} & set(tags_of(outcome.result))
+
+
+def test_a_cancelled_run_stops_before_the_next_video(home: Path, clip: Path) -> None:
+    context = label_context(home, "custom_tags")
+    context.cancelled = threading.Event()
+    context.cancelled.set()
+    with pytest.raises(Cancelled):
+        next(give_tags([label_item(clip)], context))
+
+
+def test_the_stage_reads_every_field_that_its_facts_need_and_no_other(clip: Path) -> None:
+    item = label_item(clip)
+    read = {name: item.fields[name] for name in STAGE.reads}
+    rule_facts(read)
+    for name in STAGE.reads:
+        with pytest.raises(KeyError):
+            rule_facts({other: value for other, value in read.items() if other != name})
+
+
+def test_languages_colours_and_dates_are_known_or_not_known(clip: Path, tmp_path: Path) -> None:
+    spoken = clips.subtitled(tmp_path / "a.mkv", [(0.0, 1.0, "Ja")], language="ger")
+    colors = (
+        ColorShare(name="blue", share=0.6),
+        ColorShare(name="gray", share=0.25),
+        ColorShare(name="red", share=0.1),
+    )
+    stats = STATS.model_copy(update={"colors": colors})
+    facts = rule_facts(label_item(spoken, scenes__stats=stats, metadata__created="2019-05-01T10:00:00Z").fields)
+    assert (facts.subtitle_language, facts.audio_language, facts.color, facts.year) == (
+        ("deu",), (), ("blue", "grey"), 2019,
+    )  # fmt: skip
+    facts = rule_facts(label_item(clip, metadata__created="1904-01-01T00:00:00Z").fields)
+    assert (facts.audio_language, facts.subtitle_language, facts.year) == (None, (), None)
+
+
+@pytest.mark.parametrize("brightness", [0.01, 0.2, 0.9])
+@pytest.mark.parametrize("motion", [0.0, 0.01, 0.2])
+@pytest.mark.parametrize("sound", [False, True])
+def test_the_default_keywords_read_nothing_into_a_description_made_of_measurements(
+    home: Path, brightness: float, motion: float, sound: bool
+) -> None:
+    stats = SceneStats(
+        brightness=brightness, contrast=0.2, saturation=0.6, motion=motion, loudness_db=-20.0 if sound else None,
+        silence_share=0.5 if sound else None, colors=(ColorShare(name="orange", share=0.9),),
+    )  # fmt: skip
+    text = describe_video(
+        Facts(
+            duration_s=90.0, scenes=30, cuts_per_minute=19.0, stats=stats, orientation="portrait", resolution="HD",
+            has_sound=sound, subtitle_languages=("eng",), hdr="HDR10", scene_stats=((0.0, stats), (3.0, stats)),
+        )
+    )  # fmt: skip
+    context = label_context(home, "custom_tags", "categories")
+    facts = TagFacts(description=text)
+    assert evaluate(context.resources["custom_tags"], facts) == ()
+    assert classify(context.resources["categories"], facts).category == "Unclassified"
