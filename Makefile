@@ -1,0 +1,38 @@
+# Every target sets the machine up first (virtual environment, packages, ffmpeg, MongoDB); where nothing changed since
+# the last time that takes a fraction of a second.
+
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Virtual environment, packages, ffmpeg, MongoDB
+	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py
+
+demo: setup ## Take a handful of clips through all stages and show what came out
+	@$(VENV)/python scripts/demo.py
+
+test: setup ## Run the tests
+	@$(VENV)/python -m pytest -q $(TESTS)
+	@echo "Next: make demo shows it at work; make lint checks style and types."
+
+lint: setup ## Check style and types
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+
+format: setup ## Put the code into the project's format
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+bench: setup ## Measure against the limits and peers in benchmarks/
+	$(VENV)/python -m benchmarks.scenes
+	$(VENV)/python -m benchmarks.orchestration
+	$(VENV)/python -m benchmarks.memory
+
+clean: ## Remove what was built and cached; data/ and settings stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage benchmarks/out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
