@@ -204,6 +204,7 @@ STAGE = Stage(
         "scenes.pack",
     ),
     resources=("model", "prompts"),
+    stored_as="description",
     pool="gpu",
     batch_size=16,
     kinds=("llm",),
