@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pymongo.errors import AutoReconnect, ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.connection import Connection
 
 log = logging.getLogger(__name__)
@@ -30,12 +30,12 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
     wait_s = 0.2
     while True:
         try:
-            return operation()
-        except _LOST as error:
-            if time.monotonic() - began > _LONGEST_OUTAGE_S:
-                with connection.errors_explained():
-                    raise
-            log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error).__name__)
+            with connection.errors_explained():
+                return operation()
+        except VidpipeError as error:
+            if not isinstance(error.__cause__, _LOST) or time.monotonic() - began > _LONGEST_OUTAGE_S:
+                raise
+            log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error.__cause__).__name__)
             time.sleep(wait_s)
             wait_s = min(wait_s * 2, 5.0)
             try:
