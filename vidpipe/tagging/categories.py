@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,11 +17,10 @@ from vidpipe.tagging.rules_file import (
     Source,
     Text,
     Texts,
-    canonical_text,
+    Versioned,
     compiled,
     parse_json,
     read_text,
-    text_hash,
     unique_names,
     validated,
 )
@@ -99,23 +97,13 @@ class Category:
 
 
 @dataclass(frozen=True)
-class CategorySet:
+class CategorySet(Versioned):
     """Categories in the order of their file, which decides between equal scores."""
 
     categories: tuple[Category, ...]
 
-    @cached_property
-    def text(self) -> str:
-        """The categories in normal form: what the version is the hash of. `parse_categories` reads it back."""
-        return canonical_text({"categories": [category.normal() for category in self.categories]})
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of the normal form: layout, notes, the order of keys and of keywords, aliases do not change it."""
-        return text_hash(self.text)
-
-    def texts(self) -> Mapping[str, str]:
-        return {self.version: self.text}
+    def normal(self) -> dict[str, Any]:
+        return {"categories": [category.normal() for category in self.categories]}
 
 
 @dataclass(frozen=True)

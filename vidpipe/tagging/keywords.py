@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.rules_file import Source, Texts, canonical_text, parse_json, read_text, text_hash, validated
+from vidpipe.tagging.rules_file import Source, Texts, Versioned, parse_json, read_text, validated
 
 
 class _Group(Source):
@@ -20,7 +19,7 @@ class _Group(Source):
 
 
 @dataclass(frozen=True)
-class PriorityKeywords:
+class PriorityKeywords(Versioned):
     """groups: name -> keywords as written, sorted by name; a file without groups has one, named ""."""
 
     groups: Mapping[str, tuple[str, ...]]
@@ -30,19 +29,10 @@ class PriorityKeywords:
         """Every keyword once, group by group."""
         return tuple(dict.fromkeys(word for words in self.groups.values() for word in words))
 
-    @cached_property
-    def text(self) -> str:
-        """The keywords in normal form; `parse_priority_keywords` reads it back."""
+    def normal(self) -> dict[str, Any]:
+        """The order of the keywords stays, because a prompt holds them in order."""
         groups = {name: list(words) for name, words in self.groups.items()}
-        return canonical_text({"priority_keywords": groups[""] if set(groups) == {""} else groups})
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of the normal form. The order of the keywords is part of it, because a prompt holds them in order."""
-        return text_hash(self.text)
-
-    def texts(self) -> Mapping[str, str]:
-        return {self.version: self.text}
+        return {"priority_keywords": groups[""] if set(groups) == {""} else groups}
 
 
 def load_priority_keywords(path: Path, shown: str = "") -> PriorityKeywords:

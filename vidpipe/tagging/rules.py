@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,11 +19,10 @@ from vidpipe.tagging.rules_file import (
     Source,
     Text,
     Texts,
-    canonical_text,
+    Versioned,
     compiled,
     parse_json,
     read_text,
-    text_hash,
     unique_names,
     validated,
 )
@@ -43,11 +41,7 @@ class BlocksSource(Source):
     def blocks(self, where: str) -> tuple[Block, ...]:
         """The blocks that ask for something. Raises SettingsError naming `where` and the block."""
         sources = {key: [entry for entry in getattr(self, key) if entry != {}] for key in BLOCKS}
-        return tuple(
-            compiled(lambda key=key, source=source: BLOCKS[key](source), where, key)  # type: ignore[misc]
-            for key, source in sources.items()
-            if source
-        )
+        return tuple(compiled(partial(BLOCKS[key], source), where, key) for key, source in sources.items() if source)
 
 
 class RuleSource(BlocksSource):
@@ -88,26 +82,13 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class RuleSet:
+class RuleSet(Versioned):
     """Rules in the order of their file; where several give one tag, the first gets the credit."""
 
     rules: tuple[Rule, ...]
 
     def normal(self) -> dict[str, Any]:
         return {"rules": [rule.normal() for rule in self.rules]}
-
-    @cached_property
-    def text(self) -> str:
-        """The rules in normal form: what the version is the hash of. `parse_rules` reads it back."""
-        return canonical_text(self.normal())
-
-    @cached_property
-    def version(self) -> str:
-        """Hash of the normal form: layout, notes, the order of keys and of keywords, aliases do not change it."""
-        return text_hash(self.text)
-
-    def texts(self) -> Mapping[str, str]:
-        return {self.version: self.text}
 
 
 def load_rules(path: Path, shown: str = "") -> RuleSet:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -145,11 +146,23 @@ def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:
             raise SettingsError(f'{shown}: {other} and {place} are both called "{name}".', "Rename one of them.")
 
 
-def canonical_text(normal: Any) -> str:
-    """The one text of a rule set in normal form; itself a valid rules file."""
-    return json.dumps(normal, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+class Versioned:
+    """What was read from a rules file, under a version that only a change of meaning changes."""
 
+    def normal(self) -> dict[str, Any]:
+        """As a rules file would hold it, one way for all spellings that mean the same."""
+        raise NotImplementedError
 
-def text_hash(text: str) -> str:
-    """16 hex digits of the sha256."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    @cached_property
+    def text(self) -> str:
+        """The normal form as JSON; itself a valid rules file that means the same."""
+        return json.dumps(self.normal(), sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+
+    @cached_property
+    def version(self) -> str:
+        """16 hex digits of the sha256 of `text`: layout, notes, order of keys and aliases do not change it."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    def texts(self) -> Mapping[str, str]:
+        """version -> text, for the lineage."""
+        return {self.version: self.text}
