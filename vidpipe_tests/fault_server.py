@@ -182,7 +182,11 @@ def wrong_length(more: int) -> Fault:
 
 def page(handler: Handler, served: Served) -> None:
     """A web page with status 200 where the file should be."""
-    html = b"\n <!DOCTYPE html>\n<html><head><title>Watch</title></head><body>" + b"<p>player</p>" * 500 + b"</body></html>"
+    html = (
+        b"\n <!DOCTYPE html>\n<html><head><title>Watch</title></head><body>"
+        + b"<p>player</p>" * 500
+        + b"</body></html>"
+    )
     handler.answer(200, {"Content-Type": "text/html; charset=utf-8"}, html)
 
 

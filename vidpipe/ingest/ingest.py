@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -93,15 +94,20 @@ class Ingest:
         outcomes: dict[str, IngestOutcome] = {}
         if not due:
             return outcomes
-        with ThreadPoolExecutor(self._settings.download.parallel, thread_name_prefix="ingest") as pool:
+        at_once = self._settings.download.parallel
+        waiting = iter(due)
+        running: dict[Future[IngestOutcome], str] = {}
+        with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
             try:
-                futures = {pool.submit(self._take, request, refresh): request for request in due}
-                pending: set[Future[IngestOutcome]] = set(futures)
-                while pending:
+                while True:
+                    # a long list is handed out bit by bit: waiting for all of it at once costs its square
+                    for request in itertools.islice(waiting, 2 * at_once - len(running)):
+                        running[pool.submit(self._take, request, refresh)] = request.id
+                    if not running:
+                        break
                     # with a time limit, so that Ctrl-C reaches this thread
-                    done, pending = wait(pending, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        outcomes[futures[future].id] = future.result()
+                    for future in wait(running, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED).done:
+                        outcomes[running.pop(future)] = future.result()
             except BaseException:
                 self._cancelled.set()
                 pool.shutdown(wait=True, cancel_futures=True)

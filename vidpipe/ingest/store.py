@@ -87,7 +87,10 @@ class MediaStore:
         """The stored file with this hash in its name."""
         if not _SHA256.fullmatch(sha256):
             return None
-        return next(iter(sorted((self.root / sha256[:2]).glob(f"{sha256}.*"))), None)
+        folder = self.root / sha256[:2]
+        # a look at the usual names costs less than reading a large folder
+        usual = (folder / f"{sha256}{suffix}" for suffix in (".mp4", ".webm", ".mkv", ".mov"))
+        return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
 
     @contextlib.contextmanager
     def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:

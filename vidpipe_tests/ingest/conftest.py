@@ -1,4 +1,4 @@
-"""What the ingest tests share: a small real clip, a server with faults, settings that may ask it, a store of records."""
+"""What the ingest tests share: small real clips, a server with faults, a home that may ask it, a store of records."""
 
 from __future__ import annotations
 

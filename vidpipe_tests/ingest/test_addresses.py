@@ -16,9 +16,11 @@ from vidpipe_tests.ingest.conftest import Room
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-        "169.254.0.7", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.2.1", "198.18.0.1",
-        "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
+        "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1",
+        "169.254.169.254", "169.254.0.7", "100.64.0.1", "100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::",
+        "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
         "ff02::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
         "64:ff9b:1::1", "2002:7f00:1::", "2001::1", "2001:db8::1", "fec0::1",
     ],
@@ -141,18 +143,14 @@ def test_a_name_server_that_changes_its_mind_gains_nothing(
         "ftp://127.0.0.1/x",
     ],
 )
-def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(
-    room: Room, server: FaultServer, target: str
-) -> None:
+def test_a_redirect_to_an_address_that_is_not_allowed_is_refused(room: Room, server: FaultServer, target: str) -> None:
     outcome = room.add_one(server.add("/clip.mp4", b"", always=redirect(target)))
     assert outcome.state == "refused"
     assert server.url("/clip.mp4") in str(outcome.error)
     assert len(server.requests) == 1
 
 
-def test_a_redirect_to_another_port_of_an_allowed_host_is_refused(
-    room: Room, server: FaultServer, clip: bytes
-) -> None:
+def test_a_redirect_to_another_port_of_an_allowed_host_is_refused(room: Room, server: FaultServer, clip: bytes) -> None:
     with FaultServer() as inner:
         inner.add("/secret.mp4", clip)
         outcome = room.add_one(server.add("/clip.mp4", b"", always=redirect(inner.url("/secret.mp4"))))

@@ -97,9 +97,7 @@ def test_a_killed_download_of_a_file_that_has_changed_since_begins_anew(
     assert server.seen("/clip.mp4")[1].status == 200
 
 
-def test_a_partial_file_that_is_longer_than_the_file_begins_anew(
-    room: Room, server: FaultServer, clip: bytes
-) -> None:
+def test_a_partial_file_that_is_longer_than_the_file_begins_anew(room: Room, server: FaultServer, clip: bytes) -> None:
     url = server.add("/clip.mp4", clip)
     source = gather([url]).requests[0].id
     incoming = room.media / "incoming"
@@ -118,9 +116,7 @@ def test_a_partial_file_without_its_state_is_not_trusted(room: Room, server: Fau
     assert room.add_one(url).video == sha256_of(clip)
 
 
-def test_a_cancelled_run_keeps_its_parts_and_the_next_one_goes_on(
-    room: Room, server: FaultServer, clip: bytes
-) -> None:
+def test_a_cancelled_run_keeps_its_parts_and_the_next_one_goes_on(room: Room, server: FaultServer, clip: bytes) -> None:
     url = server.add("/clip.mp4", clip, faults=[slow(20_000, 30)])
     cancelled = threading.Event()
     timer = threading.Timer(0.6, cancelled.set)
@@ -161,9 +157,7 @@ def test_two_threads_that_want_the_same_url_fetch_it_once(room: Room, server: Fa
     assert len(room.stored_files()) == 1
 
 
-def test_two_processes_that_want_the_same_url_end_with_one_file(
-    room: Room, server: FaultServer, clip: bytes
-) -> None:
+def test_two_processes_that_want_the_same_url_end_with_one_file(room: Room, server: FaultServer, clip: bytes) -> None:
     url = server.add("/clip.mp4", clip, always=slow(30_000, 0.05))
     children = [start_child(room, url), start_child(room, url)]
     said = sorted(child.communicate(timeout=60)[0].strip() for child in children)
@@ -203,9 +197,7 @@ def test_a_disk_that_fills_up_ends_in_a_sentence_and_leaves_nothing(
     assert [path.read_bytes() for path in room.stored_files()] == [clip]
 
 
-def test_a_file_that_would_not_fit_is_not_begun(
-    room: Room, server: FaultServer, clip: bytes, small_disk: Path
-) -> None:
+def test_a_file_that_would_not_fit_is_not_begun(room: Room, server: FaultServer, clip: bytes, small_disk: Path) -> None:
     room.settings = room.with_download(min_free_mb=3).model_copy(
         update={"paths": Paths(download_directory=small_disk / "media")}
     )
@@ -247,9 +239,7 @@ def test_a_broken_source_stops_no_other(room: Room, server: FaultServer, clip: b
     assert all(outcome.error for outcome in outcomes if outcome.state in ("failed", "refused"))
 
 
-def test_a_database_that_goes_away_ends_the_run_in_good_order(
-    room: Room, server: FaultServer, clip: bytes
-) -> None:
+def test_a_database_that_goes_away_ends_the_run_in_good_order(room: Room, server: FaultServer, clip: bytes) -> None:
     class Gone(Exception):
         pass
 
