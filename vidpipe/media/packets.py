@@ -72,8 +72,9 @@ def _from_listing(listing: bytes) -> PacketFacts:
     times.sort()
     intervals = [later - earlier for earlier, later in itertools.pairwise(times) if later > earlier]
     usual = statistics.median(intervals) if intervals else last_duration
-    # some containers name no duration of a packet: the last picture then lasts as long as the others
-    end = max(end, times[-1] + usual)
+    if not last_duration:
+        # Matroska names no duration of most packets: the last picture then lasts as long as the one before
+        end = max(end, times[-1] + (intervals[-1] if intervals else 0.0))
     return PacketFacts(count, times[0], end - times[0], _is_constant(intervals, usual))
 
 

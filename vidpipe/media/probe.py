@@ -17,12 +17,11 @@ from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
 from vidpipe.media.facts import MediaInfo
 from vidpipe.media.ffmpeg import ffmpeg_command, ffprobe_command, input_arguments, run
-from vidpipe.media.packets import PacketFacts, read_packets, reading_limit_s
+from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.subtitles import read_cues
+from vidpipe.media.timing import timing
 
 PROBE_LIMIT_S = 60.0
-#: Average and nominal rate that differ by more may mean a variable rate (or fields): the packets' times tell.
-_RATE_AGREES = Fraction(1, 100)
 #: Containers that may hold one picture only.
 _PICTURE_CONTAINERS = frozenset({"gif", "apng", "mjpeg", "mjpeg_2000"})
 
@@ -44,58 +43,36 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         raise refusal.no_video(path, name, listed, container)
     if not video.get("width") or not video.get("height"):
         raise refusal.no_picture_size(name, video)
-    index = int(video["index"])
 
-    nominal = streams.fraction(video.get("r_frame_rate"))
-    average = streams.fraction(video.get("avg_frame_rate"))
-    duration_s = _header_duration(video)
-    frame_count = streams.positive_int(video.get("nb_frames")) or _matroska_frame_count(video)
-    rates_differ = nominal is not None and average is not None and abs(nominal - average) > average * _RATE_AGREES
-    packets: PacketFacts | None = None
-    if duration_s is None or frame_count is None or average is None or rates_differ:
-        packets = read_packets(path, index)
-    variable = rates_differ if packets is None or packets.constant is None else not packets.constant
-
-    start_s = streams.seconds(video.get("start_time"))
-    offset_s = start_s if start_s is not None else (packets.start_s if packets and packets.start_s else 0.0)
-    counted, timed = frame_count is None, duration_s is None
-    if frame_count is None and packets is not None:
-        frame_count = packets.count or None
-    if duration_s is None and packets is not None:
-        duration_s = packets.duration_s or _duration_by_rate(frame_count, average or nominal)
-    if frame_count and duration_s and (average is None or variable):
-        average = Fraction(frame_count / duration_s).limit_denominator(1001)
-    average = average or nominal
-    exact = nominal if nominal and average and not variable and not rates_differ else average
-
+    times = timing(path, video)
     subtitle_streams = streams.subtitle_streams(listed)
-    cues, truncated = read_cues(path, subtitle_streams, offset_s) if subtitles else ((), False)
+    cues, truncated = read_cues(path, subtitle_streams, times.start_s) if subtitles else ((), False)
     size_bytes = os.stat(path).st_size
     container_duration_s = streams.seconds(container.get("duration"))
     return MediaInfo(
         container=str(container.get("format_name", "")).split(",")[0],
         container_name=str(container.get("format_long_name", "")),
-        duration_s=None if duration_s is None else round(duration_s, 6),
+        duration_s=None if times.duration_s is None else round(times.duration_s, 6),
         container_duration_s=container_duration_s,
-        duration_source=_source(duration_s, timed),
+        duration_source=times.duration_source,
         size_bytes=size_bytes,
-        bit_rate=_bit_rate(container, size_bytes, container_duration_s or duration_s),
-        video_stream=index,
+        bit_rate=_bit_rate(container, size_bytes, container_duration_s or times.duration_s),
+        video_stream=int(video["index"]),
         video_streams=len(streams.video_streams(listed)),
         video_codec=str(video["codec_name"]),
         video_profile=video.get("profile"),
         video_bit_rate=streams.positive_int(video.get("bit_rate")) or _tagged_bit_rate(video),
-        frame_rate=round(float(average), 3) if average else None,
-        frame_rate_exact=_written(exact),
-        nominal_frame_rate=_written(nominal),
-        variable_frame_rate=variable,
-        frame_count=frame_count,
-        frame_count_source=_source(frame_count, counted),
+        frame_rate=round(float(times.average_rate), 3) if times.average_rate else None,
+        frame_rate_exact=_written(times.exact_rate),
+        nominal_frame_rate=_written(times.nominal_rate),
+        variable_frame_rate=times.variable,
+        frame_count=times.frame_count,
+        frame_count_source=times.frame_count_source,
         audio=streams.audio_streams(listed),
         subtitles=subtitle_streams,
         cues=cues,
         cues_truncated=truncated,
-        chapters=streams.chapters(described.get("chapters", ()), offset_s),
+        chapters=streams.chapters(described.get("chapters", ()), times.start_s),
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=_faststart(path),
@@ -186,24 +163,8 @@ def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[st
     return [data for frame in frames for data in frame.get("side_data_list", [])]
 
 
-def _header_duration(video: Mapping[str, Any]) -> float | None:
-    duration_s = streams.seconds(video.get("duration"))
-    if duration_s is None and (end_s := streams.seconds(streams.tag(video, "duration"))) is not None:
-        # Matroska's statistics tag names the end, not the length
-        duration_s = end_s - max(0.0, streams.seconds(video.get("start_time")) or 0.0)
-    return duration_s if duration_s and duration_s > 0 else None
-
-
-def _matroska_frame_count(video: Mapping[str, Any]) -> int | None:
-    return streams.positive_int(streams.tag(video, "number_of_frames"))
-
-
 def _tagged_bit_rate(video: Mapping[str, Any]) -> int | None:
     return streams.positive_int(streams.tag(video, "bps"))
-
-
-def _duration_by_rate(frame_count: int | None, rate: Fraction | None) -> float | None:
-    return float(frame_count / rate) if frame_count and rate else None
 
 
 def _bit_rate(container: Mapping[str, Any], size_bytes: int, duration_s: float | None) -> int | None:
@@ -214,12 +175,6 @@ def _bit_rate(container: Mapping[str, Any], size_bytes: int, duration_s: float |
 def _faststart(path: Path) -> bool | None:
     layout = boxes.layout(path)
     return layout.faststart if layout else None
-
-
-def _source(value: object, from_packets: bool) -> str:
-    if value is None:
-        return "none"
-    return "packets" if from_packets else "header"
 
 
 def _written(rate: Fraction | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -130,9 +131,10 @@ def seconds(value: Any) -> float | None:
     if clock := _CLOCK.match(text):
         return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None
 
 
 def fraction(value: Any) -> Fraction | None:

@@ -26,7 +26,8 @@ _BLOCK = re.compile(
     re.S,
 )
 _OVERRIDES = re.compile(r"\{[\\=][^}]*\}")
-_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(?:\{[^}]*\\p0[^}]*\}|$)", re.S)
+#: An ASS drawing, as its text is left when ffmpeg has taken the override {\\p1} away: m 0 0 l 100 0 100 100.
+_DRAWING = re.compile(r"m(?: -?\d+(?:\.\d+)?){2}(?: (?:[mnlbspc]|-?\d+(?:\.\d+)?))+")
 _TAGS = re.compile(r"</?(?:[bisuc]|font|ruby|rt|v|lang|span)(?:[\s.=][^>]*)?>", re.I)
 _BREAKS = re.compile(r"\\[Nn]|<br\s*/?>", re.I)
 _SPACES = re.compile(r"[ \t\u00a0\u200b\ufeff]+")
@@ -97,10 +98,10 @@ def parse_srt(text: str, stream: int, offset_s: float = 0.0) -> list[SubtitleCue
 
 def clean_cue(text: str) -> str:
     """The words of a cue: no tags, no {\\an8} overrides, no ASS drawings, no control characters; lines are kept."""
-    text = _OVERRIDES.sub("", _DRAWING.sub("", text))
+    text = _OVERRIDES.sub("", text)
     text = html.unescape(_TAGS.sub("", _BREAKS.sub("\n", text)).replace("\\h", " "))
     lines = (_SPACES.sub(" ", line).strip() for line in _CONTROLS.sub("", text).split("\n"))
-    return "\n".join(line for line in lines if line)
+    return "\n".join(line for line in lines if line and not _DRAWING.fullmatch(line))
 
 
 def _cap(parsed: dict[int, list[SubtitleCue]]) -> tuple[tuple[SubtitleCue, ...], bool]:
