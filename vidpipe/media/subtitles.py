@@ -6,7 +6,7 @@ import html
 import logging
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidpipe.errors import MediaError
@@ -19,16 +19,12 @@ TEXT_LIMIT_BYTES = 256 * 1024
 #: SubRip bytes written per stream before ffmpeg stops: room for the times and tags around the text.
 _FILE_LIMIT_BYTES = 4 * TEXT_LIMIT_BYTES
 
-_BLOCK = re.compile(
-    r"(?P<h1>\d+):(?P<m1>\d\d):(?P<s1>\d\d)[,.](?P<f1>\d{3}) --> "
-    r"(?P<h2>\d+):(?P<m2>\d\d):(?P<s2>\d\d)[,.](?P<f2>\d{3})[^\n]*\n"
-    r"(?P<text>.*?)(?=\n\s*\n\d+\n\d+:\d\d:\d\d|\Z)",
-    re.S,
-)
-_OVERRIDES = re.compile(r"\{[\\=][^}]*\}")
+# These run over hostile text: none may look further than the next opening mark, or their time grows with its square.
+_TIMES = re.compile(r"(\d{1,4}):(\d\d):(\d\d)[,.](\d{3}) --> (\d{1,4}):(\d\d):(\d\d)[,.](\d{3})")
+_OVERRIDES = re.compile(r"\{[\\=][^{}]*\}")
 #: An ASS drawing, as its text is left when ffmpeg has taken the override {\\p1} away: m 0 0 l 100 0 100 100.
 _DRAWING = re.compile(r"m(?: -?\d+(?:\.\d+)?){2}(?: (?:[mnlbspc]|-?\d+(?:\.\d+)?))+")
-_TAGS = re.compile(r"</?(?:[bisuc]|font|ruby|rt|v|lang|span)(?:[\s.=][^>]*)?>", re.I)
+_TAGS = re.compile(r"</?(?:[bisuc]|font|ruby|rt|v|lang|span)(?:[\s.=][^<>]*)?>", re.I)
 _BREAKS = re.compile(r"\\[Nn]|<br\s*/?>", re.I)
 _SPACES = re.compile(r"[ \t\u00a0\u200b\ufeff]+")
 _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -78,12 +74,8 @@ def _read(file: Path) -> str:
 def parse_srt(text: str, stream: int, offset_s: float = 0.0) -> list[SubtitleCue]:
     """The cues of a SubRip text, cleaned; those without text, or over before `offset_s`, are left out."""
     cues = []
-    for block in _BLOCK.finditer(text.replace("\r\n", "\n")):
-        start_s, end_s = (
-            int(block[f"h{n}"]) * 3600 + int(block[f"m{n}"]) * 60 + int(block[f"s{n}"]) + int(block[f"f{n}"]) / 1000
-            for n in (1, 2)
-        )
-        cleaned = clean_cue(block["text"])
+    for start_s, end_s, words in _blocks(text):
+        cleaned = clean_cue(words)
         if cleaned and end_s > offset_s:
             cues.append(
                 SubtitleCue(
@@ -94,6 +86,28 @@ def parse_srt(text: str, stream: int, offset_s: float = 0.0) -> list[SubtitleCue
                 )
             )
     return sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))
+
+
+def _blocks(text: str) -> Iterator[tuple[float, float, str]]:
+    """(start_s, end_s, raw text) of each block: its number, a line of times, its lines, an empty line."""
+    times: tuple[float, float] | None = None
+    lines: list[str] = []
+    for line in [*text.splitlines(), None]:
+        found = None if line is None else _TIMES.match(line)
+        if line is not None and found is None:
+            lines.append(line)
+            continue
+        if times:
+            if found and lines and lines[-1].strip().isdecimal():
+                lines.pop()  # the next block's number
+            yield (*times, "\n".join(lines))
+        if found:
+            hours, minutes, seconds, milliseconds, *end = map(int, found.groups())
+            times = (
+                hours * 3600 + minutes * 60 + seconds + milliseconds / 1000,
+                end[0] * 3600 + end[1] * 60 + end[2] + end[3] / 1000,
+            )
+        lines = []
 
 
 def clean_cue(text: str) -> str:

@@ -176,7 +176,7 @@ def _scene_request(item: Item, scene: Scene, context: StageContext, prompts: Pro
 
 def _frames(item: Item, context: StageContext, scene: int | None) -> FrameSource | None:
     pack = item["scenes.pack"]
-    return PackFrames(context.settings.home, pack, scene) if pack else None
+    return PackFrames(context.settings, pack, scene) if pack else None
 
 
 def _has_sound(item: Item) -> bool:

@@ -33,7 +33,7 @@ _LEAST_FUNCTION_WORDS = 0.2
 #: A longer pause ends a sentence without punctuation, as does this many words.
 _PAUSE_S = 1.5
 _LONGEST_SENTENCE_WORDS = 60
-_SOUND_NOTES = re.compile(r"\[[^\]]*\]|\([^)]*\)|[♪♫#*]+")
+_SOUND_NOTES = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|[♪♫#*]+")
 _SPEAKER = re.compile(r"^(?:-\s*)?(?:>>\s*)?[A-Z][A-Z0-9 .'’-]{0,30}:\s+|^-\s*|^>>\s*", re.M)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vidpipe.media.facts import PackReference
+from vidpipe.media.frame_pack import FramePack
+from vidpipe.settings import Settings
 from vidpipe.vlm.model import Frame
 
 
 @dataclass(frozen=True)
 class PackFrames:
-    """The frames of one scene, or with `scene` None of the whole video; nothing is read before `load`.
+    """The frames of one scene, or with `scene` None of the whole video; nothing is read before `load`."""
 
-    home: what the pack's path is relative to
-    """
-
-    home: Path
+    settings: Settings
     pack: PackReference
     scene: int | None = None
 
@@ -27,8 +25,6 @@ class PackFrames:
 
     def load(self) -> Sequence[Frame]:
         """Raises MediaError where the pack is missing or damaged."""
-        from vidpipe.media.frame_pack import FramePack
-
-        pack = FramePack.open(self.home / self.pack.path)
-        chosen = [frame for frame in pack.frames if self.scene in (None, frame.scene)]
-        return [Frame(frame.time_s, pack.read(frame)) for frame in chosen]
+        pack = FramePack.open(self.settings, self.pack)
+        chosen = pack if self.scene is None else pack.of_scene(self.scene)
+        return [Frame(frame.time_s, jpeg) for frame, jpeg in chosen]
