@@ -73,7 +73,8 @@ def load(
     stands, what was found and what is allowed.
     """
     home = _home(home, environ, config)
-    config = (config or home / CONFIG_NAME).expanduser().resolve()
+    # Not resolved: a config.ini that is a link to elsewhere is still this home's config.ini.
+    config = (config or home / CONFIG_NAME).expanduser().absolute()
     layers = [file_layer(config, _source(config, home), secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
     if local.is_file() and local != config:
@@ -92,7 +93,7 @@ def load(
     if problems:
         raise SettingsError("\n".join(problems))
     sources = {
-        key.dotted: origin[key].source_of(key) if key in origin and origin[key].values[key] != "" else "default"
+        key.dotted: origin[key].source_of(key) if key in origin and str(origin[key].values[key]).strip() else "default"
         for key in all_keys()
     }
     return LoadedSettings(Settings.model_validate({"home": home, **sections}), config, sources)
@@ -110,7 +111,7 @@ def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) ->
     try:
         return find_home(environ=environ)
     except SettingsError:
-        return config.expanduser().resolve().parent
+        return config.expanduser().absolute().parent.resolve()
 
 
 def _source(config: Path, home: Path) -> str:
