@@ -170,7 +170,9 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
     stored = document.get(graph.key(stage))
     if stored is None:
         return None
-    return model.model_validate({next(iter(model.model_fields)): stored} if model.root else stored)
+    if model.root:
+        return model.model_validate({next(iter(model.model_fields)): stored})
+    return model.model_validate({**dict.fromkeys(model.scene_fields, ()), **stored})
 
 
 @cache
