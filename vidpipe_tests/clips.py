@@ -118,7 +118,7 @@ def moving(
 
 
 def subtitled(path: Path, cues: Sequence[Cue], *, language: str = "eng", seconds: float | None = None) -> Path:
-    """A moving clip with one text subtitle stream: mov_text in mp4 and mov, SubRip in mkv. cue: (start_s, end_s, text)."""
+    """A moving clip with one text subtitle stream (mov_text in mp4, SubRip in mkv). A cue: (start_s, end_s, text)."""
     lines = [
         f"{number}\n{_srt_time(start)} --> {_srt_time(end)}\n{text}\n"
         for number, (start, end, text) in enumerate(cues, start=1)
