@@ -1,0 +1,98 @@
+"""The stages as assets: one each, partitioned by video, in three steps (prepare, describe, label).
+
+A step is a multi-asset that can be run in part. It has to fail where one video failed, and Dagster skips everything
+downstream of a failed step in the same run; so steps differ in how many partitions a run takes, which keeps a backfill
+from putting two of them into one run.
+"""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import dagster as dg
+
+from vidpipe.pipeline.execution import Session, run_stages
+from vidpipe.pipeline.partitions import VIDEOS
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import INGEST, FieldRead, JobName, Stage
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.selection import RunOptions
+
+STEPS: tuple[str, ...] = get_args(JobName)
+#: Videos a run; each another number, see above.
+_PARTITIONS_A_RUN = {"prepare": 1000, "describe": 500, "label": 2000}
+_GPU_TAGS = {
+    "dagster/priority": "1",
+    "dagster-celery/queue": "gpu",
+    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": 1}}}},
+}
+
+
+class StepConfig(dg.Config):
+    """retry: try again what failed before (a person asked for it); force: compute again what is current."""
+
+    retry: bool = True
+    force: bool = False
+
+
+def build_assets(graph: StageGraph, settings: Settings) -> list[dg.AssetsDefinition]:
+    """One multi-asset for each step that has stages."""
+    groups = {step: [stage for stage in graph if stage.job == step] for step in STEPS}
+    return [_step(step, stages, graph, settings) for step, stages in groups.items() if stages]
+
+
+def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
+    from_ingest = any(FieldRead.parse(name).stage == INGEST for name in stage.reads)
+    return dg.AssetSpec(
+        key=stage.name,
+        deps=[*((SOURCES_KEY,) if from_ingest else ()), *graph.upstream(stage.name)],
+        description=stage.description,
+        group_name=stage.job,
+        code_version=stage.code_version,
+        kinds=set(stage.kinds),
+        skippable=True,
+        partitions_def=VIDEOS,
+        metadata={
+            "reads": dg.MetadataValue.md("\n".join(f"- `{name}`" for name in stage.reads)),
+            "settings": ", ".join(stage.settings) or "none",
+            "uses": ", ".join(stage.resources) or "nothing besides the video",
+            "gives": ", ".join(stage.result.model_fields),
+            "pool": stage.pool,
+        },
+    )
+
+
+def _step(step: str, stages: list[Stage], graph: StageGraph, settings: Settings) -> dg.AssetsDefinition:
+    tags: dict[str, Any] = {"vidpipe/step": step}
+    on_gpu = any(stage.pool == "gpu" for stage in stages)
+    if on_gpu and settings.qwen_vl.backend == "qwen":
+        tags.update(_GPU_TAGS)
+
+    @dg.multi_asset(
+        name=step,
+        specs=[asset_spec(stage, graph) for stage in stages],
+        can_subset=True,
+        partitions_def=VIDEOS,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_A_RUN[step]),
+        op_tags=tags,
+        pool="gpu" if on_gpu else None,
+    )
+    def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:
+        chosen = {key.to_user_string() for key in context.selected_asset_keys}
+        names = [stage.name for stage in stages if stage.name in chosen]
+        options = RunOptions(retry=config.retry, force=frozenset(names if config.force else ()))
+        with Session.begin(context, library, graph) as session:
+            run_stages(
+                context,
+                session,
+                graph,
+                stages=names,
+                videos=context.partition_keys,
+                options=options,
+                partitioned=True,
+            )
+        # A generator that yields nothing: an Output would mark all partitions of the run as done.
+        yield from ()
+
+    return run_step

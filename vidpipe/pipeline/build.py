@@ -1,0 +1,29 @@
+"""Everything Dagster is told, for a graph of stages: the seven of the registry, or a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from vidpipe.pipeline.assets import build_assets
+from vidpipe.pipeline.checks import build_checks, verify_job
+from vidpipe.pipeline.jobs import ingest_job, process_job, step_jobs
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sources_asset import SOURCES
+from vidpipe.settings import Settings
+from vidpipe.stages.graph import StageGraph
+
+
+def build_definitions(
+    graph: StageGraph, settings: Settings, resources: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Assets, jobs, checks and resources. resources: instead of the library of `settings.home`. Connects to nothing."""
+    return dg.Definitions(
+        assets=[SOURCES, *build_assets(graph, settings)],
+        asset_checks=build_checks(graph),
+        jobs=[*step_jobs(graph), process_job(graph, settings), ingest_job(graph), verify_job(graph)],
+        resources=resources or {"library": LibraryResource(home=str(settings.home))},
+        executor=dg.in_process_executor,
+    )

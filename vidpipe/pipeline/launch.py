@@ -1,0 +1,198 @@
+"""Runs jobs in the caller's own process, on the home's Dagster instance, so that everything is in one history.
+
+Nothing here needs Dagster until there is work to do: a run that finds everything current is over before Dagster's
+packages are loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vidpipe.errors import VidpipeError, redact
+from vidpipe.ingest.local import LocalMode
+from vidpipe.ingest.records import IngestObserver, IngestOutcome
+from vidpipe.library.library import Library
+from vidpipe.pipeline.caller import CALLER, Caller
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Observer
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.plan import Plan
+from vidpipe.stages.report import RunReport
+from vidpipe.stages.runner import Runner, Silent
+from vidpipe.stages.selection import RunOptions, Selection
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+#: Names the code location of workspace.yaml, so that Dagster's page lists these runs with their job.
+_REPOSITORY_TAG = {".dagster/repository": "__repository__@vidpipe"}
+
+
+def run_process(
+    settings: Settings,
+    videos: Sequence[str] | None = None,
+    *,
+    stages: Sequence[str] | None = None,
+    retry: bool = False,
+    force: Sequence[str] = (),
+    observer: Observer | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> RunReport:
+    """Brings `videos` (sha256; None: all that are due) up to date in `stages` (None: all), by the job `process`.
+
+    Where nothing has to be computed there is no Dagster run. Ctrl-C, SIGTERM and `cancelled` end the run in good
+    order: what is finished is stored, Dagster's run is marked as cancelled, and the report says `interrupted`.
+    library: open; it stays open. Otherwise one is opened and closed.
+    Raises SettingsError for unknown stages, UnavailableError when MongoDB is out of reach for too long.
+    """
+    graph = graph or _stages()
+    options = RunOptions(retry=retry, force=frozenset(force))
+    with _opened(settings, graph, library) as opened:
+        caller = Caller(settings, opened, observer, cancelled=cancelled or threading.Event())
+        done = _without_work(caller, graph, stages, videos, options)
+        if done is not None:
+            return done
+        config: dict[str, Any] = {"retry": retry, "force": list(force)}
+        if videos is not None:
+            config["keys"] = list(dict.fromkeys(videos))
+        if stages is not None:
+            config["stages"] = list(stages)
+
+        from vidpipe.pipeline.jobs import process_job
+
+        ok = _execute(process_job(graph, settings), "process_videos", config, caller)
+        if caller.report is None:
+            raise _unexplained(ok)
+        return caller.report
+
+
+def run_ingest(
+    settings: Settings,
+    inputs: Sequence[str],
+    *,
+    mode: LocalMode = "copy",
+    refresh: bool = False,
+    retry: bool = True,
+    observer: IngestObserver | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> list[IngestOutcome]:
+    """Takes `inputs` (URLs, files, folders, lists) in by the job `ingest`; one outcome for each source, in order.
+
+    Secrets in URLs do not reach Dagster. Stopped by Ctrl-C, SIGTERM or `cancelled`, it gives the outcomes there are;
+    partial downloads are gone on with next time. Raises UnavailableError when MongoDB cannot be reached.
+    """
+    graph = graph or _stages()
+    with _opened(settings, graph, library) as opened:
+        caller = Caller(
+            settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
+        )
+        config = {"inputs": [redact(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
+
+        from vidpipe.pipeline.jobs import ingest_job
+
+        ok = _execute(ingest_job(graph), "ingest_sources", config, caller)
+        if caller.outcomes is None:
+            if caller.cancelled.is_set():
+                return []
+            raise _unexplained(ok)
+        return caller.outcomes
+
+
+def _stages() -> StageGraph:
+    from vidpipe.stages.registry import GRAPH  # brings in every stage's libraries
+
+    return GRAPH
+
+
+def _opened(
+    settings: Settings, graph: StageGraph, library: Library | None
+) -> contextlib.AbstractContextManager[Library]:
+    return Library.open(settings, graph) if library is None else contextlib.nullcontext(library)
+
+
+def _without_work(
+    caller: Caller,
+    graph: StageGraph,
+    stages: Sequence[str] | None,
+    videos: Sequence[str] | None,
+    options: RunOptions,
+) -> RunReport | None:
+    """The report of a run that has nothing to compute; None where there is work."""
+    began = time.monotonic()
+    plan = Plan.make(graph, caller.settings, stages)
+    try:
+        selection = Selection(caller.library, plan, options)
+        if videos is None:
+            if len(selection.due()):
+                return None
+            return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
+        given = selection.given(videos)
+        if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+            return None
+        return Runner(caller.library, plan, caller.observer or Silent(), options, cancelled=caller.cancelled).run(given)
+    finally:
+        plan.close()
+
+
+def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: Caller) -> bool:
+    """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
+    from vidpipe.pipeline.instance import instance
+    from vidpipe.pipeline.jobs import FILE_LOGGER
+    from vidpipe.pipeline.resources import LibraryResource
+
+    run_config = {"ops": {op: {"config": config}}, "loggers": {FILE_LOGGER: {}}}
+    token = CALLER.set(caller)
+    try:
+        with instance(caller.settings) as opened, _own_signals(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = job.execute_in_process(
+                run_config=run_config,
+                instance=opened,
+                raise_on_error=False,
+                tags=_REPOSITORY_TAG,
+                resources={"library": LibraryResource(home=str(caller.settings.home))},
+            )
+            if result.dagster_run.status == _cancelled():
+                caller.cancelled.set()
+    finally:
+        CALLER.reset(token)
+    if caller.fault is not None:
+        raise caller.fault
+    return result.success
+
+
+def _cancelled() -> dg.DagsterRunStatus:
+    import dagster as dg
+
+    return dg.DagsterRunStatus.CANCELED
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Dagster takes SIGINT and SIGTERM over while it runs and leaves SIGTERM changed; here they are given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _unexplained(ok: bool) -> VidpipeError:
+    return VidpipeError(
+        f"The run {'ended' if ok else 'failed'} before it began its work.",
+        "The log file says why; `vidpipe doctor` looks for what is missing.",
+    )

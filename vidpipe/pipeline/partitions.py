@@ -1,0 +1,17 @@
+"""The one set of partitions: every video, by its sha256, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from vidpipe.library.states import chunked
+
+VIDEOS = dg.DynamicPartitionsDefinition(name="videos")
+
+
+def add_videos(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
+    """Makes partitions of `keys`; those that are known stay as they are."""
+    for chunk in chunked(dict.fromkeys(keys)):
+        instance.add_dynamic_partitions("videos", chunk)

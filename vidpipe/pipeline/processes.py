@@ -1,0 +1,65 @@
+"""Which process works on a run, and whether it is still there: what Dagster itself does not look after."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import dagster as dg
+import psutil
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+
+log = logging.getLogger(__name__)
+
+#: Run tag: pid, its start time and host of the process that works on the run.
+PROCESS_TAG = "vidpipe/process"
+_UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def this_process() -> str:
+    """The value of PROCESS_TAG for the process that asks."""
+    return f"{os.getpid()}:{psutil.Process().create_time():.2f}@{socket.gethostname()}"
+
+
+def is_dead(tag: str) -> bool:
+    """Whether the process that `tag` names is gone. False where it runs on another machine or the tag says nothing."""
+    process, _, host = tag.partition("@")
+    pid, _, started = process.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        known = psutil.Process(int(pid))
+        return known.status() == psutil.STATUS_ZOMBIE or abs(known.create_time() - float(started)) > 1
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+class WatchedRunLauncher(DefaultRunLauncher):
+    """Dagster's launcher, which also sees when the process of a run has died, so that Dagster ends the run."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        tag = run.tags.get(PROCESS_TAG, "")
+        if tag and is_dead(tag):
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ({tag}) has died.")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Ends the runs whose process was killed, and frees their slots in pools. Gives their ids."""
+    ended = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        tag = run.tags.get(PROCESS_TAG, "")
+        if tag and is_dead(tag):
+            log.warning("run %s was left behind by a process that died (%s); it is marked as failed", run.run_id, tag)
+            instance.report_run_failed(run, f"The process of this run ({tag}) has died.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            ended.append(run.run_id)
+    return ended
