@@ -72,8 +72,9 @@ def sound_phrase(stats: SceneStats | None, has_sound: bool) -> str:
 
 def duration(seconds: float) -> str:
     """A length of time in words: "9.7 seconds", "3 minutes 20 seconds", "1 hour 12 minutes"."""
-    if seconds < 60:
-        return _count(round(seconds, 1), "second")
+    rounded = round(seconds, 1) or round(seconds, 2)
+    if rounded < 60:
+        return _count(rounded, "second")
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
     parts = (

@@ -1,0 +1,101 @@
+"""Sentiment is judged from words only, from one English stream, and not at all where there is no basis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
+from vidpipe.settings import Settings
+from vidpipe.stages import sentiment
+from vidpipe.stages.contract import Item, StageContext
+from vidpipe.stages.results import Sentiment
+
+_GOOD = ["I love this wonderful", "place, it is the best.", "What a happy day!"]
+_BAD = ["This was a terrible, horrible disaster.", "They are all afraid and we hate it."]
+_GERMAN = ["Die Frau war hier und starb.", "Das war die Hölle, sagte der Mann."]
+
+
+def stream(index: int, language: str | None = "eng", *, text: bool = True, forced: bool = False) -> SubtitleStream:
+    return SubtitleStream(index=index, codec="subrip", language=language, text=text, forced=forced)
+
+
+def cues(index: int, lines: list[str]) -> list[SubtitleCue]:
+    return [SubtitleCue(stream=index, start_s=n, end_s=n + 0.9, text=line) for n, line in enumerate(lines)]
+
+
+def judge(
+    streams: list[SubtitleStream], spoken: list[SubtitleCue], text: str = "A dark, loud video.", measured: bool = True
+) -> Sentiment:
+    fields = {
+        "metadata.subtitles": tuple(streams), "metadata.cues": tuple(spoken),
+        "descriptions.text": text, "descriptions.measured": measured,
+    }  # fmt: skip
+    context = StageContext(settings=Settings(home=Path("/nowhere")))
+    (outcome,) = sentiment.judge_sentiment([Item("a" * 64, fields)], context)
+    assert isinstance(outcome.result, Sentiment)
+    return outcome.result
+
+
+def test_english_subtitles_are_judged() -> None:
+    good, bad = judge([stream(2)], cues(2, _GOOD)), judge([stream(2)], cues(2, _BAD))
+    assert (good.label, good.read_from) == ("positive", "subtitles")
+    assert bad.label == "negative"
+    assert good.score is not None
+    assert bad.score is not None
+    assert -1 <= bad.score < 0 < good.score <= 1
+    assert "VADER" in good.method
+    assert good.reason == "Read from subtitle stream 2: 2 sentences."
+
+
+def test_plain_statements_are_neutral() -> None:
+    verdict = judge([stream(2)], cues(2, ["NAR: This is the optical segment", "of the telescope."]))
+    assert (verdict.label, verdict.score) == ("neutral", 0.0)
+
+
+def test_measurements_are_no_basis() -> None:
+    verdict = judge([], [], "A wonderful, happy, bright video.", measured=True)
+    assert (verdict.label, verdict.score, verdict.read_from) == ("no basis", None, "nothing")
+    assert "There are no subtitles" in verdict.reason
+
+
+def test_a_models_description_is_judged_where_there_are_no_subtitles() -> None:
+    verdict = judge([], [], "Children laugh happily in the sunshine.", measured=False)
+    assert (verdict.label, verdict.read_from) == ("positive", "description")
+
+
+@pytest.mark.parametrize("language", ["deu", "ger", "zh", None])
+def test_other_languages_are_not_judged_by_an_english_lexicon(language: str | None) -> None:
+    """German "die" and "war" are in it, as English words."""
+    verdict = judge([stream(2, language)], cues(2, _GERMAN))
+    assert verdict.label == "no basis"
+    assert "the lexicon knows English only" in verdict.reason
+
+
+def test_a_language_that_is_not_named_is_recognised_as_english() -> None:
+    assert judge([stream(2, None)], cues(2, _BAD)).label == "negative"
+
+
+def test_the_english_stream_is_preferred_and_only_one_counts() -> None:
+    both = cues(2, _GERMAN) + cues(3, _GOOD) + cues(4, _GOOD)
+    verdict = judge([stream(2, "deu"), stream(3, "en-US"), stream(4, "eng", forced=True)], both)
+    assert verdict.label == "positive"
+    assert verdict.reason == "Read from subtitle stream 3: 2 sentences."
+    assert verdict.score == judge([stream(3)], cues(3, _GOOD)).score
+
+
+def test_sentences_are_joined_across_cues_and_cleared_of_notes() -> None:
+    spoken = cues(2, ["[door slams]", "JOHN: I am not", "happy. (laughs) ♪", "happy. (laughs) ♪", "- Go!"])
+    assert sentiment.sentences_of_cues(spoken) == ["I am not happy.", "Go!"]
+
+
+def test_a_pause_ends_a_sentence() -> None:
+    first = SubtitleCue(stream=2, start_s=0, end_s=1, text="good evening")
+    later = SubtitleCue(stream=2, start_s=9, end_s=10, text="and good night")
+    assert sentiment.sentences_of_cues([first, later]) == ["good evening", "and good night"]
+
+
+def test_long_sentences_weigh_more_than_exclamations() -> None:
+    long = "The whole long evening was a terrible and sad disappointment for every single one of us here."
+    assert sentiment.mean_score(["Nice!", long]) < 0
