@@ -13,9 +13,11 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings.keys import Key, all_keys, holds_secret, suggestion
 from vidpipe.settings.schema import SECTION_NAMES
 
+#: Variables that the addresses in source lists name, for the secrets in them.
+SOURCE_SECRETS = "VIDPIPE_SOURCE_"
 #: Variables with our prefix that are no settings.
 RESERVED_VARIABLES = ("VIDPIPE_HOME",)
-RESERVED_PREFIXES = ("VIDPIPE_TEST_", "VIDPIPE_BENCH_")
+RESERVED_PREFIXES = (SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")
 #: What Kubernetes sets in every pod for a service named vidpipe: VIDPIPE_SERVICE_HOST, VIDPIPE_PORT_80_TCP_ADDR.
 _OF_KUBERNETES = re.compile(
     r"VIDPIPE_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

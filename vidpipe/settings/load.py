@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vidpipe.errors import SettingsError
-from vidpipe.settings.files import Layer, environment_layer, file_layer, override_layer
+from vidpipe.settings.files import SOURCE_SECRETS, Layer, environment_layer, file_layer, override_layer
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
 from vidpipe.settings.keys import Key, all_keys, as_text, masked, section_model
 from vidpipe.settings.schema import SECTION_NAMES, Section, Settings
@@ -178,11 +178,15 @@ def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:
     return f"allowed is {key.allowed}."
 
 
-def secret_values(settings: Settings) -> frozenset[str]:
-    """Every secret of `settings` in each spelling it may appear in: what must never reach a log."""
+def secret_values(settings: Settings, environ: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """Every secret of `settings` in each spelling it may appear in, and the secrets of source lists
+    (VIDPIPE_SOURCE_...): what must never reach a log."""
     secrets = {settings.qwen_vl.access_key.get_secret_value()}
     uri = settings.mongodb.uri.get_secret_value()
     user_info = urllib.parse.urlsplit(uri).netloc.rpartition("@")[0] if uri else ""
     password = user_info.partition(":")[2]
     secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
+    for name, value in environ.items():
+        if name.startswith(SOURCE_SECRETS):
+            secrets |= {value, urllib.parse.quote(value, safe="")}
     return frozenset(secret for secret in secrets if secret)

@@ -137,7 +137,8 @@ def test_a_typo_in_an_environment_variable_or_an_option_is_an_error(home: Path) 
 
 def test_variables_that_are_no_settings_are_left_alone(home: Path) -> None:
     of_others = {
-        "VIDPIPE_HOME": "/elsewhere", "VIDPIPE_TEST_CLIPS": "/clips", "VIDPIPE_SERVICE_HOST": "10.1.1.1",
+        "VIDPIPE_HOME": "/elsewhere", "VIDPIPE_TEST_CLIPS": "/clips", "VIDPIPE_SOURCE_PASSWORD": "x",
+        "VIDPIPE_SERVICE_HOST": "10.1.1.1",
         "VIDPIPE_PORT": "tcp://10.1.1.1:80", "VIDPIPE_PORT_80_TCP_ADDR": "10.1.1.1",
         "VIDPIPE_WEB_SERVICE_PORT_HTTP": "80",
     }  # fmt: skip

@@ -19,7 +19,8 @@ SECRETS = {"VIDPIPE_QWENVL_ACCESSKEY": "sk-hunter2", "VIDPIPE_MONGODB_URI": "mon
 
 
 @pytest.fixture
-def settings(home: Path) -> Iterator[Settings]:
+def settings(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
+    monkeypatch.setenv("VIDPIPE_SOURCE_ARCHIVE", "open sesame")
     settings = load(home, SECRETS).settings
     configure_logging(settings)
     yield settings
@@ -43,9 +44,10 @@ def test_secrets_reach_neither_file_in_no_spelling(settings: Settings) -> None:
         raise RuntimeError("refused sk-hunter2")
     except RuntimeError:
         log.exception("the model said no")
+    log.info("https://archive.example/open%20sesame/x.mp4 is asked with open sesame")
     audit("asked", key="sk-hunter2", nested={"uri": ["p@ss", "https://eve:word@h/"]}, api_key="abc123")
     text = log_text(settings) + json.dumps(events(settings))
-    for secret in ("hunter2", "p@ss", "p%40ss", "word@", "abc123"):
+    for secret in ("hunter2", "p@ss", "p%40ss", "word@", "abc123", "sesame"):
         assert secret not in text
     assert "RuntimeError: refused ***" in text
     assert "token=***&x=1" in text
