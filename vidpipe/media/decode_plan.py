@@ -1,0 +1,161 @@
+"""What the single decode pass asks of ffmpeg: streams, sizes, the filter graph and the command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidpipe.media import ffmpeg
+from vidpipe.media.decode_pipes import PacketPipe
+from vidpipe.media.facts import AudioStream
+from vidpipe.settings.schema import SceneDetection
+
+#: Longer side of the frames that detectors and statistics see. PySceneDetect uses 256; at 192 its scores stay the same
+#: within a few per cent, and one 16:9 frame fits into one write of ffmpeg (32 KiB).
+DETECTION_SIDE = 192
+#: The model takes patches of 14 x 14 pixels, merged two by two (Qwen2-VL).
+MODEL_MULTIPLE = 28
+AUDIO_RATE_HZ = 16_000
+#: Samples of one block of sound: a tenth of a second.
+AUDIO_BLOCK = AUDIO_RATE_HZ // 10
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DecodePlan:
+    """One decode pass. Sizes are width, height, in displayed orientation.
+
+    detection:            yuv420p frames for detectors and statistics, both sides even
+    candidate:            JPEGs from which thumbnails and the model's frames are chosen
+    model:                size of the model's frames, multiples of 28
+    thumbnail:            size of thumbnails
+    candidate_interval_s: time between two candidates
+    dense_from_s:         from here on they are four times as dense, so that a short last scene has one; or None
+    """
+
+    video_stream: int
+    audio_stream: int | None
+    detection: Size
+    candidate: Size
+    model: Size
+    thumbnail: Size
+    candidate_interval_s: float
+    dense_from_s: float | None
+
+
+def plan_decode(
+    settings: SceneDetection,
+    *,
+    video_stream: int,
+    width: int,
+    height: int,
+    audio: Sequence[AudioStream] = (),
+    duration_s: float | None = None,
+) -> DecodePlan:
+    """The plan for a video of `width` x `height` displayed pixels."""
+    model = model_size(width, height, settings.frame_max_pixels)
+    thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
+    # a thumbnail a little wider than the model's frame is not worth a second encoding of every frame
+    candidate = model if model[0] >= 0.8 * thumbnail[0] else (_even(thumbnail[0]), _even(thumbnail[1]))
+    interval_s = min(0.5, max(0.1, 0.8 * settings.min_scene_length))
+    return DecodePlan(
+        video_stream=video_stream,
+        audio_stream=_audio_stream(audio),
+        detection=_detection_size(width, height),
+        candidate=candidate,
+        model=model,
+        thumbnail=thumbnail,
+        candidate_interval_s=interval_s,
+        dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
+    )
+
+
+def model_size(width: int, height: int, max_pixels: int) -> Size:
+    """Width and height nearest to the video's, multiples of 28, of at most `max_pixels` (Qwen2-VL's `smart_resize`)."""
+    unit = MODEL_MULTIPLE
+    fitted = (max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit))
+    if fitted[0] * fitted[1] > max_pixels:
+        shrink = math.sqrt(width * height / max_pixels)
+        fitted = (
+            max(unit, math.floor(width / shrink / unit) * unit),
+            max(unit, math.floor(height / shrink / unit) * unit),
+        )
+    # a very long, narrow picture: the short side is at its least, the long one takes what is left
+    longest = max(unit, max_pixels // unit // unit * unit)
+    return min(fitted[0], longest), min(fitted[1], longest)
+
+
+def thumbnail_size(width: int, height: int, thumbnail_width: int) -> Size:
+    """A thumbnail is never wider than the video."""
+    wide = min(width, thumbnail_width)
+    return wide, max(1, round(height * wide / width))
+
+
+def _detection_size(width: int, height: int) -> Size:
+    shrink = max(1.0, max(width, height) / DETECTION_SIDE)
+    return max(2, _even(width / shrink)), max(2, _even(height / shrink))
+
+
+def _even(side: float) -> int:
+    return max(2, round(side / 2) * 2)
+
+
+def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
+    usable = [stream for stream in audio if stream.codec not in ("", "none", "unknown") and stream.channels != 0]
+    default = [stream for stream in usable if stream.default]
+    return (default or usable)[0].index if usable else None
+
+
+def decode_command(
+    path: Path, plan: DecodePlan, frames: PacketPipe, candidates: PacketPipe, sound: PacketPipe | None
+) -> list[str]:
+    """ffmpeg's command line for one decode with two or three outputs.
+
+    fast_bilinear samples two pixels in each direction, as OpenCV's linear scaling in PySceneDetect does; it costs a
+    third of area scaling and keeps the cuts. The few candidates are scaled by area, for a model and people to look at.
+    """
+    small, large = plan.detection, plan.candidate
+    graph = (
+        f"[0:{plan.video_stream}]split=2[s][l];"
+        f"[s]scale={small[0]}:{small[1]}:flags=fast_bilinear:out_range=tv,format=yuv420p[small];"
+        f"[l]select='{_candidate_times(plan)}',"
+        f"scale={large[0]}:{large[1]}:flags=area:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
+    )
+    passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
+    command = ffmpeg.ffmpeg_command("-loglevel", "repeat+level+error", *ffmpeg.input_arguments(path))
+    command += ["-filter_complex", graph]
+    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]
+    # one thread: slices would put restart markers into the JPEGs
+    command += ["-map", "[large]", "-c:v", "mjpeg", "-q:v", "3", "-threads", "1", *passthrough, *candidates.arguments]
+    if sound is not None:
+        mono = f"aformat=sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}"
+        command += [
+            "-map",
+            f"0:{plan.audio_stream}",
+            "-c:a",
+            "pcm_s16le",
+            "-af",
+            f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0",
+            *sound.arguments,
+        ]
+    return command
+
+
+def _candidate_times(plan: DecodePlan) -> str:
+    # half a millisecond less: 15 frames of 1/30 s shall count as 0.5 s
+    interval = f"{plan.candidate_interval_s - 0.0005:.4f}"
+    if plan.dense_from_s is not None:
+        dense = f"{plan.candidate_interval_s / 4:.4f}"
+        interval = f"if(gte(t-start_t,{plan.dense_from_s:.3f}),{dense},{interval})"
+    return f"isnan(prev_selected_t)+gte(t-prev_selected_t,{interval})"
+
+
+def _passthrough() -> list[str]:
+    """No frame is repeated or dropped to make the rate constant. `-fps_mode` is ffmpeg 5.1's name of `-vsync`."""
+    found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))
+    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
+    return ["-vsync", "passthrough"] if old else ["-fps_mode", "passthrough"]

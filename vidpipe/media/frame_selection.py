@@ -1,0 +1,199 @@
+"""Chooses thumbnails and the model's frames from JPEG candidates, without knowing when a scene or the video ends.
+
+Every scene keeps evenly spaced candidates: when there are twice as many as a scene may have, every other one goes and
+from then on every other one comes. Over the whole video the same happens to what closed scenes keep, so that memory
+and disk do not grow with the video's length. What is kept depends on times alone: the same video, the same choice.
+"""
+
+from __future__ import annotations
+
+import heapq
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from vidpipe.media.decode import Candidate
+from vidpipe.settings.schema import SceneDetection
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A candidate that was kept. fallback: made from a small frame, because the scene had no candidate."""
+
+    time_us: int
+    scene: int
+    offset: int
+    length: int
+    fallback: bool = False
+
+
+class Spill:
+    """JPEGs in a temporary file that has no name: written one after another, read by offset."""
+
+    def __init__(self, directory: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  (closed by __exit__)
+        self._end = 0
+
+    def __enter__(self) -> Spill:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, jpeg: bytes) -> tuple[int, int]:
+        self._file.seek(self._end)
+        self._file.write(jpeg)
+        offset, self._end = self._end, self._end + len(jpeg)
+        return offset, len(jpeg)
+
+    def read(self, kept: Kept) -> bytes:
+        self._file.seek(kept.offset)
+        return self._file.read(kept.length)
+
+
+class SceneCandidates:
+    """What each scene keeps. Candidates come in order of time, each with the number of its scene."""
+
+    def __init__(self, spill: Spill, settings: SceneDetection) -> None:
+        self._spill = spill
+        self._per_scene = self._limit = settings.frames_per_scene
+        self._most = 4 * max(settings.frames_per_video, settings.max_thumbnails)
+        self._scene_stride = 1
+        self._scene = 0
+        self._open: list[Candidate] = []
+        self._seen, self._stride = 0, 1
+        self._closed: dict[int, list[Kept]] = {}
+        self._count = 0
+        self._fallbacks: dict[int, tuple[int, Callable[[], bytes]]] = {}
+
+    def add(self, scene: int, candidate: Candidate) -> None:
+        if scene != self._scene:
+            self._close_scene()
+            self._scene = scene
+        if self._seen % self._stride == 0:
+            self._open.append(candidate)
+            if len(self._open) > 2 * self._per_scene:
+                del self._open[1::2]
+                self._stride *= 2
+        self._seen += 1
+
+    def offer_fallback(self, scene: int, time_us: int, jpeg: Callable[[], bytes]) -> None:
+        """A frame to be taken for `scene` if no candidate falls into it."""
+        self._fallbacks[scene] = (time_us, jpeg)
+
+    def finish(self) -> dict[int, list[Kept]]:
+        """scene -> what was kept of it, in order of time; a very long list of scenes has gaps."""
+        self._close_scene()
+        self._take_fallbacks(None)
+        return dict(sorted(self._closed.items()))
+
+    def _close_scene(self) -> None:
+        if self._open:
+            self._keep(self._scene, evenly(self._open, self._limit), fallback=False)
+        self._open, self._seen, self._stride = [], 0, 1
+        self._take_fallbacks(self._scene)
+
+    def _take_fallbacks(self, up_to: int | None) -> None:
+        for scene in [scene for scene in self._fallbacks if up_to is None or scene <= up_to]:
+            time_us, jpeg = self._fallbacks.pop(scene)
+            if scene not in self._closed and scene % self._scene_stride == 0:
+                self._keep(scene, [Candidate(time_us, jpeg())], fallback=True)
+
+    def _keep(self, scene: int, candidates: Sequence[Candidate], *, fallback: bool) -> None:
+        if scene % self._scene_stride:
+            return
+        self._closed[scene] = [
+            Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), fallback) for candidate in candidates
+        ]
+        self._count += len(candidates)
+        while self._count > self._most:
+            self._thin()
+
+    def _thin(self) -> None:
+        if self._limit > 1:
+            self._limit //= 2
+        else:
+            self._scene_stride *= 2
+        self._closed = {
+            scene: evenly(kept, self._limit) for scene, kept in self._closed.items() if scene % self._scene_stride == 0
+        }
+        self._count = sum(map(len, self._closed.values()))
+
+
+class IntervalCandidates:
+    """One candidate each `interval_s`; when there are more than `most`, every other goes and the interval doubles."""
+
+    def __init__(self, spill: Spill, interval_s: float, most: int) -> None:
+        self._spill, self._interval_us, self._most = spill, round(interval_s * 1e6), most
+        self._kept: list[Kept] = []
+
+    def add(self, scene: int, candidate: Candidate) -> None:
+        if candidate.time_us < len(self._kept) * self._interval_us:
+            return
+        self._kept.append(Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg)))
+        if len(self._kept) > self._most:
+            del self._kept[1::2]
+            self._interval_us *= 2
+
+    def finish(self) -> list[Kept]:
+        return self._kept
+
+
+def evenly(items: Sequence[T], count: int) -> list[T]:
+    """`count` of `items`, evenly spaced, each standing for the middle of its part; all where there are no more."""
+    if len(items) <= count:
+        return list(items)
+    return [items[int((index + 0.5) * len(items) / count)] for index in range(count)]
+
+
+def allot(durations: Mapping[int, float], available: Mapping[int, int], budget: int) -> dict[int, int]:
+    """scene -> how many frames it may have: at least one each, the rest by duration (Jefferson's method).
+
+    durations: seconds of each scene; available: most frames each can have, at least 1. With more scenes than frames,
+    evenly spaced scenes get one each.
+    """
+    scenes = evenly(sorted(available), budget)
+    shares = dict.fromkeys(scenes, 1)
+    waiting = [(-durations[scene] / 2, scene) for scene in scenes if available[scene] > 1]
+    heapq.heapify(waiting)
+    for _ in range(budget - len(scenes)):
+        if not waiting:
+            break
+        _, scene = heapq.heappop(waiting)
+        shares[scene] += 1
+        if shares[scene] < available[scene]:
+            heapq.heappush(waiting, (-durations[scene] / (shares[scene] + 1), scene))
+    return shares
+
+
+def model_frames(
+    kept: Mapping[int, Sequence[Kept]], durations: Mapping[int, float], settings: SceneDetection
+) -> list[Kept]:
+    """The frames that the describing model will see, in order of time."""
+    available = {scene: min(len(some), settings.frames_per_scene) for scene, some in kept.items()}
+    shares = allot(durations, available, settings.frames_per_video)
+    return [frame for scene, share in sorted(shares.items()) for frame in evenly(kept[scene], share)]
+
+
+def scene_thumbnails(kept: Mapping[int, Sequence[Kept]], most: int) -> list[Kept]:
+    """One frame for each scene, at most `most` (then evenly spaced scenes), in order of time."""
+    return [representative(kept[scene]) for scene in evenly(sorted(kept), most)]
+
+
+def representative(frames: Sequence[Kept]) -> Kept:
+    """The frame that shows the most, near the middle: a JPEG's length tells detail, black and faded ones are short."""
+    longest = max(frame.length for frame in frames)
+    middle = (len(frames) - 1) / 2
+    telling = [(abs(place - middle), place) for place, frame in enumerate(frames) if frame.length >= 0.8 * longest]
+    return frames[min(telling)[1]]
+
+
+def poster(thumbnails: Sequence[Kept], durations: Mapping[int, float]) -> Kept:
+    """The thumbnail that stands for the video: rich in detail, of a scene that is no mere flash."""
+    return max(
+        thumbnails, key=lambda frame: (frame.length * min(1.0, 0.25 + durations[frame.scene] / 4), -frame.time_us)
+    )

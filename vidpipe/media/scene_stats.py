@@ -1,0 +1,111 @@
+"""Statistics of a scene from its small frames: light, contrast, saturation, motion, colour names; and its sound.
+
+What is measured is kept as sums in one small vector, so that frames, blocks of frames and scenes add up alike.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, is_silent, level_dbfs
+from vidpipe.media.color_names import COLOR_NAMES, color_shares
+from vidpipe.media.facts import ColorShare, SceneStats
+
+#: Sums, in order: frames, seconds, brightness and contrast by time, motion and its count, saturation samples and their
+#: count, blocks of sound, their power and how many were silent; then the share of each colour name.
+FRAMES, SECONDS, BRIGHTNESS, CONTRAST, MOTION, MOTIONS, SATURATION, SAMPLES, BLOCKS, POWER, SILENT = range(11)
+_FIXED = 11
+Sums = NDArray[np.float64]
+
+_COLOR_INTERVAL_US = 200_000
+_COLOR_JUMP = 0.05
+_REFERENCE_S = 1 / 25
+#: Luma of limited range goes from 16 to 235.
+_LUMA_BLACK, _LUMA_RANGE = 16.0, 219.0
+_NAMED_COLORS = 5
+_LEAST_SHARE = 0.04
+
+
+def no_sums() -> Sums:
+    return np.zeros(_FIXED + len(COLOR_NAMES))
+
+
+class FrameMeter:
+    """Measures one frame after another. Frames: planar yuv420p of limited range, uint8, (height * 3 / 2, width)."""
+
+    def __init__(self) -> None:
+        self._last_luma: NDArray[np.uint8] | None = None
+        self._last_us = 0
+        self._color_us: int | None = None
+
+    def measure(self, yuv: NDArray[np.uint8], time_us: int) -> Sums:
+        """The frame's sums, all but its time, which is known only when the next one comes (`weigh`)."""
+        sums = no_sums()
+        luma = yuv[: yuv.shape[0] * 2 // 3]
+        mean, deviation = cv2.meanStdDev(luma)
+        sums[FRAMES] = 1
+        sums[BRIGHTNESS] = min(1.0, max(0.0, (mean[0, 0] - _LUMA_BLACK) / _LUMA_RANGE))
+        sums[CONTRAST] = min(0.5, deviation[0, 0] / _LUMA_RANGE)
+        change = 0.0
+        if self._last_luma is not None:
+            change = min(1.0, cv2.norm(luma, self._last_luma, cv2.NORM_L1) / luma.size / _LUMA_RANGE)
+            elapsed_s = max(1e-3, (time_us - self._last_us) / 1e6)
+            sums[MOTION] = min(1.0, change * _REFERENCE_S / elapsed_s)
+            sums[MOTIONS] = 1
+        # a jump may be the first frame of a scene: a scene shorter than the interval needs colours too
+        if self._color_us is None or change > _COLOR_JUMP or time_us - self._color_us >= _COLOR_INTERVAL_US:
+            self._color_us = time_us
+            bgr = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420)[::2, ::2]
+            sums[SATURATION] = cv2.mean(cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV))[1] / 255
+            sums[SAMPLES] = 1
+            sums[_FIXED:] = color_shares(np.asarray(bgr, np.uint8))
+        self._last_luma, self._last_us = luma, time_us
+        return sums
+
+
+def weigh(sums: Sums, duration_s: float) -> None:
+    """Give a measured frame its time on the screen."""
+    sums[SECONDS] = duration_s
+    sums[BRIGHTNESS] *= duration_s
+    sums[CONTRAST] *= duration_s
+
+
+def forget_motion(sums: Sums) -> None:
+    """The change from another scene's last frame is no motion."""
+    sums[MOTION] = sums[MOTIONS] = 0
+
+
+def add_sound(sums: Sums, block: SoundBlock) -> None:
+    sums[BLOCKS] += 1
+    sums[POWER] += block.power
+    sums[SILENT] += is_silent(block.power)
+
+
+def scene_stats(sums: Sums, *, sound: bool) -> SceneStats:
+    """The statistics that the sums stand for. sound: the video has sound; a scene beyond its end is silent then."""
+    seconds = max(float(sums[SECONDS]), 1e-9)
+    samples, blocks = max(float(sums[SAMPLES]), 1.0), float(sums[BLOCKS])
+    shares = sums[_FIXED:] / samples
+    order = [int(index) for index in np.argsort(-shares, kind="stable")[:_NAMED_COLORS]]
+    return SceneStats(
+        brightness=_tidy(sums[BRIGHTNESS] / seconds),
+        contrast=_tidy(sums[CONTRAST] / seconds),
+        saturation=_tidy(sums[SATURATION] / samples),
+        motion=_tidy(sums[MOTION] / max(float(sums[MOTIONS]), 1.0)),
+        colors=tuple(
+            ColorShare(name=COLOR_NAMES[index], share=_tidy(shares[index]))
+            for index in order
+            if shares[index] >= _LEAST_SHARE
+        ),
+        loudness_db=(round(level_dbfs(sums[POWER] / blocks), 1) if blocks else FLOOR_DBFS) if sound else None,
+        silence_share=(_tidy(sums[SILENT] / blocks) if blocks else 1.0) if sound else None,
+    )
+
+
+def _tidy(value: float) -> float:
+    # rounding may leave 1.0000000002 behind, which is no share
+    return 0.0 if not math.isfinite(value) else min(1.0, max(0.0, round(float(value), 4)))
