@@ -7,6 +7,7 @@ answers differently the second time (DNS rebinding) gains nothing. TLS and the H
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import socket
 import threading
@@ -20,7 +21,11 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.timeout import Timeout
 
+from vidpipe.errors import UnavailableError
 from vidpipe.ingest.addresses import AddressPolicy
+
+# at DEBUG it writes every path with its query, and so the tokens in it, into the log
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 class LiveSockets:
@@ -98,17 +103,29 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         manager.pool_classes_by_scheme = dict(self._classes)
 
 
+def _authorities() -> str:
+    """The file or folder of certificate authorities that the environment names; empty: the usual ones."""
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(variable, "")
+        if path and not os.path.exists(path):
+            raise UnavailableError(f"{variable} names {path}, which is not there.", "Correct the variable or unset it.")
+        if path:
+            return path
+    return ""
+
+
 def open_session(policy: AddressPolicy, user_agent: str) -> tuple[requests.Session, LiveSockets]:
     """A session for one download, and the handle that ends its transfers.
 
     The environment is not trusted as a whole: no ~/.netrc password goes to a server that merely has the right name,
     and no proxy is used unless the settings ask for it. A private authority's certificates are taken from
     REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; verification itself cannot be switched off.
+    Errors: UnavailableError where such a variable names nothing.
     """
     live = LiveSockets()
     session = requests.Session()
     session.trust_env = False
-    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    session.verify = _authorities() or True
     # bytes as they are: a transport encoding would make Range and Content-Length speak of other bytes
     session.headers.update({"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
     adapter = GuardedAdapter(policy, live)

@@ -90,7 +90,7 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
         pass
     try:
         at = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         at = at.replace(tzinfo=UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,7 +104,8 @@ class Intake:
         except VidpipeError as caught:
             error = caught
         except Exception as unexpected:  # one source must not stop the others, whatever it came up with
-            log.exception("unexpected error while %s was taken in", request.url)
+            trace = scrub(traceback.format_exc(), request.address)
+            log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
             said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
             error = FetchError(f"{request.url}: unexpected error ({said}).", "Please report it.", kind="transient")
         else:

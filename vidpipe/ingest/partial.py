@@ -77,7 +77,9 @@ class PartialFile:
         with writing(self.path):
             new = self._state_path.with_suffix(".json.new")
             new.write_text(state.model_dump_json(), encoding="utf-8")
-            self._file = self.path.open("wb", buffering=0)  # emptied before the new state speaks of it
+            # a new file, never an old one emptied: what a killed run left here may be a hard link to the user's own
+            self.path.unlink(missing_ok=True)
+            self._file = self.path.open("xb", buffering=0)
             os.replace(new, self._state_path)
         self.state, self.size, self._hash = state, 0, hashlib.sha256()
 

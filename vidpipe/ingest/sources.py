@@ -6,7 +6,7 @@ Every input is judged alone: one that cannot be read becomes a refused outcome, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,13 +61,24 @@ class Gathered:
     problems: list[IngestOutcome] = field(default_factory=list)
 
 
-def gather(inputs: Iterable[str | Path], *, mode: LocalMode = "copy") -> Gathered:
+@dataclass(frozen=True)
+class _Walk:
+    mode: LocalMode
+    exclude: frozenset[Path]
+
+
+def gather(inputs: Iterable[str | Path], *, mode: LocalMode = "copy", exclude: Collection[Path] = ()) -> Gathered:
     """Requests for `inputs`: URLs, video files, folders (all videos below), CSV files with a url column, and lists
-    (.txt: one URL or path a line, # comments). A source that is given twice is asked for once."""
+    (.txt: one URL or path a line, # comments). A source that is given twice is asked for once.
+
+    mode:    how local files are taken in
+    exclude: folders below a given one that are left alone: the media store itself, when it lies there
+    """
+    walk = _Walk(mode, frozenset(path.resolve() for path in exclude))
     gathered = Gathered()
     seen: set[str] = set()
     for given in inputs:
-        for found in _expand(str(given), mode):
+        for found in _expand(str(given), walk):
             if isinstance(found, IngestOutcome):
                 gathered.problems.append(found)
             elif found.id not in seen:
@@ -111,18 +122,18 @@ def _problem(given: str, error: VidpipeError) -> IngestOutcome:
     return IngestOutcome(input=redacted_url(given), state="refused", error=str(error))
 
 
-def _expand(given: str, mode: LocalMode) -> Iterator[SourceRequest | IngestOutcome]:
+def _expand(given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
     try:
-        request = request_for(given, mode=mode)
+        request = request_for(given, mode=walk.mode)
         path = request.path
         if path is None:
             yield request
         elif path.is_dir():
-            yield from _folder(path, given, mode)
+            yield from _folder(path, given, walk)
         elif path.suffix.lower() in CSV_SUFFIXES:
-            yield from _listed(read_csv(path), path, mode)
+            yield from _listed(read_csv(path), path, walk)
         elif path.suffix.lower() in LIST_SUFFIXES:
-            yield from _listed(read_url_list(path), path, mode)
+            yield from _listed(read_url_list(path), path, walk)
         else:
             yield request
     except VidpipeError as error:
@@ -130,7 +141,7 @@ def _expand(given: str, mode: LocalMode) -> Iterator[SourceRequest | IngestOutco
 
 
 def _listed(
-    entries: Iterable[ListEntry | ListProblem], path: Path, mode: LocalMode
+    entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk
 ) -> Iterator[SourceRequest | IngestOutcome]:
     for entry in entries:
         where = f"{path.name}, line {entry.line}"
@@ -138,9 +149,9 @@ def _listed(
             yield IngestOutcome(input=where, state="refused", error=f"{where}: {entry.sentence}")
             continue
         try:
-            request = request_for(entry.text, mode=mode, base=path.parent)
+            request = request_for(entry.text, mode=walk.mode, base=path.parent)
             if request.path is not None and request.path.is_dir():
-                yield from _folder(request.path, entry.text, mode)
+                yield from _folder(request.path, entry.text, walk)
                 continue
         except VidpipeError as error:
             yield IngestOutcome(input=redacted_url(entry.text), state="refused", error=f"{where}: {error}")
@@ -148,13 +159,15 @@ def _listed(
         yield replace(request, title=entry.title, labels=entry.labels, priority=entry.priority)
 
 
-def _folder(folder: Path, given: str, mode: LocalMode) -> Iterator[SourceRequest | IngestOutcome]:
+def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
     """Every video below `folder`, by name: known suffixes, and files of no or another suffix that begin like a video.
     Hidden files and folders, and what links lead to elsewhere, are left alone."""
     any_found = False
     unreadable: list[OSError] = []
     for directory, names, files in os.walk(folder, onerror=unreadable.append):
-        names[:] = sorted(name for name in names if not name.startswith("."))
+        names[:] = sorted(
+            name for name in names if not name.startswith(".") and Path(directory, name).resolve() not in walk.exclude
+        )
         for name in sorted(files):
             path = Path(directory, name)
             try:
@@ -165,7 +178,7 @@ def _folder(folder: Path, given: str, mode: LocalMode) -> Iterator[SourceRequest
                 continue
             any_found = True
             path = path.resolve()
-            yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=str(path))
+            yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=str(path))
     for fault in unreadable:
         yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
     if not any_found:

@@ -80,7 +80,8 @@ class MediaStore:
     def __init__(self, settings: Settings) -> None:
         self.root = settings.media_directory
         self.incoming = self.root / "incoming"
-        self.incoming.mkdir(parents=True, exist_ok=True)
+        with writing(self.incoming):
+            self.incoming.mkdir(parents=True, exist_ok=True)
         self.room = Room(self.incoming, settings.download.min_free_mb << 20)
 
     def find(self, sha256: str) -> Path | None:
@@ -149,7 +150,7 @@ class MediaStore:
             groups.setdefault(path.name.split(".")[0], []).append(path)
         removed: list[Path] = []
         for stem, paths in groups.items():
-            if stem == "store" or any(path.stat().st_mtime >= limit for path in paths):
+            if stem == "store" or any(_modified(path) >= limit for path in paths):
                 continue
             lock = FileLock(self.incoming / f"{stem}.lock")
             try:
@@ -163,6 +164,14 @@ class MediaStore:
             finally:
                 lock.release()
         return removed
+
+
+def _modified(path: Path) -> float:
+    """When `path` was last written; just now, where another process has removed it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 def _stored(sha256: str, path: Path, *, new: bool, info: MediaInfo | None) -> StoredFile:

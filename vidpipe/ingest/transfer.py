@@ -17,6 +17,7 @@ from requests.utils import get_environ_proxies
 from vidpipe.ingest import faults
 from vidpipe.ingest.addresses import AddressPolicy
 from vidpipe.ingest.connection import open_session
+from vidpipe.ingest.containers import looks_like_video
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
 from vidpipe.ingest.stall import StallWatch
@@ -28,8 +29,8 @@ from vidpipe.settings.schema import Download
 CHUNK_BYTES = 256 * 1024
 _LOOK_AT_DISK_EVERY_BYTES = 16 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONTENT_RANGE = re.compile(r"bytes\s+(?P<start>\d+)-\d+/(?P<total>\d+|\*)", re.IGNORECASE)
-_UNSATISFIED_RANGE = re.compile(r"bytes\s+\*/(?P<total>\d+)", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes\s+(?P<start>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)", re.IGNORECASE)
+_UNSATISFIED_RANGE = re.compile(r"bytes\s+\*/(?P<total>\d{1,18})", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,7 @@ class Transfer:
         Errors: FetchError, FetchCancelled. The partial file holds what came before the error.
         """
         settings = self._settings
-        watch = StallWatch(
-            self._live, self._cancelled, min_speed=settings.min_speed, window_s=max(settings.read_timeout, 1.0)
-        )
+        watch = StallWatch(self._live, self._cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
         try:
             with watch:
                 return self._attempt(known, watch)
@@ -161,8 +160,11 @@ class Transfer:
 
     def _redirected(self, url: str, target: str) -> str:
         # http.client reads headers as Latin-1; what servers send is UTF-8
-        target = urljoin(url, target.encode("latin-1", "replace").decode("utf-8", "replace")).partition("#")[0]
-        target, _ = without_userinfo(target)  # a server does not get to say with whose password another one is asked
+        try:
+            target = urljoin(url, target.encode("latin-1", "replace").decode("utf-8", "replace")).partition("#")[0]
+            target, _ = without_userinfo(target)  # a server does not say with whose password another one is asked
+        except ValueError:
+            raise FetchError(f"{self._shown}: the server redirects to something that is no URL.") from None
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
             raise FetchError(
                 f"{self._shown}: redirects from https to {redacted_url(target)}, which is not encrypted.",
@@ -189,15 +191,21 @@ class Transfer:
         said = _disposition_name(response.headers.get("Content-Disposition", ""))
         own, final = url_file_name(self._url), url_file_name(final_url)
         name = said or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
-        validators = Validators(etag=response.headers.get("ETag"), last_modified=response.headers.get("Last-Modified"))
+        validators = Validators(
+            etag=_short(response.headers.get("ETag")), last_modified=_short(response.headers.get("Last-Modified"))
+        )
         return Answer(
-            validators, response.headers.get("Content-Type"), scrub(redacted_url(final_url), self._full_url), name
+            validators,
+            _short(response.headers.get("Content-Type")),
+            scrub(redacted_url(final_url), self._full_url),
+            name,
         )
 
     def _range_was_the_whole(self, response: requests.Response) -> None:
         """416 for the bytes after the last one means that all are here; or else they are of another file."""
         found = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if not found or int(found["total"]) != self._part.size:
+        total = int(found["total"]) if found else self._part.state.total_bytes
+        if total != self._part.size:
             self._part.start(PartialState())
             raise FetchError(f"{self._shown}: the file changed while it was fetched.", kind="transient")
 
@@ -274,7 +282,7 @@ class Transfer:
 
     def _refuse_other_content(self, head: bytes) -> None:
         """A page, a picture, an archive is told by its beginning; it need not be fetched to its end."""
-        content = sniff_bytes(head)
+        content = None if looks_like_video(head) else sniff_bytes(head)
         if content is None:
             return
         hints = {
@@ -289,6 +297,11 @@ class Transfer:
         )
 
 
+def _short(header: str | None) -> str | None:
+    """A header that is kept; one beyond all reason counts as absent."""
+    return header if header is not None and len(header) <= 1024 else None
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
@@ -297,7 +310,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 def _content_length(response: requests.Response) -> int | None:
     """Length of the body where the server states one; a chunked body has none, whatever the header says."""
     text = response.headers.get("Content-Length", "").strip()
-    return int(text) if text.isdecimal() and "Transfer-Encoding" not in response.headers else None
+    return int(text) if re.fullmatch("[0-9]{1,18}", text) and "Transfer-Encoding" not in response.headers else None
 
 
 def _disposition_name(header: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import PurePosixPath
-from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
+
+import idna
 
 from vidpipe.errors import VidpipeError
 
@@ -30,7 +32,7 @@ def canonical_url(url: str) -> str:
         port = parts.port
         host = parts.hostname or ""
         if not host.isascii():
-            host = host.encode("idna").decode("ascii")
+            host = idna.encode(host, uts46=True).decode("ascii")
     except ValueError as error:
         raise VidpipeError(f"{url.strip()!r} is not a URL that can be read: {error}.") from None
     scheme = parts.scheme.lower()
@@ -53,14 +55,14 @@ def source_id(address: str) -> str:
     return hashlib.sha256(address.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def without_userinfo(url: str) -> tuple[str, tuple[str, str] | None]:
-    """(`url` without user and password, (user, password) or None)."""
+def without_userinfo(url: str) -> tuple[str, tuple[bytes, bytes] | None]:
+    """(`url` without user and password, (user, password) in UTF-8 as Basic authentication sends them, or None)."""
     parts = urlsplit(url)
     userinfo, at, netloc = parts.netloc.rpartition("@")
     if not at:
         return url, None
     user, _, password = userinfo.partition(":")
-    return urlunsplit(parts._replace(netloc=netloc)), (unquote(user), unquote(password))
+    return urlunsplit(parts._replace(netloc=netloc)), (unquote_to_bytes(user), unquote_to_bytes(password))
 
 
 def _split(url: str) -> SplitResult | None:

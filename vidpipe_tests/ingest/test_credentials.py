@@ -45,10 +45,16 @@ def test_a_login_in_the_url_is_used_and_never_kept(
     assert PASSWORD not in repr(outcome) + everything_written(room) + caplog.text
 
 
+def test_a_login_may_hold_any_character(room: Room, server: FaultServer, clip: bytes) -> None:
+    login = "Basic " + base64.b64encode("jörg:pä:ss/wörd€".encode()).decode()
+    url = server.add("/clip.mp4", clip, authorization=login)
+    assert room.add_one(url.replace("http://", "http://j%C3%B6rg:pä:ss%2Fw%C3%B6rd%E2%82%AC@")).state == "stored"
+
+
 def test_a_secret_parameter_is_sent_and_never_kept(
     room: Room, server: FaultServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     server.add("/clip.mp4", b"", always=status(403))
     query = f"id=7&X-Amz-Signature={PASSWORD}&hdnts={PASSWORD}&access_token={PASSWORD}"
     outcome = room.add_one(server.url(f"/clip.mp4?{query}"))
@@ -168,6 +174,13 @@ def test_certificates_are_checked_against_the_name_and_cannot_be_waved_through(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.fspath(certificate))
     assert "certificate is not valid" in str(room.add_one(by_address).error)
     assert room.add_one(by_name).state == "stored"
+
+
+def test_a_bundle_that_is_not_there_is_named(
+    room: Room, server: FaultServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    assert "REQUESTS_CA_BUNDLE names /nowhere/ca.pem" in str(room.add_one(server.add("/clip.mp4", clip)).error)
 
 
 def test_https_is_not_given_up_for_http_by_a_redirect(

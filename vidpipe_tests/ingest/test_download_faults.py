@@ -8,6 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from vidpipe.ingest.partial import PartialFile, PartialState
+from vidpipe.ingest.sources import gather
+from vidpipe.ingest.store import MediaStore
 from vidpipe_tests.fault_server import (
     FaultServer,
     changes_to,
@@ -115,6 +118,18 @@ def test_a_length_that_is_too_long_is_noticed_and_the_end_confirmed(
     assert server.requests[1].status == 416
 
 
+def test_a_whole_part_is_known_as_whole_although_416_does_not_say_the_size(
+    room: Room, server: FaultServer, clip: bytes
+) -> None:
+    url = server.add("/clip.mp4", clip, always=status(416))
+    part = PartialFile(MediaStore(room.settings).incoming, gather([url]).requests[0].id)
+    part.start(PartialState(etag='"one"', total_bytes=len(clip)))
+    part.append(clip)
+    part.close()
+    assert_stored(room, url, clip)
+    assert [seen.status for seen in server.requests] == [416]
+
+
 def test_a_length_that_is_always_too_long_fails_and_says_so(room: Room, server: FaultServer, clip: bytes) -> None:
     outcome = room.add_one(server.add("/clip.mp4", clip, ranges=False, etag=None, always=wrong_length(+1000)))
     assert (outcome.state, outcome.transient) == ("failed", True)
@@ -199,6 +214,12 @@ def test_a_web_page_with_status_200_is_refused_with_what_to_do(room: Room, serve
 
 def test_a_video_that_is_labelled_as_a_page_is_still_a_video(room: Room, server: FaultServer, clip: bytes) -> None:
     assert_stored(room, server.add("/clip", clip, content_type="text/html"), clip)
+
+
+def test_raw_video_that_reads_like_text_is_still_a_video(room: Room, server: FaultServer) -> None:
+    grey = b"YUV4MPEG2 W64 H64 F25:1 Ip A1:1 C420jpeg\n" + (b"FRAME\n" + b"~" * (64 * 64 * 3 // 2)) * 5
+    outcome = room.add_one(server.add("/grey.y4m", grey))
+    assert outcome.state == "stored", outcome.error
 
 
 def test_a_playlist_is_refused(room: Room, server: FaultServer) -> None:
@@ -296,6 +317,28 @@ def test_a_chain_of_too_many_redirects_ends(room: Room, server: FaultServer) -> 
         server.add(f"/{number}", b"", always=redirect(f"/{number + 1}"))
     assert "redirects more than 3 times" in str(room.add_one(server.url("/0")).error)
     assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "target", ["http://[::1/x", "http://h:99999999/x", "http://\xff\xfe/", "http:///", "http://a b/"]
+)
+def test_a_redirect_to_nonsense_is_an_error_of_the_server(room: Room, server: FaultServer, target: str) -> None:
+    outcome = room.add_one(server.add("/clip.mp4", b"", always=redirect(target)))
+    assert outcome.state in ("failed", "refused")
+    assert not outcome.transient
+    assert "unexpected" not in str(outcome.error)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"ETag": '"' + "x" * 60_000 + '"', "Content-Disposition": "attachment; filename*=x-unknown'%ff; filename"},
+        {"Content-Disposition": "inline; filename*0*=utf-8''%e2; filename*1=\xff", "Last-Modified": "yesterday"},
+        {"Content-Range": "bytes 5-9/3", "Retry-After": "1e999", "Content-Type": ""},
+    ],
+)
+def test_senseless_headers_do_no_harm(room: Room, server: FaultServer, clip: bytes, headers: dict[str, str]) -> None:
+    assert_stored(room, server.add("/clip.mp4", clip, headers=headers, etag=None, faults=[cut(0.5)]), clip)
 
 
 def test_the_endless_body_of_a_redirect_is_not_read(room: Room, server: FaultServer, clip: bytes) -> None:

@@ -193,6 +193,16 @@ def test_a_local_file_with_new_contents_is_a_new_video(
     assert (outcome.video, outcome.source.earlier_videos) == (sha256_of(other_clip), (sha256_of(clip),))
 
 
+def test_a_hard_link_that_a_killed_run_left_never_costs_the_users_file(room: Room, clip: bytes, file_of: Write) -> None:
+    path = file_of("clip.mp4", clip)
+    (request,) = gather([path]).requests
+    store = MediaStore(room.settings)
+    os.link(path, store.incoming / f"{request.id}.part")
+    assert room.add_one(path, mode="copy").state == "stored"
+    assert path.read_bytes() == clip
+    assert not room.stored_files()[0].samefile(path)
+
+
 def test_a_local_copy_of_a_fetched_video_is_the_same_video(
     room: Room, server: FaultServer, clip: bytes, file_of: Write
 ) -> None:

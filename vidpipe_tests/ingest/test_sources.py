@@ -126,3 +126,10 @@ def test_one_spelling_of_a_url_has_one_id() -> None:
 
 def test_an_address_is_not_shown_by_repr() -> None:
     assert "hunter2" not in repr(request_for("https://me:hunter2@example.org/a.mp4?token=hunter2"))
+
+
+def test_the_media_store_is_not_taken_for_a_folder_of_videos(file_of: Write, clip: bytes) -> None:
+    folder = file_of("home/mine.mp4", clip).parent
+    file_of("home/data/media/incoming/x.part", clip)
+    requests = gather([folder], exclude=[folder / "data" / "media"]).requests
+    assert [request.path for request in requests] == [folder / "mine.mp4"]
