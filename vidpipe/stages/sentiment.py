@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -127,8 +127,14 @@ def sentences_of_cues(cues: Sequence[SubtitleCue]) -> list[str]:
     return [*sentences, *_sentences(" ".join(run))]
 
 
-def _sentences(text: str) -> Iterable[str]:
-    return (part for part in _SENTENCE_END.split(" ".join(text.split())) if _WORD.search(part))
+def _sentences(text: str) -> Iterator[str]:
+    for sentence in _SENTENCE_END.split(" ".join(text.split())):
+        words = sentence.split(" ")
+        # VADER's time grows with the square of a sentence's length
+        for start in range(0, len(words), _LONGEST_SENTENCE_WORDS):
+            part = " ".join(words[start : start + _LONGEST_SENTENCE_WORDS])
+            if _WORD.search(part):
+                yield part
 
 
 def _judged(sentences: Sequence[str], read_from: Literal["subtitles", "description"], reason: str) -> Sentiment:

@@ -108,8 +108,8 @@ def _start_of_highest(facts: Facts, values: Sequence[float]) -> float:
 def _subtitles(languages: Sequence[str]) -> str:
     if not languages:
         return ""
-    named = sorted({language for language in languages if language})
-    return f"It is subtitled ({wording.listed(named)})." if named else "It is subtitled."
+    named = sorted({wording.language(code) for code in languages if code})
+    return f"It is subtitled in {wording.listed(named)}." if named else "It is subtitled."
 
 
 def _article(adjectives: Sequence[str], noun: str) -> str:

@@ -11,8 +11,10 @@ Scale = Sequence[tuple[float, str]]
 
 #: Mean luma, 0 to 1.
 BRIGHTNESS: Scale = ((0.12, "very dark"), (0.28, "dark"), (0.62, ""), (0.8, "bright"), (9.0, "very bright"))
-#: Mean saturation, 0 to 1. Where the picture is nearly black or white, it says nothing (see `light_words`).
-SATURATION: Scale = ((0.04, "black and white"), (0.12, "pale"), (0.5, ""), (9.0, "colourful"))
+#: Mean saturation, 0 to 1; of a picture that is mostly black it tells little (see `light_words`).
+SATURATION: Scale = ((0.04, "black and white"), (0.12, "muted"), (0.5, ""), (9.0, "colourful"))
+#: Names of colours that are none, and the share of them up to which a picture can be colourful.
+COLORLESS, COLORFUL_UP_TO = frozenset({"black", "white", "gray"}), 0.5
 #: Mean luma change in 1/25 s, 0 to 1; the steps were chosen on real footage between a title card and a handheld pan.
 MOTION: Scale = (
     (0.0004, "a still picture"), (0.006, "little movement"), (0.018, "some movement"), (0.045, "much movement"),
@@ -28,9 +30,25 @@ PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace"),
 
 #: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.
 SILENT_SHARE, PARTLY_SILENT_SHARE = 0.95, 0.3
-#: A colour is named from this share on; alone from the second.
+#: A colour is named from this share on; from the second, alone or with others, it is most of the picture.
 NAMED_SHARE, DOMINANT_SHARE = 0.12, 0.6
 _MOST_COLORS = 3
+
+#: ISO 639-1 and 639-2 codes (both of its variants) of languages that subtitles are often in.
+_LANGUAGES = {
+    code: name
+    for codes, name in (
+        ("en eng", "English"), ("de deu ger", "German"), ("fr fra fre", "French"), ("es spa", "Spanish"),
+        ("it ita", "Italian"), ("pt por", "Portuguese"), ("nl nld dut", "Dutch"), ("pl pol", "Polish"),
+        ("ru rus", "Russian"), ("uk ukr", "Ukrainian"), ("cs ces cze", "Czech"), ("sv swe", "Swedish"),
+        ("da dan", "Danish"), ("no nor nob", "Norwegian"), ("fi fin", "Finnish"), ("el ell gre", "Greek"),
+        ("tr tur", "Turkish"), ("ar ara", "Arabic"), ("he heb", "Hebrew"), ("fa fas per", "Persian"),
+        ("hi hin", "Hindi"), ("zh zho chi", "Chinese"), ("ja jpn", "Japanese"), ("ko kor", "Korean"),
+        ("vi vie", "Vietnamese"), ("th tha", "Thai"), ("id ind", "Indonesian"), ("hu hun", "Hungarian"),
+        ("ro ron rum", "Romanian"),
+    )
+    for code in codes.split()
+}  # fmt: skip
 
 
 def word(value: float, scale: Scale) -> str:
@@ -41,20 +59,24 @@ def word(value: float, scale: Scale) -> str:
 def light_words(stats: SceneStats) -> list[str]:
     """Adjectives for light, colour and contrast: ["dark", "colourful"]."""
     words = [word(stats.brightness, BRIGHTNESS)]
-    # a black or a blank picture has no colour either, but is not what "black and white" means
-    if stats.contrast >= CONTRAST[0][0]:
-        words.append(word(stats.saturation, SATURATION))
+    color = word(stats.saturation, SATURATION)
+    colorless = sum(share.share for share in stats.colors if share.name in COLORLESS)
+    # a blank picture is not what "black and white" means; near black, saturation is large and cannot be seen
+    blank = stats.contrast < CONTRAST[0][0] and color == SATURATION[0][1]
+    if not blank and not (color == SATURATION[-1][1] and colorless > COLORFUL_UP_TO):
+        words.append(color)
     return [found for found in words if found]
 
 
 def colors_phrase(colors: Sequence[ColorShare]) -> str:
-    """The colours that fill most of the picture: "mostly dark blue and black"; empty where none stands out."""
+    """The largest colours: "mostly blue and black", "in green and red among others"; empty where none stands out."""
     named = [color for color in colors if color.share >= NAMED_SHARE][:_MOST_COLORS]
     if not named:
         return ""
     if named[0].share >= DOMINANT_SHARE:
         return f"mostly {named[0].name}"
-    return f"mostly {listed([color.name for color in named])}"
+    names = listed([color.name for color in named])
+    return f"mostly {names}" if sum(color.share for color in named) >= DOMINANT_SHARE else f"in {names} among others"
 
 
 def sound_phrase(stats: SceneStats | None, has_sound: bool) -> str:
@@ -68,6 +90,11 @@ def sound_phrase(stats: SceneStats | None, has_sound: bool) -> str:
         return "The sound track is silent."
     loudness = f"The sound is {word(stats.loudness_db, LOUDNESS)}"
     return f"{loudness}, with long silences." if silence >= PARTLY_SILENT_SHARE else f"{loudness}."
+
+
+def language(code: str) -> str:
+    """The English name of a language by its code; the code itself where it is none of the common ones."""
+    return _LANGUAGES.get(code.lower().partition("-")[0], code)
 
 
 def duration(seconds: float) -> str:

@@ -99,3 +99,9 @@ def test_a_pause_ends_a_sentence() -> None:
 def test_long_sentences_weigh_more_than_exclamations() -> None:
     long = "The whole long evening was a terrible and sad disappointment for every single one of us here."
     assert sentiment.mean_score(["Nice!", long]) < 0
+
+
+@pytest.mark.timeout(30)
+def test_text_without_end_or_punctuation_is_judged_in_good_time() -> None:
+    verdict = judge([stream(2)], cues(2, ["good but bad " * 20_000]))
+    assert verdict.read_from == "subtitles"

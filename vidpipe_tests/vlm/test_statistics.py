@@ -30,7 +30,7 @@ def test_a_video_is_told_in_sentences() -> None:
     assert describe_video(facts(subtitle_languages=("eng", "deu"))) == (
         "A very dark portrait HD video of 9.7 seconds in 3 scenes, mostly dark blue and black, with little movement. "
         "It has a fast pace: a scene lasts 3.2 seconds on average. The brightest and liveliest scene begins at 3.0 s. "
-        "The sound is quiet. It is subtitled (deu and eng)."
+        "The sound is quiet. It is subtitled in English and German."
     )
 
 
@@ -47,6 +47,10 @@ def test_a_scene_is_told_in_a_sentence() -> None:
         ({"brightness": 0.02, "contrast": 0.0, "saturation": 0.0}, "A very dark scene"),
         ({"brightness": 0.5, "saturation": 0.01}, "A black and white scene"),
         ({"brightness": 0.5, "saturation": 0.3}, "A scene of"),
+        ({"brightness": 0.5, "saturation": 0.09}, "A muted scene"),
+        ({"saturation": 0.9}, "A very dark, colourful scene"),
+        ({"saturation": 0.9, "colors": (ColorShare(name="black", share=0.8),)}, "A very dark scene"),
+        ({"colors": (ColorShare(name="red", share=0.2), ColorShare(name="blue", share=0.2))}, "in red and blue among"),
         ({"motion": 0.0}, "with a still picture"),
         ({"motion": 0.1}, "with very much movement"),
         ({"contrast": 0.35}, "high contrast"),
@@ -55,7 +59,7 @@ def test_a_scene_is_told_in_a_sentence() -> None:
         ({"silence_share": 0.5}, "with long silences"),
     ],
 )
-def test_each_word_stands_for_a_measurement(changed: dict[str, float], said: str) -> None:
+def test_each_word_stands_for_a_measurement(changed: dict[str, object], said: str) -> None:
     assert said in describe_scene(facts(stats=_NIGHT.model_copy(update=changed)))
 
 
