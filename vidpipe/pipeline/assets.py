@@ -70,7 +70,7 @@ def _step(step: str, stages: list[Stage], graph: StageGraph, settings: Settings)
         tags.update(_GPU_TAGS)
 
     @dg.multi_asset(
-        name=step,
+        name=f"{step}_videos",
         specs=[asset_spec(stage, graph) for stage in stages],
         can_subset=True,
         partitions_def=VIDEOS,

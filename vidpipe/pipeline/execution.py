@@ -49,7 +49,7 @@ class Session:
         The run is then marked as cancelled, not as failed.
         """
         caller = CALLER.get()
-        context.instance.add_run_tags(context.run_id, {PROCESS_TAG: this_process()})
+        context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
         try:
             if caller is not None:
                 yield cls(caller.settings, caller.library, caller, caller.cancelled)
@@ -58,7 +58,7 @@ class Session:
                 with resource.opened(graph, settings) as library:
                     yield cls(settings, library, None, threading.Event())
         except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-            run = context.instance.get_run_by_id(context.run_id)
+            run = context.instance.get_run_by_id(context.run.run_id)
             if run is not None and run.status == dg.DagsterRunStatus.STARTED:
                 context.instance.report_run_canceling(run, "Stopped by the user; what was finished is stored.")
             raise DagsterExecutionInterruptedError() from None
@@ -169,7 +169,12 @@ def run_stages(
             if session.caller is not None:
                 session.caller.report = progress.report
             runner = Runner(
-                session.library, plan, progress if plan.stages else Silent(), options, context.run_id, session.cancelled
+                session.library,
+                plan,
+                progress if plan.stages else Silent(),
+                options,
+                context.run.run_id,
+                session.cancelled,
             )
             report = runner.run(videos)
             if session.caller is not None:

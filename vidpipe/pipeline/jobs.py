@@ -14,7 +14,7 @@ from vidpipe.ingest.sources import gather
 from vidpipe.pipeline.assets import STEPS
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session, run_stages
-from vidpipe.pipeline.partitions import VIDEOS, add_videos
+from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
@@ -44,7 +44,6 @@ def step_jobs(graph: StageGraph) -> list[UnresolvedAssetJobDefinition]:
                 dg.define_asset_job(
                     step,
                     selection=dg.AssetSelection.assets(*names),
-                    partitions_def=VIDEOS,
                     description=f"{', '.join(names)} for the chosen videos.",
                     executor_def=dg.in_process_executor,
                 )

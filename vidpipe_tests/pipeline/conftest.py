@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
-from PIL import Image
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.instance import instance
+from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import IngestFacts
 from vidpipe_tests.stages.small_graph import GRAPH
 
 
+@pytest.fixture(scope="session")
+def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/dagster of a fresh home: Dagster takes a second to lay out its tables."""
+    settings = Settings(home=tmp_path_factory.mktemp("history"))
+    instance(settings).dispose()
+    return dagster_home(settings)
+
+
 @pytest.fixture
-def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+def settings(settings: Settings, empty_history: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The shared settings; what a process of its own loads from the home is the same."""
     init_home(settings.home)
+    shutil.copytree(empty_history, dagster_home(settings))
     monkeypatch.setenv("VIDPIPE_HOME", str(settings.home))
     monkeypatch.setenv("VIDPIPE_MONGODB_URI", settings.mongodb.uri.get_secret_value())
     monkeypatch.setenv("VIDPIPE_MONGODB_DATABASENAME", settings.mongodb.database_name)
@@ -50,10 +59,3 @@ def add(library: Library) -> Callable[..., list[str]]:
         return ids
 
     return add_videos
-
-
-@pytest.fixture
-def picture(settings: Settings) -> Path:
-    path = settings.home / "poster.jpg"
-    Image.new("RGB", (640, 360), "red").save(path)
-    return path

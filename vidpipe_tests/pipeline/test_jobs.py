@@ -1,0 +1,167 @@
+"""The partitioned jobs, ingest and verify: what Dagster launches itself, run here in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vidpipe.errors import SettingsError
+from vidpipe.library.library import Library
+from vidpipe.pipeline.build import build_definitions
+from vidpipe.pipeline.instance import dagster_environment
+from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.partitions import add_videos
+from vidpipe.settings import Settings, load
+from vidpipe_tests import clips
+from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializations
+from vidpipe_tests.stages.small_graph import GRAPH, calls
+
+Add = Callable[..., list[str]]
+
+
+def run_job(
+    dagster: dg.DagsterInstance, settings: Settings, name: str, ids: list[str] | None = None, **arguments: Any
+) -> dg.ExecuteInProcessResult:
+    """Runs a job of the definitions; ids: the partitions, a range of neighbours as a backfill gives it."""
+    job = build_definitions(GRAPH, settings).resolve_job_def(name)
+    tags = {}
+    if ids:
+        tags = {"dagster/asset_partition_range_start": ids[0], "dagster/asset_partition_range_end": ids[-1]}
+    return job.execute_in_process(instance=dagster, raise_on_error=False, tags=tags, **arguments)
+
+
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data.user_failure_data
+    assert data is not None
+    return data.description or ""
+
+
+def test_a_backfill_of_a_step_shows_each_video_and_stage_alone(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good", "evil", "fine")
+    add_videos(dagster, ids)
+    (settings.home / "broken-evil").touch()
+    result = run_job(dagster, settings, "prepare", ids)
+    assert not result.success
+    assert "1 of 3 videos failed" in failure(result)
+    assert "evil, parts: waits for an earlier stage that has no result." in failure(result)
+    assert colors(dagster, "length", ids) == [GREEN, RED, GREEN]
+    assert colors(dagster, "parts", ids) == [GREEN, RED, GREEN]
+    assert colors(dagster, "report", ids) == [None, None, None]
+    label = run_job(dagster, settings, "label", ids)
+    assert not label.success
+    assert colors(dagster, "report", ids) == [GREEN, RED, GREEN], "a failed video does not skip the others downstream"
+
+
+def test_a_video_that_is_current_is_green_without_being_computed_again(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good", "fine")
+    run_process(settings, graph=GRAPH, library=library)
+    first = materializations(dagster, "length")
+    result = run_job(dagster, settings, "prepare", partition_key=ids[0])
+    assert result.success
+    assert len(calls(settings, "length")) == 2
+    (cached,) = [made for made in materializations(dagster, "length") if made.metadata["work"].value == "cached"]
+    assert cached.partition == ids[0]
+    (computed,) = [made for made in first if made.partition == ids[0]]
+    assert cached.tags == computed.tags
+
+
+def test_materialising_a_red_partition_tries_again_and_force_computes_again(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("evil")
+    (settings.home / "broken-evil").touch()
+    run_process(settings, graph=GRAPH, library=library)
+    assert colors(dagster, "length", ids) == [RED]
+    (settings.home / "broken-evil").unlink()
+    assert run_job(dagster, settings, "prepare", partition_key=ids[0]).success
+    assert colors(dagster, "length", ids) == [GREEN]
+    config = {"ops": {"prepare_videos": {"config": {"force": True}}}}
+    assert run_job(dagster, settings, "prepare", partition_key=ids[0], run_config=config).success
+    assert len(calls(settings, "parts")) == 2
+
+
+def test_one_asset_of_a_step_can_be_materialised_alone(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good")
+    add_videos(dagster, ids)
+    result = run_job(dagster, settings, "prepare", partition_key=ids[0], asset_selection=[dg.AssetKey("length")])
+    assert result.success
+    assert (len(calls(settings, "length")), len(calls(settings, "parts"))) == (1, 0)
+
+
+def test_a_partition_without_a_video_is_named(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance
+) -> None:
+    add_videos(dagster, ["ab" * 32])
+    result = run_job(dagster, settings, "prepare", partition_key="ab" * 32)
+    assert "no such video in the library" in failure(result)
+
+
+def test_the_definitions_hold_steps_kinds_and_what_reads_what(settings: Settings) -> None:
+    definitions = build_definitions(GRAPH, settings)
+    graph = definitions.resolve_asset_graph()
+    node = graph.get(dg.AssetKey("report"))
+    assert node.parent_keys == {dg.AssetKey("length"), dg.AssetKey("parts")}
+    assert node.group_name == "label"
+    assert node.description == "says"
+    assert graph.get(dg.AssetKey("length")).parent_keys == {dg.AssetKey("sources")}
+    jobs = {job.name for job in definitions.get_repository_def().get_all_jobs()}
+    assert {"prepare", "label", "process", "ingest", "verify"} <= jobs
+    most = [graph.get(dg.AssetKey(name)).backfill_policy.max_partitions_per_run for name in ("length", "report")]
+    assert most[0] != most[1], "steps with the same policy would be put into one run, where a failure skips the rest"
+
+
+def test_ingest_stores_the_good_names_the_bad_and_makes_partitions(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Any
+) -> None:
+    good = clips.moving(tmp_path / "good.mp4", seconds=0.4)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video at all" * 100)
+    outcomes = run_ingest(settings, [str(good), str(bad)], graph=GRAPH, library=library)
+    assert [outcome.state for outcome in outcomes] == ["stored", "refused"]
+    assert dagster.get_dynamic_partitions("videos") == [outcomes[0].video]
+    (run,) = dagster.get_runs()
+    assert (run.job_name, run.status) == ("ingest", dg.DagsterRunStatus.FAILURE)
+    (seen,) = dagster.fetch_observations(dg.AssetKey("sources"), limit=10).records
+    assert seen.partition_key == outcomes[0].video
+    assert run_ingest(settings, [str(good)], graph=GRAPH, library=library)[0].state == "already stored"
+    assert dagster.get_runs()[0].status == dg.DagsterRunStatus.SUCCESS
+
+
+def test_no_secret_of_a_url_reaches_dagster(settings: Settings, library: Library, dagster: dg.DagsterInstance) -> None:
+    outcomes = run_ingest(settings, ["http://me:hunter2@127.0.0.1:9/a.mp4?token=s3cret"], graph=GRAPH, library=library)
+    assert outcomes[0].state == "refused"
+    written = [path.read_bytes() for path in (settings.data_directory / "dagster").rglob("*") if path.is_file()]
+    for secret in (b"hunter2", b"s3cret", settings.mongodb.uri.get_secret_value().encode()):
+        assert not any(secret in data for data in written)
+
+
+def test_a_secret_typed_into_dagsters_page_is_refused(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance
+) -> None:
+    config = {"ops": {"ingest_sources": {"config": {"inputs": ["http://me:hunter2@example.org/a.mp4"]}}}}
+    result = run_job(dagster, settings, "ingest", run_config=config)
+    assert "Dagster shows everybody a run's inputs" in failure(result)
+
+
+def test_a_wrong_config_ini_is_a_sentence(settings: Settings, library: Library, dagster: dg.DagsterInstance) -> None:
+    (settings.home / "config.ini").write_text("[SceneDetection]\nDetector = magic\n")
+    with pytest.raises(SettingsError, match="Detector = magic"):
+        load(settings.home)
+    result = run_job(dagster, settings, "process")
+    assert "Detector = magic" in failure(result)
+
+
+def test_dagsters_own_commands_find_the_home(settings: Settings) -> None:
+    environment = dagster_environment(settings)
+    assert (settings.data_directory / "dagster" / "dagster.yaml").is_file()
+    assert environment["VIDPIPE_HOME"] == str(settings.home)
