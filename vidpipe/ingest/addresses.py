@@ -150,16 +150,20 @@ class AddressPolicy:
         Errors: FetchError(refused) as soon as one address is not allowed (a name that stands for a public and a
         private address is a trap), FetchError for a name that cannot be looked up.
         """
-        try:
-            found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
-        except UnicodeError:
-            raise FetchError(f"{host!r} is not a host name.") from None
-        except OSError as error:
-            raise lookup_error(host, error) from None
-        endpoints: list[Endpoint] = []
-        for family, _, _, _, sockaddr in found:
+        endpoints = look_up(host, port)
+        for _, sockaddr in endpoints:
             self.check_address(ipaddress.ip_address(sockaddr[0]), host, port)
-            endpoints.append((family, sockaddr))
-        if not endpoints:
-            raise FetchError(f"The name {host} has no address.")
         return endpoints
+
+
+def look_up(host: str, port: int) -> list[Endpoint]:
+    """The addresses of `host`, unchecked. Errors: FetchError for a name that cannot be looked up."""
+    try:
+        found = socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    except UnicodeError:
+        raise FetchError(f"{host!r} is not a host name.") from None
+    except OSError as error:
+        raise lookup_error(host, error) from None
+    if not found:
+        raise FetchError(f"The name {host} has no address.")
+    return [(family, sockaddr) for family, _, _, _, sockaddr in found]

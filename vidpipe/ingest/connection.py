@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -22,7 +23,9 @@ from urllib3.exceptions import NewConnectionError
 from urllib3.util.timeout import Timeout
 
 from vidpipe.errors import UnavailableError
-from vidpipe.ingest.addresses import AddressPolicy
+from vidpipe.ingest.addresses import AddressPolicy, Endpoint, look_up
+
+Resolve = Callable[[str, int], list[Endpoint]]
 
 # at DEBUG it writes every path with its query, and so the tokens in it, into the log
 logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
@@ -48,10 +51,10 @@ class LiveSockets:
                     socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
-def _connect(connection: HTTPConnection, policy: AddressPolicy, live: LiveSockets) -> socket.socket:
+def _connect(connection: HTTPConnection, resolve: Resolve, live: LiveSockets) -> socket.socket:
     last: OSError | None = None
     timeout = Timeout.resolve_default_timeout(connection.timeout)
-    for family, sockaddr in policy.resolve(connection._dns_host, connection.port):
+    for family, sockaddr in resolve(connection._dns_host, connection.port):
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             for option in connection.socket_options or ():
@@ -67,14 +70,14 @@ def _connect(connection: HTTPConnection, policy: AddressPolicy, live: LiveSocket
     raise NewConnectionError(connection, f"no connection: {last}") from last
 
 
-def _pool_classes(policy: AddressPolicy, live: LiveSockets) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(resolve: Resolve, live: LiveSockets) -> dict[str, type[HTTPConnectionPool]]:
     class GuardedHTTPConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return _connect(self, policy, live)
+            return _connect(self, resolve, live)
 
     class GuardedHTTPSConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return _connect(self, policy, live)
+            return _connect(self, resolve, live)
 
         def connect(self) -> None:
             super().connect()
@@ -94,13 +97,20 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
     """Connects only where `policy` allows. Through a proxy, the proxy itself is the machine that is connected to."""
 
     def __init__(self, policy: AddressPolicy, live: LiveSockets) -> None:
-        self._classes = _pool_classes(policy, live)
+        self._classes = _pool_classes(policy.resolve, live)
+        self._proxy_classes = _pool_classes(look_up, live)
         super().__init__()
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
         manager: urllib3.PoolManager = self.poolmanager
         manager.pool_classes_by_scheme = dict(self._classes)
+
+    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
+        if not proxy.lower().startswith("socks"):  # those bring connections of their own
+            manager.pool_classes_by_scheme = dict(self._proxy_classes)
+        return manager
 
 
 def _authorities() -> str:

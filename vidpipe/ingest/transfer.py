@@ -211,10 +211,9 @@ class Transfer:
 
     def _prepare_part(self, response: requests.Response, validators: Validators, offset: int) -> None:
         """Makes the partial file fit the answer: 206 goes on with it, 200 begins anew."""
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower() or "identity"
-        if encoding != "identity" and encoding not in urllib3.HTTPResponse.CONTENT_DECODERS:
-            raise FetchError(f"{self._shown}: the server sends the file in an unknown encoding ({encoding[:40]}).")
-        encoded = encoding != "identity"
+        # others (aws-chunked, none, utf-8) are slips of the server's owner: the bytes are the file's own
+        encodings = re.split(r"[\s,]+", response.headers.get("Content-Encoding", "").lower())
+        encoded = not set(encodings).isdisjoint(urllib3.HTTPResponse.CONTENT_DECODERS)
         total = _content_length(response)
         if response.status_code == 206 and offset:
             found = _CONTENT_RANGE.match(response.headers.get("Content-Range", "").strip())

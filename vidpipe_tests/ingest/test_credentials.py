@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.ingest.ingest import Ingest
 from vidpipe.ingest.refetch import refetch
-from vidpipe_tests.fault_server import FaultServer, redirect, status
+from vidpipe.ingest.sources import gather
+from vidpipe_tests.fault_server import FaultServer, redirect, slow, slow_headers, status
 from vidpipe_tests.ingest.conftest import Room, sha256_of
 
 PASSWORD = "s3cr3t-pass"  # noqa: S105 - made up
@@ -117,6 +119,14 @@ def test_a_proxy_of_the_environment_is_used_only_when_asked_for(
         assert room.add_one("http://10.0.0.1/clip.mp4").state == "refused"
 
 
+def test_a_proxy_that_hangs_is_given_up(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    with FaultServer() as proxy:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
+        proxy.add("http://203.0.114.7/clip.mp4", b"", always=slow_headers(0.1))
+        room.with_download(use_proxy=True, read_timeout=0.6, retries=0)
+        assert "stalled" in str(room.add_one("http://203.0.114.7/clip.mp4").error)
+
+
 def test_a_list_takes_its_secrets_from_the_environment(
     room: Room, server: FaultServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,10 +210,6 @@ def test_https_is_not_given_up_for_http_by_a_redirect(
 def test_a_tls_transfer_that_hangs_can_be_cancelled(
     room: Room, tls_server: tuple[FaultServer, Path], clip: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vidpipe.ingest.ingest import Ingest
-    from vidpipe.ingest.sources import gather
-    from vidpipe_tests.fault_server import slow
-
     secure, certificate = tls_server
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.fspath(certificate))
     room.with_download(allowed_private=("localhost",), read_timeout=60.0)

@@ -286,6 +286,13 @@ def test_an_encoding_nobody_asked_for_is_undone(room: Room, server: FaultServer,
     assert_stored(room, server.add("/clip.mp4", clip, always=gzipped), clip)
 
 
+@pytest.mark.parametrize("encoding", ["aws-chunked", "none", "utf-8", ""])
+def test_an_encoding_that_is_none_is_passed_over(room: Room, server: FaultServer, clip: bytes, encoding: str) -> None:
+    headers = {"Content-Encoding": encoding}
+    assert_stored(room, server.add("/clip.mp4", clip, headers=headers, faults=[cut(0.3)]), clip)
+    assert server.requests[1].status == 206
+
+
 def test_a_compressed_bomb_counts_by_what_it_becomes(room: Room, server: FaultServer) -> None:
     room.with_download(max_size_mb=2)
     outcome = room.add_one(server.add("/clip.mp4", b"\x00\x00\x00\x18ftypisom" + b"\0" * (8 << 20), always=gzipped))
