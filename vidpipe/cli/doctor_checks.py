@@ -1,0 +1,209 @@
+"""The single checks of `vidpipe doctor`. Each says what was found; a failed one says what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.settings import Settings
+
+Status = Literal["ok", "warn", "fail"]
+
+#: What the decode and the probe ask of ffmpeg, and the decoders that most videos need.
+_FILTERS = ("scale", "select", "split", "format", "setsar", "aformat", "asetnsamples")
+_DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac")
+_OLDEST_FFMPEG = (4, 4)
+_OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    status: Status
+    found: str
+    todo: str = ""
+
+    @property
+    def rank(self) -> int:
+        return ("ok", "warn", "fail").index(self.status)
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def failed(name: str, error: VidpipeError) -> Check:
+    return Check(name, "fail", error.message, error.hint)
+
+
+def check_all(settings: Settings) -> Iterator[Check]:
+    """Every check, one after another; a fault in one is that check's failure and ends none of the others."""
+    checks: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
+        ("Python", _python), ("OpenCV", _opencv), ("home", _home), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
+        ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
+    )  # fmt: skip
+    for name, check in checks:
+        try:
+            yield check(settings)
+        except VidpipeError as error:
+            yield failed(name, error)
+        except Exception as error:
+            yield Check(name, "fail", f"{type(error).__name__}: {error}", "Install vidpipe and its packages anew.")
+
+
+def _python(settings: Settings) -> Check:
+    found = f"{platform.python_version()} in {sys.prefix}, on {platform.system()} {platform.machine()}"
+    return Check("Python", "ok", found)
+
+
+def _opencv(settings: Settings) -> Check:
+    installed = [name for name in _OPENCV if _version(name)]
+    import cv2
+
+    found = f"{cv2.__version__} ({', '.join(installed) or 'not from pip'})"
+    if len(installed) > 1:
+        return Check(
+            "OpenCV", "warn", f"{found}: several packages that overwrite each other's files",
+            "pip uninstall all of them, then `pip install opencv-python-headless`.",
+        )  # fmt: skip
+    return Check("OpenCV", "ok", found)
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _home(settings: Settings) -> Check:
+    for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
+        _can_write(folder)
+    return Check("home", "ok", f"{settings.home}, writable")
+
+
+def _can_write(folder: Path) -> None:
+    """Raises UnavailableError unless a file can be made in `folder`, or in the nearest folder above that exists."""
+    there = folder
+    while not there.exists():
+        there = there.parent
+    try:
+        with tempfile.NamedTemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UnavailableError(
+            f"{there} cannot be written: {error.strerror or error}.",
+            "Make it writable, or use another home (VIDPIPE_HOME).",
+        ) from error
+
+
+def _ffmpeg(settings: Settings) -> Check:
+    from vidpipe.media import ffmpeg
+
+    program = ffmpeg.ffmpeg_path()
+    found = f"{ffmpeg.version(program)}, {program}"
+    number = re.search(r"(?:^|\s|n)(\d+)\.(\d+)", ffmpeg.version(program))
+    if number and (int(number[1]), int(number[2])) < _OLDEST_FFMPEG:
+        return Check("ffmpeg", "fail", f"{found}: too old", "Install ffmpeg 4.4 or later.")
+    filters = _listed(program, "-filters")
+    decoders = _listed(program, "-decoders")
+    no_filters = [name for name in _FILTERS if name not in filters]
+    if no_filters:
+        return Check(
+            "ffmpeg", "fail", f"{found}: without the filters {', '.join(no_filters)}", "Install a complete ffmpeg."
+        )
+    if "mjpeg" not in _listed(program, "-encoders"):
+        return Check("ffmpeg", "fail", f"{found}: it cannot write JPEG (encoder mjpeg)", "Install a complete ffmpeg.")
+    lacking = [name for name in _DECODERS if name not in decoders and f"lib{name}" not in decoders]
+    lacking = [name for name in lacking if not (name == "av1" and "libdav1d" in decoders)]
+    if lacking:
+        return Check("ffmpeg", "warn", f"{found}: cannot read {', '.join(lacking)}", "Install a complete ffmpeg.")
+    return Check("ffmpeg", "ok", found)
+
+
+def _listed(program: str, what: str) -> frozenset[str]:
+    """Names that `ffmpeg -filters` and the like list: the second word of each line."""
+    from vidpipe.media import ffmpeg
+
+    lines = ffmpeg.run([program, "-hide_banner", what], timeout_s=20).stdout.decode(errors="replace").splitlines()
+    return frozenset(line.split()[1] for line in lines if len(line.split()) > 1)
+
+
+def _ffprobe(settings: Settings) -> Check:
+    from vidpipe.media import ffmpeg
+
+    program = ffmpeg.ffprobe_path()
+    return Check("ffprobe", "ok", f"{ffmpeg.version(program)}, {program}")
+
+
+def _mongodb(settings: Settings) -> Check:
+    from vidpipe.library import embedded
+    from vidpipe.library.capabilities import capabilities
+    from vidpipe.library.library import Library
+    from vidpipe.stages.registry import GRAPH
+
+    with Library.open(settings, GRAPH) as library:
+        found = capabilities(library.connection)
+        videos = library.videos.count()
+    where = "embedded" if embedded.is_embedded(settings) else "own server"
+    sentence = f"{found.product} {found.version} at {found.host} ({where}), {videos} videos"
+    serious = [lack for lack in found.lacks if "vidpipe needs neither" not in lack]
+    if not found.writable:
+        return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")
+    if serious:
+        return Check("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
+    return Check("MongoDB", "ok", sentence)
+
+
+def _disk(settings: Settings) -> Check:
+    needed = settings.download.min_free_mb
+    status: Status = "ok"
+    found: dict[int, str] = {}
+    for folder in (settings.media_directory, settings.derived_directory, settings.data_directory):
+        there = folder
+        while not there.exists():
+            there = there.parent
+        free_mb = shutil.disk_usage(there).free / 1e6
+        found.setdefault(os.stat(there).st_dev, f"{free_mb / 1000:.1f} GB free for {settings.relative(folder)}")
+        if free_mb < needed:
+            status = "fail"
+        elif free_mb < 2 * needed and status == "ok":
+            status = "warn"
+    todo = f"Downloads leave {needed} MB free ([Download] MinFreeMB): make room, or move the home to a larger disk."
+    return Check("disk", status, "; ".join(found.values()), "" if status == "ok" else todo)
+
+
+def _rules(settings: Settings) -> Check:
+    from vidpipe.tagging.build import build_categories, build_priority_keywords, build_rules
+
+    rules, categories = build_rules(settings), build_categories(settings)
+    build_priority_keywords(settings)
+    return Check("rules", "ok", f"{len(rules.rules)} tag rules, {len(categories.categories)} categories")
+
+
+def _model(settings: Settings) -> Check:
+    from vidpipe.vlm.build import build_model
+
+    model = build_model(settings)
+    try:
+        measured = ": sentences made of measurements, no model looks at the pictures" if model.measured else ""
+        return Check("model", "ok", f"{model.name}{measured}")
+    finally:
+        model.close()
+
+
+def _dagster(settings: Settings) -> Check:
+    import dagster
+
+    folder = settings.data_directory / "dagster"
+    _can_write(folder)
+    return Check("Dagster", "ok", f"{dagster.__version__}, history in {settings.relative(folder)}")

@@ -1,0 +1,135 @@
+"""vidpipe explain: why a video has its tags and category, or has them not."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.options import Json
+from vidpipe.cli.output import note, out, print_json, words
+from vidpipe.errors import SettingsError, VidpipeError
+
+if TYPE_CHECKING:
+    from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation
+
+
+def explain(
+    context: typer.Context,
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    *,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only the rules that give this tag.")] = None,
+    category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Rules and categories that did not match, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Explain why a tag or category was given or not: what each rule asks, and what was found in this video.
+
+    Judged by the rules as they are now.
+    """
+    with opened(context) as library:
+        sha256 = library.library.videos.resolve(video)
+        rules, categories, stale = _explanations(library, sha256)
+    if tag is not None or category is not None:
+        rules = _of_tag(rules, tag) if tag is not None else []
+        categories = _of_name(categories, category) if category is not None else []
+    elif not every and not as_json:
+        rules = [rule for rule in rules if rule.matched]
+        categories = [entry for entry in categories if entry.matched]
+    if as_json:
+        print_json({
+            "video": sha256, "rules": [rule.model_dump() for rule in rules],
+            "categories": [entry.model_dump() for entry in categories], "stored_are_out_of_date": stale,
+        })  # fmt: skip
+        return
+    _show(rules, categories)
+    if stale:
+        note("The tags stored were made under other rules or facts; `vidpipe run` brings them up to date.", "yellow")
+
+
+def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
+    """Of every rule and category; and whether what is stored is out of date."""
+    from vidpipe.library.states import classify
+    from vidpipe.library.videos import read_field
+    from vidpipe.stages.contract import FieldRead
+    from vidpipe.stages.rule_facts import READS, rule_facts
+    from vidpipe.tagging.build import build_categories, build_rules
+    from vidpipe.tagging.evaluate import evaluate
+    from vidpipe.tagging.explain import explain, explain_categories
+
+    library = opened.library
+    rules, categories = build_rules(opened.settings), build_categories(opened.settings)
+    document = library.videos.get(sha256) or {}
+    try:
+        fields: dict[str, Any] = {
+            name: read_field(library.graph, FieldRead.parse(name), document, ()) for name in READS
+        }
+    except KeyError as missing:
+        raise VidpipeError(
+            f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} is not there.",
+            f"`vidpipe run {sha256[:12]}` brings it up to date; `vidpipe show {sha256[:12]}` says which stage failed.",
+        ) from None
+    facts = rule_facts(fields)
+    with_tags = rule_facts(fields, (match.tag for match in evaluate(rules, facts)))
+    specs = {name: spec for name, spec in opened.plan.specs.items() if name in ("tags", "categories")}
+    stale = any(classify(document["stages"][stage], spec) != "current" for stage, spec in specs.items())
+    return explain(rules, facts), explain_categories(categories, with_tags), stale
+
+
+def _of_tag(rules: Sequence[RuleExplanation], tag: str) -> list[RuleExplanation]:
+    from vidpipe.tagging.blocks import tag_key
+
+    found = [rule for rule in rules if tag_key(tag) in {tag_key(given) for given in rule.gives}]
+    if not found:
+        raise _unknown("rule gives the tag", tag, (given for rule in rules for given in rule.gives))
+    return found
+
+
+def _of_name(categories: Sequence[CategoryExplanation], name: str) -> list[CategoryExplanation]:
+    found = [entry for entry in categories if entry.category.casefold() == name.casefold()]
+    if not found:
+        raise _unknown("category is called", name, (entry.category for entry in categories))
+    return found
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:
+    by_lower = {one.lower(): one for one in known}
+    near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(by_lower.values()))}."
+    return SettingsError(f"No {what} '{name}'.", hint)
+
+
+def _show(rules: Sequence[RuleExplanation], categories: Sequence[CategoryExplanation]) -> None:
+    console = out()
+    for rule in rules:
+        line = words("✓ " if rule.matched else "✗ ", "green" if rule.matched else "red")
+        line.append_text(words(", ".join(rule.gives), "bold"))
+        line.append_text(words(f"  rule “{rule.rule}”, {_asks(rule)}", "dim"))
+        console.print(line, soft_wrap=True)
+        _show_blocks(rule.blocks)
+    for entry in categories:
+        line = words("✓ " if entry.matched else "✗ ", "green" if entry.matched else "red")
+        line.append_text(words(f"category {entry.category}", "bold"))
+        line.append_text(words(f"  score {entry.score:g}, at least {entry.min_score:g} is needed", "dim"))
+        console.print(line, soft_wrap=True)
+        _show_blocks(entry.blocks)
+    if not rules and not categories:
+        console.print("No rule and no category matched; --all shows what each one asks.")
+
+
+def _asks(rule: RuleExplanation) -> str:
+    if len(rule.blocks) < 2:
+        return "one block"
+    return "all blocks must match" if rule.match == "all" else "one matching block is enough"
+
+
+def _show_blocks(blocks: Sequence[BlockExplanation]) -> None:
+    console = out()
+    for block in blocks:
+        console.print(words(f"    {'✓' if block.matched else '✗'} {block.block}"), soft_wrap=True)
+        for part in block.parts:
+            mark = "✓" if part.matched else "✗"
+            console.print(words(f"        {mark} asks {part.asks}; found {part.found}", "dim"), soft_wrap=True)

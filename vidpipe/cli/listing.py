@@ -1,0 +1,71 @@
+"""vidpipe list: the videos, the latest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from vidpipe.cli import options
+from vidpipe.cli.call import opened
+from vidpipe.cli.output import duration, note, out, print_json, table, words
+
+_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+_MOST_TAGS = 5
+
+
+def list_videos(
+    context: typer.Context,
+    *,
+    tag: options.Tags = None,
+    category: options.Categories = None,
+    min_duration: options.MinDuration = None,
+    max_duration: options.MaxDuration = None,
+    resolution: options.Resolutions = None,
+    codec: options.Codecs = None,
+    sentiment: options.Sentiments = None,
+    source: options.Sources = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Most videos shown; 0: all.")] = 50,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Videos passed over.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """List the videos, the latest first."""
+    from vidpipe.library.search import find_videos
+
+    filters = options.make_filters(
+        tags=tag, categories=category, min_duration_s=min_duration, max_duration_s=max_duration, resolutions=resolution,
+        codecs=codec, sentiments=sentiment, sources=source,
+    )  # fmt: skip
+    with opened(context) as library:
+        page = find_videos(library.library, "", filters, limit=limit, offset=offset, specs=library.plan.specs)
+    if as_json:
+        print_json({"videos": page.hits, "more": page.more})
+        return
+    show_videos(page.hits)
+    if page.more:
+        note(f"There are more: --offset {offset + limit}, or --limit 0 for all.")
+
+
+def show_videos(hits: Sequence[dict[str, Any]]) -> None:
+    """The table of videos on stdout."""
+    console = out()
+    if not hits:
+        console.print("No videos.")
+        return
+    wide = {"min_width": 12, "overflow": "fold"}
+    made = table(
+        ("video", {"no_wrap": True}), ("name", wide), ("duration", {"justify": "right", "no_wrap": True}),
+        ("resolution", {"no_wrap": True}), ("scenes", {"justify": "right"}), "category", ("tags", wide), "state",
+    )  # fmt: skip
+    for hit in hits:
+        size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
+        tags: list[str] = hit["tags"]
+        shown = ", ".join(tags[:_MOST_TAGS]) + (f" +{len(tags) - _MOST_TAGS}" if len(tags) > _MOST_TAGS else "")
+        state = hit.get("state", "")
+        made.add_row(
+            words(hit["video"][:12], "cyan"), words(hit["name"]), duration(hit["duration_s"]),
+            words(f"{hit['resolution'] or ''} {size}".strip()), words(hit["scenes"]), words(hit["category"]),
+            words(shown), words(state, _STATE_STYLES.get(state, "")),
+        )  # fmt: skip
+    console.print(made)

@@ -1,0 +1,103 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vidpipe.library.search import Filters
+
+_FILTERS = "Filters"
+_OLDER = "Settings for this call, in the words of the older script"
+
+
+class ExportFormat(StrEnum):
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+
+
+class LocalMode(StrEnum):
+    copy = "copy"
+    hardlink = "hardlink"
+    reference = "reference"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]
+
+Tags = Annotated[
+    list[str] | None, typer.Option("--tag", help="Has this tag; several: has them all.", rich_help_panel=_FILTERS)
+]
+Categories = Annotated[
+    list[str] | None, typer.Option("--category", help="In this category; several: in one.", rich_help_panel=_FILTERS)
+]
+MinDuration = Annotated[
+    float | None, typer.Option("--min-duration", "--min_duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)
+]
+MaxDuration = Annotated[
+    float | None, typer.Option("--max-duration", "--max_duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)
+]
+Resolutions = Annotated[
+    list[str] | None,
+    typer.Option("--resolution", help="SD, HD, Full HD, 1080p, 4K, …, or 1280x720.", rich_help_panel=_FILTERS),
+]
+Codecs = Annotated[
+    list[str] | None, typer.Option("--codec", help="Video codec: h264, hevc, h265, …", rich_help_panel=_FILTERS)
+]
+Sentiments = Annotated[
+    list[str] | None,
+    typer.Option("--sentiment", help="positive, neutral, negative, 'no basis'.", rich_help_panel=_FILTERS),
+]
+Sources = Annotated[
+    list[str] | None, typer.Option("--source", help="Part of a URL or file name.", rich_help_panel=_FILTERS)
+]
+
+SceneThreshold = Annotated[
+    float | None,
+    typer.Option(
+        "--scene-threshold", "--scene_threshold", rich_help_panel=_OLDER,
+        help="[SceneDetection] DefaultThreshold, on the scale of its Detector.",
+    ),
+]  # fmt: skip
+QwenInstruction = Annotated[
+    str | None,
+    typer.Option(
+        "--qwen-instruction", "--qwen_instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_OLDER
+    ),
+]
+UseVpc = Annotated[
+    bool | None,
+    typer.Option("--use-vpc/--no-use-vpc", "--use_vpc/--no_use_vpc", help="[QwenVL] UseVpc.", rich_help_panel=_OLDER),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output", rich_help_panel=_OLDER,
+        help="Export the results afterwards: to a .jsonl, .csv or .parquet file, else to a folder, one .json a video.",
+    ),
+]  # fmt: skip
+
+
+def overrides(
+    scene_threshold: float | None, qwen_instruction: str | None, use_vpc: bool | None
+) -> dict[str, float | str | bool | None]:
+    """The options as settings; None where one was not given."""
+    return {
+        "scene_detection.default_threshold": scene_threshold,
+        "qwen_vl.default_instruction": qwen_instruction,
+        "qwen_vl.use_vpc": use_vpc,
+    }
+
+
+def make_filters(**given: Any) -> Filters:
+    """`Filters` of the options that were given. Lists become tuples, None the default."""
+    from vidpipe.library.search import Filters
+
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
+    }
+    return Filters(**values)

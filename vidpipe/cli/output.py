@@ -1,0 +1,125 @@
+"""What is written to the terminal: results to stdout, everything else to stderr.
+
+Titles, file names and model texts are somebody else's: control characters in them are shown, not obeyed, and nothing in
+them is read as markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vidpipe.errors import VidpipeError
+from vidpipe.library.as_json import UNSAFE, to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: Where nobody looks at a screen, tables keep their lines whole.
+_PIPE_WIDTH = 1000
+
+
+def clean(text: object) -> str:
+    """`text` on one line, with what could steer a terminal made visible: \\x1b for an escape."""
+    return UNSAFE.sub(lambda found: _shown(found.group()), str(text))
+
+
+def _shown(character: str) -> str:
+    if character in "\n\r\t":
+        return " "
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def words(text: object, style: str = "") -> Text:
+    """`text` for Rich, cleaned and never read as markup. None is an empty text."""
+    from rich.text import Text
+
+    return Text("" if text is None else clean(text), style=style)
+
+
+def out() -> Console:
+    """Results for people."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """Progress, notes and errors."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
+
+
+def table(*columns: str | tuple[str, Mapping[str, Any]], title: str | None = None) -> Table:
+    """An empty table. column: its heading, or (heading, options of `Table.add_column`)."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    for column in columns:
+        heading, options = column if isinstance(column, tuple) else (column, {})
+        made.add_column(heading, **{"overflow": "ellipsis", **options})
+    return made
+
+
+def print_json(value: object) -> None:
+    """`value` as indented JSON in UTF-8 on stdout, whatever the terminal: never wrapped, never coloured."""
+    write_bytes(to_json(value, indent=2) + b"\n")
+
+
+def write_bytes(content: bytes) -> None:
+    """Bytes to stdout, as they are."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def note(text: str, style: str = "dim") -> None:
+    """A line for people on stderr."""
+    err().print(words(text, style), soft_wrap=True)
+
+
+def print_error(error: VidpipeError) -> None:
+    """One sentence, and below it what to do."""
+    console = err()
+    for number, line in enumerate(error.message.splitlines() or [""]):
+        console.print(words("Error: " if number == 0 else "       ", "bold red"), words(line), sep="", soft_wrap=True)
+    if error.hint:
+        console.print(words(error.hint), soft_wrap=True)
+
+
+def error_object(error: VidpipeError) -> dict[str, Any]:
+    return {
+        "kind": type(error).__name__, "message": error.message, "hint": error.hint, "exit_code": error.exit_code,
+    }  # fmt: skip
+
+
+def duration(seconds: float | None) -> str:
+    """1:02:03, 2:03 or 0:03.5; empty for None."""
+    if seconds is None:
+        return ""
+    if seconds < 60:
+        return f"0:{seconds:04.1f}"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(size_bytes: float | None) -> str:
+    """12.3 MB; empty for None."""
+    if size_bytes is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} B" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} TB"

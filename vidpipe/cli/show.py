@@ -1,0 +1,113 @@
+"""vidpipe show: everything that is known of one video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from vidpipe.cli.call import opened
+from vidpipe.cli.options import Json
+from vidpipe.cli.output import duration, out, print_json, size, table, words
+
+_MOST_SCENES = 30
+_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+
+
+def show(
+    context: typer.Context,
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    scenes: Annotated[int, typer.Option("--scenes", min=0, help="Most scenes shown; 0: all.")] = _MOST_SCENES,
+    as_json: Json = False,
+) -> None:
+    """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
+    from vidpipe.library.show import view
+
+    with opened(context) as library:
+        found = view(library.library, library.library.videos.resolve(video), library.plan.specs)
+    if as_json:
+        print_json(found)
+    else:
+        _show(found, scenes)
+
+
+def _show(found: Mapping[str, Any], most_scenes: int) -> None:
+    console = out()
+    video = found["video"]
+    console.print(words(video["name"], "bold"))
+    for label, value in _facts(found):
+        if value:
+            line = words(f"{label:<12} ", "dim")
+            line.append_text(words(value))
+            console.print(line, soft_wrap=True)
+    if found["damage"]:
+        console.print(words(f"damaged      {found['damage']['sentence']}", "yellow"), soft_wrap=True)
+    _show_tags(found["tags"])
+    _show_scenes(found["scenes"], most_scenes)
+    _show_stages(found["stages"])
+
+
+def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    video, metadata = found["video"], found["metadata"]
+    facts = [("hash", video["sha256"]), ("file", f"{video['path']}, {size(video['size_bytes'])}")]
+    if len(video["names"]) > 1:
+        facts.append(("also named", ", ".join(video["names"][1:])))
+    facts += [("source", f"{source['url']} ({source['state']})") for source in found["sources"]]
+    if metadata:
+        rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
+        picture = [
+            duration(metadata["duration_s"]), f"{metadata['width']}x{metadata['height']} {metadata['resolution']}",
+            metadata["video_codec"], rate, metadata["hdr"] or "",
+        ]  # fmt: skip
+        facts.append(("picture", ", ".join(part for part in picture if part)))
+        facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
+        facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
+        facts.append(("title", metadata["title"] or ""))
+    description, sentiment, category = found["description"], found["sentiment"], found["category"]
+    if description:
+        facts.append(("description", f"{description['text']} ({description['model']})"))
+    if sentiment:
+        score = "" if sentiment["score"] is None else f" {sentiment['score']:+.2f}"
+        facts.append(("sentiment", f"{sentiment['label']}{score}, read from {sentiment['read_from']}"))
+    if category:
+        facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
+    return facts
+
+
+def _stream(stream: Mapping[str, Any], *more: str) -> str:
+    return ", ".join(part for part in (stream["codec"], *more, stream["language"] or "", stream["title"] or "") if part)
+
+
+def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
+    if not tags:
+        return
+    made = table("tag", ("rule", {"overflow": "fold"}), ("because", {"overflow": "fold"}))
+    for tag in tags:
+        made.add_row(words(tag["tag"], "green"), words(tag["rule"]), words(tag["evidence"]))
+    out().print(made)
+
+
+def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
+    if not scenes:
+        return
+    made = table(
+        ("scene", {"justify": "right"}), ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"})
+    )
+    for scene in scenes[:most] if most else scenes:
+        span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
+        made.add_row(str(scene["index"]), span, words(scene["description"]))
+    console = out()
+    console.print(made)
+    if most and len(scenes) > most:
+        console.print(words(f"… and {len(scenes) - most} more scenes (--scenes 0 shows all).", "dim"))
+
+
+def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
+    made = table("stage", "state", ("seconds", {"justify": "right"}), ("", {"overflow": "fold"}))
+    for name, stage in stages.items():
+        error = stage["error"]
+        seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.2f}"
+        said = f"{error['message']} {error['hint']}".strip() if error else ""
+        made.add_row(name, words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
+    out().print(made)

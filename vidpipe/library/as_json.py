@@ -1,0 +1,37 @@
+"""Documents as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+#: Control characters, marks that turn the direction of text around, halves of surrogate pairs: nothing that may reach
+#: a terminal as it is.
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+def to_json(value: object, indent: int | None = None) -> bytes:
+    """JSON in UTF-8. Times are ISO 8601 in UTC, NaN and infinity null; `UNSAFE` characters are written as \\uXXXX."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    escaped = UNSAFE.sub(lambda found: found.group() if found.group() == "\n" else f"\\u{ord(found.group()):04x}", text)
+    return escaped.encode()
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON types; what is none of them becomes its text."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    if isinstance(value, str | bool | int) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(entry) for entry in (sorted(value) if isinstance(value, set | frozenset) else value)]
+    return value.as_posix() if isinstance(value, PurePath) else str(value)

@@ -1,0 +1,287 @@
+"""Finding videos and scenes: by words, by relevance, and by what is known of them.
+
+Words go to MongoDB's text index: any of them may match, "a phrase" in quotation marks must, and -this must not. Where
+that finds nothing, names, tags and texts are looked through for parts of words. What a user gives is only ever a value
+in a query, never an operator or a pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pymongo.errors import OperationFailure
+
+from vidpipe.errors import SettingsError
+from vidpipe.library.library import Library
+from vidpipe.library.schema import Document
+from vidpipe.tagging import names
+
+How = Literal["words", "parts of words", "filters"]
+
+SENTIMENTS = ("positive", "neutral", "negative", "no basis")
+
+_MOST_CHARACTERS = 1000
+_SCENE_BATCH = 200
+_NO_TEXT_INDEX = 27
+_SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
+_TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
+_LOOKED_THROUGH = (
+    "ingest.names", "ingest.urls", "tags.tag", "category.category", "metadata.title", "description.text",
+)  # fmt: skip
+
+_HIT_FIELDS = (
+    "added_at", "ingest.names", "ingest.urls", "metadata.duration_s", "metadata.width", "metadata.height",
+    "metadata.resolution", "metadata.video_codec", "metadata.title", "scenes.count", "scenes.poster",
+    "scenes.damage.sentence", "category.category", "sentiment.label", "tags.tag", "description.text",
+)  # fmt: skip
+
+
+class Filters(BaseModel):
+    """What videos must be like. Several tags must all be there; of the others, one of those named must fit.
+
+    resolutions: names (4K, 1080p) or sizes (1280x720); sources: parts of a URL or file name
+    Letters' case does not matter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    tags: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    resolutions: tuple[str, ...] = ()
+    codecs: tuple[str, ...] = ()
+    sentiments: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    min_duration_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+    max_duration_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+    def query(self) -> Document:
+        """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
+        conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
+        if self.categories:
+            conditions.append({"category.category": {"$in": [_whole(name) for name in self.categories]}})
+        if self.resolutions:
+            conditions.append({"$or": [_resolution(name) for name in self.resolutions]})
+        if self.codecs:
+            spellings = sorted({spelling for name in self.codecs for spelling in (names.codec(name), name.lower())})
+            conditions.append({"metadata.video_codec": {"$in": spellings}})
+        if self.sentiments:
+            conditions.append({"sentiment.label": {"$in": [_sentiment(label) for label in self.sentiments]}})
+        if self.sources:
+            parts = [_part(source) for source in self.sources]
+            conditions.append({"$or": [{"ingest.urls": {"$in": parts}}, {"ingest.names": {"$in": parts}}]})
+        bounds = {"$gte": self.min_duration_s, "$lte": self.max_duration_s}
+        duration = {operator: bound for operator, bound in bounds.items() if bound is not None}
+        if duration:
+            conditions.append({"metadata.duration_s": duration})
+        return {"$and": conditions} if conditions else {}
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some of what was found. `how`: what it was found by; `more`: whether there is more behind it."""
+
+    hits: list[Document]
+    how: How
+    more: bool
+
+
+def find_videos(
+    library: Library,
+    words: str = "",
+    filters: Filters | None = None,
+    *,
+    limit: int = 20,
+    offset: int = 0,
+    specs: Mapping[str, str] | None = None,
+) -> Page:
+    """Videos that answer to `words` and `filters`, the most relevant first; without words the latest first.
+
+    limit: 0 for all. specs: today's specs, to say with each hit how current it is (`stages` in the hit's document).
+    Raises UnavailableError where MongoDB is out of reach.
+    """
+    wanted = (filters or Filters()).query()
+    words = _usable(words)
+    fields: Document = dict.fromkeys(_HIT_FIELDS, 1)
+    for stage in specs or ():
+        fields |= {f"stages.{stage}.{field}": 1 for field in ("status", "ready", "stale", "spec", "next_try_at")}
+    videos = library.collections["videos"]
+
+    def page(query: Document, how: How, order: list[tuple[str, Any]]) -> Page:
+        score: Document = {"score": {"$meta": "textScore"}} if how == "words" else {}
+        cursor = videos.find(query, fields | score).sort(order).skip(offset).limit(limit + 1 if limit else 0)
+        return _page((_video_hit(row, specs) for row in cursor), limit, how)
+
+    with library.connection.errors_explained():
+        if not words:
+            return page(wanted, "filters", [("added_at", -1), ("_id", 1)])
+        try:
+            found = page(_and({"$text": {"$search": words}}, wanted), "words", [("score", _SCORE), ("_id", 1)])
+        except OperationFailure as error:
+            if error.code != _NO_TEXT_INDEX:
+                raise
+            found = Page([], "words", more=False)
+        if found.hits or offset:
+            return found
+        return page(
+            _and(_parts_query(words, _LOOKED_THROUGH), wanted), "parts of words", [("added_at", -1), ("_id", 1)]
+        )
+
+
+def find_scenes(
+    library: Library, words: str = "", filters: Filters | None = None, *, limit: int = 20, offset: int = 0
+) -> Page:
+    """Scenes whose description answers to `words`, of videos that answer to `filters`, the most relevant first;
+    without words every scene of those videos. limit: 0 for all."""
+    words = _usable(words)
+    with library.connection.errors_explained():
+        if not words:
+            rows = _scenes_by_video(library, filters)
+            return _page(islice(rows, offset, offset + limit + 1 if limit else None), limit, "filters")
+        attempts: tuple[tuple[How, Document], ...] = (
+            ("words", {"$text": {"$search": words}}),
+            ("parts of words", _parts_query(words, ("description",))),
+        )
+        for how, query in attempts:
+            try:
+                rows = _scenes_in_force(library, query, how, filters)
+                found = _page(islice(rows, offset, offset + limit + 1 if limit else None), limit, how)
+            except OperationFailure as error:
+                if error.code != _NO_TEXT_INDEX or how != "words":
+                    raise
+                continue
+            if found.hits or offset:
+                return found
+        return found
+
+
+_SCORE = {"$meta": "textScore"}
+
+
+def _scenes_in_force(library: Library, query: Document, how: How, filters: Filters | None) -> Iterator[Document]:
+    """Scenes of older generations are passed over: they may linger for a while."""
+    score: Document = {"score": _SCORE} if how == "words" else {}
+    order: list[tuple[str, Any]] = [("score", _SCORE)] if how == "words" else []
+    cursor = library.collections["scenes"].find(query, score).sort([*order, ("video", 1), ("index", 1)])
+    wanted = (filters or Filters()).query()
+    while batch := list(islice(cursor, _SCENE_BATCH)):
+        ids = list({row["video"] for row in batch})
+        fields = {"scene_generation": 1, "ingest.names": 1}
+        videos = {
+            row["_id"]: row for row in library.collections["videos"].find(_and({"_id": {"$in": ids}}, wanted), fields)
+        }
+        for row in batch:
+            video = videos.get(row["video"])
+            if video is not None and video.get("scene_generation") == row["generation"]:
+                yield _scene_hit(row, video)
+
+
+def _scenes_by_video(library: Library, filters: Filters | None) -> Iterator[Document]:
+    query = (filters or Filters()).query()
+    cursor = library.collections["videos"].find(query, {"scene_generation": 1, "ingest.names": 1})
+    cursor.sort([("added_at", -1), ("_id", 1)])
+    while batch := list(islice(cursor, 50)):
+        generations = {row["_id"]: row["scene_generation"] for row in batch if row.get("scene_generation")}
+        scenes = library.videos.scenes_of(generations)
+        for video in batch:
+            for row in scenes.get(video["_id"], ()):
+                yield _scene_hit(row, video)
+
+
+def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
+    metadata: Document = row.get("metadata") or {}
+    scenes: Document = row.get("scenes") or {}
+    file_names: Sequence[str] = row["ingest"].get("names") or ()
+    hit: Document = {
+        "video": row["_id"],
+        "name": file_names[0] if file_names else row["_id"][:12],
+        "title": metadata.get("title"),
+        "score": round(row["score"], 3) if "score" in row else None,
+        "added_at": row.get("added_at"),
+        "duration_s": metadata.get("duration_s"),
+        "width": metadata.get("width"),
+        "height": metadata.get("height"),
+        "resolution": metadata.get("resolution"),
+        "video_codec": metadata.get("video_codec"),
+        "scenes": scenes.get("count"),
+        "thumbnail": scenes.get("poster"),
+        "damage": (scenes.get("damage") or {}).get("sentence"),
+        "category": (row.get("category") or {}).get("category"),
+        "sentiment": (row.get("sentiment") or {}).get("label"),
+        "tags": [tag["tag"] for tag in row.get("tags") or ()],
+        "description": (row.get("description") or {}).get("text"),
+        "urls": row["ingest"].get("urls", []),
+    }
+    if specs is not None:
+        from vidpipe.library.show import overall_state
+
+        hit["state"] = overall_state(row, specs)
+    return hit
+
+
+def _scene_hit(row: Document, video: Document) -> Document:
+    file_names: Sequence[str] = video["ingest"].get("names") or ()
+    return {
+        "video": row["video"],
+        "name": file_names[0] if file_names else row["video"][:12],
+        "index": row["index"],
+        "start_s": row.get("start_s"),
+        "end_s": row.get("end_s"),
+        "description": row.get("description"),
+        "thumbnail": row.get("thumbnail"),
+        "score": round(row["score"], 3) if "score" in row else None,
+    }
+
+
+def _page(hits: Iterator[Document], limit: int, how: How) -> Page:
+    found = list(hits)
+    return Page(found[:limit] if limit else found, how, bool(limit) and len(found) > limit)
+
+
+def _usable(words: str) -> str:
+    return " ".join(words.replace("\0", " ").split())[:_MOST_CHARACTERS]
+
+
+def _parts_query(words: str, fields: Sequence[str]) -> Document:
+    """Every word is part of one of `fields`; no word that begins with - is."""
+    conditions: list[Document] = []
+    for minus, phrase, word in _TERM.findall(words):
+        anywhere = [{field: _part(phrase or word)} for field in fields]
+        conditions.append({"$nor": anywhere} if minus else {"$or": anywhere})
+    return {"$and": conditions} if conditions else {"_id": None}
+
+
+def _and(*conditions: Document) -> Document:
+    given = [condition for condition in conditions if condition]
+    return {"$and": given} if len(given) > 1 else given[0] if given else {}
+
+
+def _whole(text: str) -> re.Pattern[str]:
+    return re.compile(f"^{re.escape(text.replace(chr(0), ''))}$", re.IGNORECASE)
+
+
+def _part(text: str) -> re.Pattern[str]:
+    return re.compile(re.escape(text.replace("\0", "")), re.IGNORECASE)
+
+
+def _resolution(name: str) -> Document:
+    size = _SIZE.match(name.strip())
+    if size:
+        return {"metadata.width": int(size[1]), "metadata.height": int(size[2])}
+    known = names.resolution(name)
+    if known not in names.RESOLUTIONS:
+        raise SettingsError(
+            f"'{name}' is no resolution.",
+            f"There are {', '.join(names.RESOLUTIONS)}, 1080p and the like, and 1280x720.",
+        )
+    return {"metadata.resolution": known}
+
+
+def _sentiment(label: str) -> str:
+    if label.lower() not in SENTIMENTS:
+        raise SettingsError(f"'{label}' is no sentiment.", f"There are {', '.join(SENTIMENTS)}.")
+    return label.lower()

@@ -1,0 +1,119 @@
+"""Everything that is known of one video, put together from its documents: what `vidpipe show` and exports give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from vidpipe.ingest.records import SourceRecord
+from vidpipe.library.library import Library
+from vidpipe.library.schema import Document
+from vidpipe.library.states import State, classify
+from vidpipe.library.videos import NoSuchVideo
+from vidpipe.stages.contract import INGEST
+
+#: The worst first: a video is as far as its worst stage.
+_WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
+
+_OF_A_SOURCE = {
+    "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
+    "file_name", "last_error", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
+}  # fmt: skip
+_OF_A_SCENE = (
+    "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "stats",
+)  # fmt: skip
+_OF_A_STAGE = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
+
+
+def overall_state(document: Document, specs: Mapping[str, str]) -> State:
+    """How far a video is: the worst of its stages' states under today's `specs`. `document` holds `stages`."""
+    now = datetime.now(UTC)
+    states = {classify(document["stages"][stage], spec, now) for stage, spec in specs.items()}
+    return next((state for state in _WORST_FIRST if state in states), "current")
+
+
+def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
+    """One video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
+
+    specs: today's spec of each stage that can run; the others' state is "unknown".
+    Results that are not there yet are None (scenes and tags: an empty list). Raises NoSuchVideo.
+    """
+    for found in views(library, [sha256], specs):
+        return found
+    raise NoSuchVideo(f"No video has the hash {sha256[:12]}.", "`vidpipe list` shows all.")
+
+
+def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:
+    """`view` of several videos, in the order of `ids`, in four queries; unknown ids are left out."""
+    with library.connection.errors_explained():
+        found = {row["_id"]: row for row in library.collections["videos"].find({"_id": {"$in": list(ids)}})}
+        generations = {sha256: row["scene_generation"] for sha256, row in found.items() if row.get("scene_generation")}
+        scenes = library.videos.scenes_of(generations)
+        sources = _sources(library, list(found))
+    for sha256 in ids:
+        if sha256 in found:
+            yield _view(library, found[sha256], scenes.get(sha256, ()), sources.get(sha256, ()), specs)
+
+
+def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
+    by_video: dict[str, list[Document]] = {sha256: [] for sha256 in ids}
+    query = {"$or": [{"video": {"$in": ids}}, {"earlier_videos": {"$in": ids}}]}
+    for row in library.collections["sources"].find(query).sort([("first_seen", 1), ("_id", 1)]):
+        record = SourceRecord.model_validate({"id": row["_id"], **row})
+        plain = record.model_dump(include=_OF_A_SOURCE)
+        for sha256 in {record.video, *record.earlier_videos}:
+            if sha256 in by_video:
+                by_video[sha256].append(plain)
+    return by_video
+
+
+def _view(
+    library: Library,
+    document: Document,
+    scenes: Sequence[Document],
+    sources: Sequence[Document],
+    specs: Mapping[str, str],
+) -> Document:
+    facts: Document = document[INGEST]
+    summary: Document | None = document.get("scenes")
+    names: Sequence[str] = facts.get("names") or ()
+    return {
+        "video": {
+            "sha256": document["_id"],
+            "name": names[0] if names else document["_id"][:12],
+            "names": list(names),
+            "urls": list(facts.get("urls") or ()),
+            "path": facts["path"],
+            "size_bytes": facts["size_bytes"],
+            "referenced": facts.get("referenced", False),
+            "added_at": document.get("added_at"),
+            "state": overall_state(document, specs),
+        },
+        "sources": list(sources),
+        "metadata": document.get("metadata"),
+        "scenes": [_scene(row) for row in scenes],
+        "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
+        "thumbnails": list(summary.get("thumbnails") or ()) if summary else [],
+        "damage": summary.get("damage") if summary else None,
+        "description": _without(document.get("description"), "answers"),
+        "sentiment": document.get("sentiment"),
+        "tags": list(document.get("tags") or ()),
+        "category": document.get("category"),
+        "stages": {
+            stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
+        },
+    }
+
+
+def _scene(row: Document) -> Document:
+    return {name: row.get(name) for name in _OF_A_SCENE}
+
+
+def _stage(entry: Mapping[str, Any], spec: str | None) -> Document:
+    state = classify(entry, spec) if spec is not None else "unknown"
+    return {"state": state, **{name: entry.get(name) for name in _OF_A_STAGE}}
+
+
+def _without(document: Document | None, *names: str) -> Document | None:
+    return {name: value for name, value in document.items() if name not in names} if document is not None else None
