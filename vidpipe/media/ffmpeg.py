@@ -18,7 +18,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import ffmpeg as ffmpeg_python
 
 from vidpipe.errors import MediaError, UnavailableError
 
@@ -34,12 +36,14 @@ FORMATS = (
 #: The largest picture that is decoded: 16384 x 8640, beyond 16K video.
 MAX_PIXELS = 16384 * 8640
 
-#: Arguments that precede `-i` (ffmpeg) or the input (ffprobe).
-INPUT_GUARD: tuple[str, ...] = (
-    "-protocol_whitelist", "file,pipe",
-    "-format_whitelist", ",".join(FORMATS),
-    "-max_pixels", str(MAX_PIXELS),
-)  # fmt: skip
+#: Options of every input: for ffmpeg before `-i`, for ffprobe anywhere.
+INPUT_OPTIONS: dict[str, str] = {
+    "protocol_whitelist": "file,pipe",
+    "format_whitelist": ",".join(FORMATS),
+    "max_pixels": str(MAX_PIXELS),
+}
+#: The same as arguments.
+INPUT_GUARD: tuple[str, ...] = tuple(part for name, value in INPUT_OPTIONS.items() for part in (f"-{name}", value))
 
 #: Arguments that precede everything else, for ffmpeg and ffprobe; no single allocation above 1 GiB.
 GLOBAL_GUARD: tuple[str, ...] = ("-hide_banner", "-max_alloc", str(1 << 30))
@@ -118,6 +122,17 @@ def input_arguments(path: Path | str) -> list[str]:
 def ffmpeg_command(*arguments: str) -> list[str]:
     """An ffmpeg command line with the global guard in front."""
     return [ffmpeg_path(), *GLOBAL_GUARD, "-nostdin", *arguments]
+
+
+def graph_input(path: Path | str) -> Any:
+    """One guarded input as a node of ffmpeg-python: `graph_input(path)["0"].output(...)`."""
+    return ffmpeg_python.input(input_address(path), **INPUT_OPTIONS)
+
+
+def graph_command(outputs: Sequence[Any]) -> list[str]:
+    """The guarded command line for outputs built with ffmpeg-python from `graph_input`; only errors are printed."""
+    command: list[str] = ffmpeg_python.merge_outputs(*outputs).compile(cmd=ffmpeg_command("-v", "error", "-y"))
+    return command
 
 
 def ffprobe_command(path: Path | str, *arguments: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
 from vidpipe.media.facts import MediaInfo
-from vidpipe.media.ffmpeg import ffmpeg_command, ffprobe_command, input_arguments, run
+from vidpipe.media.ffmpeg import ffprobe_command, graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.subtitles import read_cues
 from vidpipe.media.timing import timing
@@ -96,10 +96,8 @@ def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
     # an encrypted picture often decodes, to noise
     if layout and layout.encrypted:
         raise refusal.encrypted(name)
-    command = ffmpeg_command(
-        "-v", "error", *input_arguments(path), "-map", f"0:{info.video_stream}", "-frames:v", "1",
-        "-f", "framecrc", "pipe:1",
-    )  # fmt: skip
+    picture = graph_input(path)[str(info.video_stream)].output("pipe:1", format="framecrc", **{"frames:v": 1})
+    command = graph_command([picture])
     done = run(command, timeout_s=reading_limit_s(path))
     if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
         raise refusal.undecodable(name, info.video_codec, done.stderr)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
-from vidpipe.media.ffmpeg import ffmpeg_command, input_arguments, run
+from vidpipe.media.ffmpeg import graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
 
 #: Bytes of text kept of one file, all its streams together.
@@ -56,13 +56,10 @@ def read_cues(
 
 
 def _extract(path: Path, files: dict[int, Path]) -> None:
-    outputs: list[str] = []
-    for index, file in files.items():
-        outputs += ["-map", f"0:{index}", "-c:s", "srt", "-fs", str(_FILE_LIMIT_BYTES), "-f", "srt", f"file:{file}"]
-    done = run(
-        ffmpeg_command("-v", "error", "-y", "-copyts", *input_arguments(path), *outputs),
-        timeout_s=reading_limit_s(path),
-    )
+    source = graph_input(path)
+    options = {"c:s": "srt", "fs": _FILE_LIMIT_BYTES, "copyts": None}
+    outputs = [source[str(index)].output(f"file:{file}", format="srt", **options) for index, file in files.items()]
+    done = run(graph_command(outputs), timeout_s=reading_limit_s(path))
     if done.returncode != 0:
         raise MediaError(f"ffmpeg said: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'nothing'}")
 
