@@ -17,7 +17,6 @@ from typing import Literal
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.faults import FetchCancelled, FetchError
 from vidpipe.ingest.partial import hash_file
-from vidpipe.ingest.refetch import refetch
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
@@ -97,6 +96,8 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
+    from vidpipe.ingest.refetch import refetch  # it brings pandas, which no run without a lost file has to load
+
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:
         raise StageError(f"{problems}, and no source is known to fetch it from.", _HINT)
