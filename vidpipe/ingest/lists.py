@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from vidpipe.errors import VidpipeError
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
@@ -57,6 +55,8 @@ def read_csv(path: Path) -> Iterator[ListEntry | ListProblem]:
     Separated by commas, semicolons or tabs; several labels are separated by `|` or `;` (`,` too, inside quotes).
     Errors: VidpipeError where there is no such column or the file is no table.
     """
+    import pandas as pd  # a third of a second, which commands that read no CSV need not wait
+
     text = _text(path)
     header = text.lstrip().partition("\n")[0]
     separator = max(",;\t", key=header.count)
