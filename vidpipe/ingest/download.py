@@ -42,7 +42,8 @@ def download(
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
 ) -> Downloaded:
-    """Fetches `url`, going on with what an earlier, broken or killed run left. Hold `store.lock(source_id)`.
+    """Fetches `url`, going on with what an earlier, broken or killed run left. Hold `store.hold(source_id)`
+    meanwhile.
 
     known: the version known already: the server is asked for another one only, and may answer that there is none.
     Errors: FetchError; FetchCancelled, where the partial file stays for the next run. It also stays after faults that

@@ -40,8 +40,9 @@ class Ingest:
         self._observer = observer
         self._observer_lock = threading.Lock()
         self._cancelled = cancelled or threading.Event()
+        self._stop = threading.Event()  # what ends a run from inside is not the caller's wish
         self._store = MediaStore(settings)
-        self._intake = Intake(settings, self._store, sources, self._cancelled)
+        self._intake = Intake(settings, self._store, sources, self._stop)
 
     def run(
         self, requests: Sequence[SourceRequest], *, refresh: bool = False, retry: bool = True
@@ -54,6 +55,7 @@ class Ingest:
         What goes wrong with one source is its outcome. Errors of the SourceStore end the run, and so does Ctrl-C
         (KeyboardInterrupt), in both cases after every transfer was ended in good order.
         """
+        self._stop.clear()
         self._store.clean()
         unique = list({request.id: request for request in requests}.values())
         known = self._sources.get_many([request.id for request in unique])
@@ -100,6 +102,8 @@ class Ingest:
         with ThreadPoolExecutor(at_once, thread_name_prefix="ingest") as pool:
             try:
                 while True:
+                    if self._cancelled.is_set():
+                        self._stop.set()
                     # a long list is handed out bit by bit: waiting for all of it at once costs its square
                     for request in itertools.islice(waiting, 2 * at_once - len(running)):
                         running[pool.submit(self._take, request, refresh)] = request.id
@@ -109,7 +113,7 @@ class Ingest:
                     for future in wait(running, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED).done:
                         outcomes[running.pop(future)] = future.result()
             except BaseException:
-                self._cancelled.set()
+                self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return outcomes

@@ -12,7 +12,7 @@ from typing import Literal
 
 from vidpipe.errors import MediaError, VidpipeError
 from vidpipe.ingest.download import download
-from vidpipe.ingest.faults import FetchCancelled, FetchError
+from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.local import take_local
 from vidpipe.ingest.partial import Validators
 from vidpipe.ingest.records import IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
@@ -123,11 +123,10 @@ class Intake:
     ) -> _Taken:
         if request.path is not None:
             on_attempt()
-            file = take_local(
+            file, seen = take_local(
                 request.path, request.id, mode=request.mode, store=self._store, cancelled=self._cancelled,
                 on_bytes=on_bytes,
             )  # fmt: skip
-            seen = request.path.stat()
             news: dict[str, object] = {"size_bytes": seen.st_size, "modified_ns": seen.st_mtime_ns}
             return _Taken(file, news, request.path.name)
         known = None
@@ -142,7 +141,7 @@ class Intake:
             return _Taken(None, {}, record.file_name or "")
         try:
             file = self._store.enter(got.part.path, got.sha256, name=request.url)
-        except MediaError:
+        except (MediaError, DiskFullError):
             got.part.discard()
             raise
         got.part.forget()

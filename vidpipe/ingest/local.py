@@ -28,17 +28,19 @@ def take_local(
     cancelled: threading.Event,
     on_bytes: OnBytes = lambda done, total: None,
     replace: bool = False,
-) -> StoredFile:
-    """Takes a local video in. Hold `store.lock(source_id)`.
+) -> tuple[StoredFile, os.stat_result]:
+    """Takes a local video in: (the file taken, the given one's size and time when it was read).
+
+    Hold `store.hold(source_id)` meanwhile.
 
     mode: copy       the store has bytes of its own
           hardlink   the store has a second name for the same bytes; a copy where the disks differ
           reference  the file stays where it is and is not to be changed or moved
     Errors: FetchError, MediaError, FetchCancelled. The given file is never changed.
     """
-    if mode == "reference":
-        return _reference(path, cancelled, on_bytes)
     before = _regular(path)
+    if mode == "reference":
+        return _reference(path, before, cancelled, on_bytes), before
     part = PartialFile(store.incoming, source_id)
     try:
         with _reading(path):
@@ -49,7 +51,7 @@ def take_local(
                 store.room.reserve(part.path.name, before.st_size)
                 sha256 = _copy(path, part, cancelled, lambda done: on_bytes(done, before.st_size))
             _unchanged_since(path, before)
-        return store.enter(part.path, sha256, name=path.name, replace=replace)
+        return store.enter(part.path, sha256, name=path.name, replace=replace), before
     finally:
         part.discard()
         store.room.release(part.path.name)
@@ -79,8 +81,7 @@ def _unchanged_since(path: Path, before: os.stat_result) -> None:
         raise FetchError(f"{path} changed while it was read.", "Add it when it is finished.", kind="transient")
 
 
-def _reference(path: Path, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
-    before = _regular(path)
+def _reference(path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
     with _reading(path):
         digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
     info = check_decodable(path, name=path.name)

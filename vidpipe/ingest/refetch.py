@@ -72,7 +72,7 @@ def _from(
             _check_file(request.path, sha256, cancelled)
             return take_local(
                 request.path, request.id, mode="copy", store=store, cancelled=cancelled, on_bytes=on_bytes, replace=True
-            )
+            )[0]
         got = download(
             request.address, request.id, settings=settings, store=store, cancelled=cancelled, on_bytes=on_bytes
         )

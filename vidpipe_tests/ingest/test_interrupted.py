@@ -247,7 +247,10 @@ def test_a_database_that_goes_away_ends_the_run_in_good_order(room: Room, server
         raise Gone
 
     room.sources.record_stored = fail  # type: ignore[method-assign]
+    requests = gather([server.add(f"/{number}.mp4", clip) for number in range(3)]).requests
+    cancelled = threading.Event()
     with pytest.raises(Gone):
-        room.add(*(server.add(f"/{number}.mp4", clip) for number in range(3)))
+        Ingest(room.settings, room.sources, cancelled=cancelled).run(requests)
+    assert not cancelled.is_set()  # nobody asked for a stop
     assert room.partial_files() == []
     assert len(room.stored_files()) == 1
