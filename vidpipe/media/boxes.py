@@ -22,13 +22,11 @@ class Layout:
     has_index: the moov box is there, whole
     faststart: it stands before the first media data, so that the file plays before it is whole; None without both
     encrypted: a track is stored encrypted (sample entry "encv", ISO/IEC 23001-7)
-    cut_off_bytes: how much of the last box is missing at the end of the file
     """
 
     has_index: bool
     faststart: bool | None
     encrypted: bool
-    cut_off_bytes: int
 
 
 def layout(path: Path) -> Layout | None:
@@ -37,15 +35,13 @@ def layout(path: Path) -> Layout | None:
     index_at: int | None = None
     media_at: int | None = None
     encrypted = False
-    cut_off = 0
     is_mp4 = False
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
             if number == 0 and kind not in _FIRST_BOXES:
                 return None
             is_mp4 = True
-            cut_off = max(0, start + length - size_bytes)
-            if kind == b"moov" and not cut_off:
+            if kind == b"moov" and start + length <= size_bytes:
                 index_at = start
                 file.seek(start + header)
                 index = file.read(min(length - header, _MOST_INDEX_BYTES))
@@ -55,13 +51,15 @@ def layout(path: Path) -> Layout | None:
     if not is_mp4:
         return None
     faststart = index_at < media_at if index_at is not None and media_at is not None else None
-    return Layout(index_at is not None, faststart, encrypted, cut_off)
+    return Layout(index_at is not None, faststart, encrypted)
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int, int]]:
     """(kind, start, length, length of the header) of each top-level box."""
     start = 0
     for _ in range(_MOST_BOXES):
+        if start >= size_bytes:  # a length made up by a hostile file may be beyond any file
+            return
         file.seek(start)
         head = file.read(16)
         if len(head) < 8:

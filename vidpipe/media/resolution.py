@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 #: (name, least long side, least short side) in pixels, largest first. A picture has a name when either side reaches it:
@@ -41,4 +42,5 @@ def displayed_size(coded_width: int, coded_height: int, pixel_aspect: Fraction, 
 
 def clockwise(angle: float) -> int:
     """ffprobe's display-matrix angle (anticlockwise, -180 to 180) as the nearest of 0, 90, 180, 270 clockwise."""
-    return round(-angle / 90) * 90 % 360
+    # a display matrix of zeros has no angle
+    return round(-angle / 90) * 90 % 360 if math.isfinite(angle) else 0

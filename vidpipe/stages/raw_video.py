@@ -48,17 +48,16 @@ def _check(item: Item, context: StageContext) -> RawVideo:
         path = context.settings.resolve(known.path)
         try:
             stat = path.stat()
+            if stat.st_size != known.size_bytes:
+                problems.append(f"{known.path} has {stat.st_size} bytes instead of {known.size_bytes}")
+            elif stat.st_mtime_ns == known.modified_ns:
+                return _result(item, known.path, stat, verified="size and time")
+            elif _holds(path, item.sha256, context):
+                return _result(item, known.path, stat, verified="hash")
+            else:
+                problems.append(f"{known.path} holds other bytes than when it was added")
         except OSError as error:
             problems.append(f"{known.path} cannot be read ({error.strerror or error})")
-            continue
-        if stat.st_size != known.size_bytes:
-            problems.append(f"{known.path} has {stat.st_size} bytes instead of {known.size_bytes}")
-        elif stat.st_mtime_ns == known.modified_ns:
-            return _result(item, known.path, stat, verified="size and time")
-        elif _holds(path, item.sha256, context):
-            return _result(item, known.path, stat, verified="hash")
-        else:
-            problems.append(f"{known.path} holds other bytes than when it was added")
     return _fetch_again(item, context, "; ".join(dict.fromkeys(problems)))
 
 

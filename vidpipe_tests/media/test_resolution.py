@@ -37,8 +37,8 @@ def test_orientation() -> None:
 
 
 def test_ffprobes_angle_turns_into_clockwise_quarters() -> None:
-    angles = (0.0, -90.0, 90.0, 180.0, -180.0, -89.6, 270.0)
-    assert [clockwise(angle) for angle in angles] == [0, 90, 270, 180, 180, 90, 90]
+    angles = (0.0, -90.0, 90.0, 180.0, -180.0, -89.6, 270.0, float("nan"))
+    assert [clockwise(angle) for angle in angles] == [0, 90, 270, 180, 180, 90, 90, 0]
 
 
 @pytest.mark.parametrize(
