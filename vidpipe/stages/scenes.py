@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.decode import DecodeEnd
@@ -17,13 +17,15 @@ from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, pack_is_there
 from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails
-from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import no_sums, scene_stats
 from vidpipe.media.thumbnails import resized_jpeg
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import Scenes
+
+if TYPE_CHECKING:
+    from vidpipe.media.scene_pass import SceneFindings
 
 _LEAST_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
@@ -78,6 +80,9 @@ def _scenes(item: Item, context: StageContext) -> Scenes:
 
 
 def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: Spill) -> SceneFindings:
+    # PySceneDetect runs ffmpeg once while it is imported, which commands that decode nothing need not wait for.
+    from vidpipe.media.scene_pass import run_pass
+
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
     limit_s = max(_LEAST_TIME_LIMIT_S, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
