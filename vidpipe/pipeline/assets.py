@@ -11,6 +11,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from vidpipe.pipeline.execution import Session, run_stages
+from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
@@ -82,17 +83,32 @@ def _step(step: str, stages: list[Stage], graph: StageGraph, settings: Settings)
         chosen = {key.to_user_string() for key in context.selected_asset_keys}
         names = [stage.name for stage in stages if stage.name in chosen]
         options = RunOptions(retry=config.retry, force=frozenset(names if config.force else ()))
-        with Session.begin(context, library, graph) as session:
-            run_stages(
-                context,
-                session,
-                graph,
-                stages=names,
-                videos=context.partition_keys,
-                options=options,
-                partitioned=True,
-            )
-        # A generator that yields nothing: an Output would mark all partitions of the run as done.
-        yield from ()
+        keys = context.partition_keys
+        # An Output marks all partitions of the run as done, so only a run over one can give it. Without, Dagster skips
+        # what comes after this step in the same run: checks, the next step.
+        made: list[dg.AssetMaterialization] | None = [] if len(keys) == 1 else None
+        failure: dg.Failure | None = None
+        try:
+            with Session.begin(context, library, graph) as session:
+                run_stages(
+                    context, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
+                )
+        except dg.Failure as failed:
+            failure = failed
+        yield from map(_result, made or ())
+        if failure is not None:
+            raise failure
 
     return run_step
+
+
+def _result(made: dg.AssetMaterialization) -> dg.MaterializeResult[Any]:
+    tags = dict(made.tags or {})
+    data_version = tags.pop(DATA_VERSION_TAG, None)
+    tags.pop(CODE_VERSION_TAG, None)
+    return dg.MaterializeResult(
+        asset_key=made.asset_key,
+        metadata=made.metadata,
+        tags=tags,
+        data_version=dg.DataVersion(data_version) if data_version else None,
+    )

@@ -1,9 +1,10 @@
-"""Asset checks, one result a video: on a partition from the asset's page, or for any list of videos by the job verify.
+"""Asset checks, one result a video: with a step's run, or for any list of videos by the job verify.
 
-A check function that Dagster calls gives one result for a whole run. So the results are logged one by one, each with
-its partition; the page shows the latest of each.
+A result that a check function returns stands for the whole run. So results are logged one by one, each with its
+partition; only a run without partitions (the page's button for a check) returns one, for all videos together.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.states import chunked
+from vidpipe.pipeline.assets import STEPS
 from vidpipe.pipeline.check_rules import CHECKS, Check, Found
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.execution import Session
@@ -31,27 +33,48 @@ def checks_of(graph: StageGraph) -> list[Check]:
     return [check for check in CHECKS if check.stage in graph]
 
 
+class ReadFiles(dg.Config):
+    read_files: bool = Field(False, description="read whole files also in a run over many videos")
+
+
 def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
-    return [_check_definition(check, graph) for check in checks_of(graph)]
+    """The checks of each step's assets, in an op beside the step."""
+    return [
+        _step_checks(step, checks, graph)
+        for step in STEPS
+        if (checks := [check for check in checks_of(graph) if graph[check.stage].job == step])
+    ]
 
 
-def _check_definition(check: Check, graph: StageGraph) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=check.stage, name=check.name, description=check.description, partitions_def=VIDEOS, blocking=False
-    )
-    def check_video(context: dg.AssetCheckExecutionContext, library: LibraryResource) -> dg.AssetCheckResult:
-        step = context.op_execution_context
-        with Session.begin(step, library, graph) as session:
-            evaluations = list(_evaluate(session, [check], [step.partition_key]))
-        if not evaluations:
-            sentence = f"{check.stage} has no result for this video."
-            return dg.AssetCheckResult(passed=False, description=sentence, severity=dg.AssetCheckSeverity.WARN)
-        (evaluation,) = evaluations
-        return dg.AssetCheckResult(
-            passed=evaluation.passed, description=evaluation.description, metadata=evaluation.metadata
-        )
+def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetChecksDefinition:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are a preview in Dagster 1.13
+        specs = [
+            dg.AssetCheckSpec(check.name, asset=check.stage, description=check.description, partitions_def=VIDEOS)
+            for check in checks
+        ]
 
-    return check_video
+    @dg.multi_asset_check(name=f"check_{step}", specs=specs, can_subset=True)
+    def check_videos(
+        context: dg.AssetCheckExecutionContext, config: ReadFiles, library: LibraryResource
+    ) -> Iterator[Any]:
+        op = context.op_execution_context
+        partitioned = op.has_partition_key or op.has_partition_key_range
+        chosen = {key.name for key in op.selected_asset_check_keys}
+        with Session.begin(op, library, graph) as session:
+            videos = op.partition_keys if partitioned else _all_videos(session)
+            read_files = config.read_files or (partitioned and len(videos) == 1)
+            due = [check for check in checks if check.name in chosen and (read_files or not check.slow)]
+            failures = _log_evaluations(op, session, due, videos)
+            if not partitioned:  # Dagster waits for a result of the run, beside those of the videos
+                with EventLog[dg.AssetCheckEvaluation](op, list) as log:
+                    for check in due:
+                        failed = sum(failure.check_name == check.name for failure in failures)
+                        sentence = f"{failed} of {len(videos)} videos failed this check."
+                        log.put(_evaluation(check, None, Found(not failed, sentence)))
+        yield from ()
+
+    return check_videos
 
 
 def verify_job(graph: StageGraph) -> dg.JobDefinition:
@@ -78,18 +101,30 @@ def verify_job(graph: StageGraph) -> dg.JobDefinition:
 
 
 def _verify(context: StepContext, session: Session, checks: Sequence[Check], keys: Sequence[str]) -> None:
-    videos = keys or [row["_id"] for row in session.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
+    failures = _log_evaluations(context, session, checks, keys or _all_videos(session))
+    if failures:
+        said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
+        more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
+        sentences = [f"{len(failures)} checks failed.", *said[:_MOST_LISTED], *more]
+        raise dg.Failure("\n".join(sentences), allow_retries=False)
+
+
+def _all_videos(session: Session) -> list[str]:
+    return [row["_id"] for row in session.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
+
+
+def _log_evaluations(
+    context: StepContext, session: Session, checks: Sequence[Check], videos: Sequence[str]
+) -> list[dg.AssetCheckEvaluation]:
+    """Checks `videos` and writes each result into Dagster's log; gives those that failed."""
     add_videos(context.instance, videos)
-    failures: list[str] = []
+    failures: list[dg.AssetCheckEvaluation] = []
     with EventLog[dg.AssetCheckEvaluation](context, list) as log:
         for evaluation in _evaluate(session, checks, videos):
             log.put(evaluation)
             if not evaluation.passed:
-                failures.append(f"{evaluation.partition}, {evaluation.check_name}: {evaluation.description}")
-    if failures:
-        more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
-        sentences = [f"{len(failures)} checks failed.", *failures[:_MOST_LISTED], *more]
-        raise dg.Failure("\n".join(sentences), allow_retries=False)
+                failures.append(evaluation)
+    return failures
 
 
 def _evaluate(session: Session, checks: Sequence[Check], videos: Iterable[str]) -> Iterator[dg.AssetCheckEvaluation]:
@@ -105,7 +140,7 @@ def _evaluate(session: Session, checks: Sequence[Check], videos: Iterable[str]) 
                 yield _evaluation(check, document["_id"], found)
 
 
-def _evaluation(check: Check, video: str, found: Found) -> dg.AssetCheckEvaluation:
+def _evaluation(check: Check, video: str | None, found: Found) -> dg.AssetCheckEvaluation:
     metadata: dict[str, Any] = dict(found.figures)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(check.stage),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -102,12 +103,14 @@ class Materializations:
     partitioned: the run has partitions. Then a video that was current is materialised too, so that its partition is
                  green; and Dagster knows already which ones should have been. Without partitions a failed video is
                  announced here, so that it shows red.
+    keep:        takes the materialisations instead of the event log, for a step that yields them itself
     """
 
     instance: dg.DagsterInstance
     library: Library
     plan: Plan
     partitioned: bool
+    keep: list[dg.AssetMaterialization] | None = None
 
     def __call__(self, events: list[StageEvent]) -> list[Record]:
         if self.partitioned:
@@ -118,7 +121,8 @@ class Materializations:
         records: list[Record] = []
         for event in events:
             if event.state != "failed":
-                records.append(materialization(event, self.plan.settings))
+                into: list[Any] = records if self.keep is None else self.keep
+                into.append(materialization(event, self.plan.settings))
             elif not self.partitioned:
                 records.append(AssetMaterializationPlannedData(dg.AssetKey(event.stage), partition=event.sha256))
         return records
@@ -156,13 +160,14 @@ def run_stages(
     videos: Iterable[str] | None,
     options: RunOptions,
     partitioned: bool,
+    keep: list[dg.AssetMaterialization] | None = None,
 ) -> RunReport:
     """Runs `stages` (None: all) over `videos` (None: all that are due), reporting to Dagster.
 
     Raises dg.Failure at the end, with the sentences of what failed; DagsterExecutionInterruptedError where stopped.
     """
     plan = Plan.make(graph, session.settings, stages)
-    records = Materializations(context.instance, session.library, plan, partitioned)
+    records = Materializations(context.instance, session.library, plan, partitioned, keep)
     try:
         with EventLog(context, records) as log:
             progress = Progress(log, session.caller, RunReport(problems=dict(plan.unavailable), interrupted=True))

@@ -8,9 +8,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from pydantic import Field
 
 from vidpipe.errors import VidpipeError, redact
-from vidpipe.ingest.ingest import Ingest
 from vidpipe.ingest.records import IngestOutcome
-from vidpipe.ingest.sources import gather
 from vidpipe.pipeline.assets import STEPS
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session, run_stages
@@ -43,7 +41,7 @@ def step_jobs(graph: StageGraph) -> list[UnresolvedAssetJobDefinition]:
             jobs.append(
                 dg.define_asset_job(
                     step,
-                    selection=dg.AssetSelection.assets(*names),
+                    selection=dg.AssetSelection.assets(*names).without_checks(),
                     description=f"{', '.join(names)} for the chosen videos.",
                     executor_def=dg.in_process_executor,
                 )
@@ -119,6 +117,9 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
 
 def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
+    from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
+    from vidpipe.ingest.sources import gather
+
     caller = session.caller
     inputs = list(caller.inputs) if caller is not None else config.inputs
     if caller is None and any(redact(text) != text for text in inputs):

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError, redact
-from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.library.library import Library
 from vidpipe.pipeline.caller import CALLER, Caller
@@ -29,6 +28,8 @@ from vidpipe.stages.selection import RunOptions, Selection
 
 if TYPE_CHECKING:
     import dagster as dg
+
+    from vidpipe.ingest.local import LocalMode
 
 #: Names the code location of workspace.yaml, so that Dagster's page lists these runs with their job.
 _REPOSITORY_TAG = {".dagster/repository": "__repository__@vidpipe"}

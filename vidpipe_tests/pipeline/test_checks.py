@@ -1,0 +1,129 @@
+"""The checks, over real clips that went through the seven real stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+
+from vidpipe.library.library import Library
+from vidpipe.pipeline.build import build_definitions
+from vidpipe.pipeline.check_rules import scenes_cover_duration
+from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.settings import Settings
+from vidpipe.stages.registry import GRAPH
+from vidpipe_tests import clips
+
+ALL = {"stored_file_has_its_hash", "scenes_cover_duration", "scenes_are_described", "tags_name_rules"}
+STAGES = {
+    "stored_file_has_its_hash": "raw_video",
+    "scenes_cover_duration": "scenes",
+    "scenes_are_described": "descriptions",
+    "tags_name_rules": "tags",
+}
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, GRAPH) as opened:
+        yield opened
+
+
+def run_job(dagster: dg.DagsterInstance, settings: Settings, name: str, key: str = "") -> dg.ExecuteInProcessResult:
+    job = build_definitions(GRAPH, settings).resolve_job_def(name)
+    return job.execute_in_process(instance=dagster, raise_on_error=False, partition_key=key or None)
+
+
+def latest(dagster: dg.DagsterInstance, check: str) -> dict[str | None, bool]:
+    """partition -> whether the check passed last."""
+    key = dg.AssetCheckKey(dg.AssetKey(STAGES[check]), check)
+    records: list[AssetCheckExecutionRecord] = list(
+        dagster.event_log_storage.get_asset_check_execution_history(key, limit=100)
+    )
+    found: dict[str | None, bool] = {}
+    for record in records:  # newest first
+        assert record.event is not None
+        assert record.event.dagster_event is not None
+        evaluation = record.event.dagster_event.asset_check_evaluation_data
+        found.setdefault(evaluation.partition, evaluation.passed)
+    return found
+
+
+def test_checks_pass_for_sound_videos_and_fail_for_the_one_that_was_tampered_with(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    sound = clips.color_cuts(tmp_path / "sound.mp4", seconds_each=0.8)
+    other = clips.color_cuts(tmp_path / "other.mp4", ("white", "black"), seconds_each=1.0)
+    outcomes = run_ingest(settings, [str(sound), str(other)], graph=GRAPH, library=library)
+    first, second = (str(outcome.video) for outcome in outcomes)
+    report = run_process(settings, graph=GRAPH, library=library)
+    assert report.ok, report.failures
+    (shown,) = [
+        record.asset_materialization
+        for record in dagster.fetch_materializations(dg.AssetKey("scenes"), limit=10).records
+        if record.partition_key == first
+    ]
+    assert shown is not None
+    assert str(shown.metadata["thumbnail"].value).startswith("![thumbnail](data:image/jpeg;base64,")
+    assert shown.metadata["scenes"].value == 3
+
+    assert run_job(dagster, settings, "verify").success
+    for check in ALL:
+        assert latest(dagster, check) == {first: True, second: True}, check
+
+    document = library.videos.get(second)
+    assert document is not None
+    with settings.resolve(document["ingest"]["path"]).open("r+b") as file:
+        file.seek(100)
+        file.write(b"tampered")
+    library.collections["scenes"].update_one({"video": second, "index": 1}, {"$inc": {"start_s": 0.2}})
+    assert not run_job(dagster, settings, "verify").success
+    assert latest(dagster, "stored_file_has_its_hash") == {first: True, second: False}
+    assert latest(dagster, "scenes_cover_duration") == {first: True, second: False}
+    assert latest(dagster, "tags_name_rules") == {first: True, second: True}
+
+
+def test_checks_run_with_a_partition_and_alone_as_from_the_page(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    clip = clips.color_cuts(tmp_path / "clip.mp4", seconds_each=0.8)
+    (outcome,) = run_ingest(settings, [str(clip)], graph=GRAPH, library=library)
+    run_process(settings, stages=["raw_video", "metadata", "scenes"], graph=GRAPH, library=library)
+    key = dg.AssetCheckKey(dg.AssetKey("scenes"), "scenes_cover_duration")
+    jobs = dg.Definitions(
+        jobs=[
+            dg.define_asset_job("with_checks", dg.AssetSelection.assets("raw_video", "metadata", "scenes")),
+            dg.define_asset_job("check_alone", dg.AssetSelection.checks(key)),
+        ]
+    )
+    definitions = dg.Definitions.merge(build_definitions(GRAPH, settings), jobs)
+    job = definitions.resolve_job_def("with_checks")
+    assert job.execute_in_process(instance=dagster, partition_key=outcome.video, raise_on_error=False).success
+    assert latest(dagster, "stored_file_has_its_hash") == {outcome.video: True}
+    assert latest(dagster, "scenes_cover_duration") == {outcome.video: True}
+    job = definitions.resolve_job_def("check_alone")
+    assert job.execute_in_process(instance=dagster, raise_on_error=False).success
+    assert latest(dagster, "scenes_cover_duration") == {outcome.video: True, None: True}
+
+
+@pytest.mark.parametrize(
+    ("spans", "passed", "said"),
+    [
+        ([(0, 1), (1, 2)], True, "2 scenes cover 2.000 s"),
+        ([(0, 1.03), (1, 2)], True, "2 scenes cover"),
+        ([(0, 1), (1.1, 2)], False, "Scene 1 begins with a gap of 0.100 s"),
+        ([(0, 1.2), (1, 2)], False, "Scene 1 begins with an overlap of 0.200 s"),
+        ([(0, 1), (1, 1.5)], False, "ends at 1.500 s of 2.000 s"),
+        ([], False, "no scene"),
+    ],
+)
+def test_scenes_cover_the_whole_duration_within_a_frame(
+    settings: Settings, spans: list[tuple[float, float]], passed: bool, said: str
+) -> None:
+    document = {"scenes": {"duration_s": 2.0, "frames_decoded": 50, "count": len(spans)}}
+    scenes = [{"index": index, "start_s": start, "end_s": end} for index, (start, end) in enumerate(spans)]
+    found = scenes_cover_duration(document, scenes, settings)
+    assert (found.passed, said in found.sentence) == (passed, True), found.sentence
