@@ -58,7 +58,7 @@ def unreadable(path: Path, name: str, stderr: str, refused_format: str | None = 
             "Fetch it again; an unfinished recording can be mended with a tool such as untrunc.",
         )
     return MediaError(
-        f"{name} is no video that ffmpeg can read ({_last_line(stderr)}).", "Check the file or fetch it again."
+        f"{name} is no video that ffmpeg can read ({_said(stderr, -1)}).", "Check the file or fetch it again."
     )
 
 
@@ -77,7 +77,7 @@ def no_video(path: Path, name: str, listed: Sequence[Mapping[str, Any]], contain
     found = ", ".join(sorted({str(stream.get("codec_type", "unknown")) for stream in listed})) or "no streams"
     return MediaError(
         f"{name} has no video stream (format {container.get('format_name', 'unknown')}, found: {found}).",
-        _HINTS["audio"],
+        "It is damaged or was never a video: check the file or fetch it again.",
     )
 
 
@@ -89,7 +89,7 @@ def no_picture_size(name: str, video: Mapping[str, Any]) -> MediaError:
         named = f" (its tag is {tag!r})" if tag and not tag.startswith("[0]") else ""
         return MediaError(f"{name} has a video stream of an unknown codec{named}.", _CONVERT)
     return MediaError(
-        f"{name} has a {codec} video stream whose picture size cannot be found out; its beginning is damaged.",
+        f"{name} has a video stream ({codec}) whose picture size cannot be found out; its beginning is damaged.",
         "Fetch it again.",
     )
 
@@ -108,9 +108,9 @@ def undecodable(name: str, codec: str, stderr: str) -> MediaError:
     """For a video stream of which not one picture could be decoded."""
     if missing := _DECODER_MISSING.search(stderr):
         codec = missing[1] or missing[2]
-        return MediaError(f"{name} has a {codec} video stream, which this ffmpeg cannot decode.", _CONVERT)
+        return MediaError(f"{name} has a video stream ({codec}) that this ffmpeg cannot decode.", _CONVERT)
     return MediaError(
-        f"{name} has a {codec} video stream of which not one picture could be decoded ({_last_line(stderr)}).",
+        f"{name} has a video stream ({codec}) of which not one picture could be decoded ({_said(stderr, 0)}).",
         "The file is damaged: fetch it again.",
     )
 
@@ -122,8 +122,10 @@ def _is_other(name: str, content: Content) -> MediaError:
     return MediaError(f"{name} is {content.name}, not a video.", _HINTS[content.kind])
 
 
-def _last_line(stderr: str) -> str:
-    lines = [_PREFIX.sub("", line).strip() for line in stderr.splitlines() if line.strip()]
-    line = lines[-1] if lines else "it said nothing"
-    # ffmpeg puts the address in front: "file:/home/.../x.mp4: Invalid data found when processing input"
-    return line.rpartition(": ")[2] if line.startswith("file:") else line[:300]
+def _said(stderr: str, which: int) -> str:
+    """The first (0) or last (-1) thing that ffmpeg said, without the address that it puts in front."""
+    lines = [_PREFIX.sub("", line).strip() for line in stderr.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Last message repeated")]
+    line = lines[which] if lines else "ffmpeg gave no reason"
+    # "file:/home/.../x.mp4: Invalid data found when processing input"
+    return (line.rpartition(": ")[2] if line.startswith("file:") else line)[:300].rstrip(".")
