@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
+import http.client
 import math
 import socket
 import ssl
@@ -158,6 +159,14 @@ def transport_error(shown_url: str, error: Exception) -> FetchError:
         said = "nothing answers at this address (connection refused)"
     elif isinstance(cause, ssl.SSLError):
         said = f"the encrypted connection failed ({cause.reason or 'TLS error'})"
+    elif isinstance(cause, http.client.RemoteDisconnected):
+        said = "the server hung up without an answer"
+    elif isinstance(error, urllib3.exceptions.DecodeError):
+        said = "the compressed body is damaged"
+    elif isinstance(
+        cause, http.client.HTTPException | urllib3.exceptions.InvalidHeader | ValueError
+    ) and not isinstance(cause, http.client.IncompleteRead):
+        said = f"the server's answer is not proper HTTP ({type(cause).__name__})"
     elif isinstance(cause, OSError) and cause.strerror:
         said = f"the connection failed ({cause.strerror})"
     else:

@@ -85,6 +85,17 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def assert_stored(room: Room, url: str, content: bytes) -> None:
+    """Adds `url` and finds `content` in the store, whole and alone."""
+    outcome = room.add_one(url)
+    assert outcome.state == "stored", outcome.error
+    assert outcome.video == sha256_of(content)
+    (path,) = room.stored_files()
+    assert path.read_bytes() == content
+    assert path.name == f"{sha256_of(content)}.mp4"
+    assert room.partial_files() == []
+
+
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A real MP4 of some hundred kilobytes that can be played before it is whole."""

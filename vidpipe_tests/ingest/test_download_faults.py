@@ -13,6 +13,8 @@ from vidpipe.ingest.sources import gather
 from vidpipe.ingest.store import MediaStore
 from vidpipe_tests.fault_server import (
     FaultServer,
+    Handler,
+    Served,
     changes_to,
     chunked,
     cut,
@@ -20,24 +22,13 @@ from vidpipe_tests.fault_server import (
     gzipped,
     hang,
     page,
-    redirect,
     serve,
     slow,
     slow_headers,
     status,
     wrong_length,
 )
-from vidpipe_tests.ingest.conftest import Room, sha256_of
-
-
-def assert_stored(room: Room, url: str, content: bytes) -> None:
-    outcome = room.add_one(url)
-    assert outcome.state == "stored", outcome.error
-    assert outcome.video == sha256_of(content)
-    (path,) = room.stored_files()
-    assert path.read_bytes() == content
-    assert path.name == f"{sha256_of(content)}.mp4"
-    assert room.partial_files() == []
+from vidpipe_tests.ingest.conftest import Room, assert_stored
 
 
 def test_a_good_file_is_stored_under_its_hash_with_what_the_library_needs(
@@ -300,42 +291,6 @@ def test_a_compressed_bomb_counts_by_what_it_becomes(room: Room, server: FaultSe
     assert "larger than 2 MB" in str(outcome.error)
 
 
-def test_a_redirect_is_followed_and_recorded(room: Room, server: FaultServer, clip: bytes) -> None:
-    server.add("/real/name.mp4", clip)
-    url = server.add("/short", b"", always=redirect("/real/name.mp4?x=1#part"))
-    outcome = room.add_one(url)
-    assert outcome.state == "stored"
-    assert outcome.source is not None
-    assert outcome.source.final_url == server.url("/real/name.mp4?x=1")
-    assert outcome.source.file_name == "name.mp4"
-
-
-def test_a_redirect_loop_ends_with_a_sentence(room: Room, server: FaultServer) -> None:
-    server.add("/b", b"", always=redirect("/a"))
-    outcome = room.add_one(server.add("/a", b"", always=redirect("/b")))
-    assert (outcome.state, outcome.transient) == ("failed", False)
-    assert "redirects in a circle" in str(outcome.error)
-    assert len(server.requests) == room.settings.download.max_redirects + 1
-
-
-def test_a_chain_of_too_many_redirects_ends(room: Room, server: FaultServer) -> None:
-    room.with_download(max_redirects=3)
-    for number in range(9):
-        server.add(f"/{number}", b"", always=redirect(f"/{number + 1}"))
-    assert "redirects more than 3 times" in str(room.add_one(server.url("/0")).error)
-    assert len(server.requests) == 4
-
-
-@pytest.mark.parametrize(
-    "target", ["http://[::1/x", "http://h:99999999/x", "http://\xff\xfe/", "http:///", "http://a b/"]
-)
-def test_a_redirect_to_nonsense_is_an_error_of_the_server(room: Room, server: FaultServer, target: str) -> None:
-    outcome = room.add_one(server.add("/clip.mp4", b"", always=redirect(target)))
-    assert outcome.state in ("failed", "refused")
-    assert not outcome.transient
-    assert "unexpected" not in str(outcome.error)
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -348,11 +303,6 @@ def test_senseless_headers_do_no_harm(room: Room, server: FaultServer, clip: byt
     assert_stored(room, server.add("/clip.mp4", clip, headers=headers, etag=None, faults=[cut(0.5)]), clip)
 
 
-def test_the_endless_body_of_a_redirect_is_not_read(room: Room, server: FaultServer, clip: bytes) -> None:
-    server.add("/clip.mp4", clip)
-    assert_stored(room, server.add("/go", b"", always=redirect("/clip.mp4", endless_body=True)), clip)
-
-
 def test_a_name_from_content_disposition_is_used_without_its_folders(
     room: Room, server: FaultServer, clip: bytes
 ) -> None:
@@ -360,6 +310,29 @@ def test_a_name_from_content_disposition_is_used_without_its_folders(
     outcome = room.add_one(server.add("/get?id=7", clip, headers=headers))
     assert outcome.source is not None
     assert outcome.source.file_name == "Fünf.mp4"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"", "hung up without an answer"),
+        (b"\x16\x03\x01\x00\r\n", "not proper HTTP"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", "not proper HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nabcdef", "not proper HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nnot gzip", "compressed body is damaged"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nZZ\r\n", "broke off after 5 bytes"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", "the connection broke off"),
+    ],
+)
+def test_what_is_no_proper_answer_is_told_apart(room: Room, server: FaultServer, answer: bytes, said: str) -> None:
+    def raw(handler: Handler, served: Served) -> None:
+        handler.wfile.write(answer)
+        handler.hang_up()
+
+    room.with_download(retries=0)
+    outcome = room.add_one(server.add("/clip.mp4", b"", always=raw))
+    assert (outcome.state, outcome.transient) == ("failed", True)
+    assert said in str(outcome.error)
 
 
 def test_nothing_listening_is_a_passing_fault(room: Room, server: FaultServer) -> None:
