@@ -30,11 +30,11 @@ _JOIN_TIMEOUT_S = 10.0
 
 
 class SmallFrame(NamedTuple):
-    """One decoded frame for detection. yuv: planar 4:2:0, uint8, shape (height * 3 / 2, width), limited range."""
+    """One decoded frame for detection. bgr: uint8, shape (height, width, 3)."""
 
     time_us: int
     duration_us: int
-    yuv: NDArray[np.uint8]
+    bgr: NDArray[np.uint8]
 
 
 class Candidate(NamedTuple):
@@ -122,10 +122,9 @@ class DecodePass:
     def frames(self) -> Iterator[SmallFrame]:
         """Every frame that ffmpeg decodes, in order of presentation."""
         width, height = self._plan.detection
-        rows = height * 3 // 2
         for packet in self._frames.packets():
-            yuv = np.frombuffer(packet.data, np.uint8).reshape(rows, width)
-            yield SmallFrame(packet.time_us, packet.duration_us, yuv)
+            bgr = np.frombuffer(packet.data, np.uint8).reshape(height, width, 3)
+            yield SmallFrame(packet.time_us, packet.duration_us, bgr)
 
     def finish(self) -> DecodeEnd:
         """Wait for ffmpeg's end, after the last frame. Re-raises what went wrong in a reading thread."""

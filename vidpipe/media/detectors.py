@@ -1,6 +1,6 @@
 """Scene cuts: PySceneDetect's detectors, fed frame by frame with real presentation times, and ffmpeg's scene score.
 
-Detectors see frames of the decode pass, whose longer side is 192 pixels (PySceneDetect itself scales to 256).
+Detectors see frames of the decode pass, whose longer side is 160 pixels (PySceneDetect itself scales to 256).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ ADAPTIVE_WINDOW = 3
 MAX_LAG_US = 600_000_000
 _MICROSECOND = Fraction(1, 1_000_000)
 _LEAST_FADE_S = 0.1
+_LUMA_RANGE = 219
 
 
 class _FastScore:
@@ -55,23 +56,24 @@ class FastAdaptiveDetector(_FastScore, AdaptiveDetector):  # type: ignore[misc]
 class FfmpegSceneDetector(SceneDetector):  # type: ignore[misc]
     """ffmpeg's `select='gt(scene,T)'`: the luma's mean absolute difference, and how much it differs from the last one.
 
-    The score is min(difference, |difference - last difference|) / 100, at most 1 (libavfilter/f_select.c). Frames are
-    luma planes of limited range, uint8, as ffmpeg compares them for yuv formats.
+    The score is min(difference, |difference - last difference|) / 100, at most 1 (libavfilter/f_select.c). ffmpeg takes
+    the luma plane of yuv formats, which goes from 16 to 235 where grey goes from 0 to 255.
     """
 
     def __init__(self, threshold: float, min_scene_len: float) -> None:
         super().__init__()
         self._threshold, self._min_scene_len = threshold, min_scene_len
-        self._last_luma: Picture | None = None
+        self._last_gray: Picture | None = None
         self._last_difference = 0.0
         self._last_cut: FrameTimecode | None = None
 
-    def score(self, luma: Picture) -> float:
+    def score(self, bgr: Picture) -> float:
         """Score of the next frame, 0 to 1."""
-        last, self._last_luma = self._last_luma, luma
+        gray = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+        last, self._last_gray = self._last_gray, gray
         if last is None:
             return 0.0
-        difference = cv2.norm(luma, last, cv2.NORM_L1) / luma.size
+        difference = cv2.norm(gray, last, cv2.NORM_L1) / gray.size * _LUMA_RANGE / 255
         change = abs(difference - self._last_difference)
         self._last_difference = difference
         return min(1.0, min(difference, change) / 100)
@@ -103,7 +105,7 @@ class CutFinder:
     def feed(self, frame: SmallFrame, time_us: int) -> list[int]:
         """The cuts that this frame brings to light: the first frames of new scenes, at this frame or before it."""
         self._now = FrameTimecode(Timecode(time_us, _MICROSECOND), self._rate)
-        cuts = self._detector.process_frame(self._now, self._picture(frame.yuv))
+        cuts = self._detector.process_frame(self._now, frame.bgr)
         self._window.append(time_us)
         self.settled_us = max(self.settled_us, self._settled(time_us), time_us - MAX_LAG_US)
         return [round(cut.seconds * 1_000_000) for cut in cuts]
@@ -111,11 +113,6 @@ class CutFinder:
     def finish(self) -> list[int]:
         """Cuts that only the end of the video brings to light (a fade to black at the end)."""
         return [round(cut.seconds * 1_000_000) for cut in self._detector.post_process(self._now)]
-
-    def _picture(self, yuv: Picture) -> Picture:
-        if self._name == "ffmpeg":
-            return yuv[: yuv.shape[0] * 2 // 3]
-        return np.asarray(cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420), np.uint8)
 
     def _settled(self, now_us: int) -> int:
         match self._name:

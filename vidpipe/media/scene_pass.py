@@ -97,7 +97,7 @@ class _ScenePass:
             if not timeline.frames:
                 self._first_us = frame.time_us
             time_us = frame.time_us - self._first_us
-            timeline.add_frame(time_us, self._meter.measure(frame.yuv, time_us))
+            timeline.add_frame(time_us, self._meter.measure(frame.bgr, time_us))
             self._recent.append(frame)
             if timeline.frames == 1:
                 self._offer_first_frame(0)
@@ -134,7 +134,7 @@ class _ScenePass:
         start_us = self._timeline.scenes[scene].start_us + self._first_us
         frame = min(self._recent, key=lambda recent: abs(recent.time_us - start_us))
         self._candidates.offer_fallback(
-            scene, start_us - self._first_us, partial(small_frame_jpeg, frame.yuv, self._plan.candidate)
+            scene, start_us - self._first_us, partial(small_frame_jpeg, frame.bgr, self._plan.candidate)
         )
 
     def _hand_out(self) -> None:

@@ -24,8 +24,6 @@ Sums = NDArray[np.float64]
 _COLOR_INTERVAL_US = 200_000
 _COLOR_JUMP = 0.05
 _REFERENCE_S = 1 / 25
-#: Luma of limited range goes from 16 to 235.
-_LUMA_BLACK, _LUMA_RANGE = 16.0, 219.0
 _NAMED_COLORS = 5
 _LEAST_SHARE = 0.04
 
@@ -35,34 +33,34 @@ def no_sums() -> Sums:
 
 
 class FrameMeter:
-    """Measures one frame after another. Frames: planar yuv420p of limited range, uint8, (height * 3 / 2, width)."""
+    """Measures one frame after another. Frames: BGR, uint8, shape (height, width, 3)."""
 
     def __init__(self) -> None:
-        self._last_luma: NDArray[np.uint8] | None = None
+        self._last_luma: cv2.typing.MatLike | None = None
         self._last_us = 0
         self._color_us: int | None = None
 
-    def measure(self, yuv: NDArray[np.uint8], time_us: int) -> Sums:
+    def measure(self, bgr: NDArray[np.uint8], time_us: int) -> Sums:
         """The frame's sums, all but its time, which is known only when the next one comes (`weigh`)."""
         sums = no_sums()
-        luma = yuv[: yuv.shape[0] * 2 // 3]
+        luma = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
         mean, deviation = cv2.meanStdDev(luma)
         sums[FRAMES] = 1
-        sums[BRIGHTNESS] = min(1.0, max(0.0, (mean[0, 0] - _LUMA_BLACK) / _LUMA_RANGE))
-        sums[CONTRAST] = min(0.5, deviation[0, 0] / _LUMA_RANGE)
+        sums[BRIGHTNESS] = mean[0, 0] / 255
+        sums[CONTRAST] = deviation[0, 0] / 255
         change = 0.0
         if self._last_luma is not None:
-            change = min(1.0, cv2.norm(luma, self._last_luma, cv2.NORM_L1) / luma.size / _LUMA_RANGE)
+            change = cv2.norm(luma, self._last_luma, cv2.NORM_L1) / luma.size / 255
             elapsed_s = max(1e-3, (time_us - self._last_us) / 1e6)
             sums[MOTION] = min(1.0, change * _REFERENCE_S / elapsed_s)
             sums[MOTIONS] = 1
         # a jump may be the first frame of a scene: a scene shorter than the interval needs colours too
         if self._color_us is None or change > _COLOR_JUMP or time_us - self._color_us >= _COLOR_INTERVAL_US:
             self._color_us = time_us
-            bgr = cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420)[::2, ::2]
-            sums[SATURATION] = cv2.mean(cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV))[1] / 255
+            sample = np.ascontiguousarray(bgr[::2, ::2])
+            sums[SATURATION] = cv2.mean(cv2.cvtColor(sample, cv2.COLOR_BGR2HSV))[1] / 255
             sums[SAMPLES] = 1
-            sums[_FIXED:] = color_shares(np.asarray(bgr, np.uint8))
+            sums[_FIXED:] = color_shares(sample)
         self._last_luma, self._last_us = luma, time_us
         return sums
 

@@ -19,9 +19,9 @@ def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
     return _encoded(picture, size)
 
 
-def small_frame_jpeg(yuv: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
-    """A small frame of the decode pass (planar yuv420p, limited range) as a JPEG of `size` (width, height)."""
-    return _encoded(cv2.cvtColor(yuv, cv2.COLOR_YUV2BGR_I420), size)
+def small_frame_jpeg(bgr: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
+    """A small frame of the decode pass (uint8, shape (height, width, 3)) as a JPEG of `size` (width, height)."""
+    return _encoded(bgr, size)
 
 
 def _encoded(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:

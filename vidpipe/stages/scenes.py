@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -86,17 +87,24 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
     limit_s = max(_LEAST_TIME_LIMIT_S, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
-    findings = run_pass(
-        path,
-        plan,
-        context.settings.scene_detection,
-        spill,
-        frame_rate=_frame_rate(item),
-        expected_s=expected_s,
-        time_limit_s=limit_s,
-        cancelled=context.cancelled,
-        progress=lambda fraction: context.progress(item.sha256, fraction),
-    )
+
+    def decode(plan: DecodePlan) -> SceneFindings:
+        return run_pass(
+            path,
+            plan,
+            context.settings.scene_detection,
+            spill,
+            frame_rate=_frame_rate(item),
+            expected_s=expected_s,
+            time_limit_s=limit_s,
+            cancelled=context.cancelled,
+            progress=lambda fraction: context.progress(item.sha256, fraction),
+        )
+
+    findings = decode(plan)
+    if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
+        # ffmpeg gives up at once where it has no decoder for the sound; the pictures can still be had
+        findings = decode(replace(plan, audio_stream=None))
     if context.cancelled.is_set():
         raise Cancelled
     end = findings.end

@@ -54,7 +54,7 @@ def test_a_spec_holds_what_changes_the_result_and_nothing_else(home: object) -> 
     settings = Settings(home=Path(str(home)))
     faster = settings.model_copy(update={"concurrency": Concurrency(max_workers=7)})
     finer = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=1)})
-    spelled_out = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=3.5)})
+    spelled_out = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=3.0)})
     assert spec_of(PARTS, settings, {}) == spec_of(PARTS, faster, {}) == spec_of(PARTS, spelled_out, {})
     assert spec_of(PARTS, settings, {}) != spec_of(PARTS, finer, {})
     assert spec_of(LENGTH, settings, {}) == spec_of(LENGTH, finer, {})
