@@ -55,7 +55,8 @@ def add(
 
     run = run or output is not None
     given = overrides(scene_threshold, qwen_instruction, use_vpc)
-    if not run and any(value is not None for value in given.values()):
+    changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
+    if changed and not run:
         note("Note: these options count for a run; add --run, or give them to `vidpipe run`.", "yellow")
     sources = _with_stdin(inputs)
     with opened(context, given) as library:
@@ -78,7 +79,9 @@ def add(
             code = 130
         elif run:
             videos = list(dict.fromkeys(outcome.video for outcome in outcomes if outcome.video))
-            report, run_code = run_and_show(library, Wish(videos=videos, retry=retry, output=output), as_json=as_json)
+            report, run_code = run_and_show(
+                library, Wish(videos, retry=retry, output=output, overridden=changed), as_json=as_json
+            )
             result["run"] = report
             code = max(code, run_code)
         elif any(outcome.video for outcome in outcomes):

@@ -12,7 +12,7 @@ import typer
 
 from vidpipe.cli import options
 from vidpipe.cli.call import Opened, opened
-from vidpipe.cli.output import note, print_json
+from vidpipe.cli.output import counted, note, print_json
 
 if TYPE_CHECKING:
     from vidpipe.library.search import Filters
@@ -72,6 +72,8 @@ def export_to(
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
     target: Any = sys.stdout.buffer if destination == "-" else Path(destination).expanduser()
     done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)
-    what = f"{done.rows} scenes of {done.videos} videos" if done.scenes else f"{done.videos} videos"
+    what = counted(done.videos, "video")
+    if done.scenes:
+        what = f"{counted(done.rows, 'scene')} of {what}"
     note(f"Exported {what} to {done.path if done.path != '-' else 'stdout'} ({done.format}).")
     return asdict(done)

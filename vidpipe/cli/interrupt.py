@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from vidpipe.cli.output import note
 
 Result = TypeVar("Result")
 
+_SHOW_CURSOR = b"\x1b[?25h\r\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -36,6 +38,8 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
 
     def on_signal(number: int, frame: Any) -> None:
         if cancelled.is_set():
+            if sys.stderr.isatty():
+                os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # a progress display hides it
             os._exit(128 + number)
         cancelled.set()
         say("Stopping: what is finished is being stored. Once more leaves at once.")

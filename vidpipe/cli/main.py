@@ -21,6 +21,13 @@ from vidpipe.errors import VidpipeError, redact
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
 
+
+class UsageError(VidpipeError):
+    """Typer's refusal of a command line, as JSON tells of it."""
+
+    exit_code = 2
+
+
 _EXIT_CODES = """\
 Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
 4 no such video · 70 a fault of vidpipe · 130 interrupted.
@@ -145,7 +152,7 @@ def guarded(  # noqa: PLR0911 - one return a kind of error
         return end(error, error.exit_code)
     except typer.TyperException as error:
         if as_json or not hasattr(error, "show"):
-            return end(VidpipeError(error.format_message(), "`vidpipe COMMAND --help` explains."), error.exit_code)
+            return end(UsageError(error.format_message(), "`vidpipe COMMAND --help` explains."), error.exit_code)
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):

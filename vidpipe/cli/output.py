@@ -103,6 +103,11 @@ def error_object(error: VidpipeError) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def counted(number: int, noun: str) -> str:
+    """1 video, 2 videos."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float | None) -> str:
     """1:02:03, 2:03 or 0:03.5; empty for None."""
     if seconds is None:

@@ -38,11 +38,13 @@ def run(
     from vidpipe.stages.plan import Plan
 
     names = [name.strip() for given in stages or () for name in given.split(",") if name.strip()] or None
-    with opened(context, overrides(scene_threshold, qwen_instruction, use_vpc)) as library:
+    given = overrides(scene_threshold, qwen_instruction, use_vpc)
+    changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
+    with opened(context, given) as library:
         if names:
             Plan.make(library.library.graph, library.settings, names).close()  # names that are no stage's end here
         chosen = [library.library.videos.resolve(video) for video in videos] if videos else None
-        wish = Wish(chosen, names, retry=retry, force=force, output=output)
+        wish = Wish(chosen, names, retry=retry, force=force, output=output, overridden=changed)
         result, code = run_and_show(library, wish, as_json=as_json)
     if as_json:
         print_json(result)

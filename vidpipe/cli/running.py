@@ -12,7 +12,7 @@ import typer
 
 from vidpipe.cli.call import Opened
 from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.output import duration, error_object, note, out, table, words
+from vidpipe.cli.output import counted, duration, error_object, note, out, table, words
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
@@ -24,13 +24,15 @@ _MOST_FAILURES_SHOWN = 20
 
 @dataclass(frozen=True)
 class Wish:
-    """What is to be run. videos: sha256 (None: all that are due); output: where results are exported to afterwards."""
+    """What is to be run. videos: sha256 (None: all that are due); output: where results are exported to afterwards;
+    overridden: options of this call stand in for settings that results depend on"""
 
     videos: Sequence[str] | None = None
     stages: Sequence[str] | None = None
     retry: bool = False
     force: bool = False
     output: str | None = None
+    overridden: bool = False
 
 
 def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
@@ -43,7 +45,9 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
             return run_stages(opened, wish.videos, wish.stages, display, cancelled, retry=wish.retry, force=force)
 
         report = stoppable(work, display.say)
-    result = plain_report(report)
+    result = plain_report(report, stages)
+    if wish.overridden:
+        note("Computed under the options of this call: without them, or these settings in config.ini, it is due again.")
     if not as_json:
         show_report(report, stages)
     if report.interrupted:
@@ -73,8 +77,7 @@ def exit_code(report: RunReport) -> int:
     return max([*failed, *(problem.exit_code for problem in report.problems.values())], default=0)
 
 
-def plain_report(report: RunReport) -> dict[str, Any]:
-    names = [*report.counts, *(name for name in report.problems if name not in report.counts)]
+def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
     return {
         "videos": report.videos,
         "stages": {
@@ -82,7 +85,7 @@ def plain_report(report: RunReport) -> dict[str, Any]:
                 **{state: report.counts.get(name, Counter())[state] for state in _COLUMNS},
                 "seconds": round(report.stage_seconds.get(name, 0.0), 3),
             }
-            for name in names
+            for name in stages
         },
         "failures": [
             {
@@ -117,7 +120,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
                      for column in shown]  # fmt: skip
             made.add_row(stage, *cells, f"{report.stage_seconds.get(stage, 0.0):.1f}")
         console.print(made)
-        console.print(f"{report.videos} videos in {duration(report.seconds)}.")
+        console.print(f"{counted(report.videos, 'video')} in {duration(report.seconds)}.")
     for event in report.failures[:_MOST_FAILURES_SHOWN]:
         if event.error:
             _show_problem(event.error, "failed")
@@ -127,7 +130,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
     for name, problem in report.problems.items():
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "not run")
     if report.busy:
-        note(f"{len(report.busy)} videos are worked on by another run.")
+        note(f"Another run works on {counted(len(report.busy), 'video')}.")
 
 
 def _show_problem(error: VidpipeError, label: str) -> None:

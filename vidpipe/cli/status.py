@@ -10,7 +10,7 @@ import typer
 
 from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import error_object, note, out, print_json, size, table, words
+from vidpipe.cli.output import counted, error_object, note, out, print_json, size, table, words
 
 _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
@@ -101,9 +101,7 @@ def _show(result: dict[str, Any]) -> None:
     console.print(made)
     sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
     videos = result["videos"]
-    console.print(
-        words(f"{videos} video{'' if videos == 1 else 's'}; sources: {sources}; {size(result['free_bytes'])} free.")
-    )
+    console.print(words(f"{counted(videos, 'video')}; sources: {sources}; {size(result['free_bytes'])} free."))
     for name, counts in result["stages"].items():
         if "problem" in counts:
             console.print(words(f"Stage {name} cannot run: {counts['problem']['message']}", "red"), soft_wrap=True)
@@ -112,7 +110,7 @@ def _show(result: dict[str, Any]) -> None:
     for source in result.get("failed_sources", ()):
         _show_failure(source["message"] or source["url"], "")
     if result["due_videos"]:
-        note(f"{result['due_videos']} videos are due: `vidpipe run`.")
+        note(f"{counted(result['due_videos'], 'video')} due: `vidpipe run`.")
     if "failed" not in result and any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values()):
         note("`vidpipe status --failed` lists what failed; `vidpipe run --retry` tries again.")
 

@@ -34,6 +34,9 @@ _LOOKED_THROUGH = (
     "ingest.names", "ingest.urls", "tags.tag", "category.category", "metadata.title", "description.text",
 )  # fmt: skip
 
+_SCORE = {"$meta": "textScore"}
+_LATEST_FIRST: list[tuple[str, Any]] = [("added_at", -1), ("_id", 1)]
+
 _HIT_FIELDS = (
     "added_at", "ingest.names", "ingest.urls", "metadata.duration_s", "metadata.width", "metadata.height",
     "metadata.resolution", "metadata.video_codec", "metadata.title", "scenes.count", "scenes.poster",
@@ -112,24 +115,22 @@ def find_videos(
     videos = library.collections["videos"]
 
     def page(query: Document, how: How, order: list[tuple[str, Any]]) -> Page:
-        score: Document = {"score": {"$meta": "textScore"}} if how == "words" else {}
+        score: Document = {"score": _SCORE} if how == "words" else {}
         cursor = videos.find(query, fields | score).sort(order).skip(offset).limit(limit + 1 if limit else 0)
         return _page((_video_hit(row, specs) for row in cursor), limit, how)
 
     with library.connection.errors_explained():
         if not words:
-            return page(wanted, "filters", [("added_at", -1), ("_id", 1)])
+            return page(wanted, "filters", _LATEST_FIRST)
         try:
             found = page(_and({"$text": {"$search": words}}, wanted), "words", [("score", _SCORE), ("_id", 1)])
         except OperationFailure as error:
             if error.code != _NO_TEXT_INDEX:
                 raise
             found = Page([], "words", more=False)
-        if found.hits or offset:
+        if found.hits or (offset and find_videos(library, words, filters, limit=1).how == "words"):
             return found
-        return page(
-            _and(_parts_query(words, _LOOKED_THROUGH), wanted), "parts of words", [("added_at", -1), ("_id", 1)]
-        )
+        return page(_and(_parts_query(words, _LOOKED_THROUGH), wanted), "parts of words", _LATEST_FIRST)
 
 
 def find_scenes(
@@ -149,17 +150,15 @@ def find_scenes(
         for how, query in attempts:
             try:
                 rows = _scenes_in_force(library, query, how, filters)
-                found = _page(islice(rows, offset, offset + limit + 1 if limit else None), limit, how)
+                passed = sum(1 for _ in islice(rows, offset))
+                found = _page(islice(rows, limit + 1) if limit else rows, limit, how)
             except OperationFailure as error:
                 if error.code != _NO_TEXT_INDEX or how != "words":
                     raise
                 continue
-            if found.hits or offset:
+            if passed or found.hits:
                 return found
         return found
-
-
-_SCORE = {"$meta": "textScore"}
 
 
 def _scenes_in_force(library: Library, query: Document, how: How, filters: Filters | None) -> Iterator[Document]:
@@ -183,7 +182,7 @@ def _scenes_in_force(library: Library, query: Document, how: How, filters: Filte
 def _scenes_by_video(library: Library, filters: Filters | None) -> Iterator[Document]:
     query = (filters or Filters()).query()
     cursor = library.collections["videos"].find(query, {"scene_generation": 1, "ingest.names": 1})
-    cursor.sort([("added_at", -1), ("_id", 1)])
+    cursor.sort(_LATEST_FIRST)
     while batch := list(islice(cursor, 50)):
         generations = {row["_id"]: row["scene_generation"] for row in batch if row.get("scene_generation")}
         scenes = library.videos.scenes_of(generations)
