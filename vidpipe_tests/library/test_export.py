@@ -1,0 +1,166 @@
+"""Exports: complete, in order, whole or not at all, and harmless in a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.library import export as exports
+from vidpipe.library.export import export, format_of
+from vidpipe.library.library import Library
+from vidpipe.library.search import Filters
+from vidpipe.settings import Settings
+from vidpipe_tests.library import shelf
+
+IDS = sorted(shelf.sha256_of(name) for name in shelf.CONTENTS)
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, shelf.GRAPH) as opened:
+        shelf.fill(opened)
+        yield opened
+
+
+@pytest.fixture
+def specs(library: Library) -> dict[str, str]:
+    return dict(shelf.plan_of(library).specs)
+
+
+def test_json_is_one_file_a_video(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    done = export(library, tmp_path / "out", "json", specs)
+    assert (done.videos, sorted(path.stem for path in (tmp_path / "out").iterdir())) == (3, IDS)
+    found = json.loads((tmp_path / "out" / f"{shelf.sha256_of('race.mkv')}.json").read_text())
+    assert found["scenes"][0]["description"] == "A red car overtakes a blue car."
+    assert found["stages"]["tags"]["state"] == "current"
+
+
+def test_jsonl_is_one_line_a_video_by_hash_and_the_same_each_time(
+    library: Library, specs: dict[str, str], tmp_path: Path
+) -> None:
+    export(library, tmp_path / "a.jsonl", "jsonl", specs)
+    export(library, tmp_path / "b.jsonl", "jsonl", specs)
+    lines = (tmp_path / "a.jsonl").read_text().splitlines()
+    assert [json.loads(line)["video"]["sha256"] for line in lines] == IDS
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_batches_lose_and_repeat_nothing(
+    library: Library, specs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "_BATCH", 2)
+    for file_format in ("csv", "parquet"):
+        export(library, tmp_path / f"t.{file_format}", file_format, specs)  # type: ignore[arg-type]
+    assert list(pd.read_csv(tmp_path / "t.csv")["video"]) == IDS
+    assert list(pd.read_parquet(tmp_path / "t.parquet")["video"]) == IDS
+
+
+def test_csv_runs_no_formula_in_a_spreadsheet(library: Library, specs: dict[str, str]) -> None:
+    stream = io.BytesIO()
+    export(library, stream, "csv", specs)
+    rows = {row["video"]: row for row in csv.DictReader(io.StringIO(stream.getvalue().decode()))}
+    hostile = rows[shelf.sha256_of(shelf.HOSTILE)]
+    assert hostile["name"] == "'" + shelf.HOSTILE
+    assert hostile["title"].startswith("'@cmd")
+    assert hostile["description"] == "'-A parked blue car."
+    assert rows[shelf.sha256_of("race.mkv")]["tags"] == "High Resolution; Fast-paced"
+    assert rows[shelf.sha256_of("race.mkv")]["duration_s"] == "45.5"
+
+
+@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", " =1", "\r\n=1", "\uff1d1"])
+def test_each_beginning_of_a_formula_is_guarded(text: str) -> None:
+    assert exports._csv_cell(text, "text") == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["plain", "a=1", "1-2", ""])
+def test_other_texts_are_left_alone(text: str) -> None:
+    assert exports._csv_cell(text, "text") == text
+
+
+def test_parquet_keeps_types_and_every_text_as_it_is(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    export(library, tmp_path / "t.parquet", "parquet", specs)
+    table = pd.read_parquet(tmp_path / "t.parquet").set_index("video")
+    assert table.loc[shelf.sha256_of(shelf.HOSTILE), "name"] == shelf.HOSTILE
+    assert list(table.loc[shelf.sha256_of("race.mkv"), "tags"]) == ["High Resolution", "Fast-paced"]
+    assert table["duration_s"].dtype == "float64"
+    assert str(table["added_at"].dtype).endswith("UTC]")
+
+
+def test_scenes_are_rows_of_their_own(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    done = export(library, tmp_path / "scenes.csv", "csv", specs, scenes=True)
+    table = pd.read_csv(tmp_path / "scenes.csv")
+    assert (done.videos, done.rows, len(table)) == (3, 4, 4)
+    harbour = table[table["video"] == shelf.sha256_of("harbour.mp4")]
+    assert list(harbour["start_s"]) == [0.0, 200.0]
+    assert set(harbour["colors"]) == {"blue"}
+
+
+def test_only_what_is_asked_for_is_exported(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    race = shelf.sha256_of("race.mkv")
+    export(library, tmp_path / "tag.csv", "csv", specs, filters=Filters(tags=("fast-paced",)))
+    export(library, tmp_path / "ids.csv", "csv", specs, ids=[race, race])
+    assert list(pd.read_csv(tmp_path / "tag.csv")["video"]) == [race]
+    assert list(pd.read_csv(tmp_path / "ids.csv")["video"]) == [race]
+
+
+def test_an_empty_export_is_an_empty_table(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    nothing = Filters(tags=("nobody has it",))
+    for file_format in ("csv", "parquet", "jsonl"):
+        export(library, tmp_path / f"t.{file_format}", file_format, specs, filters=nothing)  # type: ignore[arg-type]
+    assert len(pd.read_csv(tmp_path / "t.csv")) == len(pd.read_parquet(tmp_path / "t.parquet")) == 0
+    assert (tmp_path / "t.jsonl").read_bytes() == b""
+
+
+def test_a_video_without_results_is_a_row_with_its_error(library: Library, tmp_path: Path) -> None:
+    specs = shelf.fill(library, shelf.BROKEN).specs
+    export(library, tmp_path / "t.parquet", "parquet", specs)
+    row = pd.read_parquet(tmp_path / "t.parquet").set_index("video").loc[shelf.sha256_of(shelf.BROKEN)]
+    assert row["state"] == "failed"
+    assert "is no video" in row["errors"][0]
+
+
+def test_an_export_that_breaks_off_leaves_the_old_file(
+    library: Library, specs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "t.jsonl"
+    target.write_text("old\n")
+
+    def broken(*_: object) -> Iterator[object]:
+        yield from ()
+        raise UnavailableError("MongoDB is away.")
+
+    monkeypatch.setattr(exports, "views", broken)
+    with pytest.raises(UnavailableError):
+        export(library, target, "jsonl", specs)
+    assert target.read_text() == "old\n"
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".part")] == []
+
+
+def test_destinations_that_do_not_fit_are_named(library: Library, specs: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="is a file"):
+        export(library, tmp_path / "file", "json", specs)
+    with pytest.raises(SettingsError, match="stream"):
+        export(library, io.BytesIO(), "parquet", specs)
+    with pytest.raises(UnavailableError, match="cannot be written"):
+        export(library, tmp_path / "file" / "t.csv", "csv", specs)
+
+
+def test_a_folder_as_destination_of_a_table_gets_a_file(
+    library: Library, specs: dict[str, str], tmp_path: Path
+) -> None:
+    assert export(library, tmp_path, "csv", specs).path == str(tmp_path / "videos.csv")
+    assert export(library, tmp_path, "csv", specs, scenes=True).path == str(tmp_path / "scenes.csv")
+
+
+def test_the_suffix_names_the_format() -> None:
+    assert [format_of(name) for name in ("a.csv", "a.JSONL", "a.parquet", "folder", "a.json")] == [
+        "csv", "jsonl", "parquet", "json", "json",
+    ]  # fmt: skip

@@ -1,0 +1,76 @@
+"""The view of one video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from vidpipe.library.library import Library
+from vidpipe.library.show import view, views
+from vidpipe.library.videos import NoSuchVideo
+from vidpipe.settings import Settings
+from vidpipe_tests.library import shelf
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, shelf.GRAPH) as opened:
+        yield opened
+
+
+def test_everything_known_of_a_video_is_in_its_view(library: Library) -> None:
+    specs = shelf.fill(library).specs
+    found = view(library, shelf.sha256_of("harbour.mp4"), specs)
+    assert found["video"]["names"] == ["harbour.mp4"]
+    assert found["video"]["path"].startswith("data/media/")
+    assert found["sources"][0]["url"] == "https://videos.example/harbour.mp4"
+    assert found["metadata"]["duration_s"] == 600.0
+    assert [(scene["index"], scene["start_s"], scene["end_s"]) for scene in found["scenes"]] == [
+        (0, 0.0, 200.0), (1, 200.0, 600.0),
+    ]  # fmt: skip
+    assert found["scenes"][1]["description"] == "Fishing boats leave."
+    assert found["scenes"][1]["thumbnail"] == "data/derived/1.jpg"
+    assert found["description"] == {
+        "text": "A harbour with a lighthouse and fishing boats.", "model": "shelf", "measured": False,
+    }  # fmt: skip
+    assert found["sentiment"]["label"] == "positive"
+    assert {(tag["tag"], tag["rule"], tag["evidence"]) for tag in found["tags"]} >= {
+        ("Night-time", "night-time", "it says so")
+    }
+    assert found["category"]["category"] == "Documentary"
+    assert {name: stage["state"] for name, stage in found["stages"].items()} == dict.fromkeys(
+        shelf.GRAPH.names, "current"
+    )
+    assert found["damage"] is None
+
+
+def test_damage_is_told(library: Library) -> None:
+    specs = shelf.fill(library).specs
+    assert "3 errors" in view(library, shelf.sha256_of(shelf.HOSTILE), specs)["damage"]["sentence"]
+
+
+def test_a_failed_stage_tells_its_error_and_the_others_wait(library: Library) -> None:
+    specs = shelf.fill(library, shelf.BROKEN).specs
+    found = view(library, shelf.sha256_of(shelf.BROKEN), specs)
+    assert found["stages"]["metadata"]["state"] == "failed"
+    assert "is no video" in found["stages"]["metadata"]["error"]["message"]
+    assert found["stages"]["categories"]["state"] == "blocked"
+    assert found["video"]["state"] == "failed"
+    assert (found["metadata"], found["scenes"], found["tags"], found["category"]) == (None, [], [], None)
+
+
+def test_a_stage_that_cannot_run_has_no_known_state(library: Library) -> None:
+    specs = {name: spec for name, spec in shelf.fill(library).specs.items() if name != "tags"}
+    assert view(library, shelf.sha256_of("race.mkv"), specs)["stages"]["tags"]["state"] == "unknown"
+
+
+def test_several_views_come_in_the_order_asked_for(library: Library) -> None:
+    specs = shelf.fill(library).specs
+    ids = sorted((shelf.sha256_of(name) for name in shelf.CONTENTS), reverse=True)
+    assert [found["video"]["sha256"] for found in views(library, [*ids, "0" * 64], specs)] == ids
+
+
+def test_a_hash_nobody_has(library: Library) -> None:
+    with pytest.raises(NoSuchVideo, match="000000000000"):
+        view(library, "0" * 64, {})
