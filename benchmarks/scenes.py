@@ -1,0 +1,141 @@
+"""The scenes stage against its peers on one file: `python -m benchmarks.scenes [FILE] [--rounds N]`.
+
+    decode          ffmpeg -i FILE -an -f null -
+    scenedetect     the scenedetect command, same detector and parameters, which finds cuts and nothing else
+    stage           cuts, thumbnails, model frames, statistics
+    plain script    the stage's work with one tool after another: ffprobe, PySceneDetect's API, an ffmpeg pass for
+                    frames at 1 fps, an ffmpeg seek for each scene's thumbnail
+
+Each round runs all of them, one after another; the fastest run of each counts, since others only ever slow it down.
+Limits: the stage takes at most 1.25 of decode and half of the plain script. Then, for two detectors, how the cuts
+agree with the command's: F1 of one-to-one matches within one frame, at least 0.98.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import scenedetect
+from scenedetect.detectors import AdaptiveDetector
+
+from benchmarks.clips import long_clip
+from benchmarks.stage_run import run_stage, stage_item
+from vidpipe.media.detectors import ADAPTIVE_WINDOW
+from vidpipe.settings.schema import THRESHOLD_SCALES, DetectorName, SceneDetection
+
+LIMIT_DECODE, LIMIT_SCRIPT, LIMIT_F1 = 1.25, 0.5, 0.98
+_ADAPTIVE = THRESHOLD_SCALES["adaptive"][2]
+_CONTENT = THRESHOLD_SCALES["content"][2]
+
+
+def decode(path: Path) -> None:
+    _run("ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-an", "-f", "null", "-")
+
+
+def command_cuts(path: Path, *detector: str) -> list[int]:
+    """The first frames of new scenes, from 0, as the scenedetect command finds them."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = str(Path(sys.executable).with_name("scenedetect"))
+        _run(program, "-q", "-i", str(path), "-o", folder, "-m", "0.6s", *detector, "list-scenes", "-q", "-s")
+        table = next(Path(folder).glob("*.csv"))
+        with table.open(newline="") as file:
+            return [int(row["Start Frame"]) - 1 for row in csv.DictReader(file)][1:]
+
+
+def stage_cuts(path: Path, detector: DetectorName) -> list[int]:
+    with tempfile.TemporaryDirectory() as home:
+        result = run_stage(stage_item(path), Path(home), SceneDetection(detector=detector))
+    return [scene.start_frame for scene in result.scenes[1:]]
+
+
+def plain_script(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        _run("ffprobe", "-v", "error", "-show_format", "-show_streams", "-of", "json", str(path))
+        found = scenedetect.detect(
+            str(path), AdaptiveDetector(_ADAPTIVE, min_scene_len=0.6, window_width=ADAPTIVE_WINDOW)
+        )
+        frames = f"{folder}/frame-%05d.jpg"
+        _run("ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-vf", "fps=1,scale=504:280", "-q:v", "3", frames)
+        for number, (start, end) in enumerate(found or [(None, None)]):
+            middle = (start.seconds + end.seconds) / 2 if start and end else 0.0
+            _run("ffmpeg", "-nostdin", "-v", "error", "-ss", f"{middle:.3f}", "-i", str(path), "-frames:v", "1", "-vf",
+                 "scale=320:-2", f"{folder}/thumb-{number:05d}.jpg")  # fmt: skip
+
+
+def f1(found: Sequence[int], reference: Sequence[int], tolerance: int = 1) -> float:
+    """F1 of `found` against `reference`, matched one to one within `tolerance` frames; 1 where both are empty."""
+    left, matched = list(reference), 0
+    for cut in found:
+        near = next((other for other in left if abs(other - cut) <= tolerance), None)
+        if near is not None:
+            left.remove(near)
+            matched += 1
+    return 2 * matched / (len(found) + len(reference)) if found or reference else 1.0
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=3600)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("file", nargs="?", type=Path, help="a video; without it a clip is made")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    path = options.file or long_clip()
+    item, home = stage_item(path), Path(tempfile.mkdtemp(prefix="vidpipe-bench-"))
+    adaptive = ("detect-adaptive", "-t", str(_ADAPTIVE), "-f", str(ADAPTIVE_WINDOW))
+    works: dict[str, Callable[[], object]] = {
+        "decode": lambda: decode(path),
+        "scenedetect": lambda: command_cuts(path, *adaptive),
+        "stage": lambda: run_stage(item, home, SceneDetection()),
+        "plain script": lambda: plain_script(path),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(options.rounds):
+        for name, work in works.items():
+            seconds[name].append(_timed(work))
+    shutil.rmtree(home, ignore_errors=True)
+    best = {name: min(each) for name, each in seconds.items()}
+    width, height = item["metadata.width"], item["metadata.height"]
+    print(f"{path.name}: {item['metadata.duration_s']:.1f} s, {width}x{height}, {item['metadata.video_codec']}")
+    for name, each in seconds.items():
+        print(f"  {name:13} {best[name]:7.2f} s   (rounds: {', '.join(f'{value:.2f}' for value in each)})")
+    kept = [
+        _line("stage / decode", best["stage"] / best["decode"], "at most", LIMIT_DECODE),
+        _line("stage / plain script", best["stage"] / best["plain script"], "at most", LIMIT_SCRIPT),
+    ]
+    print(f"  scenedetect / decode: {best['scenedetect'] / best['decode']:.2f}")
+    commands: dict[DetectorName, tuple[str, ...]] = {
+        "adaptive": adaptive,
+        "content": ("detect-content", "-t", str(_CONTENT)),
+    }
+    for name, arguments in commands.items():
+        found, reference = stage_cuts(path, name), command_cuts(path, *arguments)
+        label = f"F1 of cuts, {name} ({len(found)} against {len(reference)})"
+        kept.append(_line(label, f1(found, reference), "at least", LIMIT_F1))
+    return 0 if all(kept) else 1
+
+
+def _line(name: str, value: float, relation: str, limit: float) -> bool:
+    kept = value <= limit if relation == "at most" else value >= limit
+    print(f"  {name}: {value:.3f} ({relation} {limit:g}: {'kept' if kept else 'MISSED'})")
+    return kept
+
+
+if __name__ == "__main__":
+    sys.exit(main())
