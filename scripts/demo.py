@@ -46,7 +46,9 @@ def vidpipe(*arguments: str, shown: str = "") -> int:
     print(f"\n\033[1m$ vidpipe {shown or shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else
           f"\n$ vidpipe {shown or shlex.join(arguments)}", flush=True)  # fmt: skip
     environment = {**os.environ, "VIDPIPE_HOME": str(ROOT), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
-    return subprocess.run([sys.executable, "-m", "vidpipe.cli.main", *arguments], env=environment, check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "vidpipe.cli.main", *arguments], env=environment, check=False
+    ).returncode
 
 
 def main() -> int:
@@ -64,7 +66,7 @@ def main() -> int:
         "status": vidpipe("status"),
     }
     vidpipe("search", "frightening", "place")
-    vidpipe("explain", "night_watch", "--tag", "Night-time")
+    vidpipe("explain", "night-watch", "--tag", "Night-time")
     server.shutdown()
     print(f"\nDone in {time.monotonic() - began:.0f} s. {NEXT}")
     # One of the files is broken, so that `add` has something to report; everything else has to succeed.
@@ -72,7 +74,7 @@ def main() -> int:
 
 
 NEXT = """Next:
-  .venv/bin/vidpipe show night_watch         everything about one video
+  .venv/bin/vidpipe show night-watch         everything about one video
   .venv/bin/vidpipe add URL|FILE|FOLDER …    bring in your own; then: .venv/bin/vidpipe run
   .venv/bin/dagster dev                      the pipeline's web page, at http://localhost:3000
   .venv/bin/vidpipe down                     stop the embedded MongoDB
