@@ -1,7 +1,7 @@
 """Dagster's SQLite storage with one transaction for a batch of asset events, instead of two an event.
 
-Measured: 1.1 ms an event instead of 6.4 ms. Dagster itself uses `store_event_batch` for the events that announce a
-partitioned run, where DAGSTER_EVENT_BATCH_SIZE is set; vidpipe uses it for what its runs report.
+Measured on two busy cores: 0.4 to 0.7 ms an event instead of 7.7 ms. Dagster itself uses `store_event_batch` for the
+events that announce a partitioned run, where DAGSTER_EVENT_BATCH_SIZE is set; vidpipe for what its runs report.
 """
 
 from __future__ import annotations

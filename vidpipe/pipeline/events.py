@@ -57,7 +57,6 @@ class EventLog(Generic[Entry]):
         self._records = records
         self._queue: queue.Queue[Entry | None] = queue.Queue(_MOST_WAITING)
         self._fault: Exception | None = None
-        self.written = 0
         self._thread = threading.Thread(target=self._work, name="dagster-events", daemon=True)
 
     def __enter__(self) -> EventLog[Entry]:
@@ -95,7 +94,6 @@ class EventLog(Generic[Entry]):
                     entries = [self._entry(record) for record in self._records(batch)]
                     if entries:
                         self._instance.event_log_storage.store_event_batch(entries)
-                    self.written += len(entries)
                 except Exception as error:
                     log.exception("%d events could not be written to Dagster's event log", len(batch))
                     self._fault = error

@@ -26,7 +26,7 @@ from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.plan import Plan
 from vidpipe.stages.report import RunReport
-from vidpipe.stages.runner import Runner, Silent
+from vidpipe.stages.runner import Runner
 from vidpipe.stages.selection import RunOptions
 from vidpipe.stages.versions import fingerprint
 
@@ -50,7 +50,8 @@ class Session:
         The run is then marked as cancelled, not as failed.
         """
         caller = CALLER.get()
-        context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
+        if caller is None:
+            context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
         try:
             if caller is not None:
                 yield cls(caller.settings, caller.library, caller, caller.cancelled)
@@ -79,17 +80,22 @@ class Progress:
 
     log: EventLog[StageEvent]
     caller: Caller | None
-    report: RunReport = field(default_factory=RunReport)
+    counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
 
     def on_event(self, event: StageEvent) -> None:
-        self.report.count(event)
+        self.counted.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
         if event.state in ("computed", "current", "failed"):
             self.log.put(event)
+
+    def so_far(self) -> RunReport:
+        """The report of a run that was interrupted."""
+        videos = max((sum(counter.values()) for counter in self.counted.counts.values()), default=0)
+        return replace(self.counted, videos=videos, interrupted=True)
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         if self.caller is not None and self.caller.observer is not None:
@@ -170,18 +176,12 @@ def run_stages(
     records = Materializations(context.instance, session.library, plan, partitioned, keep)
     try:
         with EventLog(context, records) as log:
-            progress = Progress(log, session.caller, RunReport(problems=dict(plan.unavailable), interrupted=True))
-            if session.caller is not None:
-                session.caller.report = progress.report
-            runner = Runner(
-                session.library,
-                plan,
-                progress if plan.stages else Silent(),
-                options,
-                context.run.run_id,
-                session.cancelled,
-            )
-            report = runner.run(videos)
+            progress = Progress(log, session.caller, RunReport(problems=dict(plan.unavailable)))
+            runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
+            try:
+                report = runner.run(videos)
+            except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+                report = progress.so_far()
             if session.caller is not None:
                 session.caller.report = report
     finally:
@@ -208,7 +208,7 @@ def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure 
     if not sentences:
         return None
     counts = {state: report.total(state) for state in ("computed", "current", "failed", *because)}
-    left_out = counts["failed"] + len(report.unknown) - 2 * _MOST_LISTED
+    left_out = max(0, counts["failed"] - _MOST_LISTED) + max(0, len(report.unknown) - _MOST_LISTED)
     if left_out > 0:
         sentences.append(f"… and {left_out} more.")
     failed = len({event.sha256 for event in report.failures})

@@ -28,10 +28,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def prepare(settings: Settings) -> Path:
-    """Writes dagster.yaml into `dagster_home` where there is none or where the home has moved; gives that folder.
-
-    A file that somebody changed is kept as it is.
-    """
+    """Writes dagster.yaml into `dagster_home` where there is none; gives that folder."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     text = (resources.files("vidpipe") / _DEFAULTS).read_text(encoding="utf-8")

@@ -149,6 +149,7 @@ def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: 
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.jobs import FILE_LOGGER
+    from vidpipe.pipeline.processes import PROCESS_TAG, this_process
     from vidpipe.pipeline.resources import LibraryResource
 
     run_config = {"ops": {op: {"config": config}}, "loggers": {FILE_LOGGER: {}}}
@@ -160,7 +161,7 @@ def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: 
                 run_config=run_config,
                 instance=opened,
                 raise_on_error=False,
-                tags=_REPOSITORY_TAG,
+                tags={**_REPOSITORY_TAG, PROCESS_TAG: this_process()},
                 resources={"library": LibraryResource(home=str(caller.settings.home))},
             )
             if result.dagster_run.status == _cancelled():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -20,6 +23,7 @@ from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializat
 from vidpipe_tests.stages.small_graph import GRAPH, calls
 
 Add = Callable[..., list[str]]
+ROOT = Path(__file__).parents[2]
 
 
 def run_job(
@@ -137,7 +141,7 @@ def test_the_definitions_hold_steps_kinds_and_what_reads_what(settings: Settings
 
 
 def test_ingest_stores_the_good_names_the_bad_and_makes_partitions(
-    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Any
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     good = clips.moving(tmp_path / "good.mp4", seconds=0.4)
     bad = tmp_path / "bad.mp4"
@@ -175,6 +179,24 @@ def test_a_wrong_config_ini_is_a_sentence(settings: Settings, library: Library, 
         load(settings.home)
     result = run_job(dagster, settings, "process")
     assert "Detector = magic" in failure(result)
+
+
+def test_the_real_definitions_load_without_a_database(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDPIPE_MONGODB_URI", "mongodb://127.0.0.1:9")
+    code = (
+        "import dagster as dg; from vidpipe.pipeline.definitions import defs; dg.Definitions.validate_loadable(defs);"
+        "print(*sorted(key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [
+        "categories", "descriptions", "metadata", "raw_video", "scenes", "sentiment", "sources", "tags",
+    ]  # fmt: skip
+
+
+def test_a_clone_has_the_same_dagster_settings_as_a_package() -> None:
+    if not (ROOT / "workspace.yaml").exists():
+        pytest.skip("not a clone")
+    assert (ROOT / "dagster.yaml").read_bytes() == (ROOT / "vidpipe" / "defaults" / "dagster.yaml").read_bytes()
 
 
 def test_dagsters_own_commands_find_the_home(settings: Settings) -> None:

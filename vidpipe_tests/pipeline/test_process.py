@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -20,6 +21,7 @@ from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.report import RunReport
 from vidpipe_tests.stages.small_graph import GRAPH, calls
 
 GREEN, RED = "MATERIALIZED", "FAILED"
@@ -173,8 +175,15 @@ def test_a_stopped_run_is_cancelled_in_dagster_and_can_be_gone_on_with(
             sent.append(1)
             os.kill(os.getpid(), getattr(signal, how))
 
+    def work() -> RunReport:
+        return run_process(settings, observer=Follower("length", stop), cancelled=flag, graph=GRAPH, library=library)
+
     before = signal.getsignal(signal.SIGTERM)
-    report = run_process(settings, observer=Follower("length", stop), cancelled=flag, graph=GRAPH, library=library)
+    if how == "flag":  # as the command does it: the work is in another thread than the signals
+        with ThreadPoolExecutor(1) as pool:
+            report = pool.submit(work).result()
+    else:
+        report = work()
     assert report.interrupted
     assert signal.getsignal(signal.SIGTERM) is before
     assert 0 < len(calls(settings, "length")) < 30
