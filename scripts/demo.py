@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Always the same where it is free, so that a second demo asks for the same URLs.
 PORT = 8037
 BROKEN = "broken.mp4"
+VIDPIPE = Path(sys.executable).with_name("vidpipe")
 
 
 class QuietHandler(SimpleHTTPRequestHandler):
@@ -46,9 +47,7 @@ def vidpipe(*arguments: str, shown: str = "") -> int:
     print(f"\n\033[1m$ vidpipe {shown or shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else
           f"\n$ vidpipe {shown or shlex.join(arguments)}", flush=True)  # fmt: skip
     environment = {**os.environ, "VIDPIPE_HOME": str(ROOT), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
-    return subprocess.run(
-        [sys.executable, "-m", "vidpipe.cli.main", *arguments], env=environment, check=False
-    ).returncode
+    return subprocess.run([VIDPIPE, *arguments], env=environment, check=False).returncode
 
 
 def main() -> int:
