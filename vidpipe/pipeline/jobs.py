@@ -7,8 +7,9 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from vidpipe.errors import VidpipeError, redact
+from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
+from vidpipe.ingest.urls import MASK, redacted_url
 from vidpipe.pipeline.assets import STEPS
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session, run_stages
@@ -122,7 +123,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
 
     caller = session.caller
     inputs = list(caller.inputs) if caller is not None else config.inputs
-    if caller is None and any(redact(text) != text for text in inputs):
+    if caller is None and any(MASK in redacted_url(text) for text in inputs):
         raise VidpipeError(
             "A URL with a password or key was given, and Dagster shows everybody a run's inputs.",
             "Change that secret, and take such a URL in with `vidpipe add` or from data/urls.txt.",

@@ -14,8 +14,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import VidpipeError, redact
+from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
+from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
 from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.settings import Settings
@@ -97,7 +98,7 @@ def run_ingest(
         caller = Caller(
             settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
         )
-        config = {"inputs": [redact(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
+        config = {"inputs": [redacted_url(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
 
         from vidpipe.pipeline.jobs import ingest_job
 

@@ -161,7 +161,7 @@ def test_no_secret_of_a_url_reaches_dagster(settings: Settings, library: Library
     outcomes = run_ingest(settings, ["http://me:hunter2@127.0.0.1:9/a.mp4?token=s3cret"], graph=GRAPH, library=library)
     assert outcomes[0].state == "refused"
     written = [path.read_bytes() for path in (settings.data_directory / "dagster").rglob("*") if path.is_file()]
-    for secret in (b"hunter2", b"s3cret", settings.mongodb.uri.get_secret_value().encode()):
+    for secret in (b"hunter2", b"s3cret", b"t0kenuser", settings.mongodb.uri.get_secret_value().encode()):
         assert not any(secret in data for data in written)
 
 
