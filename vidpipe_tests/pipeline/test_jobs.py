@@ -158,7 +158,12 @@ def test_ingest_stores_the_good_names_the_bad_and_makes_partitions(
 
 
 def test_no_secret_of_a_url_reaches_dagster(settings: Settings, library: Library, dagster: dg.DagsterInstance) -> None:
-    outcomes = run_ingest(settings, ["http://me:hunter2@127.0.0.1:9/a.mp4?token=s3cret"], graph=GRAPH, library=library)
+    outcomes = run_ingest(
+        settings,
+        ["http://me:hunter2@127.0.0.1:9/a.mp4?token=s3cret", "http://t0kenuser@127.0.0.1:9/b.mp4"],
+        graph=GRAPH,
+        library=library,
+    )
     assert outcomes[0].state == "refused"
     written = [path.read_bytes() for path in (settings.data_directory / "dagster").rglob("*") if path.is_file()]
     for secret in (b"hunter2", b"s3cret", b"t0kenuser", settings.mongodb.uri.get_secret_value().encode()):
