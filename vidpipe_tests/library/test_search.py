@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.library.search import Filters, Page, find_scenes, find_videos
 from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.library import shelf
 
 HARBOUR, RACE, HOSTILE = (shelf.sha256_of(name) for name in shelf.CONTENTS)
 
 
+@pytest.fixture(scope="module")
+def library(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    """For tests that only look."""
+    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
+    with Library.open(Settings(home=tmp_path_factory.mktemp("shelf"), mongodb=database), shelf.GRAPH) as opened:
+        shelf.fill(opened)
+        yield opened
+        opened.connection.client.drop_database(database.database_name)
+
+
 @pytest.fixture
-def library(settings: Settings) -> Iterator[Library]:
+def own_library(settings: Settings) -> Iterator[Library]:
     with Library.open(settings, shelf.GRAPH) as opened:
         shelf.fill(opened)
         yield opened
@@ -113,15 +125,15 @@ def test_scenes_say_where_in_which_video_they_are(library: Library) -> None:
     assert hits[0]["description"] == "Fishing boats leave."
 
 
-def test_scenes_of_older_generations_are_not_found(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_of_older_generations_are_not_found(own_library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     again = {"scenes": [(0.0, 600.0, "A steamer arrives.")]}
     monkeypatch.setitem(shelf.CONTENTS, "harbour.mp4", shelf.CONTENTS["harbour.mp4"] | again)
-    library.states.mark_missing("scenes", [HARBOUR])
-    shelf.fill(library, "harbour.mp4")
+    own_library.states.mark_missing("scenes", [HARBOUR])
+    shelf.fill(own_library, "harbour.mp4")
     old = {"video": HARBOUR, "generation": "older", "index": 7, "description": "Fishing boats linger.", "_id": "older"}
-    library.collections["scenes"].insert_one(old)
-    assert find_scenes(library, "boats").hits == []
-    assert [hit["index"] for hit in find_scenes(library, "steamer").hits] == [0]
+    own_library.collections["scenes"].insert_one(old)
+    assert find_scenes(own_library, "boats").hits == []
+    assert [hit["index"] for hit in find_scenes(own_library, "steamer").hits] == [0]
 
 
 def test_scenes_of_filtered_videos_and_their_pages(library: Library) -> None:
@@ -133,10 +145,10 @@ def test_scenes_of_filtered_videos_and_their_pages(library: Library) -> None:
     assert find_scenes(library, "car", Filters(codecs=("hevc",))).hits[0]["video"] == RACE
 
 
-def test_each_hit_says_how_current_it_is(library: Library) -> None:
-    specs = shelf.plan_of(library).specs
-    shelf.put(library, shelf.BROKEN)
-    shelf.fill(library, shelf.BROKEN)
-    states = {hit["name"]: hit["state"] for hit in find_videos(library, specs=specs).hits}
+def test_each_hit_says_how_current_it_is(own_library: Library) -> None:
+    specs = shelf.plan_of(own_library).specs
+    shelf.put(own_library, shelf.BROKEN)
+    shelf.fill(own_library, shelf.BROKEN)
+    states = {hit["name"]: hit["state"] for hit in find_videos(own_library, specs=specs).hits}
     assert states["race.mkv"] == "current"
     assert states[shelf.BROKEN] == "failed"

@@ -1,0 +1,127 @@
+"""list, show, search, explain and export on a library that went through all stages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from vidpipe_tests.cli.conftest import CUTS, HOSTILE, TALK, Command
+
+
+def names(found: list[dict[str, object]]) -> list[object]:
+    return sorted(str(video["name"]) for video in found)
+
+
+def test_list_shows_every_video_and_how_far_it_is(filled: Command) -> None:
+    found = filled.json("list")["videos"]
+    assert names(found) == sorted([CUTS, TALK, HOSTILE])
+    assert {video["state"] for video in found} == {"current"}
+    page = filled.json("list", "--limit", "2")
+    assert (len(page["videos"]), page["more"]) == (2, True)
+    assert "--offset 2" in filled("list", "--limit", "2").stderr
+    assert names(filled.json("list", "--max-duration", "2")["videos"]) == sorted([TALK, HOSTILE])
+
+
+def test_show_holds_everything(filled: Command) -> None:
+    found = filled.json("show", CUTS)
+    assert set(found) >= {
+        "video", "sources", "metadata", "scenes", "description", "sentiment", "tags", "category", "stages",
+    }  # fmt: skip
+    assert [scene["index"] for scene in found["scenes"]] == [0, 1, 2]
+    assert [scene["start_s"] for scene in found["scenes"]] == [0.0, 1.0, 2.0]
+    for scene in found["scenes"]:
+        assert (filled.home / scene["thumbnail"]).is_file()
+        assert scene["description"]
+    assert {stage["state"] for stage in found["stages"].values()} == {"current"}
+    assert all(tag["rule"] and tag["evidence"] for tag in found["tags"])
+    assert found["metadata"]["width"] == 320
+
+
+@pytest.mark.parametrize("name", [CUTS, "cuts", "{hash}", "{hash:.8}", "{url}"])
+def test_a_video_goes_by_hash_prefix_url_and_file_name(filled: Command, name: str) -> None:
+    video = filled.json("show", CUTS)
+    known = name.format(hash=video["video"]["sha256"], url=video["sources"][0]["url"])
+    assert filled.json("show", known)["video"]["name"] == CUTS
+
+
+def test_show_for_people(filled: Command) -> None:
+    text = filled("show", TALK).stdout
+    for part in (TALK, "subtitles", "positive", "Subtitled", "current"):
+        assert part in text
+
+
+def test_search_by_words_and_filters(filled: Command) -> None:
+    assert names(filled.json("search", "lighthouse")["videos"]) == [TALK]
+    assert names(filled.json("search", "--tag", "portrait")["videos"]) == [HOSTILE]
+    assert names(filled.json("search", "--sentiment", "positive", "--resolution", "SD")["videos"]) == [TALK]
+    assert filled.json("search", "lighthouse", "--codec", "hevc")["videos"] == []
+    assert filled("search", "--resolution", "9K").exit_code == 2
+    assert TALK in filled("search", "lighthouse").stdout
+
+
+def test_search_takes_exclusions_as_words(filled: Command) -> None:
+    everything = names(filled.json("search", "silent widescreen portrait")["videos"])
+    assert HOSTILE in everything
+    assert HOSTILE not in names(filled.json("search", "silent", "widescreen", "-portrait")["videos"])
+
+
+def test_search_finds_scenes(filled: Command) -> None:
+    found = filled.json("search", "--scenes", "--source", CUTS)
+    assert found["videos"] == []
+    assert [(hit["name"], hit["index"], hit["end_s"]) for hit in found["scenes"]] == [
+        (CUTS, 0, 1.0), (CUTS, 1, 2.0), (CUTS, 2, 3.0),
+    ]  # fmt: skip
+    red = filled.json("search", "red", "--scenes")["scenes"]
+    assert (red[0]["name"], red[0]["index"]) == (CUTS, 0)
+
+
+def test_explain_says_why_and_why_not(filled: Command) -> None:
+    given = filled.json("explain", HOSTILE, "--tag", "Portrait")["rules"]
+    assert any(rule["matched"] for rule in given)
+    missing = filled.json("explain", CUTS, "--tag", "portrait")["rules"]
+    assert missing
+    assert not any(rule["matched"] for rule in missing)
+    parts = [part for rule in missing for block in rule["blocks"] for part in block["parts"]]
+    assert any("landscape" in part["found"] for part in parts)
+    assert "found landscape" in filled("explain", CUTS, "--tag", "portrait").stdout
+    assert filled.json("explain", CUTS)["stored_are_out_of_date"] is False
+
+
+def test_explain_agrees_with_the_tags_that_were_given(filled: Command) -> None:
+    for name in (CUTS, TALK, HOSTILE):
+        given = {tag["tag"] for tag in filled.json("show", name)["tags"]}
+        explained = {tag for rule in filled.json("explain", name)["rules"] if rule["matched"] for tag in rule["gives"]}
+        assert given == explained
+
+
+def test_explain_knows_no_such_tag(filled: Command) -> None:
+    error = filled.json("explain", CUTS, "--tag", "Portrat", code=2)["error"]
+    assert "Did you mean Portrait" in error["hint"]
+
+
+@pytest.mark.parametrize("file_format", ["json", "jsonl", "csv", "parquet"])
+def test_export_writes_every_format(filled: Command, tmp_path: Path, file_format: str) -> None:
+    target = tmp_path / ("out" if file_format == "json" else f"out.{file_format}")
+    done = filled.json("export", target, "--format", file_format)
+    assert (done["format"], done["videos"]) == (file_format, 3)
+    if file_format == "json":
+        assert len(list(target.glob("*.json"))) == 3
+    elif file_format == "jsonl":
+        assert len(target.read_text().splitlines()) == 3
+    else:
+        read = pd.read_csv if file_format == "csv" else pd.read_parquet
+        assert len(read(target)) == 3
+
+
+def test_export_streams_to_stdout(filled: Command) -> None:
+    lines = filled("export", "-").stdout.splitlines()
+    assert [json.loads(line)["video"]["name"] for line in lines]
+    rows = list(csv.DictReader(io.StringIO(filled("export", "-", "--format", "csv", "--scenes").stdout)))
+    assert len(rows) == 5
+    assert filled("export", "-", "--format", "parquet").exit_code == 2
+    assert filled("export", "-", "--json").exit_code == 2

@@ -1,0 +1,142 @@
+"""Bringing videos up to date by the command, and what status tells of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from vidpipe_tests import clips
+from vidpipe_tests.cli.conftest import Command
+
+STAGES = ["raw_video", "metadata", "scenes", "descriptions", "sentiment", "tags", "categories"]
+
+
+@pytest.fixture
+def clip(vidpipe: Command, tmp_path: Path) -> Path:
+    """A clip in the library that no stage has looked at."""
+    path = clips.color_cuts(tmp_path / "clip.mp4", seconds_each=0.8)
+    vidpipe.json("add", path)
+    return path
+
+
+def states(vidpipe: Command) -> dict[str, str]:
+    """stage -> the one state with a video in it."""
+    stages = vidpipe.json("status")["stages"]
+    return {stage: next(state for state, number in counts.items() if number) for stage, counts in stages.items()}
+
+
+def test_a_run_computes_what_is_due_and_the_next_one_nothing(vidpipe: Command, clip: Path) -> None:
+    assert states(vidpipe) == {"raw_video": "due"} | dict.fromkeys(STAGES[1:], "blocked")
+    report = vidpipe.json("run")
+    assert list(report["stages"]) == STAGES
+    assert {counts["computed"] for counts in report["stages"].values()} == {1}
+    assert states(vidpipe) == dict.fromkeys(STAGES, "current")
+    again = vidpipe.json("run")
+    assert sum(counts["computed"] for counts in again["stages"].values()) == 0
+    assert "Nothing is due" in vidpipe("run").stdout
+
+
+def test_only_given_videos_and_stages(vidpipe: Command, clip: Path, tmp_path: Path) -> None:
+    other = clips.moving(tmp_path / "other.mp4", seconds=0.5)
+    vidpipe.json("add", other)
+    report = vidpipe.json("run", "clip", "--stages", "raw_video,metadata")
+    assert list(report["stages"]) == ["raw_video", "metadata"]
+    counts = vidpipe.json("status")["stages"]
+    assert (counts["metadata"]["current"], counts["raw_video"]["due"], counts["scenes"]["due"]) == (1, 1, 1)
+
+
+def test_an_unknown_video_or_stage_is_named(vidpipe: Command, clip: Path) -> None:
+    assert "nobody" in vidpipe.json("run", "nobody", code=4)["error"]["message"]
+    assert "scenes" in vidpipe.json("run", "--stage", "scene", code=2)["error"]["hint"]
+
+
+def test_the_words_of_the_older_script(vidpipe: Command, clip: Path, tmp_path: Path) -> None:
+    vidpipe.json("run")
+    result = vidpipe(
+        "run", "--scene_threshold", "200", "--qwen_instruction", "Be brief.", "--use_vpc", "--log_level", "INFO",
+        "--output", tmp_path / "out.jsonl", "--config", vidpipe.home / "config.ini", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["stages"]["scenes"]["computed"] == 1
+    assert json.loads((tmp_path / "out.jsonl").read_text())["scene_summary"]["threshold"] == 200
+    assert states(vidpipe)["scenes"] == "due"  # judged by config.ini again
+    assert vidpipe("run", "--scene-threshold", "999").exit_code == 2
+
+
+def test_force_computes_what_is_current(vidpipe: Command, clip: Path) -> None:
+    vidpipe.json("run")
+    report = vidpipe.json("run", "clip.mp4", "--stage", "metadata", "--force")
+    assert report["stages"]["metadata"]["computed"] == 1
+    assert states(vidpipe) == dict.fromkeys(STAGES, "current")
+
+
+def test_a_failure_is_told_stays_and_is_tried_again_when_asked(vidpipe: Command, clip: Path, tmp_path: Path) -> None:
+    good = clips.moving(tmp_path / "good.mp4", seconds=0.5)
+    vidpipe.json("add", good)
+    stored = vidpipe.home / vidpipe.json("show", "clip")["video"]["path"]
+    content = stored.read_bytes()
+    stored.unlink()
+    clip.unlink()
+    report = vidpipe.json("run", code=1)
+    assert [(failure["name"], failure["stage"]) for failure in report["failures"]] == [("clip.mp4", "raw_video")]
+    assert report["stages"]["categories"]["computed"] == 1
+    failed = vidpipe.json("status", "--failed")["failed"]
+    assert [(entry["name"], entry["stage"], entry["state"]) for entry in failed] == [
+        ("clip.mp4", "raw_video", "failed")
+    ]
+    assert "clip.mp4" in vidpipe("status", "--failed").stdout
+    stored.write_bytes(content)
+    assert vidpipe.json("run", "--retry")["stages"]["categories"]["computed"] == 1
+
+
+def test_a_stage_that_cannot_run_is_a_problem_and_the_others_go_on(vidpipe: Command, clip: Path) -> None:
+    (vidpipe.home / "rules" / "custom_tags.json").write_text("{")
+    report = vidpipe.json("run", code=2)
+    assert "custom_tags.json" in report["problems"]["tags"]["message"]
+    assert report["stages"]["sentiment"]["computed"] == 1
+    assert "problem" in vidpipe.json("status")["stages"]["tags"]
+    assert "custom_tags.json" in vidpipe("status").stdout
+
+
+def _long(vidpipe: Command, tmp_path: Path) -> None:
+    clip = clips.moving(tmp_path / "long.mp4", seconds=60, size="1280x720", source="testsrc2")
+    assert vidpipe("add", clip, "--mode", "reference").exit_code == 0
+
+
+def _wait_for_scenes(vidpipe: Command) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if any(" scenes" in path.read_text() for path in (vidpipe.home / "data" / "run").glob("*.journal")):
+            return
+        time.sleep(0.02)
+    raise AssertionError("the stage scenes did not begin")
+
+
+def test_ctrl_c_leaves_nothing_broken(vidpipe: Command, tmp_path: Path) -> None:
+    _long(vidpipe, tmp_path)
+    process = vidpipe.start("run")
+    _wait_for_scenes(vidpipe)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "`vidpipe run` goes on" in stderr
+    assert "Traceback" not in stderr
+    assert states(vidpipe)["metadata"] == "current"
+    assert list((vidpipe.home / "data" / "run").glob("*.journal")) == []
+    report = vidpipe.json("run")
+    assert (report["busy"], report["stages"]["scenes"]["computed"]) == ([], 1)
+
+
+def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, tmp_path: Path) -> None:
+    _long(vidpipe, tmp_path)
+    process = vidpipe.start("run")
+    _wait_for_scenes(vidpipe)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert vidpipe.json("run")["stages"]["scenes"]["computed"] == 1
