@@ -95,7 +95,8 @@ class InitReport:
 
 
 def init_home(directory: Path, force: bool = False) -> InitReport:
-    """Makes `directory` a home: config.ini with every key explained, rules/, data/urls.txt and a .gitignore.
+    """Makes `directory` a home: config.ini with every key explained, rules/, data/urls.txt, what `dagster dev` reads,
+    and a .gitignore.
 
     What is there already stays as it is. With `force`, config.ini and the shipped rules files are written anew and the
     old text goes to NAME.bak; the list of URLs, config.local.ini and .gitignore are never touched.
@@ -106,6 +107,8 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
     defaults = resources.files("vidpipe") / "defaults"
     for name, source in _files_below(defaults / "rules", "rules"):
         wanted[name] = source.read_bytes()
+    for name in ("dagster.yaml", "workspace.yaml"):  # what plain `dagster dev` in the home looks for
+        wanted[name] = (defaults / name).read_bytes()
     replaceable = frozenset(wanted)
     wanted["data/urls.txt"] = (defaults / "urls.txt").read_bytes()
     wanted[".gitignore"] = _IGNORED.encode()

@@ -198,12 +198,6 @@ def test_the_real_definitions_load_without_a_database(settings: Settings, monkey
     ]  # fmt: skip
 
 
-def test_a_clone_has_the_same_dagster_settings_as_a_package() -> None:
-    if not (ROOT / "workspace.yaml").exists():
-        pytest.skip("not a clone")
-    assert (ROOT / "dagster.yaml").read_bytes() == (ROOT / "vidpipe" / "defaults" / "dagster.yaml").read_bytes()
-
-
 def test_dagsters_own_commands_find_the_home(settings: Settings) -> None:
     environment = dagster_environment(settings)
     assert (settings.data_directory / "dagster" / "dagster.yaml").is_file()
