@@ -13,7 +13,7 @@ _LINE_LIMIT = 300
 _REMEMBERED = 256
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
-_NUMBER = re.compile(r"0x[0-9a-f]+|\d+")
+_NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
 #: Contexts of what comes after decoding: their complaints (a time stamp that was moved) say nothing about the file.
 _OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
 

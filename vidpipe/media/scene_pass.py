@@ -112,7 +112,7 @@ class _ScenePass:
             self._cut(finder.finish())
             last_frame_s = self._last_frame_s(float(1 / rate), expected_s)
             timeline.finish(last_frame_s)
-            self._hand_out()
+            self._hand_out(timeline.last_us + round(last_frame_s * 1e6))
         return SceneFindings(
             scenes=timeline.scenes,
             kept=self._candidates.finish(),
@@ -137,8 +137,8 @@ class _ScenePass:
             scene, start_us - self._first_us, partial(small_frame_jpeg, frame.bgr, self._plan.candidate)
         )
 
-    def _hand_out(self) -> None:
-        """Candidates and sound whose scene is certain now."""
+    def _hand_out(self, end_us: int = 1 << 62) -> None:
+        """Candidates and sound whose scene is certain now. end_us: the end of the video, once it is known."""
         timeline, candidates, sound = self._timeline, self._decode.candidates, self._decode.sound
         until_us = timeline.settled_us + self._first_us
         while candidates and candidates[0].time_us < until_us:
@@ -152,7 +152,10 @@ class _ScenePass:
         while sound and sound[0].time_us < until_us:
             self._sound = True
             block = sound.popleft()
-            timeline.add_sound(block._replace(time_us=block.time_us - self._first_us))
+            time_us = block.time_us - self._first_us
+            # what sounds before the first frame or after the last belongs to no scene
+            if 0 <= time_us < end_us:
+                timeline.add_sound(block._replace(time_us=time_us))
 
     def _last_frame_s(self, nominal_s: float, expected_s: float | None) -> float:
         """What is left until the header's end, if that is about as long as a frame; else as long as the one before."""

@@ -60,6 +60,8 @@ class SceneTimeline:
         self._waiting.append(_Block(time_us, self.frames, sums))
         self.frames += 1
         self.last_us = time_us
+        if len(self._waiting) > _WAITING:
+            self._join()
 
     def cut(self, time_us: int) -> int | None:
         """Begin a scene at the frame nearest to `time_us`. The scene's number; None where no scene can begin there."""
@@ -84,8 +86,6 @@ class SceneTimeline:
         while place < last and self._waiting[place].start_us < until_us:
             place += 1
         self._take(place)
-        if len(self._waiting) > _WAITING:
-            self._join()
 
     def finish(self, last_frame_s: float) -> None:
         """After the last frame and the last cut."""

@@ -1,0 +1,66 @@
+"""Light, colour names, motion and sound are what the picture and the samples say."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, block_power, level_dbfs
+from vidpipe.media.color_names import COLOR_NAMES, color_shares
+from vidpipe.media.scene_stats import FrameMeter, add_sound, no_sums, scene_stats, weigh
+
+
+@pytest.mark.parametrize(
+    ("name", "rgb"),
+    [
+        ("black", (0, 0, 0)), ("white", (255, 255, 255)), ("gray", (128, 128, 128)), ("red", (220, 20, 20)),
+        ("orange", (255, 140, 0)), ("brown", (120, 70, 20)), ("yellow", (250, 240, 40)), ("green", (30, 160, 40)),
+        ("cyan", (0, 220, 230)), ("blue", (20, 40, 200)), ("purple", (130, 20, 180)), ("pink", (255, 170, 190)),
+    ],
+)  # fmt: skip
+def test_colors_have_the_names_people_use(name: str, rgb: tuple[int, int, int]) -> None:
+    picture = np.full((4, 4, 3), rgb[::-1], np.uint8)
+    assert color_shares(picture)[COLOR_NAMES.index(name)] == 1
+
+
+def test_statistics_of_a_picture_half_white_half_black() -> None:
+    picture = np.zeros((90, 160, 3), np.uint8)
+    picture[:, :80] = 255
+    meter, total = FrameMeter(), no_sums()
+    for number in range(3):
+        sums = meter.measure(picture, number * 40_000)
+        weigh(sums, 0.04)
+        total += sums
+    found = scene_stats(total, sound=False)
+    assert (found.brightness, found.contrast, found.saturation, found.motion) == (0.5, 0.5, 0, 0)
+    assert {color.name: color.share for color in found.colors} == {"black": 0.5, "white": 0.5}
+    assert found.loudness_db is None
+
+
+@pytest.mark.parametrize("rate", [25, 50])
+def test_motion_does_not_depend_on_the_frame_rate(rate: int) -> None:
+    """Luma rises by 100 a second, whatever the rate: 4 in 1/25 s."""
+    meter, total = FrameMeter(), no_sums()
+    for number in range(rate):
+        picture = np.full((90, 160, 3), 20 + number * 100 // rate, np.uint8)
+        total += meter.measure(picture, round(number * 1e6 / rate))
+    assert scene_stats(total, sound=False).motion == pytest.approx(4 / 255, rel=0.05)
+
+
+def test_a_sine_of_half_amplitude_is_nine_db_down() -> None:
+    wave = np.sin(np.arange(1600) * 2 * math.pi * 100 / 16_000) * 0.5 * 32767
+    power = block_power(wave.astype("<i2").tobytes())
+    assert level_dbfs(power) == pytest.approx(-9.03, abs=0.05)
+    total = no_sums()
+    for block in (power, power, 0.0, 0.0):
+        add_sound(total, SoundBlock(0, block))
+    found = scene_stats(total, sound=True)
+    assert found.silence_share == 0.5
+    assert found.loudness_db == pytest.approx(-12.0, abs=0.1)
+
+
+def test_a_scene_after_the_end_of_the_sound_is_silent() -> None:
+    found = scene_stats(no_sums(), sound=True)
+    assert (found.loudness_db, found.silence_share) == (FLOOR_DBFS, 1.0)

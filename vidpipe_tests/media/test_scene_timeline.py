@@ -1,0 +1,75 @@
+"""What is measured falls to the right scene, although cuts are told late."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidpipe.media.audio_levels import SoundBlock
+from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, no_sums
+from vidpipe.media.scene_timeline import SceneTimeline
+
+FRAME_US = 40_000
+
+
+def feed(timeline: SceneTimeline, number: int, brightness: float) -> None:
+    sums = no_sums()
+    sums[FRAMES], sums[BRIGHTNESS], sums[MOTION], sums[MOTIONS] = 1, brightness, 0.5, 1
+    timeline.add_frame(number * FRAME_US, sums)
+
+
+def test_a_late_cut_takes_its_frames_along() -> None:
+    timeline = SceneTimeline()
+    for number in range(20):
+        feed(timeline, number, 0.2 if number < 10 else 0.8)
+        timeline.settle((number - 5) * FRAME_US)
+        if number == 14:
+            assert timeline.cut(10 * FRAME_US) == 1
+    timeline.finish(FRAME_US / 1e6)
+    first, second = timeline.scenes
+    assert (second.start_frame, second.start_us) == (10, 10 * FRAME_US)
+    assert (first.sums[FRAMES], second.sums[FRAMES]) == (10, 10)
+    assert first.sums[BRIGHTNESS] / first.sums[SECONDS] == pytest.approx(0.2)
+    assert second.sums[BRIGHTNESS] / second.sums[SECONDS] == pytest.approx(0.8)
+    # the change from one scene to the next is no motion
+    assert (first.sums[MOTIONS], second.sums[MOTIONS]) == (10, 9)
+
+
+def test_a_frame_counts_as_long_as_it_is_shown() -> None:
+    """Variable frame rate: one bright frame of 9 s, one dark one of 1 s."""
+    timeline = SceneTimeline()
+    for time_us, brightness in ((0, 1.0), (9_000_000, 0.0)):
+        sums = no_sums()
+        sums[BRIGHTNESS] = brightness
+        timeline.add_frame(time_us, sums)
+    timeline.finish(1.0)
+    (scene,) = timeline.scenes
+    assert scene.sums[BRIGHTNESS] / scene.sums[SECONDS] == pytest.approx(0.9)
+
+
+def test_waiting_measurements_stay_few_and_complete() -> None:
+    timeline = SceneTimeline()
+    for number in range(50_000):
+        feed(timeline, number, 0.5)
+        timeline.settle(1)  # a black picture: the detector cannot yet tell where the cut is
+        assert len(timeline._waiting) <= 1025
+    assert timeline.cut(49_900 * FRAME_US) == 1
+    timeline.finish(0.04)
+    assert timeline.scenes[1].start_frame == 49_900
+    assert sum(scene.sums[FRAMES] for scene in timeline.scenes) == 50_000
+
+
+def test_no_scene_begins_where_one_begins_already() -> None:
+    timeline = SceneTimeline()
+    feed(timeline, 0, 0.5)
+    assert timeline.cut(0) is None
+
+
+def test_sound_goes_to_the_scene_that_is_on() -> None:
+    timeline = SceneTimeline()
+    for number in range(10):
+        feed(timeline, number, 0.5)
+    timeline.cut(5 * FRAME_US)
+    timeline.finish(0.04)
+    for time_us in (-20_000, 0, 199_999, 200_000, 9_000_000):
+        timeline.add_sound(SoundBlock(time_us, 0.1))
+    assert [scene.sums[BLOCKS] for scene in timeline.scenes] == [3, 2]
