@@ -84,7 +84,7 @@ def test_times_of_variable_rate_video_are_presentation_times(tmp_path: Path, hom
     assert starts(result) == [30]
     assert result.scenes[1].start_s == pytest.approx(1.0, abs=0.002)
     assert result.duration_s == pytest.approx(3.0, abs=0.11)
-    assert result.frames_decoded == scene_item(clip)["metadata.frame_count"]
+    assert result.frames_decoded == 49  # the edit list hides the last one
 
 
 def test_times_count_from_the_first_video_frame(tmp_path: Path, home: Path) -> None:
