@@ -113,7 +113,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
         return manager
 
 
-def _authorities() -> str:
+def authorities() -> str:
     """The file or folder of certificate authorities that the environment names; empty: the usual ones."""
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(variable, "")
@@ -135,7 +135,7 @@ def open_session(policy: AddressPolicy, user_agent: str) -> tuple[requests.Sessi
     live = LiveSockets()
     session = requests.Session()
     session.trust_env = False
-    session.verify = _authorities() or True
+    session.verify = authorities() or True
     # bytes as they are: a transport encoding would make Range and Content-Length speak of other bytes
     session.headers.update({"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
     adapter = GuardedAdapter(policy, live)

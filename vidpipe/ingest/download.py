@@ -1,4 +1,4 @@
-"""The bytes of one URL, with as many attempts as it takes and may take."""
+"""The bytes of one remote file, with as many attempts as it takes and may take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.partial import PartialFile, Validators
+from vidpipe.ingest.remotes import HttpRemote, Remote
+from vidpipe.ingest.s3 import SCHEME, Buckets, S3Remote
 from vidpipe.ingest.store import MediaStore
 from vidpipe.ingest.transfer import Answer, Transfer
 from vidpipe.settings import Settings
@@ -38,6 +40,7 @@ def download(
     settings: Settings,
     store: MediaStore,
     cancelled: threading.Event,
+    buckets: Buckets | None = None,
     known: Validators | None = None,
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
@@ -45,13 +48,16 @@ def download(
     """Fetches `url`, going on with what an earlier, broken or killed run left. Hold `store.hold(source_id)`
     meanwhile.
 
-    known: the version known already: the server is asked for another one only, and may answer that there is none.
-    Errors: FetchError; FetchCancelled, where the partial file stays for the next run. It also stays after faults that
-    another run may get over; after all others, and where the disk is full, it is removed.
+    url:     http(s) or s3, canonical
+    buckets: for s3, where several downloads share one; else a new one is used
+    known:   the version known already: the server is asked for another one only, and may answer that there is none.
+    Errors: FetchError; UnavailableError; FetchCancelled, where the partial file stays for the next run. It also stays
+    after faults that another run may get over; after all others, and where the disk is full, it is removed.
     """
     limits = settings.download
     part = PartialFile(store.incoming, source_id)
-    transfer = Transfer(url, settings=limits, part=part, room=store.room, on_bytes=on_bytes, cancelled=cancelled)
+    remote: Remote = S3Remote(url, buckets or Buckets(limits)) if url.startswith(SCHEME) else HttpRemote(url)
+    transfer = Transfer(remote, settings=limits, part=part, room=store.room, on_bytes=on_bytes, cancelled=cancelled)
     tries, furthest = 0, 0
     try:
         part.open(cancelled)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from vidpipe.errors import MediaError, VidpipeError
+from vidpipe.errors import MediaError, VidpipeError, redact
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.local import take_local
 from vidpipe.ingest.partial import Validators
 from vidpipe.ingest.records import IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
+from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.ingest.urls import scrub
@@ -45,6 +46,7 @@ class Intake:
         self._store = store
         self._sources = sources
         self._cancelled = cancelled
+        self._buckets = Buckets(settings.download)
 
     def settled(self, request: SourceRequest, record: SourceRecord | None) -> bool:
         """Whether the source is known and its bytes are there, so that nothing has to be asked."""
@@ -104,7 +106,7 @@ class Intake:
         except VidpipeError as caught:
             error = caught
         except Exception as unexpected:  # one source must not stop the others, whatever it came up with
-            trace = scrub(traceback.format_exc(), request.address)
+            trace = redact(scrub(traceback.format_exc(), request.address))
             log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
             said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
             error = FetchError(f"{request.url}: unexpected error ({said}).", "Please report it.", kind="transient")
@@ -134,7 +136,7 @@ class Intake:
             known = Validators(etag=record.etag, last_modified=record.last_modified)
         got = download(
             request.address, request.id, settings=self._settings, store=self._store, cancelled=self._cancelled,
-            known=known, on_bytes=on_bytes, on_attempt=on_attempt,
+            buckets=self._buckets, known=known, on_bytes=on_bytes, on_attempt=on_attempt,
         )  # fmt: skip
         if got.unchanged:
             got.part.discard()

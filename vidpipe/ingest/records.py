@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from vidpipe.media.facts import MediaInfo
 
-SourceKind = Literal["http", "file"]
+SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
 

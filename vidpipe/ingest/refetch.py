@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from vidpipe.errors import MediaError, VidpipeError
+from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import FetchError
 from vidpipe.ingest.local import OnBytes, take_local
@@ -48,7 +48,7 @@ def refetch(
                 return file, redacted_url(address)
             except VidpipeError as error:
                 said.append(scrub(str(error), address))
-                transient |= isinstance(error, FetchError) and error.transient
+                transient |= error.transient if isinstance(error, FetchError) else isinstance(error, UnavailableError)
     sentences = " ".join(said) or "It has no known source."
     raise FetchError(
         f"The file of video {sha256[:12]} could not be fetched again. {sentences}",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -17,8 +17,10 @@ from vidpipe.ingest.containers import HEAD_BYTES, VIDEO_SUFFIXES, looks_like_vid
 from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListProblem, read_csv, read_url_list
 from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestOutcome, SourceKind
+from vidpipe.ingest.s3 import Buckets, S3Address
 from vidpipe.ingest.urls import canonical_url, redacted_url, source_id
 from vidpipe.settings import Settings
+from vidpipe.settings.schema import Download
 
 
 @dataclass(frozen=True)
@@ -63,18 +65,31 @@ class Gathered:
 
 @dataclass(frozen=True)
 class _Walk:
+    """buckets: None leaves folders of S3 unlisted."""
+
     mode: LocalMode
     exclude: frozenset[Path]
+    buckets: Buckets | None
 
 
-def gather(inputs: Iterable[str | Path], *, mode: LocalMode = "copy", exclude: Collection[Path] = ()) -> Gathered:
-    """Requests for `inputs`: URLs, video files, folders (all videos below), CSV files with a url column, and lists
-    (.txt: one URL or path a line, # comments). A source that is given twice is asked for once.
+def gather(
+    inputs: Iterable[str | Path],
+    *,
+    mode: LocalMode = "copy",
+    exclude: Collection[Path] = (),
+    download: Download | None = None,
+) -> Gathered:
+    """Requests for `inputs`: URLs, objects and folders of S3, video files, folders (all videos below), CSV files with a
+    url column, and lists (.txt: one URL or path a line, # comments). A source that is given twice is asked for once.
 
-    mode:    how local files are taken in
-    exclude: folders below a given one that are left alone: the media store itself, when it lies there
+    mode:     how local files are taken in
+    exclude:  folders below a given one that are left alone: the media store itself, when it lies there
+    download: whom a folder of S3 may be asked of, and with which time limits
     """
-    walk = _Walk(mode, frozenset(path.resolve() for path in exclude))
+    return _gather(inputs, _Walk(mode, frozenset(path.resolve() for path in exclude), Buckets(download or Download())))
+
+
+def _gather(inputs: Iterable[str | Path], walk: _Walk) -> Gathered:
     gathered = Gathered()
     seen: set[str] = set()
     for given in inputs:
@@ -88,20 +103,23 @@ def gather(inputs: Iterable[str | Path], *, mode: LocalMode = "copy", exclude: C
 
 
 def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None) -> SourceRequest:
-    """The request for one URL or one local file; a relative path is taken from `base`.
+    """The request for one URL, object of S3 or local file; a relative path is taken from `base`.
 
-    Errors: VidpipeError where it is neither.
+    Errors: VidpipeError where it is none of these.
     """
     text = text.strip()
     scheme = urlsplit_scheme(text)
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address))
+    if scheme == "s3":
+        address = str(S3Address.parse(text))
+        return SourceRequest(address=address, kind="s3", given=redacted_url(address))
     if scheme == "file":
         path = Path(url2pathname(urlsplit(text).path))
     elif scheme:
         raise VidpipeError(
-            f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) URL or the path of a local file."
+            f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
         )
     else:
         path = Path(base or "", Path(text).expanduser())
@@ -127,7 +145,7 @@ def _expand(given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
         request = request_for(given, mode=walk.mode)
         path = request.path
         if path is None:
-            yield request
+            yield from _remote(request, walk)
         elif path.is_dir():
             yield from _folder(path, given, walk)
         elif path.suffix.lower() in CSV_SUFFIXES:
@@ -150,13 +168,46 @@ def _listed(
             continue
         try:
             request = request_for(entry.text, mode=walk.mode, base=path.parent)
-            if request.path is not None and request.path.is_dir():
-                yield from _folder(request.path, entry.text, walk)
-                continue
+            if request.path is None:
+                found = _remote(request, walk)
+            elif request.path.is_dir():
+                found = _folder(request.path, entry.text, walk)
+            else:
+                found = iter([request])
+            for one in found:
+                if isinstance(one, SourceRequest):
+                    # a folder's title is none of its videos'
+                    title = entry.title if one == request else None
+                    yield replace(one, title=title, labels=entry.labels, priority=entry.priority)
+                else:
+                    yield one
         except VidpipeError as error:
             yield IngestOutcome(input=redacted_url(entry.text), state="refused", error=f"{where}: {error}")
+
+
+def _remote(request: SourceRequest, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
+    """The request itself, or one for each video below a folder of S3, told by its key's suffix.
+
+    Keys with a part that begins with a dot are left alone, as hidden files are. Errors: VidpipeError.
+    """
+    folder = S3Address.parse(request.address) if request.kind == "s3" else None
+    if folder is None or not folder.is_folder:
+        yield request
+        return
+    if walk.buckets is None:
+        return
+    any_found = False
+    for key in walk.buckets.keys(folder):
+        hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
+        if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES or key.endswith("/") or hidden:
             continue
-        yield replace(request, title=entry.title, labels=entry.labels, priority=entry.priority)
+        any_found = True
+        try:
+            yield request_for(str(S3Address(folder.bucket, key)))
+        except VidpipeError as error:
+            yield _problem(str(folder), error)
+    if not any_found:
+        yield _problem(request.given, VidpipeError(f"{folder}: there is no video in this folder or below."))
 
 
 def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
@@ -200,6 +251,6 @@ def watched_addresses(settings: Settings) -> dict[str, list[str]]:
     path = settings.resolve(settings.paths.source_lists)
     if not path.is_file():
         return addresses
-    for request in gather([path]).requests:
+    for request in _gather([path], _Walk("copy", frozenset(), None)).requests:  # what S3 holds has no secret
         addresses.setdefault(request.url, []).append(request.address)
     return addresses

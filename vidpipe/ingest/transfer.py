@@ -1,4 +1,4 @@
-"""One attempt at the bytes of a URL over http(s): redirects, Range, limits, and the body into the partial file."""
+"""One attempt at the bytes of a remote file: redirects, Range, limits, and the body into the partial file."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from vidpipe.ingest.connection import open_session
 from vidpipe.ingest.containers import looks_like_video
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
+from vidpipe.ingest.remotes import Remote
 from vidpipe.ingest.stall import StallWatch
 from vidpipe.ingest.store import Room
 from vidpipe.ingest.urls import redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
@@ -45,15 +46,15 @@ class Answer:
 
 
 class Transfer:
-    """The attempts at one URL. They share connections, cookies and the partial file.
+    """The attempts at one remote file. They share connections, cookies and the partial file.
 
-    url:      canonical; user and password in it are sent by Basic authentication, to the URL's own host only
+    remote:   user and password in its URL are sent by Basic authentication, to the URL's own host only
     on_bytes: called with (bytes so far, bytes in all or None)
     """
 
     def __init__(
         self,
-        url: str,
+        remote: Remote,
         *,
         settings: Download,
         part: PartialFile,
@@ -61,9 +62,10 @@ class Transfer:
         on_bytes: Callable[[int, int | None], None],
         cancelled: threading.Event,
     ) -> None:
-        self._full_url = url
-        self._shown = redacted_url(url)
-        self._url, self._auth = without_userinfo(url)
+        self._remote = remote
+        self._shown = remote.shown
+        self._full_url = self._url = ""
+        self._auth: tuple[bytes, bytes] | None = None
         self._settings = settings
         self._policy = AddressPolicy(settings.allowed_private)
         self._part = part
@@ -80,8 +82,11 @@ class Transfer:
         """Asks once, from where the partial file ends, and reads to the end.
 
         known: the version that is known already; the server is then asked for another one only.
-        Errors: FetchError, FetchCancelled. The partial file holds what came before the error.
+        Errors: FetchError, FetchCancelled, UnavailableError where the remote cannot be asked at all. The partial file
+        holds what came before the error.
         """
+        self._full_url = self._remote.link()
+        self._url, self._auth = without_userinfo(self._full_url)
         settings = self._settings
         watch = StallWatch(self._live, self._cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
         try:
@@ -133,8 +138,10 @@ class Transfer:
                 raise FetchCancelled
             self._policy.check_url(url)
             response = self._send(url, headers)
-            target = response.headers.get("Location")
-            if response.status_code not in _REDIRECTS or not target:
+            target = self._remote.elsewhere(response)
+            if target is None and response.status_code in _REDIRECTS:
+                target = response.headers.get("Location")
+            if not target:
                 return response
             response.close()
             url = self._redirected(url, target)
@@ -197,7 +204,7 @@ class Transfer:
         return Answer(
             validators,
             _short(response.headers.get("Content-Type")),
-            scrub(redacted_url(final_url), self._full_url),
+            self._remote.kept(final_url),
             name,
         )
 
@@ -231,7 +238,7 @@ class Transfer:
             else:
                 self._part.start(PartialState(**validators.model_dump(), total_bytes=total))
         else:
-            raise faults.status_error(self._shown, response)
+            raise self._remote.error(response)
         self._check_size(self._part.state.total_bytes or 0)
         self._room.reserve(self._part.path.name, (self._part.state.total_bytes or self._part.size) - self._part.size)
 

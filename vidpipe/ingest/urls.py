@@ -99,7 +99,10 @@ def redacted_url(url: str) -> str:
         name, equals, value = piece.partition("=")
         if value and _SECRET_NAME.search(unquote(name)):
             pieces[position] = f"{name}{equals}{MASK}"
-    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else parts.netloc, query="".join(pieces)))
+    query = "".join(pieces)
+    if not at and query == parts.query:
+        return url  # unsplit, a key of S3 may lose a question mark
+    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else parts.netloc, query=query))
 
 
 def scrub(text: str, url: str) -> str:
