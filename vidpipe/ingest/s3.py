@@ -97,9 +97,9 @@ class Buckets:
 
     def keys(self, folder: S3Address) -> Iterator[str]:
         """Every key below `folder`, page by page. Errors: FetchError, UnavailableError."""
+        client = self._client(folder.bucket)
         from botocore.exceptions import BotoCoreError, ClientError
 
-        client = self._client(folder.bucket)
         where = {"Bucket": folder.bucket, "Prefix": folder.key}
         host = self._check(_signed(client, "list_objects_v2", **where))
         try:
