@@ -11,12 +11,11 @@ from typing import Any, get_args
 import dagster as dg
 
 from vidpipe.pipeline.execution import Session, run_stages
-from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG
+from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import INGEST, FieldRead, JobName, Stage
+from vidpipe.stages.contract import JobName, Stage
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.selection import RunOptions
 
@@ -44,10 +43,9 @@ def build_assets(graph: StageGraph, settings: Settings) -> list[dg.AssetsDefinit
 
 
 def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
-    from_ingest = any(FieldRead.parse(name).stage == INGEST for name in stage.reads)
     return dg.AssetSpec(
         key=stage.name,
-        deps=[*((SOURCES_KEY,) if from_ingest else ()), *graph.upstream(stage.name)],
+        deps=parents(graph, stage.name),
         description=stage.description,
         group_name=stage.job,
         code_version=stage.code_version,

@@ -128,7 +128,7 @@ class Materializations:
         for event in events:
             if event.state != "failed":
                 into: list[Any] = records if self.keep is None else self.keep
-                into.append(materialization(event, self.plan.settings))
+                into.append(materialization(event, self.plan.settings, self.plan.graph))
             elif not self.partitioned:
                 records.append(AssetMaterializationPlannedData(dg.AssetKey(event.stage), partition=event.sha256))
         return records

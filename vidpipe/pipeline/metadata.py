@@ -10,8 +10,10 @@ from typing import Any
 import dagster as dg
 from PIL import Image
 
+from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, StageEvent, StageResult
+from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +22,21 @@ _LONGEST_TEXT = 2000
 
 DATA_VERSION_TAG = "dagster/data_version"
 CODE_VERSION_TAG = "dagster/code_version"
+_NOT_TOLD = "NULL"
 
 
-def materialization(event: StageEvent, settings: Settings) -> dg.AssetMaterialization:
-    """The materialisation that tells of a `computed` or `current` event; its `result` may be missing."""
+def parents(graph: StageGraph, stage: str) -> tuple[str, ...]:
+    """The assets that the stage's asset depends on."""
+    reads_ingest = any(FieldRead.parse(name).stage == INGEST for name in graph[stage].reads)
+    return (*((SOURCES_KEY,) if reads_ingest else ()), *graph.upstream(stage))
+
+
+def materialization(event: StageEvent, settings: Settings, graph: StageGraph) -> dg.AssetMaterialization:
+    """The materialisation that tells of a `computed` or `current` event; its `result` may be missing.
+
+    Its inputs are tagged as not known to Dagster, which then calls nothing "unsynced": it would go by whole assets,
+    where the library knows field by field what is due.
+    """
     metadata: dict[str, Any] = {}
     if event.result is not None:
         picture = _thumbnail(event.result, settings)
@@ -38,6 +51,9 @@ def materialization(event: StageEvent, settings: Settings) -> dg.AssetMaterializ
         metadata["seconds"] = round(event.seconds, 3)
         metadata["changed"] = event.changed
     tags = {DATA_VERSION_TAG: event.data_version, CODE_VERSION_TAG: event.code_version}
+    for parent in parents(graph, event.stage):
+        tags[f"dagster/input_data_version/{parent}"] = _NOT_TOLD
+        tags[f"dagster/input_event_pointer/{parent}"] = _NOT_TOLD
     return dg.AssetMaterialization(
         asset_key=event.stage,
         partition=event.sha256,
