@@ -9,8 +9,8 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
 
 from vidpipe.cli.output import clean, err, words
 from vidpipe.stages.contract import StageEvent
@@ -86,8 +86,8 @@ class RunDisplay:
 
     def _start(self, event: StageEvent) -> None:
         if self._live_display and len(self._active_of) < _MOST_ACTIVE:
-            what = Text(clean(f"{event.stage:<13} {_short(event.name or event.sha256[:12])}"), style="dim")
-            task = self._active.add_task("", total=1.0, what=_escape(what.plain))
+            what = clean(f"{event.stage:<13} {_short(event.name or event.sha256[:12])}")
+            task = self._active.add_task("", total=1.0, what=escape(what))
             self._active_of[(event.sha256, event.stage)] = task
 
     def _end(self, event: StageEvent) -> None:
@@ -120,9 +120,3 @@ class RunDisplay:
 
 def _short(name: str) -> str:
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

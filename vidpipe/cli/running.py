@@ -37,7 +37,7 @@ class Wish:
 
 def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
     """Runs, shows, exports. Returns the report as plain values, and the exit code."""
-    stages = tuple(wish.stages or opened.library.graph.names)
+    stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
     force = stages if wish.force else ()
     with RunDisplay(stages, _expected(opened, wish, stages)) as display:
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -140,3 +145,25 @@ def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, tmp_path: Path) -> N
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert vidpipe.json("run")["stages"]["scenes"]["computed"] == 1
+
+
+def test_a_terminal_sees_bars_while_it_works_and_its_cursor_again(vidpipe: Command, tmp_path: Path) -> None:
+    clip = clips.color_cuts(tmp_path / "[red]clip.mp4", seconds_each=0.8)
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from vidpipe.cli.main import main; main()", "add", str(clip), "--run"],
+        env={**os.environ, **vidpipe.env, "TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": "1"},
+        stdin=inside, stdout=inside, stderr=inside,
+    )  # fmt: skip
+    os.close(inside)
+    seen = b""
+    with contextlib.suppress(OSError):  # Linux's way to say that the other side has gone
+        while block := os.read(terminal, 65536):
+            seen += block
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    text = seen.decode()
+    assert "━" in text
+    assert "[red]clip.mp4" in text
+    assert "\x1b[31m" not in text  # NO_COLOR
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
