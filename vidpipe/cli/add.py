@@ -52,6 +52,7 @@ def add(
     from vidpipe.cli.interrupt import stoppable
     from vidpipe.cli.running import Wish, finish, run_and_show
     from vidpipe.cli.work import take_in
+    from vidpipe.settings import audit
 
     run = run or output is not None
     given = overrides(scene_threshold, qwen_instruction, use_vpc)
@@ -69,6 +70,7 @@ def add(
             )
             for outcome in outcomes:
                 display.tell(outcome)
+                audit("source", **_plain(outcome))
         states: Counter[str] = Counter(outcome.state for outcome in outcomes)
         result: dict[str, Any] = {"inputs": [_plain(outcome) for outcome in outcomes], "counts": dict(states)}
         code = 1 if any(states[state] for state in _FAILED) else 0

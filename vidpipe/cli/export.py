@@ -68,10 +68,12 @@ def export_to(
 ) -> dict[str, Any]:
     """Exports and says on stderr what was written. file_format: None to go by the destination's suffix."""
     from vidpipe.library import export as exports
+    from vidpipe.settings import audit
 
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
     target: Any = sys.stdout.buffer if destination == "-" else Path(destination).expanduser()
     done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)
+    audit("export", **asdict(done))
     what = counted(done.videos, "video")
     if done.scenes:
         what = f"{counted(done.rows, 'scene')} of {what}"

@@ -16,6 +16,7 @@ from vidpipe.cli.output import counted, duration, error_object, note, out, table
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
+from vidpipe.settings import audit
 from vidpipe.stages.report import RunReport
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
@@ -46,6 +47,7 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
 
         report = stoppable(work, display.say)
     result = plain_report(report, stages)
+    audit("run", **result)
     if wish.overridden:
         note("Computed under the options of this call: without them, or these settings in config.ini, it is due again.")
     if not as_json:

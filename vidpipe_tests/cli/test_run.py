@@ -40,6 +40,8 @@ def test_a_run_computes_what_is_due_and_the_next_one_nothing(vidpipe: Command, c
     assert list(report["stages"]) == STAGES
     assert {counts["computed"] for counts in report["stages"].values()} == {1}
     assert states(vidpipe) == dict.fromkeys(STAGES, "current")
+    lines = (vidpipe.home / "data" / "logs" / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in lines if '"source"' in line or '"run"' in line] == ["source", "run"]
     again = vidpipe.json("run")
     assert sum(counts["computed"] for counts in again["stages"].values()) == 0
     assert "Nothing is due" in vidpipe("run").stdout
@@ -108,7 +110,7 @@ def test_a_stage_that_cannot_run_is_a_problem_and_the_others_go_on(vidpipe: Comm
 
 
 def _long(vidpipe: Command, tmp_path: Path) -> None:
-    clip = clips.moving(tmp_path / "long.mp4", seconds=60, size="1280x720", source="testsrc2")
+    clip = clips.moving(tmp_path / "long.mp4", seconds=30, size="1280x720", source="testsrc2")
     assert vidpipe("add", clip, "--mode", "reference").exit_code == 0
 
 
@@ -141,6 +143,8 @@ def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, tmp_path: Path) -> N
     process = vidpipe.start("run")
     _wait_for_scenes(vidpipe)
     process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert "Once more leaves at once" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
