@@ -93,9 +93,11 @@ class _Allowed:
     def covers(self, address: IPAddress, host: str, port: int) -> bool:
         if self.port is not None and self.port != port:
             return False
-        if self.network is not None:
+        if self.network is not None and self.network.num_addresses == 1:
             return address in self.network
-        return self.host == host and address not in METADATA  # a name must not open what its owner never named
+        if address in METADATA:  # neither a name nor a network (Alibaba's lies among its VPC services) is meant for it
+            return False
+        return self.host == host if self.network is None else address in self.network
 
 
 class AddressPolicy:

@@ -61,6 +61,9 @@ def test_disguised_addresses_are_refused_without_a_look_up(url: str, monkeypatch
         ("[::1]:8080", "http://[::1]:8080/x", True),
         ("::1", "http://[::1]/x", True),
         ("nas.local", "http://10.0.0.1/x", False),
+        ("100.64.0.0/10", "http://100.64.0.1/x", True),
+        ("100.64.0.0/10", "http://100.100.100.200/latest/meta-data/", False),
+        ("100.100.100.200", "http://100.100.100.200/latest/meta-data/", True),
     ],
 )
 def test_what_the_settings_allow(entry: str, url: str, allowed: bool) -> None:

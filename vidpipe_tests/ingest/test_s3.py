@@ -16,7 +16,8 @@ import pytest
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.refetch import refetch
-from vidpipe.ingest.s3 import S3Address
+from vidpipe.ingest.s3 import Buckets, S3Address
+from vidpipe.settings.schema import Download
 from vidpipe_tests.fault_server import FaultServer
 from vidpipe_tests.ingest.conftest import Room, sha256_of
 from vidpipe_tests.ingest.s3_server import KEY_ID, SECRET, S3Server
@@ -206,3 +207,26 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(room: Room) -> N
     assert outcome.state == "refused"
     assert "credentials are taken from the environment" in str(outcome.error)
     assert SECRET.replace("/", "") not in repr(outcome)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "link"),
+    [
+        ("", "https://films.s3.amazonaws.com/a%20b.mp4?X-Amz-"),
+        ("https://s3.oss-cn-hangzhou.aliyuncs.com", "https://films.s3.oss-cn-hangzhou.aliyuncs.com/a%20b.mp4?X-Amz-"),
+        ("https://minio.example:9000", "https://minio.example:9000/films/a%20b.mp4?X-Amz-"),
+    ],
+)
+def test_a_storage_is_asked_in_the_way_it_knows(
+    s3: S3Server, monkeypatch: pytest.MonkeyPatch, endpoint: str, link: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
+    url, _ = Buckets(Download()).link(S3Address("films", "a b.mp4"))
+    assert url.startswith(link)
+
+
+def test_a_question_mark_in_a_key_is_part_of_it(room: Room, s3: S3Server, clip: bytes) -> None:
+    s3.put("odd", {"what?.mp4": clip, "end?": clip, "#1": clip})
+    outcomes = [room.add_one(f"s3://odd/{key}") for key in ("what?.mp4", "end?", "#1")]
+    assert [outcome.video for outcome in outcomes] == [sha256_of(clip)] * 3
+    assert [record.has_secret for record in room.sources.records.values()] == [False] * 3
