@@ -101,7 +101,7 @@ class Buckets:
         from botocore.exceptions import BotoCoreError, ClientError
 
         where = {"Bucket": folder.bucket, "Prefix": folder.key}
-        host = self._check(_signed(client, "list_objects_v2", **where))
+        host = self._check(str(folder), _signed(client, "list_objects_v2", **where))
         try:
             for page in client.get_paginator("list_objects_v2").paginate(**where):
                 for item in page.get("Contents", ()):
@@ -114,17 +114,17 @@ class Buckets:
             said = f"{folder}: the storage at {host} cannot be asked ({type(error).__name__})."
             raise FetchError(said, kind="transient") from error
 
-    def _check(self, url: str) -> str:
+    def _check(self, shown: str, url: str) -> str:
         """The host of `url`, which boto3 is to ask: it is held to the same policy as a download's."""
         policy = AddressPolicy(self._settings.allowed_private)
-        policy.check_url(url)
         parts = urlsplit(url)
         host = parts.hostname or ""
         try:
+            policy.check_url(url)
             policy.resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
         except FetchError as error:
             if error.kind == "refused" or not self._settings.use_proxy:  # a proxy looks names up itself
-                raise
+                raise FetchError(f"{shown}: {error.message}", error.hint, kind=error.kind) from error
         return host
 
     def _client(self, bucket: str) -> Any:

@@ -162,7 +162,7 @@ def test_a_public_object_needs_no_credentials(room: Room, s3: S3Server, monkeypa
         ({}, "s3://film/a.mp4", "s3://film/a.mp4: there is no bucket named film (NoSuchBucket). Check its name"),
         ({}, "s3://film/", "s3://film/: there is no bucket named film (NoSuchBucket)."),
         ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, FILM, "127.0.0.1 is a loopback address and is not asked. If"),
-        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "s3://films/", "127.0.0.1 is a loopback address and is not"),
+        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "s3://films/", "s3://films/: 127.0.0.1 is a loopback"),
     ],
 )
 def test_what_is_wrong_is_said(
