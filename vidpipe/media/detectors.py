@@ -1,6 +1,7 @@
 """Scene cuts: PySceneDetect's detectors, fed frame by frame with real presentation times, and ffmpeg's scene score.
 
-Detectors see frames of the decode pass, whose longer side is 160 pixels (PySceneDetect itself scales to 256).
+Detectors see frames of the decode pass, whose longer side is 160 pixels, or 256 as in PySceneDetect itself where the
+detector needs them (`decode_plan.DETECTION_SIDE`).
 """
 
 from __future__ import annotations
