@@ -23,11 +23,11 @@ from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings, init_home, load
-from vidpipe.stages.plan import Plan
 from vidpipe.stages.registry import GRAPH
-from vidpipe.stages.report import RunReport
-from vidpipe.stages.runner import Runner
 
 OUT = Path(__file__).parent / "out" / "orchestration"
 LIMIT_MS, LIMIT_AGAIN_MS = 25.0, 2.0

@@ -12,8 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from vidpipe.library.library import Library
+    from vidpipe.runner.plan import Plan
     from vidpipe.settings import LoadedSettings, Settings
-    from vidpipe.stages.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Opened:
 def opened(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[Opened]:
     """The library of this call. Errors of MongoDB inside come out as VidpipeErrors."""
     from vidpipe.library.library import Library
-    from vidpipe.stages.plan import Plan
+    from vidpipe.runner.plan import Plan
     from vidpipe.stages.registry import GRAPH
 
     settings = call_of(context).load(overrides).settings

@@ -202,8 +202,12 @@ def _model(settings: Settings) -> Check:
 
 
 def _dagster(settings: Settings) -> Check:
-    import dagster
+    from vidpipe.pipeline.build import build_definitions
+    from vidpipe.pipeline.instance import dagster_home
+    from vidpipe.stages.registry import GRAPH
 
-    folder = settings.data_directory / "dagster"
+    folder = dagster_home(settings)
     _can_write(folder)
-    return Check("Dagster", "ok", f"{dagster.__version__}, history in {settings.relative(folder)}")
+    build_definitions(GRAPH, settings)  # raises where Dagster cannot be loaded, or not with our assets
+    version = importlib.metadata.version("dagster")
+    return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")

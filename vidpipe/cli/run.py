@@ -35,7 +35,7 @@ def run(
     Options that are settings count for this call: what is due, and what is current, is judged under them.
     """
     from vidpipe.cli.running import Wish, finish, run_and_show
-    from vidpipe.stages.plan import Plan
+    from vidpipe.runner.plan import Plan
 
     names = [name.strip() for given in stages or () for name in given.split(",") if name.strip()] or None
     given = overrides(scene_threshold, qwen_instruction, use_vpc)

@@ -16,8 +16,8 @@ from vidpipe.cli.output import counted, duration, error_object, note, out, table
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
+from vidpipe.runner.report import RunReport
 from vidpipe.settings import audit
-from vidpipe.stages.report import RunReport
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
 _MOST_FAILURES_SHOWN = 20

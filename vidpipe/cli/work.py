@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from vidpipe.cli.call import Opened
+from vidpipe.runner.report import RunReport
 from vidpipe.stages.contract import Observer
-from vidpipe.stages.report import RunReport
 
 if TYPE_CHECKING:
     from vidpipe.ingest.local import LocalMode

@@ -14,10 +14,10 @@ from vidpipe.pipeline.execution import Session, run_stages
 from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import JobName, Stage
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.selection import RunOptions
 
 STEPS: tuple[str, ...] = get_args(JobName)
 #: Videos a run; each another number, see above.

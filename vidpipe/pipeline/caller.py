@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.library.library import Library
+from vidpipe.runner.report import RunReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
-from vidpipe.stages.report import RunReport
 
 
 @dataclass

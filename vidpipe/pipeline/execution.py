@@ -21,13 +21,13 @@ from vidpipe.pipeline.metadata import materialization
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.processes import PROCESS_TAG, this_process
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.runner import Runner
+from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.report import RunReport
-from vidpipe.stages.runner import Runner
-from vidpipe.stages.selection import RunOptions
 from vidpipe.stages.versions import fingerprint
 
 _MOST_LISTED = 20

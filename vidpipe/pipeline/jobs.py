@@ -16,9 +16,9 @@ from vidpipe.pipeline.execution import Session, run_stages
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.selection import RunOptions
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
 FILE_LOGGER = "vidpipe"
@@ -128,9 +128,11 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
             "A URL with a password or key was given, and Dagster shows everybody a run's inputs.",
             "Change that secret, and take such a URL in with `vidpipe add` or from data/urls.txt.",
         )
-    gathered = gather(inputs, mode=config.mode)
+    settings = session.settings
+    own = (settings.media_directory, settings.derived_directory)
+    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
     observer = caller.ingest_observer if caller is not None else None
-    ingest = Ingest(session.settings, session.library.sources, observer, cancelled=session.cancelled)
+    ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
     outcomes = gathered.problems + ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)
     if caller is not None:
         caller.outcomes = outcomes

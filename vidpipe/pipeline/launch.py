@@ -19,13 +19,13 @@ from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
 from vidpipe.pipeline.caller import CALLER, Caller
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.runner import Runner, Silent
+from vidpipe.runner.selection import RunOptions, Selection
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.report import RunReport
-from vidpipe.stages.runner import Runner, Silent
-from vidpipe.stages.selection import RunOptions, Selection
 
 if TYPE_CHECKING:
     import dagster as dg

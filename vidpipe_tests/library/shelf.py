@@ -10,11 +10,11 @@ from typing import Any
 from vidpipe.ingest.records import SourceRecord, StoredVideo
 from vidpipe.library.library import Library
 from vidpipe.media.facts import AudioStream, ColorShare, Damage, Scene, SceneStats, SubtitleCue
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.runner import Runner
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageFunction, StageResult
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.plan import Plan
 from vidpipe.stages.results import Categories, Descriptions, Metadata, SceneDescription, Scenes, Sentiment, Tag, Tags
-from vidpipe.stages.runner import Runner
 
 _STATS = SceneStats(
     brightness=0.5, contrast=0.2, saturation=0.3, motion=0.1, colors=(ColorShare(name="blue", share=0.6),)

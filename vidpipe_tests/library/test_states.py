@@ -15,11 +15,11 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.library.states import STATES, VideoIds, chunked, classify, due_branches
 from vidpipe.library.videos import NoSuchVideo
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.plan import Plan
-from vidpipe_tests.stages.small_graph import GRAPH, LENGTH, PARTS
+from vidpipe_tests.runner.small_graph import GRAPH, LENGTH, PARTS
 
 
 @pytest.fixture

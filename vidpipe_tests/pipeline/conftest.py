@@ -14,7 +14,7 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import IngestFacts
-from vidpipe_tests.stages.small_graph import GRAPH
+from vidpipe_tests.runner.small_graph import GRAPH
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,6 @@
 
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.settings import load
-from vidpipe_tests.stages.small_graph import GRAPH
+from vidpipe_tests.runner.small_graph import GRAPH
 
 defs = build_definitions(GRAPH, load().settings)

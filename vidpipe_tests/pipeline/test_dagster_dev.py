@@ -19,7 +19,7 @@ import requests
 
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
-from vidpipe_tests.stages.small_graph import calls
+from vidpipe_tests.runner.small_graph import calls
 
 PATIENCE_S = 60
 

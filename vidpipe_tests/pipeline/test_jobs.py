@@ -20,7 +20,7 @@ from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
 from vidpipe_tests import clips
 from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializations
-from vidpipe_tests.stages.small_graph import GRAPH, calls
+from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 Add = Callable[..., list[str]]
 ROOT = Path(__file__).parents[2]

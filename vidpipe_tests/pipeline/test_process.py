@@ -19,10 +19,10 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS
+from vidpipe.runner.report import RunReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
-from vidpipe.stages.report import RunReport
-from vidpipe_tests.stages.small_graph import GRAPH, calls
+from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 GREEN, RED = "MATERIALIZED", "FAILED"
 Add = Callable[..., list[str]]
@@ -93,7 +93,7 @@ def test_a_second_run_computes_nothing_and_leaves_no_trace_in_dagster(
 def test_nothing_due_is_found_without_loading_dagster(settings: Settings, library: Library) -> None:
     code = (
         "import sys; from vidpipe.settings import load; from vidpipe.pipeline.launch import run_process;"
-        "from vidpipe_tests.stages.small_graph import GRAPH;"
+        "from vidpipe_tests.runner.small_graph import GRAPH;"
         "report = run_process(load().settings, graph=GRAPH); assert report.ok and report.videos == 0;"
         "sys.exit('dagster' in sys.modules)"
     )
@@ -199,7 +199,7 @@ def test_a_killed_run_is_ended_by_the_next_one(settings: Settings, library: Libr
     (settings.home / "crash-evil").touch()
     code = (
         "from vidpipe.settings import load; from vidpipe.pipeline.launch import run_process;"
-        "from vidpipe_tests.stages.small_graph import GRAPH; run_process(load().settings, graph=GRAPH)"
+        "from vidpipe_tests.runner.small_graph import GRAPH; run_process(load().settings, graph=GRAPH)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == -signal.SIGKILL

@@ -14,7 +14,7 @@ from vidpipe.settings.schema import Concurrency, SceneDetection
 from vidpipe.stages.contract import Stage, StageResult
 from vidpipe.stages.graph import StageGraph, spec_of
 from vidpipe.stages.versions import fingerprint
-from vidpipe_tests.stages.small_graph import GRAPH, LENGTH, PARTS, REPORT
+from vidpipe_tests.runner.small_graph import GRAPH, LENGTH, PARTS, REPORT
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from vidpipe.library.library import Library
 from vidpipe.library.states import VideoIds, chunked
 from vidpipe.library.videos import read_result
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.contract import Stage
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.video_state import VideoState
 
 
 @dataclass(frozen=True)

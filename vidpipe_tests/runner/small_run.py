@@ -10,11 +10,11 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.runner import Runner
-from vidpipe_tests.stages.small_graph import GRAPH
+from vidpipe_tests.runner.small_graph import GRAPH
 
 if __name__ == "__main__":
     home, database = sys.argv[1:3]

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 
 from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.runner import Runner
+from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts, StageEvent
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.report import RunReport
-from vidpipe.stages.runner import Runner
-from vidpipe.stages.selection import RunOptions
-from vidpipe_tests.stages.small_graph import GRAPH, calls
+from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.runner import Runner
-from vidpipe_tests.stages.small_graph import GRAPH, calls
-from vidpipe_tests.stages.test_runner import add, library, run, states
+from vidpipe_tests.runner.small_graph import GRAPH, calls
+from vidpipe_tests.runner.test_runner import add, library, run, states
 
 __all__ = ["library"]  # the fixture
 
@@ -26,7 +26,7 @@ def start(settings: Settings) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-m",
-        "vidpipe_tests.stages.small_run",
+        "vidpipe_tests.runner.small_run",
         str(settings.home),
         settings.mongodb.database_name,
     ]

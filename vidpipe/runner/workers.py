@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.video_state import VideoState
 
 log = logging.getLogger(__name__)
 

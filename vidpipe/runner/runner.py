@@ -17,15 +17,15 @@ from dataclasses import dataclass, field, replace
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
 from vidpipe.library.videos import projection
-from vidpipe.stages.committing import CommitThread, Write
+from vidpipe.runner.committing import CommitThread, Write
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.selection import RunOptions, Selection
+from vidpipe.runner.trial import try_alone
+from vidpipe.runner.video_state import Document, VideoState
+from vidpipe.runner.workers import StageWorkers, Work, named
 from vidpipe.stages.contract import Observer, Outcome, Stage, StageEvent
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.report import RunReport
-from vidpipe.stages.selection import RunOptions, Selection
-from vidpipe.stages.trial import try_alone
 from vidpipe.stages.versions import fingerprint
-from vidpipe.stages.video_state import Document, VideoState
-from vidpipe.stages.workers import StageWorkers, Work, named
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.selection import RunOptions, Selection
+from vidpipe.runner.video_state import VideoState
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Outcome, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.plan import Plan
-from vidpipe.stages.selection import RunOptions, Selection
-from vidpipe.stages.video_state import VideoState
 
 
 def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run_id: str) -> Iterator[StageEvent]:
@@ -44,7 +44,7 @@ def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run
 
 
 def _run_in_child(settings: Settings, graph: StageGraph, names: tuple[str, ...], sha256: str, run_id: str) -> None:
-    from vidpipe.stages.runner import Runner  # the runner starts trials: each needs the other
+    from vidpipe.runner.runner import Runner  # the runner starts trials: each needs the other
 
     try:
         with Library.open(settings, graph) as library:
