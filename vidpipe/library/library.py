@@ -42,7 +42,7 @@ class Library:
         self.states = States(self.collections["videos"], graph)
         self.sources = Sources(self.collections, self.videos)
         self._committer = Committer(self.collections, graph)
-        self.cells = Cells(self.collections["answers"])
+        self.cells = Cells(self.collections["answers"], self.ride_out)
 
     @classmethod
     def open(cls, settings: Settings, graph: StageGraph) -> Library:
@@ -106,14 +106,18 @@ class Library:
 class Cells:
     """The answers already given (the contract's CellStore)."""
 
-    def __init__(self, answers: Collection[Document]) -> None:
+    def __init__(
+        self, answers: Collection[Document], ride_out: Callable[[Callable[[], list[Document]]], list[Document]]
+    ) -> None:
         self._answers = answers
+        self._ride_out = ride_out
 
     def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]:
-        """key -> answer, for those of `keys` that are there."""
+        """key -> answer, for those of `keys` that are there, also across an outage of the server."""
+        wanted = {"_id": {"$in": list(keys)}}
         names = set(AnswerCell.__dataclass_fields__) - {"key"}
         found: dict[str, AnswerCell] = {}
-        for row in self._answers.find({"_id": {"$in": list(keys)}}):
+        for row in self._ride_out(lambda: list(self._answers.find(wanted))):
             fields: dict[str, Any] = {name: row[name] for name in names}
             found[row["_id"]] = AnswerCell(key=row["_id"], **fields)
         return found

@@ -181,7 +181,7 @@ class _Run:
             raise self._fault
 
     def _load_scenes(self, sha256: str, generation: str) -> list[Document]:
-        return self.library.videos.scenes_of({sha256: generation})[sha256]
+        return self.library.ride_out(lambda: self.library.videos.scenes_of({sha256: generation})[sha256])
 
     # --- one video's way
 

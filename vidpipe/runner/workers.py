@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+from vidpipe.errors import UnavailableError
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError
@@ -125,6 +126,8 @@ class StageWorkers:
             for work in waiting.values():
                 self._listener.done(work, None, 0.0)
             return
+        except UnavailableError:
+            raise  # the library stays away: no video is to blame, all of them stay due
         except Exception as fault:
             if len(waiting) > 1:
                 for work in waiting.values():
