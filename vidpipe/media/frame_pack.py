@@ -5,11 +5,14 @@
                                thumb_00000.jpg  ...
 
 A folder is written under another name and renamed when it is whole; afterwards it never changes. `version` covers
-times, sizes and the extractor's version, not the JPEG bytes.
+times, sizes and the extractor's version, not the JPEG bytes. Whoever writes a folder holds a lock on it that ends with
+the process: what a killed run left is known at once, and removed by the next writer.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -29,7 +32,8 @@ EXTRACTOR = "vidpipe-frames/1"
 MANIFEST = "manifest.json"
 FRAMES = "frames.pack"
 _TEMPORARY = ".partial-"
-_STALE_S = 24 * 3600
+#: Nobody writes a folder for longer; and one that is younger may be about to be locked.
+_STALE_S, _YOUNG_S = 24 * 3600, 1.0
 
 
 class FramePack:
@@ -89,6 +93,9 @@ class FramePackWriter:
         self._parent.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
         self.folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._parent))
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # a disk without locks (some network disks): then only age tells
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._frames: list[PackedFrame] = []
         self._thumbnails: list[dict[str, Any]] = []
         self._end = 0
@@ -98,8 +105,10 @@ class FramePackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pack.close()
+        with contextlib.suppress(OSError):  # on a full disk the last bytes find no room here either
+            self._pack.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
 
     def add_frame(self, *, time_s: float, scene: int, size: tuple[int, int], jpeg: bytes) -> None:
         self._pack.write(jpeg)
@@ -152,20 +161,30 @@ class FramePackWriter:
             shutil.rmtree(aside.parent, ignore_errors=True)
 
     def _remove_stale(self) -> None:
-        """What a killed run left a day ago or longer."""
+        """What a killed run left."""
         for path in self._parent.glob(f"{_TEMPORARY}*"):
-            try:
-                stale = time.time() - path.stat().st_mtime > _STALE_S
-            except OSError:
-                continue
-            if stale:
-                shutil.rmtree(path, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                age_s = time.time() - path.stat().st_mtime
+                if age_s > _STALE_S or (age_s > _YOUNG_S and _is_nobodys(path)):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def pack_is_there(settings: Settings, reference: PackReference) -> bool:
     """Whether a pack's files exist: two stats, nothing read."""
     folder = settings.resolve(reference.path)
     return (folder / MANIFEST).is_file() and (folder / FRAMES).is_file()
+
+
+def _is_nobodys(folder: Path) -> bool:
+    """Whether no process holds the lock. Raises OSError where the disk knows no locks."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(opened)
+    return True
 
 
 def _is_whole(folder: Path, thumbnails: Sequence[str]) -> bool:

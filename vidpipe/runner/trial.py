@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -46,13 +47,23 @@ def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run
 def _run_in_child(settings: Settings, graph: StageGraph, names: tuple[str, ...], sha256: str, run_id: str) -> None:
     from vidpipe.runner.runner import Runner  # the runner starts trials: each needs the other
 
+    cancelled = threading.Event()
+    threading.Thread(target=_stop_after_parent, args=(cancelled,), daemon=True).start()
     try:
         with Library.open(settings, graph) as library:
             plan = Plan.make(graph, settings, names)
             options = RunOptions(check_files=False, trials=False)
-            Runner(library, plan, options=options, run_id=run_id).run([sha256])
+            Runner(library, plan, options=options, run_id=run_id, cancelled=cancelled).run([sha256])
     except VidpipeError:
         return  # not a crash: the video stays due
+
+
+def _stop_after_parent(cancelled: threading.Event) -> None:
+    """A killed run must not leave a process behind that works on."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        cancelled.set()
 
 
 def _quarantine(

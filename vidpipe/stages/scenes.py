@@ -5,6 +5,7 @@ Times of scenes, thumbnails and frames are seconds from the first video frame.
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -51,12 +52,22 @@ def run(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
         except UnavailableError as error:
             yield Outcome(item.sha256, error=StageError(error.message, error.hint, transient=True))
         except OSError as error:
-            failed = StageError(
-                f"{item.name}: its frames could not be written or read: {error}.",
-                "Check the free space and the rights of ProcessedDirectory, then run again.",
-                transient=True,
-            )
-            yield Outcome(item.sha256, error=failed)
+            yield Outcome(item.sha256, error=_not_written(item.name, error, context.settings.derived_directory))
+
+
+def _not_written(name: str, error: OSError, folder: Path) -> StageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StageError(
+            f"{name}: the disk of {folder} is full; its frames found no room there.",
+            "Make room, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then `vidpipe run "
+            "--retry`.",
+            transient=True,
+        )
+    return StageError(
+        f"{name}: its frames could not be written or read: {error}.",
+        f"Check the disk of {folder} and who may write there, then `vidpipe run --retry`.",
+        transient=True,
+    )
 
 
 def _scenes(item: Item, context: StageContext) -> Scenes:
