@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from pymongo import MongoClient
 
 from vidpipe.settings import Settings
+from vidpipe.settings.logs import reset_logging
 from vidpipe.settings.schema import MongoDB
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
@@ -26,6 +27,20 @@ def _no_vidpipe_variables() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("VIDPIPE_") and name != CLIPS_VARIABLE]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_reaches_children() -> None:
+    """A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_log_files_left() -> Iterator[None]:
+    """A command that a test ran in this process set up the logs of its home, which is gone afterwards."""
+    yield
+    reset_logging()
 
 
 @pytest.fixture
