@@ -7,23 +7,31 @@ result. It marks every stage that reads a changed field as stale, and says which
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bson.errors import BSONError
 from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, DocumentTooLarge
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from vidpipe.library.schema import Document, ready_expression
 from vidpipe.stages.contract import AnswerCell, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
+log = logging.getLogger(__name__)
+
 _TRANSIENT_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 _DUPLICATE_KEY = 11000
+#: What the client says of a value that no document holds: too large, a number beyond 64 bits, half a character.
+_UNSTORABLE = (BSONError, OverflowError, UnicodeError)
+#: What a server says of a document that is too large: as sent, after an update, on an upsert.
+_TOO_LARGE = {10334, 17419, 17420}
 
 
 @dataclass
@@ -34,7 +42,6 @@ class Commit:
     inputs:         data versions that were read
     result / error: exactly one, or neither to say that the old result is current after all (its inputs came back)
     generation:     the video's scene generation that was read (None: no scenes yet)
-    release:        the video's last commit of this run: its lease is given back with it
     """
 
     sha256: str
@@ -94,6 +101,8 @@ def prepare(commit: Commit, graph: StageGraph) -> Prepared:
     changed = frozenset(name for name in {*data, *old_data} if data.get(name) != old_data.get(name))
     entry.update(data=data, result_spec=commit.spec, seconds=commit.seconds)
     generation, rows = _scene_rows(commit, commit.result, graph, data, changed)
+    if type(commit.result).scene_fields:
+        entry["generation"] = generation
     return Prepared(commit, entry, changed, data, generation, rows)
 
 
@@ -102,7 +111,9 @@ def _scene_rows(
 ) -> tuple[str | None, dict[int, Document]]:
     """The scene generation after this commit, and what it adds to each scene's document (by index)."""
     fields = sorted(type(result).scene_fields)
-    if not fields or (commit.generation is not None and not changed.intersection(fields)):
+    # A stage that adds to scenes has to add an unchanged result too, where the scenes are others than it last added to.
+    in_force = graph.makes_scenes(commit.stage) or commit.entry.get("generation") == commit.generation
+    if not fields or (commit.generation is not None and in_force and not changed.intersection(fields)):
         return commit.generation, {}
     rows: dict[int, Document] = {}
     for name in fields:
@@ -120,26 +131,45 @@ class Committer:
         self._videos = collections["videos"]
         self._graph = graph
 
-    def write(self, batch: Sequence[Prepared], owner: str, release: Sequence[str] = ()) -> list[bool]:
-        """Stores `batch` in order; for each whether it took effect (False: something it had read changed meanwhile).
+    def write(self, batch: Sequence[Prepared], owner: str, release: Sequence[str] = ()) -> list[Prepared | None]:
+        """Stores `batch` in order; for each what took effect: itself, a failure instead of a result that MongoDB cannot
+        hold, or None (something it had read changed meanwhile).
 
-        release: videos whose lease is given back after the batch.
+        release: videos whose lease is given back after the batch, when nothing is left to clean up.
         May be repeated after a lost connection: what was stored already counts as stored.
         """
+        stored = self._write_or_refuse(batch, owner)
+        if release:
+            held = {"_id": {"$in": list(release)}, "lease.owner": owner}
+            self._videos.update_many(held, {"$unset": {"lease": ""}})
+        return stored
+
+    def _write_or_refuse(self, batch: Sequence[Prepared], owner: str) -> list[Prepared | None]:
+        try:
+            return self._write(batch, owner)
+        except (*_UNSTORABLE, OperationFailure) as fault:
+            if isinstance(fault, OperationFailure) and not _is_too_large(fault):
+                raise
+            if len(batch) > 1:
+                return [stored for item in batch for stored in self._write_or_refuse([item], owner)]
+            (item,) = batch
+            self._clean_up(batch, [False])
+            if item.commit.error is not None:  # not even that fits: the video stays due
+                log.exception("the failure of %s in %s cannot be stored", item.commit.sha256, item.commit.stage)
+                return [None]
+            return self._write([_refusal(item.commit, fault, self._graph)], owner)
+
+    def _write(self, batch: Sequence[Prepared], owner: str) -> list[Prepared | None]:
+        if not batch:
+            return []
         self._write_scenes(batch)
         self._insert_once("answers", [_answer(cell, item.commit) for item in batch for cell in item.commit.cells])
         self._insert_once("lineage", [entry for item in batch for entry in self._lineage(item)])
-        operations: list[UpdateOne] = [self._update(item, owner) for item in batch]
-        operations += [
-            UpdateOne({"_id": sha256, "lease.owner": owner}, {"$unset": {"lease": ""}}) for sha256 in release
-        ]
-        if not operations:
-            return []
-        self._bulk(operations)
+        self._videos.bulk_write([self._update(item, owner) for item in batch], ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
         self._clean_up(batch, stored)
-        return stored
+        return [item if ok else None for item, ok in zip(batch, stored, strict=True)]
 
     def _update(self, item: Prepared, owner: str) -> UpdateOne:
         commit = item.commit
@@ -160,17 +190,6 @@ class Committer:
             for name in self._graph.direct_downstream(commit.stage)
         }
         return UpdateOne(condition, [{"$set": values}, {"$set": readiness}] if readiness else [{"$set": values}])
-
-    def _bulk(self, operations: Sequence[UpdateOne]) -> None:
-        try:
-            self._videos.bulk_write(list(operations), ordered=True)
-        except (BulkWriteError, DocumentTooLarge):
-            # One document is too large or malformed: the others are written one by one, that one is found missing.
-            for operation in operations:
-                try:
-                    self._videos.bulk_write([operation])
-                except (BulkWriteError, DocumentTooLarge):
-                    continue
 
     def _stored_tokens(self, batch: Sequence[Prepared]) -> dict[tuple[str, str], str]:
         stages = sorted({item.commit.stage for item in batch})
@@ -250,6 +269,24 @@ class Committer:
         ]
         if replaced:
             self._collections["scenes"].delete_many({"$or": replaced})
+
+
+def _is_too_large(fault: OperationFailure) -> bool:
+    """Whether the server refused one document for its size, and not the write as such (full disk, no right)."""
+    errors = (fault.details or {}).get("writeErrors") or [{"code": fault.code}]
+    return {error["code"] for error in errors} <= _TOO_LARGE
+
+
+def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> Prepared:
+    """The failure that is stored instead of a result which MongoDB cannot hold."""
+    said = "it is too large" if isinstance(fault, OperationFailure) else str(fault)[:200].rstrip(".")
+    error = StageError(
+        f"video {commit.sha256[:12]}, stage {commit.stage}: its result cannot be stored: {said}.",
+        "A document of MongoDB holds at most 16 MB; the file is unusual or forged.",
+    )
+    # Another token, the same at each repetition: what was written under the first one has been taken back.
+    failed = replace(commit, result=None, error=error, cells=(), lineage=(), token=f"{commit.token}-refused")
+    return prepare(failed, graph)
 
 
 def _stored(result: StageResult) -> Any:

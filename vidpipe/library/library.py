@@ -76,7 +76,7 @@ class Library:
         """`operation`, repeated while the server is away for a while (see `vidpipe.library.outages`)."""
         return ride_out(self.connection, operation)
 
-    def commit(self, batch: Sequence[Prepared], owner: str, release: Sequence[str]) -> list[bool]:
+    def commit(self, batch: Sequence[Prepared], owner: str, release: Sequence[str]) -> list[Prepared | None]:
         """Stores `batch` (see `Committer.write`), also across an outage of the server."""
         return self.ride_out(lambda: self._committer.write(batch, owner, release))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vidpipe.library.commits import Prepared
 from vidpipe.library.library import Library
@@ -26,7 +26,7 @@ class Write:
 class CommitThread:
     """Writes in the order in which it is given. The first fault stops it; `fault` holds it from then on.
 
-    tell:     told each event once it is stored
+    tell:     told what became of each commit
     finished: told the video whose last write is done
     """
 
@@ -34,7 +34,7 @@ class CommitThread:
         self,
         library: Library,
         owner: str,
-        tell: Callable[[StageEvent, bool], None],
+        tell: Callable[[StageEvent], None],
         finished: Callable[[str], None],
         failed: Callable[[BaseException], None],
     ) -> None:
@@ -85,6 +85,15 @@ class CommitThread:
         stored = self._library.commit(
             [write.prepared for write in commits if write.prepared is not None], self._owner, release
         )
-        for write, ok in zip(commits, stored, strict=True):
+        for write, took_effect in zip(commits, stored, strict=True):
             if write.event is not None:
-                self._tell(write.event, ok)
+                same = took_effect is write.prepared
+                self._tell(write.event if same else _otherwise(write.event, took_effect))
+
+
+def _otherwise(event: StageEvent, took_effect: Prepared | None) -> StageEvent:
+    """What happened instead of `event`: nothing was stored, or a failure."""
+    event = replace(event, changed=False, result=None, data_version="")
+    if took_effect is None:
+        return replace(event, state="discarded", error=None)
+    return replace(event, state="failed", error=took_effect.commit.error)

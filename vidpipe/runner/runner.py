@@ -12,7 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
@@ -24,7 +24,7 @@ from vidpipe.runner.selection import RunOptions, Selection
 from vidpipe.runner.trial import try_alone
 from vidpipe.runner.video_state import Document, VideoState
 from vidpipe.runner.workers import StageWorkers, Work, named
-from vidpipe.stages.contract import Observer, Outcome, Stage, StageEvent
+from vidpipe.stages.contract import Observer, Outcome, Stage, StageError, StageEvent
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class _Run:
         with self.library.leases() as self._leases:
             if crashed := self._leases.free_dead():
                 log.warning("%d videos were being worked on by a process that died; they are due again", crashed)
-            self._committer = CommitThread(self.library, self._leases.owner, self._stored, self._leave, self.stop_with)
+            self._committer = CommitThread(self.library, self._leases.owner, self._tell, self._leave, self.stop_with)
             self._workers = StageWorkers(self.plan, self.library.cells, self.cancelled, self)
             try:
                 self._feed(self._selection.due() if videos is None else self._with_work(videos))
@@ -211,7 +211,12 @@ class _Run:
 
     def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
         """outcome: None when a result marked as stale turned out to be current after all."""
-        prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
+        try:
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
+        except (TypeError, ValueError) as fault:  # a value without a canonical form: not a number, half a character
+            error = StageError(f"Its result cannot be stored: {fault}.", "This is a fault of the stage's code.")
+            outcome = named(Outcome(state.sha256, error=error), Work(state, stage))
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
         event = StageEvent(
             state.sha256,
             stage.name,
@@ -249,9 +254,6 @@ class _Run:
             self._fault = self._fault or fault
             self.cancelled.set()
             self._changed.notify_all()
-
-    def _stored(self, event: StageEvent, ok: bool) -> None:
-        self._tell(event if ok else replace(event, state="discarded", result=None, error=None))
 
     def _tell(self, event: StageEvent) -> None:
         with self._tell_lock:

@@ -76,6 +76,9 @@ class VideoState:
     def came_back(self, stage: Stage, spec: str) -> bool:
         """Whether a result marked as stale was made from exactly today's spec and inputs after all."""
         entry = self.entries[stage.name]
+        adds_to_scenes = stage.result.scene_fields and not self._graph.makes_scenes(stage.name)
+        if adds_to_scenes and entry.get("generation") != self.generation:
+            return False  # the scenes that held its part of the result have been replaced
         return (
             entry.get("status") == "ok"
             and bool(entry.get("stale"))

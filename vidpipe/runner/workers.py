@@ -120,7 +120,7 @@ class StageWorkers:
         try:
             for outcome in stage.function([work.state.item(stage) for work in batch], context):
                 seconds = time.perf_counter() - began
-                self._listener.done(waiting.pop(outcome.sha256), outcome, seconds)
+                self._hand_over(waiting.pop(outcome.sha256), outcome, seconds)
                 began = time.perf_counter()
         except Cancelled:
             for work in waiting.values():
@@ -140,6 +140,14 @@ class StageWorkers:
         for work in waiting.values():
             error = StageError(f"The stage {stage.name} gave no outcome.", "This is a fault of the stage's code.")
             self._listener.done(work, Outcome(work.state.sha256, error=error), 0.0)
+
+    def _hand_over(self, work: Work, outcome: Outcome, seconds: float) -> None:
+        """A fault beyond this point is the run's, not that of the stage or its video: it ends the run."""
+        try:
+            self._listener.done(work, outcome, seconds)
+        except Exception as fault:
+            self._listener.stop_with(fault)
+            raise Cancelled from fault
 
 
 def named(outcome: Outcome, work: Work) -> Outcome:

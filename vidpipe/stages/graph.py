@@ -27,9 +27,10 @@ class StageGraph:
                 if read.field not in self.result_model(read.stage).model_fields:
                     raise ValueError(f"{stage.name} reads {read.stage}.{read.field}, which {read.stage} does not give")
             self._stages[stage.name] = stage
-            maker = next((made.name for made in self if made.result.scene_fields), stage.name)
-            if stage.result.scene_fields and stage.name != maker and maker not in self.upstream(stage.name):
-                raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker}")
+            maker = next((made for made in self if made.result.scene_fields), stage)
+            scenes = {f"{maker.name}.{field}" for field in maker.result.scene_fields}
+            if stage.result.scene_fields and stage is not maker and scenes.isdisjoint(stage.reads):
+                raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker.name}")
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self._stages.values())

@@ -1,0 +1,112 @@
+"""What a stage gives is stored whole, or its video has a failure that says why it is not; never neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.report import RunReport
+from vidpipe.runner.runner import Runner
+from vidpipe.runner.selection import RunOptions
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageResult
+from vidpipe.stages.graph import StageGraph
+from vidpipe_tests.runner.small_graph import GRAPH as SMALL
+from vidpipe_tests.runner.small_graph import PARTS, Parts
+from vidpipe_tests.runner.test_runner import add, library, run
+
+__all__ = ["library"]  # the fixture
+
+
+class Anything(StageResult):
+    value: Any
+
+
+_VALUES: dict[str, Any] = {
+    "large": "x" * 17_000_000,
+    "large-with-the-rest": "x" * 16_776_500,
+    "huge-number": 1 << 70,
+    "not-a-number": float("nan"),
+    "half-a-character": "\ud83d",
+    "good": "fine",
+}
+
+
+def _give(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    for item in items:
+        yield Outcome(item.sha256, Anything(value=_VALUES[item["ingest.names"][0]]))
+
+
+def _copy(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    for item in items:
+        yield Outcome(item.sha256, Anything(value=len(item["give.value"])))
+
+
+GRAPH = StageGraph(
+    (
+        Stage(name="give", job="label", description="-", result=Anything, function=_give, reads=("ingest.names",),
+              batch_size=8),
+        Stage(name="copy", job="label", description="-", result=Anything, function=_copy, reads=("give.value",)),
+    )
+)  # fmt: skip
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [name for name in _VALUES if name != "good"])
+def test_a_result_that_mongodb_cannot_hold_fails_its_video_alone_and_only_once(settings: Settings, name: str) -> None:
+    with Library.open(settings, GRAPH) as opened:
+        bad, good = add(opened, name, "good")
+        report = Runner(opened, Plan.make(GRAPH, settings)).run()
+        assert [event.sha256 for event in report.failures if event.stage == "give"] == [bad]
+        assert "cannot be stored" in str(report.failures[0].error)
+        stages = opened.videos.get(bad)["stages"]  # type: ignore[index]
+        assert (stages["give"]["status"], stages["copy"]["status"]) == ("failed", "new")
+        assert opened.videos.get(good)["copy"] == {"value": 4}  # type: ignore[index]
+        assert opened.collections["videos"].count_documents({"lease": {"$exists": True}}) == 0
+        kept = list(opened.collections["lineage"].find({"video": bad, "kind": "commit"}))
+        assert [(entry["stage"], entry["status"]) for entry in kept] == [("give", "failed")]
+        assert Runner(opened, Plan.make(GRAPH, settings)).run().videos == 0, "it would be tried again for ever"
+
+
+def test_scenes_keep_what_another_stage_said_when_they_are_replaced_and_come_back(library: Library) -> None:
+    """The scenes of another threshold come and go before the stage that speaks about scenes has run."""
+    (sha256,) = add(library, "ab")
+    assert run(library).ok
+    before = _said(library, sha256)
+    assert before == ["PART 0", "PART 1"]
+    _cut_anew(library, ["other 0", "other 1", "other 2"])
+    _cut_anew(library, ["part 0", "part 1"])
+    assert run(library).ok
+    assert _said(library, sha256) == before
+
+
+def test_scenes_that_changed_get_a_description_that_did_not(library: Library) -> None:
+    (sha256,) = add(library, "ab")
+    assert run(library).ok
+    _cut_anew(library, ["Part 0", "Part 1"])
+    assert _said(library, sha256) == [None, None]
+    assert run(library).ok
+    assert _said(library, sha256) == ["PART 0", "PART 1"]
+
+
+def _said(library: Library, sha256: str) -> list[str | None]:
+    return [row.get("said") for row in library.videos.scenes([sha256])[sha256]]
+
+
+def _cut_anew(library: Library, texts: list[str]) -> RunReport:
+    """The stage `parts` is run alone, and finds `texts`."""
+
+    def cut(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+        for item in items:
+            parts = [{"index": number, "text": text} for number, text in enumerate(texts)]
+            yield Outcome(item.sha256, result=Parts.model_validate({"parts": parts, "count": len(parts)}))
+
+    changed = replace(PARTS, function=cut)
+    graph = StageGraph(changed if stage is PARTS else stage for stage in SMALL)
+    plan = Plan.make(graph, library.settings, ["parts"])
+    return Runner(library, plan, options=RunOptions(force=frozenset({"parts"}))).run()
