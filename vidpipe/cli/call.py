@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from vidpipe.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
     from vidpipe.library.library import Library
@@ -58,5 +61,27 @@ def opened(context: typer.Context, overrides: Mapping[str, Any] | None = None) -
     try:
         with Library.open(settings, GRAPH) as library, library.connection.errors_explained():
             yield Opened(settings, library, plan)
+    except (UnavailableError, SettingsError):
+        raise
+    except Exception as error:
+        # A full disk comes out of MongoDB, of Dagster's SQLite and of files in as many words.
+        full = full_disk(settings)
+        if full is not None:
+            raise full from error
+        raise
     finally:
         plan.close()
+
+
+def full_disk(settings: Settings) -> UnavailableError | None:
+    """The error that names the first of the home's disks without room; None where all have some."""
+    from vidpipe.library.embedded import MIN_FREE_BYTES
+
+    for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
+        free = shutil.disk_usage(folder).free if folder.is_dir() else MIN_FREE_BYTES
+        if free < MIN_FREE_BYTES:
+            return UnavailableError(
+                f"The disk of {folder} is full ({free / 1e6:.0f} MB free); what was finished is stored.",
+                "Make room there and give the command again: it goes on where it was.",
+            )
+    return None

@@ -198,7 +198,11 @@ def status(settings: Settings) -> EmbeddedStatus:
     )  # fmt: skip
 
 
-def full_disk(settings: Settings) -> UnavailableError | None:
+class FullDiskError(UnavailableError):
+    """Waiting does not help here."""
+
+
+def full_disk(settings: Settings) -> FullDiskError | None:
     """The error to raise where the disk is too full for the server: mongod ends itself, often without a word, when it
     can write no more."""
     files = files_of(settings)
@@ -208,7 +212,7 @@ def full_disk(settings: Settings) -> UnavailableError | None:
         return None
     if free >= MIN_FREE_BYTES:
         return None
-    return UnavailableError(
+    return FullDiskError(
         f"The disk of {files.data} is full ({free / 1e6:.0f} MB free): the embedded MongoDB server cannot run.",
         f"Free at least {MIN_FREE_BYTES / 1e6:.0f} MB there, or move the home to a larger disk (VIDPIPE_HOME).",
     )

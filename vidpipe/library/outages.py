@@ -11,6 +11,7 @@ from pymongo.errors import AutoReconnect, ConnectionFailure, NetworkTimeout, Ser
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.connection import Connection
+from vidpipe.library.embedded import FullDiskError
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
             with connection.errors_explained():
                 return operation()
         except VidpipeError as error:
-            if not isinstance(error.__cause__, _LOST) or time.monotonic() - began > _LONGEST_OUTAGE_S:
+            lasts = isinstance(error, FullDiskError) or not isinstance(error.__cause__, _LOST)
+            if lasts or time.monotonic() - began > _LONGEST_OUTAGE_S:
                 raise
             log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error.__cause__).__name__)
             time.sleep(wait_s)
@@ -41,6 +43,6 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
             try:
                 connection.ensure_server()
             except UnavailableError as unavailable:
-                if time.monotonic() - began > _LONGEST_OUTAGE_S:
+                if isinstance(unavailable, FullDiskError) or time.monotonic() - began > _LONGEST_OUTAGE_S:
                     raise
                 log.warning("%s", unavailable.message)

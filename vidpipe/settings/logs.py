@@ -12,6 +12,7 @@ import json
 import logging
 import math
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,6 +135,17 @@ def audit(event: str, **fields: Any) -> None:
     logging.getLogger(_AUDIT_LOGGER).info(event, extra={"fields": fields})
 
 
+class _FileHandler(ConcurrentRotatingFileHandler):
+    """One that says once, in a sentence, that it cannot write (a full disk); the work goes on."""
+
+    told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not self.told:
+            self.told = True
+            sys.stderr.write(f"Nothing can be written to {self.baseFilename}: {sys.exc_info()[1]}.\n")
+
+
 def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> ConcurrentRotatingFileHandler:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,7 +156,7 @@ def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> Co
             f"[Logging] LogFile: {path} cannot be written: {error.strerror or error}.",
             "Name another file, or make the folder writable.",
         ) from error
-    handler = ConcurrentRotatingFileHandler(
+    handler = _FileHandler(
         str(path),
         maxBytes=settings.logging.max_size_mb * 1_000_000,
         backupCount=settings.logging.keep,

@@ -1,0 +1,197 @@
+"""A home as its user has it: the installed command in processes of its own, and an embedded server of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vidpipe.library import embedded
+from vidpipe.library.connection import Connection, connect
+from vidpipe.settings import Settings
+from vidpipe.stages.registry import GRAPH
+
+COMMAND = Path(sys.executable).with_name("vidpipe")
+#: What differs from run to run in the export of one and the same library.
+_OF_THE_RUN = {"at", "run", "seconds", "decode_seconds"}
+_UNFINISHED = ("STARTING", "STARTED", "CANCELING", "QUEUED", "NOT_STARTED")
+
+
+def wait_for(what: str, condition: Any, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {limit_s:.0f} s in vain: {what}"
+        time.sleep(0.01)
+
+
+@dataclass
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Home:
+    """`vidpipe` on one home. prefix: what the command is called through; seen_at: where the test finds the home."""
+
+    path: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    prefix: Sequence[str] = ()
+    seen_at: Path = Path()
+
+    def __post_init__(self) -> None:
+        self.seen_at = self.path if self.seen_at == Path() else self.seen_at
+
+    @property
+    def data(self) -> Path:
+        return self.seen_at / "data"
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.seen_at)
+
+    def start(self, *args: str | Path) -> subprocess.Popen[str]:
+        """The command in a session, and so a process group, of its own."""
+        return subprocess.Popen(
+            [*self.prefix, str(COMMAND), *map(str, args)], env={**os.environ, **self.env, "VIDPIPE_HOME": str(self.path)},
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+
+    def __call__(self, *args: str | Path) -> Ended:
+        return ended(self.start(*args))
+
+    def json(self, *args: str | Path, code: int = 0) -> Any:
+        """What `--json` writes."""
+        done = self(*args, "--json")
+        assert done.code == code, f"exit code {done.code}\n{done.stdout}\n{done.stderr}"
+        return done.json
+
+    def started_run(self, *args: str | Path) -> subprocess.Popen[str]:
+        """`vidpipe run`, once it is at work on a video."""
+        before = set(self.journals())
+        process = self.start("run", *args)
+        wait_for("the run works on a video", lambda: self._at_work(before) or process.poll() is not None)
+        return process
+
+    def journals(self) -> list[Path]:
+        return list((self.data / "run").glob("*.journal"))
+
+    def _at_work(self, before: set[Path]) -> bool:
+        for path in set(self.journals()) - before:
+            with contextlib.suppress(FileNotFoundError):
+                if "\n+ " in path.read_text():
+                    return True
+        return False
+
+    @contextlib.contextmanager
+    def database(self) -> Iterator[Connection]:
+        with connect(self.settings) as connection:
+            yield connection
+
+    def library(self) -> list[Any]:
+        """The exported library, without times and run ids."""
+        done = self("export", "-", "--format", "jsonl")
+        assert done.code == 0, done.stderr
+        return [_steady(json.loads(line)) for line in done.stdout.splitlines()]
+
+    def commits(self) -> Counter[tuple[str, str]]:
+        """(video, stage) -> how often a result was stored for it."""
+        with self.database() as database:
+            rows = list(database.collection("lineage").find({"kind": "commit", "status": "ok"}))
+        return Counter((row["video"], row["stage"]) for row in rows)
+
+    def counts(self) -> dict[str, int]:
+        """Documents a collection."""
+        with self.database() as database:
+            names = ("videos", "videos_scenes", "videos_answers", "videos_lineage", "videos_sources")
+            return {name: database.database[name].count_documents({}) for name in names}
+
+    def states(self) -> dict[str, dict[str, int]]:
+        """stage -> state -> number of videos, without zeros."""
+        stages = self.json("status")["stages"]
+        return {
+            stage: {state: number for state, number in counts.items() if number} for stage, counts in stages.items()
+        }
+
+    def processes(self) -> list[psutil.Process]:
+        """Processes that work in this home, but for its mongod."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                if process.status() == psutil.STATUS_ZOMBIE or not words or Path(words[0]).name == "mongod":
+                    continue
+                home = process.environ().get("VIDPIPE_HOME")
+                if home == str(self.path) or any(str(self.path) in word for word in words):
+                    found.append(process)
+        return found
+
+    def kill_mongod(self) -> int:
+        """kill -9; gives the id of the process that was."""
+        server = embedded.find(self.settings)
+        assert server is not None
+        os.kill(server.pid, signal.SIGKILL)
+        return server.pid
+
+    def assert_whole(self, like: Home) -> None:
+        """Its library equals that of `like`, nothing was stored or computed twice, nothing is left behind."""
+        videos = self.counts()["videos"]
+        assert self.states() == {stage: {"current": videos} for stage in GRAPH.names}
+        assert self.library() == like.library()
+        assert self.counts() == like.counts()
+        assert self.commits() == like.commits()
+        assert set(self.commits().values()) == {1}
+        self.assert_tidy()
+
+    def assert_tidy(self) -> None:
+        """No lease, no journal, no process, no unfinished folder, no unfinished run in Dagster."""
+        with self.database() as database:
+            assert database.collection("videos").count_documents({"lease": {"$exists": True}}) == 0
+        assert not self.journals()
+        assert not self.processes()
+        assert not [path for path in (self.data / "derived").glob("*/*") if path.name.startswith(".")]
+        assert not list((self.data / "media" / "incoming").glob("*.part"))
+        with sqlite3.connect(f"file:{self.data / 'dagster/history/runs.db'}?mode=ro", uri=True) as runs:
+            states = Counter(row[0] for row in runs.execute("SELECT status FROM runs"))
+        assert not [state for state in _UNFINISHED if states[state]], states
+
+
+def ended(process: subprocess.Popen[str], limit_s: float = 180.0) -> Ended:
+    """Waits for a command."""
+    try:
+        stdout, stderr = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        kill_group(process)
+        raise
+    return Ended(process.returncode, stdout, stderr)
+
+
+def kill_group(process: subprocess.Popen[str]) -> None:
+    """kill -9 of a command and of what it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _steady(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _steady(entry) for name, entry in value.items() if name not in _OF_THE_RUN}
+    return [_steady(entry) for entry in value] if isinstance(value, list) else value
