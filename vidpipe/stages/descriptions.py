@@ -202,6 +202,7 @@ STAGE = Stage(
         "scenes.cuts_per_minute",
         "scenes.stats",
         "scenes.pack",
+        "scenes.frames_version",
     ),
     resources=("model", "prompts"),
     stored_as="description",

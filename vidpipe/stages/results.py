@@ -40,7 +40,7 @@ class Scenes(StageResult):
     """Cuts, thumbnails, the model's frames and measurements, all from one decode."""
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
-    unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds"})
+    unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds", "pack"})
 
     scenes: tuple[Scene, ...] = ()
     count: int = 0
@@ -52,6 +52,9 @@ class Scenes(StageResult):
     mean_scene_s: float = 0.0
     stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
     pack: PackReference | None = None
+    frames_version: str = Field(
+        "", description="of the pack: which frames, not their JPEG bytes, which differ by ffmpeg"
+    )
     thumbnails: tuple[Thumbnail, ...] = ()
     poster: str | None = Field(None, description="the thumbnail that stands for the video")
     damage: Damage | None = Field(None, description="None: decoded without complaint")

@@ -200,6 +200,7 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
         mean_scene_s=round(duration_s / len(scenes), 3),
         stats=scene_stats(sum((span.sums for span in findings.scenes), no_sums()), sound=findings.sound),
         pack=pictures.pack,
+        frames_version=pictures.pack.version,
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
         damage=_damage(findings, expected_s),
