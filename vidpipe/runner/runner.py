@@ -24,6 +24,7 @@ from vidpipe.runner.selection import RunOptions, Selection
 from vidpipe.runner.trial import try_alone
 from vidpipe.runner.video_state import Document, VideoState
 from vidpipe.runner.workers import StageWorkers, Work, named
+from vidpipe.settings import audit
 from vidpipe.stages.contract import Observer, Outcome, Stage, StageError, StageEvent
 from vidpipe.stages.versions import fingerprint
 
@@ -64,7 +65,8 @@ class Runner:
         Returns what happened; one video's failure never stops the others. Raises UnavailableError when the library
         is out of reach for too long; KeyboardInterrupt passes on after everything finished is stored.
         """
-        return _Run(self).execute(videos)
+        with self.library.connection.errors_explained():
+            return _Run(self).execute(videos)
 
 
 class _Run:
@@ -97,7 +99,9 @@ class _Run:
         with self.library.leases() as self._leases:
             if crashed := self._leases.free_dead():
                 log.warning("%d videos were being worked on by a process that died; they are due again", crashed)
-            self._committer = CommitThread(self.library, self._leases.owner, self._tell, self._leave, self.stop_with)
+            self._committer = CommitThread(
+                self.library, self._leases.owner, self._committed, self._leave, self.stop_with
+            )
             self._workers = StageWorkers(self.plan, self.library.cells, self.cancelled, self)
             try:
                 self._feed(self._selection.due() if videos is None else self._with_work(videos))
@@ -163,8 +167,11 @@ class _Run:
             self._admit(state)
             return
         self._leases.give_back([state.sha256])
-        for event in try_alone(self.library, self.plan, state, crashes, self.run_id):
-            self._tell(event)
+        for event in try_alone(
+            self.library, self.plan, state, self._options,
+            crashes=crashes, run_id=self.run_id, cancelled=self.cancelled,
+        ):  # fmt: skip
+            self._committed(event)
 
     def _admit(self, state: VideoState) -> None:
         self._wait_until_active(self._most_active - 1)
@@ -254,6 +261,13 @@ class _Run:
             self._fault = self._fault or fault
             self.cancelled.set()
             self._changed.notify_all()
+
+    def _committed(self, event: StageEvent) -> None:
+        if event.state != "current":
+            said = {"error": event.error.message} if event.error else {"changed": event.changed}
+            audit("stage", run=self.run_id, video=event.sha256, name=event.name, stage=event.stage, state=event.state,
+                  seconds=round(event.seconds, 3), **said)  # fmt: skip
+        self._tell(event)
 
     def _tell(self, event: StageEvent) -> None:
         with self._tell_lock:

@@ -6,6 +6,7 @@ them, the machine went down), nothing is concluded.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
 import threading
@@ -18,17 +19,39 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.selection import RunOptions, Selection
 from vidpipe.runner.video_state import VideoState
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Outcome, StageError, StageEvent
+from vidpipe.stages.contract import Outcome, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 
+log = logging.getLogger(__name__)
 
-def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run_id: str) -> Iterator[StageEvent]:
-    """Runs the plan's due stages of one video in a child process; yields what became of each."""
+_LOOK_EVERY_S = 0.2
+
+
+def try_alone(
+    library: Library,
+    plan: Plan,
+    state: VideoState,
+    options: RunOptions,
+    *,
+    crashes: int,
+    run_id: str,
+    cancelled: threading.Event,
+) -> Iterator[StageEvent]:
+    """Runs the plan's due stages of one video in a child process; yields what became of each.
+
+    cancelled: stops the child in good order; nothing is concluded from how it ended then.
+    """
     names = tuple(stage.name for stage in plan.stages)
+    options = replace(options, check_files=False, trials=False)
     context = multiprocessing.get_context("spawn")
-    child = context.Process(target=_run_in_child, args=(plan.settings, plan.graph, names, state.sha256, run_id))
+    work = {"names": names, "options": options, "sha256": state.sha256, "run_id": run_id}
+    child = context.Process(target=_run_in_child, args=(plan.settings, plan.graph), kwargs=work)
     child.start()
-    child.join()
+    while child.is_alive():
+        child.join(_LOOK_EVERY_S)
+        if cancelled.is_set():
+            child.terminate()
+            child.join()
     selection = Selection(library, plan, RunOptions(check_files=False))
     for _, after in selection.states([state.sha256]):
         if after is None:
@@ -40,22 +63,28 @@ def try_alone(library: Library, plan: Plan, state: VideoState, crashes: int, run
                 seconds = entry.get("seconds", 0.0)
                 event = StageEvent(state.sha256, stage.name, "computed", state.name, seconds, changed=True)
                 yield event if kind == "computed" else replace(event, state="failed", error=after.stored_error(stage))
-        if child.exitcode:
-            yield from _quarantine(library, plan, after, run_id, crashes=crashes + 1, exitcode=child.exitcode)
+        crashed = [stage for stage in plan.stages if Selection(library, plan, options).wants(after, stage)]
+        if child.exitcode and crashed and not cancelled.is_set():
+            yield from _quarantine(
+                library, plan, after, crashed[0], run_id=run_id, crashes=crashes + 1, exitcode=child.exitcode
+            )
 
 
-def _run_in_child(settings: Settings, graph: StageGraph, names: tuple[str, ...], sha256: str, run_id: str) -> None:
+def _run_in_child(
+    settings: Settings, graph: StageGraph, *, names: tuple[str, ...], options: RunOptions, sha256: str, run_id: str
+) -> None:
     from vidpipe.runner.runner import Runner  # the runner starts trials: each needs the other
 
     cancelled = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    signal.signal(signal.SIGTERM, lambda *_: cancelled.set())
     threading.Thread(target=_stop_after_parent, args=(cancelled,), daemon=True).start()
     try:
         with Library.open(settings, graph) as library:
             plan = Plan.make(graph, settings, names)
-            options = RunOptions(check_files=False, trials=False)
             Runner(library, plan, options=options, run_id=run_id, cancelled=cancelled).run([sha256])
-    except VidpipeError:
-        return  # not a crash: the video stays due
+    except VidpipeError as error:
+        log.warning("the trial of video %s could not be made: %s", sha256[:12], error)  # no crash: it stays due
 
 
 def _stop_after_parent(cancelled: threading.Event) -> None:
@@ -67,12 +96,8 @@ def _stop_after_parent(cancelled: threading.Event) -> None:
 
 
 def _quarantine(
-    library: Library, plan: Plan, state: VideoState, run_id: str, *, crashes: int, exitcode: int
+    library: Library, plan: Plan, state: VideoState, stage: Stage, *, run_id: str, crashes: int, exitcode: int
 ) -> Iterator[StageEvent]:
-    selection = Selection(library, plan, RunOptions())
-    stage = next((stage for stage in plan.stages if selection.wants(state, stage)), None)
-    if stage is None:
-        return
     how = f"signal {signal.Signals(-exitcode).name}" if exitcode < 0 else f"exit code {exitcode}"
     error = StageError(
         f"{state.name} ({state.sha256[:12]}), stage {stage.name}: it crashed the process {crashes} times, the last "

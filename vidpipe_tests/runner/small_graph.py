@@ -14,7 +14,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 
 
@@ -64,6 +64,8 @@ def _length(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
             os.kill(os.getpid(), signal.SIGKILL)
         if (context.settings.home / f"slow-{item.sha256}").exists():
             time.sleep(0.05)
+        if (context.settings.home / f"long-{name}").exists() and context.cancelled.wait(30):
+            raise Cancelled
         if (context.settings.home / f"broken-{name}").exists():
             yield Outcome(item.sha256, error=StageError(f"{name} cannot be measured.", "Mend it."))
         elif (context.settings.home / f"busy-{name}").exists():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -89,6 +91,43 @@ def test_a_video_that_kills_the_process_is_tried_alone_and_quarantined(library: 
     (library.settings.home / "crash-evil").unlink()
     assert run(library, retry=True).ok
     assert states(library)["report"] == {"current": 4}
+
+
+def test_a_quarantined_video_is_tried_alone_again_when_somebody_asks_for_it(library: Library) -> None:
+    (sha256,) = add(library, "evil")
+    (library.settings.home / "crash-evil").touch()
+    quarantined = {"stages.length.status": "quarantined", "stages.length.crashes": 2}
+    spec = Plan.make(GRAPH, library.settings).specs["length"]
+    library.collections["videos"].update_one({}, {"$set": {**quarantined, "stages.length.spec": spec}})
+    assert run(library).videos == 0
+    report = run(library, retry=True)
+    assert [event.sha256 for event in report.failures] == [sha256]
+    assert len(calls(library.settings, "length")) == 1
+    (library.settings.home / "crash-evil").unlink()
+    library.collections["videos"].update_one({}, {"$set": {"stages.length.crashes": 2}})
+    assert run(library, retry=True).total("computed") == 3
+
+
+def test_a_trial_that_is_interrupted_says_nothing_against_the_video(library: Library) -> None:
+    add(library, "long")
+    (library.settings.home / "long-long").touch()
+    library.collections["videos"].update_one({}, {"$set": {"stages.length.crashes": 2}})
+    cancelled = threading.Event()
+
+    def stop() -> None:
+        while not calls(library.settings, "length"):
+            time.sleep(0.05)
+        (child,) = multiprocessing.active_children()
+        os.kill(child.pid or 0, signal.SIGINT)  # as Ctrl-C in a terminal does
+        cancelled.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    report = Runner(library, Plan.make(GRAPH, library.settings), cancelled=cancelled).run()
+    stopper.join()
+    assert report.interrupted
+    assert states(library)["length"] == {"due": 1}
+    assert library.collections["videos"].count_documents({"lease": {"$exists": True}}) == 0
 
 
 def test_a_run_survives_the_death_of_its_embedded_server(home: Path) -> None:

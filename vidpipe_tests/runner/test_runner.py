@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.runner.selection import RunOptions
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts, StageEvent
 from vidpipe_tests.runner.small_graph import GRAPH, calls
@@ -120,6 +121,22 @@ def test_a_broken_video_does_not_stop_the_others_and_is_not_tried_again_by_itsel
     (library.settings.home / "broken-evil").unlink()
     assert run(library, retry=True).total("computed") == 3
     assert states(library)["report"] == {"current": 3}
+
+
+def test_each_computed_and_failed_stage_of_a_video_is_one_line_for_the_audit(library: Library) -> None:
+    add(library, "good", "evil")
+    (library.settings.home / "broken-evil").touch()
+    configure_logging(library.settings)
+    run(library)
+    run(library)
+    lines = (library.settings.home / "data" / "logs" / "audit.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    assert sorted((entry["name"], entry["stage"], entry["state"]) for entry in entries) == [
+        ("evil", "length", "failed"), ("good", "length", "computed"), ("good", "parts", "computed"),
+        ("good", "report", "computed"),
+    ]  # fmt: skip
+    assert {entry["event"] for entry in entries} == {"stage"}
+    assert next(entry for entry in entries if entry["name"] == "evil")["error"].endswith("evil cannot be measured.")
 
 
 def test_a_transient_failure_is_due_again_when_its_time_has_come(library: Library) -> None:
