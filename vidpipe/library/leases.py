@@ -8,97 +8,24 @@ counted against the video: a video that crashes the process twice is tried alone
 from __future__ import annotations
 
 import logging
-import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
+from vidpipe.library.journal import Journal, take_dead
 from vidpipe.library.orphans import remove_orphans
+from vidpipe.library.processes import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.library.states import chunked
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
-_OWNER_PARTS = 4
-
-
-def _machine() -> str:
-    """Names the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
-    except OSError:
-        boot, namespace = str(int(psutil.boot_time())), "0"
-    return f"{socket.gethostname()}/{boot}/{namespace}"
-
-
-def _start_time(pid: int) -> str:
-    return f"{psutil.Process(pid).create_time():.2f}"
-
-
-def owner_name() -> str:
-    """A new owner in this process: `machine|pid|start time|random`."""
-    return f"{_machine()}|{os.getpid()}|{_start_time(os.getpid())}|{uuid.uuid4().hex[:8]}"
-
-
-def is_dead(owner: str) -> bool:
-    """Whether an owner's process is known to have ended. False where another machine would have to be asked."""
-    machine, pid, started, _ = owner.split("|")
-    if machine != _machine():
-        return False
-    try:
-        return _start_time(int(pid)) != started
-    except psutil.NoSuchProcess:
-        return True
-
-
-class Journal:
-    """What this process is working on, written before and after, so that it survives a kill."""
-
-    def __init__(self, directory: Path, owner: str) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self._path = directory / f"{owner.rsplit('|', 1)[1]}.journal"
-        self._file = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
-        os.write(self._file, f"{owner}\n".encode())
-
-    def begin(self, sha256: str, stage: str) -> None:
-        os.write(self._file, f"+ {sha256} {stage}\n".encode())
-
-    def end(self, sha256: str, stage: str) -> None:
-        os.write(self._file, f"- {sha256} {stage}\n".encode())
-
-    def close(self) -> None:
-        os.close(self._file)
-        self._path.unlink(missing_ok=True)
-
-    @staticmethod
-    def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:
-        """dead owner -> the (sha256, stage) that it had begun and not ended. Their journals are gone afterwards."""
-        dead: dict[str, set[tuple[str, str]]] = {}
-        for path in directory.glob("*.journal"):
-            try:
-                owner, *lines = path.read_text().splitlines() or [""]
-                if owner.count("|") != _OWNER_PARTS - 1 or not is_dead(owner):
-                    continue
-                path.unlink()
-            except FileNotFoundError:  # taken by another process
-                continue
-            open_entries = dead.setdefault(owner, set())
-            for line in lines:
-                match line.split():
-                    case ["+", sha256, stage]:
-                        open_entries.add((sha256, stage))
-                    case ["-", sha256, stage]:
-                        open_entries.discard((sha256, stage))
-        return dead
 
 
 class Leases:
@@ -110,7 +37,7 @@ class Leases:
         run_directory: Path,
         ride_out: Callable[[Callable[[], list[Document]]], list[Document]],
     ) -> None:
-        self.owner = owner_name()
+        self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
         self._videos = collections["videos"]
         self._directory = run_directory
@@ -145,9 +72,9 @@ class Leases:
         Returns how many videos they were working on.
         """
         dead: dict[str, set[tuple[str, str]]] = {
-            owner: set() for owner in self._videos.distinct("lease.owner") if is_dead(owner)
+            owner: set() for owner in self._videos.distinct("lease.owner") if is_dead(owner.rpartition("|")[0])
         }
-        dead |= Journal.take_dead(self._directory)
+        dead |= take_dead(self._directory)
         crashed = 0
         for owner, begun in dead.items():
             mine = [{"$set": {"lease": {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S)}}}]
@@ -164,13 +91,19 @@ class Leases:
         return crashed
 
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
-        """Takes the lease of those of `ids` that nobody holds; returns their documents as `projection` asks."""
+        """Takes the lease of those of `ids` that nobody holds; returns their documents as `projection` asks.
+
+        What an owner left unfinished whose lease ran out (it hangs, or its machine died) is removed.
+        """
         free = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
-        lease = {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S)}
+        lease = {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S), "from": "$lease.owner"}
 
         def operation() -> list[Document]:
             self._videos.update_many({"_id": {"$in": ids}, **free}, [{"$set": {"lease": lease}}])
-            return list(self._videos.find({"_id": {"$in": ids}, "lease.owner": self.owner}, projection))
+            held = {"_id": {"$in": ids}, "lease.owner": self.owner}
+            documents = list(self._videos.find(held, {**projection, "lease": 1}))
+            remove_orphans(self._collections, [row["_id"] for row in documents if "from" in row["lease"]])
+            return documents
 
         return self._ride_out(operation)
 

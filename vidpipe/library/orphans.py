@@ -1,4 +1,4 @@
-"""What a process that died in the middle of a commit left behind: scenes and lineage that no video's document names."""
+"""What a process that ended in the middle of a commit left: scenes and lineage that no video's document names."""
 
 from __future__ import annotations
 

@@ -14,12 +14,13 @@ from dagster._core.events import AssetMaterializationPlannedData
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.library.processes import this_process
 from vidpipe.library.videos import read_result
 from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.pipeline.events import EventLog, Record, StepContext
 from vidpipe.pipeline.metadata import materialization
 from vidpipe.pipeline.partitions import add_videos
-from vidpipe.pipeline.processes import PROCESS_TAG, this_process
+from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport

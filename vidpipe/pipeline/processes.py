@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
 
 import dagster as dg
-import psutil
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
+from vidpipe.library.processes import is_dead
+
 log = logging.getLogger(__name__)
 
-#: Run tag: pid, its start time and host of the process that works on the run.
+#: Run tag: the name of the process that works on the run (see vidpipe.library.processes).
 PROCESS_TAG = "vidpipe/process"
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-
-
-def this_process() -> str:
-    """The value of PROCESS_TAG for the process that asks."""
-    return f"{os.getpid()}:{psutil.Process().create_time():.2f}@{socket.gethostname()}"
-
-
-def is_dead(tag: str) -> bool:
-    """Whether the process that `tag` names is gone. False where it runs on another machine or the tag says nothing."""
-    process, _, host = tag.partition("@")
-    pid, _, started = process.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        known = psutil.Process(int(pid))
-        return known.status() == psutil.STATUS_ZOMBIE or abs(known.create_time() - float(started)) > 1
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
 
 
 class WatchedRunLauncher(DefaultRunLauncher):

@@ -1,0 +1,84 @@
+"""Who holds a video, and what becomes of it when its holder is gone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from vidpipe.library import journal
+from vidpipe.library.journal import Journal, take_dead
+from vidpipe.library.library import Library
+from vidpipe.library.processes import is_dead, this_process
+from vidpipe.settings import Settings
+from vidpipe_tests.library.shelf import GRAPH, fill, sha256_of
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, GRAPH) as opened:
+        yield opened
+
+
+def _ended_process() -> str:
+    command = "from vidpipe.library.processes import this_process; print(this_process())"
+    return subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_process_is_dead_when_it_has_ended_and_not_before() -> None:
+    assert not is_dead(this_process())
+    assert is_dead(_ended_process())
+    assert not is_dead(this_process().replace("/", "/another", 1)), (
+        "another machine's processes cannot be seen from here"
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at a child that nobody has waited for, as Linux shows it")
+def test_a_process_that_nobody_waited_for_is_dead() -> None:
+    machine = this_process().split("|")[0]
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    started = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    name = f"{machine}|{child.pid}|{started}"
+    assert not is_dead(name)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_dead(name)
+    child.wait()
+
+
+def test_what_an_owner_left_unfinished_is_removed_when_its_lease_has_run_out(library: Library) -> None:
+    """Its machine is gone: nobody can say that it died, but its lease is not renewed."""
+    fill(library, "harbour.mp4")
+    sha256 = sha256_of("harbour.mp4")
+    then = datetime.now(UTC) - timedelta(seconds=1)
+    lease = {"owner": "elsewhere/0/0|1|1|a", "until": then}
+    library.collections["videos"].update_one({"_id": sha256}, {"$set": {"lease": lease}})
+    library.collections["scenes"].insert_one({"_id": "left", "video": sha256, "generation": "never", "index": 0})
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    library.collections["lineage"].insert_one({"_id": "left:0", "video": sha256, "stage": "tags", "at": later})
+    before = len(library.videos.scenes([sha256])[sha256])
+    with library.leases() as leases:
+        assert [row["_id"] for row in leases.take([sha256], {"_id": 1})] == [sha256]
+    assert library.collections["scenes"].count_documents({}) == before > 0
+    assert library.collections["lineage"].count_documents({"_id": "left:0"}) == 0
+    assert library.collections["lineage"].count_documents({"video": sha256, "stage": "tags"}) == 1
+
+
+def test_the_journal_stays_small_and_tells_what_was_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_MOST_LINES", 50)
+    owner = f"{_ended_process()}|abcd"
+    written = Journal(tmp_path, owner)
+    written.begin("first", "scenes")
+    for number in range(1000):
+        written.begin(str(number), "tags")
+        if number != 7:
+            written.end(str(number), "tags")
+    (file,) = tmp_path.iterdir()
+    assert len(file.read_text().splitlines()) <= 60
+    assert take_dead(tmp_path) == {owner: {("first", "scenes"), ("7", "tags")}}
+    assert not list(tmp_path.iterdir())
