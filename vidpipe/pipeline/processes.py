@@ -14,7 +14,12 @@ log = logging.getLogger(__name__)
 
 #: Run tag: the name of the process that works on the run (see vidpipe.library.processes).
 PROCESS_TAG = "vidpipe/process"
-_UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -36,6 +41,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         tag = run.tags.get(PROCESS_TAG, "")
+        if run.status == dg.DagsterRunStatus.NOT_STARTED and run.parent_run_id:
+            continue  # launched again from the page a moment ago: the tag is still that of the first run's process
         if tag and is_dead(tag):
             log.warning("run %s was left behind by a process that died (%s); it is marked as failed", run.run_id, tag)
             instance.report_run_failed(run, f"The process of this run ({tag}) has died.")
