@@ -8,8 +8,8 @@ _URL_PASSWORD = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s:@]*):(?P<password>[^/\s]+)@", re.IGNORECASE
 )
 _SECRET_PARAMETER = re.compile(
-    r"(?P<name>(?:[?&;]|\b)(?:access_?key(?:_?id)?|api_?key|token|signature|sig|password|passwd|secret"
-    r"|x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature)=)(?P<value>[^&#\s\"']+)",
+    r"(?P<name>\b[\w-]{0,30}(?:access[-_]?key(?:[-_]?id)?|api[-_]?key|token|signature|\bsig|password|passwd|credential"
+    r"|secret(?:[-_]?key)?)=)[^&#\s\"']*[^&#\s\"':]",
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"(?P<name>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)

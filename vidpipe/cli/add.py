@@ -25,7 +25,8 @@ def add(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="URLs (http, https, s3), video files, folders, CSV files with a url column, lists (.txt); - reads a list from stdin.",
+            help="URLs (http, https, s3), video files, folders, CSV files with a url column, lists (.txt); "
+            "- reads a list from stdin.",
         ),
     ],
     *,

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vidpipe.cli.output import counted
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import Settings
 
@@ -155,7 +156,7 @@ def _mongodb(settings: Settings) -> Check:
         found = capabilities(library.connection)
         videos = library.videos.count()
     where = "embedded" if embedded.is_embedded(settings) else "own server"
-    sentence = f"{found.product} {found.version} at {found.host} ({where}), {videos} videos"
+    sentence = f"{found.product} {found.version} at {found.host} ({where}), {counted(videos, 'video')}"
     serious = [lack for lack in found.lacks if "vidpipe needs neither" not in lack]
     if not found.writable:
         return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")

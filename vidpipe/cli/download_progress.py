@@ -16,7 +16,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from vidpipe.cli.output import clean, err, words
+from vidpipe.cli.output import clean, err, say, words
 from vidpipe.ingest.records import IngestOutcome, SourceRecord
 
 _NAME_WIDTH = 40
@@ -69,7 +69,7 @@ class AddDisplay:
         line = words(f"{outcome.state:<15}", _STYLES.get(outcome.state, "green"))
         line.append_text(words(f"{outcome.video[:12]}  " if outcome.video else " " * 14, "cyan"))
         line.append_text(words(outcome.error or outcome.input))
-        self.console.print(line, soft_wrap=True)
+        say(self.console, line)
 
 
 def _short(address: str) -> str:

@@ -72,6 +72,8 @@ def export_to(
 
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
     target: Any = sys.stdout.buffer if destination == "-" else Path(destination).expanduser()
+    if destination.endswith("/"):
+        target.mkdir(parents=True, exist_ok=True)  # Path forgets the stroke: out/ is a folder, also for csv
     done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")

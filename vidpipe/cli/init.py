@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.call import call_of
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import note, out, print_json, words
+from vidpipe.cli.output import note, out, print_json, say, words
 
 
 def init(
@@ -28,5 +28,5 @@ def init(
         names = {"made": report.made, "replaced": report.replaced, "kept": report.kept}
         print_json({"home": str(report.home), **names})
         return
-    out().print(words(report.sentence()), soft_wrap=True)
+    say(out(), words(report.sentence()))
     note("Next: `vidpipe add URL-OR-FILE …` in that folder, then `vidpipe run`; `vidpipe doctor` says what is missing.")

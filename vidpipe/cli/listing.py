@@ -13,6 +13,9 @@ from vidpipe.cli.output import duration, note, out, print_json, table, words
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_TAGS = 5
+#: Columns of a terminal from which on every column of the table has room.
+_ROOMY = 120
+_ROOMY_ONLY = ("scenes", "tags")
 
 
 def list_videos(
@@ -53,19 +56,26 @@ def show_videos(hits: Sequence[dict[str, Any]]) -> None:
     if not hits:
         console.print("No videos.")
         return
-    wide = {"min_width": 12, "overflow": "fold"}
-    made = table(
-        ("video", {"no_wrap": True}), ("name", wide), ("duration", {"justify": "right", "no_wrap": True}),
-        ("resolution", {"no_wrap": True}), ("scenes", {"justify": "right"}), "category", ("tags", wide), "state",
-    )  # fmt: skip
+    wide: dict[str, Any] = {"min_width": 12, "overflow": "fold"}
+    whole: dict[str, Any] = {"no_wrap": True}
+    roomy = console.width >= _ROOMY
+    columns: dict[str, dict[str, Any]] = {
+        "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
+        "scenes": {"justify": "right"}, "category": whole, "tags": wide, "state": whole,
+    }  # fmt: skip
+    shown_columns = [name for name in columns if roomy or name not in _ROOMY_ONLY]
+    made = table(*((name, columns[name]) for name in shown_columns))
     for hit in hits:
         size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
         tags: list[str] = hit["tags"]
         shown = ", ".join(tags[:_MOST_TAGS]) + (f" +{len(tags) - _MOST_TAGS}" if len(tags) > _MOST_TAGS else "")
         state = hit.get("state", "")
-        made.add_row(
-            words(hit["video"][:12], "cyan"), words(hit["name"]), duration(hit["duration_s"]),
-            words(f"{hit['resolution'] or ''} {size}".strip()), words(hit["scenes"]), words(hit["category"]),
-            words(shown), words(state, _STATE_STYLES.get(state, "")),
-        )  # fmt: skip
+        cells = {
+            "video": words(hit["video"][:12], "cyan"), "name": words(hit["name"]),
+            "duration": words(duration(hit["duration_s"])),
+            "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
+            "scenes": words(hit["scenes"]), "category": words(hit["category"]), "tags": words(shown),
+            "state": words(state, _STATE_STYLES.get(state, "")),
+        }  # fmt: skip
+        made.add_row(*(cells[name] for name in shown_columns))
     console.print(made)

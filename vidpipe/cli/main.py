@@ -33,7 +33,7 @@ _EXIT_CODES = """\
 Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
 4 no such video · 70 a fault of vidpipe · 130 interrupted.
 """
-_GLOBAL_OPTIONS = ("--home", "--config", "--log-level", "--log_level")
+_GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 
 
 class Application(TyperGroup):
@@ -43,7 +43,7 @@ class Application(TyperGroup):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
         standalone_mode: bool = True, windows_expand_args: bool = True, **extra: Any,
     ) -> Any:  # fmt: skip
-        given = list(sys.argv[1:] if args is None else args)
+        given = dashed(sys.argv[1:] if args is None else args)
 
         def work() -> Any:
             return super(Application, self).main(
@@ -57,7 +57,7 @@ class Application(TyperGroup):
 
 
 app = typer.Typer(
-    name="vidpipe", cls=Application, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    name="vidpipe", cls=Application, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
     context_settings={"max_content_width": 120}, epilog=_EXIT_CODES,
 )  # fmt: skip
 
@@ -78,7 +78,7 @@ def options(
     config: Annotated[Path | None, typer.Option("--config", help="Read this file instead of config.ini.")] = None,
     log_level: Annotated[
         str | None,
-        typer.Option("--log-level", "--log_level", help="DEBUG, INFO, WARNING or ERROR; DEBUG shows tracebacks."),
+        typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; DEBUG shows tracebacks."),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
@@ -129,6 +129,18 @@ def _leave_now(code: int) -> NoReturn:
     os._exit(code)
 
 
+def dashed(args: Sequence[str]) -> list[str]:
+    """`args` with - for _ in the names of options: users of the older script write --scene_threshold."""
+    found: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        if arg == "--":
+            return [*found, arg, *waiting]
+        name, equals, value = arg.partition("=")
+        found.append(f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else arg)
+    return found
+
+
 def globals_first(args: Sequence[str]) -> list[str]:
     """`args` with the global options, and their values, before the command."""
     first: list[str] = []
@@ -147,7 +159,7 @@ def globals_first(args: Sequence[str]) -> list[str]:
 
 
 def _debug(args: Sequence[str]) -> bool:
-    return "--log-level=debug" in "=".join(args).lower().replace("_", "-")
+    return "--log-level=debug" in "=".join(args).lower()
 
 
 def guarded(  # noqa: PLR0911 - one return a kind of error

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from vidpipe.library.search import Filters
 
 _FILTERS = "Filters"
-_OLDER = "Settings for this call, in the words of the older script"
+#: Names may be written with _ as the older script has them: see `vidpipe.cli.main.dashed`.
+_OLDER = "Words of the older script, for this call (with - or _)"
 
 
 class ExportFormat(StrEnum):
@@ -35,12 +36,8 @@ Tags = Annotated[
 Categories = Annotated[
     list[str] | None, typer.Option("--category", help="In this category; several: in one.", rich_help_panel=_FILTERS)
 ]
-MinDuration = Annotated[
-    float | None, typer.Option("--min-duration", "--min_duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)
-]
-MaxDuration = Annotated[
-    float | None, typer.Option("--max-duration", "--max_duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)
-]
+MinDuration = Annotated[float | None, typer.Option("--min-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
+MaxDuration = Annotated[float | None, typer.Option("--max-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
 Resolutions = Annotated[
     list[str] | None,
     typer.Option("--resolution", help="SD, HD, Full HD, 1080p, 4K, …, or 1280x720.", rich_help_panel=_FILTERS),
@@ -59,19 +56,17 @@ Sources = Annotated[
 SceneThreshold = Annotated[
     float | None,
     typer.Option(
-        "--scene-threshold", "--scene_threshold", rich_help_panel=_OLDER,
+        "--scene-threshold", rich_help_panel=_OLDER,
         help="[SceneDetection] DefaultThreshold, on the scale of its Detector.",
     ),
 ]  # fmt: skip
 QwenInstruction = Annotated[
     str | None,
-    typer.Option(
-        "--qwen-instruction", "--qwen_instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_OLDER
-    ),
+    typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_OLDER),
 ]
 UseVpc = Annotated[
     bool | None,
-    typer.Option("--use-vpc/--no-use-vpc", "--use_vpc/--no_use_vpc", help="[QwenVL] UseVpc.", rich_help_panel=_OLDER),
+    typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_OLDER),
 ]
 Output = Annotated[
     str | None,

@@ -85,16 +85,24 @@ def write_bytes(content: bytes) -> None:
 
 def note(text: str, style: str = "dim") -> None:
     """A line for people on stderr."""
-    err().print(words(text, style), soft_wrap=True)
+    say(err(), words(text, style))
+
+
+def say(console: Console, text: Text) -> None:
+    """Sentences: on a terminal broken between words, unless one is longer than a line (an address stays copyable)."""
+    fits = all(len(word) < console.width for word in text.plain.split())
+    console.print(text, soft_wrap=not (console.is_terminal and fits))
 
 
 def print_error(error: VidpipeError) -> None:
     """One sentence, and below it what to do."""
     console = err()
     for number, line in enumerate(error.message.splitlines() or [""]):
-        console.print(words("Error: " if number == 0 else "       ", "bold red"), words(line), sep="", soft_wrap=True)
+        said = words("Error: " if number == 0 else "       ", "bold red")
+        said.append_text(words(line))
+        say(console, said)
     if error.hint:
-        console.print(words(error.hint), soft_wrap=True)
+        say(console, words(error.hint))
 
 
 def error_object(error: VidpipeError) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 
 from vidpipe.cli.call import Opened
 from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.output import counted, duration, error_object, note, out, table, words
+from vidpipe.cli.output import counted, duration, error_object, note, out, say, table, words
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
@@ -111,9 +111,7 @@ def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
 def show_report(report: RunReport, stages: Sequence[str]) -> None:
     """The table of a run on stdout, and what went wrong."""
     console = out()
-    if not report.videos and not report.problems:
-        console.print("Nothing is due: every video is current, blocked or has failed before.")
-    else:
+    if report.videos:
         shown = [column for column in _COLUMNS if column in ("computed", "current", "failed") or report.total(column)]
         made = table("stage", *((column, {"justify": "right"}) for column in (*shown, "seconds")))
         for stage in stages:
@@ -122,7 +120,10 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
                      for column in shown]  # fmt: skip
             made.add_row(stage, *cells, f"{report.stage_seconds.get(stage, 0.0):.1f}")
         console.print(made)
-        console.print(f"{counted(report.videos, 'video')} in {duration(report.seconds)}.")
+        took = f"{report.seconds:.1f} s" if report.seconds < 60 else duration(report.seconds)
+        console.print(f"{counted(report.videos, 'video')} in {took}.")
+    elif not report.problems and not report.interrupted:
+        console.print("Nothing is due: every video is current, blocked or has failed before (`vidpipe status`).")
     for event in report.failures[:_MOST_FAILURES_SHOWN]:
         if event.error:
             _show_problem(event.error, "failed")
@@ -139,9 +140,9 @@ def _show_problem(error: VidpipeError, label: str) -> None:
     console = out()
     line = words(f"{label}: ", "red")
     line.append_text(words(error.message))
-    console.print(line, soft_wrap=True)
+    say(console, line)
     if error.hint:
-        console.print(words(f"  {error.hint}", "dim"), soft_wrap=True)
+        say(console, words(f"  {error.hint}", "dim"))
 
 
 def finish(code: int) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import duration, out, print_json, size, table, words
+from vidpipe.cli.output import duration, out, print_json, say, size, table, words
 
 _MOST_SCENES = 30
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
@@ -40,9 +40,9 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
         if value:
             line = words(f"{label:<12} ", "dim")
             line.append_text(words(value))
-            console.print(line, soft_wrap=True)
+            say(console, line)
     if found["damage"]:
-        console.print(words(f"damaged      {found['damage']['sentence']}", "yellow"), soft_wrap=True)
+        say(console, words(f"damaged      {found['damage']['sentence'].removeprefix('Damaged: ')}", "yellow"))
     _show_tags(found["tags"])
     _show_scenes(found["scenes"], most_scenes)
     _show_stages(found["stages"])
@@ -68,8 +68,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))
     if sentiment:
-        score = "" if sentiment["score"] is None else f" {sentiment['score']:+.2f}"
-        facts.append(("sentiment", f"{sentiment['label']}{score}, read from {sentiment['read_from']}"))
+        if sentiment["score"] is None:
+            judged = f"{sentiment['label']}: {sentiment['reason']}"
+        else:
+            judged = f"{sentiment['label']} {sentiment['score']:+.2f}, read from {sentiment['read_from']}"
+        facts.append(("sentiment", judged))
     if category:
         facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
     return facts

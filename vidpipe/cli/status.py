@@ -10,8 +10,9 @@ import typer
 
 from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import counted, error_object, note, out, print_json, size, table, words
+from vidpipe.cli.output import counted, error_object, note, out, print_json, say, size, table, words
 
+_FAILED_SOURCES = ("failed", "refused")
 _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 
@@ -74,7 +75,7 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    for number, source in enumerate(opened.library.sources.in_state("failed", "refused")):
+    for number, source in enumerate(opened.library.sources.in_state(*_FAILED_SOURCES)):
         if limit and number >= limit:
             return
         yield {
@@ -104,19 +105,27 @@ def _show(result: dict[str, Any]) -> None:
     console.print(words(f"{counted(videos, 'video')}; sources: {sources}; {size(result['free_bytes'])} free."))
     for name, counts in result["stages"].items():
         if "problem" in counts:
-            console.print(words(f"Stage {name} cannot run: {counts['problem']['message']}", "red"), soft_wrap=True)
+            say(console, words(f"Stage {name} cannot run: {counts['problem']['message']}", "red"))
+            if counts["problem"]["hint"]:
+                say(console, words(f"  {counts['problem']['hint']}", "dim"))
     for failure in result.get("failed", ()):
         _show_failure(failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
         _show_failure(source["message"] or source["url"], "")
     if result["due_videos"]:
         note(f"{counted(result['due_videos'], 'video')} due: `vidpipe run`.")
-    if "failed" not in result and any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values()):
-        note("`vidpipe status --failed` lists what failed; `vidpipe run --retry` tries again.")
+    failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
+    failed_sources = any(result["sources"].get(state) for state in _FAILED_SOURCES)
+    if (failed or failed_sources) and "failed" not in result:
+        note("`vidpipe status --failed` lists what failed, and why.")
+    if failed:
+        note("`vidpipe run --retry` tries failed stages again.")
+    if failed_sources and "failed" in result:
+        note("`vidpipe add --retry INPUT` tries a source again.")
 
 
 def _show_failure(message: str, hint: str) -> None:
     console = out()
-    console.print(words(f"• {message}", "red"), soft_wrap=True)
+    say(console, words(f"• {message}", "red"))
     if hint:
-        console.print(words(f"  {hint}", "dim"), soft_wrap=True)
+        say(console, words(f"  {hint}", "dim"))

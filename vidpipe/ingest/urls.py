@@ -81,7 +81,7 @@ def secrets_of(url: str) -> tuple[str, ...]:
     userinfo, at, _ = parts.netloc.rpartition("@")
     if at:
         found += [part for part in (userinfo, *userinfo.split(":", 1)) if part]
-    for piece in re.split("[&;]", parts.query):
+    for piece in re.split("[&;]", f"{parts.query}&{parts.fragment}"):
         name, _, value = piece.partition("=")
         if value and _SECRET_NAME.search(unquote(name)):
             found.append(value)
@@ -89,20 +89,25 @@ def secrets_of(url: str) -> tuple[str, ...]:
 
 
 def redacted_url(url: str) -> str:
-    """`url` with user, password and the values of secret query parameters replaced by `***`."""
+    """`url` with user, password and the values of secret parameters, of its query and fragment, replaced by `***`."""
     parts = _split(url)
     if parts is None:
         return MASK
     _, at, host = parts.netloc.rpartition("@")
-    pieces = re.split("([&;])", parts.query)
+    query, fragment = _masked(parts.query), _masked(parts.fragment)
+    if not at and (query, fragment) == (parts.query, parts.fragment):
+        return url  # unsplit, a key of S3 may lose a question mark
+    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else parts.netloc, query=query, fragment=fragment))
+
+
+def _masked(parameters: str) -> str:
+    """`name=value&…` with the values of secret names replaced."""
+    pieces = re.split("([&;])", parameters)
     for position, piece in enumerate(pieces):
         name, equals, value = piece.partition("=")
         if value and _SECRET_NAME.search(unquote(name)):
             pieces[position] = f"{name}{equals}{MASK}"
-    query = "".join(pieces)
-    if not at and query == parts.query:
-        return url  # unsplit, a key of S3 may lose a question mark
-    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else parts.netloc, query=query))
+    return "".join(pieces)
 
 
 def scrub(text: str, url: str) -> str:

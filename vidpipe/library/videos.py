@@ -18,6 +18,7 @@ from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 
 _HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
+_SHORT_PREFIX = re.compile(r"[0-9a-f]{1,3}$")
 
 
 class NoSuchVideo(VidpipeError):
@@ -97,7 +98,9 @@ class Videos:
             found = self._ids({"ingest.names": stem})
         if not found:
             raise NoSuchVideo(
-                f"No video is known under '{name}'.", "`vidpipe list` shows all; `vidpipe add` brings a new one in."
+                f"No video is known under '{name}'."
+                + (" A hash is known by four digits or more." if _SHORT_PREFIX.match(name.lower()) else ""),
+                "`vidpipe list` shows all; `vidpipe add` brings a new one in.",
             )
         if len(found) > 1:
             some = ", ".join(sha256[:12] for sha256 in found[:5])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,8 +164,20 @@ def _checked_value(
     if key is not None:
         return _wrong_value(key, origin[key], _phrase(key, error, cause))
     mentioned = sorted((key for key in by_field.values() if key.name in cause), key=lambda key: cause.index(key.name))
-    places = " and ".join(origin[key].place(key) for key in mentioned)
+    places = _places(mentioned, origin)
     return f"{places or f'[{SECTION_NAMES[section_field]}]'}: {cause}."
+
+
+def _places(keys: Sequence[Key], origin: Mapping[Key, Layer]) -> str:
+    """Where `keys` were found; a file that two in a row stand in is named once."""
+    named: list[str] = []
+    before: Layer | None = None
+    for key in keys:
+        layer = origin[key]
+        in_file = key not in layer.variables
+        named.append(key.label if in_file and layer is before else layer.place(key))
+        before = layer if in_file else None
+    return " and ".join(named)
 
 
 def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:

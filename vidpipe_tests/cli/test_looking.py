@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
+from vidpipe.cli import listing
+from vidpipe.cli.output import say, words
 from vidpipe_tests.cli.conftest import CUTS, HOSTILE, TALK, Command
 
 
@@ -53,6 +56,36 @@ def test_show_for_people(filled: Command) -> None:
     text = filled("show", TALK).stdout
     for part in (TALK, "subtitles", "positive", "Subtitled", "current"):
         assert part in text
+    assert "no basis: There are no subtitles" in filled("show", CUTS).stdout
+
+
+@pytest.mark.parametrize(("width", "tags"), [(80, False), (160, True)])
+def test_the_table_of_videos_fits_the_terminal(
+    filled: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, tags: bool
+) -> None:
+    hits = filled.json("list")["videos"]
+    monkeypatch.setattr(listing, "out", lambda: Console(width=width, color_system=None))
+    listing.show_videos(hits)
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= width for line in lines)
+    assert ("Standard Definition" in "\n".join(lines)) is tags
+    row = next(line for line in lines if CUTS in line)
+    for part in (hits[0]["category"], "0:03.0", "SD", "current"):
+        assert part in row
+
+
+def test_sentences_break_between_words_and_addresses_stay_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(width=20, force_terminal=True, color_system=None)
+    say(console, words("twelve letters and some more words"))
+    say(console, words("see http://example.org/a-long-address.mp4 there"))
+    assert capsys.readouterr().out.splitlines() == [
+        "twelve letters and ", "some more words", "see http://example.org/a-long-address.mp4 there",
+    ]  # fmt: skip
+
+
+def test_a_few_digits_of_a_hash_are_too_few(filled: Command) -> None:
+    error = filled.json("show", "9f", code=4)["error"]
+    assert "four digits" in error["message"]
 
 
 def test_search_by_words_and_filters(filled: Command) -> None:
@@ -116,6 +149,11 @@ def test_export_writes_every_format(filled: Command, tmp_path: Path, file_format
     else:
         read = pd.read_csv if file_format == "csv" else pd.read_parquet
         assert len(read(target)) == 3
+
+
+def test_a_name_that_ends_in_a_stroke_is_a_folder(filled: Command, tmp_path: Path) -> None:
+    filled.json("export", f"{tmp_path}/out/", "--format", "csv")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["videos.csv"]
 
 
 def test_export_streams_to_stdout(filled: Command) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli.main import globals_first
+from vidpipe.cli.main import dashed, globals_first
 from vidpipe_tests.cli.conftest import Command
 
 COMMANDS = ("init", "add", "run", "status", "list", "show", "explain", "search", "export", "config", "doctor", "down")
@@ -87,6 +87,12 @@ def test_global_options_stand_before_or_after_the_command(vidpipe: Command, tmp_
 def test_words_after_two_dashes_are_no_options() -> None:
     assert globals_first(["search", "--home", "h", "--", "--config", "x"]) == [
         "--home", "h", "search", "--", "--config", "x",
+    ]  # fmt: skip
+
+
+def test_options_are_understood_with_underscores_and_values_are_left_alone() -> None:
+    assert dashed(["run", "a_b.mp4", "--scene_threshold=0_1", "--use_vpc", "--", "--x_y"]) == [
+        "run", "a_b.mp4", "--scene-threshold=0_1", "--use-vpc", "--", "--x_y",
     ]  # fmt: skip
 
 

@@ -76,6 +76,8 @@ def test_the_name_in_a_url(url: str, name: str) -> None:
 def test_every_secret_of_a_url_is_masked_whatever_text_it_comes_back_in() -> None:
     url = "https://me:p%40ss%20word@h/x.mp4?id=3&sig=AbC%2Bd&Key-Pair-Id=K1234;auth=zzz"
     assert redacted_url(url) == "https://***@h/x.mp4?id=3&sig=***&Key-Pair-Id=***;auth=***"
+    assert redacted_url("https://h/x.mp4#access_token=abc&t=3") == "https://h/x.mp4#access_token=***&t=3"
+    assert "abc" in secrets_of("https://h/x.mp4#access_token=abc&t=3")
     assert {"me", "p@ss word", "AbC+d", "K1234", "zzz"} <= set(secrets_of(url))
     assert "p@ss" not in scrub("the login me:p@ss word with AbC+d and AbC%2Bd failed", url)
     assert "AbC" not in scrub("the login me:p@ss word with AbC+d and AbC%2Bd failed", url)

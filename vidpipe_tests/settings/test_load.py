@@ -126,6 +126,8 @@ def test_a_threshold_is_checked_against_the_scale_of_its_detector(home: Path) ->
     message = refused(home, overrides={"SceneDetection.Detector": "ffmpeg"})
     assert "config.ini: [SceneDetection] DefaultThreshold and command line: [SceneDetection] Detector" in message
     assert "27 is not on the scale of Detector ffmpeg: above 0, at most 1" in message
+    (home / "config.ini").write_text("[SceneDetection]\nDetector = content\nDefaultThreshold = 300\n")
+    assert "[SceneDetection] DefaultThreshold and [SceneDetection] Detector: DefaultThreshold 300" in refused(home)
 
 
 def test_a_typo_in_an_environment_variable_or_an_option_is_an_error(home: Path) -> None:
