@@ -50,7 +50,9 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
     audit("run", **result)
     if wish.overridden:
         note("Computed under the options of this call: without them, or these settings in config.ini, it is due again.")
-    if not as_json:
+    if not (as_json or report.videos or report.problems or opened.library.videos.count()):
+        note("There are no videos yet: `vidpipe add URL-OR-FILE …` takes them in.")
+    elif not as_json:
         show_report(report, stages)
     if report.interrupted:
         note("Stopped. What was finished is stored; `vidpipe run` goes on with the rest.", "yellow")

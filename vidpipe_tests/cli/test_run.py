@@ -34,6 +34,12 @@ def states(vidpipe: Command) -> dict[str, str]:
     return {stage: next(state for state, number in counts.items() if number) for stage, counts in stages.items()}
 
 
+def test_a_run_over_nothing_says_how_to_begin(vidpipe: Command) -> None:
+    result = vidpipe("run")
+    assert result.exit_code == 0
+    assert "vidpipe add" in result.stderr
+
+
 def test_a_run_computes_what_is_due_and_the_next_one_nothing(vidpipe: Command, clip: Path) -> None:
     assert states(vidpipe) == {"raw_video": "due"} | dict.fromkeys(STAGES[1:], "blocked")
     report = vidpipe.json("run")
