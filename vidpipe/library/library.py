@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -114,10 +115,11 @@ class Cells:
 
     def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]:
         """key -> answer, for those of `keys` that are there, also across an outage of the server."""
-        wanted = {"_id": {"$in": list(keys)}}
         names = set(AnswerCell.__dataclass_fields__) - {"key"}
         found: dict[str, AnswerCell] = {}
-        for row in self._ride_out(lambda: list(self._answers.find(wanted))):
-            fields: dict[str, Any] = {name: row[name] for name in names}
-            found[row["_id"]] = AnswerCell(key=row["_id"], **fields)
+        for chunk in chunked(keys):
+            wanted = {"_id": {"$in": chunk}}
+            for row in self._ride_out(partial(lambda query: list(self._answers.find(query)), wanted)):
+                fields: dict[str, Any] = {name: row[name] for name in names}
+                found[row["_id"]] = AnswerCell(key=row["_id"], **fields)
         return found

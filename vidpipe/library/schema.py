@@ -15,16 +15,14 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
 from pymongo.database import Database
+from pymongo.errors import OperationFailure
 
 from vidpipe.errors import UnavailableError
 from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 1
-
-#: from version n to n + 1. A migration must be safe to repeat: it may be cut off half-way.
-MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {}
+SCHEMA_VERSION = 2
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "meta")
 
@@ -54,10 +52,11 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         IndexModel([("lease.owner", ASCENDING)], name="lease_owner", sparse=True),
         IndexModel([("ingest.names", ASCENDING)], name="names"),
         IndexModel([("ingest.urls", ASCENDING)], name="urls"),
+        IndexModel([("ingest.path", ASCENDING)], name="path"),
         IndexModel([("tags.tag", ASCENDING)], name="tag"),
         IndexModel([("category.category", ASCENDING)], name="category"),
         IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),
-        IndexModel([("added_at", DESCENDING)], name="added"),
+        IndexModel([("added_at", DESCENDING), ("_id", ASCENDING)], name="latest"),
         IndexModel(
             [(field, TEXT) for field in _SEARCHED_IN_VIDEOS],
             name="words",
@@ -80,6 +79,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         "answers": [IndexModel([("video", ASCENDING)], name="video")],
         "sources": [
             IndexModel([("video", ASCENDING)], name="video"),
+            IndexModel([("earlier_videos", ASCENDING)], name="earlier_videos"),
             IndexModel([("url", ASCENDING)], name="url"),
             IndexModel([("state", ASCENDING), ("next_try_at", ASCENDING)], name="state"),
         ],
@@ -88,6 +88,23 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             IndexModel([("kind", ASCENDING), ("at", DESCENDING)], name="kind"),
         ],
     }
+
+
+#: No such collection, no such index: another process was faster.
+_NOTHING_TO_DROP = {26, 27}
+
+
+def _drop_order_without_id(database: Database[Document], names: dict[str, str]) -> None:
+    """`latest` took its place: with the _id in it, a page of the latest videos needs no sorting."""
+    try:
+        database[names["videos"]].drop_index("added")
+    except OperationFailure as error:
+        if error.code not in _NOTHING_TO_DROP:
+            raise
+
+
+#: From version n to n + 1; new indexes need none. A migration must be safe to repeat: it may be cut off half-way.
+MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {1: _drop_order_without_id}
 
 
 def prepare(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:

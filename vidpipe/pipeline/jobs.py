@@ -66,8 +66,10 @@ def process_job(graph: StageGraph, settings: Settings) -> dg.JobDefinition:
         pool="gpu" if settings.qwen_vl.backend == "qwen" else None,
     )
     def process_videos(context: dg.OpExecutionContext, config: ProcessConfig, library: LibraryResource) -> None:
-        options = RunOptions(retry=config.retry, force=frozenset(config.force))
         with Session.begin(context, library, graph) as session:
+            # A caller has looked at the files already, to know whether there is work.
+            checks = session.caller is None
+            options = RunOptions(retry=config.retry, force=frozenset(config.force), check_files=checks)
             run_stages(
                 context,
                 session,

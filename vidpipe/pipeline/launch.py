@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
@@ -141,7 +142,8 @@ def _without_work(
         given = selection.given(videos)
         if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
             return None
-        return Runner(caller.library, plan, caller.observer or Silent(), options, cancelled=caller.cancelled).run(given)
+        seen = replace(options, check_files=False)
+        return Runner(caller.library, plan, caller.observer or Silent(), seen, cancelled=caller.cancelled).run(given)
     finally:
         plan.close()
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import VideoIds, chunked
 from vidpipe.library.videos import read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages.contract import Stage
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Stage, StageResult
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Selection:
         """(sha256, state) of each of `videos`, without values and without a lease; None where no video has that id."""
         fields = {"stages": 1, "ingest.names": 1}
         for chunk in chunked(videos):
-            found = self.library.collections["videos"].find({"_id": {"$in": chunk}}, fields)
+            query = {"_id": {"$in": chunk}}
+            found = self.library.ride_out(
+                partial(lambda query: list(self.library.collections["videos"].find(query, fields)), query)
+            )
             known = {row["_id"]: VideoState(row, self.plan.graph) for row in found}
             for sha256 in chunk:
                 yield sha256, known.get(sha256)
@@ -77,9 +82,12 @@ class Selection:
         for stage in self.plan.stages:
             if stage.still_there is None:
                 continue
-            missing = []
-            for document in self.library.current_results(stage.name, self.plan.specs[stage.name], videos):
-                result = read_result(self.plan.graph, stage.name, document)
-                if result is not None and not stage.still_there(result, self.plan.settings):
-                    missing.append(document["_id"])
-            self.library.states.mark_missing(stage.name, missing)
+            self.library.states.mark_missing(stage.name, VideoIds(self._missing(stage, stage.still_there, videos)))
+
+    def _missing(
+        self, stage: Stage, still_there: Callable[[StageResult, Settings], bool], videos: Iterable[str] | None
+    ) -> Iterator[str]:
+        for document in self.library.current_results(stage.name, self.plan.specs[stage.name], videos):
+            result = read_result(self.plan.graph, stage.name, document)
+            if result is not None and not still_there(result, self.plan.settings):
+                yield document["_id"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
 from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError
@@ -163,6 +163,8 @@ def named(outcome: Outcome, work: Work) -> Outcome:
 
 
 def _unexpected(fault: Exception) -> StageError:
+    if isinstance(fault, VidpipeError):
+        return StageError(fault.message, fault.hint)
     return StageError(
         f"An unexpected {type(fault).__name__}: {fault}",
         "This is a fault of vidpipe or of a library it uses; the log has the details.",

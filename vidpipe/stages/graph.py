@@ -105,6 +105,7 @@ def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> s
         {
             "stage": stage.name,
             "code": stage.code_version,
+            "reads": stage.reads,
             "settings": {name: _setting(settings, name) for name in stage.settings},
             "resources": {name: resources[name].version for name in stage.resources},
         }
