@@ -10,7 +10,7 @@ import pytest
 
 from vidpipe.library import embedded
 from vidpipe_tests import clips
-from vidpipe_tests.end_to_end.home import Home
+from vidpipe_tests.end_to_end.home import Home, Picture
 from vidpipe_tests.fault_server import FaultServer
 
 ENVIRONMENT = {
@@ -22,7 +22,6 @@ ENVIRONMENT = {
     "VIDPIPE_CONCURRENCY_MAXWORKERS": "2",
     "VIDPIPE_MONGODB_TIMEOUT": "3",
 }
-NewHome = Callable[..., Home]
 
 
 @pytest.fixture(scope="session")
@@ -84,12 +83,29 @@ def filled(_homes: Callable[[Path | None], Home], server: FaultServer, clip_file
 
 
 @pytest.fixture(scope="session")
-def undisturbed(_homes: Callable[[Path | None], Home], filled: Path) -> Home:
-    """What comes of the clips when nothing happens: what the others are compared with. Only to be looked at."""
+def _finished(_homes: Callable[[Path | None], Home], filled: Path) -> tuple[Path, Picture]:
     home = _homes(filled)
     done = home("run")
     assert done.code == 0, done.stdout + done.stderr
-    return home
+    picture = home.picture()
+    assert home("run", "--json").json["videos"] == 0
+    home.assert_whole(picture)
+    assert embedded.stop(home.settings)
+    return home.path, picture
+
+
+@pytest.fixture(scope="session")
+def undisturbed(_finished: tuple[Path, Picture]) -> Picture:
+    """What comes of the clips when nothing happens: what the others are compared with."""
+    return _finished[1]
+
+
+@pytest.fixture
+def finished_home(_homes: Callable[[Path | None], Home], _finished: tuple[Path, Picture]) -> Iterator[Home]:
+    """A home with a dozen videos that are current in every stage."""
+    home = _homes(_finished[0])
+    yield home
+    embedded.stop(home.settings)
 
 
 @pytest.fixture

@@ -49,6 +49,15 @@ class Ended:
         return json.loads(self.stdout)
 
 
+@dataclass(frozen=True)
+class Picture:
+    """What a library holds: see `Home.library`, `Home.counts` and `Home.commits`."""
+
+    library: list[Any]
+    counts: dict[str, int]
+    commits: Counter[tuple[str, str]]
+
+
 @dataclass
 class Home:
     """`vidpipe` on one home. prefix: what the command is called through; seen_at: where the test finds the home."""
@@ -72,7 +81,8 @@ class Home:
     def start(self, *args: str | Path) -> subprocess.Popen[str]:
         """The command in a session, and so a process group, of its own."""
         return subprocess.Popen(
-            [*self.prefix, str(COMMAND), *map(str, args)], env={**os.environ, **self.env, "VIDPIPE_HOME": str(self.path)},
+            [*self.prefix, str(COMMAND), *map(str, args)],
+            env={**os.environ, **self.env, "VIDPIPE_HOME": str(self.path)},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
@@ -127,10 +137,8 @@ class Home:
 
     def states(self) -> dict[str, dict[str, int]]:
         """stage -> state -> number of videos, without zeros."""
-        stages = self.json("status")["stages"]
-        return {
-            stage: {state: number for state, number in counts.items() if number} for stage, counts in stages.items()
-        }
+        told = self.json("status")["stages"]
+        return {stage: {state: number for state, number in of.items() if number} for stage, of in told.items()}
 
     def processes(self) -> list[psutil.Process]:
         """Processes that work in this home, but for its mongod."""
@@ -152,14 +160,14 @@ class Home:
         os.kill(server.pid, signal.SIGKILL)
         return server.pid
 
-    def assert_whole(self, like: Home) -> None:
-        """Its library equals that of `like`, nothing was stored or computed twice, nothing is left behind."""
-        videos = self.counts()["videos"]
-        assert self.states() == {stage: {"current": videos} for stage in GRAPH.names}
-        assert self.library() == like.library()
-        assert self.counts() == like.counts()
-        assert self.commits() == like.commits()
-        assert set(self.commits().values()) == {1}
+    def picture(self) -> Picture:
+        return Picture(self.library(), self.counts(), self.commits())
+
+    def assert_whole(self, like: Picture) -> None:
+        """Its library equals `like`, nothing was stored or computed twice, nothing is left behind."""
+        assert self.states() == {stage: {"current": like.counts["videos"]} for stage in GRAPH.names}
+        assert self.picture() == like
+        assert set(like.commits.values()) == {1}
         self.assert_tidy()
 
     def assert_tidy(self) -> None:

@@ -8,14 +8,10 @@ import signal
 import time
 
 from vidpipe.library import embedded
-from vidpipe_tests.end_to_end.home import Home, ended, kill_group, wait_for
+from vidpipe_tests.end_to_end.home import Home, Picture, ended, kill_group, wait_for
 
 
-def test_an_undisturbed_run_is_whole(undisturbed: Home) -> None:
-    undisturbed.assert_whole(undisturbed)
-
-
-def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home: Home, undisturbed: Home) -> None:
+def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home: Home, undisturbed: Picture) -> None:
     """Every second time the command alone, else all that it started, too; some before it is at work."""
     moments = random.Random(20)
     killed = 0
@@ -39,7 +35,7 @@ def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home:
     home.assert_whole(undisturbed)
 
 
-def test_two_runs_at_once_share_the_work(home: Home, undisturbed: Home) -> None:
+def test_two_runs_at_once_share_the_work(home: Home, undisturbed: Picture) -> None:
     first, second = home.start("run", "--json"), home.start("run", "--json")
     reports = [ended(first), ended(second)]
     assert [report.code for report in reports] == [0, 0], [report.stderr for report in reports]
@@ -48,7 +44,7 @@ def test_two_runs_at_once_share_the_work(home: Home, undisturbed: Home) -> None:
     home.assert_whole(undisturbed)
 
 
-def test_mongod_killed_in_mid_run_is_started_again_and_the_run_goes_on(home: Home, undisturbed: Home) -> None:
+def test_mongod_killed_in_mid_run_is_started_again_and_the_run_goes_on(home: Home, undisturbed: Picture) -> None:
     process = home.started_run("--json")
     time.sleep(0.3)
     killed = home.kill_mongod()
@@ -61,7 +57,7 @@ def test_mongod_killed_in_mid_run_is_started_again_and_the_run_goes_on(home: Hom
     home.assert_whole(undisturbed)
 
 
-def test_ctrl_c_stores_what_is_finished_and_gives_the_rest_back(home: Home, undisturbed: Home) -> None:
+def test_ctrl_c_stores_what_is_finished_and_gives_the_rest_back(home: Home, undisturbed: Picture) -> None:
     process = home.started_run("--json")
     os.kill(process.pid, signal.SIGINT)
     done = ended(process)
