@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,12 @@ class Redactor:
         return self.clean(str(value))
 
     def _named(self, name: str, value: Any) -> Any:
-        return _MASK if value and redact(f"{name}=x") != f"{name}=x" else self.plain(value)
+        return _MASK if value and _is_secret(name) else self.plain(value)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return redact(f"{name}=x") != f"{name}=x"
 
 
 class _PeopleFormatter(logging.Formatter):
