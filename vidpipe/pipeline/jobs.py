@@ -1,6 +1,7 @@
 """The jobs: prepare, describe and label over partitions; ingest; and process, for any list of videos."""
 
 import logging
+import re
 from typing import Literal
 
 import dagster as dg
@@ -51,7 +52,10 @@ def step_jobs(graph: StageGraph) -> list[UnresolvedAssetJobDefinition]:
 
 
 class ProcessConfig(dg.Config):
-    keys: list[str] = Field(default_factory=list, description="sha256 of the videos; empty: all that are due")
+    keys: list[str] = Field(
+        default_factory=list,
+        description="videos by hash, its first digits, URL or file name; empty: all due",
+    )
     stages: list[str] = Field(default_factory=list, description="names of the stages; empty: all")
     retry: bool = Field(False, description="try failed and quarantined videos again")
     force: list[str] = Field(default_factory=list, description="stages to compute again even where current")
@@ -75,7 +79,7 @@ def process_job(graph: StageGraph, settings: Settings) -> dg.JobDefinition:
                 session,
                 graph,
                 stages=config.stages or None,
-                videos=config.keys or None,
+                videos=[_sha256(session, key) for key in config.keys] or None,
                 options=options,
                 partitioned=False,
             )
@@ -90,6 +94,11 @@ def process_job(graph: StageGraph, settings: Settings) -> dg.JobDefinition:
         process_videos()
 
     return process
+
+
+def _sha256(session: Session, key: str) -> str:
+    """A whole sha256 as it is, known or not; whatever else was typed on the page by the library's names."""
+    return key if re.fullmatch("[0-9a-f]{64}", key) else session.library.videos.resolve(key)
 
 
 class IngestConfig(dg.Config):

@@ -118,6 +118,20 @@ def test_one_asset_of_a_step_can_be_materialised_alone(
     assert (len(calls(settings, "length")), len(calls(settings, "parts"))) == (1, 0)
 
 
+def test_keys_of_process_may_be_prefixes_and_a_wrong_one_is_named(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good", "other")
+
+    def process(*keys: str) -> dg.ExecuteInProcessResult:
+        config = {"ops": {"process_videos": {"config": {"keys": list(keys)}}}}
+        return run_job(dagster, settings, "process", run_config=config)
+
+    assert process(ids[0][:12], ids[1]).success
+    assert len(calls(settings, "length")) == 2
+    assert "No video is known under 'nosuch'" in failure(process("nosuch"))
+
+
 def test_a_partition_without_a_video_is_named(
     settings: Settings, library: Library, dagster: dg.DagsterInstance
 ) -> None:
