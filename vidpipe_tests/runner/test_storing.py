@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageResult
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.runner.small_graph import GRAPH as SMALL
 from vidpipe_tests.runner.small_graph import PARTS, Parts
 from vidpipe_tests.runner.test_runner import add, library, run
 
 __all__ = ["library"]  # the fixture
+
+
+#: Threads of a run.
+_OURS = ("committer", "lease-renewer", *(f"{stage.name}-{number}" for stage in SMALL for number in range(8)))
 
 
 class Anything(StageResult):
@@ -110,3 +116,42 @@ def _cut_anew(library: Library, texts: list[str]) -> RunReport:
     graph = StageGraph(changed if stage is PARTS else stage for stage in SMALL)
     plan = Plan.make(graph, library.settings, ["parts"])
     return Runner(library, plan, options=RunOptions(force=frozenset({"parts"}))).run()
+
+
+def test_a_server_that_refuses_to_write_ends_the_run_with_a_sentence_and_blames_no_video(library: Library) -> None:
+    """As a full disk or a right that is missing does; a validator is what a test can have without root."""
+    add(library, "aa", "bb")
+    videos = library.collections["videos"]
+    library.connection.database.command(
+        {"collMod": videos.name, "validator": {"stages.length.status": {"$ne": "ok"}}, "validationLevel": "strict"}
+    )
+    threads = set(threading.enumerate())
+    with pytest.raises(UnavailableError, match="refused an operation"):
+        run(library)
+    assert {thread for thread in threading.enumerate() if thread.name in _OURS} <= threads
+    assert videos.count_documents({"lease": {"$exists": True}}) == 0
+    assert videos.count_documents({"stages.length.status": "new"}) == 2
+    library.connection.database.command({"collMod": videos.name, "validator": {}})
+    assert run(library).total("computed") == 6
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("state", ["started", "computed", "current"])
+def test_a_fault_of_whoever_watches_ends_the_run_instead_of_hanging_it(library: Library, state: str) -> None:
+    add(library, "aa", "bb")
+
+    class Faulty:
+        def on_event(self, event: StageEvent) -> None:
+            if event.state == state:
+                raise RuntimeError("the display broke")
+
+        def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
+
+    if state == "current":
+        run(library, stages=["length"])
+    threads = set(threading.enumerate())
+    with pytest.raises(RuntimeError, match="the display broke"):
+        Runner(library, Plan.make(SMALL, library.settings), Faulty()).run()
+    assert {thread for thread in threading.enumerate() if thread.name in _OURS} <= threads
+    assert library.collections["videos"].count_documents({"lease": {"$exists": True}}) == 0
+    assert run(library).ok

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -49,8 +51,6 @@ def test_a_model_is_versioned_by_its_values() -> None:
 
 
 def test_a_spec_holds_what_changes_the_result_and_nothing_else(home: object) -> None:
-    from pathlib import Path
-
     settings = Settings(home=Path(str(home)))
     faster = settings.model_copy(update={"concurrency": Concurrency(max_workers=7)})
     finer = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=1)})
@@ -58,6 +58,13 @@ def test_a_spec_holds_what_changes_the_result_and_nothing_else(home: object) -> 
     assert spec_of(PARTS, settings, {}) == spec_of(PARTS, faster, {}) == spec_of(PARTS, spelled_out, {})
     assert spec_of(PARTS, settings, {}) != spec_of(PARTS, finer, {})
     assert spec_of(LENGTH, settings, {}) == spec_of(LENGTH, finer, {})
+
+
+def test_a_stage_that_reads_something_else_has_another_spec() -> None:
+    settings = Settings(home=Path())
+    assert spec_of(LENGTH, settings, {}) != spec_of(
+        replace(LENGTH, reads=("ingest.names", "ingest.urls")), settings, {}
+    )
 
 
 def test_the_graph_knows_who_reads_what() -> None:
