@@ -65,7 +65,7 @@ def _not_written(name: str, error: OSError, folder: Path) -> StageError:
         )
     return StageError(
         f"{name}: its frames could not be written or read: {error}.",
-        f"Check the disk of {folder} (ProcessedDirectory in [Paths]) and who may write there; then `vidpipe run --retry`.",
+        f"Check the disk of {folder} (ProcessedDirectory) and who may write there; then `vidpipe run --retry`.",
         transient=True,
     )
 
