@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.library import embedded
+from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
 from vidpipe_tests.end_to_end.home import Home, Picture
 from vidpipe_tests.fault_server import FaultServer
@@ -83,12 +84,13 @@ def filled(_homes: Callable[[Path | None], Home], server: FaultServer, clip_file
 
 
 @pytest.fixture(scope="session")
-def _finished(_homes: Callable[[Path | None], Home], filled: Path) -> tuple[Path, Picture]:
+def _finished(_homes: Callable[[Path | None], Home], filled: Path, clip_files: list[Path]) -> tuple[Path, Picture]:
     home = _homes(filled)
     done = home("run")
     assert done.code == 0, done.stdout + done.stderr
     picture = home.picture()
     assert home("run", "--json").json["videos"] == 0
+    assert home.states() == {stage: {"current": len(clip_files)} for stage in GRAPH.names}
     home.assert_whole(picture)
     assert embedded.stop(home.settings)
     return home.path, picture

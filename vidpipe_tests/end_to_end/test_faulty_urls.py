@@ -16,7 +16,7 @@ REFUSED = {
     "page": "this is a web page \\(HTML\\), not a video file. Give the direct link",
     "endless": "the file is larger than 1 MB. MaxSizeMB in the section \\[Download\\]",
     "loop": "the server redirects in a circle. Give the direct link",
-    "inside": "169.254.169.254.*(not allowed|refused|metadata)",
+    "inside": "169.254.169.254 is .* and is not asked",
     "short": "index \\(moov atom\\) is missing.*Fetch it again",
 }
 
