@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from vidpipe.library.processes import is_dead
@@ -24,6 +25,7 @@ class Journal:
         self._owner = owner
         self._lock = threading.Lock()
         self._open: set[tuple[str, str]] = set()
+        self._closed = False
         self._begin_file()
 
     def begin(self, sha256: str, stage: str) -> None:
@@ -39,9 +41,12 @@ class Journal:
     def close(self) -> None:
         with self._lock:
             os.close(self._file)
+            self._closed = True
             self._path.unlink(missing_ok=True)
 
     def _write(self, line: str) -> None:
+        if self._closed:  # a thread that goes on after the run was broken off
+            return
         if self._lines >= _MOST_LINES:
             os.close(self._file)
             self._begin_file()
@@ -68,11 +73,24 @@ def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:
             path.unlink()
         except FileNotFoundError:  # taken by another process
             continue
-        begun = dead.setdefault(owner, set())
-        for line in lines:
-            match line.split():
-                case ["+", sha256, stage]:
-                    begun.add((sha256, stage))
-                case ["-", sha256, stage]:
-                    begun.discard((sha256, stage))
+        dead[owner] = _begun(lines)
     return dead
+
+
+def left_open(directory: Path, owner: str) -> set[tuple[str, str]]:
+    """What `owner` had begun and not ended, for one of another machine or container that shares the home."""
+    try:
+        return _begun((directory / f"{owner.rpartition('|')[2]}.journal").read_text().splitlines()[1:])
+    except FileNotFoundError:
+        return set()
+
+
+def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
+    begun: set[tuple[str, str]] = set()
+    for line in lines:
+        match line.split():
+            case ["+", sha256, stage]:
+                begun.add((sha256, stage))
+            case ["-", sha256, stage]:
+                begun.discard((sha256, stage))
+    return begun

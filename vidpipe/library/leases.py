@@ -17,7 +17,7 @@ from typing import Any
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.journal import Journal, take_dead
+from vidpipe.library.journal import Journal, left_open, take_dead
 from vidpipe.library.orphans import remove_orphans
 from vidpipe.library.processes import is_dead, this_process
 from vidpipe.library.schema import Document
@@ -93,7 +93,8 @@ class Leases:
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
         """Takes the lease of those of `ids` that nobody holds; returns their documents as `projection` asks.
 
-        What an owner left unfinished whose lease ran out (it hangs, or its machine died) is removed.
+        Where an owner's lease ran out (it hangs, or its machine or container died), what it left unfinished is removed
+        and, where it shared this home, the crash is counted.
         """
         free = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
         lease = {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S), "from": "$lease.owner"}
@@ -102,10 +103,26 @@ class Leases:
             self._videos.update_many({"_id": {"$in": ids}, **free}, [{"$set": {"lease": lease}}])
             held = {"_id": {"$in": ids}, "lease.owner": self.owner}
             documents = list(self._videos.find(held, {**projection, "lease": 1}))
-            remove_orphans(self._collections, [row["_id"] for row in documents if "from" in row["lease"]])
+            left = [row for row in documents if "from" in row["lease"]]
+            if left:
+                remove_orphans(self._collections, [row["_id"] for row in left])
+                if self._count_crashes(left):
+                    documents = list(self._videos.find(held, {**projection, "lease": 1}))
             return documents
 
         return self._ride_out(operation)
+
+    def _count_crashes(self, left: list[Document]) -> int:
+        """Counts each only once, also when repeated: with it, the former owner's name goes."""
+        counted = 0
+        for row in left:
+            former = row["lease"]["from"]
+            for sha256, stage in left_open(self._directory, former):
+                if sha256 == row["_id"]:
+                    condition = {"_id": sha256, "lease.owner": self.owner, "lease.from": former}
+                    change = {"$inc": {f"stages.{stage}.crashes": 1}, "$unset": {"lease.from": ""}}
+                    counted += self._videos.update_one(condition, change).modified_count
+        return counted
 
     def give_back(self, ids: Iterable[str]) -> None:
         for chunk in chunked(ids):

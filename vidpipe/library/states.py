@@ -85,12 +85,12 @@ class States:
                 counts[stage][classify(group["_id"], spec, now)] += group["videos"]
         return counts
 
-    def due(self, specs: Mapping[str, str], *, retry: bool = False, limit: int = 0) -> VideoIds:
+    def due(self, specs: Mapping[str, str], *, retry: bool = False) -> VideoIds:
         """The videos that are due in at least one of the stages in `specs`."""
         branches = [branch for stage, spec in specs.items() for branch in due_branches(stage, spec, retry=retry)]
         if not branches:
             return VideoIds(())
-        found = self._videos.find({"$or": branches}, {"_id": 1}, limit=limit)
+        found = self._videos.find({"$or": branches}, {"_id": 1})
         return VideoIds(document["_id"] for document in found)
 
     def in_state(self, stage: str, spec: str, state: State, *, limit: int = 0) -> Iterator[Document]:

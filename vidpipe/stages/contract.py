@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -259,7 +258,6 @@ class StageEvent:
     error: StageError | None = None
     data_version: str = ""
     code_version: str = ""
-    at: datetime | None = None
 
 
 class Observer(Protocol):

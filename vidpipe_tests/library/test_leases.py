@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,14 +57,20 @@ def test_what_an_owner_left_unfinished_is_removed_when_its_lease_has_run_out(lib
     fill(library, "harbour.mp4")
     sha256 = sha256_of("harbour.mp4")
     then = datetime.now(UTC) - timedelta(seconds=1)
-    lease = {"owner": "elsewhere/0/0|1|1|a", "until": then}
+    lease: dict[str, Any] = {"owner": "elsewhere/0/0|1|1|a", "until": then}
     library.collections["videos"].update_one({"_id": sha256}, {"$set": {"lease": lease}})
     library.collections["scenes"].insert_one({"_id": "left", "video": sha256, "generation": "never", "index": 0})
     later = datetime.now(UTC) + timedelta(seconds=1)
     library.collections["lineage"].insert_one({"_id": "left:0", "video": sha256, "stage": "tags", "at": later})
     before = len(library.videos.scenes([sha256])[sha256])
+    written = Journal(library.settings.data_directory / "run", lease["owner"])  # on a home that both share
+    written.begin(sha256, "tags")
     with library.leases() as leases:
-        assert [row["_id"] for row in leases.take([sha256], {"_id": 1})] == [sha256]
+        (row,) = leases.take([sha256], {"stages": 1})
+        assert row["_id"] == sha256
+        assert row["stages"]["tags"]["crashes"] == 1
+        assert "from" not in row["lease"]
+    written.close()
     assert library.collections["scenes"].count_documents({}) == before > 0
     assert library.collections["lineage"].count_documents({"_id": "left:0"}) == 0
     assert library.collections["lineage"].count_documents({"video": sha256, "stage": "tags"}) == 1
