@@ -39,6 +39,7 @@ class Commit:
     """One outcome on its way into the library.
 
     entry:          `stages.<stage>` as it was read
+    run_began:      of two runs under other settings the one that began later wins
     inputs:         data versions that were read
     result / error: exactly one, or neither to say that the old result is current after all (its inputs came back)
     generation:     the video's scene generation that was read (None: no scenes yet)
@@ -50,6 +51,7 @@ class Commit:
     inputs: Inputs
     entry: Mapping[str, Any]
     run_id: str
+    run_began: datetime
     seconds: float = 0.0
     result: StageResult | None = None
     error: StageError | None = None
@@ -76,7 +78,8 @@ def prepare(commit: Commit, graph: StageGraph) -> Prepared:
     """What a commit will store, known before it is stored, so that the next stage can go on with it."""
     entry = dict(commit.entry)
     now = datetime.now(UTC)
-    entry.update(spec=commit.spec, inputs=commit.inputs, stale=False, run=commit.run_id, at=now, commit=commit.token)
+    entry.update(spec=commit.spec, inputs=commit.inputs, stale=False, at=now, commit=commit.token)
+    entry.update(run=commit.run_id, run_began=commit.run_began)
     entry["ready"] = True  # it ran, so everything it reads had a usable result
     for key in ("next_try_at", "crashes"):
         entry.pop(key, None)

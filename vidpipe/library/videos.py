@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
@@ -16,6 +17,8 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.schema import Document, new_entry
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
+
+log = logging.getLogger(__name__)
 
 _HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 _SHORT_PREFIX = re.compile(r"[0-9a-f]{1,3}$")
@@ -168,14 +171,17 @@ def read_field(graph: StageGraph, read: FieldRead, document: Document, scenes: S
 
 
 def read_result(graph: StageGraph, stage: str, document: Document) -> StageResult | None:
-    """A stage's stored result, typed; None when there is none. Its scene fields are left empty."""
+    """A stage's stored result, typed; None when there is none of today's shape. Its scene fields are left empty."""
     model = graph.result_model(stage)
     stored = document.get(graph.key(stage))
     if stored is None:
         return None
-    if model.root:
-        return model.model_validate({next(iter(model.model_fields)): stored})
-    return model.model_validate({**dict.fromkeys(model.scene_fields, ()), **stored})
+    values = {next(iter(model.model_fields)): stored} if model.root else stored
+    try:
+        return model.model_validate({**dict.fromkeys(model.scene_fields, ()), **values})
+    except ValidationError:
+        log.warning("the stored result of %s of video %s has another shape than today's", stage, document["_id"][:12])
+        return None
 
 
 @cache

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
@@ -22,7 +23,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.selection import RunOptions, Selection
 from vidpipe.runner.trial import try_alone
-from vidpipe.runner.video_state import Document, VideoState
+from vidpipe.runner.video_state import Document, RunName, VideoState
 from vidpipe.runner.workers import StageWorkers, Work, named
 from vidpipe.settings import audit
 from vidpipe.stages.contract import Observer, Outcome, Stage, StageError, StageEvent
@@ -74,6 +75,7 @@ class _Run:
         self.library = runner.library
         self.plan = runner.plan
         self.run_id = runner.run_id
+        self._name = RunName(runner.run_id, datetime.now(UTC))
         self.cancelled = runner.cancelled
         self.report = RunReport(problems=dict(runner.plan.unavailable))
         self._options = runner.options
@@ -199,7 +201,9 @@ class _Run:
                 break
             if stage.name in state.done:
                 continue
-            if not self._selection.wants(state, stage):
+            if not self._selection.wants(state, stage) or state.is_of_later_run(
+                stage, self.plan.specs[stage.name], self._name
+            ):
                 self._pass_over(state, stage)
             elif stage.name not in self._options.force and state.came_back(stage, self.plan.specs[stage.name]):
                 self._commit(state, stage, None, 0.0)
@@ -219,11 +223,11 @@ class _Run:
     def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
         """outcome: None when a result marked as stale turned out to be current after all."""
         try:
-            prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         except (TypeError, ValueError) as fault:  # a value without a canonical form: not a number, half a character
             error = StageError(f"Its result cannot be stored: {fault}.", "This is a fault of the stage's code.")
             outcome = named(Outcome(state.sha256, error=error), Work(state, stage))
-            prepared = state.prepare(stage, self.plan.specs[stage.name], self.run_id, outcome, seconds)
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         event = StageEvent(
             state.sha256,
             stage.name,

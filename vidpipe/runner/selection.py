@@ -89,5 +89,5 @@ class Selection:
     ) -> Iterator[str]:
         for document in self.library.current_results(stage.name, self.plan.specs[stage.name], videos):
             result = read_result(self.plan.graph, stage.name, document)
-            if result is not None and not still_there(result, self.plan.settings):
+            if result is None or not still_there(result, self.plan.settings):
                 yield document["_id"]

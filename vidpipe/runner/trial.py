@@ -12,12 +12,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.selection import RunOptions, Selection
-from vidpipe.runner.video_state import VideoState
+from vidpipe.runner.video_state import RunName, VideoState
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Outcome, Stage, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
@@ -109,6 +110,7 @@ def _quarantine(
         if not leases.take([state.sha256], {"_id": 1}):
             return
         outcome = Outcome(state.sha256, error=error)
-        prepared = state.prepare(stage, plan.specs[stage.name], run_id, outcome, 0.0, quarantined=True)
+        run = RunName(run_id, datetime.now(UTC))
+        prepared = state.prepare(stage, plan.specs[stage.name], run, outcome, 0.0, quarantined=True)
         library.commit([prepared], leases.owner, [state.sha256])
     yield StageEvent(state.sha256, stage.name, "failed", state.name, error=error)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, Prepared, prepare
@@ -13,6 +15,14 @@ from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import Inputs
 
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunName:
+    """A run as its commits name it."""
+
+    id: str
+    began: datetime
 
 
 class VideoState:
@@ -86,11 +96,16 @@ class VideoState:
             and entry.get("inputs") == self.inputs(stage)
         )
 
+    def is_of_later_run(self, stage: Stage, spec: str, run: RunName) -> bool:
+        """Whether a run that began after `run` has been here, under other settings: it knows better."""
+        entry = self.entries[stage.name]
+        return entry.get("spec") != spec and "run_began" in entry and entry["run_began"] > run.began
+
     def prepare(
         self,
         stage: Stage,
         spec: str,
-        run_id: str,
+        run: RunName,
         outcome: Outcome | None,
         seconds: float,
         *,
@@ -106,7 +121,8 @@ class VideoState:
             spec=spec,
             inputs=self.inputs(stage),
             entry=self.entries[stage.name],
-            run_id=run_id,
+            run_id=run.id,
+            run_began=run.began,
             seconds=seconds,
             result=outcome.result if outcome else None,
             error=outcome.error if outcome else None,

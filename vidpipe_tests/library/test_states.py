@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.library.states import STATES, VideoIds, chunked, classify, due_branches
-from vidpipe.library.videos import NoSuchVideo
+from vidpipe.library.videos import NoSuchVideo, read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts
@@ -123,3 +123,9 @@ def test_a_stage_added_later_is_due_for_the_videos_that_are_there(settings: Sett
         specs = Plan.make(library.graph, settings).specs
         assert library.states.counts(specs)["parts"]["blocked"] == 1
         assert library.states.counts(specs)["length"]["due"] == 1
+
+
+def test_a_stored_result_of_another_shape_is_none_and_stops_nobody() -> None:
+    stored = {"_id": sha("ab"), "length": {"letters": "many"}}
+    assert read_result(GRAPH, "length", stored) is None
+    assert read_result(GRAPH, "length", {**stored, "length": {"letters": 2, "parity": "even"}}) is not None

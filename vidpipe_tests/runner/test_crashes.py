@@ -41,7 +41,7 @@ def documents(library: Library) -> list[dict[str, object]]:
     for document in library.collections["videos"].find().sort("_id", 1):
         document.pop("added_at")
         for entry in document["stages"].values():
-            for name in ("at", "run", "seconds", "commit"):
+            for name in ("at", "run", "run_began", "seconds", "commit"):
                 entry.pop(name, None)
         found.append(document)
     return found

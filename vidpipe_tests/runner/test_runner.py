@@ -210,6 +210,28 @@ def test_an_older_run_cannot_overwrite_a_newer_result(library: Library) -> None:
     assert commits == 1
 
 
+def test_a_run_that_began_earlier_leaves_alone_what_a_later_one_made_under_other_settings(library: Library) -> None:
+    """Somebody changes a setting and starts a run, while the one before it is still at work."""
+    add(library, *(f"video-{n}" for n in range(80)))
+    newer = library.settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=5)})
+    begun: list[StageEvent] = []
+
+    class StartsAnother:
+        def on_event(self, event: StageEvent) -> None:
+            if not begun:
+                begun.append(event)
+                with Library.open(newer, GRAPH) as other:
+                    assert run(other, settings=newer).total("computed") > 0
+
+        def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
+
+    Runner(library, Plan.make(GRAPH, library.settings), StartsAnother()).run()
+    made = len(calls(library.settings, "parts"))
+    assert made == 80, "each was cut once, by one run or the other"
+    assert run(library, settings=newer).ok
+    assert states(library, newer) == {stage: {"current": 80} for stage in GRAPH.names}
+
+
 def test_cancelling_stores_what_is_finished_and_gives_every_lease_back(library: Library) -> None:
     add(library, *(f"video-{n}" for n in range(100)))
     cancelled = threading.Event()
