@@ -121,7 +121,10 @@ class VideoIds:
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._bytes = array("B")
         for sha256 in ids:
-            self._bytes.frombytes(bytes.fromhex(sha256))
+            digest = bytes.fromhex(sha256)
+            if len(digest) != 32:  # one of another length would shift all that follow
+                raise ValueError(f"{sha256!r} is not a sha256 in hex")
+            self._bytes.frombytes(digest)
 
     def __len__(self) -> int:
         return len(self._bytes) // 32

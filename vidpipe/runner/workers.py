@@ -14,7 +14,7 @@ from typing import Protocol
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError
+from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError, video_name
 
 log = logging.getLogger(__name__)
 
@@ -155,9 +155,7 @@ def named(outcome: Outcome, work: Work) -> Outcome:
     if outcome.error is None:
         return outcome
     where = f"{work.state.name} ({work.state.sha256[:12]}), stage {work.stage.name}: "
-    message = outcome.error.message
-    if message.startswith(where):
-        return outcome
+    message = outcome.error.message.removeprefix(f"{video_name(work.state.sha256)}: ")
     error = StageError(where + message, outcome.error.hint, transient=outcome.error.transient)
     return replace(outcome, error=error)
 

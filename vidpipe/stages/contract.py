@@ -121,7 +121,12 @@ class Item:
     @property
     def name(self) -> str:
         """How the video is called in messages."""
-        return f"video {self.sha256[:12]}"
+        return video_name(self.sha256)
+
+
+def video_name(sha256: str) -> str:
+    """How a stage, which knows no file name, calls a video in its messages; the runner puts its name before them."""
+    return f"video {sha256[:12]}"
 
 
 @dataclass(frozen=True)

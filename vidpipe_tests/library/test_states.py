@@ -79,6 +79,8 @@ def test_a_thousand_new_videos_are_found_due_and_ids_are_kept_small() -> None:
     ids = VideoIds(sha(str(number)) for number in range(1000))
     assert len(ids) == 1000
     assert list(ids)[17] == sha("17")
+    with pytest.raises(ValueError, match="not a sha256"):
+        VideoIds(["abcd"])
     assert [len(chunk) for chunk in chunked(ids, 300)] == [300, 300, 300, 100]
 
 
