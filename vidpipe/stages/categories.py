@@ -35,6 +35,6 @@ STAGE = Stage(
     reads=(*READS, "tags.tags"),
     resources=("categories",),
     stored_as="category",
-    batch_size=256,
+    batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),
 )

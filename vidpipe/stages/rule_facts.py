@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vidpipe.media.facts import AudioStream, SceneStats, SubtitleStream
+from vidpipe.media.facts import AudioStream, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
 
@@ -13,9 +13,9 @@ from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
 READS: tuple[str, ...] = (
     "ingest.names", "ingest.urls",
     "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
-    "metadata.duration_s", "metadata.frame_rate", "metadata.hdr", "metadata.height", "metadata.orientation",
-    "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
-    "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
+    "metadata.cues", "metadata.duration_s", "metadata.frame_rate", "metadata.hdr", "metadata.height",
+    "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
+    "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
     "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.mean_scene_s", "scenes.stats",
     "descriptions.text",
     "sentiment.label", "sentiment.score",
@@ -27,6 +27,7 @@ _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
 def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
     """The facts of one video. fields: "stage.field" -> value, at least those in `READS`; tags: given so far."""
+    cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio: tuple[AudioStream, ...] = fields["metadata.audio"]
     subtitles: tuple[SubtitleStream, ...] = fields["metadata.subtitles"]
     width, height = fields["metadata.width"], fields["metadata.height"]
@@ -61,6 +62,9 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         sentiment=fields["sentiment.label"],
         sentiment_score=fields["sentiment.score"],
         description=fields["descriptions.text"],
+        # rolling captions, and streams in one language, say the same again
+        subtitles="\n".join(dict.fromkeys(cue.text for cue in cues)),
+        title=fields["metadata.title"] or "",
         names=fields["ingest.names"],
         urls=fields["ingest.urls"],
         tags=tuple(tags),

@@ -41,7 +41,7 @@ STAGE = Stage(
     reads=READS,
     resources=("custom_tags",),
     stored_as="tags",
-    batch_size=256,
+    batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),
     reads_previous=True,
 )

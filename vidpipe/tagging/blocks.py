@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from vidpipe.tagging.conditions import Condition, parse_conditions
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.patterns import Pattern, parse_pattern
-from vidpipe.tagging.words import Keyword, normalise
+from vidpipe.tagging.words import Keyword, SearchedText, normalise
 
 _MOST_SHOWN = 5
 _LONGEST_SHOWN = 120
@@ -47,17 +47,19 @@ class Block(Protocol):
 
 @dataclass(frozen=True)
 class KeywordBlock:
-    """Matches when the description holds one of the keywords."""
+    """Matches when the description ("description_keywords"), or the subtitles or the title ("subtitle_keywords"),
+    hold one of the keywords.
+    """
 
+    name: Literal["description_keywords", "subtitle_keywords"]
     keywords: tuple[Keyword, ...]
-    name: str = "description_keywords"
 
     @classmethod
-    def parse(cls, texts: list[str]) -> KeywordBlock:
+    def parse(cls, name: Literal["description_keywords", "subtitle_keywords"], texts: list[str]) -> KeywordBlock:
         """Keywords that are the plural of another one add nothing and are left out."""
         by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
         plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}
-        return cls(tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
+        return cls(name, tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
 
     @cached_property
     def _words(self) -> dict[str, str]:
@@ -71,7 +73,7 @@ class KeywordBlock:
 
     @cached_property
     def _phrases(self) -> tuple[tuple[str, str, str], ...]:
-        """(first word, form, keyword) of phrases: most descriptions do not even hold the first word."""
+        """(first word, form, keyword) of phrases: most texts do not even hold the first word."""
         return tuple(
             (form.split()[0], form, keyword.phrase)
             for keyword in self.keywords
@@ -79,33 +81,54 @@ class KeywordBlock:
             if " " in form.strip()
         )
 
+    def _texts(self, facts: TagFacts) -> tuple[SearchedText, ...]:
+        return facts.described if self.name == "description_keywords" else facts.spoken
+
     def matches(self, facts: TagFacts) -> bool:
-        words = facts.description_word_set
-        if not words.isdisjoint(self._words):
-            return True
-        for first, form, _ in self._phrases:  # noqa: SIM110 (a generator costs more than most of its work here)
-            if first in words and form in facts.description_words:
+        for text in self._texts(facts):
+            words = text.words
+            if not words.isdisjoint(self._words):
                 return True
+            for first, form, _ in self._phrases:
+                if first in words and form in text.normal:
+                    return True
         return False
 
     def count(self, facts: TagFacts) -> int:
         return len(self._found(facts))
 
     def _found(self, facts: TagFacts) -> dict[str, str]:
-        """keyword -> the form that is there; the shortest where there are several."""
-        words = facts.description_word_set
-        found = {form: self._words[form] for form in words.intersection(self._words)}
-        for first, form, phrase in self._phrases:
-            if first in words and form in facts.description_words:
-                found[form.strip()] = phrase
-        return {found[form]: form for form in sorted(found, key=lambda form: (found[form], -len(form)))}
+        """keyword -> the form that is there."""
+        return {phrase: form for _, forms in self._found_by_text(facts) for phrase, form in forms.items()}
+
+    def _found_by_text(self, facts: TagFacts) -> list[tuple[SearchedText, dict[str, str]]]:
+        """Each keyword with the first text that holds it; in the shortest form where there are several."""
+        by_text: list[tuple[SearchedText, dict[str, str]]] = []
+        seen: set[str] = set()
+        for text in self._texts(facts):
+            if not text.words:
+                continue
+            found = {form: self._words[form] for form in text.words.intersection(self._words)}
+            for first, form, phrase in self._phrases:
+                if first in text.words and form in text.normal:
+                    found[form.strip()] = phrase
+            if found:
+                forms = sorted(found, key=lambda form: (found[form], -len(form)))
+                new = {found[form]: form for form in forms if found[form] not in seen}
+                by_text.append((text, new))
+                seen.update(new)
+        return by_text
 
     def evidence(self, facts: TagFacts) -> str:
-        return f"the description says {_quoted(list(self._found(facts).values()))}"
+        return ", ".join(
+            f"{text.says} {_quoted(list(forms.values()))}" for text, forms in self._found_by_text(facts) if forms
+        )
 
     def parts(self, facts: TagFacts) -> tuple[Part, ...]:
         found = self._found(facts)
-        nothing = "not in the description" if facts.description_words else "there is no description"
+        texts = self._texts(facts)
+        there = [text.name for text in texts if text.normal]
+        nothing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(t.name for t in texts)}"
         return tuple(
             Part(f'"{phrase}"', f'"{found[phrase]}"' if phrase in found else nothing, phrase in found)
             for phrase in self.normal()
@@ -262,7 +285,8 @@ class PatternBlock:
 #: key in the rules file -> how its list becomes a block. The order is the one in which evidence is looked for.
 BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
     "metadata_conditions": ConditionsBlock.parse,
-    "description_keywords": KeywordBlock.parse,
+    "description_keywords": lambda texts: KeywordBlock.parse("description_keywords", texts),
+    "subtitle_keywords": lambda texts: KeywordBlock.parse("subtitle_keywords", texts),
     "ai_generated_tags": lambda texts: TagBlock.parse("ai_generated_tags", texts),
     "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
     "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.blocks import Block, TagBlock
+from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import BlocksSource
 from vidpipe.tagging.rules_file import (
@@ -27,10 +27,12 @@ from vidpipe.tagging.rules_file import (
 
 UNCLASSIFIED = "Unclassified"
 
-#: What one hit in a block is worth: words of a model and tags say more than a measurement or a name.
+#: What one hit in a block is worth: words of a model and tags say more than a measurement or a name,
+#: and than words that are spoken, of which there are many.
 DEFAULT_WEIGHTS: dict[str, float] = {
     "tags": 1.0,
     "description_keywords": 1.0,
+    "subtitle_keywords": 0.5,
     "ai_generated_tags": 1.0,
     "filename_patterns": 0.5,
     "source_patterns": 0.5,
@@ -46,6 +48,7 @@ class WeightsSource(Source):
 
     tags: Weight = DEFAULT_WEIGHTS["tags"]
     description_keywords: Weight = DEFAULT_WEIGHTS["description_keywords"]
+    subtitle_keywords: Weight = DEFAULT_WEIGHTS["subtitle_keywords"]
     ai_generated_tags: Weight = DEFAULT_WEIGHTS["ai_generated_tags"]
     filename_patterns: Weight = DEFAULT_WEIGHTS["filename_patterns"]
     source_patterns: Weight = DEFAULT_WEIGHTS["source_patterns"]
@@ -177,7 +180,7 @@ def _category(source: CategorySource, where: str) -> Category:
     if not blocks:
         raise SettingsError(
             f"{where} asks for nothing, so no video would ever be in it.",
-            "Give it keywords, tags, metadata_conditions, ai_generated_tags, filename_patterns or source_patterns.",
+            f"Give it keywords, tags or one of {', '.join(BLOCKS)}.",
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(WeightsSource, given, f"{where}, weights").model_dump(exclude={"note"})

@@ -22,6 +22,7 @@ class TagFacts:
 
     Names are canonical (see `vidpipe.tagging.names`); a tuple holds one name a stream or colour, () when there is none.
     description: the text of the describing model, whichever it was
+    subtitles:   the text of all cues; title: the one in the file
     model_tags:  the describing model's own tags; () when it gave none
     names, urls: every file name and address the video came under
     tags:        those given so far, which only categories look at
@@ -64,19 +65,25 @@ class TagFacts:
     sentiment: str | None = None
     sentiment_score: float | None = None
     description: str = ""
+    subtitles: str = ""
+    title: str = ""
     model_tags: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
     @cached_property
-    def description_words(self) -> str:
-        """The description as `words.normalise` writes it, made once for all rules."""
-        return words.normalise(self.description)
+    def described(self) -> tuple[words.SearchedText, ...]:
+        """What `description_keywords` are looked for in; one object for all rules, which share its normal form."""
+        return (words.SearchedText("description", "the description says", self.description),)
 
     @cached_property
-    def description_word_set(self) -> frozenset[str]:
-        return frozenset(self.description_words.split())
+    def spoken(self) -> tuple[words.SearchedText, ...]:
+        """What `subtitle_keywords` are looked for in."""
+        return (
+            words.SearchedText("subtitles", "the subtitles say", self.subtitles),
+            words.SearchedText("title", "the title says", self.title),
+        )
 
     @cached_property
     def tag_words(self) -> frozenset[str]:

@@ -34,6 +34,7 @@ class BlocksSource(Source):
     enabled: bool = True
     metadata_conditions: ConditionGroups = Field(default=[], description="all of one object must hold")
     description_keywords: Texts = Field(default=[])
+    subtitle_keywords: Texts = Field(default=[])
     ai_generated_tags: Texts = Field(default=[])
     filename_patterns: Patterns = Field(default=[])
     source_patterns: Patterns = Field(default=[])

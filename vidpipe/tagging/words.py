@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 
 # Scripts written without spaces have no words to split at, so each of their characters counts as a word of its own.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
+#: Bringing combining marks into order takes the square of their number, and a stranger's text may hold nothing else.
+_PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
 
 
@@ -17,9 +20,31 @@ def normalise(text: str) -> str:
 
     `"Close-up"` and `"close up"` come out the same. "" for a text without a word.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
+    if not text.isascii():
+        text = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
+    folded = text.casefold().replace("\u2019", "'")
     found = _WORD.findall(folded)
     return f" {' '.join(found)} " if found else ""
+
+
+@dataclass(frozen=True)
+class SearchedText:
+    """A text that keywords are looked for in; brought into normal form when the first of them asks.
+
+    name: what the text is. says: how evidence from it begins
+    """
+
+    name: str
+    says: str
+    text: str
+
+    @cached_property
+    def normal(self) -> str:
+        return normalise(self.text)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(self.normal.split())
 
 
 def _plurals(phrase: str) -> tuple[str, ...]:

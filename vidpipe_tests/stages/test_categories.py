@@ -51,6 +51,18 @@ def test_a_models_words_and_tags_outweigh_measurements(home: Path, tmp_path: Pat
     assert result.candidates == (("Sports", 3.0), ("Cinematic", 0.5))
 
 
+def test_the_words_of_subtitles_and_title_are_a_reason_where_no_model_has_looked(home: Path, tmp_path: Path) -> None:
+    cues = [(0.1, 0.8, "The garden is full of beautiful flowers."), (1.0, 1.8, "I love the lake.")]
+    spoken = clips.subtitled(tmp_path / "year.mkv", cues)
+    result = category_of(home, spoken)
+    assert (result.category, result.score) == ("Nature", 0.75)
+    assert result.reason == 'the subtitles say "flowers", "garden", "lake"'
+    titled = category_of(home, clips.moving(tmp_path / "x.mp4"), metadata__title="A garden by the river")
+    assert titled.reason == 'the title says "garden", "river"'
+    said_once = category_of(home, clips.subtitled(tmp_path / "one.mkv", [cues[1]]))
+    assert said_once.category == "Unclassified"
+
+
 def test_the_categories_of_the_home_are_used(home: Path, clip: Path) -> None:
     (home / "rules").mkdir()
     (home / "rules" / "categories.json").write_text(json.dumps({"Clips": {"filename_patterns": "clip.*"}}))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.media.facts import ColorShare, Damage, SceneStats
+from vidpipe.media.facts import ColorShare, Damage, SceneStats, SubtitleCue
 from vidpipe.stages.contract import Cancelled
 from vidpipe.stages.results import Tag, Tags
 from vidpipe.stages.rule_facts import rule_facts
@@ -83,13 +83,15 @@ def test_names_addresses_and_descriptions_can_be_asked_for(home: Path, clip: Pat
         {"tags": "Clip", "filename_patterns": "clip.*"},
         {"tags": "Ours", "source_patterns": "videos.example"},
         {"tags": "Sea", "description_keywords": "sea"},
+        {"tags": "Harbour", "subtitle_keywords": "harbour"},
         {"tags": "Model", "ai_generated_tags": "sea"},
     )
-    item = label_item(clip, descriptions__text="Waves on the sea.")
+    item = label_item(clip, descriptions__text="Waves on the sea.", metadata__title="Harbour")
     (outcome,) = give_tags([item], label_context(home, "custom_tags"))
     given = tags_of(outcome.result)
     assert {tag: one.block for tag, one in given.items()} == {
         "Clip": "filename_patterns", "Ours": "source_patterns", "Sea": "description_keywords",
+        "Harbour": "subtitle_keywords",
     }  # fmt: skip
     assert given["Sea"].evidence == 'the description says "sea"'
 
@@ -147,6 +149,13 @@ def test_the_stage_reads_every_field_that_its_facts_need_and_no_other(clip: Path
     for name in STAGE.reads:
         with pytest.raises(KeyError):
             rule_facts({other: value for other, value in read.items() if other != name})
+
+
+def test_every_cue_is_heard_once_whatever_its_stream(clip: Path) -> None:
+    texts = [(2, "The wave\nbreaks"), (2, "of a lake"), (2, "of a lake"), (5, "of a lake"), (5, "ein See")]
+    cues = tuple(SubtitleCue(stream=stream, start_s=0, end_s=1, text=text) for stream, text in texts)
+    facts = rule_facts(label_item(clip, metadata__cues=cues, metadata__title=None).fields)
+    assert (facts.subtitles, facts.title) == ("The wave\nbreaks\nof a lake\nein See", "")
 
 
 def test_languages_colours_and_dates_are_known_or_not_known(clip: Path, tmp_path: Path) -> None:

@@ -97,6 +97,52 @@ def test_the_default_categories_know_their_own(defaults: CategorySet, facts: Tag
 
 
 @pytest.mark.parametrize(
+    ("words", "category"),
+    [
+        ("Breaking news from the capital. Our correspondent\nis there.", "News"),
+        ("Straight from the free kick, and the goalkeeper had no chance!", "Sports"),
+        ("The melody returns in the second verse, over the same chords.", "Music"),
+        ("In this lecture we prove\nthe theorem step by step.", "Educational"),
+        ("My guest today has written a novel. - Thanks for having me.", "Interview"),
+        ("Preheat the oven, then add two tablespoons of flour.", "Food"),
+        ("In today's vlog: a day in my life.", "Vlog"),
+        ("Archaeologists found it near the temple of an ancient town.", "Documentary"),
+        ("The garden is full of beautiful flowers.", "Nature"),
+        ("Our tour guide knows the best street food.", "Travel"),
+        ("I am lost. This is a terrible, frightening place. The ship is broken.", "Unclassified"),
+        ("You left me in the garden, and I went home.", "Unclassified"),
+    ],
+)
+def test_two_spoken_words_of_a_subject_decide_where_nothing_else_speaks(
+    defaults: CategorySet, words: str, category: str
+) -> None:
+    assert classify(defaults, TagFacts(subtitles=words)).category == category
+
+
+def test_no_single_spoken_word_decides(defaults: CategorySet) -> None:
+    blocks = [block for one in defaults.categories for block in one.blocks if block.name == "subtitle_keywords"]
+    assert len(blocks) > 5
+    for keyword in (keyword for block in blocks for keyword in block.normal()):
+        for facts in (TagFacts(subtitles=keyword), TagFacts(subtitles=f"{keyword}, {keyword}", title=keyword)):
+            assert classify(defaults, facts).category == "Unclassified", keyword
+
+
+def test_what_a_model_saw_outweighs_what_is_said(defaults: CategorySet) -> None:
+    facts = TagFacts(subtitles="the garden, the lake and the river", description="Two people play tennis.")
+    verdict = classify(defaults, facts)
+    assert verdict.candidates == (("Sports", 1.0), ("Nature", 0.75))
+
+
+def test_a_spoken_word_is_worth_half_unless_weights_say_otherwise() -> None:
+    categories = parse_categories(
+        '{"Half": {"subtitle_keywords": "sea"},'
+        ' "More": {"subtitle_keywords": "sea", "weights": {"subtitle_keywords": 2}}}'
+    )
+    assert classify(categories, TagFacts(subtitles="sea, sea, seas")).candidates == (("More", 2.0), ("Half", 0.5))
+    assert parse_categories(categories.text).version == categories.version
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ('{"Action": {"keyword": ["x"]}}', ['category "Action"', 'did you mean "keywords"']),

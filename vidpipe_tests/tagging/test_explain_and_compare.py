@@ -35,6 +35,7 @@ RULE = st.fixed_dictionaries(
     },
     optional={
         "metadata_conditions": st.fixed_dictionaries({}, optional=CONDITIONS),
+        "subtitle_keywords": st.lists(st.sampled_from(WORDS)),
         "ai_generated_tags": st.lists(st.sampled_from(WORDS)),
         "filename_patterns": st.lists(st.sampled_from(["*.mp4", "re:^a", "b*"])),
         "source_patterns": st.lists(st.sampled_from(["x.org", "*/a*"])),
@@ -51,6 +52,8 @@ FACTS = st.builds(
     hdr=st.none() | st.sampled_from(["none", "hdr10"]),
     audio_language=st.none() | st.lists(st.sampled_from(["eng", "deu"])).map(tuple),
     description=st.lists(st.sampled_from((*WORDS, "the", "motion", "seaside")), max_size=6).map(" ".join),
+    subtitles=st.lists(st.sampled_from((*WORDS, "the", "motion")), max_size=6).map("\n".join),
+    title=st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join),
     model_tags=st.lists(st.sampled_from(WORDS), max_size=2).map(tuple),
     names=st.lists(st.sampled_from(["a.mp4", "b.mkv", "c.avi"]), max_size=2).map(tuple),
     urls=st.lists(st.sampled_from(["https://x.org/b", "http://y.org/a.mp4"]), max_size=2).map(tuple),
@@ -135,6 +138,31 @@ def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_matc
         ("loudness: below -30 dBFS", "not known", False),
         ('"film"', "not in the description", False),
     ]
+
+
+def test_an_explanation_says_where_the_spoken_words_were_looked_for() -> None:
+    (rule,) = parse_rules('[{"tags": "Garden", "subtitle_keywords": ["flower", "lake"]}]').rules
+    (block,) = rule.blocks
+
+    def found(facts: TagFacts) -> list[tuple[str, str]]:
+        return [(part.asks, part.found) for part in block.parts(facts)]
+
+    assert found(TagFacts(subtitles="Flowers!", title="May")) == [
+        ('"flower"', '"flowers"'),
+        ('"lake"', "not in the subtitles or the title"),
+    ]
+    assert found(TagFacts(title="May"))[0][1] == "not in the title"
+    assert found(TagFacts(description="a lake"))[1][1] == "no subtitles and no title"
+
+
+def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> None:
+    one = parse_rules('[{"name": "r", "tags": "T", "subtitle_keywords": ["Close-up", "lake"]}]')
+    same = parse_rules('[{"name": "r", "tags": "T", "subtitle_keywords": ["lake", "close up", "lakes"]}]')
+    other = parse_rules('[{"name": "r", "tags": "T", "description_keywords": ["close up", "lake"]}]')
+    assert one.version == same.version != other.version
+    assert [change.keys for change in compare(one, other).changed] == [("description_keywords", "subtitle_keywords")]
+    (change,) = compare_outcomes(one, other, TagFacts(subtitles="the lake"))
+    assert (change.change, change.was) == ("removed", 'the subtitles say "lake"')
 
 
 def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> None:
