@@ -131,5 +131,12 @@ def _show_blocks(blocks: Sequence[BlockExplanation]) -> None:
     for block in blocks:
         console.print(words(f"    {'✓' if block.matched else '✗'} {block.block}"), soft_wrap=True)
         for part in block.parts:
-            mark = "✓" if part.matched else "✗"
-            console.print(words(f"        {mark} asks {part.asks}; found {part.found}", "dim"), soft_wrap=True)
+            if part.matched:
+                console.print(words(f"        ✓ asks {part.asks}; found {part.found}", "dim"), soft_wrap=True)
+        # Many keywords that were all not found are one line.
+        missed: dict[str, list[str]] = {}
+        for part in block.parts:
+            if not part.matched:
+                missed.setdefault(part.found, []).append(part.asks)
+        for found, asked in missed.items():
+            console.print(words(f"        ✗ asks {', '.join(asked)}; found {found}", "dim"), soft_wrap=True)
