@@ -135,7 +135,10 @@ def decode_command(
         f"scale={large[0]}:{large[1]}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
     )
     passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
-    command = ffmpeg.ffmpeg_command("-loglevel", "repeat+level+error", *ffmpeg.input_arguments(path))
+    # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain
+    # (a tenth of the wall time of 1080p on two cores), and several videos are decoded at once anyway.
+    options = ("-loglevel", "repeat+level+error", "-filter_complex_threads", "1")
+    command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]
     # one thread: slices would put restart markers into the JPEGs
