@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -146,12 +147,12 @@ def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:
             raise SettingsError(f'{shown}: {other} and {place} are both called "{name}".', "Rename one of them.")
 
 
-class Versioned:
+class Versioned(ABC):
     """What was read from a rules file, under a version that only a change of meaning changes."""
 
+    @abstractmethod
     def normal(self) -> dict[str, Any]:
         """As a rules file would hold it, one way for all spellings that mean the same."""
-        raise NotImplementedError
 
     @cached_property
     def text(self) -> str:
