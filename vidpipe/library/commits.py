@@ -20,7 +20,7 @@ from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from vidpipe.library.schema import Document, ready_expression
-from vidpipe.stages.contract import AnswerCell, StageError, StageResult
+from vidpipe.stages.contract import AnswerCell, StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
@@ -284,7 +284,7 @@ def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> Prepared:
     """The failure that is stored instead of a result which MongoDB cannot hold."""
     said = "it is too large" if isinstance(fault, OperationFailure) else str(fault)[:200].rstrip(".")
     error = StageError(
-        f"video {commit.sha256[:12]}, stage {commit.stage}: its result cannot be stored: {said}.",
+        f"{video_name(commit.sha256)}, stage {commit.stage}: its result cannot be stored: {said}.",
         "A document of MongoDB holds at most 16 MB; the file is unusual or forged.",
     )
     # Another token, the same at each repetition: what was written under the first one has been taken back.

@@ -43,11 +43,6 @@ class Sources:
         self._videos.add(video.sha256, facts)
         self.save(record)
 
-    def of_video(self, sha256: str) -> list[SourceRecord]:
-        """Every source that gave this video, now or earlier."""
-        query = {"$or": [{"video": sha256}, {"earlier_videos": sha256}]}
-        return [_record(row) for row in self._sources.find(query).sort("first_seen", 1)]
-
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
         for row in self._sources.find({"state": {"$in": list(states)}}).sort("last_fetched", -1):
             yield _record(row)

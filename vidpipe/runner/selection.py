@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import VideoIds, chunked
 from vidpipe.library.videos import read_result
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.video_state import VideoState
+from vidpipe.runner.video_state import Document, VideoState
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage, StageResult
 
@@ -41,11 +40,8 @@ class Selection:
         if stage.name in state.done:
             return False
         now = state.state(stage, self.plan.specs[stage.name])
-        if stage.name in self.options.force:
-            return bool(state.entries[stage.name].get("ready"))
-        if self.options.retry and now in ("failed", "quarantined"):
-            return bool(state.entries[stage.name].get("ready"))
-        return now == "due"
+        asked_for = stage.name in self.options.force or (self.options.retry and now in ("failed", "quarantined"))
+        return bool(state.entries[stage.name].get("ready")) if asked_for else now == "due"
 
     def wants_any(self, state: VideoState) -> bool:
         return any(self.wants(state, stage) for stage in self.plan.stages)
@@ -67,15 +63,15 @@ class Selection:
 
     def states(self, videos: Iterable[str]) -> Iterator[tuple[str, VideoState | None]]:
         """(sha256, state) of each of `videos`, without values and without a lease; None where no video has that id."""
-        fields = {"stages": 1, "ingest.names": 1}
         for chunk in chunked(videos):
-            query = {"_id": {"$in": chunk}}
-            found = self.library.ride_out(
-                partial(lambda query: list(self.library.collections["videos"].find(query, fields)), query)
-            )
-            known = {row["_id"]: VideoState(row, self.plan.graph) for row in found}
+            known = {row["_id"]: VideoState(row, self.plan.graph) for row in self._documents(chunk)}
             for sha256 in chunk:
                 yield sha256, known.get(sha256)
+
+    def _documents(self, ids: list[str]) -> list[Document]:
+        fields = {"stages": 1, "ingest.names": 1}
+        find = self.library.collections["videos"].find
+        return self.library.ride_out(lambda: list(find({"_id": {"$in": ids}}, fields)))
 
     def _check_files(self, videos: Iterable[str] | None) -> None:
         """Results whose files are gone are due again."""

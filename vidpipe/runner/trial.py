@@ -60,10 +60,11 @@ def try_alone(
         for stage in plan.stages:
             entry, before = after.entries[stage.name], state.entries[stage.name]
             if entry.get("commit") != before.get("commit"):
-                kind = "computed" if entry["status"] == "ok" else "failed"
-                seconds = entry.get("seconds", 0.0)
-                event = StageEvent(state.sha256, stage.name, "computed", state.name, seconds, changed=True)
-                yield event if kind == "computed" else replace(event, state="failed", error=after.stored_error(stage))
+                event = StageEvent(
+                    state.sha256, stage.name, "computed", state.name, entry.get("seconds", 0.0), changed=True
+                )
+                error = after.stored_error(stage)
+                yield replace(event, state="failed", error=error) if error else event
         crashed = [stage for stage in plan.stages if Selection(library, plan, options).wants(after, stage)]
         if child.exitcode and crashed and not cancelled.is_set():
             yield from _quarantine(
