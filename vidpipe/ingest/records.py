@@ -53,6 +53,7 @@ class SourceRecord(BaseModel):
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
+    lists: tuple[str, ...] = Field((), description="watched lists that name it today, as in [Paths] SourceLists")
 
     @field_validator("next_try_at", "first_seen", "last_fetched")
     @classmethod

@@ -245,12 +245,10 @@ def _is_video(path: Path) -> bool:
 
 
 def watched_addresses(settings: Settings) -> dict[str, list[str]]:
-    """url without secrets -> full addresses, of the watched list: where a URL's secret is found again when a lost
+    """url without secrets -> full addresses, of the watched lists: where a URL's secret is found again when a lost
     file is to be fetched anew (it is stored nowhere else)."""
     addresses: dict[str, list[str]] = {}
-    path = settings.resolve(settings.paths.source_lists)
-    if not path.is_file():
-        return addresses
-    for request in _gather([path], _Walk("copy", frozenset(), None)).requests:  # what S3 holds has no secret
+    paths = [path for name in settings.paths.source_lists if (path := settings.resolve(name)).is_file()]
+    for request in _gather(paths, _Walk("copy", frozenset(), None)).requests:  # what S3 holds has no secret
         addresses.setdefault(request.url, []).append(request.address)
     return addresses

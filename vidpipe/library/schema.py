@@ -5,6 +5,7 @@ scenes    one document a scene and generation; the video's `scene_generation` na
 answers   the model's cells
 sources   one document a URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
+runs      one document a run: what it did in each stage, in figures
 meta      schema version and the shape of the stage graph
 """
 
@@ -22,9 +23,9 @@ from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
-COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "meta")
+COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
 
 #: Text indexes read a field of this name as the language of the document; no document of ours has it, so that a
 #: subtitle stream's `language` is not taken for it.
@@ -82,11 +83,13 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             IndexModel([("earlier_videos", ASCENDING)], name="earlier_videos"),
             IndexModel([("url", ASCENDING)], name="url"),
             IndexModel([("state", ASCENDING), ("next_try_at", ASCENDING)], name="state"),
+            IndexModel([("lists", ASCENDING), ("state", ASCENDING), ("priority", DESCENDING)], name="watched"),
         ],
         "lineage": [
             IndexModel([("video", ASCENDING), ("at", DESCENDING)], name="video"),
             IndexModel([("kind", ASCENDING), ("at", DESCENDING)], name="kind"),
         ],
+        "runs": [IndexModel([("began_at", DESCENDING)], name="began")],
     }
 
 
@@ -103,8 +106,15 @@ def _drop_order_without_id(database: Database[Document], names: dict[str, str]) 
             raise
 
 
-#: From version n to n + 1; new indexes need none. A migration must be safe to repeat: it may be cut off half-way.
-MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {1: _drop_order_without_id}
+def _new_indexes_only(database: Database[Document], names: dict[str, str]) -> None:
+    """New collections and indexes are made after every migration."""
+
+
+#: From version n to n + 1. A migration must be safe to repeat: it may be cut off half-way.
+MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {
+    1: _drop_order_without_id,
+    2: _new_indexes_only,
+}
 
 
 def prepare(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from vidpipe.errors import redact
-from vidpipe.settings.schema import SECTION_NAMES, Section, Settings, key_name
+from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
+from vidpipe.settings.section import Section
 
 #: Spelled-out truth values, as configparser knows them.
 TRUE_WORDS = ("yes", "true", "on", "1")

@@ -16,7 +16,8 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings.files import SOURCE_SECRETS, Layer, environment_layer, file_layer, override_layer
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
 from vidpipe.settings.keys import Key, all_keys, as_text, masked, section_model
-from vidpipe.settings.schema import SECTION_NAMES, Section, Settings
+from vidpipe.settings.schema import SECTION_NAMES, Settings
+from vidpipe.settings.section import Section
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,10 @@ def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:
 def secret_values(settings: Settings, environ: Mapping[str, str] = os.environ) -> frozenset[str]:
     """Every secret of `settings` in each spelling it may appear in, and the secrets of source lists
     (VIDPIPE_SOURCE_...): what must never reach a log."""
-    secrets = {settings.qwen_vl.access_key.get_secret_value()}
+    secrets = {
+        secret.get_secret_value()
+        for secret in (settings.qwen_vl.access_key, settings.alerts.webhook_url, settings.alerts.smtp_password)
+    }
     uri = settings.mongodb.uri.get_secret_value()
     user_info = urllib.parse.urlsplit(uri).netloc.rpartition("@")[0] if uri else ""
     password = user_info.partition(":")[2]

@@ -13,6 +13,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.errors import redact
+from vidpipe.settings.operation import Alerts, CronLine, Retention, Sensors, Services
+from vidpipe.settings.section import Listed, Section
 
 DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
 
@@ -29,10 +31,6 @@ THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
 }
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
-
-
 class Paths(Section):
     """Where files go. Relative paths are relative to the home, the folder of this file."""
 
@@ -40,7 +38,10 @@ class Paths(Section):
         Path("data/media"), description="the media store: one file a video, named by its hash"
     )
     processed_directory: Path = Field(Path("data/derived"), description="thumbnails and frame packs")
-    source_lists: str = Field("data/urls.txt", description="the watched list of URLs, one a line")
+    source_lists: Listed = Field(
+        ("data/urls.txt",),
+        description="the watched lists, comma-separated: text files with a URL a line, CSV files with a column url",
+    )
 
 
 class MongoDB(Section):
@@ -59,6 +60,13 @@ class MongoDB(Section):
         description="of the videos, and prefix of the other collections; letters, digits, _ . and -",
     )
     timeout_s: float = Field(10.0, gt=0, le=600, description="seconds to look for the server before giving up")
+    max_pool_size: int = Field(100, ge=1, le=10_000, description="most connections of one process to the server")
+    tls_ca_file: str = Field(
+        "", description="certificates (PEM) that the server's is checked against; empty: the system's"
+    )
+    tls_certificate_key_file: str = Field(
+        "", description="certificate and key (PEM) by which the server knows vidpipe; empty: none"
+    )
 
     @field_validator("uri")
     @classmethod
@@ -172,16 +180,11 @@ class Rules(Section):
         Path("rules/priority_keywords.json"), description="words that make a video important"
     )
     categories: Path = Field(Path("rules/categories.json"), description="the rules that give the category")
-    schedule: str = Field(
-        "", description="cron line (15 3 * * *) for sweeping the library after changed rules; empty: only when asked"
+    schedule: CronLine = Field(
+        "",
+        description="cron line (15 3 * * *): when changed rules are applied to the library; empty: as soon as they are "
+        "seen",
     )
-
-    @field_validator("schedule")
-    @classmethod
-    def _has_five_fields(cls, value: str) -> str:
-        if value and len(value.split()) != 5:
-            raise ValueError("a cron line has five fields: minute hour day month weekday")
-        return value
 
 
 class Download(Section):
@@ -203,18 +206,13 @@ class Download(Section):
         300.0, ge=0, description="seconds, the longest wait between two attempts, Retry-After included"
     )
     max_redirects: int = Field(10, ge=0, le=50, description="redirects followed for one download")
-    allowed_private: tuple[str, ...] = Field(
+    allowed_private: Listed = Field(
         (), description="private hosts or networks (CIDR) that may be asked, comma-separated"
     )
     use_proxy: bool = Field(
         False, description="go through HTTP_PROXY/HTTPS_PROXY; the proxy then decides which addresses are reached"
     )
     user_agent: str = Field("vidpipe", description="the User-Agent header that servers see")
-
-    @field_validator("allowed_private", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
     @field_validator("allowed_private")
     @classmethod
@@ -248,6 +246,10 @@ class Settings(BaseModel):
     rules: Rules = Rules()
     download: Download = Download()
     logging: Logging = Logging()
+    services: Services = Services()
+    sensors: Sensors = Sensors()
+    alerts: Alerts = Alerts()
+    retention: Retention = Retention()
 
     def resolve(self, path: Path | str) -> Path:
         """`path` below the home, or as it is when absolute."""
@@ -277,11 +279,12 @@ class Settings(BaseModel):
 SECTION_NAMES: dict[str, str] = {
     "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
     "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "logging": "Logging",
+    "services": "Services", "sensors": "Sensors", "alerts": "Alerts", "retention": "Retention",
 }  # fmt: skip
 
 #: snake_case fields whose config.ini spelling is not plain PascalCase.
-_SPECIAL_KEYS = {"uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "use_vpc": "UseVpc",
-                 "timeout_s": "Timeout"}  # fmt: skip
+_SPECIAL_KEYS = {"uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
+                 "use_vpc": "UseVpc", "timeout_s": "Timeout"}  # fmt: skip
 
 
 def key_name(field: str) -> str:

@@ -1,0 +1,102 @@
+"""The sections of config.ini about running by itself: servers, sensors, alerts, retention. None changes a result."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr, field_validator
+
+from vidpipe.settings.section import Listed, Section
+
+
+def _five_fields(value: str) -> str:
+    if value and len(value.split()) != 5:
+        raise ValueError("a cron line has five fields: minute hour day month weekday")
+    return value
+
+
+CronLine = Annotated[str, AfterValidator(_five_fields)]
+
+_QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+
+
+class Services(Section):
+    """The servers that `vidpipe up` starts: Dagster's page and daemon, and the page of measures."""
+
+    host: str = Field(
+        "127.0.0.1",
+        description="address they listen on; the pages ask for no password: anything but the loopback lets everybody "
+        "in who reaches it",
+    )
+    web_port: int = Field(3000, ge=1, le=65535, description="of Dagster's page; where it is taken, the next free one")
+    metrics_port: int = Field(
+        9464, ge=1, le=65535, description="of the page /metrics (Prometheus); where it is taken, the next free one"
+    )
+    max_runs: int = Field(4, ge=1, le=256, description="Dagster runs at once")
+
+
+class Sensors(Section):
+    """What `vidpipe up` does by itself: it watches the lists of [Paths] SourceLists and what is due."""
+
+    enabled: bool = Field(True, description="no: nothing starts by itself; single sensors can be stopped on the page")
+    interval: float = Field(10.0, ge=1, le=86400, description="seconds between two looks")
+    ingest_batch: int = Field(100, ge=1, le=10_000, description="sources a run")
+    prepare_batch: int = Field(100, ge=1, le=10_000, description="videos a run of prepare")
+    describe_batch: int = Field(50, ge=1, le=10_000, description="videos a run of describe")
+    label_batch: int = Field(1000, ge=1, le=100_000, description="videos a run of label")
+    describe_changed: bool = Field(
+        False,
+        description="also prepare and describe again what a changed detector, model or prompt makes due; otherwise "
+        "that waits for a person (`vidpipe run`, a backfill)",
+    )
+
+
+class Alerts(Section):
+    """Who hears of failed runs, besides the log. WebhookUrl and SmtpPassword are secrets: environment variables
+    VIDPIPE_ALERTS_WEBHOOKURL and VIDPIPE_ALERTS_SMTPPASSWORD or config.local.ini, never this file."""
+
+    webhook_url: SecretStr = Field(SecretStr(""), description="secret: JSON is POSTed to it; empty: none")
+    mail_to: Listed = Field((), description="e-mail addresses, comma-separated; empty: no mail")
+    mail_from: str = Field("vidpipe@localhost", description="the sender's address")
+    smtp_host: str = Field("", description="mail server; empty: no mail")
+    smtp_port: int = Field(587, ge=1, le=65535, description="of the mail server")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="how the connection is secured")
+    smtp_user: str = Field("", description="login at the mail server; empty: none")
+    smtp_password: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
+    failure_rate: float = Field(
+        0.2, gt=0, le=1, description="share of the videos and sources tried within RateWindow that may fail"
+    )
+    rate_window: float = Field(60.0, gt=0, le=10_080, description="minutes that the failure rate is taken over")
+    rate_minimum: int = Field(10, ge=1, description="fewer tries within RateWindow say nothing about a rate")
+    quiet_minutes: float = Field(
+        30.0, ge=0, le=10_080, description="after an alert the next waits so long, and tells of all in between"
+    )
+    quiet_hours: str = Field("", description="22:00-07:00: no alert in these hours of local time; they come afterwards")
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _is_a_span(cls, value: str) -> str:
+        if value and not _QUIET_HOURS.fullmatch(value):
+            raise ValueError("hours are written as 22:00-07:00")
+        return value
+
+
+class Retention(Section):
+    """What is deleted by itself, and when. Videos, results and lineage never are."""
+
+    schedule: CronLine = Field("40 3 * * *", description="cron line of the clean-up; empty: only by `vidpipe prune`")
+    runs_days: float = Field(
+        60.0,
+        ge=0,
+        description="days that Dagster keeps a finished run's record and log; what the page shows of each "
+        "partition stays",
+    )
+    ticks_days: float = Field(3.0, ge=0, description="days that Dagster keeps what its sensors and schedules saw")
+    logs_days: float = Field(30.0, ge=0, description="days that log files of ended servers and runs are kept")
+    logs_size_mb: int = Field(1000, ge=1, description="megabytes of log files; beyond, the oldest rotated ones go")
+    derived_days: float = Field(
+        1.0, ge=0, description="days until thumbnails and frame packs that no video names any more are deleted"
+    )
+    partial_days: float = Field(7.0, ge=0, description="days until downloads that nobody goes on with are deleted")
+    measures_days: float = Field(400.0, ge=0, description="days that figures of each run are kept for `vidpipe stats`")
