@@ -11,6 +11,7 @@ from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
 from vidpipe.pipeline.jobs import ingest_job, process_job, step_jobs
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
 from vidpipe.pipeline.sources_asset import SOURCES
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -19,11 +20,13 @@ from vidpipe.stages.graph import StageGraph
 def build_definitions(
     graph: StageGraph, settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assets, jobs, checks and resources. resources: instead of the library of `settings.home`. Connects to nothing."""
+    """Assets, jobs, checks, sensors, schedules and resources. resources: instead of the library of `settings.home`. Connects to nothing."""
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), process_job(graph, settings), ingest_job(graph), verify_job(graph)],
+        sensors=build_sensors(graph, settings),
+        schedules=build_schedules(graph, settings),
         resources=resources or {"library": LibraryResource(home=str(settings.home))},
         executor=dg.in_process_executor,
     )
