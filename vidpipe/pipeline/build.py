@@ -20,7 +20,7 @@ from vidpipe.stages.graph import StageGraph
 def build_definitions(
     graph: StageGraph, settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Assets, jobs, checks, sensors, schedules and resources. resources: instead of the library of `settings.home`. Connects to nothing."""
+    """Connects to nothing. resources: instead of the library of `settings.home`."""
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
