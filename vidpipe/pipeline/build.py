@@ -9,7 +9,8 @@ import dagster as dg
 
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
-from vidpipe.pipeline.jobs import ingest_job, process_job, step_jobs
+from vidpipe.pipeline.ingest_job import ingest_job
+from vidpipe.pipeline.jobs import process_job, step_jobs
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
 from vidpipe.pipeline.sources_asset import SOURCES

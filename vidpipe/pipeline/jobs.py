@@ -1,29 +1,21 @@
-"""The jobs: prepare, describe and label over partitions; ingest; and process, for any list of videos."""
+"""The jobs: prepare, describe and label over partitions; and process, for any list of videos."""
 
 import logging
 import re
-from typing import Literal
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import IngestOutcome
-from vidpipe.ingest.urls import MASK, redacted_url
 from vidpipe.pipeline.assets import STEPS
-from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session, run_stages
-from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
 FILE_LOGGER = "vidpipe"
-_MOST_LISTED = 20
 
 
 @dg.logger(None, description="vidpipe's own log file, nothing on the terminal")
@@ -99,82 +91,3 @@ def process_job(graph: StageGraph, settings: Settings) -> dg.JobDefinition:
 def _sha256(session: Session, key: str) -> str:
     """A whole sha256 as it is, known or not; whatever else was typed on the page by the library's names."""
     return key if re.fullmatch("[0-9a-f]{64}", key) else session.library.videos.resolve(key)
-
-
-class IngestConfig(dg.Config):
-    inputs: list[str] = Field(description="URLs, files, folders, CSV files with a url column, lists (.txt)")
-    mode: Literal["copy", "hardlink", "reference"] = Field("copy", description="how local files are taken in")
-    refresh: bool = Field(False, description="ask known URLs again whether they give other bytes now")
-    retry: bool = Field(True, description="try sources again that failed before")
-
-
-def ingest_job(graph: StageGraph) -> dg.JobDefinition:
-    """Takes sources in and makes partitions of their videos."""
-
-    @dg.op(name="ingest_sources", description="Takes each source into the media store.")
-    def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
-            _ingest(context, session, config)
-
-    @dg.job(
-        name="ingest",
-        description="URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs.",
-        executor_def=dg.in_process_executor,
-        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
-    )
-    def ingest() -> None:
-        ingest_sources()
-
-    return ingest
-
-
-def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
-    from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
-    from vidpipe.ingest.sources import gather
-
-    caller = session.caller
-    inputs = list(caller.inputs) if caller is not None else config.inputs
-    if caller is None and any(MASK in redacted_url(text) for text in inputs):
-        raise VidpipeError(
-            "A URL with a password or key was given, and Dagster shows everybody a run's inputs.",
-            "Change that secret, and take such a URL in with `vidpipe add` or from data/urls.txt.",
-        )
-    settings = session.settings
-    own = (settings.media_directory, settings.derived_directory)
-    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
-    observer = caller.ingest_observer if caller is not None else None
-    ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
-    outcomes = gathered.problems + ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)
-    if caller is not None:
-        caller.outcomes = outcomes
-    add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
-    with EventLog[dg.AssetObservation](context, list) as log:
-        for outcome in outcomes:
-            if outcome.video:
-                log.put(_observation(outcome))
-    if session.cancelled.is_set():
-        raise KeyboardInterrupt
-    failed = [outcome for outcome in outcomes if outcome.error]
-    if failed:
-        some = [f"{outcome.input}: {outcome.error}" for outcome in failed[:_MOST_LISTED]]
-        more = [f"… and {len(failed) - _MOST_LISTED} more."] if len(failed) > _MOST_LISTED else []
-        head = f"{len(failed)} of {len(outcomes)} inputs could not be taken in; the others are stored."
-        raise dg.Failure(
-            "\n".join([head, *some, *more]),
-            metadata={"stored": len(outcomes) - len(failed), "failed": len(failed)},
-            allow_retries=False,
-        )
-
-
-def _observation(outcome: IngestOutcome) -> dg.AssetObservation:
-    """That a source gave a video, on the page of the asset of sources."""
-    metadata: dict[str, str | int | float] = {"input": outcome.input, "state": outcome.state}
-    if outcome.source is not None:
-        metadata["url"] = outcome.source.url
-        metadata["attempts"] = outcome.source.attempts
-    if outcome.stored is not None:
-        metadata["file"] = outcome.stored.path
-        metadata["size_bytes"] = outcome.stored.size_bytes
-    return dg.AssetObservation(
-        SOURCES_KEY, partition=outcome.video, description=f"{outcome.input}: {outcome.state}", metadata=metadata
-    )
