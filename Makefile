@@ -4,7 +4,7 @@
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo test soak lint format bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: setup ## Take a handful of clips through all stages and show what came out
 test: setup ## Run the tests
 	@$(VENV)/python -m pytest -q $(TESTS)
 	@echo "Next: make demo shows it at work; make lint checks style and types."
+
+soak: setup ## Run what takes long: thousands of videos through the sensors, twenty kills
+	@$(VENV)/python -m pytest -q -s -m soak $(TESTS)
 
 lint: setup ## Check style and types
 	$(VENV)/ruff check

@@ -1,0 +1,111 @@
+"""A home that runs by itself: `vidpipe up`, a list that is written into, and what its processes are doing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vidpipe_tests.end_to_end.home import Home
+
+#: kind of process -> words by which its command line is known
+_KINDS = {
+    "run": ("api", "execute_run"),
+    "code server": ("api", "grpc"),
+    "web server": ("dagster-webserver",),
+    "daemon": ("dagster-daemon",),
+    "measures": ("vidpipe.measures.server",),
+    "mongod": ("mongod",),
+}
+
+
+def kind_of(words: Sequence[str]) -> str:
+    """Which of a station's processes a command line is; "other" for a command of the user or what a stage started."""
+    names = {Path(word).name for word in words}
+    return next((kind for kind, known in _KINDS.items() if names.issuperset(known)), "other")
+
+
+@dataclass
+class Station:
+    """A home whose servers are up. list_file: the watched list."""
+
+    home: Home
+    list_file: Path
+    memory_mb: dict[str, list[float]] = field(default_factory=dict)
+
+    def processes(self) -> dict[str, list[psutil.Process]]:
+        """kind -> processes of this home, mongod included."""
+        found: dict[str, list[psutil.Process]] = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                words = process.cmdline()
+                ours = str(self.home.path) in " ".join(words) or process.environ().get("VIDPIPE_HOME") == str(
+                    self.home.path
+                )
+                if ours and words and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
+                    found.setdefault(kind_of(words), []).append(process)
+        return found
+
+    def note_memory(self) -> None:
+        """Adds what each kind of process takes now to `memory_mb`."""
+        for kind, processes in self.processes().items():
+            with contextlib.suppress(psutil.Error):
+                total = sum(process.memory_info().rss for process in processes)
+                self.memory_mb.setdefault(kind, []).append(total / 1e6)
+
+    def append(self, *lines: str) -> None:
+        with self.list_file.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+    def rewrite(self, change: Callable[[list[str]], list[str]]) -> None:
+        """Writes the list anew and renames it into place, as editors do."""
+        lines = change(self.list_file.read_text(encoding="utf-8").splitlines())
+        new = self.list_file.with_suffix(".new")
+        new.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        new.replace(self.list_file)
+
+    def current(self) -> dict[str, int]:
+        """stage -> number of videos that are current."""
+        return {stage: states.get("current", 0) for stage, states in self.home.states().items()}
+
+    def wait_until(self, what: str, condition: Callable[[], Any], limit_s: float) -> float:
+        """Waits, noting each process's memory; gives the seconds it took."""
+        began = time.monotonic()
+        while not condition():
+            waited_s = time.monotonic() - began
+            assert waited_s < limit_s, (
+                f"waited {limit_s:.0f} s in vain: {what}\n{self.home('status', '--failed').stdout}"
+            )
+            self.note_memory()
+            time.sleep(1.0)
+        return time.monotonic() - began
+
+    def wait_until_all_current(self, videos: int, limit_s: float) -> float:
+        """All stages of so many videos."""
+        return self.wait_until(
+            f"{videos} videos are current in every stage",
+            lambda: set(self.current().values()) == {videos},
+            limit_s,
+        )
+
+
+@contextlib.contextmanager
+def running(home: Home) -> Iterator[Station]:
+    """`home` with its servers up; they are down afterwards, whatever happened."""
+    done = home("up")
+    assert done.code == 0, done.stdout + done.stderr
+    station = Station(home, home.data / "urls.txt")
+    try:
+        yield station
+    finally:
+        home("down", "--force")
+        for processes in station.processes().values():
+            for process in processes:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
