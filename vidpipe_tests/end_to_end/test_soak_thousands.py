@@ -44,7 +44,7 @@ def _serve(server: FaultServer, originals: list[bytes], number: int) -> str:
 
 
 def _edit(station: Station, urls: list[str], chances: random.Random) -> None:
-    """New lines, with options and comments; some lines said twice, some taken out again, the file renamed into place."""
+    """New lines, with options and comments; some said twice, some taken out again; the file renamed into place."""
     lines = [f"{url} priority={chances.randint(0, 3)} labels=soak" if chances.random() < 0.2 else url for url in urls]
     lines.insert(0, f"# {len(urls)} more")
     lines += ["", *chances.sample(urls, 5)]
