@@ -4,7 +4,7 @@
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench clean
+.PHONY: help setup demo test soak screenshots lint format bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ test: setup ## Run the tests
 
 soak: setup ## Run what takes long: thousands of videos through the sensors, twenty kills
 	@$(VENV)/python -m pytest -q -s -m soak $(TESTS)
+
+screenshots: setup ## Pictures of Dagster's page for the README, by a headless Chromium
+	@$(VENV)/python -m pip install -q -c constraints.txt -e '.[screenshots]'
+	@$(VENV)/python scripts/screenshots.py
 
 lint: setup ## Check style and types
 	$(VENV)/ruff check

@@ -1,0 +1,101 @@
+"""From a line in the watched list to a tagged video, on an idle machine: `python -m benchmarks.line_to_tags [TIMES]`.
+
+A home is brought up with `vidpipe up` and the settings of a fresh install. Then TIMES (5) times a new URL is written
+into data/urls.txt; measured is the time until its video has tags and a category. Against it, in the same run: the
+same by hand, `vidpipe add URL` and `vidpipe run`, two processes one after another. Printed besides: when the video came
+in, and when each step was done.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import median
+
+from benchmarks.orchestration import make_clips
+from vidpipe.library import embedded
+from vidpipe.library.connection import Connection, connect
+from vidpipe.settings import Settings, init_home, load
+
+OUT = Path(__file__).parent / "out" / "line_to_tags"
+VIDPIPE = Path(sys.executable).with_name("vidpipe")
+STEPS = {"raw_video": "came in", "scenes": "prepared", "descriptions": "described", "categories": "tagged"}
+LIMIT_S = 300.0
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def vidpipe(settings: Settings, *args: str) -> None:
+    environment = {
+        **os.environ, "VIDPIPE_HOME": str(settings.home), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1",
+    }  # fmt: skip
+    done = subprocess.run([VIDPIPE, *args], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"vidpipe {' '.join(args)} failed:\n{done.stdout}{done.stderr}")
+
+
+def follow(connection: Connection, url: str, began: float) -> dict[str, float]:
+    """step -> seconds after `began` at which the video of `url` had passed it."""
+    passed: dict[str, float] = {}
+    while len(passed) < len(STEPS):
+        video = connection.collection("videos").find_one({"ingest.urls": url}, {"stages": 1})
+        now = time.monotonic() - began
+        for stage, step in STEPS.items():
+            there = video is not None and (stage == "raw_video" or video["stages"][stage]["status"] == "ok")
+            if there:
+                passed.setdefault(step, now)
+        if now > LIMIT_S:
+            raise SystemExit(f"{url} was not tagged within {LIMIT_S:.0f} s: {passed}")
+        time.sleep(0.05)
+    return passed
+
+
+def main(times: int) -> int:
+    if OUT.exists():
+        embedded.stop(Settings(home=OUT / "home"))
+        shutil.rmtree(OUT)
+    clips = make_clips(OUT / "clips", 2 * times)
+    init_home(OUT / "home")
+    settings = load(OUT / "home", {}).settings
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(OUT / "clips")))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    urls = [f"http://127.0.0.1:{server.server_port}/{clip.name}" for clip in clips]
+    vidpipe(settings, "up")
+    try:
+        time.sleep(20)  # what starts with the servers has settled
+        by_list: list[dict[str, float]] = []
+        by_hand: list[float] = []
+        with connect(settings) as connection:
+            for listed, typed in zip(urls[:times], urls[times:], strict=True):
+                with (settings.data_directory / "urls.txt").open("a") as file:
+                    file.write(f"{listed}\n")
+                by_list.append(follow(connection, listed, time.monotonic()))
+                time.sleep(5)
+                began = time.monotonic()
+                vidpipe(settings, "add", typed)
+                vidpipe(settings, "run")
+                by_hand.append(time.monotonic() - began)
+    finally:
+        vidpipe(settings, "down")
+        server.shutdown()
+    print(f"{times} times, seconds after the line was written (median, longest):")
+    for step in STEPS.values():
+        seconds = [passed[step] for passed in by_list]
+        print(f"  {step:10} {median(seconds):6.1f} {max(seconds):6.1f}")
+    hand, tagged = median(by_hand), median(passed["tagged"] for passed in by_list)
+    print(f"by hand, `vidpipe add` and `vidpipe run`: {hand:.1f} s; the line takes {tagged / hand:.1f} times that")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))

@@ -1,0 +1,159 @@
+"""`make screenshots`: Dagster's page of a small library, as a headless browser sees it, into docs/screenshots/.
+
+A home of its own is made in a temporary folder, brought up with `vidpipe up`, and fed through its watched list; then
+one video is lost and asked for again, so that there is a failed partition to look at.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import machine
+import requests
+from demo import BROKEN, QuietHandler
+from make_samples import SAMPLES, make_samples
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "docs" / "screenshots"
+VIDPIPE = Path(sys.executable).with_name("vidpipe")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+SIZE = {"width": 1400, "height": 860}
+
+_LAUNCH = """
+mutation($backfill: LaunchBackfillParams!) {
+  launchPartitionBackfill(backfillParams: $backfill) {
+    __typename
+    ... on LaunchBackfillSuccess { backfillId }
+    ... on PythonError { message }
+  }
+}
+"""
+_BACKFILL = """
+query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } } }
+"""
+
+
+def browser() -> str:
+    """A Chromium on PATH, installed where it is missing."""
+    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if found is None:
+        print("set-up: chromium", flush=True)
+        trouble = machine.install({}, default="chromium")
+        found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+        if found is None:
+            raise SystemExit(f"There is no chromium{trouble}. Install it, then run `make screenshots` again.")
+    return found
+
+
+class Station:
+    """A home with its servers up."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {
+            **os.environ, "VIDPIPE_HOME": str(home), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1",
+            "VIDPIPE_DOWNLOAD_RETRIES": "0", "VIDPIPE_SENSORS_INTERVAL": "2",
+        }  # fmt: skip
+
+    def __call__(self, *args: str, failing: bool = False) -> str:
+        done = subprocess.run([VIDPIPE, *args], env=self.environment, capture_output=True, text=True, check=False)
+        if done.returncode and not failing:
+            raise SystemExit(f"vidpipe {' '.join(args)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *args: str) -> Any:
+        return json.loads(self(*args, "--json", failing=True))
+
+    def wait_until_current(self, limit_s: float = 180) -> None:
+        deadline = time.monotonic() + limit_s
+        while True:
+            told = self.json("status")
+            if told["videos"] and all(stage["current"] == told["videos"] for stage in told["stages"].values()):
+                return
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the library was not ready within {limit_s:.0f} s: {told}")
+            time.sleep(2)
+
+
+def lose(station: Station, page: str, video: str) -> None:
+    """Deletes a video's stored file, whose URL gives nothing any more, and backfills its partition."""
+    stored = next((station.home / "data" / "media").rglob(f"{video}*"))
+    stored.unlink()
+    assets = [{"path": [name]} for name in ("raw_video", "metadata", "scenes")]
+    params = {"partitionNames": [video], "assetSelection": assets}
+    answer = requests.post(
+        f"{page}/graphql", json={"query": _LAUNCH, "variables": {"backfill": params}}, timeout=30
+    ).json()
+    backfill = answer["data"]["launchPartitionBackfill"]["backfillId"]
+    for _ in range(120):
+        told = requests.post(f"{page}/graphql", json={"query": _BACKFILL, "variables": {"id": backfill}}, timeout=30)
+        if told.json()["data"]["partitionBackfillOrError"]["status"].startswith(("COMPLETED", "FAILED")):
+            return
+        time.sleep(1)
+    raise SystemExit("the backfill did not end within two minutes")
+
+
+def take(page: str, good: str, failed: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    views = {
+        "assets": "/asset-groups",
+        "partition": f"/assets/scenes?view=partitions&partition={good}",
+        "failed": f"/assets/raw_video?view=partitions&partition={failed}",
+        "runs": "/runs",
+        "automation": "/automation",
+    }
+    OUT.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        tab = chromium.new_page(viewport=SIZE)  # type: ignore[arg-type]
+        for name, path in views.items():
+            tab.goto(page + path, wait_until="networkidle")
+            tab.wait_for_timeout(4000)  # the graph is laid out and drawn after the last answer
+            tab.screenshot(path=OUT / f"{name}.png")
+            print(f"  {(OUT / name).relative_to(ROOT)}.png")
+        chromium.close()
+
+
+def main() -> int:
+    browser()
+    make_samples()
+    with tempfile.TemporaryDirectory() as folder:
+        served = Path(folder) / "site"
+        shutil.copytree(SAMPLES, served)
+        handler = functools.partial(QuietHandler, directory=str(served))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        station = Station(Path(folder) / "home")
+        station("init", str(station.home))
+        names = sorted(path.name for path in served.iterdir() if path.suffix in (".mp4", ".mkv", ".webm"))
+        with (station.home / "data" / "urls.txt").open("a") as file:
+            file.writelines(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in names if name != BROKEN)
+        up = station.json("up")
+        page = up["addresses"]["web"]
+        try:
+            station.wait_until_current()
+            videos = [video["video"] for video in station.json("list")["videos"]]
+            shutil.rmtree(served)
+            lose(station, page, videos[1])
+            print("Screenshots:")
+            take(page, videos[0], videos[1])
+        finally:
+            station("down", "--force", failing=True)
+            server.shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
