@@ -1,0 +1,65 @@
+"""What the runs that have not ended will work on, so that nothing is launched twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+
+UNFINISHED = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+#: The job of runs that the page or a backfill launched over assets of no particular job.
+ASSET_JOB = "__ASSET_JOB"
+_PARTITION = "dagster/partition"
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+#: A backfill of a scattered selection may have queued thousands of runs; what the first ones of the queue and those at
+#: work leave over is protected by leases all the same.
+_MOST_READ = 500
+
+
+def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
+    """The unfinished runs of the jobs called `jobs`, oldest first."""
+    runs = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ, ascending=True)
+    return [record.dagster_run for record in runs if record.dagster_run.job_name in jobs]
+
+
+def held_by_runs(instance: dg.DagsterInstance, jobs: Collection[str], field: str = "keys") -> set[str]:
+    """What unfinished runs of `jobs` were given: the list `field` of their ops' config, and their partitions."""
+    return held_by(instance, unfinished_runs(instance, jobs), field)
+
+
+def held_by(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun], field: str = "keys") -> set[str]:
+    """As `held_by_runs`, for runs already at hand."""
+    held: set[str] = set()
+    order: dict[str, int] = {}
+    keys: list[str] = []
+    for run in runs:
+        held.update(listed(run, field))
+        if _PARTITION in run.tags:
+            held.add(run.tags[_PARTITION])
+        if _RANGE_START in run.tags and _RANGE_END in run.tags:
+            if not order:
+                keys = list(instance.get_dynamic_partitions("videos"))
+                order = {key: place for place, key in enumerate(keys)}
+            first, last = order.get(run.tags[_RANGE_START]), order.get(run.tags[_RANGE_END])
+            if first is not None and last is not None:
+                held.update(keys[first : last + 1])
+    return held
+
+
+def listed(run: dg.DagsterRun, field: str = "keys") -> Iterator[str]:
+    """The entries of the list `field` in the config of the run's ops; a text counts as one entry a line."""
+    config: Any = run.run_config
+    ops = config.get("ops") if isinstance(config, dict) else None
+    for op in (ops or {}).values():
+        given = (op.get("config") or {}).get(field) if isinstance(op, dict) else None
+        for entry in [given] if isinstance(given, str) else given or ():
+            yield from str(entry).splitlines()
