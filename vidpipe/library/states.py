@@ -10,11 +10,11 @@ quarantined  the video crashed the process, the last time alone; nothing has cha
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pymongo.collection import Collection
+from pymongo.collection import Collection as MongoCollection
 
 from vidpipe.library.schema import Document
 from vidpipe.stages.graph import StageGraph
@@ -22,48 +22,70 @@ from vidpipe.stages.graph import StageGraph
 State = Literal["current", "due", "blocked", "failed", "quarantined"]
 STATES: tuple[State, ...] = ("current", "due", "blocked", "failed", "quarantined")
 
+#: Why a result has to be made: there is none yet; what it reads changed; files it names are lost; a transient failure
+#: may be tried again; or its spec (settings, rules, prompts, model, code) is another today.
+Reason = Literal["new", "inputs", "files", "next try", "spec"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+_TRIED = ("ok", "failed", "quarantined")
+
+
+def due_because(entry: Mapping[str, Any], spec: str, now: datetime | None = None) -> Reason | None:
+    """Why one `stages.<name>` entry needs work under today's `spec`, whether or not it can be done yet; None: it does
+    not."""
+    status = entry.get("status", "new")
+    if status == "new":
+        return "new"
+    if entry.get("stale"):
+        return "inputs"
+    next_try_at = entry.get("next_try_at")
+    if status == "failed" and next_try_at is not None and next_try_at <= (now or datetime.now(UTC)):
+        return "next try"
+    if not entry.get("spec"):
+        return "files"
+    return None if entry["spec"] == spec else "spec"
+
 
 def classify(entry: Mapping[str, Any], spec: str, now: datetime | None = None) -> State:
     """The state of one `stages.<name>` entry under today's `spec`."""
-    fresh = entry.get("spec") == spec and not entry.get("stale")
-    status = entry.get("status", "new")
-    if fresh and status == "ok":
-        return "current"
-    if fresh and status == "quarantined":
-        return "quarantined"
-    if fresh and status == "failed":
-        next_try_at = entry.get("next_try_at")
-        if next_try_at is None or next_try_at > (now or datetime.now(UTC)):
-            return "failed"
-    return "due" if entry.get("ready") else "blocked"
+    if due_because(entry, spec, now) is not None:
+        return "due" if entry.get("ready") else "blocked"
+    kept: dict[str, State] = {"failed": "failed", "quarantined": "quarantined"}
+    return kept.get(entry.get("status", ""), "current")
 
 
-def due_branches(stage: str, spec: str, *, retry: bool = False) -> list[Document]:
+def due_branches(
+    stage: str, spec: str, *, retry: bool = False, reasons: Collection[Reason] = REASONS
+) -> list[Document]:
     """The branches of an `$or` that finds the videos due in `stage`; each uses the stage's index.
 
-    retry: failed and quarantined videos count as due.
+    retry:   failed and quarantined videos count as due
+    reasons: only what is due because of one of these
     """
+    came = {"$lte": datetime.now(UTC)}
 
     def branch(**conditions: Any) -> Document:
-        return {f"stages.{stage}.{field}": value for field, value in conditions.items()}
+        return {f"stages.{stage}.{field}": value for field, value in {"ready": True, **conditions}.items()}
 
-    branches = [branch(status="new", ready=True)]
-    for status in ("ok", "failed", "quarantined"):
-        branches.append(branch(status=status, ready=True, stale=True))
-        branches.append(branch(status=status, ready=True, stale=False, spec={"$ne": spec}))
+    branches = [branch(status="new")] if "new" in reasons else []
+    for status in _TRIED:
+        not_tried = {"next_try_at": {"$not": came}} if status == "failed" else {}
+        if "inputs" in reasons:
+            branches.append(branch(status=status, stale=True))
+        if "files" in reasons:
+            branches.append(branch(status=status, stale=False, spec="", **not_tried))
+        if "spec" in reasons:
+            branches.append(branch(status=status, stale=False, spec={"$nin": ["", spec]}, **not_tried))
+    if "next try" in reasons:
+        branches.append(branch(status="failed", stale=False, next_try_at=came))
     if retry:
-        branches += [branch(status=status, ready=True) for status in ("failed", "quarantined")]
-    else:
-        branches.append(
-            branch(status="failed", ready=True, stale=False, spec=spec, next_try_at={"$lte": datetime.now(UTC)})
-        )
+        branches += [branch(status=status) for status in ("failed", "quarantined")]
     return branches
 
 
 class States:
     """Asks the library which videos are current, due, blocked, failed or quarantined."""
 
-    def __init__(self, videos: Collection[Document], graph: StageGraph) -> None:
+    def __init__(self, videos: MongoCollection[Document], graph: StageGraph) -> None:
         self._videos = videos
         self._graph = graph
 
