@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 
-from vidpipe.ingest.intake import Intake, described
+from vidpipe.ingest.intake import Intake, described, said_of
 from vidpipe.ingest.records import IngestObserver, IngestOutcome, OutcomeState, SourceRecord, SourceStore
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore
@@ -80,10 +80,10 @@ class Ingest:
         if self._intake.settled(request, record):
             if refresh:
                 return None
-            said = described(request, record)
-            if said != record:
-                self._sources.save(said)
-            return IngestOutcome(request.given, "already stored", said, said.video)
+            news = described(request, record)
+            if news != record:
+                self._sources.save(news, said_of(request))
+            return IngestOutcome(request.given, "already stored", news, news.video)
         if retry or record.state not in ("failed", "refused"):
             return None
         if record.next_try_at is not None and record.next_try_at <= datetime.now(UTC):

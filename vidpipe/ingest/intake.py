@@ -94,7 +94,7 @@ class Intake:
             attempts += 1
 
         record = before.model_copy(update={"state": "fetching"})
-        self._sources.save(record)
+        self._sources.save(record, said_of(request))
         on_start(record)
         error: VidpipeError
         try:
@@ -226,6 +226,11 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
             kind=request.kind,
             first_seen=datetime.now(UTC),
         )
-    said = {"title": request.title, "labels": request.labels, "priority": request.priority}
-    news = {name: value for name, value in said.items() if value not in (None, ()) and value != getattr(record, name)}
+    news = {name: value for name, value in said_of(request).items() if value != getattr(record, name)}
     return record.model_copy(update=news) if news else record
+
+
+def said_of(request: SourceRequest) -> dict[str, object]:
+    """What the request says of its source, besides the address."""
+    fields = {"title": request.title, "labels": request.labels, "priority": request.priority}
+    return {name: value for name, value in fields.items() if value not in (None, ())}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from vidpipe.media.facts import MediaInfo
 
 SourceKind = Literal["http", "s3", "file"]
-SourceState = Literal["new", "fetching", "stored", "failed", "refused"]
+SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
 
 
@@ -24,6 +24,7 @@ class SourceRecord(BaseModel):
            stored    `video` holds its bytes
            failed    the bytes could not be had; `last_error` says why
            refused   vidpipe will not take it: address not allowed, no video, too large
+           listed    a folder of S3 whose objects have become sources; looked into again at `next_try_at`
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
     """
 
@@ -54,12 +55,34 @@ class SourceRecord(BaseModel):
     labels: tuple[str, ...] = ()
     priority: int | None = None
     lists: tuple[str, ...] = Field((), description="watched lists that name it today, as in [Paths] SourceLists")
+    folder: str | None = Field(None, description="id of the watched folder of S3 that it was found in")
 
     @field_validator("next_try_at", "first_seen", "last_fetched")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         """Databases give times back without their zone."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+#: What users and lists say of a source; the rest is what ingest found out.
+SAID = frozenset({"title", "labels", "priority", "lists", "folder"})
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSource:
+    """What a watched list says of one source, without secrets.
+
+    edited: the list said something else before: what it no longer says is cleared
+    """
+
+    id: str
+    url: str
+    has_secret: bool = False
+    kind: SourceKind = "http"
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+    edited: bool = False
 
 
 class StoredVideo(BaseModel):
@@ -83,8 +106,9 @@ class SourceStore(Protocol):
     def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
         """The known ones of `ids`."""
 
-    def save(self, record: SourceRecord) -> None:
-        """Writes `record` under its id, whole."""
+    def save(self, record: SourceRecord, said: Collection[str] = ()) -> None:
+        """Writes `record` under its id; of a known source all but the fields in `SAID`, which the watched lists may
+        change meanwhile. said: those of them that are written all the same."""
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """Writes `record` (state stored) and adds the video, or this source's name and URL to a known video."""

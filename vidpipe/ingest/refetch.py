@@ -11,9 +11,10 @@ from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import FetchError
 from vidpipe.ingest.local import OnBytes, take_local
 from vidpipe.ingest.partial import hash_file
-from vidpipe.ingest.sources import request_for, watched_addresses
+from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.ingest.urls import MASK, redacted_url, scrub
+from vidpipe.ingest.watch.addresses import watched_addresses
 from vidpipe.settings import Settings
 
 

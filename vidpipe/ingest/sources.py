@@ -16,10 +16,9 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.containers import HEAD_BYTES, VIDEO_SUFFIXES, looks_like_video
 from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListProblem, read_csv, read_url_list
 from vidpipe.ingest.local import LocalMode
-from vidpipe.ingest.records import IngestOutcome, SourceKind
+from vidpipe.ingest.records import IngestOutcome, SourceKind, SourceRecord
 from vidpipe.ingest.s3 import Buckets, S3Address
 from vidpipe.ingest.urls import canonical_url, redacted_url, source_id
-from vidpipe.settings import Settings
 from vidpipe.settings.schema import Download
 
 
@@ -65,11 +64,15 @@ class Gathered:
 
 @dataclass(frozen=True)
 class _Walk:
-    """buckets: None leaves folders of S3 unlisted."""
+    """
+    buckets:   None leaves folders of S3 unlisted
+    may_wait:  a folder without a video is all right: one may come
+    """
 
     mode: LocalMode
     exclude: frozenset[Path]
     buckets: Buckets | None
+    may_wait: bool = False
 
 
 def gather(
@@ -206,7 +209,7 @@ def _remote(request: SourceRequest, walk: _Walk) -> Iterator[SourceRequest | Ing
             yield request_for(str(S3Address(folder.bucket, key)))
         except VidpipeError as error:
             yield _problem(str(folder), error)
-    if not any_found:
+    if not any_found and not walk.may_wait:
         yield _problem(request.given, VidpipeError(f"{folder}: there is no video in this folder or below."))
 
 
@@ -232,7 +235,7 @@ def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | I
             yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=str(path))
     for fault in unreadable:
         yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
-    if not any_found:
+    if not any_found and not walk.may_wait:
         yield _problem(given, VidpipeError(f"{given}: there is no video in this folder or below."))
 
 
@@ -244,11 +247,26 @@ def _is_video(path: Path) -> bool:
         return looks_like_video(file.read(HEAD_BYTES))
 
 
-def watched_addresses(settings: Settings) -> dict[str, list[str]]:
-    """url without secrets -> full addresses, of the watched lists: where a URL's secret is found again when a lost
-    file is to be fetched anew (it is stored nowhere else)."""
-    addresses: dict[str, list[str]] = {}
-    paths = [path for name in settings.paths.source_lists if (path := settings.resolve(name)).is_file()]
-    for request in _gather(paths, _Walk("copy", frozenset(), None)).requests:  # what S3 holds has no secret
-        addresses.setdefault(request.url, []).append(request.address)
-    return addresses
+def local_path(text: str) -> bool:
+    """Whether a line of a list names something of this machine."""
+    return urlsplit_scheme(text) in ("", "file")
+
+
+def local_requests(
+    entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]
+) -> Iterator[SourceRequest | IngestOutcome]:
+    """What the local files and folders that the list `watched` names hold now. An empty folder is no problem."""
+    walk = _Walk("copy", frozenset(path.resolve() for path in exclude), None, may_wait=True)
+    return _listed(entries, watched, walk)
+
+
+def folder_requests(record: SourceRecord, download: Download) -> Gathered:
+    """What a folder of S3 holds now. Errors: VidpipeError where it cannot be listed."""
+    walk = _Walk("copy", frozenset(), Buckets(download), may_wait=True)
+    gathered = Gathered()
+    for found in _remote(request_for(record.url), walk):
+        if isinstance(found, SourceRequest):
+            gathered.requests.append(found)
+        else:
+            gathered.problems.append(found)
+    return gathered

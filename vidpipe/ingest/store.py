@@ -144,26 +144,49 @@ class MediaStore:
 
     def clean(self, older_than_days: float = 7.0) -> list[Path]:
         """Removes what unfinished transfers left so long ago that nobody goes on with them; gives what was removed."""
+        removed: list[Path] = []
+        for stem, paths in self._leftovers(older_than_days).items():
+            with self._held(stem) as held:
+                for path in paths if held else ():
+                    path.unlink(missing_ok=True)
+                    removed.append(path)
+        return removed
+
+    def leftovers(self, older_than_days: float) -> list[Path]:
+        """What `clean` would remove now."""
+        found: list[Path] = []
+        for stem, paths in self._leftovers(older_than_days).items():
+            if not (self.incoming / f"{stem}.lock").exists():
+                found += paths
+                continue
+            with self._held(stem) as held:
+                found += paths if held else []
+        return found
+
+    def _leftovers(self, older_than_days: float) -> dict[str, list[Path]]:
         limit = time.time() - older_than_days * 86400
         groups: dict[str, list[Path]] = {}
         for path in self.incoming.iterdir():
             groups.setdefault(path.name.split(".")[0], []).append(path)
-        removed: list[Path] = []
-        for stem, paths in groups.items():
-            if stem == "store" or any(_modified(path) >= limit for path in paths):
-                continue
-            lock = FileLock(self.incoming / f"{stem}.lock")
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue  # a transfer that has not brought a byte for days is still somebody's
-            try:
-                for path in paths:
-                    path.unlink(missing_ok=True)
-                    removed.append(path)
-            finally:
-                lock.release()
-        return removed
+        return {
+            stem: paths
+            for stem, paths in groups.items()
+            if stem != "store" and all(_modified(path) < limit for path in paths)
+        }
+
+    @contextlib.contextmanager
+    def _held(self, stem: str) -> Iterator[bool]:
+        """Whether nobody else works on it: a transfer that has not brought a byte for days is still somebody's."""
+        lock = FileLock(self.incoming / f"{stem}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
 
 def _modified(path: Path) -> float:

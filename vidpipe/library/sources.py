@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.ingest.records import SourceRecord, StoredVideo
+from vidpipe.ingest.records import SAID, SourceRecord, StoredVideo
 from vidpipe.library.schema import Document
 from vidpipe.library.states import chunked
 from vidpipe.library.videos import Videos
@@ -17,6 +19,7 @@ from vidpipe.stages.contract import IngestFacts
 class Sources:
     def __init__(self, collections: Mapping[str, Collection[Document]], videos: Videos) -> None:
         self._sources = collections["sources"]
+        self._collection_of_videos = collections["videos"]
         self._videos = videos
 
     def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
@@ -26,9 +29,13 @@ class Sources:
                 found[row["_id"]] = _record(row)
         return found
 
-    def save(self, record: SourceRecord) -> None:
+    def save(self, record: SourceRecord, said: Names[str] = ()) -> None:
+        """What lists say of a known source (`SAID`) stays as it is, except for the fields named in `said`."""
         plain = record.model_dump(mode="python", exclude={"id"})
-        self._sources.replace_one({"_id": record.id}, {"_id": record.id, **plain}, upsert=True)
+        kept = {name: plain.pop(name) for name in SAID - set(said)}
+        self._sources.update_one({"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, upsert=True)
+        if "priority" in said and record.video is not None:
+            self.rank([record.video])
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """The video first, so that a source never names one that is not there."""
@@ -42,6 +49,27 @@ class Sources:
         )
         self._videos.add(video.sha256, facts)
         self.save(record)
+        self.rank([video.sha256])
+
+    def rank(self, videos: Iterable[str]) -> None:
+        """Gives each video the highest priority of its sources; none said is 0, which is not written."""
+        for chunk in chunked(videos):
+            found = {
+                row["_id"]: row["priority"]
+                for row in self._sources.aggregate(
+                    [
+                        {"$match": {"video": {"$in": chunk}}},
+                        {"$group": {"_id": "$video", "priority": {"$max": {"$ifNull": ["$priority", 0]}}}},
+                    ]
+                )
+            }
+            changes = [
+                UpdateOne({"_id": video, "priority": {"$ne": priority}}, {"$set": {"priority": priority}})
+                if (priority := found.get(video))
+                else UpdateOne({"_id": video, "priority": {"$exists": True}}, {"$unset": {"priority": ""}})
+                for video in chunk
+            ]
+            self._collection_of_videos.bulk_write(changes, ordered=False)
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
         for row in self._sources.find({"state": {"$in": list(states)}}).sort("last_fetched", -1):

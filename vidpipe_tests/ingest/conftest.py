@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vidpipe.ingest.ingest import Ingest
-from vidpipe.ingest.records import IngestOutcome, SourceRecord, StoredVideo
+from vidpipe.ingest.records import SAID, IngestOutcome, SourceRecord, StoredVideo
 from vidpipe.ingest.sources import gather
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import Download
@@ -32,9 +32,13 @@ class MemorySources:
         with self._lock:
             return {source_id: self.records[source_id] for source_id in ids if source_id in self.records}
 
-    def save(self, record: SourceRecord) -> None:
+    def save(self, record: SourceRecord, said: Collection[str] = ()) -> None:
         with self._lock:
-            self.records[record.id] = SourceRecord.model_validate(record.model_dump())
+            values = record.model_dump()
+            known = self.records.get(record.id)
+            if known is not None:
+                values.update({name: getattr(known, name) for name in SAID - set(said)})
+            self.records[record.id] = SourceRecord.model_validate(values)
             self.saved.append(record)
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:

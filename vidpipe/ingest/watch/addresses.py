@@ -1,0 +1,56 @@
+"""Sources by their records: the request for one that is known, and the full addresses of those that hold a secret."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.lists import CSV_SUFFIXES, ListEntry, read_csv, read_url_list
+from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.s3 import S3Address
+from vidpipe.ingest.sources import SourceRequest, local_path, request_for
+from vidpipe.settings import Settings
+
+#: Without one of these, an address has no place for a secret.
+_MAY_HOLD_SECRET = re.compile("[@?#]")
+
+
+def known_request(record: SourceRecord) -> SourceRequest | None:
+    """The request for a source that is known, whether it is there or not; None where its address held a secret."""
+    if record.has_secret:
+        return None
+    path = Path(url2pathname(urlsplit(record.url).path)) if record.kind == "file" else None
+    return SourceRequest(address=record.url, kind=record.kind, path=path, given=record.url)
+
+
+def is_s3_folder(record: SourceRecord) -> bool:
+    return record.kind == "s3" and S3Address.parse(record.url).is_folder
+
+
+def watched_requests(settings: Settings) -> Iterator[SourceRequest]:
+    """The URLs with a secret in the watched lists: the one place where their full addresses are."""
+    for name in settings.paths.source_lists:
+        path = settings.resolve(name)
+        try:
+            for entry in read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else read_url_list(path):
+                if isinstance(entry, ListEntry) and not local_path(entry.text) and _MAY_HOLD_SECRET.search(entry.text):
+                    with contextlib.suppress(VidpipeError):
+                        request = request_for(entry.text)
+                        if request.has_secret:
+                            yield request
+        except VidpipeError:
+            continue  # no list, or none today: whoever watches the lists says so
+
+
+def watched_addresses(settings: Settings) -> dict[str, list[str]]:
+    """url without secrets -> full addresses, of the watched lists: where a URL's secret is found again when a lost
+    file is to be fetched anew (it is stored nowhere else)."""
+    addresses: dict[str, list[str]] = {}
+    for request in watched_requests(settings):
+        addresses.setdefault(request.url, []).append(request.address)
+    return addresses

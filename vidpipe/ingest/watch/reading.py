@@ -1,0 +1,113 @@
+"""One reading of a list: what its lines say that was not known, and what it names no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.lists import CSV_SUFFIXES, Lines, ListEntry, ListProblem, csv_lines, text_lines
+from vidpipe.ingest.records import ListedSource
+from vidpipe.ingest.sources import SourceRequest, local_path, request_for
+from vidpipe.ingest.watch.memory import LOCAL, Memory
+
+
+def read_lines(path: Path, data: bytes) -> Lines:
+    """The lines of a list's contents, by its suffix. An empty file has none. Errors: VidpipeError."""
+    if not data.strip():
+        return Lines((), ().__getitem__)
+    return csv_lines(data, path.name) if path.suffix.lower() in CSV_SUFFIXES else text_lines(data, path.name)
+
+
+class Reading:
+    """What `lines` say, against what was known. Where a source is named twice, its first line counts.
+
+    Take `news` to its end, or only in part: `memory` then holds the lines that were taken, and the next reading goes on
+    from there. After its end `edited` and `removed` tell the rest.
+
+    problems: the lines that cannot be read
+    local:    those that name files and folders of this machine
+    """
+
+    def __init__(self, lines: Lines, known: Memory) -> None:
+        self._lines = lines
+        self._known = known
+        self._ids: list[bytes | None] = list(map(known.lines.get, lines.keys))
+        #: source -> position of its first line
+        self._first: dict[bytes | None, int] = dict(
+            zip(reversed(self._ids), range(len(self._ids) - 1, -1, -1), strict=True)
+        )
+        self._before = known.ids()
+        self._taken: dict[bytes, bytes] = {}
+        self._told: set[bytes] = set()
+        self._whole = False
+        self.problems: list[ListProblem] = []
+        self.local: list[ListEntry] = []
+
+    def news(self) -> Iterator[ListedSource]:
+        """What the unknown lines say of their sources, in the file's order."""
+        for position, before in enumerate(self._ids):
+            if before is not None and before != LOCAL:
+                continue
+            row = self._lines.row(position)
+            if isinstance(row, ListProblem):
+                self.problems.append(row)
+            elif before == LOCAL or local_path(row.text):
+                self.local.append(row)
+                self._take(position, LOCAL)
+            else:
+                try:
+                    request = request_for(row.text)
+                except VidpipeError as error:
+                    self.problems.append(ListProblem(row.line, str(error)))
+                    continue
+                source = bytes.fromhex(request.id)
+                self._take(position, source)
+                if self._first.setdefault(source, position) >= position:
+                    self._first[source] = position
+                    self._told.add(source)
+                    yield listed(request, row, edited=source in self._before)
+        self._whole = True
+
+    def _take(self, position: int, source: bytes) -> None:
+        self._ids[position] = source
+        self._taken[self._lines.keys[position]] = source
+
+    def edited(self) -> Iterator[ListedSource]:
+        """Sources for which another line counts now: the one that did is gone, or comes later."""
+        counted: dict[bytes, bytes] = {}
+        for key, source in self._known.lines.items():
+            counted.setdefault(source, key)
+        for named, position in self._first.items():
+            if named is None or named == LOCAL or named in self._told or named not in counted:
+                continue
+            if counted[named] != self._lines.keys[position]:
+                row = self._lines.row(position)
+                if isinstance(row, ListEntry):
+                    yield listed(request_for(row.text), row, edited=True)
+
+    def removed(self) -> list[str]:
+        """Sources that no line names any more."""
+        return [source.hex() for source in self._before - self._first.keys()]
+
+    @property
+    def memory(self) -> Memory:
+        """What is known now. What was taken in this reading comes first until it is whole: then the file's order
+        counts, by which `edited` knows which line of a source was the first."""
+        if not self._whole:
+            return Memory({**self._taken, **self._known.lines}, self._known.complete)
+        pairs = zip(self._lines.keys, self._ids, strict=True)
+        return Memory({key: source for key, source in pairs if source is not None}, True)
+
+
+def listed(request: SourceRequest, said: ListEntry, *, edited: bool) -> ListedSource:
+    return ListedSource(
+        id=request.id,
+        url=request.url,
+        has_secret=request.has_secret,
+        kind=request.kind,
+        title=said.title,
+        labels=said.labels,
+        priority=said.priority,
+        edited=edited,
+    )
