@@ -37,4 +37,5 @@ STAGE = Stage(
     stored_as="category",
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),
+    quick=True,
 )

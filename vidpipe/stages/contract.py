@@ -203,6 +203,8 @@ class Stage:
     reads_previous: the stage is given its own last good result
     still_there:    checks files the stored result names; False makes the stage due. Called for every current
                     video of a run, so it must cost no more than a stat.
+    quick:          the result follows from the fields read, without files or answers, in less time than storing it
+                    takes; where only the spec changed, many videos are computed at once and equal results confirmed
     """
 
     name: str
@@ -220,6 +222,7 @@ class Stage:
     kinds: tuple[str, ...] = ()
     reads_previous: bool = False
     still_there: Callable[[StageResult, Settings], bool] | None = None
+    quick: bool = False
 
     @property
     def key(self) -> str:

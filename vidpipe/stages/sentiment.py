@@ -176,4 +176,5 @@ STAGE = Stage(
     pool="cpu",
     batch_size=16,
     kinds=("vader",),
+    quick=True,
 )

@@ -44,4 +44,5 @@ STAGE = Stage(
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),
     reads_previous=True,
+    quick=True,
 )
