@@ -20,10 +20,12 @@ ALLOWED = {
     "stages": {"settings", "media", "vlm", "tagging", "ingest"},
     "library": {"settings", "media", "tagging", "ingest", "stages"},
     "runner": {"settings", "stages", "library"},
-    "pipeline": {"settings", "media", "ingest", "tagging", "stages", "library", "runner"},
+    "retention": {"settings", "media", "ingest", "library"},
+    "alerts": {"settings"},
+    "pipeline": {"settings", "alerts", "retention", "media", "ingest", "tagging", "stages", "library", "runner"},
     "cli": {"settings", "media", "vlm", "ingest", "tagging", "stages", "library", "runner", "pipeline"},
 }
-CORE = ("settings", "media", "tagging", "vlm", "ingest", "stages")
+CORE = ("settings", "alerts", "media", "tagging", "vlm", "ingest", "stages")
 
 
 def imports(room: str) -> Iterator[tuple[Path, str]]:

@@ -31,7 +31,8 @@ from vidpipe.settings import Settings
 EXTRACTOR = "vidpipe-frames/1"
 MANIFEST = "manifest.json"
 FRAMES = "frames.pack"
-_TEMPORARY = ".partial-"
+#: Name of a folder that is not whole yet, or on its way out.
+TEMPORARY = ".partial-"
 #: Nobody writes a folder for longer; and one that is younger may be about to be locked.
 _STALE_S, _YOUNG_S = 24 * 3600, 1.0
 
@@ -92,7 +93,7 @@ class FramePackWriter:
         self._parent = settings.derived_directory / sha256
         self._parent.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
-        self.folder = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._parent))
+        self.folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent))
         self._lock = os.open(self.folder, os.O_RDONLY)
         with contextlib.suppress(OSError):  # a disk without locks (some network disks): then only age tells
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,17 +156,17 @@ class FramePackWriter:
             if _is_whole(final, [entry["file"] for entry in self._thumbnails]):
                 return  # another run was quicker
             # something is missing from it: make way, and let who still reads it finish
-            aside = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._parent)) / "old"
+            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent)) / "old"
             final.rename(aside)
             self.folder.rename(final)
             shutil.rmtree(aside.parent, ignore_errors=True)
 
     def _remove_stale(self) -> None:
         """What a killed run left."""
-        for path in self._parent.glob(f"{_TEMPORARY}*"):
+        for path in self._parent.glob(f"{TEMPORARY}*"):
             with contextlib.suppress(OSError):
                 age_s = time.time() - path.stat().st_mtime
-                if age_s > _STALE_S or (age_s > _YOUNG_S and _is_nobodys(path)):
+                if age_s > _STALE_S or (age_s > _YOUNG_S and is_nobodys(path)):
                     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -175,7 +176,7 @@ def pack_is_there(settings: Settings, reference: PackReference) -> bool:
     return (folder / MANIFEST).is_file() and (folder / FRAMES).is_file()
 
 
-def _is_nobodys(folder: Path) -> bool:
+def is_nobodys(folder: Path) -> bool:
     """Whether no process holds the lock. Raises OSError where the disk knows no locks."""
     opened = os.open(folder, os.O_RDONLY)
     try:
