@@ -8,7 +8,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from vidpipe.errors import MediaError, VidpipeError, redact
 from vidpipe.ingest.download import download
@@ -190,30 +189,34 @@ class Intake:
         return IngestOutcome(request.given, state, record, file.sha256, stored)
 
     def _failed(self, request: SourceRequest, before: SourceRecord, error: VidpipeError) -> IngestOutcome:
-        """The old video, where there was one, stays the source's video."""
-        refused = isinstance(error, MediaError) or (isinstance(error, FetchError) and error.kind == "refused")
-        # what is neither about the file nor about the answer (no ffmpeg, say) may be mended meanwhile
-        transient = error.transient if isinstance(error, FetchError) else not refused
-        failures = before.failures + 1
-        next_try_at = None
-        if transient:
-            pause_s = min(_FIRST_RETRY_S * 2.0 ** min(failures - 1, 20), _LONGEST_RETRY_S)
-            asked_s = error.retry_after_s if isinstance(error, FetchError) else None
-            pause_s = max(pause_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
-            next_try_at = datetime.now(UTC) + timedelta(seconds=pause_s)
-        sentence = scrub(str(error), request.address)
-        state: Literal["failed", "refused"] = "refused" if refused else "failed"
-        record = before.model_copy(
-            update={
-                "state": state,
-                "failures": failures,
-                "last_error": sentence,
-                "last_error_kind": "transient" if transient else "permanent",
-                "next_try_at": next_try_at,
-            }
-        )
+        record = failed_record(before, error, request.address)
         self._sources.save(record)
-        return IngestOutcome(request.given, state, record, record.video, None, sentence, transient)
+        state: OutcomeState = "refused" if record.state == "refused" else "failed"
+        transient = record.last_error_kind == "transient"
+        return IngestOutcome(request.given, state, record, record.video, None, record.last_error, transient)
+
+
+def failed_record(before: SourceRecord, error: VidpipeError, address: str) -> SourceRecord:
+    """The source's record after a try that failed. The old video, where there was one, stays the source's video."""
+    refused = isinstance(error, MediaError) or (isinstance(error, FetchError) and error.kind == "refused")
+    # what is neither about the file nor about the answer (no ffmpeg, say) may be mended meanwhile
+    transient = error.transient if isinstance(error, FetchError) else not refused
+    failures = before.failures + 1
+    next_try_at = None
+    if transient:
+        pause_s = min(_FIRST_RETRY_S * 2.0 ** min(failures - 1, 20), _LONGEST_RETRY_S)
+        asked_s = error.retry_after_s if isinstance(error, FetchError) else None
+        pause_s = max(pause_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
+        next_try_at = datetime.now(UTC) + timedelta(seconds=pause_s)
+    return before.model_copy(
+        update={
+            "state": "refused" if refused else "failed",
+            "failures": failures,
+            "last_error": scrub(str(error), address),
+            "last_error_kind": "transient" if transient else "permanent",
+            "next_try_at": next_try_at,
+        }
+    )
 
 
 def described(request: SourceRequest, record: SourceRecord | None) -> SourceRecord:

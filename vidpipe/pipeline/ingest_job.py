@@ -1,6 +1,7 @@
 """The job ingest: sources become stored videos, each a partition."""
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -16,26 +17,39 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.stages.graph import StageGraph
 
+JOB = "ingest"
+_OP = "ingest_sources"
 _MOST_LISTED = 20
 
 
 class IngestConfig(dg.Config):
-    inputs: list[str] = Field(description="URLs, files, folders, CSV files with a url column, lists (.txt)")
+    inputs: list[str] = Field(
+        default_factory=list, description="URLs, files, folders, CSV files with a url column, lists (.txt)"
+    )
+    sources: list[str] = Field(
+        default_factory=list,
+        description="ids of sources that a watched list names; those that none names any more are left out",
+    )
     mode: Literal["copy", "hardlink", "reference"] = Field("copy", description="how local files are taken in")
     refresh: bool = Field(False, description="ask known URLs again whether they give other bytes now")
     retry: bool = Field(True, description="try sources again that failed before")
 
 
+def source_config(sources: Iterable[str]) -> dict[str, Any]:
+    """The run config that takes `sources` in, as the sensor asks for it: nothing that waits for a person is tried."""
+    return {"ops": {_OP: {"config": {"sources": list(sources), "retry": False}}}}
+
+
 def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     """Takes sources in and makes partitions of their videos."""
 
-    @dg.op(name="ingest_sources", description="Takes each source into the media store.")
+    @dg.op(name=_OP, description="Takes each source into the media store.")
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
         with Session.begin(context, library, graph) as session:
             _ingest(context, session, config)
 
     @dg.job(
-        name="ingest",
+        name=JOB,
         description="URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs.",
         executor_def=dg.in_process_executor,
         logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
@@ -48,7 +62,8 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
 def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
     from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
-    from vidpipe.ingest.sources import gather
+    from vidpipe.ingest.sources import Gathered, gather
+    from vidpipe.pipeline.listed_requests import request_listed
 
     caller = session.caller
     inputs = list(caller.inputs) if caller is not None else config.inputs
@@ -60,9 +75,12 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     settings = session.settings
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
+    named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
     observer = caller.ingest_observer if caller is not None else None
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
-    outcomes = gathered.problems + ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)
+    requests = gathered.requests + named.requests
+    outcomes = gathered.problems + named.problems
+    outcomes += ingest.run(requests, refresh=config.refresh, retry=config.retry)
     if caller is not None:
         caller.outcomes = outcomes
     add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))

@@ -34,10 +34,10 @@ class Sight:
 
 
 def look(path: Path, before: Sight | None) -> Sight:
-    """Today's sight of `path`: since when it has looked so as the disk says, or, where that clock goes wrong, since it was
-    first seen so. Errors: OSError.
+    """Today's sight of `path`. Errors: OSError.
 
-    The time of the last change of the inode counts as well: programs that copy files set the other one back.
+    Since when it has looked so is what the disk says, or, where that clock goes wrong, when it was first seen so. The
+    time of the last change of the inode counts as well: programs that copy files set the other one back.
     """
     found = path.stat()
     signature = _signature(found)

@@ -29,13 +29,15 @@ State = tuple[int, int, str]
 @dataclass
 class Local:
     """
-    entries: the list's lines that name files and folders
-    files:   id of a source -> how its file was when the list was told of it
-    wait_to: no look before then (seconds since the epoch)
+    entries:  the list's lines that name files and folders
+    files:    id of a source -> how its file was when it was written down
+    problems: (where, sentence)
+    wait_to:  no look before then (seconds since the epoch)
     """
 
     entries: list[ListEntry] = field(default_factory=list)
     files: dict[str, State] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
     wait_to: float = 0.0
 
     @classmethod
@@ -43,18 +45,19 @@ class Local:
         return cls(
             [ListEntry(**{**entry, "labels": tuple(entry["labels"])}) for entry in plain.get("entries", ())],
             {source: (size, modified, said) for source, (size, modified, said) in plain.get("files", {}).items()},
+            [(where, sentence) for where, sentence in plain.get("problems", ())],
             plain.get("wait_to", 0.0),
         )
 
     def plain(self) -> dict[str, Any]:
-        return {"entries": [asdict(entry) for entry in self.entries], "files": self.files, "wait_to": self.wait_to}
+        return asdict(self)
 
 
 @dataclass
 class LocalNews:
     """
     sources:  files that are new, or of which the list says something else
-    changed:  ids of files that hold something else than when the list was told of them
+    changed:  ids of files that hold something else than when they were written down
     removed:  ids of files that are not there any more, or not named
     problems: (where, sentence)
     files:    as of `Local`, today

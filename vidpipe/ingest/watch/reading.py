@@ -22,8 +22,8 @@ def read_lines(path: Path, data: bytes) -> Lines:
 class Reading:
     """What `lines` say, against what was known. Where a source is named twice, its first line counts.
 
-    Take `news` to its end, or only in part: `memory` then holds the lines that were taken, and the next reading goes on
-    from there. After its end `edited` and `removed` tell the rest.
+    Take `news` to its end, then `edited` and `removed`, and keep `memory`. Or take it only in part and keep
+    `memory_so_far`: the next reading goes on from there.
 
     problems: the lines that cannot be read
     local:    those that name files and folders of this machine
@@ -40,7 +40,6 @@ class Reading:
         self._before = known.ids()
         self._taken: dict[bytes, bytes] = {}
         self._told: set[bytes] = set()
-        self._whole = False
         self.problems: list[ListProblem] = []
         self.local: list[ListEntry] = []
 
@@ -67,7 +66,6 @@ class Reading:
                     self._first[source] = position
                     self._told.add(source)
                     yield listed(request, row, edited=source in self._before)
-        self._whole = True
 
     def _take(self, position: int, source: bytes) -> None:
         self._ids[position] = source
@@ -90,12 +88,16 @@ class Reading:
         """Sources that no line names any more."""
         return [source.hex() for source in self._before - self._first.keys()]
 
-    @property
+    def memory_so_far(self) -> Memory:
+        """What is known of a reading that was cut short.
+
+        What was taken in it comes first, so that `edited` of the next one takes nothing for the first line of a source
+        that was not.
+        """
+        return Memory({**self._taken, **self._known.lines}, self._known.complete)
+
     def memory(self) -> Memory:
-        """What is known now. What was taken in this reading comes first until it is whole: then the file's order
-        counts, by which `edited` knows which line of a source was the first."""
-        if not self._whole:
-            return Memory({**self._taken, **self._known.lines}, self._known.complete)
+        """What is known once `news` came to its end and all else was written down, in the file's order."""
         pairs = zip(self._lines.keys, self._ids, strict=True)
         return Memory({key: source for key, source in pairs if source is not None}, True)
 

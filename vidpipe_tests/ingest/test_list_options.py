@@ -1,0 +1,76 @@
+"""What stands behind an address in a text list."""
+
+from __future__ import annotations
+
+import pytest
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.lists import ListEntry, ListProblem, Row, text_lines
+
+
+def read(line: str) -> Row:
+    (row,) = text_lines(line.encode(), "urls.txt")
+    return row
+
+
+@pytest.mark.parametrize(
+    ("line", "entry"),
+    [
+        ("https://h/a.mp4 priority=5", ListEntry(1, "https://h/a.mp4", None, (), 5)),
+        (
+            'https://h/a.mp4 priority=-2 labels=cats,dogs title="My film"',
+            ListEntry(1, "https://h/a.mp4", "My film", ("cats", "dogs"), -2),
+        ),
+        (
+            '/srv/two words.mp4\tLABELS="big cats, dogs|cats"  # comment',
+            ListEntry(1, "/srv/two words.mp4", None, ("big cats", "dogs", "cats"), None),
+        ),
+        ('https://h/a.mp4 title="Race #3 \\"final\\""', ListEntry(1, "https://h/a.mp4", 'Race #3 "final"')),
+        ("https://h/a.mp4 title=Film # title=x", ListEntry(1, "https://h/a.mp4", "Film")),
+        ("https://h/a.mp4?title=x&priority=9#t=3", ListEntry(1, "https://h/a.mp4?title=x&priority=9#t=3")),
+        ("/srv/a b=c.mp4", ListEntry(1, "/srv/a b=c.mp4")),
+        ("https://h/a.mp4 title= labels= priority=", ListEntry(1, "https://h/a.mp4")),
+    ],
+)
+def test_options_stand_behind_the_address_in_any_order(line: str, entry: ListEntry) -> None:
+    assert read(line) == entry
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("https://h/a.mp4 priority=high", "priority 'high' is not a whole number"),
+        ("https://h/a.mp4 prio=5", "prio is no option; there are priority, labels, title"),
+        ("https://h/a.mp4 priority=1 priority=2", "priority is there twice"),
+        ("https://h/a.mp4 title=My film", 'the value of title has to be in quotes: title="…"'),
+        ('https://h/a.mp4 title="open', "the value of title has to be in quotes"),
+        ("https://h/${VIDPIPE_SOURCE_NOWHERE}", "the environment has no variable VIDPIPE_SOURCE_NOWHERE"),
+        ("https://h/" + "a" * 9000, "the longest that is read has 8192"),
+    ],
+)
+def test_a_line_that_cannot_be_read_says_why(line: str, said: str) -> None:
+    row = read(line)
+    assert isinstance(row, ListProblem)
+    assert said in row.sentence
+
+
+def test_one_line_in_another_encoding_does_not_stop_the_others() -> None:
+    first, second, third = text_lines(b"https://h/a.mp4\nhttps://h/\xfc.mp4\nhttps://h/c.mp4", "urls.txt")
+    assert isinstance(second, ListProblem)
+    assert (second.line, second.sentence) == (2, "the line is not in UTF-8")
+    assert [row.text for row in (first, third) if isinstance(row, ListEntry)] == ["https://h/a.mp4", "https://h/c.mp4"]
+
+
+def test_a_list_saved_as_utf_16_is_read_and_a_binary_file_is_not() -> None:
+    assert [row.text for row in text_lines("https://h/ü.mp4\n".encode("utf-16"), "u.txt") if isinstance(row, ListEntry)]
+    with pytest.raises(VidpipeError, match="not a text file"):
+        text_lines(b"\x7fELF\0\0", "u.txt")
+
+
+def test_with_another_value_of_its_variable_a_line_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = b"https://h/a.mp4?token=${VIDPIPE_SOURCE_KEY}"
+    keys = []
+    for value in ("one", "two", "one"):
+        monkeypatch.setenv("VIDPIPE_SOURCE_KEY", value)
+        keys += text_lines(line, "u.txt").keys
+    assert keys[0] == keys[2] != keys[1]
