@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from vidpipe.library import schema
+from vidpipe.library import preparing
 from vidpipe.library.commits import Committer, Prepared
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases
 from vidpipe.library.outages import ride_out
-from vidpipe.library.schema import Document
+from vidpipe.library.schema import COLLECTIONS, Document
 from vidpipe.library.sources import Sources
 from vidpipe.library.states import States, chunked
 from vidpipe.library.videos import Videos
@@ -35,10 +35,10 @@ class Library:
         self.graph = graph
         self.connection = connection
         self.collections: Mapping[str, Collection[Document]] = {
-            name: connection.collection(name) for name in schema.COLLECTIONS
+            name: connection.collection(name) for name in COLLECTIONS
         }
         names = {name: collection.name for name, collection in self.collections.items()}
-        schema.prepare(connection.database, names, graph)
+        preparing.prepare(connection.database, names, graph)
         self.videos = Videos(self.collections, graph)
         self.states = States(self.collections["videos"], graph)
         self.sources = Sources(self.collections, self.videos)

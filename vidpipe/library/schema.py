@@ -1,4 +1,4 @@
-"""The collections, their indexes, the schema version and its migrations: the one place where they are named.
+"""The collections, their indexes and the schema version: the one place where they are named.
 
 videos    one document a video; `stages.<name>` says how current each result is
 scenes    one document a scene and generation; the video's `scene_generation` names the one in force
@@ -6,19 +6,17 @@ answers   the model's cells
 sources   one document a URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document a run: what it did in each stage, in figures
-meta      schema version and the shape of the stage graph
+meta      schema version and the shape of the stage graph; who is just changing them
+
+How an older database gets there: `vidpipe.library.migrations`, `vidpipe.library.preparing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
-from pymongo.database import Database
-from pymongo.errors import OperationFailure
 
-from vidpipe.errors import UnavailableError
 from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
@@ -93,60 +91,6 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
     }
 
 
-#: No such collection, no such index: another process was faster.
-_NOTHING_TO_DROP = {26, 27}
-
-
-def _drop_order_without_id(database: Database[Document], names: dict[str, str]) -> None:
-    """`latest` took its place: with the _id in it, a page of the latest videos needs no sorting."""
-    try:
-        database[names["videos"]].drop_index("added")
-    except OperationFailure as error:
-        if error.code not in _NOTHING_TO_DROP:
-            raise
-
-
-def _new_indexes_only(database: Database[Document], names: dict[str, str]) -> None:
-    """New collections and indexes are made after every migration."""
-
-
-#: From version n to n + 1. A migration must be safe to repeat: it may be cut off half-way.
-MIGRATIONS: dict[int, Callable[[Database[Document], dict[str, str]], None]] = {
-    1: _drop_order_without_id,
-    2: _new_indexes_only,
-}
-
-
-def prepare(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:
-    """Brings a database to `SCHEMA_VERSION` and to the shape of `graph`: migrations, indexes, entries of new stages.
-
-    names: collection -> its name in the database.
-    Raises UnavailableError when the database was written by a newer vidpipe.
-    """
-    meta = database[names["meta"]]
-    shape = _shape(graph)
-    known = meta.find_one({"_id": "schema"})
-    if known and known["version"] > SCHEMA_VERSION:
-        raise UnavailableError(
-            f"The database {database.name} has schema version {known['version']}; this vidpipe knows versions up to "
-            f"{SCHEMA_VERSION}.",
-            "Install the vidpipe that wrote it, or a newer one.",
-        )
-    if known and known["version"] == SCHEMA_VERSION and known.get("stages") == shape:
-        return
-    for version in range(known["version"] if known else SCHEMA_VERSION, SCHEMA_VERSION):
-        MIGRATIONS[version](database, names)
-        meta.update_one({"_id": "schema"}, {"$set": {"version": version + 1}})
-    for collection, models in indexes(graph).items():
-        database[names[collection]].create_indexes(models)
-    _fit_stage_entries(database, names, graph)
-    meta.update_one({"_id": "schema"}, {"$set": {"version": SCHEMA_VERSION, "stages": shape}}, upsert=True)
-
-
-def _shape(graph: StageGraph) -> dict[str, list[str]]:
-    return {stage.name: list(stage.reads) for stage in graph}
-
-
 def ready_expression(graph: StageGraph, stage: str) -> Any:
     """An aggregation expression: does every stage that `stage` reads have a usable result?"""
     upstream = graph.upstream(stage)
@@ -158,14 +102,3 @@ def ready_expression(graph: StageGraph, stage: str) -> Any:
 def new_entry(graph: StageGraph, stage: str) -> Document:
     """`stages.<stage>` of a video that has just come in."""
     return {"status": "new", "ready": not graph.upstream(stage), "stale": False, "spec": ""}
-
-
-def _fit_stage_entries(database: Database[Document], names: dict[str, str], graph: StageGraph) -> None:
-    """Gives every video an entry for each stage, in case stages or what they read changed since it came in."""
-    videos = database[names["videos"]]
-    for stage in graph:
-        videos.update_many(
-            {f"stages.{stage.name}": {"$exists": False}},
-            {"$set": {f"stages.{stage.name}": new_entry(graph, stage.name)}},
-        )
-        videos.update_many({}, [{"$set": {f"stages.{stage.name}.ready": ready_expression(graph, stage.name)}}])

@@ -1,0 +1,57 @@
+"""What brings a database from one schema version to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pymongo.database import Database
+from pymongo.errors import OperationFailure
+
+Document = dict[str, Any]
+
+#: No such collection, no such index: another process was faster.
+_NOTHING_TO_DROP = {26, 27}
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One step. It must be safe to repeat: it may be cut off half-way.
+
+    what:     what it does, a sentence for the user
+    over:     collections whose documents it goes over; their number says how long it takes
+    quick:    done by whatever opens the library; one that is not waits for `vidpipe migrate`
+    run:      does it, given the database and the name of each collection; returns how many documents were changed
+    """
+
+    what: str
+    run: Callable[[Database[Document], Mapping[str, str]], int]
+    over: tuple[str, ...] = ()
+    quick: bool = True
+
+
+def _drop_order_without_id(database: Database[Document], names: Mapping[str, str]) -> int:
+    try:
+        database[names["videos"]].drop_index("added")
+    except OperationFailure as error:
+        if error.code not in _NOTHING_TO_DROP:
+            raise
+    return 0
+
+
+def _nothing(database: Database[Document], names: Mapping[str, str]) -> int:
+    """New collections and indexes are made after every migration."""
+    return 0
+
+
+#: From version n to n + 1.
+MIGRATIONS: dict[int, Migration] = {
+    1: Migration(
+        "Paths and sources are found through indexes; a page of the latest videos needs no sorting.",
+        _drop_order_without_id,
+    ),
+    2: Migration(
+        "The figures of each run get a collection, and sources an index by the watched lists that name them.", _nothing
+    ),
+}
