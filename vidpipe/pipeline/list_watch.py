@@ -44,7 +44,7 @@ class ListState:
 
     seen:       how the file looked at the last tick
     read:       how it looked when it was last read to its end
-    local:      it names files of this machine, or did
+    local:      it names files of this machine, or did when these were last looked at
     checked_at: when its memory was held against MongoDB (seconds since the epoch)
     problem:    why the file cannot be read
     """
@@ -86,14 +86,13 @@ class Watch:
 
     settings: Settings
     sources: ListedSources
-    budget_s: float = _BUDGET_S
     said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         mongodb = self.settings.mongodb
         folder = self.settings.data_directory / "run" / "lists"
         self._memories = MemoryFiles(folder, f"{mongodb.database_name}.{mongodb.collection_name}")
-        self._deadline = time.monotonic() + self.budget_s
+        self._deadline = time.monotonic() + _BUDGET_S
 
     def look(self, cursor: str | None) -> str:
         """Looks, and gives the cursor of the next look. Errors: those of MongoDB and of the disk of data/run."""
@@ -160,9 +159,9 @@ class Watch:
         self.sources.drop(name, removed)
         self._memories.save(name, after)
         local.entries, local.wait_to = reading.local, 0.0
-        if local.entries or local.files:
+        state.local = bool(local.entries or local.files or local.problems)
+        if state.local:
             self._memories.save_local(name, local.plain())
-            state.local = True
         self.sources.report(
             name,
             read_at=datetime.now(UTC),

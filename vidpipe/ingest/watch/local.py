@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vidpipe.errors import redact
 from vidpipe.ingest.lists import ListEntry
 from vidpipe.ingest.records import IngestOutcome, ListedSource
 from vidpipe.ingest.sources import local_requests
@@ -82,7 +83,7 @@ def look_at_local(
     for found in local_requests(entries, watched, exclude):
         if isinstance(found, IngestOutcome):
             if len(news.problems) < _MOST_PROBLEMS:
-                news.problems.append((found.input, found.error or ""))
+                news.problems.append((redact(found.input), found.error or ""))
             continue
         source = found.id
         if source in news.files or found.path is None:
