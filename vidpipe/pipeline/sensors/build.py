@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
 
 def build_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.SensorDefinition]:
-    return []
+    return [url_list_sensor(graph, settings)]
 
 
 def build_schedules(graph: StageGraph, settings: Settings) -> Sequence[dg.ScheduleDefinition]:
