@@ -53,8 +53,7 @@ def explain(
 def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
     """Of every rule and category; and whether what is stored is out of date."""
     from vidpipe.library.states import classify
-    from vidpipe.library.videos import read_field
-    from vidpipe.stages.contract import FieldRead
+    from vidpipe.library.videos import read_fields
     from vidpipe.stages.rule_facts import READS, rule_facts
     from vidpipe.tagging.build import build_categories, build_rules
     from vidpipe.tagging.evaluate import evaluate
@@ -64,9 +63,7 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
     rules, categories = build_rules(opened.settings), build_categories(opened.settings)
     document = library.videos.get(sha256) or {}
     try:
-        fields: dict[str, Any] = {
-            name: read_field(library.graph, FieldRead.parse(name), document, ()) for name in READS
-        }
+        fields: dict[str, Any] = read_fields(library.graph, READS, document, ())
     except KeyError as missing:
         raise VidpipeError(
             f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} is not there.",

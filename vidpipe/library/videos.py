@@ -158,16 +158,34 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
     return {path: 1 for path in paths if not any(path.startswith(f"{other}.") for other in paths)}
 
 
-def read_field(graph: StageGraph, read: FieldRead, document: Document, scenes: Sequence[Document]) -> Any:
-    """The typed value of one field from what is stored. KeyError when the stage has no result there."""
-    model = graph.result_model(read.stage)
-    if read.field in model.scene_fields:
-        stored: Any = scenes
-    elif model.root:
-        stored = document[graph.key(read.stage)]
-    else:
-        stored = document[graph.key(read.stage)][read.field]
-    return _adapter(model, read.field).validate_python(stored)
+def read_fields(
+    graph: StageGraph, reads: tuple[str, ...], document: Document, scenes: Sequence[Document]
+) -> dict[str, Any]:
+    """The typed values of the fields called `reads` ("stage.field") from what is stored.
+
+    KeyError when one of the stages has no result there.
+    """
+    places, adapter = _reading(graph, reads)
+    stored = [
+        scenes if key is None else document[key] if field is None else document[key][field] for key, field in places
+    ]
+    return dict(zip(reads, adapter.validate_python(stored), strict=True))
+
+
+@cache
+def _reading(
+    graph: StageGraph, reads: tuple[str, ...]
+) -> tuple[list[tuple[str | None, str | None]], TypeAdapter[tuple[Any, ...]]]:
+    """(key in the document, None for scenes; key therein) of each field, and what makes all values typed at once."""
+    places: list[tuple[str | None, str | None]] = []
+    types: list[Any] = []
+    for read in map(FieldRead.parse, reads):
+        model = graph.result_model(read.stage)
+        key = None if read.field in model.scene_fields else graph.key(read.stage)
+        places.append((key, None if model.root else read.field))
+        types.append(model.model_fields[read.field].annotation)
+    values: Any = tuple.__class_getitem__(tuple(types))
+    return places, TypeAdapter(values)
 
 
 def read_result(graph: StageGraph, stage: str, document: Document) -> StageResult | None:
@@ -182,9 +200,3 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
     except ValidationError:
         log.warning("the stored result of %s of video %s has another shape than today's", stage, document["_id"][:12])
         return None
-
-
-@cache
-def _adapter(model: type[StageResult], field: str) -> TypeAdapter[Any]:
-    annotation: Any = model.model_fields[field].annotation
-    return TypeAdapter(annotation)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, Prepared, prepare
 from vidpipe.library.states import State, classify
-from vidpipe.library.videos import read_field, read_result
+from vidpipe.library.videos import read_fields, read_result
 from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import Inputs
@@ -49,6 +49,7 @@ class VideoState:
         self._load_scenes = load_scenes
         self._scenes: Sequence[Document] | None = None
         self._made: dict[str, StageResult] = {}
+        self._stored: dict[str, StageResult | None] = {}
         self.done: set[str] = set()
 
     def state(self, stage: Stage, spec: str) -> State:
@@ -56,27 +57,35 @@ class VideoState:
 
     def inputs(self, stage: Stage) -> Inputs:
         """Today's data versions of the fields that `stage` reads."""
-        inputs: Inputs = {}
-        for read in map(FieldRead.parse, stage.reads):
-            data: Mapping[str, str] | None = self.entries[read.stage].get("data")
-            inputs.setdefault(read.stage, {})[read.field] = self._graph.input_version(read, data)
-        return inputs
+        return self._graph.inputs(stage.name, self.entries)
 
     def item(self, stage: Stage) -> Item:
         """What the stage's function is given for this video."""
-        previous = None
-        if stage.reads_previous:
-            previous = self._made.get(stage.name) or read_result(self._graph, stage.name, self._document)
-        fields = {name: self._value(FieldRead.parse(name)) for name in stage.reads}
+        previous = self.result(stage) if stage.reads_previous else None
+        fields = self._fields(stage)
         return Item(self.sha256, fields, self.inputs(stage), previous)
 
-    def _value(self, read: FieldRead) -> Any:
-        made = self._made.get(read.stage)
-        if made is not None:
-            return getattr(made, read.field)
-        if read.field in self._graph.result_model(read.stage).scene_fields and self._scenes is None:
-            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
-        return read_field(self._graph, read, self._document, self._scenes or ())
+    def result(self, stage: Stage) -> StageResult | None:
+        """The stage's last good result; None when there is none of today's shape. Its scene fields may be empty."""
+        if stage.name not in self._made and stage.name not in self._stored:
+            self._stored[stage.name] = read_result(self._graph, stage.name, self._document)
+        return self._made.get(stage.name) or self._stored[stage.name]
+
+    def _fields(self, stage: Stage) -> dict[str, Any]:
+        """The typed values that `stage` reads: what this run has made, and the rest from what is stored."""
+        fields: dict[str, Any] = {}
+        stored: list[str] = []
+        for name in stage.reads:
+            read = FieldRead.parse(name)
+            made = self._made.get(read.stage)
+            if made is not None:
+                fields[name] = getattr(made, read.field)
+                continue
+            stored.append(name)
+            if read.field in self._graph.result_model(read.stage).scene_fields and self._scenes is None:
+                self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
+        fields |= read_fields(self._graph, tuple(stored), self._document, self._scenes or ())
+        return fields
 
     def stored_error(self, stage: Stage) -> StageError | None:
         """The error of the stage's last attempt, if that failed."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -238,6 +239,7 @@ class FieldRead:
     field: str
 
     @classmethod
+    @cache
     def parse(cls, name: str) -> FieldRead:
         stage, _, field_name = name.partition(".")
         return cls(stage, field_name)

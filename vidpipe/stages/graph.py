@@ -8,7 +8,7 @@ from typing import Any
 
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
-from vidpipe.stages.versions import UNVERSIONED, fingerprint
+from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 
 class StageGraph:
@@ -92,11 +92,24 @@ class StageGraph:
             if name not in type(result).unversioned
         }
 
-    def input_version(self, read: FieldRead, data: Mapping[str, str] | None) -> str:
-        """The version of one read field, given the data versions stored for its stage."""
-        if read.field in self.result_model(read.stage).unversioned:
-            return UNVERSIONED
-        return (data or {}).get(read.field, "")
+    def inputs(self, stage: str, entries: Mapping[str, Mapping[str, Any]]) -> Inputs:
+        """The versions of all fields that `stage` reads, given the `stages.<name>` entries of a video."""
+        inputs: Inputs = {}
+        for source, fields in self._read_fields[stage].items():
+            data = entries[source].get("data") or {}
+            inputs[source] = {name: data.get(name, "") if versioned else UNVERSIONED for name, versioned in fields}
+        return inputs
+
+    @cached_property
+    def _read_fields(self) -> dict[str, dict[str, list[tuple[str, bool]]]]:
+        """stage -> stage it reads -> (field, whether it has a version), in the order of the declaration."""
+        fields: dict[str, dict[str, list[tuple[str, bool]]]] = {}
+        for stage in self:
+            sources = fields.setdefault(stage.name, {})
+            for read in map(FieldRead.parse, stage.reads):
+                versioned = read.field not in self.result_model(read.stage).unversioned
+                sources.setdefault(read.stage, []).append((read.field, versioned))
+        return fields
 
 
 def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> str:

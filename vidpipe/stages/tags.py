@@ -20,7 +20,7 @@ def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]
     for item in items:
         if context.cancelled.is_set():
             raise Cancelled
-        result = Tags(tags=tuple(Tag(**asdict(match)) for match in evaluate(rules, rule_facts(item.fields))))
+        result = Tags(tags=tuple(Tag(**vars(match)) for match in evaluate(rules, rule_facts(item.fields))))
         yield Outcome(item.sha256, result, lineage=_lineage(item, result, rules.version))
 
 
