@@ -1,0 +1,161 @@
+"""The runs that the sensor url_list asks for: they fetch what the lists name, with what the lists alone know."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from vidpipe.pipeline.ingest_job import ingest_job
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.settings import Settings
+from vidpipe_tests.clips import color_cuts
+from vidpipe_tests.fault_server import FaultServer
+from vidpipe_tests.ingest.s3_server import KEY_ID, S3Server
+from vidpipe_tests.ingest.s3_server import SECRET as S3_SECRET
+from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source
+from vidpipe_tests.runner.small_graph import GRAPH
+
+pytestmark = pytest.mark.usefixtures("no_rest")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [color_cuts(folder / f"{color}.mp4", (color,)).read_bytes() for color in ("red", "blue", "green")]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    with FaultServer() as running:
+        monkeypatch.setenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE", f"127.0.0.1:{running.port}")
+        monkeypatch.setenv("VIDPIPE_DOWNLOAD_MINFREEMB", "0")
+        monkeypatch.setenv("VIDPIPE_DOWNLOAD_RETRIES", "0")
+        yield running
+
+
+def run(desk: Desk, settings: Settings, request: Any) -> dg.ExecuteInProcessResult:
+    """What a run that Dagster launches does, in this process."""
+    return ingest_job(GRAPH).execute_in_process(
+        run_config=request.run_config,
+        tags=request.tags,
+        instance=desk.dagster,
+        resources={"library": LibraryResource(home=str(settings.home))},
+        raise_on_error=False,
+    )
+
+
+def states(desk: Desk) -> dict[str, str]:
+    return {record.url.rpartition("/")[2].partition("?")[0]: record.state for record in desk.records().values()}
+
+
+def videos(desk: Desk) -> list[dict[str, Any]]:
+    return list(desk.library.collections["videos"].find())
+
+
+def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+) -> None:
+    server.add("/plain.mp4", clips[0])
+    server.add("/secret.mp4", clips[1])
+    bad = server.add("/bad.mp4", b"<html>not a video</html>")
+    secret = server.url(f"/secret.mp4?token={SECRET}")
+    local = color_cuts(settings.home / "data" / "local.mp4", ("green",))
+    (request,) = desk.say(
+        server.url("/plain.mp4") + " priority=4", f"{secret} priority=4", f"{bad} priority=4", "local.mp4 priority=4"
+    ).run_requests
+    assert len(ids(request)) == 4
+    result = run(desk, settings, request)
+    assert not result.success, "one of them is no video"
+    assert states(desk) == {"plain.mp4": "stored", "secret.mp4": "stored", "bad.mp4": "refused", "local.mp4": "stored"}
+    assert [video["priority"] for video in videos(desk)] == [4, 4, 4]
+    assert set(desk.dagster.get_dynamic_partitions("videos")) == {video["_id"] for video in videos(desk)}
+    assert any(SECRET in seen.path for seen in server.requests)
+    told = [str(event) for event in desk.dagster.all_logs(result.run_id)] + [str(result.dagster_run)]
+    assert SECRET not in "".join([*told, repr([list(one.find()) for one in desk.library.collections.values()])])
+    assert local.exists()
+    assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
+
+
+def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+) -> None:
+    gone, kept = server.add("/gone.mp4", clips[0]), server.add("/kept.mp4", clips[1])
+    server.add("/secret.mp4", clips[2])
+    (request,) = desk.say(gone, kept, server.url(f"/secret.mp4?token={SECRET}")).run_requests
+    desk.say(kept, server.url(f"/secret.mp4?token={SECRET}"))
+    desk.list.unlink()
+    assert not run(desk, settings, request).success
+    assert states(desk) == {"gone.mp4": "new", "kept.mp4": "stored", "secret.mp4": "failed"}
+    assert [seen.path for seen in server.requests] == ["/kept.mp4"]
+    (waits,) = (record for record in desk.records().values() if record.has_secret)
+    assert waits.next_try_at is not None
+    assert "no watched list that can be read has its full address" in str(waits.last_error)
+    assert not desk.tick().run_requests
+
+
+def test_a_source_that_kills_its_process_again_and_again_waits(desk: Desk, settings: Settings) -> None:
+    url = "http://127.0.0.1:9/deadly.mp4"
+    (request,) = desk.say(url).run_requests
+    killed = desk.records()[url].model_copy(update={"state": "fetching", "failures": 4})
+    desk.library.sources.save(killed)
+    assert ids(desk.tick().run_requests[0]) == [source(url)]
+    run(desk, settings, request)
+    record = desk.records()[url]
+    assert (record.state, record.last_error_kind) == ("failed", "transient")
+    assert "the process died 5 times" in str(record.last_error)
+    assert not desk.tick().run_requests
+
+
+class TestS3:
+    @pytest.fixture
+    def s3(self, server: FaultServer, clips: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        with S3Server() as running:
+            running.put("films", {"in/a.mp4": clips[0], "in/notes.txt": b"x", "out.mp4": clips[1]})
+            for name, value in {
+                "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": S3_SECRET, "AWS_ENDPOINT_URL_S3": running.url,
+                "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": f"127.0.0.1:{running.port}",
+            }.items():  # fmt: skip
+                monkeypatch.setenv(name, value)
+            yield running
+
+    def test_a_watched_folder_of_s3_brings_its_objects_and_takes_them_along(
+        self, desk: Desk, settings: Settings, s3: S3Server
+    ) -> None:
+        (request,) = desk.say("s3://films/in/ priority=3 labels=archive").run_requests
+        assert s3.requests == [], "a tick asks nobody"
+        assert run(desk, settings, request).success
+        folder, film = desk.records()["s3://films/in/"], desk.records()["s3://films/in/a.mp4"]
+        assert (folder.state, folder.next_try_at is not None) == ("listed", True)
+        assert (film.state, film.priority, film.labels, film.lists) == ("new", 3, ("archive",), (LIST,))
+        assert film.folder == folder.id
+        (request,) = desk.tick().run_requests
+        assert ids(request) == [film.id]
+        assert run(desk, settings, request).success
+        assert desk.records()[film.url].state == "stored"
+        desk.say("s3://films/out.mp4")
+        assert desk.named() == {"s3://films/out.mp4"}
+
+    def test_an_object_that_a_line_names_itself_stays_when_the_folder_goes(
+        self, desk: Desk, settings: Settings, s3: S3Server
+    ) -> None:
+        (request,) = desk.say("s3://films/in/", "s3://films/in/a.mp4 priority=1").run_requests[1:]
+        run(desk, settings, request)
+        desk.say("s3://films/in/a.mp4 priority=1")
+        assert desk.named() == {"s3://films/in/a.mp4"}
+        assert desk.records()["s3://films/in/a.mp4"].priority == 1
+
+
+def test_the_sensor_is_one_of_the_definitions(settings: Settings) -> None:
+    from vidpipe.pipeline.build import build_definitions
+
+    sensor = build_definitions(GRAPH, settings).get_sensor_def("url_list")
+    assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
+    assert sensor.minimum_interval_seconds == 10
