@@ -39,6 +39,7 @@ bench: setup ## Measure against the limits and peers in benchmarks/
 	$(VENV)/python -m benchmarks.scenes
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory
+	$(VENV)/python -m benchmarks.sensor_tick
 
 clean: ## Remove what was built and cached; data/ and settings stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage benchmarks/out

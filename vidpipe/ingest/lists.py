@@ -94,19 +94,17 @@ def text_lines(data: bytes, name: str) -> Lines:
     if b"\0" in data:
         raise _no_text(name)
     keys: list[bytes] = []
-    lines: list[tuple[int, bytes]] = []
+    numbers: list[int] = []
+    lines: list[bytes] = []
     with_variables = b"${" in data
     for number, line in enumerate(data.removeprefix(codecs.BOM_UTF8).splitlines(), start=1):
         text = line.strip()
         if text and not text.startswith(b"#"):
-            lines.append((number, text))
+            numbers.append(number)
+            lines.append(text)
             keys.append(blake2b(_filled(text) if with_variables else text, digest_size=_KEY_BYTES).digest())
 
-    def row(position: int) -> Row:
-        number, line = lines[position]
-        return _text_row(number, line)
-
-    return Lines(keys, row)
+    return Lines(keys, lambda position: _text_row(numbers[position], lines[position]))
 
 
 def csv_lines(data: bytes, name: str) -> Lines:

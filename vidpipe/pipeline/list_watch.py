@@ -202,9 +202,7 @@ class Watch:
     def _tell(self, name: str, new: int, removed: int, unreadable: int, changed: int = 0) -> None:
         counts = {"new": new, "changed": changed, "no longer named": removed, "lines that cannot be read": unreadable}
         if any(counts.values()):
-            sentence = f"{name}: " + ", ".join(f"{number} {what}" for what, number in counts.items() if number) + "."
-            log.info("%s", sentence)
-            self.said.append(sentence)
+            self.said.append(f"{name}: {', '.join(f'{number} {what}' for what, number in counts.items() if number)}.")
 
 
 def _read_cursor(cursor: str | None) -> tuple[str, dict[str, ListState]]:
