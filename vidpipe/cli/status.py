@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,7 @@ def status(
         if failed:
             result["failed"] = list(_failures(library, limit))
             result["failed_sources"] = list(_failed_sources(library, limit))
+            result["list_problems"] = list(_list_problems(library, limit))
     if as_json:
         print_json(result)
     else:
@@ -87,6 +89,15 @@ def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def _list_problems(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+    """What the sensor could not read in the watched lists when it last looked."""
+    from vidpipe.library.listed_sources import ListedSources
+
+    problems = ListedSources(opened.library.collections, opened.library.sources).problems()
+    for where, sentence in islice(problems, limit or None):
+        yield {"where": where, "message": sentence}
+
+
 def _show(result: dict[str, Any]) -> None:
     from vidpipe.library.states import STATES
 
@@ -112,6 +123,8 @@ def _show(result: dict[str, Any]) -> None:
         _show_failure(failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
         _show_failure(source["message"] or source["url"], "")
+    for problem in result.get("list_problems", ()):
+        _show_failure(problem["message"], "")
     if result["due_videos"]:
         note(f"{counted(result['due_videos'], 'video')} due: `vidpipe run`.")
     failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
