@@ -14,7 +14,23 @@ import typer
 from typer.core import TyperGroup
 
 from vidpipe import __version__
-from vidpipe.cli import add, config, doctor, down, explain, export, init, listing, run, search, show, status
+from vidpipe.cli import (
+    add,
+    backup,
+    config,
+    doctor,
+    down,
+    explain,
+    export,
+    init,
+    listing,
+    migrate,
+    restore,
+    run,
+    search,
+    show,
+    status,
+)
 from vidpipe.cli.call import Call
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import VidpipeError, redact
@@ -102,8 +118,12 @@ app.command("explain")(explain.explain)
 # -word is a word to search for, not an unknown option.
 app.command("search", context_settings={"ignore_unknown_options": True})(search.search)
 app.command("export")(export.export)
+app.command("backup")(backup.backup)
+app.command("restore")(restore.restore)
+app.command("migrate")(migrate.migrate)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
+app.command("up")(up.up)
 app.command("down")(down.down)
 
 

@@ -149,13 +149,18 @@ def prepare(
             done.steps.append(_migrate(database, names, step))
             if tell:
                 tell(done.steps[-1])
-        for collection, models in indexes(graph).items():
-            database[names[collection]].create_indexes(models)
+        make_indexes(database, names, graph)
         _fit_stage_entries(database, names, graph)
         shape = _shape(graph)
         meta.update_one({"_id": "schema"}, {"$set": {"version": SCHEMA_VERSION, "stages": shape}}, upsert=True)
     done.seconds = time.monotonic() - began
     return done
+
+
+def make_indexes(database: Database[Document], names: Mapping[str, str], graph: StageGraph) -> None:
+    """Those that are missing; repeating it costs nothing."""
+    for collection, models in indexes(graph).items():
+        database[names[collection]].create_indexes(models)
 
 
 def _migrate(database: Database[Document], names: Mapping[str, str], step: Step) -> Step:

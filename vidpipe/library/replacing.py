@@ -57,7 +57,7 @@ def replace(database: Database[Document], names: Mapping[str, str], loaded: Mapp
 def finish(database: Database[Document], names: Mapping[str, str]) -> None:
     """The renames that are still to be done. Safe to repeat."""
     marker = database[names["meta"]].find_one({"_id": MARKER})
-    if marker is None:
+    if marker is None or marker["state"] != "renaming":
         return
     loaded: Mapping[str, str] = marker["loaded"]
     for collection in sorted(loaded, key=lambda name: name == "meta"):

@@ -142,6 +142,9 @@ class VideoIds:
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._bytes = array("B")
+        self.extend(ids)
+
+    def extend(self, ids: Iterable[str]) -> None:
         for sha256 in ids:
             digest = bytes.fromhex(sha256)
             if len(digest) != 32:  # one of another length would shift all that follow

@@ -120,7 +120,7 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
             if not target.exists():
                 made.append(name)
             elif force and name in replaceable and target.read_bytes() != content:
-                _back_up(target)
+                keep_old(target)
                 replaced.append(name)
             else:
                 kept.append(name)
@@ -134,7 +134,7 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
     return InitReport(home, tuple(made), tuple(replaced), tuple(kept))
 
 
-def _back_up(file: Path) -> None:
+def keep_old(file: Path) -> None:
     """Copies `file` to the first free NAME.bak, NAME.bak.2, ..."""
     number = 1
     while (copy := file.with_name(f"{file.name}.bak" + (f".{number}" if number > 1 else ""))).exists():

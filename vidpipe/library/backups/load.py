@@ -1,0 +1,112 @@
+"""Collections out of the files of a back-up."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, cast
+
+import bson
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import InsertOne, ReplaceOne, WriteConcern
+from pymongo.database import Database
+
+from vidpipe.library import replacing
+from vidpipe.library.backups.dump import RAW, Document
+from vidpipe.library.backups.manifest import BackupError, Follower, Manifest
+from vidpipe.library.meta_lock import LOCK
+from vidpipe.library.orphans import remove_orphans
+from vidpipe.library.states import VideoIds, chunked
+
+_BATCH = 1000
+_BATCH_BYTES = 16_000_000
+#: Not for a library that is loaded: who was just working on its shape, and what was read of lists that may differ.
+_DROPPED_FROM_META = (LOCK, replacing.MARKER)
+_LIST_REPORT = "list:"
+#: What a commit wrote first may be this much older than the video's document that names it.
+_LONGEST_COMMIT_MS = 600_000
+
+
+def documents(path: Path) -> Iterator[RawBSONDocument]:
+    """The documents of a gzipped BSON file. Raises BackupError where it cannot be read to its end."""
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from bson.decode_file_iter(cast(IO[bytes], file), RAW)
+    except (OSError, EOFError, zlib.error, BSONError) as error:
+        raise BackupError(f"The back-up is damaged: {path}: {error}.", "Name another back-up.") from error
+
+
+def load(
+    database: Database[Document],
+    names: Mapping[str, str],
+    folder: Path,
+    manifest: Manifest,
+    follower: Follower,
+) -> VideoIds:
+    """Loads every collection into `names`, which are empty but for `meta`; gives the videos' ids.
+
+    Leases are left out. Raises BackupError where a file holds less than the manifest says, Stopped.
+    """
+    ids = VideoIds()
+    for name in names:
+        collection = manifest.collections.get(name)
+        if name == "meta" or collection is None:
+            continue
+        # The last rename, or the marker, waits until all of it is on the disks that have to have it.
+        target = database[names[name]].with_options(write_concern=WriteConcern(w=1))
+        count = 0
+        for batch in _batches(documents(folder / collection.file)):
+            follower.check()
+            inserts: list[Any] = [InsertOne(document) for document in batch]
+            target.bulk_write(inserts, ordered=False)
+            if name == "videos":
+                ids.extend(document["_id"] for document in batch)
+            count += len(batch)
+            follower.progress(name, count, collection.documents)
+        if count != collection.documents:
+            raise BackupError(
+                f"The back-up is damaged: {collection.file} holds {count} documents instead of {collection.documents}.",
+                "Name another back-up.",
+            )
+    database[names["videos"]].update_many({"lease": {"$exists": True}}, {"$unset": {"lease": ""}})
+    _load_meta(database, names["meta"], folder / manifest.collections["meta"].file)
+    return ids
+
+
+def _load_meta(database: Database[Document], name: str, file: Path) -> None:
+    rows: list[Any] = [
+        ReplaceOne({"_id": row["_id"]}, row, upsert=True)
+        for row in documents(file)
+        if row["_id"] not in _DROPPED_FROM_META and not str(row["_id"]).startswith(_LIST_REPORT)
+    ]
+    database[name].bulk_write(rows)
+
+
+def _batches(found: Iterator[RawBSONDocument]) -> Iterator[list[RawBSONDocument]]:
+    batch: list[RawBSONDocument] = []
+    size_bytes = 0
+    for document in found:
+        batch.append(document)
+        size_bytes += len(document.raw)
+        if len(batch) >= _BATCH or size_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def drop_unfinished(database: Database[Document], names: Mapping[str, str], manifest: Manifest) -> None:
+    """Removes lineage of commits that came after their video had been read for the back-up. Needs the indexes."""
+    since = {"$subtract": [manifest.began_at, _LONGEST_COMMIT_MS]}
+    late = database[names["lineage"]].aggregate(
+        [
+            {"$match": {"kind": "commit", "$expr": {"$gte": ["$at", since]}}},
+            {"$group": {"_id": "$video"}},
+        ]
+    )
+    collections = {name: database[names[name]] for name in ("videos", "scenes", "lineage")}
+    for chunk in chunked(row["_id"] for row in late):
+        remove_orphans(collections, chunk)
