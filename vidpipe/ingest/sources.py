@@ -118,19 +118,29 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
     if scheme == "s3":
         address = str(S3Address.parse(text))
         return SourceRequest(address=address, kind="s3", given=redacted_url(address))
-    if scheme == "file":
-        path = Path(url2pathname(urlsplit(text).path))
-    elif scheme:
+    if scheme not in ("", "file"):
         raise VidpipeError(
             f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
         )
-    else:
-        path = Path(base or "", Path(text).expanduser())
-    if not path.exists():
-        hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
-        raise VidpipeError(f"{text}: there is no such file or folder.", hint)
-    path = path.resolve()
+    path = _local(text, Path(base or ""))
     return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=text)
+
+
+def _local(text: str, base: Path) -> Path:
+    """What is there under a path or a file URL, links followed. Errors: VidpipeError."""
+    hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
+    try:
+        if urlsplit_scheme(text):
+            path = Path(url2pathname(urlsplit(text).path))
+        else:
+            path = Path(base, Path(text).expanduser())
+        if not path.exists():
+            raise VidpipeError(f"{text}: there is no such file or folder.", hint)
+        return path.resolve()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise VidpipeError(f"{text}: {error.strerror or error}.", hint) from None
+    except (ValueError, RuntimeError) as error:  # no URL, or the home of a user that there is not
+        raise VidpipeError(f"{text}: it cannot be read as a path ({error}).", hint) from None
 
 
 def urlsplit_scheme(text: str) -> str:

@@ -60,8 +60,13 @@ class ListedSources:
         """The list `name` no longer names these: they are not fetched again; their videos stay. What was found in
         a folder that went goes with it."""
         for chunk in chunked(ids, _WRITTEN_AT_ONCE):
-            for field in ("_id", "folder"):
-                self._sources.update_many({"lists": name, field: {"$in": chunk}}, {"$pull": {"lists": name}})
+            gone = {"_id": {"$in": chunk}}
+            self._sources.update_many({"lists": name, **gone}, {"$pull": {"lists": name}})
+            folders = [
+                row["_id"] for row in self._sources.find({**gone, "kind": "s3", "url": {"$regex": "/$"}}, {"_id": 1})
+            ]
+            if folders:
+                self._sources.update_many({"lists": name, "folder": {"$in": folders}}, {"$pull": {"lists": name}})
 
     def forget(self, name: str) -> None:
         """The file `name` is watched no longer."""

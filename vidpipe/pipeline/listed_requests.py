@@ -58,7 +58,7 @@ def request_listed(sources: Sequence[str], library: Library, settings: Settings)
 def _count_death(record: SourceRecord, library: Library) -> IngestOutcome | None:
     """The process that fetched it was killed. Once is nobody's fault; a source that does it again and again waits."""
     if record.failures + 1 < _MOST_DEATHS:
-        library.sources.save(record.model_copy(update={"failures": record.failures + 1}))
+        library.sources.save(record.model_copy(update={"state": "new", "failures": record.failures + 1}))
         return None
     error = VidpipeError(
         f"{record.url}: the process died {record.failures + 1} times while this was taken in.",

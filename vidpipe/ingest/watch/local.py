@@ -22,6 +22,8 @@ _REST_S = 5.0
 #: The next look waits so many times as long as the last one took: slow disks are not kept busy by it.
 _PAUSES = 20
 _MOST_PROBLEMS = 100
+#: What a folder holds beyond is told at the next looks.
+_MOST_NEW = 20_000
 
 #: size in bytes, time of the last change in ns, what the list says of the file
 State = tuple[int, int, str]
@@ -96,6 +98,8 @@ def look_at_local(
         if abs(now - max(seen.st_mtime, seen.st_ctime)) < _REST_S:
             if known is not None:
                 news.files[source] = known
+            continue
+        if known is None and len(news.sources) >= _MOST_NEW:
             continue
         said = ListEntry(0, redacted_url(found.address), found.title, found.labels, found.priority)
         state = (seen.st_size, seen.st_mtime_ns, repr((said.title, said.labels, said.priority)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidpipe.errors import VidpipeError
 from vidpipe.ingest.lists import ListEntry, text_lines
 from vidpipe.ingest.records import ListedSource
 from vidpipe.ingest.sources import request_for
@@ -84,6 +86,15 @@ def test_a_second_reading_of_the_same_has_nothing_to_tell(text: str) -> None:
     shelf.read(text)
     again = Reading(text_lines(text.encode(), "urls.txt"), shelf.memory)
     assert list(again.news()) == list(again.edited()) == again.removed() == []
+
+
+@given(st.text(max_size=60), st.sampled_from(["", "https://", "s3://", "file://", "https://h/a ", "~"]))
+def test_no_line_whatsoever_stops_the_reading(text: str, before: str) -> None:
+    reading = Reading(text_lines(f"{before}{text.replace(chr(0), '')}\n".encode("utf-8", "replace"), "u.txt"), Memory())
+    list(reading.news())
+    for entry in reading.local:
+        with contextlib.suppress(VidpipeError):
+            request_for(entry.text)
 
 
 def test_local_lines_are_told_apart_at_each_reading() -> None:

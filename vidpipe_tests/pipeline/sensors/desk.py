@@ -20,7 +20,7 @@ LIST = "data/urls.txt"
 SECRET = "hunter2secret"  # noqa: S105
 
 
-def write(path: Path, text: str, *, at_rest: bool = True) -> None:
+def write(path: Path, text: str) -> None:
     """Puts a new file in the place of `path`, as editors do."""
     part = path.with_name("part")
     part.write_text(text)
