@@ -1,4 +1,4 @@
-"""vidpipe down: stops the embedded server."""
+"""vidpipe down: stops the servers of this home."""
 
 from __future__ import annotations
 
@@ -9,40 +9,46 @@ import typer
 
 from vidpipe.cli.call import call_of
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import out, print_json, words
+from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import VidpipeError
+
+_NAMES = {
+    "mongod": "MongoDB", "code": "the code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
+    "measures": "the page of measures", "runs": "the runs that were under way",
+}  # fmt: skip
 
 
 def down(
     context: typer.Context,
-    force: Annotated[bool, typer.Option("--force", help="Also while other processes use it.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also while other processes use MongoDB.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Stop the embedded MongoDB server of this home, and wait for its end. The next command starts it again."""
+    """Stop the servers of this home in good order: runs store what is finished, MongoDB ends last.
+
+    `vidpipe up` starts them again; other commands start MongoDB alone.
+    """
     from vidpipe.library import embedded
+    from vidpipe.services.station import down as bring_down
 
     settings = call_of(context).load().settings
-    if not embedded.is_embedded(settings):
-        _say("[MongoDB] URI names a server of your own; there is nothing to stop.", as_json=as_json, stopped=False)
-        return
-    running = embedded.status(settings)
-    if running.running and running.port is not None and not force:
-        users = _users(running.port)
-        if users:
-            raise VidpipeError(
-                f"The embedded MongoDB server is in use by {', '.join(users)}.",
-                "End what uses it (Ctrl-C leaves nothing broken), or stop it all the same with `vidpipe down --force`.",
-            )
-    stopped = embedded.stop(settings)
-    said = "The embedded MongoDB server has ended." if stopped else "The embedded MongoDB server was not running."
-    _say(said, as_json=as_json, stopped=stopped)
-
-
-def _say(sentence: str, *, as_json: bool, stopped: bool) -> None:
+    stopped = bring_down(settings, note, keep_database=True)
+    if embedded.is_embedded(settings):
+        running = embedded.status(settings)
+        if running.running and running.port is not None and not force:
+            users = _users(running.port)
+            if users:
+                raise VidpipeError(
+                    f"The embedded MongoDB server is in use by {', '.join(users)}.",
+                    "End what uses it (Ctrl-C leaves nothing broken), or stop it all the same with "
+                    "`vidpipe down --force`.",
+                )
+        if embedded.stop(settings):
+            stopped.append("mongod")
+    said = f"Stopped: {', '.join(_NAMES[name] for name in stopped)}." if stopped else "Nothing was running."
     if as_json:
-        print_json({"stopped": stopped, "message": sentence})
+        print_json({"stopped": stopped, "message": said})
     else:
-        out().print(words(sentence), soft_wrap=True)
+        out().print(words(said), soft_wrap=True)
 
 
 def _users(port: int) -> list[str]:

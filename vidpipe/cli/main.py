@@ -30,6 +30,7 @@ from vidpipe.cli import (
     search,
     show,
     status,
+    up,
 )
 from vidpipe.cli.call import Call
 from vidpipe.cli.output import error_object, note, print_error, print_json

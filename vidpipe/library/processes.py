@@ -13,7 +13,20 @@ _PARTS = 3
 
 def this_process() -> str:
     """`machine|pid|start`: no process before or after it has the same name."""
-    return f"{_machine()}|{os.getpid()}|{_start(os.getpid())}"
+    return name_of(os.getpid())
+
+
+def name_of(pid: int) -> str:
+    """The name of a process of this machine."""
+    return f"{_machine()}|{pid}|{_start(pid)}"
+
+
+def pid_of(name: str) -> int | None:
+    """The id of the process called `name`; None where it has ended or is another machine's."""
+    parts = name.split("|")
+    if len(parts) != _PARTS or parts[0] != _machine() or is_dead(name):
+        return None
+    return int(parts[1])
 
 
 def is_dead(name: str) -> bool:

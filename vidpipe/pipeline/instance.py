@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.settings import Settings
 
 _DEFAULTS = "defaults/dagster.yaml"
+_STAMP = "# Written by vidpipe, which renews this file until somebody edits it. sha256 of the rest: "
 
 
 def dagster_home(settings: Settings) -> Path:
@@ -28,14 +31,30 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 
 def prepare(settings: Settings) -> Path:
-    """Writes dagster.yaml into `dagster_home` where there is none; gives that folder."""
+    """Writes dagster.yaml into `dagster_home`, and anew after a change of [Services] MaxRuns or of vidpipe; one that
+    the user has edited stays. Gives that folder."""
     home = dagster_home(settings)
     home.mkdir(parents=True, exist_ok=True)
     text = (resources.files("vidpipe") / _DEFAULTS).read_text(encoding="utf-8")
+    text = text.replace("max_concurrent_runs: 4", f"max_concurrent_runs: {settings.services.max_runs}")
     file = home / "dagster.yaml"
-    if not file.exists():
-        file.write_text(text, encoding="utf-8")
+    known = file.read_text(encoding="utf-8") if file.exists() else ""
+    if known == _stamped(text) or (known and not _is_unedited(known)):
+        return home
+    new = file.with_name(f"dagster.yaml.{os.getpid()}")
+    new.write_text(_stamped(text), encoding="utf-8")
+    new.replace(file)
     return home
+
+
+def _stamped(text: str) -> str:
+    """`text` below a line by which an edited file is known."""
+    return f"{_STAMP}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
+
+
+def _is_unedited(known: str) -> bool:
+    first, _, text = known.partition("\n")
+    return first.startswith(_STAMP) and known == _stamped(text)
 
 
 def instance(settings: Settings) -> dg.DagsterInstance:

@@ -1,0 +1,81 @@
+"""vidpipe up: starts the servers of this home."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidpipe.cli.call import call_of
+from vidpipe.cli.options import Json
+from vidpipe.cli.output import note, out, print_json, size, table, words
+
+if TYPE_CHECKING:
+    from vidpipe.services.station import ServiceStatus, UpReport
+
+_TITLES = {
+    "mongod": "MongoDB", "code": "code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
+    "measures": "measures",
+}  # fmt: skip
+
+
+def up(
+    context: typer.Context,
+    foreground: Annotated[
+        bool,
+        typer.Option(
+            "--foreground",
+            help="Stay, and start again what dies; Ctrl-C or SIGTERM stops all. For systemd, containers.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Start MongoDB, Dagster's page and daemon, and the page of measures, and wait until they answer.
+
+    From then on the watched lists are read, what is due is computed and changed rules are applied, until
+    `vidpipe down`. What runs already stays; after a crash the same command finds everything again.
+    """
+    from vidpipe.services.station import up as bring_up
+
+    settings = call_of(context).load().settings
+    report = bring_up(settings, note)
+    if as_json:
+        print_json(_plain(report))
+    else:
+        _show(report)
+    if foreground:
+        from vidpipe.services.foreground import watch
+
+        watch(settings, note)
+
+
+def _plain(report: UpReport) -> dict[str, Any]:
+    return {
+        "services": [plain_service(service) for service in report.services],
+        "started": report.started,
+        "addresses": report.addresses,
+        "notes": report.notes,
+    }
+
+
+def plain_service(service: ServiceStatus) -> dict[str, Any]:
+    return {
+        "name": service.name, "pid": service.pid, "address": service.address, "started": service.started,
+        "memory_bytes": service.memory_bytes,
+    }  # fmt: skip
+
+
+def _show(report: UpReport) -> None:
+    console = out()
+    made = table("server", "address", ("process", {"justify": "right"}), ("memory", {"justify": "right"}))
+    for service in report.services:
+        made.add_row(
+            words(_TITLES.get(service.name, service.name)), words(service.address, "bold"), words(service.pid),
+            words(size(service.memory_bytes)),
+        )  # fmt: skip
+    console.print(made)
+    for sentence in report.notes:
+        note(sentence, "yellow")
+    web = report.addresses.get("web", "")
+    note(f"{'All are up' if report.started else 'All were up already'}. Open {web}; write URLs into data/urls.txt; "
+         "`vidpipe status --watch` follows what happens, `vidpipe down` stops it all.")  # fmt: skip

@@ -1,0 +1,119 @@
+"""The servers of a home: Dagster's code server, page and daemon, and the page of measures."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import urllib.request
+from pathlib import Path
+
+from vidpipe.pipeline.instance import dagster_environment
+from vidpipe.services.ports import choose_port, socket_path, url
+from vidpipe.services.service import Running, Service
+from vidpipe.settings import Settings
+
+_WORKSPACE = """\
+load_from:
+  - grpc_server:
+      socket: {socket}
+      location_name: vidpipe
+"""
+
+
+def run_directory(settings: Settings) -> Path:
+    return settings.data_directory / "run"
+
+
+def services_of(settings: Settings, running: dict[str, Running]) -> list[Service]:
+    """In the order in which they are started. running: those that keep their port."""
+    host = settings.services.host
+    run = run_directory(settings)
+    logs = settings.data_directory / "logs"
+    environment = dagster_environment(settings)
+    socket = socket_path(run)
+    workspace = run / "workspace.yaml"
+    workspace.write_text(_WORKSPACE.format(socket=json.dumps(str(socket))), encoding="utf-8")
+    taken: set[int] = set()
+
+    def port(name: str, asked: int) -> int:
+        there = running.get(name)
+        chosen = there.port if there and there.port else choose_port(run / "ports.json", name, asked, host, taken)
+        taken.add(chosen)
+        return chosen
+
+    def log(name: str) -> Path:
+        return logs / f"{name}.log"
+
+    web = port("web", settings.services.web_port)
+    python = [sys.executable, "-m"]
+    dagster = [*python, "dagster", "api", "grpc", "--lazy-load-user-code"]
+    services = [
+        Service(
+            "code", "code server",
+            [*dagster, "--socket", str(socket), "--module-name", "vidpipe.pipeline.definitions",
+             "--location-name", "vidpipe"],
+            lambda: _code_answers(socket), settings.home, log("code"), environment=environment,
+        ),
+        Service(
+            "web", "Dagster's page",
+            [*python, "dagster_webserver", "-h", host, "-p", str(web), "-w", str(workspace)],
+            lambda: _answers(f"{url(host, web)}/server_info"), settings.home, log("web"), web, url(host, web),
+            environment,
+        ),
+        Service(
+            "daemon", "Dagster's daemon",
+            [*python, "dagster._daemon", "run", "-w", str(workspace)],
+            lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
+        ),
+    ]  # fmt: skip
+    if importlib.util.find_spec("vidpipe.measures") is not None:
+        metrics = port("measures", settings.services.metrics_port)
+        address = f"{url(host, metrics)}/metrics"
+        services.append(
+            Service(
+                "measures", "measures",
+                [*python, "vidpipe.measures.server", "--home", str(settings.home), "--host", host,
+                 "--port", str(metrics)],
+                lambda: _answers(address), settings.home, log("measures"), metrics, address, environment,
+            )
+        )  # fmt: skip
+    return services
+
+
+def _answers(address: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _code_answers(socket: Path) -> bool:
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+    from dagster._grpc.client import DagsterGrpcClient
+
+    if not socket.exists():
+        return False
+    try:
+        DagsterGrpcClient(socket=str(socket)).ping("up")
+    except DagsterUserCodeUnreachableError:
+        return False
+    return True
+
+
+def _daemon_beats(settings: Settings) -> bool:
+    """Whether a daemon process that lives now has told Dagster's storage that it is at work."""
+    from dagster._daemon.types import DaemonHeartbeat
+
+    from vidpipe.pipeline.instance import instance
+    from vidpipe.services.service import find_running
+
+    running = find_running(settings.home).get("daemon")
+    if running is None:
+        return False
+    began = running.started.timestamp()
+    with instance(settings) as opened:
+        beats: dict[str, DaemonHeartbeat] = dict(opened.get_daemon_heartbeats())
+    return any(beat.timestamp >= began for beat in beats.values())

@@ -1,0 +1,115 @@
+"""One server of a home: how it is started, how its process is known again.
+
+A server's process is known by its environment: the home and the name of the service that it was given at its start. So
+no record can go stale, be lost, or name a process that is another by now; a server that was started a moment before
+its starter was killed is found as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from vidpipe.library.embedded_process import is_alive, wait_until_gone
+
+SERVICE = "VIDPIPE_SERVICE"
+_PORT = "VIDPIPE_SERVICE_PORT"
+_FINGERPRINT = "VIDPIPE_SERVICE_SETTINGS"
+#: What makes a process a server; programs that it starts do not inherit these (`without_marks`).
+_MARKS = (SERVICE, _PORT, _FINGERPRINT)
+
+
+def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` for a program that is no server of the home."""
+    return {name: value for name, value in environment.items() if name not in _MARKS}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server's process. settings: fingerprint of the settings it was started under."""
+
+    process: psutil.Process
+    port: int | None
+    settings: str
+
+    @property
+    def pid(self) -> int:
+        return int(self.process.pid)
+
+    @property
+    def started(self) -> datetime:
+        return datetime.fromtimestamp(self.process.create_time(), UTC)
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.process.memory_info().rss)
+
+
+@dataclass(frozen=True)
+class Service:
+    """
+    name:       as in its log file's name: web
+    title:      as users read it: Dagster's page
+    command:    without a secret: other users of the machine can read it
+    answers:    whether the server started with this port does its work; called again and again while it starts
+    port:       where it listens; None: on no port
+    stop_limit_s: how long it may take to end before it is killed
+    """
+
+    name: str
+    title: str
+    command: Sequence[str]
+    answers: Callable[[], bool]
+    home: Path
+    log: Path
+    port: int | None = None
+    address: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    start_limit_s: float = 90.0
+    stop_limit_s: float = 15.0
+
+    def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
+        """Starts it, detached from the terminal and from this process's group. Its output goes to its log."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {
+            **without_marks(os.environ), **self.environment, "VIDPIPE_HOME": str(self.home), SERVICE: self.name,
+            _PORT: str(self.port or ""), _FINGERPRINT: fingerprint,
+        }  # fmt: skip
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                list(self.command), env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+
+
+def find_running(home: Path) -> dict[str, Running]:
+    """name -> the running server of `home`."""
+    return dict(_servers(home))
+
+
+def _servers(home: Path) -> Iterator[tuple[str, Running]]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ValueError):
+            environment = process.environ()
+            if environment.get(SERVICE) and environment.get("VIDPIPE_HOME") == str(home) and is_alive(process):
+                port = environment.get(_PORT)
+                settings = environment.get(_FINGERPRINT, "")
+                yield environment[SERVICE], Running(process, int(port) if port else None, settings)
+
+
+def stop(running: Running, limit_s: float) -> bool:
+    """Asks the server to end, and kills it where it does not within `limit_s`. False where even that fails."""
+    try:
+        running.process.terminate()
+        if not wait_until_gone(running.process, limit_s):
+            running.process.kill()
+        return wait_until_gone(running.process, 10.0)
+    except psutil.NoSuchProcess:
+        return True
