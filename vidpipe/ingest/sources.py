@@ -130,11 +130,9 @@ def _local(text: str, base: Path) -> Path:
     """What is there under a path or a file URL, links followed. Errors: VidpipeError."""
     hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
     try:
-        if urlsplit_scheme(text):
-            path = Path(url2pathname(urlsplit(text).path))
-        else:
-            path = Path(base, Path(text).expanduser())
-        if not path.exists():
+        is_url = bool(urlsplit_scheme(text))
+        path = Path(url2pathname(urlsplit(text).path)) if is_url else Path(base, Path(text).expanduser())
+        if not path.exists() or (is_url and not path.is_absolute()):
             raise VidpipeError(f"{text}: there is no such file or folder.", hint)
         return path.resolve()
     except OSError as error:  # a name that is too long, a folder that may not be entered

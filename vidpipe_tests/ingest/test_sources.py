@@ -110,7 +110,7 @@ def test_a_path_a_link_to_it_and_its_file_url_are_one_source(file_of: Write, cli
     "text",
     [
         "nowhere.mp4", "ftp://h/x.mp4", "http://", "http://[::1/x", "http://h:99999/x", "rtsp://cam/1",
-        "~no-such-user/x.mp4", "a" * 300 + ".mp4",
+        "~no-such-user/x.mp4", "file://data", "file://[", "a" * 300 + ".mp4",
     ],
 )  # fmt: skip
 def test_what_is_neither_url_nor_file_is_an_error(text: str) -> None:

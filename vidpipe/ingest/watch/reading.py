@@ -38,8 +38,9 @@ class Reading:
             zip(reversed(self._ids), range(len(self._ids) - 1, -1, -1), strict=True)
         )
         self._before = known.ids()
-        self._taken: dict[bytes, bytes] = {}
-        self._told: set[bytes] = set()
+        #: lines that were told of, and those that were taken without
+        self._told_lines: dict[bytes, bytes] = {}
+        self._other_lines: dict[bytes, bytes] = {}
         self.problems: list[ListProblem] = []
         self.local: list[ListEntry] = []
 
@@ -53,7 +54,7 @@ class Reading:
                 self.problems.append(row)
             elif before == LOCAL or local_path(row.text):
                 self.local.append(row)
-                self._take(position, LOCAL)
+                self._take(position, LOCAL, self._other_lines)
             else:
                 try:
                     request = request_for(row.text)
@@ -61,23 +62,25 @@ class Reading:
                     self.problems.append(ListProblem(row.line, str(error)))
                     continue
                 source = bytes.fromhex(request.id)
-                self._take(position, source)
-                if self._first.setdefault(source, position) >= position:
+                if self._first.setdefault(source, position) < position:
+                    self._take(position, source, self._other_lines)
+                else:
                     self._first[source] = position
-                    self._told.add(source)
+                    self._take(position, source, self._told_lines)
                     yield listed(request, row, edited=source in self._before)
 
-    def _take(self, position: int, source: bytes) -> None:
+    def _take(self, position: int, source: bytes, among: dict[bytes, bytes]) -> None:
         self._ids[position] = source
-        self._taken[self._lines.keys[position]] = source
+        among[self._lines.keys[position]] = source
 
     def edited(self) -> Iterator[ListedSource]:
         """Sources for which another line counts now: the one that did is gone, or comes later."""
+        told = set(self._told_lines.values())
         counted: dict[bytes, bytes] = {}
         for key, source in self._known.lines.items():
             counted.setdefault(source, key)
         for named, position in self._first.items():
-            if named is None or named == LOCAL or named in self._told or named not in counted:
+            if named is None or named == LOCAL or named in told or named not in counted:
                 continue
             if counted[named] != self._lines.keys[position]:
                 row = self._lines.row(position)
@@ -91,10 +94,10 @@ class Reading:
     def memory_so_far(self) -> Memory:
         """What is known of a reading that was cut short.
 
-        What was taken in it comes first, so that `edited` of the next one takes nothing for the first line of a source
-        that was not.
+        Of the lines of a source, the one that was told of last comes first: by that `edited` of the next reading knows
+        what the library holds.
         """
-        return Memory({**self._taken, **self._known.lines}, self._known.complete)
+        return Memory({**self._told_lines, **self._known.lines, **self._other_lines}, self._known.complete)
 
     def memory(self) -> Memory:
         """What is known once `news` came to its end and all else was written down, in the file's order."""
