@@ -1,0 +1,170 @@
+"""The figures of runs: kept while the run goes on, summed up for good, and never in the way of the run itself."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from vidpipe.library.library import Library
+from vidpipe.library.runs import TOTALS, Figures, RunName, Runs, recorded, status_of
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import StageEvent
+from vidpipe_tests.library.shelf import GRAPH
+
+NAME = RunName("run-1", "process", "command", "process_videos")
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, GRAPH) as opened:
+        yield opened
+
+
+def work(figures: Figures, computed: int = 1, current: int = 0, failed: int = 0) -> None:
+    for number in range(computed):
+        figures.count(StageEvent(f"{number:064x}", "scenes", "started"))
+        figures.count(StageEvent(f"{number:064x}", "scenes", "computed", seconds=0.5, changed=number == 0))
+    for _ in range(current):
+        figures.count(StageEvent("a" * 64, "scenes", "current"))
+    for _ in range(failed):
+        figures.count(StageEvent("b" * 64, "scenes", "failed", seconds=0.25))
+
+
+def eventually(look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 10
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.02)
+    return found
+
+
+def test_a_run_is_one_document_of_figures(library: Library) -> None:
+    runs = library.collections["runs"]
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    with recorded(runs, NAME) as figures:
+        work(figures, computed=3, current=2, failed=1)
+        figures.count_source("stored", 5000)
+        figures.count_source("known")
+    (run,) = Runs(runs).since(before)
+    assert (run["_id"], run["job"], run["by"], run["videos"]) == ("run-1", "process", "command", 6)
+    assert run["stages"] == {"scenes": {"computed": 3, "current": 2, "failed": 1, "changed": 1, "seconds": 1.75}}
+    assert (run["sources"], run["bytes_in"]) == ({"stored": 1, "known": 1}, 5000)
+    assert before < run["began_at"] <= run["ended_at"] <= datetime.now(UTC)
+    assert status_of(run) == "success"
+    assert list(Runs(runs).since(datetime.now(UTC))) == []
+
+
+def test_figures_can_be_read_while_the_run_goes_on(library: Library) -> None:
+    runs = library.collections["runs"]
+    with recorded(runs, NAME, flush_s=0.02) as figures:
+        work(figures)
+        run = eventually(lambda: runs.find_one({"stages.scenes.computed": 1}))
+        assert status_of(run) == "running"
+        assert "ended_at" not in run
+        assert eventually(Runs(runs).totals)["stages"]["scenes"]["computed"] == 1
+
+
+def test_the_steps_of_a_run_add_up_and_the_worst_names_its_status(library: Library) -> None:
+    runs = library.collections["runs"]
+    with contextlib.suppress(ValueError), recorded(runs, RunName("r", "prepare", "page", "scenes")) as figures:
+        work(figures, computed=0, failed=1)
+        raise ValueError("broken")
+    with recorded(runs, RunName("r", "prepare", "page", "tags")) as figures:
+        work(figures, computed=2)
+    (run,) = Runs(runs).since()
+    assert (run["stages"]["scenes"]["computed"], run["stages"]["scenes"]["failed"]) == (2, 1)
+    assert status_of(run) == "failure"
+
+
+def test_a_stopped_run_is_cancelled_not_failed(library: Library) -> None:
+    runs = library.collections["runs"]
+    with pytest.raises(KeyboardInterrupt), recorded(runs, NAME):
+        raise KeyboardInterrupt
+    (run,) = Runs(runs).since()
+    assert status_of(run) == "canceled"
+
+
+def test_totals_outlive_the_runs_they_are_made_of(library: Library) -> None:
+    runs = library.collections["runs"]
+    for number in range(3):
+        with recorded(runs, RunName(str(number), "process", "sensor", "op")) as figures:
+            work(figures, computed=2)
+            figures.count_source("stored", 10)
+    runs.delete_many({"began_at": {"$lt": datetime.now(UTC)}})  # as the clean-up does
+    totals = Runs(runs).totals()
+    assert totals["_id"] == TOTALS
+    assert totals["stages"]["scenes"] == {"computed": 6, "changed": 3, "seconds": 3.0}
+    assert (totals["bytes_in"], totals["steps"]) == (30, {"process": {"success": 3}})
+    assert list(Runs(runs).since()) == []
+
+
+def test_runs_at_the_same_time_lose_nothing(library: Library) -> None:
+    runs = library.collections["runs"]
+
+    def run(number: int) -> None:
+        with recorded(runs, RunName(f"run-{number}", "process", "sensor", "op"), flush_s=0.001) as figures:
+            for _ in range(50):
+                work(figures)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found["stages"]["scenes"]["computed"] for found in Runs(runs).since()] == [50] * 4
+    assert Runs(runs).totals()["stages"]["scenes"]["computed"] == 200
+
+
+_KILLED = """
+import os, signal, sys, time
+from pymongo import MongoClient
+from vidpipe.library.runs import RunName, recorded
+from vidpipe.stages.contract import StageEvent
+
+runs = MongoClient(sys.argv[1])[sys.argv[2]][sys.argv[3]]
+with recorded(runs, RunName("killed", "process", "sensor", "op"), flush_s=0.02) as figures:
+    figures.count(StageEvent("a" * 64, "scenes", "computed", seconds=2.0))
+    while runs.find_one({"stages.scenes.computed": 1}) is None:
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_keeps_its_figures_and_is_seen_to_be_lost(library: Library, mongod_uri: str) -> None:
+    runs = library.collections["runs"]
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, mongod_uri, runs.database.name, runs.name], check=False, timeout=60
+    )
+    assert done.returncode == -9
+    (run,) = Runs(runs).since()
+    assert run["stages"]["scenes"] == {"computed": 1, "seconds": 2.0}
+    assert run["status"] == "running"
+    assert status_of(run) == "lost"
+    assert Runs(runs).totals()["stages"]["scenes"]["computed"] == 1
+
+
+def test_a_server_that_is_away_does_not_fail_the_run(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidpipe.library.runs._PATIENCE_S", 0.2)
+    address = "mongodb://someone:hidden@127.0.0.1:9/"
+    with (
+        MongoClient[dict[str, Any]](address, serverSelectionTimeoutMS=50) as client,
+        recorded(client["any"]["runs"], NAME, flush_s=0.01) as figures,
+    ):
+        work(figures)
+        time.sleep(0.6)
+        work(figures)
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "once, however often it is tried"
+    assert "could not be stored" in caplog.text
+    assert "hidden" not in caplog.text
+    assert figures.take()[0]["stages.scenes.computed"] == 2, "kept for the next try"
