@@ -110,7 +110,7 @@ def run_log(run_id: str) -> Path:
 
 def _inherited() -> dict[str, str]:
     """The environment of a run: this process's, without what marks a server of the home."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("VIDPIPE_SERVICE")}
+    return {name: value for name, value in os.environ.items() if not name.startswith("_VIDPIPE_")}
 
 
 def launched_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:

@@ -47,7 +47,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
 
     web = port("web", settings.services.web_port)
     python = [sys.executable, "-m"]
-    dagster = [*python, "dagster", "api", "grpc", "--lazy-load-user-code"]
+    dagster = [*python, "dagster", "api", "grpc"]
     services = [
         Service(
             "code", "code server",

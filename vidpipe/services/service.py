@@ -19,9 +19,10 @@ import psutil
 
 from vidpipe.library.embedded_process import is_alive, wait_until_gone
 
-SERVICE = "VIDPIPE_SERVICE"
-_PORT = "VIDPIPE_SERVICE_PORT"
-_FINGERPRINT = "VIDPIPE_SERVICE_SETTINGS"
+#: No name of a setting, which begin with VIDPIPE_.
+SERVICE = "_VIDPIPE_SERVICE"
+_PORT = "_VIDPIPE_PORT"
+_FINGERPRINT = "_VIDPIPE_SETTINGS"
 #: What makes a process a server; programs that it starts do not inherit these (`without_marks`).
 _MARKS = (SERVICE, _PORT, _FINGERPRINT)
 
