@@ -135,7 +135,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
     for name, problem in report.problems.items():
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "not run")
     if report.busy:
-        note(f"Another run works on {counted(len(report.busy), 'video')}.")
+        note(f"Another run works on {counted(report.busy_videos, 'video')}.")
 
 
 def _show_problem(error: VidpipeError, label: str) -> None:

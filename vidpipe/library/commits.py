@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from bson.errors import BSONError
@@ -19,6 +19,7 @@ from pymongo import InsertOne, ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, OperationFailure
 
+from vidpipe.library.attempts import attempts_before, next_try
 from vidpipe.library.schema import Document, ready_expression
 from vidpipe.stages.contract import AnswerCell, StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
@@ -26,7 +27,6 @@ from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 log = logging.getLogger(__name__)
 
-_TRANSIENT_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
 _DUPLICATE_KEY = 11000
 #: What the client says of a value that no document holds: too large, a number beyond 64 bits, half a character.
 _UNSTORABLE = (BSONError, OverflowError, UnicodeError)
@@ -73,6 +73,13 @@ class Prepared:
     generation: str | None
     scene_rows: Mapping[int, Document]
 
+    @property
+    def confirms(self) -> bool:
+        """Whether a good result of the same inputs came out as before, under another spec perhaps."""
+        before = self.commit.entry
+        same = before.get("status") == "ok" and before.get("inputs") == self.commit.inputs and not self.changed
+        return same and self.commit.error is None and not (self.commit.cells or self.commit.lineage)
+
 
 def prepare(commit: Commit, graph: StageGraph) -> Prepared:
     """What a commit will store, known before it is stored, so that the next stage can go on with it."""
@@ -85,15 +92,17 @@ def prepare(commit: Commit, graph: StageGraph) -> Prepared:
         entry.pop(key, None)
     old_data: Mapping[str, str] = commit.entry.get("data") or {}
     if commit.error is not None:
-        attempts = commit.entry.get("attempts", 0) + 1
+        attempts = attempts_before(commit.entry, commit.spec, commit.inputs) + 1
+        error, wait = next_try(commit.error, attempts)
         entry.update(
             status="quarantined" if commit.quarantined else "failed",
-            error={"message": commit.error.message, "hint": commit.error.hint, "transient": commit.error.transient},
+            error={"message": error.message, "hint": error.hint, "transient": error.transient},
             attempts=attempts,
             seconds=commit.seconds,
         )
-        if commit.error.transient:
-            entry["next_try_at"] = now + _TRANSIENT_WAITS[min(attempts, len(_TRANSIENT_WAITS)) - 1]
+        if wait is not None:
+            entry["next_try_at"] = now + wait
+        commit = replace(commit, error=error)
         return Prepared(commit, entry, frozenset(), old_data, commit.generation, {})
     for key in ("error", "attempts"):
         entry.pop(key, None)
@@ -239,7 +248,10 @@ class Committer:
 
     @staticmethod
     def _lineage(item: Prepared) -> list[Document]:
+        """What is kept of a commit for ever. One that only says that all is as before leaves nothing, as in a sweep."""
         commit = item.commit
+        if item.confirms:
+            return []
         common = {"video": commit.sha256, "stage": commit.stage, "at": item.entry["at"], "run": commit.run_id}
         entries: list[Document] = [
             {

@@ -6,10 +6,11 @@ events that announce a partitioned run, where DAGSTER_EVENT_BATCH_SIZE is set; v
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from dagster._core.events import ASSET_EVENTS
@@ -21,7 +22,18 @@ from dagster._serdes import ConfigurableClassData
 from vidpipe.errors import SettingsError
 from vidpipe.settings import find_home
 
+#: red: planned since, and not made; also while the run is still at it.
+Color = Literal["green", "red"]
+
 _BATCH_SIZE = "500"
+_MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION.value
+_PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
+_LAST_IDS = """
+    SELECT partition, MAX(CASE dagster_event_type WHEN ? THEN id END), MAX(CASE dagster_event_type WHEN ? THEN id END)
+    FROM event_logs
+    WHERE asset_key = ? AND dagster_event_type IN (?, ?) AND partition IN (SELECT value FROM json_each(?))
+    GROUP BY partition
+"""
 
 
 class BatchedEventLog(SqliteEventLogStorage):
@@ -50,6 +62,33 @@ class BatchedEventLog(SqliteEventLogStorage):
                 }
                 for event, event_id in last.values():
                     self._store_asset_event(connection, event, event_id)
+
+    def told(self, asset: dg.AssetKey, partitions: Sequence[str]) -> dict[str, tuple[int | None, int | None]]:
+        """partition -> ids of its last materialisation and last planned one, for those of `partitions` that have any.
+
+        Dagster's own query for one of the two takes five times as long: it is put together anew each time.
+        """
+        kinds = (_MATERIALIZED, _PLANNED)
+        with self.index_connection() as connection:
+            rows = connection.exec_driver_sql(_LAST_IDS, (*kinds, asset.to_string(), *kinds, json.dumps(partitions)))
+            return {partition: (made, planned) for partition, made, planned in rows}
+
+
+def colors(instance: dg.DagsterInstance, asset: dg.AssetKey, partitions: Sequence[str]) -> dict[str, Color]:
+    """How Dagster's page shows those of `partitions` that it knows anything of."""
+    storage = instance.event_log_storage
+    if isinstance(storage, BatchedEventLog):
+        told = storage.told(asset, partitions)
+    else:
+        made, planned = (
+            storage.get_latest_storage_id_by_partition(asset, kind, set(partitions))
+            for kind in (dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+        )
+        told = {partition: (made.get(partition), planned.get(partition)) for partition in {*made, *planned}}
+    return {
+        partition: "green" if made_at is not None and (planned_at is None or planned_at < made_at) else "red"
+        for partition, (made_at, planned_at) in told.items()
+    }
 
 
 class HomeStorage(DagsterSqliteStorage):

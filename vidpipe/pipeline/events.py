@@ -41,6 +41,9 @@ class StepContext(Protocol):
     @property
     def run(self) -> dg.DagsterRun: ...
 
+    @property
+    def retry_number(self) -> int: ...
+
     def get_step_execution_context(self) -> StepExecutionContext: ...
 
 

@@ -6,32 +6,34 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from itertools import product
 
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import AssetMaterializationPlannedData
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.processes import this_process
-from vidpipe.library.videos import read_result
+from vidpipe.library.runs import Figures
 from vidpipe.pipeline.caller import CALLER, Caller
-from vidpipe.pipeline.events import EventLog, Record, StepContext
-from vidpipe.pipeline.metadata import materialization
-from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.events import EventLog, StepContext
+from vidpipe.pipeline.figures import figures_of
 from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.retries import may_pass, retry
+from vidpipe.pipeline.telling import Telling
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.versions import fingerprint
 
 _MOST_LISTED = 20
+_NO_SUCH_VIDEO = StageError(
+    "There is no such video in the library.", "Its file was never taken in, or the library is another one."
+)
 
 
 @dataclass
@@ -46,9 +48,8 @@ class Session:
     @classmethod
     @contextmanager
     def begin(cls, context: StepContext, resource: LibraryResource, graph: StageGraph) -> Iterator[Session]:
-        """Raises dg.Failure with the sentence of a VidpipeError, or DagsterExecutionInterruptedError where stopped.
-
-        The run is then marked as cancelled, not as failed.
+        """Raises dg.Failure with the sentence of a VidpipeError, dg.RetryRequested where it may pass by itself, or
+        DagsterExecutionInterruptedError where stopped; the run is then marked as cancelled, not as failed.
         """
         caller = CALLER.get()
         if caller is None:
@@ -71,7 +72,10 @@ class Session:
             if caller is not None:
                 caller.fault = error
             if isinstance(error, VidpipeError):
-                raise dg.Failure(str(error), allow_retries=False) from error
+                failed = dg.Failure(str(error), allow_retries=False)
+                if caller is None and may_pass(error):
+                    raise retry(context.retry_number) from failed
+                raise failed from error
             raise
 
 
@@ -81,16 +85,18 @@ class Progress:
 
     log: EventLog[StageEvent]
     caller: Caller | None
+    figures: Figures
     counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
 
     def on_event(self, event: StageEvent) -> None:
         self.counted.count(event)
+        self.figures.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
-        if event.state in ("computed", "current", "failed"):
+        if event.state != "started":
             self.log.put(event)
 
     def so_far(self) -> RunReport:
@@ -101,61 +107,6 @@ class Progress:
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_progress(sha256, stage, fraction)
-
-
-@dataclass(frozen=True)
-class Materializations:
-    """Turns the Runner's events into Dagster's.
-
-    partitioned: the run has partitions. Then a video that was current is materialised too, so that its partition is
-                 green; and Dagster knows already which ones should have been. Without partitions a failed video is
-                 announced here, so that it shows red.
-    keep:        takes the materialisations instead of the event log, for a step that yields them itself
-    """
-
-    instance: dg.DagsterInstance
-    library: Library
-    plan: Plan
-    partitioned: bool
-    keep: list[dg.AssetMaterialization] | None = None
-
-    def __call__(self, events: list[StageEvent]) -> list[Record]:
-        if self.partitioned:
-            events = self._with_results(events)
-        else:
-            events = [event for event in events if event.state != "current"]
-            add_videos(self.instance, (event.sha256 for event in events))
-        records: list[Record] = []
-        for event in events:
-            if event.state != "failed":
-                into: list[Any] = records if self.keep is None else self.keep
-                into.append(materialization(event, self.plan.settings, self.plan.graph))
-            elif not self.partitioned:
-                records.append(AssetMaterializationPlannedData(dg.AssetKey(event.stage), partition=event.sha256))
-        return records
-
-    def _with_results(self, events: list[StageEvent]) -> list[StageEvent]:
-        """`events` with the stored result and version where a video was current."""
-        wanted = {event.sha256 for event in events if event.state == "current"}
-        if not wanted:
-            return events
-        stages = {event.stage for event in events if event.state == "current"}
-        fields = {field: 1 for stage in stages for field in (self.plan.graph.key(stage), f"stages.{stage}.data")}
-        found = {
-            row["_id"]: row for row in self.library.collections["videos"].find({"_id": {"$in": list(wanted)}}, fields)
-        }
-        filled = []
-        for event in events:
-            row = found.get(event.sha256)
-            if event.state == "current" and row is not None:
-                event = replace(  # noqa: PLW2901
-                    event,
-                    result=read_result(self.plan.graph, event.stage, row),
-                    data_version=fingerprint(row["stages"][event.stage].get("data") or {}),
-                    code_version=self.plan.graph[event.stage].code_version,
-                )
-            filled.append(event)
-        return filled
 
 
 def run_stages(
@@ -173,14 +124,32 @@ def run_stages(
 
     Raises dg.Failure at the end, with the sentences of what failed; DagsterExecutionInterruptedError where stopped.
     """
+    with figures_of(context, session.library, session.caller) as figures:
+        return _run_stages(context, session, graph, figures, stages, videos, options, partitioned, keep)
+
+
+def _run_stages(
+    context: StepContext,
+    session: Session,
+    graph: StageGraph,
+    figures: Figures,
+    stages: Sequence[str] | None,
+    videos: Iterable[str] | None,
+    options: RunOptions,
+    partitioned: bool,
+    keep: list[dg.AssetMaterialization] | None,
+) -> RunReport:
     plan = Plan.make(graph, session.settings, stages)
-    records = Materializations(context.instance, session.library, plan, partitioned, keep)
+    records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
     try:
         with EventLog(context, records) as log:
-            progress = Progress(log, session.caller, RunReport(problems=dict(plan.unavailable)))
+            progress = Progress(log, session.caller, figures, RunReport(problems=dict(plan.unavailable)))
             runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
             try:
                 report = runner.run(videos)
+                if partitioned:
+                    for sha256, stage in product(report.unknown, plan.stages):
+                        log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
             except (KeyboardInterrupt, DagsterExecutionInterruptedError):
                 report = progress.so_far()
             if session.caller is not None:
@@ -209,11 +178,14 @@ def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure 
     if not sentences:
         return None
     counts = {state: report.total(state) for state in ("computed", "current", "failed", *because)}
-    left_out = max(0, counts["failed"] - _MOST_LISTED) + max(0, len(report.unknown) - _MOST_LISTED)
+    left_out = max(0, counts["failed"] - _MOST_LISTED) + max(0, report.unknown_videos - _MOST_LISTED)
     if left_out > 0:
         sentences.append(f"… and {left_out} more.")
     failed = len({event.sha256 for event in report.failures})
-    head = f"{failed} of {report.videos} videos failed; the others are done." if failed else "Not everything is done."
+    head = "Not everything is done."
+    if failed:
+        all_kept = counts["failed"] == len(report.failures)
+        head = f"{failed if all_kept else f'More than {failed}'} of {report.videos} videos failed; the others are done."
     return dg.Failure(
         description="\n".join([head, *sentences]),
         metadata={state: count for state, count in counts.items() if count},

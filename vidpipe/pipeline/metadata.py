@@ -12,7 +12,7 @@ from PIL import Image
 
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import INGEST, FieldRead, StageEvent, StageResult
+from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,23 @@ def materialization(event: StageEvent, settings: Settings, graph: StageGraph) ->
         description=f"{event.name}: {metadata['work']}",
         metadata=metadata,
         tags={name: value for name, value in tags.items() if value},
+    )
+
+
+def observation(event: StageEvent, error: StageError, **known: Any) -> dg.AssetObservation:
+    """What a partition's page shows of a stage that gave no result: why, and what to do.
+
+    known: more of it by name; what is None is left out
+    """
+    metadata = {
+        "error": _plain(error.message), "what_to_do": _plain(error.hint), "file": event.name, "stage": event.stage,
+        **known,
+    }  # fmt: skip
+    return dg.AssetObservation(
+        asset_key=event.stage,
+        partition=event.sha256,
+        description=_plain(error.message),
+        metadata={name: value for name, value in metadata.items() if value not in (None, "")},
     )
 
 

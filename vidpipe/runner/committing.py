@@ -16,11 +16,16 @@ _LARGEST_BATCH = 256
 
 @dataclass(frozen=True)
 class Write:
-    """A prepared commit and the event that tells of it; or only the end of a video (its lease is given back)."""
+    """A prepared commit and the event that tells of it; only an event, told after what was given before is stored; or
+    neither: the end of a video (its lease is given back)."""
 
     sha256: str
     prepared: Prepared | None = None
     event: StageEvent | None = None
+
+    @property
+    def is_end(self) -> bool:
+        return self.prepared is None and self.event is None
 
 
 class CommitThread:
@@ -76,16 +81,18 @@ class CommitThread:
                     fault = error
                     self._failed(error)
             for write in batch:
-                if write.prepared is None:
+                if write.is_end:
                     self._finished(write.sha256)
 
     def _write(self, batch: list[Write]) -> None:
-        commits = [write for write in batch if write.prepared is not None]
-        release = [write.sha256 for write in batch if write.prepared is None]
-        stored = self._library.commit(
-            [write.prepared for write in commits if write.prepared is not None], self._owner, release
+        release = [write.sha256 for write in batch if write.is_end]
+        stored = iter(
+            self._library.commit(
+                [write.prepared for write in batch if write.prepared is not None], self._owner, release
+            )
         )
-        for write, took_effect in zip(commits, stored, strict=True):
+        for write in batch:
+            took_effect = next(stored) if write.prepared is not None else None
             if write.event is not None:
                 same = took_effect is write.prepared
                 self._tell(write.event if same else _otherwise(write.event, took_effect))

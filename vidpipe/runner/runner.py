@@ -162,7 +162,7 @@ class _Run:
         """Of the given videos those with work to do; the others are reported at once, without a lease."""
         for sha256, state in self._selection.states(videos):
             if state is None:
-                self.report.unknown.append(sha256)
+                self.report.note_unknown(sha256)
             elif self._selection.wants_any(state):
                 yield sha256
             else:
@@ -193,7 +193,7 @@ class _Run:
     def _lease(self, ids: list[str]) -> list[VideoState]:
         documents = self._leases.take(ids, self._projection)
         for busy in set(ids) - {document["_id"] for document in documents}:
-            self.report.busy.append(busy)
+            self.report.note_busy(busy)
             self._tell(StageEvent(busy, self.plan.stages[0].name, "busy"))
         states = [VideoState(document, self.plan.graph, self._load_scenes) for document in documents]
         for state in states:
@@ -260,8 +260,10 @@ class _Run:
     def _pass_over(self, state: VideoState, stage: Stage) -> None:
         now = state.state(stage, self.plan.specs[stage.name])
         state.done.add(stage.name)
-        if now in {"current", "blocked"}:
+        if now == "current":
             self._tell(StageEvent(state.sha256, stage.name, now, state.name))
+        elif now == "blocked":  # told after the failure that it waits for is stored
+            self._committer.put(Write(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
         elif now in {"failed", "quarantined"}:
             self._tell(StageEvent(state.sha256, stage.name, "failed", state.name, error=state.stored_error(stage)))
 
@@ -281,7 +283,7 @@ class _Run:
             seconds=seconds,
             changed=bool(prepared.changed),
             result=outcome.result if outcome else None,
-            error=outcome.error if outcome else None,
+            error=prepared.commit.error,
             data_version=fingerprint(prepared.data),
             code_version=stage.code_version,
         )
@@ -312,7 +314,7 @@ class _Run:
             self._changed.notify_all()
 
     def _committed(self, event: StageEvent) -> None:
-        if event.state != "current":
+        if event.state not in {"current", "blocked"}:
             said = {"error": event.error.message} if event.error else {"changed": event.changed}
             audit("stage", run=self.run_id, video=event.sha256, name=event.name, stage=event.stage, state=event.state,
                   seconds=round(event.seconds, 3), **said)  # fmt: skip
