@@ -1,0 +1,44 @@
+"""health: what a killed process left behind is put right, whoever started it.
+
+Dagster's own run monitoring ends a launched run whose process died. This also sees runs of commands in a terminal, and
+frees what dead processes hold in the library, so that their videos are due again.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from vidpipe.library.library import Library
+from vidpipe.pipeline.processes import end_dead_runs
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.stages.graph import StageGraph
+
+_EVERY_S = 20
+
+
+def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="health",
+        description="Ends runs whose process was killed, and frees the videos that they held.",
+        minimum_interval_seconds=_EVERY_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def health(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        with library.opened(graph) as opened:
+            freed = free_dead_leases(opened)
+        if not ended and not freed:
+            return dg.SkipReason("No process has died.")
+        return dg.SkipReason(f"Runs whose process had died and that are ended now: {len(ended)}; videos freed: {freed}.")
+
+    return health
+
+
+def free_dead_leases(library: Library) -> int:
+    """Frees the videos that dead processes of this machine hold; gives their number."""
+    videos = library.collections["videos"]
+    held = {"lease": {"$exists": True}}
+    before = videos.count_documents(held)
+    with library.leases() as leases:
+        leases.free_dead()
+    return max(0, before - videos.count_documents(held))
