@@ -18,8 +18,8 @@ from vidpipe_tests.end_to_end.home import Home
 _KINDS = {
     "run": ("api", "execute_run"),
     "code server": ("api", "grpc"),
-    "web server": ("dagster-webserver",),
-    "daemon": ("dagster-daemon",),
+    "web server": ("dagster_webserver",),
+    "daemon": ("dagster._daemon",),
     "measures": ("vidpipe.measures.server",),
     "mongod": ("mongod",),
 }

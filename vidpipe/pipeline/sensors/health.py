@@ -29,7 +29,7 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
             freed = free_dead_leases(opened)
         if not ended and not freed:
             return dg.SkipReason("No process has died.")
-        return dg.SkipReason(f"Runs whose process had died and that are ended now: {len(ended)}; videos freed: {freed}.")
+        return dg.SkipReason(f"Processes have died. Runs ended for them: {len(ended)}; videos freed: {freed}.")
 
     return health
 

@@ -1,0 +1,144 @@
+"""`vidpipe up` and `down`: one set of servers a home, found again after whatever happened to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from vidpipe.services import ports
+from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
+from vidpipe_tests.end_to_end.home import Home, ended, wait_for
+from vidpipe_tests.end_to_end.station import Station, running
+
+SERVERS = {"mongod", "code server", "web server", "daemon", "measures"}
+
+
+def _locations(page: str) -> dict[str, Any]:
+    """What Dagster's page says of its code location."""
+    query = (
+        "{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError "
+        "{ __typename ... on PythonError { message } } } } } }"
+    )
+    answer = requests.post(f"{page}/graphql", json={"query": query}, timeout=20).json()
+    entries = answer["data"]["workspaceOrError"]["locationEntries"]
+    return {entry["name"]: entry["locationOrLoadError"]["__typename"] for entry in entries}
+
+
+def test_all_servers_answer_on_the_loopback(station: Station) -> None:
+    assert set(station.processes()) == SERVERS
+    up = station.home.json("up")
+    assert up["started"] == []
+    assert _locations(up["addresses"]["web"]) == {"vidpipe": "RepositoryLocation"}
+    assert "vidpipe_videos" in requests.get(up["addresses"]["measures"], timeout=10).text
+    listening = {
+        address.laddr.ip
+        for processes in station.processes().values()
+        for process in processes
+        for address in process.net_connections("inet")
+        if address.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_second_up_starts_nothing(station: Station) -> None:
+    before = {kind: [process.pid for process in found] for kind, found in station.processes().items()}
+    both = [station.home.start("up", "--json"), station.home.start("up", "--json")]
+    assert [ended(process).json["started"] for process in both] == [[], []]
+    assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
+
+
+@pytest.mark.parametrize("kinds", [("web server",), ("code server",), ("daemon", "measures"), tuple(SERVERS)])
+def test_up_brings_back_what_was_killed_at_the_same_addresses(station: Station, kinds: tuple[str, ...]) -> None:
+    addresses = station.home.json("up")["addresses"]
+    for kind in kinds:
+        for process in station.processes()[kind]:
+            process.kill()
+    wait_for("they are gone", lambda: not set(kinds) & set(station.processes()), limit_s=10)
+    up = station.home.json("up")
+    assert len(up["started"]) == len(kinds)
+    assert up["addresses"] == addresses
+    assert set(station.processes()) == SERVERS
+    wait_for("the page knows the pipeline", lambda: _locations(addresses["web"]) == {"vidpipe": "RepositoryLocation"})
+
+
+def test_another_home_takes_the_next_free_ports(station: Station, tmp_path: Path) -> None:
+    home = Home(tmp_path / "other", {**station.home.env})
+    assert home("init", home.path).code == 0
+    with running(home) as other:
+        mine, theirs = station.home.json("up")["addresses"], other.home.json("up")
+        assert not set(mine.values()) & set(theirs["addresses"].values())
+        assert any("Port 3400 was taken" in note for note in theirs["notes"])
+        assert home("down").code == 0
+        assert not other.processes()
+    assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
+
+
+def test_changed_settings_reach_the_servers(station: Station) -> None:
+    before = {kind: found[0].pid for kind, found in station.processes().items()}
+    changed = Home(station.home.path, {**station.home.env, "VIDPIPE_SERVICES_MAXRUNS": "2"})
+    assert "The settings have changed" in changed("up").stderr
+    after = {kind: found[0].pid for kind, found in station.processes().items()}
+    assert {kind for kind in before if before[kind] == after[kind]} == {"mongod"}
+    assert "max_concurrent_runs: 2" in (station.home.data / "dagster" / "dagster.yaml").read_text()
+    assert station.home("up").code == 0
+
+
+def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", {**ENVIRONMENT, "VIDPIPE_SERVICES_WEBPORT": "3500"})
+    assert home("init", home.path).code == 0
+    dagster = home.data / "dagster"
+    dagster.mkdir(parents=True)
+    (dagster / "dagster.yaml").write_text("storage: {custom: {module: no.such, class: Thing, config: {}}}\n")
+    done = home("up")
+    assert done.code != 0
+    assert "no.such" in done.stderr
+    assert home("down").code == 0
+    assert not [process for process in home.processes() if process.pid != os.getpid()]
+
+
+def test_in_the_foreground_it_heals_itself_and_ctrl_c_stops_all(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home", {**ENVIRONMENT, "VIDPIPE_SERVICES_WEBPORT": "3600", "VIDPIPE_SENSORS_ENABLED": "no"})
+    assert home("init", home.path).code == 0
+    station = Station(home, home.data / "urls.txt")
+    process = home.start("up", "--foreground")
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
+    reader.start()
+    try:
+        wait_for("all are up", lambda: any("All are up" in line for line in lines), limit_s=90)
+        station.processes()["web server"][0].kill()
+        wait_for("it was noticed", lambda: any("Ended without being asked" in line for line in lines), limit_s=30)
+        wait_for("it is back", lambda: "web server" in station.processes(), limit_s=60)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+        wait_for("all are down", lambda: not station.processes(), limit_s=10)
+    finally:
+        home("down", "--force")
+        process.kill()
+        subprocess.Popen.wait(process)
+
+
+def test_the_code_servers_socket_is_the_users_own(tmp_path: Path) -> None:
+    long = tmp_path / ("folder-with-a-long-name-" * 4)
+    for directory in (tmp_path / "run", long):
+        path = ports.socket_path(directory)
+        assert len(str(path)) <= 107
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert ports.socket_path(long) == ports.socket_path(long)
+
+
+def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
+    memory = tmp_path / "ports.json"
+    taken = ports.choose_port(memory, "web", 3700, "127.0.0.1", taken={3700})
+    assert taken == 3701
+    assert ports.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
+    assert ports.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
+    assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
