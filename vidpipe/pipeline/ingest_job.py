@@ -9,8 +9,10 @@ from pydantic import Field
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.urls import MASK, redacted_url
+from vidpipe.library.runs import Figures
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
@@ -45,8 +47,11 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
     @dg.op(name=_OP, description="Takes each source into the media store.")
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
-            _ingest(context, session, config)
+        with (
+            Session.begin(context, library, graph) as session,
+            figures_of(context, session.library, session.caller) as figures,
+        ):
+            _ingest(context, session, config, figures)
 
     @dg.job(
         name=JOB,
@@ -60,7 +65,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     return ingest
 
 
-def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
+def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: Figures) -> None:
     from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
     from vidpipe.ingest.sources import Gathered, gather
     from vidpipe.pipeline.listed_requests import request_listed
@@ -76,10 +81,12 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
-    observer = caller.ingest_observer if caller is not None else None
+    observer = Counting(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
     requests = gathered.requests + named.requests
     outcomes = gathered.problems + named.problems
+    for outcome in outcomes:
+        count_outcome(figures, outcome)
     outcomes += ingest.run(requests, refresh=config.refresh, retry=config.retry)
     if caller is not None:
         caller.outcomes = outcomes
