@@ -125,13 +125,17 @@ def run_stages(
     Raises dg.Failure at the end, with the sentences of what failed; DagsterExecutionInterruptedError where stopped.
     """
     with figures_of(context, session.library, session.caller) as figures:
-        return _run_stages(context, session, graph, figures, stages, videos, options, partitioned, keep)
+        return _run_stages(
+            context, session, graph, figures=figures, stages=stages, videos=videos, options=options,
+            partitioned=partitioned, keep=keep,
+        )  # fmt: skip
 
 
 def _run_stages(
     context: StepContext,
     session: Session,
     graph: StageGraph,
+    *,
     figures: Figures,
     stages: Sequence[str] | None,
     videos: Iterable[str] | None,
