@@ -44,6 +44,11 @@ def stage_index(stage: str) -> list[tuple[str, int]]:
     return [(f"stages.{stage}.{field}", ASCENDING) for field in ("status", "ready", "stale", "spec", "next_try_at")]
 
 
+#: Sums over all videos are read from this index alone: bytes of media, seconds of footage, bytes of frame packs.
+SIZES_INDEX = "sizes"
+SIZES = ("ingest.size_bytes", "metadata.duration_s", "scenes.pack.bytes")
+
+
 def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
     """collection -> its indexes. Repeating their creation costs nothing."""
     videos = [IndexModel(stage_index(stage.name), name=f"stage_{stage.name}") for stage in graph]
@@ -56,6 +61,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         IndexModel([("category.category", ASCENDING)], name="category"),
         IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),
         IndexModel([("added_at", DESCENDING), ("_id", ASCENDING)], name="latest"),
+        IndexModel([(field, ASCENDING) for field in SIZES], name=SIZES_INDEX),
         IndexModel(
             [(field, TEXT) for field in _SEARCHED_IN_VIDEOS],
             name="words",
