@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+import pymongo
 from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -22,7 +23,7 @@ from pymongo.errors import (
 from pymongo.uri_parser import parse_uri
 
 from vidpipe.errors import SettingsError, UnavailableError
-from vidpipe.library import embedded
+from vidpipe.library import embedded, tls
 from vidpipe.library.connection_errors import explain
 from vidpipe.settings import Settings
 
@@ -30,18 +31,24 @@ Document = dict[str, Any]
 
 #: A server silent for this long in the middle of an answer is given up; full scans of large libraries take seconds.
 SOCKET_TIMEOUT_S = 120.0
+#: A replica set as it is set up by default has a new primary about 12 s after it lost one.
+ELECTION_MS = 30_000
+#: Longest wait for a majority of a replica set to confirm a write.
+CONFIRMED_MS = 30_000
 
 
 class Connection:
     """A client of one MongoDB server and the library's database on it. Close it, or use it as a context manager.
 
     host:        the server as it is named in messages: hosts and ports, never a password
+    tls:         whether it is encrypted
     is_embedded: whether it is the embedded server
     """
 
-    def __init__(self, client: MongoClient[Document], settings: Settings, host: str) -> None:
+    def __init__(self, client: MongoClient[Document], settings: Settings, host: str, *, tls: bool = False) -> None:
         self.client = client
         self.host = host
+        self.tls = tls
         self.is_embedded = embedded.is_embedded(settings)
         self._settings = settings
         self.database: Database[Document] = client[settings.mongodb.database_name]
@@ -61,7 +68,7 @@ class Connection:
                 full = embedded.full_disk(self._settings)
                 if full is not None:
                     raise full from error
-            raise explain(error, self.host, embedded=self.is_embedded) from error
+            raise explain(error, self.host, embedded=self.is_embedded, tls=self.tls) from error
 
     def ensure_server(self) -> None:
         """After a lost connection: starts the embedded server again if it died, and asks the server for an answer.
@@ -101,13 +108,15 @@ def connect(settings: Settings) -> Connection:
     uri = settings.mongodb.uri.get_secret_value().strip() or embedded.start(settings).uri
     _check_options(uri)
     host = host_of(uri)
+    options = _options(uri, settings)
     try:
-        client: MongoClient[Document] = MongoClient(uri, **_options(uri, settings))
-    except (ConfigurationError, InvalidName, ValueError, TypeError) as error:
+        client: MongoClient[Document] = MongoClient(uri, **options)
+    except (ConfigurationError, InvalidName, ValueError, TypeError, OSError) as error:
         raise _unusable(uri, error) from None  # the cause may quote parts of a password
-    connection = Connection(client, settings, host)
+    connection = Connection(client, settings, host, tls=tls.in_use(options, uri, _given_options(uri)))
     try:
-        with connection.errors_explained():
+        patience = pymongo.timeout(settings.mongodb.timeout_s) if _is_cluster(uri) else contextlib.nullcontext()
+        with connection.errors_explained(), patience:
             # A look at the library's own database: a ping succeeds without any right to it.
             connection.collection("meta").find_one({}, {"_id": 1})
     except BaseException:
@@ -133,20 +142,32 @@ def host_of(uri: str) -> str:
 def _options(uri: str, settings: Settings) -> dict[str, Any]:
     """What is set for the client where the URI does not say otherwise."""
     timeout_ms = int(settings.mongodb.timeout_s * 1000)
+    given = _given_options(uri)
+    cosmos = is_cosmos_host(host_of(uri))
     options: dict[str, Any] = {
-        "serverSelectionTimeoutMS": timeout_ms,
+        # Once it is open, each operation waits for the end of an election; opening it does not wait so long.
+        "serverSelectionTimeoutMS": max(timeout_ms, ELECTION_MS) if _is_cluster(uri) else timeout_ms,
         "connectTimeoutMS": timeout_ms,
         "waitQueueTimeoutMS": timeout_ms,
         "socketTimeoutMS": int(max(SOCKET_TIMEOUT_S, settings.mongodb.timeout_s) * 1000),
         "appname": "vidpipe",
+        "maxPoolSize": settings.mongodb.max_pool_size,
         # Cosmos DB refuses the retryable writes that every other server takes.
-        "retryWrites": not is_cosmos_host(host_of(uri)),
+        "retryWrites": not cosmos,
+        **tls.options(settings, given),
     }
+    if not (cosmos or embedded.is_embedded(settings)):
+        # What a majority has confirmed survives the loss of the primary.
+        options |= {"w": "majority", "wTimeoutMS": CONFIRMED_MS}
     if not re.search(r"(127\.0\.0\.1|localhost|\[?::1)", host_of(uri)):
         options["compressors"] = "zlib"
-    given = _given_options(uri)
     kept = {name: value for name, value in options.items() if name.lower() not in given}
     return {**kept, "tz_aware": True, "tzinfo": UTC}
+
+
+def _is_cluster(uri: str) -> bool:
+    """Whether the address names a replica set or several servers."""
+    return uri.startswith("mongodb+srv://") or "," in host_of(uri) or "replicaset" in _given_options(uri)
 
 
 def _given_options(uri: str) -> dict[str, str]:
@@ -169,6 +190,11 @@ def _check_options(uri: str) -> None:
 def _unusable(uri: str, error: Exception) -> SettingsError:
     """The URI cannot be used. pymongo's own words are left out, since they may quote parts of a password."""
     text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, ValueError):
+        return SettingsError(
+            f"[MongoDB] URI: a TLS file that it names cannot be used: {error.strerror or type(error).__name__}.",
+            "Check tlsCAFile= and tlsCertificateKeyFile=, or use [MongoDB] TlsCaFile and TlsCertificateKeyFile.",
+        )
     if uri.startswith("mongodb+srv://") and ("DNS" in text or "SRV" in text or "resol" in text or "nameserver" in text):
         return SettingsError(
             f"[MongoDB] URI: the name {host_of(uri)} is not known as a mongodb+srv address.",

@@ -16,12 +16,21 @@ from pymongo.errors import (
 )
 
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
+from vidpipe.library.tls import disagreement
 
 #: Codes of MongoDB's error_codes.yml; 8000 is Atlas's own.
 _AUTHENTICATION_FAILED = {11, 18, 8000}
 _UNAUTHORIZED = 13
 _OUT_OF_DISK = 14031
 _TOO_MANY_REQUESTS = 16500
+_NOT_CONFIRMED = 64
+_DUPLICATE_KEY = 11000
+#: A member that is no longer the primary, ends or was away; cursors and operations that ended with it; a write that is
+#: not confirmed yet; too many requests at once.
+_PASSING = {
+    6, 7, 43, 46, _NOT_CONFIRMED, 89, 91, 133, 134, 175, 189, 237, 262, 290, 9001, 10107, 11600, 11602, 13435, 13436,
+    _TOO_MANY_REQUESTS,
+}  # fmt: skip
 
 
 #: Kinds of failure of which the kind says all.
@@ -32,8 +41,25 @@ _PLAIN: tuple[tuple[type[PyMongoError], str, str], ...] = (
 )
 
 
-def explain(error: PyMongoError, host: str, *, embedded: bool) -> VidpipeError:
-    """An UnavailableError (for a bad option or name a SettingsError) that names `host` and says what to do."""
+def passes(error: BaseException | None) -> bool:
+    """Whether the same operation may succeed in a while: the server is away, its replica set chooses a primary, or not
+    enough members have confirmed a write yet."""
+    if isinstance(error, ConnectionFailure):
+        return True
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        codes = {fault.get("code") for kind in ("writeErrors", "writeConcernErrors") for fault in details.get(kind, ())}
+        return bool(codes & _PASSING) and codes <= _PASSING | {_DUPLICATE_KEY}
+    if isinstance(error, OperationFailure):
+        return error.code in _PASSING or error.has_error_label("RetryableWriteError")
+    return False
+
+
+def explain(error: PyMongoError, host: str, *, embedded: bool, tls: bool = False) -> VidpipeError:
+    """An UnavailableError (for a bad option or name a SettingsError) that names `host` and says what to do.
+
+    tls: whether the connection was to be encrypted
+    """
     server = "The embedded MongoDB server" if embedded else f"The MongoDB server {host}"
     for kind, what, hint in _PLAIN:
         if isinstance(error, kind):
@@ -42,20 +68,17 @@ def explain(error: PyMongoError, host: str, *, embedded: bool) -> VidpipeError:
         return SettingsError(f"{server} cannot be used as configured: {error}", "Check section [MongoDB].")
     if isinstance(error, ConnectionFailure):
         what = "cannot be reached" if isinstance(error, ServerSelectionTimeoutError) else "broke the connection off"
-        return _unreachable(str(error), server, what, embedded=embedded)
+        return _unreachable(str(error), server, what, embedded=embedded, tls=tls)
     if isinstance(error, OperationFailure):
         return _refused(error, server, embedded=embedded)
     return UnavailableError(f"{server} failed: {error}", "Run `vidpipe doctor`.")
 
 
-def _unreachable(text: str, server: str, what: str, *, embedded: bool) -> VidpipeError:
+def _unreachable(text: str, server: str, what: str, *, embedded: bool, tls: bool) -> VidpipeError:
     low = text.lower()
     said = _first_reason(text)
-    if "certificate" in low or "ssl" in low or "tls" in low:
-        return UnavailableError(
-            f"{server} and vidpipe do not agree on TLS: {said}.",
-            "Check tls= and tlsCAFile= in [MongoDB] URI and this machine's clock; for a server without TLS: tls=false.",
-        )
+    if "certificate" in low or "[ssl" in low or "ssl handshake" in low or "tlsv1" in low:
+        return disagreement(server, text, said)
     if embedded:
         return UnavailableError(
             f"{server} {what}: {said}.",
@@ -68,13 +91,19 @@ def _unreachable(text: str, server: str, what: str, *, embedded: bool) -> Vidpip
     elif "no replica set members" in low or "no primary" in low or "replicasetnoprimary" in low:
         hint = "Its replica set has no primary, or is named otherwise than replicaSet= in [MongoDB] URI says."
     elif "connection closed" in low or "reset by peer" in low:
-        hint = "It closes the connection: perhaps it wants TLS (tls=true in [MongoDB] URI), or has not enough room."
+        hint = (
+            "It closes the connection: perhaps it wants a certificate of vidpipe ([MongoDB] TlsCertificateKeyFile)."
+            if tls
+            else "It closes the connection: perhaps it wants TLS (tls=true in [MongoDB] URI, and TlsCaFile)."
+        )
     else:
         hint = "Check network, firewall and the server's list of allowed addresses (Atlas: Network Access)."
     return UnavailableError(f"{server} {what}: {said}.", hint)
 
 
-def _refused(error: OperationFailure, server: str, *, embedded: bool) -> VidpipeError:
+def _refused(  # noqa: PLR0911 - one return a kind of refusal
+    error: OperationFailure, server: str, *, embedded: bool
+) -> VidpipeError:
     code, said = error.code, _server_words(error)
     if embedded and code in _AUTHENTICATION_FAILED:
         return UnavailableError(
@@ -94,6 +123,14 @@ def _refused(error: OperationFailure, server: str, *, embedded: bool) -> Vidpipe
         )
     if code == _OUT_OF_DISK or "no space left" in said.lower():
         return UnavailableError(f"{server} has no disk space left: {said}.", "Free some space on its disk.")
+    if code == _NOT_CONFIRMED:
+        return UnavailableError(
+            f"{server} took a write, but not enough members of its replica set confirmed it in time.",
+            "Look at the members (rs.status() in mongosh): a majority has to be up to date.",
+        )
+    if code in _PASSING and code != _TOO_MANY_REQUESTS:
+        _, what, hint = _PLAIN[1]
+        return UnavailableError(f"{server} {what} ({said}).", hint)
     if code == _TOO_MANY_REQUESTS:
         return UnavailableError(f"{server} is asked too much at once.", "Lower MaxWorkers, or raise its throughput.")
     return UnavailableError(f"{server} refused an operation: {said}.", "Run `vidpipe doctor`.")

@@ -11,6 +11,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Leases:
         self,
         collections: Mapping[str, Collection[Document]],
         run_directory: Path,
-        ride_out: Callable[[Callable[[], list[Document]]], list[Document]],
+        ride_out: Callable[[Callable[[], Any]], Any],
     ) -> None:
         self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
@@ -83,10 +84,11 @@ class Leases:
                     {"_id": sha256, "lease.owner": owner}, {"$inc": {f"stages.{stage}.crashes": 1}}
                 )
                 crashed += counted.modified_count
-            self._videos.update_many({"lease.owner": owner}, mine)
+            self._ride_out(partial(self._videos.update_many, {"lease.owner": owner}, mine))
         if dead:
-            held = [row["_id"] for row in self._videos.find({"lease.owner": self.owner}, {"_id": 1})]
-            remove_orphans(self._collections, held)
+            wanted = {"lease.owner": self.owner}
+            held = self._ride_out(lambda: [row["_id"] for row in self._videos.find(wanted, {"_id": 1})])
+            self._ride_out(partial(remove_orphans, self._collections, held))
             self.give_back(held)
         return crashed
 
@@ -110,7 +112,8 @@ class Leases:
                     documents = list(self._videos.find(held, {**projection, "lease": 1}))
             return documents
 
-        return self._ride_out(operation)
+        taken: list[Document] = self._ride_out(operation)
+        return taken
 
     def _count_crashes(self, left: list[Document]) -> int:
         """Counts each only once, also when repeated: with it, the former owner's name goes."""
@@ -126,7 +129,8 @@ class Leases:
 
     def give_back(self, ids: Iterable[str]) -> None:
         for chunk in chunked(ids):
-            self._videos.update_many({"_id": {"$in": chunk}, "lease.owner": self.owner}, {"$unset": {"lease": ""}})
+            held = {"_id": {"$in": chunk}, "lease.owner": self.owner}
+            self._ride_out(partial(self._videos.update_many, held, {"$unset": {"lease": ""}}))
 
 
 def _in_seconds(seconds: float) -> Document:

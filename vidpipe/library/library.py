@@ -41,7 +41,7 @@ class Library:
         preparing.prepare(connection.database, names, graph)
         self.videos = Videos(self.collections, graph)
         self.states = States(self.collections["videos"], graph)
-        self.sources = Sources(self.collections, self.videos)
+        self.sources = Sources(self.collections, self.videos, self.ride_out)
         self._committer = Committer(self.collections, graph)
         self.cells = Cells(self.collections["answers"], self.ride_out)
 

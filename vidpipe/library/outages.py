@@ -7,22 +7,21 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from pymongo.errors import AutoReconnect, ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError
-
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.connection import Connection
+from vidpipe.library.connection_errors import passes
 from vidpipe.library.embedded import FullDiskError
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_LOST = (AutoReconnect, ConnectionFailure, NetworkTimeout, ServerSelectionTimeoutError)
 _LONGEST_OUTAGE_S = 60.0
 
 
 def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
-    """`operation`, repeated while the server is away, for a minute at most; it must be safe to repeat.
+    """`operation`, repeated while the server is away or its replica set chooses a primary, for a minute at most. It
+    must be safe to repeat.
 
     An embedded server that died is started again. Raises UnavailableError, naming the server, when it stays away;
     other errors of the server come as VidpipeErrors that say what to do.
@@ -34,7 +33,7 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
             with connection.errors_explained():
                 return operation()
         except VidpipeError as error:
-            lasts = isinstance(error, FullDiskError) or not isinstance(error.__cause__, _LOST)
+            lasts = isinstance(error, FullDiskError) or not passes(error.__cause__)
             if lasts or time.monotonic() - began > _LONGEST_OUTAGE_S:
                 raise
             log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error.__cause__).__name__)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pymongo import UpdateOne
@@ -17,7 +18,13 @@ from vidpipe.stages.contract import IngestFacts
 
 
 class Sources:
-    def __init__(self, collections: Mapping[str, Collection[Document]], videos: Videos) -> None:
+    def __init__(
+        self,
+        collections: Mapping[str, Collection[Document]],
+        videos: Videos,
+        ride_out: Callable[[Callable[[], Any]], Any] = lambda operation: operation(),
+    ) -> None:
+        self._ride_out = ride_out
         self._sources = collections["sources"]
         self._collection_of_videos = collections["videos"]
         self._videos = videos
@@ -25,12 +32,18 @@ class Sources:
     def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
         found: dict[str, SourceRecord] = {}
         for chunk in chunked(ids):
-            for row in self._sources.find({"_id": {"$in": chunk}}):
+            for row in self._ride_out(partial(self._rows, chunk)):
                 found[row["_id"]] = _record(row)
         return found
 
+    def _rows(self, ids: list[str]) -> list[Document]:
+        return list(self._sources.find({"_id": {"$in": ids}}))
+
     def save(self, record: SourceRecord, said: Names[str] = ()) -> None:
         """What lists say of a known source (`SAID`) stays as it is, except for the fields named in `said`."""
+        self._ride_out(partial(self._save, record, said))
+
+    def _save(self, record: SourceRecord, said: Names[str]) -> None:
         plain = record.model_dump(mode="python", exclude={"id"})
         kept = {name: plain.pop(name) for name in SAID - set(said)}
         self._sources.update_one({"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, upsert=True)
@@ -47,9 +60,9 @@ class Sources:
             names=(video.file_name,) if video.file_name else (),
             urls=(video.url,) if video.url else (),
         )
-        self._videos.add(video.sha256, facts)
+        self._ride_out(partial(self._videos.add, video.sha256, facts))
         self.save(record)
-        self.rank([video.sha256])
+        self._ride_out(partial(self.rank, [video.sha256]))
 
     def rank(self, videos: Iterable[str]) -> None:
         """Gives each video the highest priority of its sources; none said is 0, which is not written."""

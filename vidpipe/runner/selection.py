@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from vidpipe.library.library import Library
 from vidpipe.library.states import VideoIds, chunked
@@ -51,8 +52,9 @@ class Selection:
         if self.options.check_files:
             self._check_files(None)
         if self.options.force:
-            return VideoIds(row["_id"] for row in self.library.collections["videos"].find({}, {"_id": 1}))
-        return self.library.states.due(self.plan.specs, retry=self.options.retry)
+            find = self.library.collections["videos"].find
+            return self.library.ride_out(lambda: VideoIds(row["_id"] for row in find({}, {"_id": 1})))
+        return self.library.ride_out(lambda: self.library.states.due(self.plan.specs, retry=self.options.retry))
 
     def given(self, videos: Iterable[str]) -> VideoIds:
         """The given videos, each once."""
@@ -78,7 +80,11 @@ class Selection:
         for stage in self.plan.stages:
             if stage.still_there is None:
                 continue
-            self.library.states.mark_missing(stage.name, VideoIds(self._missing(stage, stage.still_there, videos)))
+            find = partial(self._missing, stage, stage.still_there, videos)
+            self.library.ride_out(partial(self._mark_missing, stage.name, find))
+
+    def _mark_missing(self, stage: str, find: Callable[[], Iterator[str]]) -> None:
+        self.library.states.mark_missing(stage, VideoIds(find()))
 
     def _missing(
         self, stage: Stage, still_there: Callable[[StageResult, Settings], bool], videos: Iterable[str] | None

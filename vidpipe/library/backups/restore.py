@@ -246,7 +246,7 @@ def plain(done: Restored) -> Document:
         "schema_version": manifest.schema_version,
         "documents": {name: collection.documents for name, collection in manifest.collections.items()},
         "replaced": done.replaced,
-        "migrations": [f"{step.since} to {step.to}" for step in done.steps],
+        "migrations": [step.what for step in done.steps],
         "media": counted(done.media),
         "derived": counted(done.derived),
     }
