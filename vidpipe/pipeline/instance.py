@@ -10,8 +10,10 @@ from typing import Any
 
 import dagster as dg
 import yaml  # type: ignore[import-untyped]
+from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
 
+from vidpipe.errors import SettingsError
 from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.settings import Settings
 
@@ -61,7 +63,7 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     """The instance of the home, for use in this process. Close it with `dispose()`, or use it in a `with`.
 
     Runs that a killed process left behind are ended. Output of steps is not captured: capturing would take the
-    terminal away from the command's own display.
+    terminal away from the command's own display. Raises SettingsError for a dagster.yaml that cannot be used.
     """
     home = prepare(settings)
     overrides: dict[str, Any] = {
@@ -73,7 +75,13 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     storage = configured.get("storage", {}).get("custom", {})
     if storage.get("class") == "HomeStorage" and not storage.get("config"):
         overrides["storage"] = {"custom": {**storage, "config": {"base_dir": str(home)}}}
-    opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+    try:
+        opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+    except (dg.DagsterError, CheckError, ImportError) as error:
+        raise SettingsError(
+            f"{home / 'dagster.yaml'} cannot be used: {str(error).splitlines()[0]}",
+            "Correct it, or delete it: it is written anew.",
+        ) from error
     try:
         end_dead_runs(opened)
     except BaseException:

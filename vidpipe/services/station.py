@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vidpipe import __version__
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library import embedded
 from vidpipe.library.embedded_process import is_alive
 from vidpipe.services.running_runs import stop_runs
@@ -183,8 +183,12 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
     stopped: list[str] = []
     with locked(settings):
         stopped += _stop_all(settings, ["daemon"], [])
-        runs = stop_runs(settings, runs_limit_s, say)
-        stopped += ["runs"] if runs else []
+        try:
+            runs = stop_runs(settings, runs_limit_s, say)
+        except SettingsError as error:  # of Dagster's settings: the servers are stopped all the same
+            say(f"Runs that are under way were not asked to stop. {error}")
+        else:
+            stopped += ["runs"] if runs else []
         stopped += _stop_all(settings, [name for name in _STOP_ORDER if name != "daemon"], [])
         if embedded.is_embedded(settings) and not keep_database and embedded.stop(settings):
             stopped.append("mongod")
