@@ -156,7 +156,16 @@ def _mongodb(settings: Settings) -> Check:
         found = capabilities(library.connection)
         videos = library.videos.count()
     where = "embedded" if embedded.is_embedded(settings) else "own server"
-    sentence = f"{found.product} {found.version} at {found.host} ({where}), {counted(videos, 'video')}"
+    kind = "stand-alone"
+    if found.sharded:
+        kind = "a sharded cluster"
+    elif found.replica_set is not None:
+        kind = f"replica set {found.replica_set} of {counted(found.members, 'member')}"
+    secured = "with TLS" if found.tls else "without TLS"
+    sentence = (
+        f"{found.product} {found.version} at {found.host} ({where}), {kind}, {secured}, answers in "
+        f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
+    )
     serious = [lack for lack in found.lacks if "vidpipe needs neither" not in lack]
     if not found.writable:
         return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import statistics
+import time
 import uuid
 from dataclasses import dataclass
 
@@ -17,7 +19,10 @@ class Capabilities:
     """What a server can do, as probed.
 
     product:      MongoDB, Atlas, Cosmos DB, Amazon DocumentDB or FerretDB
-    replica_set:  its name; None for a standalone server
+    replica_set:  its name; None for a stand-alone server
+    members:      of the replica set, as far as the server names them
+    tls:          whether the connection is encrypted
+    latency_ms:   of a question and its answer, the median of a few
     transactions: a replica set or a sharded cluster; the library needs none
     change_streams: likewise
     text_index:   a text index could be created; False: search reads every document; None: not allowed to try
@@ -33,6 +38,9 @@ class Capabilities:
     transactions: bool
     change_streams: bool
     text_index: bool | None
+    members: int = 0
+    tls: bool = False
+    latency_ms: float = 0.0
     lacks: tuple[str, ...] = ()
 
 
@@ -46,6 +54,7 @@ def capabilities(connection: Connection) -> Capabilities:
         except OperationFailure:
             build = {}
         text_index = _text_index(connection)
+        latency_ms = _latency_ms(connection)
     product = _product(connection.host, hello, build)
     replica_set = hello.get("setName")
     sharded = hello.get("msg") == "isdbgrid"
@@ -63,8 +72,18 @@ def capabilities(connection: Connection) -> Capabilities:
     return Capabilities(
         product=product, version=str(build.get("version", "unknown")), host=connection.host, replica_set=replica_set,
         sharded=sharded, writable=writable, transactions=clustered, change_streams=clustered, text_index=text_index,
-        lacks=tuple(lacks),
+        members=len([*hello.get("hosts", ()), *hello.get("passives", ()), *hello.get("arbiters", ())]),
+        tls=connection.tls, latency_ms=latency_ms, lacks=tuple(lacks),
     )  # fmt: skip
+
+
+def _latency_ms(connection: Connection) -> float:
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        connection.client.admin.command("ping")
+        taken.append((time.perf_counter() - began) * 1000)
+    return statistics.median(taken)
 
 
 def _text_index(connection: Connection) -> bool | None:

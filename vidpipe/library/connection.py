@@ -180,6 +180,8 @@ def _check_options(uri: str) -> None:
     for name, value in _given_options(uri).items():
         try:
             parse_uri(f"mongodb://host/?{urlencode({name: value})}", validate=True, warn=False)
+        except OSError as error:  # a file that it names
+            raise _unusable(uri, error) from None
         except (ConfigurationError, ValueError, TypeError) as error:
             if not str(error).startswith("Unknown option"):  # of another driver: pymongo warns
                 raise SettingsError(
