@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -58,7 +58,9 @@ class EventLog(Generic[Entry]):
         self._instance = context.instance
         self._step = context.get_step_execution_context()
         self._records = records
-        self._queue: queue.Queue[Entry | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: deque[Entry] = deque()
+        self._changed = threading.Condition()
+        self._last = False
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="dagster-events", daemon=True)
 
@@ -67,7 +69,9 @@ class EventLog(Generic[Entry]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._queue.put(None)
+        with self._changed:
+            self._last = True
+            self._changed.notify_all()
         self._thread.join()
         if self._fault is not None and error is None:
             raise VidpipeError(
@@ -76,22 +80,25 @@ class EventLog(Generic[Entry]):
             ) from self._fault
 
     def put(self, entry: Entry) -> None:
-        self._queue.put(entry)
+        with self._changed:
+            while len(self._waiting) >= _MOST_WAITING:
+                self._changed.wait()
+            self._waiting.append(entry)
+            if len(self._waiting) == _BATCH:
+                self._changed.notify_all()
+
+    def _take(self) -> tuple[list[Entry], bool]:
+        """What has come by the time that there is a batch of it, and whether it is the last."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._last or len(self._waiting) >= _BATCH, _WAIT_S)
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
+            self._changed.notify_all()
+            return batch, self._last and not self._waiting
 
     def _work(self) -> None:
         last = False
         while not last:
-            batch: list[Entry] = []
-            deadline = time.monotonic() + _WAIT_S
-            while len(batch) < _BATCH:
-                try:
-                    entry = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
-                except queue.Empty:
-                    break
-                if entry is None:
-                    last = True
-                    break
-                batch.append(entry)
+            batch, last = self._take()
             if batch and self._fault is None:
                 try:
                     entries = [self._entry(record) for record in self._records(batch)]

@@ -41,7 +41,9 @@ class RunReport:
     def count(self, event: StageEvent) -> None:
         if event.state == "started":
             return
-        self.counts.setdefault(event.stage, Counter())[event.state] += 1
+        if event.stage not in self.counts:
+            self.counts[event.stage] = Counter()
+        self.counts[event.stage][event.state] += 1
         self.stage_seconds[event.stage] = self.stage_seconds.get(event.stage, 0.0) + event.seconds
         if event.state == "failed" and len(self.failures) < _MOST_KEPT:
             self.failures.append(event)

@@ -50,6 +50,7 @@ class VideoState:
         self._scenes: Sequence[Document] | None = None
         self._made: dict[str, StageResult] = {}
         self._stored: dict[str, StageResult | None] = {}
+        self._inputs: dict[str, Inputs] = {}
         self.done: set[str] = set()
 
     def state(self, stage: Stage, spec: str) -> State:
@@ -57,7 +58,9 @@ class VideoState:
 
     def inputs(self, stage: Stage) -> Inputs:
         """Today's data versions of the fields that `stage` reads."""
-        return self._graph.inputs(stage.name, self.entries)
+        if stage.name not in self._inputs:
+            self._inputs[stage.name] = self._graph.inputs(stage.name, self.entries)
+        return self._inputs[stage.name]
 
     def item(self, stage: Stage) -> Item:
         """What the stage's function is given for this video."""
@@ -73,19 +76,16 @@ class VideoState:
 
     def _fields(self, stage: Stage) -> dict[str, Any]:
         """The typed values that `stage` reads: what this run has made, and the rest from what is stored."""
-        fields: dict[str, Any] = {}
-        stored: list[str] = []
-        for name in stage.reads:
-            read = FieldRead.parse(name)
-            made = self._made.get(read.stage)
-            if made is not None:
-                fields[name] = getattr(made, read.field)
-                continue
-            stored.append(name)
-            if read.field in self._graph.result_model(read.stage).scene_fields and self._scenes is None:
-                self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
-        fields |= read_fields(self._graph, tuple(stored), self._document, self._scenes or ())
-        return fields
+        if self._scenes is None and self._graph.reads_scenes(stage.name):
+            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
+        made = {}
+        if self._made:
+            for name in stage.reads:
+                read = FieldRead.parse(name)
+                if read.stage in self._made:
+                    made[name] = getattr(self._made[read.stage], read.field)
+        stored = tuple(name for name in stage.reads if name not in made) if made else stage.reads
+        return made | read_fields(self._graph, stored, self._document, self._scenes or ())
 
     def stored_error(self, stage: Stage) -> StageError | None:
         """The error of the stage's last attempt, if that failed."""
@@ -142,6 +142,7 @@ class VideoState:
         )
         prepared = prepare(commit, self._graph)
         self.entries[stage.name] = prepared.entry
+        self._inputs.clear()
         self.generation = prepared.generation
         self.done.add(stage.name)
         if commit.result is not None:

@@ -56,6 +56,19 @@ class StageGraph:
         """Whether this stage decides which scenes there are; other stages with scene fields add to them."""
         return stage == next((made.name for made in self if made.result.scene_fields), None)
 
+    def reads_scenes(self, stage: str) -> bool:
+        """Whether `stage` reads what is stored in the scenes' documents."""
+        return stage in self._scene_readers
+
+    @cached_property
+    def _scene_readers(self) -> frozenset[str]:
+        return frozenset(
+            stage.name
+            for stage in self
+            for read in map(FieldRead.parse, stage.reads)
+            if read.field in self.result_model(read.stage).scene_fields
+        )
+
     def upstream(self, stage: str) -> tuple[str, ...]:
         """The stages (ingest excluded) whose fields `stage` reads, in order."""
         read = {FieldRead.parse(name).stage for name in self._stages[stage].reads}
