@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.backups.carrying import DERIVED, MEDIA, left_copies
-from vidpipe.library.backups.manifest import PART_SUFFIX, BackupError, folder_name
+from vidpipe.library.backups.manifest import PART_SUFFIX, BackupError, folder_name, time_of, whole_backups
 
 _LOCK = ".vidpipe-backup.lock"
 
@@ -72,13 +72,12 @@ def clear(part: Path, *, keep_files: bool, media: bool = True, derived: bool = T
         shutil.rmtree(part, ignore_errors=True)
 
 
-def place_for(directory: Path, began_at: datetime) -> Path:
-    place = directory / folder_name(began_at)
-    number = 2
-    while place.exists():
-        place = directory / f"{folder_name(began_at)}-{number}"
-        number += 1
-    return place
+def place_for(directory: Path, made_at: datetime) -> Path:
+    """The folder for a back-up, named by the time; always after the latest that is there."""
+    before = whole_backups(directory)
+    while before and folder_name(made_at) <= before[-1].name:
+        made_at = time_of(before[-1]) + timedelta(seconds=1)
+    return directory / folder_name(made_at)
 
 
 def remove(backup: Path) -> None:

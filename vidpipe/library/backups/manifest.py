@@ -19,7 +19,8 @@ from vidpipe.errors import VidpipeError
 NAME = "manifest.json"
 FORMAT_VERSION = 1
 PART_SUFFIX = ".part"
-_FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
+_FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
+_FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
 _BLOCK_BYTES = 1 << 20
 
 #: Told how far a part of the work is: its name, what is done, of how much (None: not known).
@@ -119,7 +120,12 @@ def below(path: str) -> str:
 
 
 def folder_name(now: datetime) -> str:
-    return now.astimezone(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+    return now.astimezone(UTC).strftime(_FOLDER_TIME)
+
+
+def time_of(backup: Path) -> datetime:
+    """When it was made, by its name."""
+    return datetime.strptime(backup.name, _FOLDER_TIME).replace(tzinfo=UTC)
 
 
 def whole_backups(directory: Path) -> list[Path]:

@@ -1,0 +1,427 @@
+"""Back-ups: the same library comes out of them, whatever was at work while they were made, read or broken off."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import bson
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from vidpipe.errors import UnavailableError
+from vidpipe.library.backups import manifest as manifests
+from vidpipe.library.backups.backup import BackedUp, back_up
+from vidpipe.library.backups.home_files import put_back
+from vidpipe.library.backups.manifest import BackupError, Follower, Stopped
+from vidpipe.library.backups.restore import NotEmptyError, Restored, check, restore
+from vidpipe.library.connection import connect
+from vidpipe.library.library import Library
+from vidpipe.library.show import views
+from vidpipe.runner.runner import Runner
+from vidpipe.runner.selection import RunOptions
+from vidpipe.settings import Settings, init_home
+from vidpipe.settings.schema import MongoDB, Paths
+from vidpipe_tests.library.shelf import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
+
+_PASSWORD = "pw"  # noqa: S105 - of a user that lives as long as a test
+COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs")
+
+
+@pytest.fixture
+def library(settings: Settings) -> Iterator[Library]:
+    """Everything on the shelf, through all stages."""
+    with Library.open(settings, GRAPH) as library:
+        fill(library)
+        yield library
+
+
+@pytest.fixture
+def backups(tmp_path: Path) -> Path:
+    """A folder for them."""
+    return tmp_path / "backups"
+
+
+@pytest.fixture
+def target(settings: Settings, tmp_path: Path, mongod_uri: str) -> Iterator[Settings]:
+    """Another home, and a database with other names."""
+    name = settings.mongodb.database_name + "_new"
+    home = init_home(tmp_path / "other-home").home
+    yield Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name, collection_name="clips"))
+    with MongoClient[dict[str, Any]](mongod_uri) as client:
+        client.drop_database(name)
+
+
+def backed_up(library: Library, folder: Path, **wish: Any) -> BackedUp:
+    return back_up(library.connection, library.settings, GRAPH, folder, **wish)
+
+
+def restored(settings: Settings, directory: Path, **wish: Any) -> Restored:
+    folder, manifest = manifests.read(directory)
+    check(folder, manifest, Follower())
+    with connect(settings) as connection:
+        return restore(connection, settings, GRAPH, folder, manifest, **wish)
+
+
+def everything(library: Library) -> dict[str, list[Any]]:
+    return {name: list(library.collections[name].find().sort("_id", 1)) for name in COLLECTIONS}
+
+
+def shown(library: Library) -> list[Any]:
+    ids = sorted(row["_id"] for row in library.collections["videos"].find({}, {"_id": 1}))
+    return list(views(library, ids, plan_of(library).specs))
+
+
+def documents(file: Path) -> list[dict[str, Any]]:
+    return bson.decode_all(gzip.decompress(file.read_bytes()))
+
+
+def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_is_due(
+    library: Library, target: Settings, backups: Path
+) -> None:
+    before = everything(library)
+    library.collections["videos"].update_one(
+        {"_id": sha256_of("race.mkv")}, {"$set": {"lease": {"owner": "elsewhere|1|2|x"}}}
+    )
+    done = backed_up(library, backups)
+    assert done.manifest.videos == len(CONTENTS)
+    assert len(restored(target, backups).videos) == len(CONTENTS)
+    with Library.open(target, GRAPH) as again:
+        assert everything(again) == before, "leases are of processes, not of the library"
+        assert shown(again) == shown(library)
+        assert len(again.states.due(plan_of(again).specs)) == 0
+        for name, collection in library.collections.items():
+            assert again.collections[name].index_information().keys() == collection.index_information().keys()
+
+
+def test_mongorestore_could_read_it(library: Library, backups: Path) -> None:
+    """mongodump's directory format: BSON one after another, and the indexes as extended JSON."""
+    folder = backed_up(library, backups).path
+    dump = folder / "dump" / library.settings.mongodb.database_name
+    assert {row["_id"] for row in documents(dump / "videos.bson.gz")} == {sha256_of(name) for name in CONTENTS}
+    for file in dump.glob("*.bson.gz"):
+        said = json.loads(gzip.decompress(file.with_name(file.name.replace(".bson.", ".metadata.json.")).read_bytes()))
+        assert said["collectionName"] == file.name.removesuffix(".bson.gz")
+        assert said["type"] == "collection"
+    words = next(
+        index
+        for index in json.loads(gzip.decompress((dump / "videos.metadata.json.gz").read_bytes()))["indexes"]
+        if index["name"] == "words"
+    )
+    assert words["weights"]["tags.tag"] == {"$numberInt": "10"}
+
+
+def test_while_a_run_writes_each_video_has_exactly_the_scenes_that_its_document_names(
+    library: Library, backups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:03d}.mp4" for number in range(150)]
+    for name in names:
+        monkeypatch.setitem(CONTENTS, name, dict(CONTENTS["harbour.mp4"]))
+        put(library, name)
+    ended = threading.Event()
+
+    def change_scenes_again_and_again() -> None:
+        with Library.open(library.settings, GRAPH) as writing:
+            for turn in range(1000):
+                if ended.is_set():
+                    return
+                for name in names:  # other scenes each time: one more, with another text
+                    scenes = [(float(n), n + 1.0, f"Scene {n} of turn {turn}.") for n in range(2 + turn % 3)]
+                    CONTENTS[name]["scenes"] = scenes
+                plan = plan_of(writing)
+                force = frozenset({"scenes", "descriptions"})
+                Runner(writing, plan, options=RunOptions(force=force, check_files=False)).run()
+
+    run = threading.Thread(target=change_scenes_again_and_again)
+    run.start()
+    try:
+        done = [backed_up(library, backups / str(number)).path for number in range(4)]
+    finally:
+        ended.set()
+        run.join()
+    for folder in done:
+        dump = folder / "dump" / library.settings.mongodb.database_name
+        videos = {row["_id"]: row for row in documents(dump / "videos.bson.gz")}
+        scenes = documents(dump / "videos_scenes.bson.gz")
+        assert len(videos) == len(CONTENTS)
+        found = Counter(row["video"] for row in scenes)
+        for row in scenes:
+            assert row["generation"] == videos[row["video"]]["scene_generation"]
+        for sha256, video in videos.items():
+            summary = video.get("scenes") or video.get("scene_summary") or {"count": 0}
+            assert found[sha256] == summary["count"]
+        assert {row["video"] for row in documents(dump / "videos_sources.bson.gz")} <= videos.keys()
+
+
+def test_a_library_that_is_there_is_replaced_only_when_asked_and_as_a_whole(
+    library: Library, target: Settings, backups: Path
+) -> None:
+    backed_up(library, backups)
+    with Library.open(target, GRAPH) as there:
+        fill(there, "broken.mp4", "race.mkv")
+        before = everything(there)
+        with pytest.raises(NotEmptyError, match=r"2 videos.*--replace"):
+            restored(target, backups)
+        assert everything(there) == before
+        done = restored(target, backups, replace=True)
+        assert done.replaced["videos"] == 2
+        assert everything(there) == everything(library)
+
+
+def test_a_run_that_is_at_work_is_not_disturbed(library: Library, backups: Path) -> None:
+    backed_up(library, backups)
+    with library.leases() as leases:
+        leases.take([sha256_of("race.mkv")], {"_id": 1})
+        with pytest.raises(UnavailableError, match=f"A run is at work on the library: process {os.getpid()}"):
+            restored(library.settings, backups, replace=True)
+
+
+@pytest.mark.parametrize("harm", ["cut off", "changed", "gone", "manifest cut off", "manifest without hashes"])
+def test_a_back_up_that_is_not_as_it_was_written_is_refused_with_a_sentence(
+    library: Library, target: Settings, backups: Path, harm: str
+) -> None:
+    folder = backed_up(library, backups).path
+    file = next(folder.glob("dump/*/videos_scenes.bson.gz"))
+    content = file.read_bytes()
+    manifest = folder / manifests.NAME
+    match harm:
+        case "cut off":
+            file.write_bytes(content[:-20])
+        case "changed":
+            file.write_bytes(content[:30] + bytes([content[30] ^ 1]) + content[31:])
+        case "gone":
+            file.unlink()
+        case "manifest cut off":
+            file = manifest
+            manifest.write_text(manifest.read_text()[:-200])
+        case _:
+            plain = json.loads(manifest.read_text())
+            plain["parts"] = {name: part for name, part in plain["parts"].items() if "scenes.bson" not in name}
+            manifest.write_text(json.dumps(plain))
+    with pytest.raises(BackupError, match=file.name.replace(".", r"\.")) as caught:
+        restored(target, backups)
+    assert caught.value.hint
+    with connect(target) as connection:
+        assert connection.database.list_collection_names() == []
+
+
+def test_a_newer_schema_and_a_manifest_that_leads_elsewhere_are_refused(
+    library: Library, target: Settings, backups: Path
+) -> None:
+    folder = backed_up(library, backups).path
+    plain = json.loads((folder / manifests.NAME).read_text())
+    (folder / manifests.NAME).write_text(json.dumps({**plain, "schema_version": 99}))
+    with pytest.raises(BackupError, match="schema version 99"):
+        restored(target, backups)
+    (folder / manifests.NAME).write_text(json.dumps({**plain, "settings": ["../../elsewhere"]}))
+    with pytest.raises(BackupError, match="leads out of the folder"):
+        manifests.read(backups)
+
+
+def test_no_secret_is_in_a_back_up(library: Library, backups: Path) -> None:
+    home = init_home(library.settings.home).home
+    (home / "config.local.ini").write_text("[QwenVL]\nAccessKey = s3cret\n")
+    (home / "data" / "urls.txt").write_text(
+        "# a comment\nhttps://videos.example/a.mp4 priority=5\nhttps://me:s3cret@videos.example/b.mp4\n"
+        "https://videos.example/c.mp4?token=s3cret&x=1\nhttps://me:${VIDPIPE_SOURCE_PASSWORD}@videos.example/d.mp4\n"
+    )
+    (home / "data" / "more.csv").write_text("url,title\nhttps://videos.example/e.mp4?sig=s3cret,E\nf.mp4,F\n")
+    settings = library.settings.model_copy(update={"paths": Paths(source_lists=("data/urls.txt", "data/more.csv"))})
+    done = back_up(library.connection, settings, GRAPH, backups)
+    for file in done.path.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert b"s3cret" not in (gzip.decompress(content) if file.suffix == ".gz" else content), file
+    assert {"config.ini", "rules/custom_tags.json", "data/urls.txt", "data/more.csv"} <= set(done.manifest.settings)
+    kept = (done.path / "settings" / "data" / "urls.txt").read_text().splitlines()
+    assert kept[1] == "https://videos.example/a.mp4 priority=5"
+    assert kept[4] == "https://me:${VIDPIPE_SOURCE_PASSWORD}@videos.example/d.mp4"
+    assert all(line.startswith("# left out of the back-up, it holds a secret: https://") for line in kept[2:4])
+    assert (done.path / "settings" / "data" / "more.csv").read_text() == "url,title\nf.mp4,F\n"
+    assert any("data/urls.txt: 2 lines are left out" in note for note in done.manifest.notes)
+
+
+def test_settings_come_back_and_what_was_there_is_kept_beside(library: Library, backups: Path) -> None:
+    home = init_home(library.settings.home).home
+    rules = home / "rules" / "custom_tags.json"
+    ours = rules.read_text()
+    done = backed_up(library, backups)
+    rules.write_text("{}")
+    assert put_back(home, done.path, done.manifest.settings) == ["rules/custom_tags.json"]
+    assert rules.read_text() == ours
+    assert (home / "rules" / "custom_tags.json.bak").read_text() == "{}"
+
+
+def test_so_many_are_kept_and_the_latest_is_restored(library: Library, backups: Path) -> None:
+    made = [backed_up(library, backups, keep=2).path for _ in range(4)]
+    assert manifests.whole_backups(backups) == made[-2:]
+    assert manifests.read(backups)[0] == made[-1]
+    assert sorted(path.name for path in backups.iterdir() if path.is_dir()) == [path.name for path in made[-2:]]
+
+
+def test_one_that_is_stopped_leaves_nothing_that_looks_like_a_back_up(library: Library, backups: Path) -> None:
+    follower = Follower()
+
+    def stop_at_lineage(part: str, done: int, total: int | None) -> None:
+        if part == "lineage":
+            follower.cancelled.set()
+
+    with pytest.raises(Stopped):
+        backed_up(library, backups, follower=replace(follower, progress=stop_at_lineage))
+    assert [path for path in backups.iterdir() if path.is_dir()] == []
+    with pytest.raises(BackupError, match="none"):
+        manifests.read(backups)
+
+
+#: A process that ends by kill -9 when a part of the work is reached, or after a command of the server has succeeded.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pydantic import SecretStr
+from pymongo import monitoring
+from vidpipe.library.backups import manifest as manifests
+from vidpipe.library.backups.backup import back_up
+from vidpipe.library.backups.restore import restore
+from vidpipe.library.connection import connect
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
+from vidpipe_tests.library.shelf import GRAPH
+
+what, home, database, collection, folder, moment = sys.argv[1:]
+
+def die(*args):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Listener(monitoring.CommandListener):
+    renamed = 0
+    def started(self, event): ...
+    def failed(self, event): ...
+    def succeeded(self, event):
+        if event.command_name == "renameCollection":
+            self.renamed += 1
+            if f"rename {self.renamed}" == moment:
+                die()
+
+monitoring.register(Listener())
+uri = SecretStr(os.environ["URI"])
+settings = Settings(home=Path(home), mongodb=MongoDB(uri=uri, database_name=database, collection_name=collection))
+follower = manifests.Follower(lambda part, done, total: die() if part == moment else None)
+with connect(settings) as connection:
+    if what == "backup":
+        back_up(connection, settings, GRAPH, Path(folder), follower=follower)
+    else:
+        restore(connection, settings, GRAPH, *manifests.read(Path(folder)), replace=True, follower=follower)
+"""
+
+
+def killed(what: str, settings: Settings, folder: Path, moment: str) -> None:
+    mongodb = settings.mongodb
+    names = (str(settings.home), mongodb.database_name, mongodb.collection_name)
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, what, *names, str(folder), moment],
+        env={**os.environ, "URI": mongodb.uri.get_secret_value()}, check=False,
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_killed_back_up_never_looks_whole_and_the_next_one_clears_it_away(library: Library, backups: Path) -> None:
+    killed("backup", library.settings, backups, "lineage")
+    (left,) = (path for path in backups.iterdir() if path.is_dir())
+    assert left.name.endswith(".part")
+    for directory in (backups, left):
+        with pytest.raises(BackupError, match="broken off"):
+            manifests.read(directory)
+    done = backed_up(library, backups)
+    assert [path for path in backups.iterdir() if path.is_dir()] == [done.path]
+
+
+@pytest.mark.parametrize("moment", ["scenes", "lineage", "files"])
+def test_a_restore_killed_while_it_loads_leaves_the_old_library(
+    library: Library, target: Settings, backups: Path, moment: str
+) -> None:
+    backed_up(library, backups)
+    with Library.open(target, GRAPH) as there:
+        fill(there, "race.mkv")
+        before = everything(there)
+    killed("restore", target, backups, moment)
+    with Library.open(target, GRAPH) as there:
+        assert everything(there) == before
+        restored(target, backups, replace=True)
+        assert everything(there) == everything(library)
+        assert not [name for name in there.connection.database.list_collection_names() if "_restore_" in name]
+
+
+@pytest.mark.parametrize("moment", ["rename 2", "rename 4", "rename 8"])
+def test_a_restore_killed_while_it_replaces_is_finished_by_whoever_opens_the_library(
+    library: Library, target: Settings, backups: Path, moment: str
+) -> None:
+    """The first rename is the try whether the server can."""
+    backed_up(library, backups)
+    with Library.open(target, GRAPH) as there:
+        fill(there, "broken.mp4", "race.mkv")
+    killed("restore", target, backups, moment)
+    with Library.open(target, GRAPH) as there:
+        assert everything(there) == everything(library)
+        assert sorted(there.connection.database.list_collection_names()) == sorted(
+            collection.name for collection in there.collections.values()
+        )
+
+
+@pytest.fixture
+def without_rename(target: Settings, mongod_uri: str) -> Iterator[Settings]:
+    """A user who may do everything but rename and drop, as on a server that cannot."""
+    name = target.mongodb.database_name
+    actions = [
+        "find", "insert", "update", "remove", "createCollection", "createIndex", "dropIndex",
+        "listCollections", "listIndexes", "collStats",
+    ]  # fmt: skip
+    with MongoClient[dict[str, Any]](mongod_uri) as client:
+        privileges = [{"resource": {"db": name, "collection": ""}, "actions": actions}]
+        client[name].command("createRole", "no_rename", privileges=privileges, roles=[])
+        client[name].command("createUser", "plain", pwd=_PASSWORD, roles=["no_rename"])
+        uri = f"mongodb://plain:{_PASSWORD}@127.0.0.1:{urlsplit(mongod_uri).port}/?authSource={name}"
+        yield target.model_copy(update={"mongodb": target.mongodb.model_copy(update={"uri": SecretStr(uri)})})
+        client[name].command("dropUser", "plain")
+        client[name].command("dropRole", "no_rename")
+
+
+def test_where_nothing_can_be_renamed_a_half_loaded_library_says_so(
+    library: Library, without_rename: Settings, backups: Path
+) -> None:
+    backed_up(library, backups)
+    restored(without_rename, backups)
+    with Library.open(without_rename, GRAPH) as there:
+        assert everything(there) == everything(library)
+    killed("restore", without_rename, backups, "scenes")
+    with pytest.raises(UnavailableError, match="not whole"):
+        Library.open(without_rename, GRAPH)
+    restored(without_rename, backups, replace=True)
+    with Library.open(without_rename, GRAPH) as there:
+        assert everything(there) == everything(library)
+
+
+def test_nothing_to_back_up_is_said(settings: Settings, backups: Path) -> None:
+    with connect(settings) as connection, pytest.raises(UnavailableError, match="There is no library"):
+        back_up(connection, settings, GRAPH, backups)
+
+
+def test_two_back_ups_into_one_folder_do_not_mix(library: Library, backups: Path) -> None:
+    def another(part: str, done: int, total: int | None) -> None:
+        with pytest.raises(BackupError, match="Another vidpipe is backing up"):
+            backed_up(library, backups)
+
+    backed_up(library, backups, follower=Follower(another))
+    assert len(manifests.whole_backups(backups)) == 1
