@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from vidpipe.library.attempts import MOST_ATTEMPTS
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
@@ -150,6 +151,43 @@ def test_a_transient_failure_is_due_again_when_its_time_has_come(library: Librar
     assert states(library)["length"] == {"due": 1}
     (library.settings.home / "busy-slow").unlink()
     assert run(library).total("computed") == 3
+
+
+def test_a_transient_failure_that_lasts_becomes_final_and_says_so(library: Library) -> None:
+    """No sensor may try it for ever; a person who asks for it gets as many tries again."""
+    add(library, "slow")
+    (library.settings.home / "busy-slow").touch()
+    waits = []
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        report = run(library)
+        (entry,) = (row["stages"]["length"] for row in library.collections["videos"].find())
+        assert entry["attempts"] == attempt
+        if "next_try_at" in entry:
+            waits.append(entry["next_try_at"] - entry["at"])
+            library.collections["videos"].update_one({}, {"$set": {"stages.length.next_try_at": entry["at"]}})
+    assert len(waits) == MOST_ATTEMPTS - 1
+    assert waits == sorted(waits)
+    assert waits[0] < waits[-1]
+    for hint in (entry["error"]["hint"], report.failures[0].error.hint):  # type: ignore[union-attr]
+        assert "tried 8 times and is not tried again by itself; `vidpipe run --retry` does" in hint
+    assert run(library).videos == 0
+    run(library, retry=True)
+    (entry,) = (row["stages"]["length"] for row in library.collections["videos"].find())
+    assert (entry["attempts"], "next_try_at" in entry) == (1, True)
+
+
+def test_a_result_that_is_the_same_again_leaves_no_trace_in_the_lineage(library: Library) -> None:
+    add(library, "ab")
+    run(library)
+    before = library.collections["lineage"].count_documents({})
+    assert run(library, force=frozenset({"length"})).total("computed") == 1
+    assert library.collections["lineage"].count_documents({}) == before
+
+
+def test_a_run_keeps_only_the_first_of_the_ids_that_are_no_videos(library: Library) -> None:
+    report = run(library, videos=[hashlib.sha256(str(n).encode()).hexdigest() for n in range(1500)])
+    assert (report.unknown_videos, len(report.unknown)) == (1500, 1000)
+    assert not report.ok
 
 
 def test_an_old_result_stays_when_a_new_attempt_fails(library: Library) -> None:
