@@ -51,7 +51,7 @@ class Pending:
     """
 
     version: int | None
-    target: int = SCHEMA_VERSION
+    target: int
     steps: tuple[Step, ...] = ()
     new_stages: tuple[str, ...] = ()
     same_shape: bool = True
@@ -71,7 +71,6 @@ class Prepared:
     """What was done. seconds: in all, with the indexes."""
 
     before: int | None
-    after: int = SCHEMA_VERSION
     steps: list[Step] = field(default_factory=list)
     new_stages: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -84,7 +83,7 @@ def pending(database: Database[Document], names: Mapping[str, str], graph: Stage
     half_done = replacing.check(known.get(replacing.MARKER), names)
     schema = known.get("schema")
     if schema is None:
-        return Pending(None, same_shape=False, half_done=half_done)
+        return Pending(None, SCHEMA_VERSION, same_shape=False, half_done=half_done)
     version: int = schema["version"]
     if version > SCHEMA_VERSION:
         raise UnavailableError(
@@ -96,6 +95,7 @@ def pending(database: Database[Document], names: Mapping[str, str], graph: Stage
     was: Mapping[str, Any] = schema.get("stages") or {}
     return Pending(
         version,
+        SCHEMA_VERSION,
         steps=tuple(_step(database, names, since, MIGRATIONS[since]) for since in range(version, SCHEMA_VERSION)),
         new_stages=tuple(name for name in shape if name not in was),
         same_shape=was == shape,

@@ -1,35 +1,17 @@
-"""The database's shape: an older one is brought up to date, and what users ask for is answered from indexes."""
+"""The database's shape: what users ask for is answered from indexes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from vidpipe.library.library import Library
-from vidpipe.library.schema import SCHEMA_VERSION
-from vidpipe.library.search import find_videos
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import CONTENTS, GRAPH, fill
+from vidpipe_tests.library.shelf import GRAPH, fill
 
 
 def plan_stages(plan: dict[str, Any]) -> set[str]:
     inner = [plan[name] for name in ("inputStage",) if name in plan] + plan.get("inputStages", [])
     return {plan["stage"]}.union(*map(plan_stages, inner))
-
-
-def test_a_database_of_schema_1_is_brought_up_to_date_and_keeps_its_videos(settings: Settings) -> None:
-    with Library.open(settings, GRAPH) as library:
-        fill(library)
-        videos = library.collections["videos"]
-        videos.drop_index("latest")
-        videos.create_index([("added_at", -1)], name="added")
-        library.collections["meta"].update_one({"_id": "schema"}, {"$set": {"version": 1}})
-        before = list(videos.find().sort("_id", 1))
-    with Library.open(settings, GRAPH) as library:
-        videos = library.collections["videos"]
-        assert {"latest", "added"} & videos.index_information().keys() == {"latest"}
-        assert library.collections["meta"].find_one({"_id": "schema"})["version"] == SCHEMA_VERSION  # type: ignore[index]
-        assert list(videos.find().sort("_id", 1)) == before
-        assert len(find_videos(library).hits) == len(CONTENTS)
 
 
 def test_what_users_ask_for_needs_no_scan_and_no_sorting(settings: Settings) -> None:
