@@ -5,7 +5,7 @@ downstream of a failed step in the same run; so steps differ in how many partiti
 from putting two of them into one run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import dagster as dg
@@ -38,8 +38,23 @@ class StepConfig(dg.Config):
 
 def build_assets(graph: StageGraph, settings: Settings) -> list[dg.AssetsDefinition]:
     """One multi-asset for each step that has stages."""
-    groups = {step: [stage for stage in graph if stage.job == step] for step in STEPS}
-    return [_step(step, stages, graph, settings) for step, stages in groups.items() if stages]
+    return [_step(step, stages, graph, settings) for step, stages in steps(graph).items()]
+
+
+def steps(graph: StageGraph) -> dict[str, tuple[Stage, ...]]:
+    """step -> its stages, for the steps that have any, in order."""
+    groups = {step: tuple(stage for stage in graph if stage.job == step) for step in STEPS}
+    return {step: stages for step, stages in groups.items() if stages}
+
+
+def uses_gpu(stages: Iterable[Stage], settings: Settings) -> bool:
+    """Whether one of `stages` computes on a GPU of this machine."""
+    return settings.qwen_vl.backend == "qwen" and any(stage.pool == "gpu" for stage in stages)
+
+
+def step_tags(step: str, stages: Iterable[Stage], settings: Settings) -> dict[str, Any]:
+    """The tags of the op that runs `stages` of `step`."""
+    return {"vidpipe/step": step, **(_GPU_TAGS if uses_gpu(stages, settings) else {})}
 
 
 def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
@@ -62,20 +77,15 @@ def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
     )
 
 
-def _step(step: str, stages: list[Stage], graph: StageGraph, settings: Settings) -> dg.AssetsDefinition:
-    tags: dict[str, Any] = {"vidpipe/step": step}
-    on_gpu = any(stage.pool == "gpu" for stage in stages)
-    if on_gpu and settings.qwen_vl.backend == "qwen":
-        tags.update(_GPU_TAGS)
-
+def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Settings) -> dg.AssetsDefinition:
     @dg.multi_asset(
         name=f"{step}_videos",
         specs=[asset_spec(stage, graph) for stage in stages],
         can_subset=True,
         partitions_def=VIDEOS,
         backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_A_RUN[step]),
-        op_tags=tags,
-        pool="gpu" if on_gpu else None,
+        op_tags=step_tags(step, stages, settings),
+        pool="gpu" if any(stage.pool == "gpu" for stage in stages) else None,
     )
     def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:
         chosen = {key.to_user_string() for key in context.selected_asset_keys}

@@ -10,7 +10,7 @@ import dagster as dg
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
 from vidpipe.pipeline.ingest_job import ingest_job
-from vidpipe.pipeline.jobs import process_job, step_jobs
+from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
 from vidpipe.pipeline.sources_asset import SOURCES
@@ -22,11 +22,12 @@ def build_definitions(
     graph: StageGraph, settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
     """Connects to nothing. resources: instead of the library of `settings.home`."""
+    jobs = [process_job(graph, settings), *list_jobs(graph, settings), ingest_job(graph), verify_job(graph)]
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
-        jobs=[*step_jobs(graph), process_job(graph, settings), ingest_job(graph), verify_job(graph)],
-        sensors=build_sensors(graph, settings),
+        jobs=[*step_jobs(graph), *jobs],
+        sensors=build_sensors(graph, settings, {job.name: job for job in jobs}),
         schedules=build_schedules(graph, settings),
         resources=resources or {"library": LibraryResource(home=str(settings.home))},
         executor=dg.in_process_executor,

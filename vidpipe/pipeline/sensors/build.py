@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from vidpipe.pipeline.sensors.health import health_sensor
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
 
-def build_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.SensorDefinition]:
-    return [url_list_sensor(graph, settings)]
+def build_sensors(
+    graph: StageGraph, settings: Settings, jobs: Mapping[str, dg.JobDefinition]
+) -> Sequence[dg.SensorDefinition]:
+    """jobs: by name, those that are no asset jobs; a sensor with more than one target has to be given them."""
+    return [health_sensor(graph), url_list_sensor(graph, settings)]
 
 
 def build_schedules(graph: StageGraph, settings: Settings) -> Sequence[dg.ScheduleDefinition]:
