@@ -10,7 +10,6 @@ video, each further launch waits longer than the one before, so that nothing is 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -107,25 +106,27 @@ def note_launch(videos: MongoCollection[Document], step: str, specs: Mapping[str
         videos.update_many({"_id": {"$in": chunk}}, steps)
 
 
-def waiting_for_spec(videos: MongoCollection[Document], stage: str, spec: str) -> Counter[str]:
-    """former spec -> number of videos that only a changed spec made due in `stage`. Answered from the index."""
+@dataclass(frozen=True)
+class Waiting:
+    """What only a changed spec made due in a stage. former: the spec of one of these videos"""
+
+    videos: int
+    former: str
+
+
+def waiting_for_spec(videos: MongoCollection[Document], stage: str, spec: str) -> Waiting | None:
+    """What only a changed spec made due in `stage`; None: nothing. Answered from the stage's index."""
     entry = f"stages.{stage}"
-    groups = videos.aggregate(
-        [
-            {
-                "$match": {
-                    f"{entry}.status": {"$in": ["ok", "failed", "quarantined"]},
-                    f"{entry}.ready": True,
-                    f"{entry}.stale": False,
-                    f"{entry}.spec": {"$nin": ["", spec]},
-                    f"{entry}.next_try_at": {"$not": {"$lte": datetime.now(UTC)}},
-                }
-            },
-            {"$group": {"_id": f"${entry}.spec", "videos": {"$sum": 1}}},
-        ],
-        hint=f"stage_{stage}",
-    )
-    return Counter({group["_id"]: group["videos"] for group in groups})
+    matching = {
+        f"{entry}.status": {"$in": ["ok", "failed", "quarantined"]},
+        f"{entry}.ready": True,
+        f"{entry}.stale": False,
+        f"{entry}.spec": {"$nin": ["", spec]},
+        f"{entry}.next_try_at": {"$not": {"$lte": datetime.now(UTC)}},
+    }
+    number = videos.count_documents(matching, hint=f"stage_{stage}")
+    one = videos.find_one(matching, {f"{entry}.spec": 1}, hint=f"stage_{stage}") if number else None
+    return Waiting(number, one["stages"][stage]["spec"]) if one else None
 
 
 def is_waiting_for_spec(videos: MongoCollection[Document], specs: Mapping[str, str]) -> bool:

@@ -138,6 +138,18 @@ def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> s
     )
 
 
+def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> dict[str, str]:
+    """What the spec of a stage is made of, piece by piece: `code`, `settings.<name>`, `resources.<name>` -> version.
+
+    Two specs compared this way tell what changed.
+    """
+    return {
+        "code": stage.code_version,
+        **{f"settings.{name}": fingerprint(_setting(settings, name)) for name in stage.settings},
+        **{f"resources.{name}": resources[name].version for name in stage.resources},
+    }
+
+
 def _setting(settings: Settings, dotted: str) -> Any:
     value: Any = settings
     for part in dotted.split("."):
