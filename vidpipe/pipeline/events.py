@@ -61,6 +61,7 @@ class EventLog(Generic[Entry]):
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition()
         self._last = False
+        self._last_at: dict[dg.AssetKey | None, float] = {}
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._work, name="dagster-events", daemon=True)
 
@@ -110,12 +111,16 @@ class EventLog(Generic[Entry]):
 
     def _entry(self, record: Record) -> dg.EventLogEntry:
         event = self._event(record)
+        # Of an asset's events of the same millisecond, Dagster's page lists one.
+        asset = event.asset_key
+        at = max(time.time(), self._last_at.get(asset, 0.0) + 0.001)
+        self._last_at[asset] = at
         return dg.EventLogEntry(  # type: ignore[no-untyped-call]
             error_info=None,
             level=logging.INFO,
             user_message=event.message or "",
             run_id=self._step.run_id,
-            timestamp=time.time(),
+            timestamp=at,
             step_key=self._step.step.key,
             job_name=self._step.job_name,
             dagster_event=event,

@@ -75,7 +75,7 @@ def observation(event: StageEvent, error: StageError, **known: Any) -> dg.AssetO
     return dg.AssetObservation(
         asset_key=event.stage,
         partition=event.sha256,
-        description=_plain(error.message),
+        description=f"{event.name or event.sha256[:12]}: {event.state}",
         metadata={name: value for name, value in metadata.items() if value not in (None, "")},
     )
 
