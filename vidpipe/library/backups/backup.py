@@ -179,9 +179,10 @@ def _dump(work: _Work, part: Path) -> tuple[dict[str, DumpedCollection], dict[st
     videos, scenes = (work.connection.collection(name) for name in ("videos", "scenes"))
     total = videos.estimated_document_count()
     key = work.graph.key("raw_video") if "raw_video" in work.graph else ""
+    stages = [stage.name for stage in work.graph if stage.result.scene_fields]
     media = MediaListWriter(part)
     with writer(part, below, videos.name) as video_file, writer(part, below, scenes.name) as scene_file:
-        for found, their_scenes in videos_with_scenes(videos, scenes, work.ride_out):
+        for found, their_scenes in videos_with_scenes(videos, scenes, stages, work.ride_out):
             video_file.write(found)
             scene_file.write(their_scenes)
             for video in found:

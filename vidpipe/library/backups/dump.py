@@ -102,57 +102,49 @@ def _read(
 
 
 def videos_with_scenes(
-    videos: Collection[Document], scenes: Collection[Document], ride_out: RideOut
+    videos: Collection[Document], scenes: Collection[Document], stages: Sequence[str], ride_out: RideOut
 ) -> Iterator[tuple[list[RawBSONDocument], list[RawBSONDocument]]]:
     """Batches of videos, without leases, and the scenes that they name.
 
     A commit writes scenes first and removes those it replaced last. So a generation that a video still names after its
     scenes were read was read whole; the videos that name another one by then are read again.
+    stages: those whose results are kept in the scenes
     """
     raw_videos, raw_scenes = (one.with_options(codec_options=RAW) for one in (videos, scenes))
     last = ""
-    while True:
-        query: Document = {"_id": {"$gt": last}}
-        page = ride_out(partial(_read, raw_videos, query, _WITHOUT_LEASE, _VIDEOS_AT_ONCE))
-        if not page:
-            return
+    while page := ride_out(partial(_read, raw_videos, {"_id": {"$gt": last}}, _WITHOUT_LEASE, _VIDEOS_AT_ONCE)):
         last = page[-1]["_id"]
-        whole: dict[str, RawBSONDocument] = {}
-        of_video: dict[str, list[RawBSONDocument]] = {}
         while page:
-            named = {video["_id"]: _named(video) for video in page}
-            found = _scenes_of(raw_scenes, named, ride_out)
-            now = _named_now(raw_videos, list(named), ride_out)
-            for video in page:
-                sha256 = video["_id"]
-                if now.get(sha256) == named[sha256]:
-                    whole[sha256], of_video[sha256] = video, found.get(sha256, [])
-            again = [sha256 for sha256 in named if sha256 in now and sha256 not in whole]
+            named = {video["_id"]: _named(video, stages) for video in page}
+            rows = _scenes_of(raw_scenes, named, ride_out)
+            now = _named_now(raw_videos, list(named), stages, ride_out)
+            again = [sha256 for sha256 in named if now.get(sha256) != named[sha256]]
+            if again:
+                page = [video for video in page if video["_id"] not in again]
+                rows = [row for row in rows if row["video"] not in again]
+            yield page, rows
             page = ride_out(partial(_read, raw_videos, {"_id": {"$in": again}}, _WITHOUT_LEASE)) if again else []
-        yield [whole[sha256] for sha256 in sorted(whole)], [row for sha256 in sorted(whole) for row in of_video[sha256]]
 
 
 #: The scenes that a video's document names, and the commits that may have changed them and changed them back.
-_Named = tuple[str | None, tuple[tuple[str, str], ...]]
+_Named = tuple[Any, ...]
 
 
-def _named(video: Mapping[str, Any]) -> _Named:
-    stages = video.get("stages", {})
-    commits = ((name, stages[name].get("commit", "")) for name in sorted(stages) if "generation" in stages[name])
-    return video.get("scene_generation"), tuple(commits)
+def _named(video: Mapping[str, Any], stages: Sequence[str]) -> _Named:
+    entries = video.get("stages", {})
+    return (video.get("scene_generation"), *(entries.get(stage, {}).get("commit") for stage in stages))
 
 
-def _named_now(videos: Collection[RawBSONDocument], ids: list[str], ride_out: RideOut) -> dict[str, _Named]:
-    read = partial(_read, videos, {"_id": {"$in": ids}}, {"scene_generation": 1, "stages": 1})
-    return {row["_id"]: _named(row) for row in ride_out(read)}
+def _named_now(
+    videos: Collection[RawBSONDocument], ids: list[str], stages: Sequence[str], ride_out: RideOut
+) -> dict[str, _Named]:
+    fields = {"scene_generation": 1, **{f"stages.{stage}.commit": 1 for stage in stages}}
+    found = ride_out(partial(_read, videos, {"_id": {"$in": ids}}, fields))
+    return {row["_id"]: _named(row, stages) for row in found}
 
 
 def _scenes_of(
     scenes: Collection[RawBSONDocument], named: Mapping[str, _Named], ride_out: RideOut
-) -> dict[str, list[RawBSONDocument]]:
-    wanted = [{"video": sha256, "generation": generation} for sha256, (generation, _) in named.items() if generation]
-    found: dict[str, list[RawBSONDocument]] = {}
-    if wanted:
-        for row in ride_out(lambda: list(scenes.find({"$or": wanted}).sort([("video", 1), ("index", 1)]))):
-            found.setdefault(row["video"], []).append(row)
-    return found
+) -> list[RawBSONDocument]:
+    wanted = [{"video": sha256, "generation": generation} for sha256, (generation, *_) in named.items() if generation]
+    return ride_out(partial(_read, scenes, {"$or": wanted})) if wanted else []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -18,8 +20,7 @@ from vidpipe.library import replacing
 from vidpipe.library.backups.dump import RAW, Document
 from vidpipe.library.backups.manifest import BackupError, Follower, Manifest
 from vidpipe.library.meta_lock import LOCK
-from vidpipe.library.orphans import remove_orphans
-from vidpipe.library.states import VideoIds, chunked
+from vidpipe.library.states import VideoIds
 
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
@@ -27,7 +28,7 @@ _BATCH_BYTES = 16_000_000
 _DROPPED_FROM_META = (LOCK, replacing.MARKER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that names it.
-_LONGEST_COMMIT_MS = 600_000
+_LONGEST_COMMIT = timedelta(minutes=10)
 
 
 def documents(path: Path) -> Iterator[RawBSONDocument]:
@@ -99,14 +100,22 @@ def _batches(found: Iterator[RawBSONDocument]) -> Iterator[list[RawBSONDocument]
 
 
 def drop_unfinished(database: Database[Document], names: Mapping[str, str], manifest: Manifest) -> None:
-    """Removes lineage of commits that came after their video had been read for the back-up. Needs the indexes."""
-    since = {"$subtract": [manifest.began_at, _LONGEST_COMMIT_MS]}
-    late = database[names["lineage"]].aggregate(
-        [
-            {"$match": {"kind": "commit", "$expr": {"$gte": ["$at", since]}}},
-            {"$group": {"_id": "$video"}},
-        ]
+    """Removes lineage of commits that came after their video had been read for the back-up."""
+    lineage, videos = database[names["lineage"]], database[names["videos"]]
+    late = lineage.find(
+        {"at": {"$gte": manifest.began_at - _LONGEST_COMMIT}, "video": {"$exists": True}},
+        {"video": 1, "stage": 1, "at": 1},
     )
-    collections = {name: database[names[name]] for name in ("videos", "scenes", "lineage")}
-    for chunk in chunked(row["_id"] for row in late):
-        remove_orphans(collections, chunk)
+    while rows := list(islice(late, _BATCH)):
+        ids = sorted({row["video"] for row in rows})
+        stages = {row["_id"]: row["stages"] for row in videos.find({"_id": {"$in": ids}}, {"stages": 1})}
+        unnamed = [row["_id"] for row in rows if _is_unnamed(row, stages.get(row["video"]))]
+        if unnamed:
+            lineage.delete_many({"_id": {"$in": unnamed}})
+
+
+def _is_unnamed(row: Document, stages: Mapping[str, Any] | None) -> bool:
+    if stages is None:  # its video came in later
+        return True
+    at = stages.get(row.get("stage", ""), {}).get("at")
+    return at is None or row["at"] > at
