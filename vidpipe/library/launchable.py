@@ -10,7 +10,7 @@ video, each further launch waits longer than the one before, so that nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -24,6 +24,12 @@ BY_ITSELF: tuple[Reason, ...] = tuple(reason for reason in REASONS if reason != 
 #: After the first, second, ... launch that came to nothing, before the next one.
 _WAITS = (timedelta(0), timedelta(seconds=30), timedelta(minutes=2), timedelta(minutes=10), timedelta(hours=1),
           timedelta(hours=6))  # fmt: skip
+
+#: More than these (a backfill over the whole library) do not fit into a query.
+_MOST_EXCLUDED = 20_000
+
+#: More than these (a backfill over the whole library) do not fit into a query.
+_MOST_EXCLUDED = 20_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def launchable(
     specs: Mapping[str, str],
     *,
     reasons: Collection[Reason] = BY_ITSELF,
-    held: Iterable[str] = (),
+    held: Collection[str] = (),
     above: int | None = None,
     limit: int = 1000,
 ) -> list[Launchable]:
@@ -63,19 +69,21 @@ def launchable(
     if above is not None:
         conditions.append({"priority": {"$gt": above}} if above >= 0 else {"priority": {"$not": {"$lte": above}}})
     matching: Document = {"$or": branches, "$and": conditions}
-    if excluded := list(held):
-        matching["_id"] = {"$nin": excluded}
+    few = len(held) <= _MOST_EXCLUDED
+    if held and few:
+        matching["_id"] = {"$nin": list(held)}
     fields = {f"stages.{stage}.{name}": 1 for stage in specs for name in ("status", "stale", "spec", "next_try_at")}
     found = videos.aggregate(
         [
             {"$match": matching},
             {"$project": {"priority": {"$ifNull": ["$priority", 0]}, "added_at": 1, **fields}},
             {"$sort": {"priority": -1, "added_at": 1, "_id": 1}},
-            {"$limit": limit},
+            {"$limit": limit if few else limit + len(held)},
         ]
     )
     now = datetime.now(UTC)
-    return [
+    taken = set(() if few else held)
+    chosen = [
         Launchable(
             row["_id"],
             int(row["priority"]),
@@ -86,7 +94,9 @@ def launchable(
             ),
         )
         for row in found
+        if row["_id"] not in taken
     ]
+    return chosen[:limit]
 
 
 def note_launch(videos: MongoCollection[Document], step: str, specs: Mapping[str, str], ids: Sequence[str]) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from vidpipe.pipeline.sensors.changed_rules import changed_rules_schedules, changed_rules_sensors
+from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
 from vidpipe.pipeline.sensors.health import health_sensor
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
@@ -16,8 +18,13 @@ def build_sensors(
     graph: StageGraph, settings: Settings, jobs: Mapping[str, dg.JobDefinition]
 ) -> Sequence[dg.SensorDefinition]:
     """jobs: by name, those that are no asset jobs; a sensor with more than one target has to be given them."""
-    return [health_sensor(graph), url_list_sensor(graph, settings)]
+    return [
+        health_sensor(graph),
+        url_list_sensor(graph, settings),
+        due_videos_sensor(graph, settings, jobs),
+        *changed_rules_sensors(graph, settings),
+    ]
 
 
 def build_schedules(graph: StageGraph, settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    return []
+    return [*changed_rules_schedules(graph, settings)]

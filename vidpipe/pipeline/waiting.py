@@ -1,0 +1,52 @@
+"""What waits for a person, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from vidpipe.library.launchable import waiting_for_spec
+from vidpipe.library.library import Library
+from vidpipe.library.specs import changed_parts, keep_spec
+from vidpipe.runner.plan import Plan
+from vidpipe.settings.schema import SECTION_NAMES, key_name
+from vidpipe.stages.contract import Stage
+from vidpipe.stages.graph import spec_parts
+
+_RESOURCES = {
+    "model": "the describing model",
+    "prompts": "the prompts (DefaultInstruction)",
+    "custom_tags": "CustomTagRules",
+    "categories": "Categories",
+}
+
+
+def keep_specs(library: Library, plan: Plan) -> None:
+    """Keeps of what today's specs are made, so that it can be said later what changed."""
+    for stage in plan.stages:
+        parts = spec_parts(stage, plan.settings, plan.resources)
+        keep_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
+
+
+def waiting_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> Iterator[str]:
+    """How many videos wait in which of `stages`, and what changed."""
+    for stage in stages:
+        waiting = waiting_for_spec(library.collections["videos"], stage.name, plan.specs[stage.name])
+        if waiting is not None:
+            videos = f"{waiting.videos:,} videos wait" if waiting.videos > 1 else "1 video waits"
+            changed = what_changed(library, plan, stage, waiting.former)
+            yield f"{videos} for `vidpipe run` or a backfill of {stage.name}: {changed} changed."
+
+
+def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
+    """What differs between the spec `former` of `stage` and today's, in the names of config.ini."""
+    parts = spec_parts(stage, plan.settings, plan.resources)
+    changed = changed_parts(library.collections["lineage"], former, parts)
+    return " and ".join(_name(part, stage) for part in changed) or "its settings, model or code"
+
+
+def _name(part: str, stage: Stage) -> str:
+    kind, _, name = part.partition(".")
+    if kind == "settings":
+        section, _, field = name.partition(".")
+        return f"{key_name(field)} of [{SECTION_NAMES.get(section, section)}]"
+    return _RESOURCES.get(name, name) if kind == "resources" else f"the code of {stage.name}"
