@@ -39,6 +39,8 @@ bench: setup ## Measure against the limits and peers in benchmarks/
 	$(VENV)/python -m benchmarks.scenes
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory
+	$(VENV)/python -m benchmarks.sweep
+	$(VENV)/python -m benchmarks.growth
 	$(VENV)/python -m benchmarks.sensor_tick
 
 clean: ## Remove what was built and cached; data/ and settings stay

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, Protocol
 
 from vidpipe.tagging.conditions import Condition, parse_conditions
@@ -293,6 +293,7 @@ BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
 }
 
 
+@lru_cache(4096)  # rules give the same tags to every video
 def tag_key(tag: str) -> str:
     """Tags with the same key are one tag: case, hyphens and spaces do not count."""
     return normalise(tag).strip() or tag.casefold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 #: From the smallest to the largest, as the metadata stage names them; rules compare them in this order.
 RESOLUTIONS = ("SD", "HD", "Full HD", "2K", "4K", "8K")
@@ -57,6 +58,7 @@ _CODECS, _CONTAINERS, _LANGUAGES = map(_by_alias, (_CODEC_ALIASES, _CONTAINER_AL
 _SEPARATORS = re.compile(r"[\s._/-]+")
 
 
+@lru_cache(4096)  # few names, many videos
 def _compact(name: str) -> str:
     return _SEPARATORS.sub("", name).lower()
 
