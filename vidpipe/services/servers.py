@@ -67,7 +67,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
         ),
     ]  # fmt: skip
-    if importlib.util.find_spec("vidpipe.measures") is not None:
+    if importlib.util.find_spec("vidpipe.measures") and importlib.util.find_spec("vidpipe.measures.server"):
         metrics = port("measures", settings.services.metrics_port)
         address = f"{url(host, metrics)}/metrics"
         services.append(

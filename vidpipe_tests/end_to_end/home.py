@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,14 @@ class Home:
         """`vidpipe run`, once it is at work on a video."""
         before = set(self.journals())
         process = self.start("run", *args)
-        wait_for("the run works on a video", lambda: self._at_work(before) or process.poll() is not None)
+        wait_for("the run works on a video", lambda: self.is_at_work(before) or process.poll() is not None)
         return process
 
     def journals(self) -> list[Path]:
         return list((self.data / "run").glob("*.journal"))
 
-    def _at_work(self, before: set[Path]) -> bool:
+    def is_at_work(self, before: Set[Path] = frozenset()) -> bool:
+        """Whether a process has begun with a video, one with another journal than those of `before`."""
         for path in set(self.journals()) - before:
             with contextlib.suppress(FileNotFoundError):
                 if "\n+ " in path.read_text():
@@ -170,10 +171,14 @@ class Home:
 
     def assert_tidy(self) -> None:
         """No lease, no journal, no process, no unfinished folder, no unfinished run in Dagster."""
+        assert not self.processes()
+        self.assert_tidy_library()
+
+    def assert_tidy_library(self) -> None:
+        """The same while servers run."""
         with self.database() as database:
             assert database.collection("videos").count_documents({"lease": {"$exists": True}}) == 0
         assert not self.journals()
-        assert not self.processes()
         assert not [path for path in (self.data / "derived").glob("*/*") if path.name.startswith(".")]
         assert not list((self.data / "media" / "incoming").glob("*.part"))
         with sqlite3.connect(f"file:{self.data / 'dagster/history/runs.db'}?mode=ro", uri=True) as runs:

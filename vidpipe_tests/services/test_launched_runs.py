@@ -1,0 +1,131 @@
+"""Runs that Dagster launches: processes of their own, stopped in good order, noticed when they die."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from vidpipe.library.processes import pid_of
+from vidpipe.pipeline.processes import PROCESS_TAG
+from vidpipe_tests import clips
+from vidpipe_tests.end_to_end.home import wait_for
+from vidpipe_tests.end_to_end.station import Station
+
+_LAUNCH = """mutation($parameters: ExecutionParams!) {
+  launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message } } }"""
+_RUN = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status tags { key value } } } }"
+_STOP = "mutation($id: String!) { terminateRun(runId: $id) { __typename } }"
+_SLOTS = "{ instance { concurrencyLimits { concurrencyKey claimedSlots { runId } pendingSteps { runId } } } }"
+_SELECTOR = {"repositoryLocationName": "vidpipe", "repositoryName": "__repository__", "jobName": "process"}
+
+
+class Page:
+    def __init__(self, station: Station) -> None:
+        self._url = station.home.json("up")["addresses"]["web"] + "/graphql"
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        answer = requests.post(self._url, json={"query": query, "variables": variables}, timeout=20).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def launch(self) -> str:
+        """The job `process` over all that is due, tried once; gives the run's id."""
+        tags = [{"key": "dagster/max_retries", "value": "0"}]
+        parameters = {"selector": _SELECTOR, "runConfigData": {}, "executionMetadata": {"tags": tags}}
+        launched = self.ask(_LAUNCH, parameters=parameters)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess", launched
+        run: str = launched["run"]["runId"]
+        return run
+
+    def status(self, run: str) -> str:
+        status: str = self.ask(_RUN, id=run)["runOrError"]["status"]
+        return status
+
+    def pid(self, run: str) -> int | None:
+        tags = {tag["key"]: tag["value"] for tag in self.ask(_RUN, id=run)["runOrError"]["tags"]}
+        return pid_of(tags.get(PROCESS_TAG, ""))
+
+    def launch_and_wait_for_work(self, station: Station) -> tuple[str, int]:
+        run = self.launch()
+        wait_for("the run works on a video", station.home.is_at_work)
+        pid = self.pid(run)
+        assert pid is not None
+        return run, pid
+
+
+def _long_clips(folder: Path, first: int) -> list[Path]:
+    """Four clips that take a second or two each, no two alike."""
+    whole = clips.moving(folder / "long.mp4", seconds=40, size="960x540").read_bytes()
+    made = [folder / f"long-{number}.mp4" for number in range(first, first + 4)]
+    for number, path in enumerate(made, start=first):
+        path.write_bytes(clips.told_apart(whole, number))
+    return made
+
+
+@pytest.fixture
+def busy(station: Station, tmp_path: Path) -> Iterator[Station]:
+    """The station with videos that keep a run at work for some seconds."""
+    before = station.home.json("status")["videos"]
+    assert station.home("add", *_long_clips(tmp_path, before)).code == 0
+    yield station
+    assert station.home("up").code == 0
+    done = station.home("run")
+    assert done.code == 0, done.stdout + done.stderr
+    station.home.assert_tidy_library()
+
+
+def test_a_run_outlives_the_servers_that_launched_it(busy: Station) -> None:
+    page = Page(busy)
+    run, pid = page.launch_and_wait_for_work(busy)
+    for kind in ("daemon", "code server", "web server"):
+        for process in busy.processes()[kind]:
+            process.kill()
+    assert psutil.pid_exists(pid)
+    assert busy.home("up").code == 0
+    wait_for("the run ends well", lambda: page.status(run) == "SUCCESS", limit_s=90)
+    assert set(busy.current().values()) == {busy.home.json("status")["videos"]}
+
+
+def test_a_killed_run_is_noticed_ended_and_its_videos_are_free(busy: Station) -> None:
+    page = Page(busy)
+    run, pid = page.launch_and_wait_for_work(busy)
+    psutil.Process(pid).send_signal(signal.SIGKILL)
+    killed_at = time.monotonic()
+    wait_for("the run is ended", lambda: page.status(run) == "FAILURE", limit_s=90)
+    assert time.monotonic() - killed_at < 60
+    for limit in page.ask(_SLOTS)["instance"]["concurrencyLimits"]:
+        assert not limit["claimedSlots"]
+        assert not limit["pendingSteps"]
+    with busy.home.database() as database:
+        wait_for(
+            "its leases are freed",
+            lambda: database.collection("videos").count_documents({"lease": {"$exists": True}}) == 0,
+            limit_s=60,
+        )
+
+
+def test_a_run_that_is_stopped_on_the_page_stores_what_is_finished(busy: Station) -> None:
+    page = Page(busy)
+    run, _ = page.launch_and_wait_for_work(busy)
+    assert page.ask(_STOP, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    wait_for("the run is cancelled", lambda: page.status(run) == "CANCELED", limit_s=60)
+    busy.home.assert_tidy_library()
+
+
+def test_down_waits_for_the_runs_and_up_goes_on(busy: Station) -> None:
+    run, _ = Page(busy).launch_and_wait_for_work(busy)
+    done = busy.home("down", "--json")
+    assert done.code == 0, done.stderr
+    assert "runs" in done.json["stopped"], busy.home.states()
+    assert not busy.processes()
+    assert busy.home("up").code == 0
+    assert Page(busy).status(run) == "CANCELED"
+    busy.home.assert_tidy_library()
