@@ -16,6 +16,7 @@ from vidpipe.pipeline.history.space import give_back
 from vidpipe.pipeline.history.ticks import delete_backfills, delete_ticks
 from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.untold import tell_untold
 from vidpipe.retention.kinds import kinds_of_home
 from vidpipe.retention.report import Kind, Pruned, cutoff, prune
 from vidpipe.settings import Settings
@@ -90,9 +91,14 @@ class CleanUpConfig(dg.Config):
 
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
-    @dg.op(name="clean_up_home", description="Deletes what is older than [Retention] says.")
+    @dg.op(
+        name="clean_up_home",
+        description="Deletes what is older than [Retention] says; shows results that a killed run did not tell of.",
+    )
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
         with Session.begin(context, library, graph) as session:
+            if not config.dry_run:
+                tell_untold(context, session, graph)
             reports = clean_up(
                 context.instance, session.settings, session.library, dry_run=config.dry_run, own_run=context.run.run_id
             )
@@ -127,7 +133,7 @@ def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
             cron_schedule=settings.retention.schedule,
             execution_timezone=local_timezone(),
             default_status=dg.DefaultScheduleStatus.RUNNING,
-            description="Deletes what is older than [Retention] says.",
+            description="Deletes what is older than [Retention] says; shows results that a killed run did not tell of.",
         )
     ]
 

@@ -12,6 +12,7 @@ from dagster_graphql.cli import execute_query
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
+from vidpipe.pipeline.clean_up import clean_up_job
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
@@ -148,6 +149,20 @@ def test_what_dagster_has_not_heard_of_becomes_green(
         assert colors(dagster, stage, ids) == [GREEN, GREEN]
     (made, _) = materializations(dagster, "length")
     assert (made.metadata["work"].value, "dagster/data_version" in (made.tags or {})) == ("cached", True)
+
+
+def test_the_clean_up_shows_what_a_killed_run_did_not_tell(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("ab", "evil")
+    (settings.home / "broken-evil").touch()
+    Runner(library, Plan.make(GRAPH, settings)).run()
+    resources = {"library": LibraryResource(home=str(settings.home))}
+    assert clean_up_job(GRAPH).execute_in_process(instance=dagster, resources=resources).success
+    for stage in GRAPH.names:
+        assert colors(dagster, stage, ids) == [GREEN, None]
+    assert clean_up_job(GRAPH).execute_in_process(instance=dagster, resources=resources).success
+    assert len(materializations(dagster, "length")) == 1
 
 
 def test_a_failure_that_passes_turns_green_though_the_result_is_the_old_one(
