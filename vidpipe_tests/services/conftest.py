@@ -15,7 +15,15 @@ from vidpipe_tests.end_to_end.station import Station, running
 @pytest.fixture(scope="module")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     path: Path = tmp_path_factory.mktemp("station") / "home"
-    home = Home(path, {**ENVIRONMENT, "VIDPIPE_SENSORS_ENABLED": "no", "VIDPIPE_SERVICES_WEBPORT": "3400"})
+    home = Home(
+        path,
+        {
+            **ENVIRONMENT,
+            "VIDPIPE_SENSORS_ENABLED": "no",
+            "VIDPIPE_SERVICES_WEBPORT": "3400",
+            "VIDPIPE_CONCURRENCY_MAXWORKERS": "1",
+        },
+    )
     assert home("init", path).code == 0
     with running(home) as station:
         yield station

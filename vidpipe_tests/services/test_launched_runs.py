@@ -62,9 +62,9 @@ class Page:
 
 
 def _long_clips(folder: Path, first: int) -> list[Path]:
-    """Four clips that take a second or two each, no two alike."""
+    """Six clips that take a second or two each, no two alike."""
     whole = clips.moving(folder / "long.mp4", seconds=40, size="960x540").read_bytes()
-    made = [folder / f"long-{number}.mp4" for number in range(first, first + 4)]
+    made = [folder / f"long-{number}.mp4" for number in range(first, first + 6)]
     for number, path in enumerate(made, start=first):
         path.write_bytes(clips.told_apart(whole, number))
     return made
