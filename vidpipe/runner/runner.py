@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,6 +101,7 @@ class _Run:
         self._tell_lock = threading.Lock()
         self._fault: BaseException | None = None
         self._active: set[str] = set()
+        self._swept: Counter[str] = Counter()
         self._confirmed: dict[str, set[str]] = {}  # of videos that wait: what the sweep has told of them
         self._changed = threading.Condition()
         widest = max((stage.batch_size for stage in self.plan.stages), default=1)
@@ -132,6 +134,8 @@ class _Run:
             finally:
                 self._workers.close()
                 self._committer.close()
+                for stage, count in self._swept.items():
+                    audit("sweep", run=self.run_id, stage=stage, unchanged=count)
         if self._fault:
             raise self._fault
         self.report.seconds = time.monotonic() - began
@@ -146,15 +150,16 @@ class _Run:
             self.library, self.plan, self._selection, self._name, self.cancelled, self._load_scenes, self._tell
         )
         for group, swept in sweep.over(videos):
-            if self.cancelled.is_set():
-                return
             for video in swept:
+                self._swept.update(video.confirmed)
                 video.state.done |= video.confirmed
                 if video.unsettled:
                     self._confirmed[video.state.sha256] = video.confirmed
                     continue
                 self.report.videos += 1
                 self._pass_over_all(video.state)
+            if self.cancelled.is_set():
+                return
             settled = {video.state.sha256 for video in swept if not video.unsettled}
             yield from (sha256 for sha256 in group if sha256 not in settled)
 
