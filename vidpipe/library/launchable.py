@@ -126,17 +126,10 @@ class Waiting:
 
 def waiting_for_spec(videos: MongoCollection[Document], stage: str, spec: str) -> Waiting | None:
     """What only a changed spec made due in `stage`; None: nothing. Answered from the stage's index."""
-    entry = f"stages.{stage}"
-    matching = {
-        f"{entry}.status": {"$in": ["ok", "failed", "quarantined"]},
-        f"{entry}.ready": True,
-        f"{entry}.stale": False,
-        f"{entry}.spec": {"$nin": ["", spec]},
-        f"{entry}.next_try_at": {"$not": {"$lte": datetime.now(UTC)}},
-    }
-    number = videos.count_documents(matching, hint=f"stage_{stage}")
-    one = videos.find_one(matching, {f"{entry}.spec": 1}, hint=f"stage_{stage}") if number else None
-    return Waiting(number, one["stages"][stage]["spec"]) if one else None
+    branches = due_branches(stage, spec, reasons=["spec"])
+    numbers = [videos.count_documents(branch, hint=f"stage_{stage}") for branch in branches]
+    one = videos.find_one({"$or": branches}, {f"stages.{stage}.spec": 1}) if any(numbers) else None
+    return Waiting(sum(numbers), one["stages"][stage]["spec"]) if one else None
 
 
 def is_waiting_for_spec(videos: MongoCollection[Document], specs: Mapping[str, str]) -> bool:

@@ -33,6 +33,7 @@ def page(settings: Settings, library: Library) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if name not in ("DAGSTER_HOME", "VIDPIPE_HOME")}
+    environment["VIDPIPE_SENSORS_ENABLED"] = "no"
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     command = [
         sys.executable, "-m", "dagster", "dev", "-m", "vidpipe_tests.pipeline.small_definitions",
