@@ -186,6 +186,14 @@ class Home:
         assert not [state for state in _UNFINISHED if states[state]], states
 
 
+def computed(library: Any) -> Any:
+    """Of `Home.library`, what was computed: without when, from which list and in how many attempts a video came in."""
+    told = [{part: entry for part, entry in row.items() if part != "sources"} for row in library]
+    for row in told:
+        row["video"] = {name: value for name, value in row["video"].items() if name != "added_at"}
+    return told
+
+
 def ended(process: subprocess.Popen[str], limit_s: float = 180.0) -> Ended:
     """Waits for a command."""
     try:
