@@ -1,4 +1,4 @@
-"""Events of assets and checks that later ones have taken the place of, from runs that are forgotten.
+"""Events of assets and checks that later ones have taken the place of, from old runs.
 
 What the page shows of a partition hangs on its latest event of each type; those stay for ever.
 """
@@ -30,7 +30,7 @@ _ROWS = SqlEventLogStorageTable.c
 
 
 def delete_superseded(instance: dg.DagsterInstance, old: OldRuns, before: float, report: Pruned, dry_run: bool) -> None:
-    """Of each (asset, type, partition) all events but the latest, where their run is forgotten; planned
+    """Of each (asset, type, partition) all events but the latest, where their run is old; planned
     materialisations also where one was made later. before: seconds since 1970, for events of no run."""
     storage = event_storage(instance)
     for key in asset_keys(instance):
@@ -39,7 +39,7 @@ def delete_superseded(instance: dg.DagsterInstance, old: OldRuns, before: float,
             with storage.index_connection() as connection:
                 for event_id, run_id, size, at in connection.execute(_superseded(key.to_string(), event_type)):
                     when = from_utc(at)
-                    if old.forgets(run_id) and (run_id or when < before):
+                    if old.is_old(run_id) and (run_id or when < before):
                         ids.append(event_id)
                         report.add(size or 0, when)
             if not dry_run:
@@ -114,6 +114,6 @@ def _superseded_checks(instance: dg.DagsterInstance, old: OldRuns, report: Prune
     query = db.select(ranked.c.id, ranked.c.run_id, ranked.c.size, ranked.c.create_timestamp).where(wanted)
     with event_storage(instance).index_connection() as connection:
         for row_id, run_id, size, at in connection.execute(query).fetchall():
-            if run_id and old.forgets(run_id):
+            if run_id and old.is_old(run_id):
                 report.add(size or 0, from_utc(at) if at else None)
                 yield row_id

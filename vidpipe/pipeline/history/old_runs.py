@@ -39,6 +39,10 @@ class OldRuns:
         """Whether no record of this run remains."""
         return run_id in self.doomed or run_id not in self.present
 
+    def is_old(self, run_id: str) -> bool:
+        """Whether it is forgotten, or stays for its failures alone."""
+        return self.forgets(run_id) or run_id in self.red
+
 
 def run_storage(instance: dg.DagsterInstance) -> SqlRunStorage:
     """Raises UnavailableError where Dagster keeps its runs in something else than SQL."""

@@ -29,7 +29,9 @@ def delete_run_files(
     """Of forgotten runs all files, also those that an earlier clean-up was not able to delete. home: DAGSTER_HOME."""
     for run_id, paths in _files_by_run(event_storage(instance), home).items():
         if run_id in old.doomed or (run_id not in old.present and _latest(paths) < before):
-            sizes = [(file.stat().st_size, file.stat().st_mtime) for path in paths for file in _files(path)]
+            # an index in shared memory (-shm) comes and goes with each reader
+            files = [file for path in paths for file in _files(path) if not file.name.endswith("-shm")]
+            sizes = [(file.stat().st_size, file.stat().st_mtime) for file in files]
             report.add(sum(size for size, _ in sizes), min((at for _, at in sizes), default=None))
             if not dry_run:
                 for path in paths:
