@@ -64,7 +64,7 @@ def load(
             inserts: list[Any] = [InsertOne(document) for document in batch]
             target.bulk_write(inserts, ordered=False)
             if name == "videos":
-                ids.extend(document["_id"] for document in batch)
+                _note(ids, batch, folder / collection.file)
             count += len(batch)
             follower.progress(name, count, collection.documents)
         if count != collection.documents:
@@ -75,6 +75,13 @@ def load(
     database[names["videos"]].update_many({"lease": {"$exists": True}}, {"$unset": {"lease": ""}})
     _load_meta(database, names["meta"], folder / manifest.collections["meta"].file)
     return ids
+
+
+def _note(ids: VideoIds, videos: list[RawBSONDocument], file: Path) -> None:
+    try:
+        ids.extend(video["_id"] for video in videos)
+    except (TypeError, ValueError) as error:
+        raise BackupError(f"{file} is not as vidpipe writes it: {error}.", "Name another back-up.") from None
 
 
 def _load_meta(database: Database[Document], name: str, file: Path) -> None:
