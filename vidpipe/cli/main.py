@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from vidpipe import __version__
 from vidpipe.cli import (
     add,
+    alert,
     backup,
     config,
     doctor,
@@ -25,6 +26,7 @@ from vidpipe.cli import (
     init,
     listing,
     migrate,
+    prune,
     restore,
     run,
     search,
@@ -122,6 +124,8 @@ app.command("export")(export.export)
 app.command("backup")(backup.backup)
 app.command("restore")(restore.restore)
 app.command("migrate")(migrate.migrate)
+app.command("alert")(alert.alert)
+app.command("prune")(prune.prune)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)

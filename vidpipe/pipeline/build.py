@@ -9,6 +9,7 @@ import dagster as dg
 
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
+from vidpipe.pipeline.clean_up import clean_up_job
 from vidpipe.pipeline.ingest_job import ingest_job
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
 from vidpipe.pipeline.resources import LibraryResource
@@ -23,6 +24,7 @@ def build_definitions(
 ) -> dg.Definitions:
     """Connects to nothing. resources: instead of the library of `settings.home`."""
     jobs = [process_job(graph, settings), *list_jobs(graph, settings), ingest_job(graph), verify_job(graph)]
+    jobs.append(clean_up_job(graph))
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
