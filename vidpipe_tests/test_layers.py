@@ -22,8 +22,24 @@ ALLOWED = {
     "runner": {"settings", "stages", "library"},
     "retention": {"settings", "media", "ingest", "library"},
     "alerts": {"settings"},
+    "measures": {"settings", "stages", "library", "runner", "pipeline"},
     "pipeline": {"settings", "alerts", "retention", "media", "ingest", "tagging", "stages", "library", "runner"},
-    "cli": {"settings", "media", "vlm", "ingest", "tagging", "stages", "library", "runner", "pipeline"},
+    "services": {"settings", "library", "stages", "pipeline"},
+    "cli": {
+        "settings",
+        "alerts",
+        "retention",
+        "media",
+        "vlm",
+        "ingest",
+        "tagging",
+        "stages",
+        "library",
+        "runner",
+        "measures",
+        "pipeline",
+        "services",
+    },
 }
 CORE = ("settings", "alerts", "media", "tagging", "vlm", "ingest", "stages")
 

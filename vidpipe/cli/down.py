@@ -45,6 +45,8 @@ def down(
         if embedded.stop(settings):
             stopped.append("mongod")
     said = f"Stopped: {', '.join(_NAMES[name] for name in stopped)}." if stopped else "Nothing was running."
+    if not embedded.is_embedded(settings):
+        said += " [MongoDB] URI names a server of your own, which is left alone."
     if as_json:
         print_json({"stopped": stopped, "message": said})
     else:

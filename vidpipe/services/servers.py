@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.services.ports import choose_port, socket_path, url
-from vidpipe.services.service import Running, Service
+from vidpipe.services.service import Running, Service, find_running
 from vidpipe.settings import Settings
 
 _WORKSPACE = """\
@@ -91,29 +91,13 @@ def _answers(address: str) -> bool:
 
 
 def _code_answers(socket: Path) -> bool:
-    from dagster._core.errors import DagsterUserCodeUnreachableError
-    from dagster._grpc.client import DagsterGrpcClient
+    from vidpipe.pipeline.answering import code_server_answers  # brings in Dagster, which `status` need not wait for
 
-    if not socket.exists():
-        return False
-    try:
-        DagsterGrpcClient(socket=str(socket)).ping("up")
-    except DagsterUserCodeUnreachableError:
-        return False
-    return True
+    return code_server_answers(socket)
 
 
 def _daemon_beats(settings: Settings) -> bool:
-    """Whether a daemon process that lives now has told Dagster's storage that it is at work."""
-    from dagster._daemon.types import DaemonHeartbeat
-
-    from vidpipe.pipeline.instance import instance
-    from vidpipe.services.service import find_running
+    from vidpipe.pipeline.answering import daemon_beats
 
     running = find_running(settings.home).get("daemon")
-    if running is None:
-        return False
-    began = running.started.timestamp()
-    with instance(settings) as opened:
-        beats: dict[str, DaemonHeartbeat] = dict(opened.get_daemon_heartbeats())
-    return any(beat.timestamp >= began for beat in beats.values())
+    return running is not None and daemon_beats(settings, running.started.timestamp())

@@ -73,7 +73,7 @@ def test_doctor_says_that_settings_are_wrong(vidpipe: Command) -> None:
 
 def test_down_leaves_a_server_of_the_users_own_alone(vidpipe: Command) -> None:
     found = vidpipe.json("down")
-    assert found["stopped"] is False
+    assert found["stopped"] == []
     assert "server of your own" in found["message"]
 
 
@@ -102,11 +102,11 @@ def test_down_stops_the_embedded_server_unless_somebody_uses_it(tmp_path: Path) 
             assert f"process {user.pid} " in refused.stderr
             assert "--force" in refused.stderr
             assert embedded.status(settings).running
-            assert vidpipe.json("down", "--force")["stopped"] is True
+            assert vidpipe.json("down", "--force")["stopped"] == ["mongod"]
             user.communicate()
         assert not embedded.status(settings).running
-        assert vidpipe.json("down")["stopped"] is False
+        assert vidpipe.json("down")["stopped"] == []
         assert vidpipe("list").exit_code == 0  # starts it again
-        assert vidpipe.json("down")["stopped"] is True
+        assert vidpipe.json("down")["stopped"] == ["mongod"]
     finally:
         embedded.stop(settings)
