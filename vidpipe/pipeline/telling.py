@@ -121,6 +121,7 @@ class Telling:
                 attempts=entry.get("attempts"),
                 next_try=next_try_at and dg.MetadataValue.timestamp(next_try_at),
             )
+            yield from self._held_up(event, event.error)
         elif event.state == "blocked":
             yield from self._blocked(event, entries)
         elif event.state == "busy":  # told once a video, by its first stage
@@ -128,6 +129,15 @@ class Telling:
                 yield observation(replace(event, stage=stage.name), _BUSY)
         elif event.state == "discarded":
             yield observation(event, _DISCARDED)
+
+    def _held_up(self, event: StageEvent, error: StageError) -> Iterator[Record]:
+        """Why later stages, which nobody launches for this video now, have no result."""
+        told_by_themselves = {stage.name for stage in self.plan.stages} if self.partitioned else set()
+        for name in self.plan.graph.downstream(event.stage):
+            if name not in told_by_themselves:
+                yield observation(
+                    replace(event, stage=name, state="blocked"), _waits_for(event.stage, error), waits_for=event.stage
+                )
 
     def _blocked(self, event: StageEvent, entries: Mapping[str, Any]) -> Iterator[Record]:
         """Which of the stages before it is the one that is missing, and why."""
@@ -137,10 +147,14 @@ class Telling:
         first = missing[0] if missing else ""
         fault = entries.get(first, {}).get("error")
         if fault:
-            error = StageError(f"It waits for {first}, which failed: {fault['message']}", fault["hint"])
+            error = _waits_for(first, StageError(fault["message"], fault["hint"]))
         else:
             error = StageError(
                 f"It waits for {first or 'an earlier stage'}, which has not run yet.",
                 f"Materialise {first or 'the earlier stages'} of this video first.",
             )
         yield observation(event, error, waits_for=first)
+
+
+def _waits_for(stage: str, fault: StageError) -> StageError:
+    return StageError(f"It waits for {stage}, which failed: {fault.message}", fault.hint)
