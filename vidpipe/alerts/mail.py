@@ -55,6 +55,8 @@ class Mail:
         except ssl.SSLError as error:
             reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
             raise DeliveryError(f"No safe connection to {self.to}: {one_line(str(reason), 100)}.", _CHECK) from None
+        except smtplib.SMTPServerDisconnected:
+            raise DeliveryError(f"T{self.to[1:]} hung up, or fell silent.", _CHECK) from None
         except (smtplib.SMTPException, OSError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise DeliveryError(f"T{self.to[1:]} cannot be reached: {reason}.", _CHECK) from None

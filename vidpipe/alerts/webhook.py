@@ -25,8 +25,8 @@ _ATTEMPTS = 3
 _LONGEST_PAUSE_S = 3.0
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _DISCORD_LIMIT = 1900
-#: Slack's reasons (no_service, invalid_token): one word, and nothing of an address.
-_REASON = re.compile(rb"[a-z]+(_[a-z]+){0,5}")
+#: Slack's reasons (no_service, invalid_token): words joined by _, and nothing of an address.
+_REASON = re.compile(rb"[a-z]+(_[a-z]+){1,5}")
 _CHECK = "Check VIDPIPE_ALERTS_WEBHOOKURL; `vidpipe alert --test` tries it."
 
 
