@@ -1,0 +1,108 @@
+"""Backfills as the page launches them: the real web server and daemon over GraphQL, on a real library."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+from pymongo import MongoClient
+
+from vidpipe.library.library import Library
+from vidpipe.pipeline.instance import dagster_environment, instance
+from vidpipe.pipeline.partitions import add_videos
+from vidpipe.settings import Settings, init_home
+from vidpipe.settings.schema import MongoDB
+from vidpipe.stages.contract import IngestFacts
+from vidpipe_tests.pipeline.dagster_page import Page, page_and_daemon
+from vidpipe_tests.pipeline.three_steps import GRAPH
+from vidpipe_tests.runner.small_graph import calls
+
+MODULE = "vidpipe_tests.pipeline.three_steps"
+
+
+@dataclass
+class House:
+    """A home whose page and daemon are up."""
+
+    settings: Settings
+    library: Library
+    page: Page
+
+    def add(self, *names: str) -> list[str]:
+        """Videos of these names, each a partition."""
+        ids = []
+        for name in names:
+            ids.append(hashlib.sha256(name.encode()).hexdigest())
+            facts = IngestFacts(path=name, size_bytes=1, modified_ns=1, names=(name,))
+            self.library.videos.add(ids[-1], facts)
+        with instance(self.settings) as dagster:
+            add_videos(dagster, ids)
+        return ids
+
+    def break_(self, name: str) -> Path:
+        file = self.settings.home / f"broken-{name}"
+        file.touch()
+        return file
+
+
+@pytest.fixture(scope="module")
+def house(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    home = tmp_path_factory.mktemp("backfills")
+    init_home(home)
+    name = f"test_{uuid.uuid4().hex[:16]}"
+    settings = Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
+    environment = {
+        **dagster_environment(settings),
+        "VIDPIPE_MONGODB_URI": mongod_uri,
+        "VIDPIPE_MONGODB_DATABASENAME": name,
+        "VIDPIPE_SENSORS_ENABLED": "no",
+    }
+    instance(settings).dispose()  # lays out Dagster's tables, which two processes cannot do at once
+    with Library.open(settings, GRAPH) as library, page_and_daemon(MODULE, environment, home) as page:
+        yield House(settings, library, page)
+    with MongoClient[dict[str, object]](mongod_uri) as client:
+        client.drop_database(name)
+
+
+def test_three_steps_at_once_with_a_broken_video_among_good_ones_and_its_retry(house: House) -> None:
+    ids = house.add("good", "fine", "nice", "evil")
+    mended = house.break_("evil")
+    first = house.page.backfill(GRAPH.names, ids)
+    done = house.page.ended(first)
+    assert done.status == "COMPLETED_FAILED"
+    assert done.assets == ["length", "parts", "report"], "a run a step, each after the one before"
+    assert [house.page.colors(asset, ids) for asset in GRAPH.names] == ["gggr", "ggg-", "ggg-"]
+    assert "evil cannot be measured. Mend it." in house.page.failure(done.runs[-1]["runId"])
+    (said,) = house.page.told("length", ids[3])
+    assert "evil cannot be measured." in said
+    assert "Mend it." in said
+    (said,) = house.page.told("report", ids[3])
+    assert "It waits for length, which failed: " in said, "a later step that was never begun says why"
+
+    mended.unlink()
+    again = house.page.ended(house.page.again(first))
+    assert again.status == "COMPLETED_SUCCESS"
+    assert again.assets == ["length", "parts", "report"]
+    assert [house.page.colors(asset, ids) for asset in GRAPH.names] == ["gggg", "gggg", "gggg"]
+    assert len(calls(house.settings, "report")) == len(ids), "what was green is not computed again"
+
+
+def test_a_scattered_selection_is_a_run_a_range_and_one_run_of_process(house: House) -> None:
+    ids = house.add(*(f"scattered-{number}" for number in range(9)))
+    house.break_("scattered-4")
+    chosen = [ids[0], ids[2], ids[3], ids[4], ids[6]]
+    done = house.page.ended(house.page.backfill(["length"], chosen))
+    assert len(done.runs) == 3, "Dagster starts a run for each range of neighbours"
+    assert house.page.colors("length", ids) == "g-ggr-g--"
+
+    rest = [ids[1], ids[5], ids[8]]
+    names = "scattered-1\n\n  scattered-5  \n" + ids[8][:12]
+    run = house.page.run("process", {"ops": {"process_videos": {"config": {"keys": names}}}})
+    assert run["status"] == "SUCCESS"
+    assert [house.page.colors(asset, rest) for asset in GRAPH.names] == ["ggg"] * 3
+    assert house.page.colors("length", ids) == "ggggrgg-g"
