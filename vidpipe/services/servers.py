@@ -63,7 +63,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
         ),
         Service(
             "daemon", "Dagster's daemon",
-            [*python, "dagster._daemon", "run", "-w", str(workspace)],
+            [*python, "vidpipe.pipeline.daemon", "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
         ),
     ]  # fmt: skip

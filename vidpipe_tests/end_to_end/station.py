@@ -19,7 +19,7 @@ _KINDS = {
     "run": ("api", "execute_run"),
     "code server": ("api", "grpc"),
     "web server": ("dagster_webserver",),
-    "daemon": ("dagster._daemon",),
+    "daemon": ("vidpipe.pipeline.daemon",),
     "measures": ("vidpipe.measures.server",),
     "mongod": ("mongod",),
 }
