@@ -38,7 +38,7 @@ def failed_runs(instance: dg.DagsterInstance, after: int, address: Address) -> t
     found = []
     for record in records:
         run = runs.get(record.run_id)
-        if run is None or run.tags.get(WILL_RETRY_TAG) == "true":
+        if run is None or _is_tried_again(run):
             continue
         found.append(
             FailedRun(
@@ -50,6 +50,11 @@ def failed_runs(instance: dg.DagsterInstance, after: int, address: Address) -> t
             )
         )
     return found, records[-1].storage_id
+
+
+def _is_tried_again(run: dg.DagsterRun) -> bool:
+    """By Dagster's daemon, which can launch only what a code location has; it marks runs of a command all the same."""
+    return run.tags.get(WILL_RETRY_TAG) == "true" and run.remote_job_origin is not None
 
 
 def sentences(instance: dg.DagsterInstance, run_id: str, ended: dg.EventLogEntry) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from pydantic import SecretStr
 from pymongo import MongoClient
 
@@ -196,8 +197,14 @@ def test_cancelled_runs_and_those_that_are_tried_again_are_no_failures(
     take_in_failures(dagster, library, today)
     run = dagster.create_run_for_job(_idle_job(), status=dg.DagsterRunStatus.STARTED)
     dagster.report_run_canceled(run)
-    dagster.add_run_tags(fail(dagster), {"dagster/will_retry": "true"})
-    assert take_in_failures(dagster, library, today) == 0
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("vidpipe"), "__repository__")
+    launched = dagster.create_run_for_job(
+        _idle_job(),
+        status=dg.DagsterRunStatus.STARTED,
+        remote_job_origin=RemoteJobOrigin(location, "idle"),
+    )
+    dagster.report_run_failed(launched, "Its process has died.")
+    assert take_in_failures(dagster, library, today) == 0, "Dagster's daemon tries it again"
     dead = dagster.create_run_for_job(_idle_job(), status=dg.DagsterRunStatus.STARTED)
     dagster.report_run_failed(dead, "The process of this run (box|1|2) has died.")
     assert take_in_failures(dagster, library, today) == 1
