@@ -15,6 +15,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.instance import dagster_environment
+from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
@@ -130,6 +131,35 @@ def test_keys_of_process_may_be_prefixes_and_a_wrong_one_is_named(
     assert process(ids[0][:12], ids[1]).success
     assert len(calls(settings, "length")) == 2
     assert "No video is known under 'nosuch'" in failure(process("nosuch"))
+
+
+def test_keys_of_process_may_be_one_text_with_a_name_a_line(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good", "other", "third")
+    text = f"good\n\n  {ids[1][:12]}  \r\ngood\n"
+    config = {"ops": {"process_videos": {"config": {"keys": text}}}}
+    assert run_job(dagster, settings, "process", run_config=config).success
+    assert sorted(calls(settings, "length")) == sorted(ids[:2])
+
+
+def test_a_list_job_runs_its_own_step_over_any_videos_or_all_that_are_due(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    ids = add("good", "other")
+
+    def run_list(step: str, **config: Any) -> dg.ExecuteInProcessResult:
+        run_config = {"ops": {list_op_name(step): {"config": config}}}
+        return run_job(dagster, settings, list_job_name(step), run_config=run_config)
+
+    assert run_list("prepare", keys=[ids[0]], stages=["length"]).success
+    assert (calls(settings, "length"), calls(settings, "parts")) == ([ids[0]], [])
+    assert run_list("prepare").success
+    assert sorted(calls(settings, "parts")) == sorted(ids)
+    assert calls(settings, "report") == [], "another step's"
+    assert colors(dagster, "parts", ids) == [GREEN, GREEN]
+    assert "The job label_list does not run length." in failure(run_list("label", stages=["length"]))
+    assert "There is no stage called nosuch" in failure(run_list("label", stages=["nosuch"]))
 
 
 def test_a_partition_without_a_video_is_named(
