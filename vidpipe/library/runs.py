@@ -70,7 +70,8 @@ class Figures:
             return
         with self._lock:
             place = f"stages.{event.stage}"
-            self._added[f"{place}.{event.state}"] += 1
+            # One that failed in an earlier run was counted there.
+            self._added[f"{place}.{'failed_before' if event.earlier else event.state}"] += 1
             self._added[f"{place}.seconds"] += event.seconds
             if event.changed:
                 self._added[f"{place}.changed"] += 1

@@ -270,7 +270,8 @@ class _Run:
         elif now == "blocked":  # told after the failure that it waits for is stored
             self._committer.put(Write(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
         elif now in {"failed", "quarantined"}:
-            self._tell(StageEvent(state.sha256, stage.name, "failed", state.name, error=state.stored_error(stage)))
+            error = state.stored_error(stage)
+            self._tell(StageEvent(state.sha256, stage.name, "failed", state.name, error=error, earlier=True))
 
     def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
         """outcome: None when a result marked as stale turned out to be current after all."""

@@ -256,6 +256,7 @@ class StageEvent:
            failed    the error is stored
            busy      another run holds the video
            discarded the result was not stored, because something changed meanwhile; it is due again
+    earlier: it failed in an earlier run, and was not tried now
     """
 
     sha256: str
@@ -268,6 +269,7 @@ class StageEvent:
     error: StageError | None = None
     data_version: str = ""
     code_version: str = ""
+    earlier: bool = False
 
 
 class Observer(Protocol):

@@ -85,6 +85,14 @@ def test_the_steps_of_a_run_add_up_and_the_worst_names_its_status(library: Libra
     assert status_of(run) == "failure"
 
 
+def test_a_failure_is_counted_by_the_run_that_tried(library: Library) -> None:
+    runs = library.collections["runs"]
+    with recorded(runs, NAME) as figures:
+        figures.count(StageEvent("b" * 64, "scenes", "failed", earlier=True))
+    (run,) = Runs(runs).since()
+    assert run["stages"]["scenes"] == {"failed_before": 1}
+
+
 def test_a_stopped_run_is_cancelled_not_failed(library: Library) -> None:
     runs = library.collections["runs"]
     with pytest.raises(KeyboardInterrupt), recorded(runs, NAME):
