@@ -16,7 +16,7 @@ from vidpipe.pipeline.assets import STEPS, steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
-from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by, listed, unfinished_runs
+from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
 from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
 from vidpipe.pipeline.waiting import keep_specs, waiting_sentences
 from vidpipe.runner.plan import Plan
@@ -99,7 +99,7 @@ class _Step:
             self.name,
             self._specs,
             reasons=REASONS if self._changed_too else BY_ITSELF,
-            held=held_by(self.instance, self._runs),
+            held=held_by_runs(self.instance, self._runs),
             above=least_priority(self._unfinished),
             limit=MOST_RUNS * size[self.name],
         )

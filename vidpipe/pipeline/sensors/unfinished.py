@@ -31,18 +31,13 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
     return [record.dagster_run for record in runs if record.dagster_run.job_name in jobs]
 
 
-def held_by_runs(instance: dg.DagsterInstance, jobs: Collection[str], field: str = "keys") -> set[str]:
-    """What unfinished runs of `jobs` were given: the list `field` of their ops' config, and their partitions."""
-    return held_by(instance, unfinished_runs(instance, jobs), field)
-
-
-def held_by(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun], field: str = "keys") -> set[str]:
-    """As `held_by_runs`, for runs already at hand."""
+def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
+    """The videos that `runs` were given: in the list `keys` of their ops' config, or as partitions."""
     held: set[str] = set()
     order: dict[str, int] = {}
     keys: list[str] = []
     for run in runs:
-        held.update(listed(run, field))
+        held.update(listed(run, "keys"))
         if _PARTITION in run.tags:
             held.add(run.tags[_PARTITION])
         if _RANGE_START in run.tags and _RANGE_END in run.tags:
@@ -55,7 +50,7 @@ def held_by(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun], field: 
     return held
 
 
-def listed(run: dg.DagsterRun, field: str = "keys") -> Iterator[str]:
+def listed(run: dg.DagsterRun, field: str) -> Iterator[str]:
     """The entries of the list `field` in the config of the run's ops; a text counts as one entry a line."""
     config: Any = run.run_config
     ops = config.get("ops") if isinstance(config, dict) else None
