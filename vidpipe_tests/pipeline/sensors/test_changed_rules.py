@@ -121,7 +121,8 @@ def test_a_sweep_that_changes_nothing_is_not_repeated_on_and_on(
 def test_with_a_schedule_the_sensor_leaves_new_rules_to_it(
     rules: Ticks, labelled: list[str], settings: Settings, library: Library, dagster: dg.DagsterInstance
 ) -> None:
-    assert not build_definitions(GRAPH, load(settings.home).settings).get_repository_def().schedule_defs
+    without = build_definitions(GRAPH, load(settings.home).settings).get_repository_def()
+    assert not without.has_schedule_def("changed_rules_schedule")
     file = settings.home / "config.ini"
     file.write_text(file.read_text().replace("\nSchedule =\n", "\nSchedule = 15 3 * * *\n", 1))
     assert load(settings.home).settings.rules.schedule == "15 3 * * *"
