@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.services.ports import choose_port, socket_path, url
-from vidpipe.services.service import Running, Service, find_running
+from vidpipe.services.service import MODULES, Running, Service, find_running
 from vidpipe.settings import Settings
 
 _WORKSPACE = """\
@@ -47,23 +47,22 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
 
     web = port("web", settings.services.web_port)
     python = [sys.executable, "-m"]
-    dagster = [*python, "dagster", "api", "grpc"]
     services = [
         Service(
             "code", "code server",
-            [*dagster, "--socket", str(socket), "--module-name", "vidpipe.pipeline.definitions",
-             "--location-name", "vidpipe"],
+            [*python, MODULES["code"], "api", "grpc", "--socket", str(socket),
+             "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe"],
             lambda: _code_answers(socket), settings.home, log("code"), environment=environment,
         ),
         Service(
             "web", "Dagster's page",
-            [*python, "dagster_webserver", "-h", host, "-p", str(web), "-w", str(workspace)],
+            [*python, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
             lambda: _answers(f"{url(host, web)}/server_info"), settings.home, log("web"), web, url(host, web),
             environment,
         ),
         Service(
             "daemon", "Dagster's daemon",
-            [*python, "vidpipe.pipeline.daemon", "run", "-w", str(workspace)],
+            [*python, MODULES["daemon"], "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
         ),
     ]  # fmt: skip
@@ -73,7 +72,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
         services.append(
             Service(
                 "measures", "measures",
-                [*python, "vidpipe.measures.server", "--home", str(settings.home), "--host", host,
+                [*python, MODULES["measures"], "--home", str(settings.home), "--host", host,
                  "--port", str(metrics)],
                 lambda: _answers(address), settings.home, log("measures"), metrics, address, environment,
             )

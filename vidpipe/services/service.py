@@ -21,6 +21,11 @@ from vidpipe.library.embedded_process import is_alive, wait_until_gone
 
 #: No name of a setting, which begin with VIDPIPE_.
 SERVICE = "_VIDPIPE_SERVICE"
+#: name of a service -> the Python module that is its program
+MODULES = {
+    "code": "dagster", "web": "dagster_webserver", "daemon": "vidpipe.pipeline.daemon",
+    "measures": "vidpipe.measures.server",
+}  # fmt: skip
 _PORT = "_VIDPIPE_PORT"
 _FINGERPRINT = "_VIDPIPE_SETTINGS"
 #: What makes a process a server; programs that it starts do not inherit these (`without_marks`).
@@ -92,17 +97,24 @@ class Service:
 
 def find_running(home: Path) -> dict[str, Running]:
     """name -> the running server of `home`."""
-    return dict(_servers(home))
+    found: dict[str, Running] = {}
+    for name, running in _servers(home):
+        if name not in found or running.started < found[name].started:  # what it has forked is younger
+            found[name] = running
+    return found
 
 
 def _servers(home: Path) -> Iterator[tuple[str, Running]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ValueError):
             environment = process.environ()
-            if environment.get(SERVICE) and environment.get("VIDPIPE_HOME") == str(home) and is_alive(process):
+            name = environment.get(SERVICE)
+            if not name or environment.get("VIDPIPE_HOME") != str(home) or not is_alive(process):
+                continue
+            # What a server starts (mongod, ffmpeg) has its environment, too, but another command line.
+            if MODULES.get(name) in process.cmdline():
                 port = environment.get(_PORT)
-                settings = environment.get(_FINGERPRINT, "")
-                yield environment[SERVICE], Running(process, int(port) if port else None, settings)
+                yield name, Running(process, int(port) if port else None, environment.get(_FINGERPRINT, ""))
 
 
 def stop(running: Running, limit_s: float) -> bool:

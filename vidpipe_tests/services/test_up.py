@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from vidpipe.services import ports
+from vidpipe.services.service import SERVICE, find_running
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
 from vidpipe_tests.end_to_end.station import Station, running
@@ -124,6 +125,13 @@ def test_in_the_foreground_it_heals_itself_and_ctrl_c_stops_all(tmp_path: Path) 
         home("down", "--force")
         process.kill()
         subprocess.Popen.wait(process)
+
+
+def test_what_a_server_has_started_is_not_taken_for_it(tmp_path: Path) -> None:
+    marked = {**os.environ, SERVICE: "code", "VIDPIPE_HOME": str(tmp_path)}
+    with subprocess.Popen(["sleep", "60"], env=marked) as child:
+        assert find_running(tmp_path) == {}
+        child.kill()
 
 
 def test_the_code_servers_socket_is_the_users_own(tmp_path: Path) -> None:
