@@ -40,7 +40,7 @@ def changed_rules_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.
             if today.rules.schedule != settings.rules.schedule:
                 return dg.SkipReason("Schedule of [Rules] was changed: it counts from the next `vidpipe up`, or once "
                                      "the code location is reloaded on this page.")  # fmt: skip
-            with library.opened(graph, today) as opened:
+            with library.opened(graph, today) as opened, opened.connection.errors_explained():
                 return next_sweep(context.instance, opened, today, begin=not today.rules.schedule)
         except VidpipeError as error:
             return dg.SkipReason(str(error))
@@ -68,7 +68,7 @@ def changed_rules_schedules(graph: StageGraph, settings: Settings) -> Sequence[d
     ) -> dg.RunRequest | dg.SkipReason:
         try:
             today = library.settings()
-            with library.opened(graph, today) as opened:
+            with library.opened(graph, today) as opened, opened.connection.errors_explained():
                 return next_sweep(context.instance, opened, today, begin=True)
         except VidpipeError as error:
             return dg.SkipReason(str(error))

@@ -41,7 +41,7 @@ def due_videos_sensor(
     def due_videos(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
         try:
             today = library.settings()
-            with library.opened(graph, today) as opened:
+            with library.opened(graph, today) as opened, opened.connection.errors_explained():
                 return look(context.instance, opened, today)
         except VidpipeError as error:
             return dg.SensorResult(skip_reason=str(error))

@@ -20,15 +20,18 @@ ASSET_JOB = "__ASSET_JOB"
 _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
-#: A backfill of a scattered selection may have queued thousands of runs; what the first ones of the queue and those at
-#: work leave over is protected by leases all the same.
+#: Of a job. A backfill of a scattered selection may have queued thousands of runs; what those at work and the first ones
+#: of the queue leave over is protected by leases all the same.
 _MOST_READ = 500
 
 
 def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
-    """The unfinished runs of the jobs called `jobs`, oldest first."""
-    runs = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ, ascending=True)
-    return [record.dagster_run for record in runs if record.dagster_run.job_name in jobs]
+    """The unfinished runs of the jobs called `jobs`, oldest first within a job."""
+    found = []
+    for job in jobs:
+        unfinished = dg.RunsFilter(job_name=job, statuses=list(UNFINISHED))
+        found += instance.get_run_records(unfinished, limit=_MOST_READ, ascending=True)
+    return [record.dagster_run for record in found]
 
 
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:

@@ -77,6 +77,19 @@ def test_what_unfinished_runs_hold_is_not_launched_again(due: Ticks, add: Add, d
     assert keys(request) == ids
 
 
+def test_a_long_queue_of_a_backfill_does_not_hide_what_the_sensor_launched(
+    due: Ticks, add: Add, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vidpipe.pipeline.sensors.unfinished._MOST_READ", 3)
+    add("a", "b")
+    prepare = build_definitions(GRAPH, due.library.settings).resolve_job_def("prepare")
+    for number in range(5):
+        dagster.create_run_for_job(prepare, tags={"dagster/partition": f"{number:064x}"})
+    (request,) = due.requests()
+    due.queue(request)
+    assert due.skipped() == "A run of prepare has not ended yet."
+
+
 def test_batches_have_one_priority_the_highest_first_and_are_few_at_once(
     due: Ticks, add: Add, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
