@@ -50,11 +50,16 @@ def fresh_home() -> Settings:
     return load(home, {}).settings
 
 
-def add_rule(settings: Settings, rule: dict[str, Any]) -> None:
-    path = settings.resolve(settings.rules.custom_tag_rules)
+def add(settings: Settings, file: Path, key: str, entry: dict[str, Any]) -> None:
+    """Adds a rule or a category."""
+    path = settings.resolve(file)
     document = json.loads(path.read_text())
-    document["rules"].append(rule)
+    document[key].append(entry)
     path.write_text(json.dumps(document, indent=1))
+
+
+def add_rule(settings: Settings, rule: dict[str, Any]) -> None:
+    add(settings, settings.rules.custom_tag_rules, "rules", rule)
 
 
 def bare_loop(settings: Settings, library: Library) -> tuple[float, float, int]:
@@ -82,39 +87,50 @@ def sweep(settings: Settings, library: Library) -> tuple[float, float, int]:
         raise SystemExit(f"not everything was swept: {report.counts}")
     with instance(settings) as dagster:
         (run,) = dagster.get_runs(limit=1)
-        told = dagster.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
-    return seconds, busy, len(told)
+        return seconds, busy, materialisations(dagster, run.run_id)
+
+
+def changed_outcomes(library: Library) -> int:
+    """Commits of the label stages so far that changed anything."""
+    return library.collections["lineage"].count_documents(
+        {"kind": "commit", "stage": {"$in": STAGES}, "status": "ok", "changed": {"$ne": []}}
+    )
+
+
+def materialisations(dagster: dg.DagsterInstance, run_id: str) -> int:
+    """Counted page by page: the first sweep has 100,000 times three."""
+    count, cursor, more = 0, None, True
+    while more:
+        page = dagster.get_records_for_run(run_id, cursor, dg.DagsterEventType.ASSET_MATERIALIZATION, limit=1000)
+        count, cursor, more = count + len(page.records), page.cursor, page.has_more
+    return count
 
 
 def main(videos: int) -> int:
     settings = fresh_home()
     with Library.open(settings, GRAPH) as library:
         fill(library, settings, make_prototypes(OUT / "prototypes"), videos)
-        # Dagster has not heard of the copies: the first sweep tells it of them all.
+        # Dagster has not heard of the copies: the first sweep tells it of their tags and categories.
+        add(settings, settings.rules.categories, "categories", {"name": "Never", "keywords": ["no such word"]})
         add_rule(settings, {"name": "never", "tags": ["Never"], "filename_patterns": ["no-such-name-*"]})
         first_s, _, first_told = sweep(settings, library)
-        add_rule(settings, {"name": "some", "tags": ["One In Hundred"], "filename_patterns": ["one-in-hundred-*"]})
+        add_rule(settings, {"name": "some", "tags": ["Sport"], "filename_patterns": ["one-in-hundred-*"]})
         bare_s, bare_cpu_s, changed = bare_loop(settings, library)
+        before = changed_outcomes(library)
         seconds, cpu_s, told = sweep(settings, library)
-        tagged = library.collections["videos"].count_documents({"tags.tag": "One In Hundred"})
-        recategorised = (
-            library.collections["lineage"].count_documents(
-                {"stage": "categories", "changed.0": {"$exists": 1}, "status": "ok"}
-            )
-            - 50
-        )
+        outcomes = changed_outcomes(library) - before
     embedded.stop(settings)
     limit_s = LIMIT_S * videos / LIMIT_OF
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{videos} videos, {changed} with another outcome ({tagged} tagged, {recategorised} in other categories)")
+    print(f"{videos} videos, {changed} with other tags")
     print(f"first sweep, which tells Dagster of all {first_told} results: {first_s:.1f} s")
     print(f"bare loop: {bare_s:.1f} s, {1000 * bare_s / videos:.2f} ms a video; CPU {bare_cpu_s:.1f} s")
     print(
         f"sweep: {seconds:.1f} s, {1000 * seconds / videos:.2f} ms a video (limit {limit_s:.1f} s); CPU {cpu_s:.1f} s; "
         f"{seconds / bare_s:.2f} of the bare loop"
     )
-    print(f"materialised: {told}; peak memory of this process {peak_mib:.0f} MiB")
-    reached = seconds <= limit_s and told == tagged + recategorised
+    print(f"materialised: {told}, changed outcomes: {outcomes}; peak memory of this process {peak_mib:.0f} MiB")
+    reached = seconds <= limit_s and told == outcomes
     print("reached" if reached else "NOT reached")
     return 0 if reached else 1
 

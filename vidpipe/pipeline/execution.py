@@ -81,11 +81,15 @@ class Session:
 
 @dataclass
 class Progress:
-    """The Runner's observer: counts, passes on to the caller, and hands to Dagster's log what belongs there."""
+    """The Runner's observer: counts, passes on to the caller, and hands to Dagster's log what belongs there.
+
+    untold: states that nobody has to know of in this run
+    """
 
     log: EventLog[StageEvent]
     caller: Caller | None
     figures: Figures
+    untold: frozenset[str]
     counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
 
@@ -96,7 +100,7 @@ class Progress:
             self.unfinished.append(event)
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
-        if event.state != "started":
+        if event.state not in self.untold:
             self.log.put(event)
 
     def so_far(self) -> RunReport:
@@ -147,7 +151,9 @@ def _run_stages(
     records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
     try:
         with EventLog(context, records) as log:
-            progress = Progress(log, session.caller, figures, RunReport(problems=dict(plan.unavailable)))
+            # Where only what is due is run, what is current comes by by chance, and most of it is known.
+            untold = frozenset({"started", "current"} if videos is None else {"started"})
+            progress = Progress(log, session.caller, figures, untold, RunReport(problems=dict(plan.unavailable)))
             runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
             try:
                 report = runner.run(videos)

@@ -25,7 +25,6 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.selection import Selection
 from vidpipe.runner.video_state import Document, RunName, VideoState
 from vidpipe.stages.contract import Cancelled, FieldRead, Outcome, Stage, StageContext, StageEvent
-from vidpipe.stages.versions import fingerprint
 
 #: Videos looked at together.
 _TOGETHER = 128
@@ -53,7 +52,7 @@ class Sweep:
     """The sweep of one run.
 
     load_scenes: as `VideoState` wants it
-    tell:        told `computed`, unchanged, for each confirmed result
+    tell:        told `computed`, unchanged and without the result, for each one that is confirmed
     """
 
     library: Library
@@ -168,12 +167,7 @@ class Sweep:
             video.state.entries[stage.name] = {**entry, "spec": made.spec}
             video.confirmed.add(stage.name)
             video.unsettled.discard(stage.name)
-            self.tell(
-                StageEvent(
-                    video.state.sha256, stage.name, "computed", video.state.name, seconds,
-                    data_version=fingerprint(entry["data"]), code_version=stage.code_version,
-                )
-            )  # fmt: skip
+            self.tell(StageEvent(video.state.sha256, stage.name, "computed", video.state.name, seconds))
 
     def _same(self, stage: Stage, videos: list[Swept]) -> list[Swept]:
         """Those of `videos` whose result is what is stored. What fails here fails in the ordinary way, too."""

@@ -146,7 +146,7 @@ def test_what_dagster_has_not_heard_of_becomes_green(
     Runner(library, Plan.make(GRAPH, settings)).run()
     assert colors(dagster, "length", ids) == [None, None]
     changed = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=5)})
-    run_process(changed, graph=GRAPH, library=library)
+    run_process(changed, ids, graph=GRAPH, library=library)
     for stage in GRAPH.names:
         assert colors(dagster, stage, ids) == [GREEN, GREEN]
     (made, _) = materializations(dagster, "length")
