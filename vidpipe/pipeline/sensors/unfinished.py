@@ -7,6 +7,8 @@ from typing import Any
 
 import dagster as dg
 
+from vidpipe.pipeline.sensors.tags import BY_TAG
+
 UNFINISHED = (
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -20,18 +22,20 @@ ASSET_JOB = "__ASSET_JOB"
 _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
-#: Of a job. A backfill of a scattered selection may have queued thousands of runs; what those at work and the first ones
-#: of the queue leave over is protected by leases all the same.
+#: Of those that no sensor launched. A backfill of a scattered selection may have queued thousands; what those at work and
+#: the first ones of the queue leave over is protected by leases all the same.
 _MOST_READ = 500
 
 
 def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
-    """The unfinished runs of the jobs called `jobs`, oldest first within a job."""
-    found = []
-    for job in jobs:
-        unfinished = dg.RunsFilter(job_name=job, statuses=list(UNFINISHED))
-        found += instance.get_run_records(unfinished, limit=_MOST_READ, ascending=True)
-    return [record.dagster_run for record in found]
+    """The unfinished runs of the jobs called `jobs`; all of those that sensors launched."""
+    own = dg.RunsFilter(statuses=list(UNFINISHED), tags={BY_TAG: "sensor"})
+    records = [
+        *instance.get_run_records(own),
+        *instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ, ascending=True),
+    ]
+    found = {record.dagster_run.run_id: record.dagster_run for record in records}
+    return [run for run in found.values() if run.job_name in jobs]
 
 
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
