@@ -80,6 +80,8 @@ def test_neither_question_reads_the_whole_library(full: Library) -> None:
 def test_the_order_is_by_priority_then_by_age_and_what_is_held_is_left_out(library: Library) -> None:
     ids = [add(library, name) for name in ("a", "b", "c", "d")]
     videos = library.collections["videos"]
+    for number, sha256 in enumerate(ids):
+        videos.update_one({"_id": sha256}, {"$set": {"added_at": datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC)}})
     for sha256, priority in ((ids[3], 2), (ids[0], -1)):
         videos.update_one({"_id": sha256}, {"$set": {"priority": priority}})
     everything = launchable(videos, "prepare", SPECS)

@@ -22,8 +22,8 @@ ASSET_JOB = "__ASSET_JOB"
 _PARTITION = "dagster/partition"
 _RANGE_START = "dagster/asset_partition_range_start"
 _RANGE_END = "dagster/asset_partition_range_end"
-#: Of those that no sensor launched. A backfill of a scattered selection may have queued thousands; what those at work and
-#: the first ones of the queue leave over is protected by leases all the same.
+#: Of those that no sensor launched. A backfill of a scattered selection may have queued thousands; what those at work
+#: and the first ones of the queue leave over is protected by leases all the same.
 _MOST_READ = 500
 
 

@@ -28,6 +28,19 @@ def due(library: Library, dagster: dg.DagsterInstance) -> Ticks:
     return Ticks(library, dagster, GRAPH, "due_videos")
 
 
+@pytest.fixture
+def add(add: Add, library: Library) -> Add:
+    """Adds videos, each a second after the one before: many come in within one millisecond."""
+
+    def add_in_order(*names: str) -> list[str]:
+        ids = add(*names)
+        for number, sha256 in enumerate(ids):
+            change(library, sha256, added_at=datetime(2026, 1, 1, 0, 0, number, tzinfo=UTC))
+        return ids
+
+    return add_in_order
+
+
 def change(library: Library, sha256: str, **fields: Any) -> None:
     library.collections["videos"].update_one(
         {"_id": sha256}, {"$set": {name.replace("__", "."): value for name, value in fields.items()}}
