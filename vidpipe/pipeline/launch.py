@@ -101,7 +101,7 @@ def run_ingest(
         )
         config = {"inputs": [redacted_url(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
 
-        from vidpipe.pipeline.ingest_job import ingest_job
+        from vidpipe.pipeline.ingesting.job import ingest_job
 
         ok = _execute(ingest_job(graph), "ingest_sources", config, caller)
         if caller.outcomes is None:

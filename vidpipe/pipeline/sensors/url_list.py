@@ -7,9 +7,9 @@ import math
 import dagster as dg
 
 from vidpipe.library.listed_sources import ListedSources
-from vidpipe.pipeline.ingest_batches import UnfinishedIngest, next_batches
-from vidpipe.pipeline.ingest_job import JOB, source_config
-from vidpipe.pipeline.list_watch import Watch
+from vidpipe.pipeline.ingesting.batches import UnfinishedIngest, next_batches
+from vidpipe.pipeline.ingesting.job import JOB, source_config
+from vidpipe.pipeline.ingesting.list_watch import Watch
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.unfinished import UNFINISHED
 from vidpipe.pipeline.sensors.unfinished import listed as listed_in

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from vidpipe.pipeline import list_watch
+from vidpipe.pipeline.ingesting import list_watch
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source, write
