@@ -121,6 +121,12 @@ def take(page: str, good: str, failed: str) -> None:
         for name, path in views.items():
             tab.goto(page + path, wait_until="networkidle")
             tab.wait_for_timeout(4000)  # the graph is laid out and drawn after the last answer
+            if name == "assets":
+                tab.keyboard.press("Alt+e")  # opens the groups
+                tab.wait_for_timeout(4000)
+            if name == "partition":
+                tab.get_by_text("[Show Markdown]").click()
+                tab.wait_for_timeout(2000)
             tab.screenshot(path=OUT / f"{name}.png")
             print(f"  {(OUT / name).relative_to(ROOT)}.png")
         chromium.close()
