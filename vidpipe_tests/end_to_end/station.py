@@ -38,6 +38,7 @@ class Station:
     home: Home
     list_file: Path
     memory_mb: dict[str, list[float]] = field(default_factory=dict)
+    look_every_s: float = 1.0
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """kind -> processes of this home, mongod included."""
@@ -83,7 +84,7 @@ class Station:
                 f"waited {limit_s:.0f} s in vain: {what}\n{self.home('status', '--failed').stdout}"
             )
             self.note_memory()
-            time.sleep(1.0)
+            time.sleep(self.look_every_s)
         return time.monotonic() - began
 
     def wait_until_all_current(self, videos: int, limit_s: float) -> float:

@@ -60,6 +60,7 @@ def test_two_thousand_videos_come_through_in_flat_memory(tmp_path: Path, origina
     chances = random.Random(3)
     good = sum(not _is_broken(number) for number in range(VIDEOS))
     with FaultServer() as server, running(home) as station:
+        station.look_every_s = 5.0
         urls = [_serve(server, originals, number) for number in range(VIDEOS)]
         for edit in range(EDITS):
             part = urls[edit::EDITS]
