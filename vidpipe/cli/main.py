@@ -31,6 +31,7 @@ from vidpipe.cli import (
     run,
     search,
     show,
+    stats,
     status,
     up,
 )
@@ -115,6 +116,7 @@ app.command("init")(init.init)
 app.command("add")(add.add)
 app.command("run")(run.run)
 app.command("status")(status.status)
+app.command("stats")(stats.stats)
 app.command("list")(listing.list_videos)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)

@@ -1,0 +1,163 @@
+"""vidpipe stats: times, hit rates, failures and growth, as tables, JSON or plots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vidpipe.cli.call import opened
+from vidpipe.cli.options import Json
+from vidpipe.cli.output import counted, note, out, print_json, size, table, words
+from vidpipe.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from vidpipe.measures.statistics import Statistics
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
+_UNITS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
+_MOST_DAYS = 14
+
+
+def stats(
+    context: typer.Context,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", help="24h, 7d, 4w, 6m, 1y, or a date (2026-11-01). None: from the beginning."),
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="How many of the slowest videos.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Also write the plots to FILE.png or FILE.html.", metavar="FILE")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Stage times, hit rates, failures, growth by day, and the slowest videos."""
+    moment = moment_of(since, datetime.now(UTC)) if since is not None else None
+    draw = _drawing(plot) if plot is not None else None
+    from vidpipe.measures.plain import as_plain
+    from vidpipe.measures.statistics import gather
+
+    with opened(context) as library:
+        found = gather(library.library, library.plan, moment, limit)
+    if plot is not None and draw is not None:
+        _write(plot, draw(found))
+    if as_json:
+        print_json(as_plain(found) | ({"plot": plot} if plot else {}))
+    else:
+        _show(found)
+        if plot is not None:
+            note(f"Plots: {plot}")
+
+
+def moment_of(text: str, now: datetime) -> datetime:
+    """The beginning of a span as users give it. A date is one of local time. Raises SettingsError."""
+    span = _SPAN.fullmatch(text.strip())
+    try:
+        if span:
+            return now - timedelta(days=float(span[1]) * _UNITS[span[2].lower()])
+        return datetime.fromisoformat(text.strip()).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise SettingsError(
+            f"--since {text}: that is neither a span of time nor a date.", "Write 24h, 7d, 4w, 6m, 1y or 2026-11-01."
+        ) from None
+
+
+def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
+    """What draws a file of this name, looked for before anything is read."""
+    from vidpipe.measures import page, plots
+
+    drawings: dict[str, Callable[[Statistics], bytes]] = {
+        ".png": plots.png, ".html": page.html, ".htm": page.html,
+    }  # fmt: skip
+    draw = drawings.get(plot.suffix.lower())
+    if draw is None:
+        raise SettingsError(f"--plot {plot}: plots are written as .png or .html.", "Give the file one of these ends.")
+    if not plot.absolute().parent.is_dir():
+        raise SettingsError(f"--plot {plot}: there is no folder {plot.absolute().parent}.", "Make it first.")
+    plots.require_matplotlib()
+    return draw
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A reader of an older file of this name never sees half a new one."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_bytes(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _show(found: Statistics) -> None:
+    console = out()
+    hours = found.footage_s / 3600
+    console.print(words(f"{counted(found.videos, 'video')}, {hours:,.1f} h of footage, {size(found.size_bytes)}."))
+    _stages(console, found)
+    _slowest(console, found)
+    _days(console, found)
+    ended = ", ".join(f"{number} {status}" for status, number in sorted(found.runs.items()))
+    if ended:
+        from vidpipe.measures.wording import brief
+
+        hour = found.results_per_hour
+        rate = f"; {hour:,.0f} results an hour of work" if hour is not None else ""
+        console.print(words(f"Runs: {ended}; {brief(found.busy_s)} at work{rate}; {size(found.bytes_in)} taken in."))
+
+
+def _stages(console: Console, found: Statistics) -> None:
+    from vidpipe.measures.wording import brief, percent
+
+    right = {"justify": "right"}
+    names = ("videos", "median", "95 %", "longest", "together", "× real time", "computed", "current", "hit rate",
+             "failed tries", "failing now")  # fmt: skip
+    made = table("stage", *((name, right) for name in names))
+    for stage in found.stages:
+        made.add_row(
+            words(stage.stage), f"{stage.videos:,}", brief(stage.median_s), brief(stage.p95_s), brief(stage.longest_s),
+            brief(stage.total_s), "" if stage.speed is None else f"{stage.speed:,.1f}", f"{stage.computed:,}",
+            f"{stage.current:,}", percent(stage.hit_rate), words(f"{stage.failed:,}", "red" if stage.failed else "dim"),
+            words(f"{stage.failing:,}", "red" if stage.failing else "dim"),
+        )  # fmt: skip
+    console.print(made)
+
+
+def _slowest(console: Console, found: Statistics) -> None:
+    from vidpipe.measures.wording import brief
+
+    if not found.slowest:
+        return
+    right = {"justify": "right"}
+    made = table("slowest videos", ("time", right), ("per minute of video", right), ("length", right), "most of it")
+    for video in found.slowest:
+        stage = max(video.stages, key=lambda name: video.stages[name])
+        made.add_row(
+            words(video.name), brief(video.seconds), brief(video.seconds_per_minute), brief(video.duration_s),
+            words(f"{stage} {brief(video.stages[stage])}"),
+        )  # fmt: skip
+    console.print(made)
+
+
+def _days(console: Console, found: Statistics) -> None:
+    from vidpipe.measures.wording import brief, percent
+
+    if not found.days:
+        return
+    right = {"justify": "right"}
+    names = ("videos in", "footage", "bytes", "runs", "computed", "current", "hit rate", "failed")
+    made = table("day", *((name, right) for name in names))
+    for day in found.days[-_MOST_DAYS:]:
+        made.add_row(
+            day.day.isoformat(), f"{day.videos:,}", brief(day.footage_s), size(day.size_bytes), f"{day.runs:,}",
+            f"{day.computed:,}", f"{day.current:,}", percent(day.hit_rate),
+            words(f"{day.failed:,}", "red" if day.failed else "dim"),
+        )  # fmt: skip
+    console.print(made)
+    left_out = len(found.days) - _MOST_DAYS
+    if left_out > 0:
+        note(f"{counted(left_out, 'earlier day')}: --json has them all.")
