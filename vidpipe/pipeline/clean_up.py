@@ -1,8 +1,10 @@
 """The clean-up of what [Retention] gives an age or a size: as a job, on a schedule, and for `vidpipe prune`."""
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dagster as dg
 from pydantic import Field
@@ -148,14 +150,8 @@ def sentence(report: Pruned, *, dry_run: bool) -> str:
 
 def local_timezone() -> str:
     """The IANA name of this machine's zone; UTC where it has none. Cron lines are meant in it."""
-    import os
-    from zoneinfo import ZoneInfo
-
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        link = Path("/etc/localtime").resolve().as_posix()
-        name = link.partition("zoneinfo/")[2] or "UTC"
+    name = os.environ.get("TZ", "").lstrip(":") or Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
     try:
-        return ZoneInfo(name).key
-    except Exception:
+        return ZoneInfo(name).key if name else "UTC"
+    except (ValueError, OSError, ZoneInfoNotFoundError):
         return "UTC"

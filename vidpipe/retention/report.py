@@ -71,15 +71,13 @@ def prune(kinds: Sequence[Kind], run_directory: Path, *, dry_run: bool = False) 
     Raises UnavailableError where another clean-up is at work.
     """
     run_directory.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run_directory / "prune.lock")
     try:
-        lock.acquire(blocking=False)
+        with FileLock(run_directory / "prune.lock", blocking=False):
+            return [_one(kind, dry_run) for kind in kinds]
     except Timeout:
         raise UnavailableError(
             "Another clean-up of this home is at work.", "Wait for its end; Dagster's page shows the job clean_up."
         ) from None
-    with lock:
-        return [_one(kind, dry_run) for kind in kinds]
 
 
 def _one(kind: Kind, dry_run: bool) -> Pruned:

@@ -53,18 +53,16 @@ def _superseded(asset_key: str, event_type: str) -> db.Select[Any]:
     later = db.func.lead(_ROWS.id).over(partition_by=_ROWS.partition, order_by=_ROWS.id).label("later")
     events = db.select(_ROWS.id, _ROWS.partition, later).where(of_type).subquery()
     condition: Any = events.c.later.is_not(None)
-    source: Any = events
     if event_type == _PLANNED:
-        of_made = (_ROWS.asset_key == asset_key) & (_ROWS.dagster_event_type == _MADE)
-        made = (
-            db.select(_ROWS.partition, db.func.max(_ROWS.id).label("id"))
-            .where(of_made & _ROWS.partition.is_not(None))
-            .group_by(_ROWS.partition)
-            .subquery()
+        # A search of the index for each event: SQLite would go through all of a joined table for each.
+        made = SqlEventLogStorageTable.alias()
+        condition = condition | db.exists().where(
+            (made.c.asset_key == asset_key)
+            & (made.c.dagster_event_type == _MADE)
+            & (made.c.partition == events.c.partition)
+            & (made.c.id > events.c.id)
         )
-        source = events.outerjoin(made, made.c.partition == events.c.partition)
-        condition = condition | (made.c.id > events.c.id)
-    ids = db.select(events.c.id).select_from(source).where(condition)
+    ids = db.select(events.c.id).where(condition)
     return db.select(_ROWS.id, _ROWS.run_id, db.func.length(_ROWS.event), _ROWS.timestamp).where(_ROWS.id.in_(ids))
 
 

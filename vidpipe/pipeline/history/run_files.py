@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,13 +32,10 @@ def delete_run_files(
     """Of forgotten runs all files, also those that an earlier clean-up was not able to delete. home: DAGSTER_HOME."""
     for run_id, paths in _files_by_run(event_storage(instance), home).items():
         if run_id in old.doomed or (run_id not in old.present and _latest(paths) < before):
-            # an index in shared memory (-shm) comes and goes with each reader
-            files = [file for path in paths for file in _files(path) if not file.name.endswith("-shm")]
-            sizes = [(file.stat().st_size, file.stat().st_mtime) for file in files]
-            report.add(sum(size for size, _ in sizes), min((at for _, at in sizes), default=None))
-            if not dry_run:
-                for path in paths:
-                    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            stats = [stat for path in paths for stat in _stats(path)]
+            report.add(sum(stat.st_size for stat in stats), min((stat.st_mtime for stat in stats), default=None))
+            for path in paths if not dry_run else ():
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def thin_red_runs(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, dry_run: bool) -> None:
@@ -96,12 +96,17 @@ def _files_by_run(storage: object, home: Path) -> dict[str, list[Path]]:
     return found
 
 
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_dir():
-        yield from (file for file in path.rglob("*") if file.is_file() and not file.is_symlink())
-    elif path.exists():
-        yield path
+def _stats(path: Path) -> Iterator[os.stat_result]:
+    """Of a file, or of all in a folder. SQLite's index in shared memory (-shm) comes and goes with each reader."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with contextlib.suppress(FileNotFoundError):
+            if not file.name.endswith("-shm") and not file.is_symlink() and file.is_file():
+                yield file.stat()
 
 
 def _latest(paths: list[Path]) -> float:
-    return max((path.lstat().st_mtime for path in paths), default=0.0)
+    """When something was last written; just now, where a file has gone meanwhile: somebody is at work."""
+    try:
+        return max(path.lstat().st_mtime for path in paths)
+    except FileNotFoundError:
+        return time.time()
