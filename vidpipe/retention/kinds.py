@@ -5,7 +5,7 @@ from __future__ import annotations
 from vidpipe.library.library import Library
 from vidpipe.retention.derived import delete_unnamed
 from vidpipe.retention.leftovers import delete_downloads, delete_journals
-from vidpipe.retention.log_files import delete_log_files, rotate_mongod_log
+from vidpipe.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.retention.measures import delete_measures
 from vidpipe.retention.report import Kind, cutoff
 from vidpipe.settings import Settings
@@ -17,6 +17,10 @@ def kinds_of_home(settings: Settings, library: Library) -> list[Kind]:
         Kind(
             "mongod log", "a log file of the embedded server that has grown large begins anew",
             lambda report, dry_run: rotate_mongod_log(settings, library.connection, report, dry_run),
+        ),
+        Kind(
+            "server logs", "log files of servers that have grown large begin anew",
+            lambda report, dry_run: rotate_server_logs(settings, report, dry_run),
         ),
         Kind(
             "log files", "rotated log files, and those of servers and runs that have ended",

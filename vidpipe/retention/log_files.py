@@ -2,14 +2,17 @@
 
 data/logs/vidpipe.log, audit.jsonl, mongod.log    the current ones: they rotate, and never go themselves
 data/logs/vidpipe.log.3, mongod.log.2026-…        rotated
-data/logs/daemon.log, runs/<run id>.log           of a server or a run
+data/logs/daemon.log, runs/<run id>.log           of a server or a run; a server's begins anew when it is large
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from vidpipe.library import embedded
@@ -91,6 +94,19 @@ def _is_current(settings: Settings, path: Path) -> bool:
     log_file = settings.resolve(settings.logging.log_file)
     current = {log_file, log_file.with_name(AUDIT_NAME), embedded.files_of(settings).log}
     return path.resolve() in {name.resolve() for name in current}
+
+
+def rotate_server_logs(settings: Settings, report: Pruned, dry_run: bool) -> None:
+    """Servers append to their log for as long as they live. One larger than [Logging] MaxSizeMB is copied away and
+    emptied under its writer; a line written in between is lost."""
+    limit = settings.logging.max_size_mb * 1_000_000
+    for path in sorted((settings.data_directory / "logs").glob("*.log")):
+        stat = path.stat()
+        if stat.st_size > limit and not path.is_symlink() and not _is_current(settings, path):
+            report.add(stat.st_size, stat.st_mtime)
+            if not dry_run:
+                shutil.copy2(path, path.with_name(f"{path.name}.{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+                os.truncate(path, 0)
 
 
 def rotate_mongod_log(settings: Settings, connection: Connection, report: Pruned, dry_run: bool) -> None:

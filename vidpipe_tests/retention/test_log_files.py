@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from vidpipe.library import embedded
 from vidpipe.library.connection import connect
 from vidpipe.retention import log_files
-from vidpipe.retention.log_files import delete_log_files, rotate_mongod_log
+from vidpipe.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.retention.report import Pruned
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Retention
@@ -91,6 +91,24 @@ def test_mongod_begins_a_new_log_file_when_its_own_is_large(
         age(rotated, 40)
         assert both(partial(delete_log_files, embedded_settings)).count == 1
         assert connection.client.admin.command("ping")["ok"] == 1
+
+
+def test_a_large_log_of_a_living_server_begins_anew_and_is_written_on(home: Path, logs: Path) -> None:
+    settings = keeping(home)
+    settings = settings.model_copy(update={"logging": settings.logging.model_copy(update={"max_size_mb": 1})})
+    for name in ("vidpipe.log", "audit.jsonl"):
+        write(logs / name, 1_500_000)
+    write(logs / "web.log", 900_000)
+    with (logs / "daemon.log").open("ab", buffering=0) as log:
+        log.write(b"x" * 1_200_000)
+        assert both(partial(rotate_server_logs, settings)).count == 1
+        log.write(b"on it goes\n")
+    assert (logs / "daemon.log").read_bytes() == b"on it goes\n"
+    (rotated,) = logs.glob("daemon.log.*")
+    assert rotated.stat().st_size == 1_200_000
+    age(rotated, 40)
+    assert both(partial(delete_log_files, settings)).count == 1
+    assert left(logs) == ["audit.jsonl", "daemon.log", "vidpipe.log", "web.log"]
 
 
 def test_a_server_of_ones_own_is_left_alone(settings: Settings, mongod_uri: str) -> None:
