@@ -13,8 +13,8 @@ from vidpipe_tests.alerts.hook_server import SECRET, Answer, HookServer
 from vidpipe_tests.alerts.mail_server import Post, mail_server
 from vidpipe_tests.cli.conftest import Command
 
-KINDS = ["events", "backfills", "runs", "run files", "ticks", "space", "mongod log", "server logs", "log files", "derived",
-         "downloads", "journals", "measures"]  # fmt: skip
+KINDS = ["events", "backfills", "runs", "run files", "ticks", "space", "mongod log", "server logs", "log files",
+         "derived", "downloads", "journals", "measures"]  # fmt: skip
 
 
 def configured(vidpipe: Command, **alerts: str) -> Command:
