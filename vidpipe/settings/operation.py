@@ -9,14 +9,38 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator
 
 from vidpipe.settings.section import Listed, Section
 
+#: minute, hour, day of the month, month, weekday: (lowest, highest, names)
+_CRON_FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
+    (0, 59, ()), (0, 23, ()), (1, 31, ()),
+    (1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
+    (0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
+)  # fmt: skip
 
-def _five_fields(value: str) -> str:
-    if value and len(value.split()) != 5:
+
+def _cron_line(value: str) -> str:
+    """Raises ValueError for what no scheduler would take: it would keep Dagster from loading the pipeline."""
+    if not value:
+        return value
+    fields = value.split()
+    if len(fields) != len(_CRON_FIELDS):
         raise ValueError("a cron line has five fields: minute hour day month weekday")
+    for field, (low, high, names) in zip(fields, _CRON_FIELDS, strict=True):
+        for part in field.lower().split(","):
+            span, slash, step = part.partition("/")
+            ends = [low, high] if span == "*" else [_cron_number(end, names, low) for end in span.split("-")]
+            good_step = not slash or (step.isdigit() and int(step) > 0)
+            if not good_step or len(ends) > 2 or ends != sorted(ends) or not all(low <= end <= high for end in ends):
+                raise ValueError(f"{part!r} of a cron line is not allowed; its field goes from {low} to {high}")
     return value
 
 
-CronLine = Annotated[str, AfterValidator(_five_fields)]
+def _cron_number(text: str, names: tuple[str, ...], low: int) -> int:
+    if text in names:
+        return names.index(text) + low
+    return int(text) if text.isdigit() else -1
+
+
+CronLine = Annotated[str, AfterValidator(_cron_line)]
 
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
