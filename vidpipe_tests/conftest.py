@@ -21,6 +21,14 @@ CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
 
 
+#: Files that mostly wait for servers come first, so that the others fill the time beside them.
+_LONG = ("test_backfills.py", "test_launched_runs.py", "test_up.py", "test_by_itself.py", "test_killed_runs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _no_vidpipe_variables() -> Iterator[None]:
     """The settings of whoever runs the tests must not reach them."""
