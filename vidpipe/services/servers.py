@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 import urllib.request
@@ -46,8 +45,10 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
         return logs / f"{name}.log"
 
     web = port("web", settings.services.web_port)
+    measures = port("measures", settings.services.metrics_port)
+    web_address, measures_address = url(host, web), f"{url(host, measures)}/metrics"
     python = [sys.executable, "-m"]
-    services = [
+    return [
         Service(
             "code", "code server",
             [*python, MODULES["code"], "api", "grpc", "--socket", str(socket),
@@ -57,27 +58,20 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
         Service(
             "web", "Dagster's page",
             [*python, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
-            lambda: _answers(f"{url(host, web)}/server_info"), settings.home, log("web"), web, url(host, web),
-            environment,
+            lambda: _answers(f"{web_address}/server_info"), settings.home, log("web"), web, web_address, environment,
         ),
         Service(
             "daemon", "Dagster's daemon",
             [*python, MODULES["daemon"], "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
         ),
+        Service(
+            "measures", "measures",
+            [*python, MODULES["measures"], "--home", str(settings.home), "--host", host, "--port", str(measures)],
+            lambda: _answers(measures_address), settings.home, log("measures"), measures, measures_address,
+            environment,
+        ),
     ]  # fmt: skip
-    if importlib.util.find_spec("vidpipe.measures") and importlib.util.find_spec("vidpipe.measures.server"):
-        metrics = port("measures", settings.services.metrics_port)
-        address = f"{url(host, metrics)}/metrics"
-        services.append(
-            Service(
-                "measures", "measures",
-                [*python, MODULES["measures"], "--home", str(settings.home), "--host", host,
-                 "--port", str(metrics)],
-                lambda: _answers(address), settings.home, log("measures"), metrics, address, environment,
-            )
-        )  # fmt: skip
-    return services
 
 
 def _answers(address: str) -> bool:
