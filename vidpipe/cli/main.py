@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -63,7 +64,7 @@ class Application(TyperGroup):
         self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
         standalone_mode: bool = True, windows_expand_args: bool = True, **extra: Any,
     ) -> Any:  # fmt: skip
-        given = dashed(sys.argv[1:] if args is None else args)
+        given = with_seconds(dashed(sys.argv[1:] if args is None else args))
 
         def work() -> Any:
             return super(Application, self).main(
@@ -165,6 +166,18 @@ def dashed(args: Sequence[str]) -> list[str]:
             return [*found, arg, *waiting]
         name, equals, value = arg.partition("=")
         found.append(f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else arg)
+    return found
+
+
+def with_seconds(args: Sequence[str]) -> list[str]:
+    """`args` with 2 for the seconds that `--watch` was not given: Typer knows no option whose value may be left out."""
+    found: list[str] = []
+    for place, arg in enumerate(args):
+        if arg == "--":
+            return [*found, *args[place:]]
+        following = args[place + 1] if place + 1 < len(args) else ""
+        bare = arg == "--watch" and not re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?|nan|inf", following, re.IGNORECASE)
+        found.append("--watch=2" if bare else arg)
     return found
 
 

@@ -1,4 +1,4 @@
-"""vidpipe status: how far the library is."""
+"""vidpipe status: how far the library is, once or again and again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import typer
 
 from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import counted, error_object, note, out, print_json, say, size, table, words
-
-_FAILED_SOURCES = ("failed", "refused")
-_STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
+from vidpipe.cli.output import error_object, print_json
+from vidpipe.cli.status_view import FAILED_SOURCES, show
+from vidpipe.errors import SettingsError
 
 
 def status(
@@ -23,11 +22,30 @@ def status(
         bool, typer.Option("--failed", help="List what failed: video, stage, why, and what to do.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Most failures listed a stage; 0: all.")] = 50,
+    watch: Annotated[
+        float | None,
+        typer.Option(
+            "--watch",
+            min=0.2,
+            max=86400,
+            metavar="[SECONDS]",
+            help="Look again every so many seconds (2), with runs, queue, rates and new failures, until Ctrl-C.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Per stage how many videos are current, due, blocked, failed and quarantined; and the sources by state."""
+    """Per stage how many videos are current, due, blocked, failed and quarantined; the sources by state; which servers
+    run, and what waits for a person.
+    """
+    if watch is not None and failed:
+        raise SettingsError("--failed and --watch do not go together.", "--watch shows new failures by itself.")
     with opened(context) as library:
-        result = _status(library)
+        if watch is not None:
+            from vidpipe.cli.watching import watch_status
+
+            watch_status(library, watch, status_of, as_json=as_json)
+            return
+        result = status_of(library)
         if failed:
             result["failed"] = list(_failures(library, limit))
             result["failed_sources"] = list(_failed_sources(library, limit))
@@ -35,26 +53,42 @@ def status(
     if as_json:
         print_json(result)
     else:
-        _show(result)
+        show(result)
 
 
-def _status(opened: Opened) -> dict[str, Any]:
+def status_of(opened: Opened) -> dict[str, Any]:
+    from vidpipe.cli.up import plain_service
     from vidpipe.library.states import STATES
+    from vidpipe.services.station import status as running_services
 
-    library, plan = opened.library, opened.plan
+    library, plan, settings = opened.library, opened.plan, opened.settings
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
         stages[name]["problem"] = error_object(problem)
-    free = shutil.disk_usage(opened.settings.home).free
+    free = shutil.disk_usage(settings.home).free
+    services = [plain_service(service) for service in running_services(settings)]
+    daemon = any(service["name"] == "daemon" for service in services)
     return {
-        "home": str(opened.settings.home),
+        "home": str(settings.home),
         "videos": library.videos.count(),
         "stages": stages,
         "sources": library.sources.counts(),
         "due_videos": len(library.states.due(plan.specs)),
         "free_bytes": free,
+        "services": services,
+        "by_itself": daemon and settings.sensors.enabled,
+        "waiting": list(_waiting(opened)),
     }
+
+
+def _waiting(opened: Opened) -> Iterator[str]:
+    """What no sensor starts: what a changed setting, model or prompt made due."""
+    from vidpipe.pipeline.waiting import waiting_sentences
+
+    if not opened.settings.sensors.describe_changed:
+        stages = [stage for stage in opened.plan.stages if stage.job != "label"]
+        yield from waiting_sentences(opened.library, opened.plan, stages)
 
 
 def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
@@ -77,7 +111,7 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    for number, source in enumerate(opened.library.sources.in_state(*_FAILED_SOURCES)):
+    for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
         if limit and number >= limit:
             return
         yield {
@@ -96,49 +130,3 @@ def _list_problems(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
     problems = ListedSources(opened.library.collections, opened.library.sources).problems()
     for where, sentence in islice(problems, limit or None):
         yield {"where": where, "message": sentence}
-
-
-def _show(result: dict[str, Any]) -> None:
-    from vidpipe.library.states import STATES
-
-    console = out()
-    made = table("stage", *((state, {"justify": "right"}) for state in STATES))
-    for name, counts in result["stages"].items():
-        if "problem" in counts:
-            made.add_row(name, words("cannot run", "red"))
-            continue
-        made.add_row(
-            name, *(words(counts[state], _STYLES.get(state, "") if counts[state] else "dim") for state in STATES)
-        )
-    console.print(made)
-    sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
-    videos = result["videos"]
-    console.print(words(f"{counted(videos, 'video')}; sources: {sources}; {size(result['free_bytes'])} free."))
-    for name, counts in result["stages"].items():
-        if "problem" in counts:
-            say(console, words(f"Stage {name} cannot run: {counts['problem']['message']}", "red"))
-            if counts["problem"]["hint"]:
-                say(console, words(f"  {counts['problem']['hint']}", "dim"))
-    for failure in result.get("failed", ()):
-        _show_failure(failure["message"], failure["hint"])
-    for source in result.get("failed_sources", ()):
-        _show_failure(source["message"] or source["url"], "")
-    for problem in result.get("list_problems", ()):
-        _show_failure(problem["message"], "")
-    if result["due_videos"]:
-        note(f"{counted(result['due_videos'], 'video')} due: `vidpipe run`.")
-    failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
-    failed_sources = any(result["sources"].get(state) for state in _FAILED_SOURCES)
-    if (failed or failed_sources) and "failed" not in result:
-        note("`vidpipe status --failed` lists what failed, and why.")
-    if failed:
-        note("`vidpipe run --retry` tries failed stages again.")
-    if failed_sources and "failed" in result:
-        note("`vidpipe add --retry INPUT` tries a source again.")
-
-
-def _show_failure(message: str, hint: str) -> None:
-    console = out()
-    say(console, words(f"• {message}", "red"))
-    if hint:
-        say(console, words(f"  {hint}", "dim"))

@@ -113,7 +113,7 @@ def _queue(queue: QueueFigures) -> Iterator[Metric]:
     for (job, status), number in sorted(queue.unfinished.items()):
         runs.add_metric([job, status], number)
     yield runs
-    yield _gauge("vidpipe_dagster_queue_runs", "Runs that have not begun.", queue.waiting)
+    yield _gauge("vidpipe_dagster_queue_runs", "Runs that have not begun.", sum(queue.queued.values()))
     yield _gauge("vidpipe_dagster_queue_oldest_seconds", "Since the oldest of them was created.", queue.oldest_s)
     yield _by(
         "vidpipe_sensor_last_tick_timestamp_seconds", "When a sensor last looked, since 1970.", "sensor", queue.ticks

@@ -58,9 +58,13 @@ class QueueFigures:
     pools: Mapping[str, Pool] = field(default_factory=dict)
 
     @property
-    def waiting(self) -> int:
-        """Runs that have not begun."""
-        return sum(number for (_, status), number in self.unfinished.items() if status.upper() in _WAITING)
+    def queued(self) -> dict[str, int]:
+        """job -> its runs that have not begun."""
+        found: dict[str, int] = {}
+        for (job, status), number in self.unfinished.items():
+            if status.upper() in _WAITING:
+                found[job] = found.get(job, 0) + number
+        return found
 
 
 def queue_figures(instance: dg.DagsterInstance) -> QueueFigures:

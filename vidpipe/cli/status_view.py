@@ -1,0 +1,87 @@
+"""How far the library is, drawn: the table, and below it what runs, what waits for a person, what cannot run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from vidpipe.cli.output import counted, note, out, say, size, table, words
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+FAILED_SOURCES = ("failed", "refused")
+_STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
+
+
+def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
+    from vidpipe.library.states import STATES
+
+    made = table("stage", *((state, {"justify": "right"}) for state in STATES))
+    for name, counts in stages.items():
+        if "problem" in counts:
+            made.add_row(name, words("cannot run", "red"))
+            continue
+        made.add_row(
+            name, *(words(counts[state], _STYLES.get(state, "") if counts[state] else "dim") for state in STATES)
+        )
+    return made
+
+
+def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
+    """What stands below the table."""
+    sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
+    videos = result["videos"]
+    yield words(f"{counted(videos, 'video')}; sources: {sources}; {size(result['free_bytes'])} free.")
+    yield words(_services(result["services"]), "" if result["services"] else "dim")
+    for name, counts in result["stages"].items():
+        if "problem" in counts:
+            yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
+            if counts["problem"]["hint"]:
+                yield words(f"  {counts['problem']['hint']}", "dim")
+    for sentence in result["waiting"]:
+        yield words(sentence, "yellow")
+
+
+def _services(services: list[Mapping[str, Any]]) -> str:
+    if not services:
+        return "No server runs: `vidpipe up` starts them."
+    known = [f"{one['name']} {one['address']}" if one["address"] else str(one["name"]) for one in services]
+    return f"Servers: {', '.join(known)}."
+
+
+def show(result: Mapping[str, Any]) -> None:
+    console = out()
+    console.print(stage_table(result["stages"]))
+    for sentence in sentences(result):
+        say(console, sentence)
+    for failure in result.get("failed", ()):
+        _show_failure(failure["message"], failure["hint"])
+    for source in result.get("failed_sources", ()):
+        _show_failure(source["message"] or source["url"], "")
+    for problem in result.get("list_problems", ()):
+        _show_failure(problem["message"], "")
+    _advise(result)
+
+
+def _advise(result: Mapping[str, Any]) -> None:
+    if result["due_videos"]:
+        by_itself = result["by_itself"]
+        what = "what needs no person starts by itself." if by_itself else "`vidpipe run`."
+        note(f"{counted(result['due_videos'], 'video')} due: {what}")
+    failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
+    failed_sources = any(result["sources"].get(state) for state in FAILED_SOURCES)
+    if (failed or failed_sources) and "failed" not in result:
+        note("`vidpipe status --failed` lists what failed, and why.")
+    if failed:
+        note("`vidpipe run --retry` tries failed stages again.")
+    if failed_sources and "failed" in result:
+        note("`vidpipe add --retry INPUT` tries a source again.")
+
+
+def _show_failure(message: str, hint: str) -> None:
+    console = out()
+    say(console, words(f"• {message}", "red"))
+    if hint:
+        say(console, words(f"  {hint}", "dim"))

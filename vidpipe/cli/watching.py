@@ -1,0 +1,221 @@
+"""vidpipe status --watch: how far the library is, again and again, with what is at work and how fast it goes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from vidpipe.cli.call import Opened
+from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
+from vidpipe.cli.status_view import sentences, stage_table
+from vidpipe.errors import VidpipeError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_MOST_RUNS = 12
+_MOST_FAILURES = 5
+#: A commit's time is set a moment before it can be read.
+_OVERLAP = timedelta(seconds=10)
+
+Gather = Callable[[Opened], dict[str, Any]]
+
+
+def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: bool) -> None:
+    """Shows the status every `seconds` until Ctrl-C or SIGTERM; on a terminal in place, otherwise one after the other,
+    as JSON a line each. A server that goes away is told of and waited for."""
+    from rich.console import Group
+    from rich.live import Live
+
+    from vidpipe.library.as_json import to_json
+
+    look = Watch(opened, gather)
+    console = out()
+    with suppress(KeyboardInterrupt, BrokenPipeError), _until_stopped():
+        if as_json or not console.is_terminal:
+            for result in look.again(seconds):
+                if as_json:
+                    write_bytes(to_json(result) + b"\n")
+                else:
+                    console.print(Group(*_drawn(result), words("")))
+                    sys.stdout.flush()
+            return
+        with Live(console=console, auto_refresh=False) as live:
+            for result in look.again(seconds):
+                live.update(Group(*_drawn(result), words("Ctrl-C ends the watch.", "dim")), refresh=True)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that the terminal gets its cursor back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class Watch:
+    """Looks at the library and at Dagster's queue, and compares with what was when the watch began."""
+
+    def __init__(self, opened: Opened, gather: Gather) -> None:
+        self._opened = opened
+        self._gather = gather
+        self._began_at = datetime.now(UTC)
+        self._began = time.monotonic()
+        self._before: Mapping[str, Any] | None = None
+        self._videos_before = 0
+        self._failures: deque[dict[str, Any]] = deque(maxlen=_MOST_FAILURES)
+        self._seen: set[str] = set()
+        self._looked_at = self._began_at
+        self._instance: Any = None
+
+    def again(self, seconds: float) -> Iterator[dict[str, Any]]:
+        """A status every `seconds`, without end. {"error": …} where MongoDB is away."""
+        try:
+            while True:
+                began = time.monotonic()
+                yield self._look()
+                time.sleep(max(0.0, seconds - (time.monotonic() - began)))
+        finally:
+            if self._instance is not None:
+                self._instance.dispose()
+
+    def _look(self) -> dict[str, Any]:
+        at = datetime.now(UTC)
+        try:
+            with self._opened.library.connection.errors_explained():
+                result = self._gather(self._today())
+                watch = {"rates": self._rates(result["videos"]), "failures": self._new_failures()}
+        except VidpipeError as error:
+            return {"at": at, "error": error_object(error)}
+        return {"at": at, **result, "watch": {"seconds": time.monotonic() - self._began, **watch, **self._at_work()}}
+
+    def _today(self) -> Opened:
+        """With rules and prompts as they are now."""
+        from vidpipe.runner.plan import Plan
+
+        self._opened.plan.close()
+        plan = Plan.make(self._opened.library.graph, self._opened.settings)
+        self._opened = replace(self._opened, plan=plan)
+        return self._opened
+
+    def _rates(self, videos: int) -> dict[str, Any]:
+        """What runs did since the watch began; they tell of it every few seconds."""
+        from vidpipe.library.runs import Runs
+
+        totals = Runs(self._opened.library.collections["runs"]).totals()
+        if self._before is None:
+            self._before, self._videos_before = totals, videos
+        minutes = max((time.monotonic() - self._began) / 60, 1e-9)
+        stages = {}
+        for name in self._opened.library.graph.names:
+            now, before = (((of.get("stages") or {}).get(name) or {}) for of in (totals, self._before))
+            grown = {key: int(now.get(key, 0) - before.get(key, 0)) for key in ("computed", "failed")}
+            stages[name] = {**grown, "computed_per_minute": grown["computed"] / minutes}
+        bytes_in = int(totals.get("bytes_in", 0) - self._before.get("bytes_in", 0))
+        return {"videos": videos - self._videos_before, "bytes_in": bytes_in, "stages": stages}
+
+    def _new_failures(self) -> list[dict[str, Any]]:
+        """The last failures since the watch began, latest first."""
+        collections = self._opened.library.collections
+        since = max(self._began_at, self._looked_at - _OVERLAP)
+        self._looked_at = datetime.now(UTC)
+        query = {"kind": "commit", "at": {"$gte": since}, "status": {"$in": ["failed", "quarantined"]}}
+        wanted = {"video": 1, "stage": 1, "at": 1, "error": 1}
+        found = collections["lineage"].find(query, wanted).sort("at", -1).limit(_MOST_FAILURES)
+        new = [row for row in found if row["_id"] not in self._seen]
+        self._seen = {row["_id"] for row in new} | set(list(self._seen)[-4 * _MOST_FAILURES :])
+        ids = [row["video"] for row in new]
+        names = {
+            row["_id"]: (row["ingest"].get("names") or [row["_id"][:12]])[0]
+            for row in collections["videos"].find({"_id": {"$in": ids}}, {"ingest.names": 1})
+        }
+        for row in reversed(new):
+            error = row.get("error") or {}
+            self._failures.appendleft(
+                {
+                    "video": row["video"], "name": names.get(row["video"], row["video"][:12]), "stage": row["stage"],
+                    "at": row["at"], "message": error.get("message", ""),
+                }
+            )  # fmt: skip
+        return list(self._failures)
+
+    def _at_work(self) -> dict[str, Any]:
+        from vidpipe.pipeline.instance import instance
+        from vidpipe.pipeline.run_queue import queue_figures, runs_at_work
+
+        try:
+            if self._instance is None:
+                self._instance = instance(self._opened.settings)
+            queue = queue_figures(self._instance)
+            runs = runs_at_work(self._instance, _MOST_RUNS)
+        except Exception as error:  # whatever ails Dagster's storage: the library is shown all the same
+            return {"running": [], "queued": {}, "problem": f"Dagster's runs cannot be read: {error}"}
+        return {"running": [asdict(run) for run in runs], "queued": queue.queued, "oldest_queued_s": queue.oldest_s}
+
+
+def _drawn(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+    at = result["at"].astimezone()
+    if "error" in result:
+        yield words(f"{at:%H:%M:%S}  {result['error']['message']} {result['error']['hint']}", "red")
+        return
+    watch = result["watch"]
+    yield words(f"{at:%H:%M:%S}  {result['home']}", "bold")
+    yield stage_table(result["stages"])
+    yield from sentences(result)
+    yield words(_rates(watch["rates"], watch["seconds"]))
+    if watch.get("problem"):
+        yield words(watch["problem"], "red")
+    queued = watch["queued"]
+    waiting = ", ".join(f"{number} {job}" for job, number in sorted(queued.items()))
+    in_brackets = f" ({waiting})" if queued else ""
+    yield words(f"Runs: {len(watch['running'])} at work, {sum(queued.values())} queued{in_brackets}.")
+    if watch["running"]:
+        yield _runs(watch["running"], at)
+    for failure in watch["failures"]:
+        yield words(f"• {failure['name']}, {failure['stage']}: {failure['message']}", "red")
+
+
+def _runs(runs: list[Mapping[str, Any]], now: datetime) -> RenderableType:
+    right = {"justify": "right"}
+    made = table("run", "job", "step", ("of", right), ("since", right), "")
+    for run in runs:
+        since = "" if run["began_at"] is None else _ago((now - run["began_at"]).total_seconds())
+        items = "" if run["items"] is None else f"{run['items']:,}"
+        state = "" if run["status"] == "started" else run["status"]
+        made.add_row(run["id"][:8], words(run["job"]), words(run["step"]), items, since, words(state, "dim"))
+    return made
+
+
+def _rates(rates: Mapping[str, Any], seconds: float) -> str:
+    done = [
+        f"{name} {figures['computed_per_minute']:,.1f}"
+        for name, figures in rates["stages"].items()
+        if figures["computed"]
+    ]
+    failed = sum(figures["failed"] for figures in rates["stages"].values())
+    said = [
+        counted(rates["videos"], "new video"),
+        *([f"{size(rates['bytes_in'])} taken in"] if rates["bytes_in"] else []),
+        f"results a minute: {clean(', '.join(done))}" if done else "no results",
+        *([f"{failed} {'tries' if failed > 1 else 'try'} failed"] if failed else []),
+    ]
+    return f"In {_ago(seconds)} of this watch: {'; '.join(said)}."
+
+
+def _ago(seconds: float) -> str:
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
