@@ -77,7 +77,7 @@ class Watch:
         self._before: Mapping[str, Any] | None = None
         self._videos_before = 0
         self._failures: deque[dict[str, Any]] = deque(maxlen=_MOST_FAILURES)
-        self._seen: set[str] = set()
+        self._told: deque[str] = deque(maxlen=10 * _MOST_FAILURES)
         self._looked_at = self._began_at
         self._instance: Any = None
 
@@ -135,8 +135,8 @@ class Watch:
         query = {"kind": "commit", "at": {"$gte": since}, "status": {"$in": ["failed", "quarantined"]}}
         wanted = {"video": 1, "stage": 1, "at": 1, "error": 1}
         found = collections["lineage"].find(query, wanted).sort("at", -1).limit(_MOST_FAILURES)
-        new = [row for row in found if row["_id"] not in self._seen]
-        self._seen = {row["_id"] for row in new} | set(list(self._seen)[-4 * _MOST_FAILURES :])
+        new = [row for row in found if row["_id"] not in self._told]
+        self._told.extend(row["_id"] for row in new)
         ids = [row["video"] for row in new]
         names = {
             row["_id"]: (row["ingest"].get("names") or [row["_id"][:12]])[0]

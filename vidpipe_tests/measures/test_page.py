@@ -116,6 +116,12 @@ def test_names_of_strangers_are_on_no_label(page: Page) -> None:
     assert "videos.example" not in text
 
 
+def test_every_figure_is_explained(page: Page, library: Library) -> None:
+    work(library, "one")
+    explained = (Path(__file__).parents[2] / "docs" / "measures.md").read_text()
+    assert {name for name, *_ in page.figures() if f"`{name}`" not in explained} == set()
+
+
 def test_the_format_is_the_one_that_is_asked_for(page: Page) -> None:
     status, headers, text = page.get(Accept="application/openmetrics-text; version=1.0.0")
     assert status == 200
