@@ -21,12 +21,15 @@ CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
 
 
-#: Files that mostly wait for servers come first, so that the others fill the time beside them.
-_LONG = ("test_backfills.py", "test_launched_runs.py", "test_up.py", "test_by_itself.py", "test_killed_runs.py")
+#: Files that start whole sets of servers. One after another, beside the others: two sets at once fight for the cores.
+_SERVERS = ("test_launched_runs.py", "test_up.py", "test_backfills.py", "test_by_itself.py", "test_dagster_dev.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _LONG.index(item.path.name) if item.path.name in _LONG else len(_LONG))
+    """Each file is one piece of work for `pytest -n`; those with servers are one together, which begins first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("servers" if item.path.name in _SERVERS else item.path.name))
+    items.sort(key=lambda item: item.path.name not in _SERVERS)
 
 
 @pytest.fixture(scope="session", autouse=True)

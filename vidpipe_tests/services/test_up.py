@@ -56,7 +56,7 @@ def test_a_second_up_starts_nothing(station: Station) -> None:
     assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
 
 
-@pytest.mark.parametrize("kinds", [("web server",), ("code server",), ("daemon", "measures"), tuple(SERVERS)])
+@pytest.mark.parametrize("kinds", [("web server", "code server"), tuple(SERVERS)])
 def test_up_brings_back_what_was_killed_at_the_same_addresses(station: Station, kinds: tuple[str, ...]) -> None:
     addresses = station.home.json("up")["addresses"]
     for kind in kinds:
