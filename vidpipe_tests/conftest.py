@@ -25,6 +25,7 @@ CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shar
 _SERVERS = ("test_launched_runs.py", "test_up.py", "test_backfills.py", "test_by_itself.py", "test_dagster_dev.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each file is one piece of work for `pytest -n`; those with servers are one together, which begins first."""
     for item in items:
