@@ -21,18 +21,6 @@ CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
 
 
-#: Files that start whole sets of servers. One after another, beside the others: two sets at once fight for the cores.
-_SERVERS = ("test_launched_runs.py", "test_up.py", "test_backfills.py", "test_by_itself.py", "test_dagster_dev.py")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each file is one piece of work for `pytest -n`; those with servers are one together, which begins first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("servers" if item.path.name in _SERVERS else item.path.name))
-    items.sort(key=lambda item: item.path.name not in _SERVERS)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _no_vidpipe_variables() -> Iterator[None]:
     """The settings of whoever runs the tests must not reach them."""
