@@ -41,6 +41,9 @@ CONTENTS: dict[str, dict[str, Any]] = {
         "damage": "Damaged: 3 errors. What decodes was processed.",
     },
 }  # fmt: skip
+#: What other tests have on the shelf besides: a table of its own, because test modules share a process in any order, and
+#: `fill` shall not put what another module brought.
+MORE: dict[str, dict[str, Any]] = {}
 HOSTILE = "=SUM(A1) [red]evil[/red]\x1b[2J.mp4"
 #: A file whose stage fails.
 BROKEN = "broken.mp4"
@@ -50,12 +53,16 @@ def sha256_of(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
+def _known(name: str) -> dict[str, Any]:
+    return CONTENTS[name] if name in CONTENTS else MORE[name]
+
+
 def url_of(name: str) -> str:
     return f"https://videos.example/{'hostile.mp4' if name == HOSTILE else name}"
 
 
 def _metadata(name: str) -> Metadata:
-    known = CONTENTS[name]
+    known = _known(name)
     width, height = known["size"]
     cues = (SubtitleCue(stream=2, start_s=1.0, end_s=2.0, text=known["cue"]),) if known["cue"] else ()
     return Metadata(
@@ -66,36 +73,36 @@ def _metadata(name: str) -> Metadata:
 
 
 def _scenes(name: str) -> Scenes:
-    spans = CONTENTS[name]["scenes"]
+    spans = _known(name)["scenes"]
     rows = [
         Scene(index=number, start_s=start, end_s=end, start_frame=int(start * 25), end_frame=int(end * 25),
               thumbnail=f"data/derived/{number}.jpg", stats=_STATS)
         for number, (start, end, _) in enumerate(spans)
     ]  # fmt: skip
-    damage = Damage(errors=3, sentence=CONTENTS[name]["damage"]) if "damage" in CONTENTS[name] else None
+    damage = Damage(errors=3, sentence=_known(name)["damage"]) if "damage" in _known(name) else None
     return Scenes(scenes=tuple(rows), count=len(rows), stats=_STATS, damage=damage, poster="data/derived/0.jpg")
 
 
 def _descriptions(name: str) -> Descriptions:
     said = [
         SceneDescription(index=number, description=text, described_by="shelf")
-        for number, (_, _, text) in enumerate(CONTENTS[name]["scenes"])
+        for number, (_, _, text) in enumerate(_known(name)["scenes"])
     ]
-    return Descriptions(text=CONTENTS[name]["text"], model="shelf", measured=False, scenes=tuple(said))
+    return Descriptions(text=_known(name)["text"], model="shelf", measured=False, scenes=tuple(said))
 
 
 def _sentiment(name: str) -> Sentiment:
-    label = CONTENTS[name]["sentiment"]
+    label = _known(name)["sentiment"]
     score = {"positive": 0.7, "negative": -0.6}.get(label)
     return Sentiment(label=label, score=score, read_from="description" if score else "nothing")
 
 
 def _tags(name: str) -> Tags:
-    return Tags(tags=tuple(Tag(tag=tag, rule=tag.lower(), evidence="it says so") for tag in CONTENTS[name]["tags"]))
+    return Tags(tags=tuple(Tag(tag=tag, rule=tag.lower(), evidence="it says so") for tag in _known(name)["tags"]))
 
 
 def _categories(name: str) -> Categories:
-    return Categories(category=CONTENTS[name]["category"], score=1.0, reason="it says so")
+    return Categories(category=_known(name)["category"], score=1.0, reason="it says so")
 
 
 def _giving(make: Any) -> StageFunction:

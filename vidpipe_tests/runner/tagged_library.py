@@ -30,7 +30,7 @@ from vidpipe_tests.library import shelf
 NAMES = [f"video-{number:02d}.mp4" for number in range(42)]
 for _number, _name in enumerate(NAMES):
     _known = shelf.CONTENTS["race.mkv" if _number % 7 == 0 else "harbour.mp4"]
-    shelf.CONTENTS.setdefault(_name, {**_known, "duration_s": 10.0 + _number})
+    shelf.MORE[_name] = {**_known, "duration_s": 10.0 + _number}
 
 _MADE = tuple(stage for stage in shelf.GRAPH if stage.name not in ("tags", "categories"))
 GRAPH = StageGraph((*_MADE, tags.STAGE, categories.STAGE))

@@ -97,7 +97,7 @@ def test_a_sweep_ends_as_if_every_video_were_done_by_itself(settings: Settings, 
     for graph in (GRAPH, PLAIN):
         with opened(settings, graph) as library:
             shelf.put(library, shelf.BROKEN)
-            shelf.CONTENTS["new.mp4"] = shelf.CONTENTS[NAMES[0]]
+            shelf.MORE["new.mp4"] = shelf.MORE[NAMES[0]]
             shelf.put(library, "new.mp4")
             ids = [*chosen, *map(shelf.sha256_of, (shelf.BROKEN, "new.mp4"))] if chosen else None
             facts = IngestFacts(path="a", size_bytes=1, modified_ns=1, names=("harbour.mp4",))
