@@ -41,8 +41,8 @@ CONTENTS: dict[str, dict[str, Any]] = {
         "damage": "Damaged: 3 errors. What decodes was processed.",
     },
 }  # fmt: skip
-#: What other tests have on the shelf besides: a table of its own, because test modules share a process in any order, and
-#: `fill` shall not put what another module brought.
+#: What other tests have on the shelf besides: a table of its own, because test modules share a process in any
+#: order, and `fill` shall not put what another module brought.
 MORE: dict[str, dict[str, Any]] = {}
 HOSTILE = "=SUM(A1) [red]evil[/red]\x1b[2J.mp4"
 #: A file whose stage fails.
