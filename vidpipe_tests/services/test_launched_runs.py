@@ -61,20 +61,25 @@ class Page:
         return run, pid
 
 
-def _long_clips(folder: Path, first: int) -> list[Path]:
-    """Six clips that take a second or two each, no two alike."""
-    whole = clips.moving(folder / "long.mp4", seconds=40, size="960x540").read_bytes()
-    made = [folder / f"long-{number}.mp4" for number in range(first, first + 6)]
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A clip that takes a second or two."""
+    return clips.moving(tmp_path_factory.mktemp("long") / "long.mp4", seconds=40, size="960x540").read_bytes()
+
+
+def _long_clips(folder: Path, whole: bytes, first: int) -> list[Path]:
+    """Five such clips, no two alike."""
+    made = [folder / f"long-{number}.mp4" for number in range(first, first + 5)]
     for number, path in enumerate(made, start=first):
         path.write_bytes(clips.told_apart(whole, number))
     return made
 
 
 @pytest.fixture
-def busy(station: Station, tmp_path: Path) -> Iterator[Station]:
+def busy(station: Station, whole: bytes, tmp_path: Path) -> Iterator[Station]:
     """The station with videos that keep a run at work for some seconds."""
     before = station.home.json("status")["videos"]
-    assert station.home("add", *_long_clips(tmp_path, before)).code == 0
+    assert station.home("add", *_long_clips(tmp_path, whole, before)).code == 0
     yield station
     assert station.home("up").code == 0
     done = station.home("run")
