@@ -71,7 +71,7 @@ def check(folder: Path, manifest: Manifest, follower: Follower) -> None:
 
 def what_is_there(connection: Connection) -> dict[str, int]:
     """collection -> its documents, where there are any: what a restore would replace."""
-    # counted, not estimated: the server's estimate may be 0 after it was killed, and a full library would count as empty
+    # Counted, not estimated: the estimate may be 0 after a killed server, and a full library would pass for empty.
     counts = {name: connection.collection(name).count_documents({}) for name in COLLECTIONS if name != "meta"}
     return {name: count for name, count in counts.items() if count}
 
