@@ -64,7 +64,7 @@ class Sensors(Section):
     """What `vidpipe up` does by itself: it watches the lists of [Paths] SourceLists and what is due."""
 
     enabled: bool = Field(True, description="no: nothing starts by itself; single sensors can be stopped on the page")
-    interval: float = Field(5.0, ge=1, le=86400, description="seconds between two looks; Dagster looks every 5 at most")
+    interval: float = Field(5.0, ge=1, le=86400, description="seconds between two looks; Dagster makes it 5 at least")
     ingest_batch: int = Field(100, ge=1, le=10_000, description="sources a run")
     prepare_batch: int = Field(100, ge=1, le=10_000, description="videos a run of prepare")
     describe_batch: int = Field(50, ge=1, le=10_000, description="videos a run of describe")
