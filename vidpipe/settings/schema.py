@@ -98,7 +98,36 @@ class QwenVL(Section):
     public_endpoint: str = Field("", description="http(s) address of the server, as reached from anywhere")
     vpc_endpoint: str = Field("", description="http(s) address of the same server inside its private network")
     use_vpc: bool = Field(False, description="ask VpcEndpoint instead of PublicEndpoint")
+    model: str = Field(
+        "Qwen/Qwen2-VL-7B-Instruct",
+        pattern=r"^[\w.-]+(/[\w.-]+)?$",
+        description="for backend qwen: a model's name on Hugging Face; fetched at first use where ModelDir is empty",
+    )
     model_dir: str = Field("", description="a local checkpoint folder, for backend qwen")
+    min_pixels: int | None = Field(
+        None,
+        ge=28 * 28,
+        le=4_000_000,
+        description="fewest pixels of a frame as qwen sees it; empty: the checkpoint's own",
+    )
+    max_pixels: int | None = Field(
+        None,
+        ge=28 * 28,
+        le=4_000_000,
+        description="most pixels of a frame as qwen sees it; empty: the checkpoint's own",
+    )
+    max_video_tokens: int = Field(
+        16_384,
+        ge=64,
+        le=1_000_000,
+        description="most tokens that the frames of one scene or video cost, for backend qwen",
+    )
+    batch_tokens: int = Field(
+        65_536,
+        ge=256,
+        le=100_000_000,
+        description="tokens that backend qwen works on at once, questions and answers counted; changes no result",
+    )
     default_instruction: str = Field(
         "", max_length=8000, description="added to what the model is asked; empty: the built-in one"
     )
