@@ -21,17 +21,6 @@ CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
 
 
-#: Rooms whose test files take longest, the longest first.
-_LONG = ("end_to_end", "services", "pipeline", "measures", "cli", "runner")
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first: where several run at once, none is left to run alone at the end."""
-    place = {room: number for number, room in enumerate(_LONG)}
-    items.sort(key=lambda item: place.get(item.path.parent.name, len(_LONG)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _no_vidpipe_variables() -> Iterator[None]:
     """The settings of whoever runs the tests must not reach them."""

@@ -82,16 +82,6 @@ def test_another_home_takes_the_next_free_ports(station: Station, tmp_path: Path
     assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
 
 
-def test_changed_settings_reach_the_servers(station: Station) -> None:
-    before = {kind: found[0].pid for kind, found in station.processes().items()}
-    changed = Home(station.home.path, {**station.home.env, "VIDPIPE_SERVICES_MAXRUNS": "2"})
-    assert "The settings have changed" in changed("up").stderr
-    after = {kind: found[0].pid for kind, found in station.processes().items()}
-    assert {kind for kind in before if before[kind] == after[kind]} == {"mongod"}
-    assert "max_concurrent_runs: 2" in (station.home.data / "dagster" / "dagster.yaml").read_text()
-    assert station.home("up").code == 0
-
-
 def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
     home = Home(tmp_path / "home", {**ENVIRONMENT, "VIDPIPE_SERVICES_WEBPORT": "3500"})
     assert home("init", home.path).code == 0
@@ -125,6 +115,16 @@ def test_in_the_foreground_it_heals_itself_and_ctrl_c_stops_all(tmp_path: Path) 
         home("down", "--force")
         process.kill()
         subprocess.Popen.wait(process)
+
+
+def test_changed_settings_reach_the_servers(station: Station) -> None:
+    """The last that uses the station: it leaves the servers as they are then."""
+    before = {kind: found[0].pid for kind, found in station.processes().items()}
+    changed = Home(station.home.path, {**station.home.env, "VIDPIPE_SERVICES_MAXRUNS": "2"})
+    assert "The settings have changed" in changed("up").stderr
+    after = {kind: found[0].pid for kind, found in station.processes().items()}
+    assert {kind for kind in before if before[kind] == after[kind]} == {"mongod"}
+    assert "max_concurrent_runs: 2" in (station.home.data / "dagster" / "dagster.yaml").read_text()
 
 
 def test_what_a_server_has_started_is_not_taken_for_it(tmp_path: Path) -> None:
