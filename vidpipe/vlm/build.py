@@ -17,4 +17,8 @@ def build_model(settings: Settings) -> DescribingModel:
     """The model of Backend in [QwenVL]. Raises UnavailableError where this version does not have it."""
     if settings.qwen_vl.backend == "statistics":
         return StatisticsDescriber()
+    if settings.qwen_vl.backend == "qwen":
+        from vidpipe.vlm.qwen.backend import QwenModel
+
+        return QwenModel(settings)
     raise UnavailableError(f"Backend {settings.qwen_vl.backend} of [QwenVL] is not available.", _NOT_YET)

@@ -111,8 +111,10 @@ class DescribingModel(Protocol):
     measured: says only what was measured, and sees no frames
     """
 
-    name: str
     measured: bool
+
+    @property
+    def name(self) -> str: ...
 
     @property
     def version(self) -> str:

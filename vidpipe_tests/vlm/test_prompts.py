@@ -52,7 +52,7 @@ def test_parts_that_are_divided_otherwise_differ() -> None:
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
 
 
-@pytest.mark.parametrize("backend", ["qwen", "endpoint"])
+@pytest.mark.parametrize("backend", ["endpoint"])
 def test_a_model_this_version_lacks_is_named_with_what_to_set(backend: str) -> None:
     with pytest.raises(UnavailableError, match=rf"Backend {backend} .* Backend = statistics"):
         build_model(settings(backend=backend))

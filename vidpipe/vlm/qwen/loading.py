@@ -1,0 +1,146 @@
+"""A checkpoint in memory: device, dtype and attention chosen; one model a process, shared by all who use it."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import importlib.util
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidpipe.errors import UnavailableError
+from vidpipe.vlm.qwen.checkpoint import Checkpoint
+
+_EXTRA = ("torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils")
+
+
+@dataclass
+class Engine:
+    """A loaded model and its processor.
+
+    preparing: held while the processor is used: tokenizers are not safe between threads
+    running:   held while the model computes
+    decoder:   a tokenizer of its own, so that answers are read while the next batch is prepared
+    """
+
+    model: Any
+    processor: Any
+    device: str
+    dtype: str
+    attention: str
+    preparing: threading.Lock = field(default_factory=threading.Lock)
+    running: threading.Lock = field(default_factory=threading.Lock)
+    decoder: Any = None
+
+    def __post_init__(self) -> None:
+        self.decoder = copy.deepcopy(self.processor.tokenizer)
+
+    @property
+    def end_tokens(self) -> frozenset[int]:
+        """Ids that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        return frozenset(ends if isinstance(ends, list) else [ends])
+
+    @property
+    def pad_token(self) -> int:
+        kept = self.decoder.pad_token_id
+        return min(self.end_tokens) if kept is None else int(kept)
+
+
+@dataclass
+class _Held:
+    checkpoint: Checkpoint | None = None
+    engine: Engine | None = None
+    users: int = 0
+
+
+_held = _Held()
+_changing = threading.Lock()
+
+
+def acquire(checkpoint: Checkpoint) -> Engine:
+    """The process's one model, loaded by its first user. Each call is matched by one `release`.
+
+    Raises UnavailableError where the extra or the weights are missing, where they do not load or fit, or while the
+    process uses another checkpoint.
+    """
+    with _changing:
+        if _held.engine is None:
+            _held.engine, _held.checkpoint = load(checkpoint), checkpoint
+        elif _held.checkpoint != checkpoint:
+            raise UnavailableError(
+                f"This process already uses the model {_held.checkpoint.source if _held.checkpoint else ''}; it holds "
+                "one at a time.",
+                "Run the other model after it, or in a process of its own.",
+            )
+        _held.users += 1
+        return _held.engine
+
+
+def release() -> None:
+    """Ends one use; the last one frees the weights."""
+    with _changing:
+        _held.users -= 1
+        if _held.users == 0:
+            _held.engine = _held.checkpoint = None
+            free_memory()
+
+
+def users() -> int:
+    """How many hold the process's model now."""
+    return _held.users
+
+
+def free_memory() -> None:
+    """Gives back what is no longer referenced, on the GPU as well."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def load(checkpoint: Checkpoint) -> Engine:
+    """Loads `checkpoint`: bf16 on a GPU, fp32 on a CPU. Raises UnavailableError."""
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            f"Backend qwen needs {', '.join(missing)}, which is not installed.",
+            "Install the extra: pip install 'vidpipe[qwen]'.",
+        )
+    checkpoint.check()
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    attention = _best_attention(device)
+    try:
+        processor = AutoProcessor.from_pretrained(checkpoint.source, local_files_only=checkpoint.folder)
+        model = AutoModelForImageTextToText.from_pretrained(
+            checkpoint.source,
+            local_files_only=checkpoint.folder,
+            use_safetensors=True,  # a pickled checkpoint runs code when it is read
+            dtype=dtype,
+            attn_implementation=attention,
+            device_map={"": device},
+        )
+    except torch.OutOfMemoryError as error:
+        raise UnavailableError(
+            f"The model {checkpoint.source} does not fit into the GPU's memory.",
+            "Free the GPU, or use a smaller model (Model = Qwen/Qwen2-VL-2B-Instruct in [QwenVL]).",
+        ) from error
+    except Exception as error:  # transformers raises what it likes for a broken checkpoint
+        raise UnavailableError(
+            f"The model {checkpoint.source} does not load: {type(error).__name__}: {str(error)[:500]}.",
+            "Check Model and ModelDir in [QwenVL], and that the checkpoint is whole and a Qwen vision-language model.",
+        ) from error
+    if getattr(processor, "video_processor", None) is None:
+        raise UnavailableError(f"The model {checkpoint.source} sees no video.", "Use Qwen2-VL, Qwen2.5-VL or Qwen3-VL.")
+    return Engine(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
+
+
+def _best_attention(device: str) -> str:
+    flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash else "sdpa"
