@@ -1,0 +1,65 @@
+"""The tiny Qwen2-VL, and clips of colours as the frames of a request. Everything here needs the extra `qwen`."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import QwenVL
+from vidpipe.vlm.model import Facts, Frame, Request
+from vidpipe.vlm.prompts import DESCRIBE_SCENE, Prompt
+from vidpipe.vlm.qwen.backend import QwenModel
+
+TINY = Path(__file__).parent / "tiny"
+FACTS = Facts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
+DESCRIBE = Prompt("describe_scene", "scene", DESCRIBE_SCENE, max_tokens=24)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames in memory, where the real ones are in a pack."""
+
+    frames: Sequence[Frame]
+    version: str = "frames"
+
+    def load(self) -> Sequence[Frame]:
+        return self.frames
+
+
+@cache
+def clip(color: str, thing: str, *, frames: int = 4, size: str = "160x120") -> tuple[Frame, ...]:
+    """A clip of one colour ("picture"), or of a square on black ("square"), through H.264 and JPEG as in a pack."""
+    width, height = (int(side) for side in size.split("x"))
+    ground = color if thing == "picture" else "black"
+    source = f"color=c={ground}:s={size}:r=2:d={frames / 2}"
+    if thing == "square":
+        source += f",drawbox=x={width // 4}:y={height // 4}:w={height // 2}:h={height // 2}:color={color}:t=fill"
+    encode = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, "-c:v", "libx264", "-pix_fmt", "yuv420p"]
+    video = subprocess.run([*encode, "-f", "matroska", "-"], capture_output=True, check=True).stdout
+    decode = ["ffmpeg", "-v", "error", "-i", "-", "-c:v", "mjpeg", "-q:v", "3", "-f", "image2pipe", "-"]
+    jpegs = subprocess.run(decode, input=video, capture_output=True, check=True).stdout.split(b"\xff\xd8\xff")[1:]
+    return tuple(Frame(index / 2, b"\xff\xd8\xff" + jpeg) for index, jpeg in enumerate(jpegs))
+
+
+def request(frames: Sequence[Frame], *prompts: Prompt, video: str = "a") -> Request:
+    return Request(video * 64, "scene", 0.0, 3.0, prompts or (DESCRIBE,), FACTS, Frames(frames))
+
+
+def settings(**qwen_vl: object) -> Settings:
+    named = {"backend": "qwen", "model_dir": str(TINY), **qwen_vl}
+    return Settings(home=Path("/nowhere"), qwen_vl=QwenVL.model_validate(named))
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[QwenModel]:
+    """The tiny model; its weights stay loaded for the tests of one file."""
+    pytest.importorskip("torch", reason="the extra `qwen` is not installed")
+    made = QwenModel(settings())
+    yield made
+    made.close()
