@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
+import psutil
+
 from vidpipe.errors import UnavailableError
 
 _TRIED = 100
@@ -27,7 +29,7 @@ def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collectio
     before = known.get(name, {})
     again = [before["got"]] if before.get("asked") == asked and "got" in before else []
     for port in [*again, *range(asked, min(asked + _TRIED, 65536))]:
-        if port not in taken and _is_free(host, port):
+        if port not in taken and is_free(host, port):
             if before != {"asked": asked, "got": port}:
                 memory.parent.mkdir(parents=True, exist_ok=True)
                 memory.write_text(json.dumps({**known, name: {"asked": asked, "got": port}}), encoding="utf-8")
@@ -46,7 +48,17 @@ def _read(memory: Path) -> dict[str, dict[str, int]]:
     return {}
 
 
-def _is_free(host: str, port: int) -> bool:
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether it is this process that listens on `port`."""
+    try:
+        found = process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Raises UnavailableError where `host` is no address of this machine."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:

@@ -66,7 +66,6 @@ class Service:
     command:    without a secret: other users of the machine can read it
     answers:    whether the server started with this port does its work; called again and again while it starts
     port:       where it listens; None: on no port
-    stop_limit_s: how long it may take to end before it is killed
     """
 
     name: str
@@ -79,7 +78,6 @@ class Service:
     address: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     start_limit_s: float = 90.0
-    stop_limit_s: float = 15.0
 
     def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
         """Starts it, detached from the terminal and from this process's group. Its output goes to its log."""

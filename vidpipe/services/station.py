@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 
 from vidpipe import __version__
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library import embedded
 from vidpipe.library.embedded_process import is_alive
+from vidpipe.services.ports import is_free, listens
 from vidpipe.services.running_runs import stop_runs
 from vidpipe.services.service import Running, Service, find_running, stop
 from vidpipe.settings import Settings
@@ -26,6 +27,10 @@ Say = Callable[[str], None]
 _LOCK_LIMIT_S = 180.0
 _POLL_S = 0.2
 _LOG_LINES = 12
+#: After this a server that was asked to end is killed.
+_STOP_LIMIT_S = 15.0
+#: How often another program may take a port between the look at it and the server's start.
+_PORTS_LOST = 5
 #: In this order they are stopped: first what would start something new.
 _STOP_ORDER = ("daemon", "web", "measures", "code")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -73,8 +78,6 @@ def up(settings: Settings, say: Say) -> UpReport:
     Raises UnavailableError with the last lines of its log for a server that does not come up; what this call had
     started is stopped again then.
     """
-    from vidpipe.services.servers import services_of
-
     report = UpReport()
     with locked(settings):
         if embedded.is_embedded(settings):
@@ -85,19 +88,13 @@ def up(settings: Settings, say: Say) -> UpReport:
         end_what_died(settings)
         wanted = fingerprint(settings)
         running = _without_changed(settings, wanted, say)
-        services = services_of(settings, running)
-        begun: list[Service] = []
+        begun: list[str] = []
         try:
-            for service in services:
-                if service.name not in running:
-                    say(f"{service.title} …")
-                    _bring_up(service, wanted, report)
-                    begun.append(service)
-                else:
-                    _wait_for(service, None, running[service.name])
+            services = bring_all_up(settings, running, wanted, begun, say)
         except BaseException:
-            _stop_all(settings, [service.name for service in begun], services)
+            _stop_all(settings, begun)
             raise
+        report.started += begun
         report.notes += _notes(settings, services)
     report.services = status(settings)
     return report
@@ -109,28 +106,58 @@ def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Run
     changed = [name for name, found in running.items() if found.settings != wanted]
     if changed:
         say("The settings have changed since the servers were started: they are started again.")
-        _stop_all(settings, changed, [])
+        _stop_all(settings, changed)
     return {name: found for name, found in running.items() if name not in changed}
 
 
-def _bring_up(service: Service, wanted: str, report: UpReport) -> None:
+class _PortLostError(UnavailableError):
+    """Another program listens on the port that was free a moment ago."""
+
+
+def bring_all_up(
+    settings: Settings, running: dict[str, Running], wanted: str, begun: list[str], say: Say
+) -> list[Service]:
+    """Starts what is not in `running`, and adds its name to `begun`. Gives all services of the home."""
+    from vidpipe.services.servers import services_of
+
+    for left in reversed(range(_PORTS_LOST)):
+        services = services_of(settings, running)
+        try:
+            for service in services:
+                if service.name in running:
+                    _wait_for(service, running[service.name].process)
+                else:
+                    say(f"{service.title} …")
+                    _bring_up(service, wanted, settings.services.host)
+                    begun.append(service.name)
+        except _PortLostError:
+            if not left:
+                raise
+            running = find_running(settings.home)
+        else:
+            break
+    return services
+
+
+def _bring_up(service: Service, wanted: str, host: str) -> None:
     size = service.log.stat().st_size if service.log.exists() else 0
     child = service.launch(wanted)
     try:
-        _wait_for(service, child, None, log_from=size)
-    except BaseException:
+        _wait_for(service, psutil.Process(child.pid), log_from=size)
+    except BaseException as error:
+        ended = child.poll() is not None
         child.kill()
         child.wait()
+        if isinstance(error, UnavailableError) and ended and service.port and not is_free(host, service.port):
+            raise _PortLostError(error.message, error.hint) from error
         raise
-    report.started.append(service.name)
 
 
-def _wait_for(
-    service: Service, child: subprocess.Popen[bytes] | None, running: Running | None, log_from: int = 0
-) -> None:
+def _wait_for(service: Service, process: psutil.Process, log_from: int = 0) -> None:
+    """Waits until `process`, and nobody else, answers for the service."""
     deadline = time.monotonic() + service.start_limit_s
-    while not service.answers():
-        ended = child.poll() is not None if child is not None else running is not None and not is_alive(running.process)
+    while not ((service.port is None or listens(process, service.port)) and service.answers()):
+        ended = not is_alive(process)
         if ended or time.monotonic() > deadline:
             what = "ended right after its start" if ended else f"did not answer within {service.start_limit_s:.0f} s"
             raise UnavailableError(
@@ -182,26 +209,25 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
     """
     stopped: list[str] = []
     with locked(settings):
-        stopped += _stop_all(settings, ["daemon"], [])
+        stopped += _stop_all(settings, ["daemon"])
         try:
             runs = stop_runs(settings, runs_limit_s, say)
         except SettingsError as error:  # of Dagster's settings: the servers are stopped all the same
             say(f"Runs that are under way were not asked to stop. {error}")
         else:
             stopped += ["runs"] if runs else []
-        stopped += _stop_all(settings, [name for name in _STOP_ORDER if name != "daemon"], [])
+        stopped += _stop_all(settings, [name for name in _STOP_ORDER if name != "daemon"])
         if embedded.is_embedded(settings) and not keep_database and embedded.stop(settings):
             stopped.append("mongod")
     return stopped
 
 
-def _stop_all(settings: Settings, names: list[str], services: list[Service]) -> list[str]:
+def _stop_all(settings: Settings, names: list[str]) -> list[str]:
     """Stops those of `names` that run; gives their names."""
-    limits = {service.name: service.stop_limit_s for service in services}
     running = find_running(settings.home)
     stopped = []
     for name in (name for name in _STOP_ORDER if name in names and name in running):
-        if not stop(running[name], limits.get(name, 15.0)):
+        if not stop(running[name], _STOP_LIMIT_S):
             raise UnavailableError(
                 f"The server {name} (process {running[name].pid}) does not end, even when killed.",
                 "It probably hangs on its disk: look at the disk's health and the system's log.",

@@ -6,18 +6,24 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import requests
 
 from vidpipe.services import ports
-from vidpipe.services.service import SERVICE, find_running
+from vidpipe.services.service import SERVICE, Running, Service, find_running
+from vidpipe.services.station import bring_all_up
+from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
 from vidpipe_tests.end_to_end.station import Station, running
+from vidpipe_tests.fault_server import FaultServer
 
 SERVERS = {"mongod", "code server", "web server", "daemon", "measures"}
 
@@ -150,3 +156,25 @@ def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
     assert ports.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
     assert ports.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
     assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
+
+
+def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where what listens there answers as the server would."""
+    with FaultServer() as other:
+        chosen = [urlsplit(other.url("/")).port, 3801]
+
+        def services_of(settings: Settings, running: dict[str, Running]) -> list[Service]:
+            port = chosen.pop(0)
+            command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+            return [Service("web", "the page", command, lambda: True, settings.home, settings.home / "web.log", port)]
+
+        monkeypatch.setattr("vidpipe.services.servers.services_of", services_of)
+        begun: list[str] = []
+        (service,) = bring_all_up(settings, {}, "", begun, lambda line: None)
+        process = next(found for found in psutil.Process().children() if "3801" in found.cmdline())
+        process.kill()
+        process.wait()
+    assert service.port == 3801
+    assert begun == ["web"]

@@ -158,4 +158,4 @@ def test_the_sensor_is_one_of_the_definitions(settings: Settings) -> None:
 
     sensor = build_definitions(GRAPH, settings).get_sensor_def("url_list")
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
-    assert sensor.minimum_interval_seconds == 10
+    assert sensor.minimum_interval_seconds == 5
