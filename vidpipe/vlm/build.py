@@ -8,8 +8,8 @@ from vidpipe.vlm.model import DescribingModel
 from vidpipe.vlm.statistics import StatisticsDescriber
 
 _NOT_YET = (
-    "This version brings the describer `statistics` only. Set Backend = statistics (section [QwenVL] of config.ini, or "
-    "VIDPIPE_QWENVL_BACKEND=statistics)."
+    "This version brings the describers `statistics` and `qwen`. Set Backend to one of them (section [QwenVL] of "
+    "config.ini, or VIDPIPE_QWENVL_BACKEND)."
 )
 
 
