@@ -13,6 +13,7 @@ import psutil
 
 #: How often something awaited is looked at again.
 POLL_S = 0.05
+_PORT_FREED_S = 1.0
 #: Below the range from which systems take ports for outgoing connections, which could sit on ours while it is down.
 _PORTS = range(20_000, 32_000)
 
@@ -85,7 +86,7 @@ def choose_port(files: Files, refused: set[int]) -> int:
     """The port last used if it is free, else any free one that is not in `refused`."""
     with contextlib.suppress(OSError, ValueError):
         last = int(files.port.read_text())
-        if 1024 <= last <= 65535 and last not in refused and _bindable(last):
+        if 1024 <= last <= 65535 and last not in refused and _soon_bindable(last):
             return last
     for port in random.sample(_PORTS, 100):
         if port not in refused and _bindable(port):
@@ -94,6 +95,14 @@ def choose_port(files: Files, refused: set[int]) -> int:
         probe.bind(("127.0.0.1", 0))
         any_free: int = probe.getsockname()[1]
         return any_free
+
+
+def _soon_bindable(port: int) -> bool:
+    """A killed server can hold its port a moment longer than its name among the processes."""
+    deadline = time.monotonic() + _PORT_FREED_S
+    while not (free := _bindable(port)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return free
 
 
 def _bindable(port: int) -> bool:

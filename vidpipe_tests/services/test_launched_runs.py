@@ -68,8 +68,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def _long_clips(folder: Path, whole: bytes, first: int) -> list[Path]:
-    """Five such clips, no two alike."""
-    made = [folder / f"long-{number}.mp4" for number in range(first, first + 5)]
+    """Eight such clips, no two alike."""
+    made = [folder / f"long-{number}.mp4" for number in range(first, first + 8)]
     for number, path in enumerate(made, start=first):
         path.write_bytes(clips.told_apart(whole, number))
     return made

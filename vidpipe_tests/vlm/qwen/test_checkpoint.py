@@ -66,6 +66,7 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_without_weights(copied: Path) -> None:
+    pytest.importorskip("torch", reason="the extra `qwen` is not installed")
     (copied / "model.safetensors").unlink()
     with pytest.raises(UnavailableError, match=r"has no weights.*safetensors only"):
         loading.load(Checkpoint(str(copied), folder=True))
