@@ -8,7 +8,7 @@ from vidpipe.vlm.model import DescribingModel
 from vidpipe.vlm.statistics import StatisticsDescriber
 
 _NOT_YET = (
-    "This version brings the describers `statistics` and `qwen`. Set Backend to one of them (section [QwenVL] of "
+    "This version brings the describers `statistics` and `qwen`. Set Backend = statistics or qwen (section [QwenVL] of "
     "config.ini, or VIDPIPE_QWENVL_BACKEND)."
 )
 
