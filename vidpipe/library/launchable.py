@@ -28,9 +28,6 @@ _WAITS = (timedelta(0), timedelta(seconds=30), timedelta(minutes=2), timedelta(m
 #: More than these (a backfill over the whole library) do not fit into a query.
 _MOST_EXCLUDED = 20_000
 
-#: More than these (a backfill over the whole library) do not fit into a query.
-_MOST_EXCLUDED = 20_000
-
 
 @dataclass(frozen=True)
 class Launchable:

@@ -84,11 +84,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said to one prompt. tokens: generated; 0 where no model was asked."""
+    """What the model said to one prompt.
+
+    tokens:        generated; 0 where no model was asked
+    prompt_tokens: read for it. What several prompts of one request share counts for the first of them alone, where the
+                   model computes it once
+    """
 
     prompt: Prompt
     text: str
     tokens: int = 0
+    prompt_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import Literal
 
 from vidpipe.settings import Settings
 from vidpipe.vlm.cells import digest
+from vidpipe.vlm.forms import TEXT, Form
 
 Scope = Literal["video", "scene"]
 
@@ -28,19 +30,23 @@ class Prompt:
 
     id:         what it is for: "describe_video"; stable while its text changes
     scope:      asked about each scene, or once about the whole video
-    text:       as the model is given it, after the frames
+    text:       wholly rendered, as the model is given it after the frames
     max_tokens: of the answer
+    form:       what the answer is read as
+    template:   hash of what the text was rendered from; `PromptSet.texts` has it
     """
 
     id: str
     scope: Scope
     text: str
     max_tokens: int = 256
+    form: Form = TEXT
+    template: str = ""
 
     @cached_property
     def hash(self) -> str:
-        """16 hex digits that name what the answer depends on: the text and the length of the answer."""
-        return digest(self.text, str(self.max_tokens))
+        """16 hex digits that name what the answer depends on: the text, the form and the length of the answer."""
+        return digest(self.text, str(self.max_tokens), self.form.name, json.dumps(self.form.schema, sort_keys=True))
 
 
 @dataclass(frozen=True)
