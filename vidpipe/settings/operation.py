@@ -1,11 +1,12 @@
-"""The sections of config.ini about running by itself: servers, sensors, alerts, retention. None changes a result."""
+"""The sections of config.ini about running by itself: servers, sensors, budget, alerts, retention. None changes a
+result."""
 
 from __future__ import annotations
 
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.settings.section import Listed, Section
 
@@ -74,6 +75,34 @@ class Sensors(Section):
         description="also prepare and describe again what a changed detector, model or prompt makes due; otherwise "
         "that waits for a person (`vidpipe run`, a backfill)",
     )
+
+
+class Budget(Section):
+    """What the describing model costs, and how much of it sensors may use by themselves in any 24 hours. With a limit
+    set, what a changed model or prompt makes due is described again by itself, too, as far as the limit reaches.
+    `vidpipe run` and backfills are never held back, but what they use counts."""
+
+    model_hours: float | None = Field(
+        None, ge=0, le=100_000, description="hours of the model's time in 24 hours; empty: no limit"
+    )
+    cost: float | None = Field(None, ge=0, description="cost by the prices below in 24 hours; empty: no limit")
+    price_input: float = Field(0.0, ge=0, description="of a million tokens that the endpoint reads")
+    price_output: float = Field(0.0, ge=0, description="of a million tokens that the endpoint writes")
+    price_gpu_hour: float = Field(
+        0.0, ge=0, description="of an hour of the model's time: of the GPU, or of a server that is paid by the hour"
+    )
+    currency: str = Field("USD", pattern=r"^\w{1,8}$", description="of the prices")
+
+    @model_validator(mode="after")
+    def _a_limit_of_cost_needs_a_price(self) -> Budget:
+        if self.cost is not None and not (self.price_input or self.price_output or self.price_gpu_hour):
+            raise ValueError("Cost is a limit, but there are no prices: set PriceInput, PriceOutput or PriceGpuHour")
+        return self
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether sensors have a budget at all."""
+        return self.model_hours is not None or self.cost is not None
 
 
 class Alerts(Section):
