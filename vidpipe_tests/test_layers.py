@@ -15,7 +15,7 @@ ALLOWED = {
     "settings": set(),
     "media": {"settings"},
     "tagging": {"settings"},
-    "vlm": {"settings", "media"},
+    "vlm": {"settings", "media", "tagging"},
     "ingest": {"settings", "media"},
     "stages": {"settings", "media", "vlm", "tagging", "ingest"},
     "library": {"settings", "media", "tagging", "ingest", "stages"},

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.errors import redact
-from vidpipe.settings.operation import Alerts, CronLine, Retention, Sensors, Services
+from vidpipe.settings.operation import Alerts, Budget, CronLine, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
 
 DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
@@ -29,6 +29,10 @@ THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
     "threshold": (0.0, 255.0, 12.0),
     "ffmpeg": (0.0, 1.0, 0.3),
 }
+
+
+#: What the describing model can be asked by itself, in the order of the asking.
+PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
 
 
 class Paths(Section):
@@ -100,8 +104,9 @@ class QwenVL(Section):
     use_vpc: bool = Field(False, description="ask VpcEndpoint instead of PublicEndpoint")
     model: str = Field(
         "Qwen/Qwen2-VL-7B-Instruct",
-        pattern=r"^[\w.-]+(/[\w.-]+)?$",
-        description="for backend qwen: a model's name on Hugging Face; fetched at first use where ModelDir is empty",
+        pattern=r"^[\w./:@+-]{1,200}$",
+        description="for backend qwen: a model's name on Hugging Face; fetched at first use where ModelDir is empty. "
+        "For backend endpoint: the name that the server gives its model",
     )
     model_dir: str = Field("", description="a local checkpoint folder, for backend qwen")
     min_pixels: int | None = Field(
@@ -128,10 +133,59 @@ class QwenVL(Section):
         le=100_000_000,
         description="tokens that backend qwen works on at once, questions and answers counted; changes no result",
     )
+    prompts: Listed = Field(
+        PROMPT_NAMES,
+        description="what the model is asked, comma-separated, of " + ", ".join(PROMPT_NAMES) + "; the questions of "
+        "[Rules] Questions come on top",
+    )
+    language: str = Field(
+        "English",
+        pattern=r"^[^\W\d_][\w ()-]{0,39}$",
+        description="the language that descriptions, reasons and summaries are written in; labels stay as they are",
+    )
+    api_style: Literal["openai", "pai"] = Field(
+        "openai",
+        description="for backend endpoint. openai: POST to /v1/chat/completions; pai: the plain form of a PAI-EAS "
+        "deployment, video_url and instruction posted to the endpoint as it is, answered by description",
+    )
+    video_format: Literal["images", "video_url"] = Field(
+        "images",
+        description="for backend endpoint, how frames are sent. images: each as an image_url after its time, which "
+        "every server takes; video_url: as one video with its frames' times, which vLLM takes, at half the tokens",
+    )
+    max_frames: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="most frames of one request to backend endpoint, evenly chosen; empty: all of the scene or video",
+    )
+    requests_in_flight: int = Field(
+        8, ge=1, le=256, description="requests that backend endpoint has with the server at once; changes no result"
+    )
+    request_timeout: float = Field(
+        300.0, gt=0, le=86400, description="seconds that one answer of the server may take, from first to last byte"
+    )
+    request_retries: int = Field(
+        5, ge=0, le=100, description="further attempts after 429, 5xx, a time limit or a broken connection"
+    )
+    request_backoff: float = Field(
+        1.0, ge=0, le=600, description="seconds before the first further attempt; doubles each time"
+    )
+    request_max_wait: float = Field(
+        60.0, ge=0, le=3600, description="seconds, the longest wait between two attempts, Retry-After included"
+    )
     default_instruction: str = Field(
-        "", max_length=8000, description="added to what the model is asked; empty: the built-in one"
+        "", max_length=8000, description="added to the prompts for descriptions; empty: they stay as they are"
     )
     access_key: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in PROMPT_NAMES:
+                raise ValueError(f"{name!r} is not among {', '.join(PROMPT_NAMES)}")
+        return tuple(name for name in PROMPT_NAMES if name in value)
 
     @field_validator("public_endpoint", "vpc_endpoint")
     @classmethod
@@ -206,9 +260,16 @@ class Rules(Section):
 
     custom_tag_rules: Path = Field(Path("rules/custom_tags.json"), description="the rules that give tags")
     priority_keywords: Path = Field(
-        Path("rules/priority_keywords.json"), description="words that make a video important"
+        Path("rules/priority_keywords.json"), description="what the describing model looks for first"
     )
     categories: Path = Field(Path("rules/categories.json"), description="the rules that give the category")
+    prompts: Path = Field(
+        Path("rules/prompts"), description="folder with the templates of what the model is asked; see docs/prompts.md"
+    )
+    questions: Path = Field(Path("rules/questions.json"), description="further questions to the describing model")
+    tag_vocabulary: str = Field(
+        "", description="JSON file with a list of the tags that the model may give; empty: any that fit"
+    )
     schedule: CronLine = Field(
         "",
         description="cron line (15 3 * * *): when changed rules are applied to the library; empty: as soon as they are "
@@ -277,6 +338,7 @@ class Settings(BaseModel):
     logging: Logging = Logging()
     services: Services = Services()
     sensors: Sensors = Sensors()
+    budget: Budget = Budget()
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
 
@@ -308,7 +370,7 @@ class Settings(BaseModel):
 SECTION_NAMES: dict[str, str] = {
     "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
     "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "logging": "Logging",
-    "services": "Services", "sensors": "Sensors", "alerts": "Alerts", "retention": "Retention",
+    "services": "Services", "sensors": "Sensors", "budget": "Budget", "alerts": "Alerts", "retention": "Retention",
 }  # fmt: skip
 
 #: snake_case fields whose config.ini spelling is not plain PascalCase.

@@ -17,20 +17,20 @@ LoadedT = TypeVar("LoadedT")
 
 def build_rules(settings: Settings) -> RuleSet:
     """The tag rules in force. Raises SettingsError."""
-    return _load(settings, "custom_tag_rules", load_rules)
+    return load_named(settings, "custom_tag_rules", load_rules)
 
 
 def build_categories(settings: Settings) -> CategorySet:
     """The categories in force. Raises SettingsError."""
-    return _load(settings, "categories", load_categories)
+    return load_named(settings, "categories", load_categories)
 
 
 def build_priority_keywords(settings: Settings) -> PriorityKeywords:
     """The priority keywords in force. Raises SettingsError."""
-    return _load(settings, "priority_keywords", load_priority_keywords)
+    return load_named(settings, "priority_keywords", load_priority_keywords)
 
 
-def _load(settings: Settings, field: str, load: Callable[[Path, str], LoadedT]) -> LoadedT:
+def load_named(settings: Settings, field: str, load: Callable[[Path, str], LoadedT]) -> LoadedT:
     """A home without rules of its own uses the ones that come with vidpipe; a file that someone named must be there."""
     named: Path = getattr(settings.rules, field)
     path = settings.resolve(named)

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from vidpipe.vlm.plain_text import printable
+
+_TEXT_MOST = 8_000
+
 
 class WrongForm(ValueError):
     """An answer is not in the form that was asked for; the message says what is wrong with it."""
@@ -27,10 +31,11 @@ class Form:
 
 
 def parse_text(text: str) -> str:
-    """Any words. Raises WrongForm where there are none."""
-    if not text.strip():
+    """Any words, without control characters. Raises WrongForm where there are none."""
+    plain = printable(text, _TEXT_MOST)
+    if not plain:
         raise WrongForm("The answer is empty.")
-    return text.strip()
+    return plain
 
 
 TEXT = Form("text", parse_text)

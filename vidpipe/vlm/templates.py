@@ -1,0 +1,179 @@
+"""The templates in rules/prompts/: read once, checked, and rendered within limits.
+
+Jinja2's immutable sandbox with a list of what a template may hold (`template_check`) keeps a template from the machine
+and from its time and memory. Nothing else is escaped: what strangers wrote is cleaned before a template sees it
+(`shown`).
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from vidpipe.errors import SettingsError
+from vidpipe.settings import Settings
+from vidpipe.tagging.conditions import did_you_mean
+from vidpipe.tagging.rules_file import DEFAULT_RULES, read_text
+from vidpipe.vlm.plain_text import control_token
+from vidpipe.vlm.shown import SHOWN_FIELDS
+from vidpipe.vlm.template_check import FILTERS, check_names, check_template
+
+_DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
+#: Characters of a file, and of what a template may make. Qwen2-VL's own window is 32,768 tokens, frames included.
+_MOST_SOURCE, _MOST_TEXT = 32_000, 60_000
+_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
+
+
+@dataclass(frozen=True)
+class Templates:
+    """sources: file name -> text; shown: file name -> what errors call it; given: variables of each template."""
+
+    sources: Mapping[str, str]
+    shown: Mapping[str, str]
+    _environment: ImmutableSandboxedEnvironment = field(repr=False, compare=False)
+
+    def sources_of(self, name: str) -> dict[str, str]:
+        """The text of a template and of all that it includes."""
+        found: dict[str, str] = {}
+        waiting = [name]
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found[file] = self.sources[file]
+                waiting += _included(self._environment, self.sources[file])
+        return dict(sorted(found.items()))
+
+    def check(self, name: str, known: Collection[str]) -> None:
+        """Raises SettingsError where a template, or one that it includes, uses another variable than `known`."""
+        for file, source in self.sources_of(name).items():
+            tree = self._environment.parse(source)
+            check_names(tree, meta.find_undeclared_variables(tree), known, self.shown[file])
+
+    def render(self, name: str, variables: Mapping[str, Any]) -> str:
+        """Raises SettingsError, with file and line, where it fails, or makes more text than a model takes."""
+        parts: list[str] = []
+        length = 0
+        try:
+            for part in self._environment.get_template(name).generate(variables):
+                parts.append(part)
+                length += len(part)
+                if length > _MOST_TEXT:
+                    raise SettingsError(f"{self.shown[name]} makes more than {_MOST_TEXT:,} characters of text.")
+        except _FAULTS as error:
+            raise self._fault(name, error) from None
+        text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in "".join(parts).splitlines())).strip()
+        if found := control_token(text):
+            raise SettingsError(
+                f"{self.shown[name]} makes a text with {found}, which means something else to a model than words.",
+                "Take it out of the template, the question or the keywords.",
+            )
+        return text
+
+    def _fault(self, name: str, error: Exception) -> SettingsError:
+        files = {Path(file).name: file for file in self.sources}
+        frames = traceback.extract_tb(sys.exc_info()[2])
+        where = next(((frame.filename, frame.lineno) for frame in reversed(frames) if frame.filename in files), None)
+        place = f"{self.shown[where[0]]}, line {where[1]}" if where else self.shown[name]
+        known = [entry for entries in SHOWN_FIELDS.values() for entry in entries]
+        if missing := re.search(r"has no attribute '(\w+)'", str(error)):
+            return SettingsError(
+                f'{place}: there is no field "{missing[1]}" here{did_you_mean(missing[1], known) or "."}',
+                f"Of videos and scenes there are {', '.join(known)}.",
+            )
+        return SettingsError(f"{place}: {str(error).rstrip('.') or type(error).__name__}.")
+
+
+def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
+    """The templates in the folder of [Rules] Prompts with these file names, and what they include; a file that is not
+    there comes from the defaults. Raises SettingsError."""
+    named = settings.rules.prompts
+    folder = settings.resolve(named)
+    if not folder.is_dir() and named != type(settings.rules).model_fields["prompts"].default:
+        raise SettingsError(
+            f"{named.as_posix()} is not a folder; [Rules] Prompts in config.ini names it.",
+            "Make it, or leave the key empty for rules/prompts. Files that it lacks come from the defaults.",
+        )
+    environment = _environment()
+    sources: dict[str, str] = {}
+    shown: dict[str, str] = {}
+    waiting = list(names)
+    while waiting:
+        file = waiting.pop()
+        if file in sources:
+            continue
+        own = (folder / file).is_file()
+        shown[file] = f"{named.as_posix()}/{file}" if own else f"{file} of the defaults"
+        sources[file] = read_text(folder / file if own else _DEFAULT_FOLDER / file, shown[file], "Prompts")
+        if len(sources[file]) > _MOST_SOURCE:
+            raise SettingsError(f"{shown[file]} has more than {_MOST_SOURCE:,} characters.")
+        waiting += _checked_includes(environment, file, sources[file], shown[file], folder)
+    _no_circles(environment, sources, shown)
+    environment.loader = DictLoader(sources)
+    return Templates(sources, shown, environment)
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    # Prompts are plain text for a model, not HTML: escaping would put &amp; into them.
+    environment = ImmutableSandboxedEnvironment(
+        autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters = {name: environment.filters[name] for name in FILTERS} | {"join": _join}
+    environment.globals = {}
+    return environment
+
+
+def _join(values: Iterable[Any], between: str = ", ") -> str:
+    """Jinja's own, with a limit: joins of joins grow fast."""
+    parts: list[str] = []
+    length = 0
+    for value in values:
+        parts.append(str(value))
+        length += len(parts[-1]) + len(between)
+        if length > _MOST_TEXT:
+            raise ValueError(f"join makes more than {_MOST_TEXT:,} characters of text")
+    return between.join(parts)
+
+
+def _checked_includes(
+    environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, folder: Path
+) -> list[str]:
+    try:
+        tree = environment.parse(source, file, file)
+    except TemplateSyntaxError as error:
+        raise SettingsError(f"{shown}, line {error.lineno}: {str(error.message).rstrip('.')}.") from None
+    except RecursionError:
+        raise SettingsError(f"{shown} is nested too deeply.") from None
+    check_template(tree, shown, SHOWN_FIELDS)
+    included = _included(environment, source)
+    for name in included:
+        if not _NAME.fullmatch(name):
+            raise SettingsError(f'{shown} includes "{name}"; a name has letters, digits, - and _, and ends in .j2.')
+        if not (folder / name).is_file() and not (_DEFAULT_FOLDER / name).is_file():
+            raise SettingsError(f'{shown} includes "{name}", which is not there.', f"Put it into {folder}.")
+    return included
+
+
+def _included(environment: ImmutableSandboxedEnvironment, source: str) -> list[str]:
+    return [name for name in meta.find_referenced_templates(environment.parse(source)) if name]
+
+
+def _no_circles(
+    environment: ImmutableSandboxedEnvironment, sources: Mapping[str, str], shown: Mapping[str, str]
+) -> None:
+    def visit(file: str, above: tuple[str, ...]) -> None:
+        if file in above:
+            raise SettingsError(f"{shown[file]} includes itself, through {' and '.join(above[above.index(file) :])}.")
+        for name in _included(environment, sources[file]):
+            visit(name, (*above, file))
+
+    for file in sources:
+        visit(file, ())
