@@ -18,6 +18,7 @@ from vidpipe import __version__
 from vidpipe.cli import (
     add,
     alert,
+    ask,
     backup,
     config,
     doctor,
@@ -121,6 +122,7 @@ app.command("stats")(stats.stats)
 app.command("list")(listing.list_videos)
 app.command("show")(show.show)
 app.command("explain")(explain.explain)
+app.command("ask")(ask.ask)
 # -word is a word to search for, not an unknown option.
 app.command("search", context_settings={"ignore_unknown_options": True})(search.search)
 app.command("export")(export.export)

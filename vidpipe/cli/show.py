@@ -18,18 +18,27 @@ _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "fail
 def show(
     context: typer.Context,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    *,
     scenes: Annotated[int, typer.Option("--scenes", min=0, help="Most scenes shown; 0: all.")] = _MOST_SCENES,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Also each answer of the model: prompt, model, frames, tokens, run.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
-    from vidpipe.library.show import view
+    from vidpipe.library.show import answers_of, view
 
     with opened(context) as library:
-        found = view(library.library, library.library.videos.resolve(video), library.plan.specs)
+        sha256 = library.library.videos.resolve(video)
+        found = view(library.library, sha256, library.plan.specs)
+        if answers:
+            found["answers"] = answers_of(library.library, sha256)
     if as_json:
         print_json(found)
-    else:
-        _show(found, scenes)
+        return
+    _show(found, scenes)
+    if answers:
+        _show_answers(found["answers"])
 
 
 def _show(found: Mapping[str, Any], most_scenes: int) -> None:
@@ -67,15 +76,40 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))
+        facts += [("summary", description.get("summary", "")), ("keywords", ", ".join(description.get("keywords", ())))]
     if sentiment:
         if sentiment["score"] is None:
             judged = f"{sentiment['label']}: {sentiment['reason']}"
         else:
             judged = f"{sentiment['label']} {sentiment['score']:+.2f}, read from {sentiment['read_from']}"
+            if sentiment["read_from"] == "frames" and sentiment["reason"]:
+                judged += f": {sentiment['reason']}"
         facts.append(("sentiment", judged))
     if category:
         facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
+        proposal = category.get("proposal")
+        if proposal:
+            facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
+    if description:
+        facts += [(answer["id"], _answer(answer)) for answer in description.get("questions", ())]
+        facts += [
+            ("wrong form", f"{wrong['prompt']}: {wrong['fault']}")
+            for wrong in description.get("wrong", ())
+            if not wrong["prompt"].startswith("question:")
+        ]
     return facts
+
+
+def _sure(found: Mapping[str, Any]) -> str:
+    return "" if found["confidence"] is None else f" (confidence {found['confidence']:.2g})"
+
+
+def _answer(answer: Mapping[str, Any]) -> str:
+    if answer["fault"]:
+        return f"? {answer['raw']} ({answer['fault']})"
+    if isinstance(answer["value"], bool):
+        return "yes" if answer["value"] else "no"
+    return str(answer["value"])
 
 
 def _stream(stream: Mapping[str, Any], *more: str) -> str:
@@ -99,11 +133,36 @@ def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
     )
     for scene in scenes[:most] if most else scenes:
         span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
-        made.add_row(str(scene["index"]), span, words(scene["description"]))
+        said = [f"{answer['id']}: {_answer(answer)}" for answer in scene.get("answers") or ()]
+        made.add_row(str(scene["index"]), span, words("\n".join([scene["description"] or "", *said]).strip()))
     console = out()
     console.print(made)
     if most and len(scenes) > most:
         console.print(words(f"… and {len(scenes) - most} more scenes (--scenes 0 shows all).", "dim"))
+
+
+def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
+    if not answers:
+        out().print("The model has given no answers about this video.")
+        return
+    made = table(
+        "prompt", ("from – to", {"no_wrap": True}), ("answer", {"overflow": "fold"}), ("tokens", {"justify": "right"}),
+        ("made with", {"overflow": "fold"}),
+    )  # fmt: skip
+    for answer in answers:
+        span = f"{duration(answer['start_s'])} – {duration(answer['end_s'])}"
+        said = f"{answer['raw_text']}\n({answer['fault']})" if answer["fault"] else answer["raw_text"]
+        with_what = f"{answer['model']}, template {answer['template']}, frames {answer['frames_version']}"
+        style = "" if answer["in_force"] else "dim"
+        made.add_row(
+            words(answer["prompt_id"], style), span, words(said, style),
+            f"{answer['prompt_tokens']} + {answer['tokens']}", words(with_what, "dim"),
+        )  # fmt: skip
+    out().print(made)
+    if not all(answer["in_force"] for answer in answers):
+        out().print(
+            words("Dim: of earlier prompts, models or frames; kept, and in force again if these come back.", "dim")
+        )
 
 
 def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Storing results: scenes, answers and lineage first, under ids that repeat safely; then one conditional update of the
+"""Storing results: scenes and lineage first, under ids that repeat safely; then one conditional update of the
 video's document that names them. That update is the commit point.
 
 It is conditional on the lease and on the data versions that were read, so that an older run cannot overwrite a newer
@@ -15,19 +15,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bson.errors import BSONError
-from pymongo import InsertOne, ReplaceOne, UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, OperationFailure
+from pymongo.errors import OperationFailure
 
 from vidpipe.library.attempts import attempts_before, next_try
+from vidpipe.library.inserting import insert_once
 from vidpipe.library.schema import Document, ready_expression
-from vidpipe.stages.contract import AnswerCell, StageError, StageResult, video_name
+from vidpipe.stages.contract import StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 log = logging.getLogger(__name__)
 
-_DUPLICATE_KEY = 11000
 #: What the client says of a value that no document holds: too large, a number beyond 64 bits, half a character.
 _UNSTORABLE = (BSONError, OverflowError, UnicodeError)
 #: What a server says of a document that is too large: as sent, after an update, on an upsert.
@@ -56,7 +56,6 @@ class Commit:
     result: StageResult | None = None
     error: StageError | None = None
     quarantined: bool = False
-    cells: Sequence[AnswerCell] = ()
     lineage: Sequence[Mapping[str, Any]] = ()
     generation: str | None = None
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
@@ -78,7 +77,7 @@ class Prepared:
         """Whether a good result of the same inputs came out as before, under another spec perhaps."""
         before = self.commit.entry
         same = before.get("status") == "ok" and before.get("inputs") == self.commit.inputs and not self.changed
-        return same and self.commit.error is None and not (self.commit.cells or self.commit.lineage)
+        return same and self.commit.error is None and not self.commit.lineage
 
 
 def prepare(commit: Commit, graph: StageGraph) -> Prepared:
@@ -175,8 +174,7 @@ class Committer:
         if not batch:
             return []
         self._write_scenes(batch)
-        self._insert_once("answers", [_answer(cell, item.commit) for item in batch for cell in item.commit.cells])
-        self._insert_once("lineage", [entry for item in batch for entry in self._lineage(item)])
+        self._keep_lineage([entry for item in batch for entry in self._lineage(item)])
         self._videos.bulk_write([self._update(item, owner) for item in batch], ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
@@ -237,14 +235,9 @@ class Committer:
         if operations:
             scenes.bulk_write(operations, ordered=False)
 
-    def _insert_once(self, collection: str, documents: Sequence[Document]) -> None:
-        if not documents:
-            return
-        try:
-            self._collections[collection].bulk_write([InsertOne(document) for document in documents], ordered=False)
-        except BulkWriteError as error:
-            if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
-                raise
+    def _keep_lineage(self, documents: Sequence[Document]) -> None:
+        if documents:
+            insert_once(self._collections["lineage"], documents)
 
     @staticmethod
     def _lineage(item: Prepared) -> list[Document]:
@@ -300,7 +293,7 @@ def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> Prepared:
         "A document of MongoDB holds at most 16 MB; the file is unusual or forged.",
     )
     # Another token, the same at each repetition: what was written under the first one has been taken back.
-    failed = replace(commit, result=None, error=error, cells=(), lineage=(), token=f"{commit.token}-refused")
+    failed = replace(commit, result=None, error=error, lineage=(), token=f"{commit.token}-refused")
     return prepare(failed, graph)
 
 
@@ -308,8 +301,3 @@ def _stored(result: StageResult) -> Any:
     """A result as it lies in the video's document: without the fields that are stored in the scenes' documents."""
     plain = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
     return next(iter(plain.values())) if type(result).root else plain
-
-
-def _answer(cell: AnswerCell, commit: Commit) -> Document:
-    plain = {name: getattr(cell, name) for name in cell.__dataclass_fields__ if name != "key"}
-    return {"_id": cell.key, **plain, "run": commit.run_id, "at": datetime.now(UTC)}

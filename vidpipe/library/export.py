@@ -9,6 +9,7 @@ descriptions are somebody else's, so such a text gets a ' before it. Parquet and
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import uuid
@@ -43,13 +44,15 @@ _VIDEO_COLUMNS = {
     "subtitle_streams": "whole", "scenes": "whole", "cuts_per_minute": "number", "brightness": "number",
     "contrast": "number", "saturation": "number", "motion": "number", "loudness_db": "number",
     "silence_share": "number", "damage": "text", "description": "text", "described_by": "text", "sentiment": "text",
-    "sentiment_score": "number", "tags": "texts", "category": "text", "category_score": "number", "errors": "texts",
+    "sentiment_score": "number", "sentiment_reason": "text", "summary": "text", "keywords": "texts", "tags": "texts",
+    "ai_generated_tags": "texts", "category": "text", "category_score": "number", "proposed_category": "text",
+    "answers": "text", "errors": "texts",
 }  # fmt: skip
 _SCENE_COLUMNS = {
     "video": "text", "name": "text", "index": "whole", "start_s": "number", "end_s": "number", "start_frame": "whole",
     "end_frame": "whole", "thumbnail": "text", "description": "text", "described_by": "text", "brightness": "number",
     "contrast": "number", "saturation": "number", "motion": "number", "loudness_db": "number",
-    "silence_share": "number", "colors": "texts",
+    "silence_share": "number", "colors": "texts", "answers": "text",
 }  # fmt: skip
 _STATS = ("brightness", "contrast", "saturation", "motion", "loudness_db", "silence_share")
 
@@ -245,6 +248,12 @@ def _video_row(document: Document) -> Document:
         described_by=description.get("model"),
         sentiment=sentiment.get("label"),
         sentiment_score=sentiment.get("score"),
+        sentiment_reason=sentiment.get("reason"),
+        summary=description.get("summary"),
+        keywords=list(description.get("keywords") or ()),
+        ai_generated_tags=[tag["tag"] for tag in description.get("tags") or ()],
+        proposed_category=(category.get("proposal") or {}).get("category"),
+        answers=_answers(description.get("questions")),
         tags=[tag["tag"] for tag in document["tags"]],
         category=category.get("category"),
         category_score=category.get("score"),
@@ -255,6 +264,13 @@ def _video_row(document: Document) -> Document:
     return row
 
 
+def _answers(questions: Sequence[Document] | None) -> str | None:
+    """Question id -> value, as JSON: each library has questions of its own. None: none were asked."""
+    return (
+        json.dumps({answer["id"]: answer["value"] for answer in questions}, ensure_ascii=False) if questions else None
+    )
+
+
 def _scene_rows(document: Document) -> Iterator[Document]:
     video = document["video"]
     for scene in document["scenes"]:
@@ -262,7 +278,10 @@ def _scene_rows(document: Document) -> Iterator[Document]:
         row = {name: scene.get(name) for name in _SCENE_COLUMNS}
         row.update({name: stats.get(name) for name in _STATS})
         row.update(
-            video=video["sha256"], name=video["name"], colors=[color["name"] for color in stats.get("colors", ())]
+            video=video["sha256"],
+            name=video["name"],
+            colors=[color["name"] for color in stats.get("colors", ())],
+            answers=_answers(scene.get("answers")),
         )
         yield row
 

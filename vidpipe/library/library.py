@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.library import preparing
+from vidpipe.library.cells import Cells
 from vidpipe.library.commits import Committer, Prepared
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases
@@ -21,7 +21,6 @@ from vidpipe.library.sources import Sources
 from vidpipe.library.states import States, chunked
 from vidpipe.library.videos import Videos
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import AnswerCell
 from vidpipe.stages.graph import StageGraph
 
 Result = TypeVar("Result")
@@ -43,7 +42,6 @@ class Library:
         self.states = States(self.collections["videos"], graph)
         self.sources = Sources(self.collections, self.videos, self.ride_out)
         self._committer = Committer(self.collections, graph)
-        self.cells = Cells(self.collections["answers"], self.ride_out)
 
     @classmethod
     def open(cls, settings: Settings, graph: StageGraph) -> Library:
@@ -68,6 +66,10 @@ class Library:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def cells(self, run_id: str = "") -> Cells:
+        """The answers of the describing model; new ones are kept under the name of a run."""
+        return Cells(self.collections["answers"], self.ride_out, run_id)
 
     def leases(self) -> Leases:
         """The leases of one run, to be used as a context manager."""
@@ -102,24 +104,3 @@ class Library:
                     )
                 except DuplicateKeyError:
                     continue
-
-
-class Cells:
-    """The answers already given (the contract's CellStore)."""
-
-    def __init__(
-        self, answers: Collection[Document], ride_out: Callable[[Callable[[], list[Document]]], list[Document]]
-    ) -> None:
-        self._answers = answers
-        self._ride_out = ride_out
-
-    def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]:
-        """key -> answer, for those of `keys` that are there, also across an outage of the server."""
-        names = set(AnswerCell.__dataclass_fields__) - {"key"}
-        found: dict[str, AnswerCell] = {}
-        for chunk in chunked(keys):
-            wanted = {"_id": {"$in": chunk}}
-            for row in self._ride_out(partial(lambda query: list(self._answers.find(query)), wanted)):
-                fields: dict[str, Any] = {name: row[name] for name in names}
-                found[row["_id"]] = AnswerCell(key=row["_id"], **fields)
-        return found

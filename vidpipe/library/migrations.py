@@ -32,8 +32,17 @@ class Migration:
 
 
 def _drop_order_without_id(database: Database[Document], names: Mapping[str, str]) -> int:
+    return _drop_index(database, names["videos"], "added")
+
+
+def _drop_words(database: Database[Document], names: Mapping[str, str]) -> int:
+    """The text index over other fields is made after every migration; a collection has one of them only."""
+    return _drop_index(database, names["videos"], "words")
+
+
+def _drop_index(database: Database[Document], collection: str, index: str) -> int:
     try:
-        database[names["videos"]].drop_index("added")
+        database[collection].drop_index(index)
     except OperationFailure as error:
         if error.code not in _NOTHING_TO_DROP:
             raise
@@ -53,5 +62,8 @@ MIGRATIONS: dict[int, Migration] = {
     ),
     2: Migration(
         "The figures of each run get a collection, and sources an index by the watched lists that name them.", _nothing
+    ),
+    3: Migration(
+        "Words are found in summaries and keywords too; answers have an index by model.", _drop_words, over=("videos",)
     ),
 }

@@ -21,7 +21,7 @@ from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
 
@@ -35,6 +35,8 @@ _SEARCHED_IN_VIDEOS = {
     "tags.tag": 10,
     "category.category": 8,
     "description.text": 4,
+    "description.summary": 4,
+    "description.keywords": 6,
     "metadata.cues.text": 2,
 }
 
@@ -81,7 +83,10 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
                 language_override=_LANGUAGE_OVERRIDE,
             ),
         ],
-        "answers": [IndexModel([("video", ASCENDING)], name="video")],
+        "answers": [
+            IndexModel([("video", ASCENDING)], name="video"),
+            IndexModel([("model", ASCENDING), ("at", DESCENDING)], name="latest_of_model"),
+        ],
         "sources": [
             IndexModel([("video", ASCENDING)], name="video"),
             IndexModel([("earlier_videos", ASCENDING)], name="earlier_videos"),

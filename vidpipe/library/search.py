@@ -32,6 +32,7 @@ _SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
 _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
 _LOOKED_THROUGH = (
     "ingest.names", "ingest.urls", "tags.tag", "category.category", "metadata.title", "description.text",
+    "description.summary", "description.keywords",
 )  # fmt: skip
 
 _SCORE = {"$meta": "textScore"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +22,8 @@ _OF_A_SOURCE = {
     "file_name", "last_error", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
 }  # fmt: skip
 _OF_A_SCENE = (
-    "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "stats",
+    "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
+    "stats",
 )  # fmt: skip
 _OF_A_STAGE = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
 
@@ -42,6 +44,18 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     for found in views(library, [sha256], specs):
         return found
     raise NoSuchVideo(f"No video has the hash {sha256[:12]}.", "`vidpipe list` shows all.")
+
+
+def answers_of(library: Library, sha256: str) -> list[Document]:
+    """Every answer of the describing model about a video, with what it was made of (see `AnswerCell`), the run and the
+    time; `in_force`: the stored description is made of it. By scope and time."""
+    row = library.collections["videos"].find_one({"_id": sha256}, {"description.answers": 1}) or {}
+    in_force = set((row.get("description") or {}).get("answers") or ())
+    found = [
+        {**asdict(cell), "run": kept.get("run"), "at": kept.get("at"), "in_force": cell.key in in_force}
+        for cell, kept in library.cells().of_video(sha256)
+    ]
+    return sorted(found, key=lambda answer: (answer["scope"] == "scene", answer["start_s"], not answer["in_force"]))
 
 
 def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:

@@ -118,6 +118,8 @@ class Scene(Fact):
     start_frame: int
     end_frame: int = Field(description="exclusive")
     thumbnail: str | None = Field(None, description="path of a JPEG, relative to the home")
+    frames: int = Field(0, description="number of its frames in the pack: what the describing model is shown")
+    frames_version: str = Field("", description="names them by their times and sizes")
     stats: SceneStats
 
 
@@ -133,7 +135,8 @@ class PackedFrame(Fact):
 
 
 class PackReference(Fact):
-    """Names a frame pack and its manifest. `version` covers times, sizes and extractor, not the JPEG bytes."""
+    """Names a frame pack and its manifest. `version` covers times and sizes of frames and thumbnails, and the extractor,
+    not the JPEG bytes."""
 
     version: str
     path: str = Field(description="of the folder with frames.pack and manifest.json, relative to the home")

@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,13 @@ FRAMES = "frames.pack"
 TEMPORARY = ".partial-"
 #: Nobody writes a folder for longer; and one that is younger may be about to be locked.
 _STALE_S, _YOUNG_S = 24 * 3600, 1.0
+
+
+def frames_version(frames: Iterable[PackedFrame]) -> str:
+    """Names what a model sees of `frames`: extractor, times and sizes. Thumbnails, other frames and the JPEGs' bytes do
+    not count."""
+    seen = [EXTRACTOR, *((frame.time_s, frame.width, frame.height) for frame in frames)]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
 class FramePack:
@@ -125,6 +132,11 @@ class FramePackWriter:
         (self.folder / name).write_bytes(jpeg)
         self._thumbnails.append({"time_s": time_s, "scene": scene, "file": name, "width": size[0], "height": size[1]})
         return name
+
+    @property
+    def frames(self) -> Sequence[PackedFrame]:
+        """What was added so far."""
+        return self._frames
 
     def publish(self) -> PackReference:
         """Give the folder its final name. An equal pack that is already there stays as it is."""

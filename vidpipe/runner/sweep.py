@@ -173,7 +173,7 @@ class Sweep:
         """Those of `videos` whose result is what is stored. What fails here fails in the ordinary way, too."""
         by_id = {video.state.sha256: video for video in videos}
         context = StageContext(
-            settings=self.plan.settings, resources=self.plan.resources_of(stage), cells=self.library.cells,
+            settings=self.plan.settings, resources=self.plan.resources_of(stage), cells=self.library.cells(self.run.id),
             cancelled=self.cancelled,
         )  # fmt: skip
         try:
@@ -188,7 +188,7 @@ class Sweep:
         return [by_id[outcome.sha256] for outcome in outcomes if self._is_same(stage, by_id[outcome.sha256], outcome)]
 
     def _is_same(self, stage: Stage, video: Swept, outcome: Outcome) -> bool:
-        if outcome.result is None or outcome.cells or outcome.lineage:
+        if outcome.result is None or outcome.lineage:
             return False
         data = video.state.entries[stage.name]["data"]
         versioned = type(outcome.result).model_fields.keys() - type(outcome.result).unversioned

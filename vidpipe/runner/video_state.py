@@ -135,7 +135,6 @@ class VideoState:
             seconds=seconds,
             result=outcome.result if outcome else None,
             error=outcome.error if outcome else None,
-            cells=outcome.cells if outcome else (),
             lineage=outcome.lineage if outcome else (),
             generation=self.generation,
             quarantined=quarantined,

@@ -1,4 +1,5 @@
-"""categories: which of the categories in categories.json a video belongs to, with score and reason."""
+"""categories: which of the categories in categories.json a video belongs to, with score and reason; beside it the
+describing model's proposal, which is never in force."""
 
 from __future__ import annotations
 
@@ -17,11 +18,17 @@ def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterato
         if context.cancelled.is_set():
             raise Cancelled
         tags: Sequence[Tag] = item["tags.tags"]
-        verdict = classify(categories, rule_facts(item.fields, (tag.tag for tag in tags)))
+        # the model's own tags are a fact of their own, which weighs less
+        by_rules = (tag.tag for tag in tags if tag.given_by == "rule")
+        verdict = classify(categories, rule_facts(item.fields, by_rules))
         yield Outcome(
             item.sha256,
             Categories(
-                category=verdict.category, score=verdict.score, reason=verdict.reason, candidates=verdict.candidates
+                category=verdict.category,
+                score=verdict.score,
+                reason=verdict.reason,
+                candidates=verdict.candidates,
+                proposal=item["descriptions.category"],
             ),
         )
 
@@ -29,10 +36,10 @@ def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterato
 STAGE = Stage(
     name="categories",
     job="label",
-    description="The category with the highest score under categories.json, and why.",
+    description="The category with the highest score under categories.json, and why; and what the model would have.",
     result=Categories,
     function=put_into_categories,
-    reads=(*READS, "tags.tags"),
+    reads=(*READS, "tags.tags", "descriptions.category"),
     resources=("categories",),
     stored_as="category",
     batch_size=32,  # cues of a long film are megabytes

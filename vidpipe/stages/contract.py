@@ -79,7 +79,15 @@ class StageError(VidpipeError):
 
 @dataclass(frozen=True)
 class AnswerCell:
-    """One answer of the describing model, stored in `answers`. `key` names everything the answer depends on."""
+    """One answer of the describing model, stored in `answers`. `key` names everything the answer depends on.
+
+    prompt_hash:   of the text that was asked; template: of what it was rendered from
+    model:         the model's version; frames_version: of what it was shown
+    value:         the answer read in the form that was asked for; None where it cannot be read so
+    fault:         why it cannot; "" where it can
+    tokens:        generated; prompt_tokens: read for it
+    seconds:       of the model's time: since the answers before it, shared by those that came together; right in sum
+    """
 
     key: str
     video: str
@@ -88,17 +96,24 @@ class AnswerCell:
     end_s: float
     prompt_id: str
     prompt_hash: str
+    template: str
     model: str
     frames_version: str
     raw_text: str
     value: Any
+    fault: str = ""
     tokens: int = 0
+    prompt_tokens: int = 0
+    seconds: float = 0.0
 
 
 class CellStore(Protocol):
-    """Where answers already given are looked up."""
+    """The answers already given."""
 
     def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]: ...
+
+    def keep(self, cells: Sequence[AnswerCell]) -> None:
+        """Stores answers as they come, so that a run that is killed has not asked in vain. May be repeated."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +149,12 @@ def video_name(sha256: str) -> str:
 class Outcome:
     """What became of one video in one stage: a result or an error, never both.
 
-    cells:   answers to keep; they are kept also when the outcome is an error
     lineage: further entries for the lineage (a changed tag), plain JSON each
     """
 
     sha256: str
     result: StageResult | None = None
     error: StageError | None = None
-    cells: Sequence[AnswerCell] = ()
     lineage: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
@@ -165,7 +178,7 @@ class StageContext:
     """What a stage's function is given besides its videos.
 
     resources: the resources that the stage declares, by name
-    cells:     answers already given
+    cells:     answers already given, and where new ones are kept
     cancelled: set when the run is to stop; long work looks at it and raises `Cancelled`
     progress:  tells how far a video is, 0 to 1 (may be called often)
     """

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from vidpipe.media.facts import Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
 from vidpipe.stages.contract import StageResult
+from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 
 
 class RawVideo(StageResult):
@@ -53,7 +54,7 @@ class Scenes(StageResult):
     stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
     pack: PackReference | None = None
     frames_version: str = Field(
-        "", description="of the pack: which frames, not their JPEG bytes, which differ by ffmpeg"
+        "", description="of the pack: which frames, not their JPEG bytes, which differ by ffmpeg, nor the thumbnails"
     )
     thumbnails: tuple[Thumbnail, ...] = ()
     poster: str | None = Field(None, description="the thumbnail that stands for the video")
@@ -82,21 +83,47 @@ class SceneDescription(BaseModel):
     index: int
     description: str
     described_by: str
+    answers: tuple[QuestionAnswer, ...] = Field((), description="to the questions that are asked of scenes")
 
 
 class Descriptions(StageResult):
-    """What the describing model says. `model` names it; with `measured` it concluded nothing beyond measurements."""
+    """What the describing model says. `model` names it; with `measured` it concluded nothing beyond measurements.
+
+    What it was not asked, or answered in the wrong form, is empty or None.
+    """
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
+    unversioned: ClassVar[frozenset[str]] = frozenset({"asked", "reused", "prompt_tokens", "output_tokens"})
 
     text: str
     model: str
     measured: bool = Field(description="made of measurements (statistics), not by a model that sees")
     scenes: tuple[SceneDescription, ...] = ()
+    summary: str = Field("", description="one or two sentences")
+    keywords: tuple[str, ...] = ()
+    sentiment: ModelSentiment | None = None
+    tags: tuple[ModelTag, ...] = ()
+    category: ModelCategory | None = None
+    questions: tuple[QuestionAnswer, ...] = Field((), description="to the questions about the whole video")
+    wrong: tuple[WrongAnswer, ...] = Field((), description="answers that were in the wrong form twice")
     answers: tuple[str, ...] = Field((), description="keys of the answer cells that this result is made of")
+    asked: int = Field(0, description="answers that the model gave when this was made last")
+    reused: int = Field(0, description="answers that were there already")
+    prompt_tokens: int = Field(0, description="that the model read for the answers asked")
+    output_tokens: int = Field(0, description="that it wrote")
 
     def key_figures(self) -> dict[str, Any]:
-        return {"model": self.model, "description": self.text}
+        figures: dict[str, Any] = {"model": self.model, "description": self.text}
+        if self.summary:
+            figures["summary"] = self.summary
+        if self.wrong:
+            figures["answers_in_wrong_form"] = len(self.wrong)
+        if not self.measured:
+            figures |= {
+                "answers_asked": self.asked, "answers_reused": self.reused,
+                "prompt_tokens": self.prompt_tokens, "output_tokens": self.output_tokens,
+            }  # fmt: skip
+        return figures
 
 
 class Sentiment(StageResult):
@@ -104,12 +131,18 @@ class Sentiment(StageResult):
 
     label: Literal["positive", "neutral", "negative", "no basis"]
     score: float | None = Field(None, ge=-1, le=1)
-    read_from: Literal["subtitles", "description", "nothing"]
+    read_from: Literal["frames", "subtitles", "description", "nothing"] = Field(
+        description="frames: judged by the describing model, which saw them"
+    )
     method: str = ""
     reason: str = Field("", description="one sentence: which words were judged, or why none could be")
 
     def key_figures(self) -> dict[str, Any]:
         return {"label": self.label, "score": self.score, "read_from": self.read_from}
+
+
+#: What stands for the rule where the describing model gave a tag.
+MODEL_TAGS = "ai_generated_tags"
 
 
 class Tag(BaseModel):
@@ -118,12 +151,13 @@ class Tag(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     tag: str
-    rule: str = Field(description="name of the rule")
+    rule: str = Field(description="name of the rule; ai_generated_tags for a tag of the model's")
     given_by: Literal["rule", "model"] = "rule"
     block: str = Field(
         "", description="the block of the rule that matched: metadata_conditions, description_keywords, ..."
     )
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
+    confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
 
 
 class Tags(StageResult):
@@ -142,6 +176,7 @@ class Categories(StageResult):
     score: float = Field(0.0, ge=0)
     reason: str = ""
     candidates: tuple[tuple[str, float], ...] = Field((), description="every category that matched, best first")
+    proposal: ModelCategory | None = Field(None, description="what the describing model would have; not in force")
 
     def key_figures(self) -> dict[str, Any]:
         return {"category": self.category, "score": self.score, "reason": self.reason}

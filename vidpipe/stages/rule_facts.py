@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vidpipe.media.facts import AudioStream, SceneStats, SubtitleCue, SubtitleStream
+from vidpipe.stages.model_results import ModelTag
 from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
 
@@ -17,7 +18,7 @@ READS: tuple[str, ...] = (
     "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
     "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
     "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.mean_scene_s", "scenes.stats",
-    "descriptions.text",
+    "descriptions.tags", "descriptions.text",
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
 
@@ -30,6 +31,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio: tuple[AudioStream, ...] = fields["metadata.audio"]
     subtitles: tuple[SubtitleStream, ...] = fields["metadata.subtitles"]
+    model_tags: tuple[ModelTag, ...] = fields["descriptions.tags"]
     width, height = fields["metadata.width"], fields["metadata.height"]
     return TagFacts(
         duration_s=fields["metadata.duration_s"],
@@ -65,6 +67,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         # rolling captions, and streams in one language, say the same again
         subtitles="\n".join(dict.fromkeys(cue.text for cue in cues)),
         title=fields["metadata.title"] or "",
+        model_tags=tuple(tag.tag for tag in model_tags),
         names=fields["ingest.names"],
         urls=fields["ingest.urls"],
         tags=tuple(tags),

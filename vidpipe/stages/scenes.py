@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
-from vidpipe.media.facts import Damage, PackReference, Scene, Thumbnail
-from vidpipe.media.frame_pack import FramePackWriter, pack_is_there
+from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
+from vidpipe.media.frame_pack import FramePackWriter, frames_version, pack_is_there
 from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails
 from vidpipe.media.scene_stats import no_sums, scene_stats
 from vidpipe.media.thumbnails import resized_jpeg
@@ -36,7 +36,10 @@ _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
 
 class _Pictures(NamedTuple):
+    """frames: of the pack, as they are in it"""
+
     pack: PackReference
+    frames: Sequence[PackedFrame]
     thumbnails: tuple[Thumbnail, ...]
     poster: str | None
 
@@ -166,13 +169,16 @@ def _write(
         for kept, name in zip(chosen, names, strict=True)
     )
     best = thumbnails[chosen.index(poster(chosen, durations))].path if chosen else None
-    return _Pictures(pack, thumbnails, best)
+    return _Pictures(pack, writer.frames, thumbnails, best)
 
 
 def _result(options: SceneDetection, findings: SceneFindings, pictures: _Pictures, expected_s: float | None) -> Scenes:
     of_scene: dict[int, str] = {}
     for thumbnail in pictures.thumbnails:
         of_scene.setdefault(thumbnail.scene, thumbnail.path)
+    seen: dict[int, list[PackedFrame]] = {}
+    for frame in pictures.frames:
+        seen.setdefault(frame.scene, []).append(frame)
     end_frames = [span.start_frame for span in findings.scenes[1:]] + [findings.frames]
     scenes = tuple(
         Scene(
@@ -182,6 +188,8 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
             start_frame=span.start_frame,
             end_frame=end_frame,
             thumbnail=of_scene.get(index),
+            frames=len(seen.get(index, ())),
+            frames_version=frames_version(seen.get(index, ())),
             stats=scene_stats(span.sums, sound=findings.sound),
         )
         for index, (span, (start_us, end_us), end_frame) in enumerate(
@@ -200,7 +208,7 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
         mean_scene_s=round(duration_s / len(scenes), 3),
         stats=scene_stats(sum((span.sums for span in findings.scenes), no_sums()), sound=findings.sound),
         pack=pictures.pack,
-        frames_version=pictures.pack.version,
+        frames_version=frames_version(pictures.frames),
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
         damage=_damage(findings, expected_s),
@@ -278,7 +286,7 @@ STAGE = Stage(
         "scene_detection.thumbnail_width",
         "scene_detection.max_thumbnails",
     ),
-    code_version="1",
+    code_version="2",
     pool="cpu",
     kinds=("ffmpeg", "opencv"),
     still_there=_still_there,

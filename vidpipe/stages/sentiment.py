@@ -1,7 +1,8 @@
-"""sentiment: how positive or negative the words are that come with a video.
+"""sentiment: how positive or negative a video is.
 
-Read from the text of its subtitles, or where there is none from what a describing model said (never from measured
-statistics: light and loudness are no opinion). Judged by VADER (Hutto & Gilbert, 2014), a lexicon for English
+Where a describing model was asked, its judgement counts: it saw the frames and read the subtitles. Otherwise the words
+that come with the video are judged: its subtitles, or where there are none what a describing model said (never measured
+statistics: light and loudness are no opinion). Words are judged by VADER (Hutto & Gilbert, 2014), a lexicon for English
 sentences: each sentence gets its compound score (-1 to 1), the video their mean, weighted by the sentences' words, so
 that "Yes." counts less than a speech. Labels follow VADER's own limits: positive from 0.05, negative from -0.05.
 """
@@ -17,6 +18,7 @@ from typing import Any, Literal
 
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
+from vidpipe.stages.model_results import ModelSentiment
 from vidpipe.stages.results import Sentiment
 
 _METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
@@ -48,6 +50,15 @@ def judge_sentiment(items: Sequence[Item], context: StageContext) -> Iterator[Ou
 
 
 def _sentiment(item: Item) -> Sentiment:
+    judged: ModelSentiment | None = item["descriptions.sentiment"]
+    if judged is not None:
+        return Sentiment(
+            label=judged.label,
+            score=judged.score,
+            read_from="frames",
+            method=f"{item['descriptions.model']}, asked",
+            reason=judged.reason,
+        )
     chosen = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
     if chosen.sentences:
         return _judged(chosen.sentences, "subtitles", chosen.reason)
@@ -169,10 +180,17 @@ def _analyzer() -> Any:
 STAGE = Stage(
     name="sentiment",
     job="label",
-    description="How positive or negative the words of the subtitles, or of the model's description, are.",
+    description="How positive or negative the video is: judged by the describing model, or by its words.",
     result=Sentiment,
     function=judge_sentiment,
-    reads=("metadata.subtitles", "metadata.cues", "descriptions.text", "descriptions.measured"),
+    reads=(
+        "metadata.subtitles",
+        "metadata.cues",
+        "descriptions.text",
+        "descriptions.measured",
+        "descriptions.model",
+        "descriptions.sentiment",
+    ),
     pool="cpu",
     batch_size=16,
     kinds=("vader",),

@@ -13,15 +13,15 @@ from vidpipe.vlm.model import Frame
 
 @dataclass(frozen=True)
 class PackFrames:
-    """The frames of one scene, or with `scene` None of the whole video; nothing is read before `load`."""
+    """The frames of one scene, or with `scene` None of the whole video; nothing is read before `load`.
+
+    version: names these frames
+    """
 
     settings: Settings
     pack: PackReference
+    version: str
     scene: int | None = None
-
-    @property
-    def version(self) -> str:
-        return self.pack.version
 
     def load(self) -> Sequence[Frame]:
         """Raises MediaError where the pack is missing or damaged."""

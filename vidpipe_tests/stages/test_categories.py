@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.stages.categories import STAGE, put_into_categories
+from vidpipe.stages.model_results import ModelCategory, ModelTag
 from vidpipe.stages.results import Categories, Tag
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
@@ -70,3 +71,18 @@ def test_the_categories_of_the_home_are_used(home: Path, clip: Path) -> None:
     assert result.category == "Clips"
     assert result.reason == 'the file name "clip.mp4" matches "clip.*"'
     assert STAGE.key == "category"
+
+
+def test_the_models_proposal_stands_beside_the_rules_category_and_is_not_in_force(home: Path, clip: Path) -> None:
+    proposal = ModelCategory(category="Sports", confidence=0.8, reason="A ball game.")
+    result = category_of(home, clip, descriptions__category=proposal)
+    assert result.category == "Unclassified"
+    assert result.proposal == proposal
+
+
+def test_the_models_tags_count_as_its_own_and_not_twice(home: Path, clip: Path) -> None:
+    by_model = (Tag(tag="sport", rule="ai_generated_tags", given_by="model"),)
+    suggested = (ModelTag(tag="sport"),)
+    once = category_of(home, clip, descriptions__tags=suggested)
+    both = category_of(home, clip, descriptions__tags=suggested, tags__tags=by_model)
+    assert both == once

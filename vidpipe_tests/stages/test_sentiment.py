@@ -10,6 +10,7 @@ from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.settings import Settings
 from vidpipe.stages import sentiment
 from vidpipe.stages.contract import Item, StageContext
+from vidpipe.stages.model_results import ModelSentiment
 from vidpipe.stages.results import Sentiment
 
 _GOOD = ["I love this wonderful", "place, it is the best.", "What a happy day!"]
@@ -26,11 +27,17 @@ def cues(index: int, lines: list[str]) -> list[SubtitleCue]:
 
 
 def judge(
-    streams: list[SubtitleStream], spoken: list[SubtitleCue], text: str = "A dark, loud video.", measured: bool = True
+    streams: list[SubtitleStream],
+    spoken: list[SubtitleCue],
+    text: str = "A dark, loud video.",
+    *,
+    measured: bool = True,
+    asked: ModelSentiment | None = None,
 ) -> Sentiment:
     fields = {
         "metadata.subtitles": tuple(streams), "metadata.cues": tuple(spoken),
-        "descriptions.text": text, "descriptions.measured": measured,
+        "descriptions.text": text, "descriptions.measured": measured, "descriptions.model": "Qwen2-VL",
+        "descriptions.sentiment": asked,
     }  # fmt: skip
     context = StageContext(settings=Settings(home=Path("/nowhere")))
     (outcome,) = sentiment.judge_sentiment([Item("a" * 64, fields)], context)
@@ -52,6 +59,13 @@ def test_english_subtitles_are_judged() -> None:
 def test_plain_statements_are_neutral() -> None:
     verdict = judge([stream(2)], cues(2, ["NAR: This is the optical segment", "of the telescope."]))
     assert (verdict.label, verdict.score) == ("neutral", 0.0)
+
+
+def test_the_model_that_saw_the_video_outweighs_its_words() -> None:
+    asked = ModelSentiment(label="negative", score=-0.6, reason="A house burns down.")
+    verdict = judge([stream(2)], cues(2, _GOOD), "A house burns.", measured=False, asked=asked)
+    assert (verdict.label, verdict.score, verdict.read_from) == ("negative", -0.6, "frames")
+    assert (verdict.method, verdict.reason) == ("Qwen2-VL, asked", "A house burns down.")
 
 
 def test_measurements_are_no_basis() -> None:

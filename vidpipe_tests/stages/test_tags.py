@@ -8,8 +8,9 @@ import pytest
 
 from vidpipe.media.facts import ColorShare, Damage, SceneStats, SubtitleCue
 from vidpipe.stages.contract import Cancelled
+from vidpipe.stages.model_results import ModelTag
 from vidpipe.stages.results import Tag, Tags
-from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.stages.tags import STAGE, give_tags
 from vidpipe.tagging.categories import classify
 from vidpipe.tagging.evaluate import evaluate
@@ -144,9 +145,9 @@ def test_a_cancelled_run_stops_before_the_next_video(home: Path, clip: Path) -> 
 
 def test_the_stage_reads_every_field_that_its_facts_need_and_no_other(clip: Path) -> None:
     item = label_item(clip)
-    read = {name: item.fields[name] for name in STAGE.reads}
+    read = {name: item.fields[name] for name in READS}
     rule_facts(read)
-    for name in STAGE.reads:
+    for name in READS:
         with pytest.raises(KeyError):
             rule_facts({other: value for other, value in read.items() if other != name})
 
@@ -194,3 +195,15 @@ def test_the_default_keywords_read_nothing_into_a_description_made_of_measuremen
     facts = TagFacts(description=text)
     assert evaluate(context.resources["custom_tags"], facts) == ()
     assert classify(context.resources["categories"], facts).category == "Unclassified"
+
+
+def test_the_models_tags_stand_beside_the_rules_each_with_who_gave_it(home: Path, clip: Path) -> None:
+    write_rules(home, {"name": "dogs", "tags": ["Dog"], "ai_generated_tags": ["dog"]})
+    suggested = (ModelTag(tag="dog", confidence=0.9), ModelTag(tag="lawn", confidence=0.55), ModelTag(tag="Lawn"))
+    (outcome,) = give_tags([label_item(clip, descriptions__tags=suggested)], label_context(home, "custom_tags"))
+    tags = tags_of(outcome.result)
+    assert set(tags) == {"Dog", "lawn"}
+    assert (tags["Dog"].given_by, tags["Dog"].rule) == ("rule", "dogs")
+    assert "dog" in tags["Dog"].evidence
+    assert (tags["lawn"].given_by, tags["lawn"].rule, tags["lawn"].confidence) == ("model", "ai_generated_tags", 0.55)
+    assert tags["lawn"].evidence == "Qwen2-VL saw it in the frames, with confidence 0.55."

@@ -22,7 +22,8 @@ def described_item(path: Path, home: Path) -> Item:
     found = scenes_of(path, home)
     fields: dict[str, object] = {
         "metadata.orientation": "landscape", "metadata.resolution": "SD", "metadata.hdr": None,
-        "metadata.audio": (), "metadata.subtitles": (),
+        "metadata.audio": (), "metadata.subtitles": (), "metadata.cues": (), "metadata.title": None,
+        "metadata.width": 320, "metadata.height": 240,
         **{f"scenes.{name}": getattr(found, name) for name in type(found).model_fields},
     }  # fmt: skip
     return Item(scene_item(path).sha256, fields)
@@ -44,5 +45,4 @@ def test_scenes_are_described_with_their_colours_in_order(tmp_path: Path, home: 
         assert said == [f"A {color} picture." for color in colors[name]]
         assert not outcome.result.measured
         assert outcome.result.model.startswith("qwen2_vl ")
-        assert {cell.model for cell in outcome.cells} == {model.version}
-        assert all(cell.tokens > 0 for cell in outcome.cells)
+        assert outcome.result.output_tokens > 0

@@ -1,0 +1,71 @@
+"""One question about videos, asked here and now: what `vidpipe ask` does.
+
+The answer is a cell like any other, so that asking again costs nothing, and a question that is kept in questions.json
+afterwards has its answers already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from vidpipe.stages import descriptions, views
+from vidpipe.stages.answering import answered
+from vidpipe.stages.contract import AnswerCell, Item, StageContext, StageError
+from vidpipe.stages.results import SceneDescription
+from vidpipe.vlm.model import DescribingModel, Request
+from vidpipe.vlm.prompts import PromptSet
+from vidpipe.vlm.questions import Question
+
+#: The fields of other stages that a question needs; what scenes were said to show is used where it is there.
+READS: tuple[str, ...] = tuple(read for read in descriptions.STAGE.reads)
+SAID = "descriptions.scenes"
+
+
+@dataclass
+class VideoAnswers:
+    """The answers about one video: one, or one a scene in order of time. asked: how many the model gave now."""
+
+    item: Item
+    cells: list[AnswerCell] = field(default_factory=list)
+    error: StageError | None = None
+    asked: int = 0
+
+
+def ask(items: Sequence[Item], question: Question, context: StageContext) -> Iterator[VideoAnswers]:
+    """Each video once its answers are there. Ends early once `context.cancelled` is set.
+
+    Raises UnavailableError where the model is out of reach.
+    """
+    model: DescribingModel = context.resources["model"]
+    found = {item.sha256: VideoAnswers(item) for item in items}
+    requests = [request for item in items for request in requests_of(item, question, context)]
+    waiting = dict.fromkeys(found, 0)
+    for request in requests:
+        waiting[request.video] += 1
+    for sha256, number in waiting.items():
+        if not number:
+            yield found[sha256]
+    for done in answered(requests, context, model):
+        video = found[done.request.video]
+        video.cells += done.cells.values()
+        video.asked += done.asked
+        video.error = video.error or done.error
+        waiting[done.request.video] -= 1
+        if not waiting[done.request.video]:
+            video.cells.sort(key=lambda cell: cell.start_s)
+            yield video
+
+
+def requests_of(item: Item, question: Question, context: StageContext) -> list[Request]:
+    """What is asked about one video: one request, or one a scene."""
+    prompts: PromptSet = context.resources["prompts"]
+    view = views.video_view(item.fields)
+    if question.scope == "scene":
+        return [
+            descriptions.scene_request(item, context, scene, (prompts.of_question(question, view, seen),))
+            for scene, seen in zip(item["scenes.scenes"], view.scenes, strict=True)
+        ]
+    scenes: Sequence[SceneDescription] = item.fields.get(SAID) or ()
+    view = views.with_said(view, {scene.index: scene.description for scene in scenes})
+    return [descriptions.video_request(item, context, (prompts.of_question(question, view, None),))]
