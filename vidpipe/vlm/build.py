@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from vidpipe.errors import UnavailableError
 from vidpipe.settings import Settings
 from vidpipe.vlm.model import DescribingModel
 from vidpipe.vlm.statistics import StatisticsDescriber
 
-_NOT_YET = (
-    "This version brings the describers `statistics` and `qwen`. Set Backend = statistics or qwen (section [QwenVL] of "
-    "config.ini, or VIDPIPE_QWENVL_BACKEND)."
-)
-
 
 def build_model(settings: Settings) -> DescribingModel:
-    """The model of Backend in [QwenVL]. Raises UnavailableError where this version does not have it."""
-    if settings.qwen_vl.backend == "statistics":
-        return StatisticsDescriber()
+    """The model of Backend in [QwenVL]. Raises UnavailableError where a setting that it needs is missing or wrong."""
     if settings.qwen_vl.backend == "qwen":
         from vidpipe.vlm.qwen.backend import QwenModel
 
         return QwenModel(settings)
-    raise UnavailableError(f"Backend {settings.qwen_vl.backend} of [QwenVL] is not available.", _NOT_YET)
+    if settings.qwen_vl.backend == "endpoint":
+        from vidpipe.vlm.endpoint.model import EndpointModel
+
+        return EndpointModel(settings)
+    return StatisticsDescriber()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.errors import UnavailableError
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
 from vidpipe.vlm.build import build_model
@@ -50,9 +49,3 @@ def test_a_cells_key_depends_on_everything(changed: str) -> None:
 
 def test_parts_that_are_divided_otherwise_differ() -> None:
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
-
-
-@pytest.mark.parametrize("backend", ["endpoint"])
-def test_a_model_this_version_lacks_is_named_with_what_to_set(backend: str) -> None:
-    with pytest.raises(UnavailableError, match=rf"Backend {backend} .* Backend = statistics"):
-        build_model(settings(backend=backend))

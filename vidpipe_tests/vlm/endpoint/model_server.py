@@ -1,0 +1,195 @@
+"""A real HTTP server on the loopback that speaks as much of the chat completions API as is asked of it, with faults.
+
+    with ModelServer(status(429, {"Retry-After": "1"}), cut) as server:
+        ...  # the first post gets 429, the second a cut answer, the others an answer
+
+`server.posts` tells what was posted; `server.most_at_once` how many posts were answered at the same time.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+Fault = Callable[["Handler"], None]
+
+
+@dataclass(frozen=True)
+class Post:
+    """One request as the server saw it."""
+
+    path: str
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return dict(json.loads(self.raw))
+
+    @property
+    def content(self) -> list[dict[str, Any]]:
+        """The parts of the one message."""
+        (message,) = self.body["messages"]
+        assert message["role"] == "user"
+        return list(message["content"])
+
+    @property
+    def prompt(self) -> str:
+        return str(self.content[-1]["text"])
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server  # type: ignore[assignment]
+    post: Post
+
+    def do_POST(self) -> None:
+        owner = self.server.owner
+        raw = self.rfile.read(int(self.headers["Content-Length"]))
+        self.post = Post(self.path, {name.lower(): value for name, value in self.headers.items()}, raw)
+        with owner.lock:
+            owner.posts.append(self.post)
+            fault = owner.faults.pop(0) if owner.faults else owner.always
+            owner.at_once += 1
+            owner.most_at_once = max(owner.most_at_once, owner.at_once)
+        try:
+            fault(self)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True  # the client had enough
+        finally:
+            with owner.lock:
+                owner.at_once -= 1
+
+    def send(self, status_code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        self.send_response(status_code)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    @property
+    def stopping(self) -> threading.Event:
+        return self.server.owner.stopping
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    owner: ModelServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that gives up is what these tests are about."""
+
+
+def completion(text: str | None, **choice: Any) -> bytes:
+    """The JSON of an answer. choice: finish_reason, or keys of the message (refusal)."""
+    finish = choice.pop("finish_reason", "stop")
+    message = {"role": "assistant", "content": text, **choice}
+    usage = {"prompt_tokens": 100, "completion_tokens": 7, "total_tokens": 107}
+    return json.dumps({"choices": [{"index": 0, "finish_reason": finish, "message": message}], "usage": usage}).encode()
+
+
+def well(handler: Handler) -> None:
+    """An answer that names the prompt: "To: What is it?"."""
+    handler.send(200, completion(f"To: {handler.post.prompt}"))
+
+
+def says(body: bytes, status_code: int = 200) -> Fault:
+    return lambda handler: handler.send(status_code, body)
+
+
+def status(code: int, headers: Mapping[str, str] | None = None, said: str = "That went wrong.") -> Fault:
+    """An error as vLLM words it."""
+    body = json.dumps({"error": {"message": said, "type": "Error", "code": code}}).encode()
+    return lambda handler: handler.send(code, body, headers)
+
+
+def cut(handler: Handler) -> None:
+    """Half of what was announced, and the connection ends."""
+    body = completion("Half of this is lost.")
+    handler.send(200, body[: len(body) // 2], {"Content-Length": str(len(body))})
+    handler.close_connection = True
+
+
+def hang(handler: Handler) -> None:
+    """Not a byte until the server ends."""
+    handler.stopping.wait(60)
+    handler.close_connection = True
+
+
+def drip(handler: Handler) -> None:
+    """A header line now and then, without end."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+    while not handler.stopping.wait(0.05):
+        handler.wfile.write(b"X-More: y\r\n")
+        handler.wfile.flush()
+    handler.close_connection = True
+
+
+def drip_body(handler: Handler) -> None:
+    """A good beginning, then a byte now and then."""
+    handler.send(200, b'{"choices": ', {"Content-Length": "1000000"})
+    while not handler.stopping.wait(0.05):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+    handler.close_connection = True
+
+
+def hang_up(handler: Handler) -> None:
+    """No answer at all."""
+    handler.close_connection = True
+
+
+def slowly(seconds: float) -> Fault:
+    def answer(handler: Handler) -> None:
+        handler.stopping.wait(seconds)
+        well(handler)
+
+    return answer
+
+
+def echo_key(handler: Handler) -> None:
+    """As some servers word it: with the key in the sentence."""
+    key = handler.post.headers.get("authorization", "").removeprefix("Bearer ")
+    status(401, said=f"Incorrect API key provided: {key}.\x1b[31m Log in.")(handler)
+
+
+def without_schemas(handler: Handler) -> None:
+    """A server that does not know response_format."""
+    if "response_format" in handler.post.body:
+        status(400, said="response_format is not supported")(handler)
+    else:
+        well(handler)
+
+
+class ModelServer:
+    """posts: what came, in order; faults: for the next posts; always: when they are used up"""
+
+    def __init__(self, *faults: Fault, always: Fault = well) -> None:
+        self.posts: list[Post] = []
+        self.faults = list(faults)
+        self.always = always
+        self.at_once = self.most_at_once = 0
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self._server.owner = self
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> ModelServer:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
