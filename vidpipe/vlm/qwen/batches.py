@@ -21,8 +21,10 @@ class Room:
 
 
 def batch_tokens(batch: Sequence[Prepared]) -> int:
-    """Tokens that a batch holds at once: rows times the longest of them, padding and answers included."""
-    return sum(len(each.prompts) for each in batch) * max(each.length for each in batch)
+    """Tokens that a batch holds at once: a row a prompt, padded to the longest prefix, question and answer."""
+    rows = sum(len(each.prompts) for each in batch)
+    prefix, question, answer = (max(each.longest[part] for each in batch) for part in range(3))
+    return rows * (prefix + question + answer)
 
 
 def filled(requests: Iterable[Prepared], room: Room) -> Iterator[list[Prepared]]:

@@ -1,10 +1,11 @@
-"""What the model computes on for one request: the frames' tokens and pixels once, and each prompt's tokens."""
+"""What the model computes on for one request: what its prompts begin with, frames first, and the rest of each."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vidpipe.errors import MediaError
 from vidpipe.settings.schema import QwenVL
@@ -23,10 +24,10 @@ _END_OF_FRAMES = "<|vision_end|>"
 class Prepared:
     """One request, ready to be computed.
 
-    prefix:      token ids up to and including the end of the frames, shape (length,)
+    prefix:      token ids that all prompts begin with: the frames, and the text that is the same; shape (length,)
     prefix_types: 0 for text, 1 image, 2 video; shape (length,)
     seen:        pixels and their grid, as the processor names them; rows of several requests are concatenated
-    questions:   the token ids that follow, one list a prompt of the request
+    questions:   the token ids that follow, one list of at least one token a prompt of the request
     """
 
     request: Request
@@ -40,14 +41,18 @@ class Prepared:
         return self.request.prompts
 
     @property
+    def longest(self) -> tuple[int, int, int]:
+        """Tokens of the prefix, of the longest question and of the longest answer: what rows are padded to."""
+        questions = max(len(question) for question in self.questions)
+        return len(self.prefix), questions, max(prompt.max_tokens for prompt in self.prompts)
+
+    @property
     def length(self) -> int:
-        """Tokens of the longest row, its answer included."""
-        return int(self.prefix.shape[0]) + max(
-            len(question) + prompt.max_tokens for question, prompt in zip(self.questions, self.prompts, strict=True)
-        )
+        """Tokens of one row, padding and answer included."""
+        return sum(self.longest)
 
     def part(self, start: int, end: int) -> Prepared:
-        """The same frames with some of the prompts."""
+        """The same beginning with some of the prompts."""
         request = replace(self.request, prompts=self.prompts[start:end])
         return replace(self, request=request, questions=self.questions[start:end])
 
@@ -64,6 +69,8 @@ def budget_of(engine: Engine, settings: QwenVL) -> Budget:
 
 def prepare(engine: Engine, request: Request, budget: Budget) -> Prepared:
     """Reads the frames of `request` and makes tokens of them and of its prompts. Raises MediaError."""
+    import torch
+
     if request.frames is None:
         raise MediaError(f"Video {request.video[:12]} has no frames to describe.", "Run the stage frames for it again.")
     video, times_s = to_video(request.frames.load(), budget)
@@ -89,10 +96,25 @@ def prepare(engine: Engine, request: Request, budget: Budget) -> Prepared:
             return_tensors="pt",
         )
         tokenizer = engine.processor.tokenizer
-        questions = tuple(tokenizer(text[len(opening) :], add_special_tokens=False)["input_ids"] for text in texts)
-    ids, types = seen.pop("input_ids")[0], seen.pop("mm_token_type_ids")[0]
+        # a control token ends the opening, so that tokens of the parts are those of the whole
+        texts_ids = [tokenizer(text[len(opening) :], add_special_tokens=False)["input_ids"] for text in texts]
+    shared = shared_tokens(texts_ids)
+    frames, types = seen.pop("input_ids")[0], seen.pop("mm_token_type_ids")[0]
     seen.pop("attention_mask", None)
-    return Prepared(request, ids, types, {key: _tensor(value) for key, value in seen.items()}, questions)
+    same = frames.new_tensor(texts_ids[0][:shared])
+    return Prepared(
+        request,
+        torch.cat([frames, same]),
+        torch.cat([types, torch.zeros_like(same)]),
+        {key: torch.as_tensor(value) for key, value in seen.items()},
+        tuple(ids[shared:] for ids in texts_ids),
+    )
+
+
+def shared_tokens(texts_ids: Sequence[list[int]]) -> int:
+    """How many tokens all begin with alike; each keeps at least one of its own, from which its answer goes on."""
+    alike = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*texts_ids, strict=False))
+    return min(sum(1 for _ in alike), min(len(ids) for ids in texts_ids) - 1)
 
 
 def plain(text: str) -> str:
@@ -110,9 +132,3 @@ def _frames_a_second(times_s: Sequence[float]) -> float:
     """The mean rate of the frames, by which models that know of time place them."""
     span_s = times_s[-1] - times_s[0]
     return (len(times_s) - 1) / span_s if span_s > 0 else 1.0
-
-
-def _tensor(value: Any) -> torch.Tensor:
-    import torch
-
-    return value if isinstance(value, torch.Tensor) else torch.tensor(value)

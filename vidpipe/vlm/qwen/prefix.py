@@ -1,19 +1,18 @@
 """Several prompts about the same frames from one prefill.
 
-Everything up to the end of the frames is computed once, and its key-value cache kept; each prompt's row starts from a
-copy of it. The recipe stands on stock `generate`; what it has to mind:
+What all prompts of a request begin with, the frames and the text about them, is computed once; each prompt's row starts
+from a copy of its key-value cache. The recipe stands on stock `generate`; what it has to mind:
 
 - positions are always given: the model's `rope_deltas` is hidden state that any other call overwrites;
 - what follows the frames counts on from the position of their end token, which for long clips is not the highest one;
-- `generate` changes the cache it is given, so it gets copied layers;
-- rows are padded on the left: prefixes among one another, then the questions.
+- rows are padded on the left: prefixes among one another, then the questions;
+- `generate` goes on until the longest answer ends, so it is called for some tokens at a time; rows that ended leave.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.vlm.model import Answer
@@ -23,14 +22,17 @@ from vidpipe.vlm.qwen.loading import Engine
 if TYPE_CHECKING:
     import torch
 
+#: A call of `generate` costs about as much as one token does, and a row that ended costs as much as one that goes on.
+_TOKENS_AT_A_TIME = 32
+
 
 @dataclass(frozen=True)
 class Prefix:
-    """Prefilled frames of several requests, padded on the left to one length.
+    """What the prompts of each of several requests begin with, computed, and padded on the left to one length.
 
     ids, mask: shape (requests, length)
     following: position of what comes next, shape (requests,)
-    cache:     the DynamicCache of `length` tokens; not to be given to `generate` itself
+    cache:     the DynamicCache of `length` tokens; answering changes it
     """
 
     ids: torch.Tensor
@@ -48,7 +50,7 @@ def answer_batch(engine: Engine, batch: Sequence[Prepared]) -> list[list[Answer]
 
 
 def prefill(engine: Engine, batch: Sequence[Prepared]) -> Prefix:
-    """Computes the frames of `batch` once."""
+    """Computes the beginnings of `batch` once."""
     import torch
     from transformers import DynamicCache
 
@@ -74,44 +76,87 @@ def prefill(engine: Engine, batch: Sequence[Prepared]) -> Prefix:
 
 
 def _answers(engine: Engine, prefix: Prefix, batch: Sequence[Prepared]) -> list[list[Answer]]:
-    """One generate for all prompts: rows of [padding, frames, padding, question]."""
+    """All prompts together: rows of [padding, prefix, padding, question]."""
     import torch
 
-    rows = [(row, place) for row, each in enumerate(batch) for place in range(len(each.prompts))]
-    asked = [torch.tensor(batch[row].questions[place]) for row, place in rows]
-    longest = max(len(question) for question in asked)
-    questions = torch.stack([_left_padded(question, longest, engine.pad_token) for question in asked])
-    question_mask = torch.stack([_left_padded(torch.ones_like(question), longest, 0) for question in asked])
-    of = torch.tensor([row for row, _ in rows], device=engine.device)
-    ids = torch.cat([prefix.ids[of], questions.to(engine.device)], dim=1)
-    mask = torch.cat([prefix.mask[of], question_mask.to(engine.device)], dim=1)
-    counted = _counted(mask)
-    # of the frames' own positions nothing is needed any more: they are in the cache
-    shifted = counted + (prefix.following - prefix.mask.sum(dim=1))[of][:, None]
-    generated = engine.model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=torch.stack([counted, shifted, shifted, shifted]),
-        past_key_values=_forked(prefix.cache, of),
-        max_new_tokens=max(prompt.max_tokens for each in batch for prompt in each.prompts),
-        do_sample=False, temperature=None, top_p=None, top_k=None,  # what checkpoints set for sampling
-        pad_token_id=engine.pad_token,
-    )[:, ids.shape[1] :].tolist()  # fmt: skip
+    asked = [_Row(request, place) for request, each in enumerate(batch) for place in range(len(each.prompts))]
+    tokens = [torch.tensor(batch[row.request].questions[row.place]) for row in asked]
+    longest = max(len(question) for question in tokens)
+    questions = torch.stack([_left_padded(question, longest, engine.pad_token) for question in tokens])
+    question_mask = torch.stack([_left_padded(torch.ones_like(question), longest, 0) for question in tokens])
+    of = torch.tensor([row.request for row in asked], device=engine.device)
+    prefix.cache.batch_select_indices(of)
+    rows = _Rows(
+        asked,
+        ids=torch.cat([prefix.ids[of], questions.to(engine.device)], dim=1),
+        mask=torch.cat([prefix.mask[of], question_mask.to(engine.device)], dim=1),
+        ahead=(prefix.following - prefix.mask.sum(dim=1))[of],
+        cache=prefix.cache,
+    )
+    while rows.left:
+        _go_on(engine, rows, batch)
     answers: list[list[Answer]] = [[] for _ in batch]
-    for (row, place), tokens in zip(rows, generated, strict=True):
-        prompt = batch[row].prompts[place]
-        said = _up_to_end(tokens[: prompt.max_tokens], engine.end_tokens)
-        text = engine.decoder.decode(said, skip_special_tokens=True).strip()
-        answers[row].append(Answer(prompt, text, len(said)))
+    for row in asked:
+        each = batch[row.request]
+        text = engine.decoder.decode(row.said, skip_special_tokens=True).strip()
+        read = len(each.questions[row.place]) + (0 if row.place else len(each.prefix))
+        answers[row.request].append(Answer(each.prompts[row.place], text, len(row.said), read))
     return answers
 
 
-def _forked(cache: Any, rows: torch.Tensor) -> Any:
-    """A cache with the given rows of `cache`, which stays as it is."""
-    fork = copy.copy(cache)
-    fork.layers = [copy.copy(layer) for layer in cache.layers]
-    fork.batch_select_indices(rows)
-    return fork
+@dataclass
+class _Row:
+    """The prompt at `place` of a request of the batch, and the tokens of its answer so far."""
+
+    request: int
+    place: int
+    said: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Rows:
+    """The rows whose answers have not ended.
+
+    ids, mask: shape (rows, length); ahead: how far positions of pictures are ahead of those of text, shape (rows,)
+    """
+
+    left: list[_Row]
+    ids: torch.Tensor
+    mask: torch.Tensor
+    ahead: torch.Tensor
+    cache: Any
+
+
+def _go_on(engine: Engine, rows: _Rows, batch: Sequence[Prepared]) -> None:
+    """The next tokens of all rows; those that end leave."""
+    import torch
+
+    counted = _counted(rows.mask)
+    # positions of what the cache holds are not looked at any more
+    shifted = counted + rows.ahead[:, None]
+    room = [batch[row.request].prompts[row.place].max_tokens - len(row.said) for row in rows.left]
+    ids = engine.model.generate(
+        input_ids=rows.ids,
+        attention_mask=rows.mask,
+        position_ids=torch.stack([counted, shifted, shifted, shifted]),
+        past_key_values=rows.cache,
+        max_new_tokens=min(_TOKENS_AT_A_TIME, max(room)),
+        do_sample=False, temperature=None, top_p=None, top_k=None,  # what checkpoints set for sampling
+        pad_token_id=engine.pad_token,
+    )  # fmt: skip
+    new = ids[:, rows.ids.shape[1] :]
+    keep = []
+    for place, (row, more, tokens) in enumerate(zip(rows.left, room, new.tolist(), strict=True)):
+        said = _up_to_end(tokens[:more], engine.end_tokens)
+        row.said += said
+        if len(said) < more and said[-1] not in engine.end_tokens:
+            keep.append(place)
+    rows.ids, rows.mask = ids, torch.cat([rows.mask, torch.ones_like(new)], dim=1)
+    if 0 < len(keep) < len(rows.left):
+        chosen = torch.tensor(keep, device=engine.device)
+        rows.ids, rows.mask, rows.ahead = rows.ids[chosen], rows.mask[chosen], rows.ahead[chosen]
+        rows.cache.batch_select_indices(chosen)
+    rows.left = [rows.left[place] for place in keep]
 
 
 def _counted(mask: torch.Tensor) -> torch.Tensor:
