@@ -193,11 +193,16 @@ def _disk(settings: Settings) -> Check:
 
 
 def _rules(settings: Settings) -> Check:
-    from vidpipe.tagging.build import build_categories, build_priority_keywords, build_rules
+    from vidpipe.tagging.build import build_categories, build_rules
+    from vidpipe.vlm.rendered import rendered_prompts
 
     rules, categories = build_rules(settings), build_categories(settings)
-    build_priority_keywords(settings)
-    return Check("rules", "ok", f"{len(rules.rules)} tag rules, {len(categories.categories)} categories")
+    prompts = rendered_prompts(settings)  # whatever the backend: a broken template is better found before it is needed
+    return Check(
+        "rules", "ok",
+        f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "
+        f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}",
+    )  # fmt: skip
 
 
 def _model(settings: Settings) -> Check:

@@ -12,10 +12,13 @@ from vidpipe.settings import Settings
 from vidpipe.tagging.build import build_categories, build_priority_keywords
 from vidpipe.tagging.categories import UNCLASSIFIED
 from vidpipe.vlm.forms import TEXT, Form
+from vidpipe.vlm.object_answers import category_form, sentiment_form, summary_form, tags_form
 from vidpipe.vlm.prompts import PromptSet, PromptSource, Scope
 from vidpipe.vlm.questions import Question, build_questions
 from vidpipe.vlm.sample_views import SAMPLES
+from vidpipe.vlm.short_answers import question_form
 from vidpipe.vlm.templates import Templates, load_templates
+from vidpipe.vlm.vocabulary import build_vocabulary
 
 #: Raise it where the code makes another text of the same templates.
 _RENDERING = 1
@@ -49,6 +52,16 @@ class _Material:
         return given
 
     def form(self, name: str) -> Form:
+        """What the answer to the prompt `name` is read as."""
+        match name:
+            case "sentiment":
+                return sentiment_form(self.language)
+            case "tags":
+                return tags_form(self.vocabulary)
+            case "category":
+                return category_form(self.categories, self.language)
+            case "summary":
+                return summary_form(self.language)
         return TEXT
 
     def templated(self, source: PromptSource, name: str, given: Mapping[str, Any]) -> PromptSource:
@@ -100,7 +113,7 @@ def _material(settings: Settings, names: tuple[str, ...]) -> _Material:
         settings.qwen_vl.language,
         settings.qwen_vl.default_instruction.strip(),
         keywords,
-        (),
+        build_vocabulary(settings),
         (*categories, UNCLASSIFIED),
     )
 
@@ -115,7 +128,6 @@ def _source(material: _Material, name: str) -> PromptSource:
 
 def _question_source(material: _Material, question: Question) -> PromptSource:
     given = material.given(_QUESTION) | {"question": question.text}
-    form = TEXT
-    name = f"question:{question.id}"
-    source = PromptSource(name, question.scope, question.max_tokens, form)
+    form = question_form(question, material.language)
+    source = PromptSource(f"question:{question.id}", question.scope, question.max_tokens, form)
     return material.templated(source, _QUESTION, given)

@@ -65,8 +65,11 @@ def save(settings: Settings, config: Path | None, folder: Path) -> HomeFiles:
 
 
 def _rules(settings: Settings) -> Iterator[Path]:
-    named = (settings.rules.custom_tag_rules, settings.rules.priority_keywords, settings.rules.categories)
+    rules = settings.rules
+    named = [rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions]
+    named += [Path(rules.tag_vocabulary)] if rules.tag_vocabulary else []
     yield from (path for path in map(settings.resolve, named) if path.is_file())
+    yield from settings.resolve(rules.prompts).glob("*.j2")
     for path in (settings.home / "rules").rglob("*"):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(settings.home).parts):
             yield path

@@ -1,0 +1,117 @@
+"""Finds JSON in what a model said: between code fences, after a sentence, with a comma too many, in single quotes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from typing import Any, NoReturn
+
+from vidpipe.vlm.forms import WrongForm
+
+#: Characters of an answer that are looked at, and places in it where JSON may begin. Answers are far shorter; the
+#: limits keep a hostile one from costing time.
+_MOST_TEXT, _MOST_STARTS = 20_000, 40
+#: Qwen3 and others think aloud first.
+_THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*")
+_BEGIN = re.compile(r"[\[{]")
+#: A comma before a closing bracket. Within a string it may hit too: only text that is no JSON otherwise is mended.
+_STRANGE_ESCAPE = re.compile(r"\\[^\\'\"nrtbfux]")
+_TRAILING_COMMA = re.compile(r",(\s*[\]}])")
+
+
+def without_wrapping(text: str) -> str:
+    """An answer without what a model thought aloud before it, and without code fences."""
+    return _FENCE.sub("", _THOUGHT.sub("", text[:_MOST_TEXT], count=1)).strip()
+
+
+def json_values(text: str) -> list[Any]:
+    """Every object or list of JSON in `text`, outermost ones only, in order, equal ones once.
+
+    Raises WrongForm where there is none.
+    """
+    text = without_wrapping(text)
+    found: list[Any] = []
+    at = starts = 0
+    while (begin := _BEGIN.search(text, at)) and starts < _MOST_STARTS:
+        starts += 1
+        value, at = _read(text, begin.start())
+        if isinstance(value, dict | list) and value not in found:
+            found.append(value)
+    if found:
+        return found
+    if not text:
+        raise WrongForm("The answer is empty.")
+    cut = text.rstrip()[-1] not in "]}" and _BEGIN.search(text)
+    raise WrongForm("The JSON ends before it is complete." if cut else "There is no valid JSON in the answer.")
+
+
+def one_object(text: str) -> dict[str, Any]:
+    """The one JSON object in `text`; a list of just one object is that object. Raises WrongForm."""
+    values = json_values(text)
+    objects = [value for value in values if isinstance(value, dict)]
+    if len(objects) > 1:
+        raise WrongForm(f"There are {len(objects)} different JSON objects in the answer; one was asked for.")
+    if objects:
+        return objects[0]
+    if len(values[0]) == 1 and isinstance(values[0][0], dict):
+        return dict(values[0][0])
+    raise WrongForm("The answer is a JSON list; one JSON object was asked for.")
+
+
+def _read(text: str, start: int) -> tuple[Any, int]:
+    """The value that begins at `start` and where it ends; None and the next place where none does."""
+    try:
+        return json.JSONDecoder(parse_constant=_no_constant).raw_decode(text, start)
+    except (ValueError, RecursionError):
+        pass
+    end = _closing(text, start)
+    if end is None:
+        return None, start + 1
+    part = text[start:end]
+    for read in (_mended, _python):
+        try:
+            return read(part), end
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None, start + 1
+
+
+def _mended(part: str) -> Any:
+    return json.loads(_TRAILING_COMMA.sub(r"\1", part), parse_constant=_no_constant)
+
+
+def _python(part: str) -> Any:
+    """A Python literal: many models write single quotes. Only what JSON has too counts."""
+    if _STRANGE_ESCAPE.search(part):  # Python would warn of it on the terminal
+        raise ValueError(part)
+    value = ast.literal_eval(part)
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the bracket at `start` is closed, strings left aside; None where it is not."""
+    depth, quote, escaped = 0, "", False
+    for at in range(start, len(text)):
+        character = text[at]
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = bool(quote)
+        elif quote:
+            if character == quote:
+                quote = ""
+        elif character == '"' or (character == "'" and text[at - 1] in "[{,: \n"):
+            quote = character
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+    return None
