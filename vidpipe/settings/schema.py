@@ -105,8 +105,12 @@ class QwenVL(Section):
     model: str = Field(
         "Qwen/Qwen2-VL-7B-Instruct",
         pattern=r"^[\w./:@+-]{1,200}$",
-        description="for backend qwen: a model's name on Hugging Face; fetched at first use where ModelDir is empty. "
+        description="for backend qwen: a model's name on ModelHub; fetched at first use where ModelDir is empty. "
         "For backend endpoint: the name that the server gives its model",
+    )
+    model_hub: Literal["huggingface", "modelscope"] = Field(
+        "huggingface",
+        description="where backend qwen fetches Model from; modelscope needs the package of that name",
     )
     model_dir: str = Field("", description="a local checkpoint folder, for backend qwen")
     min_pixels: int | None = Field(
