@@ -1,7 +1,7 @@
 """The figures of each run (collection `runs`), and their totals over all time.
 
 One document a run: who began what and when, how many videos each stage computed, found current, failed, and the seconds
-that took; for ingest what became of the sources, and the bytes. It is brought up to date while the run goes on, so that
+that took; what the describing model was asked, the tokens that it read and wrote, and its time; for ingest what became of the sources, and the bytes. It is brought up to date while the run goes on, so that
 a killed run loses the last seconds of its figures and no more: it then says "running" for ever, with the name of a
 process that is gone, and `status_of` says "lost".
 
@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from vidpipe.errors import redact
 from vidpipe.library.processes import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.results import Descriptions
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,26 @@ class RunName:
     step: str
 
 
+@dataclass(frozen=True)
+class ModelUse:
+    """What the describing model did.
+
+    asked, reused:  answers that it gave, and that were there already
+    prompt_tokens, output_tokens: that it read and wrote
+    model_seconds:  time in the stages that ask it, failures included
+    """
+
+    asked: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    model_seconds: float = 0.0
+
+
+#: The figures of `ModelUse` as a stage's figures in a run's document name them.
+MODEL_FIGURES = tuple(field.name for field in fields(ModelUse))
+
+
 class Figures:
     """Counts what a step of a run does. May be called from any thread."""
 
@@ -63,6 +84,26 @@ class Figures:
         self._added: defaultdict[str, float] = defaultdict(float)
         self._videos = 0
         self._in_stage: Counter[str] = Counter()
+        self._model = ""
+        self._asking: frozenset[str] = frozenset()
+        self._use: defaultdict[str, float] = defaultdict(float)
+
+    def asks(self, model: str, stages: Iterable[str]) -> None:
+        """Says which model `stages` ask: their time is the model's from now on."""
+        with self._lock:
+            self._model, self._asking = model, frozenset(stages)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that is asked; "" where none is."""
+        return self._model
+
+    @property
+    def model_use(self) -> ModelUse:
+        """What the model has done in this step so far."""
+        with self._lock:
+            counts = {name: int(self._use[name]) for name in MODEL_FIGURES if name != "model_seconds"}
+            return ModelUse(**counts, model_seconds=self._use["model_seconds"])
 
     def count(self, event: StageEvent) -> None:
         """What became of one video in one stage."""
@@ -75,8 +116,18 @@ class Figures:
             self._added[f"{place}.seconds"] += event.seconds
             if event.changed:
                 self._added[f"{place}.changed"] += 1
+            if event.stage in self._asking:
+                self._count_model(place, event)
             self._in_stage[event.stage] += 1
             self._videos = max(self._videos, self._in_stage[event.stage])
+
+    def _count_model(self, place: str, event: StageEvent) -> None:
+        used: dict[str, float] = {"model_seconds": event.seconds}
+        if isinstance(event.result, Descriptions):
+            used |= {name: getattr(event.result, name) for name in MODEL_FIGURES if name != "model_seconds"}
+        for name, number in used.items():
+            self._added[f"{place}.{name}"] += number
+            self._use[name] += number
 
     def count_source(self, result: SourceResult, size_bytes: int = 0) -> None:
         """What became of one source. size_bytes: of what is new in the library."""
@@ -168,6 +219,8 @@ class _Record:
             run["$max"]["ended_at"] = now
         if figures:
             run["$inc"] = figures
+        if self._figures.model:
+            run["$addToSet"] = {"models": self._figures.model}
         updates = [UpdateOne({"_id": self._name.id}, run, upsert=True)]
         if total:
             updates.append(UpdateOne({"_id": TOTALS}, {"$inc": total, "$min": {"since": self._began}}, upsert=True))

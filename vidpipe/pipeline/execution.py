@@ -18,6 +18,7 @@ from vidpipe.library.runs import Figures
 from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.figures import figures_of
+from vidpipe.pipeline.model_use import begin_model_use, tag_model_use
 from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
@@ -149,6 +150,7 @@ def _run_stages(
 ) -> RunReport:
     plan = Plan.make(graph, session.settings, stages)
     records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
+    begin_model_use(figures, plan)
     try:
         with EventLog(context, records) as log:
             # Where only what is due is run, what is current comes by by chance, and most of it is known.
@@ -164,6 +166,7 @@ def _run_stages(
                 report = progress.so_far()
             if session.caller is not None:
                 session.caller.report = report
+        tag_model_use(context, figures, plan)
     finally:
         plan.close()
     if report.interrupted:
