@@ -1,11 +1,10 @@
-"""Servers fail in many ways: what may pass is tried again, what does not is said, and one request's fault is its own."""
+"""Servers fail: what may pass is tried again, what does not is said, and one request's fault is its own."""
 
 from __future__ import annotations
 
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -20,6 +19,7 @@ from vidpipe.vlm.prompts import Prompt
 from vidpipe_tests.vlm.endpoint.asking import WHAT, error, one, replies, request, settings
 from vidpipe_tests.vlm.endpoint.model_server import (
     Fault,
+    Handler,
     ModelServer,
     completion,
     cut,
@@ -34,12 +34,6 @@ from vidpipe_tests.vlm.endpoint.model_server import (
 )
 
 SECOND = Prompt("sentiment", "scene", "How is it?", max_tokens=8)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as running:
-        yield running
 
 
 @pytest.mark.parametrize(
@@ -276,3 +270,14 @@ def test_megabytes_of_frames_are_sent_whole(server: ModelServer) -> None:
     (reply,) = replies(server.url, request(frames=big))
     assert reply.error is None
     assert len(server.posts[0].raw) > 4_000_000
+
+
+def test_a_kept_connection_that_the_server_closes_is_made_anew(server: ModelServer) -> None:
+    def closing(handler: Handler) -> None:
+        well(handler)
+        handler.close_connection = True
+
+    server.always = closing
+    found = replies(server.url, *[request(video=letter) for letter in "abc"], requests_in_flight=1)
+    assert [reply.error for reply in found] == [None] * 3
+    assert len(server.posts) == 3
