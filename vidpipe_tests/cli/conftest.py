@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -56,13 +57,20 @@ def _command(home: Path, uri: str, database: str) -> Command:
     return Command(init_home(home).home, env)
 
 
+@contextlib.contextmanager
+def command_on(home: Path, uri: str) -> Iterator[Command]:
+    """The command on `home` and an empty library, which is dropped at the end."""
+    database = f"test_{uuid.uuid4().hex[:16]}"
+    yield _command(home, uri, database)
+    with MongoClient[dict[str, Any]](uri) as client:
+        client.drop_database(database)
+
+
 @pytest.fixture
 def vidpipe(home: Path, mongod_uri: str) -> Iterator[Command]:
     """The command on an empty library."""
-    database = f"test_{uuid.uuid4().hex[:16]}"
-    yield _command(home, mongod_uri, database)
-    with MongoClient[dict[str, Any]](mongod_uri) as client:
-        client.drop_database(database)
+    with command_on(home, mongod_uri) as command:
+        yield command
 
 
 #: The clips of `filled`; the names are hostile where they can be.
@@ -76,13 +84,10 @@ def filled(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     clips.color_cuts(folder / CUTS, ("red", "green", "blue"), audio="sine")
     clips.subtitled(folder / TALK, [(0.2, 1.0, "What a wonderful, happy lighthouse")])
     clips.moving(folder / HOSTILE, size="180x320", seconds=1.0)
-    database = f"test_{uuid.uuid4().hex[:16]}"
-    command = _command(tmp_path_factory.mktemp("filled"), mongod_uri, database)
-    result = command("add", folder, "--run", "--json")
-    assert result.exit_code == 0, result.output
-    yield command
-    with MongoClient[dict[str, Any]](mongod_uri) as client:
-        client.drop_database(database)
+    with command_on(tmp_path_factory.mktemp("filled"), mongod_uri) as command:
+        result = command("add", folder, "--run", "--json")
+        assert result.exit_code == 0, result.output
+        yield command
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

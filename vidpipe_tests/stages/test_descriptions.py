@@ -232,14 +232,15 @@ def test_a_wrong_form_is_asked_for_once_more() -> None:
 
 
 def test_a_form_that_is_wrong_twice_is_kept_raw_and_marked() -> None:
-    model, cells = Scripted({"tags": "I like dogs!", "sentiment": "nice"}), Cells()
+    model, cells = Scripted({"tags": "I like dogs, and I like cats even more.", "sentiment": "nice"}), Cells()
     (result,) = described([item()], context(model, cells))
     assert (result.sentiment, result.tags) == (None, ())
-    assert {(wrong.prompt, wrong.raw) for wrong in result.wrong} == {("tags", "I like dogs!"), ("sentiment", "nice")}
+    tags_said = "I like dogs, and I like cats even more."
+    assert {(wrong.prompt, wrong.raw) for wrong in result.wrong} == {("tags", tags_said), ("sentiment", "nice")}
     assert all(wrong.fault for wrong in result.wrong)
     assert result.text == "A dog plays in a garden."
     (kept,) = (cell for cell in cells.values() if cell.prompt_id == "tags")
-    assert (kept.raw_text, kept.value) == ("I like dogs!", None)
+    assert (kept.raw_text, kept.value) == (tags_said, None)
     model.asked.clear()
     described([item()], context(model, cells))
     assert model.asked == []

@@ -1,0 +1,157 @@
+"""A library described by the tiny Qwen2-VL through the command: every text of the model's, traced; questions, now and
+for good."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("torch", reason="the extra `qwen` is not installed")
+
+from pymongo import MongoClient
+
+from vidpipe_tests import clips
+from vidpipe_tests.cli.conftest import Command, command_on
+from vidpipe_tests.vlm.qwen.conftest import TINY
+
+COLORS = {"rgb.mp4": ("red", "green", "blue"), "pyw.mp4": ("purple", "yellow", "white")}
+
+
+def with_tiny_model(command: Command) -> Command:
+    more = {"VIDPIPE_QWENVL_BACKEND": "qwen", "VIDPIPE_QWENVL_MODELDIR": str(TINY)}
+    return Command(command.home, {**command.env, **more})
+
+
+@pytest.fixture(scope="module")
+def seen(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """A library of two clips of three colours each, described by the tiny model."""
+    folder = tmp_path_factory.mktemp("clips")
+    for name, colors in COLORS.items():
+        clips.color_cuts(folder / name, colors)
+    with command_on(tmp_path_factory.mktemp("seen"), mongod_uri) as command:
+        seeing = with_tiny_model(command)
+        result = seeing("add", folder, "--run", "--json")
+        assert result.exit_code == 0, result.output
+        yield seeing
+
+
+def test_each_scene_is_described_with_its_colour_in_order_and_named_with_its_model(seen: Command) -> None:
+    for name, colors in COLORS.items():
+        found = seen.json("show", name)
+        said = [scene["description"] for scene in found["scenes"]]
+        assert [color in text for color, text in zip(colors, said, strict=True)] == [True] * 3
+        assert found["description"]["model"].startswith("qwen2_vl ")
+        assert found["stages"]["descriptions"]["state"] == "current"
+
+
+def test_every_answer_can_be_traced_to_prompt_model_and_frames(seen: Command) -> None:
+    found = seen.json("show", "rgb.mp4", "--answers")["answers"]
+    in_force = [answer for answer in found if answer["in_force"]]
+    assert {answer["prompt_id"] for answer in in_force} >= {
+        "describe_scene", "describe_video", "sentiment", "tags", "category", "summary",
+    }  # fmt: skip
+    for answer in in_force:
+        assert answer["model"].startswith("qwen-")
+        assert answer["frames_version"]
+        assert answer["prompt_tokens"] >= 0
+        assert answer["run"]
+    with MongoClient[dict[str, Any]](seen.env["VIDPIPE_MONGODB_URI"]) as client:
+        lineage = client[seen.env["VIDPIPE_MONGODB_DATABASENAME"]]["videos_lineage"]
+        for answer in in_force:
+            text = lineage.find_one({"_id": f"text:{answer['template']}"})
+            assert text
+            assert answer["prompt_id"] in text["text"]
+    assert "template" in seen("show", "rgb.mp4", "--answers").stdout
+
+
+def test_a_question_is_answered_now_and_costs_nothing_the_second_time(seen: Command) -> None:
+    first = seen.json("ask", "rgb.mp4", "What do you see?")
+    assert [answer["name"] for answer in first["answers"]] == ["rgb.mp4"]
+    assert first["answers"][0]["value"]
+    before = answers_kept(seen)
+    again = seen.json("ask", "rgb.mp4", "What do you see?")
+    assert again["answers"] == first["answers"]
+    assert answers_kept(seen) == before
+
+
+def test_scenes_are_asked_one_by_one(seen: Command) -> None:
+    found = seen.json("ask", "--all", "--scenes", "Which colour is it?")["answers"]
+    by_name = {name: [answer["value"] for answer in found if answer["name"] == name] for name in COLORS}
+    for name, colors in COLORS.items():
+        assert all(color in said for color, said in zip(colors, by_name[name], strict=True))
+    text = seen("ask", "rgb.mp4", "--scenes", "Which colour is it?").stdout
+    assert text.count("rgb.mp4") == 3
+
+
+def test_videos_are_chosen_by_conditions_of_the_rules(seen: Command) -> None:
+    assert (
+        len(seen.json("ask", "--where", "duration_gt=1", "--where", "orientation=landscape", "What?")["answers"]) == 2
+    )
+    assert seen.json("ask", "--where", "orientation=portrait", "What?")["answers"] == []
+    refused = seen("ask", "--where", "orientatoin=portrait", "What?")
+    assert refused.exit_code == 2
+    assert "orientation" in refused.output
+    assert seen("ask", "What?").exit_code == 2
+
+
+def test_a_kept_question_finds_its_answer_and_is_asked_of_the_others_alone(vidpipe: Command, tmp_path: Path) -> None:
+    for name, colors in COLORS.items():
+        clips.color_cuts(tmp_path / "clips" / name, colors)
+    seeing = with_tiny_model(vidpipe)
+    seeing.json("add", tmp_path / "clips", "--run")
+    answer = seeing.json("ask", "rgb.mp4", "What is to be seen?", "--save", "--id", "seen")["answers"][0]
+    kept = json.loads((seeing.home / "rules" / "questions.json").read_text())["questions"]
+    assert [(question["id"], question["text"]) for question in kept] == [("seen", "What is to be seen?")]
+    report = seeing.json("run")
+    assert report["stages"]["descriptions"]["computed"] == 2
+    assert {name: seeing.json("show", name)["description"]["asked"] for name in COLORS} == {"rgb.mp4": 0, "pyw.mp4": 1}
+    (stored,) = seeing.json("show", "rgb.mp4")["description"]["questions"]
+    assert (stored["id"], stored["value"]) == ("seen", answer["value"])
+    assert seeing.json("run")["videos"] == 0
+    edited = json.loads((seeing.home / "rules" / "questions.json").read_text())
+    edited["questions"][0]["text"] = "What else is to be seen?"
+    (seeing.home / "rules" / "questions.json").write_text(json.dumps(edited))
+    seeing.json("run")
+    assert {name: seeing.json("show", name)["description"]["asked"] for name in COLORS} == {"rgb.mp4": 1, "pyw.mp4": 1}
+
+
+def test_without_a_model_there_is_nobody_to_ask(vidpipe: Command) -> None:
+    refused = vidpipe("ask", "--all", "What is it?")
+    assert refused.exit_code == 3
+    assert "Backend is statistics" in refused.output
+
+
+def test_a_run_killed_in_mid_batch_has_not_asked_in_vain(vidpipe: Command, tmp_path: Path) -> None:
+    for number in range(3):
+        clips.color_cuts(tmp_path / "clips" / f"{number}.mp4", ("red", "green", "blue"), fps=20 + number)
+    seeing = with_tiny_model(vidpipe)
+    # one answer at a time, so that the kill finds the batch half done
+    seeing = Command(seeing.home, {**seeing.env, "VIDPIPE_QWENVL_BATCHTOKENS": "256"})
+    seeing.json("add", tmp_path / "clips")
+    running = seeing.start("run")
+    deadline = time.monotonic() + 120
+    while answers_kept(seeing) < 4:
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(running.pid, signal.SIGKILL)
+    running.communicate()
+    time.sleep(0.5)  # what was on its way to MongoDB has arrived
+    kept = answers_kept(seeing)
+    assert kept < 3 * (3 + 5)
+    seeing.json("run")
+    described = [seeing.json("show", f"{number}.mp4")["description"] for number in range(3)]
+    assert sum(description["asked"] for description in described) == answers_kept(seeing) - kept
+    assert sum(description["reused"] for description in described) == kept
+
+
+def answers_kept(command: Command) -> int:
+    with MongoClient[dict[str, Any]](command.env["VIDPIPE_MONGODB_URI"]) as client:
+        return client[command.env["VIDPIPE_MONGODB_DATABASENAME"]]["videos_answers"].count_documents({})
