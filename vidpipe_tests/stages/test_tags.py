@@ -11,7 +11,7 @@ from vidpipe.stages.contract import Cancelled
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.stages.results import Tag, Tags
 from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.stages.tags import STAGE, give_tags
+from vidpipe.stages.tags import give_tags
 from vidpipe.tagging.categories import classify
 from vidpipe.tagging.evaluate import evaluate
 from vidpipe.tagging.facts import TagFacts
