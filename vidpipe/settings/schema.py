@@ -167,7 +167,10 @@ class QwenVL(Section):
         8, ge=1, le=256, description="requests that backend endpoint has with the server at once; changes no result"
     )
     request_timeout: float = Field(
-        300.0, gt=0, le=86400, description="seconds that one answer of the server may take, from first to last byte"
+        300.0,
+        gt=0,
+        le=86400,
+        description="seconds that one answer of the server may take, from connecting to its last byte",
     )
     request_retries: int = Field(
         5, ge=0, le=100, description="further attempts after 429, 5xx, a time limit or a broken connection"

@@ -101,6 +101,7 @@ class Answer:
 class Reply:
     """What became of one request: answers to all its prompts, or an error for it alone.
 
+    answers:   with an error, those that were there before it
     transient: the same request may succeed later (a busy server)
     """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import os
 import socket
 import threading
 import time
@@ -22,6 +23,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from vidpipe.errors import UnavailableError
 from vidpipe.vlm.endpoint.address import Server
 from vidpipe.vlm.endpoint.faults import Fault, overdue, transport_fault
 
@@ -54,6 +56,7 @@ class Line:
         self._server = server
         self._timeout_s = timeout_s
         self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # so that one request's end is not taken for the next one's
         self._ends_at: float | None = None
         self._ended = ""
         self._session = _session(self, server)
@@ -61,7 +64,8 @@ class Line:
     def post(self, body: bytes) -> Response:
         """The whole answer, whatever its status. Raises Fault; Stopped after `hang_up("stopped")`."""
         server = self._server
-        self._ended, self._ends_at = "", time.monotonic() + self._timeout_s
+        with self._lock:
+            self._ended, self._ends_at = "", time.monotonic() + self._timeout_s
         try:
             with self._session.post(
                 server.url,
@@ -79,21 +83,21 @@ class Line:
             self._raise_ended()
             raise transport_fault(server, error, timeout_s=self._timeout_s) from error
         finally:
-            self._ends_at = None
+            with self._lock:
+                self._ends_at = None
         self._raise_ended()  # an answer without a length ends where it is cut
         return answer
 
     def look(self, *, stopped: bool) -> None:
         """Hangs up where the request in flight has had its time, or where all are to end."""
-        ends_at = self._ends_at
-        if ends_at is None or (not stopped and time.monotonic() < ends_at):
-            return
-        self._ended = "stopped" if stopped else "overdue"
-        sock = self._socket
-        if sock is not None:
-            with contextlib.suppress(OSError):
-                # not SSLSocket.shutdown, which would drop the TLS state under the reader
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        with self._lock:
+            if self._ends_at is None or (not stopped and time.monotonic() < self._ends_at):
+                return
+            self._ended = "stopped" if stopped else "overdue"
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    # not SSLSocket.shutdown, which would drop the TLS state under the reader
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def use(self, sock: socket.socket) -> None:
         """Called in the act of connecting, before anything is sent.
@@ -173,8 +177,13 @@ def _session(line: Line, server: Server) -> requests.Session:
     """A session that takes nothing from the environment by itself: no ~/.netrc password takes the key's place.
 
     Authorities (REQUESTS_CA_BUNDLE) are the environment's, and for https its proxy (HTTPS_PROXY, NO_PROXY), which sees
-    neither key nor frames. A plain http server is asked directly.
+    neither key nor frames. A plain http server is asked directly. Raises UnavailableError where such a variable names
+    nothing.
     """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(variable, "")
+        if server.encrypted and path and not os.path.exists(path):
+            raise UnavailableError(f"{variable} names {path}, which is not there.", "Correct the variable or unset it.")
     session = requests.Session()
     found = session.merge_environment_settings(server.url, {}, None, None, None)
     session.trust_env = False

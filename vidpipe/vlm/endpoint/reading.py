@@ -43,10 +43,12 @@ def _description(answer: Mapping[str, Any], server: Server) -> str:
     described = answer.get("description")
     if not isinstance(described, str):
         raise _strange(server, "has no `description`")
-    return _worded(described, server, "")
+    return _cleaned(described, server)
 
 
 def _content(answer: Mapping[str, Any], server: Server) -> str:
+    """The text of the first choice. One that was cut at its length, or that is empty though the model ended by itself,
+    is kept, as with every backend: whoever reads it by its form finds out."""
     choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
@@ -60,18 +62,17 @@ def _content(answer: Mapping[str, Any], server: Server) -> str:
     content = message.get("content")
     if isinstance(content, list):  # of parts, as some servers write it
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return _worded(content if isinstance(content, str) else "", server, str(finish))
-
-
-def _worded(text: str, server: Server, finish: str) -> str:
-    """An answer that was cut at its length is kept, as with every backend: whoever reads its form finds out."""
-    text = cleaned(text, server if len(server.key.get_secret_value()) >= _SECRET_LENGTH else None).strip()
-    if text:
+    text = _cleaned(content, server) if isinstance(content, str) else ""
+    if text or (isinstance(content, str) and finish == "stop"):
         return text
     hint = "A chat template that does not fit the model does this."
     if finish == "length":
         hint = "All its tokens went into something else: a model that thinks first has to be told not to (server side)."
     raise Fault(f"The model at {server.shown} answered with no text.", hint, kind="request")
+
+
+def _cleaned(text: str, server: Server) -> str:
+    return cleaned(text, server if len(server.key.get_secret_value()) >= _SECRET_LENGTH else None).strip()
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int:

@@ -19,6 +19,7 @@ from vidpipe.vlm.prompts import Prompt
 _LOOK_EVERY_S = 0.05
 #: So many requests given up in a row, with none answered in between, and the server counts as out of reach.
 _HOPELESS = 8
+_MAY_BE_ONE_REQUESTS = frozenset({403, 404, 405, 410, *range(300, 400)})
 
 Read = Callable[[Request], Payload]
 Ask = Callable[[Payload, Prompt], Said]
@@ -129,8 +130,8 @@ class Rounds:
                 yield job.reply()
 
     def _failed(self, job: _Job, place: int, fault: Fault) -> None:
-        # a gateway that refuses one request (403 of a filter) has answered others, so the settings are right
-        own = fault.status not in (0, 401, 402, 407) and self._answered
+        # a gateway may refuse one request (403 of a filter); where it has answered others, the settings are right
+        own = self._answered and fault.status in _MAY_BE_ONE_REQUESTS
         self._given_up += fault.kind == "overloaded"
         hopeless = fault.kind == "overloaded" and self._given_up >= max(_HOPELESS, self._at_once)
         if fault.kind == "unreachable" or (fault.kind == "setup" and not own) or hopeless:

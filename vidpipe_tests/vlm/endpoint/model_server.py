@@ -9,10 +9,12 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -170,9 +172,12 @@ def without_schemas(handler: Handler) -> None:
 
 
 class ModelServer:
-    """posts: what came, in order; faults: for the next posts; always: when they are used up"""
+    """posts: what came, in order; faults: for the next posts; always: when they are used up
 
-    def __init__(self, *faults: Fault, always: Fault = well) -> None:
+    certificate: with its key; https is spoken then
+    """
+
+    def __init__(self, *faults: Fault, always: Fault = well, certificate: Path | None = None) -> None:
         self.posts: list[Post] = []
         self.faults = list(faults)
         self.always = always
@@ -181,7 +186,11 @@ class ModelServer:
         self.stopping = threading.Event()
         self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.owner = self
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_address[1]}"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def __enter__(self) -> ModelServer:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

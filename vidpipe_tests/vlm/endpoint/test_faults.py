@@ -114,6 +114,12 @@ def test_a_wrong_setting_stops_all_at_once_and_says_which(server: ModelServer, f
     assert len(server.posts) == 1
 
 
+def test_money_that_runs_out_stops_all(server: ModelServer) -> None:
+    server.faults = [well, says(b'{"error": {"code": "insufficient_quota"}}', 429)]
+    with pytest.raises(UnavailableError, match="no credit"):
+        replies(server.url, *[request(video=letter) for letter in "abc"], requests_in_flight=1)
+
+
 def test_a_gateway_that_refuses_one_request_among_others_does_not_stop_them(server: ModelServer) -> None:
     server.faults = [well, status(403, said="Blocked by a filter."), well]
     found = replies(server.url, *[request(video=letter) for letter in "abc"], requests_in_flight=1)
@@ -167,11 +173,11 @@ def test_a_server_that_only_fails_counts_as_gone(server: ModelServer) -> None:
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(completion(""), "answered with no text.*chat template"), (completion(None), "answered with no text"),
+    [(completion(None), "answered with no text.*chat template"),
      (completion(None, finish_reason="length"), "no text.*thinks first"),
      (completion(None, refusal="I cannot help\x07 with that."), "refused to answer: I cannot help with that"),
      (completion("x", finish_reason="content_filter"), "refused to answer")],
-    ids=["empty", "null", "thought only", "refusal", "filter"],
+    ids=["null", "thought only", "refusal", "filter"],
 )  # fmt: skip
 def test_an_answer_without_words_is_an_error(server: ModelServer, body: bytes, said: str) -> None:
     server.always = says(body)
@@ -182,9 +188,10 @@ def test_an_answer_without_words_is_an_error(server: ModelServer, body: bytes, s
     assert len(server.posts) == 1, "asked greedily once more, it would say the same"
 
 
-def test_an_answer_cut_at_its_length_is_kept(server: ModelServer) -> None:
-    server.always = says(completion("A red squ", finish_reason="length"))
-    assert [answer.text for answer in one(server.url).answers] == ["A red squ"]
+def test_an_answer_cut_at_its_length_is_kept_and_so_is_an_empty_one(server: ModelServer) -> None:
+    """Whoever reads them by their form finds out, and asks again."""
+    server.faults = [says(completion("A red squ", finish_reason="length")), says(completion(" "))]
+    assert [answer.text for answer in one(server.url, WHAT, SECOND).answers] == ["A red squ", ""]
 
 
 def test_hostile_words_are_cleaned_and_hostile_lengths_refused(server: ModelServer) -> None:
