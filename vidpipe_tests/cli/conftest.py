@@ -12,7 +12,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,10 @@ class Command:
         result = self(*args, "--json", given=given)
         assert result.exit_code == code, result.output
         return json.loads(result.stdout)
+
+    def under(self, **settings: str) -> Command:
+        """The command with more settings in its environment: QWENVL_BACKEND="qwen"."""
+        return replace(self, env={**self.env, **{f"VIDPIPE_{name}": value for name, value in settings.items()}})
 
     def start(self, *args: str | Path) -> subprocess.Popen[str]:
         """The command as a process of its own."""

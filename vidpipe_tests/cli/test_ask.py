@@ -25,8 +25,7 @@ COLORS = {"rgb.mp4": ("red", "green", "blue"), "pyw.mp4": ("purple", "yellow", "
 
 
 def with_tiny_model(command: Command) -> Command:
-    more = {"VIDPIPE_QWENVL_BACKEND": "qwen", "VIDPIPE_QWENVL_MODELDIR": str(TINY)}
-    return Command(command.home, {**command.env, **more})
+    return command.under(QWENVL_BACKEND="qwen", QWENVL_MODELDIR=str(TINY))
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +130,8 @@ def test_without_a_model_there_is_nobody_to_ask(vidpipe: Command) -> None:
 def test_a_run_killed_in_mid_batch_has_not_asked_in_vain(vidpipe: Command, tmp_path: Path) -> None:
     for number in range(3):
         clips.color_cuts(tmp_path / "clips" / f"{number}.mp4", ("red", "green", "blue"), fps=20 + number)
-    seeing = with_tiny_model(vidpipe)
     # one answer at a time, so that the kill finds the batch half done
-    seeing = Command(seeing.home, {**seeing.env, "VIDPIPE_QWENVL_BATCHTOKENS": "256"})
+    seeing = with_tiny_model(vidpipe).under(QWENVL_BATCHTOKENS="256")
     seeing.json("add", tmp_path / "clips")
     running = seeing.start("run")
     deadline = time.monotonic() + 120

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from vidpipe.errors import UnavailableError
 from vidpipe.vlm.endpoint.model import EndpointModel
 from vidpipe.vlm.forms import Form
 from vidpipe.vlm.model import Reply
 from vidpipe.vlm.prompts import Prompt
+from vidpipe_tests import clips
+from vidpipe_tests.cli.conftest import Command, command_on
 from vidpipe_tests.vlm.endpoint.asking import request, settings
 from vidpipe_tests.vlm.endpoint.serving import Served
 from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip
 
+KEY = "sk-hunter2-AbCd0123"
 COLORS = ("red", "green", "blue", "yellow", "white", "purple", "cyan")
 SHORT = Prompt("short", "scene", "Which colour?", max_tokens=24)
 
@@ -73,3 +79,43 @@ def test_frames_as_one_video_are_refused_in_the_servers_words(served: Served) ->
     (reply,) = model.answer([request(DESCRIBE, frames=clip("red", "square"))], threading.Event())
     assert "media_io_kwargs" in str(reply.error)
     assert "VideoFormat" in str(reply.error)
+
+
+def test_the_whole_pipeline_goes_through_the_server(served: Served, mongod_uri: str, tmp_path: Path) -> None:
+    """Files in, described library out; one request a prompt, and none the second time. (Here, beside the tests of the
+    server, so that it is started once.)"""
+    colors = {"rgb.mp4": ("red", "green", "blue"), "yw.mp4": ("yellow", "white")}
+    for name, shown in colors.items():
+        clips.color_cuts(tmp_path / "clips" / name, shown)
+    with command_on(tmp_path / "home", mongod_uri) as plain:
+        command = plain.under(
+            QWENVL_BACKEND="endpoint", QWENVL_PUBLICENDPOINT=served.url, QWENVL_MODEL=served.model,
+            QWENVL_ACCESSKEY=KEY, QWENVL_REQUESTTIMEOUT="120",
+        )  # fmt: skip
+        before = served.requests()
+        command.json("add", tmp_path / "clips", "--run")
+        for name, shown in colors.items():
+            found = command.json("show", name)
+            said = [scene["description"] for scene in found["scenes"]]
+            assert all(color in text for color, text in zip(shown, said, strict=True))
+            assert found["description"]["text"]
+            assert found["description"]["prompt_tokens"] > 100
+        answers = [answer for name in colors for answer in command.json("show", name, "--answers")["answers"]]
+        assert served.requests() - before >= len(answers) == 5 + 2 * 5
+        before = served.requests()
+        assert command.json("run", "--force")["stages"]["descriptions"]["computed"] == 2
+        assert served.requests() == before
+        assert_key_is_nowhere(KEY, command, served.log)
+
+
+def assert_key_is_nowhere(key: str, command: Command, *others: Path) -> None:
+    """Neither in the home (logs, Dagster's history, settings) nor in MongoDB."""
+    needle = key.encode()
+    files = [path for path in command.home.rglob("*") if path.is_file()]
+    assert any("dagster" in path.parts for path in files)
+    assert [path for path in (*files, *others) if needle in path.read_bytes()] == []
+    with MongoClient[dict[str, Any]](command.env["VIDPIPE_MONGODB_URI"]) as client:
+        database = client[command.env["VIDPIPE_MONGODB_DATABASENAME"]]
+        kept = [row for name in database.list_collection_names() for row in database[name].find()]
+    assert kept
+    assert [row for row in kept if key in str(row)] == []
