@@ -28,6 +28,7 @@ from vidpipe.cli import (
     init,
     listing,
     migrate,
+    plan,
     prune,
     restore,
     run,
@@ -117,6 +118,7 @@ def options(
 app.command("init")(init.init)
 app.command("add")(add.add)
 app.command("run")(run.run)
+app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.command("stats")(stats.stats)
 app.command("list")(listing.list_videos)

@@ -1,0 +1,92 @@
+"""vidpipe plan: what `vidpipe run` would do, before it does it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.options import Json, QwenInstruction, SceneThreshold, overrides
+from vidpipe.cli.output import error_object, print_json
+
+if TYPE_CHECKING:
+    from vidpipe.planning.estimate import Estimate
+
+
+def plan(
+    context: typer.Context,
+    videos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
+    ] = None,
+    *,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="With failed and quarantined videos.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="With what is current, too.")] = False,
+    as_json: Json = False,
+    scene_threshold: SceneThreshold = None,
+    qwen_instruction: QwenInstruction = None,
+) -> None:
+    """What `vidpipe run` with the same arguments would do: videos by stage, what the describing model would be asked,
+    and the time and cost by what was measured here.
+
+    Nothing is changed, and no model is loaded. Files are not looked for: a lost one is found by the run.
+    """
+    from vidpipe.planning.due import Wish
+    from vidpipe.planning.estimate import estimate
+    from vidpipe.runner.plan import Plan
+
+    names = [name.strip() for given in stages or () for name in given.split(",") if name.strip()] or None
+    with opened(context, overrides(scene_threshold, qwen_instruction, None)) as library:
+        chosen = Plan.make(library.library.graph, library.settings, names)
+        try:
+            ids = [library.library.videos.resolve(video) for video in videos] if videos else None
+            wish = Wish(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
+            found = estimate(library.library, chosen, wish)
+            changed = _changed(library, chosen, found)
+            budget = _budget(library)
+        finally:
+            chosen.close()
+    if as_json:
+        from vidpipe.planning.plain import as_plain
+
+        problems = {name: error_object(problem) for name, problem in chosen.unavailable.items()}
+        print_json({**as_plain(found), "changed": changed, "budget": budget, "problems": problems})
+    else:
+        from vidpipe.cli.plan_view import show
+
+        show(found, changed, budget, chosen.unavailable)
+
+
+def _changed(opened: Opened, plan: Any, found: Estimate) -> dict[str, str]:
+    """stage -> what changed, where that made videos due."""
+    from vidpipe.library.launchable import waiting_for_spec
+    from vidpipe.pipeline.waiting import what_changed
+
+    changed = {}
+    for stage in plan.stages:
+        if any(one.name == stage.name and one.due.why["spec"] for one in found.stages):
+            waiting = waiting_for_spec(opened.library.collections["videos"], stage.name, plan.specs[stage.name])
+            if waiting is not None:
+                changed[stage.name] = what_changed(opened.library, plan, stage, waiting.former)
+    return changed
+
+
+def _budget(opened: Opened) -> dict[str, Any] | None:
+    """What was used of the budget; None where there is none."""
+    from vidpipe.planning.amounts import Prices
+    from vidpipe.planning.budget import used_sentence
+    from vidpipe.planning.usage import spans, used
+
+    budget = opened.settings.budget
+    if not budget.is_limited:
+        return None
+    spent = used(spans(opened.library.collections["runs"], Prices.of(opened.settings)))
+    return {
+        "model_hours": budget.model_hours, "used_model_hours": round(spent.seconds / 3600, 5), "cost": budget.cost,
+        "used_cost": round(spent.cost, 6), "sentence": used_sentence(budget, spent),
+    }  # fmt: skip
