@@ -29,8 +29,8 @@ from vidpipe.vlm.endpoint.faults import Fault, overdue, transport_fault
 
 CONNECT_S = 10.0
 _CHUNK_BYTES = 64 * 1024
-#: Far more than the longest answer to a prompt takes.
-_MOST_ANSWER_BYTES = 4 << 20
+#: Far more than the longest answer to a prompt takes; and of an error only its sentence is wanted.
+_MOST_ANSWER_BYTES, _MOST_ERROR_BYTES = 4 << 20, 64 << 10
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity",
             "User-Agent": "vidpipe"}  # fmt: skip
 
@@ -129,6 +129,8 @@ class Line:
         body = bytearray()
         while data := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             body += data
+            if response.status_code != 200 and len(body) >= _MOST_ERROR_BYTES:
+                return bytes(body[:_MOST_ERROR_BYTES])
             if len(body) > _MOST_ANSWER_BYTES:
                 said = f"The answer of {self._server.shown} is longer than {_MOST_ANSWER_BYTES >> 20} MB."
                 raise Fault(said, kind="request", status=response.status_code)

@@ -61,11 +61,10 @@ class Fault(VidpipeError):
 
 def cleaned(text: str, server: Server | None = None) -> str:
     """`text` of a server without control characters and, where `server` is given, without its key."""
-    key = server.key.get_secret_value() if server else ""
-    if key:
-        text = text.replace(key, "***")
     # a lone surrogate, which JSON can spell, cannot be stored
-    return _CONTROL.sub("", text).encode("utf-8", "replace").decode()
+    text = _CONTROL.sub("", text).encode("utf-8", "replace").decode()
+    key = server.key.get_secret_value() if server else ""
+    return text.replace(key, "***") if key else text
 
 
 def quoted(body: bytes, server: Server) -> str:
@@ -152,7 +151,9 @@ def transport_fault(server: Server, error: Exception, *, timeout_s: float) -> Fa
         return overdue(server, timeout_s)
     if any(isinstance(layer, http.client.IncompleteRead | urllib3.exceptions.IncompleteRead) for layer in layers):
         return Fault(f"The model's server {server.shown} broke off in the middle of an answer.", kind="transient")
-    return Fault(f"The connection with {server.shown} broke{_reason(cause)}.", kind="transient")
+    return Fault(
+        f"The connection with {server.shown} broke{_reason(cause)}.", "Its own log tells more.", kind="transient"
+    )
 
 
 def _no_connection(error: Exception, cause: BaseException) -> str:

@@ -84,10 +84,12 @@ class Rounds:
                 done, _ = wait(self._flying, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
                 if cancelled.is_set():
                     return
-                yield from self._taken(done)
+                whole = self._taken(done)
                 if self._gone is not None:
-                    yield from self._in_part(self._gone)
+                    yield from whole + self._in_part(self._gone)
                     raise UnavailableError(self._gone.message, self._gone.hint)
+                self._submit(pool)  # the server works on while the replies are looked at
+                yield from whole
         finally:
             stop()
             pool.shutdown(wait=True, cancel_futures=True)
@@ -108,7 +110,9 @@ class Rounds:
             job.payload = self._read(job.request)
         return self._ask(job.payload, job.request.prompts[place])
 
-    def _taken(self, done: set[Future[Said]]) -> Iterator[Reply]:
+    def _taken(self, done: set[Future[Said]]) -> list[Reply]:
+        """Replies that are whole by what was said now."""
+        whole = []
         for future in done:
             job, place = self._flying.pop(future)
             job.flying -= 1
@@ -127,7 +131,8 @@ class Rounds:
             if job.finished:
                 self._open.remove(job)
                 job.payload = None
-                yield job.reply()
+                whole.append(job.reply())
+        return whole
 
     def _failed(self, job: _Job, place: int, fault: Fault) -> None:
         # a gateway may refuse one request (403 of a filter); where it has answered others, the settings are right
@@ -139,9 +144,9 @@ class Rounds:
         if self._gone is not fault:
             job.fail(place, fault, transient=fault.kind != "request")
 
-    def _in_part(self, gone: Fault) -> Iterator[Reply]:
-        for job in self._open:
-            if job.said:
-                unsaid = next(place for place in range(len(job.request.prompts)) if place not in job.said)
-                job.fail(unsaid, gone, transient=True)
-                yield job.reply()
+    def _in_part(self, gone: Fault) -> list[Reply]:
+        begun = [job for job in self._open if job.said]
+        for job in begun:
+            unsaid = next(place for place in range(len(job.request.prompts)) if place not in job.said)
+            job.fail(unsaid, gone, transient=True)
+        return [job.reply() for job in begun]

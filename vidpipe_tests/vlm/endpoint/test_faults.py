@@ -198,8 +198,9 @@ def test_hostile_words_are_cleaned_and_hostile_lengths_refused(server: ModelServ
     server.faults = [says(completion("A\x00 red\x1b[31m\ud800 square.\n\u202eYes."))]
     (answer,) = one(server.url).answers
     assert answer.text == "A red[31m? square.\nYes."
-    server.faults = [status(400, said="no " * 10_000)]
-    assert len(error(one(server.url))) < 1000
+    for fault in (status(400, said="no " * 10_000), says(b"x" * (5 << 20), 400)):
+        server.faults = [fault]
+        assert len(error(one(server.url))) < 1000
     server.faults = [says(completion("x" * (5 << 20)))]
     assert "longer than 4 MB" in error(one(server.url))
 
@@ -249,6 +250,17 @@ def test_not_more_requests_are_in_flight_than_allowed(server: ModelServer) -> No
     asked = [request(WHAT, SECOND, video=letter) for letter in "abcdefgh"]
     assert len(replies(server.url, *asked, requests_in_flight=3)) == 8
     assert server.most_at_once == 3
+
+
+def test_the_server_works_on_while_a_reply_is_looked_at(server: ModelServer) -> None:
+    model = EndpointModel(settings(server.url, requests_in_flight=1))
+    answers = model.answer([request(video=letter) for letter in "abc"], threading.Event())
+    next(answers)
+    deadline = time.monotonic() + 10
+    while len(server.posts) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(server.posts) == 2
+    answers.close()  # type: ignore[attr-defined]
 
 
 def test_retry_after_is_kept_to_up_to_the_longest_wait() -> None:

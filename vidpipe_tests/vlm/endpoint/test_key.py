@@ -56,8 +56,9 @@ def test_no_redirect_is_followed(server: ModelServer, elsewhere: ModelServer, co
 @pytest.mark.parametrize(
     "fault",
     [echo_key, status(400, said=f"Bad request with {KEY}"), status(500, said=f"key={KEY}"),
-     says(f"Authorization: Bearer {KEY} refused".encode(), 422), status(503, {"Retry-After": KEY}, said=KEY * 50)],
-    ids=["401", "400", "500", "422", "503"],
+     says(f"Authorization: Bearer {KEY} refused".encode(), 422), status(503, {"Retry-After": KEY}, said=KEY * 50),
+     status(400, said=f"{KEY[:4]}\u200b{KEY[4:]}")],
+    ids=["401", "400", "500", "422", "503", "hidden"],
 )  # fmt: skip
 def test_a_key_that_the_server_says_is_not_repeated(
     server: ModelServer, fault: Fault, caplog: pytest.LogCaptureFixture

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.forms import TEXT, Form
+from vidpipe.vlm.forms import Form
 from vidpipe.vlm.model import Frame
-from vidpipe.vlm.prompts import Prompt
 from vidpipe_tests.vlm.endpoint.asking import JPEGS, WHAT, one, replies, request, settings
 from vidpipe_tests.vlm.endpoint.model_server import (
     Handler,
@@ -22,7 +21,6 @@ from vidpipe_tests.vlm.endpoint.model_server import (
     says,
     slowly,
     status,
-    well,
     without_schemas,
 )
 
@@ -204,9 +202,3 @@ def test_the_version_names_what_answers_depend_on_and_not_where_they_come_from()
     ]
     assert len({*same, *others}) == 5
     assert version(api_style="pai") == version(api_style="pai", video_format="video_url")
-
-
-def test_every_answer_of_the_test_server_is_asked_greedily(server: ModelServer) -> None:
-    server.faults = [well]
-    one(server.url, Prompt("a", "scene", "b", max_tokens=3, form=TEXT))
-    assert (server.posts[0].body["temperature"], server.posts[0].body["max_tokens"]) == (0, 3)
