@@ -29,7 +29,8 @@ _MESSAGES = {
     "dict_type": "should be an object",
     "too_short": "should hold at least one entry",
     "string_too_short": "should not be empty",
-    "string_too_long": "should have at most 200 characters",
+    "string_too_long": "should have at most {max_length} characters",
+    "too_long": "should hold at most {max_length} entries",
     "string_pattern_mismatch": "should have printable characters only",
 }
 
@@ -125,7 +126,10 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
     if error["type"] == "missing":
         return f'"{key}" is missing'
     place = f'"{key}"' + (f", entry {int(location[1]) + 1}" if len(location) > 1 and location[1].isdigit() else "")
-    message = _MESSAGES.get(error["type"]) or error["msg"].replace("Input should", "should")
+    plain = error["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    message = _MESSAGES.get(error["type"], plain)
+    if error["type"] in ("string_too_long", "too_long"):
+        message = message.format(**error["ctx"])
     return f"{place} {message}; found {as_found(found)}"
 
 

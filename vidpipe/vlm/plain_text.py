@@ -30,7 +30,7 @@ def printable(text: str, most: int) -> str:
     seen = text[: most * _LOOKED_AT]
     lines = [" ".join("".join(map(_shown, line)).split()) for line in seen.splitlines()]
     whole = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-    if len(whole) <= most and len(seen) == len(text):
+    if not whole or (len(whole) <= most and len(seen) == len(text)):
         return whole
     return whole[: most - 1].rstrip() + "…"
 

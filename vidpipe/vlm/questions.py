@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from filelock import FileLock
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.build import load_named
 from vidpipe.tagging.rules_file import Source, Texts, parse_json, read_text, unique_names, validated
+from vidpipe.vlm.cells import digest
 from vidpipe.vlm.plain_text import control_token
 
 Kind = Literal["text", "yes_no", "choice", "number"]
@@ -61,8 +62,14 @@ class Question:
         return entry
 
 
+def _is_id(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", value):
+        raise ValueError("should have 1 to 40 characters of a-z, 0-9, _ and -")
+    return value
+
+
 class _QuestionSource(Source):
-    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,40}$")]
+    id: Annotated[str, AfterValidator(_is_id)]
     text: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f]+$"),
@@ -123,7 +130,7 @@ def new_question(
     text: str, *, kind: Kind = "text", scope: Scope = "video", choices: Sequence[str] = (), id: str = ""
 ) -> Question:
     """A question that somebody asks now; without an id it gets one from its words. Raises SettingsError."""
-    slug = re.sub(r"[^a-z0-9]+", "-", text.casefold())[:40].strip("-") or "question"
+    slug = re.sub(r"[^a-z0-9]+", "-", text.casefold())[:40].strip("-") or f"question-{digest(text)[:8]}"
     entry = {"id": id or slug, "text": text, "kind": kind, "scope": scope}
     return parse_question(entry | ({"choices": list(choices)} if choices else {}))
 

@@ -67,8 +67,12 @@ class _Material:
     def templated(self, source: PromptSource, name: str, given: Mapping[str, Any]) -> PromptSource:
         """`source`, rendered from the template `name`. Raises SettingsError where that uses other variables."""
         file = f"{name}.j2"
-        self.templates.check(file, (*_SEEN, *given))
-        made_of = {"rendering": _RENDERING, "templates": self.templates.sources_of(file), "given": given}
+        used = self.templates.used(file, (*_SEEN, *given))
+        made_of = {
+            "rendering": _RENDERING,
+            "templates": self.templates.sources_of(file),
+            "given": {variable: value for variable, value in given.items() if variable in used},
+        }
         return replace(
             source,
             render=lambda variables: self.templates.render(file, {**variables, **given}),

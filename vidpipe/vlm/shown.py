@@ -93,9 +93,8 @@ def shown_scenes(scenes: Sequence[SceneView]) -> list[ShownScene]:
 
 def _subtitles(lines: Sequence[str]) -> list[str]:
     """A line that is said again at once is one line; many formats repeat what is still on the screen."""
-    few = thinned(lines, _MOST_SUBTITLES, _MOST_SUBTITLES, lambda _: 1)
-    clean = [line for line, _ in groupby(quoted(line, _SUBTITLE) for line in few) if line]
-    return thinned(clean, _MOST_SUBTITLES, _SUBTITLES_IN_ALL, len)
+    few = thinned(lines, _MOST_SUBTITLES, _SUBTITLES_IN_ALL, lambda line: len(quoted(line, _SUBTITLE)))
+    return [line for line, _ in groupby(quoted(line, _SUBTITLE) for line in few) if line]
 
 
 def clock(seconds: float) -> str:

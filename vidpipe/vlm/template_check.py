@@ -68,7 +68,7 @@ def check_field(name: str, known: Collection[str], where: str) -> None:
 def check_names(tree: nodes.Template, undeclared: Collection[str], known: Collection[str], shown: str) -> None:
     """Raises SettingsError where a template uses a variable that it is not given."""
     for node in tree.find_all(nodes.Name):
-        if node.name in undeclared and node.name not in known:
+        if node.name in (*undeclared, "self") and node.name not in known:
             raise SettingsError(
                 f'{shown}, line {node.lineno}: there is no variable "{node.name}" here{_or_stop(node.name, known)}',
                 f"This template is given {', '.join(sorted(known))}.",

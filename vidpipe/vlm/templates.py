@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vidpipe.errors import SettingsError
@@ -52,11 +52,16 @@ class Templates:
                 waiting += _included(self._environment, self.sources[file])
         return dict(sorted(found.items()))
 
-    def check(self, name: str, known: Collection[str]) -> None:
-        """Raises SettingsError where a template, or one that it includes, uses another variable than `known`."""
+    def used(self, name: str, known: Collection[str]) -> set[str]:
+        """The variables that a template, and those that it includes, use. Raises SettingsError for one that is not
+        among `known`."""
+        used: set[str] = set()
         for file, source in self.sources_of(name).items():
             tree = self._environment.parse(source)
-            check_names(tree, meta.find_undeclared_variables(tree), known, self.shown[file])
+            undeclared = meta.find_undeclared_variables(tree)
+            check_names(tree, undeclared, known, self.shown[file])
+            used |= undeclared
+        return used
 
     def render(self, name: str, variables: Mapping[str, Any]) -> str:
         """Raises SettingsError, with file and line, where it fails, or makes more text than a model takes."""
@@ -79,10 +84,9 @@ class Templates:
         return text
 
     def _fault(self, name: str, error: Exception) -> SettingsError:
-        files = {Path(file).name: file for file in self.sources}
         frames = traceback.extract_tb(sys.exc_info()[2])
-        where = next(((frame.filename, frame.lineno) for frame in reversed(frames) if frame.filename in files), None)
-        place = f"{self.shown[where[0]]}, line {where[1]}" if where else self.shown[name]
+        frame = next((frame for frame in reversed(frames) if frame.filename in self.sources), None)
+        place = f"{self.shown[frame.filename]}, line {frame.lineno}" if frame else self.shown[name]
         known = [entry for entries in SHOWN_FIELDS.values() for entry in entries]
         if missing := re.search(r"has no attribute '(\w+)'", str(error)):
             return SettingsError(
@@ -117,7 +121,7 @@ def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
             raise SettingsError(f"{shown[file]} has more than {_MOST_SOURCE:,} characters.")
         waiting += _checked_includes(environment, file, sources[file], shown[file], folder)
     _no_circles(environment, sources, shown)
-    environment.loader = DictLoader(sources)
+    environment.loader = FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None)
     return Templates(sources, shown, environment)
 
 
