@@ -15,8 +15,11 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
+import dagster as dg
 from pymongo import MongoClient
 
+from vidpipe.pipeline.instance import instance
+from vidpipe.settings import Settings
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command, command_on
 from vidpipe_tests.vlm.qwen.conftest import TINY
@@ -68,6 +71,21 @@ def test_every_answer_can_be_traced_to_prompt_model_and_frames(seen: Command) ->
             assert text
             assert answer["prompt_id"] in text["text"]
     assert "template" in seen("show", "rgb.mp4", "--answers").stdout
+
+
+def test_dagster_shows_model_tokens_and_seconds_with_each_description(seen: Command) -> None:
+    described = seen.json("show", "rgb.mp4")
+    with instance(Settings(home=seen.home)) as dagster:
+        (record,) = dagster.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey("descriptions"), [described["video"]["sha256"]]), limit=1
+        ).records
+    assert record.asset_materialization
+    shown = {name: value.value for name, value in record.asset_materialization.metadata.items()}
+    assert shown["model"] == described["description"]["model"]
+    assert shown["answers_asked"] == 3 + 5
+    assert shown["output_tokens"] == described["description"]["output_tokens"] > 0
+    assert shown["prompt_tokens"] == described["description"]["prompt_tokens"] > 0
+    assert shown["seconds"] >= 0
 
 
 def test_a_question_is_answered_now_and_costs_nothing_the_second_time(seen: Command) -> None:
