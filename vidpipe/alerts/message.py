@@ -12,7 +12,7 @@ from vidpipe.alerts.text import one_line
 
 MOST_RUNS = 5
 MOST_SENTENCES = 6
-_SENTENCE, _NAME, _TITLE = 400, 80, 150
+_SENTENCE, _LONG_SENTENCE, _NAME, _TITLE = 400, 800, 80, 150
 
 
 class FailedRun(BaseModel):
@@ -53,6 +53,20 @@ class HighRate(BaseModel):
         )
 
 
+class BudgetReached(BaseModel):
+    """Videos wait because the budget of the describing model is reached. sentence: how many, until when, what to do"""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    kind: Literal["budget"] = "budget"
+    sentence: str
+    at: datetime
+
+    @property
+    def id(self) -> str:
+        return "budget"
+
+
 class Message(BaseModel):
     """What is sent. title: one line; text: several; fields: the same for programs."""
 
@@ -64,7 +78,13 @@ class Message(BaseModel):
 
 
 def compose(
-    runs: Sequence[FailedRun], rates: Sequence[HighRate], jobs: Mapping[str, int], *, host: str, home: str
+    runs: Sequence[FailedRun],
+    rates: Sequence[HighRate],
+    jobs: Mapping[str, int],
+    *,
+    host: str,
+    home: str,
+    budget: BudgetReached | None = None,
 ) -> Message:
     """One message of everything that waits.
 
@@ -77,6 +97,8 @@ def compose(
         parts.append(f"{total} run{'' if total == 1 else 's'} failed ({by_job or 'no job'})")
     if rates:
         parts.append("too many failures: " + ", ".join(sorted(one_line(rate.what, _NAME) for rate in rates)))
+    if budget is not None:
+        parts.append("the budget of the describing model is reached")
     title = one_line(f"vidpipe on {host}: {'; '.join(parts) or 'nothing failed'}", _TITLE)
     lines = [title, ""]
     for run in runs[:MOST_RUNS]:
@@ -84,6 +106,7 @@ def compose(
     if total > MOST_RUNS:
         lines += [f"… and {total - min(len(runs), MOST_RUNS)} more.", ""]
     lines += [one_line(rate.sentence(), _SENTENCE) for rate in rates] + ([""] if rates else [])
+    lines += [one_line(budget.sentence, _LONG_SENTENCE), ""] if budget is not None else []
     lines.append(f"Look further: `vidpipe status --failed` (home {one_line(home, 200)})")
     fields = {
         "host": host, "failed_runs": total, "jobs": dict(jobs),
@@ -91,6 +114,7 @@ def compose(
             {**run.model_dump(mode="json", exclude={"kind"}), "sentences": _sentences(run)} for run in runs[:MOST_RUNS]
         ],
         "rates": [rate.model_dump(mode="json", exclude={"kind"}) for rate in rates],
+        **({} if budget is None else {"budget": budget.model_dump(mode="json", exclude={"kind"})}),
     }  # fmt: skip
     return Message(title=title, text="\n".join(lines), fields=fields)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from vidpipe.library.launchable import waiting_for_spec
 from vidpipe.library.library import Library
 from vidpipe.library.specs import changed_parts, keep_spec
+from vidpipe.planning.describing import MODEL
 from vidpipe.runner.plan import Plan
+from vidpipe.settings import Settings
 from vidpipe.settings.schema import SECTION_NAMES, key_name
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import spec_parts
@@ -25,6 +27,13 @@ def keep_specs(library: Library, plan: Plan) -> None:
     for stage in plan.stages:
         parts = spec_parts(stage, plan.settings, plan.resources)
         keep_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
+
+
+def starts_changed(settings: Settings, step: str, stages: Sequence[Stage]) -> bool:
+    """Whether a step starts by itself for what a changed setting, model or prompt made due: where that is wished, or
+    where it asks the describing model and there is a budget for that."""
+    budgeted = settings.budget.is_limited and any(MODEL in stage.resources for stage in stages)
+    return step != "label" and (settings.sensors.describe_changed or budgeted)
 
 
 def waiting_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> Iterator[str]:

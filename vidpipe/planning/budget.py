@@ -71,6 +71,16 @@ class Allowance:
                 break
         return Reach(spent, pending, tuple(fits), tuple(too_large), stopped, free_at)
 
+    def used_up(self, now: datetime | None = None) -> Reach | None:
+        """Where nothing at all fits any more: nothing, and until when; None where something may."""
+        now = now or datetime.now(UTC)
+        budget, spent = self.budget, used(self.spans, now)
+        hours = budget.model_hours is not None and spent.seconds >= 3600 * budget.model_hours
+        if not hours and (budget.cost is None or spent.cost < budget.cost):
+            return None
+        one = Amount(videos=1, asked=1, prompt_tokens=1, output_tokens=1, seconds=1.0)
+        return Reach(spent, Amount(), stopped=one, free_at=self._free_at(one, now))
+
     def _waits_for_speed(self, amount: Amount, pending: Amount, launched: int) -> bool:
         """Whether the model's speed has to be measured with other videos first."""
         limited = self.budget.model_hours is not None or self.prices.second > 0

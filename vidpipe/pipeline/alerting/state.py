@@ -5,7 +5,8 @@ between sending and noting it.
 
     after           number of the last event of a failed run that was read
     told.<what>     until when failures were counted in the rate that was told last
-    ways.<way>      waiting   the first of the failed runs, and high rates
+    told_budget     when it was last taken in that the budget is reached
+    ways.<way>      waiting   the first of the failed runs, high rates, a budget that is reached
                     jobs      job -> number of failed runs that wait, those beyond `waiting` too
                     sent_at, failures, next_try_at, last_error
     busy_until      somebody is sending
@@ -21,12 +22,14 @@ from typing import Any
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from vidpipe.alerts.message import FailedRun, HighRate
+from vidpipe.alerts.message import BudgetReached, FailedRun, HighRate
 from vidpipe.library.schema import Document
 
 #: So many failed runs are kept for each way in full; the others are counted.
 _MOST_KEPT = 50
 _BUSY_S = 90.0
+#: A budget that is reached is told once in this time, however often it frees up and is reached again.
+_BUDGET_QUIET = timedelta(hours=24)
 #: Waits after a failed delivery: doubling, in minutes.
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 60.0
 
@@ -37,6 +40,7 @@ class Waiting:
 
     runs: list[FailedRun] = field(default_factory=list)
     rates: list[HighRate] = field(default_factory=list)
+    budget: BudgetReached | None = None
     jobs: dict[str, int] = field(default_factory=dict)
     sent_at: datetime | None = None
     next_try_at: datetime | None = None
@@ -44,7 +48,7 @@ class Waiting:
     last_error: str = ""
 
     def __bool__(self) -> bool:
-        return bool(self.rates) or any(self.jobs.values())
+        return bool(self.rates) or self.budget is not None or any(self.jobs.values())
 
 
 class AlertState:
@@ -85,12 +89,24 @@ class AlertState:
         fresh = {"$or": [{told: {"$exists": False}}, {told: {"$lt": newest}}]}
         if not self._meta.update_one({"_id": self._id, **fresh}, {"$set": {told: newest}}).modified_count:
             return False
+        self._put_first({**rate.model_dump(), "id": rate.id}, {"kind": "rate", "what": rate.what}, ways)
+        return True
+
+    def add_budget(self, reached: BudgetReached, ways: Iterable[str]) -> bool:
+        """Takes in that the budget is reached. False where that was taken in less than a day ago."""
+        long_ago = {"$or": [{"told_budget": {"$exists": False}}, {"told_budget": {"$lt": reached.at - _BUDGET_QUIET}}]}
+        noted = {"$set": {"told_budget": reached.at}}
+        if not self._meta.update_one({"_id": self._id, **long_ago}, noted).modified_count:
+            return False
+        self._put_first({**reached.model_dump(), "id": reached.id}, {"kind": "budget"}, ways)
+        return True
+
+    def _put_first(self, entry: Document, same: Document, ways: Iterable[str]) -> None:
+        """`entry` waits for all `ways`, in the place of what is the `same`."""
         for way in ways:
             waiting = f"ways.{way}.waiting"
-            self._meta.update_one({"_id": self._id}, {"$pull": {waiting: {"kind": "rate", "what": rate.what}}})
-            entry = {**rate.model_dump(), "id": rate.id}
+            self._meta.update_one({"_id": self._id}, {"$pull": {waiting: same}})
             self._meta.update_one({"_id": self._id}, {"$push": {waiting: {"$each": [entry], "$position": 0}}})
-        return True
 
     def forget_other_ways(self, ways: Iterable[str]) -> None:
         """Drops what waits for ways that are not configured any more."""
@@ -110,6 +126,8 @@ class AlertState:
         for entry in stored.get("waiting", ()):
             if entry.get("kind") == "rate":
                 found.rates.append(HighRate.model_validate(entry))
+            elif entry.get("kind") == "budget":
+                found.budget = BudgetReached.model_validate(entry)
             else:
                 found.runs.append(FailedRun.model_validate(entry))
         return found
@@ -124,6 +142,7 @@ class AlertState:
                 {"kind": "run", "id": {"$in": [run.id for run in told.runs]}},
                 {"kind": "rate", "$or": [{"what": rate.what, "at": {"$lte": rate.at}} for rate in told.rates]
                  or [{"what": None}]},
+                {"kind": "budget", "at": {"$lte": told.budget.at if told.budget else datetime.min}},
             ]}},
         }  # fmt: skip
         if told.jobs:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
-from vidpipe.alerts.message import FailedRun, HighRate, Message, compose
+from vidpipe.alerts.message import BudgetReached, FailedRun, HighRate, Message, compose
 from vidpipe.alerts.quiet import quiet_until
 from vidpipe.alerts.ways import Way, send_by_all, ways_of
 from vidpipe.library.library import Library
@@ -66,6 +66,17 @@ def take_in_rates(instance: dg.DagsterInstance, library: Library, settings: Sett
     return found
 
 
+def take_in_budget(instance: dg.DagsterInstance, library: Library, settings: Settings, sentence: str) -> bool:
+    """Has it wait for being told that the budget is reached; once a day. Gives whether it was news."""
+    state, ways = state_of(instance, library), [way.name for way in ways_of(settings.alerts)]
+    state.after(newest_event(instance))
+    news = state.add_budget(BudgetReached(sentence=sentence, at=datetime.now(UTC)), ways)
+    if news:
+        log.warning("alert: %s", sentence)
+        audit("budget reached", sentence=sentence)
+    return news
+
+
 def tell(instance: dg.DagsterInstance, library: Library, settings: Settings, now: datetime | None = None) -> list[str]:
     """Sends what waits, by each way that is not quiet; one message of everything a way. Gives sentences on it.
 
@@ -96,8 +107,9 @@ def _tell(state: AlertState, ways: Sequence[Way], settings: Settings, now: datet
             said.append(f"{waiting.last_error} Next try at {waiting.next_try_at.astimezone():%H:%M}.")
         elif waiting:
             message = compose(
-                waiting.runs, waiting.rates, waiting.jobs, host=socket.gethostname(), home=str(settings.home)
-            )
+                waiting.runs, waiting.rates, waiting.jobs,
+                host=socket.gethostname(), home=str(settings.home), budget=waiting.budget,
+            )  # fmt: skip
             due.append((way, waiting, message))
     results = send_by_all([(way, message) for way, _, message in due])
     for way, waiting, message in due:

@@ -15,10 +15,11 @@ from vidpipe.library.states import REASONS
 from vidpipe.pipeline.assets import STEPS, steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
 from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
 from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
 from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
-from vidpipe.pipeline.waiting import keep_specs, waiting_sentences
+from vidpipe.pipeline.waiting import keep_specs, starts_changed, waiting_sentences
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage
@@ -59,13 +60,14 @@ def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> 
             _Step(name, stages, plan, instance, library, unfinished) for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
+        waiting = [sentence for step in seen if (sentence := step.told_budget())]
         if requests:
             return dg.SensorResult(run_requests=requests)
         problems = [f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items()]
         said = [sentence for step in seen for sentence in step.sentences()]
     finally:
         plan.close()
-    return dg.SensorResult(skip_reason=" ".join(problems + said) or "Nothing is due.")
+    return dg.SensorResult(skip_reason=" ".join(problems + said + waiting) or "Nothing is due.")
 
 
 @dataclass
@@ -85,24 +87,28 @@ class _Step:
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
         self._unfinished = [kind_of(run, self.stages) for run in own]
+        self._budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
     def _changed_too(self) -> bool:
         """Whether what a changed spec made due may start by itself. In label it is the business of changed_rules."""
-        return self.plan.settings.sensors.describe_changed and self.name != "label"
+        return starts_changed(self.plan.settings, self.name, self.stages)
 
     def requests(self) -> list[dg.RunRequest]:
         sensors = self.plan.settings.sensors
         size = {"prepare": sensors.prepare_batch, "describe": sensors.describe_batch, "label": sensors.label_batch}
+        held = held_by_runs(self.instance, self._runs)
         found = launchable(
             self.library.collections["videos"],
             self.name,
             self._specs,
             reasons=REASONS if self._changed_too else BY_ITSELF,
-            held=held_by_runs(self.instance, self._runs),
+            held=held,
             above=least_priority(self._unfinished),
             limit=MOST_RUNS * size[self.name],
         )
+        if self._budget is not None:
+            found = self._budget.within(found, held)
         return [self._request(batch) for batch in choose(found, self._unfinished, size[self.name])]
 
     def _request(self, batch: Batch) -> dg.RunRequest:
@@ -110,11 +116,16 @@ class _Step:
         config: dict[str, object] = {"keys": list(batch.keys)}
         if len(batch.kind.stages) < len(self.stages):
             config["stages"] = list(batch.kind.stages)
+        estimated = self._budget.tags(batch.keys) if self._budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
             run_config={"ops": {list_op_name(self.name): {"config": config}}},
-            tags={**run_tags(self.name, batch.kind.priority), "vidpipe/videos": str(len(batch.keys))},
+            tags={**run_tags(self.name, batch.kind.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
+
+    def told_budget(self) -> str | None:
+        """Why videos wait for the budget of the describing model; None where none do."""
+        return self._budget.tell(self.instance) if self._budget is not None else None
 
     def sentences(self) -> list[str]:
         """Why nothing is launched, as far as it is worth telling."""
