@@ -108,6 +108,18 @@ def _show(found: Statistics) -> None:
         hour = found.results_per_hour
         rate = f"; {hour:,.0f} results an hour of work" if hour is not None else ""
         console.print(words(f"Runs: {ended}; {brief(found.busy_s)} at work{rate}; {size(found.bytes_in)} taken in."))
+    _model(console, found)
+
+
+def _model(console: Console, found: Statistics) -> None:
+    from vidpipe.measures.wording import brief
+
+    use = found.model_use
+    if use.asked or use.reused:
+        console.print(words(
+            f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} were there already; "
+            f"{use.prompt_tokens:,} tokens read, {use.output_tokens:,} written; {brief(use.model_seconds)}."
+        ))  # fmt: skip
 
 
 def _stages(console: Console, found: Statistics) -> None:

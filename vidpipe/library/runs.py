@@ -1,9 +1,10 @@
 """The figures of each run (collection `runs`), and their totals over all time.
 
 One document a run: who began what and when, how many videos each stage computed, found current, failed, and the seconds
-that took; what the describing model was asked, the tokens that it read and wrote, and its time; for ingest what became of the sources, and the bytes. It is brought up to date while the run goes on, so that
-a killed run loses the last seconds of its figures and no more: it then says "running" for ever, with the name of a
-process that is gone, and `status_of` says "lost".
+that took; what the describing model was asked, the tokens that it read and wrote, and its time; for ingest what became
+of the sources, and the bytes. It is brought up to date while the run goes on, so that a killed run loses the last
+seconds of its figures and no more: it then says "running" for ever, with the name of a process that is gone, and
+`status_of` says "lost".
 
 Every figure is counted a second time in the document `TOTALS`, which no clean-up deletes: old runs may go, and the
 counters that are made of it never fall.
@@ -70,6 +71,9 @@ class ModelUse:
     prompt_tokens: int = 0
     output_tokens: int = 0
     model_seconds: float = 0.0
+
+    def __add__(self, other: ModelUse) -> ModelUse:
+        return ModelUse(*(getattr(self, name) + getattr(other, name) for name in MODEL_FIGURES))
 
 
 #: The figures of `ModelUse` as a stage's figures in a run's document name them.
@@ -242,6 +246,13 @@ def status_of(run: Mapping[str, Any]) -> RunStatus:
         return "lost" if is_dead(run.get("owner", "")) else "running"
     found: RunStatus = "failure" if "failure" in steps else "canceled" if "canceled" in steps else "success"
     return found
+
+
+def model_figures(stages: Mapping[str, Mapping[str, float]]) -> ModelUse:
+    """What the model did in all of the `stages` of a run's document, or of the totals."""
+    sums = {name: sum(figures.get(name, 0) for figures in stages.values()) for name in MODEL_FIGURES}
+    counts = {name: int(number) for name, number in sums.items() if name != "model_seconds"}
+    return ModelUse(**counts, model_seconds=float(sums["model_seconds"]))
 
 
 class Runs:

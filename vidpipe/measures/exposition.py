@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from vidpipe import __version__
+from vidpipe.library.runs import ModelUse, model_figures
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.measures.library_figures import LibraryFigures
 from vidpipe.measures.readings import Readings
@@ -92,6 +93,7 @@ def _totals(totals: Mapping[str, Any], stages: Iterable[str]) -> Iterator[Metric
         seconds.add_metric([stage], figures.get("seconds", 0.0))
         changed.add_metric([stage], figures.get("changed", 0))
     yield from (results, seconds, changed)
+    yield from _model(model_figures(done))
     taken = CounterMetricFamily("vidpipe_sources_taken", "What became of sources in runs.", labels=["result"])
     for result in _SOURCE_RESULTS:
         taken.add_metric([result], (totals.get("sources") or {}).get(result, 0))
@@ -104,6 +106,22 @@ def _totals(totals: Mapping[str, Any], stages: Iterable[str]) -> Iterator[Metric
         for status, number in sorted(ended.items()):
             steps.add_metric([job, status], number)
     yield steps
+
+
+def _model(use: ModelUse) -> Iterator[Metric]:
+    tokens = CounterMetricFamily(
+        "vidpipe_model_tokens", "Tokens that the describing model read and wrote.", labels=["kind"]
+    )
+    tokens.add_metric(["prompt"], use.prompt_tokens)
+    tokens.add_metric(["output"], use.output_tokens)
+    yield tokens
+    answers = CounterMetricFamily(
+        "vidpipe_model_answers", "Answers that it gave, and that were there already.", labels=["result"]
+    )
+    answers.add_metric(["asked"], use.asked)
+    answers.add_metric(["reused"], use.reused)
+    yield answers
+    yield CounterMetricFamily("vidpipe_model_seconds", "Time in the stages that ask it.", value=use.model_seconds)
 
 
 def _queue(queue: QueueFigures) -> Iterator[Metric]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from vidpipe.library.schema import Document
 from vidpipe.measures.statistics import Statistics
 
@@ -43,4 +45,5 @@ def as_plain(statistics: Statistics) -> Document:
             "results": statistics.results, "results_per_hour": statistics.results_per_hour,
             "bytes_in": statistics.bytes_in,
         },
+        "model": {"names": statistics.models, **asdict(statistics.model_use)},
     }  # fmt: skip

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from vidpipe.library.library import Library
-from vidpipe.library.runs import Runs, status_of
+from vidpipe.library.runs import ModelUse, Runs, model_figures, status_of
 from vidpipe.library.schema import Document
 from vidpipe.runner.plan import Plan
 
@@ -100,6 +100,7 @@ class Statistics:
     days:    those on which something was, in order
     runs:    how they ended -> number
     busy_s:  time within which at least one run was at work
+    model_use, models: what the describing models did in the runs, and their names
     """
 
     since: datetime | None
@@ -115,6 +116,8 @@ class Statistics:
     stage_seconds: float = 0.0
     results: int = 0
     bytes_in: int = 0
+    model_use: ModelUse = field(default_factory=ModelUse)
+    models: list[str] = field(default_factory=list)
 
     @property
     def results_per_hour(self) -> float | None:
@@ -246,7 +249,10 @@ def _add_runs(
 ) -> None:
     spans: list[tuple[datetime, datetime]] = []
     ended: Counter[str] = Counter()
+    models: set[str] = set()
     for run in runs:
+        models.update(run.get("models") or ())
+        statistics.model_use += model_figures(run.get("stages") or {})
         ended[status_of(run)] += 1
         began_at = run["began_at"]
         spans.append((began_at, run.get("ended_at") or run.get("updated_at") or began_at))
@@ -265,6 +271,7 @@ def _add_runs(
             if stage in done:
                 done[stage].update(counts)
     statistics.runs = dict(ended)
+    statistics.models = sorted(models)
     statistics.busy_s = covered_s(spans)
 
 
