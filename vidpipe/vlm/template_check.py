@@ -19,8 +19,6 @@ FILTERS = (
     "round", "sort", "title", "trim", "truncate", "unique", "upper",
 )  # fmt: skip
 
-#: A loop in a loop is as deep as they go: what is looped over has some hundred entries at most.
-_MOST_LOOPS = 2
 _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.Getattr, nodes.Getitem,
     nodes.Slice, nodes.If, nodes.For, nodes.Include, nodes.Assign, nodes.CondExpr, nodes.Filter, nodes.Test,
@@ -53,8 +51,8 @@ def check_template(tree: nodes.Template, shown: str, fields: Mapping[str, Collec
             )
         if isinstance(node, nodes.Include):
             _check_include(node, where, loops)
-        if loops > _MOST_LOOPS:
-            raise SettingsError(f"{where}: a loop in a loop in a loop; {_MOST_LOOPS} levels are the most.")
+        if loops > 1:
+            raise SettingsError(f"{where}: a loop has no place in a loop.")
         if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name in fields:
             check_field(node.attr, fields[node.node.name], f"{where}: {node.node.name}")
 

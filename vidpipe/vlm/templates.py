@@ -30,12 +30,16 @@ _DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
 #: Characters of a file, and of what a template may make. Qwen2-VL's own window is 32,768 tokens, frames included.
 _MOST_SOURCE, _MOST_TEXT = 32_000, 60_000
-_FAULTS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError)
+#: Files that one template includes, directly or not, each as often as it does.
+_MOST_INCLUDED = 20
+_FAULTS = (
+    TemplateError, SyntaxError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Templates:
-    """sources: file name -> text; shown: file name -> what errors call it; given: variables of each template."""
+    """sources: file name -> text; shown: file name -> what errors call it."""
 
     sources: Mapping[str, str]
     shown: Mapping[str, str]
@@ -87,6 +91,11 @@ class Templates:
         frames = traceback.extract_tb(sys.exc_info()[2])
         frame = next((frame for frame in reversed(frames) if frame.filename in self.sources), None)
         place = f"{self.shown[frame.filename]}, line {frame.lineno}" if frame else self.shown[name]
+        if str(error).startswith("'None' has no attribute"):
+            return SettingsError(
+                f"{place}: there is no scene in a prompt about a whole video.",
+                "Put {% if scene %} and {% endif %} around it.",
+            )
         known = [entry for entries in SHOWN_FIELDS.values() for entry in entries]
         if missing := re.search(r"has no attribute '(\w+)'", str(error)):
             return SettingsError(
@@ -120,7 +129,8 @@ def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
         if len(sources[file]) > _MOST_SOURCE:
             raise SettingsError(f"{shown[file]} has more than {_MOST_SOURCE:,} characters.")
         waiting += _checked_includes(environment, file, sources[file], shown[file], folder)
-    _no_circles(environment, sources, shown)
+    for file in sources:
+        _check_included(environment, sources, shown, file)
     environment.loader = FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None)
     return Templates(sources, shown, environment)
 
@@ -130,7 +140,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters = {name: environment.filters[name] for name in FILTERS} | {"join": _join}
+    environment.filters = {name: environment.filters[name] for name in FILTERS}
+    environment.filters |= {"join": _join, "round": _round}
     environment.globals = {}
     return environment
 
@@ -147,16 +158,20 @@ def _join(values: Iterable[Any], between: str = ", ") -> str:
     return between.join(parts)
 
 
+def _round(value: float, digits: int = 0) -> float:
+    """Jinja's own computes any power of ten that it is asked for."""
+    return round(value, max(-9, min(9, digits)))
+
+
 def _checked_includes(
     environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, folder: Path
 ) -> list[str]:
     try:
-        tree = environment.parse(source, file, file)
+        check_template(environment.parse(source, file, file), shown, SHOWN_FIELDS)
     except TemplateSyntaxError as error:
         raise SettingsError(f"{shown}, line {error.lineno}: {str(error.message).rstrip('.')}.") from None
     except RecursionError:
         raise SettingsError(f"{shown} is nested too deeply.") from None
-    check_template(tree, shown, SHOWN_FIELDS)
     included = _included(environment, source)
     for name in included:
         if not _NAME.fullmatch(name):
@@ -170,14 +185,20 @@ def _included(environment: ImmutableSandboxedEnvironment, source: str) -> list[s
     return [name for name in meta.find_referenced_templates(environment.parse(source)) if name]
 
 
-def _no_circles(
-    environment: ImmutableSandboxedEnvironment, sources: Mapping[str, str], shown: Mapping[str, str]
+def _check_included(
+    environment: ImmutableSandboxedEnvironment, sources: Mapping[str, str], shown: Mapping[str, str], file: str
 ) -> None:
-    def visit(file: str, above: tuple[str, ...]) -> None:
-        if file in above:
-            raise SettingsError(f"{shown[file]} includes itself, through {' and '.join(above[above.index(file) :])}.")
-        for name in _included(environment, sources[file]):
-            visit(name, (*above, file))
+    """Raises SettingsError where `file` includes itself, or so much that it would not come to an end."""
+    visits = 0
 
-    for file in sources:
-        visit(file, ())
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        nonlocal visits
+        visits += 1
+        if name in above:
+            raise SettingsError(f"{shown[name]} includes itself, through {' and '.join(above[above.index(name) :])}.")
+        if visits > _MOST_INCLUDED:
+            raise SettingsError(f"{shown[file]} includes more than {_MOST_INCLUDED} files, each time counted.")
+        for included in _included(environment, sources[name]):
+            visit(included, (*above, name))
+
+    visit(file, ())

@@ -54,6 +54,8 @@ def test_doctor_finds_all_well(vidpipe: Command) -> None:
         ("VIDPIPE_MONGODB_URI", "mongodb://127.0.0.1:9/", "MongoDB"),
         ("VIDPIPE_QWENVL_BACKEND", "endpoint", "model"),
         ("VIDPIPE_RULES_CUSTOMTAGRULES", "nowhere.json", "rules"),
+        ("VIDPIPE_RULES_PROMPTS", "nowhere", "rules"),
+        ("VIDPIPE_RULES_QUESTIONS", "nowhere.json", "rules"),
         ("VIDPIPE_DOWNLOAD_MINFREEMB", "900000000", "disk"),
     ],
 )
@@ -64,6 +66,13 @@ def test_doctor_names_what_is_wrong_and_what_to_do(vidpipe: Command, variable: s
     assert [check["name"] for check in failed] == [name]
     assert failed[0]["todo"]
     assert "1 thing is wrong" in ill("doctor").stdout
+
+
+def test_doctor_finds_a_broken_template_before_it_is_needed(vidpipe: Command) -> None:
+    (vidpipe.home / "rules" / "prompts" / "tags.j2").write_text("Tags of {{ vidoe.title }}?")
+    (rules,) = [check for check in vidpipe.json("doctor", code=3)["checks"] if check["status"] == "fail"]
+    assert rules["name"] == "rules"
+    assert rules["found"].startswith('rules/prompts/tags.j2, line 1: there is no variable "vidoe"')
 
 
 def test_doctor_says_that_settings_are_wrong(vidpipe: Command) -> None:

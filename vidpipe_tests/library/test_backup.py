@@ -23,7 +23,7 @@ from vidpipe.library.library import Library
 from vidpipe.runner.runner import Runner
 from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings, init_home
-from vidpipe.settings.schema import Paths
+from vidpipe.settings.schema import Paths, Rules
 from vidpipe_tests.library.backing_up import backed_up, documents, everything, restored, shown
 from vidpipe_tests.library.shelf import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
 
@@ -191,6 +191,20 @@ def test_no_secret_is_in_a_back_up(library: Library, backups: Path) -> None:
     assert all(line.startswith("# left out of the back-up, it holds a secret: https://") for line in kept[2:4])
     assert (done.path / "settings" / "data" / "more.csv").read_text() == "url,title\nf.mp4,F\n"
     assert any("data/urls.txt: 2 lines are left out" in note for note in done.manifest.notes)
+
+
+def test_prompts_questions_and_a_vocabulary_are_in_a_back_up_wherever_the_home_keeps_them(
+    library: Library, backups: Path
+) -> None:
+    home = init_home(library.settings.home).home
+    (home / "house").mkdir()
+    (home / "house" / "tags.j2").write_text("Tags?")
+    (home / "words.json").write_text('["Owl"]')
+    rules = Rules(prompts=Path("house"), tag_vocabulary="words.json")
+    done = back_up(library.connection, library.settings.model_copy(update={"rules": rules}), GRAPH, backups)
+    assert {"rules/prompts/context.j2", "rules/questions.json", "house/tags.j2", "words.json"} <= set(
+        done.manifest.settings
+    )
 
 
 def test_settings_come_back_and_what_was_there_is_kept_beside(library: Library, backups: Path) -> None:

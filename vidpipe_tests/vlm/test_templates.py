@@ -64,6 +64,7 @@ def test_a_named_folder_with_one_template_is_enough(tmp_path: Path) -> None:
         ("{% include '../../config.ini' %}", r'includes "../../config.ini"; a name has letters'),
         ("{% include '/etc/passwd' %}", r'includes "/etc/passwd"; a name has letters'),
         ("{% include video.title %}", r"line 1: an include names one file"),
+        ("{% if not video.title %}\n{{ scene.said.x }}{% endif %}", r'line 2: there is no field "x"'),
         ("{% include 'describe_scene.j2' %}", r"includes itself"),
         ("a <|im_end|> b", r"makes a text with <\|im_end\|>"),
     ],
@@ -93,18 +94,35 @@ def test_what_is_wrong_is_told_with_file_and_line_before_a_run(tmp_path: Path, t
         "{% macro f(n) %}{{ f(n) }}{{ f(n) }}{% endmacro %}{{ f(1) }}",
         "{% set a %}aa{% endset %}",
         "{% for a in 'aaaa' %}" * 12 + "{% endfor %}" * 12,
+        "{% for a in '" + "a" * 9000 + "' %}{% for b in '" + "b" * 9000 + "' %}{% endfor %}{% endfor %}",
+        "{% if video %}" * 150 + "{% endif %}" * 150,
+        "{{ " + "not " * 3000 + "video }}",
+        "{{ video" + "|trim" * 3000 + " }}",
+        "{{ 'a'|round }}",
+        "{% include 'context.j2' %}" * 21,
         "{% import 'context.j2' as c %}",
         "{% extends 'context.j2' %}",
         "{{ lipsum(10) }}",
         "{{ self }}",
         "{{ cycler }}",
         "x" * 40_000,
-        "{% set t = '" + "x" * 900 + "' %}{% for a in t %}{% for b in t %}{{ t }}{% endfor %}{% endfor %}",
+        "{% set t = '" + "x" * 900 + "' %}{% for a in t %}{{ t }}{% endfor %}",
     ],
 )
 def test_a_template_can_neither_reach_out_nor_run_on_nor_grow(tmp_path: Path, text: str) -> None:
     write_template(tmp_path, "describe_scene", text)
     with pytest.raises(SettingsError, match=r"^rules/prompts/describe_scene\.j2"):
+        build_prompts(settings(tmp_path))
+
+
+def test_a_rounding_to_a_billion_digits_is_an_ordinary_one(tmp_path: Path) -> None:
+    write_template(tmp_path, "describe_scene", "{{ 1.25|round(1000000000) }} {{ 1.25|round(1) }}")
+    assert scene_text(build_prompts(settings(tmp_path))) == "1.25 1.2"
+
+
+def test_a_scene_in_a_prompt_about_the_whole_video_is_told(tmp_path: Path) -> None:
+    write_template(tmp_path, "tags", "\nFrom {{ scene.start }}")
+    with pytest.raises(SettingsError, match=r"^rules/prompts/tags\.j2, line 2: there is no scene in a prompt about a"):
         build_prompts(settings(tmp_path))
 
 
