@@ -31,25 +31,26 @@ class Bounds:
     """The most that a request can come to, where nothing was measured.
 
     frame_tokens, most_frame_tokens: of one frame, and of all frames of a request
-    shares: several prompts about the same frames read them once
+    most_frames: that are shown at once
+    shares:      several prompts about the same frames read them once
     """
 
     frame_tokens: float
     most_frame_tokens: float
+    most_frames: float
     shares: bool
 
     @classmethod
     def of(cls, settings: Settings) -> Bounds:
         """By the pixels that frames are kept in, and the limits of [QwenVL]."""
         qwen = settings.qwen_vl
-        local = qwen.backend == "qwen"
         pixels = settings.scene_detection.frame_max_pixels
-        if local and qwen.max_pixels:
-            pixels = min(pixels, qwen.max_pixels)
-        if local and qwen.min_pixels:
-            pixels = max(pixels, qwen.min_pixels)
-        frame_tokens = pixels / _TOKEN_SIDE**2 / _FRAMES_A_TOKEN
-        return cls(frame_tokens, qwen.max_video_tokens if local else float("inf"), shares=local)
+        if qwen.backend == "endpoint":
+            as_video = qwen.api_style == "openai" and qwen.video_format == "video_url"
+            frame_tokens = pixels / _TOKEN_SIDE**2 / (_FRAMES_A_TOKEN if as_video else 1)
+            return cls(frame_tokens, float("inf"), qwen.max_frames or float("inf"), shares=False)
+        pixels = max(min(pixels, qwen.max_pixels or pixels), qwen.min_pixels or 0)
+        return cls(pixels / _TOKEN_SIDE**2 / _FRAMES_A_TOKEN, qwen.max_video_tokens, float("inf"), shares=True)
 
     def prompt_tokens(self, frames: float, prompts: Sequence[Prompt]) -> float:
         shown = min((frames + 1) * self.frame_tokens, self.most_frame_tokens) if frames else 0.0
@@ -81,6 +82,7 @@ class ModelRates:
         """What asking `prompts` about `frames` frames of a scene or video takes; nothing for no prompts."""
         if not prompts:
             return Amount()
+        frames = min(frames, self.bounds.most_frames)
         at_most = scope not in self.first
         if at_most:
             read = self.bounds.prompt_tokens(frames, prompts)
