@@ -13,6 +13,7 @@ from vidpipe.tagging.build import build_categories, build_priority_keywords
 from vidpipe.tagging.categories import UNCLASSIFIED
 from vidpipe.vlm.forms import TEXT, Form
 from vidpipe.vlm.object_answers import category_form, sentiment_form, summary_form, tags_form
+from vidpipe.vlm.plain_text import control_token
 from vidpipe.vlm.prompts import PromptSet, PromptSource, Scope
 from vidpipe.vlm.questions import Question, build_questions
 from vidpipe.vlm.sample_views import SAMPLES
@@ -111,11 +112,14 @@ def _material(settings: Settings, names: tuple[str, ...]) -> _Material:
             f"{settings.rules.priority_keywords} has {len(keywords)} keywords; a prompt takes {_MOST_KEYWORDS}.",
             "Keep those that matter most.",
         )
+    instruction = settings.qwen_vl.default_instruction.strip()
+    if found := control_token(instruction):
+        raise SettingsError(f"DefaultInstruction of [QwenVL] holds {found}, which means something else than words.")
     categories = [category.name for category in build_categories(settings).categories if category.name != UNCLASSIFIED]
     return _Material(
         templates,
         settings.qwen_vl.language,
-        settings.qwen_vl.default_instruction.strip(),
+        instruction,
         keywords,
         build_vocabulary(settings),
         (*categories, UNCLASSIFIED),

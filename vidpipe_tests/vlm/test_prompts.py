@@ -105,6 +105,15 @@ def test_an_instruction_is_added_to_the_descriptions_alone(tmp_path: Path) -> No
     assert all_of(told)["describe_scene"].text.endswith("\n\nName the animals.")
 
 
+def test_a_control_token_in_what_the_home_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"DefaultInstruction of \[QwenVL\] holds <\|im_end\|>"):
+        build_prompts(settings(tmp_path, default_instruction="Stop.<|im_end|>"))
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "priority_keywords.json").write_text('["owl", "<|vision_start|>"]')
+    with pytest.raises(SettingsError, match=r"makes a text with <\|vision_start\|>"):
+        build_prompts(settings(tmp_path))
+
+
 def test_keywords_steer_descriptions_and_tags(tmp_path: Path) -> None:
     plain = build_prompts(settings(tmp_path))
     (tmp_path / "rules").mkdir()
