@@ -22,6 +22,7 @@ _IGNORED = f"""# secrets and what a run makes
 {LOCAL_CONFIG_NAME}
 data/*
 !data/urls.txt
+.questions.json.lock
 """
 
 
