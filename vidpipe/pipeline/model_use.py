@@ -32,7 +32,7 @@ def use_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
         "vidpipe/answers_reused": str(use.reused),
         "vidpipe/prompt_tokens": str(use.prompt_tokens),
         "vidpipe/output_tokens": str(use.output_tokens),
-        "vidpipe/model_seconds": f"{use.model_seconds:.1f}",
+        "vidpipe/model_seconds": f"{use.model_seconds:.3f}",
         **({} if cost is None else {"vidpipe/cost": f"{cost:.4f} {prices.currency}"}),
     }
 
@@ -44,6 +44,6 @@ def estimate_tags(amount: Amount, prices: Prices) -> dict[str, str]:
         "vidpipe/estimated_answers": f"{amount.asked:.0f}",
         "vidpipe/estimated_prompt_tokens": f"{amount.prompt_tokens:.0f}",
         "vidpipe/estimated_output_tokens": f"{amount.output_tokens:.0f}",
-        **({} if amount.seconds is None else {"vidpipe/estimated_model_seconds": f"{amount.seconds:.1f}"}),
+        **({} if amount.seconds is None else {"vidpipe/estimated_model_seconds": f"{amount.seconds:.3f}"}),
         **({} if cost is None else {"vidpipe/estimated_cost": f"{cost:.4f} {prices.currency}"}),
     }

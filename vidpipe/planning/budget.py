@@ -35,6 +35,11 @@ class Reach:
     stopped: Amount | None = None
     free_at: datetime | None = None
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether videos wait until the model's speed has been measured with the first few."""
+        return self.stopped is not None and self.stopped.seconds is None
+
 
 @dataclass(frozen=True)
 class Allowance:
@@ -129,6 +134,8 @@ def used_sentence(budget: Budget, spent: Used) -> str:
 def stop_sentence(budget: Budget, prices: Prices, found: Reach, videos: int) -> str:
     """Why `videos` videos wait, until when, and what to do. Times are of the local clock."""
     waits = f"{videos:,} videos wait" if videos != 1 else "1 video waits"
+    if found.is_measuring:
+        return f"{waits} to be described: the model's speed is measured with a few first, since [Budget] goes by it."
     return " ".join(
         [
             f"{waits} to be described: the budget is reached.",
@@ -163,6 +170,4 @@ def _ahead(found: Reach) -> list[str]:
         large = []
     if found.free_at is not None:
         return [*large, f"There is room again at {found.free_at.astimezone():%Y-%m-%d %H:%M}."]
-    if found.stopped is not None and found.stopped.seconds is None:
-        return [*large, "The model's speed is being measured with a few videos first."]
     return large

@@ -79,7 +79,8 @@ class DescribingBudget:
             return None
         sentence = stop_sentence(self.plan.settings.budget, self.prices, self.reach, self._waiting())
         keep_note(self.library, sentence, datetime.now(UTC))
-        take_in_budget(instance, self.library, self.plan.settings, sentence)
+        if not self.reach.is_measuring:
+            take_in_budget(instance, self.library, self.plan.settings, sentence)
         return sentence
 
     def _waiting(self) -> int:
