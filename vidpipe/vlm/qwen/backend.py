@@ -26,6 +26,7 @@ class QwenModel:
     measured = False
 
     def __init__(self, settings: Settings) -> None:
+        self._all_settings = settings
         self._settings = settings.qwen_vl
         self._checkpoint = Checkpoint.of(settings)
         self._engine: loading.Engine | None = None
@@ -51,7 +52,9 @@ class QwenModel:
         """Batches as they are filled; see DescribingModel. A request whose frames cannot be read has an error."""
         if not requests or cancelled.is_set():
             return
-        engine = self._loaded()
+        engine = self._loaded(cancelled)
+        if engine is None:
+            return
         room = batches.Room(self._settings.batch_tokens)
         unreadable: list[Reply] = []
         for batch in batches.filled(self._prepared(engine, requests, cancelled, unreadable), room):
@@ -69,9 +72,9 @@ class QwenModel:
             self._engine = None
             loading.release()
 
-    def _loaded(self) -> loading.Engine:
+    def _loaded(self, cancelled: threading.Event) -> loading.Engine | None:
         if self._engine is None:
-            self._engine = loading.acquire(self._checkpoint)
+            self._engine = loading.acquire(self._checkpoint, self._all_settings, cancelled)
         return self._engine
 
     def _prepared(

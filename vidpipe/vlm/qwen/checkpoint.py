@@ -11,42 +11,57 @@ from typing import Any
 from vidpipe.errors import UnavailableError
 from vidpipe.settings import Settings
 from vidpipe.vlm.cells import digest
+from vidpipe.vlm.qwen.hub import Hub, find_file, loadable
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
-#: What the same weights may differ in from one save to the next.
-_UNIMPORTANT = frozenset({"_name_or_path", "transformers_version", "torch_dtype", "dtype"})
+_PROCESSOR = "processor_config.json"
+#: What may differ without a change of answers: who saved it, and how answers would be drawn by lot.
+_UNIMPORTANT = frozenset(
+    {
+        "_name_or_path", "_from_model_config", "transformers_version", "torch_dtype", "dtype", "processor_class",
+        "image_processor_type", "video_processor_type", "chat_template", "do_sample", "temperature", "top_p", "top_k",
+        "use_cache", "output_attentions", "output_hidden_states", "return_metadata", "max_length", "max_new_tokens",
+    }
+)  # fmt: skip
 _WHOLLY_HASHED_BYTES = 64 * 1024 * 1024
-_INSTALL = "Install the extra: pip install 'vidpipe[qwen]'."
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """source: a folder, or a name on Hugging Face; folder: whether it is the former."""
+    """source: a folder, or a name on `hub`; folder: whether it is the former."""
 
     source: str
     folder: bool
+    hub: Hub = "huggingface"
 
     @classmethod
     def of(cls, settings: Settings) -> Checkpoint:
         """ModelDir of [QwenVL] where it is set, else Model."""
         if settings.qwen_vl.model_dir:
             return cls(str(settings.resolve(Path(settings.qwen_vl.model_dir).expanduser())), folder=True)
-        return cls(settings.qwen_vl.model, folder=False)
+        return cls(settings.qwen_vl.model, folder=False, hub=settings.qwen_vl.model_hub)
 
     def name(self) -> str:
         """The model's name; a folder's is its architecture and version, since folders are named as one likes."""
         return self.source if not self.folder else f"{self._config().get('model_type')} {self.version()[:8]}"
 
     def version(self) -> str:
-        """16 hex digits of configuration and weights index; where the files lie does not matter.
+        """16 hex digits of all that answers depend on; where the files lie does not matter.
 
-        A checkpoint of one file has no index: a small file is hashed whole, of a large one the header and the size.
-        Raises UnavailableError where files are missing.
+        That is the configuration, the weights index, the chat template, how pictures are prepared, and what of the
+        generation's settings is in force when nothing is drawn by lot. A checkpoint of one file has no index: a small
+        file is hashed whole, of a large one the header and the size. Raises UnavailableError where files are missing.
         """
-        config = {key: value for key, value in self._config().items() if key not in _UNIMPORTANT}
+        parts = (self._config(), self._video_processor(), self._read("generation_config.json"))
         index = self._find(_INDEX)
         weights = _read_json(index)["weight_map"] if index else self._single_file()
-        return digest(json.dumps(config, sort_keys=True), json.dumps(weights, sort_keys=True))
+        described = [{key: value for key, value in part.items() if key not in _UNIMPORTANT} for part in parts]
+        return digest(*(json.dumps(part, sort_keys=True) for part in (*described, weights, self._template())))
+
+    def to_load(self) -> str:
+        """What transformers loads it from. Raises UnavailableError as `check` does, or where it cannot be fetched."""
+        self.check()
+        return self.source if self.folder else loadable(self.hub, self.source)
 
     def check(self) -> None:
         """Raises UnavailableError where a folder is no checkpoint, or lacks some of its weights."""
@@ -93,37 +108,32 @@ class Checkpoint:
             return f"{hashlib.sha256(header).hexdigest()} {size_bytes}"
 
     def _find(self, name: str) -> Path | None:
-        """The local file of that name, fetched from Hugging Face first where the checkpoint is a name there."""
+        """The local file of that name, fetched from the hub first where the checkpoint is a name there."""
         if self.folder:
             path = Path(self.source) / name
             return path if path.is_file() else None
-        return _fetch(self.source, name)
+        return find_file(self.hub, self.source, name)
 
+    def _read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the checkpoint; empty where it has none of that name."""
+        path = self._find(name)
+        return _read_json(path) if path else {}
 
-def _fetch(model: str, name: str) -> Path | None:
-    try:
-        import huggingface_hub
-        from huggingface_hub import errors as hub_errors
-    except ImportError as error:
-        raise UnavailableError("Backend qwen needs packages that are not installed.", _INSTALL) from error
-    kept = huggingface_hub.try_to_load_from_cache(model, name)
-    if isinstance(kept, str):
-        return Path(kept)
-    try:
-        return Path(huggingface_hub.hf_hub_download(model, name))
-    except hub_errors.LocalEntryNotFoundError as error:
-        raise _out_of_reach(model) from error
-    except hub_errors.EntryNotFoundError:
-        return None
-    except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError, OSError) as error:
-        raise _out_of_reach(model) from error
+    def _template(self) -> str:
+        """The chat template in force; checkpoints have it in one of four places."""
+        if path := self._find("chat_template.jinja"):
+            return path.read_text("utf-8")
+        holders = ("chat_template.json", _PROCESSOR, "tokenizer_config.json")
+        found = (self._read(name).get("chat_template") for name in holders)
+        return str(next((template for template in found if template), ""))
 
-
-def _out_of_reach(model: str) -> UnavailableError:
-    return UnavailableError(
-        f"The model {model} is not on this machine, and cannot be fetched from Hugging Face.",
-        "Check the name (Model in [QwenVL]) and the network, or set ModelDir to a folder with the checkpoint.",
-    )
+    def _video_processor(self) -> dict[str, Any]:
+        """How pictures become what the model sees; the first of three places, as transformers reads them."""
+        return (
+            self._read(_PROCESSOR).get("video_processor")
+            or self._read("video_preprocessor_config.json")
+            or self._read("preprocessor_config.json")
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""A checkpoint in memory: device, dtype and attention chosen; one model a process, shared by all who use it."""
+"""A checkpoint in memory: device, dtype and attention chosen; one model a process, shared by all who use it, and one
+process of a home at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidpipe.errors import UnavailableError
+from vidpipe.settings import Settings
 from vidpipe.vlm.qwen.checkpoint import Checkpoint
+from vidpipe.vlm.qwen.model_lock import ModelLock
 
 _EXTRA = ("torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils")
+#: To take the place of another process.
+_BETWEEN_ATTEMPTS_S = 0.5
 
 
 @dataclass
@@ -52,6 +57,7 @@ class Engine:
 class _Held:
     checkpoint: Checkpoint | None = None
     engine: Engine | None = None
+    lock: ModelLock | None = None
     users: int = 0
 
 
@@ -59,32 +65,55 @@ _held = _Held()
 _changing = threading.Lock()
 
 
-def acquire(checkpoint: Checkpoint) -> Engine:
-    """The process's one model, loaded by its first user. Each call is matched by one `release`.
+def acquire(checkpoint: Checkpoint, settings: Settings, cancelled: threading.Event) -> Engine | None:
+    """The process's one model, loaded by its first user. Each call that gives one is matched by one `release`.
 
-    Raises UnavailableError where the extra or the weights are missing, where they do not load or fit, or while the
-    process uses another checkpoint.
+    Waits while another process of this home holds a model; None where `cancelled` is set meanwhile. Raises
+    UnavailableError where the extra or the weights are missing, where they do not load or fit, or while this process
+    uses another checkpoint.
     """
-    with _changing:
-        if _held.engine is None:
-            _held.engine, _held.checkpoint = load(checkpoint), checkpoint
-        elif _held.checkpoint != checkpoint:
-            raise UnavailableError(
-                f"This process already uses the model {_held.checkpoint.source if _held.checkpoint else ''}; it holds "
-                "one at a time.",
-                "Run the other model after it, or in a process of its own.",
-            )
-        _held.users += 1
-        return _held.engine
+    lock = ModelLock(settings)
+    said = False
+    while not cancelled.is_set():
+        with _changing:
+            if _held.engine is not None or lock.take(checkpoint.source):
+                return _shared(checkpoint, lock)
+        if not said:
+            lock.say_who()
+            said = True
+        cancelled.wait(_BETWEEN_ATTEMPTS_S)
+    return None
+
+
+def _shared(checkpoint: Checkpoint, lock: ModelLock) -> Engine:
+    """One more use of the model; where there is none yet it is loaded, under `lock`, which was taken."""
+    if _held.engine is None:
+        try:
+            _held.engine, _held.checkpoint, _held.lock = load(checkpoint), checkpoint, lock
+        except BaseException:
+            lock.free()
+            raise
+    elif _held.checkpoint != checkpoint:
+        raise UnavailableError(
+            f"This process already uses the model {_held.checkpoint.source if _held.checkpoint else ''}; it holds "
+            "one at a time.",
+            "Run the other model after it, or in a process of its own.",
+        )
+    _held.users += 1
+    return _held.engine
 
 
 def release() -> None:
-    """Ends one use; the last one frees the weights."""
+    """Ends one use; the last one frees the weights, and lets the next process have its own."""
     with _changing:
         _held.users -= 1
-        if _held.users == 0:
-            _held.engine = _held.checkpoint = None
-            free_memory()
+        if _held.users:
+            return
+        _held.engine = _held.checkpoint = None
+        free_memory()
+        if _held.lock is not None:
+            _held.lock.free()
+            _held.lock = None
 
 
 def users() -> int:
@@ -109,18 +138,19 @@ def load(checkpoint: Checkpoint) -> Engine:
             f"Backend qwen needs {', '.join(missing)}, which is not installed.",
             "Install the extra: pip install 'vidpipe[qwen]'.",
         )
-    checkpoint.check()
+    source = checkpoint.to_load()
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     attention = _best_attention(device)
+    here = checkpoint.hub != "huggingface" or checkpoint.folder
     try:
-        processor = AutoProcessor.from_pretrained(checkpoint.source, local_files_only=checkpoint.folder)
+        processor = AutoProcessor.from_pretrained(source, local_files_only=here)
         model = AutoModelForImageTextToText.from_pretrained(
-            checkpoint.source,
-            local_files_only=checkpoint.folder,
+            source,
+            local_files_only=here,
             use_safetensors=True,  # a pickled checkpoint runs code when it is read
             dtype=dtype,
             attn_implementation=attention,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from vidpipe.settings.schema import QwenVL
 from vidpipe.vlm.model import Facts, Frame, Request
 from vidpipe.vlm.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt
 from vidpipe.vlm.qwen.backend import QwenModel
+from vidpipe.vlm.qwen.loading import Engine
 
+_HOME = tempfile.TemporaryDirectory(prefix="vidpipe-qwen-")
 TINY = Path(__file__).parent / "tiny"
 FACTS = Facts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
 DESCRIBE = Prompt("describe_scene", "scene", DESCRIBE_SCENE, max_tokens=24)
@@ -71,7 +74,7 @@ def request(frames: Sequence[Frame], *prompts: Prompt, video: str = "a") -> Requ
 
 def settings(**qwen_vl: object) -> Settings:
     named = {"backend": "qwen", "model_dir": str(TINY), **qwen_vl}
-    return Settings(home=Path("/nowhere"), qwen_vl=QwenVL.model_validate(named))
+    return Settings(home=Path(_HOME.name), qwen_vl=QwenVL.model_validate(named))
 
 
 def replies(model: QwenModel, requests: Sequence[Request]) -> list[list[str]]:
@@ -83,6 +86,13 @@ def replies(model: QwenModel, requests: Sequence[Request]) -> list[list[str]]:
 
 def requests_of(seen: Iterable[tuple[str, str, int, str]], *prompts: Prompt) -> list[Request]:
     return [request(clip(color, thing, frames=frames, size=size), *prompts) for color, thing, frames, size in seen]
+
+
+def engine_of(model: QwenModel) -> Engine:
+    """What is behind `model`, loaded if need be."""
+    engine = model._loaded(threading.Event())
+    assert engine is not None
+    return engine
 
 
 @pytest.fixture(scope="module")

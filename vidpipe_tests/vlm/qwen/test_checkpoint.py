@@ -12,7 +12,7 @@ import pytest
 
 from vidpipe.errors import UnavailableError
 from vidpipe.vlm.build import build_model
-from vidpipe.vlm.qwen import loading
+from vidpipe.vlm.qwen import hub, loading
 from vidpipe.vlm.qwen.checkpoint import Checkpoint
 from vidpipe_tests.vlm.qwen.conftest import TINY, settings
 
@@ -45,6 +45,29 @@ def test_the_version_depends_on_configuration_and_budget_not_on_batches(copied: 
     assert version(TINY, max_pixels=10_000) != version(TINY)
     assert version(TINY, batch_tokens=512) == version(TINY)
     edit(copied / "config.json", tie_word_embeddings=False)
+    assert version(copied) != version(TINY)
+
+
+def test_the_version_depends_on_how_the_model_is_asked_and_shown_pictures(copied: Path) -> None:
+    template = copied / "chat_template.jinja"
+    text = template.read_text("utf-8")
+    template.write_text(text.replace("helpful", "careful"), "utf-8")
+    assert version(copied) != version(TINY), "another chat template"
+    template.unlink()
+    (copied / "chat_template.json").write_text(json.dumps({"chat_template": text}), "utf-8")
+    assert version(copied) == version(TINY), "in which file it stands does not matter"
+    processor = json.loads((copied / "processor_config.json").read_text("utf-8"))
+    edit(copied / "processor_config.json", processor_class="OtherProcessor")
+    assert version(copied) == version(TINY)
+    edit(copied / "processor_config.json", video_processor={**processor["video_processor"], "image_mean": [0.5] * 3})
+    assert version(copied) != version(TINY), "other colours"
+
+
+def test_the_version_knows_what_counts_when_answers_are_not_drawn_by_lot(copied: Path) -> None:
+    edit(copied / "generation_config.json", temperature=0.7, do_sample=True, transformers_version="9.9.9")
+    edit(copied / "tokenizer_config.json", padding_side="right")
+    assert version(copied) == version(TINY)
+    edit(copied / "generation_config.json", repetition_penalty=1.05)
     assert version(copied) != version(TINY)
 
 
@@ -90,6 +113,37 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
     with pytest.raises(UnavailableError, match=r"needs torch.*pip install 'vidpipe\[qwen\]'"):
         loading.load(Checkpoint(str(TINY), folder=True))
+
+
+def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = hub.importlib.util.find_spec
+    monkeypatch.setattr(hub.importlib.util, "find_spec", lambda name: None if name == "modelscope" else found(name))
+    model = build_model(settings(model_dir="", model_hub="modelscope"))
+    assert model.name == "Qwen/Qwen2-VL-7B-Instruct"
+    with pytest.raises(UnavailableError, match="needs the package modelscope") as raised:
+        _ = model.version
+    assert "pip install modelscope" in str(raised.value.hint)
+
+
+def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UnavailableError, match=r"nobody/nothing is not on this machine.*Hugging Face"):
+        _ = build_model(settings(model_dir="", model="nobody/nothing")).version
+
+
+def test_without_a_network_what_was_fetched_whole_is_enough(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in Hugging Face's cache, as `hf download` leaves it: there is no note of files that do not exist."""
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
+    kept = copied.parent / "hub" / "models--tiny--qwen"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("0" * 40)
+    shutil.copytree(copied, kept / "snapshots" / ("0" * 40))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(kept.parent))
+    model = build_model(settings(model_dir="", model="tiny/qwen"))
+    assert model.name == "tiny/qwen"
+    assert model.version == version(TINY), "the same weights by another way"
 
 
 def test_naming_the_model_imports_no_torch() -> None:

@@ -27,7 +27,7 @@ from vidpipe.vlm.qwen.batches import Room, batch_tokens, filled
 from vidpipe.vlm.qwen.frames import Budget, thinned, to_video
 from vidpipe.vlm.qwen.inputs import budget_of, prepare
 from vidpipe.vlm.qwen.loading import Engine
-from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip, request, settings
+from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
 
 COLORS = ("red", "green", "blue", "yellow", "white")
 
@@ -73,7 +73,7 @@ def test_the_token_budget_holds(count: int, width: int, height: int, most: int) 
 
 def test_the_models_own_tokens_are_those_of_the_budget(model: QwenModel) -> None:
     """Counted by the model's processor, not by our arithmetic."""
-    engine = model._loaded()
+    engine = engine_of(model)
     wanted = settings(max_video_tokens=100, max_pixels=200_000).qwen_vl
     prepared = prepare(engine, request(grey(12, 420, 360)), budget_of(engine, wanted))
     tokens = int((prepared.prefix_types == 2).sum())
@@ -89,7 +89,7 @@ def test_left_out_frames_are_evenly_spread() -> None:
 
 
 def test_batches_are_filled_by_tokens_not_by_count(model: QwenModel) -> None:
-    engine = model._loaded()
+    engine = engine_of(model)
     budget = budget_of(engine, settings().qwen_vl)
     asked = [prepare(engine, request(clip("red", "square", frames=frames)), budget) for frames in (1, 1, 1, 1, 40, 40)]
     most = 4 * asked[0].length
@@ -98,7 +98,7 @@ def test_batches_are_filled_by_tokens_not_by_count(model: QwenModel) -> None:
 
 
 def test_out_of_memory_halves_the_batch_and_says_the_same(model: QwenModel) -> None:
-    engine = model._loaded()
+    engine = engine_of(model)
     asked = [request(clip(color, "square"), video=color[0]) for color in COLORS]
     with memory_for(engine, tokens=300) as sizes:
         said = list(model.answer(asked, threading.Event()))
@@ -109,7 +109,7 @@ def test_out_of_memory_halves_the_batch_and_says_the_same(model: QwenModel) -> N
 
 def test_out_of_memory_divides_the_prompts_of_one_request(model: QwenModel) -> None:
     prompts = [Prompt(f"prompt_{number}", "scene", "Which colour is it?", max_tokens=24) for number in range(4)]
-    with memory_for(model._loaded(), tokens=150) as sizes:
+    with memory_for(engine_of(model), tokens=150) as sizes:
         (reply,) = model.answer([request(clip("blue", "picture"), *prompts)], threading.Event())
     assert max(sizes) > 150, "the limit was met"
     assert reply.error is None
@@ -120,7 +120,7 @@ def test_out_of_memory_divides_the_prompts_of_one_request(model: QwenModel) -> N
 def test_what_does_not_fit_alone_fails_that_request_only(model: QwenModel) -> None:
     large = request(clip("red", "square", frames=60), video="b")
     small = [request(clip(color, "square"), video="a") for color in ("green", "blue")]
-    with memory_for(model._loaded(), tokens=350):
+    with memory_for(engine_of(model), tokens=350):
         said = list(model.answer([small[0], large, small[1]], threading.Event()))
     failed = [reply for reply in said if reply.error]
     assert [reply.request for reply in failed] == [large]
@@ -136,8 +136,8 @@ def test_two_users_hold_one_model_and_the_last_close_frees_it(model: QwenModel) 
     asked = request(clip("red", "square"), DESCRIBE)
     texts = [[reply.answers[0].text for reply in each.answer([asked], threading.Event())] for each in (first, second)]
     assert texts == [["A red square."]] * 2
-    assert first._loaded() is second._loaded()
-    weights = weakref.ref(first._loaded().model)
+    assert engine_of(first) is engine_of(second)
+    weights = weakref.ref(engine_of(first).model)
     first.close()
     first.close()
     assert loading.users() == 1, "closing twice counts once"
@@ -150,7 +150,7 @@ def test_two_users_hold_one_model_and_the_last_close_frees_it(model: QwenModel) 
 
 
 def test_a_process_holds_no_second_checkpoint(model: QwenModel, tmp_path: Path) -> None:
-    model._loaded()
+    engine_of(model)
     other = QwenModel(settings(model_dir=str(tmp_path)))
     with pytest.raises(UnavailableError, match="holds one at a time"):
         list(other.answer([request(clip("red", "square"))], threading.Event()))

@@ -20,7 +20,7 @@ from vidpipe.vlm.qwen.batches import Room, batch_tokens, filled
 from vidpipe.vlm.qwen.inputs import Prepared, budget_of, prepare, shared_tokens
 from vidpipe.vlm.qwen.loading import Engine
 from vidpipe.vlm.qwen.prefix import answer_batch
-from vidpipe_tests.vlm.qwen.conftest import QUESTIONS, SEEN, clip, replies, request, requests_of, settings
+from vidpipe_tests.vlm.qwen.conftest import QUESTIONS, SEEN, clip, engine_of, replies, request, requests_of, settings
 
 #: What is known of a video, before the question: some hundred tokens that all prompts share.
 CONTEXT = "What is known of the video:\n" + "\n".join(f"- scene {n}: a square is shown, it moves" for n in range(40))
@@ -45,7 +45,7 @@ PROMPTS = pytest.mark.parametrize(
 
 
 def prepared(model: QwenModel, seen: tuple[str, str, int, str], prompts: Sequence[Prompt]) -> tuple[Engine, Prepared]:
-    engine = model._loaded()
+    engine = engine_of(model)
     return engine, prepare(engine, requests_of([seen], *prompts)[0], budget_of(engine, settings().qwen_vl))
 
 
@@ -139,7 +139,7 @@ def test_frames_and_context_are_computed_once_for_all_prompts(model: QwenModel) 
 
 
 def test_the_frames_of_a_batch_are_looked_at_once(model: QwenModel) -> None:
-    engine = model._loaded()
+    engine = engine_of(model)
     looks: list[int] = []
     hook = engine.model.model.visual.register_forward_pre_hook(lambda *_: looks.append(1))
     try:
@@ -162,7 +162,7 @@ def test_rows_that_ended_cost_nothing_any_more(model: QwenModel, monkeypatch: py
 
 def test_a_batch_counts_what_it_is_padded_to(model: QwenModel) -> None:
     long_clip, long_text = prepared(model, SEEN[3], APART)[1], prepared(model, SEEN[0], LONG)[1]
-    engine = model._loaded()
+    engine = engine_of(model)
     together = batch_tokens([long_clip, long_text])
     assert together > batch_tokens([long_clip]) + batch_tokens([long_text]), "the shorter ones are padded"
     sizes: list[int] = []
