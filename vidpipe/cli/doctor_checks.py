@@ -194,7 +194,7 @@ def _disk(settings: Settings) -> Check:
 
 def _rules(settings: Settings) -> Check:
     from vidpipe.tagging.build import build_categories, build_rules
-    from vidpipe.vlm.rendered import rendered_prompts
+    from vidpipe.vlm.templating.rendered import rendered_prompts
 
     rules, categories = build_rules(settings), build_categories(settings)
     prompts = rendered_prompts(settings)  # whatever the backend: a broken template is better found before it is needed

@@ -135,8 +135,8 @@ class PackedFrame(Fact):
 
 
 class PackReference(Fact):
-    """Names a frame pack and its manifest. `version` covers times and sizes of frames and thumbnails, and the extractor,
-    not the JPEG bytes."""
+    """Names a frame pack and its manifest. `version` covers times and sizes of frames and thumbnails, not the JPEGs'
+    bytes."""
 
     version: str
     path: str = Field(description="of the folder with frames.pack and manifest.json, relative to the home")

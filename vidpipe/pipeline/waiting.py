@@ -16,7 +16,7 @@ from vidpipe.stages.graph import spec_parts
 
 _RESOURCES = {
     "model": "the describing model",
-    "prompts": "the prompts (DefaultInstruction)",
+    "prompts": "what the model is asked (prompts, questions, keywords)",
     "custom_tags": "CustomTagRules",
     "categories": "Categories",
 }

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from vidpipe.errors import VidpipeError
 from vidpipe.stages.contract import AnswerCell, StageContext, StageError
+from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.cells import cell_key
-from vidpipe.vlm.forms import WrongForm
 from vidpipe.vlm.model import Answer, DescribingModel, Request
 from vidpipe.vlm.prompts import Prompt, asked_again
 

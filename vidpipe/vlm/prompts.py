@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
+from vidpipe.vlm.answers.forms import TEXT, Form
 from vidpipe.vlm.cells import digest
-from vidpipe.vlm.forms import TEXT, Form
 from vidpipe.vlm.plain_text import harmless
 from vidpipe.vlm.questions import Question
-from vidpipe.vlm.shown import shown_scene, shown_scenes, shown_video
+from vidpipe.vlm.templating.shown import shown_scene, shown_scenes, shown_video
 from vidpipe.vlm.views import SceneView, VideoView
 
 Scope = Literal["video", "scene"]
@@ -155,7 +155,7 @@ def build_prompts(settings: Settings) -> PromptSet:
     if settings.qwen_vl.backend == "statistics":
         scene = _fixed("describe_scene", "scene", DESCRIBE_SCENE, 256)
         return PromptSet((scene, _fixed("describe_video", "video", DESCRIBE_VIDEO, 384)))
-    from vidpipe.vlm.rendered import rendered_prompts
+    from vidpipe.vlm.templating.rendered import rendered_prompts
 
     return rendered_prompts(settings)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidpipe.vlm.forms import TEXT, Form, WrongForm
-from vidpipe.vlm.object_answers import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.vlm.short_answers import NUMBER, YES_NO, choice_form
+from vidpipe.vlm.answers.forms import TEXT, Form, WrongForm
+from vidpipe.vlm.answers.object_answers import category_form, sentiment_form, summary_form, tags_form
+from vidpipe.vlm.answers.short_answers import NUMBER, YES_NO, choice_form
 
 CHOICE = choice_form(["indoors", "outdoors", "both indoors and outdoors"])
 SENTIMENT, TAGS, SUMMARY = sentiment_form("English"), tags_form(), summary_form("English")

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.build import build_model
 from vidpipe.vlm.cells import cell_key, digest
-from vidpipe.vlm.forms import WrongForm
 from vidpipe.vlm.prompts import Prompt, PromptSet, asked_again, build_prompts
 from vidpipe.vlm.questions import Question
 from vidpipe.vlm.views import SceneView, VideoView

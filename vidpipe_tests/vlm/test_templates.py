@@ -9,7 +9,7 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.tagging.rules_file import DEFAULT_RULES
 from vidpipe.vlm.prompts import PromptSet, build_prompts
-from vidpipe.vlm.sample_views import SAMPLES
+from vidpipe.vlm.templating.sample_views import SAMPLES
 from vidpipe_tests.vlm.homes import settings, write_template
 
 VIDEO, SCENE = SAMPLES[0]

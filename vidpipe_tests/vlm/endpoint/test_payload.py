@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from vidpipe.vlm.answers.forms import Form
 from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.forms import Form
 from vidpipe.vlm.model import Frame
 from vidpipe_tests.vlm.endpoint.asking import JPEGS, WHAT, one, replies, request, settings
 from vidpipe_tests.vlm.endpoint.model_server import (

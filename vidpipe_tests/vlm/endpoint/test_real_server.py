@@ -12,8 +12,8 @@ import pytest
 from pymongo import MongoClient
 
 from vidpipe.errors import UnavailableError
+from vidpipe.vlm.answers.forms import Form
 from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.forms import Form
 from vidpipe.vlm.model import Reply
 from vidpipe.vlm.prompts import Prompt
 from vidpipe_tests import clips

@@ -23,8 +23,8 @@ from vidpipe.settings import Settings
 from vidpipe.tagging.conditions import did_you_mean
 from vidpipe.tagging.rules_file import DEFAULT_RULES, read_text
 from vidpipe.vlm.plain_text import control_token
-from vidpipe.vlm.shown import SHOWN_FIELDS
-from vidpipe.vlm.template_check import FILTERS, check_names, check_template
+from vidpipe.vlm.templating.shown import SHOWN_FIELDS
+from vidpipe.vlm.templating.template_check import FILTERS, check_names, check_template
 
 _DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")

@@ -11,15 +11,15 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.tagging.build import build_categories, build_priority_keywords
 from vidpipe.tagging.categories import UNCLASSIFIED
-from vidpipe.vlm.forms import TEXT, Form
-from vidpipe.vlm.object_answers import category_form, sentiment_form, summary_form, tags_form
+from vidpipe.vlm.answers.forms import TEXT, Form
+from vidpipe.vlm.answers.object_answers import category_form, sentiment_form, summary_form, tags_form
+from vidpipe.vlm.answers.short_answers import question_form
 from vidpipe.vlm.plain_text import control_token
 from vidpipe.vlm.prompts import PromptSet, PromptSource, Scope
 from vidpipe.vlm.questions import Question, build_questions
-from vidpipe.vlm.sample_views import SAMPLES
-from vidpipe.vlm.short_answers import question_form
-from vidpipe.vlm.templates import Templates, load_templates
-from vidpipe.vlm.vocabulary import build_vocabulary
+from vidpipe.vlm.templating.sample_views import SAMPLES
+from vidpipe.vlm.templating.templates import Templates, load_templates
+from vidpipe.vlm.templating.vocabulary import build_vocabulary
 
 #: Raise it where the code makes another text of the same templates.
 _RENDERING = 1

@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-from vidpipe.vlm.forms import WrongForm
+from vidpipe.vlm.answers.forms import WrongForm
 
 #: Characters of an answer that are looked at, and places in it where JSON may begin. Answers are far shorter; the
 #: limits keep a hostile one from costing time.

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidpipe.vlm.forms import Form, WrongForm
-from vidpipe.vlm.json_answers import json_values, one_object, without_wrapping
+from vidpipe.vlm.answers.forms import Form, WrongForm
+from vidpipe.vlm.answers.json_answers import json_values, one_object, without_wrapping
+from vidpipe.vlm.answers.short_answers import parse_choice
 from vidpipe.vlm.plain_text import harmless, one_line
-from vidpipe.vlm.short_answers import parse_choice
 
 LABELS = ("positive", "neutral", "negative")
 _REASON, _SUMMARY, _WORD = 400, 1_000, 60

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidpipe.vlm.forms import Form, WrongForm, parse_text
-from vidpipe.vlm.json_answers import without_wrapping
+from vidpipe.vlm.answers.forms import Form, WrongForm, parse_text
+from vidpipe.vlm.answers.json_answers import without_wrapping
 from vidpipe.vlm.plain_text import harmless
 from vidpipe.vlm.questions import Question
 
