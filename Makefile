@@ -4,7 +4,7 @@
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak screenshots lint format bench clean
+.PHONY: help setup full-setup demo test soak screenshots lint format bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,21 +12,25 @@ help: ## Show the targets
 setup: ## Virtual environment, packages, ffmpeg, MongoDB
 	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py
 
+# with torch and transformers, which take minutes and gigabytes: only where they are needed
+full-setup:
+	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py qwen-tests
+
 demo: setup ## Take a handful of clips through all stages and show what came out
 	@$(VENV)/python scripts/demo.py
 
-test: setup ## Run the tests
+test: full-setup ## Run the tests
 	@$(VENV)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 	@echo "Next: make demo shows it at work; make lint checks style and types."
 
-soak: setup ## Run what takes long: thousands of videos through the sensors, twenty kills
+soak: full-setup ## Run what takes long: thousands of videos through the sensors, twenty kills
 	@$(VENV)/python -m pytest -q -s -m soak $(TESTS)
 
 screenshots: setup ## Pictures of Dagster's page for the README, by a headless Chromium
 	@$(VENV)/python -m pip install -q -c constraints.txt -e '.[screenshots]'
 	@$(VENV)/python scripts/screenshots.py
 
-lint: setup ## Check style and types
+lint: full-setup ## Check style and types
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy
@@ -35,13 +39,14 @@ format: setup ## Put the code into the project's format
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 
-bench: setup ## Measure against the limits and peers in benchmarks/
+bench: full-setup ## Measure against the limits and peers in benchmarks/
 	$(VENV)/python -m benchmarks.scenes
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory
 	$(VENV)/python -m benchmarks.sweep
 	$(VENV)/python -m benchmarks.growth
 	$(VENV)/python -m benchmarks.sensor_tick
+	$(VENV)/python -m benchmarks.qwen
 
 clean: ## Remove what was built and cached; data/ and settings stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage benchmarks/out
