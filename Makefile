@@ -4,7 +4,7 @@
 VENV := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup demo test soak screenshots lint format bench clean
+.PHONY: help setup full-setup qwen demo test soak screenshots lint format bench clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,10 @@ setup: ## Virtual environment, packages, ffmpeg, MongoDB
 # with torch and transformers, which take minutes and gigabytes: only where they are needed
 full-setup:
 	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py qwen-tests
+
+qwen: ## Install what Backend = qwen needs: torch, transformers and more, about 6 GB
+	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py qwen
+	@echo "Next: Backend = qwen and Model or ModelDir in [QwenVL] of config.ini; docs/model.md tells how to get weights."
 
 demo: setup ## Take a handful of clips through all stages and show what came out
 	@$(VENV)/python scripts/demo.py
