@@ -33,7 +33,7 @@ def show(
             say(console, words(sentence))
     for stage in found.stages:
         if stage.due.blocked:
-            say(console, words(f"{stage.name}: {counted(stage.due.blocked, 'video')} blocked by a stage that failed or "
+            say(console, words(f"{stage.name}: {_videos(stage.due.blocked)} blocked by a stage that failed or "
                                "is not among these.", "yellow"))  # fmt: skip
     failed = sum(stage.due.failed + stage.due.quarantined for stage in found.stages)
     if failed:
@@ -85,11 +85,11 @@ def _sentences(found: Estimate) -> Iterator[str]:
     if found.seconds or not found.unmeasured:
         without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
         yield (
-            f"{counted(found.videos, 'video')}: about {brief(found.wall_s)} from beginning to end, "
+            f"{_videos(found.videos)}: about {brief(found.wall_s)} from beginning to end, "
             f"{brief(found.seconds)} of work{without}."
         )
     else:
-        yield f"{counted(found.videos, 'video')}. How long that takes is {_UNMEASURED}: the first run measures it."
+        yield f"{_videos(found.videos)}. How long that takes is {_UNMEASURED}: the first run measures it."
     if any(stage.due.may_follow for stage in found.stages):
         yield "What may follow is computed only where the stages before it come to another result."
 
@@ -111,9 +111,13 @@ def _model(model: ModelEstimate, currency: str) -> Iterator[str]:
     if model.like_them:
         yield f"Estimated from {model.counted:,} of {model.counted + model.like_them:,} videos."
     if model.typical:
-        yield f"{counted(model.typical, 'video')} not cut into scenes yet: taken to be like the others."
+        yield f"{_videos(model.typical)} not cut into scenes yet: taken to be like the others."
     if model.unknown:
         yield (
-            f"{counted(model.unknown, 'video')} not cut into scenes yet, like all others: what the model will be asked "
+            f"{_videos(model.unknown)} not cut into scenes yet, like all others: what the model will be asked "
             "is known after the stage scenes (`vidpipe run --stages raw_video,metadata,scenes`)."
         )
+
+
+def _videos(number: int) -> str:
+    return "1 video" if number == 1 else f"{number:,} videos"

@@ -23,6 +23,7 @@ from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
 from vidpipe.pipeline.telling import Telling
+from vidpipe.planning.due import Wish
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
@@ -150,15 +151,17 @@ def _run_stages(
 ) -> RunReport:
     plan = Plan.make(graph, session.settings, stages)
     records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
-    begin_model_use(figures, plan)
+    given = None if videos is None else list(videos)
     try:
+        wish = Wish(given, options.retry, options.force)
+        begin_model_use(context, figures, session.library, plan, wish)
         with EventLog(context, records) as log:
             # Where only what is due is run, what is current comes by by chance, and most of it is known.
-            untold = frozenset({"started", "current"} if videos is None else {"started"})
+            untold = frozenset({"started", "current"} if given is None else {"started"})
             progress = Progress(log, session.caller, figures, untold, RunReport(problems=dict(plan.unavailable)))
             runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
             try:
-                report = runner.run(videos)
+                report = runner.run(given)
                 if partitioned:
                     for sha256, stage in product(report.unknown, plan.stages):
                         log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from vidpipe.library.library import Library
 from vidpipe.library.runs import Figures, ModelUse
 from vidpipe.pipeline.events import StepContext
 from vidpipe.planning.amounts import Amount, Prices
 from vidpipe.planning.describing import Describing
+from vidpipe.planning.due import Wish
+from vidpipe.planning.estimate import estimate
 from vidpipe.runner.plan import Plan
 
+_ESTIMATED = "vidpipe/estimated_"
 
-def begin_model_use(figures: Figures, plan: Plan) -> None:
-    """Has the time of the stages that ask the model count as the model's."""
+
+def begin_model_use(context: StepContext, figures: Figures, library: Library, plan: Plan, wish: Wish) -> None:
+    """Has the time of the stages that ask the model count as the model's, and puts on the run what it is expected to
+    ask, where whoever launched it has not. wish: what the run is to do"""
     describing = Describing.of(plan)
-    if describing is not None:
-        figures.asks(describing.model.name, describing.names)
+    if describing is None:
+        return
+    figures.asks(describing.model.name, describing.names)
+    if not any(tag.startswith(_ESTIMATED) for tag in context.run.tags):
+        expected = estimate(library, plan, wish).model
+        if expected is not None and not expected.unknown:
+            tags = estimate_tags(expected.amount, Prices.of(plan.settings))
+            context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def tag_model_use(context: StepContext, figures: Figures, plan: Plan) -> None:
@@ -41,9 +53,9 @@ def estimate_tags(amount: Amount, prices: Prices) -> dict[str, str]:
     """What a run is launched for, as far as it is known before it begins."""
     cost = prices.cost_of(amount)
     return {
-        "vidpipe/estimated_answers": f"{amount.asked:.0f}",
-        "vidpipe/estimated_prompt_tokens": f"{amount.prompt_tokens:.0f}",
-        "vidpipe/estimated_output_tokens": f"{amount.output_tokens:.0f}",
-        **({} if amount.seconds is None else {"vidpipe/estimated_model_seconds": f"{amount.seconds:.3f}"}),
-        **({} if cost is None else {"vidpipe/estimated_cost": f"{cost:.4f} {prices.currency}"}),
+        f"{_ESTIMATED}answers": f"{amount.asked:.0f}",
+        f"{_ESTIMATED}prompt_tokens": f"{amount.prompt_tokens:.0f}",
+        f"{_ESTIMATED}output_tokens": f"{amount.output_tokens:.0f}",
+        **({} if amount.seconds is None else {f"{_ESTIMATED}model_seconds": f"{amount.seconds:.3f}"}),
+        **({} if cost is None else {f"{_ESTIMATED}cost": f"{cost:.4f} {prices.currency}"}),
     }

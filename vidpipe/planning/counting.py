@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
+from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
 from vidpipe.library.videos import projection
@@ -65,13 +66,18 @@ class Counting:
                 if time.monotonic() > deadline:
                     return
 
-    def of_typical(self, typical: Typical) -> Amount:
-        """What a video takes of which nothing is known but that it will be like the others."""
+    def of_typical(self, typical: Typical) -> Amount | None:
+        """What a video takes of which nothing is known but that it will be like the others; None where a template of
+        the prompts fails."""
         prompts: PromptSet = self.plan.resources["prompts"]
         seen = SceneView(0, 0.0, 10.0)
         view = VideoView(duration_s=10.0, scenes=(seen,))
-        scene = self.rates.amount("scene", typical.frames / max(typical.scenes, 1), prompts.of_scene(view, seen))
-        whole = self.rates.amount("video", typical.frames, prompts.of_video(view))
+        try:
+            of_scene, of_video = prompts.of_scene(view, seen), prompts.of_video(view)
+        except VidpipeError:
+            return None
+        scene = self.rates.amount("scene", typical.frames / max(typical.scenes, 1), of_scene)
+        whole = self.rates.amount("video", typical.frames, of_video)
         return replace(scene.scaled(typical.scenes) + whole, videos=1, scenes=typical.scenes)
 
     def _amounts(self, stage: Stage, ids: Sequence[str]) -> Iterator[tuple[str, Amount]]:
@@ -95,12 +101,20 @@ class Counting:
         videos: dict[str, _Video] = {}
         requests: list[Request] = []
         for item in items:
-            video = _Video(item, views.video_view(item.fields), [])
-            videos[item.sha256] = video
-            requests += descriptions.scene_requests(item, context, video.view)
+            view = views.video_view(item.fields)
+            try:
+                requests += descriptions.scene_requests(item, context, view)
+            except VidpipeError:  # a template that fails: the run says so
+                continue
+            videos[item.sha256] = _Video(item, view, [])
         for answered in known(requests, context, model):
             videos[answered.request.video].scenes.append(answered)
-        whole = [descriptions.whole_request(video.item, context, video.view, _said(video)) for video in videos.values()]
+        whole: list[Request] = []
+        for sha256, video in list(videos.items()):
+            try:
+                whole.append(descriptions.whole_request(video.item, context, video.view, _said(video)))
+            except VidpipeError:
+                del videos[sha256]
         for answered in known(whole, context, model):
             videos[answered.request.video].whole = answered
         return videos

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,19 @@ def test_figures_of_the_model_are_kept_a_run(seeing: Command) -> None:
     assert (model["asked"], model["reused"], model["prompt_tokens"], model["output_tokens"]) == (7, 0, 700, 49)
     assert model["model_seconds"] > 0
     assert "7 answers" in seeing("stats").stdout
+
+
+def test_status_says_why_videos_wait_for_the_budget(vidpipe: Command) -> None:
+    vidpipe("status")
+    with MongoClient[dict[str, Any]](vidpipe.env["VIDPIPE_MONGODB_URI"]) as client:
+        meta = client[vidpipe.env["VIDPIPE_MONGODB_DATABASENAME"]]["videos_meta"]
+        note = {"_id": "budget", "sentence": "9 videos wait.", "at": datetime.now(UTC)}
+        meta.insert_one(note)
+        assert "9 videos wait." in vidpipe("status").stdout
+        meta.update_one({"_id": "budget"}, {"$set": {"at": datetime.now(UTC) - timedelta(hours=1)}})
+        assert "9 videos wait." not in vidpipe("status").stdout, "no sensor has looked for long"
+    told = vidpipe.under(BUDGET_MODELHOURS="2")("plan").stdout
+    assert "0.00 of 2 model hours" in told
 
 
 def test_failed_and_blocked_results_are_told(vidpipe: Command, tmp_path: Path) -> None:

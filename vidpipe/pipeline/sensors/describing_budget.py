@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 
 import dagster as dg
 
@@ -34,7 +35,7 @@ class DescribingBudget:
 
     library: Library
     plan: Plan
-    counting: Counting
+    describing: Describing
     reach: Reach | None = None
     _amounts: dict[str, Amount] = field(default_factory=dict)
     _held_due: int = 0
@@ -45,7 +46,12 @@ class DescribingBudget:
         describing = Describing.of(plan)
         if describing is None or not set(stages).intersection(describing.names):
             return None
-        return cls(library, plan, Counting.of(library, plan, describing))
+        return cls(library, plan, describing)
+
+    @cached_property
+    def counting(self) -> Counting:
+        """Made only where there is something to count: it reads thousands of answers."""
+        return Counting.of(self.library, self.plan, self.describing)
 
     @property
     def prices(self) -> Prices:
@@ -84,9 +90,7 @@ class DescribingBudget:
         return sentence
 
     def _waiting(self) -> int:
-        branches = [
-            branch for name in self.counting.describing.names for branch in due_branches(name, self.plan.specs[name])
-        ]
+        branches = [branch for name in self.describing.names for branch in due_branches(name, self.plan.specs[name])]
         due = self.library.collections["videos"].count_documents({"$or": branches})
         return max(due - self._held_due - len(self.reach.fits if self.reach else ()), 1)
 
@@ -99,9 +103,7 @@ class DescribingBudget:
 
     def _pending(self, held: Collection[str]) -> Amount:
         wish = Wish(tuple(held))
-        due = {
-            sha256 for name in self.counting.describing.names for sha256 in due_ids(self.library, self.plan, name, wish)
-        }
+        due = {sha256 for name in self.describing.names for sha256 in due_ids(self.library, self.plan, name, wish)}
         self._held_due = len(due)
         amounts = counted(self.counting, sorted(due), _MOST_PENDING)
         return total(amounts).scaled(len(due) / len(amounts)) if amounts else Amount(videos=len(due))

@@ -96,6 +96,12 @@ def test_a_run_carries_what_it_was_launched_for_and_what_it_came_to(
     assert (latest["models"], figures["asked"], figures["prompt_tokens"]) == ([tags["model"]], 10, 1000)
 
 
+def test_a_persons_run_carries_its_estimate_too(due: Ticks, library: Library) -> None:
+    run_process(load(library.settings.home).settings, stages=["descriptions"], graph=GRAPH, library=library)
+    run = due.dagster.get_runs(limit=1)[0]
+    assert run.tags["vidpipe/estimated_answers"] == run.tags["vidpipe/answers_asked"] == "10"
+
+
 def test_without_a_budget_a_changed_prompt_waits_and_with_one_it_starts(
     due: Ticks, library: Library, server: ModelServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
