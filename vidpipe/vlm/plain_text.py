@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from vidpipe.vlm.spread import spread
+
 ItemT = TypeVar("ItemT")
 
 #: `<|im_end|>`, `</s>`, `<image>`: every family of models writes most control tokens in angle brackets, so none stay.
@@ -51,6 +53,11 @@ def quoted(text: str, most: int) -> str:
     return f'"{inner}"' if inner else ""
 
 
+def without_control_tokens(text: str) -> str:
+    """A whole prompt in which nothing is a control token of Qwen's: none of its texts may end the user's turn."""
+    return text.replace("<|", "< |")
+
+
 def control_token(text: str) -> str:
     """The first control token of a chat format in `text`, or ""."""
     found = _CONTROL_TOKEN.search(text)
@@ -64,7 +71,7 @@ def thinned(items: Sequence[ItemT], most: int, budget: int, cost: Callable[[Item
     """
     count = min(most, len(items))
     while count > 0:
-        chosen = [items[round(n * (len(items) - 1) / max(count - 1, 1))] for n in range(count)]
+        chosen = spread(items, count)
         total = sum(map(cost, chosen))
         if total <= budget:
             return chosen

@@ -14,8 +14,9 @@ from typing import Any
 from vidpipe.errors import MediaError
 from vidpipe.settings.schema import QwenVL
 from vidpipe.vlm.model import Frame, Request
+from vidpipe.vlm.plain_text import without_control_tokens
 from vidpipe.vlm.prompts import Prompt
-from vidpipe.vlm.qwen.frames import thinned
+from vidpipe.vlm.spread import spread
 
 #: Frames a second on the time line that vLLM is told: times are exact to a hundredth of a second.
 _TICKS = 100
@@ -39,7 +40,7 @@ class Payload:
         frames = list(request.frames.load()) if request.frames else []
         if not frames:
             raise MediaError(f"Video {request.video[:12]} has no frames to describe.", "Run its stage scenes again.")
-        frames = thinned(frames, settings.max_frames or len(frames))
+        frames = spread(frames, settings.max_frames or len(frames))
         if settings.api_style == "openai" and settings.video_format == "images":
             return cls(settings, _images(frames))
         video = {"type": "video_url", "video_url": {"url": _video_url(frames)}}
@@ -48,7 +49,7 @@ class Payload:
 
     def body(self, prompt: Prompt, *, held_to_schema: bool) -> bytes:
         """The JSON to post for one prompt. held_to_schema: the server is to keep to the schema of its form."""
-        text = plain(prompt.text)
+        text = without_control_tokens(prompt.text)
         if self.settings.api_style == "pai":
             video, times = self.opening
             return _json({"video_url": video["video_url"]["url"], "instruction": times["text"] + text})
@@ -64,11 +65,6 @@ class Payload:
             schema = {"name": prompt.form.name, "schema": prompt.form.schema, "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         return _json(body)
-
-
-def plain(text: str) -> str:
-    """`text` without control tokens of the model: a title or a subtitle must not end the user's turn."""
-    return text.replace("<|", "< |")
 
 
 def _images(frames: Sequence[Frame]) -> list[dict[str, Any]]:

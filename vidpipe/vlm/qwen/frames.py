@@ -12,6 +12,7 @@ from PIL import Image
 
 from vidpipe.errors import MediaError
 from vidpipe.vlm.model import Frame
+from vidpipe.vlm.spread import spread
 
 if TYPE_CHECKING:
     import torch
@@ -57,15 +58,6 @@ class Budget:
         return math.ceil(frames / self.frames_a_token) * (height // self.factor) * (width // self.factor)
 
 
-def thinned(frames: Sequence[Frame], most: int) -> list[Frame]:
-    """At most `most` of the frames, evenly chosen, the first and the last among them."""
-    if len(frames) <= most:
-        return list(frames)
-    if most == 1:
-        return [frames[len(frames) // 2]]
-    return [frames[round(index * (len(frames) - 1) / (most - 1))] for index in range(most)]
-
-
 def to_video(frames: Sequence[Frame], budget: Budget) -> tuple[torch.Tensor, list[float]]:
     """(uint8 of shape (frames, 3, height, width), their times in seconds).
 
@@ -82,7 +74,7 @@ def to_video(frames: Sequence[Frame], budget: Budget) -> tuple[torch.Tensor, lis
     chosen = list(frames)
     shown = budget.size(len(chosen), height, width)
     while len(chosen) > 1 and budget.tokens(len(chosen), *shown) > budget.max_tokens:
-        chosen = thinned(frames, len(chosen) - 1)
+        chosen = spread(frames, len(chosen) - 1)
         shown = budget.size(len(chosen), height, width)
     pictures = np.empty((len(chosen), shown[0], shown[1], 3), dtype=np.uint8)
     for place, frame in zip(pictures, chosen, strict=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vidpipe.errors import MediaError
 from vidpipe.settings.schema import QwenVL
 from vidpipe.vlm.model import Request
+from vidpipe.vlm.plain_text import without_control_tokens
 from vidpipe.vlm.prompts import Prompt
 from vidpipe.vlm.qwen.frames import Budget, to_video
 from vidpipe.vlm.qwen.loading import Engine
@@ -117,13 +118,8 @@ def shared_tokens(texts_ids: Sequence[list[int]]) -> int:
     return min(sum(1 for _ in alike), min(len(ids) for ids in texts_ids) - 1)
 
 
-def plain(text: str) -> str:
-    """`text` without the model's control tokens: what a title or a subtitle says must not end the user's turn."""
-    return text.replace("<|", "< |")
-
-
 def _chat(engine: Engine, text: str) -> str:
-    message = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": plain(text)}]}
+    message = {"role": "user", "content": [{"type": "video"}, {"type": "text", "text": without_control_tokens(text)}]}
     chat: str = engine.processor.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
     return chat
 

@@ -24,9 +24,10 @@ from vidpipe.vlm.prompts import Prompt
 from vidpipe.vlm.qwen import loading
 from vidpipe.vlm.qwen.backend import QwenModel
 from vidpipe.vlm.qwen.batches import Room, batch_tokens, filled
-from vidpipe.vlm.qwen.frames import Budget, thinned, to_video
+from vidpipe.vlm.qwen.frames import Budget, to_video
 from vidpipe.vlm.qwen.inputs import budget_of, prepare
 from vidpipe.vlm.qwen.loading import Engine
+from vidpipe.vlm.spread import spread
 from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
 
 COLORS = ("red", "green", "blue", "yellow", "white")
@@ -83,9 +84,9 @@ def test_the_models_own_tokens_are_those_of_the_budget(model: QwenModel) -> None
 
 def test_left_out_frames_are_evenly_spread() -> None:
     frames = [Frame(float(index), b"") for index in range(11)]
-    assert [frame.time_s for frame in thinned(frames, 3)] == [0.0, 5.0, 10.0]
-    assert thinned(frames, 11) == frames
-    assert [frame.time_s for frame in thinned(frames, 1)] == [5.0]
+    assert [frame.time_s for frame in spread(frames, 3)] == [0.0, 5.0, 10.0]
+    assert spread(frames, 11) == frames
+    assert [frame.time_s for frame in spread(frames, 1)] == [5.0]
 
 
 def test_batches_are_filled_by_tokens_not_by_count(model: QwenModel) -> None:
