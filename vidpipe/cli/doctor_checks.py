@@ -210,8 +210,10 @@ def _model(settings: Settings) -> Check:
 
     model = build_model(settings)
     try:
-        measured = ": sentences made of measurements, no model looks at the pictures" if model.measured else ""
-        return Check("model", "ok", f"{model.name}{measured}")
+        found = f"{model.name}: {model.readiness()}"
+        if "on a CPU" in found:
+            return Check("model", "warn", found, "A model of billions of parameters takes minutes a scene there.")
+        return Check("model", "ok", found)
     finally:
         model.close()
 

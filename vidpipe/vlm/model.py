@@ -129,6 +129,10 @@ class DescribingModel(Protocol):
 
     def texts(self) -> Mapping[str, str]: ...
 
+    def readiness(self) -> str:
+        """What `vidpipe doctor` says of it: on which device it would compute, whether its server answers. Loads no
+        weights. Raises VidpipeError where it could not be asked."""
+
     def basis(self, request: Request) -> str:
         """The version of what this model looks at in a request: its frames, or its facts."""
 

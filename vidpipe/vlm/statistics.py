@@ -29,6 +29,9 @@ class StatisticsDescriber:
     def texts(self) -> Mapping[str, str]:
         return {}
 
+    def readiness(self) -> str:
+        return "sentences made of measurements, no model looks at the pictures"
+
     def basis(self, request: Request) -> str:
         return request.facts.version
 

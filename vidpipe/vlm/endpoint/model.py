@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from vidpipe.settings import Settings
@@ -17,6 +18,8 @@ from vidpipe.vlm.prompts import Prompt
 
 #: Raised whenever frames and prompts are put to a server in another way.
 _METHOD = "endpoint-1"
+#: What `vidpipe doctor` asks, and the seconds that the answer may take.
+_HELLO, _DOCTOR_S = Prompt("hello", "video", "Say yes.", max_tokens=4), 30.0
 
 
 class EndpointModel:
@@ -45,6 +48,20 @@ class EndpointModel:
 
     def texts(self) -> Mapping[str, str]:
         return {}
+
+    def readiness(self) -> str:
+        """The server is asked to say a word. Raises Fault where it does not."""
+        if self._settings.api_style == "pai":
+            return f"at {self._server.shown}; not asked, since it answers to videos only"
+        once = self._settings.model_copy(update={"request_retries": 0, "request_timeout": _DOCTOR_S})
+        client = Client(self._server, once, threading.Event())
+        began = time.perf_counter()
+        try:
+            client.ask(Payload(once, ()).body(_HELLO, held_to_schema=False))
+        finally:
+            client.stop()
+            client.close()
+        return f"at {self._server.shown}, said a word in {time.perf_counter() - began:.1f} s"
 
     def basis(self, request: Request) -> str:
         return request.frames.version if request.frames else "none"

@@ -45,6 +45,11 @@ class QwenModel:
     def texts(self) -> Mapping[str, str]:
         return {}
 
+    def readiness(self) -> str:
+        """Raises UnavailableError where packages or weights are missing."""
+        self._checkpoint.check()
+        return f"on {loading.device_in_words()}"
+
     def basis(self, request: Request) -> str:
         return request.frames.version if request.frames else "none"
 

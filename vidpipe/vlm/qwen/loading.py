@@ -132,16 +132,13 @@ def free_memory() -> None:
 
 def load(checkpoint: Checkpoint) -> Engine:
     """Loads `checkpoint`: bf16 on a GPU, fp32 on a CPU. Raises UnavailableError."""
-    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UnavailableError(
-            f"Backend qwen needs {', '.join(missing)}, which is not installed.",
-            "Install the extra: pip install 'vidpipe[qwen]'.",
-        )
+    _require_extra()
     source = checkpoint.to_load()
     import torch
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()  # it would write across the run's own
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     attention = _best_attention(device)
@@ -169,6 +166,26 @@ def load(checkpoint: Checkpoint) -> Engine:
     if getattr(processor, "video_processor", None) is None:
         raise UnavailableError(f"The model {checkpoint.source} sees no video.", "Use Qwen2-VL, Qwen2.5-VL or Qwen3-VL.")
     return Engine(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
+
+
+def device_in_words() -> str:
+    """What a model would be loaded on. Raises UnavailableError where the extra is not installed."""
+    _require_extra()
+    import torch
+
+    if not torch.cuda.is_available():
+        return "a CPU, since torch finds no GPU here"
+    memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
+    return f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB, attention {_best_attention('cuda')}"
+
+
+def _require_extra() -> None:
+    missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UnavailableError(
+            f"Backend qwen needs {', '.join(missing)}, which is not installed.",
+            "Install the extra: `make qwen`, or pip install 'vidpipe[qwen]'.",
+        )
 
 
 def _best_attention(device: str) -> str:

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.vlm.endpoint.client import pause_s
 from vidpipe.vlm.endpoint.faults import parse_retry_after
 from vidpipe.vlm.endpoint.model import EndpointModel
@@ -300,3 +300,11 @@ def test_a_kept_connection_that_the_server_closes_is_made_anew(server: ModelServ
     found = replies(server.url, *[request(video=letter) for letter in "abc"], requests_in_flight=1)
     assert [reply.error for reply in found] == [None] * 3
     assert len(server.posts) == 3
+
+
+def test_doctor_asks_the_server_for_a_word(server: ModelServer) -> None:
+    assert "said a word in" in EndpointModel(settings(server.url)).readiness()
+    assert server.posts[0].body["max_tokens"] == 4
+    server.always = status(401, said="no such key")
+    with pytest.raises(VidpipeError, match="401"):
+        EndpointModel(settings(server.url)).readiness()
