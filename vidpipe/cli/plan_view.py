@@ -15,6 +15,8 @@ _WHY = {
     "spec": "settings, prompts, model or code changed", "retry": "failed before", "force": "asked for",
 }  # fmt: skip
 _UNMEASURED = "not measured yet"
+_LONG_S = 360.0
+_LEAST_SHOWN = 0.1
 
 
 def show(
@@ -103,11 +105,8 @@ def _model(model: ModelEstimate, currency: str) -> Iterator[str]:
             f"answers to ask, {amount.reused:,.0f} there already; {amount.frames:,.0f} frames, {most}"
             f"{amount.prompt_tokens:,.0f} prompt and {amount.output_tokens:,.0f} output tokens."
         )
-        hours = (
-            _UNMEASURED if amount.seconds is None else f"{brief(amount.seconds)} ({amount.seconds / 3600:.2f} hours)"
-        )
-        cost = "" if model.cost is None else f"; cost {most}{model.cost:,.2f} {currency}"
-        yield f"Time of the model: {hours}{cost}."
+        cost = "" if model.cost is None else f"; cost {most}{_money(model.cost)} {currency}"
+        yield f"Time of the model: {_hours(amount.seconds)}{cost}."
     if model.like_them:
         yield f"Estimated from {model.counted:,} of {model.counted + model.like_them:,} videos."
     if model.typical:
@@ -121,3 +120,14 @@ def _model(model: ModelEstimate, currency: str) -> Iterator[str]:
 
 def _videos(number: int) -> str:
     return "1 video" if number == 1 else f"{number:,} videos"
+
+
+def _hours(seconds: float | None) -> str:
+    """Of the model's time."""
+    if seconds is None:
+        return _UNMEASURED
+    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else brief(seconds)
+
+
+def _money(cost: float) -> str:
+    return f"{cost:,.2f}" if cost >= _LEAST_SHOWN or not cost else f"{cost:.2g}"

@@ -73,7 +73,7 @@ class Sensors(Section):
     describe_changed: bool = Field(
         False,
         description="also prepare and describe again what a changed detector, model or prompt makes due; otherwise "
-        "that waits for a person (`vidpipe run`, a backfill)",
+        "that waits for a person (`vidpipe run`, a backfill), or, for the model's part, for a limit in [Budget]",
     )
 
 

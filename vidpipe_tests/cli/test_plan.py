@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +17,7 @@ from pymongo import MongoClient
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.vlm.endpoint.model_server import ModelServer
+from vidpipe_tests.vlm.endpoint.serving import TINY
 
 STAGES = ["raw_video", "metadata", "scenes", "descriptions", "sentiment", "tags", "categories"]
 
@@ -109,6 +113,7 @@ def test_the_answers_that_a_plan_counts_are_those_that_are_asked(seeing: Command
     assert model["measured_answers"] == 7
     text = seeing("plan").stdout
     assert "2 answers to ask, 7 there already" in text
+    assert "2 what the model is asked" in text
     assert "EUR" in text
     seeing.json("run")
     assert len(server.posts) == 7 + 2
@@ -169,6 +174,19 @@ def test_failed_and_blocked_results_are_told(vidpipe: Command, tmp_path: Path) -
     retried = vidpipe.json("plan", "--retry")
     assert retried["stages"]["raw_video"]["why"] == {"retry": 1}
     assert retried["stages"]["categories"]["follows"] == 1
+
+
+def test_no_model_is_loaded_for_a_plan(vidpipe: Command) -> None:
+    code = (
+        "import sys\nfrom vidpipe.cli.main import app\n"
+        "try:\n    app(['plan'])\nexcept SystemExit as end:\n    assert not end.code\n"
+        "print({'torch', 'transformers', 'dagster'} & set(sys.modules))"
+    )
+    seeing = vidpipe.under(QWENVL_BACKEND="qwen", QWENVL_MODELDIR=str(TINY))
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **seeing.env}, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines()[-1] == "set()"
 
 
 def test_a_stage_that_cannot_run_is_told(vidpipe: Command, tmp_path: Path) -> None:
