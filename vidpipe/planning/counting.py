@@ -17,7 +17,7 @@ from vidpipe.library.videos import projection
 from vidpipe.media.facts import PackReference, Scene
 from vidpipe.planning.amounts import Amount, total
 from vidpipe.planning.describing import Describing
-from vidpipe.planning.model_rates import ModelRates, measure_model
+from vidpipe.planning.model_rates import Bounds, ModelRates, measure_model
 from vidpipe.planning.stage_rates import Typical
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
@@ -54,7 +54,8 @@ class Counting:
     @classmethod
     def of(cls, library: Library, plan: Plan, describing: Describing) -> Counting:
         """With the rates of today."""
-        rates = measure_model(library.collections["answers"], describing.model.version, plan.settings)
+        answers, runs = library.collections["answers"], library.collections["runs"]
+        rates = measure_model(answers, runs, describing.model.version, Bounds.of(plan.settings))
         return cls(library, plan, describing, rates)
 
     def amounts(self, ids: Sequence[str], *, deadline: float = float("inf")) -> Iterator[tuple[str, Amount]]:

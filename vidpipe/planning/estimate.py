@@ -132,6 +132,8 @@ def _model(counting: Counting, ids: Sequence[str], later: int, typical: Typical 
     one = counting.of_typical(typical) if typical else seen.scaled(1 / len(amounts)) if amounts else None
     if later and one is not None:
         amount += one.scaled(later)
+    if amount.asked:
+        amount += counting.rates.start
     unknown = later if one is None else 0
     describing, settings = counting.describing, counting.plan.settings
     return ModelEstimate(

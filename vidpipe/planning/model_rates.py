@@ -4,22 +4,23 @@ that are stored."""
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, median
+from statistics import fmean
 
 from pymongo.collection import Collection
 
+from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import Document
 from vidpipe.planning.amounts import Amount
-from vidpipe.planning.fit import Sample, two_rates
+from vidpipe.planning.model_speed import Asked, Speed, speed_of
 from vidpipe.settings import Settings
 from vidpipe.vlm.prompts import Prompt
 
 #: Answers that the rates are taken from, the latest first.
 RECENT = 2000
-#: The time of answers that came together stands with the first of them: it is compared in parts of this number.
-_PARTS = 24
+#: Every answer that is in the wrong form is asked for once more, and no more often.
+_MOST_AGAIN = 2.0
 #: Letters of a token, at the least, in most languages that models were made for.
 _LETTERS_A_TOKEN = 2
 #: Of a Qwen model: pixels along a side of a visual token, and frames that one spans.
@@ -61,12 +62,12 @@ class Bounds:
 @dataclass(frozen=True)
 class ModelRates:
     """
-    answers:      that this was measured from; 0: nothing was, and `bounds` is all there is
-    first:        scope -> mean tokens read for the answer that the frames were read for
-    further:      scope -> mean tokens read for each other answer of the same request
-    output:       prompt id -> mean tokens of its answer
-    a_prompt_token, a_output_token: seconds for each; None: not measured
-    apart:        reading and writing could be told apart
+    answers: that this was measured from; 0: nothing was, and `bounds` is all there is
+    first:   scope -> mean tokens read for the answer that the frames were read for
+    further: scope -> mean tokens read for each other answer of the same request
+    output:  prompt id -> mean tokens of its answer
+    again:   times as many tokens are read, and written, since answers in the wrong form are asked for once more
+    speed:   None: not measured
     """
 
     bounds: Bounds
@@ -74,9 +75,8 @@ class ModelRates:
     first: Mapping[str, float] = field(default_factory=dict)
     further: Mapping[str, float] = field(default_factory=dict)
     output: Mapping[str, float] = field(default_factory=dict)
-    a_prompt_token: float | None = None
-    a_output_token: float | None = None
-    apart: bool = False
+    again: tuple[float, float] = (1.0, 1.0)
+    speed: Speed | None = None
 
     def amount(self, scope: str, frames: float, prompts: Sequence[Prompt]) -> Amount:
         """What asking `prompts` about `frames` frames of a scene or video takes; nothing for no prompts."""
@@ -92,25 +92,16 @@ class ModelRates:
         for prompt in prompts:
             at_most = at_most or prompt.id not in self.output
             written += self.output.get(prompt.id, prompt.max_tokens)
+        read, written = read * self.again[0], written * self.again[1]
         return Amount(
             frames=frames, asked=len(prompts), prompt_tokens=read, output_tokens=written,
-            seconds=self._seconds(read, written), at_most=at_most,
+            seconds=self.speed.seconds(read, written) if self.speed else None, at_most=at_most,
         )  # fmt: skip
 
-    def _seconds(self, read: float, written: float) -> float | None:
-        if self.a_prompt_token is None or self.a_output_token is None:
-            return None
-        return read * self.a_prompt_token + written * self.a_output_token
-
-
-@dataclass
-class _Asked:
-    """The answers to one request, in one run."""
-
-    scope: str
-    read: list[int] = field(default_factory=list)
-    written: int = 0
-    seconds: float = 0.0
+    @property
+    def start(self) -> Amount:
+        """What a run takes besides: the loading of the model."""
+        return Amount(seconds=self.speed.start_s if self.speed else None)
 
 
 _WANTED = dict.fromkeys(
@@ -118,16 +109,19 @@ _WANTED = dict.fromkeys(
 )
 
 
-def measure_model(answers: Collection[Document], version: str, settings: Settings) -> ModelRates:
-    """The rates of the model called `version`, from its latest answers."""
+def measure_model(
+    answers: Collection[Document], runs: Collection[Document], version: str, bounds: Bounds
+) -> ModelRates:
+    """The rates of the model called `version`, from its latest answers and the figures of the runs that asked it."""
     rows = list(answers.find({"model": version}, _WANTED).sort([("model", -1), ("at", -1)]).limit(RECENT))
     if not rows:
-        return ModelRates(Bounds.of(settings))
-    asked: dict[tuple[object, ...], _Asked] = {}
+        return ModelRates(bounds)
+    asked: dict[tuple[object, ...], Asked] = {}
     output: defaultdict[str, list[int]] = defaultdict(list)
     for row in reversed(rows):
-        place = (row["video"], row["scope"], row["start_s"], row["end_s"], row.get("run"))
-        request = asked.setdefault(place, _Asked(row["scope"]))
+        run = row.get("run") or ""
+        place = (row["video"], row["scope"], row["start_s"], row["end_s"], run)
+        request = asked.setdefault(place, Asked(row["scope"], run))
         request.read.append(row.get("prompt_tokens") or 0)
         request.written += row.get("tokens") or 0
         request.seconds += row.get("seconds") or 0.0
@@ -138,9 +132,8 @@ def measure_model(answers: Collection[Document], version: str, settings: Setting
         most, *others = sorted(request.read, reverse=True)
         first[request.scope].append(most)
         further[request.scope] += others
-    bounds = Bounds.of(settings)
-    a_prompt_token, a_output_token, apart = _speeds(asked.values())
     means = {scope: fmean(read) for scope, read in first.items()}
+    cut_off = rows[-1].get("run") if len(rows) == RECENT else None
     return ModelRates(
         bounds=bounds,
         answers=len(rows),
@@ -148,27 +141,24 @@ def measure_model(answers: Collection[Document], version: str, settings: Setting
         # One prompt a request tells nothing of a second one: at worst it reads everything again.
         further={scope: fmean(further[scope]) if further[scope] else mean for scope, mean in means.items()},
         output={prompt: fmean(written) for prompt, written in output.items()},
-        a_prompt_token=a_prompt_token,
-        a_output_token=a_output_token,
-        apart=apart,
+        again=_again(runs, [request for request in asked.values() if request.run != cut_off]),
+        speed=speed_of(list(asked.values())),
     )
 
 
-def _speeds(asked: Iterable[_Asked]) -> tuple[float | None, float | None, bool]:
-    """Seconds for a token read and for one written, and whether these are two measurements or one."""
-    requests = list(asked)
-    size = max(1, -(-len(requests) // _PARTS))
-    parts = [requests[start : start + size] for start in range(0, len(requests), size)]
-    samples: list[Sample] = [
-        (
-            float(sum(sum(request.read) for request in part)),
-            float(sum(request.written for request in part)),
-            sum(request.seconds for request in part),
-        )
-        for part in parts
-    ]
-    rates = two_rates(samples)
-    if rates is not None:
-        return *rates, True
-    speeds = [seconds / (read + written) for read, written, seconds in samples if seconds and read + written]
-    return (median(speeds), median(speeds), False) if speeds else (None, None, False)
+def _again(runs: Collection[Document], asked: Sequence[Asked]) -> tuple[float, float]:
+    """What runs have read and written for each token of the answers that were kept. asked: of runs as a whole"""
+    kept: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for request in asked:
+        kept[request.run][0] += sum(request.read)
+        kept[request.run][1] += request.written
+    figures = {
+        run["_id"]: model_figures(run.get("stages") or {})
+        for run in runs.find({"_id": {"$in": list(kept)}, "status": "success"}, {"stages": 1})
+    }
+    factors = []
+    for place, used in enumerate(("prompt_tokens", "output_tokens")):
+        of_answers = sum(kept[run][place] for run in figures)
+        of_runs = sum(getattr(use, used) for use in figures.values())
+        factors.append(min(max(of_runs / of_answers, 1.0), _MOST_AGAIN) if of_answers else 1.0)
+    return factors[0], factors[1]

@@ -36,6 +36,7 @@ def _stage(stage: StageEstimate) -> dict[str, Any]:
 
 
 def _model(model: ModelEstimate, currency: str) -> dict[str, Any]:
+    speed = model.rates.speed
     return {
         "name": model.name,
         "version": model.version,
@@ -48,8 +49,9 @@ def _model(model: ModelEstimate, currency: str) -> dict[str, Any]:
         "estimated_videos": model.like_them + model.typical,
         "unknown_videos": model.unknown,
         "measured_answers": model.rates.answers,
-        "seconds_per_prompt_token": model.rates.a_prompt_token,
-        "seconds_per_output_token": model.rates.a_output_token,
+        "seconds_per_prompt_token": speed.a_prompt_token if speed else None,
+        "seconds_per_output_token": speed.a_output_token if speed else None,
+        "seconds_to_start": speed.start_s if speed else None,
     }
 
 

@@ -75,7 +75,8 @@ class DescribingBudget:
         """What a run over `keys` is expected to ask, as its tags."""
         missing = [sha256 for sha256 in keys if sha256 not in self._amounts]
         self._amounts.update(self.counting.amounts(missing))
-        return estimate_tags(total(self._amounts[sha256] for sha256 in keys if sha256 in self._amounts), self.prices)
+        amount = total(self._amounts[sha256] for sha256 in keys if sha256 in self._amounts)
+        return estimate_tags(amount + self.counting.rates.start if amount.asked else amount, self.prices)
 
     def tell(self, instance: dg.DagsterInstance) -> str | None:
         """Keeps for `vidpipe status` why videos wait for the budget, has a person asked, and gives the sentence; None
