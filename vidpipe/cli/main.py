@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -44,6 +45,8 @@ from vidpipe.errors import VidpipeError, redact
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
+#: Python's own 700 makes it look for garbage hundreds of times while the imports make objects that stay.
+_OBJECTS_UNTIL_COLLECTED = 50_000
 
 
 class UsageError(VidpipeError):
@@ -141,9 +144,11 @@ app.command("down")(down.down)
 
 def main() -> None:
     """What the installed command calls."""
+    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
     try:
         app()
     except SystemExit as end:
+        gc.freeze()  # the process ends: nothing is left to be looked for
         if isinstance(end.code, int) and "pymongo" in sys.modules and "dagster" not in sys.modules:
             _leave_now(end.code)
         raise

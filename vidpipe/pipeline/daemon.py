@@ -6,16 +6,15 @@ minute, and each of its steps wait as long for the next.
 
 from __future__ import annotations
 
-from dagster._daemon import controller
-from dagster._daemon.cli import main
+from dagster._daemon import cli, controller
 
 _BACKFILLS_EVERY_S = 5
 
 
-def run() -> None:
+def main() -> None:
     controller.DEFAULT_DAEMON_INTERVAL_SECONDS = _BACKFILLS_EVERY_S
-    main()
+    cli.main()
 
 
 if __name__ == "__main__":
-    run()
+    main()

@@ -72,7 +72,7 @@ class WatchedRunLauncher(RunLauncher, ConfigurableClass):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "dagster", "api", "execute_run"],
+                [sys.executable, "-m", "vidpipe.pipeline.program", "dagster", "api", "execute_run"],
                 env={**_inherited(), "DAGSTER_EXECUTE_RUN_ARGS": serialize_value(arguments)},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip

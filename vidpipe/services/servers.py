@@ -48,21 +48,22 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
     measures = port("measures", settings.services.metrics_port)
     web_address, measures_address = url(host, web), f"{url(host, measures)}/metrics"
     python = [sys.executable, "-m"]
+    program = [*python, "vidpipe.pipeline.program"]
     return [
         Service(
             "code", "code server",
-            [*python, MODULES["code"], "api", "grpc", "--socket", str(socket),
+            [*program, MODULES["code"], "api", "grpc", "--socket", str(socket),
              "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe"],
             lambda: _code_answers(socket), settings.home, log("code"), environment=environment,
         ),
         Service(
             "web", "Dagster's page",
-            [*python, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
+            [*program, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
             lambda: _answers(f"{web_address}/server_info"), settings.home, log("web"), web, web_address, environment,
         ),
         Service(
             "daemon", "Dagster's daemon",
-            [*python, MODULES["daemon"], "run", "-w", str(workspace)],
+            [*program, MODULES["daemon"], "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
         ),
         Service(
