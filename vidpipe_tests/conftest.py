@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -16,9 +17,24 @@ from pymongo import MongoClient
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import reset_logging
 from vidpipe.settings.schema import MongoDB
+from vidpipe_tests.rooms import in_one_piece
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Rooms that take long first: where several files run at once, none is left to run alone at the end."""
+    items.sort(key=lambda item: not in_one_piece(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where files run at once, the rooms with a home or servers for all their files stay in one process."""
+    from vidpipe_tests.scheduling import ByRoom
+
+    return ByRoom(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

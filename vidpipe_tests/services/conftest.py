@@ -12,7 +12,7 @@ from vidpipe_tests.end_to_end.home import Home
 from vidpipe_tests.end_to_end.station import Station, running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     path: Path = tmp_path_factory.mktemp("station") / "home"
     home = Home(

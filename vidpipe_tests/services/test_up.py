@@ -22,7 +22,7 @@ from vidpipe.services.station import bring_all_up
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
-from vidpipe_tests.end_to_end.station import Station, running
+from vidpipe_tests.end_to_end.station import Station
 from vidpipe_tests.fault_server import FaultServer
 
 SERVERS = {"mongod", "code server", "web server", "daemon", "measures"}
@@ -62,30 +62,21 @@ def test_a_second_up_starts_nothing(station: Station) -> None:
     assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
 
 
-@pytest.mark.parametrize("kinds", [("web server", "code server"), tuple(SERVERS)])
-def test_up_brings_back_what_was_killed_at_the_same_addresses(station: Station, kinds: tuple[str, ...]) -> None:
+def test_up_brings_back_what_was_killed_at_the_same_addresses(station: Station) -> None:
     addresses = station.home.json("up")["addresses"]
-    for kind in kinds:
-        for process in station.processes()[kind]:
+    before = station.processes()
+    killed = SERVERS - {"measures"}
+    for kind in killed:
+        for process in before[kind]:
             process.kill()
-    wait_for("they are gone", lambda: not set(kinds) & set(station.processes()), limit_s=10)
+    wait_for("they are gone", lambda: not killed & set(station.processes()), limit_s=10)
     up = station.home.json("up")
-    assert len(up["started"]) == len(kinds)
+    assert len(up["started"]) == len(killed)
     assert up["addresses"] == addresses
-    assert set(station.processes()) == SERVERS
+    after = station.processes()
+    assert set(after) == SERVERS
+    assert after["measures"] == before["measures"], "what lives is left alone"
     wait_for("the page knows the pipeline", lambda: _locations(addresses["web"]) == {"vidpipe": "RepositoryLocation"})
-
-
-def test_another_home_takes_the_next_free_ports(station: Station, tmp_path: Path) -> None:
-    home = Home(tmp_path / "other", {**station.home.env})
-    assert home("init", home.path).code == 0
-    with running(home) as other:
-        mine, theirs = station.home.json("up")["addresses"], other.home.json("up")
-        assert not set(mine.values()) & set(theirs["addresses"].values())
-        assert any("Port 3400 was taken" in note for note in theirs["notes"])
-        assert home("down").code == 0
-        assert not other.processes()
-    assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
 
 
 def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
@@ -101,22 +92,29 @@ def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Pat
     assert not [process for process in home.processes() if process.pid != os.getpid()]
 
 
-def test_in_the_foreground_it_heals_itself_and_ctrl_c_stops_all(tmp_path: Path) -> None:
-    home = Home(tmp_path / "home", {**ENVIRONMENT, "VIDPIPE_SERVICES_WEBPORT": "3600", "VIDPIPE_SENSORS_ENABLED": "no"})
+def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_c_stops_all_of_it(
+    station: Station, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "other", station.home.env)
     assert home("init", home.path).code == 0
-    station = Station(home, home.data / "urls.txt")
+    other = Station(home, home.data / "urls.txt")
     process = home.start("up", "--foreground")
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
     reader.start()
     try:
         wait_for("all are up", lambda: any("All are up" in line for line in lines), limit_s=90)
-        station.processes()["web server"][0].kill()
+        mine, theirs = station.home.json("up")["addresses"], home.json("up")
+        assert not set(mine.values()) & set(theirs["addresses"].values())
+        assert any("Port 3400 was taken" in note for note in theirs["notes"])
+        other.processes()["web server"][0].kill()
         wait_for("it was noticed", lambda: any("Ended without being asked" in line for line in lines), limit_s=30)
-        wait_for("it is back", lambda: "web server" in station.processes(), limit_s=60)
+        wait_for("it is back", lambda: "web server" in other.processes(), limit_s=60)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
-        wait_for("all are down", lambda: not station.processes(), limit_s=10)
+        wait_for("all are down", lambda: not other.processes(), limit_s=10)
+        assert home("down").code == 0
+        assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
     finally:
         home("down", "--force")
         process.kill()

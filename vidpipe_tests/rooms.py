@@ -1,0 +1,15 @@
+"""Which tests stay in one process where several run at once: those that share what takes long to set up."""
+
+from __future__ import annotations
+
+#: A home with a dozen videos in every stage, and one whose servers are up.
+_IN_ONE_PIECE = ("vidpipe_tests/end_to_end/", "vidpipe_tests/services/")
+
+
+def in_one_piece(nodeid: str) -> bool:
+    return nodeid.startswith(_IN_ONE_PIECE)
+
+
+def piece_of(nodeid: str) -> str:
+    """What a test belongs to: its room or, elsewhere, its file."""
+    return next((room for room in _IN_ONE_PIECE if nodeid.startswith(room)), nodeid.partition("::")[0])
