@@ -16,10 +16,11 @@ from vidpipe.planning.stage_rates import StageRate, StageRates, Typical, measure
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import Pool
 
-#: Of more videos so many are looked at one by one, and the others taken to be like them.
+#: So many videos are looked at one by one; of more, a sample, and the others are taken to be like it.
 MOST_COUNTED = 300
+SAMPLED = 200
 #: Longest time spent on that.
-_COUNTING_S = 1.5
+_COUNTING_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,9 @@ def _model(counting: Counting, ids: Sequence[str], later: int, typical: Typical 
     )
 
 
-def counted(counting: Counting, ids: Sequence[str], most: int = MOST_COUNTED) -> list[Amount]:
-    """What single videos take: all of them where they are few, else as many of the first as there is time for."""
-    deadline = time.monotonic() + _COUNTING_S
-    return [amount for _, amount in counting.amounts(ids[:most], deadline=deadline)]
+def counted(counting: Counting, ids: Sequence[str], most: int | None = None) -> list[Amount]:
+    """What single videos take: all of them where they are few, else a sample; as many as there is time for. ids: in an
+    order that says nothing of the videos"""
+    most = most or MOST_COUNTED
+    chosen = ids if len(ids) <= most else ids[: min(most, SAMPLED)]
+    return [amount for _, amount in counting.amounts(chosen, deadline=time.monotonic() + _COUNTING_S)]

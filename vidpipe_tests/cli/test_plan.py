@@ -142,6 +142,14 @@ def test_videos_not_cut_yet_are_taken_to_be_like_the_others(seeing: Command, tmp
     assert "taken to be like the others" in seeing("plan").stdout
 
 
+def test_of_many_videos_a_sample_is_counted_and_that_is_said(seeing: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vidpipe.planning.estimate.MOST_COUNTED", 1)
+    model = seeing.json("plan")["model"]
+    assert (model["videos"], model["counted_videos"], model["estimated_videos"]) == (2, 1, 1)
+    assert model["answers_to_ask"] in (2 * (3 + 1), 2 * (2 + 1))
+    assert "Estimated from 1 of 2 videos." in seeing("plan").stdout
+
+
 def test_figures_of_the_model_are_kept_a_run(seeing: Command) -> None:
     seeing.json("run")
     model = seeing.json("stats")["model"]
