@@ -1,41 +1,52 @@
-"""Qwen2-VL: the usual way (a request at a time, one generate a question) against ours, in one run.
+"""Qwen2-VL: the usual way (one video at a time, one generate a question) against ours, in one run.
 
-    python -m benchmarks.qwen [--scenes 6] [--frames 8]
+    python -m benchmarks.qwen [--configuration tiny 100m 2b 7b] [--layers N] [--json FILE]
 
-On the tiny checkpoint of the tests, and on random weights of about 100 million parameters. Both ways see the same
-frames; the usual way is the same code, given one prompt at a time, so that what differs is sharing and batching alone.
+The usual way is what the model's own page shows: transformers' processor, qwen-vl-utils and `generate` with pixels, for
+each question anew. Both ways see the same frames, already decoded from their videos, through the same weights. tiny is
+the tests' checkpoint; the others are random weights, 2b and 7b in the full sizes of Qwen2-VL, made on the GPU in bf16.
+Without a GPU tiny and 100m are measured; --layers makes the large ones small enough to try them. Reach on a GPU: five
+questions in at most 1.3 times the time of one; at least 5 times the videos a minute of the usual way.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
-import tempfile
+import json
+import platform
+import resource
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoProcessor, Qwen2VLConfig, Qwen2VLForConditionalGeneration
+from qwen_vl_utils import process_vision_info
 
+from benchmarks.qwen_models import SHAPES, build, only, parameters, peak_flops, prefill_work, synchronize
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
 from vidpipe.vlm.model import Facts, Frame, Request
 from vidpipe.vlm.prompts import DESCRIBE_SCENE, Prompt
 from vidpipe.vlm.qwen.backend import QwenModel
+from vidpipe.vlm.qwen.batches import Room, filled
+from vidpipe.vlm.qwen.inputs import budget_of, prepare
+from vidpipe.vlm.qwen.loading import Engine
+from vidpipe.vlm.qwen.prefix import prefill
 
-TINY = Path(__file__).parent.parent / "vidpipe_tests" / "vlm" / "qwen" / "tiny"
 QUESTIONS = (
     DESCRIBE_SCENE, "What is the mood?", "Give tags for this scene.", "Is there a person in it?", "Which category?",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Noise:
+class Pictures:
     """Frames that no cache knows."""
 
     frames: Sequence[Frame]
@@ -45,87 +56,235 @@ class Noise:
         return self.frames
 
 
-def scenes(count: int, frames: int, side: int, tokens: int) -> list[Request]:
+@dataclass(frozen=True)
+class Asked:
+    """seconds, and what was said: a text a question, video by video."""
+
+    seconds: float
+    texts: list[str]
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rates and shares of one configuration; a video is one scene of `frames` frames with all questions.
+
+    *_prefill_share: of the FLOP/s of a large matrix product here, while prompts are read
+    five_to_one:     time of all questions to that of the first alone, ours
+    equal_*:         share of our texts, in batches, that are those of our way one by one, and of the usual way
+    """
+
+    configuration: str
+    machine: str
+    dtype: str
+    attention: str
+    parameters: int
+    videos: int
+    questions: int
+    frames: int
+    tokens_a_video: int
+    peak_tflops: float
+    usual_videos_a_minute: float
+    ours_videos_a_minute: float
+    usual_tokens_a_second: float
+    ours_tokens_a_second: float
+    usual_prefill_share: float
+    ours_prefill_share: float
+    usual_peak_gib: float
+    ours_peak_gib: float
+    times_as_fast: float
+    five_to_one: float
+    equal_to_one_by_one: float
+    equal_to_usual: float
+
+
+def scenes(count: int, frames: int, width: int, height: int, tokens: int) -> list[Request]:
+    """Requests about pictures of noise."""
     random = np.random.default_rng(1)
     prompts = tuple(Prompt(f"q{n}", "scene", text, max_tokens=tokens) for n, text in enumerate(QUESTIONS))
 
     def jpeg() -> bytes:
-        small = Image.fromarray(random.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+        small = Image.fromarray(random.integers(0, 255, (12, 12, 3), dtype=np.uint8))
         made = io.BytesIO()
-        small.resize((side, side)).save(made, "JPEG")
+        small.resize((width, height)).save(made, "JPEG")
         return made.getvalue()
 
     facts = Facts(duration_s=4.0, scenes=1, cuts_per_minute=0.0, stats=None)
     return [
-        Request(f"{n:064d}", "scene", 0.0, 4.0, prompts, facts, Noise([Frame(t / 2, jpeg()) for t in range(frames)]))
+        Request(f"{n:064d}", "scene", 0.0, 4.0, prompts, facts, Pictures([Frame(t / 2, jpeg()) for t in range(frames)]))
         for n in range(count)
     ]
 
 
-def make_100m(folder: Path) -> None:
-    """Random weights behind the tiny model's tokenizer and processor."""
-    torch.manual_seed(1)
-    processor = AutoProcessor.from_pretrained(TINY, local_files_only=True)
-    config = Qwen2VLConfig.from_pretrained(TINY)
-    config.text_config = type(config.text_config)(
-        **{
-            **config.text_config.to_dict(), "hidden_size": 768, "intermediate_size": 2560, "num_hidden_layers": 10,
-            "layer_types": None,
-            "num_attention_heads": 12, "num_key_value_heads": 2,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [8, 12, 12]},
-        }
+def usual_inputs(engine: Engine, request: Request, prompt: Prompt, max_pixels: int) -> dict[str, Any]:
+    """As on the model's page, its frames in place of a file."""
+    assert request.frames is not None
+    pictures = [Image.open(io.BytesIO(frame.jpeg)) for frame in request.frames.load()]
+    video = {"type": "video", "video": pictures, "min_pixels": 28 * 28, "max_pixels": max_pixels}
+    messages = [{"role": "user", "content": [video, {"type": "text", "text": prompt.text}]}]
+    text = engine.processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    _, videos = process_vision_info(messages)
+    inputs = engine.processor(
+        text=[text], videos=videos, return_tensors="pt",
+        videos_kwargs={"do_resize": False, "do_sample_frames": False, "cap_pixels_per_frame": False},
     )  # fmt: skip
-    config.vision_config = type(config.vision_config)(depth=6, embed_dim=512, hidden_size=768, num_heads=8, mlp_ratio=4)
-    Qwen2VLForConditionalGeneration(config).save_pretrained(folder)
-    processor.save_pretrained(folder)
+    return {name: torch.as_tensor(value).to(engine.device) for name, value in inputs.items()}
 
 
-def timed(model: QwenModel, rounds: Sequence[Sequence[Request]]) -> tuple[float, int]:
-    """(seconds, tokens generated) of the rounds, one `answer` each."""
-    began, tokens = time.perf_counter(), 0
+@torch.inference_mode()
+def usual_way(engine: Engine, asked: Sequence[Request], max_pixels: int) -> Asked:
+    synchronize(engine.device)
+    began, texts, tokens = time.perf_counter(), [], 0
+    for request in asked:
+        for prompt in request.prompts:
+            inputs = usual_inputs(engine, request, prompt, max_pixels)
+            generated = engine.model.generate(**inputs, max_new_tokens=prompt.max_tokens, do_sample=False)
+            said = generated[0, inputs["input_ids"].shape[1] :]
+            tokens += len(said)
+            texts.append(engine.decoder.decode(said, skip_special_tokens=True).strip())
+    return Asked(time.perf_counter() - began, texts, tokens)
+
+
+def our_way(model: QwenModel, rounds: Sequence[Sequence[Request]]) -> Asked:
+    """One `answer` a round."""
+    began, texts, tokens = time.perf_counter(), [], 0
     for requests in rounds:
-        for reply in model.answer(requests, threading.Event()):
+        replies = {id(reply.request.frames): reply for reply in model.answer(requests, threading.Event())}
+        for request in requests:
+            reply = replies[id(request.frames)]
             if reply.error:
                 raise reply.error
+            texts += [answer.text for answer in reply.answers]
             tokens += sum(answer.tokens for answer in reply.answers)
-    return time.perf_counter() - began, tokens
+    return Asked(time.perf_counter() - began, texts, tokens)
 
 
-def compare(name: str, folder: Path, asked: Sequence[Request], max_pixels: int) -> None:
-    qwen_vl = QwenVL(backend="qwen", model_dir=str(folder), min_pixels=28 * 28, max_pixels=max_pixels)
-    model = QwenModel(Settings(home=Path("/nowhere"), qwen_vl=qwen_vl))
-    timed(model, [asked[:1]])  # loads, and warms up
-    alone = [[replace(each, prompts=(prompt,))] for each in asked for prompt in each.prompts]
-    usual_s, usual_tokens = timed(model, alone)
-    first_s, _ = timed(model, [[replace(each, prompts=each.prompts[:1]) for each in asked]])
-    ours_s, ours_tokens = timed(model, [asked])
-    engine = model._loaded()
-    parameters = sum(parameter.numel() for parameter in engine.model.parameters())
-    print(f"{name}: {parameters / 1e6:.1f} M parameters, {engine.device}, {engine.dtype}, {engine.attention}")
-    print(f"  {len(asked)} scenes of {len(asked[0].prompts)} questions, answers of {ours_tokens} tokens in all")
-    for way, seconds, tokens in (("usual way", usual_s, usual_tokens), ("ours", ours_s, ours_tokens)):
-        rate = 60 * len(asked) / seconds
-        print(f"  {way:<10}{seconds:8.2f} s  {rate:8.1f} scenes/min  {tokens / seconds:6.0f} tokens/s")
-    print(
-        f"  ours is {usual_s / ours_s:.1f} times as fast; all questions take {ours_s / first_s:.2f} times one",
-        flush=True,
+@torch.inference_mode()
+def prefill_shares(engine: Engine, asked: Sequence[Request], settings: QwenVL, peak: float) -> tuple[float, float]:
+    """(usual, ours): FLOP/s to the first token, as a share of `peak`. Pictures are prepared beforehand for both."""
+    budget = budget_of(engine, settings)
+    prepared = [prepare(engine, request, budget) for request in asked]
+    batch = next(filled(prepared, Room(settings.batch_tokens)))
+    inputs = usual_inputs(engine, asked[0], asked[0].prompts[0], settings.max_pixels or 0)
+    seconds = []
+    for run in (
+        lambda: engine.model.generate(**inputs, max_new_tokens=1, do_sample=False),
+        lambda: prefill(engine, batch),
+    ):
+        run()
+        synchronize(engine.device)
+        began = time.perf_counter()
+        run()
+        synchronize(engine.device)
+        seconds.append(time.perf_counter() - began)
+    usual, ours = prefill_work(engine, batch[:1]).all, prefill_work(engine, batch).all
+    return usual / seconds[0] / peak, ours / seconds[1] / peak
+
+
+def measure(name: str, given: argparse.Namespace, device: str) -> Measured:
+    dtype = torch.bfloat16 if device == "cuda" else torch.float32
+    engine = build(name, device, dtype, given.layers)
+    width, height = (112, 112) if name == "tiny" else (224, 224) if name == "100m" else (420, 360)
+    frames = given.frames or (16 if name in ("2b", "7b") else 8)
+    asked = scenes(given.scenes or (32 if device == "cuda" else 6), frames, width, height, given.tokens)
+    few = asked[: given.usual_scenes or 6]
+    settings = QwenVL(backend="qwen", min_pixels=28 * 28, max_pixels=width * height, batch_tokens=given.batch_tokens)
+    model = QwenModel(Settings(home=Path("/nowhere"), qwen_vl=settings))
+    model._engine = engine  # made here, not loaded
+    our_way(model, [asked[:1]])
+    usual_way(engine, [only(asked[0], 0)], width * height)  # warm
+    peak = peak_flops(device, dtype)
+    usual, usual_gib = with_peak(device, lambda: usual_way(engine, few, width * height))
+    ours, ours_gib = with_peak(device, lambda: our_way(model, [asked]))
+    one = our_way(model, [[only(request, 0) for request in asked]])
+    alone = our_way(model, [[only(each, place)] for each in few for place in range(len(each.prompts))])
+    shares = prefill_shares(engine, asked, settings, max(peak, peak_flops(device, dtype)))
+    prepared = prepare(engine, asked[0], budget_of(engine, settings))
+    usual_a_minute, ours_a_minute = 60 * len(few) / usual.seconds, 60 * len(asked) / ours.seconds
+    return Measured(
+        configuration=name + (f", {given.layers} layers" if given.layers and name != "tiny" else ""),
+        machine=torch.cuda.get_device_name()
+        if device == "cuda"
+        else f"CPU {platform.machine()}, {torch.get_num_threads()} threads",
+        dtype=engine.dtype,
+        attention=engine.attention,
+        parameters=sum(parameter.numel() for parameter in engine.model.parameters()),
+        videos=len(asked),
+        questions=len(QUESTIONS),
+        frames=frames,
+        tokens_a_video=int((prepared.prefix_types == 2).sum()),
+        peak_tflops=peak / 1e12,
+        usual_videos_a_minute=usual_a_minute,
+        ours_videos_a_minute=ours_a_minute,
+        usual_tokens_a_second=usual.tokens / usual.seconds,
+        ours_tokens_a_second=ours.tokens / ours.seconds,
+        usual_prefill_share=shares[0],
+        ours_prefill_share=shares[1],
+        usual_peak_gib=usual_gib,
+        ours_peak_gib=ours_gib,
+        times_as_fast=ours_a_minute / usual_a_minute,
+        five_to_one=ours.seconds / one.seconds,
+        equal_to_one_by_one=equal(ours.texts, alone.texts),
+        equal_to_usual=equal(ours.texts, usual.texts),
     )
-    if engine.device == "cuda":
-        print(f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
-    model.close()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scenes", type=int, default=6)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=16, help="of an answer, at most")
-    given = parser.parse_args()
-    torch.set_grad_enabled(False)
-    compare("tiny", TINY, scenes(given.scenes, given.frames, 112, given.tokens), 112 * 112)
-    with tempfile.TemporaryDirectory() as folder:
-        make_100m(Path(folder))
-        compare("random 100M", Path(folder), scenes(given.scenes, given.frames, 224, given.tokens), 224 * 224)
+def with_peak(device: str, run: Any) -> tuple[Asked, float]:
+    """What `run` gives, and the most memory in GiB: of the GPU; without one, of the process until then."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    said = run()
+    most = (
+        torch.cuda.max_memory_allocated()
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    )
+    return said, most / 2**30
+
+
+def equal(ours: Sequence[str], others: Sequence[str]) -> float:
+    """Of the first videos, which both have."""
+    return sum(a == b for a, b in zip(ours, others, strict=False)) / len(others)
+
+
+def told(found: Measured) -> str:
+    shares = f"{found.equal_to_one_by_one:.0%} of texts as one by one, {found.equal_to_usual:.0%} as the usual way"
+    lines = [
+        f"{found.configuration}: {found.parameters / 1e6:,.1f} M parameters, {found.machine}, {found.dtype}, "
+        f"{found.attention}, matrix product {found.peak_tflops:.2f} TFLOP/s",
+        f"  {found.videos} videos, {found.frames} frames ({found.tokens_a_video} tokens), {found.questions} questions",
+        "              videos/min   tokens/s   of peak in prefill   peak memory",
+        f"  usual way {found.usual_videos_a_minute:12.1f} {found.usual_tokens_a_second:10.0f} "
+        f"{found.usual_prefill_share:20.0%} {found.usual_peak_gib:9.2f} GiB",
+        f"  ours      {found.ours_videos_a_minute:12.1f} {found.ours_tokens_a_second:10.0f} "
+        f"{found.ours_prefill_share:20.0%} {found.ours_peak_gib:9.2f} GiB",
+        f"  {found.times_as_fast:.1f} times as fast; all questions take {found.five_to_one:.2f} times one; {shares}",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configuration", nargs="+", choices=["tiny", *SHAPES], help="default: what fits the machine")
+    parser.add_argument("--layers", type=int, help="of text and vision, fewer than the real ones: to try 2b and 7b")
+    parser.add_argument("--scenes", type=int, help="videos for our way")
+    parser.add_argument("--usual-scenes", type=int, help="videos for the usual way, which is slow")
+    parser.add_argument("--frames", type=int, help="of a video")
+    parser.add_argument("--tokens", type=int, default=32, help="of an answer, at most")
+    parser.add_argument("--batch-tokens", type=int, default=65_536, help="BatchTokens of [QwenVL]")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    given = parser.parse_args(arguments)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    found = []
+    for name in given.configuration or (["tiny", "100m", "2b", "7b"] if device == "cuda" else ["tiny", "100m"]):
+        if name != "tiny" and (published := SHAPES[name].parameters):
+            assert abs(parameters(SHAPES[name]) / 1e9 - published) < 0.05, "the size of the real model"
+        found.append(measure(name, given, device))
+        print(told(found[-1]), flush=True)
+        if device == "cuda":
+            torch.cuda.empty_cache()
+        if given.json:
+            given.json.write_text(json.dumps([dataclasses.asdict(each) for each in found], indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def load(checkpoint: Checkpoint) -> Engine:
     transformers_logging.disable_progress_bar()  # it would write across the run's own
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.float32 if device == "cpu" else torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    attention = _best_attention(device)
+    attention = best_attention(device)
     here = checkpoint.hub != "huggingface" or checkpoint.folder
     try:
         processor = AutoProcessor.from_pretrained(source, local_files_only=here)
@@ -176,7 +176,7 @@ def device_in_words() -> str:
     if not torch.cuda.is_available():
         return "a CPU, since torch finds no GPU here"
     memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
-    return f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB, attention {_best_attention('cuda')}"
+    return f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB, attention {best_attention('cuda')}"
 
 
 def _require_extra() -> None:
@@ -188,6 +188,6 @@ def _require_extra() -> None:
         )
 
 
-def _best_attention(device: str) -> str:
+def best_attention(device: str) -> str:
     flash = device == "cuda" and importlib.util.find_spec("flash_attn") is not None
     return "flash_attention_2" if flash else "sdpa"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
 
 from filelock import FileLock, Timeout
 
@@ -20,8 +21,9 @@ class ModelLock:
     """The right to hold a model's weights; one process of a home has it. Any of its threads may free it."""
 
     def __init__(self, settings: Settings) -> None:
-        self._path = settings.data_directory / "run" / "model.lock"
-        self._holder = self._path.with_name("model.holder")
+        # by machine: several that share a home on a network disk have a GPU each
+        self._path = settings.data_directory / "run" / f"model-{platform.node() or 'machine'}.lock"
+        self._holder = self._path.with_suffix(".holder")
         self._lock = FileLock(self._path, thread_local=False)
 
     def take(self, model: str) -> bool:
