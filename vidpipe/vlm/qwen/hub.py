@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -29,10 +30,20 @@ def loadable(hub: Hub, model: str) -> str:
     if hub == "huggingface":
         return model
     folder = _modelscope_cache(model)
-    weights = folder and next((folder / name for name in _WEIGHTS if (folder / name).is_file()), None)
-    if folder and weights and (weights.suffix != ".json" or any(folder.glob("*.safetensors"))):
+    if folder and _has_weights(folder):
         return str(folder)
     return str(_from_modelscope(model, [*_DESCRIPTION, "*.safetensors"]))
+
+
+def _has_weights(folder: Path) -> bool:
+    """Whether all of them are there: a download may have been interrupted."""
+    index, single = (folder / name for name in _WEIGHTS)
+    if not index.is_file():
+        return single.is_file()
+    try:
+        return all((folder / name).is_file() for name in json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _find_on_hugging_face(model: str, name: str) -> Path | None:

@@ -125,6 +125,17 @@ def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "pip install modelscope" in str(raised.value.hint)
 
 
+def test_half_a_download_from_modelscope_is_noticed(copied: Path) -> None:
+    assert hub._has_weights(copied)
+    (copied / "model.safetensors").rename(copied / "model-00001-of-00002.safetensors")
+    assert not hub._has_weights(copied)
+    shards = {name: f"model-0000{number}-of-00002.safetensors" for number, name in enumerate("ab", start=1)}
+    (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}), "utf-8")
+    assert not hub._has_weights(copied)
+    shutil.copy(copied / shards["a"], copied / shards["b"])
+    assert hub._has_weights(copied)
+
+
 def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
