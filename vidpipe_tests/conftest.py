@@ -88,6 +88,16 @@ def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
         client.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """data/dagster of a fresh home: Dagster takes a second to lay out its tables."""
+    from vidpipe.pipeline.instance import dagster_home, instance
+
+    settings = Settings(home=tmp_path_factory.mktemp("history"))
+    instance(settings).dispose()
+    return dagster_home(settings)
+
+
 @pytest.fixture
 def embedded_settings(home: Path) -> Iterator[Settings]:
     """Settings of `home` without a URI: an embedded server of its own, not yet started, ended afterwards."""

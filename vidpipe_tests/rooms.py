@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-#: A home with a dozen videos in every stage, and one whose servers are up.
-_IN_ONE_PIECE = ("vidpipe_tests/end_to_end/", "vidpipe_tests/services/")
+#: A home with a dozen videos in every stage; one whose servers are up; PyTorch with a model.
+_IN_ONE_PIECE = ("vidpipe_tests/end_to_end/", "vidpipe_tests/services/", "vidpipe_tests/vlm/qwen/")
 
 
 def in_one_piece(nodeid: str) -> bool:

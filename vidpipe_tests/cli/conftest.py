@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -71,9 +72,10 @@ def command_on(home: Path, uri: str) -> Iterator[Command]:
 
 
 @pytest.fixture
-def vidpipe(home: Path, mongod_uri: str) -> Iterator[Command]:
+def vidpipe(home: Path, mongod_uri: str, empty_history: Path) -> Iterator[Command]:
     """The command on an empty library."""
     with command_on(home, mongod_uri) as command:
+        shutil.copytree(empty_history, home / "data" / "dagster")
         yield command
 
 

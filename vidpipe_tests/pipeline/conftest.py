@@ -17,14 +17,6 @@ from vidpipe.stages.contract import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH
 
 
-@pytest.fixture(scope="session")
-def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/dagster of a fresh home: Dagster takes a second to lay out its tables."""
-    settings = Settings(home=tmp_path_factory.mktemp("history"))
-    instance(settings).dispose()
-    return dagster_home(settings)
-
-
 @pytest.fixture
 def settings(settings: Settings, empty_history: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The shared settings; what a process of its own loads from the home is the same."""
