@@ -148,7 +148,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        gc.freeze()  # the process ends: nothing is left to be looked for
+        if "torch" not in sys.modules:  # whose bindings would report all that is not collected as leaked
+            gc.freeze()  # the process ends: nothing is left to be looked for
         if isinstance(end.code, int) and "pymongo" in sys.modules and "dagster" not in sys.modules:
             _leave_now(end.code)
         raise
