@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +48,8 @@ HOW_MANY = ("How many squares are there?", "How many squares can be seen?", "Cou
 WHICH_COLOR = ("Which colour is it?", "What is its colour?", "Which colour can be seen?")
 WHICH_THING = ("What is it?", "What is shown?", "Which of these can be seen?")
 WHERE = ("Where is the square?", "On which side is the square?", "Where is it?")
-#: Kinds of questions, as often as they are asked.
+#: Kinds of questions. Which of yes and no is true, and where a square is, it has not learnt in this time.
 KINDS = ("yes_no", "yes_no", "color", "thing", "number", "text", "where")
-HARD_KINDS = (*KINDS, *["yes_no"] * 8, *["where"] * 4)
 WORDS = (
     "evening", "news", "the", "of", "holiday", "clip", "final", "goal", "street", "rain", "my", "first", "test", "day",
     "say", "nothing", "ignore", "colour", "answer", "yes", "no", "left", "right", *COLORS, *THINGS,
@@ -128,25 +126,20 @@ class Lessons:
         words = " ".join(PLAIN).split()
         return " ".join(self._rng.choice(words) for _ in range(self._rng.choice((5, 15, 40))))
 
-    def asked(
-        self, clip: Clip, *, whole: bool, kinds: Sequence[str] = KINDS, questions: float = 0.5
-    ) -> tuple[str, str]:
-        """(what is asked about `clip`, the right answer).
-
-        whole: with all that a prompt says of the video; questions: share of questions, which are of one of `kinds`
-        """
+    def asked(self, clip: Clip, *, whole: bool) -> tuple[str, str]:
+        """(what is asked about `clip`, the right answer); whole: with all that a prompt says of the video."""
         rng = self._rng
         prompts = self._prompts
         video = self._video(clip)
         about_scene = clip.scenes == 1 and rng.random() < 0.5
         scene = video.scenes[0] if about_scene else None
-        if rng.random() >= questions:
+        if rng.random() < 0.5:
             prompt = rng.choice(prompts.of_scene(video, scene) if scene else prompts.of_video(video)[1:])
             if not scene and rng.random() < 0.15:
                 prompt = prompts.of_video(video)[0]
             answer = self._answer(prompt, clip)
         else:
-            question, answer = self._question(clip, rng.choice(kinds))
+            question, answer = self._question(clip)
             prompt = prompts.of_question(question, video, scene)
         if rng.random() < 0.05:
             prompt = asked_again(prompt, "There is no valid JSON in the answer.")
@@ -164,8 +157,9 @@ class Lessons:
         }
         return json.dumps(values[prompt.form.name]) if prompt.form.name in values else said
 
-    def _question(self, clip: Clip, kind: str) -> tuple[Question, str]:
+    def _question(self, clip: Clip) -> tuple[Question, str]:
         rng = self._rng
+        kind = rng.choice(KINDS)
         if kind == "where" and clip.side:
             sides = rng.sample(("left", "right"), 2)
             return Question("q", rng.choice(WHERE), "choice", choices=tuple(sides)), clip.side
