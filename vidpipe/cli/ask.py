@@ -101,6 +101,9 @@ def _ask(
     from vidpipe.stages.asking import ask as ask_model
     from vidpipe.stages.contract import StageContext
 
+    # so that the answers can be traced, also where the question is not kept
+    source = opened.plan.resources["prompts"].asked(question)
+    opened.library.keep_texts({source.template: source.text})
     context = StageContext(opened.settings, opened.plan.resources, opened.library.cells("ask"), cancelled)
     answers: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
@@ -139,17 +142,19 @@ def _ask(
 def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
     """(sha256, name, what is known of it or why it cannot be asked about yet)."""
     from vidpipe.library.videos import projection, read_fields
-    from vidpipe.stages.asking import READS, SAID
+    from vidpipe.stages.asking import MEASURED, READS, SAID
     from vidpipe.stages.contract import Item
 
     graph, library = opened.library.graph, opened.library
     found = {row["_id"]: row for row in library.collections["videos"].find(
-        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SAID)))}  # fmt: skip
+        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SAID, MEASURED)))}  # fmt: skip
     scenes = library.videos.scenes(list(found))
     for sha256, row in found.items():
         name = (row["ingest"].get("names") or [sha256[:12]])[0]
         described = (
-            row["stages"]["descriptions"].get("status") == "ok" and "description" in (scenes.get(sha256) or [{}])[0]
+            row["stages"]["descriptions"].get("status") == "ok"
+            and "description" in (scenes.get(sha256) or [{}])[0]
+            and not (row.get(graph.key("descriptions")) or {}).get("measured")
         )
         try:
             fields = read_fields(graph, (*READS, SAID) if described else READS, row, scenes.get(sha256, ()))

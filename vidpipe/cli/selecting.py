@@ -44,10 +44,10 @@ def chosen_videos(opened: Opened, named: Sequence[str], *, every: bool, where: S
 def _fulfilling(opened: Opened, where: Sequence[str]) -> list[str]:
     from vidpipe.library.videos import projection, read_fields
     from vidpipe.stages.rule_facts import READS, rule_facts
-    from vidpipe.tagging.conditions import parse_conditions
+    from vidpipe.tagging.conditions import parse_condition
 
     try:
-        conditions = parse_conditions(dict(_pair(condition) for condition in where))
+        conditions = [parse_condition(*_pair(condition)) for condition in where]
     except ValueError as error:
         raise SettingsError(f"--where: {error}.", "docs/rules.md lists what can be asked.") from None
     found, unknown = [], 0

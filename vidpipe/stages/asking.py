@@ -17,9 +17,10 @@ from vidpipe.vlm.model import DescribingModel, Request
 from vidpipe.vlm.prompts import PromptSet
 from vidpipe.vlm.questions import Question
 
-#: The fields of other stages that a question needs; what scenes were said to show is used where it is there.
+#: The fields of other stages that a question needs; what scenes were said to show is used where it is there, and a
+#: model that sees has said it.
 READS: tuple[str, ...] = tuple(read for read in descriptions.STAGE.reads)
-SAID = "descriptions.scenes"
+SAID, MEASURED = "descriptions.scenes", "descriptions.measured"
 
 
 @dataclass
@@ -35,7 +36,7 @@ class VideoAnswers:
 def ask(items: Sequence[Item], question: Question, context: StageContext) -> Iterator[VideoAnswers]:
     """Each video once its answers are there. Ends early once `context.cancelled` is set.
 
-    Raises UnavailableError where the model is out of reach.
+    Raises ModelAway where the model is out of reach.
     """
     model: DescribingModel = context.resources["model"]
     found = {item.sha256: VideoAnswers(item) for item in items}

@@ -98,6 +98,20 @@ def test_a_question_is_answered_now_and_costs_nothing_the_second_time(seen: Comm
     assert answers_kept(seen) == before
 
 
+def test_the_text_of_a_question_that_is_not_kept_can_be_found_later(seen: Command) -> None:
+    seen.json("ask", "rgb.mp4", "What colour comes first?")
+    (answer,) = (
+        answer
+        for answer in seen.json("show", "rgb.mp4", "--answers")["answers"]
+        if answer["prompt_id"] == "question:what-colour-comes-first"
+    )
+    with MongoClient[dict[str, Any]](seen.env["VIDPIPE_MONGODB_URI"]) as client:
+        lineage = client[seen.env["VIDPIPE_MONGODB_DATABASENAME"]]["videos_lineage"]
+        text = lineage.find_one({"_id": f"text:{answer['template']}"})
+    assert text
+    assert "What colour comes first?" in text["text"]
+
+
 def test_scenes_are_asked_one_by_one(seen: Command) -> None:
     found = seen.json("ask", "--all", "--scenes", "Which colour is it?")["answers"]
     by_name = {name: [answer["value"] for answer in found if answer["name"] == name] for name in COLORS}
@@ -112,6 +126,7 @@ def test_videos_are_chosen_by_conditions_of_the_rules(seen: Command) -> None:
         len(seen.json("ask", "--where", "duration_gt=1", "--where", "orientation=landscape", "What?")["answers"]) == 2
     )
     assert seen.json("ask", "--where", "orientation=portrait", "What?")["answers"] == []
+    assert seen.json("ask", "--where", "duration_gt=600", "--where", "duration_gt=1", "What?")["answers"] == []
     refused = seen("ask", "--where", "orientatoin=portrait", "What?")
     assert refused.exit_code == 2
     assert "orientation" in refused.output
@@ -137,6 +152,17 @@ def test_a_kept_question_finds_its_answer_and_is_asked_of_the_others_alone(vidpi
     (seeing.home / "rules" / "questions.json").write_text(json.dumps(edited))
     seeing.json("run")
     assert {name: seeing.json("show", name)["description"]["asked"] for name in COLORS} == {"rgb.mp4": 1, "pyw.mp4": 1}
+
+
+def test_sentences_made_of_measurements_are_not_told_to_the_model(vidpipe: Command, tmp_path: Path) -> None:
+    clips.color_cuts(tmp_path / "clips" / "rgb.mp4", COLORS["rgb.mp4"])
+    vidpipe.json("add", tmp_path / "clips")
+    vidpipe.json("run", "--stages", "raw_video,metadata,scenes")
+    seeing = with_tiny_model(vidpipe)
+    before = seeing.json("ask", "rgb.mp4", "What is it?")["answers"]
+    vidpipe.json("run")
+    assert vidpipe.json("show", "rgb.mp4")["description"]["measured"]
+    assert seeing.json("ask", "rgb.mp4", "What is it?")["answers"] == before
 
 
 def test_without_a_model_there_is_nobody_to_ask(vidpipe: Command) -> None:
