@@ -7,16 +7,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.stages.contract import AnswerCell, StageContext, StageError
 from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.cells import cell_key
-from vidpipe.vlm.model import Answer, DescribingModel, Request
+from vidpipe.vlm.model import Answer, DescribingModel, Reply, Request
 from vidpipe.vlm.prompts import Prompt, asked_again
 
 #: Answers are stored at the latest when so many wait, or when the first of them has waited so long.
 _MOST_WAITING, _LONGEST_WAIT_S = 256, 2.0
 _MOST_CHARACTERS = 20_000
+
+
+class ModelAway(UnavailableError):
+    """The describing model is out of reach; the library, which may be so too, is another matter."""
 
 
 @dataclass
@@ -76,7 +80,7 @@ def known(requests: Iterable[Request], context: StageContext, model: DescribingM
 def answered(requests: Iterable[Request], context: StageContext, model: DescribingModel) -> Iterator[Answered]:
     """Each request once its answers are there, in any order. Ends early once `context.cancelled` is set.
 
-    Raises UnavailableError where the model is out of reach; what was answered until then is kept.
+    Raises ModelAway where the model is out of reach; what was answered until then is kept.
     """
     works = known(requests, context, model)
     asking = []
@@ -114,7 +118,7 @@ class _Interview:
 
     def _ask(self, requests: Sequence[Request], *, last: bool) -> Iterator[tuple[Answered, list[Prompt]]]:
         """Each request that was replied to, with the prompts that have to be asked again."""
-        for reply in self._model.answer(requests, self._context.cancelled):
+        for reply in self._replies(requests):
             now = time.monotonic()
             seconds, self._replied_at = now - self._replied_at, now
             work = self._works[_place(reply.request)]
@@ -134,6 +138,12 @@ class _Interview:
             if reply.error:
                 work.error = _stage_error(reply.error, transient=reply.transient)
             yield work, wrong
+
+    def _replies(self, requests: Sequence[Request]) -> Iterator[Reply]:
+        try:
+            yield from self._model.answer(requests, self._context.cancelled)
+        except UnavailableError as error:
+            raise ModelAway(error.message, error.hint) from error
 
     def _cell(self, request: Request, prompt: Prompt, answer: Answer, seconds: float) -> AnswerCell:
         text = _storable(answer.text)

@@ -12,10 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vidpipe.errors import UnavailableError
 from vidpipe.media.facts import AudioStream, Scene, SubtitleStream
 from vidpipe.stages import views
-from vidpipe.stages.answering import Answered, answered
+from vidpipe.stages.answering import Answered, ModelAway, answered
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, Outcome, Stage, StageContext, StageError
 from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 from vidpipe.stages.results import Descriptions, SceneDescription
@@ -69,7 +68,7 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
             left.discard(work.item.sha256)
             context.progress(work.item.sha256, 1.0)
             yield _outcome(work, video, model)
-    except UnavailableError as error:
+    except ModelAway as error:
         for sha256 in left:
             yield Outcome(sha256, error=StageError(error.message, error.hint, transient=True))
         return

@@ -271,6 +271,15 @@ def test_a_model_out_of_reach_is_a_passing_fault_and_what_it_said_before_is_kept
     assert [start_s for _, scope, start_s, _ in model.asked if scope == "scene"] == [5.0]
 
 
+def test_a_library_out_of_reach_is_no_videos_fault() -> None:
+    class Away(Cells):
+        def keep(self, cells: Sequence[AnswerCell]) -> None:
+            raise UnavailableError("MongoDB does not answer.")
+
+    with pytest.raises(UnavailableError, match="MongoDB"):
+        list(descriptions.describe([item()], context(Scripted(), Away())))
+
+
 def test_what_is_spoken_in_a_scene_is_shown_with_it_and_never_as_an_instruction() -> None:
     model = Scripted()
     cues = [
