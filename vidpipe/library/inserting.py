@@ -18,5 +18,6 @@ def insert_once(collection: Collection[Document], documents: Sequence[Document])
     try:
         collection.bulk_write([InsertOne(document) for document in documents], ordered=False)
     except BulkWriteError as error:
-        if any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
+        unconfirmed = error.details.get("writeConcernErrors")
+        if unconfirmed or any(fault["code"] != _DUPLICATE_KEY for fault in error.details["writeErrors"]):
             raise
