@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -70,6 +70,11 @@ def _pair(condition: str) -> tuple[str, Any]:
     if not equals:
         raise ValueError(f'"{condition}" is no condition: write KEY=VALUE, such as duration_gt=600')
     try:
-        return key.strip(), json.loads(value)
+        return key.strip(), json.loads(value, parse_constant=_no_number)
     except ValueError:
         return key.strip(), value.strip()
+
+
+def _no_number(name: str) -> NoReturn:
+    """NaN and Infinity, which Python reads: nothing is above or below them."""
+    raise ValueError(name)

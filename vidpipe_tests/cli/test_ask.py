@@ -130,6 +130,7 @@ def test_videos_are_chosen_by_conditions_of_the_rules(seen: Command) -> None:
     refused = seen("ask", "--where", "orientatoin=portrait", "What?")
     assert refused.exit_code == 2
     assert "orientation" in refused.output
+    assert seen("ask", "--where", "duration_gt=NaN", "What?").exit_code == 2
     assert seen("ask", "What?").exit_code == 2
 
 
