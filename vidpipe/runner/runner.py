@@ -30,7 +30,7 @@ from vidpipe.runner.trial import try_alone
 from vidpipe.runner.video_state import Document, RunName, VideoState
 from vidpipe.runner.workers import StageWorkers, Work, named
 from vidpipe.settings import audit
-from vidpipe.stages.contract import Observer, Outcome, Stage, StageError, StageEvent
+from vidpipe.stages.contract import Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)
@@ -317,6 +317,11 @@ class _Run:
             return
         self._commit(work.state, work.stage, named(outcome, work), seconds)
         self._advance(work.state)
+
+    def went_out_of_reach(self, stage: Stage, error: OutOfReach) -> None:
+        log.warning("stage %s: %s; the run goes on without it", stage.name, error.message)
+        with self._tell_lock:
+            self.report.problems.setdefault(stage.name, error)
 
     def stop_with(self, fault: BaseException) -> None:
         with self._changed:

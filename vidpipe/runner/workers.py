@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -14,7 +14,16 @@ from typing import Protocol
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages.contract import Cancelled, CellStore, Outcome, Stage, StageContext, StageError, video_name
+from vidpipe.stages.contract import (
+    Cancelled,
+    CellStore,
+    Outcome,
+    OutOfReach,
+    Stage,
+    StageContext,
+    StageError,
+    video_name,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +44,10 @@ class Listener(Protocol):
     def progressed(self, sha256: str, stage: str, fraction: float) -> None: ...
 
     def done(self, work: Work, outcome: Outcome | None, seconds: float) -> None:
-        """outcome: None when the run was cancelled meanwhile."""
+        """outcome: None when nothing is to be recorded: the run was cancelled, or what the stage asks is away."""
+
+    def went_out_of_reach(self, stage: Stage, error: OutOfReach) -> None:
+        """What the stage asks of the outside is away: it is not called again in this run."""
 
     def stop_with(self, fault: BaseException) -> None: ...
 
@@ -49,6 +61,7 @@ class StageWorkers:
         settings = plan.settings
         places = {"cpu": settings.concurrency.workers, "gpu": 1, "network": settings.download.parallel}
         pools = {pool: threading.BoundedSemaphore(number) for pool, number in places.items()}
+        self._out_of_reach: set[str] = set()
         self._queues: dict[str, queue.SimpleQueue[Work | None]] = {}
         self._threads: list[threading.Thread] = []
         for stage in plan.stages:
@@ -110,9 +123,8 @@ class StageWorkers:
     def _call(self, stage: Stage, context: StageContext, batch: Sequence[Work]) -> None:
         """Calls the stage's function; a fault in a batch is narrowed down by calling it for each video alone."""
         waiting = {work.state.sha256: work for work in batch}
-        if self._cancelled.is_set():
-            for work in batch:
-                self._listener.done(work, None, 0.0)
+        if self._cancelled.is_set() or stage.name in self._out_of_reach:
+            self._leave_due(batch)
             return
         for work in batch:
             self._listener.began(work)
@@ -123,8 +135,12 @@ class StageWorkers:
                 self._hand_over(waiting.pop(outcome.sha256), outcome, seconds)
                 began = time.perf_counter()
         except Cancelled:
-            for work in waiting.values():
-                self._listener.done(work, None, 0.0)
+            self._leave_due(waiting.values())
+            return
+        except OutOfReach as away:
+            self._out_of_reach.add(stage.name)
+            self._listener.went_out_of_reach(stage, away)
+            self._leave_due(waiting.values())
             return
         except UnavailableError:
             raise  # the library stays away: no video is to blame, all of them stay due
@@ -140,6 +156,10 @@ class StageWorkers:
         for work in waiting.values():
             error = StageError(f"The stage {stage.name} gave no outcome.", "This is a fault of the stage's code.")
             self._listener.done(work, Outcome(work.state.sha256, error=error), 0.0)
+
+    def _leave_due(self, works: Iterable[Work]) -> None:
+        for work in works:
+            self._listener.done(work, None, 0.0)
 
     def _hand_over(self, work: Work, outcome: Outcome, seconds: float) -> None:
         """A fault beyond this point is the run's, not that of the stage or its video: it ends the run."""

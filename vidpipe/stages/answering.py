@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.stages.contract import AnswerCell, StageContext, StageError
+from vidpipe.stages.contract import AnswerCell, OutOfReach, StageContext, StageError
 from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.cells import cell_key
 from vidpipe.vlm.model import Answer, DescribingModel, Reply, Request
@@ -17,10 +17,6 @@ from vidpipe.vlm.prompts import Prompt, asked_again
 #: Answers are stored at the latest when so many wait, or when the first of them has waited so long.
 _MOST_WAITING, _LONGEST_WAIT_S = 256, 2.0
 _MOST_CHARACTERS = 20_000
-
-
-class ModelAway(UnavailableError):
-    """The describing model is out of reach; the library, which may be so too, is another matter."""
 
 
 @dataclass
@@ -80,7 +76,7 @@ def known(requests: Iterable[Request], context: StageContext, model: DescribingM
 def answered(requests: Iterable[Request], context: StageContext, model: DescribingModel) -> Iterator[Answered]:
     """Each request once its answers are there, in any order. Ends early once `context.cancelled` is set.
 
-    Raises ModelAway where the model is out of reach; what was answered until then is kept.
+    Raises OutOfReach where the model is out of reach; what was answered until then is kept.
     """
     works = known(requests, context, model)
     asking = []
@@ -143,7 +139,7 @@ class _Interview:
         try:
             yield from self._model.answer(requests, self._context.cancelled)
         except UnavailableError as error:
-            raise ModelAway(error.message, error.hint) from error
+            raise OutOfReach(error.message, error.hint) from error
 
     def _cell(self, request: Request, prompt: Prompt, answer: Answer, seconds: float) -> AnswerCell:
         text = _storable(answer.text)

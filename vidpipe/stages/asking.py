@@ -36,7 +36,7 @@ class VideoAnswers:
 def ask(items: Sequence[Item], question: Question, context: StageContext) -> Iterator[VideoAnswers]:
     """Each video once its answers are there. Ends early once `context.cancelled` is set.
 
-    Raises ModelAway where the model is out of reach.
+    Raises OutOfReach where the model is out of reach.
     """
     model: DescribingModel = context.resources["model"]
     found = {item.sha256: VideoAnswers(item) for item in items}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import Settings
 
 Pool = Literal["network", "cpu", "gpu"]
@@ -192,6 +192,13 @@ class StageContext:
 
 class Cancelled(Exception):
     """The run was stopped while a video was worked on; nothing is recorded for it."""
+
+
+class OutOfReach(UnavailableError):
+    """What a stage asks of the outside (the describing model) is out of reach: no video is to blame.
+
+    Nothing is recorded for the videos without an outcome, which stay due; the run goes on without the stage.
+    """
 
 
 StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]

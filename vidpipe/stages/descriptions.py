@@ -14,7 +14,7 @@ from typing import Any
 
 from vidpipe.media.facts import AudioStream, Scene, SubtitleStream
 from vidpipe.stages import views
-from vidpipe.stages.answering import Answered, ModelAway, answered
+from vidpipe.stages.answering import Answered, answered
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, Outcome, Stage, StageContext, StageError
 from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 from vidpipe.stages.results import Descriptions, SceneDescription
@@ -46,32 +46,30 @@ class _Work:
 
 
 def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Asks the model about the scenes and the whole of each video; a fault of one request is that video's alone."""
+    """Asks the model about the scenes and the whole of each video; a fault of one request is that video's alone.
+
+    Raises OutOfReach where the model is; what it said until then is kept.
+    """
     model: DescribingModel = context.resources["model"]
     works = {item.sha256: _Work(item, views.video_view(item.fields)) for item in items}
     requests = [request for work in works.values() for request in _scene_requests(work, context)]
     left = set(works)
-    try:
-        for scene in answered(requests, context, model):
-            work = works[scene.request.video]
-            work.answers[work.scenes[scene.request.start_s]] = scene
-            work.error = work.error or scene.error
-            context.progress(work.item.sha256, len(work.answers) / (len(work.scenes) + 1))
-        ready = [work for work in works.values() if not work.waiting]
-        for work in ready:
-            if work.error:
-                left.discard(work.item.sha256)
-                yield Outcome(work.item.sha256, error=work.error)
-        whole = [whole_request(work.item, context, work.view, work.said()) for work in ready if not work.error]
-        for video in answered(whole, context, model):
-            work = works[video.request.video]
+    for scene in answered(requests, context, model):
+        work = works[scene.request.video]
+        work.answers[work.scenes[scene.request.start_s]] = scene
+        work.error = work.error or scene.error
+        context.progress(work.item.sha256, len(work.answers) / (len(work.scenes) + 1))
+    ready = [work for work in works.values() if not work.waiting]
+    for work in ready:
+        if work.error:
             left.discard(work.item.sha256)
-            context.progress(work.item.sha256, 1.0)
-            yield _outcome(work, video, model)
-    except ModelAway as error:
-        for sha256 in left:
-            yield Outcome(sha256, error=StageError(error.message, error.hint, transient=True))
-        return
+            yield Outcome(work.item.sha256, error=work.error)
+    whole = [whole_request(work.item, context, work.view, work.said()) for work in ready if not work.error]
+    for video in answered(whole, context, model):
+        work = works[video.request.video]
+        left.discard(work.item.sha256)
+        context.progress(work.item.sha256, 1.0)
+        yield _outcome(work, video, model)
     if left:
         raise Cancelled
 

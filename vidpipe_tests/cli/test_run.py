@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -178,3 +179,21 @@ def test_a_terminal_sees_bars_while_it_works_and_its_cursor_again(vidpipe: Comma
     assert "[red]clip.mp4" in text
     assert "\x1b[31m" not in text  # NO_COLOR
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_a_model_that_is_away_leaves_the_videos_due_and_the_rest_is_done(vidpipe: Command, tmp_path: Path) -> None:
+    for number in range(3):
+        clips.moving(tmp_path / "clips" / f"{number}.mp4", seconds=0.4, fps=str(10 + number))
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    away = vidpipe.under(
+        QWENVL_BACKEND="endpoint", QWENVL_PUBLICENDPOINT=f"http://127.0.0.1:{port}", QWENVL_REQUESTRETRIES="0"
+    )
+    away.json("add", tmp_path / "clips")
+    report = away.json("run", code=3)
+    assert report["stages"]["scenes"]["computed"] == 3
+    assert report["failures"] == []
+    assert "The model's server" in report["problems"]["descriptions"]["message"]
+    stages = away.json("status")["stages"]
+    assert (stages["scenes"]["current"], stages["descriptions"]["due"], stages["descriptions"]["failed"]) == (3, 3, 0)
+    assert vidpipe.json("run")["stages"]["descriptions"]["computed"] == 3

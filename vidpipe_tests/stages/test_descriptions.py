@@ -16,7 +16,7 @@ from vidpipe.media.facts import AudioStream, ColorShare, PackReference, Scene, S
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
 from vidpipe.stages import descriptions
-from vidpipe.stages.contract import AnswerCell, Cancelled, Item, StageContext
+from vidpipe.stages.contract import AnswerCell, Cancelled, Item, OutOfReach, StageContext
 from vidpipe.stages.results import Descriptions
 from vidpipe.vlm.model import Answer, Reply, Request
 from vidpipe.vlm.prompts import Prompt, build_prompts
@@ -259,11 +259,11 @@ def test_one_videos_fault_is_its_own_and_its_answers_are_kept() -> None:
     assert [(cell.scope, cell.start_s) for cell in cells.values() if cell.video[0] == "b"] == [("scene", 0.0)]
 
 
-def test_a_model_out_of_reach_is_a_passing_fault_and_what_it_said_before_is_kept() -> None:
+def test_a_model_out_of_reach_is_no_videos_fault_and_what_it_said_before_is_kept() -> None:
     model, cells = Scripted(), Cells()
     model.stops_after = 2
-    outcomes = list(descriptions.describe([item("a" * 64), item("b" * 64)], context(model, cells)))
-    assert [outcome.error.transient for outcome in outcomes if outcome.error] == [True, True]
+    with pytest.raises(OutOfReach, match="The endpoint does not answer"):
+        list(descriptions.describe([item("a" * 64), item("b" * 64)], context(model, cells)))
     assert len(cells) == 2
     model.stops_after = None
     model.asked.clear()
