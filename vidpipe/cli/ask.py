@@ -81,11 +81,10 @@ def ask(
         if save:
             path = library.settings.resolve(library.settings.rules.questions)
             add_question(path, question)
+            note(f"Kept as '{question.id}' in {library.settings.rules.questions}; `vidpipe run` asks it of every video.")
         result = stoppable(lambda cancelled: _ask(library, ids, question, cancelled, as_json=as_json))
     if as_json:
         print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
-    elif save:
-        note(f"Kept as '{question.id}' in {library.settings.rules.questions}; `vidpipe run` asks it of every video.")
     if result["interrupted"]:
         note("Stopped. The answers given are kept.", "yellow")
         finish(130)
@@ -130,8 +129,9 @@ def _ask(
                 if video.error:
                     lost(sha256, video.error)
                     continue
-                answers += [_plain(sha256, names[sha256], cell) for cell in video.cells]
-                if not as_json:
+                if as_json:
+                    answers += [_plain(sha256, names[sha256], cell) for cell in video.cells]
+                else:
                     _show(names[sha256], video, several=question.scope == "scene")
                 progress.advance(bar)
             if cancelled.is_set():
