@@ -81,7 +81,8 @@ def ask(
         if save:
             path = library.settings.resolve(library.settings.rules.questions)
             add_question(path, question)
-            note(f"Kept as '{question.id}' in {library.settings.rules.questions}; `vidpipe run` asks it of every video.")
+            kept_in = library.settings.rules.questions
+            note(f"Kept as '{question.id}' in {kept_in}; `vidpipe run` asks it of every video.")
         result = stoppable(lambda cancelled: _ask(library, ids, question, cancelled, as_json=as_json))
     if as_json:
         print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
