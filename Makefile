@@ -24,7 +24,7 @@ demo: setup ## Take a handful of clips through all stages and show what came out
 	@$(VENV)/python scripts/demo.py
 
 test: full-setup ## Run the tests
-	@$(VENV)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder $(TESTS)
+	@$(VENV)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 	@echo "Next: make demo shows it at work; make lint checks style and types."
 
 soak: full-setup ## Run what takes long: thousands of videos through the sensors, twenty kills
