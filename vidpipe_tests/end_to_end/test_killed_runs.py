@@ -15,7 +15,7 @@ def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home:
     """Every second time the command alone, else all that it started, too; some before it is at work."""
     moments = random.Random(20)
     killed = 0
-    for number in range(8):
+    for number in range(5):
         if number % 4 == 3:
             process = home.start("run")
             time.sleep(moments.uniform(0.3, 2.0))
@@ -29,7 +29,7 @@ def test_kill_9_at_random_moments_leaves_the_library_of_an_undisturbed_run(home:
             process.kill()
             wait_for("what the killed run had started ends, too", lambda: not home.processes(), limit_s=20)
             process.communicate()
-    assert killed >= 6, "the runs ended before they could be killed"
+    assert killed >= 4, "the runs ended before they could be killed"
     done = home("run")
     assert done.code == 0, done.stdout + done.stderr
     home.assert_whole(undisturbed)
