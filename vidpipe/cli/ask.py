@@ -12,7 +12,7 @@ import typer
 from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import counted, duration, err, note, out, print_json, say, words
+from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
 from vidpipe.cli.running import finish
 from vidpipe.cli.selecting import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
@@ -183,15 +183,9 @@ def _show(name: str, video: VideoAnswers, *, several: bool) -> None:
     for cell in video.cells:
         where = f"{name} {duration(cell.start_s)} – {duration(cell.end_s)}" if several else name
         line = words(f"{where}: ", "dim")
-        line.append_text(words(_said(cell)))
+        line.append_text(words(cell.raw_text if cell.fault else answered(cell.value)))
         if cell.fault:
             line.append_text(words(f"  (not in the form asked for: {cell.fault})", "yellow"))
         say(out(), line)
     if not video.cells:
         note(f"{name}: {counted(0, 'scene')}.")
-
-
-def _said(cell: AnswerCell) -> str:
-    if cell.fault:
-        return cell.raw_text
-    return {True: "yes", False: "no"}[cell.value] if isinstance(cell.value, bool) else str(cell.value)

@@ -30,6 +30,15 @@ class LocalMode(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]
 
+DueVideos = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
+]
+Stages = Annotated[
+    list[str] | None,
+    typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
+]
+
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", help="Has this tag; several: has them all.", rich_help_panel=_FILTERS)
 ]
@@ -75,6 +84,11 @@ Output = Annotated[
         help="Export the results afterwards: to a .jsonl, .csv or .parquet file, else to a folder, one .json a video.",
     ),
 ]  # fmt: skip
+
+
+def stage_names(given: list[str] | None) -> list[str] | None:
+    """The names in what `Stages` was given; None: all."""
+    return [name.strip() for part in given or () for name in part.split(",") if name.strip()] or None
 
 
 def overrides(

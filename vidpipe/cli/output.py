@@ -116,6 +116,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def answered(value: Any) -> str:
+    """The value of a model's answer: yes, no, a number or words."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
 def duration(seconds: float | None) -> str:
     """1:02:03, 2:03 or 0:03.5; empty for None."""
     if seconds is None:

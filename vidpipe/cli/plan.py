@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidpipe.cli.call import Opened, opened
-from vidpipe.cli.options import Json, QwenInstruction, SceneThreshold, overrides
+from vidpipe.cli.options import DueVideos, Json, QwenInstruction, SceneThreshold, Stages, overrides, stage_names
 from vidpipe.cli.output import error_object, print_json
 
 if TYPE_CHECKING:
@@ -16,15 +16,9 @@ if TYPE_CHECKING:
 
 def plan(
     context: typer.Context,
-    videos: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
-    ] = None,
+    videos: DueVideos = None,
     *,
-    stages: Annotated[
-        list[str] | None,
-        typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
-    ] = None,
+    stages: Stages = None,
     retry: Annotated[bool, typer.Option("--retry", help="With failed and quarantined videos.")] = False,
     force: Annotated[bool, typer.Option("--force", help="With what is current, too.")] = False,
     as_json: Json = False,
@@ -40,7 +34,7 @@ def plan(
     from vidpipe.planning.estimate import estimate
     from vidpipe.runner.plan import Plan
 
-    names = [name.strip() for given in stages or () for name in given.split(",") if name.strip()] or None
+    names = stage_names(stages)
     with opened(context, overrides(scene_threshold, qwen_instruction, None)) as library:
         chosen = Plan.make(library.library.graph, library.settings, names)
         try:

@@ -7,21 +7,25 @@ from typing import Annotated
 import typer
 
 from vidpipe.cli.call import opened
-from vidpipe.cli.options import Json, Output, QwenInstruction, SceneThreshold, UseVpc, overrides
+from vidpipe.cli.options import (
+    DueVideos,
+    Json,
+    Output,
+    QwenInstruction,
+    SceneThreshold,
+    Stages,
+    UseVpc,
+    overrides,
+    stage_names,
+)
 from vidpipe.cli.output import print_json
 
 
 def run(
     context: typer.Context,
-    videos: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
-    ] = None,
+    videos: DueVideos = None,
     *,
-    stages: Annotated[
-        list[str] | None,
-        typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
-    ] = None,
+    stages: Stages = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try failed and quarantined videos again.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Compute again what is current, too.")] = False,
     as_json: Json = False,
@@ -37,7 +41,7 @@ def run(
     from vidpipe.cli.running import Wish, finish, run_and_show
     from vidpipe.runner.plan import Plan
 
-    names = [name.strip() for given in stages or () for name in given.split(",") if name.strip()] or None
+    names = stage_names(stages)
     given = overrides(scene_threshold, qwen_instruction, use_vpc)
     changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
     with opened(context, given) as library:

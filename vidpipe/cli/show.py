@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import duration, out, print_json, say, size, table, words
+from vidpipe.cli.output import answered, duration, out, print_json, say, size, table, words
 
 _MOST_SCENES = 30
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
@@ -107,9 +107,7 @@ def _sure(found: Mapping[str, Any]) -> str:
 def _answer(answer: Mapping[str, Any]) -> str:
     if answer["fault"]:
         return f"? {answer['raw']} ({answer['fault']})"
-    if isinstance(answer["value"], bool):
-        return "yes" if answer["value"] else "no"
-    return str(answer["value"])
+    return answered(answer["value"])
 
 
 def _stream(stream: Mapping[str, Any], *more: str) -> str:

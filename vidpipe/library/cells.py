@@ -47,13 +47,12 @@ class Cells:
 
     def keep(self, cells: Sequence[AnswerCell]) -> None:
         """Stores new answers; one that is already there stays as it is."""
-        if cells:
-            now = datetime.now(UTC)
-            documents = [
-                {"_id": cell.key, **{name: getattr(cell, name) for name in _FIELDS}, "run": self.run, "at": now}
-                for cell in cells
-            ]
-            self.ride_out(partial(insert_once, self.answers, documents))
+        now = datetime.now(UTC)
+        documents = [
+            {"_id": cell.key, **{name: getattr(cell, name) for name in _FIELDS}, "run": self.run, "at": now}
+            for cell in cells
+        ]
+        self.ride_out(partial(insert_once, self.answers, documents))
 
     def _find(self, query: Document) -> list[Document]:
         return list(self.answers.find(query))

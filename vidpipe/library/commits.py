@@ -174,7 +174,7 @@ class Committer:
         if not batch:
             return []
         self._write_scenes(batch)
-        self._keep_lineage([entry for item in batch for entry in self._lineage(item)])
+        insert_once(self._collections["lineage"], [entry for item in batch for entry in self._lineage(item)])
         self._videos.bulk_write([self._update(item, owner) for item in batch], ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
@@ -234,10 +234,6 @@ class Committer:
             written[(sha256, item.generation)] = rows
         if operations:
             scenes.bulk_write(operations, ordered=False)
-
-    def _keep_lineage(self, documents: Sequence[Document]) -> None:
-        if documents:
-            insert_once(self._collections["lineage"], documents)
 
     @staticmethod
     def _lineage(item: Prepared) -> list[Document]:

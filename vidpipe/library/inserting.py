@@ -15,6 +15,8 @@ _DUPLICATE_KEY = 11000
 
 def insert_once(collection: Collection[Document], documents: Sequence[Document]) -> None:
     """Inserts those of `documents` that are not there yet (by `_id`); the others stay as they are."""
+    if not documents:
+        return
     try:
         collection.bulk_write([InsertOne(document) for document in documents], ordered=False)
     except BulkWriteError as error:

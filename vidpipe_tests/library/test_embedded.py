@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -155,16 +154,15 @@ def test_a_moved_home_whose_server_still_runs_is_an_error_that_names_the_process
 
 
 def test_another_port_is_taken_where_the_last_one_belongs_to_another_program(embedded_settings: Settings) -> None:
-    first = embedded.start(embedded_settings)
+    embedded.start(embedded_settings)
     embedded.stop(embedded_settings)
-    with socket.socket() as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with contextlib.suppress(OSError):  # another test's program was quicker, which is as good
-            other.bind(("127.0.0.1", first.port))
-            other.listen()
+    files = embedded.files_of(embedded_settings)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        files.port.write_text(str(taken))
         with pytest.raises(embedded_launch.PortInUse):
-            embedded_launch.launch(embedded_launch.find_mongod(), embedded.files_of(embedded_settings), first.port)
-        assert embedded.start(embedded_settings).port != first.port
+            embedded_launch.launch(embedded_launch.find_mongod(), files, taken)
+        assert embedded.start(embedded_settings).port != taken
 
 
 def test_who_does_not_know_the_key_reads_nothing_and_makes_no_user(shared: Settings) -> None:
