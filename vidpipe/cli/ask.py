@@ -13,7 +13,6 @@ from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
-from vidpipe.cli.running import finish
 from vidpipe.cli.selecting import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
@@ -57,6 +56,7 @@ def ask(
 
     Example: vidpipe ask clip.mp4 "Is there a person in it?" --kind yes_no
     """
+    from vidpipe.cli.running import finish
     from vidpipe.vlm.questions import add_question, new_question
 
     *videos, text = given

@@ -104,7 +104,8 @@ class QwenVL(Section):
     use_vpc: bool = Field(False, description="ask VpcEndpoint instead of PublicEndpoint")
     model: str = Field(
         "Qwen/Qwen2-VL-7B-Instruct",
-        pattern=r"^[\w./:@+-]{1,200}$",
+        pattern=r"^[\w./:@+-]+$",
+        max_length=200,  # not in the pattern: each of its repetitions costs time at every start
         description="for backend qwen: a model's name on ModelHub; fetched at first use where ModelDir is empty. "
         "For backend endpoint: the name that the server gives its model",
     )
@@ -144,7 +145,8 @@ class QwenVL(Section):
     )
     language: str = Field(
         "English",
-        pattern=r"^[^\W\d_][\w ()-]{0,39}$",
+        pattern=r"^[^\W\d_][\w ()-]*$",
+        max_length=40,
         description="the language that descriptions, reasons and summaries are written in; labels stay as they are",
     )
     api_style: Literal["openai", "pai"] = Field(

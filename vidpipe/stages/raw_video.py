@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.faults import FetchCancelled, FetchError
-from vidpipe.ingest.partial import hash_file
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
@@ -95,7 +93,9 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
-    from vidpipe.ingest.refetch import refetch  # it brings pandas, which no run without a lost file has to load
+    # it brings pandas and requests, which no command without a lost file has to load
+    from vidpipe.ingest.faults import FetchCancelled, FetchError
+    from vidpipe.ingest.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:
@@ -138,6 +138,9 @@ def verify_hash(
 
 
 def _hash(path: Path, cancelled: threading.Event, progress: Callable[[float], None]) -> str:
+    from vidpipe.ingest.faults import FetchCancelled
+    from vidpipe.ingest.partial import hash_file
+
     size_bytes = max(1, path.stat().st_size)
     try:
         digest, _ = hash_file(path, cancelled, lambda done: progress(min(1.0, done / size_bytes)))

@@ -6,48 +6,24 @@ Times of scenes, thumbnails and frames are seconds from the first video frame.
 from __future__ import annotations
 
 import errno
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 from vidpipe.errors import MediaError, UnavailableError
-from vidpipe.media.decode import DecodeEnd
-from vidpipe.media.decode_plan import DecodePlan, plan_decode
-from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
-from vidpipe.media.frame_pack import FramePackWriter, frames_version, pack_is_there
-from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails
-from vidpipe.media.scene_stats import no_sums, scene_stats
-from vidpipe.media.thumbnails import resized_jpeg
+from vidpipe.media.frame_pack import pack_is_there
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import Scenes
-
-if TYPE_CHECKING:
-    from vidpipe.media.scene_pass import SceneFindings
-
-_LEAST_TIME_LIMIT_S = 120.0
-_TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
-#: Less than this is missing at the end of many sound files.
-_MISSING_S, _MISSING_SHARE = 1.0, 0.02
-
-
-class _Pictures(NamedTuple):
-    """frames: of the pack, as they are in it"""
-
-    pack: PackReference
-    frames: Sequence[PackedFrame]
-    thumbnails: tuple[Thumbnail, ...]
-    poster: str | None
 
 
 def run(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    # numpy, OpenCV and PySceneDetect (which runs ffmpeg once as it is imported): commands that decode nothing need not
+    # wait for them
+    from vidpipe.stages.scene_making import make_scenes
+
     for item in batch:
         try:
-            yield Outcome(item.sha256, result=_scenes(item, context))
+            yield Outcome(item.sha256, result=make_scenes(item, context))
         except StageError as error:
             yield Outcome(item.sha256, error=error)
         except MediaError as error:
@@ -71,185 +47,6 @@ def _not_written(name: str, error: OSError, folder: Path) -> StageError:
         f"Check the disk of {folder} (ProcessedDirectory) and who may write there; then `vidpipe run --retry`.",
         transient=True,
     )
-
-
-def _scenes(item: Item, context: StageContext) -> Scenes:
-    started = time.monotonic()
-    settings = context.settings
-    path = settings.resolve(item["raw_video.path"])
-    if not path.is_file():
-        raise StageError(f"{item.name}: its file {path} is not there.", "Run the raw_video stage for it.")
-    plan = plan_decode(
-        settings.scene_detection,
-        video_stream=item["metadata.video_stream"],
-        width=item["metadata.width"],
-        height=item["metadata.height"],
-        audio=item["metadata.audio"],
-        duration_s=item["metadata.duration_s"],
-    )
-    with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
-        findings = _decode(item, context, path, plan, spill)
-        pictures = _write(settings.scene_detection, plan, findings, writer, spill)
-    result = _result(settings.scene_detection, findings, pictures, item["metadata.duration_s"])
-    return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
-
-
-def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: Spill) -> SceneFindings:
-    # PySceneDetect runs ffmpeg once while it is imported, which commands that decode nothing need not wait for.
-    from vidpipe.media.scene_pass import run_pass
-
-    expected_s = item["metadata.duration_s"]
-    factor = context.settings.scene_detection.timeout_factor
-    limit_s = max(_LEAST_TIME_LIMIT_S, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
-
-    def decode(plan: DecodePlan) -> SceneFindings:
-        return run_pass(
-            path,
-            plan,
-            context.settings.scene_detection,
-            spill,
-            frame_rate=_frame_rate(item),
-            expected_s=expected_s,
-            time_limit_s=limit_s,
-            cancelled=context.cancelled,
-            progress=lambda fraction: context.progress(item.sha256, fraction),
-        )
-
-    findings = decode(plan)
-    if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
-        # ffmpeg gives up at once where it has no decoder for the sound; the pictures can still be had
-        findings = decode(replace(plan, audio_stream=None))
-    if context.cancelled.is_set():
-        raise Cancelled
-    end = findings.end
-    reached = f"after {findings.end_us / 1e6:.1f} s of video" if findings.frames else "before the first frame"
-    if end.ended == "time limit":
-        raise StageError(
-            f"{item.name}: decoding took longer than {limit_s:.0f} s and was ended {reached}.",
-            "The machine may be overloaded; TimeoutFactor in [SceneDetection] allows more time.",
-            transient=True,
-        )
-    if end.returncode < 0:
-        raise StageError(
-            f"{item.name}: ffmpeg was ended by signal {-end.returncode} {reached}{_first_message(end)}",
-            "Out of memory, or a fault of this ffmpeg with this file: try `ffmpeg -i FILE -f null -`.",
-        )
-    if not findings.frames:
-        raise StageError(
-            f"{item.name}: ffmpeg decoded no frame of video stream {plan.video_stream}{_first_message(end)}",
-            "The file may be cut short, or this ffmpeg cannot read its codec (`ffmpeg -codecs` lists what it can).",
-        )
-    count = item["metadata.frame_count"]
-    if findings.frames == 1 and count is not None and count > 1:
-        raise StageError(
-            f"{item.name}: ffmpeg decoded only one of {count} frames{_first_message(end)}",
-            "The file may be damaged, or this ffmpeg cannot read its codec.",
-        )
-    return findings
-
-
-def _write(
-    options: SceneDetection, plan: DecodePlan, findings: SceneFindings, writer: FramePackWriter, spill: Spill
-) -> _Pictures:
-    """The frame pack and the thumbnails of what was kept."""
-    durations = {index: (end_us - start_us) / 1e6 for index, (start_us, end_us) in enumerate(findings.spans_us)}
-    for kept in model_frames(findings.kept, durations, options):
-        jpeg = spill.read(kept)
-        if plan.candidate != plan.model:
-            jpeg = resized_jpeg(jpeg, plan.model)
-        writer.add_frame(time_s=kept.time_us / 1e6, scene=kept.scene, size=plan.model, jpeg=jpeg)
-    chosen = findings.by_time or scene_thumbnails(findings.kept, options.max_thumbnails)
-    names = []
-    for kept in chosen:
-        jpeg = resized_jpeg(spill.read(kept), plan.thumbnail)
-        names.append(writer.add_thumbnail(kept.time_us / 1e6, kept.scene, plan.thumbnail, jpeg))
-    pack = writer.publish()
-    thumbnails = tuple(
-        Thumbnail(time_s=kept.time_us / 1e6, scene=kept.scene, path=f"{pack.path}/{name}")
-        for kept, name in zip(chosen, names, strict=True)
-    )
-    best = thumbnails[chosen.index(poster(chosen, durations))].path if chosen else None
-    return _Pictures(pack, writer.frames, thumbnails, best)
-
-
-def _result(options: SceneDetection, findings: SceneFindings, pictures: _Pictures, expected_s: float | None) -> Scenes:
-    of_scene: dict[int, str] = {}
-    for thumbnail in pictures.thumbnails:
-        of_scene.setdefault(thumbnail.scene, thumbnail.path)
-    seen: dict[int, list[PackedFrame]] = {}
-    for frame in pictures.frames:
-        seen.setdefault(frame.scene, []).append(frame)
-    end_frames = [span.start_frame for span in findings.scenes[1:]] + [findings.frames]
-    scenes = tuple(
-        Scene(
-            index=index,
-            start_s=start_us / 1e6,
-            end_s=end_us / 1e6,
-            start_frame=span.start_frame,
-            end_frame=end_frame,
-            thumbnail=of_scene.get(index),
-            frames=len(seen.get(index, ())),
-            frames_version=frames_version(seen.get(index, ())),
-            stats=scene_stats(span.sums, sound=findings.sound),
-        )
-        for index, (span, (start_us, end_us), end_frame) in enumerate(
-            zip(findings.scenes, findings.spans_us, end_frames, strict=True)
-        )
-    )
-    duration_s = findings.end_us / 1e6
-    return Scenes(
-        scenes=scenes,
-        count=len(scenes),
-        detector=options.detector,
-        threshold=options.threshold,
-        duration_s=duration_s,
-        frames_decoded=findings.frames,
-        cuts_per_minute=round((len(scenes) - 1) * 60 / duration_s, 3) if duration_s else 0.0,
-        mean_scene_s=round(duration_s / len(scenes), 3),
-        stats=scene_stats(sum((span.sums for span in findings.scenes), no_sums()), sound=findings.sound),
-        pack=pictures.pack,
-        frames_version=frames_version(pictures.frames),
-        thumbnails=pictures.thumbnails,
-        poster=pictures.poster,
-        damage=_damage(findings, expected_s),
-    )
-
-
-def _damage(findings: SceneFindings, expected_s: float | None) -> Damage | None:
-    """None: decoded without complaint, and about as long as the header says."""
-    end, decoded_s = findings.end, findings.end_us / 1e6
-    missing_s = expected_s - decoded_s if expected_s else 0.0
-    cut_short = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
-    if not (end.errors or cut_short or end.returncode):
-        return None
-    parts = []
-    if end.errors:
-        parts.append(f"the decoder reported {end.errors} error{'s' if end.errors > 1 else ''}")
-    if cut_short:
-        parts.append(f"{decoded_s:.2f} s of {expected_s:.2f} s could be decoded")
-    if not parts:
-        parts.append(f"ffmpeg ended with code {end.returncode}")
-    first = f" (first: {end.messages[0]})" if end.messages else ""
-    return Damage(
-        errors=end.errors,
-        messages=end.messages,
-        decoded_s=decoded_s,
-        expected_s=expected_s,
-        sentence=f"Damaged: {' and '.join(parts)}{first}. What decodes was processed.",
-    )
-
-
-def _first_message(end: DecodeEnd) -> str:
-    return f": {end.messages[0]}." if end.messages else "."
-
-
-def _frame_rate(item: Item) -> Fraction | None:
-    exact: str | None = item["metadata.frame_rate_exact"]
-    try:
-        rate = Fraction(exact) if exact else Fraction(item["metadata.frame_rate"] or 0).limit_denominator(100_000)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return rate if rate > 0 else None
 
 
 def _still_there(result: StageResult, settings: Settings) -> bool:
