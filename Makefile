@@ -3,6 +3,9 @@
 
 VENV := .venv/bin
 
+# Where it is set, each of the many processes would compile the whole project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup full-setup qwen demo test soak screenshots lint format bench clean
 
