@@ -133,13 +133,16 @@ def test_json_is_whole_in_any_locale(filled: Command) -> None:
     assert len(json.loads(stdout)["videos"]) == 3
 
 
+_HEAVY = ("dagster", "pandas", "scenedetect", "numpy", "cv2", "requests", "torch")
+
+
 @pytest.mark.parametrize("args", [["--help"], ["status"], ["search", "blue"], ["list"]])
 def test_quick_commands_do_not_load_what_they_do_not_need(filled: Command, args: list[str]) -> None:
     code = (
         "import sys; sys.argv[0] = 'vidpipe'\n"
         "from vidpipe.cli.main import app\n"
         "try:\n    app()\n"
-        "finally:\n    print([m for m in ('dagster', 'pandas', 'scenedetect') if m in sys.modules], file=sys.stderr)"
+        f"finally:\n    print([name for name in {_HEAVY} if name in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, *args], env={**os.environ, **filled.env}, capture_output=True, text=True,
