@@ -24,8 +24,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], None] = note) -> Result:
     """What `work` returns or raises. It is given an event that is set when it is to stop.
 
-    say: tells the user; a progress display gives its own.
+    say: tells the user, also what the work has to say itself; a progress display gives its own.
     """
+    from vidpipe.settings import notices_shown
+
     cancelled = threading.Event()
     ended: list[Result] = []
     fault: list[BaseException] = []
@@ -47,9 +49,10 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:
         thread = threading.Thread(target=target, name="work")
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.2)
+        with notices_shown(say):
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.2)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

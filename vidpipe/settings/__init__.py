@@ -2,10 +2,10 @@
 
 from vidpipe.settings.home import InitReport, find_home, init_home
 from vidpipe.settings.load import Entry, LoadedSettings, load, secret_values
-from vidpipe.settings.logs import audit, configure_logging
+from vidpipe.settings.logs import audit, configure_logging, notice, notices_shown
 from vidpipe.settings.schema import Settings
 
 __all__ = [
     "Entry", "InitReport", "LoadedSettings", "Settings", "audit", "configure_logging", "find_home", "init_home", "load",
-    "secret_values",
+    "notice", "notices_shown", "secret_values",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ import logging
 import math
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +31,7 @@ AUDIT_NAME = "audit.jsonl"
 
 _MASK = "***"
 _AUDIT_LOGGER = f"{LOGGER_NAME}.audit"
+_NOTICE_LOGGER = f"{LOGGER_NAME}.notices"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _LINE = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 
@@ -111,6 +113,7 @@ def configure_logging(settings: Settings) -> None:
     redactor = Redactor(secret_values(settings))
     reset_logging()
     people = _handler(log_file, settings, _PeopleFormatter(redactor))
+    people.setLevel(settings.logging.level)  # notices reach the terminal whatever the level
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(settings.logging.level)
     logger.addHandler(people)
@@ -139,6 +142,36 @@ def audit(event: str, **fields: Any) -> None:
     fields: plain values, lists and mappings; anything else is written as its text. Secrets are masked.
     """
     logging.getLogger(_AUDIT_LOGGER).info(event, extra={"fields": fields})
+
+
+def notice(text: str) -> None:
+    """Tells whoever gave the command, where somebody did (see `notices_shown`), and the log file."""
+    logging.getLogger(_NOTICE_LOGGER).info(text)
+
+
+@contextmanager
+def notices_shown(show: Callable[[str], None]) -> Iterator[None]:
+    """Gives each `notice` of this process to `show` (redacted; from any thread) while the block runs."""
+    logger, shown = logging.getLogger(_NOTICE_LOGGER), _Shown(show)
+    logger.addHandler(shown)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(shown)
+        logger.setLevel(logging.NOTSET)
+
+
+class _Shown(logging.Handler):
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._show(redact(record.getMessage()))
+        except Exception:  # a terminal that is gone
+            self.handleError(record)
 
 
 class _FileHandler(ConcurrentRotatingFileHandler):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,33 @@ def test_a_question_is_answered_now_and_costs_nothing_the_second_time(seen: Comm
     again = seen.json("ask", "rgb.mp4", "What do you see?")
     assert again["answers"] == first["answers"]
     assert answers_kept(seen) == before
+
+
+#: Holds the model's lock, as a process that describes does, until the other one's log says that it waits.
+HOLDER = """
+import sys, time
+from pathlib import Path
+from vidpipe.settings import load
+from vidpipe.vlm.qwen.model_lock import ModelLock
+settings = load(Path(sys.argv[1])).settings
+lock = ModelLock(settings)
+assert lock.take("another model")
+print("taken", flush=True)
+while "Waiting for the model" not in settings.resolve(settings.logging.log_file).read_text():
+    time.sleep(0.05)
+"""
+
+
+def test_who_waits_for_another_process_is_told_on_the_terminal(seen: Command) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(seen.home)], stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout
+            assert holder.stdout.readline() == "taken\n"
+            result = seen("ask", "rgb.mp4", "Who is there?", "--json")
+        finally:
+            holder.kill()
+    assert f"Waiting for the model: process {holder.pid} holds it" in result.stderr
+    assert json.loads(result.stdout)["answers"], "stdout has the answer and nothing else"
 
 
 def test_the_text_of_a_question_that_is_not_kept_can_be_found_later(seen: Command) -> None:

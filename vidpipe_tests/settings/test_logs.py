@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.settings import Settings, audit, configure_logging, load
+from vidpipe.settings import Settings, audit, configure_logging, load, notice, notices_shown
 from vidpipe.settings.logs import reset_logging
 
 SECRETS = {"VIDPIPE_QWENVL_ACCESSKEY": "sk-hunter2", "VIDPIPE_MONGODB_URI": "mongodb://ann:p%40ss@db.lan/"}
@@ -98,7 +98,7 @@ def test_a_log_file_that_cannot_be_written_is_named(home: Path) -> None:
 WRITER = """
 import logging, sys
 from pathlib import Path
-from vidpipe.settings import audit, configure_logging, load
+from vidpipe.settings import audit, configure_logging, load, notice, notices_shown
 configure_logging(load(Path(sys.argv[1]), {"VIDPIPE_LOGGING_MAXSIZEMB": "1", "VIDPIPE_LOGGING_KEEP": "9"}).settings)
 for number in range(700):
     logging.getLogger("vidpipe.stages").info("%s-%d %s", sys.argv[2], number, "x" * 700)
@@ -117,3 +117,16 @@ def test_several_processes_lose_no_line_while_the_files_rotate(home: Path) -> No
     assert told == {f"{name}-{number}" for name in "abc" for number in range(700)}
     assert len(lines) == 3 * 700
     assert len((folder / "audit.jsonl").read_text().splitlines()) == 3 * 700
+
+
+def test_a_notice_reaches_the_user_at_any_log_level_and_the_log_at_its_own(settings: Settings) -> None:
+    said: list[str] = []
+    quiet = settings.model_copy(update={"logging": settings.logging.model_copy(update={"level": "ERROR"})})
+    with notices_shown(said.append):
+        notice("Waiting for https://ann:pass@db.lan/.")
+        configure_logging(quiet)
+        notice("Still waiting.")
+    notice("Nobody listens any more.")
+    assert said == ["Waiting for https://ann:***@db.lan/.", "Still waiting."]
+    assert "Waiting for https" in log_text(settings)
+    assert "Still waiting" not in log_text(settings)

@@ -5,16 +5,13 @@ It is the operating system's, so a process that was killed holds it no longer.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 
 from filelock import FileLock, Timeout
 
 from vidpipe.errors import UnavailableError
-from vidpipe.settings import Settings
-
-_log = logging.getLogger(__name__)
+from vidpipe.settings import Settings, notice
 
 
 class ModelLock:
@@ -47,10 +44,10 @@ class ModelLock:
         self._lock.release()
 
     def say_who(self) -> None:
-        """Tells the log whom this process waits for."""
+        """Tells the user, and the log, whom this process waits for."""
         try:
             process, _, model = self._holder.read_text("utf-8").partition(" ")
         except (OSError, ValueError):
             process, model = "", ""
-        who = f"process {process}, which uses {model}" if process.isdigit() else "another process"
-        _log.info("The model is loaded as soon as %s is done with its own; one is held at a time.", who)
+        who = f"process {process} holds it ({model})" if process.isdigit() else "another process holds it"
+        notice(f"Waiting for the model: {who}; how long that takes is not known. One process at a time loads it.")

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
 from vidpipe.errors import UnavailableError
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, notices_shown
 from vidpipe.vlm.model import Reply
 from vidpipe.vlm.qwen.backend import QwenModel
 from vidpipe.vlm.qwen.model_lock import ModelLock
@@ -78,7 +78,8 @@ class Asking(threading.Thread):
 
 def test_one_process_at_a_time_holds_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = QwenModel(here(tmp_path))
-    with caplog.at_level(logging.INFO), holding(tmp_path) as other:
+    said: list[str] = []
+    with caplog.at_level(logging.INFO), notices_shown(said.append), holding(tmp_path) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         impatient = Asking(model, "blue")
@@ -89,9 +90,10 @@ def test_one_process_at_a_time_holds_the_model(tmp_path: Path, caplog: pytest.Lo
         waiting = Asking(model, "green")
         waiting.join(1.5)
         assert waiting.is_alive()
-        said = [record.getMessage() for record in caplog.records if "one is held at a time" in record.getMessage()]
+        logged = [text for record in caplog.records if "Waiting for the model" in (text := record.getMessage())]
+        assert logged == said
         assert len(said) == 2, "once for each who waits"
-        assert f"process {other.pid}, which uses" in said[0]
+        assert f"process {other.pid} holds it" in said[0]
 
         other.stdin.write("answer and close\n")
         other.stdin.flush()
