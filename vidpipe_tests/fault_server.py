@@ -13,13 +13,12 @@ import gzip
 import re
 import socket
 import struct
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
+
+from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 
 Headers = dict[str, str]
 
@@ -59,25 +58,25 @@ class Seen:
     sent: int = 0
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LoopbackHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server  # type: ignore[assignment]
+    server: FaultServer
     seen: Seen
 
     def do_GET(self) -> None:
-        faults = self.server.owner
+        server = self.server
         self.seen = Seen(self.path, {name.lower(): value for name, value in self.headers.items()})
-        with faults.lock:
-            faults.requests.append(self.seen)
-            served = faults.files.get(self.path) or faults.files.get(urlsplit(self.path).path)
+        with server.lock:
+            server.requests.append(self.seen)
+            served = server.files.get(self.path) or server.files.get(urlsplit(self.path).path)
             fault = None
             if served:
                 fault = served.faults.pop(0) if served.faults else served.always
         try:
             if served is None:
-                self.answer(404, {"Content-Type": "text/html"}, b"<html><body>not found</body></html>")
+                self.send(404, b"<html><body>not found</body></html>", {"Content-Type": "text/html"})
             elif served.authorization and self.headers.get("Authorization") != served.authorization:
-                self.answer(401, {"WWW-Authenticate": "Basic"}, b"")
+                self.send(401, b"", {"WWW-Authenticate": "Basic"})
             elif fault:
                 fault(self, served)
             else:
@@ -85,33 +84,18 @@ class Handler(BaseHTTPRequestHandler):
         except (BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
             self.close_connection = True  # the client had enough
 
-    def head(self, status_code: int, headers: Headers) -> None:
+    def head(self, status_code: int, headers: Mapping[str, str]) -> None:
         self.seen.status = status_code
-        self.send_response(status_code)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
+        super().head(status_code, headers)
 
     def write(self, data: bytes) -> None:
-        self.wfile.write(data)
-        self.wfile.flush()
+        super().write(data)
         self.seen.sent += len(data)
-
-    def answer(self, status_code: int, headers: Headers, body: bytes) -> None:
-        self.head(status_code, {"Content-Length": str(len(body)), **headers})
-        self.write(body)
-
-    def pause(self, seconds: float) -> bool:
-        """Waits; True when the server is being stopped."""
-        return self.server.owner.stopping.wait(seconds)
 
     def hang_up(self, reset: bool = False) -> None:
         if reset:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
 
 
 Fault = Callable[[Handler, Served], None]
@@ -141,7 +125,7 @@ def serve(handler: Handler, served: Served) -> None:
     if status_code == 304:
         handler.head(304, headers)
     else:
-        handler.answer(status_code, headers, served.content[start:])
+        handler.send(status_code, served.content[start:], headers)
 
 
 def cut(share: float = 0.3, *, reset: bool = False) -> Fault:
@@ -162,7 +146,7 @@ def status(code: int, *, retry_after: str | None = None, body: bytes = b"no") ->
 
     def fault(handler: Handler, served: Served) -> None:
         headers = {"Content-Type": "text/plain"} | ({"Retry-After": retry_after} if retry_after else {})
-        handler.answer(code, headers, body)
+        handler.send(code, body, headers)
 
     return fault
 
@@ -187,7 +171,7 @@ def page(handler: Handler, served: Served) -> None:
         + b"<p>player</p>" * 500
         + b"</body></html>"
     )
-    handler.answer(200, {"Content-Type": "text/html; charset=utf-8"}, html)
+    handler.send(200, html, {"Content-Type": "text/html; charset=utf-8"})
 
 
 def endless(block: bytes = b"\0" * 65536, *, chunked: bool = False) -> Fault:
@@ -198,7 +182,7 @@ def endless(block: bytes = b"\0" * 65536, *, chunked: bool = False) -> Fault:
         handler.close_connection = True
         handler.head(200, {**headers, **({"Transfer-Encoding": "chunked"} if chunked else {"Connection": "close"})})
         data = served.content or block
-        while not handler.server.owner.stopping.is_set():
+        while not handler.server.stopping.is_set():
             handler.write(b"%x\r\n%s\r\n" % (len(data), data) if chunked else data)
             data = block
 
@@ -233,21 +217,14 @@ def slow_headers(every_s: float) -> Fault:
     """Header lines one by one, without end."""
 
     def fault(handler: Handler, served: Served) -> None:
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        handler.close_connection = True
-        for number in range(10**6):
-            handler.wfile.write(b"X-%d: y\r\n" % number)
-            handler.wfile.flush()
-            if handler.pause(every_s):
-                break
+        handler.drip_headers(every_s)
 
     return fault
 
 
 def hang(handler: Handler, served: Served) -> None:
     """Takes the request and says nothing."""
-    handler.close_connection = True
-    handler.pause(60)
+    handler.hang()
 
 
 def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool = False) -> Fault:
@@ -255,11 +232,11 @@ def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool 
 
     def fault(handler: Handler, served: Served) -> None:
         if not endless_body:
-            handler.answer(code, {"Location": to}, body)
+            handler.send(code, body, {"Location": to})
             return
         handler.close_connection = True
         handler.head(code, {"Location": to, "Connection": "close"})
-        while not handler.server.owner.stopping.is_set():
+        while not handler.server.stopping.is_set():
             handler.write(b"\0" * 65536)
 
     return fault
@@ -267,7 +244,7 @@ def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool 
 
 def gzipped(handler: Handler, served: Served) -> None:
     """With Content-Encoding gzip, although nobody asked for it."""
-    handler.answer(200, {**served.standard_headers(), "Content-Encoding": "gzip"}, gzip.compress(served.content, 1))
+    handler.send(200, gzip.compress(served.content, 1), {**served.standard_headers(), "Content-Encoding": "gzip"})
 
 
 def changes_to(content: bytes, etag: str, then: Fault | None = None) -> Fault:
@@ -280,26 +257,13 @@ def changes_to(content: bytes, etag: str, then: Fault | None = None) -> Fault:
     return fault
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: FaultServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what these tests are about."""
-
-
-class FaultServer:
+class FaultServer(LoopbackServer):
     """Serves on a free port of `host` while it is used as a context."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__(Handler, host)
         self.files: dict[str, Served] = {}
         self.requests: list[Seen] = []
-        self.lock = threading.Lock()
-        self.stopping = threading.Event()
-        self._server = _Server((host, 0), Handler)
-        self._server.owner = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self.host, self.port = host, self._server.server_address[1]
 
     def url(self, path: str) -> str:
         return f"http://{self.host}:{self.port}{path}"
@@ -315,14 +279,3 @@ class FaultServer:
         """The requests for `path`, in order."""
         with self.lock:
             return [seen for seen in self.requests if urlsplit(seen.path).path == path]
-
-    def __enter__(self) -> FaultServer:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -163,10 +162,8 @@ def tls_server(server: FaultServer, tmp_path: Path) -> Iterator[tuple[FaultServe
     )  # fmt: skip
     if made.returncode != 0:
         pytest.skip("openssl cannot make a certificate here")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
     secure = FaultServer()
-    secure._server.socket = context.wrap_socket(secure._server.socket, server_side=True)
+    secure.encrypt(certificate, key)
     with secure:
         yield secure, certificate
 

@@ -9,14 +9,12 @@
 from __future__ import annotations
 
 import json
-import ssl
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any
+
+from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 
 Fault = Callable[["Handler"], None]
 
@@ -45,49 +43,27 @@ class Post:
         return str(self.content[-1]["text"])
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(LoopbackHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server  # type: ignore[assignment]
+    server: ModelServer
     post: Post
 
     def do_POST(self) -> None:
-        owner = self.server.owner
+        server = self.server
         raw = self.rfile.read(int(self.headers["Content-Length"]))
         self.post = Post(self.path, {name.lower(): value for name, value in self.headers.items()}, raw)
-        with owner.lock:
-            owner.posts.append(self.post)
-            fault = owner.faults.pop(0) if owner.faults else owner.always
-            owner.at_once += 1
-            owner.most_at_once = max(owner.most_at_once, owner.at_once)
+        with server.lock:
+            server.posts.append(self.post)
+            fault = server.faults.pop(0) if server.faults else server.always
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
         try:
             fault(self)
         except (BrokenPipeError, ConnectionResetError):
             self.close_connection = True  # the client had enough
         finally:
-            with owner.lock:
-                owner.at_once -= 1
-
-    def send(self, status_code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        self.send_response(status_code)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    @property
-    def stopping(self) -> threading.Event:
-        return self.server.owner.stopping
-
-    def log_message(self, format: str, *args: object) -> None: ...
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    owner: ModelServer
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gives up is what these tests are about."""
+            with server.lock:
+                server.at_once -= 1
 
 
 def completion(text: str | None, **choice: Any) -> bytes:
@@ -122,26 +98,18 @@ def cut(handler: Handler) -> None:
 
 def hang(handler: Handler) -> None:
     """Not a byte until the server ends."""
-    handler.stopping.wait(60)
-    handler.close_connection = True
+    handler.hang()
 
 
 def drip(handler: Handler) -> None:
     """A header line now and then, without end."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
-    while not handler.stopping.wait(0.05):
-        handler.wfile.write(b"X-More: y\r\n")
-        handler.wfile.flush()
-    handler.close_connection = True
+    handler.drip_headers(0.05)
 
 
 def drip_body(handler: Handler) -> None:
     """A good beginning, then a byte now and then."""
     handler.send(200, b'{"choices": ', {"Content-Length": "1000000"})
-    while not handler.stopping.wait(0.05):
-        handler.wfile.write(b" ")
-        handler.wfile.flush()
-    handler.close_connection = True
+    handler.drip(0.05, b" ")
 
 
 def hang_up(handler: Handler) -> None:
@@ -151,7 +119,7 @@ def hang_up(handler: Handler) -> None:
 
 def slowly(seconds: float) -> Fault:
     def answer(handler: Handler) -> None:
-        handler.stopping.wait(seconds)
+        handler.pause(seconds)
         well(handler)
 
     return answer
@@ -171,34 +139,18 @@ def without_schemas(handler: Handler) -> None:
         well(handler)
 
 
-class ModelServer:
+class ModelServer(LoopbackServer):
     """posts: what came, in order; faults: for the next posts; always: when they are used up
 
     certificate: with its key; https is spoken then
     """
 
     def __init__(self, *faults: Fault, always: Fault = well, certificate: Path | None = None) -> None:
+        super().__init__(Handler)
         self.posts: list[Post] = []
         self.faults = list(faults)
         self.always = always
         self.at_once = self.most_at_once = 0
-        self.lock = threading.Lock()
-        self.stopping = threading.Event()
-        self._server = _Server(("127.0.0.1", 0), Handler)
-        self._server.owner = self
-        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"{'https' if certificate else 'http'}://{self.host}:{self.port}"
         if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-
-    def __enter__(self) -> ModelServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stopping.set()
-        self._server.shutdown()
-        self._server.server_close()
+            self.encrypt(certificate)

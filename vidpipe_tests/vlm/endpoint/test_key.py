@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.server
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from vidpipe.errors import UnavailableError
 from vidpipe.vlm.endpoint import connection
 from vidpipe.vlm.endpoint.address import server_of
 from vidpipe.vlm.endpoint.model import EndpointModel
+from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 from vidpipe_tests.vlm.endpoint.asking import error, one, settings
 from vidpipe_tests.vlm.endpoint.model_server import Fault, ModelServer, completion, echo_key, says, status, well
 
@@ -123,17 +122,14 @@ def test_a_plain_server_is_asked_directly_and_an_encrypted_one_through_the_proxy
 ) -> None:
     asked: list[str] = []
 
-    class Proxy(http.server.BaseHTTPRequestHandler):
+    class Proxy(LoopbackHandler):
         def do_CONNECT(self) -> None:
             asked.append(f"{self.path} {self.headers}")
             self.send_error(403)
 
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
-        threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True).start()
+    with LoopbackServer(Proxy) as proxy:
         for variable in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
-            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.server_address[1]}")
+            monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
         for variable in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(variable, raising=False)
         server.always = well
@@ -141,7 +137,6 @@ def test_a_plain_server_is_asked_directly_and_an_encrypted_one_through_the_proxy
         assert not asked
         with pytest.raises(UnavailableError, match="proxy of HTTPS_PROXY"):
             one("https://models.example/v1", access_key=KEY, request_retries=0)
-        proxy.shutdown()
     assert len(asked) == 1
     assert asked[0].startswith("models.example:443")
     assert KEY not in asked[0]
