@@ -13,10 +13,11 @@ PACKAGE = Path(__file__).parents[1] / "vidpipe"
 #: room -> the rooms that it may import
 ALLOWED = {
     "settings": set(),
+    "network": set(),
     "media": {"settings"},
     "tagging": {"settings"},
-    "vlm": {"settings", "media", "tagging"},
-    "ingest": {"settings", "media"},
+    "vlm": {"settings", "network", "media", "tagging"},
+    "ingest": {"settings", "network", "media"},
     "stages": {"settings", "media", "vlm", "tagging", "ingest"},
     "library": {"settings", "media", "tagging", "ingest", "stages"},
     "runner": {"settings", "stages", "library"},
@@ -54,7 +55,7 @@ ALLOWED = {
         "services",
     },
 }
-CORE = ("settings", "alerts", "media", "tagging", "vlm", "ingest", "stages")
+CORE = ("settings", "network", "alerts", "media", "tagging", "vlm", "ingest", "stages")
 
 
 def imports(room: str) -> Iterator[tuple[Path, str]]:

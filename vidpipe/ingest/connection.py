@@ -6,29 +6,19 @@ answers differently the second time (DNS rebinding) gains nothing. TLS and the H
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import socket
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import requests
-import requests.adapters
-import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import NewConnectionError
 from urllib3.util.timeout import Timeout
 
-from vidpipe.errors import UnavailableError
 from vidpipe.ingest.addresses import AddressPolicy, Endpoint, look_up
+from vidpipe.network.session import Pools, authorities, pools_of, session_over, shut_down
 
 Resolve = Callable[[str, int], list[Endpoint]]
-
-# at DEBUG it writes every path with its query, and so the tokens in it, into the log
-logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 class LiveSockets:
@@ -46,9 +36,7 @@ class LiveSockets:
         """Whoever reads from one of the sockets gets an end of data or an error at once."""
         with self._lock:
             for sock in self._sockets:
-                with contextlib.suppress(OSError):
-                    # not SSLSocket.shutdown, which would drop the TLS state under the reader
-                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
+                shut_down(sock)
 
 
 def _connect(connection: HTTPConnection, resolve: Resolve, live: LiveSockets) -> socket.socket:
@@ -70,7 +58,7 @@ def _connect(connection: HTTPConnection, resolve: Resolve, live: LiveSockets) ->
     raise NewConnectionError(connection, f"no connection: {last}") from last
 
 
-def _pool_classes(resolve: Resolve, live: LiveSockets) -> dict[str, type[HTTPConnectionPool]]:
+def _pools(resolve: Resolve, live: LiveSockets) -> Pools:
     class GuardedHTTPConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             return _connect(self, resolve, live)
@@ -84,61 +72,20 @@ def _pool_classes(resolve: Resolve, live: LiveSockets) -> dict[str, type[HTTPCon
             if isinstance(self.sock, socket.socket):
                 live.add(self.sock)  # the TLS socket took the first one's place
 
-    class GuardedHTTPPool(HTTPConnectionPool):
-        ConnectionCls = GuardedHTTPConnection
-
-    class GuardedHTTPSPool(HTTPSConnectionPool):
-        ConnectionCls = GuardedHTTPSConnection
-
-    return {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
-
-
-class GuardedAdapter(requests.adapters.HTTPAdapter):
-    """Connects only where `policy` allows. Through a proxy, the proxy itself is the machine that is connected to."""
-
-    def __init__(self, policy: AddressPolicy, live: LiveSockets) -> None:
-        self._classes = _pool_classes(policy.resolve, live)
-        self._proxy_classes = _pool_classes(look_up, live)
-        super().__init__()
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        manager: urllib3.PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = dict(self._classes)
-
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        if not proxy.lower().startswith("socks"):  # those bring connections of their own
-            manager.pool_classes_by_scheme = dict(self._proxy_classes)
-        return manager
-
-
-def authorities() -> str:
-    """The file or folder of certificate authorities that the environment names; empty: the usual ones."""
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = os.environ.get(variable, "")
-        if path and not os.path.exists(path):
-            raise UnavailableError(f"{variable} names {path}, which is not there.", "Correct the variable or unset it.")
-        if path:
-            return path
-    return ""
+    return pools_of(GuardedHTTPConnection, GuardedHTTPSConnection)
 
 
 def open_session(policy: AddressPolicy, user_agent: str) -> tuple[requests.Session, LiveSockets]:
     """A session for one download, and the handle that ends its transfers.
 
-    The environment is not trusted as a whole: no ~/.netrc password goes to a server that merely has the right name,
-    and no proxy is used unless the settings ask for it. A private authority's certificates are taken from
-    REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE; verification itself cannot be switched off.
+    It connects only where `policy` allows. Through a proxy, the proxy itself is the machine that is connected to; none
+    is used unless the settings ask for it. A private authority's certificates are taken from REQUESTS_CA_BUNDLE or
+    CURL_CA_BUNDLE; verification itself cannot be switched off.
     Errors: UnavailableError where such a variable names nothing.
     """
     live = LiveSockets()
-    session = requests.Session()
-    session.trust_env = False
+    session = session_over(_pools(policy.resolve, live), _pools(look_up, live))
     session.verify = authorities() or True
     # bytes as they are: a transport encoding would make Range and Content-Length speak of other bytes
     session.headers.update({"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"})
-    adapter = GuardedAdapter(policy, live)
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
     return session, live

@@ -19,10 +19,10 @@ import requests
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.ingest.addresses import AddressPolicy
-from vidpipe.ingest.connection import authorities
 from vidpipe.ingest.faults import FetchError
 from vidpipe.ingest.s3_faults import Refusal
 from vidpipe.ingest.urls import redacted_url
+from vidpipe.network.session import authorities
 from vidpipe.settings.schema import Download
 
 SCHEME = "s3://"

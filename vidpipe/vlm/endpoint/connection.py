@@ -6,24 +6,19 @@ ever. Here a watch looks at all connections and shuts down those whose time is o
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
-import logging
-import os
 import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import requests
-import requests.adapters
 import urllib3
+from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from vidpipe.errors import UnavailableError
+from vidpipe.network.session import Pools, authorities, pools_of, session_over, shut_down
 from vidpipe.vlm.endpoint.address import Server
 from vidpipe.vlm.endpoint.faults import Fault, overdue, transport_fault
 
@@ -33,9 +28,6 @@ _CHUNK_BYTES = 64 * 1024
 _MOST_ANSWER_BYTES, _MOST_ERROR_BYTES = 4 << 20, 64 << 10
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity",
             "User-Agent": "vidpipe"}  # fmt: skip
-
-# at DEBUG it writes every path with its query into the log
-logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 
 
 class Stopped(Exception):
@@ -95,9 +87,7 @@ class Line:
                 return
             self._ended = "stopped" if stopped else "overdue"
             if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    # not SSLSocket.shutdown, which would drop the TLS state under the reader
-                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                shut_down(self._socket)
 
     def use(self, sock: socket.socket) -> None:
         """Called in the act of connecting, before anything is sent.
@@ -176,28 +166,20 @@ def _is_on_the_internet(sock: socket.socket) -> bool:
 
 
 def _session(line: Line, server: Server) -> requests.Session:
-    """A session that takes nothing from the environment by itself: no ~/.netrc password takes the key's place.
+    """A session in which no ~/.netrc password takes the key's place.
 
     Authorities (REQUESTS_CA_BUNDLE) are the environment's, and for https its proxy (HTTPS_PROXY, NO_PROXY), which sees
     neither key nor frames. A plain http server is asked directly. Raises UnavailableError where such a variable names
     nothing.
     """
-    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        path = os.environ.get(variable, "")
-        if server.encrypted and path and not os.path.exists(path):
-            raise UnavailableError(f"{variable} names {path}, which is not there.", "Correct the variable or unset it.")
-    session = requests.Session()
-    found = session.merge_environment_settings(server.url, {}, None, None, None)
-    session.trust_env = False
-    session.verify = found["verify"]
-    session.proxies = dict(found["proxies"]) if server.encrypted else {}
-    adapter = _Adapter(_pool_classes(line))
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
+    session = session_over(_pools(line), size=1)
+    if server.encrypted:
+        session.verify = authorities() or True
+        session.proxies = dict(get_environ_proxies(server.url, no_proxy=None))
     return session
 
 
-def _pool_classes(line: Line) -> dict[str, type[HTTPConnectionPool]]:
+def _pools(line: Line) -> Pools:
     class WatchedHTTPConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             sock = super()._new_conn()
@@ -214,27 +196,4 @@ def _pool_classes(line: Line) -> dict[str, type[HTTPConnectionPool]]:
             if isinstance(self.sock, socket.socket):
                 line.use(self.sock)
 
-    class WatchedHTTPPool(HTTPConnectionPool):
-        ConnectionCls = WatchedHTTPConnection
-
-    class WatchedHTTPSPool(HTTPSConnectionPool):
-        ConnectionCls = WatchedHTTPSConnection
-
-    return {"http": WatchedHTTPPool, "https": WatchedHTTPSPool}
-
-
-class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, classes: dict[str, type[HTTPConnectionPool]]) -> None:
-        self._classes = classes
-        super().__init__(pool_connections=1, pool_maxsize=1)
-
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
-        super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        manager: urllib3.PoolManager = self.poolmanager
-        manager.pool_classes_by_scheme = dict(self._classes)
-
-    def proxy_manager_for(self, proxy: str, **proxy_kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, **proxy_kwargs)
-        if not proxy.lower().startswith("socks"):  # those bring connections of their own
-            manager.pool_classes_by_scheme = dict(self._classes)
-        return manager
+    return pools_of(WatchedHTTPConnection, WatchedHTTPSConnection)

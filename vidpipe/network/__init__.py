@@ -1,0 +1,1 @@
+"""What downloads and the model's server have in common: sessions whose connections are looked at, and authorities."""

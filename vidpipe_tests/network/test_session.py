@@ -1,0 +1,77 @@
+"""Sessions connect as they are told to, and the environment has a say only where it is asked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from vidpipe.errors import UnavailableError
+from vidpipe.network.session import Pools, authorities, pools_of, session_over
+from vidpipe_tests.fault_server import FaultServer
+
+
+def pools(connected: list[str]) -> Pools:
+    """They write down where to."""
+
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            connected.append(f"{self.host}:{self.port}")
+            super().connect()
+
+    return pools_of(Plain, HTTPSConnection)
+
+
+def test_a_session_connects_through_the_given_pools_and_to_a_proxy_through_its_own() -> None:
+    direct: list[str] = []
+    to_proxy: list[str] = []
+    with FaultServer() as server, FaultServer() as proxy, session_over(pools(direct), pools(to_proxy)) as session:
+        url, far = server.add("/clip.mp4", b"one"), "http://videos.example/clip.mp4"
+        proxy.add(far, b"two")
+        assert session.get(url, timeout=5).content == b"one"
+        assert (direct, to_proxy) == ([f"127.0.0.1:{server.port}"], [])
+        assert session.get(far, timeout=5, proxies={"http": proxy.url("")}).content == b"two"
+        assert (len(direct), to_proxy) == (1, [f"127.0.0.1:{proxy.port}"])
+
+
+def test_without_pools_for_proxies_they_are_connected_to_like_all_others() -> None:
+    connected: list[str] = []
+    with FaultServer() as proxy, session_over(pools(connected)) as session:
+        proxy.add("http://videos.example/clip.mp4", b"two")
+        session.proxies = {"http": proxy.url("")}
+        assert session.get("http://videos.example/clip.mp4", timeout=5).content == b"two"
+        assert connected == [f"127.0.0.1:{proxy.port}"]
+
+
+def test_the_environment_gives_a_session_neither_proxies_nor_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login anna password hunter2\n")
+    monkeypatch.setenv("NETRC", os.fspath(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    for variable in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    with FaultServer() as server, session_over(pools([])) as session:
+        assert session.get(server.add("/clip.mp4", b"one"), timeout=5).content == b"one"
+        assert "authorization" not in server.requests[0].headers
+
+
+def test_authorities_are_those_of_the_first_variable_that_names_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first.pem", tmp_path / "second.pem"
+    first.touch()
+    second.touch()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "")
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    assert authorities() == ""
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(second))
+    assert authorities() == str(second)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(first))
+    assert authorities() == str(first)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(UnavailableError, match=r"REQUESTS_CA_BUNDLE names /nowhere/ca\.pem"):
+        authorities()
