@@ -19,8 +19,8 @@ from vidpipe.settings.logs import reset_logging
 from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.rooms import in_one_piece
 
-#: Several tests run at once, and the tiny model's tensors are too small to be shared out among threads that wait for each
-#: other. For torch, which reads it when it is imported, here and in the processes that tests start.
+#: Several tests run at once, and the tiny model's tensors are too small to be shared out among threads that wait for
+#: each other. For torch, which reads it when it is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
