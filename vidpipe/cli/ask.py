@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+import uuid
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +19,10 @@ from vidpipe.cli.selecting import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
 if TYPE_CHECKING:
+    from vidpipe.library.runs import Figures
+    from vidpipe.planning.describing import Describing
     from vidpipe.stages.asking import VideoAnswers
-    from vidpipe.stages.contract import AnswerCell, Item
+    from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
     from vidpipe.vlm.questions import Question
 
 _BATCH = 16
@@ -57,6 +61,7 @@ def ask(
     Example: vidpipe ask clip.mp4 "Is there a person in it?" --kind yes_no
     """
     from vidpipe.cli.running import finish
+    from vidpipe.planning.describing import Describing
     from vidpipe.vlm.questions import add_question, new_question
 
     *videos, text = given
@@ -68,11 +73,11 @@ def ask(
         id=name or "",
     )
     with opened(context) as library:
-        model = library.plan.resources.get("model")
         fault = library.plan.unavailable.get("descriptions")
         if fault:
             raise fault
-        if model is None or model.measured:
+        describing = Describing.of(library.plan)
+        if describing is None:
             raise UnavailableError(
                 "Nobody is there to ask: Backend is statistics, which only measures.",
                 "Set Backend = qwen or endpoint in [QwenVL] of config.ini; the README tells what each needs.",
@@ -83,7 +88,7 @@ def ask(
             add_question(path, question)
             kept_in = library.settings.rules.questions
             note(f"Kept as '{question.id}' in {kept_in}; `vidpipe run` asks it of every video.")
-        result = stoppable(lambda cancelled: _ask(library, ids, question, cancelled, as_json=as_json))
+        result = stoppable(lambda cancelled: _asked(library, describing, ids, question, cancelled, as_json=as_json))
     if as_json:
         print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
     if result["interrupted"]:
@@ -92,19 +97,58 @@ def ask(
     finish(1 if result["failed"] else 0)
 
 
+def _asked(
+    opened: Opened,
+    describing: Describing,
+    ids: Sequence[str],
+    question: Question,
+    cancelled: threading.Event,
+    *,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Asks, and keeps the figures of it as those of a run: the budget and the rates go by them."""
+    from vidpipe.library.runs import RunName, recorded
+    from vidpipe.stages.contract import StageContext
+
+    if not ids:
+        return {"answers": [], "failed": [], "interrupted": False}
+    run = f"ask-{uuid.uuid4().hex}"
+    with recorded(opened.library.collections["runs"], RunName(run, "ask", "command", "ask")) as figures:
+        figures.asks(describing.model.name, describing.names)
+        clock = _Clock(figures, describing.names[0])
+        context = StageContext(opened.settings, opened.plan.resources, opened.library.cells(run), cancelled)
+        result = _ask(opened, context, clock, ids, question, as_json=as_json)
+        figures.stopped = cancelled.is_set()
+    return result
+
+
+class _Clock:
+    """Counts what the model does for a question, and the time since it was started or counted last."""
+
+    def __init__(self, figures: Figures, stage: str) -> None:
+        self._figures, self._stage = figures, stage
+        self.start()
+
+    def start(self) -> None:
+        self._began = time.perf_counter()
+
+    def count(self, used: ModelTokens) -> None:
+        now = time.perf_counter()
+        self._figures.count_answers(self._stage, used, now - self._began)
+        self._began = now
+
+
 def _ask(
-    opened: Opened, ids: Sequence[str], question: Question, cancelled: threading.Event, *, as_json: bool
+    opened: Opened, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
 ) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from vidpipe.library.states import chunked
     from vidpipe.stages.asking import ask as ask_model
-    from vidpipe.stages.contract import StageContext
 
     # so that the answers can be traced, also where the question is not kept
     source = opened.plan.resources["prompts"].asked(question)
     opened.library.keep_texts({source.template: source.text})
-    context = StageContext(opened.settings, opened.plan.resources, opened.library.cells("ask"), cancelled)
     answers: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     names: dict[str, str] = {}
@@ -125,7 +169,8 @@ def _ask(
                     lost(sha256, item)
                 else:
                     items.append(item)
-            for video in ask_model(items, question, context):
+            clock.start()
+            for video in ask_model(items, question, context, clock.count):
                 sha256 = video.item.sha256
                 if video.error:
                     lost(sha256, video.error)
@@ -135,9 +180,9 @@ def _ask(
                 else:
                     _show(names[sha256], video, several=question.scope == "scene")
                 progress.advance(bar)
-            if cancelled.is_set():
+            if context.cancelled.is_set():
                 break
-    return {"answers": answers, "failed": failed, "interrupted": cancelled.is_set()}
+    return {"answers": answers, "failed": failed, "interrupted": context.cancelled.is_set()}
 
 
 def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:

@@ -4,7 +4,8 @@ One document a run: who began what and when, how many videos each stage computed
 that took; what the describing model was asked, the tokens that it read and wrote, and its time; for ingest what became
 of the sources, and the bytes. It is brought up to date while the run goes on, so that a killed run loses the last
 seconds of its figures and no more: it then says "running" for ever, with the name of a process that is gone, and
-`status_of` says "lost".
+`status_of` says "lost". `vidpipe ask` counts as a run; what the model did for it stands with the stage that asks it
+otherwise.
 
 Every figure is counted a second time in the document `TOTALS`, which no clean-up deletes: old runs may go, and the
 counters that are made of it never fall.
@@ -17,7 +18,7 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -28,8 +29,7 @@ from pymongo.collection import Collection
 from vidpipe.errors import redact
 from vidpipe.library.processes import is_dead, this_process
 from vidpipe.library.schema import Document
-from vidpipe.stages.contract import StageEvent
-from vidpipe.stages.results import Descriptions
+from vidpipe.stages.contract import ModelTokens, StageEvent
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +81,13 @@ MODEL_FIGURES = tuple(field.name for field in fields(ModelUse))
 
 
 class Figures:
-    """Counts what a step of a run does. May be called from any thread."""
+    """Counts what a step of a run does. May be called from any thread.
+
+    stopped: a person ended it before its end, though the block ends as one that succeeds
+    """
 
     def __init__(self) -> None:
+        self.stopped = False
         self._lock = threading.Lock()
         self._added: defaultdict[str, float] = defaultdict(float)
         self._videos = 0
@@ -121,15 +125,18 @@ class Figures:
             if event.changed:
                 self._added[f"{place}.changed"] += 1
             if event.stage in self._asking:
-                self._count_model(place, event)
+                self._count_model(place, event.used, event.seconds)
             self._in_stage[event.stage] += 1
             self._videos = max(self._videos, self._in_stage[event.stage])
 
-    def _count_model(self, place: str, event: StageEvent) -> None:
-        used: dict[str, float] = {"model_seconds": event.seconds}
-        if isinstance(event.result, Descriptions):
-            used |= {name: getattr(event.result, name) for name in MODEL_FIGURES if name != "model_seconds"}
-        for name, number in used.items():
+    def count_answers(self, stage: str, used: ModelTokens, seconds: float) -> None:
+        """What the model did besides the work of a stage; it stands with `stage`."""
+        with self._lock:
+            self._count_model(f"stages.{stage}", used, seconds)
+
+    def _count_model(self, place: str, used: ModelTokens | None, seconds: float) -> None:
+        figures: dict[str, float] = {"model_seconds": seconds, **(asdict(used) if used else {})}
+        for name, number in figures.items():
             self._added[f"{place}.{name}"] += number
             self._use[name] += number
 
@@ -166,7 +173,7 @@ def recorded(runs: Collection[Document], name: RunName, flush_s: float = _FLUSH_
     thread.start()
     try:
         yield figures
-        record.status = "success"
+        record.status = "canceled" if figures.stopped else "success"
     except Exception:
         record.status = "failure"
         raise

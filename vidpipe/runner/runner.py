@@ -284,7 +284,8 @@ class _Run:
             prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         except (TypeError, ValueError) as fault:  # a value without a canonical form: not a number, half a character
             error = StageError(f"Its result cannot be stored: {fault}.", "This is a fault of the stage's code.")
-            outcome = named(Outcome(state.sha256, error=error), Work(state, stage))
+            failed = Outcome(state.sha256, error=error, used=outcome.used if outcome else None)
+            outcome = named(failed, Work(state, stage))
             prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         event = StageEvent(
             state.sha256,
@@ -297,6 +298,7 @@ class _Run:
             error=prepared.commit.error,
             data_version=fingerprint(prepared.data),
             code_version=stage.code_version,
+            used=outcome.used if outcome else None,
         )
         self._committer.put(Write(state.sha256, prepared, event))
 

@@ -80,7 +80,7 @@ class Sensors(Section):
 class Budget(Section):
     """What the describing model costs, and how much of it sensors may use by themselves in any 24 hours. With a limit
     set, what a changed model or prompt makes due is described again by itself, too, as far as the limit reaches.
-    `vidpipe run` and backfills are never held back, but what they use counts."""
+    `vidpipe run`, `vidpipe ask` and backfills are never held back, but what they use counts."""
 
     model_hours: float | None = Field(
         None, ge=0, le=100_000, description="hours of the model's time in 24 hours; empty: no limit"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.stages.contract import AnswerCell, OutOfReach, StageContext, StageError
+from vidpipe.stages.contract import AnswerCell, ModelTokens, OutOfReach, StageContext, StageError
 from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.cells import cell_key
 from vidpipe.vlm.model import Answer, DescribingModel, Reply, Request
@@ -39,6 +39,17 @@ class Answered:
     @property
     def missing(self) -> tuple[Prompt, ...]:
         return tuple(prompt for prompt in self.request.prompts if prompt.id not in self.cells)
+
+
+def tokens_of(parts: Iterable[Answered]) -> ModelTokens:
+    """What the model did for all of `parts`."""
+    works = list(parts)
+    return ModelTokens(
+        asked=sum(work.asked for work in works),
+        reused=sum(work.reused for work in works),
+        prompt_tokens=sum(work.prompt_tokens for work in works),
+        output_tokens=sum(work.output_tokens for work in works),
+    )
 
 
 def key_of(request: Request, prompt: Prompt, model: DescribingModel) -> str:

@@ -6,12 +6,12 @@ afterwards has its answers already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from vidpipe.stages import descriptions, views
-from vidpipe.stages.answering import answered
-from vidpipe.stages.contract import AnswerCell, Item, StageContext, StageError
+from vidpipe.stages.answering import answered, tokens_of
+from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext, StageError
 from vidpipe.stages.results import SceneDescription
 from vidpipe.vlm.model import DescribingModel, Request
 from vidpipe.vlm.prompts import PromptSet
@@ -25,17 +25,19 @@ SAID, MEASURED = "descriptions.scenes", "descriptions.measured"
 
 @dataclass
 class VideoAnswers:
-    """The answers about one video: one, or one a scene in order of time. asked: how many the model gave now."""
+    """The answers about one video: one, or one a scene in order of time."""
 
     item: Item
     cells: list[AnswerCell] = field(default_factory=list)
     error: StageError | None = None
-    asked: int = 0
 
 
-def ask(items: Sequence[Item], question: Question, context: StageContext) -> Iterator[VideoAnswers]:
+def ask(
+    items: Sequence[Item], question: Question, context: StageContext, count: Callable[[ModelTokens], None]
+) -> Iterator[VideoAnswers]:
     """Each video once its answers are there. Ends early once `context.cancelled` is set.
 
+    count: told what the model did, as its answers come; also those about a video that fails, or is not finished
     Raises OutOfReach where the model is out of reach.
     """
     model: DescribingModel = context.resources["model"]
@@ -48,9 +50,9 @@ def ask(items: Sequence[Item], question: Question, context: StageContext) -> Ite
         if not number:
             yield found[sha256]
     for done in answered(requests, context, model):
+        count(tokens_of([done]))
         video = found[done.request.video]
         video.cells += done.cells.values()
-        video.asked += done.asked
         video.error = video.error or done.error
         waiting[done.request.video] -= 1
         if not waiting[done.request.video]:

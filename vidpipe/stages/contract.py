@@ -146,16 +146,29 @@ def video_name(sha256: str) -> str:
 
 
 @dataclass(frozen=True)
+class ModelTokens:
+    """What the describing model did for a video: answers that it gave, and that were there already; tokens that it read
+    and wrote."""
+
+    asked: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of one video in one stage: a result or an error, never both.
 
     lineage: further entries for the lineage (a changed tag), plain JSON each
+    used:    what it took of the describing model, also where it failed in the end
     """
 
     sha256: str
     result: StageResult | None = None
     error: StageError | None = None
     lineage: Sequence[Mapping[str, Any]] = ()
+    used: ModelTokens | None = None
 
     def __post_init__(self) -> None:
         if (self.result is None) == (self.error is None):
@@ -277,6 +290,7 @@ class StageEvent:
            busy      another run holds the video
            discarded the result was not stored, because something changed meanwhile; it is due again
     earlier: it failed in an earlier run, and was not tried now
+    used:    of the describing model, whatever became of it
     """
 
     sha256: str
@@ -290,6 +304,7 @@ class StageEvent:
     data_version: str = ""
     code_version: str = ""
     earlier: bool = False
+    used: ModelTokens | None = None
 
 
 class Observer(Protocol):

@@ -14,7 +14,7 @@ from typing import Any
 
 from vidpipe.media.facts import AudioStream, Scene, SubtitleStream
 from vidpipe.stages import views
-from vidpipe.stages.answering import Answered, answered
+from vidpipe.stages.answering import Answered, answered, tokens_of
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, Outcome, Stage, StageContext, StageError
 from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 from vidpipe.stages.results import Descriptions, SceneDescription
@@ -63,7 +63,7 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     for work in ready:
         if work.error:
             left.discard(work.item.sha256)
-            yield Outcome(work.item.sha256, error=work.error)
+            yield Outcome(work.item.sha256, error=work.error, used=tokens_of(work.answers.values()))
     whole = [whole_request(work.item, context, work.view, work.said()) for work in ready if not work.error]
     for video in answered(whole, context, model):
         work = works[video.request.video]
@@ -116,8 +116,9 @@ def _scene_requests(work: _Work, context: StageContext) -> list[Request]:
 
 
 def _outcome(work: _Work, video: Answered, model: DescribingModel) -> Outcome:
+    used = tokens_of([*work.answers.values(), video])
     if video.error:
-        return Outcome(work.item.sha256, error=video.error)
+        return Outcome(work.item.sha256, error=video.error, used=used)
     scenes: Sequence[Scene] = work.item["scenes.scenes"]
     in_order = [work.answers[index] for index in range(len(scenes))]
     said = work.said()
@@ -145,12 +146,12 @@ def _outcome(work: _Work, video: Answered, model: DescribingModel) -> Outcome:
         questions=_questions(video.cells),
         wrong=tuple(_wrong(cell) for part in every for cell in part.cells.values() if cell.fault),
         answers=() if model.measured else tuple(cell.key for part in every for cell in part.cells.values()),
-        asked=sum(part.asked for part in every),
-        reused=sum(part.reused for part in every),
-        prompt_tokens=sum(part.prompt_tokens for part in every),
-        output_tokens=sum(part.output_tokens for part in every),
+        asked=used.asked,
+        reused=used.reused,
+        prompt_tokens=used.prompt_tokens,
+        output_tokens=used.output_tokens,
     )
-    return Outcome(work.item.sha256, result=result)
+    return Outcome(work.item.sha256, result=result, used=used)
 
 
 def _questions(cells: Mapping[str, AnswerCell]) -> tuple[QuestionAnswer, ...]:

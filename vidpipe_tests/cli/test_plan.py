@@ -16,7 +16,7 @@ from pymongo import MongoClient
 
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
-from vidpipe_tests.vlm.endpoint.model_server import ModelServer
+from vidpipe_tests.vlm.endpoint.model_server import ModelServer, status
 from vidpipe_tests.vlm.endpoint.serving import TINY
 
 STAGES = ["raw_video", "metadata", "scenes", "descriptions", "sentiment", "tags", "categories"]
@@ -156,6 +156,37 @@ def test_figures_of_the_model_are_kept_a_run(seeing: Command) -> None:
     assert (model["asked"], model["reused"], model["prompt_tokens"], model["output_tokens"]) == (7, 0, 700, 49)
     assert model["model_seconds"] > 0
     assert "7 answers" in seeing("stats").stdout
+
+
+def test_what_a_question_asked_at_once_takes_counts_for_budget_and_rates(seeing: Command, server: ModelServer) -> None:
+    limited = seeing.under(BUDGET_COST="1")
+    assert limited.json("plan")["budget"]["used_cost"] == 0
+    for _ in range(2):
+        assert len(seeing.json("ask", "--all", "--scenes", "What is it?")["answers"]) == 5
+    assert len(server.posts) == 5
+    after = limited.json("plan")
+    assert after["budget"]["used_cost"] == pytest.approx((2 * 500 + 10 * 35) / 1e6)
+    assert after["model"]["measured_answers"] == 5
+    figures = seeing.json("stats")["model"]
+    assert (figures["asked"], figures["reused"]) == (5, 5), "the second time they were there already"
+    assert figures["model_seconds"] > 0
+    with MongoClient[dict[str, Any]](seeing.env["VIDPIPE_MONGODB_URI"]) as client:
+        database = client[seeing.env["VIDPIPE_MONGODB_DATABASENAME"]]
+        asked = database["videos_runs"].find_one({"job": "ask", "stages.descriptions.asked": 5})
+        assert asked
+        assert database["videos_answers"].distinct("run") == [asked["_id"]]
+    runs = seeing.json("stats")["runs"]
+    seeing.json("ask", "--where", "duration_gt=600", "What is it?")
+    assert seeing.json("stats")["runs"] == runs, "a question about no video is no run"
+
+
+def test_what_a_failed_video_took_of_the_model_counts(seeing: Command, server: ModelServer) -> None:
+    server.faults = [status(400)]
+    report = seeing.json("run", code=1)
+    assert (report["stages"]["descriptions"]["computed"], report["stages"]["descriptions"]["failed"]) == (1, 1)
+    answered = len(server.posts) - 1
+    model = seeing.json("stats")["model"]
+    assert (model["asked"], model["prompt_tokens"], model["output_tokens"]) == (answered, 100 * answered, 7 * answered)
 
 
 def test_status_says_why_videos_wait_for_the_budget(vidpipe: Command) -> None:

@@ -17,8 +17,7 @@ from pymongo import MongoClient
 from vidpipe.library.library import Library
 from vidpipe.library.runs import TOTALS, Figures, ModelUse, RunName, Runs, model_figures, recorded, status_of
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageEvent
-from vidpipe.stages.results import Descriptions
+from vidpipe.stages.contract import ModelTokens, StageEvent
 from vidpipe_tests.library.shelf import GRAPH
 
 NAME = RunName("run-1", "process", "command", "process_videos")
@@ -86,24 +85,23 @@ def test_the_steps_of_a_run_add_up_and_the_worst_names_its_status(library: Libra
     assert status_of(run) == "failure"
 
 
-def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time(library: Library) -> None:
+def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time_and_tokens(library: Library) -> None:
     runs = library.collections["runs"]
-    said = Descriptions(
-        text="A boat.", model="seer", measured=False, asked=4, reused=2, prompt_tokens=900, output_tokens=50
-    )
+    said = ModelTokens(asked=4, reused=2, prompt_tokens=900, output_tokens=50)
+    half = ModelTokens(asked=1, prompt_tokens=300, output_tokens=10)
     with recorded(runs, NAME) as figures:
         figures.asks("seer", ["descriptions"])
         for number in range(2):
-            figures.count(StageEvent(f"{number:064x}", "descriptions", "computed", seconds=3.0, result=said))
-        figures.count(StageEvent("b" * 64, "descriptions", "failed", seconds=1.5))
+            figures.count(StageEvent(f"{number:064x}", "descriptions", "computed", seconds=3.0, used=said))
+        figures.count(StageEvent("b" * 64, "descriptions", "failed", seconds=1.5, used=half))
         figures.count(StageEvent("a" * 64, "scenes", "computed", seconds=9.0))
         used = figures.model_use
     (run,) = Runs(runs).since()
-    assert used == ModelUse(asked=8, reused=4, prompt_tokens=1800, output_tokens=100, model_seconds=7.5)
+    assert used == ModelUse(asked=9, reused=4, prompt_tokens=2100, output_tokens=110, model_seconds=7.5)
     assert model_figures(run["stages"]) == model_figures(Runs(runs).totals()["stages"]) == used
     assert run["models"] == ["seer"]
     with recorded(runs, RunName("run-2", "process", "command", "process_videos")) as figures:
-        figures.count(StageEvent("c" * 64, "descriptions", "computed", seconds=3.0, result=said))
+        figures.count(StageEvent("c" * 64, "descriptions", "computed", seconds=3.0, used=said))
     assert model_figures(next(Runs(runs).since())["stages"]) == ModelUse(), (
         "sentences made of measurements cost nothing"
     )
@@ -121,8 +119,9 @@ def test_a_stopped_run_is_cancelled_not_failed(library: Library) -> None:
     runs = library.collections["runs"]
     with pytest.raises(KeyboardInterrupt), recorded(runs, NAME):
         raise KeyboardInterrupt
-    (run,) = Runs(runs).since()
-    assert status_of(run) == "canceled"
+    with recorded(runs, RunName("run-2", "ask", "command", "ask")) as figures:
+        figures.stopped = True
+    assert [status_of(run) for run in Runs(runs).since()] == ["canceled"] * 2
 
 
 def test_totals_outlive_the_runs_they_are_made_of(library: Library) -> None:
@@ -161,7 +160,6 @@ import os, signal, sys, time
 from pymongo import MongoClient
 from vidpipe.library.runs import RunName, recorded
 from vidpipe.stages.contract import StageEvent
-from vidpipe.stages.results import Descriptions
 
 runs = MongoClient(sys.argv[1])[sys.argv[2]][sys.argv[3]]
 with recorded(runs, RunName("killed", "process", "sensor", "op"), flush_s=0.02) as figures:

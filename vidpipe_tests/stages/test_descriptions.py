@@ -16,7 +16,7 @@ from vidpipe.media.facts import AudioStream, ColorShare, PackReference, Scene, S
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
 from vidpipe.stages import descriptions
-from vidpipe.stages.contract import AnswerCell, Cancelled, Item, OutOfReach, StageContext
+from vidpipe.stages.contract import AnswerCell, Cancelled, Item, ModelTokens, OutOfReach, StageContext
 from vidpipe.stages.results import Descriptions
 from vidpipe.vlm.model import Answer, Reply, Request
 from vidpipe.vlm.prompts import Prompt, build_prompts
@@ -256,6 +256,7 @@ def test_one_videos_fault_is_its_own_and_its_answers_are_kept() -> None:
     assert outcomes["a"].error is None
     assert outcomes["b"].error
     assert outcomes["b"].error.message == "The frames are unreadable."
+    assert outcomes["b"].used == ModelTokens(asked=1, prompt_tokens=100, output_tokens=7), "what it took all the same"
     assert [(cell.scope, cell.start_s) for cell in cells.values() if cell.video[0] == "b"] == [("scene", 0.0)]
 
 
