@@ -219,6 +219,9 @@ class _Run:
             self._admit(state)
             return
         self._leases.give_back([state.sha256])
+        # The trial's process loads the model, which one process at a time holds. Nothing else is at work here, and what
+        # comes after loads it again.
+        self.plan.close()
         for event in try_alone(
             self.library, self.plan, state, self._options,
             crashes=crashes, run_id=self.run_id, cancelled=self.cancelled,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from vidpipe.library import embedded
@@ -106,6 +107,29 @@ def test_a_quarantined_video_is_tried_alone_again_when_somebody_asks_for_it(libr
     (library.settings.home / "crash-evil").unlink()
     library.collections["videos"].update_one({}, {"$set": {"stages.length.crashes": 2}})
     assert run(library, retry=True).total("computed") == 3
+
+
+class HeldModel:
+    """What one process at a time can hold. children: how many processes this one had when it let go"""
+
+    def __init__(self) -> None:
+        self.children: list[int] = []
+
+    def texts(self) -> dict[str, str]:
+        return {}
+
+    def close(self) -> None:
+        self.children.append(len(multiprocessing.active_children()))
+
+
+def test_the_model_is_let_go_before_a_trial_whose_process_would_wait_for_it_for_ever(library: Library) -> None:
+    add(library, "good", "suspect")
+    library.collections["videos"].update_one({"ingest.names": "suspect"}, {"$set": {"stages.length.crashes": 2}})
+    model = HeldModel()
+    plan = replace(Plan.make(GRAPH, library.settings), resources={"model": model})
+    assert Runner(library, plan).run().ok
+    assert model.children == [0]
+    assert states(library)["report"] == {"current": 2}
 
 
 def test_a_trial_that_is_interrupted_says_nothing_against_the_video(library: Library) -> None:
