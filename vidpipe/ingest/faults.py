@@ -12,12 +12,12 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
-
-import requests
-import urllib3
+from typing import TYPE_CHECKING, Literal
 
 from vidpipe.errors import VidpipeError
+
+if TYPE_CHECKING:
+    import requests
 
 FaultKind = Literal["transient", "permanent", "refused"]
 
@@ -142,6 +142,10 @@ def lookup_error(host: str, error: OSError) -> FetchError:
 
 def transport_error(shown_url: str, error: Exception) -> FetchError:
     """The error for a connection that failed, broke or fell silent."""
+    # here, as every command knows these errors, and few of them fetch anything
+    import requests
+    import urllib3
+
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
         return FetchError(f"{shown_url}: this is not a URL that can be asked.")
     cause = _innermost(error)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.faults import FetchCancelled, FetchError
+from vidpipe.ingest.partial import hash_file
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
@@ -93,8 +95,7 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
-    # it brings pandas and requests, which no command without a lost file has to load
-    from vidpipe.ingest.faults import FetchCancelled, FetchError
+    # it brings pandas and requests, which no run without a lost file has to load
     from vidpipe.ingest.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
@@ -138,9 +139,6 @@ def verify_hash(
 
 
 def _hash(path: Path, cancelled: threading.Event, progress: Callable[[float], None]) -> str:
-    from vidpipe.ingest.faults import FetchCancelled
-    from vidpipe.ingest.partial import hash_file
-
     size_bytes = max(1, path.stat().st_size)
     try:
         digest, _ = hash_file(path, cancelled, lambda done: progress(min(1.0, done / size_bytes)))

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from vidpipe.ingest import partial
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import Download
 from vidpipe.stages import raw_video
@@ -72,7 +71,7 @@ def result(item: Item, settings: Settings) -> RawVideo:
 
 def test_an_untouched_file_costs_a_stat(settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = stored(settings, source)
-    monkeypatch.setattr(partial, "hash_file", lambda *_: pytest.fail("it was hashed"))
+    monkeypatch.setattr(raw_video, "hash_file", lambda *_: pytest.fail("it was hashed"))
     found = result(item, settings)
     assert (found.content, found.verified, found.path) == (item.sha256, "size and time", item["ingest.path"])
     assert raw_video.STAGE.still_there
@@ -89,7 +88,7 @@ def test_a_file_with_another_time_is_hashed_once(
     assert not raw_video.STAGE.still_there(first, settings)
     second = result(item, settings)
     assert second.verified == "hash"
-    monkeypatch.setattr(partial, "hash_file", lambda *_: pytest.fail("it was hashed again"))
+    monkeypatch.setattr(raw_video, "hash_file", lambda *_: pytest.fail("it was hashed again"))
     assert result(Item(item.sha256, item.fields, previous=second), settings).verified == "size and time"
 
 
