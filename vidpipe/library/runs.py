@@ -58,18 +58,9 @@ class RunName:
 
 
 @dataclass(frozen=True)
-class ModelUse:
-    """What the describing model did.
+class ModelUse(ModelTokens):
+    """What the describing model did, and model_seconds: the time in the stages that ask it, failures included."""
 
-    asked, reused:  answers that it gave, and that were there already
-    prompt_tokens, output_tokens: that it read and wrote
-    model_seconds:  time in the stages that ask it, failures included
-    """
-
-    asked: int = 0
-    reused: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
     model_seconds: float = 0.0
 
     def __add__(self, other: ModelUse) -> ModelUse:

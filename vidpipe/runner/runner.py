@@ -283,12 +283,12 @@ class _Run:
 
     def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
         """outcome: None when a result marked as stale turned out to be current after all."""
+        used = outcome.used if outcome else None
         try:
             prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         except (TypeError, ValueError) as fault:  # a value without a canonical form: not a number, half a character
             error = StageError(f"Its result cannot be stored: {fault}.", "This is a fault of the stage's code.")
-            failed = Outcome(state.sha256, error=error, used=outcome.used if outcome else None)
-            outcome = named(failed, Work(state, stage))
+            outcome = named(Outcome(state.sha256, error=error, used=used), Work(state, stage))
             prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
         event = StageEvent(
             state.sha256,
@@ -301,7 +301,7 @@ class _Run:
             error=prepared.commit.error,
             data_version=fingerprint(prepared.data),
             code_version=stage.code_version,
-            used=outcome.used if outcome else None,
+            used=used,
         )
         self._committer.put(Write(state.sha256, prepared, event))
 

@@ -147,8 +147,11 @@ def video_name(sha256: str) -> str:
 
 @dataclass(frozen=True)
 class ModelTokens:
-    """What the describing model did for a video: answers that it gave, and that were there already; tokens that it read
-    and wrote."""
+    """What the describing model did.
+
+    asked, reused: answers that it gave, and that were there already
+    prompt_tokens, output_tokens: that it read and wrote
+    """
 
     asked: int = 0
     reused: int = 0

@@ -9,7 +9,7 @@ scene or another model costs just the answers it concerns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from vidpipe.media.facts import AudioStream, Scene, SubtitleStream
@@ -146,10 +146,7 @@ def _outcome(work: _Work, video: Answered, model: DescribingModel) -> Outcome:
         questions=_questions(video.cells),
         wrong=tuple(_wrong(cell) for part in every for cell in part.cells.values() if cell.fault),
         answers=() if model.measured else tuple(cell.key for part in every for cell in part.cells.values()),
-        asked=used.asked,
-        reused=used.reused,
-        prompt_tokens=used.prompt_tokens,
-        output_tokens=used.output_tokens,
+        **asdict(used),
     )
     return Outcome(work.item.sha256, result=result, used=used)
 
