@@ -73,6 +73,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
         facts.append(("title", metadata["title"] or ""))
+        facts += [("note", note) for note in metadata.get("notes", ())]
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))

@@ -90,6 +90,7 @@ class MediaInfo(Fact):
     title: str | None = None
     created: str | None = Field(None, description="ISO 8601, as the file says")
     faststart: bool | None = Field(None, description="MP4/MOV: can be played before it is whole")
+    notes: tuple[str, ...] = Field((), description="what the file says of itself and was not believed; what was lost")
 
 
 class ColorShare(Fact):

@@ -33,6 +33,7 @@ STAGE = Stage(
     result=Metadata,
     function=read_metadata,
     reads=("raw_video.content", "raw_video.path"),
+    code_version="2",
     pool="cpu",
     kinds=("ffmpeg",),
 )
