@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidpipe.media import ffmpeg
@@ -25,6 +26,9 @@ AUDIO_RATE_HZ = 16_000
 #: Samples of one block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
 
+#: ffmpeg takes a gap of 10 s in a transport stream for a jump of its clock, unless told otherwise.
+_LONGEST_HOLE_S = 10**6
+
 Size = tuple[int, int]
 
 
@@ -38,6 +42,8 @@ class DecodePlan:
     thumbnail:            size of thumbnails
     candidate_interval_s: time between two candidates
     dense_from_s:         from here on they are four times as dense, so that a short last scene has one; or None
+    keep_holes:           the clock never jumps: however long no picture comes, time passes
+    forced_rate:          frames a second of a stream without times; None: frames have times
     """
 
     video_stream: int
@@ -48,6 +54,8 @@ class DecodePlan:
     thumbnail: Size
     candidate_interval_s: float
     dense_from_s: float | None
+    keep_holes: bool = True
+    forced_rate: Fraction | None = None
 
 
 def plan_decode(
@@ -58,6 +66,8 @@ def plan_decode(
     height: int,
     audio: Sequence[AudioStream] = (),
     duration_s: float | None = None,
+    clock_jumps: int = 0,
+    forced_rate: Fraction | None = None,
 ) -> DecodePlan:
     """The plan for a video of `width` x `height` displayed pixels."""
     model = model_size(width, height, settings.frame_max_pixels)
@@ -76,6 +86,8 @@ def plan_decode(
         thumbnail=thumbnail,
         candidate_interval_s=interval_s,
         dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
+        keep_holes=not clock_jumps,
+        forced_rate=forced_rate,
     )
 
 
@@ -110,7 +122,11 @@ def _even(side: float) -> int:
 
 
 def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
-    usable = [stream for stream in audio if stream.codec not in ("", "none", "unknown") and stream.channels != 0]
+    usable = [
+        stream
+        for stream in audio
+        if stream.codec not in ("", "none", "unknown") and stream.channels != 0 and not stream.empty
+    ]
     default = [stream for stream in usable if stream.default]
     return (default or usable)[0].index if usable else None
 
@@ -137,7 +153,11 @@ def decode_command(
     passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
     # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain
     # (a tenth of the wall time of 1080p on two cores), and several videos are decoded at once anyway.
-    options = ("-loglevel", "repeat+level+error", "-filter_complex_threads", "1")
+    options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
+    if plan.keep_holes:
+        options += ["-dts_delta_threshold", str(_LONGEST_HOLE_S)]
+    if plan.forced_rate:
+        options += ["-r", str(plan.forced_rate)]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]

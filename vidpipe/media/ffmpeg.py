@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -197,6 +197,34 @@ def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 
     return Completed(
         process.returncode, output.data(), errors.data().decode(errors="replace"), time.monotonic() - started
     )
+
+
+def lines(command: Sequence[str], *, timeout_s: float) -> Iterator[bytes]:
+    """The lines that a program writes to its standard output, each as it comes, the first 4 KiB of it.
+
+    Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
+    `timeout_s` seconds.
+    """
+    process = spawn(command, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        while line := process.stdout.readline(4096):
+            yield line
+    finally:
+        timer.cancel()
+        stop(process)
+        process.stdout.close()
+    if expired.is_set():
+        raise TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended.")
 
 
 class _Collector(threading.Thread):
