@@ -51,7 +51,8 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
             line.append_text(words(value))
             say(console, line)
     if found["damage"]:
-        say(console, words(f"damaged      {found['damage']['sentence'].removeprefix('Damaged: ')}", "yellow"))
+        kind, _, said = found["damage"]["sentence"].partition(": ")
+        say(console, words(f"{kind.lower():<12} {said}", "yellow"))
     _show_tags(found["tags"])
     _show_scenes(found["scenes"], most_scenes)
     _show_stages(found["stages"])

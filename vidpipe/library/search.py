@@ -41,7 +41,8 @@ _LATEST_FIRST: list[tuple[str, Any]] = [("added_at", -1), ("_id", 1)]
 _HIT_FIELDS = (
     "added_at", "ingest.names", "ingest.urls", "metadata.duration_s", "metadata.width", "metadata.height",
     "metadata.resolution", "metadata.video_codec", "metadata.title", "scenes.count", "scenes.poster",
-    "scenes.damage.sentence", "category.category", "sentiment.label", "tags.tag", "description.text",
+    "scenes.damage.sentence", "scenes.duration_s", "category.category", "sentiment.label", "tags.tag",
+    "description.text",
 )  # fmt: skip
 
 
@@ -202,7 +203,7 @@ def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
         "title": metadata.get("title"),
         "score": round(row["score"], 3) if "score" in row else None,
         "added_at": row.get("added_at"),
-        "duration_s": metadata.get("duration_s"),
+        "duration_s": scenes.get("duration_s") or metadata.get("duration_s"),
         "width": metadata.get("width"),
         "height": metadata.get("height"),
         "resolution": metadata.get("resolution"),

@@ -17,6 +17,9 @@ from vidpipe.stages.contract import INGEST
 #: The worst first: a video is as far as its worst stage.
 _WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
 
+#: Times are stored in microseconds, some containers' in milliseconds.
+_ROUNDING_S = 0.001
+
 _OF_A_SOURCE = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
     "file_name", "last_error", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
@@ -105,7 +108,7 @@ def _view(
             "state": overall_state(document, specs),
         },
         "sources": list(sources),
-        "metadata": document.get("metadata"),
+        "metadata": _as_decoded(document.get("metadata"), summary),
         "scenes": [_scene(row) for row in scenes],
         "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
         "thumbnails": list(summary.get("thumbnails") or ()) if summary else [],
@@ -118,6 +121,18 @@ def _view(
             stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
         },
     }
+
+
+def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
+    """The metadata with what decoding knows better than the packets: how many pictures there are, and how long."""
+    if not metadata or not scenes or not scenes.get("frames_decoded"):
+        return metadata
+    decoded = {"frame_count": scenes["frames_decoded"], "duration_s": scenes["duration_s"]}
+    same = (
+        decoded["frame_count"] == metadata["frame_count"]
+        and abs(decoded["duration_s"] - (metadata["duration_s"] or 0.0)) < _ROUNDING_S
+    )
+    return metadata if same else metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
 
 
 def _scene(row: Document) -> Document:

@@ -57,7 +57,8 @@ class MediaInfo(Fact):
     duration_s: float | None = Field(None, description="of the chosen video stream; None for a still image")
     container_duration_s: float | None = None
     duration_source: str = Field(
-        "packets", description="packets, rate (packets without times, at the stated rate), header (not measured) or none"
+        "packets",
+        description="packets, rate (packets without times, at the stated rate), header (not measured) or none",
     )
     announced_duration_s: float | None = Field(
         None, description="what the header announces where the file was cut short and holds less; None: it is whole"
@@ -93,7 +94,7 @@ class MediaInfo(Fact):
     )
     variable_frame_rate: bool = False
     frame_count: int | None = None
-    frame_count_source: str = Field("packets", description="as duration_source")
+    frame_count_source: str = Field("packets", description="packets, header (not counted) or none")
     audio: tuple[AudioStream, ...] = ()
     subtitles: tuple[SubtitleStream, ...] = ()
     cues: tuple[SubtitleCue, ...] = ()

@@ -96,8 +96,7 @@ def read_packets(path: Path, stream: int, container: str, *, field_s: float | No
         known_s = ends_s.setdefault(packet.stream, -math.inf)
         if end_s > known_s:  # never for NaN
             ends_s[packet.stream] = end_s
-        if packet.time_s - video.offset_s < start_s:
-            start_s = packet.time_s - video.offset_s
+        start_s = min(start_s, packet.time_s - video.offset_s)
     pictures = video.pictures(_first_decoded_s(path, stream, video))
     return PacketFacts(
         count=len(pictures),
@@ -251,7 +250,11 @@ class _VideoPackets:
         for place, (time_s, duration_s) in enumerate(zip(self.times, self.durations, strict=True)):
             is_field = self.field_s is not None and abs(duration_s - self.field_s) < _ROUNDING_S
             untimed = math.isnan(time_s) and math.isnan(self.decoding_times[place])
-            if awaits_field and is_field and (untimed or abs(time_s - self.times[place - 1] - duration_s) < _ROUNDING_S):
+            if (
+                awaits_field
+                and is_field
+                and (untimed or abs(time_s - self.times[place - 1] - duration_s) < _ROUNDING_S)
+            ):
                 durations[-1] += duration_s
                 awaits_field = False
                 continue

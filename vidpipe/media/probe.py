@@ -1,4 +1,4 @@
-"""What a file says of itself: one call of ffprobe, further ones only where its headers are silent.
+"""What a file holds: described by ffprobe, its times measured on the packets.
 
 The command is the one of ffmpeg-python's `ffmpeg.probe` (-show_format -show_streams -of json), which itself can carry
 neither the guard against hostile files nor a time limit.
@@ -19,19 +19,18 @@ from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import ffprobe_command, graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.subtitles import read_cues
-from vidpipe.media.timing import Timing, measured_timing, stated_timing
+from vidpipe.media.timing import Timing, measured_timing
 
 PROBE_LIMIT_S = 60.0
 #: Containers that may hold one picture only.
 _PICTURE_CONTAINERS = frozenset({"gif", "apng", "mjpeg", "mjpeg_2000"})
 
 
-def probe(path: Path, *, name: str | None = None, subtitles: bool = True, measure: bool = True) -> MediaInfo:
+def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
     """Everything that the container and the streams of a video file tell, times from the first video frame.
 
     name:      how the file is called in errors; its own name when not given
     subtitles: read the text of text subtitles, too
-    measure:   read all packets, which costs reading the file once; otherwise times and counts are the headers'
 
     Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
     """
@@ -45,7 +44,7 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True, measur
     if not video.get("width") or not video.get("height"):
         raise refusal.no_picture_size(name, video)
 
-    times = measured_timing(path, video, container) if measure else stated_timing(video)
+    times = measured_timing(path, video, container)
     subtitle_streams = streams.subtitle_streams(listed)
     cues, truncated = read_cues(path, subtitle_streams, times.start_s) if subtitles else ((), False)
     audio = streams.audio_streams(listed, times.empty_streams)
@@ -72,7 +71,7 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True, measur
         nominal_frame_rate=_written(times.nominal_rate),
         variable_frame_rate=times.variable,
         frame_count=times.frame_count,
-        frame_count_source=times.source if times.frame_count else "none",
+        frame_count_source="packets" if times.source == "rate" else times.source if times.frame_count else "none",
         audio=audio,
         subtitles=subtitle_streams,
         cues=cues,
@@ -95,7 +94,7 @@ def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
     sound only, a playlist, cut off, encrypted, of an unknown codec, damaged from its first to its last picture.
     """
     name = name or path.name
-    info = probe(path, name=name, subtitles=False, measure=False)
+    info = probe(path, name=name, subtitles=False)
     if info.container in _PICTURE_CONTAINERS and (info.frame_count or 0) <= 1:
         raise refusal.single_picture(name, info.container)
     layout = boxes.layout(path)

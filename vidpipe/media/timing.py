@@ -25,6 +25,8 @@ _ASSUMED_RATE = Fraction(25)
 _AGREES = 0.1
 #: Less than this, or this share, is missing at the end of whole files.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.1
+#: Headers round to a frame of sound or to a tenth of a second.
+_LEAST_MISSING_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Timing:
     empty_streams: frozenset[int] = frozenset()
 
 
-def stated_timing(video: Mapping[str, Any]) -> Timing:
+def _stated_timing(video: Mapping[str, Any]) -> Timing:
     """The timing as the headers of the stream state it, which is only a hint."""
     nominal, average = _stated_rates(video)
     duration_s = streams.seconds(video.get("duration"))
@@ -82,11 +84,10 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     Raises:
         TimeLimitError: Reading took longer than even a slow disk needs.
     """
-    stated = stated_timing(video)
-    kind = str(container.get("format_name", "")).split(",")[0]
+    stated = _stated_timing(video)
     nominal, average = _stated_rates(video)
     field_s = float(1 / average / 2) if average and video.get("field_order") in _INTERLACED else None
-    packets = read_packets(path, int(video["index"]), kind, field_s=field_s)
+    packets = read_packets(path, int(video["index"]), _kind(container), field_s=field_s)
     if packets is None:
         return stated
     empty = frozenset(range(int(container.get("nb_streams") or 0))) - packets.ends_s.keys()
@@ -97,7 +98,7 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     duration_s = times_s[-1] + _last_duration_s(packets, rate) - times_s[0]
     if not duration_s and average:
         duration_s = float(packets.count / average)
-    announced_s = _announced(path, kind, video, container, packets, duration_s)
+    announced_s = _announced_duration_s(path, video, container, packets, duration_s)
     exact = rate.average if rate else _rate_of_one(duration_s, average, nominal)
     return Timing(
         start_s=times_s[0],
@@ -163,16 +164,20 @@ def _possible(nominal: Fraction | None, rate: FrameRate) -> Fraction | None:
     return nominal if nominal and float(1 / nominal) > rate.interval_s * (1 - _AGREES) else None
 
 
-def _announced(
-    path: Path, kind: str, video: Mapping[str, Any], container: Mapping[str, Any], packets: PacketFacts, held_s: float
+def _announced_duration_s(
+    path: Path, video: Mapping[str, Any], container: Mapping[str, Any], packets: PacketFacts, held_s: float
 ) -> float | None:
     """The duration in the header of a file that was cut short; None where it holds what it announces.
 
-    A file is whole where one of its streams reaches the announced end: sound may be longer than the picture. In MP4 each
-    track announces its own, which is looked at where the file ends in the middle of a box.
+    A file is whole where one of its streams reaches the announced end: sound may be longer than the picture. In MP4
+    each track announces its own, which is looked at where the file ends in the middle of a box.
     """
+    kind = _kind(container)
     interval_s = held_s / packets.count if packets.count else 0.0
     announced_s = streams.seconds(container.get("duration"))
+    frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
+    if kind == "avi" and frames and rate:
+        announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
     if kind in _STATED_DURATIONS and announced_s and packets.end_s is not None:
         start_s = min(0.0, packets.times_s[0])
         if _is_short(packets.end_s - start_s, announced_s, interval_s):
@@ -184,5 +189,9 @@ def _announced(
     return None
 
 
+def _kind(container: Mapping[str, Any]) -> str:
+    return str(container.get("format_name", "")).split(",")[0]
+
+
 def _is_short(held_s: float, announced_s: float, interval_s: float) -> bool:
-    return announced_s - held_s > max(min(_MISSING_S, announced_s * _MISSING_SHARE), 3 * interval_s)
+    return announced_s - held_s > max(min(_MISSING_S, announced_s * _MISSING_SHARE), 3 * interval_s, _LEAST_MISSING_S)

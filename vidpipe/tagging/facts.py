@@ -62,6 +62,7 @@ class TagFacts:
     silence_share: float | None = None
     color: tuple[str, ...] | None = None
     damaged: bool | None = None
+    truncated: bool | None = None
     sentiment: str | None = None
     sentiment_score: float | None = None
     description: str = ""
@@ -174,6 +175,7 @@ _SPECS = (
     _field("color", "names", f"colours that fill at least {COLOR_SHARE:.0%} of the picture", "", "colour",
            canonical=names.color),
     _field("damaged", "flag", "the decoder complained"),
+    _field("truncated", "flag", "the file ends before the time that its header announces"),
     _field("sentiment", "name", "label of the sentiment stage",
            allowed=("positive", "neutral", "negative", "no basis")),
     _field("sentiment_score", "number", "-1 to 1"),
