@@ -265,8 +265,7 @@ class LabelBlock:
         found = self._found(facts)
         nothing = "not among the labels" if facts.labels else "there are no labels"
         return tuple(
-            Part(f'"{key}"', f'"{_safe(found[key])}"' if key in found else nothing, key in found)
-            for key in self.wanted
+            Part(f'"{key}"', f'"{_safe(found[key])}"' if key in found else nothing, key in found) for key in self.wanted
         )
 
     def normal(self) -> Any:
