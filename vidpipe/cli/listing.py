@@ -15,7 +15,7 @@ _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "fail
 _MOST_SHOWN = 5
 #: Columns of a terminal from which on every column of the table has room.
 _ROOMY = 120
-_ROOMY_ONLY = ("scenes", "tags")
+_ROOMY_ONLY = ("scenes", "labels", "tags")
 
 
 def list_videos(
@@ -66,21 +66,23 @@ def show_videos(hits: Sequence[dict[str, Any]]) -> None:
         "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
     }  # fmt: skip
     shown_columns = [name for name in columns if roomy or name not in _ROOMY_ONLY]
-    if not any(hit["labels"] for hit in hits):
+    if roomy and not any(hit["labels"] for hit in hits):
         shown_columns.remove("labels")
     made = table(*((name, columns[name]) for name in shown_columns))
     for hit in hits:
         size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
+        labels = _some(hit["labels"])
         name = words(hit["name"])
-        if hit["title"]:
-            name.append("\n").append_text(words(hit["title"], "dim"))
+        for below in (hit["title"], f"labels: {labels}" if labels and not roomy else ""):
+            if below:
+                name.append("\n").append_text(words(below, "dim"))
         state = hit.get("state", "")
         cells = {
             "video": words(hit["video"][:12], "cyan"), "name": name,
             "duration": words(duration(hit["duration_s"])),
             "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
             "scenes": words(hit["scenes"]), "category": words(hit["category"]),
-            "labels": words(_some(hit["labels"])), "tags": words(_some(hit["tags"])),
+            "labels": words(labels), "tags": words(_some(hit["tags"])),
             "state": words(state, _STATE_STYLES.get(state, "")),
         }  # fmt: skip
         made.add_row(*(cells[name] for name in shown_columns))
