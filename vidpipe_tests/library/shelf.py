@@ -23,7 +23,7 @@ _STATS = SceneStats(
 #: file name -> what is known of it. `scenes`: (start_s, end_s, description); `labels`, `source_title`: of its source.
 CONTENTS: dict[str, dict[str, Any]] = {
     "harbour.mp4": {
-        "duration_s": 600.0, "size": (1920, 1080), "resolution": "Full HD", "codec": "h264", "title": "Harbour_at dawn",
+        "duration_s": 600.0, "size": (1920, 1080), "resolution": "Full HD", "codec": "h264", "title": "Harbour at_dawn",
         "scenes": [(0.0, 200.0, "A lighthouse stands above the harbour."), (200.0, 600.0, "Fishing boats leave.")],
         "text": "A harbour with a lighthouse and fishing boats.", "tags": ["Night-time", "Extended Play"],
         "category": "Documentary", "sentiment": "positive", "cue": "Good morning, sailors",

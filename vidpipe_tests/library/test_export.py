@@ -92,7 +92,7 @@ def test_parquet_keeps_types_and_every_text_as_it_is(library: Library, specs: di
     race, harbour = (table.loc[shelf.sha256_of(name)] for name in ("race.mkv", "harbour.mp4"))
     assert list(race["tags"]) == ["High Resolution", "Fast-paced"]
     assert (list(race["labels"]), race["title"]) == (["=1+1", "Motor sport"], "GrandPrix_2019")
-    assert (list(harbour["labels"]), harbour["title"], harbour["file_title"]) == ([], *["Harbour_at dawn"] * 2)
+    assert (list(harbour["labels"]), harbour["title"], harbour["file_title"]) == ([], *["Harbour at_dawn"] * 2)
     assert table["duration_s"].dtype == "float64"
     assert str(table["added_at"].dtype).endswith("UTC]")
 

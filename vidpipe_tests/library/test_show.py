@@ -52,7 +52,7 @@ def test_labels_and_titles_of_sources_are_told_and_a_video_without_has_the_title
     assert (race["labels"], race["titles"], race["title"]) == (
         ["=1+1", "Motor sport"], ["GrandPrix_2019"], "GrandPrix_2019",
     )  # fmt: skip
-    assert (harbour["labels"], harbour["titles"], harbour["title"]) == ([], [], "Harbour_at dawn")
+    assert (harbour["labels"], harbour["titles"], harbour["title"]) == ([], [], "Harbour at_dawn")
 
 
 def test_damage_is_told(library: Library) -> None:
