@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,6 +34,11 @@ def add(
     mode: Annotated[
         LocalMode, typer.Option("--mode", help="Local files: copied, hard-linked, or left where they are.")
     ] = LocalMode.copy,
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="A label for all that is given; several."),
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="The title of the one video that is given.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Try again now what failed or was refused before.")] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask known URLs again whether they give other bytes now.")
@@ -60,12 +66,23 @@ def add(
     changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
     if changed and not run:
         note("Note: these options count for a run; add --run, or give them to `vidpipe run`.", "yellow")
+    labels = [text.strip() for text in label or () if text.strip()]
     sources = _with_stdin(inputs)
+    if title and (len(sources) != 1 or _is_several(sources[0])):
+        raise typer.BadParameter("--title is for one URL or file; a list has a column for titles.")
     with opened(context, given) as library:
         with AddDisplay() as display:
             outcomes = stoppable(
                 lambda cancelled: take_in(
-                    library, sources, display, cancelled, mode=mode.value, retry=retry, refresh=refresh
+                    library,
+                    sources,
+                    display,
+                    cancelled,
+                    mode=mode.value,
+                    labels=labels,
+                    title=title.strip(),
+                    retry=retry,
+                    refresh=refresh,
                 ),
                 display.say,
             )
@@ -92,6 +109,14 @@ def add(
     if as_json:
         print_json(result)
     finish(code)
+
+
+def _is_several(given: str) -> bool:
+    """Whether an input is a folder or a list."""
+    from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES
+
+    local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
+    return local or (given.startswith("s3://") and given.endswith("/"))
 
 
 def _with_stdin(inputs: Sequence[str]) -> list[str]:

@@ -42,6 +42,10 @@ Stages = Annotated[
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", help="Has this tag; several: has them all.", rich_help_panel=_FILTERS)
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="Labelled so where it was added; several: with all.", rich_help_panel=_FILTERS),
+]
 Categories = Annotated[
     list[str] | None, typer.Option("--category", help="In this category; several: in one.", rich_help_panel=_FILTERS)
 ]

@@ -63,6 +63,8 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("hash", video["sha256"]), ("file", f"{video['path']}, {size(video['size_bytes'])}")]
     if len(video["names"]) > 1:
         facts.append(("also named", ", ".join(video["names"][1:])))
+    facts += [("title", title) for title in video["titles"]]
+    facts.append(("labels", ", ".join(video["labels"])))
     facts += [("source", f"{source['url']} ({source['state']})") for source in found["sources"]]
     if metadata:
         rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
@@ -73,7 +75,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("picture", ", ".join(part for part in picture if part)))
         facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
-        facts.append(("title", metadata["title"] or ""))
+        facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
         facts += [("note", note) for note in metadata.get("notes", ())]
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:

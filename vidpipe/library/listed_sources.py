@@ -34,12 +34,12 @@ class ListedSources:
     def __init__(self, collections: Mapping[str, Collection[Document]], sources: Sources) -> None:
         self._sources = collections["sources"]
         self._meta = collections["meta"]
-        self._rank = sources.rank
+        self._annotate = sources.annotate
 
     def save_many(self, name: str, listed: Iterable[ListedSource], *, folder: str | None = None) -> int:
         """Writes what the list `name` says; gives how many sources are new.
 
-        Safe to repeat. A source that is known keeps its state; its videos' priorities follow.
+        Safe to repeat. A source that is known keeps its state; labels, titles and priorities of its videos follow.
         folder: id of the watched folder in which the sources were found; those that a list names itself stay as they
                 are
         """
@@ -53,7 +53,7 @@ class ListedSources:
             inserted = result.upserted_ids or {}
             new += len(inserted)
             if len(inserted) < len(chunk):
-                self._rank_of([one.id for position, one in enumerate(chunk) if position not in inserted])
+                self._annotate_videos_of([one.id for position, one in enumerate(chunk) if position not in inserted])
         return new
 
     def drop(self, name: str, ids: Iterable[str]) -> None:
@@ -126,12 +126,12 @@ class ListedSources:
             for field in ("file_problems", "line_problems", "local_problems"):
                 yield from ((where, sentence) for where, sentence in report.get(field, ()))
 
-    def _rank_of(self, ids: Iterable[str]) -> None:
+    def _annotate_videos_of(self, ids: Iterable[str]) -> None:
         for chunk in chunked(ids):
-            rows = self._sources.find({"_id": {"$in": chunk}, "video": {"$ne": None}}, {"video": 1})
-            videos = {row["video"] for row in rows}
-            if videos:
-                self._rank(videos)
+            rows = self._sources.find(
+                {"_id": {"$in": chunk}, "video": {"$ne": None}}, {"video": 1, "earlier_videos": 1}
+            )
+            self._annotate({video for row in rows for video in (row["video"], *row.get("earlier_videos", ()))})
 
 
 def _portions(listed: Iterable[ListedSource]) -> Iterator[list[ListedSource]]:

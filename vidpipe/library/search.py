@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError
+from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.tagging import names
@@ -31,23 +32,23 @@ _NO_TEXT_INDEX = 27
 _SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
 _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
 _LOOKED_THROUGH = (
-    "ingest.names", "ingest.urls", "tags.tag", "category.category", "metadata.title", "description.text",
-    "description.summary", "description.keywords",
+    "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "tags.tag", "category.category",
+    "metadata.title", "description.text", "description.summary", "description.keywords",
 )  # fmt: skip
 
 _SCORE = {"$meta": "textScore"}
 _LATEST_FIRST: list[tuple[str, Any]] = [("added_at", -1), ("_id", 1)]
 
 _HIT_FIELDS = (
-    "added_at", "ingest.names", "ingest.urls", "metadata.duration_s", "metadata.width", "metadata.height",
-    "metadata.resolution", "metadata.video_codec", "metadata.title", "scenes.count", "scenes.poster",
-    "scenes.damage.sentence", "scenes.duration_s", "category.category", "sentiment.label", "tags.tag",
-    "description.text",
+    "added_at", "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "metadata.duration_s",
+    "metadata.width", "metadata.height", "metadata.resolution", "metadata.video_codec", "metadata.title",
+    "scenes.count", "scenes.poster", "scenes.damage.sentence", "scenes.duration_s", "category.category",
+    "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
 
 
 class Filters(BaseModel):
-    """What videos must be like. Several tags must all be there; of the others, one of those named must fit.
+    """What videos must be like. Several tags or labels must all be there; of the others, one of those named must fit.
 
     resolutions: names (4K, 1080p) or sizes (1280x720); sources: parts of a URL or file name
     Letters' case does not matter.
@@ -56,6 +57,7 @@ class Filters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     resolutions: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
@@ -67,6 +69,7 @@ class Filters(BaseModel):
     def query(self) -> Document:
         """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
         conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
+        conditions += [{"ingest.labels": _whole(label)} for label in self.labels]
         if self.categories:
             conditions.append({"category.category": {"$in": [_whole(name) for name in self.categories]}})
         if self.resolutions:
@@ -200,7 +203,8 @@ def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
     hit: Document = {
         "video": row["_id"],
         "name": file_names[0] if file_names else row["_id"][:12],
-        "title": metadata.get("title"),
+        "title": title_of(row["ingest"], metadata),
+        "labels": row["ingest"].get("labels", []),
         "score": round(row["score"], 3) if "score" in row else None,
         "added_at": row.get("added_at"),
         "duration_s": scenes.get("duration_s") or metadata.get("duration_s"),

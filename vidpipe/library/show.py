@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidpipe.ingest.records import SourceRecord
+from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import State, classify
@@ -42,6 +43,7 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """One video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
 
     specs: today's spec of each stage that can run; the others' state is "unknown".
+    `title` of the video is the first of its sources' `titles`, else the file's.
     Results that are not there yet are None (scenes and tags: an empty list). Raises NoSuchVideo.
     """
     for found in views(library, [sha256], specs):
@@ -101,6 +103,9 @@ def _view(
             "name": names[0] if names else document["_id"][:12],
             "names": list(names),
             "urls": list(facts.get("urls") or ()),
+            "title": title_of(facts, document.get("metadata") or {}),
+            "titles": list(facts.get("titles") or ()),
+            "labels": list(facts.get("labels") or ()),
             "path": facts["path"],
             "size_bytes": facts["size_bytes"],
             "referenced": facts.get("referenced", False),
@@ -108,7 +113,7 @@ def _view(
             "state": overall_state(document, specs),
         },
         "sources": list(sources),
-        "metadata": _as_decoded(document.get("metadata"), summary),
+        "metadata": _without(_as_decoded(document.get("metadata"), summary), "title_words"),
         "scenes": [_scene(row) for row in scenes],
         "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
         "thumbnails": list(summary.get("thumbnails") or ()) if summary else [],

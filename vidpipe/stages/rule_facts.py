@@ -12,7 +12,7 @@ from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
 
 #: The fields of other stages that rules can ask about; `rule_facts` needs them all.
 READS: tuple[str, ...] = (
-    "ingest.names", "ingest.urls",
+    "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
     "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
     "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
     "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
@@ -73,6 +73,8 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         model_tags=tuple(tag.tag for tag in model_tags),
         names=fields["ingest.names"],
         urls=fields["ingest.urls"],
+        labels=fields["ingest.labels"],
+        source_titles=fields["ingest.titles"],
         tags=tuple(tags),
         **_measured(fields["scenes.stats"]),
     )

@@ -108,3 +108,14 @@ def test_ctrl_c_keeps_what_was_downloaded(vidpipe: Command, site: tuple[str, Pat
     assert '"cancelled"' in stdout
     assert "partial downloads are kept" in stderr
     assert any(path.stat().st_size for path in incoming.rglob("*.part"))
+
+
+def test_labels_and_a_title_can_be_given_and_given_anew(vidpipe: Command, tmp_path: Path) -> None:
+    clip = clips.moving(tmp_path / "clip.mp4", seconds=0.4)
+    (tmp_path / "list.csv").write_text("url,labels\nclip.mp4,cats\n")
+    vidpipe.json("add", tmp_path / "list.csv", "--label", "2019")
+    assert vidpipe.json("show", "clip.mp4")["video"]["labels"] == ["2019", "cats"]
+    vidpipe.json("add", clip, "--label", "dogs", "--title", "A day out")
+    shown = vidpipe.json("show", "clip.mp4")["video"]
+    assert (shown["labels"], shown["title"]) == (["dogs"], "A day out")
+    assert vidpipe("add", tmp_path, "--title", "All of them").exit_code == 2

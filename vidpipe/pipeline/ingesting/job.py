@@ -1,7 +1,8 @@
 """The job ingest: sources become stored videos, each a partition."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field
@@ -19,6 +20,9 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.stages.graph import StageGraph
 
+if TYPE_CHECKING:
+    from vidpipe.ingest.sources import SourceRequest
+
 JOB = "ingest"
 _OP = "ingest_sources"
 _MOST_LISTED = 20
@@ -33,6 +37,8 @@ class IngestConfig(dg.Config):
         description="ids of sources that a watched list names; those that none names any more are left out",
     )
     mode: Literal["copy", "hardlink", "reference"] = Field("copy", description="how local files are taken in")
+    labels: list[str] = Field(default_factory=list, description="labels of all inputs, besides those in lists")
+    title: str = Field("", description="title of all inputs")
     refresh: bool = Field(False, description="ask known URLs again whether they give other bytes now")
     retry: bool = Field(True, description="try sources again that failed before")
 
@@ -83,7 +89,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
     observer = Counting(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
-    requests = gathered.requests + named.requests
+    requests = [_described(request, config) for request in gathered.requests] + named.requests
     outcomes = gathered.problems + named.problems
     for outcome in outcomes:
         count_outcome(figures, outcome)
@@ -107,6 +113,11 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
             metadata={"stored": len(outcomes) - len(failed), "failed": len(failed)},
             allow_retries=False,
         )
+
+
+def _described(request: "SourceRequest", config: IngestConfig) -> "SourceRequest":
+    labels = tuple(dict.fromkeys((*request.labels, *config.labels)))
+    return replace(request, labels=labels, title=config.title or request.title)
 
 
 def _observation(outcome: IngestOutcome) -> dg.AssetObservation:
