@@ -79,6 +79,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def http_date(header: str | None) -> datetime | None:
+    """The time that an HTTP date names (RFC 9110, 5.6.7); None for anything else."""
+    try:
+        at = email.utils.parsedate_to_datetime(header or "")
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
+
+
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds that a Retry-After header asks for: it holds seconds or an HTTP date. None where it says neither."""
     if not value:
@@ -89,13 +98,8 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
         return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    at = http_date(value)
+    return None if at is None else max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
 
 
 def status_error(shown_url: str, response: requests.Response) -> FetchError:
@@ -115,6 +119,8 @@ def status_error(shown_url: str, response: requests.Response) -> FetchError:
     if status in TRANSIENT_STATUS:
         busy = "is asked too often" if status == 429 else "cannot answer at the moment"
         return FetchError(f"{shown_url}: the server {busy} ({said}).", kind="transient", retry_after_s=wait)
+    if 300 <= status < 400:
+        return FetchError(f"{shown_url}: the server redirects without naming a target ({said}).")
     if 200 <= status < 300:
         return FetchError(f"{shown_url}: the server answered {said} and sent no file.")
     return FetchError(f"{shown_url}: the server refuses the request ({said}).")
