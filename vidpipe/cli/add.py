@@ -33,7 +33,9 @@ def add(
     mode: Annotated[
         LocalMode, typer.Option("--mode", help="Local files: copied, hard-linked, or left where they are.")
     ] = LocalMode.copy,
-    retry: Annotated[bool, typer.Option("--retry", help="Try again now what failed or was refused before.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Ask again now for what failed or was refused before.")
+    ] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask known URLs again whether they give other bytes now.")
     ] = False,
@@ -114,6 +116,9 @@ def _plain(outcome: IngestOutcome) -> dict[str, Any]:
         "video": outcome.video,
         "error": outcome.error,
         "transient": outcome.transient,
+        "known": outcome.known,
+        "note": outcome.note,
+        "failed_at": source.failed_at if source else None,
         "url": source.url if source else None,
         "attempts": source.attempts if source else 0,
         "next_try_at": source.next_try_at if source else None,

@@ -37,11 +37,23 @@ class FetchError(VidpipeError):
     """
 
     def __init__(
-        self, message: str, hint: str = "", *, kind: FaultKind = "permanent", retry_after_s: float | None = None
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        kind: FaultKind = "permanent",
+        retry_after_s: float | None = None,
+        depends_on: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, hint, depends_on=depends_on)
         self.kind = kind
         self.retry_after_s = retry_after_s
+
+    def reworded(self, message: str) -> FetchError:
+        """The same error with another message."""
+        return FetchError(
+            message, self.hint, kind=self.kind, retry_after_s=self.retry_after_s, depends_on=self.depends_on
+        )
 
     @property
     def transient(self) -> bool:
@@ -53,12 +65,16 @@ class FetchCancelled(Exception):
 
 
 class DiskFullError(FetchError):
-    """No room for the file; other sources may still fit."""
+    """No room for the file; other sources may still fit.
+
+    needed_bytes: how much was to be written beyond MinFreeMB; None: unknown
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint, kind="transient")
+    def __init__(self, message: str, hint: str = "", *, needed_bytes: int | None = None) -> None:
+        super().__init__(message, hint, kind="transient", depends_on=("paths.download_directory",))
+        self.needed_bytes = needed_bytes
 
 
 @contextlib.contextmanager
@@ -76,6 +92,7 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}.",
             "Check DownloadDirectory in the section [Paths] of config.ini and who may write there.",
             kind="transient",
+            depends_on=("paths.download_directory",),
         ) from error
 
 
@@ -142,7 +159,9 @@ def _innermost(error: BaseException) -> BaseException:
 def lookup_error(host: str, error: OSError) -> FetchError:
     """The error for a name that could not be looked up."""
     if error.errno in _NO_SUCH_HOST:
-        return FetchError(f"There is no host named {host}.", "Check the URL for a typing error.")
+        return FetchError(
+            f"There is no host named {host}.", "Check the URL for a typing error.", depends_on=("download.use_proxy",)
+        )
     return FetchError(f"The name {host} could not be looked up: {error.strerror or error}.", kind="transient")
 
 

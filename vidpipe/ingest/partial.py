@@ -18,7 +18,8 @@ from vidpipe.ingest.faults import FetchCancelled, http_date, writing
 
 BLOCK_BYTES = 1 << 20
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]+"')
-#: A file that was last modified so long before the answer has, by the clock of any server, one version of that second.
+#: A file that was last modified this long before the answer is not written twice within that second, even where the
+#: clocks of the server's machines differ a little.
 _SETTLED = timedelta(seconds=60)
 
 

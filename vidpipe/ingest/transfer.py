@@ -111,8 +111,7 @@ class Transfer:
             return FetchError(f"{self._shown}: the server stalled ({speed}).", kind="transient")
         if self._shown in error.message or isinstance(error, DiskFullError):
             return error
-        message = scrub(f"{self._shown}: {error.message}", self._full_url)
-        return FetchError(message, error.hint, kind=error.kind, retry_after_s=error.retry_after_s)
+        return error.reworded(scrub(f"{self._shown}: {error.message}", self._full_url))
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> Answer:
         while True:
@@ -140,7 +139,10 @@ class Transfer:
             total = unsatisfied_total(response.headers)
             total = part.state.total_bytes if total is None else total
             return total in (None, part.size) or self._begin_anew()
-        held = content_range(response.headers) if status == 206 else None
+        held = content_range(response.headers)
+        if status == 200 and offset and held is not None and held.first:
+            return self._begin_anew()  # the rest of the file, not all of it, whatever the status says
+        held = held if status == 206 else None
         if status == 206 and offset:
             joined = part.state.joined(held, offset, validators, content_encoding(response.headers))
             if held is None or joined is None:
@@ -149,6 +151,8 @@ class Transfer:
             body = Body(response, self._shown, encoded=False)
         elif status in (200, 203) or (held is not None and held.first == 0):
             body = Body(response, self._shown)
+            if body.encoded and held is not None and held.total in (None, held.last + 1):
+                held = None  # it counts the encoded bytes
             part.start(self._new_state(response, validators, held, body))
         elif status == 206:
             raise FetchError(f"{self._shown}: the server sends a part of the file although all of it was asked for.")
@@ -203,8 +207,11 @@ class Transfer:
             url = self._redirected(url, target)
             circle = url in seen
             seen.add(url)
-        how = "redirects in a circle" if circle else f"redirects more than {settings.max_redirects} times"
-        raise FetchError(f"{self._shown}: the server {how}.", "Give the direct link to the file.")
+        hint = "Give the direct link to the file."
+        if circle:
+            raise FetchError(f"{self._shown}: the server redirects in a circle.", hint)
+        said = f"{self._shown}: the server redirects more than {settings.max_redirects} times."
+        raise FetchError(said, hint, depends_on=("download.max_redirects",))
 
     def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
         session, settings = self._session, self._settings
@@ -271,6 +278,7 @@ class Transfer:
                 f"{self._shown}: the file is larger than {limit_mb} MB.",
                 "MaxSizeMB in the section [Download] of config.ini sets the limit.",
                 kind="refused",
+                depends_on=("download.max_size_mb",),
             )
 
     def _read_body(self, body: Body, watch: StallWatch, *, skip: int, end: int | None) -> None:

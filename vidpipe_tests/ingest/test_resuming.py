@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
 import itertools
 import threading
 from datetime import UTC, datetime, timedelta
@@ -91,8 +92,9 @@ def test_a_part_of_other_bytes_is_not_joined(fetch: Fetch, stated: str) -> None:
 
 
 def test_without_a_strong_validator_a_download_begins_anew(fetch: Fetch) -> None:
+    just_now = email.utils.formatdate(usegmt=True)
     for etag, modified in (
-        (None, None), (None, "yesterday"), (None, ago(20)), ('W/"weak"', OLD), ("unquoted", OLD), ('""', OLD),
+        (None, None), (None, "yesterday"), (None, just_now), ('W/"weak"', OLD), ("unquoted", OLD), ('""', OLD),
         ('"half', OLD),
     ):  # fmt: skip
         assert fetch(cut(0.3), etag=etag, last_modified=modified) == CONTENT
@@ -193,6 +195,16 @@ def test_a_server_whose_parts_never_fit_is_given_up(room: Room, fetch: Fetch) ->
 def test_a_whole_file_is_taken_whatever_the_status_calls_it(fetch: Fetch, code: int, total: str | None) -> None:
     assert fetch(always=part(0, total=total, code=code)) == CONTENT
     assert fetch.ranges == [None]
+
+
+def test_the_rest_of_a_file_under_status_200_is_not_taken_for_all_of_it(fetch: Fetch) -> None:
+    assert fetch(cut(0.3), part(AT, code=200)) == CONTENT
+    assert fetch.ranges == [None, f"bytes={AT}-", None]
+
+
+def test_a_whole_compressed_file_under_206_is_undone(fetch: Fetch) -> None:
+    packed = gzip.compress(CONTENT)
+    assert fetch(content=packed, always=part(0, Content_Encoding="gzip")) == CONTENT
 
 
 def test_a_part_that_nobody_asked_for_is_completed(fetch: Fetch) -> None:
