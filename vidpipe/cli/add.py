@@ -39,7 +39,7 @@ def add(
         typer.Option("--label", help="A label for all that is given; several."),
     ] = None,
     title: Annotated[str, typer.Option("--title", help="The title of the one video that is given.")] = "",
-    retry: Annotated[bool, typer.Option("--retry", help="Try again now what failed or was refused before.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Retry failed and rejected sources.")] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask known URLs again whether they give other bytes now.")
     ] = False,
@@ -139,6 +139,9 @@ def _plain(outcome: IngestOutcome) -> dict[str, Any]:
         "video": outcome.video,
         "error": outcome.error,
         "transient": outcome.transient,
+        "known": outcome.known,
+        "note": outcome.note,
+        "failed_at": source.failed_at if source else None,
         "url": source.url if source else None,
         "attempts": source.attempts if source else 0,
         "next_try_at": source.next_try_at if source else None,

@@ -68,7 +68,9 @@ class AddDisplay:
         self.told.add(id(outcome))
         line = words(f"{outcome.state:<15}", _STYLES.get(outcome.state, "green"))
         line.append_text(words(f"{outcome.video[:12]}  " if outcome.video else " " * 14, "cyan"))
-        line.append_text(words(outcome.error or outcome.input))
+        line.append_text(words(outcome.sentence or outcome.input))
+        if outcome.note:
+            line.append_text(words(f" ({outcome.note.rstrip('.')})", "dim"))
         say(self.console, line)
 
 

@@ -19,6 +19,8 @@ _SECRET_NAME = re.compile(
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Fragments that say which piece of a video is meant (W3C Media Fragments).
+_MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
 MASK = "***"
 
 
@@ -48,6 +50,12 @@ def canonical_url(url: str) -> str:
         netloc = f"{quote(userinfo, safe=_SAFE)}@{netloc}"
     path = quote(parts.path, safe=_SAFE) or "/"
     return urlunsplit((scheme, netloc, path, quote(parts.query, safe=_SAFE), ""))
+
+
+def loses_fragment(url: str) -> bool:
+    """Whether an http(s) URL has a fragment, which no server is sent, that may be meant as a part of the name."""
+    fragment = url.partition("#")[2].strip()
+    return bool(fragment) and not _MEDIA_FRAGMENT.match(fragment)
 
 
 def source_id(address: str) -> str:

@@ -23,7 +23,7 @@ _ROUNDING_S = 0.001
 
 _OF_A_SOURCE = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
-    "file_name", "last_error", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
+    "file_name", "last_error", "failed_at", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
 }  # fmt: skip
 _OF_A_SCENE = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",

@@ -92,12 +92,13 @@ def _find(program: str, variable: str) -> str:
     if named:
         found = shutil.which(named)
         if not found:
-            raise UnavailableError(f"{variable} names {named}, which is not a program.", hint)
+            said = f"{variable} names {named}, which is not a program."
+            raise UnavailableError(said, hint, depends_on=(f"program:{program}",))
         return found
     # a program installed beside this Python is found although the environment is not activated
     found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     if not found:
-        raise UnavailableError(f"The program {program} was not found.", hint)
+        raise UnavailableError(f"The program {program} was not found.", hint, depends_on=(f"program:{program}",))
     return found
 
 

@@ -47,7 +47,7 @@ def measured_rate(times_s: Sequence[float], stated: Iterable[Fraction | None], e
     intervals = [later - earlier for earlier, later in itertools.pairwise(times_s) if later > earlier]
     if not intervals:
         return None
-    usual_s = statistics.median(intervals)
+    usual_s = statistics.median_low(intervals)
     jitter_s = max(_JITTER_S, usual_s * _JITTER_SHARE)
     regular = [interval for interval in intervals if abs(interval - usual_s) <= jitter_s]
     mean_s = statistics.fmean(regular)

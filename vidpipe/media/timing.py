@@ -145,7 +145,8 @@ def _last_duration_s(packets: PacketFacts, rate: FrameRate | None) -> float:
     if rate is None:
         return last_s
     usual_s = statistics.median(packets.durations_s)
-    if not last_s or (rate.constant and abs(usual_s - rate.interval_s) > _AGREES * rate.interval_s):
+    invented = len(packets.times_s) > 2 and abs(usual_s - rate.interval_s) > _AGREES * rate.interval_s
+    if not last_s or (rate.constant and invented):
         last_gap_s = packets.times_s[-1] - packets.times_s[-2]
         return rate.interval_s if rate.constant else last_gap_s
     return last_s

@@ -57,7 +57,10 @@ def test_what_failed_is_tried_again_when_asked(vidpipe: Command, site: tuple[str
     assert vidpipe.json("add", url, code=1)["inputs"][0]["state"] == "failed"
     clips.moving(folder / "late.mp4", seconds=0.5)
     again = vidpipe.json("add", url, code=1)["inputs"][0]
-    assert (again["state"], again["attempts"]) == ("failed", 1)
+    assert (again["state"], again["attempts"], again["known"]) == ("failed", 1, True)
+    shown = vidpipe("add", url)
+    assert "Failed on 20" in shown.output
+    assert "`vidpipe add --retry` asks again." in shown.output
     retried = vidpipe.json("add", url, "--retry")["inputs"][0]
     assert (retried["state"], retried["error"]) == ("stored", None)
 

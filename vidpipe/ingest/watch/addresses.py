@@ -25,7 +25,9 @@ def known_request(record: SourceRecord) -> SourceRequest | None:
     if record.has_secret:
         return None
     path = Path(url2pathname(urlsplit(record.url).path)) if record.kind == "file" else None
-    return SourceRequest(address=record.url, kind=record.kind, path=path, given=record.url)
+    return SourceRequest(
+        address=record.url, kind=record.kind, path=path, given=record.url, fragment_dropped=record.fragment_dropped
+    )
 
 
 def is_s3_folder(record: SourceRecord) -> bool:

@@ -105,7 +105,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
-        some = [f"{outcome.input}: {outcome.error}" for outcome in failed[:_MOST_LISTED]]
+        some = [f"{outcome.input}: {outcome.sentence}" for outcome in failed[:_MOST_LISTED]]
         more = [f"… and {len(failed) - _MOST_LISTED} more."] if len(failed) > _MOST_LISTED else []
         head = f"{len(failed)} of {len(outcomes)} inputs could not be taken in; the others are stored."
         raise dg.Failure(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.intake import failed_record
-from vidpipe.ingest.records import IngestOutcome, ListedSource, OutcomeState, SourceRecord
+from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, ListedSource, SourceRecord
 from vidpipe.ingest.sources import Gathered, SourceRequest, folder_requests
 from vidpipe.ingest.watch.addresses import is_s3_folder, known_request, watched_requests
 from vidpipe.library.library import Library
@@ -75,9 +75,9 @@ def _look_into(record: SourceRecord, library: Library, settings: Settings) -> li
     listed = ListedSources(library.collections, library.sources)
     for name in record.lists:
         listed.save_many(name, (_listed(request, record) for request in held.requests), folder=record.id)
-    looked = {"state": "listed", "failures": 0, "last_error": None, "last_error_kind": None}
     now = datetime.now(UTC)
-    library.sources.save(record.model_copy(update={**looked, "last_fetched": now, "next_try_at": now + _LIST_AGAIN}))
+    looked = {**NO_FAILURE, "state": "listed", "last_fetched": now, "next_try_at": now + _LIST_AGAIN}
+    library.sources.save(record.model_copy(update=looked))
     return held.problems
 
 
@@ -86,8 +86,6 @@ def _listed(request: SourceRequest, folder: SourceRecord) -> ListedSource:
 
 
 def _failed(record: SourceRecord, error: VidpipeError, library: Library) -> IngestOutcome:
-    record = failed_record(record, error, record.url)
+    record = failed_record(record, error, record.url, library.settings)
     library.sources.save(record)
-    state: OutcomeState = "refused" if record.state == "refused" else "failed"
-    transient = record.last_error_kind == "transient"
-    return IngestOutcome(record.url, state, record, record.video, None, record.last_error, transient)
+    return IngestOutcome.failed(record.url, record)

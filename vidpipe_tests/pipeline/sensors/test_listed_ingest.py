@@ -110,6 +110,30 @@ def test_a_source_that_kills_its_process_again_and_again_waits(desk: Desk, setti
     assert not desk.tick().run_requests
 
 
+def test_what_a_setting_refused_is_taken_in_when_the_setting_has_changed(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = os.environ["VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE"]
+    monkeypatch.delenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE")
+    (request,) = desk.say(server.add("/clip.mp4", clips[0])).run_requests
+    run(desk, settings, request)
+    assert states(desk) == {"clip.mp4": "refused"}
+    assert not desk.tick().run_requests
+    monkeypatch.setenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE", allowed)
+    (request,) = desk.tick().run_requests
+    assert run(desk, settings, request).success
+    assert states(desk) == {"clip.mp4": "stored"}
+
+
+def test_the_hint_about_a_fragment_reaches_what_a_list_names(
+    desk: Desk, settings: Settings, server: FaultServer
+) -> None:
+    (request,) = desk.say(server.url("/a#b.mp4")).run_requests
+    run(desk, settings, request)
+    (record,) = desk.records().values()
+    assert "is not sent to servers" in str(record.last_error)
+
+
 class TestS3:
     @pytest.fixture
     def s3(self, server: FaultServer, clips: list[bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
