@@ -17,7 +17,7 @@ from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
 from vidpipe.runner.report import RunReport
-from vidpipe.settings import audit
+from vidpipe.settings import Settings, audit
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
 _MOST_FAILURES_SHOWN = 20
@@ -40,6 +40,8 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
     """Runs, shows, exports. Returns the report as plain values, and the exit code."""
     stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
     force = stages if wish.force else ()
+    if "descriptions" in stages:
+        warn_of_unread(opened.settings)
     with RunDisplay(stages, _expected(opened, wish, stages)) as display:
 
         def work(cancelled: threading.Event) -> RunReport:
@@ -62,6 +64,15 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
 
         result["export"] = export_to(opened, wish.output, None, ids=wish.videos)
     return result, exit_code(report)
+
+
+def warn_of_unread(settings: Settings) -> None:
+    """A warning on stderr where the describer does not read an instruction or a question that it was given."""
+    from vidpipe.vlm.prompts import unread_instructions
+
+    sentence = unread_instructions(settings)
+    if sentence:
+        note(f"Warning: {sentence}", "yellow")
 
 
 def _expected(opened: Opened, wish: Wish, stages: Sequence[str]) -> int:

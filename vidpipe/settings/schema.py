@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -18,18 +18,33 @@ from vidpipe.settings.section import Listed, Section
 
 DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
 
-#: detector -> (lowest, highest, default) of its threshold, each on the detector's own scale.
+
+class ThresholdScale(NamedTuple):
+    """The thresholds of one detector. low: allowed itself, unless it is 0"""
+
+    low: float
+    high: float
+    default: float
+
+    def holds(self, threshold: float) -> bool:
+        return self.low <= threshold <= self.high and threshold > 0
+
+    @property
+    def limits(self) -> str:
+        return f"{'at least' if self.low else 'above'} {self.low:g}, at most {self.high:g}"
+
+
+#: content and adaptive compare scores of 0 to 255, or their ratio: below 1 nearly every frame would be a cut.
 #: content 31 is the tuned value of PySceneDetect's own benchmark at one frame's tolerance. adaptive: with that
 #: benchmark's window of 3 frames its 3.5 misses hard cuts in moving shots (two of nine known ones), 3.0 finds them all.
-THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
-    "adaptive": (0.0, 255.0, 3.0),
-    "content": (0.0, 255.0, 31.0),
-    "histogram": (0.0, 1.0, 0.05),
-    "hash": (0.0, 1.0, 0.395),
-    "threshold": (0.0, 255.0, 12.0),
-    "ffmpeg": (0.0, 1.0, 0.3),
+THRESHOLD_SCALES: dict[DetectorName, ThresholdScale] = {
+    "adaptive": ThresholdScale(1.0, 255.0, 3.0),
+    "content": ThresholdScale(1.0, 255.0, 31.0),
+    "histogram": ThresholdScale(0.0, 1.0, 0.05),
+    "hash": ThresholdScale(0.0, 1.0, 0.395),
+    "threshold": ThresholdScale(0.0, 255.0, 12.0),
+    "ffmpeg": ThresholdScale(0.0, 1.0, 0.3),
 }
-
 
 #: What the describing model can be asked by itself, in the order of the asking.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -45,6 +60,12 @@ class Paths(Section):
     source_lists: Listed = Field(
         ("data/urls.txt",),
         description="the watched lists, comma-separated: text files with a URL a line, CSV files with a column url",
+    )
+    watched_files: Literal["copy", "hardlink", "reference"] = Field(
+        "copy",
+        description="how local files of the watched lists are taken into the media store. copy: the store has bytes of "
+        "its own; hardlink: a second name for the same bytes, a copy where the disks differ; reference: the file stays "
+        "where it is and must not be changed. A change counts for files that are taken in from then on",
     )
 
 
@@ -217,10 +238,7 @@ class SceneDetection(Section):
     default_threshold: float | None = Field(
         None,
         description="on the detector's own scale; empty: its good default. "
-        + "; ".join(
-            f"{name}: above {low:g} to {high:g}, default {default:g}"
-            for name, (low, high, default) in THRESHOLD_SCALES.items()
-        ),
+        + "; ".join(f"{name}: {scale.limits}, default {scale.default:g}" for name, scale in THRESHOLD_SCALES.items()),
     )
     min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; shorter scenes are not cut off")
     frames_per_scene: int = Field(
@@ -249,19 +267,23 @@ class SceneDetection(Section):
 
     @model_validator(mode="after")
     def _threshold_is_on_the_detectors_scale(self) -> SceneDetection:
-        if self.default_threshold is not None:
-            low, high, default = THRESHOLD_SCALES[self.detector]
-            if not low < self.default_threshold <= high:
-                raise ValueError(
-                    f"DefaultThreshold {self.default_threshold:g} is not on the scale of Detector {self.detector}: "
-                    f"above {low:g}, at most {high:g} (leave it empty for {default:g})"
-                )
-        return self
+        given, scale = self.default_threshold, THRESHOLD_SCALES[self.detector]
+        if given is None or scale.holds(given):
+            return self
+        other: DetectorName = "content" if given > 1 else "ffmpeg"
+        advice = ""
+        if other != self.detector and THRESHOLD_SCALES[other].holds(given):
+            whose = {"content": "PySceneDetect's content", "ffmpeg": "ffmpeg's scene"}[other]
+            advice = f"; {given:g} is on {whose} scale: Detector = {other}, or --scene-detector {other}"
+        raise ValueError(
+            f"DefaultThreshold {given:g} is not on the scale of Detector {self.detector}: {scale.limits} "
+            f"(leave it empty for {scale.default:g}){advice}"
+        )
 
     @property
     def threshold(self) -> float:
         """The threshold in force, on the detector's own scale."""
-        return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector][2]
+        return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector].default
 
 
 class Rules(Section):
