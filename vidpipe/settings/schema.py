@@ -274,7 +274,7 @@ class SceneDetection(Section):
         advice = ""
         if other != self.detector and THRESHOLD_SCALES[other].holds(given):
             whose = {"content": "PySceneDetect's content", "ffmpeg": "ffmpeg's scene"}[other]
-            advice = f"; {given:g} is on {whose} scale: Detector = {other}, or --scene-detector {other}"
+            advice = f"; {given:g} is on {whose} scale: set Detector = {other}, or give --scene-detector {other}"
         raise ValueError(
             f"DefaultThreshold {given:g} is not on the scale of Detector {self.detector}: {scale.limits} "
             f"(leave it empty for {scale.default:g}){advice}"
