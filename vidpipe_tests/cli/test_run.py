@@ -12,9 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import typer
 
+from vidpipe.cli.adding import Adding, sort_inputs
+from vidpipe.cli.call import Call, opened
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 
@@ -101,20 +106,38 @@ def test_urls_files_and_videos_of_the_library_are_brought_up_to_date_in_one_step
     assert vidpipe("run", "nobody", "-", given="").exit_code == 4
 
 
-def test_a_path_that_exists_is_meant_before_a_video_of_that_name(
-    vidpipe: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_an_input_means(
+    vidpipe: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    other = clips.moving(tmp_path / "here" / "clip.mp4", seconds=0.4)
+    """A path that exists is that file, its video where it is unchanged; else a video of the library; else a URL."""
     known = vidpipe.json("show", "clip")["video"]
-    monkeypatch.chdir(other.parent)
-    result = vidpipe("run", "clip.mp4", "--stage", "raw_video")
-    assert f"by name it is also {known['sha256'][:12]} of the library" in result.stderr
-    assert vidpipe.json("status")["videos"] == 2
-    assert vidpipe.json("run", vidpipe.home / known["path"], "--stage", "raw_video")["counts"] == {"already stored": 1}
-    other.write_bytes(clip.read_bytes())
-    changed = vidpipe.json("run", "clip.mp4", "--stage", "raw_video")["inputs"]
-    assert [entry["video"] for entry in changed] == [known["sha256"]], "the file as it is now"
-    assert vidpipe("run", "  ").exit_code == 4
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name, value in vidpipe.env.items():
+        monkeypatch.setenv(name, value)
+    with opened(cast(typer.Context, SimpleNamespace(obj=Call()))) as library:
+
+        def meant(*inputs: object, **options: Any) -> tuple[int, int, int]:
+            """How many are known, new and neither."""
+            found = sort_inputs(library, map(str, inputs), Adding(**options))
+            assert {outcome.video for outcome in found.known} <= {known["sha256"]}
+            return len(found.known), len(found.new), len(found.unknown)
+
+        same = (clip, clip.as_uri(), vidpipe.home / known["path"])
+        assert meant(*same, "clip.mp4", "clip", known["sha256"][:8]) == (6, 0, 0)
+        assert meant(clip, mode="reference") == meant(clip.as_uri(), refresh=True) == (0, 1, 0)
+        urls = ("https://h.example/clip.mp4", "https://h.example/a.mp4?token=x", "s3://films/", "ftp://h.example/clip")
+        assert meant(*urls) == (0, 4, 0)
+        assert meant("nobody", "/nowhere/clip.mp4", "file:///nowhere/clip.mp4", "h.example/a.mp4", "", "~x/") == (
+            0,
+            0,
+            6,
+        )
+        Path("clip.mp4").write_bytes(b"another")
+        assert meant("clip.mp4", ".") == (0, 2, 0)
+        assert f"by name it is also {known['sha256'][:12]} of the library" in capsys.readouterr().err
+        clip.write_bytes(b"changed")
+        assert meant(clip) == (0, 1, 0)
 
 
 def test_an_instruction_that_nobody_reads_and_a_threshold_of_ffmpeg_are_said(vidpipe: Command) -> None:
