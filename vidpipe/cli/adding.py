@@ -93,7 +93,7 @@ def add_and_show(opened: Opened, inputs: Sequence[str], adding: Adding) -> tuple
         for outcome in outcomes:
             display.tell(outcome)
             audit("source", **_plain(outcome))
-    states = Counter(outcome.state for outcome in outcomes)
+    states: Counter[str] = Counter(outcome.state for outcome in outcomes)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     note(f"{counts}." if counts else "Nothing given.")
     if states["cancelled"]:

@@ -116,9 +116,9 @@ def overrides(
     }
 
 
-def stand_in(given: Mapping[str, object]) -> bool:
-    """Whether options of `overrides` stand in for settings that results depend on."""
-    return any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
+def stand_in(given: Mapping[str, object]) -> frozenset[str]:
+    """The settings that results depend on and that options of `overrides` stand in for."""
+    return frozenset(name for name, value in given.items() if value is not None and name != "qwen_vl.use_vpc")
 
 
 def make_filters(**given: Any) -> Filters:

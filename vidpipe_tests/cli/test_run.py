@@ -143,6 +143,7 @@ def test_what_an_input_means(
 def test_an_instruction_that_nobody_reads_and_a_threshold_of_ffmpeg_are_said(vidpipe: Command) -> None:
     result = vidpipe("run", "--qwen_instruction", "Be brief.")
     assert result.stderr.count("Backend statistics reads no instructions") == 1
+    assert "due again" not in result.stderr
     result = vidpipe("run", "--scene_threshold", "0.3")
     assert result.exit_code == 2
     assert "--scene-detector ffmpeg" in result.stderr
