@@ -8,43 +8,14 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.errors import redact
 from vidpipe.settings.operation import Alerts, Budget, CronLine, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
-
-DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
-
-
-class ThresholdScale(NamedTuple):
-    """The thresholds of one detector. low: allowed itself, unless it is 0"""
-
-    low: float
-    high: float
-    default: float
-
-    def holds(self, threshold: float) -> bool:
-        return self.low <= threshold <= self.high and threshold > 0
-
-    @property
-    def limits(self) -> str:
-        return f"{'at least' if self.low else 'above'} {self.low:g}, at most {self.high:g}"
-
-
-#: content and adaptive compare scores of 0 to 255, or their ratio: below 1 nearly every frame would be a cut.
-#: content 31 is the tuned value of PySceneDetect's own benchmark at one frame's tolerance. adaptive: with that
-#: benchmark's window of 3 frames its 3.5 misses hard cuts in moving shots (two of nine known ones), 3.0 finds them all.
-THRESHOLD_SCALES: dict[DetectorName, ThresholdScale] = {
-    "adaptive": ThresholdScale(1.0, 255.0, 3.0),
-    "content": ThresholdScale(1.0, 255.0, 31.0),
-    "histogram": ThresholdScale(0.0, 1.0, 0.05),
-    "hash": ThresholdScale(0.0, 1.0, 0.395),
-    "threshold": ThresholdScale(0.0, 255.0, 12.0),
-    "ffmpeg": ThresholdScale(0.0, 1.0, 0.3),
-}
+from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName, off_scale
 
 #: What the describing model can be asked by itself, in the order of the asking.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -267,18 +238,9 @@ class SceneDetection(Section):
 
     @model_validator(mode="after")
     def _threshold_is_on_the_detectors_scale(self) -> SceneDetection:
-        given, scale = self.default_threshold, THRESHOLD_SCALES[self.detector]
-        if given is None or scale.holds(given):
-            return self
-        other: DetectorName = "content" if given > 1 else "ffmpeg"
-        advice = ""
-        if other != self.detector and THRESHOLD_SCALES[other].holds(given):
-            whose = {"content": "PySceneDetect's content", "ffmpeg": "ffmpeg's scene"}[other]
-            advice = f"; {given:g} is on {whose} scale: set Detector = {other}, or give --scene-detector {other}"
-        raise ValueError(
-            f"DefaultThreshold {given:g} is not on the scale of Detector {self.detector}: {scale.limits} "
-            f"(leave it empty for {scale.default:g}){advice}"
-        )
+        if self.default_threshold is not None and (fault := off_scale(self.detector, self.default_threshold)):
+            raise ValueError(fault)
+        return self
 
     @property
     def threshold(self) -> float:
