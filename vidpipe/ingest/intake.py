@@ -19,7 +19,7 @@ from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, OutcomeState, Sour
 from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
-from vidpipe.ingest.urls import scrub
+from vidpipe.ingest.urls import readable_url, scrub
 from vidpipe.settings import Settings
 
 #: Said of a URL that was given with a fragment.
@@ -112,7 +112,9 @@ class Intake:
             trace = redact(scrub(traceback.format_exc(), request.address))
             log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
             said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
-            error = FetchError(f"{request.url}: unexpected error ({said}).", "Please report it.", kind="transient")
+            error = FetchError(
+                f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient"
+            )
         else:
             counted = before.model_copy(update={"attempts": before.attempts + attempts})
             return self._succeeded(request, counted, taken)

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError
+from vidpipe.ingest.urls import either_spelling, readable_url
 from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
@@ -219,7 +220,7 @@ def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
         "sentiment": (row.get("sentiment") or {}).get("label"),
         "tags": [tag["tag"] for tag in row.get("tags") or ()],
         "description": (row.get("description") or {}).get("text"),
-        "urls": row["ingest"].get("urls", []),
+        "urls": [readable_url(url) for url in row["ingest"].get("urls", ())],
     }
     if specs is not None:
         from vidpipe.library.show import overall_state
@@ -270,7 +271,7 @@ def _whole(text: str) -> re.Pattern[str]:
 
 
 def _part(text: str) -> re.Pattern[str]:
-    return re.compile(re.escape(text.replace("\0", "")), re.IGNORECASE)
+    return re.compile(either_spelling(text.replace("\0", "")), re.IGNORECASE)
 
 
 def _resolution(name: str) -> Document:

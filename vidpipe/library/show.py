@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.urls import readable_url
 from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
@@ -80,7 +81,7 @@ def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
     query = {"$or": [{"video": {"$in": ids}}, {"earlier_videos": {"$in": ids}}]}
     for row in library.collections["sources"].find(query).sort([("first_seen", 1), ("_id", 1)]):
         record = SourceRecord.model_validate({"id": row["_id"], **row})
-        plain = record.model_dump(include=_OF_A_SOURCE)
+        plain = record.model_dump(include=_OF_A_SOURCE) | {"url": readable_url(record.url)}
         for sha256 in {record.video, *record.earlier_videos}:
             if sha256 in by_video:
                 by_video[sha256].append(plain)
@@ -102,7 +103,7 @@ def _view(
             "sha256": document["_id"],
             "name": names[0] if names else document["_id"][:12],
             "names": list(names),
-            "urls": list(facts.get("urls") or ()),
+            "urls": [readable_url(url) for url in facts.get("urls") or ()],
             "title": title_of(facts, document.get("metadata") or {}),
             "titles": list(facts.get("titles") or ()),
             "labels": list(facts.get("labels") or ()),

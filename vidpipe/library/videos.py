@@ -15,6 +15,7 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.urls import stored_spellings
 from vidpipe.library.annotations import Annotations, distinct
 from vidpipe.library.schema import Document, new_entry
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
@@ -108,23 +109,11 @@ class Videos:
     def resolve(self, name: str) -> str:
         """The sha256 of the video that answers to a hash prefix (4 digits or more), a URL, a path or a file name.
 
-        Raises NoSuchVideo when there is none or when several answer.
+        URLs and paths may be percent-encoded or decoded. Raises NoSuchVideo when there is none or when several answer.
         """
-        found: list[str] = []
-        if _HASH_PREFIX.match(name.lower()):
-            prefix = name.lower()
-            found = self._ids({"_id": {"$gte": prefix, "$lte": prefix + "g"}})
-        if not found:
-            found = self._ids({"ingest.urls": name}) or self._ids({"ingest.names": name})
-        if not found:
-            found = sorted(
-                {s["video"] for s in self._sources.find({"url": name, "video": {"$ne": None}}, {"video": 1})}
-            )
-        if not found and "/" in name:
-            found = self._ids({"ingest.path": name}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
-        if not found:
-            stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
-            found = self._ids({"ingest.names": stem})
+        found = self.named(name)
+        if not found and "/" in name and "://" not in name:
+            found = self._ids({"ingest.names": name.rsplit("/", 1)[1]})
         if not found:
             raise NoSuchVideo(
                 f"No video is known under '{name}'."
@@ -138,6 +127,25 @@ class Videos:
                 "Give more digits of the hash.",
             )
         return found[0]
+
+    def named(self, name: str) -> list[str]:
+        """The sha256 of the videos that answer to a hash prefix, a URL, a whole path, or a file name with or without
+        its suffix. A URL that gave several videos means the latest."""
+        spellings = list(stored_spellings(name))
+        name = spellings[0]
+        found: list[str] = []
+        if _HASH_PREFIX.match(name.lower()):
+            prefix = name.lower()
+            found = self._ids({"_id": {"$gte": prefix, "$lte": prefix + "g"}})
+        if not found:
+            of_sources = self._sources.find({"url": {"$in": spellings}, "video": {"$ne": None}}, {"video": 1})
+            found = sorted({source["video"] for source in of_sources}) or self._ids({"ingest.urls": {"$in": spellings}})
+        if not found:
+            found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": name})
+        if not found:
+            stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
+            found = self._ids({"ingest.names": stem})
+        return found
 
     def _ids(self, query: Document) -> list[str]:
         return [document["_id"] for document in self._videos.find(query, {"_id": 1}).limit(100)]

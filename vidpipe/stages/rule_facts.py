@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from vidpipe.ingest.urls import url_spellings
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.tagging import names
@@ -72,7 +73,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         title=fields["metadata.title"] or "",
         model_tags=tuple(tag.tag for tag in model_tags),
         names=fields["ingest.names"],
-        urls=fields["ingest.urls"],
+        urls=tuple(dict.fromkeys(spelling for url in fields["ingest.urls"] for spelling in url_spellings(url))),
         labels=fields["ingest.labels"],
         source_titles=fields["ingest.titles"],
         tags=tuple(tags),

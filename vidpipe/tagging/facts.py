@@ -24,7 +24,7 @@ class TagFacts:
     description: the text of the describing model, whichever it was
     subtitles:   the text of all cues; title: the one in the file
     model_tags:  the describing model's own tags; () when it gave none
-    names, urls: every file name and address the video came under
+    names, urls: every file name and address the video came under; of an address each spelling, decoded and encoded
     labels, source_titles: what the lists and users that added it say of it, as written
     tags:        those given so far, which only categories look at
     """

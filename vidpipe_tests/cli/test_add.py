@@ -86,7 +86,10 @@ def test_a_referenced_file_stays_where_it_is(vidpipe: Command, tmp_path: Path) -
 
 def test_add_goes_on_with_a_run_and_an_export(vidpipe: Command, tmp_path: Path) -> None:
     clip = clips.color_cuts(tmp_path / "clip.mp4", seconds_each=0.8)
-    result = vidpipe.json("add", clip, "--output", tmp_path / "out.jsonl", "--scene_threshold", "4")
+    result = vidpipe.json(
+        "add", clip, "nobody", "--output", tmp_path / "out.jsonl", "--scene_threshold", "4", code=4
+    )  # fmt: skip
+    assert result["counts"] == {"stored": 1, "refused": 1}
     assert result["run"]["stages"]["categories"]["computed"] == 1
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
 

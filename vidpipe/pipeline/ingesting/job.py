@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
-from vidpipe.ingest.urls import MASK, redacted_url
+from vidpipe.ingest.urls import MASK, readable_url, redacted_url
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
@@ -124,7 +124,7 @@ def _observation(outcome: IngestOutcome) -> dg.AssetObservation:
     """That a source gave a video, on the page of the asset of sources."""
     metadata: dict[str, str | int | float] = {"input": outcome.input, "state": outcome.state}
     if outcome.source is not None:
-        metadata["url"] = outcome.source.url
+        metadata["url"] = readable_url(outcome.source.url)
         metadata["attempts"] = outcome.source.attempts
     if outcome.stored is not None:
         metadata["file"] = outcome.stored.path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -78,6 +79,28 @@ def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
     assert SECRET not in "".join([*told, repr([list(one.find()) for one in desk.library.collections.values()])])
     assert local.exists()
     assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
+
+
+def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_they_are(
+    desk: Desk, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    desk.say(str(folder))
+    found: dict[str, tuple[bool, bool]] = {}
+    for mode, clip in zip(("reference", "hardlink", "copy"), clips, strict=True):
+        monkeypatch.setenv("VIDPIPE_PATHS_WATCHEDFILES", mode)
+        (folder / f"{mode}.mp4").write_bytes(clip)
+        (request,) = desk.tick().run_requests
+        assert len(ids(request)) == 1, "what is there is not taken in again"
+        assert run(desk, settings, request).success
+    for video in videos(desk):
+        facts = video["ingest"]
+        stored, given = settings.resolve(facts["path"]), folder / facts["names"][0]
+        found[given.stem] = (stored == given, stored.samefile(given))
+        assert facts["referenced"] is (given.stem == "reference")
+    assert found == {"reference": (True, True), "hardlink": (False, True), "copy": (False, False)}
+    assert len(list(settings.media_directory.rglob("*.mp4"))) == 2
 
 
 def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
