@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.containers import HEAD_BYTES, VIDEO_SUFFIXES, looks_like_video
+from vidpipe.ingest.containers import VIDEO_SUFFIXES, skip_reason
 from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListProblem, read_csv, read_url_list
 from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestOutcome, SourceKind, SourceRecord
@@ -233,7 +233,7 @@ def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | I
         for name in sorted(files):
             path = Path(directory, name)
             try:
-                if name.startswith(".") or not path.is_file() or not _is_video(path):
+                if name.startswith(".") or not path.is_file() or skip_reason(path) is not None:
                     continue
             except OSError as error:
                 unreadable.append(error)
@@ -245,14 +245,6 @@ def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | I
         yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
     if not any_found and not walk.may_wait:
         yield _problem(given, VidpipeError(f"{given}: there is no video in this folder or below."))
-
-
-def _is_video(path: Path) -> bool:
-    # .ts is TypeScript as well: such a file has to look like a video, too
-    if path.suffix.lower() in VIDEO_SUFFIXES and path.suffix.lower() not in (".ts", ".obu", ".dv"):
-        return True
-    with path.open("rb") as file:
-        return looks_like_video(file.read(HEAD_BYTES))
 
 
 def local_path(text: str) -> bool:

@@ -17,7 +17,6 @@ from requests.utils import get_environ_proxies
 from vidpipe.ingest import faults
 from vidpipe.ingest.addresses import AddressPolicy
 from vidpipe.ingest.connection import open_session
-from vidpipe.ingest.containers import looks_like_video
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
 from vidpipe.ingest.remotes import Remote
@@ -288,7 +287,7 @@ class Transfer:
 
     def _refuse_other_content(self, head: bytes) -> None:
         """A page, a picture, an archive is told by its beginning; it need not be fetched to its end."""
-        content = None if looks_like_video(head) else sniff_bytes(head)
+        content = sniff_bytes(head)
         if content is None:
             return
         hints = {
