@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -73,7 +74,11 @@ def add(
                 display.tell(outcome)
                 audit("source", **_plain(outcome))
         states: Counter[str] = Counter(outcome.state for outcome in outcomes)
-        result: dict[str, Any] = {"inputs": [_plain(outcome) for outcome in outcomes], "counts": dict(states)}
+        result: dict[str, Any] = {
+            "inputs": [_plain(outcome) for outcome in outcomes],
+            "counts": dict(states),
+            "notes": [{"input": one.input, "note": one.sentence, "skipped": one.skipped} for one in display.notes],
+        }
         code = 1 if any(states[state] for state in _FAILED) else 0
         counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         note(f"{counts}." if counts else "Nothing given.")
@@ -99,7 +104,8 @@ def _with_stdin(inputs: Sequence[str]) -> list[str]:
     found: list[str] = []
     for given in inputs:
         if given == "-":
-            lines = (line.strip() for line in sys.stdin)
+            # as bytes: a path may hold some that are not UTF-8
+            lines = (os.fsdecode(line.strip()) for line in sys.stdin.buffer)
             found += [line for line in lines if line and not line.startswith("#")]
         else:
             found.append(given)

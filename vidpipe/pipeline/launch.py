@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
@@ -99,7 +99,8 @@ def run_ingest(
         caller = Caller(
             settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
         )
-        config = {"inputs": [redacted_url(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
+        shown = [readable(redacted_url(text)) for text in inputs]
+        config = {"inputs": shown, "mode": mode, "refresh": refresh, "retry": retry}
 
         from vidpipe.pipeline.ingesting.job import ingest_job
 

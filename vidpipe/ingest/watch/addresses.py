@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.lists import CSV_SUFFIXES, ListEntry, read_csv, read_url_list
+from vidpipe.ingest.list_files import read_list
+from vidpipe.ingest.lists import ListEntry
 from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.s3 import S3Address
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.settings import Settings
+from vidpipe.settings.stored_paths import file_url_path
 
 #: Without one of these, an address has no place for a secret.
 _MAY_HOLD_SECRET = re.compile("[@?#]")
@@ -24,7 +23,7 @@ def known_request(record: SourceRecord) -> SourceRequest | None:
     """The request for a source that is known, whether it is there or not; None where its address held a secret."""
     if record.has_secret:
         return None
-    path = Path(url2pathname(urlsplit(record.url).path)) if record.kind == "file" else None
+    path = file_url_path(record.url) if record.kind == "file" else None
     return SourceRequest(address=record.url, kind=record.kind, path=path, given=record.url)
 
 
@@ -37,7 +36,7 @@ def watched_requests(settings: Settings) -> Iterator[SourceRequest]:
     for name in settings.paths.source_lists:
         path = settings.resolve(name)
         try:
-            for entry in read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else read_url_list(path):
+            for entry in read_list(path, settings.lists):
                 if isinstance(entry, ListEntry) and not local_path(entry.text) and _MAY_HOLD_SECRET.search(entry.text):
                     with contextlib.suppress(VidpipeError):
                         request = request_for(entry.text)

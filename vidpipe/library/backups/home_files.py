@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vidpipe.errors import SettingsError, UnavailableError, redact
-from vidpipe.ingest.lists import CSV_SUFFIXES
+from vidpipe.ingest.list_files import CSV_SUFFIXES
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.backups.manifest import HashingFile, Part
 from vidpipe.settings import Settings, init_home

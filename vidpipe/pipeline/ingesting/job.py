@@ -79,10 +79,13 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         )
     settings = session.settings
     own = (settings.media_directory, settings.derived_directory)
-    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
+    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download, columns=settings.lists)
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
     observer = Counting(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
+    for note in gathered.notes:
+        context.log.info(note.sentence)
+        observer.on_note(note)
     requests = gathered.requests + named.requests
     outcomes = gathered.problems + named.problems
     for outcome in outcomes:
