@@ -59,8 +59,9 @@ def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
     if not has_bytes(text):
         return ()
     number, line = next((number, line) for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))
-    place = next(place for place, character in enumerate(line) if has_bytes(character))
-    shown = windows_1252(line[max(0, place - _SHOWN // 2) :][:_SHOWN]).strip()
+    # a word of a title: no URL, in which a secret may be
+    word = next(filter(has_bytes, re.split(r"[\s,;|/?&=:@\"]+", line)))
+    shown = windows_1252(word)[:_SHOWN]
     return (
         f"{name} is not UTF-8; titles and labels were read as Windows-1252 (line {number}: {shown!r}). "
         "Save the list as UTF-8 if that is wrong.",

@@ -22,6 +22,7 @@ _LONGEST_LINE = 1 << 20
 #: Each costs reading up to csv.field_size_limit() characters twice.
 _MOST_OPEN_QUOTES = 100
 _MOST_NAMED = 20
+_DOUBLED = 'a quote inside quotes is written ""'
 _LABEL_ENDS = "[]'\" "
 
 
@@ -122,8 +123,8 @@ def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, I
                 best, rest = header, records
         if best is not None and (best.url is not None or not line.lstrip().startswith("#")):
             break
-        best = None
-    if best is None:
+        best, problem = None, _Record(1, "")
+    if best is None or (best.url is None and problem.fields):
         what = f"line {problem.line}: {problem.fields}" if problem.fields else "it holds no row"
         raise VidpipeError(f"{name} is not a table that can be read: {what}.")
     _check(best, name)
@@ -158,24 +159,19 @@ def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_R
                 yield _Record(first + 1, fields)
                 first = position + reader.line_num
             return
-        except _LineTooLong:
+        except (csv.Error, _LineTooLong) as error:
             count = reader.line_num - (first - position)  # lines that the broken row has had
-            long = first + count
-            if not count:
-                yield _Record(long + 1, f"the line has more than {_LONGEST_LINE} characters")
-                position = long + 1
-                continue
-        except csv.Error:
-            count = reader.line_num - (first - position)
-            mended = _mended(lines[first], separator) if count == 1 else None
-            if mended is not None:
-                yield _Record(first + 1, mended)
-                position = first + 1
-                continue
-        opening = _broken_quote(lines[first : first + count], separator)
-        position = first + opening + 1
-        open_quotes += count > 1
-        yield _Record(position, _broken(lines[position - 1], at_end=first + count >= len(lines)))
+            position = first + 1
+            if count > 1 or (count == 1 and "end of data" in str(error)):
+                position += _broken_quote(lines[first : first + count], separator)
+                open_quotes += 1
+                yield _Record(position, f'the quote (") that opens here is not closed; {_DOUBLED}')
+            elif count == 1 and "limit" not in str(error):
+                yield _Record(position, _mended(lines[first], separator) or f"text follows a closing quote; {_DOUBLED}")
+            elif count:
+                yield _Record(position, f"a value has more than {csv.field_size_limit()} characters")
+            else:
+                yield _Record(position, f"the line has more than {_LONGEST_LINE} characters")
         if open_quotes > _MOST_OPEN_QUOTES:
             yield _Record(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; nothing more is read")
             return
@@ -207,19 +203,11 @@ def _broken_quote(lines: Sequence[str], separator: str) -> int:
     """In which of the lines of a row that cannot be read the quote opens that spoils it."""
     text = "".join(lines)
     sep = re.escape(separator)
-    whole = re.compile(rf' *(?:"(?:[^"]|"")*"|[^"{sep}\r\n][^{sep}\r\n]*)?{sep}')
+    whole = re.compile(rf' *(?:"(?:[^"]|"")*" *|[^"{sep}\r\n][^{sep}\r\n]*)?{sep}')
     position = 0
     while found := whole.match(text, position):
         position = found.end()
     return len(_PHYSICAL_LINE.findall(text[:position] + "x")) - 1
-
-
-def _broken(line: str, *, at_end: bool) -> str:
-    if len(line) > csv.field_size_limit():
-        return f"a field has more than {csv.field_size_limit()} characters"
-    if line.count('"') % 2 == 0 and not at_end:
-        return 'text follows a closing quote; a quote inside quotes is written ""'
-    return 'the quote (") that opens here is not closed; a quote inside quotes is written ""'
 
 
 def _row(record: _Record, header: _Header) -> Row | None:
@@ -234,10 +222,8 @@ def _row(record: _Record, header: _Header) -> Row | None:
     if len(fields) > header.width:
         fields = _rejoined(fields, header) or fields
     if len(fields) != header.width:
-        return ListProblem(
-            record.line,
-            f"the row has {_counted(len(fields), 'field')}, the first row {_counted(header.width, 'column')}",
-        )
+        hint = f" (a value that holds {header.separator!r} has to be in quotes)" if len(fields) > header.width else ""
+        return ListProblem(record.line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
     assert header.url is not None  # noqa: S101  (_check)
     if not fields[header.url]:
         return ListProblem(record.line, f"the row has nothing in the column {header.names[header.url]}")
