@@ -7,14 +7,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.library.schema import Document, new_entry
+from vidpipe.settings.stored_paths import path_text
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 
@@ -84,6 +86,8 @@ class Videos:
 
         Raises NoSuchVideo when there is none or when several answer.
         """
+        path = path_text(Path(name).absolute()) if "/" in name else ""
+        name = readable(name)
         found: list[str] = []
         if _HASH_PREFIX.match(name.lower()):
             prefix = name.lower()
@@ -95,7 +99,7 @@ class Videos:
                 {s["video"] for s in self._sources.find({"url": name, "video": {"$ne": None}}, {"video": 1})}
             )
         if not found and "/" in name:
-            found = self._ids({"ingest.path": name}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
+            found = self._ids({"ingest.path": {"$in": [name, path]}}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
         if not found:
             stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
             found = self._ids({"ingest.names": stem})
