@@ -58,8 +58,10 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from vidpipe.settings.stored_paths import text_path
+
     video, metadata = found["video"], found["metadata"]
-    facts = [("hash", video["sha256"]), ("file", f"{video['path']}, {size(video['size_bytes'])}")]
+    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
     if len(video["names"]) > 1:
         facts.append(("also named", ", ".join(video["names"][1:])))
     facts += [("source", f"{source['url']} ({source['state']})") for source in found["sources"]]

@@ -80,9 +80,7 @@ def unusual(path: str) -> str:
 def named(character: str) -> str:
     """U+200B ZERO WIDTH SPACE; a byte that is not UTF-8 by its value."""
     if _BYTE.match(character):
-        return (
-            f"the byte 0x{ord(character) - 0xDC00:02X}, which is not UTF-8 ({windows_1252(character)} in Windows-1252),"
-        )
+        return f"the byte 0x{ord(character) - 0xDC00:02X} ({windows_1252(character)} in Windows-1252; not UTF-8)"
     kinds = {"Cc": "CONTROL CHARACTER", "Cs": "HALF OF A SURROGATE PAIR"}
     kind = kinds.get(unicodedata.category(character), "CHARACTER WITHOUT A NAME")
     return f"U+{ord(character):04X} {unicodedata.name(character, kind)}"

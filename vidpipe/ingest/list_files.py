@@ -63,6 +63,6 @@ def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
     word = next(filter(has_bytes, re.split(r"[\s,;|/?&=:@\"]+", line)))
     shown = windows_1252(word)[:_SHOWN]
     return (
-        f"{name} is not UTF-8; titles and labels were read as Windows-1252 (line {number}: {shown!r}). "
+        f"{name} is not UTF-8; titles and labels are read as Windows-1252 (line {number}: {shown!r}). "
         "Save the list as UTF-8 if that is wrong.",
     )

@@ -28,6 +28,8 @@ from vidpipe.settings.stored_paths import file_url_path
 
 log = logging.getLogger(__name__)
 
+_HIDDEN_FOLDER = "hidden folder"
+
 
 @dataclass(frozen=True)
 class SourceRequest:
@@ -137,7 +139,8 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
         text = text.strip()
     if scheme in ("http", "https", "s3") and (character := foreign(text)):
         raise VidpipeError(
-            f"{redacted_url(text)}: the address holds {character}, which belongs to no URL.", "Write the address anew."
+            f"{redacted_url(text)}: the address holds {character}, which belongs to no URL.",
+            "Write it without, or percent-encoded.",
         )
     if scheme in ("http", "https"):
         address = canonical_url(text)
@@ -275,7 +278,7 @@ def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[Found]:
     unreadable: list[OSError] = []
     skipped: Counter[str] = Counter()
     for directory, names, files in os.walk(folder, onerror=unreadable.append):
-        skipped["a hidden folder"] += sum(name.startswith(".") for name in names)
+        skipped[_HIDDEN_FOLDER] += sum(name.startswith(".") for name in names)
         names[:] = sorted(
             name for name in names if not name.startswith(".") and Path(directory, name).resolve() not in walk.exclude
         )
@@ -316,9 +319,11 @@ def _skip_note(given: str, skipped: Counter[str]) -> IngestNote:
     for reason, number in skipped.items():
         name = re.sub(r"^an? |\s*\(.*", "", reason)
         counts[f"file {name}" if name.startswith("not ") else name] += number
-    total = sum(counts.values())
-    said = ", ".join(f"{number} {_plural(name, number)}" for name, number in counts.most_common())
-    return IngestNote(readable(given), f"{readable(given)}: skipped {total} {_plural('file', total)}: {said}.", counts)
+    folders = counts[_HIDDEN_FOLDER]
+    totals = {"file": counts.total() - folders, "folder": folders}
+    number_of = " and ".join(f"{number} {_plural(what, number)}" for what, number in totals.items() if number)
+    said = ", ".join(f"{number} {_plural(name, number)}" for name, number in (+counts).most_common())
+    return IngestNote(readable(given), f"{readable(given)}: skipped {number_of}: {said}.", +counts)
 
 
 def _plural(noun: str, number: int) -> str:

@@ -99,7 +99,9 @@ class Videos:
                 {s["video"] for s in self._sources.find({"url": name, "video": {"$ne": None}}, {"video": 1})}
             )
         if not found and "/" in name:
-            found = self._ids({"ingest.path": {"$in": [name, path]}}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
+            found = self._ids({"ingest.path": {"$in": [name, path]}}) or self._ids(
+                {"ingest.names": name.rsplit("/", 1)[1]}
+            )
         if not found:
             stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
             found = self._ids({"ingest.names": stem})

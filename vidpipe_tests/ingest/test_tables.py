@@ -65,7 +65,7 @@ def test_windows_1252_is_read_and_said() -> None:
     entries, problems, (note,) = read(f"url;title;class\r\n{A};Grüße;Fußball\r\n{B};plain;\r\n".encode("cp1252"))
     assert [(entry.title, entry.labels) for entry in entries] == [("Grüße", ("Fußball",)), ("plain", ())]
     assert problems == {}
-    assert "v.csv is not UTF-8; titles and labels were read as Windows-1252 (line 2: 'Grüße')" in note
+    assert "v.csv is not UTF-8; titles and labels are read as Windows-1252 (line 2: 'Grüße')" in note
 
 
 def test_bytes_of_neither_encoding_are_a_problem_of_their_row() -> None:
