@@ -6,7 +6,7 @@ import codecs
 import re
 from pathlib import Path
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.ingest.characters import has_bytes, windows_1252
 from vidpipe.ingest.lists import Lines, physical_lines, text_lines
 from vidpipe.ingest.tables import csv_lines
@@ -34,10 +34,11 @@ def read_list(path: Path, columns: Lists) -> Lines:
 
 def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
     """The lines of a list's contents, a table or a text by its suffix. Errors: VidpipeError as of `read_list`."""
-    text = decoded(data, path.name)
-    notes = _encoding_notes(text, path.name)
+    name = readable(path.name)
+    text = decoded(data, name)
+    notes = _encoding_notes(text, name)
     if path.suffix.lower() in CSV_SUFFIXES:
-        return csv_lines(text, path.name, columns, notes)
+        return csv_lines(text, name, columns, notes)
     return text_lines(text, notes)
 
 

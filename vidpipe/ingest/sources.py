@@ -6,16 +6,15 @@ Every input is judged alone: one that cannot be read becomes a refused outcome, 
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from vidpipe.errors import VidpipeError, readable
 from vidpipe.ingest.characters import foreign, has_bytes, unusual, windows_1252
-from vidpipe.ingest.containers import VIDEO_SUFFIXES, skip_reason
+from vidpipe.ingest.containers import VIDEO_SUFFIXES
+from vidpipe.ingest.folders import Skipped, videos_below
 from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
 from vidpipe.ingest.lists import Lines, ListEntry, ListProblem
 from vidpipe.ingest.local import LocalMode
@@ -27,8 +26,6 @@ from vidpipe.settings.schema import Download
 from vidpipe.settings.stored_paths import file_url_path
 
 log = logging.getLogger(__name__)
-
-_HIDDEN_FOLDER = "hidden folder"
 
 
 @dataclass(frozen=True)
@@ -142,6 +139,8 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
             f"{redacted_url(text)}: the address holds {character}, which belongs to no URL.",
             "Write it without, or percent-encoded.",
         )
+    if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
+        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give each by itself.")
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address))
@@ -258,77 +257,37 @@ def _remote(request: SourceRequest, walk: _Walk) -> Iterator[Found]:
     if walk.buckets is None:
         return
     any_found = False
+    skipped = Skipped()
     for key in walk.buckets.keys(folder):
         hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
-        if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES or key.endswith("/") or hidden:
+        if key.endswith("/"):
+            continue
+        if hidden or PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
+            skipped.count("a hidden file" if hidden else "not named like a video")
             continue
         any_found = True
         try:
             yield request_for(str(S3Address(folder.bucket, key)))
         except VidpipeError as error:
             yield _problem(str(folder), error)
+    if note := skipped.note(request.given):
+        yield note
     if not any_found and not walk.may_wait:
         yield _problem(request.given, VidpipeError(f"{folder}: there is no video in this folder or below."))
 
 
 def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[Found]:
-    """Every video below `folder`, by name: known suffixes, and files of no or another suffix that begin like a video.
-    Hidden files and folders, and what links lead to elsewhere, are left alone; what was skipped is counted."""
     any_found = False
-    unreadable: list[OSError] = []
-    skipped: Counter[str] = Counter()
-    for directory, names, files in os.walk(folder, onerror=unreadable.append):
-        skipped[_HIDDEN_FOLDER] += sum(name.startswith(".") for name in names)
-        names[:] = sorted(
-            name for name in names if not name.startswith(".") and Path(directory, name).resolve() not in walk.exclude
-        )
-        for name in sorted(files):
-            path = Path(directory, name)
-            try:
-                reason = _skip_reason(path)
-            except OSError as error:
-                unreadable.append(error)
-                continue
-            if reason is not None:
-                skipped[reason] += 1
-                continue
-            any_found = True
-            path = path.resolve()
-            yield SourceRequest(
-                address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=readable(str(path))
-            )
-    if skipped := +skipped:
-        yield _skip_note(given, skipped)
-    for fault in unreadable:
+    skipped = Skipped()
+    for path in videos_below(folder, walk.exclude, skipped):
+        any_found = True
+        yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=readable(str(path)))
+    if note := skipped.note(given):
+        yield note
+    for fault in skipped.unreadable:
         yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
     if not any_found and not walk.may_wait:
         yield _problem(given, VidpipeError(f"{given}: there is no video in this folder or below."))
-
-
-def _skip_reason(path: Path) -> str | None:
-    if path.name.startswith("."):
-        return "a hidden file"
-    if not path.is_file():
-        return "a broken link" if path.is_symlink() else "a device or pipe"
-    return skip_reason(path)
-
-
-def _skip_note(given: str, skipped: Counter[str]) -> IngestNote:
-    """skipped: what each is ("a JPEG picture") -> how many."""
-    counts: Counter[str] = Counter()
-    for reason, number in skipped.items():
-        name = re.sub(r"^an? |\s*\(.*", "", reason)
-        counts[f"file {name}" if name.startswith("not ") else name] += number
-    folders = counts[_HIDDEN_FOLDER]
-    totals = {"file": counts.total() - folders, "folder": folders}
-    number_of = " and ".join(f"{number} {_plural(what, number)}" for what, number in totals.items() if number)
-    said = ", ".join(f"{number} {_plural(name, number)}" for name, number in (+counts).most_common())
-    return IngestNote(readable(given), f"{readable(given)}: skipped {number_of}: {said}.", +counts)
-
-
-def _plural(noun: str, number: int) -> str:
-    head, separator, rest = noun.partition(" not ")
-    return noun if number == 1 or head.endswith("s") else f"{head}s{separator}{rest}"
 
 
 def local_path(text: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.characters import windows_1252
 from vidpipe.ingest.containers import VIDEO_SUFFIXES
 from vidpipe.ingest.lists import Lines, ListProblem, Row, entry, key_of
 from vidpipe.ingest.urls import redacted_url
@@ -118,7 +119,7 @@ def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, I
             if isinstance(first.fields, str):
                 problem = first
                 continue
-            header = _Header(separator, tuple(field.strip() for field in first.fields), columns)
+            header = _Header(separator, tuple(windows_1252(field).strip() for field in first.fields), columns)
             if best is None or (header.url is not None, header.width) > (best.url is not None, best.width):
                 best, rest = header, records
         if best is not None and (best.url is not None or not line.lstrip().startswith("#")):

@@ -161,6 +161,7 @@ def test_what_may_belong_to_an_address_stays(text: str) -> None:
         ("https://h/a\ufffd.mp4", "U+FFFD REPLACEMENT CHARACTER"),
         ("s3://b/a\u2060.mp4", "U+2060 WORD JOINER"),
         ("no\u00a0file.mp4", "U+00A0 NO-BREAK SPACE"),
+        ("https://h/a.mp4 https://h/b.mp4", "these are two addresses"),
         ("“no file.mp4”", "U+201C LEFT DOUBLE QUOTATION MARK"),
     ],
 )

@@ -94,13 +94,14 @@ def test_what_a_folder_holds_besides_videos_is_counted_with_the_reason(file_of: 
     file_of("in/.git/config", b"x")
     file_of("in/unknown.bin", bytes(range(256)))
     (folder / "lost.mp4").symlink_to(folder / "gone.mp4")
+    (folder / "loop").symlink_to(folder)
     gathered = gather([folder])
     (note,) = gathered.notes
     assert note.skipped == {
-        "JPEG picture": 3, "text file": 1, "hidden file": 1, "hidden folder": 1, "broken link": 1,
+        "JPEG picture": 3, "text file": 1, "hidden file": 1, "hidden folder": 1, "broken link": 1, "linked folder": 1,
         "file not a video format that vidpipe knows": 1,
     }  # fmt: skip
-    assert note.sentence.startswith(f"{folder}: skipped 7 files and 1 folder: 3 JPEG pictures, ")
+    assert note.sentence.startswith(f"{folder}: skipped 7 files and 2 folders: 3 JPEG pictures, ")
     assert (len(gathered.requests), gathered.problems) == (1, [])
 
 
