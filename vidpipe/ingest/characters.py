@@ -73,8 +73,13 @@ def foreign(address: str) -> str:
 def unusual(path: str) -> str:
     """The first character of a path that is easily taken for another one or for none, named; empty where there is
     none."""
-    odd = (c for c in path if (not c.isascii() and (_invisible(c) or c in _CLOSING or c in _PAIRS)) or c < " ")
-    return next(map(named, odd), "")
+    return next((named(character) for character in path if _unusual(character)), "")
+
+
+def _unusual(character: str) -> bool:
+    if character.isascii():
+        return character < " "
+    return _invisible(character) or character in _CLOSING or character in _PAIRS or bool(_BYTE.match(character))
 
 
 def named(character: str) -> str:

@@ -48,7 +48,7 @@ def decoded(data: bytes, name: str) -> str:
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
     text = data.decode(encoding, "replace") if encoding else data.decode("utf-8", "surrogateescape")
     if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
+        line = len(physical_lines(text[: text.index("\0")]))
         raise VidpipeError(
             f"{name} is not a text file in UTF-8: line {line} holds U+0000.", "Save it as UTF-8, or as UTF-16 with BOM."
         )

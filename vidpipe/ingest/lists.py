@@ -123,6 +123,8 @@ def _text_row(number: int, text: str) -> Row:
 def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority: str) -> Row:
     """The entry of an address and what is said of it, with variables of the environment filled in."""
     text = bare(text)
+    if has_bytes(text) and "://" in text and (without := bare(windows_1252(text))).isascii():
+        text = without  # quotes and blanks of Windows-1252 stood around it
     if not text:
         return ListProblem(number, "there is no address")
     if priority and not _PRIORITY.fullmatch(priority):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from vidpipe.errors import VidpipeError, readable
-from vidpipe.ingest.characters import foreign, has_bytes, unusual, windows_1252
+from vidpipe.ingest.characters import foreign, unusual, windows_1252
 from vidpipe.ingest.containers import VIDEO_SUFFIXES
 from vidpipe.ingest.folders import Skipped, videos_below
 from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
@@ -167,7 +167,7 @@ def _local(text: str, base: Path) -> Path:
             path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
             if name.strip() and path.exists() and (path.is_absolute() or not is_url):
                 return path.resolve()
-        character = "byte that is not UTF-8" if has_bytes(text) else unusual(text)
+        character = unusual(text)
         odd = f" (the name holds {character})" if character else ""
         raise VidpipeError(f"{text}: there is no such file or folder{odd}.", hint)
     except OSError as error:  # a name that is too long, a folder that may not be entered

@@ -135,9 +135,11 @@ def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, I
 def _check(header: _Header, name: str) -> None:
     found = ", ".join(redacted_url(column) for column in header.names[:_MOST_NAMED])
     if header.url is None:
-        if any("://" in column or column.lower().endswith(tuple(VIDEO_SUFFIXES)) for column in header.names):
+        address = next((column for column in header.names if "://" in column or _is_file_name(column)), None)
+        if address is not None:
             raise VidpipeError(
-                f"{name} has no column url: its first row holds an address ({found}), not names of columns.",
+                f"{name} has no column url: its first row holds an address ({redacted_url(address)}), "
+                "not column names.",
                 "Put a first line above it that names the columns: url, or url,title,labels.",
             )
         raise VidpipeError(

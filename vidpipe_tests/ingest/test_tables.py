@@ -68,6 +68,11 @@ def test_windows_1252_is_read_and_said() -> None:
     assert "v.csv is not UTF-8; titles and labels are read as Windows-1252 (line 2: 'Grüße')" in note
 
 
+def test_quotes_of_windows_1252_around_a_url_are_taken_off() -> None:
+    (entry,), problems, _ = read(f"url,title\n\x93{A}\x94,x\n".encode("latin-1"))
+    assert (entry.text, problems) == (A, {})
+
+
 def test_bytes_of_neither_encoding_are_a_problem_of_their_row() -> None:
     entries, problems, _ = read(f"url,title\n{A},x\x81\n{B},ok\n".encode("latin-1"))
     assert [entry.text for entry in entries] == [B]
@@ -177,7 +182,7 @@ def test_a_column_has_one_meaning() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f"{A}\n{B}\n", "its first row holds an address (https://h/a.mp4), not names of columns"),
+        (f"{A}\n{B}\n", "its first row holds an address (https://h/a.mp4), not column names"),
         (f"url,title,url\n{A},x,{B}\n", "more than one column url"),
         ('url,"title\n', "line 1: the quote"),
         ("# only\n# comments\n", "it holds no row"),

@@ -90,9 +90,12 @@ def test_a_second_reading_of_the_same_has_nothing_to_tell(text: str) -> None:
     assert list(again.news()) == list(again.edited()) == again.removed() == []
 
 
-@given(st.text(max_size=60), st.sampled_from(["", "https://", "s3://", "file://", "https://h/a ", "~"]))
-def test_no_line_whatsoever_stops_the_reading(text: str, before: str) -> None:
-    data = f"{before}{text.replace(chr(0), '')}\n".encode("utf-8", "replace")
+@given(
+    st.text(max_size=60).map(str.encode) | st.binary(max_size=60),
+    st.sampled_from([b"", b"https://", b"s3://", b"file://", b"https://h/a ", b"~"]),
+)
+def test_no_line_whatsoever_stops_the_reading(text: bytes, before: bytes) -> None:
+    data = before + text.replace(b"\0", b"") + b"\n"
     reading = Reading(text_lines(decoded(data, "u.txt")), Memory())
     list(reading.news())
     for entry in reading.local:
