@@ -21,6 +21,8 @@ _OPTION = re.compile(rf'\s(?P<name>[A-Za-z]+)=(?P<value>{_QUOTED}|{_CURLY_QUOTED
 _LIKE_OPTION = re.compile(rf"\s(?P<name>{'|'.join(OPTIONS)})=", re.IGNORECASE)
 #: A quoted value, in which # is a character like others; or a comment.
 _QUOTED_OR_COMMENT = re.compile(rf"\s[A-Za-z]+=(?:{_QUOTED}|{_CURLY_QUOTED})|(?P<comment>(?:^|\s)#.*$)")
+#: Western languages have no words of such letters only; in encodings of other scripts they are the rule.
+_OTHER_SCRIPT = re.compile("[\udc80-\udcff]{4}")
 _PRIORITY = re.compile(r"[+-]?\d{1,9}(?:[.,]0+)?")
 _LONGEST_LINE = 8192
 _LONGEST_TITLE = 500
@@ -133,8 +135,9 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
     if missing:
         return ListProblem(number, f"the environment has no variable {missing[0]}")
     for said in (title, *labels):
-        if has_bytes(said) and "\N{REPLACEMENT CHARACTER}" in windows_1252(said):
-            return ListProblem(number, f"{_printable(said)[:40]!r} is neither UTF-8 nor Windows-1252")
+        if has_bytes(said) and (_OTHER_SCRIPT.search(said) or "\N{REPLACEMENT CHARACTER}" in windows_1252(said)):
+            sentence = f"{_printable(said)[:40]!r} is neither UTF-8 nor Windows-1252; save the list as UTF-8"
+            return ListProblem(number, sentence)
     return ListEntry(
         number,
         _VARIABLE.sub(lambda found: os.environ[found[1]], text),

@@ -108,7 +108,7 @@ def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, I
     best: _Header | None = None
     problem = _Record(1, "")
     for position, line in enumerate(lines):
-        if not line.strip():
+        if not line.strip(f"{_SEPARATORS} \r\n"):
             continue
         if best is None and (said := _SEP_LINE.fullmatch(line)):
             separators = said[1]
@@ -138,7 +138,7 @@ def _check(header: _Header, name: str) -> None:
         address = next((column for column in header.names if "://" in column or _is_file_name(column)), None)
         if address is not None:
             raise VidpipeError(
-                f"{name} has no column url: its first row holds an address ({redacted_url(address)}), "
+                f"{name} has no column url: its first row holds an address ({redacted_url(address)!r}), "
                 "not column names.",
                 "Put a first line above it that names the columns: url, or url,title,labels.",
             )

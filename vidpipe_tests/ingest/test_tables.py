@@ -43,6 +43,7 @@ def titles(content: str | bytes) -> list[tuple[str, str | None]]:
         f"url,title,\n{A},one,\n{B},two,\n",
         f"url,title\n{A},one,\n{B},two,,,\n",
         f"url;title;;;\n{A};one;;;\n;;;;\n{B};two;;;\n;;;;\n",
+        f";;\n,\nurl,title\n{A},one\n{B},two\n",
         f"\n\n# exported today\n# by hand, twice\nurl,title\n\n{A},one\n,\n \n{B},two\n",
         f'"url" , "title"\n"{A}" , "one"\n{B} , two \n',
         f" Video URL , TITLE\n{A},one\n{B},two\n",
@@ -74,9 +75,10 @@ def test_quotes_of_windows_1252_around_a_url_are_taken_off() -> None:
 
 
 def test_bytes_of_neither_encoding_are_a_problem_of_their_row() -> None:
-    entries, problems, _ = read(f"url,title\n{A},x\x81\n{B},ok\n".encode("latin-1"))
-    assert [entry.text for entry in entries] == [B]
-    assert "neither UTF-8 nor Windows-1252" in problems[2]
+    for said in (b"x\x81", "春节联欢".encode("gbk"), "Привет".encode("cp1251")):
+        entries, problems, _ = read(f"url,title\n{A},".encode() + said + f"\n{B},ok\n".encode())
+        assert [entry.text for entry in entries] == [B]
+        assert "neither UTF-8 nor Windows-1252" in problems[2]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +184,7 @@ def test_a_column_has_one_meaning() -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (f"{A}\n{B}\n", "its first row holds an address (https://h/a.mp4), not column names"),
+        (f"{A}\n{B}\n", "its first row holds an address ('https://h/a.mp4'), not column names"),
         (f"url,title,url\n{A},x,{B}\n", "more than one column url"),
         ('url,"title\n', "line 1: the quote"),
         ("# only\n# comments\n", "it holds no row"),
