@@ -96,7 +96,7 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
-    # it brings pandas and requests, which no run without a lost file has to load
+    # it brings requests, which no run without a lost file has to load
     from vidpipe.ingest.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]

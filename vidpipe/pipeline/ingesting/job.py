@@ -66,7 +66,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
 
 def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: Figures) -> None:
-    from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
+    from vidpipe.ingest.ingest import Ingest  # brings in requests, which the other jobs do not need
     from vidpipe.ingest.sources import Gathered, gather
     from vidpipe.pipeline.ingesting.listed_requests import request_listed
 
