@@ -40,7 +40,7 @@ def test_a_name_that_is_not_utf_8_is_taken_like_any_other(
     assert room.settings.resolve(outcome.stored.path).read_bytes() == clip
     assert outcome.stored.model_dump_json()
     (record,) = room.sources.records.values()
-    known = known_request(record)
+    known = known_request(record, mode)
     assert known is not None
     assert (known.path, known.id) == (path, record.id)
     assert room.add(path.as_uri(), mode=mode)[0].state == "already stored"
