@@ -21,7 +21,7 @@ from vidpipe.media.ffmpeg import ffprobe_command, graph_command, graph_input, in
 from vidpipe.media.matroska import MatroskaLayout, matroska_layout
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.sniff import sniff
-from vidpipe.media.subtitles import read_cues
+from vidpipe.media.subtitles import CuesRead, read_cues
 from vidpipe.media.timing import Timing, timing
 
 PROBE_LIMIT_S = 60.0
@@ -48,7 +48,7 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         audio = ()
         notes.append("Its sound is encrypted and was left out.")
     subtitle_streams = streams.subtitle_streams(listed)
-    cues, truncated = read_cues(path, subtitle_streams, times.start_s) if subtitles else ((), False)
+    read = read_cues(path, subtitle_streams, times.start_s) if subtitles else CuesRead()
     size_bytes = os.stat(path).st_size
     return MediaInfo(
         container=str(container.get("format_name", "")).split(",")[0],
@@ -71,13 +71,13 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         frame_count_source=times.frame_count_source,
         audio=audio,
         subtitles=subtitle_streams,
-        cues=cues,
-        cues_truncated=truncated,
+        cues=read.cues,
+        cues_truncated=read.truncated,
         chapters=streams.chapters(described.get("chapters", ()), times.start_s),
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=tuple(notes),
+        notes=(*notes, *read.notes),
         **_picture(path, video),
     )
 

@@ -16,7 +16,7 @@ Raw = Mapping[str, Any]
 #: Subtitle codecs that hold text; the others are pictures.
 TEXT_CODECS = frozenset(
     {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "ttml", "microdvd", "mpl2", "jacosub", "sami",
-     "realtext", "stl", "subviewer", "subviewer1", "vplayer", "pjs", "hdmv_text_subtitle"}
+     "realtext", "stl", "subviewer", "subviewer1", "vplayer", "pjs"}
 )  # fmt: skip
 
 #: Codecs of single pictures: covers, where a stream has one frame.
