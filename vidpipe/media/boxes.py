@@ -49,7 +49,7 @@ def layout(path: Path) -> Layout | None:
     size_bytes = os.stat(path).st_size
     index_at: int | None = None
     media_at: int | None = None
-    index = b""
+    index = fragments = b""
     is_mp4 = fragmented = False
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
@@ -62,13 +62,14 @@ def layout(path: Path) -> Layout | None:
                 index = file.read(min(length - header, _MOST_INDEX_BYTES))
             elif kind == b"mdat" and media_at is None:
                 media_at = start
-            elif kind == b"moof" and not fragmented:
+            elif kind == b"moof":
                 fragmented = True
-                file.seek(start)
-                index += file.read(min(length, _MOST_FRAGMENT_BYTES))
+                if any(entry in index for entry in _PROTECTED) and len(fragments) < _MOST_FRAGMENT_BYTES:
+                    file.seek(start)
+                    fragments += file.read(min(length, 1 << 16))
     if not is_mp4:
         return None
-    tracks = list(_tracks(index))
+    tracks = list(_tracks(index, fragments))
     header_only = bool(list(_inside(index, b"mvex"))) and not fragmented and not any(track.samples for track in tracks)
     pictures = [track.encrypted for track in tracks if track.kind == b"vide"]
     sounds = [track.encrypted for track in tracks if track.kind == b"soun"]
@@ -81,8 +82,8 @@ def layout(path: Path) -> Layout | None:
     )
 
 
-def _tracks(index: bytes) -> Iterator[_Track]:
-    """The tracks that a moov box describes; `index` is its content, followed by the first fragment's."""
+def _tracks(index: bytes, fragments: bytes) -> Iterator[_Track]:
+    """The tracks that a moov box describes; `index` is its content, `fragments` that of moof boxes."""
     for track in _inside(index, b"trak"):
         handlers = [bytes(box[8:12]) for box in _inside(track, b"mdia", b"hdlr")]
         counts = [box[8:12] for box in _inside(track, b"mdia", b"minf", b"stbl", b"stsz")]
@@ -92,17 +93,19 @@ def _tracks(index: bytes) -> Iterator[_Track]:
         yield _Track(
             handlers[0] if handlers else b"",
             sum(int.from_bytes(count, "big") for count in counts),
-            _is_encrypted(entries, index),
+            _is_encrypted(entries, index, fragments),
         )
 
 
-def _is_encrypted(entries: list[tuple[bytes, memoryview]], index: bytes) -> bool:
+def _is_encrypted(entries: list[tuple[bytes, memoryview]], *parts: bytes) -> bool:
     protected = [bytes(body[:_MOST_FRAGMENT_BYTES]) for kind, body in entries if kind in _PROTECTED]
     if not protected:
         return False
     # by default clear (tenc's isProtected), or with a clear entry beside: then only where samples have their own data
     by_default = all(len(tail := body.partition(b"tenc")[2]) < 7 or tail[6] for body in protected)
-    return (by_default and len(protected) == len(entries)) or any(mark in index for mark in (b"senc", b"saiz", b"seig"))
+    return (by_default and len(protected) == len(entries)) or any(
+        mark in part for part in parts for mark in (b"senc", b"saiz", b"seig")
+    )
 
 
 def _inside(data: bytes | memoryview, *path: bytes) -> Iterator[memoryview]:

@@ -25,7 +25,8 @@ _BY_LANGUAGES = {
 _LANGUAGES = {code: charsets for codes, charsets in _BY_LANGUAGES.items() for code in codes.split()}
 _LATIN = ("cp1252", "cp1250", "cp1254")
 _OTHERS = (
-    "cp1251", "koi8_r", "cp1253", "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1255", "cp1256", "cp874", *_LATIN,
+    "cp1251", "koi8_r", "cp866", "cp1253", "cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1255", "cp1256", "cp874",
+    *_LATIN,
 )  # fmt: skip
 #: Of the letters, the share beyond ASCII from which on a text is taken not to be in Latin script.
 _FOREIGN_SHARE = 0.35

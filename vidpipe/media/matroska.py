@@ -59,23 +59,23 @@ def matroska_layout(path: Path) -> MatroskaLayout | None:
 
 def _is_encrypted(tracks: bytes) -> bool:
     encrypted: dict[int, list[bool]] = {}
-    for _, track in _children(tracks, _TRACK):
-        kind = next((int.from_bytes(body[:8], "big") for _, body in _children(track, _TRACK_TYPE)), 0)
-        encodings = [body for _, list_ in _children(track, _ENCODINGS) for _, body in _children(list_, _ENCODING)]
-        is_so = any(True for body in encodings for _ in _children(body, _ENCRYPTION))
+    for track in _inside(tracks, _TRACK):
+        kind = next((int.from_bytes(body[:8], "big") for body in _inside(track, _TRACK_TYPE)), 0)
+        is_so = any(True for _ in _inside(track, _ENCODINGS, _ENCODING, _ENCRYPTION))
         encrypted.setdefault(kind, []).append(is_so)
     return all(encrypted.get(_VIDEO) or encrypted.get(_AUDIO) or [False])
 
 
-def _children(data: bytes, wanted: int) -> Iterator[tuple[int, bytes]]:
+def _inside(data: bytes, wanted: int, *deeper: int) -> Iterator[bytes]:
+    """The contents of the elements that lie in one another as the identifiers say."""
     position = 0
     for _ in range(_MOST_ELEMENTS):
-        found = _header(data[position : position + 12])
-        if found is None or found[1] is None:
+        kind, length, header = _header(data[position : position + 12]) or (0, None, 0)
+        if length is None:
             return
-        kind, length, header = found
         if kind == wanted:
-            yield kind, data[position + header : position + header + length]
+            body = data[position + header : position + header + length]
+            yield from _inside(body, *deeper) if deeper else [body]
         position += header + length
 
 

@@ -26,6 +26,8 @@ from vidpipe.media.timing import Timing, timing
 
 PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
+#: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
+_SAMPLE_AES = "0x00db"
 
 
 def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
@@ -146,6 +148,8 @@ def _video(
         video = streams.chosen_video(listed)
         if video is None:
             break
+        if video.get("codec_tag") == _SAMPLE_AES:
+            raise refusal.encrypted(name)
         if not video.get("width") or not video.get("height"):
             raise refusal.no_picture_size(name, video)
         times = timing(path, video)

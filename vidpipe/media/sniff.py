@@ -45,6 +45,8 @@ _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"MZ", Content("program", "a Windows program")),
     (b"SQLite format 3\x00", Content("document", "an SQLite database")),
 )
+#: Video whose first bytes may all be letters.
+_READABLE_VIDEOS = (b"YUV4MPEG2 ", b"nut/multimedia container")
 _PICTURE_BRANDS = {b"avif": "an AVIF picture", b"heic": "a HEIC picture", b"heix": "a HEIC picture",
                    b"mif1": "a HEIF picture"}  # fmt: skip
 _HTML = re.compile(
@@ -124,6 +126,8 @@ def _playlist(head: bytes) -> Content | None:
 
 
 def _textual(head: bytes) -> Content | None:
+    if head.startswith(_READABLE_VIDEOS):
+        return None
     try:
         # a character cut in two at the end of the head is no reason to call it binary
         text = head.decode("utf-8-sig", errors="strict" if len(head) < HEAD_BYTES else "ignore").lstrip()

@@ -124,6 +124,23 @@ def scrambled_transport_stream(data: bytearray) -> None:
             data[start + 3] |= 0x80
 
 
+def sample_encrypted_transport_stream(data: bytearray) -> None:
+    while (listed := data.find(b"\x1b\xe1\x00")) >= 0:  # H.264 in the programme's map
+        data[listed] = 0xDB
+        start = data.rindex(b"\x02\xb0", 0, listed)
+        end = start + data[start + 2] - 1
+        data[end : end + 4] = crc32_mpeg(data[start:end]).to_bytes(4, "big")
+
+
+def crc32_mpeg(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
 def scrambled_program_stream(data: bytearray) -> None:
     for packet in re.finditer(rb"\x00\x00\x01\xe0..[\x80-\xbf]", bytes(data), re.S):
         data[packet.start() + 6] |= 0x10
@@ -140,6 +157,7 @@ def protected_asf(data: bytearray) -> None:
     ("name", "codec", "encrypt"),
     [
         ("a.ts", "libx264", scrambled_transport_stream),
+        ("b.ts", "libx264", sample_encrypted_transport_stream),
         ("a.vob", "mpeg2video", scrambled_program_stream),
         ("a.wmv", "wmv2", protected_asf),
     ],
