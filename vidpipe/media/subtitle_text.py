@@ -25,6 +25,7 @@ _CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]
 def clean_cue(text: str, codec: str = "subrip") -> str:
     """The words of a cue that a stream of `codec` (ffmpeg's name) holds; lines are kept."""
     is_ass = codec in ("ass", "ssa")
+    text = "\n".join(text.splitlines())
     text = _without_blocks(text, _ASS_BLOCKS if is_ass else _OVERRIDES)
     if is_ass:
         text = text.replace("\\{", "{").replace("\\}", "}")

@@ -5,6 +5,7 @@ ffmpeg's own decoders leave out every cue that is not UTF-8, so the packets are 
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -24,6 +25,8 @@ TEXT_LIMIT_BYTES = 256 * 1024
 _FILE_LIMIT_BYTES = 4 * TEXT_LIMIT_BYTES
 _ASS_FIELDS = 8
 _NO_TIME = -(1 << 63)
+
+log = logging.getLogger(__name__)
 
 
 class CuesRead(NamedTuple):
@@ -61,11 +64,12 @@ def read_cues(path: Path, streams: Sequence[SubtitleStream], offset_s: float = 0
         try:
             _extract(path, texts, Path(folder))
         except MediaError as error:
-            notes.append(f"The subtitles could not be read to their end: {error.message}")
+            log.warning("The subtitles of %s could not be read to their end: %s", path.name, error)
+            notes.append("The subtitles could not be read to their end.")
         for stream in texts:
-            index, data = (file.read_bytes() if file.is_file() else b"" for file in _files(Path(folder), stream))
+            index, data = map(_beginning, _files(Path(folder), stream))
             packets = list(_packets(index, data))
-            cut = cut or len(data) >= _FILE_LIMIT_BYTES
+            cut = cut or max(len(index), len(data)) >= _FILE_LIMIT_BYTES
             parsed[stream.index], said = read_packets(packets, stream, offset_s)
             notes += said
     cues, capped = _cap(parsed)
@@ -75,6 +79,14 @@ def read_cues(path: Path, streams: Sequence[SubtitleStream], offset_s: float = 0
 def _files(folder: Path, stream: SubtitleStream) -> tuple[Path, Path]:
     """Where the times of a stream's packets lie, and their bytes one after another."""
     return folder / f"{stream.index}.times", folder / f"{stream.index}.data"
+
+
+def _beginning(file: Path) -> bytes:
+    """As much as is used of a file; nothing where there is none."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(_FILE_LIMIT_BYTES)
 
 
 def _extract(path: Path, streams: Sequence[SubtitleStream], folder: Path) -> None:
@@ -126,10 +138,9 @@ def read_packets(
         cleaned = clean_cue(text, stream.codec) if text else ""
         if cleaned and end_s > offset_s:
             start_s = round(max(0.0, packet.start_s - offset_s), 3)
-            cues[SubtitleCue(stream=stream.index, start_s=start_s, end_s=round(end_s - offset_s, 3), text=cleaned)] = (
-                None
-            )
-    named = f"subtitle stream {stream.index}" + (f" ({stream.language})" if stream.language else "")
+            cue = SubtitleCue(stream=stream.index, start_s=start_s, end_s=round(end_s - offset_s, 3), text=cleaned)
+            cues[cue] = None
+    named = f"subtitle stream {stream.index}" + (f" ({stream.language[:20]})" if stream.language else "")
     notes = []
     if decoded.charset:
         charset = decoded.charset.replace("cp125", "Windows-125")

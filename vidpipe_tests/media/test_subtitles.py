@@ -118,7 +118,7 @@ def test_a_text_made_to_be_slow_is_not(bait: str, codec: str) -> None:
         ("subrip", "{hello} {\\an8}world {y:i}there", "{hello} world there"),
         ("subrip", "seen <!-- hidden > --> too", "seen too"),
         ("webvtt", "<c.yellow>two</c> <00:01.500>words <b.x>&lt;3</b>", "two words <3"),
-        ("mov_text", "{hello} a < b", "{hello} a < b"),
+        ("mov_text", "{hello} a < b\rc", "{hello} a < b\nc"),
     ],
 )
 def test_what_players_hide_is_no_text(codec: str, raw: str, clean: str) -> None:
