@@ -44,7 +44,8 @@ def as_png(path: Path, convert: Callable[[Sequence[str]], str | None], name: str
         return made
     with tempfile.TemporaryDirectory(dir=_folder()) as folder:
         unfinished = Path(folder, "unfinished.png")
-        fault = convert([sys.executable, "-m", __name__, os.fspath(path), os.fspath(unfinished)])
+        # -P: what lies in the working directory is not imported
+        fault = convert([sys.executable, "-P", "-m", __name__, os.fspath(path), os.fspath(unfinished)])
         if fault is not None:
             raise MediaError(
                 f"{name} is an animated WebP that cannot be decoded ({fault}).", "Convert it to MP4 or fetch it again."

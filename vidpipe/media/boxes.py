@@ -50,7 +50,7 @@ def layout(path: Path) -> Layout | None:
     index_at: int | None = None
     media_at: int | None = None
     index = fragments = b""
-    is_mp4 = fragmented = False
+    is_mp4 = fragmented = protected = False
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
             if number == 0 and kind not in _FIRST_BOXES:
@@ -60,11 +60,12 @@ def layout(path: Path) -> Layout | None:
                 index_at = start
                 file.seek(start + header)
                 index = file.read(min(length - header, _MOST_INDEX_BYTES))
+                protected = any(entry in index for entry in _PROTECTED)
             elif kind == b"mdat" and media_at is None:
                 media_at = start
             elif kind == b"moof":
                 fragmented = True
-                if any(entry in index for entry in _PROTECTED) and len(fragments) < _MOST_FRAGMENT_BYTES:
+                if protected and len(fragments) < _MOST_FRAGMENT_BYTES:
                     file.seek(start)
                     fragments += file.read(min(length, 1 << 16))
     if not is_mp4:
