@@ -154,7 +154,7 @@ def _video(
             raise refusal.no_picture_size(name, video)
         times = timing(path, video)
         lasts_s = streams.seconds(container.get("duration")) or 0.0
-        if times.frame_count != 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, lasts_s):
+        if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, lasts_s):
             return listed, video, times
         listed = streams.with_cover(listed, video)
     raise refusal.no_video(path, name, listed, container)
