@@ -7,12 +7,16 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 _MOST_BOXES = 100_000
 _MOST_INDEX_BYTES = 64 << 20
 #: Boxes that may stand first in an MP4 or MOV file.
-_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"uuid"})
+_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"uuid",
+                          b"moof", b"sidx", b"emsg", b"prft"})  # fmt: skip
+#: Sample entries of tracks that are stored encrypted: ISO/IEC 23001-7, and Apple's FairPlay.
+_PROTECTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})
+_MOST_FRAGMENT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -21,14 +25,25 @@ class Layout:
 
     has_index: the moov box is there, whole
     faststart: it stands before the first media data, so that the file plays before it is whole; None without both
-    encrypted: a track is stored encrypted (sample entry "encv", ISO/IEC 23001-7)
+    encrypted: its pictures (without any: its sound) are stored encrypted
+    sound_encrypted: all of its sound is, and perhaps its pictures
+    piece:     "header" is a segmented stream's beginning without any of its segments, "segment" one of these alone
     cut_off:   the last box is longer than what is left of the file
     """
 
     has_index: bool
     faststart: bool | None
     encrypted: bool
-    cut_off: bool
+    sound_encrypted: bool = False
+    piece: Literal["header", "segment"] | None = None
+    cut_off: bool = False
+
+
+@dataclass(frozen=True)
+class _Track:
+    kind: bytes
+    samples: int
+    encrypted: bool
 
 
 def layout(path: Path) -> Layout | None:
@@ -36,8 +51,8 @@ def layout(path: Path) -> Layout | None:
     size_bytes = os.stat(path).st_size
     index_at: int | None = None
     media_at: int | None = None
-    encrypted = False
-    is_mp4 = cut_off = False
+    index = fragments = b""
+    is_mp4 = fragmented = protected = cut_off = False
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
             if number == 0 and kind not in _FIRST_BOXES:
@@ -48,13 +63,79 @@ def layout(path: Path) -> Layout | None:
                 index_at = start
                 file.seek(start + header)
                 index = file.read(min(length - header, _MOST_INDEX_BYTES))
-                encrypted = b"encv" in index and b"schm" in index
+                protected = any(entry in index for entry in _PROTECTED)
             elif kind == b"mdat" and media_at is None:
                 media_at = start
+            elif kind == b"moof":
+                fragmented = True
+                if protected and len(fragments) < _MOST_FRAGMENT_BYTES:
+                    file.seek(start)
+                    fragments += file.read(min(length, 1 << 16))
     if not is_mp4:
         return None
-    faststart = index_at < media_at if index_at is not None and media_at is not None else None
-    return Layout(index_at is not None, faststart, encrypted, cut_off)
+    tracks = list(_tracks(index, fragments))
+    header_only = bool(list(_inside(index, b"mvex"))) and not fragmented and not any(track.samples for track in tracks)
+    pictures = [track.encrypted for track in tracks if track.kind == b"vide"]
+    sounds = [track.encrypted for track in tracks if track.kind == b"soun"]
+    return Layout(
+        has_index=index_at is not None,
+        faststart=index_at < media_at if index_at is not None and media_at is not None else None,
+        encrypted=all(pictures or sounds or [False]),
+        sound_encrypted=bool(sounds) and all(sounds),
+        piece="header" if header_only else "segment" if fragmented and index_at is None else None,
+        cut_off=cut_off,
+    )
+
+
+def _tracks(index: bytes, fragments: bytes) -> Iterator[_Track]:
+    """The tracks that a moov box describes; `index` is its content, `fragments` that of moof boxes."""
+    for track in _inside(index, b"trak"):
+        handlers = [bytes(box[8:12]) for box in _inside(track, b"mdia", b"hdlr")]
+        counts = [box[8:12] for box in _inside(track, b"mdia", b"minf", b"stbl", b"stsz")]
+        counts += [box[8:12] for box in _inside(track, b"mdia", b"minf", b"stbl", b"stz2")]
+        described = [box[8:] for box in _inside(track, b"mdia", b"minf", b"stbl", b"stsd")]
+        entries = [entry for box in described for entry in _children(box)]
+        yield _Track(
+            handlers[0] if handlers else b"",
+            sum(int.from_bytes(count, "big") for count in counts),
+            _is_encrypted(entries, index, fragments),
+        )
+
+
+def _is_encrypted(entries: list[tuple[bytes, memoryview]], *parts: bytes) -> bool:
+    protected = [bytes(body[:_MOST_FRAGMENT_BYTES]) for kind, body in entries if kind in _PROTECTED]
+    if not protected:
+        return False
+    # by default clear (tenc's isProtected), or with a clear entry beside: then only where samples have their own data
+    by_default = all(len(tail := body.partition(b"tenc")[2]) < 7 or tail[6] for body in protected)
+    return (by_default and len(protected) == len(entries)) or any(
+        mark in part for part in parts for mark in (b"senc", b"saiz", b"seig")
+    )
+
+
+def _inside(data: bytes | memoryview, *path: bytes) -> Iterator[memoryview]:
+    """The contents of the boxes that lie in one another as `path` says."""
+    for kind, body in _children(memoryview(data)):
+        if kind == path[0]:
+            yield from _inside(body, *path[1:]) if len(path) > 1 else [body]
+
+
+def _children(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
+    """(kind, content) of each box in `data`, whose lengths may be made up."""
+    start = 0
+    for _ in range(_MOST_BOXES):
+        if start + 8 > len(data):
+            return
+        length, kind = struct.unpack_from(">I4s", data, start)
+        header = 8
+        if length == 1 and start + 16 <= len(data):
+            length, header = struct.unpack_from(">Q", data, start + 8)[0], 16
+        elif length == 0:
+            length = len(data) - start
+        if length < header:
+            return
+        yield kind, data[start + header : start + length]
+        start += length
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int, int]]:

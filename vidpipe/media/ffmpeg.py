@@ -24,6 +24,9 @@ from urllib.parse import quote, unquote_to_bytes
 import ffmpeg as ffmpeg_python
 
 from vidpipe.errors import MediaError, UnavailableError, readable
+from vidpipe.media import animated_webp
+from vidpipe.media.pictures import is_animated_webp
+from vidpipe.media.sniff import sniff
 
 #: Demuxers that may be opened: containers and raw streams whose data lies in the file itself. Not in it, on purpose:
 #: hls, dash, concat, sdp, rtsp, imf, image2 (file name patterns), lavfi, vobsub, tty, devices.
@@ -43,14 +46,13 @@ INPUT_OPTIONS: dict[str, str] = {
     "format_whitelist": ",".join(FORMATS),
     "max_pixels": str(MAX_PIXELS),
 }
-#: The same as arguments.
-INPUT_GUARD: tuple[str, ...] = tuple(part for name, value in INPUT_OPTIONS.items() for part in (f"-{name}", value))
 
 #: Arguments that precede everything else, for ffmpeg and ffprobe; no single allocation above 1 GiB.
 GLOBAL_GUARD: tuple[str, ...] = ("-hide_banner", "-max_alloc", str(1 << 30))
 
 _REFUSED_FORMAT = re.compile(r"\[(?P<format>[\w,]+) @ [^]]*\] Format not on whitelist")
 _STDERR_LIMIT = 64 * 1024
+_CONVERSION_LIMIT_S = 300.0
 _INSTALL = (
     "Install ffmpeg (Debian, Ubuntu: apt install ffmpeg; macOS: brew install ffmpeg) or name the program in the "
     "environment variable {variable}."
@@ -120,9 +122,39 @@ def input_address(path: Path | str) -> str:
     return f"file:{os.fspath(path)}"
 
 
+def decodable_input(path: Path | str, name: str | None = None) -> tuple[dict[str, str], str]:
+    """What ffmpeg is to open for a video file: the options and the address of the input.
+
+    ffmpeg takes a raw Motion JPEG for a single picture unless told otherwise, and does not decode animated WebP.
+
+    name: how the file is called in errors; its own name when not given
+
+    Raises MediaError where a WebP cannot be decoded.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+        if head.startswith(b"\xff\xd8\xff") and sniff(path) is None:
+            return {**INPUT_OPTIONS, "f": "mjpeg"}, input_address(path)
+    except OSError:
+        head = b""  # ffmpeg says what is wrong with it
+    made = animated_webp.as_png(path, _converted, name or path.name) if is_animated_webp(head) else path
+    return INPUT_OPTIONS, input_address(made)
+
+
+def _converted(command: Sequence[str]) -> str | None:
+    try:
+        done = run(command, timeout_s=_CONVERSION_LIMIT_S)
+    except TimeLimitError as error:
+        return str(error)
+    return (done.stderr.strip() or "unknown reason").splitlines()[-1] if done.returncode else None
+
+
 def input_arguments(path: Path | str) -> list[str]:
     """ffmpeg's arguments for one guarded input, `-i` included; options of the input go before them."""
-    return [*INPUT_GUARD, "-i", input_address(path)]
+    options, address = decodable_input(path)
+    return [*(part for option, value in options.items() for part in (f"-{option}", value)), "-i", address]
 
 
 def ffmpeg_command(*arguments: str) -> list[str]:
@@ -132,10 +164,10 @@ def ffmpeg_command(*arguments: str) -> list[str]:
 
 def graph_input(path: Path | str) -> Any:
     """One guarded input as a node of ffmpeg-python: `graph_input(path)["0"].output(...)`."""
-    address = input_address(path)
+    options, address = decodable_input(path)
     if readable(address) != address:  # ffmpeg-python takes UTF-8 only; `graph_command` puts the bytes back
         address = _QUOTED + quote(os.fsencode(address))
-    return ffmpeg_python.input(address, **INPUT_OPTIONS)
+    return ffmpeg_python.input(address, **options)
 
 
 def graph_command(outputs: Sequence[Any]) -> list[str]:
@@ -149,7 +181,7 @@ def graph_command(outputs: Sequence[Any]) -> list[str]:
 
 def ffprobe_command(path: Path | str, *arguments: str) -> list[str]:
     """An ffprobe command line for one guarded input."""
-    return [ffprobe_path(), *GLOBAL_GUARD, *arguments, *INPUT_GUARD, "-i", input_address(path)]
+    return [ffprobe_path(), *GLOBAL_GUARD, *arguments, *input_arguments(path)]
 
 
 def spawn(

@@ -15,15 +15,19 @@ from typing import Any
 
 from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
+from vidpipe.media.encryption import is_encrypted_stream
 from vidpipe.media.facts import AudioStream, MediaInfo
-from vidpipe.media.ffmpeg import ffprobe_command, graph_command, graph_input, run
+from vidpipe.media.ffmpeg import decodable_input, ffprobe_command, graph_command, graph_input, input_address, run
+from vidpipe.media.matroska import MatroskaLayout, matroska_layout
 from vidpipe.media.packets import reading_limit_s
-from vidpipe.media.subtitles import read_cues
+from vidpipe.media.sniff import sniff
+from vidpipe.media.subtitles import CuesRead, read_cues
 from vidpipe.media.timing import Timing, measured_timing
 
 PROBE_LIMIT_S = 60.0
-#: Containers that may hold one picture only.
-_PICTURE_CONTAINERS = frozenset({"gif", "apng", "mjpeg", "mjpeg_2000"})
+_MOST_COVERS = 8
+#: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
+_SAMPLE_AES = "0x00db"
 
 
 def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
@@ -35,19 +39,17 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
     Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
     """
     name = name or path.name
+    layout = _checked_layout(path, name)
     described = describe(path, name)
-    listed = described["streams"]
     container = described["format"]
-    video = streams.chosen_video(listed)
-    if video is None:
-        raise refusal.no_video(path, name, listed, container)
-    if not video.get("width") or not video.get("height"):
-        raise refusal.no_picture_size(name, video)
-
-    times = measured_timing(path, video, container)
+    listed, video, times = _video(path, name, described["streams"], container)
+    mp4 = layout if isinstance(layout, boxes.Layout) else None
+    audio, notes = streams.audio_streams(listed, times.empty_streams), []
+    if mp4 and mp4.sound_encrypted:
+        audio = ()
+        notes.append("Its sound is encrypted and was left out.")
     subtitle_streams = streams.subtitle_streams(listed)
-    cues, truncated = read_cues(path, subtitle_streams, times.start_s) if subtitles else ((), False)
-    audio = streams.audio_streams(listed, times.empty_streams)
+    read = read_cues(path, subtitle_streams, times.start_s) if subtitles else CuesRead()
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
@@ -74,13 +76,13 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         frame_count_source="packets" if times.source == "rate" else times.source if times.frame_count else "none",
         audio=audio,
         subtitles=subtitle_streams,
-        cues=cues,
-        cues_truncated=truncated,
+        cues=read.cues,
+        cues_truncated=read.truncated,
         chapters=streams.chapters(described.get("chapters", ()), times.start_s),
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
-        faststart=_faststart(path),
-        notes=tuple(_notes(times, audio)),
+        faststart=mp4.faststart if mp4 else None,
+        notes=(*_notes(times, audio), *notes, *read.notes),
         **_picture(path, video),
     )
 
@@ -95,12 +97,6 @@ def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
     """
     name = name or path.name
     info = probe(path, name=name, subtitles=False)
-    if info.container in _PICTURE_CONTAINERS and (info.frame_count or 0) <= 1:
-        raise refusal.single_picture(name, info.container)
-    layout = boxes.layout(path)
-    # an encrypted picture often decodes, to noise
-    if layout and layout.encrypted:
-        raise refusal.encrypted(name)
     picture = graph_input(path)[str(info.video_stream)].output("pipe:1", format="framecrc", **{"frames:v": 1})
     command = graph_command([picture])
     done = run(command, timeout_s=reading_limit_s(path))
@@ -111,11 +107,7 @@ def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
 
 def describe(path: Path, name: str) -> dict[str, Any]:
     """ffprobe's own description of a file: `format`, `streams`, `chapters`. Raises MediaError as `probe` does."""
-    try:
-        if os.stat(path).st_size == 0:
-            raise refusal.unreadable(path, name, "")
-    except OSError as error:
-        raise refusal.not_there(name, error) from None
+    _, address = decodable_input(path, name)
     command = ffprobe_command(
         path, "-v", "error", "-show_format", "-show_streams", "-show_chapters", "-of", "json"
     )  # fmt: skip
@@ -123,7 +115,52 @@ def describe(path: Path, name: str) -> dict[str, Any]:
     if done.returncode != 0:
         raise refusal.unreadable(path, name, done.stderr, done.refused_format)
     described: dict[str, Any] = json.loads(done.stdout.decode("utf-8", errors="replace"))
-    return {"format": {}, "streams": [], "chapters": [], **described}
+    described = {"format": {}, "streams": [], "chapters": [], **described}
+    if address != input_address(path):  # what is read is another file, made of this one
+        described["format"] = {**described["format"], "format_name": "webp", "format_long_name": "Animated WebP"}
+        described["format"].pop("bit_rate", None)
+        described["streams"] = [{**stream, "codec_name": "webp"} for stream in described["streams"]]
+    return described
+
+
+def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | None:
+    """How the file is laid out, where that is known of its format. Raises MediaError for what its beginning tells not
+    to be a video that can be decoded, whatever ffprobe says of it: ffmpeg reads pictures as videos of one frame, and
+    decodes what is encrypted to noise."""
+    try:
+        if os.stat(path).st_size == 0:
+            raise refusal.unreadable(path, name, "")
+        layout = boxes.layout(path) or matroska_layout(path)
+        if layout.encrypted if layout else is_encrypted_stream(path):
+            raise refusal.encrypted(name)
+        content = sniff(path)
+    except OSError as error:
+        raise refusal.not_there(name, error) from None
+    if layout and layout.piece:
+        raise refusal.piece(name, layout.piece)
+    if content and content.kind == "picture":
+        raise refusal.is_other(name, content)
+    return layout
+
+
+def _video(
+    path: Path, name: str, listed: list[streams.Raw], container: streams.Raw
+) -> tuple[list[streams.Raw], streams.Raw, Timing]:
+    """(the streams, covers marked as such whatever the file says; the chosen one; its timing)."""
+    for _ in range(_MOST_COVERS):
+        video = streams.chosen_video(listed)
+        if video is None:
+            break
+        if video.get("codec_tag") == _SAMPLE_AES:
+            raise refusal.encrypted(name)
+        if not video.get("width") or not video.get("height"):
+            raise refusal.no_picture_size(name, video)
+        times = measured_timing(path, video, container)
+        lasts_s = streams.seconds(container.get("duration")) or 0.0
+        if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, lasts_s):
+            return listed, video, times
+        listed = streams.with_cover(listed, video)
+    raise refusal.no_video(path, name, listed, container)
 
 
 def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,11 +229,6 @@ def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
     for stream in audio:
         if stream.empty:
             yield f"Audio stream {stream.index} ({stream.codec}) is declared but holds no packets."
-
-
-def _faststart(path: Path) -> bool | None:
-    layout = boxes.layout(path)
-    return layout.faststart if layout else None
 
 
 def _written(rate: Fraction | None) -> str | None:

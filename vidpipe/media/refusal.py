@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vidpipe.errors import MediaError
 from vidpipe.media import boxes, streams
@@ -41,9 +41,9 @@ def unreadable(path: Path, name: str, stderr: str, refused_format: str | None = 
     """For a file that ffprobe does not open."""
     content = sniff(path)
     if content:
-        return _is_other(name, content)
+        return is_other(name, content)
     if refused_format in _PLAYLISTS:
-        return _is_other(name, Content("playlist", _PLAYLISTS[refused_format]))
+        return is_other(name, Content("playlist", _PLAYLISTS[refused_format]))
     if refused_format:
         kind = refused_format.removesuffix("_pipe")
         return MediaError(
@@ -65,7 +65,7 @@ def unreadable(path: Path, name: str, stderr: str, refused_format: str | None = 
 def no_video(path: Path, name: str, listed: Sequence[Mapping[str, Any]], container: Mapping[str, Any]) -> MediaError:
     """For a file that opens, but has no video stream that can be used."""
     if (content := sniff(path)) is not None:
-        return _is_other(name, content)
+        return is_other(name, content)
     unknown = streams.video_streams(listed)
     if unknown:
         return no_picture_size(name, unknown[0])
@@ -95,13 +95,18 @@ def no_picture_size(name: str, video: Mapping[str, Any]) -> MediaError:
 
 
 def encrypted(name: str) -> MediaError:
+    return MediaError(f"{name} is encrypted (DRM) and cannot be decoded.", "Add a copy that is not protected.")
+
+
+def piece(name: str, which: Literal["header", "segment"]) -> MediaError:
+    """For one of the files that a segmented stream consists of."""
+    what = "the header" if which == "header" else "a media segment"
+    lacking = "its media segments" if which == "header" else "its header"
     return MediaError(
-        f"{name} is encrypted (DRM); its pictures cannot be decoded.", "Add a copy that is not protected."
+        f"{name} is {what} of a segmented (DASH or HLS) stream, without {lacking}.",
+        "Join the header and all segments into one file first (for example with ffmpeg or yt-dlp); where it should be "
+        "a whole video, fetch it again.",
     )
-
-
-def single_picture(name: str, container: str) -> MediaError:
-    return MediaError(f"{name} is a single picture ({container}), not a video.", _HINTS["picture"])
 
 
 def undecodable(name: str, codec: str, stderr: str) -> MediaError:
@@ -118,7 +123,7 @@ def undecodable(name: str, codec: str, stderr: str) -> MediaError:
 _CONVERT = "Convert it to H.264 in MP4, or install a newer ffmpeg."
 
 
-def _is_other(name: str, content: Content) -> MediaError:
+def is_other(name: str, content: Content) -> MediaError:
     return MediaError(f"{name} is {content.name}, not a video.", _HINTS[content.kind])
 
 

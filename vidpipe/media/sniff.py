@@ -30,7 +30,6 @@ _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"\x89PNG\r\n\x1a\n", Content("picture", "a PNG picture")),
     (b"\xff\x0a", Content("picture", "a JPEG XL picture")),
     (b"\0\0\0\x0cJXL \r\n\x87\n", Content("picture", "a JPEG XL picture")),
-    (b"BM", Content("picture", "a BMP picture")),
     (b"II*\x00", Content("picture", "a TIFF picture")),
     (b"MM\x00*", Content("picture", "a TIFF picture")),
     (b"8BPS", Content("picture", "a Photoshop picture")),
@@ -46,6 +45,8 @@ _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"MZ", Content("program", "a Windows program")),
     (b"SQLite format 3\x00", Content("document", "an SQLite database")),
 )
+#: Video whose first bytes may all be letters.
+_READABLE_VIDEOS = (b"YUV4MPEG2 ", b"nut/multimedia container")
 _PICTURE_BRANDS = {b"avif": "an AVIF picture", b"heic": "a HEIC picture", b"heix": "a HEIC picture",
                    b"mif1": "a HEIF picture"}  # fmt: skip
 _HTML = re.compile(
@@ -63,7 +64,7 @@ _TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
 def sniff(path: Path) -> Content | None:
     """What `path` holds, where its beginning tells that it is no video; None where it may be one. Raises OSError.
 
-    4 KiB are read; up to 8 MiB of a picture, until it is clear whether another one follows (raw MJPEG, GIF, APNG, WebP).
+    4 KiB are read; up to 8 MiB of a picture (JPEG, GIF, PNG, WebP), until it is clear whether another one follows.
     """
     with path.open("rb") as file:
         start = b""
@@ -97,6 +98,8 @@ def _recognized(start: bytes) -> tuple[Content | None, bool]:
 def _binary(head: bytes) -> Content | None:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return Content("picture", "a WebP picture")
+    if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
+        return Content("picture", "a BMP picture")
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
         return Content("picture", _PICTURE_BRANDS[head[8:12]])
     if head[4:8] == b"jP  " and head[20:24] == b"jp2 ":  # Motion JPEG 2000 begins with the same box
@@ -123,6 +126,8 @@ def _playlist(head: bytes) -> Content | None:
 
 
 def _textual(head: bytes) -> Content | None:
+    if head.startswith(_READABLE_VIDEOS):
+        return None
     try:
         # a character cut in two at the end of the head is no reason to call it binary
         text = head.decode("utf-8-sig", errors="strict" if len(head) < HEAD_BYTES else "ignore").lstrip()

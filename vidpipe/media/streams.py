@@ -16,9 +16,11 @@ Raw = Mapping[str, Any]
 #: Subtitle codecs that hold text; the others are pictures.
 TEXT_CODECS = frozenset(
     {"subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text", "ttml", "microdvd", "mpl2", "jacosub", "sami",
-     "realtext", "stl", "subviewer", "subviewer1", "vplayer", "pjs", "hdmv_text_subtitle"}
+     "realtext", "stl", "subviewer", "subviewer1", "vplayer", "pjs"}
 )  # fmt: skip
 
+#: Codecs of single pictures: covers, where a stream has one frame.
+_PICTURE_CODECS = frozenset({"mjpeg", "png", "apng", "gif", "bmp", "webp", "tiff", "jpeg2000", "jpegls", "jpegxl"})
 _LONGEST_TEXT = 1000
 _MOST_CHAPTERS = 2000
 _MOST_STREAMS = 200
@@ -48,6 +50,24 @@ def chosen_video(streams: Sequence[Raw]) -> Raw | None:
 
     known = [stream for stream in video_streams(streams) if stream.get("codec_name") not in (None, "none", "unknown")]
     return max(known, key=score, default=None)
+
+
+def is_cover(video: Raw, streams: Sequence[Raw], shown_s: float, file_s: float) -> bool:
+    """Whether a stream of one frame is the cover of something longer, although nothing marks it as one.
+
+    shown_s: how long the frame is shown; file_s: how long the file lasts, other streams included. A still that is shown
+    for most of the sound was made as a video.
+    """
+    beside = any(
+        stream is not video and (stream.get("codec_type") == "audio" or stream in video_streams(streams))
+        for stream in streams
+    )
+    return beside and file_s >= 1 and (video.get("codec_name") in _PICTURE_CODECS or shown_s < file_s / 2)
+
+
+def with_cover(streams: Sequence[Raw], cover: Raw) -> list[Raw]:
+    """`streams`, in which `cover` is marked as cover art."""
+    return [{**stream, "disposition": {"attached_pic": 1}} if stream is cover else stream for stream in streams]
 
 
 def audio_streams(streams: Sequence[Raw], empty: Collection[int] = ()) -> tuple[AudioStream, ...]:

@@ -1,118 +1,168 @@
-"""The text of a file's text subtitles: all streams in one run of ffmpeg, cleaned, with a cap."""
+"""The text of a file's text subtitles: the packets of all streams in one run of ffmpeg, decoded, cleaned, with a cap.
+
+ffmpeg's own decoders leave out every cue that is not UTF-8, so the packets are read as they lie in the file.
+"""
 
 from __future__ import annotations
 
-import html
 import logging
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 from vidpipe.errors import MediaError
+from vidpipe.media.charsets import decode_cues
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.ffmpeg import graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
+from vidpipe.media.subtitle_text import clean_cue
 
 #: Bytes of text kept of one file, all its streams together.
 TEXT_LIMIT_BYTES = 256 * 1024
-#: SubRip bytes written per stream before ffmpeg stops: room for the times and tags around the text.
+#: Bytes read per stream before ffmpeg stops: room for the tags around the text.
 _FILE_LIMIT_BYTES = 4 * TEXT_LIMIT_BYTES
-
-# These run over hostile text: none may look further than the next opening mark, or their time grows with its square.
-_TIMES = re.compile(r"(\d{1,4}):(\d\d):(\d\d)[,.](\d{3}) --> (\d{1,4}):(\d\d):(\d\d)[,.](\d{3})")
-_OVERRIDES = re.compile(r"\{[\\=][^{}]*\}")
-#: An ASS drawing, as its text is left when ffmpeg has taken the override {\\p1} away: m 0 0 l 100 0 100 100.
-_DRAWING = re.compile(r"m(?: -?\d+(?:\.\d+)?){2}(?: (?:[mnlbspc]|-?\d+(?:\.\d+)?))+")
-_TAGS = re.compile(r"</?(?:[bisuc]|font|ruby|rt|v|lang|span)(?:[\s.=][^<>]*)?>", re.I)
-_BREAKS = re.compile(r"\\[Nn]|<br\s*/?>", re.I)
-_SPACES = re.compile(r"[ \t\u00a0\u200b\ufeff]+")
-_CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_ASS_FIELDS = 8
+_NO_TIME = -(1 << 63)
 
 log = logging.getLogger(__name__)
 
 
-def read_cues(
-    path: Path, streams: Sequence[SubtitleStream], offset_s: float = 0.0
-) -> tuple[tuple[SubtitleCue, ...], bool]:
-    """(cues of all text streams in order of stream and time, whether some were left out for the cap).
+class CuesRead(NamedTuple):
+    """cues:      of all text streams, in order of stream and time
+    truncated: some were left out for the cap
+    notes:     sentences about encodings that were guessed and cues that were lost
+    """
+
+    cues: tuple[SubtitleCue, ...] = ()
+    truncated: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class SubtitlePacket(NamedTuple):
+    """One packet of a subtitle stream; end_s is start_s where the file does not tell how long it is shown."""
+
+    start_s: float
+    end_s: float
+    data: bytes
+
+
+def read_cues(path: Path, streams: Sequence[SubtitleStream], offset_s: float = 0.0) -> CuesRead:
+    """The cues of all text streams.
 
     offset_s: the first video frame's time in the file, from which cues are to count.
-    A file whose subtitles cannot be read has no cues; that is logged and is no reason to refuse the video.
+    A file whose subtitles cannot be read has no cues; that is noted and is no reason to refuse the video.
     """
     texts = [stream for stream in streams if stream.text]
     if not texts:
-        return (), False
+        return CuesRead()
+    notes: list[str] = []
+    parsed: dict[int, list[SubtitleCue]] = {}
+    cut = False
     with tempfile.TemporaryDirectory(prefix="vidpipe-subtitles-") as folder:
-        files = {stream.index: Path(folder) / f"{stream.index}.srt" for stream in texts}
         try:
-            _extract(path, files)
+            _extract(path, texts, Path(folder))
         except MediaError as error:
-            log.warning("The subtitles of %s could not be read: %s", path.name, error)
-        parsed = {index: parse_srt(_read(file), index, offset_s) for index, file in files.items()}
-        cut = any(file.is_file() and file.stat().st_size >= _FILE_LIMIT_BYTES for file in files.values())
+            log.warning("The subtitles of %s could not be read to their end: %s", path.name, error)
+            notes.append("The subtitles could not be read to their end.")
+        for stream in texts:
+            index, data = map(_beginning, _files(Path(folder), stream))
+            packets = list(_packets(index, data))
+            cut = cut or max(len(index), len(data)) >= _FILE_LIMIT_BYTES
+            parsed[stream.index], said = read_packets(packets, stream, offset_s)
+            notes += said
     cues, capped = _cap(parsed)
-    return cues, cut or capped
+    return CuesRead(cues, cut or capped, tuple(notes))
 
 
-def _extract(path: Path, files: dict[int, Path]) -> None:
+def _files(folder: Path, stream: SubtitleStream) -> tuple[Path, Path]:
+    """Where the times of a stream's packets lie, and their bytes one after another."""
+    return folder / f"{stream.index}.times", folder / f"{stream.index}.data"
+
+
+def _beginning(file: Path) -> bytes:
+    """As much as is used of a file; nothing where there is none."""
+    if not file.is_file():
+        return b""
+    with file.open("rb") as opened:
+        return opened.read(_FILE_LIMIT_BYTES)
+
+
+def _extract(path: Path, streams: Sequence[SubtitleStream], folder: Path) -> None:
     source = graph_input(path)
-    options = {"c:s": "srt", "fs": _FILE_LIMIT_BYTES, "copyts": None}
-    outputs = [source[str(index)].output(f"file:{file}", format="srt", **options) for index, file in files.items()]
+    options = {"c": "copy", "fs": _FILE_LIMIT_BYTES, "copyts": None}
+    outputs = [
+        source[str(stream.index)].output(f"file:{file}", format=muxer, **options)
+        for stream in streams
+        for file, muxer in zip(_files(folder, stream), ("framecrc", "data"), strict=True)
+    ]
     done = run(graph_command(outputs), timeout_s=reading_limit_s(path))
     if done.returncode != 0:
-        raise MediaError(f"ffmpeg said: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'nothing'}")
+        said = done.stderr.strip().splitlines()
+        raise MediaError(f"ffmpeg said: {said[-1][:200] if said else 'nothing'}")
 
 
-def _read(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
-
-
-def parse_srt(text: str, stream: int, offset_s: float = 0.0) -> list[SubtitleCue]:
-    """The cues of a SubRip text, cleaned; those without text, or over before `offset_s`, are left out."""
-    cues = []
-    for start_s, end_s, words in _blocks(text):
-        cleaned = clean_cue(words)
-        if cleaned and end_s > offset_s:
-            cues.append(
-                SubtitleCue(
-                    stream=stream,
-                    start_s=round(max(0.0, start_s - offset_s), 3),
-                    end_s=round(max(start_s, end_s) - offset_s, 3),
-                    text=cleaned,
-                )
-            )
-    return sorted(cues, key=lambda cue: (cue.start_s, cue.end_s))
-
-
-def _blocks(text: str) -> Iterator[tuple[float, float, str]]:
-    """(start_s, end_s, raw text) of each block: its number, a line of times, its lines, an empty line."""
-    times: tuple[float, float] | None = None
-    lines: list[str] = []
-    for line in [*text.splitlines(), None]:
-        found = None if line is None else _TIMES.match(line)
-        if line is not None and found is None:
-            lines.append(line)
+def _packets(index: bytes, data: bytes) -> Iterator[SubtitlePacket]:
+    """The packets of which both the line that framecrc writes (stream, dts, pts, duration, size, sum) and all bytes are
+    there."""
+    time_base, position = Fraction(1, 1000), 0
+    for line in index.splitlines():
+        if line.startswith(b"#tb 0:"):
+            time_base = Fraction(line[6:].strip().decode())
+        fields = line.split(b",")
+        if line.startswith(b"#") or len(fields) < 5:
             continue
-        if times:
-            if found and lines and lines[-1].strip().isdecimal():
-                lines.pop()  # the next block's number
-            yield (*times, "\n".join(lines))
-        if found:
-            hours, minutes, seconds, milliseconds, *end = map(int, found.groups())
-            times = (
-                hours * 3600 + minutes * 60 + seconds + milliseconds / 1000,
-                end[0] * 3600 + end[1] * 60 + end[2] + end[3] / 1000,
-            )
-        lines = []
+        try:
+            pts, duration, size = (int(field) for field in fields[2:5])
+        except ValueError:  # a packet without a time
+            pts, duration, size = _NO_TIME, 0, int(fields[4])
+        body = data[position : position + size]
+        position += size
+        if len(body) < size:
+            return
+        if pts != _NO_TIME:
+            yield SubtitlePacket(float(pts * time_base), float((pts + max(0, duration)) * time_base), body)
 
 
-def clean_cue(text: str) -> str:
-    """The words of a cue: no tags, no {\\an8} overrides, no ASS drawings, no control characters; lines are kept."""
-    text = _OVERRIDES.sub("", text)
-    text = html.unescape(_TAGS.sub("", _BREAKS.sub("\n", text)).replace("\\h", " "))
-    lines = (_SPACES.sub(" ", line).strip() for line in _CONTROLS.sub("", text).split("\n"))
-    return "\n".join(line for line in lines if line and not _DRAWING.fullmatch(line))
+def read_packets(
+    packets: Sequence[SubtitlePacket], stream: SubtitleStream, offset_s: float = 0.0
+) -> tuple[list[SubtitleCue], list[str]]:
+    """(the cues of a stream, cleaned, without those that have no text or are over before `offset_s`; notes)."""
+    decoded = decode_cues([_text_bytes(packet.data, stream.codec) for packet in packets], stream.language)
+    cues: dict[SubtitleCue, None] = {}  # what styled subtitles repeat, for an outline or a shadow, is one cue
+    for number, (packet, text) in enumerate(zip(packets, decoded.texts, strict=True)):
+        end_s = packet.end_s
+        if end_s <= packet.start_s and number + 1 < len(packets):
+            end_s = max(end_s, packets[number + 1].start_s)
+        cleaned = clean_cue(text, stream.codec) if text else ""
+        if cleaned and end_s > offset_s:
+            start_s = round(max(0.0, packet.start_s - offset_s), 3)
+            cue = SubtitleCue(stream=stream.index, start_s=start_s, end_s=round(end_s - offset_s, 3), text=cleaned)
+            cues[cue] = None
+    named = f"subtitle stream {stream.index}" + (f" ({stream.language[:20]})" if stream.language else "")
+    notes = []
+    if decoded.charset:
+        charset = decoded.charset.replace("cp125", "Windows-125")
+        notes.append(
+            f"{decoded.guessed} of {len(packets)} cues of {named} are not in UTF-8; they were read as {charset}, which "
+            "is a guess."
+        )
+    if decoded.lost:
+        notes.append(
+            f"{decoded.lost} of {len(packets)} cues of {named} are damaged or in an unknown encoding; what could not "
+            "be decoded was left out."
+        )
+    return sorted(cues, key=lambda cue: (cue.start_s, cue.end_s)), notes
+
+
+def _text_bytes(packet: bytes, codec: str) -> bytes:
+    """The text in a packet, without what the format puts around it."""
+    if codec in ("ass", "ssa"):  # ReadOrder, Layer, Style, Name, three margins, Effect, Text
+        return packet.split(b",", _ASS_FIELDS)[-1]
+    if codec == "mov_text":  # its length, and style records behind it (3GPP TS 26.245)
+        return packet[2 : 2 + int.from_bytes(packet[:2], "big")]
+    return packet
 
 
 def _cap(parsed: dict[int, list[SubtitleCue]]) -> tuple[tuple[SubtitleCue, ...], bool]:

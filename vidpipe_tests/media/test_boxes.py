@@ -35,3 +35,39 @@ def test_made_up_lengths_end_the_search(tmp_path: Path, length: int, wide: int) 
     found = layout(path)
     assert found is not None
     assert not found.encrypted
+
+
+def box(kind: bytes, *content: bytes) -> bytes:
+    body = b"".join(content)
+    return struct.pack(">I4s", 8 + len(body), kind) + body
+
+
+def index(*entries: bytes) -> bytes:
+    """A moov box with one video track whose samples are described by `entries`."""
+    table = box(b"stbl", box(b"stsd", bytes(8), *entries))
+    return box(b"moov", box(b"trak", box(b"mdia", box(b"hdlr", bytes(8), b"vide"), box(b"minf", table))))
+
+
+def protected(by_default: int) -> bytes:
+    scheme = box(b"schi", box(b"tenc", bytes(6), bytes([by_default]), bytes(17)))
+    return box(b"encv", bytes(78), box(b"sinf", scheme))
+
+
+@pytest.mark.parametrize(
+    ("content", "encrypted"),
+    [
+        (index(protected(1)), True),
+        (index(protected(0)), False),
+        (index(protected(0)) + box(b"moof", box(b"traf", box(b"senc"))), True),
+        (index(protected(1), box(b"avc1")) + box(b"moof", box(b"traf")), False),
+        (index(protected(1), box(b"avc1")) + box(b"moof") + box(b"moof", box(b"traf", box(b"senc"))), True),
+        (index(box(b"drmi", bytes(78))), True),
+        (index(box(b"avc1")) + box(b"pssh", bytes(24)), False),
+    ],
+)
+def test_a_file_is_encrypted_where_its_samples_are(tmp_path: Path, content: bytes, encrypted: bool) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(box(b"ftyp") + content)
+    found = layout(path)
+    assert found is not None
+    assert found.encrypted is encrypted

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import gzip
+import re
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vidpipe.errors import MediaError
+from vidpipe.media.matroska import MatroskaLayout, matroska_layout
 from vidpipe.media.probe import check_decodable
 from vidpipe_tests import clips
 
@@ -70,17 +74,31 @@ def test_sound_with_a_cover_picture(tmp_path: Path) -> None:
     assert "sound only (aac) and a cover picture" in refusal(path)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("p.png", "PNG"), ("p.jpg", "JPEG"), ("p.webp", "WebP"), ("p.gif", "gif")])
+@pytest.mark.parametrize(("name", "codec"), [("a.ogg", "libtheora"), ("a.mp4", "mjpeg"), ("b.mp4", "libx264")])
+def test_music_whose_cover_is_not_marked_as_one(tmp_path: Path, name: str, codec: str) -> None:
+    path = clips.ffmpeg(
+        tmp_path / name, "-f", "lavfi", "-i", "sine=duration=2",
+        "-f", "lavfi", "-i", "color=red:size=64x64:duration=0.04",
+        "-c:v", codec, "-pix_fmt", "yuvj420p" if codec == "mjpeg" else "yuv420p",
+    )  # fmt: skip
+    assert "holds sound only" in (said := refusal(path))
+    assert "and a cover picture" in said
+
+
+def test_one_picture_for_the_whole_of_the_sound_is_a_video(tmp_path: Path) -> None:
+    path = clips.ffmpeg(
+        tmp_path / "talk.mp4", "-f", "lavfi", "-i", "sine=duration=2", "-f", "lavfi", "-i", 
+        "color=red:size=64x64:rate=1/2:duration=2", "-pix_fmt", "yuv420p",
+    )  # fmt: skip
+    assert check_decodable(path).frame_count == 1
+
+
+@pytest.mark.parametrize(("name", "kind"), [("p.png", "PNG"), ("p.jpg", "JPEG"), ("p.webp", "WebP"), ("p.gif", "GIF")])
 def test_still_pictures(tmp_path: Path, name: str, kind: str) -> None:
     path = clips.ffmpeg(tmp_path / name, "-f", "lavfi", "-i", "testsrc2=size=64x64", "-frames:v", "1")
     path = path.rename(tmp_path / "clip.mp4")
     assert "picture" in (said := refusal(path))
     assert kind in said
-
-
-def test_an_animated_gif_is_a_video(tmp_path: Path) -> None:
-    path = clips.ffmpeg(tmp_path / "a.gif", "-f", "lavfi", "-i", "testsrc2=size=64x64:rate=10:duration=1")
-    assert check_decodable(path).frame_count == 10
 
 
 def test_encrypted_video_that_would_decode_to_noise(tmp_path: Path) -> None:
@@ -90,6 +108,96 @@ def test_encrypted_video_that_would_decode_to_noise(tmp_path: Path) -> None:
         "-encryption_kid", "112233445566778899aabbccddeeff00",
     )  # fmt: skip
     assert "is encrypted" in refusal(path)
+
+
+def test_sound_alone_that_is_encrypted_costs_the_sound(tmp_path: Path) -> None:
+    whole = clips.moving(tmp_path / "v.mp4", seconds=0.4, audio="sine")
+    path = tmp_path / "enca.mp4"
+    path.write_bytes(whole.read_bytes().replace(b"mp4a", b"enca"))
+    info = check_decodable(path)
+    assert (info.audio, info.notes) == ((), ("Its sound is encrypted and was left out.",))
+
+
+def scrambled_transport_stream(data: bytearray) -> None:
+    for start in range(0, len(data), 188):
+        if 0x100 <= int.from_bytes(data[start + 1 : start + 3], "big") & 0x1FFF < 0x1000 and data[start + 3] & 0x10:
+            data[start + 3] |= 0x80
+
+
+def sample_encrypted_transport_stream(data: bytearray) -> None:
+    while (listed := data.find(b"\x1b\xe1\x00")) >= 0:  # H.264 in the programme's map
+        data[listed] = 0xDB
+        start = data.rindex(b"\x02\xb0", 0, listed)
+        end = start + data[start + 2] - 1
+        data[end : end + 4] = crc32_mpeg(data[start:end]).to_bytes(4, "big")
+
+
+def crc32_mpeg(data: bytes) -> int:
+    value = 0xFFFFFFFF
+    for byte in data:
+        value ^= byte << 24
+        for _ in range(8):
+            value = (value << 1 ^ (0x04C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+    return value
+
+
+def scrambled_program_stream(data: bytearray) -> None:
+    for packet in re.finditer(rb"\x00\x00\x01\xe0..[\x80-\xbf]", bytes(data), re.S):
+        data[packet.start() + 6] |= 0x10
+
+
+def protected_asf(data: bytearray) -> None:
+    added = bytes.fromhex("fbb3112223bdd211b4b700a0c955fc6e") + struct.pack("<Q", 24)
+    length, objects = struct.unpack_from("<QI", data, 16)
+    struct.pack_into("<QI", data, 16, length + len(added), objects + 1)
+    data[30:30] = added
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "encrypt"),
+    [
+        ("a.ts", "libx264", scrambled_transport_stream),
+        ("b.ts", "libx264", sample_encrypted_transport_stream),
+        ("a.vob", "mpeg2video", scrambled_program_stream),
+        ("a.wmv", "wmv2", protected_asf),
+    ],
+)
+def test_other_formats_say_that_they_are_encrypted(
+    tmp_path: Path, name: str, codec: str, encrypt: Callable[[bytearray], None]
+) -> None:
+    path = clips.moving(tmp_path / name, codec=codec, seconds=0.4, size="64x64")
+    check_decodable(path)
+    data = bytearray(path.read_bytes())
+    encrypt(data)
+    path.write_bytes(data)
+    assert "is encrypted" in refusal(path)
+
+
+def element(identifier: str, *content: bytes) -> bytes:
+    """An element of Matroska."""
+    body = b"".join(content)
+    return bytes.fromhex(identifier) + bytes([0x10, *len(body).to_bytes(3, "big")]) + body
+
+
+@pytest.mark.parametrize(("kind", "encrypted"), [("5035", True), ("5034", False)])
+def test_matroska_tracks_are_encrypted_not_merely_compressed(tmp_path: Path, kind: str, encrypted: bool) -> None:
+    encoding = element("6d80", element("6240", element(kind)))
+    tracks = element("1654ae6b", element("ae", element("83", b"\1"), encoding), element("ae", element("83", b"\2")))
+    path = tmp_path / "a.webm"
+    path.write_bytes(element("1a45dfa3") + element("18538067", tracks, element("1f43b675")))
+    assert matroska_layout(path) == MatroskaLayout(encrypted)
+
+
+@pytest.mark.parametrize(("name", "codec", "segment"), [("a.mp4", "libx264", b"moof"), ("a.webm", "libvpx", None)])
+def test_pieces_of_a_segmented_stream_are_named(tmp_path: Path, name: str, codec: str, segment: bytes | None) -> None:
+    options = ["-movflags", "frag_keyframe+empty_moov+default_base_moof"] if segment else []
+    whole = clips.moving(tmp_path / name, codec=codec, seconds=0.4, size="64x64", options=options).read_bytes()
+    cut = whole.index(segment) - 4 if segment else whole.index(b"\x1f\x43\xb6\x75")
+    path = tmp_path / "piece"
+    path.write_bytes(whole[:cut])
+    assert "the header of a segmented (DASH or HLS) stream, without its media segments" in refusal(path)
+    path.write_bytes(whole[cut:])
+    assert "a media segment of a segmented (DASH or HLS) stream, without its header" in refusal(path)
 
 
 def test_an_unknown_codec_is_named(tmp_path: Path) -> None:

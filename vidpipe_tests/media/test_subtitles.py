@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from vidpipe.media import subtitles
-from vidpipe.media.facts import SubtitleCue
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.probe import probe
+from vidpipe.media.subtitle_text import clean_cue
+from vidpipe.media.subtitles import SubtitlePacket, read_packets
 from vidpipe_tests import clips
 
 _CUES = [(0.5, 1.0, "<i>Hello</i> there"), (1.2, 1.8, "{\\an8}Who is it?\nIt is me.")]
@@ -84,7 +86,7 @@ def test_picture_subtitles_are_listed_without_text(tmp_path: Path) -> None:
     ],
 )
 def test_cleaning(raw: str, clean: str) -> None:
-    assert subtitles.clean_cue(raw) == clean
+    assert clean_cue(raw) == clean
 
 
 def test_text_is_capped_without_crowding_out_a_short_stream(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,12 +100,112 @@ def test_text_is_capped_without_crowding_out_a_short_stream(monkeypatch: pytest.
     assert subtitles._cap({2: short}) == (tuple(short), False)
 
 
-@pytest.mark.parametrize("bait", ["{\\p1}<i ", "<i ", "{\\", "\n", "1", "00:00:01,000 --> 00:00:02,000\n", "m 0 0 l "])
+@pytest.mark.parametrize("codec", ["subrip", "ass", "webvtt"])
+@pytest.mark.parametrize("bait", ["{\\p1}<i ", "<i ", "{\\", "{", "{}", "\n", "<!--", "m 0 0 l ", "&#9", "&#", "\\{"])
 @pytest.mark.timeout(20)
-def test_a_text_made_to_be_slow_is_not(bait: str) -> None:
-    subtitles.parse_srt("1\n00:00:01,000 --> 00:00:02,000\n" + bait * 200_000, 1)
+def test_a_text_made_to_be_slow_is_not(bait: str, codec: str) -> None:
+    clean_cue(bait * 200_000, codec)
+    clean_cue("&#" + "9" * 100_000 + bait, codec)
 
 
-def test_a_number_as_the_last_line_is_no_text_of_the_cue() -> None:
-    text = "1\n00:00:01,000 --> 00:00:02,000\nIn\n1984\n\n2\n00:00:03,000 --> 00:00:04,000\n42\n\n"
-    assert [cue.text for cue in subtitles.parse_srt(text, 1)] == ["In\n1984", "42"]
+@pytest.mark.parametrize(
+    ("codec", "raw", "clean"),
+    [
+        ("ass", "{\\k20}Ka{\\k30}ra{\\k10}oke {a comment}night", "Karaoke night"),
+        ("ass", "{\\an8\\p1}m 0 0 l 100 0 100 100{\\p0}sign{\\pos(1,2)}post", "signpost"),
+        ("ass", "{a {nested} comment} end {without", "comment} end {without"),
+        ("ass", "\\{shown\\}", "{shown}"),
+        ("subrip", "{hello} {\\an8}world {y:i}there", "{hello} world there"),
+        ("subrip", "seen <!-- hidden > --> too", "seen too"),
+        ("webvtt", "<c.yellow>two</c> <00:01.500>words <b.x>&lt;3</b>", "two words <3"),
+        ("mov_text", "{hello} a < b\rc", "{hello} a < b\nc"),
+    ],
+)
+def test_what_players_hide_is_no_text(codec: str, raw: str, clean: str) -> None:
+    assert clean_cue(raw, codec) == clean
+
+
+def read(*cues: bytes, codec: str = "subrip", language: str | None = None) -> tuple[list[str], list[str]]:
+    packets = [SubtitlePacket(float(number), number + 1.0, cue) for number, cue in enumerate(cues)]
+    found, notes = read_packets(packets, SubtitleStream(index=2, codec=codec, language=language))
+    return [cue.text for cue in found], notes
+
+
+@pytest.mark.parametrize(
+    ("language", "charset", "text"),
+    [
+        ("ger", "cp1252", "Grüße aus Köln"),
+        (None, "cp1252", "Où êtes-vous allé hier, mon ami ?"),
+        ("pol", "cp1250", "Zażółć gęślą jaźń"),
+        ("rus", "cp1251", "Привет, как дела?"),
+        ("rus", "koi8_r", "Я не знаю, о чём ты говоришь."),
+        (None, "cp1251", "Я не знаю, о чём ты говоришь."),
+        ("gre", "cp1253", "Καλημέρα σας"),
+        ("heb", "cp1255", "מה שלומך היום?"),
+        ("jpn", "cp932", "日本語の字幕、ソース表示"),
+        ("jpn", "euc_jp", "これは何ですか？わかりません。"),
+        ("chi", "gb18030", "我不知道你在说什么。"),
+        ("chi", "big5", "我不知道你在說什麼。"),
+        ("kor", "cp949", "무슨 말인지 모르겠어요."),
+        ("tha", "cp874", "ผมไม่เข้าใจ"),
+    ],
+)
+def test_legacy_encodings_are_guessed_and_said_to_be(language: str | None, charset: str, text: str) -> None:
+    texts, (note,) = read(text.encode(charset), "二 UTF-8 ü".encode(), language=language)
+    assert texts == [text, "二 UTF-8 ü"]
+    assert note.startswith("1 of 2 cues of subtitle stream 2")
+    assert note.endswith(f"read as {charset.replace('cp125', 'Windows-125')}, which is a guess.")
+
+
+@pytest.mark.parametrize("charset", ["utf-8-sig", "utf-16"])
+def test_a_byte_order_mark_is_no_guess(charset: str) -> None:
+    assert read("Grüße 日本".encode(charset)) == (["Grüße 日本"], [])
+
+
+def test_utf_16_without_a_mark() -> None:
+    assert read("Grüße".encode("utf-16-le"), "aus Köln".encode("utf-16-le"))[0] == ["Grüße", "aus Köln"]
+
+
+def test_what_cannot_be_decoded_is_said_to_be_lost() -> None:
+    texts, (note,) = read(b"\x81\xff\xff", b"good", language="jpn")
+    assert texts == ["good"]
+    assert note.startswith("1 of 2 cues of subtitle stream 2 (jpn) are damaged or in an unknown encoding")
+
+
+def test_a_damaged_character_costs_that_character() -> None:
+    texts, (note,) = read("日本語の字幕".encode()[:-1], language="jpn")
+    assert texts == ["日本語の字"]
+    assert "damaged" in note
+
+
+def test_one_stream_in_a_legacy_encoding_does_not_harm_the_others(tmp_path: Path) -> None:
+    cues = [(0.0, 0.5, "Grüße aus Köln")]
+    whole = clips.ffmpeg(
+        tmp_path / "two.mkv", "-i", str(clips.subtitled(tmp_path / "s.mkv", cues, language="ger")),
+        "-map", "0", "-map", "0:s", "-c", "copy",
+    )  # fmt: skip
+    good = cues[0][2].encode()
+    path = tmp_path / "one_bad.mkv"
+    path.write_bytes(whole.read_bytes().replace(good, cues[0][2].encode("cp1252").ljust(len(good)), 1))
+    info = probe(path)
+    assert [cue.text for cue in info.cues] == ["Grüße aus Köln"] * 2
+    assert len(info.notes) == 1
+
+
+def test_mov_text_may_be_utf_16(tmp_path: Path) -> None:
+    """3GPP TS 26.245, 5.17: with a byte order mark in front."""
+    path = clips.subtitled(tmp_path / "s.mp4", [(0.0, 0.5, "1234567890")])
+    path.write_bytes(path.read_bytes().replace(b"1234567890", "\ufeffKöln".encode("utf-16-be")))
+    assert [cue.text for cue in probe(path).cues] == ["Köln"]
+
+
+def test_what_a_styled_subtitle_repeats_is_one_cue() -> None:
+    packets = [SubtitlePacket(0.0, 1.0, f"{n},{n},Default,,0,0,0,,{{\\bord{n}}}Hello".encode()) for n in range(3)]
+    cues, _ = read_packets(packets, SubtitleStream(index=1, codec="ass"))
+    assert [cue.text for cue in cues] == ["Hello"]
+
+
+def test_a_cue_without_a_length_is_shown_until_the_next() -> None:
+    packets = [SubtitlePacket(1.0, 1.0, b"a"), SubtitlePacket(3.0, 3.0, b"b")]
+    cues, _ = read_packets(packets, SubtitleStream(index=1, codec="subrip"))
+    assert [(cue.start_s, cue.end_s) for cue in cues] == [(1.0, 3.0), (3.0, 3.0)]
