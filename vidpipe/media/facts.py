@@ -66,11 +66,15 @@ class MediaInfo(Fact):
     pixel_format: str | None = None
     bit_depth: int | None = None
     hdr: str | None = Field(None, description="HDR10, HLG, Dolby Vision, ...; None: standard range")
+    color_transfer: str | None = Field(
+        None, description="ffmpeg's name of the transfer function: bt709, smpte2084, ..."
+    )
     coded_width: int
     coded_height: int
     rotation: int = Field(
         0, description="degrees clockwise by which the picture is turned for display: 0, 90, 180, 270"
     )
+    mirrored: bool = Field(False, description="shown as in a mirror, left to right or top to bottom")
     pixel_aspect: str = "1:1"
     width: int = Field(description="as displayed: after rotation and pixel aspect")
     height: int

@@ -124,29 +124,41 @@ def describe(path: Path, name: str) -> dict[str, Any]:
 def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
     coded_width, coded_height = int(video["width"]), int(video["height"])
     pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
-    rotation = _rotation(video)
+    notes = []
+    if not resolution.is_plausible_aspect(pixel_aspect):
+        notes.append(f"The pixel aspect ratio {_ratio(pixel_aspect)} was ignored: the pixels are taken as square.")
+        pixel_aspect = Fraction(1)
+    rotation, mirrored = _turn(video)
     width, height = resolution.displayed_size(coded_width, coded_height, pixel_aspect, rotation)
     return {
         "pixel_format": video.get("pix_fmt"),
         "bit_depth": bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
         "hdr": dynamic_range(video, _first_frame_side_data(path, video)),
+        "color_transfer": video.get("color_transfer"),
         "coded_width": coded_width,
         "coded_height": coded_height,
         "rotation": rotation,
-        "pixel_aspect": f"{pixel_aspect.numerator}:{pixel_aspect.denominator}",
+        "mirrored": mirrored,
+        "pixel_aspect": _ratio(pixel_aspect),
         "width": width,
         "height": height,
         "orientation": resolution.orientation(width, height),
         "resolution": resolution.resolution_name(width, height),
+        "notes": tuple(notes),
     }
 
 
-def _rotation(video: Mapping[str, Any]) -> int:
+def _ratio(fraction: Fraction) -> str:
+    return f"{fraction.numerator}:{fraction.denominator}"
+
+
+def _turn(video: Mapping[str, Any]) -> tuple[int, bool]:
     for data in video.get("side_data_list", ()):
-        if data.get("side_data_type") == "Display Matrix" and "rotation" in data:
-            return resolution.clockwise(float(data["rotation"]))
-    # files of older releases carry a tag, in degrees clockwise
-    return resolution.clockwise(-(streams.seconds(streams.tag(video, "rotate")) or 0.0))
+        if data.get("side_data_type") == "Display Matrix":
+            rows = [line.partition(":")[2].split() for line in str(data.get("displaymatrix", "")).strip().split("\n")]
+            matrix = [int(number) for row in rows for number in row]
+            return resolution.display_turn(matrix) if len(matrix) == 9 else (0, False)
+    return 0, False
 
 
 def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[str, Any]]:
