@@ -53,6 +53,7 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
         height=item["metadata.height"],
         audio=item["metadata.audio"],
         duration_s=item["metadata.duration_s"],
+        color_transfer=item["metadata.color_transfer"],
     )
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill)
