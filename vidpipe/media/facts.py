@@ -103,7 +103,7 @@ class ColorShare(Fact):
 
 
 class SceneStats(Fact):
-    """Measured on the small frames of the decode pass."""
+    """Measured on the small frames of the decode pass, inside the active area; HDR after tone mapping."""
 
     brightness: float = Field(description="mean luma, 0 to 1")
     contrast: float = Field(description="mean standard deviation of luma within a frame, 0 to 0.5")
@@ -112,6 +112,16 @@ class SceneStats(Fact):
     colors: tuple[ColorShare, ...] = Field((), description="the most frequent colour names, largest share first")
     loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
     silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")
+
+
+class ActiveArea(Fact):
+    """The part of the displayed picture inside black bars, in its pixels, exact to about 1 % of its sides. Thinner bars
+    do not count."""
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 class Scene(Fact):
@@ -125,6 +135,7 @@ class Scene(Fact):
     thumbnail: str | None = Field(None, description="path of a JPEG, relative to the home")
     frames: int = Field(0, description="number of its frames in the pack: what the describing model is shown")
     frames_version: str = Field("", description="names them by their times and sizes")
+    active_area: ActiveArea | None = Field(None, description="None: the whole picture")
     stats: SceneStats
 
 

@@ -9,13 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, frames_version
-from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails
+from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
-from vidpipe.media.scene_stats import no_sums, scene_stats
+from vidpipe.media.scene_stats import light_profile_of, no_sums, scene_stats, within
 from vidpipe.media.thumbnails import resized_jpeg
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
@@ -58,7 +59,13 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
-    result = _result(settings.scene_detection, findings, pictures, item["metadata.duration_s"])
+        areas = active_areas(
+            [light_profile_of(span.sums) for span in findings.scenes],
+            lambda scene: (spill.read(kept) for kept in spread(findings.kept.get(scene, ()), 1)),
+            plan.detection,
+            (item["metadata.width"], item["metadata.height"]),
+        )
+    result = _result(settings.scene_detection, findings, pictures, item["metadata.duration_s"], areas)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
 
 
@@ -137,7 +144,14 @@ def _write(
     return _Pictures(pack, writer.frames, thumbnails, best)
 
 
-def _result(options: SceneDetection, findings: SceneFindings, pictures: _Pictures, expected_s: float | None) -> Scenes:
+def _result(
+    options: SceneDetection,
+    findings: SceneFindings,
+    pictures: _Pictures,
+    expected_s: float | None,
+    areas: ActiveAreas,
+) -> Scenes:
+    sums = [within(span.sums, share) for span, share in zip(findings.scenes, areas.shares, strict=True)]
     of_scene: dict[int, str] = {}
     for thumbnail in pictures.thumbnails:
         of_scene.setdefault(thumbnail.scene, thumbnail.path)
@@ -155,7 +169,8 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
             thumbnail=of_scene.get(index),
             frames=len(seen.get(index, ())),
             frames_version=frames_version(seen.get(index, ())),
-            stats=scene_stats(span.sums, sound=findings.sound),
+            active_area=areas.scenes[index],
+            stats=scene_stats(sums[index], sound=findings.sound),
         )
         for index, (span, (start_us, end_us), end_frame) in enumerate(
             zip(findings.scenes, findings.spans_us, end_frames, strict=True)
@@ -171,7 +186,8 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
         frames_decoded=findings.frames,
         cuts_per_minute=round((len(scenes) - 1) * 60 / duration_s, 3) if duration_s else 0.0,
         mean_scene_s=round(duration_s / len(scenes), 3),
-        stats=scene_stats(sum((span.sums for span in findings.scenes), no_sums()), sound=findings.sound),
+        active_area=areas.video,
+        stats=scene_stats(sum(sums, no_sums()), sound=findings.sound),
         pack=pictures.pack,
         frames_version=frames_version(pictures.frames),
         thumbnails=pictures.thumbnails,

@@ -111,7 +111,17 @@ def test_evenly_takes_different_items_in_order(count: int, items: list[int]) -> 
 
 
 def test_black_frames_stand_for_nothing() -> None:
-    frames = [Kept(0, 0, 0, 900), Kept(1, 0, 0, 800), Kept(2, 0, 0, 9000), Kept(3, 0, 0, 9100), Kept(4, 0, 0, 700)]
+    frames = [Kept(time, 0, 0, 0, clarity) for time, clarity in enumerate((1.0, 2.0, 40.0, 41.0, 0.5))]
     assert representative(frames) == frames[2]
-    black, flash, shot = Kept(0, 0, 0, 1000), Kept(1, 1, 0, 9500), Kept(2, 2, 0, 9000)
+    black, flash, shot = Kept(0, 0, 0, 0, 1.0), Kept(1, 1, 0, 0, 41.0), Kept(2, 2, 0, 0, 40.0)
     assert poster([black, flash, shot], {0: 10.0, 1: 0.2, 2: 10.0}) == shot
+
+
+def test_a_clear_frame_survives_among_dim_ones_however_long_the_scene(spill: Spill) -> None:
+    settings = SceneDetection(frames_per_scene=4)
+    chosen = SceneCandidates(spill, settings)
+    for number in range(1000):
+        chosen.add(0, candidate(number / 2)._replace(clarity=40.0 if number % 130 == 77 else 5.0))
+    frames = model_frames(chosen.finish(), {0: 500.0}, settings)
+    assert [frame.clarity for frame in frames] == [40.0] * 4
+    assert [int(frame.time_us / 125e6) for frame in frames] == [0, 1, 2, 3]

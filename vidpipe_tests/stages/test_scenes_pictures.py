@@ -45,8 +45,8 @@ def test_hdr_looks_like_its_original_of_standard_range(tmp_path: Path, home: Pat
 def test_interlaced_frames_have_no_combs(tmp_path: Path, home: Path) -> None:
     # a picture that has its own size as a model's frame, so that nothing is scaled
     bars = "color=gray:s=280x280:r=50,geq=lum='128+100*sin((X+12*N)/12)':cb=128:cr=128,tinterlace=interleave_top"
-    clip = clips.ffmpeg(tmp_path / "fields.mpg", "-f", "lavfi", "-t", "1", "-i", bars, "-c:v", "mpeg2video", "-q:v", "2",
-                        "-flags", "+ildct+ilme", "-r", "25")  # fmt: skip
+    clip = clips.ffmpeg(tmp_path / "fields.mpg", "-f", "lavfi", "-t", "1", "-i", bars, "-c:v", "mpeg2video",
+                        "-q:v", "2", "-flags", "+ildct+ilme", "-r", "25")  # fmt: skip
     result = scenes_of(clip, home)
     for frame in model_frames(result, home):
         assert np.abs(np.diff(frame, axis=0)).mean() < 4
