@@ -60,7 +60,7 @@ def light_profile(bgr: NDArray[np.uint8]) -> Profile:
     height, width = bgr.shape[:2]
     profile = np.zeros(profile_length(height, width))
     blue, green, red = cv2.split(bgr)
-    lit = cv2.compare(cv2.max(cv2.max(blue, green), red), _BLACK, cv2.CMP_GT)
+    _, lit = cv2.threshold(cv2.max(cv2.max(blue, green), red), _BLACK, 255, cv2.THRESH_BINARY)
     rows = cv2.reduce(lit, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
     if rows.mean() >= _LEAST_LIT:
         profile[0] = 1

@@ -1,9 +1,9 @@
 """Chooses thumbnails and the model's frames from JPEG candidates, without knowing when a scene or the video ends.
 
-A scene is divided into parts of equal length, and each keeps the candidate that shows the most: not black, faded or
-blurred where another one is not, else the one nearest to its middle. When there are twice as many parts as a scene may
-have frames, neighbours are joined. Over the whole video the same happens to what closed scenes keep, so that memory
-and disk do not grow with the video's length. The same video, the same choice.
+A scene is divided into parts of equal length, and each keeps one candidate: not black, faded or blurred where another
+one is clear. When there are twice as many parts as a scene may have frames, neighbours are joined. Over the whole video
+the same happens to what closed scenes keep, so that memory and disk do not grow with the video's length. The same
+video, the same choice.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from vidpipe.settings.schema import SceneDetection
 T = TypeVar("T")
 #: A picture shows as much as another one when it has this share of its clarity.
 _ALIKE = 0.8
+#: With less than this share of the clearest one's, it adds nothing to its scene: black, almost faded out, all a blur.
+_TELLING = 0.3
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,9 @@ class SceneCandidates:
 
     def _close_scene(self) -> None:
         if self._open:
-            self._keep(self._scene, spread(self._open, self._limit), fallback=False)
+            clearest = max(candidate.clarity for candidate in self._open)
+            telling = [candidate for candidate in self._open if candidate.clarity >= _TELLING * clearest]
+            self._keep(self._scene, spread(telling, self._limit), fallback=False)
         self._open, self._seen, self._stride = [], 0, 1
         self._take_fallbacks(self._scene)
 

@@ -93,7 +93,7 @@ class FrameMeter:
             self._color_us = time_us
             sample = np.ascontiguousarray(bgr[::2, ::2])
             hsv = cv2.cvtColor(sample, cv2.COLOR_BGR2HSV)
-            colored = cv2.compare(cv2.extractChannel(hsv, 2), _DARKEST_COLORED, cv2.CMP_GE)
+            _, colored = cv2.threshold(hsv[..., 2], _DARKEST_COLORED - 1, 255, cv2.THRESH_BINARY)
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
