@@ -28,6 +28,7 @@ _MOST_ELONGATED = 100
 _LEAST_SIDE, _HIGHEST = 16, 4
 #: Smaller pictures are never interlaced, and the filter refuses less than three lines.
 _LEAST_INTERLACED_SIDE = 16
+_INTERLACED = ("tt", "bb", "tb", "bt")
 AUDIO_RATE_HZ = 16_000
 #: Samples of one block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
@@ -47,6 +48,7 @@ class DecodePlan:
     dense_from_s:         from here on they are four times as dense, so that a short last scene has one; or None
     deinterlace:          candidates whose frame says that it is interlaced
     color_transfer:       the stream's transfer function; PQ and HLG are tone-mapped
+    converted:            the candidates are tone-mapped, or known beforehand to be deinterlaced
     """
 
     video_stream: int
@@ -59,6 +61,7 @@ class DecodePlan:
     dense_from_s: float | None
     deinterlace: bool
     color_transfer: str | None
+    converted: bool
 
 
 def plan_decode(
@@ -70,6 +73,7 @@ def plan_decode(
     audio: Sequence[AudioStream] = (),
     duration_s: float | None = None,
     color_transfer: str | None = None,
+    field_order: str | None = None,
 ) -> DecodePlan:
     """The plan for a video of `width` x `height` displayed pixels."""
     model = model_size(width, height, settings.frame_max_pixels)
@@ -90,6 +94,7 @@ def plan_decode(
         dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
         deinterlace=min(width, height) >= _LEAST_INTERLACED_SIDE,
         color_transfer=color_transfer,
+        converted=bool(tone_mapping(color_transfer)) or field_order in _INTERLACED,
     )
 
 

@@ -69,6 +69,7 @@ class MediaInfo(Fact):
     color_transfer: str | None = Field(
         None, description="ffmpeg's name of the transfer function: bt709, smpte2084, ..."
     )
+    field_order: str | None = Field(None, description="progressive, or interlaced: tt, bb, tb, bt; None: not stated")
     coded_width: int
     coded_height: int
     rotation: int = Field(

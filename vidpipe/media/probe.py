@@ -135,6 +135,7 @@ def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
         "bit_depth": bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
         "hdr": dynamic_range(video, _first_frame_side_data(path, video)),
         "color_transfer": video.get("color_transfer"),
+        "field_order": video.get("field_order"),
         "coded_width": coded_width,
         "coded_height": coded_height,
         "rotation": rotation,

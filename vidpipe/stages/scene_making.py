@@ -29,10 +29,11 @@ _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
 
 class _Pictures(NamedTuple):
-    """frames: of the pack, as they are in it"""
+    """frames: of the pack, as they are in it; converted: see DecodePlan"""
 
     pack: PackReference
     frames: Sequence[PackedFrame]
+    converted: bool
     thumbnails: tuple[Thumbnail, ...]
     poster: str | None
 
@@ -55,6 +56,7 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
         audio=item["metadata.audio"],
         duration_s=item["metadata.duration_s"],
         color_transfer=item["metadata.color_transfer"],
+        field_order=item["metadata.field_order"],
     )
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill)
@@ -141,7 +143,7 @@ def _write(
         for kept, name in zip(chosen, names, strict=True)
     )
     best = thumbnails[chosen.index(poster(chosen, durations))].path if chosen else None
-    return _Pictures(pack, writer.frames, thumbnails, best)
+    return _Pictures(pack, writer.frames, plan.converted, thumbnails, best)
 
 
 def _result(
@@ -168,7 +170,7 @@ def _result(
             end_frame=end_frame,
             thumbnail=of_scene.get(index),
             frames=len(seen.get(index, ())),
-            frames_version=frames_version(seen.get(index, ())),
+            frames_version=frames_version(seen.get(index, ()), converted=pictures.converted),
             active_area=areas.scenes[index],
             stats=scene_stats(sums[index], sound=findings.sound),
         )
@@ -189,7 +191,7 @@ def _result(
         active_area=areas.video,
         stats=scene_stats(sum(sums, no_sums()), sound=findings.sound),
         pack=pictures.pack,
-        frames_version=frames_version(pictures.frames),
+        frames_version=frames_version(pictures.frames, converted=pictures.converted),
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
         damage=_damage(findings, expected_s),

@@ -66,6 +66,7 @@ STAGE = Stage(
         "metadata.width",
         "metadata.height",
         "metadata.color_transfer",
+        "metadata.field_order",
         "metadata.duration_s",
         "metadata.frame_rate",
         "metadata.frame_rate_exact",
