@@ -1,9 +1,10 @@
 """Where the picture is, inside black bars: letterbox, pillarbox, or both, scene by scene.
 
 Evidence comes from the small frames. A light profile holds the number of frames that are bright enough to tell and, for
-each line and each column, the share of its pixels that are not black, summed over those frames; profiles add up.
-A bar is black all along, and the line beside it is lit for most of its length: so the dark edge of a picture, a
-vignette, or titles on black are none. It has a partner of its width on the other side, or stays the same for scenes.
+each row and then each column, the share of its pixels that are not black and its mean luma, summed over those frames;
+profiles add up. A bar is black all along, and the line beside it is lit at once and for much of its length: so the dark
+edge of a picture, a vignette, or titles on black are none. It has a partner of its width on the other side, or stays
+the same for scenes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from vidpipe.media.facts import ActiveArea
 
 Profile = NDArray[np.float64]
+#: Shape (2, count): lit share and luma, 0 to 1, of each row or of each column.
+Lines = NDArray[np.float64]
 Size = tuple[int, int]
 Span = tuple[int, int]
 
@@ -29,10 +32,11 @@ _LEAST_LIT = 0.1
 _EMPTY = 0.02
 #: Lit share of a bar with subtitles or a logo in it.
 _WRITTEN = 0.1
-#: Lit share that the picture's first line has at least.
-_EDGE = 0.5
-#: In lines of the small frame: the thinnest bar, and how much two partners may differ.
-_THINNEST, _SLACK = 2, 2
+#: What the first lines of a picture have at least: luma beside the whole picture's, and lit share. Less of that is
+#: enough where there is something to be seen from end to end across, as there is not around titles.
+_STEP, _EDGE, _EDGE_ACROSS = 0.4, 0.5, 0.15
+#: In lines of the small frame: the thinnest bar, and how much two partners may differ (fast scaling shifts columns).
+_THINNEST, _SLACK = 2, 3
 #: The least of the frame's lines that a picture takes.
 _LEAST_PICTURE = 0.15
 #: Scenes that have to agree on a bar without a partner.
@@ -52,21 +56,21 @@ class _Verdict(NamedTuple):
 
 
 def profile_length(height: int, width: int) -> int:
-    return 1 + height + width
+    return 1 + 2 * (height + width)
 
 
-def light_profile(bgr: NDArray[np.uint8]) -> Profile:
-    """The evidence of one frame: uint8, shape (height, width, 3)."""
-    height, width = bgr.shape[:2]
-    profile = np.zeros(profile_length(height, width))
+def light_profile(bgr: NDArray[np.uint8], luma: cv2.typing.MatLike) -> Profile:
+    """The evidence of one frame: both uint8, shapes (height, width, 3) and (height, width)."""
     blue, green, red = cv2.split(bgr)
     _, lit = cv2.threshold(cv2.max(cv2.max(blue, green), red), _BLACK, 255, cv2.THRESH_BINARY)
-    rows = cv2.reduce(lit, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
-    if rows.mean() >= _LEAST_LIT:
-        profile[0] = 1
-        profile[1 : 1 + height] = rows
-        profile[1 + height :] = cv2.reduce(lit, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
-    return profile
+    means = [
+        cv2.reduce(plane, dimension, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
+        for plane in (lit, luma)
+        for dimension in (1, 0)
+    ]
+    if means[0].mean() < _LEAST_LIT:
+        return np.zeros(profile_length(*luma.shape))
+    return np.concatenate([[1.0], *means])
 
 
 class Box(NamedTuple):
@@ -83,11 +87,13 @@ class ActiveAreas(NamedTuple):
 
     video:  the smallest area that holds all scenes'
     shares: of the small frame that each scene's area takes, 0 to 1
+    bars:   luma of the bars, 0 to 1
     """
 
     video: ActiveArea | None
     scenes: list[ActiveArea | None]
     shares: list[float]
+    bars: float
 
 
 def active_areas(
@@ -99,7 +105,17 @@ def active_areas(
     frames: some larger JPEGs of a scene, in which the edges are found exactly: the small frames sample few pixels
     small, displayed: width and height of the small frames and of the video
     """
-    boxes = _boxes(profiles, small)
+    width, height = small
+    rows = [_lines(profile, slice(0, height)) for profile in profiles]
+    columns = [_lines(profile, slice(height, height + width)) for profile in profiles]
+    boxes = [
+        Box(left, top, right, bottom)
+        for (left, right), (top, bottom) in zip(
+            _spans([_relative(*pair) for pair in zip(columns, rows, strict=True)], width),
+            _spans([_relative(*pair) for pair in zip(rows, columns, strict=True)], height),
+            strict=True,
+        )
+    ]
     of_box: dict[Box, list[int]] = {}
     for scene, box in enumerate(boxes):
         of_box.setdefault(box, []).append(scene)
@@ -110,21 +126,26 @@ def active_areas(
         areas[box] = None if box == (0, 0, *small) else _area(box, small, displayed, jpegs)
     found = [areas[box] for box in boxes]
     shares = [(box.right - box.left) * (box.bottom - box.top) / (small[0] * small[1]) for box in boxes]
-    return ActiveAreas(_joined(found, displayed), found, shares)
-
-
-def _boxes(profiles: Sequence[Profile], small: Size) -> list[Box]:
-    width, height = small
-    rows: list[Profile | None] = []
-    columns: list[Profile | None] = []
-    for profile in profiles:
-        mean = profile[1:] / max(1.0, float(profile[0]))
-        rows.append(_relative(mean[:height], mean[height:]) if profile[0] else None)
-        columns.append(_relative(mean[height:], mean[:height]) if profile[0] else None)
-    return [
-        Box(left, top, right, bottom)
-        for (left, right), (top, bottom) in zip(_spans(columns, width), _spans(rows, height), strict=True)
+    outside = [
+        luma
+        for box, high, wide in zip(boxes, rows, columns, strict=True)
+        if high is not None and wide is not None
+        for luma in (*high[1, : box.top], *high[1, box.bottom :], *wide[1, : box.left], *wide[1, box.right :])
     ]
+    return ActiveAreas(_joined(found, displayed), found, shares, float(np.mean(outside)) if outside else 0.0)
+
+
+def _lines(profile: Profile, part: slice) -> Lines | None:
+    """A scene's rows or columns; None where it was too dark to tell."""
+    return (profile[1:].reshape(2, -1) / profile[0])[:, part] if profile[0] else None
+
+
+def _relative(lines: Lines | None, across: Lines | None) -> tuple[Lines, float] | None:
+    """Lines whose shares are of the length that is not empty everywhere; and what their edges need."""
+    if lines is None or across is None:
+        return None
+    count, filled = across.shape[1], np.count_nonzero(across[0] > _EMPTY)
+    return lines * (count / max(1, filled)), _EDGE_ACROSS if filled > count - _THINNEST else _EDGE
 
 
 def _area(box: Box, small: Size, displayed: Size, jpegs: Iterable[bytes]) -> ActiveArea:
@@ -161,37 +182,34 @@ def _edges(span: tuple[float, float], count: int, pictures: Sequence[cv2.typing.
 
 def _edge(lines: cv2.typing.MatLike, near: float, count: int) -> float | None:
     """Where the first lit line is; one that lies across the edge counts by its light beside the next ones'."""
-    start, end = (max(0, round((near + turn * _SEARCH / count) * len(lines))) for turn in (-1, 1))
+    height: int = lines.shape[0]
+    start, end = (max(0, round((near + turn * _SEARCH / count) * height)) for turn in (-1, 1))
     across = max(1, np.count_nonzero((lines > _BLACK).mean(axis=0) > _EMPTY))
-    lit = np.flatnonzero(np.count_nonzero(lines[start:end] > _BLACK, axis=1) >= _EDGE * across)
-    if not len(lit) or start + lit[0] + 3 > len(lines):
+    lit = np.flatnonzero(np.count_nonzero(lines[start:end] > _BLACK, axis=1) >= _EDGE_ACROSS * across)
+    if not len(lit) or start + lit[0] + 3 > height:
         return None
     first = start + int(lit[0])
     light = lines[first : first + 3].mean(axis=1)
-    return float(first + 1 - min(1.0, light[0] / max(1.0, light[1:].mean()))) / len(lines)
+    return float(first + 1 - min(1.0, light[0] / max(1.0, light[1:].mean()))) / height
 
 
-def _relative(lines: Profile, across: Profile) -> Profile:
-    """Lit shares of lines, of the length that is not empty everywhere."""
-    return np.asarray(lines * len(across) / max(1, int(np.count_nonzero(across > _EMPTY))), np.float64)
-
-
-def _spans(scenes: Sequence[Profile | None], count: int) -> list[Span]:
+def _spans(scenes: Sequence[tuple[Lines, float] | None], count: int) -> list[Span]:
     """The picture's lines in one direction, in each scene. None: a scene too dark to tell."""
-    verdicts = [None if lines is None else _verdict(lines) for lines in scenes]
+    verdicts = [None if scene is None else _verdict(*scene) for scene in scenes]
     lopsided = [verdict.span for verdict in verdicts if verdict and verdict.lopsided]
     agreed = len(lopsided) >= _AGREEING and bool(np.ptp(lopsided, axis=0).max() <= 1)
     certain = [verdict.span for verdict in verdicts if verdict and (verdict.certain or (verdict.lopsided and agreed))]
     likely = _union(certain, count)
     found: list[Span | None] = []
-    for lines, verdict in zip(scenes, verdicts, strict=True):
-        if lines is None or verdict is None:
+    for scene, verdict in zip(scenes, verdicts, strict=True):
+        if scene is None or verdict is None:
             found.append(None)
         elif verdict.certain or (verdict.lopsided and agreed):
             near = np.abs(np.subtract(verdict.span, likely)) <= 1
             found.append((likely[0] if near[0] else verdict.span[0], likely[1] if near[1] else verdict.span[1]))
         else:
-            found.append(likely if _is_bar(lines[: likely[0]]) and _is_bar(lines[likely[1] :]) else (0, count))
+            share = scene[0][0]
+            found.append(likely if _is_bar(share[: likely[0]]) and _is_bar(share[likely[1] :]) else (0, count))
     video = _union([span for span in found if span], count)
     return [span or video for span in found]
 
@@ -200,9 +218,9 @@ def _union(spans: Sequence[Span], count: int) -> Span:
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else (0, count)
 
 
-def _verdict(lines: Profile) -> _Verdict:
-    count = len(lines)
-    lit = np.flatnonzero(lines > _EMPTY)
+def _verdict(lines: Lines, edge: float) -> _Verdict:
+    share, count = lines[0], lines.shape[1]
+    lit = np.flatnonzero(share > _EMPTY)
     if not len(lit):
         return _Verdict((0, count), certain=False)
     before, after = int(lit[0]), count - 1 - int(lit[-1])
@@ -210,19 +228,21 @@ def _verdict(lines: Profile) -> _Verdict:
         return _Verdict((0, count), certain=True)
     wide = max(before, after)
     lopsided = abs(before - after) > _SLACK
-    if lopsided and _is_bar(lines[:wide]) and _is_bar(lines[count - wide :]) and _has_edges(lines, wide, wide):
+    if lopsided and _is_bar(share[:wide]) and _is_bar(share[count - wide :]) and _has_edges(lines, edge, wide, wide):
         before, after, lopsided = wide, wide, False
-    edges = _has_edges(lines, before, after)
+    edges = _has_edges(lines, edge, before, after)
     return _Verdict((before, count - after), edges and not lopsided, edges and lopsided)
 
 
-def _has_edges(lines: Profile, before: int, after: int) -> bool:
-    """Whether the picture between two bars has straight edges, where there is a bar."""
-    inside = lines[before : len(lines) - after]
-    if len(inside) < max(2, _LEAST_PICTURE * len(lines)):
+def _has_edges(lines: Lines, edge: float, before: int, after: int) -> bool:
+    """Whether the picture between two bars begins at once, where there is a bar."""
+    inside = lines[:, before : lines.shape[1] - after]
+    if inside.shape[1] < max(2, _LEAST_PICTURE * lines.shape[1]):
         return False
-    return all(edge.max() >= _EDGE for bar, edge in ((before, inside[:2]), (after, inside[-2:])) if bar)
+    least = np.array([edge, _STEP * inside[1].mean()])
+    edges = [lit for bar, lit in ((before, inside[:, :2]), (after, inside[:, -2:])) if bar]
+    return all(bool((lit.max(axis=1) >= least).all()) for lit in edges)
 
 
-def _is_bar(lines: Profile) -> bool:
-    return not len(lines) or float(lines.mean()) <= _WRITTEN
+def _is_bar(shares: NDArray[np.float64]) -> bool:
+    return not len(shares) or bool(shares.mean() <= _WRITTEN)

@@ -18,11 +18,11 @@ from vidpipe.media.color_names import COLOR_NAMES, color_shares
 from vidpipe.media.facts import ColorShare, SceneStats
 
 #: Sums, in order: frames, seconds, brightness and contrast by time, motion and its count, saturation samples and their
-#: count, blocks of sound, their power and how many were silent, the luma's mean square and squared mean; then the share
-#: of each colour name; then the light profile.
+#: count, blocks of sound, their power and how many were silent, the luma's mean, mean square and squared mean; then the
+#: share of each colour name; then the light profile.
 FRAMES, SECONDS, BRIGHTNESS, CONTRAST, MOTION, MOTIONS, SATURATION, SAMPLES, BLOCKS, POWER, SILENT = range(11)
-MEAN_SQUARE, SQUARED_MEAN = 11, 12
-_FIXED = 13
+MEAN, MEAN_SQUARE, SQUARED_MEAN = 11, 12, 13
+_FIXED = 14
 _COLORS = slice(_FIXED, _FIXED + len(COLOR_NAMES))
 _PROFILE = slice(_FIXED + len(COLOR_NAMES), None)
 Sums = NDArray[np.float64]
@@ -45,18 +45,21 @@ def light_profile_of(sums: Sums) -> Profile:
     return sums[_PROFILE]
 
 
-def within(sums: Sums, share: float) -> Sums:
+def within(sums: Sums, share: float, bars: float = 0.0) -> Sums:
     """A scene's sums (without its light profile) as if only the active area had been measured.
 
-    share: of the frame that the area takes. The rest is black and still: it adds nothing but size. For contrast this
-    holds as far as the scene's frames differ in brightness alone.
+    share: of the frame that the area takes; bars: luma of the rest, 0 to 1, which is still and without colour. For
+    contrast this holds as far as the scene's frames differ in brightness alone.
     """
     found = sums[: _PROFILE.start].copy()
     if share >= 1:
         return found
+    outside = (1 - share) * bars
     variance = found[MEAN_SQUARE] - found[SQUARED_MEAN]
-    inside = found[MEAN_SQUARE] / share - found[SQUARED_MEAN] / share**2
-    found[CONTRAST] *= math.sqrt(max(0.0, inside) / variance) if variance > 0 else 1.0
+    mean_square = (found[MEAN_SQUARE] - outside * bars * found[FRAMES]) / share
+    squared_mean = (found[SQUARED_MEAN] - 2 * outside * found[MEAN] + outside**2 * found[FRAMES]) / share**2
+    found[CONTRAST] *= math.sqrt(max(0.0, mean_square - squared_mean) / variance) if variance > 0 else 1.0
+    found[BRIGHTNESS] -= outside * found[SECONDS]
     black = _FIXED + COLOR_NAMES.index("black")
     found[black] = max(0.0, found[black] - (1 - share) * found[SAMPLES])
     found[[BRIGHTNESS, MOTION, SATURATION]] /= share
@@ -80,6 +83,7 @@ class FrameMeter:
         sums[FRAMES] = 1
         sums[BRIGHTNESS] = mean
         sums[CONTRAST] = deviation
+        sums[MEAN] = mean
         sums[SQUARED_MEAN] = mean**2
         sums[MEAN_SQUARE] = mean**2 + deviation**2
         change = 0.0
@@ -97,7 +101,7 @@ class FrameMeter:
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
-            sums[_PROFILE] = light_profile(bgr)
+            sums[_PROFILE] = light_profile(bgr, luma)
         self._last_luma, self._last_us = luma, time_us
         return sums
 

@@ -153,7 +153,7 @@ def _result(
     expected_s: float | None,
     areas: ActiveAreas,
 ) -> Scenes:
-    sums = [within(span.sums, share) for span, share in zip(findings.scenes, areas.shares, strict=True)]
+    sums = [within(span.sums, share, areas.bars) for span, share in zip(findings.scenes, areas.shares, strict=True)]
     of_scene: dict[int, str] = {}
     for thumbnail in pictures.thumbnails:
         of_scene.setdefault(thumbnail.scene, thumbnail.path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidpipe.media.active_area import ActiveAreas, active_areas, light_profile
+from vidpipe.media.active_area import ActiveAreas, Profile, active_areas, light_profile
 from vidpipe.media.facts import ActiveArea
 
 Picture = NDArray[np.uint8]
@@ -23,8 +23,12 @@ def barred(top: int, bottom: int, left: int = 0, right: int = 0, *, bar: int = 0
     return np.pad(inside, ((top, bottom), (left, right), (0, 0)), constant_values=bar).astype(np.uint8)
 
 
+def profile(picture: Picture) -> Profile:
+    return light_profile(picture, cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+
+
 def areas(scenes: Sequence[Sequence[Picture]], jpegs: Sequence[bytes] = ()) -> ActiveAreas:
-    profiles = [np.sum([light_profile(picture) for picture in pictures], axis=0) for pictures in scenes]
+    profiles = [np.sum([profile(picture) for picture in pictures], axis=0) for pictures in scenes]
     return active_areas(profiles, lambda _: jpegs, _SMALL, _DISPLAYED)
 
 
@@ -41,6 +45,7 @@ def areas(scenes: Sequence[Sequence[Picture]], jpegs: Sequence[bytes] = ()) -> A
 def test_bars_are_found(picture: Picture, area: tuple[int, int, int, int]) -> None:
     found = areas([[picture] * 3])
     assert found.video == found.scenes[0]
+    assert found.bars == pytest.approx(float(picture[0, 0, 0]) / 255)
     assert tuple(found.video.model_dump().values()) == area if found.video else False
 
 
@@ -55,13 +60,20 @@ def vignette() -> Picture:
     return np.repeat((np.clip(1 - np.hypot(rows, columns), 0, 1) * 255)[..., None], 3, axis=2).astype(np.uint8)
 
 
+def sunset() -> Picture:
+    """A plain picture that goes to black at the top and at the bottom, without a step."""
+    light = np.clip(300 - np.abs(np.arange(_HIGH) - 45) * 9, 0, 230)
+    return np.repeat(np.repeat(light[:, None, None], _WIDE, axis=1), 3, axis=2).astype(np.uint8)
+
+
 @pytest.mark.parametrize(
     "picture",
     [
-        barred(0, 0), barred(1, 1), barred(0, 40), barred(0, 0, 80, 0), titles(), vignette(), barred(11, 11) // 16,
+        barred(0, 0), barred(1, 1), barred(0, 40), barred(0, 0, 80, 0), titles(), vignette(), sunset(),
+        barred(11, 11) // 16,
         np.zeros((_HIGH, _WIDE, 3), np.uint8), barred(11, 11, bar=40),
     ],
-    ids=["full", "rims", "dark ground", "half", "titles", "vignette", "night", "black", "gray bars"],
+    ids=["full", "rims", "dark ground", "half", "titles", "vignette", "sunset", "night", "black", "gray bars"],
 )  # fmt: skip
 def test_dark_is_not_cropped(picture: Picture) -> None:
     found = areas([[picture] * 5])
