@@ -1,7 +1,7 @@
 """Where the picture is, inside black bars: letterbox, pillarbox, or both, scene by scene.
 
 Evidence comes from the small frames. A light profile holds the number of frames that are bright enough to tell and, for
-each row and then each column, the share of its pixels that are not black and its mean luma, summed over those frames;
+each row and then each column, the share of its pixels that are not black and its mean light, summed over those frames;
 profiles add up. A bar is black all along, and the line beside it is lit at once and for much of its length: so the dark
 edge of a picture, a vignette, or titles on black are none. It has a partner of its width on the other side, or stays
 the same for scenes.
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from vidpipe.media.facts import ActiveArea
 
 Profile = NDArray[np.float64]
-#: Shape (2, count): lit share and luma, 0 to 1, of each row or of each column.
+#: Shape (2, count): lit share and light, 0 to 1, of each row or of each column. Light: the brightest channel, so that
+#: blue counts as lit.
 Lines = NDArray[np.float64]
 Size = tuple[int, int]
 Span = tuple[int, int]
@@ -32,7 +33,7 @@ _LEAST_LIT = 0.1
 _EMPTY = 0.02
 #: Lit share of a bar with subtitles or a logo in it.
 _WRITTEN = 0.1
-#: What the first lines of a picture have at least: luma beside the whole picture's, and lit share. Less of that is
+#: What the first lines of a picture have at least: light beside the whole picture's, and lit share. Less of that is
 #: enough where there is something to be seen from end to end across, as there is not around titles.
 _STEP, _EDGE, _EDGE_ACROSS = 0.4, 0.5, 0.15
 #: In lines of the small frame: the thinnest bar, and how much two partners may differ (fast scaling shifts columns).
@@ -59,17 +60,18 @@ def profile_length(height: int, width: int) -> int:
     return 1 + 2 * (height + width)
 
 
-def light_profile(bgr: NDArray[np.uint8], luma: cv2.typing.MatLike) -> Profile:
-    """The evidence of one frame: both uint8, shapes (height, width, 3) and (height, width)."""
+def light_profile(bgr: NDArray[np.uint8]) -> Profile:
+    """The evidence of one frame: uint8, shape (height, width, 3)."""
     blue, green, red = cv2.split(bgr)
-    _, lit = cv2.threshold(cv2.max(cv2.max(blue, green), red), _BLACK, 255, cv2.THRESH_BINARY)
+    light = cv2.max(cv2.max(blue, green), red)
+    _, lit = cv2.threshold(light, _BLACK, 255, cv2.THRESH_BINARY)
     means = [
         cv2.reduce(plane, dimension, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
-        for plane in (lit, luma)
+        for plane in (lit, light)
         for dimension in (1, 0)
     ]
     if means[0].mean() < _LEAST_LIT:
-        return np.zeros(profile_length(*luma.shape))
+        return np.zeros(profile_length(*bgr.shape[:2]))
     return np.concatenate([[1.0], *means])
 
 
@@ -87,7 +89,7 @@ class ActiveAreas(NamedTuple):
 
     video:  the smallest area that holds all scenes'
     shares: of the small frame that each scene's area takes, 0 to 1
-    bars:   luma of the bars, 0 to 1
+    bars:   light of the bars, 0 to 1
     """
 
     video: ActiveArea | None
@@ -120,17 +122,17 @@ def active_areas(
     for scene, box in enumerate(boxes):
         of_box.setdefault(box, []).append(scene)
     areas: dict[Box, ActiveArea | None] = {}
-    for place, (box, scenes) in enumerate(sorted(of_box.items(), key=lambda entry: -len(entry[1]))):
+    for place, box in enumerate(sorted(of_box, key=lambda box: len(of_box[box]), reverse=True)):
         # where bars differ from scene to scene without end, the rest is placed by the small frames alone
-        jpegs = [jpeg for scene in scenes[:_LOOKED_AT] for jpeg in frames(scene)] if place < _REFINED else []
+        jpegs = [jpeg for scene in of_box[box][:_LOOKED_AT] for jpeg in frames(scene)] if place < _REFINED else []
         areas[box] = None if box == (0, 0, *small) else _area(box, small, displayed, jpegs)
     found = [areas[box] for box in boxes]
     shares = [(box.right - box.left) * (box.bottom - box.top) / (small[0] * small[1]) for box in boxes]
     outside = [
-        luma
+        light
         for box, high, wide in zip(boxes, rows, columns, strict=True)
         if high is not None and wide is not None
-        for luma in (*high[1, : box.top], *high[1, box.bottom :], *wide[1, : box.left], *wide[1, box.right :])
+        for light in (*high[1, : box.top], *high[1, box.bottom :], *wide[1, : box.left], *wide[1, box.right :])
     ]
     return ActiveAreas(_joined(found, displayed), found, shares, float(np.mean(outside)) if outside else 0.0)
 
@@ -183,8 +185,9 @@ def _edges(span: tuple[float, float], count: int, pictures: Sequence[cv2.typing.
 def _edge(lines: cv2.typing.MatLike, near: float, count: int) -> float | None:
     """Where the first lit line is; one that lies across the edge counts by its light beside the next ones'."""
     height: int = lines.shape[0]
-    start, end = (max(0, round((near + turn * _SEARCH / count) * height)) for turn in (-1, 1))
-    across = max(1, np.count_nonzero((lines > _BLACK).mean(axis=0) > _EMPTY))
+    start, end = (max(0, round((near + aside / count) * height)) for aside in (-_SEARCH, _SEARCH))
+    lit_across = np.asarray(lines > _BLACK).mean(axis=0)
+    across = max(1, int(np.count_nonzero(lit_across > _EMPTY)))
     lit = np.flatnonzero(np.count_nonzero(lines[start:end] > _BLACK, axis=1) >= _EDGE_ACROSS * across)
     if not len(lit) or start + lit[0] + 3 > height:
         return None

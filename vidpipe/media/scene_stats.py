@@ -27,7 +27,7 @@ _COLORS = slice(_FIXED, _FIXED + len(COLOR_NAMES))
 _PROFILE = slice(_FIXED + len(COLOR_NAMES), None)
 Sums = NDArray[np.float64]
 
-_COLOR_INTERVAL_US = 200_000
+_SAMPLE_INTERVAL_US = 200_000
 _COLOR_JUMP = 0.05
 _REFERENCE_S = 1 / 25
 _NAMED_COLORS = 5
@@ -74,6 +74,7 @@ class FrameMeter:
         self._last_luma: cv2.typing.MatLike | None = None
         self._last_us = 0
         self._color_us: int | None = None
+        self._profile_us: int | None = None
 
     def measure(self, bgr: NDArray[np.uint8], time_us: int) -> Sums:
         """The frame's sums, all but its time, which is known only when the next one comes (`weigh`)."""
@@ -93,7 +94,7 @@ class FrameMeter:
             sums[MOTION] = min(1.0, change * _REFERENCE_S / elapsed_s)
             sums[MOTIONS] = 1
         # a jump may be the first frame of a scene: a scene shorter than the interval needs colours too
-        if self._color_us is None or change > _COLOR_JUMP or time_us - self._color_us >= _COLOR_INTERVAL_US:
+        if change > _COLOR_JUMP or _is_time(self._color_us, time_us):
             self._color_us = time_us
             sample = np.ascontiguousarray(bgr[::2, ::2])
             hsv = cv2.cvtColor(sample, cv2.COLOR_BGR2HSV)
@@ -101,9 +102,15 @@ class FrameMeter:
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
-            sums[_PROFILE] = light_profile(bgr, luma)
+        if _is_time(self._profile_us, time_us):
+            self._profile_us = time_us
+            sums[_PROFILE] = light_profile(bgr)
         self._last_luma, self._last_us = luma, time_us
         return sums
+
+
+def _is_time(last_us: int | None, time_us: int) -> bool:
+    return last_us is None or time_us - last_us >= _SAMPLE_INTERVAL_US
 
 
 def weigh(sums: Sums, duration_s: float) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidpipe.media.active_area import ActiveAreas, Profile, active_areas, light_profile
+from vidpipe.media.active_area import ActiveAreas, active_areas, light_profile
 from vidpipe.media.facts import ActiveArea
 
 Picture = NDArray[np.uint8]
@@ -23,12 +23,8 @@ def barred(top: int, bottom: int, left: int = 0, right: int = 0, *, bar: int = 0
     return np.pad(inside, ((top, bottom), (left, right), (0, 0)), constant_values=bar).astype(np.uint8)
 
 
-def profile(picture: Picture) -> Profile:
-    return light_profile(picture, cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
-
-
 def areas(scenes: Sequence[Sequence[Picture]], jpegs: Sequence[bytes] = ()) -> ActiveAreas:
-    profiles = [np.sum([profile(picture) for picture in pictures], axis=0) for pictures in scenes]
+    profiles = [np.sum([light_profile(picture) for picture in pictures], axis=0) for pictures in scenes]
     return active_areas(profiles, lambda _: jpegs, _SMALL, _DISPLAYED)
 
 
