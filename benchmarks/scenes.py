@@ -29,11 +29,12 @@ from scenedetect.detectors import AdaptiveDetector
 from benchmarks.clips import long_clip
 from benchmarks.stage_run import run_stage, stage_item
 from vidpipe.media.detectors import ADAPTIVE_WINDOW
-from vidpipe.settings.schema import THRESHOLD_SCALES, DetectorName, SceneDetection
+from vidpipe.settings.schema import SceneDetection
+from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName
 
 LIMIT_DECODE, LIMIT_SCRIPT, LIMIT_F1 = 1.25, 0.5, 0.98
-_ADAPTIVE = THRESHOLD_SCALES["adaptive"][2]
-_CONTENT = THRESHOLD_SCALES["content"][2]
+_ADAPTIVE = THRESHOLD_SCALES["adaptive"].default
+_CONTENT = THRESHOLD_SCALES["content"].default
 
 
 def decode(path: Path) -> None:

@@ -28,13 +28,15 @@ class VidpipeError(Exception):
     message: what was found, naming the video, file or key it was found in.
     hint:    what to do about it; may be empty.
     Both are redacted on the way in, so that no secret reaches a log, MongoDB or Dagster.
+    depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.conditions`).
     """
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str = "", *, depends_on: tuple[str, ...] = ()) -> None:
         self.message = redact(message)
         self.hint = redact(hint)
+        self.depends_on = depends_on
         super().__init__(f"{self.message} {self.hint}".strip())
 
 

@@ -141,6 +141,24 @@ def cut(share: float = 0.3, *, reset: bool = False) -> Fault:
     return fault
 
 
+def part(first: int, end: int | None = None, *, total: int | str | None = None, code: int = 206, **more: str) -> Fault:
+    """The bytes from `first` to before `end` (None: the last), whatever was asked for.
+
+    total: as Content-Range states it; None: the truth. more: further headers, with _ for -; an empty one is left out
+    """
+
+    def fault(handler: Handler, served: Served) -> None:
+        body = served.content[first:end]
+        headers = {
+            **served.standard_headers(),
+            "Content-Range": f"bytes {first}-{first + len(body) - 1}/{total or len(served.content)}",
+            **{name.replace("_", "-"): value for name, value in more.items()},
+        }
+        handler.send(code, body, {name: value for name, value in headers.items() if value})
+
+    return fault
+
+
 def status(code: int, *, retry_after: str | None = None, body: bytes = b"no") -> Fault:
     """An error answer, perhaps with Retry-After."""
 

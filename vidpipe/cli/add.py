@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from vidpipe.cli.call import opened
-from vidpipe.cli.options import Json, LocalMode, Output, QwenInstruction, SceneThreshold, UseVpc, overrides
+from vidpipe.cli.options import (
+    FileMode,
+    Json,
+    Output,
+    QwenInstruction,
+    SceneDetector,
+    SceneThreshold,
+    UseVpc,
+    overrides,
+    stand_in,
+)
 from vidpipe.cli.output import note, print_json
-
-if TYPE_CHECKING:
-    from vidpipe.ingest.records import IngestOutcome
-
-_FAILED = ("failed", "refused")
 
 
 def add(
@@ -30,91 +33,57 @@ def add(
         ),
     ],
     *,
-    mode: Annotated[
-        LocalMode, typer.Option("--mode", help="Local files: copied, hard-linked, or left where they are.")
-    ] = LocalMode.copy,
-    retry: Annotated[bool, typer.Option("--retry", help="Try again now what failed or was refused before.")] = False,
+    mode: FileMode = None,
+    label: Annotated[list[str] | None, typer.Option("--label", help="A label for all inputs; repeatable.")] = None,
+    title: Annotated[str, typer.Option("--title", help="The title of the one video that is given.")] = "",
+    retry: Annotated[bool, typer.Option("--retry", help="Retry failed and rejected sources.")] = False,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask known URLs again whether they give other bytes now.")
     ] = False,
-    run: Annotated[bool, typer.Option("--run", help="Go on with `vidpipe run` over what was given.")] = False,
+    run: Annotated[bool, typer.Option("--run", help="Process them, too: the same as `vidpipe run INPUT...`.")] = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
+    scene_detector: SceneDetector = None,
     qwen_instruction: QwenInstruction = None,
     use_vpc: UseVpc = None,
     output: Output = None,
 ) -> None:
     """Take videos in: download or copy, check, and store each once under its hash.
 
-    Broken downloads are gone on with where they stopped. --output implies --run; the other words of the older script
-    count for that run only.
+    Interrupted downloads are resumed. --output implies --run; the other options of the older script count for that run
+    only.
     """
-    from vidpipe.cli.download_progress import AddDisplay
-    from vidpipe.cli.interrupt import stoppable
-    from vidpipe.cli.running import Wish, finish, run_and_show
-    from vidpipe.cli.work import take_in
-    from vidpipe.settings import audit
+    from vidpipe.cli.adding import Adding, add_and_run, add_and_show, plain_outcomes, with_stdin
+    from vidpipe.cli.running import Wish, finish
 
     run = run or output is not None
-    given = overrides(scene_threshold, qwen_instruction, use_vpc)
-    changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
+    given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
+    changed = stand_in(given)
     if changed and not run:
         note("Note: these options count for a run; add --run, or give them to `vidpipe run`.", "yellow")
-    sources = _with_stdin(inputs)
+    labels = tuple(text.strip() for text in label or () if text.strip())
+    sources = with_stdin(inputs)
+    if title and (len(sources) != 1 or _is_several(sources[0])):
+        raise typer.BadParameter("--title is for one URL or file; a list has a column for titles.")
+    adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
     with opened(context, given) as library:
-        with AddDisplay() as display:
-            outcomes = stoppable(
-                lambda cancelled: take_in(
-                    library, sources, display, cancelled, mode=mode.value, retry=retry, refresh=refresh
-                ),
-                display.say,
-            )
-            for outcome in outcomes:
-                display.tell(outcome)
-                audit("source", **_plain(outcome))
-        states: Counter[str] = Counter(outcome.state for outcome in outcomes)
-        result: dict[str, Any] = {"inputs": [_plain(outcome) for outcome in outcomes], "counts": dict(states)}
-        code = 1 if any(states[state] for state in _FAILED) else 0
-        counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-        note(f"{counts}." if counts else "Nothing given.")
-        if states["cancelled"]:
-            note("Stopped. The same command goes on where it was; partial downloads are kept.", "yellow")
-            code = 130
-        elif run:
-            videos = list(dict.fromkeys(outcome.video for outcome in outcomes if outcome.video))
-            report, run_code = run_and_show(
-                library, Wish(videos, retry=retry, output=output, overridden=changed), as_json=as_json
-            )
+        if run:
+            wish = Wish(retry=retry, output=output, overridden=changed)
+            result, report, code = add_and_run(library, sources, adding, wish, as_json=as_json)
             result["run"] = report
-            code = max(code, run_code)
-        elif any(outcome.video for outcome in outcomes):
-            note("Next: `vidpipe run`.")
+        else:
+            outcomes, code = add_and_show(library, sources, adding)
+            result = plain_outcomes(outcomes)
+            if any(outcome.video for outcome in outcomes):
+                note("Next: `vidpipe run`.")
     if as_json:
         print_json(result)
     finish(code)
 
 
-def _with_stdin(inputs: Sequence[str]) -> list[str]:
-    """`inputs`, with - replaced by the lines of stdin; empty lines and # comments are left out."""
-    found: list[str] = []
-    for given in inputs:
-        if given == "-":
-            lines = (line.strip() for line in sys.stdin)
-            found += [line for line in lines if line and not line.startswith("#")]
-        else:
-            found.append(given)
-    return found
+def _is_several(given: str) -> bool:
+    """Whether an input is a folder or a list."""
+    from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES
 
-
-def _plain(outcome: IngestOutcome) -> dict[str, Any]:
-    source = outcome.source
-    return {
-        "input": outcome.input,
-        "state": outcome.state,
-        "video": outcome.video,
-        "error": outcome.error,
-        "transient": outcome.transient,
-        "url": source.url if source else None,
-        "attempts": source.attempts if source else 0,
-        "next_try_at": source.next_try_at if source else None,
-    }
+    local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
+    return local or (given.startswith("s3://") and given.endswith("/"))

@@ -207,13 +207,15 @@ def _rules(settings: Settings) -> Check:
 
 def _model(settings: Settings) -> Check:
     from vidpipe.vlm.build import build_model
+    from vidpipe.vlm.prompts import unread_instructions
 
     model = build_model(settings)
     try:
         found = f"{model.name}: {model.readiness()}"
         if "on a CPU" in found:
             return Check("model", "warn", found, "A model of billions of parameters takes minutes a scene there.")
-        return Check("model", "ok", found)
+        unread = unread_instructions(settings)
+        return Check("model", "warn" if unread else "ok", found, unread)
     finally:
         model.close()
 

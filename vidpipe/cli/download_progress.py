@@ -18,6 +18,7 @@ from rich.progress import (
 
 from vidpipe.cli.output import clean, err, say, words
 from vidpipe.ingest.records import IngestOutcome, SourceRecord
+from vidpipe.ingest.urls import readable_url
 
 _NAME_WIDTH = 40
 _STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
@@ -48,7 +49,7 @@ class AddDisplay:
         self.console.print(words(text, "yellow"), soft_wrap=True)
 
     def on_start(self, source: SourceRecord) -> None:
-        self._bar_of[source.id] = self._bars.add_task(escape(_short(clean(source.url))), total=None)
+        self._bar_of[source.id] = self._bars.add_task(escape(_short(clean(readable_url(source.url)))), total=None)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
         task = self._bar_of.get(source_id)
@@ -68,7 +69,9 @@ class AddDisplay:
         self.told.add(id(outcome))
         line = words(f"{outcome.state:<15}", _STYLES.get(outcome.state, "green"))
         line.append_text(words(f"{outcome.video[:12]}  " if outcome.video else " " * 14, "cyan"))
-        line.append_text(words(outcome.error or outcome.input))
+        line.append_text(words(outcome.sentence or outcome.input))
+        if outcome.note:
+            line.append_text(words(f" ({outcome.note.rstrip('.')})", "dim"))
         say(self.console, line)
 
 

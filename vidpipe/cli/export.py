@@ -29,6 +29,7 @@ def export(
     ] = None,
     scenes: Annotated[bool, typer.Option("--scenes", help="csv, parquet: one row a scene, not one a video.")] = False,
     tag: options.Tags = None,
+    label: options.Labels = None,
     category: options.Categories = None,
     min_duration: options.MinDuration = None,
     max_duration: options.MaxDuration = None,
@@ -44,8 +45,8 @@ def export(
     get a ' before them; the other formats hold every text as it is.
     """
     filters = options.make_filters(
-        tags=tag, categories=category, min_duration_s=min_duration, max_duration_s=max_duration, resolutions=resolution,
-        codecs=codec, sentiments=sentiment, sources=source,
+        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
+        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
     if destination == "-" and as_json:
         raise typer.BadParameter("--json reports on an export to a file; with - the export itself is on stdout.")

@@ -12,16 +12,17 @@ from vidpipe.cli.call import opened
 from vidpipe.cli.output import duration, note, out, print_json, table, words
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
-_MOST_TAGS = 5
+_MOST_SHOWN = 5
 #: Columns of a terminal from which on every column of the table has room.
 _ROOMY = 120
-_ROOMY_ONLY = ("scenes", "tags")
+_ROOMY_ONLY = ("scenes", "labels", "tags")
 
 
 def list_videos(
     context: typer.Context,
     *,
     tag: options.Tags = None,
+    label: options.Labels = None,
     category: options.Categories = None,
     min_duration: options.MinDuration = None,
     max_duration: options.MaxDuration = None,
@@ -37,8 +38,8 @@ def list_videos(
     from vidpipe.library.search import find_videos
 
     filters = options.make_filters(
-        tags=tag, categories=category, min_duration_s=min_duration, max_duration_s=max_duration, resolutions=resolution,
-        codecs=codec, sentiments=sentiment, sources=source,
+        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
+        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
     with opened(context) as library:
         page = find_videos(library.library, "", filters, limit=limit, offset=offset, specs=library.plan.specs)
@@ -61,21 +62,32 @@ def show_videos(hits: Sequence[dict[str, Any]]) -> None:
     roomy = console.width >= _ROOMY
     columns: dict[str, dict[str, Any]] = {
         "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
-        "scenes": {"justify": "right"}, "category": whole, "tags": wide, "state": whole,
+        "scenes": {"justify": "right"}, "category": whole,
+        "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
     }  # fmt: skip
     shown_columns = [name for name in columns if roomy or name not in _ROOMY_ONLY]
+    if roomy and not any(hit["labels"] for hit in hits):
+        shown_columns.remove("labels")
     made = table(*((name, columns[name]) for name in shown_columns))
     for hit in hits:
         size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
-        tags: list[str] = hit["tags"]
-        shown = ", ".join(tags[:_MOST_TAGS]) + (f" +{len(tags) - _MOST_TAGS}" if len(tags) > _MOST_TAGS else "")
+        labels = _some(hit["labels"])
+        name = words(hit["name"])
+        for below in (hit["title"], f"labels: {labels}" if labels and not roomy else ""):
+            if below:
+                name.append("\n").append_text(words(below, "dim"))
         state = hit.get("state", "")
         cells = {
-            "video": words(hit["video"][:12], "cyan"), "name": words(hit["name"]),
+            "video": words(hit["video"][:12], "cyan"), "name": name,
             "duration": words(duration(hit["duration_s"])),
             "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
-            "scenes": words(hit["scenes"]), "category": words(hit["category"]), "tags": words(shown),
+            "scenes": words(hit["scenes"]), "category": words(hit["category"]),
+            "labels": words(labels), "tags": words(_some(hit["tags"])),
             "state": words(state, _STATE_STYLES.get(state, "")),
         }  # fmt: skip
         made.add_row(*(cells[name] for name in shown_columns))
     console.print(made)
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:_MOST_SHOWN]) + (f" +{len(texts) - _MOST_SHOWN}" if len(texts) > _MOST_SHOWN else "")

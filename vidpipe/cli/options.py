@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +35,10 @@ DueVideos = Annotated[
     list[str] | None,
     typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
 ]
+FileMode = Annotated[
+    LocalMode | None,
+    typer.Option("--mode", help="Local files: copied (the default), hard-linked, or left where they are (reference)."),
+]
 Stages = Annotated[
     list[str] | None,
     typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
@@ -41,6 +46,10 @@ Stages = Annotated[
 
 Tags = Annotated[
     list[str] | None, typer.Option("--tag", help="Has this tag; several: has them all.", rich_help_panel=_FILTERS)
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="Labelled so where it was added; several: with all.", rich_help_panel=_FILTERS),
 ]
 Categories = Annotated[
     list[str] | None, typer.Option("--category", help="In this category; several: in one.", rich_help_panel=_FILTERS)
@@ -66,7 +75,15 @@ SceneThreshold = Annotated[
     float | None,
     typer.Option(
         "--scene-threshold", rich_help_panel=_OLDER,
-        help="[SceneDetection] DefaultThreshold, on the scale of its Detector.",
+        help="[SceneDetection] DefaultThreshold. On the scale of PySceneDetect's content detector (27), which it "
+        "selects, unless another Detector is set or given.",
+    ),
+]  # fmt: skip
+SceneDetector = Annotated[
+    str | None,
+    typer.Option(
+        "--scene-detector", metavar="NAME", rich_help_panel=_OLDER,
+        help="[SceneDetection] Detector; for the older script's --scene_threshold 0.3: ffmpeg.",
     ),
 ]  # fmt: skip
 QwenInstruction = Annotated[
@@ -92,14 +109,20 @@ def stage_names(given: list[str] | None) -> list[str] | None:
 
 
 def overrides(
-    scene_threshold: float | None, qwen_instruction: str | None, use_vpc: bool | None
+    scene_threshold: float | None, scene_detector: str | None, qwen_instruction: str | None, use_vpc: bool | None
 ) -> dict[str, float | str | bool | None]:
     """The options as settings; None where one was not given."""
     return {
         "scene_detection.default_threshold": scene_threshold,
+        "scene_detection.detector": scene_detector,
         "qwen_vl.default_instruction": qwen_instruction,
         "qwen_vl.use_vpc": use_vpc,
     }
+
+
+def stand_in(given: Mapping[str, object]) -> frozenset[str]:
+    """The settings that results depend on and that options of `overrides` stand in for."""
+    return frozenset(name for name, value in given.items() if value is not None and name != "qwen_vl.use_vpc")
 
 
 def make_filters(**given: Any) -> Filters:

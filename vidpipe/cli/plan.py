@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidpipe.cli.call import Opened, opened
-from vidpipe.cli.options import DueVideos, Json, QwenInstruction, SceneThreshold, Stages, overrides, stage_names
+from vidpipe.cli.options import (
+    DueVideos,
+    Json,
+    QwenInstruction,
+    SceneDetector,
+    SceneThreshold,
+    Stages,
+    overrides,
+    stage_names,
+)
 from vidpipe.cli.output import error_object, print_json
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ def plan(
     force: Annotated[bool, typer.Option("--force", help="With what is current, too.")] = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
+    scene_detector: SceneDetector = None,
     qwen_instruction: QwenInstruction = None,
 ) -> None:
     """What `vidpipe run` with the same arguments would do: videos by stage, what the describing model would be asked,
@@ -30,12 +40,13 @@ def plan(
 
     Nothing is changed, and no model is loaded. Files are not looked for: a lost one is found by the run.
     """
+    from vidpipe.cli.running import warn_of_unread
     from vidpipe.planning.due import Wish
     from vidpipe.planning.estimate import estimate
     from vidpipe.runner.plan import Plan
 
     names = stage_names(stages)
-    with opened(context, overrides(scene_threshold, qwen_instruction, None)) as library:
+    with opened(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as library:
         chosen = Plan.make(library.library.graph, library.settings, names)
         try:
             ids = [library.library.videos.resolve(video) for video in videos] if videos else None
@@ -43,6 +54,8 @@ def plan(
             found = estimate(library.library, chosen, wish)
             changed = _changed(library, chosen, found)
             budget = _budget(library)
+            if names is None or "descriptions" in names:
+                warn_of_unread(library.settings)
         finally:
             chosen.close()
     if as_json:

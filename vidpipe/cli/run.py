@@ -8,48 +8,69 @@ import typer
 
 from vidpipe.cli.call import opened
 from vidpipe.cli.options import (
-    DueVideos,
+    FileMode,
     Json,
     Output,
     QwenInstruction,
+    SceneDetector,
     SceneThreshold,
     Stages,
     UseVpc,
     overrides,
     stage_names,
+    stand_in,
 )
 from vidpipe.cli.output import print_json
 
 
 def run(
     context: typer.Context,
-    videos: DueVideos = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[VIDEO|URL|FILE]...",
+            help="Videos of the library (hash prefixes, names, URLs), or what `vidpipe add` takes: URLs, files, "
+            "folders, lists, - for stdin. None: all that is due.",
+        ),
+    ] = None,
     *,
     stages: Stages = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try failed and quarantined videos again.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Compute again what is current, too.")] = False,
+    mode: FileMode = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Retry failed and quarantined videos, and failed sources.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Recompute up-to-date results too.")] = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
+    scene_detector: SceneDetector = None,
     qwen_instruction: QwenInstruction = None,
     use_vpc: UseVpc = None,
     output: Output = None,
 ) -> None:
     """Bring videos up to date: only what is due is computed. One video's failure never stops the others.
 
+    URLs and files that are not in the library are added first. A path that exists is that file, folder or list, also
+    where a video of the library has the same name; its video where the file is unchanged since it was added. Anything
+    else names a video of the library, or is a URL to download.
+
     Options that are settings count for this call: what is due, and what is current, is judged under them.
     """
+    from vidpipe.cli.adding import Adding, add_and_run, with_stdin
     from vidpipe.cli.running import Wish, finish, run_and_show
     from vidpipe.runner.plan import Plan
 
     names = stage_names(stages)
-    given = overrides(scene_threshold, qwen_instruction, use_vpc)
-    changed = any(value is not None for name, value in given.items() if name != "qwen_vl.use_vpc")
+    given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
     with opened(context, given) as library:
         if names:
             Plan.make(library.library.graph, library.settings, names).close()  # names that are no stage's end here
-        chosen = [library.library.videos.resolve(video) for video in videos] if videos else None
-        wish = Wish(chosen, names, retry=retry, force=force, output=output, overridden=changed)
-        result, code = run_and_show(library, wish, as_json=as_json)
+        wish = Wish(None, names, retry=retry, force=force, output=output, overridden=stand_in(given))
+        if inputs:
+            adding = Adding(mode.value if mode else None, retry=retry)
+            became, result, code = add_and_run(library, with_stdin(inputs), adding, wish, as_json=as_json)
+            result |= became
+        else:
+            result, code = run_and_show(library, wish, as_json=as_json)
     if as_json:
         print_json(result)
     finish(code)

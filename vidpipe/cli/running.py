@@ -17,7 +17,7 @@ from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
 from vidpipe.runner.report import RunReport
-from vidpipe.settings import audit
+from vidpipe.settings import Settings, audit
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
 _MOST_FAILURES_SHOWN = 20
@@ -26,20 +26,23 @@ _MOST_FAILURES_SHOWN = 20
 @dataclass(frozen=True)
 class Wish:
     """What is to be run. videos: sha256 (None: all that are due); output: where results are exported to afterwards;
-    overridden: options of this call stand in for settings that results depend on"""
+    overridden: settings that results depend on and that options of this call stand in for"""
 
     videos: Sequence[str] | None = None
     stages: Sequence[str] | None = None
     retry: bool = False
     force: bool = False
     output: str | None = None
-    overridden: bool = False
+    overridden: frozenset[str] = frozenset()
 
 
 def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
     """Runs, shows, exports. Returns the report as plain values, and the exit code."""
     stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
     force = stages if wish.force else ()
+    overridden = wish.overridden
+    if "descriptions" in stages and warn_of_unread(opened.settings):
+        overridden -= {"qwen_vl.default_instruction"}
     with RunDisplay(stages, _expected(opened, wish, stages)) as display:
 
         def work(cancelled: threading.Event) -> RunReport:
@@ -48,7 +51,7 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
         report = stoppable(work, display.say)
     result = plain_report(report, stages)
     audit("run", **result)
-    if wish.overridden:
+    if overridden:
         note("Computed under the options of this call: without them, or these settings in config.ini, it is due again.")
     if not (as_json or report.videos or report.problems or opened.library.videos.count()):
         note("There are no videos yet: `vidpipe add URL-OR-FILE …` takes them in.")
@@ -62,6 +65,17 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
 
         result["export"] = export_to(opened, wish.output, None, ids=wish.videos)
     return result, exit_code(report)
+
+
+def warn_of_unread(settings: Settings) -> bool:
+    """A warning on stderr where the describer does not read an instruction or a question that it was given. Returns
+    whether there was one."""
+    from vidpipe.vlm.prompts import unread_instructions
+
+    sentence = unread_instructions(settings)
+    if sentence:
+        note(f"Warning: {sentence}", "yellow")
+    return bool(sentence)
 
 
 def _expected(opened: Opened, wish: Wish, stages: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ def search(
     ] = None,
     *,
     tag: options.Tags = None,
+    label: options.Labels = None,
     category: options.Categories = None,
     min_duration: options.MinDuration = None,
     max_duration: options.MaxDuration = None,
@@ -48,8 +49,8 @@ def search(
         raise typer.BadParameter(f"No such option: {unknown}")
     text = " ".join(given)
     filters = options.make_filters(
-        tags=tag, categories=category, min_duration_s=min_duration, max_duration_s=max_duration, resolutions=resolution,
-        codecs=codec, sentiments=sentiment, sources=source,
+        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
+        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
     videos = found = Page([], "filters", more=False)
     with opened(context) as library:

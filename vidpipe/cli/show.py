@@ -51,7 +51,8 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
             line.append_text(words(value))
             say(console, line)
     if found["damage"]:
-        say(console, words(f"damaged      {found['damage']['sentence'].removeprefix('Damaged: ')}", "yellow"))
+        kind, _, said = found["damage"]["sentence"].partition(": ")
+        say(console, words(f"{kind.lower():<12} {said}", "yellow"))
     _show_tags(found["tags"])
     _show_scenes(found["scenes"], most_scenes)
     _show_stages(found["stages"])
@@ -62,6 +63,8 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("hash", video["sha256"]), ("file", f"{video['path']}, {size(video['size_bytes'])}")]
     if len(video["names"]) > 1:
         facts.append(("also named", ", ".join(video["names"][1:])))
+    facts += [("title", title) for title in video["titles"]]
+    facts.append(("labels", ", ".join(video["labels"])))
     facts += [("source", f"{source['url']} ({source['state']})") for source in found["sources"]]
     if metadata:
         rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
@@ -73,7 +76,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("black bars", black_bars(found)))
         facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
-        facts.append(("title", metadata["title"] or ""))
+        facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
         facts += [("note", note) for note in metadata.get("notes", ())]
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:

@@ -116,15 +116,21 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+    from vidpipe.ingest.conditions import Conditions
+    from vidpipe.ingest.urls import readable_url
+
+    today = Conditions.of(opened.settings)
     for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
         if limit and number >= limit:
             return
         yield {
-            "url": source.url,
+            "url": readable_url(source.url),
             "state": source.state,
             "message": source.last_error or "",
             "attempts": source.attempts,
+            "failed_at": source.failed_at,
             "next_try_at": source.next_try_at,
+            "due": today.changed_for(source),
         }
 
 

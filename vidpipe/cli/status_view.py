@@ -59,7 +59,8 @@ def show(result: Mapping[str, Any]) -> None:
     for failure in result.get("failed", ()):
         _show_failure(failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
-        _show_failure(source["message"] or source["url"], "")
+        hint = "What blocked it has changed: it is due again." if source["due"] else ""
+        _show_failure(source["message"] or source["url"], hint)
     for problem in result.get("list_problems", ()):
         _show_failure(problem["message"], "")
     _advise(result)

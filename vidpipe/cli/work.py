@@ -22,6 +22,8 @@ def take_in(
     cancelled: threading.Event,
     *,
     mode: LocalMode = "copy",
+    labels: Sequence[str] = (),
+    title: str = "",
     retry: bool = False,
     refresh: bool = False,
 ) -> list[IngestOutcome]:
@@ -29,8 +31,8 @@ def take_in(
     from vidpipe.pipeline.launch import run_ingest
 
     return run_ingest(
-        opened.settings, inputs, mode=mode, refresh=refresh, retry=retry, observer=observer, cancelled=cancelled,
-        library=opened.library,
+        opened.settings, inputs, mode=mode, labels=labels, title=title, refresh=refresh, retry=retry,
+        observer=observer, cancelled=cancelled, library=opened.library,
     )  # fmt: skip
 
 

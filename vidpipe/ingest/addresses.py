@@ -144,7 +144,8 @@ class AddressPolicy:
         if reason is None or any(entry.covers(address, host, port) for entry in self._allowed):
             return
         named = str(address) if str(address) == host else f"{host} stands for {address}, which"
-        raise FetchError(f"{named} is {reason} and is not asked.", HINT, kind="refused")
+        said = f"{named} is {reason} and is not asked."
+        raise FetchError(said, HINT, kind="refused", depends_on=("download.allowed_private",))
 
     def resolve(self, host: str, port: int) -> list[Endpoint]:
         """The addresses of `host`, every one checked; connect to one of these and look nothing up again.

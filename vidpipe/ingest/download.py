@@ -83,6 +83,8 @@ def download(
             if cancelled.wait(wait_s):
                 raise FetchCancelled
     except FetchError as error:
+        if isinstance(error, DiskFullError) and error.needed_bytes is not None:
+            error.needed_bytes += part.size  # what is discarded has to be written again
         if not error.transient or isinstance(error, DiskFullError):
             part.discard()
         raise
@@ -95,8 +97,7 @@ def download(
 def _given_up(error: FetchError, tries: int) -> FetchError:
     if tries < 2:
         return error
-    message = f"{error.message.rstrip('.')}, {tries} times in a row."
-    return FetchError(message, error.hint, kind="transient", retry_after_s=error.retry_after_s)
+    return error.reworded(f"{error.message.rstrip('.')}, {tries} times in a row.")
 
 
 def pause_s(tries: int, backoff_s: float, max_wait_s: float, retry_after_s: float | None) -> float:

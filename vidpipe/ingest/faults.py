@@ -37,11 +37,23 @@ class FetchError(VidpipeError):
     """
 
     def __init__(
-        self, message: str, hint: str = "", *, kind: FaultKind = "permanent", retry_after_s: float | None = None
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        kind: FaultKind = "permanent",
+        retry_after_s: float | None = None,
+        depends_on: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(message, hint)
+        super().__init__(message, hint, depends_on=depends_on)
         self.kind = kind
         self.retry_after_s = retry_after_s
+
+    def reworded(self, message: str) -> FetchError:
+        """The same error with another message."""
+        return FetchError(
+            message, self.hint, kind=self.kind, retry_after_s=self.retry_after_s, depends_on=self.depends_on
+        )
 
     @property
     def transient(self) -> bool:
@@ -53,12 +65,16 @@ class FetchCancelled(Exception):
 
 
 class DiskFullError(FetchError):
-    """No room for the file; other sources may still fit."""
+    """No room for the file; other sources may still fit.
+
+    needed_bytes: how much was to be written beyond MinFreeMB; None: unknown
+    """
 
     exit_code = 3
 
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint, kind="transient")
+    def __init__(self, message: str, hint: str = "", *, needed_bytes: int | None = None) -> None:
+        super().__init__(message, hint, kind="transient", depends_on=("paths.download_directory",))
+        self.needed_bytes = needed_bytes
 
 
 @contextlib.contextmanager
@@ -76,7 +92,17 @@ def writing(path: Path) -> Iterator[None]:
             f"{path} cannot be written: {error.strerror or error}.",
             "Check DownloadDirectory in the section [Paths] of config.ini and who may write there.",
             kind="transient",
+            depends_on=("paths.download_directory",),
         ) from error
+
+
+def http_date(header: str | None) -> datetime | None:
+    """The time that an HTTP date names (RFC 9110, 5.6.7); None for anything else."""
+    try:
+        at = email.utils.parsedate_to_datetime(header or "")
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return None
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -89,13 +115,8 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
         return max(0.0, seconds) if math.isfinite(seconds) else None
     except ValueError:
         pass
-    try:
-        at = email.utils.parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    at = http_date(value)
+    return None if at is None else max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
 
 
 def status_error(shown_url: str, response: requests.Response) -> FetchError:
@@ -115,6 +136,8 @@ def status_error(shown_url: str, response: requests.Response) -> FetchError:
     if status in TRANSIENT_STATUS:
         busy = "is asked too often" if status == 429 else "cannot answer at the moment"
         return FetchError(f"{shown_url}: the server {busy} ({said}).", kind="transient", retry_after_s=wait)
+    if 300 <= status < 400:
+        return FetchError(f"{shown_url}: the server redirects without naming a target ({said}).")
     if 200 <= status < 300:
         return FetchError(f"{shown_url}: the server answered {said} and sent no file.")
     return FetchError(f"{shown_url}: the server refuses the request ({said}).")
@@ -136,7 +159,9 @@ def _innermost(error: BaseException) -> BaseException:
 def lookup_error(host: str, error: OSError) -> FetchError:
     """The error for a name that could not be looked up."""
     if error.errno in _NO_SUCH_HOST:
-        return FetchError(f"There is no host named {host}.", "Check the URL for a typing error.")
+        return FetchError(
+            f"There is no host named {host}.", "Check the URL for a typing error.", depends_on=("download.use_proxy",)
+        )
     return FetchError(f"The name {host} could not be looked up: {error.strerror or error}.", kind="transient")
 
 

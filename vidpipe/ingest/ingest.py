@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from vidpipe.ingest.intake import Intake, described, said_of
-from vidpipe.ingest.records import IngestObserver, IngestOutcome, OutcomeState, SourceRecord, SourceStore
+from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.intake import FRAGMENT_HINT, Intake, described, said_of
+from vidpipe.ingest.records import IngestObserver, IngestOutcome, SourceRecord, SourceStore
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore
 from vidpipe.settings import Settings
@@ -50,8 +52,8 @@ class Ingest:
         """Takes `requests` in, `[Download] Parallel` at once; one outcome for each, in their order.
 
         refresh: ask again for sources that are stored already, whether they give other bytes now
-        retry:   try failed and refused sources again at once; otherwise only those whose next try is due, and the
-                 others come back with the error that is known
+        retry:   try failed and refused sources again at once; otherwise only those whose next try is due or whose
+                 failure depended on something that has changed; the others come back with the error that is known
         What goes wrong with one source is its outcome. Errors of the SourceStore end the run, and so does Ctrl-C
         (KeyboardInterrupt), in both cases after every transfer was ended in good order.
         """
@@ -59,10 +61,11 @@ class Ingest:
         self._store.clean()
         unique = list({request.id: request for request in requests}.values())
         known = self._sources.get_many([request.id for request in unique])
+        today = None if retry else Conditions.of(self._settings)
         outcomes: dict[str, IngestOutcome] = {}
         due: list[SourceRequest] = []
         for request in unique:
-            outcome = self._without_asking(request, known.get(request.id), refresh=refresh, retry=retry)
+            outcome = self._without_asking(request, known.get(request.id), refresh=refresh, today=today)
             if outcome is None:
                 due.append(request)
             else:
@@ -72,9 +75,9 @@ class Ingest:
         return [outcomes[request.id] for request in requests]
 
     def _without_asking(
-        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, retry: bool
+        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Conditions | None
     ) -> IngestOutcome | None:
-        """The outcome of a source that has not to be asked; None for one that has."""
+        """The outcome of a source that has not to be asked; None for one that has. today: None retries every failure"""
         if record is None:
             return None
         if self._intake.settled(request, record):
@@ -84,13 +87,10 @@ class Ingest:
             if news != record:
                 self._sources.save(news, said_of(request))
             return IngestOutcome(request.given, "already stored", news, news.video)
-        if retry or record.state not in ("failed", "refused"):
+        if today is None or record.state not in ("failed", "refused"):
             return None
-        if record.next_try_at is not None and record.next_try_at <= datetime.now(UTC):
-            return None
-        state: OutcomeState = "refused" if record.state == "refused" else "failed"
-        transient = record.last_error_kind == "transient"
-        return IngestOutcome(request.given, state, record, record.video, None, record.last_error, transient)
+        due = record.next_try_at is not None and record.next_try_at <= datetime.now(UTC)
+        return None if due or today.changed_for(record) else IngestOutcome.failed(request.given, record, known=True)
 
     def _take_all(self, due: Sequence[SourceRequest], refresh: bool) -> dict[str, IngestOutcome]:
         outcomes: dict[str, IngestOutcome] = {}
@@ -122,6 +122,8 @@ class Ingest:
         outcome = self._intake.take(
             request, refresh=refresh, on_start=self._tell_start, on_bytes=self._byte_teller(request.id)
         )
+        if request.fragment_dropped and outcome.error is None and outcome.state != "cancelled":
+            outcome = replace(outcome, note=FRAGMENT_HINT)
         self._tell_outcome(outcome)
         return outcome
 

@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from vidpipe.errors import MediaError, VidpipeError, redact
+from vidpipe.ingest.conditions import Conditions
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.local import take_local
 from vidpipe.ingest.partial import Validators
-from vidpipe.ingest.records import IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
+from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
 from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
-from vidpipe.ingest.urls import scrub
+from vidpipe.ingest.urls import readable_url, scrub
 from vidpipe.settings import Settings
+
+#: Said of a URL that was given with a fragment.
+FRAGMENT_HINT = "The part after # is not sent to servers; a # that belongs to the name is written %23."
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +112,9 @@ class Intake:
             trace = redact(scrub(traceback.format_exc(), request.address))
             log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
             said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
-            error = FetchError(f"{request.url}: unexpected error ({said}).", "Please report it.", kind="transient")
+            error = FetchError(
+                f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient"
+            )
         else:
             counted = before.model_copy(update={"attempts": before.attempts + attempts})
             return self._succeeded(request, counted, taken)
@@ -157,10 +163,7 @@ class Intake:
 
     def _succeeded(self, request: SourceRequest, before: SourceRecord, taken: _Taken) -> IngestOutcome:
         now = datetime.now(UTC)
-        settled: dict[str, object] = {
-            "state": "stored", "failures": 0, "last_error": None, "last_error_kind": None, "next_try_at": None,
-            "last_fetched": now,
-        }  # fmt: skip
+        settled: dict[str, object] = {**NO_FAILURE, "state": "stored", "last_fetched": now}
         file = taken.file
         if file is None:
             record = before.model_copy(update=settled)
@@ -189,25 +192,26 @@ class Intake:
         return IngestOutcome(request.given, state, record, file.sha256, stored)
 
     def _failed(self, request: SourceRequest, before: SourceRecord, error: VidpipeError) -> IngestOutcome:
-        record = failed_record(before, error, request.address)
+        record = failed_record(before, error, request.address, self._settings)
+        if request.fragment_dropped and record.last_error_kind == "permanent" and not record.blocked_by:
+            record = record.model_copy(update={"last_error": f"{record.last_error} {FRAGMENT_HINT}"})
         self._sources.save(record)
-        state: OutcomeState = "refused" if record.state == "refused" else "failed"
-        transient = record.last_error_kind == "transient"
-        return IngestOutcome(request.given, state, record, record.video, None, record.last_error, transient)
+        return IngestOutcome.failed(request.given, record)
 
 
-def failed_record(before: SourceRecord, error: VidpipeError, address: str) -> SourceRecord:
+def failed_record(before: SourceRecord, error: VidpipeError, address: str, settings: Settings) -> SourceRecord:
     """The source's record after a try that failed. The old video, where there was one, stays the source's video."""
     refused = isinstance(error, MediaError) or (isinstance(error, FetchError) and error.kind == "refused")
     # what is neither about the file nor about the answer (no ffmpeg, say) may be mended meanwhile
     transient = error.transient if isinstance(error, FetchError) else not refused
     failures = before.failures + 1
+    now = datetime.now(UTC)
     next_try_at = None
     if transient:
         pause_s = min(_FIRST_RETRY_S * 2.0 ** min(failures - 1, 20), _LONGEST_RETRY_S)
         asked_s = error.retry_after_s if isinstance(error, FetchError) else None
         pause_s = max(pause_s, min(asked_s or 0.0, _LONGEST_RETRY_AFTER_S))
-        next_try_at = datetime.now(UTC) + timedelta(seconds=pause_s)
+        next_try_at = now + timedelta(seconds=pause_s)
     return before.model_copy(
         update={
             "state": "refused" if refused else "failed",
@@ -215,6 +219,9 @@ def failed_record(before: SourceRecord, error: VidpipeError, address: str) -> So
             "last_error": scrub(str(error), address),
             "last_error_kind": "transient" if transient else "permanent",
             "next_try_at": next_try_at,
+            "failed_at": now,
+            "blocked_by": Conditions.of(settings).named(error.depends_on),
+            "needed_bytes": error.needed_bytes if isinstance(error, DiskFullError) else None,
         }
     )
 
@@ -226,6 +233,7 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
             id=request.id,
             url=request.url,
             has_secret=request.has_secret,
+            fragment_dropped=request.fragment_dropped,
             kind=request.kind,
             first_seen=datetime.now(UTC),
         )

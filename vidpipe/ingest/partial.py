@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vidpipe.ingest.faults import FetchCancelled, writing
+from vidpipe.ingest.answer_headers import ContentRange
+from vidpipe.ingest.faults import FetchCancelled, http_date, writing
 
 BLOCK_BYTES = 1 << 20
+_STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]+"')
+#: A file that was last modified this long before the answer is not written twice within that second, even where the
+#: clocks of the server's machines differ a little.
+_SETTLED = timedelta(seconds=60)
 
 
 class Validators(BaseModel):
@@ -26,10 +33,22 @@ class Validators(BaseModel):
 
     @property
     def if_range(self) -> str | None:
-        """The value of If-Range: a strong ETag, else Last-Modified; None: this server's parts cannot be joined."""
-        if self.etag and not self.etag.startswith("W/"):
-            return self.etag
-        return self.last_modified
+        """The value of If-Range (RFC 9110, 13.1.5): a strong ETag or, where there is no ETag at all, Last-Modified.
+        None: this server's parts cannot be joined."""
+        if self.etag is not None:
+            return self.etag if _STRONG_ETAG.fullmatch(self.etag) else None
+        return self.last_modified if http_date(self.last_modified) else None
+
+    def vouches_for(self, part: Validators) -> bool:
+        """Whether an answer with these validators holds a part of the very version that has the validators `part`.
+
+        What If-Range named must be repeated, and nothing else may contradict it: some servers ignore If-Range.
+        """
+        if part.if_range is None or self.etag != part.etag:
+            return False
+        if self.last_modified == part.last_modified:
+            return True
+        return part.etag is not None and None in (self.last_modified, part.last_modified)
 
     def conditional_headers(self) -> dict[str, str]:
         """Headers that ask for the file only if it is another version."""
@@ -38,9 +57,34 @@ class Validators(BaseModel):
 
 
 class PartialState(Validators):
-    """Written beside the bytes, before the first of them."""
+    """Written beside the bytes, before the first of them. encoding: as announced, although the bytes are plain."""
 
     total_bytes: int | None = None
+    encoding: str = ""
+
+    @classmethod
+    def of(
+        cls, validators: Validators, answered_at: datetime, *, total_bytes: int | None, encoding: str = ""
+    ) -> PartialState:
+        """The state of an answer whose parts can be joined, as far as its validators are strong.
+
+        Last-Modified is, if it lies some time before the answer (RFC 9110, 8.8.2.2): a file that was just written may
+        be written again within the same second.
+        """
+        modified = http_date(validators.last_modified)
+        if validators.etag is None and (modified is None or answered_at - modified < _SETTLED):
+            validators = Validators()
+        return cls(**validators.model_dump(), total_bytes=total_bytes, encoding=encoding)
+
+    def joined(self, held: ContentRange | None, offset: int, validators: Validators, encoding: str) -> Self | None:
+        """The state after a 206 that holds the bytes `held` and was asked to begin at `offset`; None where it must not
+        be joined to what is there. It may begin earlier than asked, at a block's border."""
+        if held is None or not held.first <= offset <= held.last:
+            return None
+        totals = {total for total in (self.total_bytes, held.total) if total is not None}
+        if len(totals) > 1 or encoding != self.encoding or not validators.vouches_for(self):
+            return None
+        return self.model_copy(update={"total_bytes": next(iter(totals), None)})
 
 
 class PartialFile:

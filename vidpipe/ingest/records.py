@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Protocol
@@ -14,6 +14,15 @@ from vidpipe.media.facts import MediaInfo
 SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
+
+
+class Condition(BaseModel):
+    """Something besides the source that a failure depended on, and a fingerprint of what it was then."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    value: str
 
 
 class SourceRecord(BaseModel):
@@ -33,6 +42,7 @@ class SourceRecord(BaseModel):
     id: str
     url: str = Field(description="without secrets")
     has_secret: bool = Field(False, description="the full URL is needed again to fetch it; it is not stored")
+    fragment_dropped: bool = Field(False, description="it was given with a fragment, which no server is sent")
     kind: SourceKind = "http"
     state: SourceState = "new"
     attempts: int = Field(0, description="requests for bytes so far, over all runs")
@@ -49,6 +59,11 @@ class SourceRecord(BaseModel):
     last_error: str | None = None
     last_error_kind: Literal["transient", "permanent"] | None = None
     next_try_at: datetime | None = Field(None, description="UTC; None: no further try by itself")
+    failed_at: datetime | None = Field(None, description="UTC; when `last_error` was found")
+    blocked_by: tuple[Condition, ...] = Field((), description="what the error depended on; due again when one differs")
+    needed_bytes: int | None = Field(
+        None, description="of disk space that it did not find; due again when they are free"
+    )
     first_seen: datetime | None = None
     last_fetched: datetime | None = None
     title: str | None = None
@@ -57,13 +72,18 @@ class SourceRecord(BaseModel):
     lists: tuple[str, ...] = Field((), description="watched lists that name it today, as in [Paths] SourceLists")
     folder: str | None = Field(None, description="id of the watched folder of S3 that it was found in")
 
-    @field_validator("next_try_at", "first_seen", "last_fetched")
+    @field_validator("next_try_at", "failed_at", "first_seen", "last_fetched")
     @classmethod
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         """Databases give times back without their zone."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
+#: What a record says of failures when there are none.
+NO_FAILURE: Mapping[str, object] = {
+    "failures": 0, "last_error": None, "last_error_kind": None, "next_try_at": None, "failed_at": None,
+    "blocked_by": (), "needed_bytes": None,
+}  # fmt: skip
 #: What users and lists say of a source; the rest is what ingest found out.
 SAID = frozenset({"title", "labels", "priority", "lists", "folder"})
 
@@ -83,6 +103,7 @@ class ListedSource:
     labels: tuple[str, ...] = ()
     priority: int | None = None
     edited: bool = False
+    fragment_dropped: bool = False
 
 
 class StoredVideo(BaseModel):
@@ -125,6 +146,8 @@ class IngestOutcome:
                cancelled       the run was stopped; what was fetched is kept and resumed
     video:     sha256 where there is one
     error:     a sentence; `transient` says whether another try may help
+    known:     the error is that of an earlier try; nothing was asked
+    note:      what else the user should know; may be empty
     """
 
     input: str
@@ -134,6 +157,25 @@ class IngestOutcome:
     stored: StoredVideo | None = None
     error: str | None = None
     transient: bool = False
+    known: bool = False
+    note: str = ""
+
+    @classmethod
+    def failed(cls, given: str, record: SourceRecord, *, known: bool = False) -> IngestOutcome:
+        """The outcome that the record of a failed or refused source tells of."""
+        state: OutcomeState = "refused" if record.state == "refused" else "failed"
+        transient = record.last_error_kind == "transient"
+        return cls(given, state, record, record.video, error=record.last_error, transient=transient, known=known)
+
+    @property
+    def sentence(self) -> str:
+        """`error`, with its date where it is that of an earlier try; empty where there is none."""
+        if not self.error or not self.known:
+            return self.error or ""
+        failed_at = self.source.failed_at if self.source else None
+        when = f"on {failed_at.astimezone():%Y-%m-%d %H:%M}" if failed_at else "earlier"
+        verb = "Rejected" if self.state == "refused" else "Failed"
+        return f"{verb} {when}: {self.error} `vidpipe add --retry` asks again."
 
 
 class IngestObserver(Protocol):

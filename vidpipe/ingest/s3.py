@@ -20,7 +20,7 @@ import requests
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.ingest.addresses import AddressPolicy
 from vidpipe.ingest.faults import FetchError
-from vidpipe.ingest.s3_faults import Refusal
+from vidpipe.ingest.s3_faults import ACCESS, Refusal
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.network.session import authorities
 from vidpipe.settings.schema import Download
@@ -124,7 +124,7 @@ class Buckets:
             policy.resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
         except FetchError as error:
             if error.kind == "refused" or not self._settings.use_proxy:  # a proxy looks names up itself
-                raise FetchError(f"{shown}: {error.message}", error.hint, kind=error.kind) from error
+                raise error.reworded(f"{shown}: {error.message}") from error
         return host
 
     def _client(self, bucket: str) -> Any:
@@ -142,7 +142,9 @@ class Buckets:
             from botocore.exceptions import BotoCoreError
         except ImportError:
             raise UnavailableError(
-                "s3:// addresses need boto3, which is not installed.", "Install it: pip install 'vidpipe[s3]'."
+                "s3:// addresses need boto3, which is not installed.",
+                "Install it: pip install 'vidpipe[s3]'.",
+                depends_on=("module:boto3",),
             ) from None
         limits = self._settings
         try:
@@ -178,6 +180,7 @@ def _no_access(error: Exception) -> UnavailableError:
     return UnavailableError(
         f"The access to S3 that the environment describes cannot be used: {error}.".replace("..", "."),
         "Check AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_ENDPOINT_URL_S3.",
+        depends_on=ACCESS,
     )
 
 

@@ -11,6 +11,14 @@ import requests
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.ingest.faults import TRANSIENT_STATUS, FetchError, parse_retry_after
 
+#: What decides whose storage is asked, and as whom.
+ACCESS = tuple(
+    f"variable:{name}"
+    for name in (
+        "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION",
+        "AWS_ENDPOINT_URL_S3",
+    )
+)  # fmt: skip
 _MOST_READ_BYTES = 64 * 1024
 _FIELD = re.compile(rb"<(Code|Message|Region)>([^<>]{1,1000})</")
 _CODE = re.compile(r"[A-Za-z0-9.]{1,60}")
@@ -133,5 +141,6 @@ class Refusal:
         said = case.said.format(bucket=bucket, region=region)
         sentence, hint = f"{shown}: {said} ({self.code or self.status}).", case.hint.format(action=action)
         if case.kind == "access":
-            return UnavailableError(sentence, hint)
-        return FetchError(sentence, hint, kind=case.kind, retry_after_s=self.retry_after_s)
+            return UnavailableError(sentence, hint, depends_on=ACCESS)
+        depends_on = ACCESS if case.kind == "permanent" else ()
+        return FetchError(sentence, hint, kind=case.kind, retry_after_s=self.retry_after_s, depends_on=depends_on)

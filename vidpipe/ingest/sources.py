@@ -18,7 +18,7 @@ from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListPro
 from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestOutcome, SourceKind, SourceRecord
 from vidpipe.ingest.s3 import Buckets, S3Address
-from vidpipe.ingest.urls import canonical_url, redacted_url, source_id
+from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, source_id
 from vidpipe.settings.schema import Download
 
 
@@ -30,6 +30,7 @@ class SourceRequest:
     path:    of a local file
     mode:    how a local file is taken in
     given:   as the user gave it, without secrets
+    fragment_dropped: the URL was given with a fragment, which is no part of the address
     """
 
     address: str = field(repr=False)
@@ -37,6 +38,7 @@ class SourceRequest:
     path: Path | None = None
     mode: LocalMode = "copy"
     given: str = ""
+    fragment_dropped: bool = False
     title: str | None = None
     labels: tuple[str, ...] = ()
     priority: int | None = None
@@ -114,7 +116,7 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
     scheme = urlsplit_scheme(text)
     if scheme in ("http", "https"):
         address = canonical_url(text)
-        return SourceRequest(address=address, given=redacted_url(address))
+        return SourceRequest(address=address, given=redacted_url(address), fragment_dropped=loses_fragment(text))
     if scheme == "s3":
         address = str(S3Address.parse(text))
         return SourceRequest(address=address, kind="s3", given=redacted_url(address))

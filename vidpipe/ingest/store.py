@@ -47,12 +47,14 @@ class Room:
         with self._lock:
             self._expected.pop(owner, None)
             free = shutil.disk_usage(self._directory).free
-            if free - sum(self._expected.values()) - expected_bytes < self._min_free_bytes:
+            needed_bytes = sum(self._expected.values()) + expected_bytes
+            if free - needed_bytes < self._min_free_bytes:
                 raise DiskFullError(
                     f"Not enough room on the disk of {self._directory}: {free >> 20} MB are free, "
                     f"{expected_bytes >> 20} MB are still to come, and {self._min_free_bytes >> 20} MB must stay free.",
                     "Make room, lower MinFreeMB (section [Download] of config.ini), or move DownloadDirectory "
                     "(section [Paths]) to a larger disk.",
+                    needed_bytes=needed_bytes,
                 )
             self._expected[owner] = expected_bytes
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import email.message
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -16,22 +15,29 @@ from requests.utils import get_environ_proxies
 
 from vidpipe.ingest import faults
 from vidpipe.ingest.addresses import AddressPolicy
+from vidpipe.ingest.answer_headers import (
+    ContentRange,
+    content_length,
+    content_range,
+    disposition_name,
+    kept_value,
+    location,
+    unsatisfied_total,
+)
+from vidpipe.ingest.body import Body, content_encoding
 from vidpipe.ingest.connection import open_session
 from vidpipe.ingest.containers import looks_like_video
-from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
+from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError, http_date
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
 from vidpipe.ingest.remotes import Remote
 from vidpipe.ingest.stall import StallWatch
 from vidpipe.ingest.store import Room
-from vidpipe.ingest.urls import redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
+from vidpipe.ingest.urls import redacted_url, scrub, url_file_name, without_userinfo
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.settings.schema import Download
 
-CHUNK_BYTES = 256 * 1024
 _LOOK_AT_DISK_EVERY_BYTES = 16 << 20
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CONTENT_RANGE = re.compile(r"bytes\s+(?P<start>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)", re.IGNORECASE)
-_UNSATISFIED_RANGE = re.compile(r"bytes\s+\*/(?P<total>\d{1,18})", re.IGNORECASE)
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True)
@@ -105,29 +111,83 @@ class Transfer:
             return FetchError(f"{self._shown}: the server stalled ({speed}).", kind="transient")
         if self._shown in error.message or isinstance(error, DiskFullError):
             return error
-        message = scrub(f"{self._shown}: {error.message}", self._full_url)
-        return FetchError(message, error.hint, kind=error.kind, retry_after_s=error.retry_after_s)
+        return error.reworded(scrub(f"{self._shown}: {error.message}", self._full_url))
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> Answer:
-        offset = self._part.size if self._use_ranges else 0
-        headers: dict[str, str] = {}
-        if offset and self._part.state.if_range:
-            headers = {"Range": f"bytes={offset}-", "If-Range": self._part.state.if_range}
-        elif known is not None:
-            headers = known.conditional_headers()
-        response = self._request(headers)
-        try:
-            answer = self._answer(response)
-            if response.status_code == 304 and "Range" not in headers and headers:
-                return Answer(answer.validators, answer.content_type, answer.final_url, answer.file_name, True)
-            if response.status_code == 416 and "Range" in headers:
-                self._range_was_the_whole(response)
-                return answer
-            self._prepare_part(response, answer.validators, offset if "Range" in headers else 0)
-            self._read_body(response, watch)
-            return answer
-        finally:
-            response.close()
+        while True:
+            offset = self._part.size if self._use_ranges and self._part.state.if_range else 0
+            headers: dict[str, str] = {}
+            if offset:
+                headers = {"Range": f"bytes={offset}-", "If-Range": self._part.state.if_range or ""}
+            elif known is not None:
+                headers = known.conditional_headers()
+            response = self._request(headers)
+            try:
+                answer = self._answer(response)
+                if response.status_code == 304 and headers and not offset:
+                    return Answer(answer.validators, answer.content_type, answer.final_url, answer.file_name, True)
+                if self._take(response, answer.validators, offset, watch):
+                    return answer
+            finally:
+                response.close()
+
+    def _take(self, response: requests.Response, validators: Validators, offset: int, watch: StallWatch) -> bool:
+        """Writes what the answer brings into the partial file; whether it is whole now. If it is not, it has grown, or
+        was begun anew without ranges: ask again."""
+        part, status, skip = self._part, response.status_code, 0
+        if status == 416 and offset:
+            total = unsatisfied_total(response.headers)
+            total = part.state.total_bytes if total is None else total
+            return total in (None, part.size) or self._begin_anew()
+        held = content_range(response.headers)
+        if status == 200 and offset and held is not None and held.first:
+            return self._begin_anew()  # the rest of the file, not all of it, whatever the status says
+        held = held if status == 206 else None
+        if status == 206 and offset:
+            joined = part.state.joined(held, offset, validators, content_encoding(response.headers))
+            if held is None or joined is None:
+                return self._begin_anew()
+            part.state, skip = joined, offset - held.first
+            body = Body(response, self._shown, encoded=False)
+        elif status in (200, 203) or (held is not None and held.first == 0):
+            body = Body(response, self._shown)
+            if body.encoded and held is not None and held.total in (None, held.last + 1):
+                held = None  # it counts the encoded bytes
+            part.start(self._new_state(response, validators, held, body))
+        elif status == 206:
+            raise FetchError(f"{self._shown}: the server sends a part of the file although all of it was asked for.")
+        else:
+            raise self._remote.error(response)
+        total = part.state.total_bytes
+        self._check_size(total or 0)
+        self._room.reserve(part.path.name, (total or part.size) - part.size)
+        self._read_body(body, watch, skip=skip, end=total if held is None else held.last + 1)
+        if total is None:
+            return held is None or not offset  # a further part of unknown length: 416 says that it was the last one
+        if part.size == total:
+            return True
+        if part.state.if_range is None or not self._use_ranges:
+            said = f"{self._shown}: the server sends only the first {part.size} of {total} bytes."
+            raise FetchError(said, "The rest cannot be joined safely: the server names no version (ETag) of the file.")
+        return False
+
+    def _begin_anew(self) -> bool:
+        """For parts that do not fit together: this server is not asked for parts any more."""
+        self._use_ranges = False
+        self._part.start(PartialState())
+        return False
+
+    def _new_state(
+        self, response: requests.Response, validators: Validators, held: ContentRange | None, body: Body
+    ) -> PartialState:
+        total = content_length(response.headers) if held is None else held.total
+        if body.encoded:
+            return PartialState()
+        if "none" in response.headers.get("Accept-Ranges", "").lower():
+            return PartialState(total_bytes=total)
+        answered_at = http_date(response.headers.get("Date")) or datetime.now(UTC)
+        encoding = content_encoding(response.headers)
+        return PartialState.of(validators, answered_at, total_bytes=total, encoding=encoding)
 
     def _request(self, headers: dict[str, str]) -> requests.Response:
         """The first answer that is no redirect; every address on the way is checked."""
@@ -147,8 +207,11 @@ class Transfer:
             url = self._redirected(url, target)
             circle = url in seen
             seen.add(url)
-        how = "redirects in a circle" if circle else f"redirects more than {settings.max_redirects} times"
-        raise FetchError(f"{self._shown}: the server {how}.", "Give the direct link to the file.")
+        hint = "Give the direct link to the file."
+        if circle:
+            raise FetchError(f"{self._shown}: the server redirects in a circle.", hint)
+        said = f"{self._shown}: the server redirects more than {settings.max_redirects} times."
+        raise FetchError(said, hint, depends_on=("download.max_redirects",))
 
     def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
         session, settings = self._session, self._settings
@@ -166,9 +229,8 @@ class Transfer:
         return response
 
     def _redirected(self, url: str, target: str) -> str:
-        # http.client reads headers as Latin-1; what servers send is UTF-8
         try:
-            target = urljoin(url, target.encode("latin-1", "replace").decode("utf-8", "replace")).partition("#")[0]
+            target = urljoin(url, location(target)).partition("#")[0]
             target, _ = without_userinfo(target)  # a server does not say with whose password another one is asked
         except ValueError:
             raise FetchError(f"{self._shown}: the server redirects to something that is no URL.") from None
@@ -195,52 +257,19 @@ class Transfer:
 
     def _answer(self, response: requests.Response) -> Answer:
         final_url = response.url or self._url
-        said = _disposition_name(response.headers.get("Content-Disposition", ""))
+        said = disposition_name(response.headers.get("Content-Disposition", ""))
         own, final = url_file_name(self._url), url_file_name(final_url)
         name = said or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
         validators = Validators(
-            etag=_short(response.headers.get("ETag")), last_modified=_short(response.headers.get("Last-Modified"))
+            etag=kept_value(response.headers.get("ETag")),
+            last_modified=kept_value(response.headers.get("Last-Modified")),
         )
         return Answer(
             validators,
-            _short(response.headers.get("Content-Type")),
+            kept_value(response.headers.get("Content-Type")),
             self._remote.kept(final_url),
             name,
         )
-
-    def _range_was_the_whole(self, response: requests.Response) -> None:
-        """416 for the bytes after the last one means that all are here; or else they are of another file."""
-        found = _UNSATISFIED_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        total = int(found["total"]) if found else self._part.state.total_bytes
-        if total != self._part.size:
-            self._part.start(PartialState())
-            raise FetchError(f"{self._shown}: the file changed while it was fetched.", kind="transient")
-
-    def _prepare_part(self, response: requests.Response, validators: Validators, offset: int) -> None:
-        """Makes the partial file fit the answer: 206 goes on with it, 200 begins anew."""
-        # others (aws-chunked, none, utf-8) are slips of the server's owner: the bytes are the file's own
-        encodings = re.split(r"[\s,]+", response.headers.get("Content-Encoding", "").lower())
-        encoded = not set(encodings).isdisjoint(urllib3.HTTPResponse.CONTENT_DECODERS)
-        total = _content_length(response)
-        if response.status_code == 206 and offset:
-            found = _CONTENT_RANGE.match(response.headers.get("Content-Range", "").strip())
-            state = self._part.state
-            whole = int(found["total"]) if found and found["total"] != "*" else None
-            same = validators.etag in (None, state.etag) and whole in (None, state.total_bytes or whole)
-            if not found or int(found["start"]) != offset or not same or encoded:
-                self._use_ranges = False  # a server that answers If-Range with another file cannot be trusted with it
-                self._part.start(PartialState())
-                raise FetchError(f"{self._shown}: the file changed while it was fetched.", kind="transient")
-            self._part.state = state.model_copy(update={"total_bytes": whole or state.total_bytes})
-        elif response.status_code == 200:
-            if encoded:  # a Range would count encoded bytes, so such a transfer cannot be gone on with
-                self._part.start(PartialState())
-            else:
-                self._part.start(PartialState(**validators.model_dump(), total_bytes=total))
-        else:
-            raise self._remote.error(response)
-        self._check_size(self._part.state.total_bytes or 0)
-        self._room.reserve(self._part.path.name, (self._part.state.total_bytes or self._part.size) - self._part.size)
 
     def _check_size(self, size_bytes: int) -> None:
         limit_mb = self._settings.max_size_mb
@@ -249,16 +278,18 @@ class Transfer:
                 f"{self._shown}: the file is larger than {limit_mb} MB.",
                 "MaxSizeMB in the section [Download] of config.ini sets the limit.",
                 kind="refused",
+                depends_on=("download.max_size_mb",),
             )
 
-    def _read_body(self, response: requests.Response, watch: StallWatch) -> None:
+    def _read_body(self, body: Body, watch: StallWatch, *, skip: int, end: int | None) -> None:
+        """skip: bytes at the beginning that are there already; end: size of the partial file after the last byte"""
         part, total = self._part, self._part.state.total_bytes
         head = bytearray()
         sniffed, looked_at_disk = part.size > 0, part.size
         self._on_bytes(part.size, total)
         while True:
             try:
-                data = response.raw.read1(CHUNK_BYTES, decode_content=True)
+                data = body.read()
             except urllib3.exceptions.ProtocolError as error:
                 of = f" of {total}" if total is not None else ""
                 if part.size and not watch.verdict:
@@ -273,6 +304,9 @@ class Transfer:
             if not data:
                 break
             watch.count(len(data))
+            if skip:
+                dropped = min(skip, len(data))
+                data, skip = data[dropped:], skip - dropped
             self._check_size(part.size + len(data))
             part.append(data)
             if part.size - looked_at_disk >= _LOOK_AT_DISK_EVERY_BYTES:
@@ -281,10 +315,11 @@ class Transfer:
             self._on_bytes(part.size, total)
         if watch.verdict or self._cancelled.is_set():
             raise FetchError(f"{self._shown}: the transfer was ended.", kind="transient")  # `_judged` says why
-        if total is not None and part.size != total:
-            raise FetchError(
-                f"{self._shown}: the server sent {part.size} of {total} announced bytes.", kind="transient"
-            )
+        if end is not None and part.size != end:
+            said = f"{self._shown}: the server sent {part.size} of {end} announced bytes."
+            if part.size > end:
+                part.start(PartialState())
+            raise FetchError(said, kind="transient")
 
     def _refuse_other_content(self, head: bytes) -> None:
         """A page, a picture, an archive is told by its beginning; it need not be fetched to its end."""
@@ -303,28 +338,6 @@ class Transfer:
         )
 
 
-def _short(header: str | None) -> str | None:
-    """A header that is kept; one beyond all reason counts as absent."""
-    return header if header is not None and len(header) <= 1024 else None
-
-
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
-
-
-def _content_length(response: requests.Response) -> int | None:
-    """Length of the body where the server states one; a chunked body has none, whatever the header says."""
-    text = response.headers.get("Content-Length", "").strip()
-    return int(text) if re.fullmatch("[0-9]{1,18}", text) and "Transfer-Encoding" not in response.headers else None
-
-
-def _disposition_name(header: str) -> str:
-    """The file name of a Content-Disposition header (RFC 6266), made safe; empty where there is none."""
-    if not header:
-        return ""
-    if "filename*" in header.lower():  # it has precedence over the plain one
-        header = re.sub(r";\s*filename\s*=\s*(?:\"[^\"]*\"|[^;]*)", "", header, flags=re.IGNORECASE)
-    message = email.message.Message()
-    message["Content-Disposition"] = header.encode("latin-1", "replace").decode("utf-8", "replace")
-    return safe_file_name(message.get_filename() or "")

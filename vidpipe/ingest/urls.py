@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from pathlib import PurePosixPath
+import unicodedata
+from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
 
 import idna
@@ -19,7 +21,16 @@ _SECRET_NAME = re.compile(
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Fragments that say which piece of a video is meant (W3C Media Fragments).
+_MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
 MASK = "***"
+_FILE = "file://"
+#: What names in Persian, in Indian scripts and with emoji are written with.
+_JOINERS = "\u200c\u200d"
+_PIECE = re.compile(r"\\x[0-9a-fA-F]{2}|.", re.DOTALL)
+#: Links may have changed since a path was stored.
+_RESOLVED = (os.path.realpath, os.path.abspath)
+_ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 def canonical_url(url: str) -> str:
@@ -48,6 +59,12 @@ def canonical_url(url: str) -> str:
         netloc = f"{quote(userinfo, safe=_SAFE)}@{netloc}"
     path = quote(parts.path, safe=_SAFE) or "/"
     return urlunsplit((scheme, netloc, path, quote(parts.query, safe=_SAFE), ""))
+
+
+def loses_fragment(url: str) -> bool:
+    """Whether an http(s) URL has a fragment, which no server is sent, that may be meant as a part of the name."""
+    fragment = url.partition("#")[2].strip()
+    return bool(fragment) and not _MEDIA_FRAGMENT.match(fragment)
 
 
 def source_id(address: str) -> str:
@@ -140,3 +157,79 @@ def url_file_name(url: str) -> str:
         if not _SECRET_NAME.search(key) and re.fullmatch(r"[^/?&]+\.[A-Za-z0-9]{2,4}", candidate):
             return candidate
     return name or parts.hostname or ""
+
+
+def readable_url(url: str) -> str:
+    """`url` as it is shown: the decoded path of a file URL, any other URL as it is stored.
+
+    Bytes that are not UTF-8 and characters that could steer a terminal stay escaped: \\xe9, \\u202e.
+    """
+    if not _is_file_url(url):
+        return url
+    return "".join(_visible(character) for character in _decoded(url[len(_FILE) :]))
+
+
+def url_spellings(url: str) -> tuple[str, ...]:
+    """What patterns on a stored URL are matched against: as it is shown, decoded, and percent-encoded as it is stored.
+
+    Keys of S3 are stored as they are, not encoded.
+    """
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("file", *_DEFAULT_PORTS):
+        return (url,)
+    path = _decoded(parts.path)
+    decoded = urlunsplit(parts._replace(path=path, query=_decoded(parts.query)))
+    return tuple(dict.fromkeys((readable_url(url), *([path] if parts.scheme == "file" else []), decoded, url)))
+
+
+def stored_spellings(text: str) -> tuple[str, ...]:
+    """What a URL or a path, percent-encoded or decoded, may be stored as: one of these, if it is known at all."""
+    given = text.encode("utf-8", "surrogateescape")
+    shown = given.decode("utf-8", "backslashreplace")
+    scheme = text.partition("://")[0].lower()
+    if scheme in _DEFAULT_PORTS:
+        try:
+            return shown, redacted_url(canonical_url(shown))
+        except VidpipeError:
+            return (shown,)
+    if "://" in text and scheme != "file":
+        return (shown,)
+    path = given[len(_FILE) :] if scheme == "file" else os.path.expanduser(given)
+    paths = {path, _ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), path)}
+    if scheme == "file":
+        paths.add(unquote_to_bytes(path))
+    whole = {resolve(path) for path in paths if path and b"\0" not in path for resolve in _RESOLVED}
+    return shown, *sorted(Path(os.fsdecode(path)).as_uri() for path in whole)
+
+
+def either_spelling(text: str) -> str:
+    """A regular expression that finds `text`, typed decoded or percent-encoded, in names and in URLs as they are
+    stored. Case is the caller's choice."""
+    return "|".join(
+        "".join(_either(piece) for piece in _PIECE.findall(spelling))
+        for spelling in dict.fromkeys((text, unquote(text)))
+    )
+
+
+def _either(piece: str) -> str:
+    if len(piece) > 1:  # \xe9, as `readable_url` shows a byte that is not UTF-8
+        return f"(?:{re.escape(piece)}|%{piece[2:]})"
+    if piece.isascii() and (piece.isalnum() or piece in "/-._~"):
+        return re.escape(piece)
+    encoded = (quote(form, safe="", errors="surrogateescape") for form in (piece, piece.lower(), piece.upper()))
+    literal = [] if "\ud800" <= piece <= "\udfff" else [re.escape(piece)]  # surrogates reach no database
+    return f"(?:{'|'.join(dict.fromkeys((*literal, *encoded)))})"
+
+
+def _is_file_url(url: str) -> bool:
+    return url[: len(_FILE)].lower() == _FILE
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "backslashreplace")
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs" or character in _JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

@@ -12,7 +12,7 @@ from typing import Any
 
 #: Control characters, marks that turn the direction of text around, halves of surrogate pairs: nothing that may reach
 #: a terminal as it is.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def to_json(value: object, indent: int | None = None) -> bytes:

@@ -38,22 +38,24 @@ _FORMULA = re.compile(r"^[\s\0]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
 #: column -> type. Lists are lists in Parquet and joined by "; " in CSV.
 _VIDEO_COLUMNS = {
     "video": "text", "name": "text", "names": "texts", "urls": "texts", "path": "text", "added_at": "time",
-    "state": "text", "title": "text", "duration_s": "number", "size_bytes": "whole", "bit_rate": "whole",
-    "container": "text", "video_codec": "text", "width": "whole", "height": "whole", "resolution": "text",
-    "orientation": "text", "frame_rate": "number", "frame_count": "whole", "hdr": "text", "audio_streams": "whole",
-    "subtitle_streams": "whole", "scenes": "whole", "cuts_per_minute": "number", "brightness": "number",
-    "contrast": "number", "saturation": "number", "motion": "number", "loudness_db": "number",
-    "silence_share": "number", "damage": "text", "description": "text", "described_by": "text", "sentiment": "text",
-    "sentiment_score": "number", "sentiment_reason": "text", "summary": "text", "keywords": "texts", "tags": "texts",
-    "ai_generated_tags": "texts", "category": "text", "category_score": "number", "proposed_category": "text",
-    "answers": "text", "errors": "texts",
+    "state": "text", "title": "text", "titles": "texts", "file_title": "text", "labels": "texts",
+    "duration_s": "number", "size_bytes": "whole", "bit_rate": "whole", "container": "text", "video_codec": "text",
+    "width": "whole", "height": "whole", "resolution": "text", "orientation": "text", "frame_rate": "number",
+    "frame_count": "whole", "hdr": "text", "audio_streams": "whole", "subtitle_streams": "whole", "scenes": "whole",
+    "cuts_per_minute": "number", "brightness": "number", "contrast": "number", "saturation": "number",
+    "motion": "number", "loudness_db": "number", "silence_share": "number", "damage": "text", "description": "text",
+    "described_by": "text", "sentiment": "text", "sentiment_score": "number", "sentiment_reason": "text",
+    "summary": "text", "keywords": "texts", "tags": "texts", "ai_generated_tags": "texts", "category": "text",
+    "category_score": "number", "proposed_category": "text", "answers": "text", "errors": "texts",
 }  # fmt: skip
 _SCENE_COLUMNS = {
-    "video": "text", "name": "text", "index": "whole", "start_s": "number", "end_s": "number", "start_frame": "whole",
+    "video": "text", "name": "text", "path": "text", "title": "text", "labels": "texts", "tags": "texts",
+    "category": "text", "index": "whole", "start_s": "number", "end_s": "number", "start_frame": "whole",
     "end_frame": "whole", "thumbnail": "text", "description": "text", "described_by": "text", "brightness": "number",
     "contrast": "number", "saturation": "number", "motion": "number", "loudness_db": "number",
     "silence_share": "number", "colors": "texts", "answers": "text",
 }  # fmt: skip
+_OF_THE_VIDEO = ("name", "names", "urls", "path", "added_at", "state", "title", "titles", "labels", "size_bytes")
 _STATS = ("brightness", "contrast", "saturation", "motion", "loudness_db", "silence_share")
 
 
@@ -235,7 +237,7 @@ def _video_row(document: Document) -> Document:
     sentiment: Document = document["sentiment"] or {}
     category: Document = document["category"] or {}
     row = {name: metadata.get(name) for name in _VIDEO_COLUMNS}
-    row.update({name: video[name] for name in ("name", "names", "urls", "path", "added_at", "state", "size_bytes")})
+    row.update({name: video[name] for name in _OF_THE_VIDEO})
     row.update({name: (summary.get("stats") or {}).get(name) for name in _STATS})
     row.update(
         video=video["sha256"],
@@ -254,6 +256,7 @@ def _video_row(document: Document) -> Document:
         ai_generated_tags=[tag["tag"] for tag in description.get("tags") or ()],
         proposed_category=(category.get("proposal") or {}).get("category"),
         answers=_answers(description.get("questions")),
+        file_title=metadata.get("title"),
         tags=[tag["tag"] for tag in document["tags"]],
         category=category.get("category"),
         category_score=category.get("score"),
@@ -279,7 +282,9 @@ def _scene_rows(document: Document) -> Iterator[Document]:
         row.update({name: stats.get(name) for name in _STATS})
         row.update(
             video=video["sha256"],
-            name=video["name"],
+            **{name: video[name] for name in ("name", "path", "title", "labels")},
+            tags=[tag["tag"] for tag in document["tags"]],
+            category=(document["category"] or {}).get("category"),
             colors=[color["name"] for color in stats.get("colors", ())],
             answers=_answers(scene.get("answers")),
         )

@@ -12,6 +12,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
+from vidpipe.ingest.conditions import Conditions
 from vidpipe.ingest.records import SAID, ListedSource, SourceRecord
 from vidpipe.library.schema import Document
 from vidpipe.library.sources import Sources
@@ -19,7 +20,9 @@ from vidpipe.library.states import chunked
 
 _WRITTEN_AT_ONCE = 1000
 #: What a source begins with.
-_BLANK = SourceRecord(id="", url="").model_dump(exclude={"id", "url", "has_secret", "kind", "first_seen", *SAID})
+_BLANK = SourceRecord(id="", url="").model_dump(
+    exclude={"id", "url", "has_secret", "fragment_dropped", "kind", "first_seen", *SAID}
+)
 #: No priority is 0. One range after the other, each in the order of the index.
 _PRIORITIES: tuple[Document, ...] = ({"$gt": 0}, {"$in": [0, None]}, {"$lt": 0})
 
@@ -34,12 +37,12 @@ class ListedSources:
     def __init__(self, collections: Mapping[str, Collection[Document]], sources: Sources) -> None:
         self._sources = collections["sources"]
         self._meta = collections["meta"]
-        self._rank = sources.rank
+        self._annotate = sources.annotate
 
     def save_many(self, name: str, listed: Iterable[ListedSource], *, folder: str | None = None) -> int:
         """Writes what the list `name` says; gives how many sources are new.
 
-        Safe to repeat. A source that is known keeps its state; its videos' priorities follow.
+        Safe to repeat. A source that is known keeps its state; labels, titles and priorities of its videos follow.
         folder: id of the watched folder in which the sources were found; those that a list names itself stay as they
                 are
         """
@@ -53,7 +56,7 @@ class ListedSources:
             inserted = result.upserted_ids or {}
             new += len(inserted)
             if len(inserted) < len(chunk):
-                self._rank_of([one.id for position, one in enumerate(chunk) if position not in inserted])
+                self._annotate_videos_of([one.id for position, one in enumerate(chunk) if position not in inserted])
         return new
 
     def drop(self, name: str, ids: Iterable[str]) -> None:
@@ -87,16 +90,24 @@ class ListedSources:
             yield row["_id"]
 
     def due(
-        self, names: Sequence[str], *, limit: int, held: Names[str] = (), states: Sequence[str] = ("new", "fetching")
+        self,
+        names: Sequence[str],
+        *,
+        limit: int,
+        held: Names[str] = (),
+        states: Sequence[str] = ("new", "fetching"),
+        today: Conditions | None = None,
     ) -> list[DueSource]:
         """At most `limit` due sources that one of the lists `names` names, the highest priority first.
 
-        Due are those in `states`; and the failed ones and folders whose next look has come.
+        Due are those in `states`; the failed ones and folders whose next look has come; and those whose failure
+        depended on something that is different `today`.
         held: ids to be left out
         """
         now = datetime.now(UTC)
         conditions: list[Document] = [{"state": state} for state in states]
         conditions += [{"state": state, "next_try_at": {"$lte": now}} for state in ("failed", "listed")]
+        conditions += _changed(today) if today is not None else []
         found: dict[str, int] = {}
         for priorities in _PRIORITIES:
             in_range: dict[str, int] = {}
@@ -126,12 +137,23 @@ class ListedSources:
             for field in ("file_problems", "line_problems", "local_problems"):
                 yield from ((where, sentence) for where, sentence in report.get(field, ()))
 
-    def _rank_of(self, ids: Iterable[str]) -> None:
+    def _annotate_videos_of(self, ids: Iterable[str]) -> None:
         for chunk in chunked(ids):
-            rows = self._sources.find({"_id": {"$in": chunk}, "video": {"$ne": None}}, {"video": 1})
-            videos = {row["video"] for row in rows}
-            if videos:
-                self._rank(videos)
+            rows = self._sources.find(
+                {"_id": {"$in": chunk}, "video": {"$ne": None}}, {"video": 1, "earlier_videos": 1}
+            )
+            self._annotate({video for row in rows for video in (row["video"], *row.get("earlier_videos", ()))})
+
+
+def _changed(today: Conditions) -> list[Document]:
+    """The queries for sources of which `Conditions.changed_for` is true."""
+    differs = [{"name": name, "value": {"$ne": value}} for name, value in today.values.items()]
+    changed = {"blocked_by": {"$elemMatch": {"$or": differs}}}
+    return [
+        {"state": "failed", **changed},
+        {"state": "refused", **changed},
+        {"state": "failed", "needed_bytes": {"$lte": today.spare_bytes}},
+    ]
 
 
 def _portions(listed: Iterable[ListedSource]) -> Iterator[list[ListedSource]]:
@@ -147,7 +169,14 @@ def _portions(listed: Iterable[ListedSource]) -> Iterator[list[ListedSource]]:
 
 def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
     said: Document = {"title": one.title, "labels": list(one.labels), "priority": one.priority}
-    new = {**_BLANK, "url": one.url, "has_secret": one.has_secret, "kind": one.kind, "first_seen": now}
+    new = {
+        **_BLANK,
+        "url": one.url,
+        "has_secret": one.has_secret,
+        "fragment_dropped": one.fragment_dropped,
+        "kind": one.kind,
+        "first_seen": now,
+    }
     if not one.edited:
         new.update((field, value) for field, value in said.items() if value in (None, []))
         said = {field: value for field, value in said.items() if value not in (None, [])}

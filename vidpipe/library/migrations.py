@@ -6,13 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
+
+from vidpipe.library.annotations import annotations_of
+from vidpipe.stages.contract import INGEST, IngestFacts
+from vidpipe.stages.versions import fingerprint
 
 Document = dict[str, Any]
 
 #: No such collection, no such index: another process was faster.
 _NOTHING_TO_DROP = {26, 27}
+_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,26 @@ def _drop_words(database: Database[Document], names: Mapping[str, str]) -> int:
     return _drop_index(database, names["videos"], "words")
 
 
+def _annotate(database: Database[Document], names: Mapping[str, str]) -> int:
+    """Videos without labels are those still to be done."""
+    _drop_words(database, names)
+    videos, sources = database[names["videos"]], database[names["sources"]]
+    changed, last = 0, ""
+    waiting = {f"{INGEST}.labels": {"$exists": False}}
+    while known := list(videos.find({"_id": {"$gt": last}, **waiting}, {INGEST: 1}).sort("_id", 1).limit(_BATCH)):
+        last = known[-1]["_id"]
+        said = annotations_of(sources, [row["_id"] for row in known])
+        changes = []
+        for row in known:
+            annotations = said[row["_id"]]
+            new = {"labels": annotations.labels, "titles": annotations.titles}
+            values = {f"stages.{INGEST}.data.{name}": fingerprint(value) for name, value in new.items()}
+            facts = IngestFacts.model_validate({**row[INGEST], **new})
+            changes.append(UpdateOne({"_id": row["_id"]}, {"$set": {INGEST: facts.model_dump(), **values}}))
+        changed += videos.bulk_write(changes, ordered=False).modified_count
+    return changed
+
+
 def _drop_index(database: Database[Document], collection: str, index: str) -> int:
     try:
         database[collection].drop_index(index)
@@ -65,5 +91,10 @@ MIGRATIONS: dict[int, Migration] = {
     ),
     3: Migration(
         "Words are found in summaries and keywords too; answers have an index by model.", _drop_words, over=("videos",)
+    ),
+    4: Migration(
+        "Videos get the labels and titles of their sources; these, and the words within file names, are found.",
+        _annotate,
+        over=("videos",),
     ),
 }

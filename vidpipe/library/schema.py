@@ -21,7 +21,7 @@ from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
 
@@ -31,7 +31,11 @@ _LANGUAGE_OVERRIDE = "text_index_language"
 
 _SEARCHED_IN_VIDEOS = {
     "ingest.names": 6,
+    "ingest.labels": 10,
+    "ingest.titles": 8,
+    "ingest.words": 4,
     "metadata.title": 8,
+    "metadata.title_words": 4,
     "tags.tag": 10,
     "category.category": 8,
     "description.text": 4,
@@ -59,6 +63,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         IndexModel([("ingest.names", ASCENDING)], name="names"),
         IndexModel([("ingest.urls", ASCENDING)], name="urls"),
         IndexModel([("ingest.path", ASCENDING)], name="path"),
+        IndexModel([("ingest.labels", ASCENDING)], name="labels"),
         IndexModel([("tags.tag", ASCENDING)], name="tag"),
         IndexModel([("category.category", ASCENDING)], name="category"),
         IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),

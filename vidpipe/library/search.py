@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError
+from vidpipe.ingest.urls import either_spelling, readable_url
+from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.tagging import names
@@ -31,22 +33,23 @@ _NO_TEXT_INDEX = 27
 _SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
 _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
 _LOOKED_THROUGH = (
-    "ingest.names", "ingest.urls", "tags.tag", "category.category", "metadata.title", "description.text",
-    "description.summary", "description.keywords",
+    "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "tags.tag", "category.category",
+    "metadata.title", "description.text", "description.summary", "description.keywords",
 )  # fmt: skip
 
 _SCORE = {"$meta": "textScore"}
 _LATEST_FIRST: list[tuple[str, Any]] = [("added_at", -1), ("_id", 1)]
 
 _HIT_FIELDS = (
-    "added_at", "ingest.names", "ingest.urls", "metadata.duration_s", "metadata.width", "metadata.height",
-    "metadata.resolution", "metadata.video_codec", "metadata.title", "scenes.count", "scenes.poster",
-    "scenes.damage.sentence", "category.category", "sentiment.label", "tags.tag", "description.text",
+    "added_at", "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "metadata.duration_s",
+    "metadata.width", "metadata.height", "metadata.resolution", "metadata.video_codec", "metadata.title",
+    "scenes.count", "scenes.poster", "scenes.damage.sentence", "scenes.duration_s", "category.category",
+    "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
 
 
 class Filters(BaseModel):
-    """What videos must be like. Several tags must all be there; of the others, one of those named must fit.
+    """What videos must be like. Several tags or labels must all be there; of the others, one of those named must fit.
 
     resolutions: names (4K, 1080p) or sizes (1280x720); sources: parts of a URL or file name
     Letters' case does not matter.
@@ -55,6 +58,7 @@ class Filters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     resolutions: tuple[str, ...] = ()
     codecs: tuple[str, ...] = ()
@@ -66,6 +70,7 @@ class Filters(BaseModel):
     def query(self) -> Document:
         """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
         conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
+        conditions += [{"ingest.labels": _whole(label)} for label in self.labels]
         if self.categories:
             conditions.append({"category.category": {"$in": [_whole(name) for name in self.categories]}})
         if self.resolutions:
@@ -199,10 +204,11 @@ def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
     hit: Document = {
         "video": row["_id"],
         "name": file_names[0] if file_names else row["_id"][:12],
-        "title": metadata.get("title"),
+        "title": title_of(row["ingest"], metadata),
+        "labels": row["ingest"].get("labels", []),
         "score": round(row["score"], 3) if "score" in row else None,
         "added_at": row.get("added_at"),
-        "duration_s": metadata.get("duration_s"),
+        "duration_s": scenes.get("duration_s") or metadata.get("duration_s"),
         "width": metadata.get("width"),
         "height": metadata.get("height"),
         "resolution": metadata.get("resolution"),
@@ -214,7 +220,7 @@ def _video_hit(row: Document, specs: Mapping[str, str] | None) -> Document:
         "sentiment": (row.get("sentiment") or {}).get("label"),
         "tags": [tag["tag"] for tag in row.get("tags") or ()],
         "description": (row.get("description") or {}).get("text"),
-        "urls": row["ingest"].get("urls", []),
+        "urls": [readable_url(url) for url in row["ingest"].get("urls", ())],
     }
     if specs is not None:
         from vidpipe.library.show import overall_state
@@ -265,7 +271,7 @@ def _whole(text: str) -> re.Pattern[str]:
 
 
 def _part(text: str) -> re.Pattern[str]:
-    return re.compile(re.escape(text.replace("\0", "")), re.IGNORECASE)
+    return re.compile(either_spelling(text.replace("\0", "")), re.IGNORECASE)
 
 
 def _resolution(name: str) -> Document:

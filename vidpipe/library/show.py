@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.urls import readable_url
+from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import State, classify
@@ -17,9 +19,12 @@ from vidpipe.stages.contract import INGEST
 #: The worst first: a video is as far as its worst stage.
 _WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
 
+#: Times are stored in microseconds, some containers' in milliseconds.
+_ROUNDING_S = 0.001
+
 _OF_A_SOURCE = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
-    "file_name", "last_error", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
+    "file_name", "last_error", "failed_at", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
 }  # fmt: skip
 _OF_A_SCENE = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
@@ -39,6 +44,7 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """One video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
 
     specs: today's spec of each stage that can run; the others' state is "unknown".
+    `title` of the video is the first of its sources' `titles`, else the file's.
     Results that are not there yet are None (scenes and tags: an empty list). Raises NoSuchVideo.
     """
     for found in views(library, [sha256], specs):
@@ -75,7 +81,7 @@ def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
     query = {"$or": [{"video": {"$in": ids}}, {"earlier_videos": {"$in": ids}}]}
     for row in library.collections["sources"].find(query).sort([("first_seen", 1), ("_id", 1)]):
         record = SourceRecord.model_validate({"id": row["_id"], **row})
-        plain = record.model_dump(include=_OF_A_SOURCE)
+        plain = record.model_dump(include=_OF_A_SOURCE) | {"url": readable_url(record.url)}
         for sha256 in {record.video, *record.earlier_videos}:
             if sha256 in by_video:
                 by_video[sha256].append(plain)
@@ -97,7 +103,10 @@ def _view(
             "sha256": document["_id"],
             "name": names[0] if names else document["_id"][:12],
             "names": list(names),
-            "urls": list(facts.get("urls") or ()),
+            "urls": [readable_url(url) for url in facts.get("urls") or ()],
+            "title": title_of(facts, document.get("metadata") or {}),
+            "titles": list(facts.get("titles") or ()),
+            "labels": list(facts.get("labels") or ()),
             "path": facts["path"],
             "size_bytes": facts["size_bytes"],
             "referenced": facts.get("referenced", False),
@@ -105,7 +114,7 @@ def _view(
             "state": overall_state(document, specs),
         },
         "sources": list(sources),
-        "metadata": document.get("metadata"),
+        "metadata": _without(_as_decoded(document.get("metadata"), summary), "title_words"),
         "scenes": [_scene(row) for row in scenes],
         "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
         "thumbnails": list(summary.get("thumbnails") or ()) if summary else [],
@@ -118,6 +127,18 @@ def _view(
             stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
         },
     }
+
+
+def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
+    """The metadata with what decoding knows better than the packets: how many pictures there are, and how long."""
+    if not metadata or not scenes or not scenes.get("frames_decoded"):
+        return metadata
+    decoded = {"frame_count": scenes["frames_decoded"], "duration_s": scenes["duration_s"]}
+    same = (
+        decoded["frame_count"] == metadata["frame_count"]
+        and abs(decoded["duration_s"] - (metadata["duration_s"] or 0.0)) < _ROUNDING_S
+    )
+    return metadata if same else metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
 
 
 def _scene(row: Document) -> Document:

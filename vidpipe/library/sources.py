@@ -11,6 +11,7 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 
 from vidpipe.ingest.records import SAID, SourceRecord, StoredVideo
+from vidpipe.library.annotations import annotations_of, distinct
 from vidpipe.library.schema import Document
 from vidpipe.library.states import chunked
 from vidpipe.library.videos import Videos
@@ -47,8 +48,8 @@ class Sources:
         plain = record.model_dump(mode="python", exclude={"id"})
         kept = {name: plain.pop(name) for name in SAID - set(said)}
         self._sources.update_one({"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, upsert=True)
-        if "priority" in said and record.video is not None:
-            self.rank([record.video])
+        if record.video is not None and not {"labels", "title", "priority"}.isdisjoint(said):
+            self.annotate([record.video, *record.earlier_videos])
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """The video first, so that a source never names one that is not there."""
@@ -59,28 +60,22 @@ class Sources:
             referenced=video.referenced,
             names=(video.file_name,) if video.file_name else (),
             urls=(video.url,) if video.url else (),
+            labels=distinct(record.labels),
+            titles=distinct([record.title]),
         )
         self._ride_out(partial(self._videos.add, video.sha256, facts))
         self.save(record)
-        self._ride_out(partial(self.rank, [video.sha256]))
+        self._ride_out(partial(self.annotate, [video.sha256, *record.earlier_videos]))
 
-    def rank(self, videos: Iterable[str]) -> None:
-        """Gives each video the highest priority of its sources; none said is 0, which is not written."""
+    def annotate(self, videos: Iterable[str]) -> None:
+        """Gives each video the labels and titles of its sources, and the highest priority; 0 is not written."""
         for chunk in chunked(videos):
-            found = {
-                row["_id"]: row["priority"]
-                for row in self._sources.aggregate(
-                    [
-                        {"$match": {"video": {"$in": chunk}}},
-                        {"$group": {"_id": "$video", "priority": {"$max": {"$ifNull": ["$priority", 0]}}}},
-                    ]
-                )
-            }
+            found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
             changes = [
-                UpdateOne({"_id": video, "priority": {"$ne": priority}}, {"$set": {"priority": priority}})
-                if (priority := found.get(video))
+                UpdateOne({"_id": video, "priority": {"$ne": said.priority}}, {"$set": {"priority": said.priority}})
+                if said.priority
                 else UpdateOne({"_id": video, "priority": {"$exists": True}}, {"$unset": {"priority": ""}})
-                for video in chunk
+                for video, said in found.items()
             ]
             self._collection_of_videos.bulk_write(changes, ordered=False)
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
+from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.urls import stored_spellings
+from vidpipe.library.annotations import Annotations, distinct
 from vidpipe.library.schema import Document, new_entry
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
@@ -38,12 +41,13 @@ class Videos:
         self._graph = graph
 
     def add(self, sha256: str, facts: IngestFacts) -> bool:
-        """Records a stored file. A video that is known gains names and addresses. Returns whether it is new.
+        """Records a stored file. A video that is known gains names, addresses, labels and titles. Returns whether it is
+        new.
 
         What reads a fact that changed becomes stale in the same update.
         """
         while True:
-            known = self._videos.find_one({"_id": sha256}, {INGEST: 1, f"stages.{INGEST}": 1})
+            known = self._videos.find_one({"_id": sha256}, {INGEST: 1})
             if known is None:
                 try:
                     self._videos.insert_one(self._new_document(sha256, facts))
@@ -55,6 +59,8 @@ class Videos:
                 update={
                     "names": tuple(sorted({*before.names, *facts.names})),
                     "urls": tuple(sorted({*before.urls, *facts.urls})),
+                    "labels": distinct((*before.labels, *facts.labels)),
+                    "titles": distinct((*before.titles, *facts.titles)),
                 }
             )
             if before.referenced and not facts.referenced:
@@ -63,42 +69,51 @@ class Videos:
                 merged = merged.model_copy(
                     update={name: getattr(before, name) for name in ("path", "size_bytes", "modified_ns", "referenced")}
                 )
-            if merged == before or self._replace_facts(sha256, before, merged):
+            if merged == before:
                 return False
+            if self._videos.bulk_write([self._replacement(known, merged)]).matched_count:
+                return False
+
+    def annotate(self, ids: Sequence[str], read: Callable[[], Mapping[str, Annotations]]) -> Mapping[str, Annotations]:
+        """Gives the videos the labels and titles that `read` finds, and returns what it found. What reads them becomes
+        stale where they changed.
+
+        read: called after the videos were read, and again when one of them changed meanwhile
+        """
+        while True:
+            known = list(self._videos.find({"_id": {"$in": list(ids)}}, {INGEST: 1}))
+            said = read()
+            changes = []
+            for row in known:
+                before, now = IngestFacts.model_validate(row[INGEST]), said[row["_id"]]
+                after = before.model_copy(update={"labels": now.labels, "titles": now.titles})
+                if after != before:
+                    changes.append(self._replacement(row, after))
+            if not changes or self._videos.bulk_write(changes, ordered=False).matched_count == len(changes):
+                return said
 
     def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
         stages[INGEST] = {"status": "ok", "data": self._graph.data_versions(INGEST, facts)}
         return {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump(), "stages": stages}
 
-    def _replace_facts(self, sha256: str, before: IngestFacts, after: IngestFacts) -> bool:
+    def _replacement(self, known: Document, after: IngestFacts) -> UpdateOne:
+        """New facts for a video whose facts are still those that were read."""
+        before = IngestFacts.model_validate(known[INGEST])
         old, new = (self._graph.data_versions(INGEST, facts) for facts in (before, after))
         changed = [name for name in new if new[name] != old[name]]
         values: Document = {INGEST: after.model_dump(), f"stages.{INGEST}.data": new}
         values.update({f"stages.{reader}.stale": True for reader in self._graph.readers(INGEST, changed)})
-        condition = {"_id": sha256, f"{INGEST}.names": list(before.names), f"{INGEST}.urls": list(before.urls)}
-        return self._videos.update_one(condition, {"$set": values}).matched_count == 1
+        return UpdateOne({"_id": known["_id"], INGEST: known[INGEST]}, {"$set": values})
 
     def resolve(self, name: str) -> str:
         """The sha256 of the video that answers to a hash prefix (4 digits or more), a URL, a path or a file name.
 
-        Raises NoSuchVideo when there is none or when several answer.
+        URLs and paths may be percent-encoded or decoded. Raises NoSuchVideo when there is none or when several answer.
         """
-        found: list[str] = []
-        if _HASH_PREFIX.match(name.lower()):
-            prefix = name.lower()
-            found = self._ids({"_id": {"$gte": prefix, "$lte": prefix + "g"}})
-        if not found:
-            found = self._ids({"ingest.urls": name}) or self._ids({"ingest.names": name})
-        if not found:
-            found = sorted(
-                {s["video"] for s in self._sources.find({"url": name, "video": {"$ne": None}}, {"video": 1})}
-            )
-        if not found and "/" in name:
-            found = self._ids({"ingest.path": name}) or self._ids({"ingest.names": name.rsplit("/", 1)[1]})
-        if not found:
-            stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
-            found = self._ids({"ingest.names": stem})
+        found = self.named(name)
+        if not found and "/" in name and "://" not in name:
+            found = self._ids({"ingest.names": name.rsplit("/", 1)[1]})
         if not found:
             raise NoSuchVideo(
                 f"No video is known under '{name}'."
@@ -112,6 +127,25 @@ class Videos:
                 "Give more digits of the hash.",
             )
         return found[0]
+
+    def named(self, name: str) -> list[str]:
+        """The sha256 of the videos that answer to a hash prefix, a URL, a whole path, or a file name with or without
+        its suffix. A URL that gave several videos means the latest."""
+        spellings = list(stored_spellings(name))
+        name = spellings[0]
+        found: list[str] = []
+        if _HASH_PREFIX.match(name.lower()):
+            prefix = name.lower()
+            found = self._ids({"_id": {"$gte": prefix, "$lte": prefix + "g"}})
+        if not found:
+            of_sources = self._sources.find({"url": {"$in": spellings}, "video": {"$ne": None}}, {"video": 1})
+            found = sorted({source["video"] for source in of_sources}) or self._ids({"ingest.urls": {"$in": spellings}})
+        if not found:
+            found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": name})
+        if not found:
+            stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
+            found = self._ids({"ingest.names": stem})
+        return found
 
     def _ids(self, query: Document) -> list[str]:
         return [document["_id"] for document in self._videos.find(query, {"_id": 1}).limit(100)]

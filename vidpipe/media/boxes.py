@@ -22,11 +22,13 @@ class Layout:
     has_index: the moov box is there, whole
     faststart: it stands before the first media data, so that the file plays before it is whole; None without both
     encrypted: a track is stored encrypted (sample entry "encv", ISO/IEC 23001-7)
+    cut_off:   the last box is longer than what is left of the file
     """
 
     has_index: bool
     faststart: bool | None
     encrypted: bool
+    cut_off: bool
 
 
 def layout(path: Path) -> Layout | None:
@@ -35,12 +37,13 @@ def layout(path: Path) -> Layout | None:
     index_at: int | None = None
     media_at: int | None = None
     encrypted = False
-    is_mp4 = False
+    is_mp4 = cut_off = False
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
             if number == 0 and kind not in _FIRST_BOXES:
                 return None
             is_mp4 = True
+            cut_off = start + length > size_bytes
             if kind == b"moov" and start + length <= size_bytes:
                 index_at = start
                 file.seek(start + header)
@@ -51,7 +54,7 @@ def layout(path: Path) -> Layout | None:
     if not is_mp4:
         return None
     faststart = index_at < media_at if index_at is not None and media_at is not None else None
-    return Layout(index_at is not None, faststart, encrypted)
+    return Layout(index_at is not None, faststart, encrypted, cut_off)
 
 
 def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int, int]]:

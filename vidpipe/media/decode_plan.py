@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from vidpipe.media import ffmpeg
@@ -33,6 +34,9 @@ AUDIO_RATE_HZ = 16_000
 #: Samples of one block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
 
+#: ffmpeg takes a gap of 10 s in a transport stream for a jump of its clock, unless told otherwise.
+_LONGEST_HOLE_S = 10**6
+
 Size = tuple[int, int]
 
 
@@ -49,6 +53,8 @@ class DecodePlan:
     deinterlace:          candidates whose frame says that it is interlaced
     color_transfer:       the stream's transfer function; PQ and HLG are tone-mapped
     converted:            the candidates are tone-mapped, or known beforehand to be deinterlaced
+    keep_holes:           the clock never jumps: however long no picture comes, time passes
+    forced_rate:          frames a second of a stream without times; None: frames have times
     """
 
     video_stream: int
@@ -62,6 +68,8 @@ class DecodePlan:
     deinterlace: bool
     color_transfer: str | None
     converted: bool
+    keep_holes: bool = True
+    forced_rate: Fraction | None = None
 
 
 def plan_decode(
@@ -74,6 +82,8 @@ def plan_decode(
     duration_s: float | None = None,
     color_transfer: str | None = None,
     field_order: str | None = None,
+    clock_jumps: int = 0,
+    forced_rate: Fraction | None = None,
 ) -> DecodePlan:
     """The plan for a video of `width` x `height` displayed pixels."""
     model = model_size(width, height, settings.frame_max_pixels)
@@ -95,6 +105,8 @@ def plan_decode(
         deinterlace=min(width, height) >= _LEAST_INTERLACED_SIDE,
         color_transfer=color_transfer,
         converted=bool(tone_mapping(color_transfer)) or field_order in _INTERLACED,
+        keep_holes=not clock_jumps,
+        forced_rate=forced_rate,
     )
 
 
@@ -129,7 +141,11 @@ def _even(side: float) -> int:
 
 
 def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
-    usable = [stream for stream in audio if stream.codec not in ("", "none", "unknown") and stream.channels != 0]
+    usable = [
+        stream
+        for stream in audio
+        if stream.codec not in ("", "none", "unknown") and stream.channels != 0 and not stream.empty
+    ]
     default = [stream for stream in usable if stream.default]
     return (default or usable)[0].index if usable else None
 
@@ -160,7 +176,11 @@ def decode_command(
     passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
     # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain
     # (a tenth of the wall time of 1080p on two cores), and several videos are decoded at once anyway.
-    options = ("-loglevel", "repeat+level+error", "-filter_complex_threads", "1")
+    options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
+    if plan.keep_holes:
+        options += ["-dts_delta_threshold", str(_LONGEST_HOLE_S)]
+    if plan.forced_rate:
+        options += ["-r", str(plan.forced_rate)]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]

@@ -23,6 +23,7 @@ class AudioStream(Fact):
     language: str | None = None
     title: str | None = None
     default: bool = False
+    empty: bool = Field(False, description="declared by the file, without a packet of sound")
 
 
 class SubtitleStream(Fact):
@@ -49,13 +50,23 @@ class Chapter(Fact):
 
 
 class MediaInfo(Fact):
-    """What the container and the streams say of themselves, completed by counting packets where headers are silent."""
+    """What the container and its streams hold. Times and counts are measured on the packets, not taken from headers."""
 
     container: str = Field(description="ffprobe's short name of the format, the first of its list: mov, matroska, avi")
     container_name: str = ""
     duration_s: float | None = Field(None, description="of the chosen video stream; None for a still image")
     container_duration_s: float | None = None
-    duration_source: str = Field("header", description="header, packets or none")
+    duration_source: str = Field(
+        "packets",
+        description="packets, rate (packets without times, at the stated rate), header (not measured) or none",
+    )
+    announced_duration_s: float | None = Field(
+        None, description="what the header announces where the file was cut short and holds less; None: it is whole"
+    )
+    clock_jumps: int = Field(0, description="jumps of the stream's clock, which are left out of all times")
+    undecodable_packets: int = Field(
+        0, description="at the beginning: pictures that depend on others before it; neither counted nor damage"
+    )
     size_bytes: int
     bit_rate: int | None = Field(None, description="bits a second, of the whole file")
     video_stream: int = Field(description="index of the stream that is used: ffmpeg's own choice")
@@ -81,12 +92,14 @@ class MediaInfo(Fact):
     height: int
     orientation: str = Field("landscape", description="landscape, portrait or square")
     resolution: str = Field(description="SD, HD, Full HD, 2K, 4K, 8K")
-    frame_rate: float | None = Field(None, description="average, frames a second")
-    frame_rate_exact: str | None = Field(None, description="as a fraction: 30000/1001")
-    nominal_frame_rate: str | None = Field(None, description="r_frame_rate: the lowest rate all times fit on")
+    frame_rate: float | None = Field(None, description="frames a second; the average where the rate is variable")
+    frame_rate_exact: str | None = Field(None, description="the same as a fraction: 30000/1001")
+    nominal_frame_rate: str | None = Field(
+        None, description="the exact rate; where it is variable ffprobe's r_frame_rate, unless that is a clock's"
+    )
     variable_frame_rate: bool = False
     frame_count: int | None = None
-    frame_count_source: str = Field("header", description="header, packets or none")
+    frame_count_source: str = Field("packets", description="packets, header (not counted) or none")
     audio: tuple[AudioStream, ...] = ()
     subtitles: tuple[SubtitleStream, ...] = ()
     cues: tuple[SubtitleCue, ...] = ()
@@ -162,12 +175,13 @@ class PackReference(Fact):
 
 
 class Damage(Fact):
-    """What the decoder complained of. A video with damage is processed as far as it decodes."""
+    """What is missing, or made the decoder complain. A video with damage is processed as far as it decodes."""
 
     errors: int = Field(0, description="number of decoder messages")
     messages: tuple[str, ...] = Field((), description="the first few distinct ones")
     decoded_s: float | None = None
     expected_s: float | None = None
+    truncated: bool = Field(False, description="the file ends before the time that its header announces")
     sentence: str = ""
 
 

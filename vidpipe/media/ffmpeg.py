@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -92,12 +92,13 @@ def _find(program: str, variable: str) -> str:
     if named:
         found = shutil.which(named)
         if not found:
-            raise UnavailableError(f"{variable} names {named}, which is not a program.", hint)
+            said = f"{variable} names {named}, which is not a program."
+            raise UnavailableError(said, hint, depends_on=(f"program:{program}",))
         return found
     # a program installed beside this Python is found although the environment is not activated
     found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
     if not found:
-        raise UnavailableError(f"The program {program} was not found.", hint)
+        raise UnavailableError(f"The program {program} was not found.", hint, depends_on=(f"program:{program}",))
     return found
 
 
@@ -197,6 +198,34 @@ def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 
     return Completed(
         process.returncode, output.data(), errors.data().decode(errors="replace"), time.monotonic() - started
     )
+
+
+def lines(command: Sequence[str], *, timeout_s: float) -> Iterator[bytes]:
+    """The lines that a program writes to its standard output, each as it comes, the first 4 KiB of it.
+
+    Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
+    `timeout_s` seconds.
+    """
+    process = spawn(command, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        while line := process.stdout.readline(4096):
+            yield line
+    finally:
+        timer.cancel()
+        stop(process)
+        process.stdout.close()
+    if expired.is_set():
+        raise TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended.")
 
 
 class _Collector(threading.Thread):

@@ -1,4 +1,4 @@
-"""What a file says of itself: one call of ffprobe, further ones only where its headers are silent.
+"""What a file holds: described by ffprobe, its times measured on the packets.
 
 The command is the one of ffmpeg-python's `ffmpeg.probe` (-show_format -show_streams -of json), which itself can carry
 neither the guard against hostile files nor a time limit.
@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
-from vidpipe.media.facts import MediaInfo
+from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import ffprobe_command, graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.subtitles import read_cues
-from vidpipe.media.timing import timing
+from vidpipe.media.timing import Timing, measured_timing
 
 PROBE_LIMIT_S = 60.0
 #: Containers that may hold one picture only.
@@ -44,31 +44,36 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
     if not video.get("width") or not video.get("height"):
         raise refusal.no_picture_size(name, video)
 
-    times = timing(path, video)
+    times = measured_timing(path, video, container)
     subtitle_streams = streams.subtitle_streams(listed)
     cues, truncated = read_cues(path, subtitle_streams, times.start_s) if subtitles else ((), False)
+    audio = streams.audio_streams(listed, times.empty_streams)
+    picture, notes = _picture(path, video)
     size_bytes = os.stat(path).st_size
-    container_duration_s = streams.seconds(container.get("duration"))
+    container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
         container=str(container.get("format_name", "")).split(",")[0],
         container_name=str(container.get("format_long_name", "")),
         duration_s=None if times.duration_s is None else round(times.duration_s, 6),
         container_duration_s=container_duration_s,
-        duration_source=times.duration_source,
+        duration_source=times.source if times.duration_s else "none",
+        announced_duration_s=times.announced_duration_s,
+        clock_jumps=times.clock_jumps,
+        undecodable_packets=times.undecodable,
         size_bytes=size_bytes,
-        bit_rate=_bit_rate(container, size_bytes, container_duration_s or times.duration_s),
+        bit_rate=_bit_rate(container, size_bytes, times),
         video_stream=int(video["index"]),
         video_streams=len(streams.video_streams(listed)),
         video_codec=str(video["codec_name"]),
         video_profile=video.get("profile"),
         video_bit_rate=streams.positive_int(video.get("bit_rate")) or _tagged_bit_rate(video),
-        frame_rate=round(float(times.average_rate), 3) if times.average_rate else None,
-        frame_rate_exact=_written(times.exact_rate),
+        frame_rate=round(float(times.rate), 3) if times.rate else None,
+        frame_rate_exact=_written(times.rate),
         nominal_frame_rate=_written(times.nominal_rate),
         variable_frame_rate=times.variable,
         frame_count=times.frame_count,
-        frame_count_source=times.frame_count_source,
-        audio=streams.audio_streams(listed),
+        frame_count_source="packets" if times.source == "rate" else times.source if times.frame_count else "none",
+        audio=audio,
         subtitles=subtitle_streams,
         cues=cues,
         cues_truncated=truncated,
@@ -76,7 +81,8 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=_faststart(path),
-        **_picture(path, video),
+        notes=(*_notes(times, audio), *notes),
+        **picture,
     )
 
 
@@ -121,7 +127,8 @@ def describe(path: Path, name: str) -> dict[str, Any]:
     return {"format": {}, "streams": [], "chapters": [], **described}
 
 
-def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
+def _picture(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What MediaInfo has of the picture, and notes on what was not believed."""
     coded_width, coded_height = int(video["width"]), int(video["height"])
     pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
     notes = []
@@ -145,8 +152,7 @@ def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
         "height": height,
         "orientation": resolution.orientation(width, height),
         "resolution": resolution.resolution_name(width, height),
-        "notes": tuple(notes),
-    }
+    }, notes
 
 
 def _ratio(fraction: Fraction) -> str:
@@ -178,9 +184,28 @@ def _tagged_bit_rate(video: Mapping[str, Any]) -> int | None:
     return streams.positive_int(streams.tag(video, "bps"))
 
 
-def _bit_rate(container: Mapping[str, Any], size_bytes: int, duration_s: float | None) -> int | None:
+def _bit_rate(container: Mapping[str, Any], size_bytes: int, times: Timing) -> int | None:
     stated = streams.positive_int(container.get("bit_rate"))
-    return stated or (round(size_bytes * 8 / duration_s) if duration_s else None)
+    if stated and times.file_duration_s is None:
+        return stated
+    duration_s = times.file_duration_s or times.duration_s
+    return round(size_bytes * 8 / duration_s) if duration_s else None
+
+
+def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
+    if times.announced_duration_s and times.duration_s:
+        announced, held = times.announced_duration_s, times.duration_s
+        yield f"Truncated: the header announces {announced:.2f} s, the file ends after {held:.2f} s."
+    if times.clock_jumps:
+        often = "once" if times.clock_jumps == 1 else f"{times.clock_jumps} times"
+        yield f"The clock of the stream jumps {often}; times continue without the jump."
+    if times.undecodable:
+        yield f"The stream begins between key frames: its first {times.undecodable} pictures cannot be decoded."
+    if times.source == "rate":
+        yield f"The stream carries no times; {float(times.rate or 0):.6g} frames a second are assumed."
+    for stream in audio:
+        if stream.empty:
+            yield f"Audio stream {stream.index} ({stream.codec}) is declared but holds no packets."
 
 
 def _faststart(path: Path) -> bool | None:

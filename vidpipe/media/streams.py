@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -50,8 +50,8 @@ def chosen_video(streams: Sequence[Raw]) -> Raw | None:
     return max(known, key=score, default=None)
 
 
-def audio_streams(streams: Sequence[Raw]) -> tuple[AudioStream, ...]:
-    """Every audio stream, in the file's order."""
+def audio_streams(streams: Sequence[Raw], empty: Collection[int] = ()) -> tuple[AudioStream, ...]:
+    """Every audio stream, in the file's order. empty: indexes of streams without a packet."""
     return tuple(
         AudioStream(
             index=int(stream["index"]),
@@ -63,6 +63,7 @@ def audio_streams(streams: Sequence[Raw]) -> tuple[AudioStream, ...]:
             language=language(stream),
             title=tag(stream, "title"),
             default=disposition(stream, "default"),
+            empty=int(stream["index"]) in empty,
         )
         for stream in streams[:_MOST_STREAMS]
         if stream.get("codec_type") == "audio"

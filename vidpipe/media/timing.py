@@ -2,93 +2,197 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vidpipe.media import streams
+from vidpipe.media import boxes, streams
+from vidpipe.media.frame_rate import FrameRate, measured_rate
 from vidpipe.media.packets import PacketFacts, read_packets
 
-#: Average and nominal rate that differ by more may mean a variable rate (or fields): the packets' times tell.
-_RATE_AGREES = Fraction(1, 100)
+#: Containers whose header states how long the whole file is; the others' duration is ffprobe's own reading.
+_STATED_DURATIONS = frozenset({"mov", "matroska", "flv", "avi", "asf", "mxf", "gxf", "nut", "rm"})
+#: Fields come at twice the rate of frames, in these orders.
+_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
+#: A rate that is only stated and above this is that of a clock (1000, 90,000).
+_FASTEST_STATED = 240
+#: What ffmpeg takes for a raw stream that states none.
+_ASSUMED_RATE = Fraction(25)
+#: A packet's duration is believed where it agrees with the time to the next one.
+_AGREES = 0.1
+#: Less than this, or this share, is missing at the end of whole files.
+_MISSING_S, _MISSING_SHARE = 1.0, 0.1
+#: Headers round to a frame of sound or to a tenth of a second.
+_LEAST_MISSING_S = 0.1
 
 
 @dataclass(frozen=True)
 class Timing:
-    """start_s: time of the first frame in the file; rates in frames a second; sources: header, packets or none."""
+    """Times and rates of the video stream.
+
+    Sources: packets; header (not measured); rate (counted, at the stated or an assumed rate, as no packet has a time).
+
+    Attributes:
+        start_s: Time of the first frame in the file.
+        duration_s: From the first frame to the end of the last.
+        rate: Frames a second: exact where the rate is constant, else the average.
+        announced_duration_s: What the header announces where the file holds less; None where it is whole.
+        file_duration_s: Of all streams together, where the header's cannot be right.
+        empty_streams: Indexes of streams without a packet.
+    """
 
     start_s: float
     duration_s: float | None
-    duration_source: str
     frame_count: int | None
-    frame_count_source: str
-    average_rate: Fraction | None
+    source: str
+    rate: Fraction | None
     nominal_rate: Fraction | None
     variable: bool
-
-    @property
-    def exact_rate(self) -> Fraction | None:
-        """The nominal rate where frames keep to it, else the average."""
-        average, nominal = self.average_rate, self.nominal_rate
-        return nominal if nominal and average and not self.variable and _agree(average, nominal) else average
-
-
-def timing(path: Path, video: Mapping[str, Any]) -> Timing:
-    """The timing of the stream that ffprobe describes as `video`.
-
-    From the headers where they tell everything and agree with themselves; else the packets are read (not decoded),
-    which costs reading the file once. Raises MediaError where that takes too long.
-    """
-    nominal = streams.fraction(video.get("r_frame_rate"))
-    average = streams.fraction(video.get("avg_frame_rate"))
-    duration_s = _stated_duration(video)
-    # the second is mkvmerge's statistics tag
-    stated_count = streams.positive_int(video.get("nb_frames")) or streams.positive_int(
-        streams.tag(video, "number_of_frames")
-    )
-    doubtful = nominal is not None and average is not None and not _agree(average, nominal)
-    packets: PacketFacts | None = None
-    if duration_s is None or stated_count is None or average is None or doubtful:
-        packets = read_packets(path, int(video["index"]))
-
-    count = stated_count or (packets.count if packets else 0) or None
-    variable = doubtful
-    duration_source = "header"
-    if packets:
-        variable = doubtful if packets.constant is None else not packets.constant
-        # more exact than Matroska's tag, which leaves out the last picture where its length is not named
-        duration_s = packets.duration_s or duration_s or _duration_by_rate(count, average or nominal)
-        duration_source = "packets"
-    if count and duration_s and (average is None or variable):
-        average = Fraction(count / duration_s).limit_denominator(1001)
-    start_s = streams.seconds(video.get("start_time"))
-    if start_s is None:
-        start_s = (packets.start_s if packets else None) or 0.0
-    return Timing(
-        start_s=start_s,
-        duration_s=duration_s,
-        duration_source=duration_source if duration_s else "none",
-        frame_count=count,
-        frame_count_source="none" if count is None else "header" if stated_count else "packets",
-        average_rate=average or nominal,
-        nominal_rate=nominal,
-        variable=variable,
-    )
+    clock_jumps: int = 0
+    undecodable: int = 0
+    announced_duration_s: float | None = None
+    file_duration_s: float | None = None
+    empty_streams: frozenset[int] = frozenset()
 
 
-def _stated_duration(video: Mapping[str, Any]) -> float | None:
+def _stated_timing(video: Mapping[str, Any]) -> Timing:
+    """The timing as the headers of the stream state it, which is only a hint."""
+    nominal, average = _stated_rates(video)
     duration_s = streams.seconds(video.get("duration"))
-    if duration_s is None and (end_s := streams.seconds(streams.tag(video, "duration"))) is not None:
-        # Matroska's statistics tag names the end, not the length
-        duration_s = end_s - max(0.0, streams.seconds(video.get("start_time")) or 0.0)
-    return duration_s if duration_s and duration_s > 0 else None
+    return Timing(
+        start_s=streams.seconds(video.get("start_time")) or 0.0,
+        duration_s=duration_s if duration_s and duration_s > 0 else None,
+        frame_count=streams.positive_int(video.get("nb_frames")),
+        source="header",
+        rate=average or nominal,
+        nominal_rate=nominal,
+        variable=False,
+    )
 
 
-def _duration_by_rate(frame_count: int | None, rate: Fraction | None) -> float | None:
-    return float(frame_count / rate) if frame_count and rate else None
+def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str, Any]) -> Timing:
+    """The timing of a video stream, read from its packets: the whole file is read once, nothing is decoded.
+
+    Args:
+        path: The file.
+        video: ffprobe's description of the stream.
+        container: ffprobe's description of the format.
+
+    Raises:
+        TimeLimitError: Reading took longer than even a slow disk needs.
+    """
+    stated = _stated_timing(video)
+    nominal, average = _stated_rates(video)
+    field_s = float(1 / average / 2) if average and video.get("field_order") in _INTERLACED else None
+    packets = read_packets(path, int(video["index"]), _kind(container), field_s=field_s)
+    if packets is None:
+        return stated
+    empty = frozenset(range(int(container.get("nb_streams") or 0))) - packets.ends_s.keys()
+    times_s = packets.times_s
+    if not times_s:
+        return _untimed(stated, packets.count, empty)
+    rate = measured_rate(times_s, (average, nominal), times_s[-1] + packets.durations_s[-1])
+    duration_s = times_s[-1] + _last_duration_s(packets, rate) - times_s[0]
+    if not duration_s and average:
+        duration_s = float(packets.count / average)
+    announced_s = _announced_duration_s(path, video, container, packets, duration_s)
+    exact = rate.average if rate else _rate_of_one(duration_s, average, nominal)
+    return Timing(
+        start_s=times_s[0],
+        duration_s=duration_s or None,
+        frame_count=packets.count,
+        source="packets",
+        rate=exact,
+        nominal_rate=exact if rate is None or rate.constant else _possible(nominal, rate),
+        variable=rate is not None and not rate.constant,
+        clock_jumps=packets.clock_jumps,
+        undecodable=packets.undecodable,
+        announced_duration_s=announced_s,
+        file_duration_s=packets.length_s if announced_s or packets.clock_jumps else None,
+        empty_streams=empty,
+    )
 
 
-def _agree(one: Fraction, other: Fraction) -> bool:
-    return abs(one - other) <= one * _RATE_AGREES
+def _untimed(stated: Timing, count: int, empty: frozenset[int]) -> Timing:
+    """Of a raw stream, whose packets carry no times: the stated rate is all there is, unless it is a clock's."""
+    if not count:
+        return replace(stated, duration_s=None, frame_count=None, source="none", rate=None, empty_streams=empty)
+    rate = stated.rate if stated.rate and stated.rate <= _FASTEST_STATED else _ASSUMED_RATE
+    return replace(
+        stated,
+        duration_s=float(count / rate),
+        frame_count=count,
+        source="rate",
+        rate=rate,
+        nominal_rate=rate,
+        empty_streams=empty,
+    )
+
+
+def _stated_rates(video: Mapping[str, Any]) -> tuple[Fraction | None, Fraction | None]:
+    return streams.fraction(video.get("r_frame_rate")), streams.fraction(video.get("avg_frame_rate"))
+
+
+def _last_duration_s(packets: PacketFacts, rate: FrameRate | None) -> float:
+    """How long the last picture is shown: as its packet states, unless the durations of all do not fit the times.
+
+    Demuxers make durations up from a tick rate where the container has none, and Matroska names none of most packets.
+    """
+    last_s = packets.durations_s[-1]
+    if rate is None:
+        return last_s
+    usual_s = statistics.median(packets.durations_s)
+    invented = len(packets.times_s) > 2 and abs(usual_s - rate.interval_s) > _AGREES * rate.interval_s
+    if not last_s or (rate.constant and invented):
+        last_gap_s = packets.times_s[-1] - packets.times_s[-2]
+        return rate.interval_s if rate.constant else last_gap_s
+    return last_s
+
+
+def _rate_of_one(duration_s: float, *stated: Fraction | None) -> Fraction | None:
+    """The rate of a single picture: a stated one that agrees with how long it is shown."""
+    for rate in stated:
+        if rate and abs(float(1 / rate) - duration_s) <= _AGREES * duration_s:
+            return rate
+    return None
+
+
+def _possible(nominal: Fraction | None, rate: FrameRate) -> Fraction | None:
+    """The stated rate of a stream of variable rate, unless it is that of a clock."""
+    return nominal if nominal and float(1 / nominal) > rate.interval_s * (1 - _AGREES) else None
+
+
+def _announced_duration_s(
+    path: Path, video: Mapping[str, Any], container: Mapping[str, Any], packets: PacketFacts, held_s: float
+) -> float | None:
+    """The duration in the header of a file that was cut short; None where it holds what it announces.
+
+    A file is whole where one of its streams reaches the announced end: sound may be longer than the picture. In MP4
+    each track announces its own, which is looked at where the file ends in the middle of a box.
+    """
+    kind = _kind(container)
+    interval_s = held_s / packets.count if packets.count else 0.0
+    announced_s = streams.seconds(container.get("duration"))
+    frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
+    if kind == "avi" and frames and rate:
+        announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
+    if kind in _STATED_DURATIONS and announced_s and packets.end_s is not None:
+        start_s = min(0.0, packets.times_s[0])
+        if _is_short(packets.end_s - start_s, announced_s, interval_s):
+            return announced_s
+    announced_s = streams.seconds(video.get("duration"))
+    layout = boxes.layout(path) if kind == "mov" else None
+    if layout and layout.cut_off and announced_s and _is_short(held_s, announced_s, interval_s):
+        return announced_s
+    return None
+
+
+def _kind(container: Mapping[str, Any]) -> str:
+    return str(container.get("format_name", "")).split(",")[0]
+
+
+def _is_short(held_s: float, announced_s: float, interval_s: float) -> bool:
+    return announced_s - held_s > max(min(_MISSING_S, announced_s * _MISSING_SHARE), 3 * interval_s, _LEAST_MISSING_S)

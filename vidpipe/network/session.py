@@ -77,7 +77,11 @@ def authorities() -> str:
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(variable, "")
         if path and not os.path.exists(path):
-            raise UnavailableError(f"{variable} names {path}, which is not there.", "Correct the variable or unset it.")
+            raise UnavailableError(
+                f"{variable} names {path}, which is not there.",
+                "Correct the variable or unset it.",
+                depends_on=(f"variable:{variable}",),
+            )
         if path:
             return path
     return ""

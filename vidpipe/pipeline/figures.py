@@ -45,9 +45,10 @@ def _by(tags: Mapping[str, str], caller: Caller | None) -> str:
 
 
 def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
-    """What became of one input. One that was cut off counts as nothing: it is gone on with."""
+    """What became of one input. One that was cut off counts as nothing: it is gone on with; nor does an error that is
+    known from an earlier run, which has counted it."""
     result = _SOURCE_RESULTS.get(outcome.state)
-    if result is not None:
+    if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None
         figures.count_source(result, new.size_bytes if new else 0)
 

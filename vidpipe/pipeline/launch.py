@@ -82,6 +82,8 @@ def run_ingest(
     inputs: Sequence[str],
     *,
     mode: LocalMode = "copy",
+    labels: Sequence[str] = (),
+    title: str = "",
     refresh: bool = False,
     retry: bool = True,
     observer: IngestObserver | None = None,
@@ -91,6 +93,8 @@ def run_ingest(
 ) -> list[IngestOutcome]:
     """Takes `inputs` (URLs, files, folders, lists) in by the job `ingest`; one outcome for each source, in order.
 
+    labels: of all of them, besides those in lists; title: of the only one
+
     Secrets in URLs do not reach Dagster. Stopped by Ctrl-C, SIGTERM or `cancelled`, it gives the outcomes there are;
     partial downloads are gone on with next time. Raises UnavailableError when MongoDB cannot be reached.
     """
@@ -99,7 +103,10 @@ def run_ingest(
         caller = Caller(
             settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
         )
-        config = {"inputs": [redacted_url(text) for text in inputs], "mode": mode, "refresh": refresh, "retry": retry}
+        config = {
+            "inputs": [redacted_url(text) for text in inputs], "mode": mode, "labels": list(labels), "title": title,
+            "refresh": refresh, "retry": retry,
+        }  # fmt: skip
 
         from vidpipe.pipeline.ingesting.job import ingest_job
 

@@ -81,6 +81,7 @@ def load(
     if local.is_file() and local != config:
         layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
     layers += [environment_layer(environ), override_layer(overrides or {})]
+    _imply_detector(layers)
 
     problems = [problem for layer in layers for problem in layer.problems]
     origin = {key: layer for layer in layers for key in layer.values}
@@ -98,6 +99,20 @@ def load(
         for key in all_keys()
     }
     return LoadedSettings(Settings.model_validate({"home": home, **sections}), config, sources)
+
+
+def _imply_detector(layers: Sequence[Layer]) -> None:
+    """A threshold that a command is given alone is on PySceneDetect's content scale, as in the older script. It is on
+    that of Detector where somebody chose one: by the environment, or another than the default in a file."""
+    command = layers[-1]
+    keys = {key.dotted: key for key in all_keys()}
+    threshold, detector = keys["scene_detection.default_threshold"], keys["scene_detection.detector"]
+    if threshold not in command.values:
+        return
+    in_force = next((layer for layer in reversed(layers) if detector in layer.values), command)
+    name = str(in_force.values.get(detector, "")).strip().lower()
+    if not name or (name == detector.default_text and in_force is not command and detector not in in_force.variables):
+        command.values[detector] = "content"
 
 
 def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) -> Path:

@@ -15,21 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from vidpipe.errors import redact
 from vidpipe.settings.operation import Alerts, Budget, CronLine, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
-
-DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
-
-#: detector -> (lowest, highest, default) of its threshold, each on the detector's own scale.
-#: content 31 is the tuned value of PySceneDetect's own benchmark at one frame's tolerance. adaptive: with that
-#: benchmark's window of 3 frames its 3.5 misses hard cuts in moving shots (two of nine known ones), 3.0 finds them all.
-THRESHOLD_SCALES: dict[str, tuple[float, float, float]] = {
-    "adaptive": (0.0, 255.0, 3.0),
-    "content": (0.0, 255.0, 31.0),
-    "histogram": (0.0, 1.0, 0.05),
-    "hash": (0.0, 1.0, 0.395),
-    "threshold": (0.0, 255.0, 12.0),
-    "ffmpeg": (0.0, 1.0, 0.3),
-}
-
+from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName, off_scale
 
 #: What the describing model can be asked by itself, in the order of the asking.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -45,6 +31,12 @@ class Paths(Section):
     source_lists: Listed = Field(
         ("data/urls.txt",),
         description="the watched lists, comma-separated: text files with a URL a line, CSV files with a column url",
+    )
+    watched_files: Literal["copy", "hardlink", "reference"] = Field(
+        "copy",
+        description="how local files of the watched lists are taken into the media store. copy: the store has bytes of "
+        "its own; hardlink: a second name for the same bytes, a copy where the disks differ; reference: the file stays "
+        "where it is and must not be changed. A change counts for files that are taken in from then on",
     )
 
 
@@ -217,10 +209,7 @@ class SceneDetection(Section):
     default_threshold: float | None = Field(
         None,
         description="on the detector's own scale; empty: its good default. "
-        + "; ".join(
-            f"{name}: above {low:g} to {high:g}, default {default:g}"
-            for name, (low, high, default) in THRESHOLD_SCALES.items()
-        ),
+        + "; ".join(f"{name}: {scale.limits}, default {scale.default:g}" for name, scale in THRESHOLD_SCALES.items()),
     )
     min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; shorter scenes are not cut off")
     frames_per_scene: int = Field(
@@ -249,19 +238,14 @@ class SceneDetection(Section):
 
     @model_validator(mode="after")
     def _threshold_is_on_the_detectors_scale(self) -> SceneDetection:
-        if self.default_threshold is not None:
-            low, high, default = THRESHOLD_SCALES[self.detector]
-            if not low < self.default_threshold <= high:
-                raise ValueError(
-                    f"DefaultThreshold {self.default_threshold:g} is not on the scale of Detector {self.detector}: "
-                    f"above {low:g}, at most {high:g} (leave it empty for {default:g})"
-                )
+        if self.default_threshold is not None and (fault := off_scale(self.detector, self.default_threshold)):
+            raise ValueError(fault)
         return self
 
     @property
     def threshold(self) -> float:
         """The threshold in force, on the detector's own scale."""
-        return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector][2]
+        return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector].default
 
 
 class Rules(Section):

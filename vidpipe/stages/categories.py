@@ -41,6 +41,7 @@ STAGE = Stage(
     function=put_into_categories,
     reads=(*READS, "tags.tags", "descriptions.category"),
     resources=("categories",),
+    code_version="2",
     stored_as="category",
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),

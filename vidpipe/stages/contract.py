@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import Settings
+from vidpipe.tagging.words import search_forms
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]
@@ -54,6 +55,8 @@ class IngestFacts(StageResult):
     path:      of the stored file, relative to the home (absolute where the file is referenced in place)
     names:     every file name the video came under, sorted
     urls:      every URL (or file: address) it came from, sorted, without secrets
+    labels:    what users and lists label those sources, sorted; those that differ only in case are one
+    titles:    what users and lists call them, likewise
     """
 
     unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
@@ -64,6 +67,14 @@ class IngestFacts(StageResult):
     referenced: bool = False
     names: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Stored for the text index only; it has no version."""
+        return search_forms((*self.titles, *self.labels), self.names)
 
 
 class StageError(VidpipeError):

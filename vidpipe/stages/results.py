@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from vidpipe.media.facts import ActiveArea, Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
+from vidpipe.tagging.words import search_forms
 
 
 class RawVideo(StageResult):
@@ -28,6 +29,12 @@ class RawVideo(StageResult):
 
 class Metadata(StageResult, MediaInfo):
     """What the file says of itself."""
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def title_words(self) -> tuple[str, ...]:
+        """Stored for the text index only; it has no version."""
+        return search_forms([self.title or ""])
 
     def key_figures(self) -> dict[str, Any]:
         return {

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vidpipe.media.facts import AudioStream, SceneStats, SubtitleCue, SubtitleStream
+from vidpipe.ingest.urls import url_spellings
+from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
 
 #: The fields of other stages that rules can ask about; `rule_facts` needs them all.
 READS: tuple[str, ...] = (
-    "ingest.names", "ingest.urls",
+    "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
     "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
-    "metadata.cues", "metadata.duration_s", "metadata.frame_rate", "metadata.hdr", "metadata.height",
+    "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
     "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
     "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
-    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.mean_scene_s", "scenes.stats",
+    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.duration_s", "scenes.mean_scene_s",
+    "scenes.stats",
     "descriptions.tags", "descriptions.text",
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
@@ -29,12 +31,13 @@ _UNSET_DATES = ("1904-01-01", "1970-01-01")
 def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
     """The facts of one video. fields: "stage.field" -> value, at least those in `READS`; tags: given so far."""
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
-    audio: tuple[AudioStream, ...] = fields["metadata.audio"]
+    audio = [stream for stream in fields["metadata.audio"] if not stream.empty]
     subtitles: tuple[SubtitleStream, ...] = fields["metadata.subtitles"]
     model_tags: tuple[ModelTag, ...] = fields["descriptions.tags"]
+    damage: Damage | None = fields["scenes.damage"]
     width, height = fields["metadata.width"], fields["metadata.height"]
     return TagFacts(
-        duration_s=fields["metadata.duration_s"],
+        duration_s=fields["scenes.duration_s"],
         size_bytes=fields["metadata.size_bytes"],
         bit_rate=fields["metadata.bit_rate"],
         container=names.container(fields["metadata.container"]),
@@ -60,7 +63,8 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         scene_count=fields["scenes.count"],
         cuts_per_minute=fields["scenes.cuts_per_minute"],
         mean_scene_s=fields["scenes.mean_scene_s"],
-        damaged=fields["scenes.damage"] is not None,
+        damaged=damage is not None and not damage.truncated,
+        truncated=damage is not None and damage.truncated,
         sentiment=fields["sentiment.label"],
         sentiment_score=fields["sentiment.score"],
         description=fields["descriptions.text"],
@@ -69,7 +73,9 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         title=fields["metadata.title"] or "",
         model_tags=tuple(tag.tag for tag in model_tags),
         names=fields["ingest.names"],
-        urls=fields["ingest.urls"],
+        urls=tuple(dict.fromkeys(spelling for url in fields["ingest.urls"] for spelling in url_spellings(url))),
+        labels=fields["ingest.labels"],
+        source_titles=fields["ingest.titles"],
         tags=tuple(tags),
         **_measured(fields["scenes.stats"]),
     )

@@ -57,6 +57,8 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
         duration_s=item["metadata.duration_s"],
         color_transfer=item["metadata.color_transfer"],
         field_order=item["metadata.field_order"],
+        clock_jumps=item["metadata.clock_jumps"],
+        forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
     )
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill)
@@ -67,7 +69,8 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
             plan.detection,
             (item["metadata.width"], item["metadata.height"]),
         )
-    result = _result(settings.scene_detection, findings, pictures, item["metadata.duration_s"], areas)
+    damage = _damage(findings, item)
+    result = _result(settings.scene_detection, findings, pictures, areas, damage)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
 
 
@@ -150,8 +153,8 @@ def _result(
     options: SceneDetection,
     findings: SceneFindings,
     pictures: _Pictures,
-    expected_s: float | None,
     areas: ActiveAreas,
+    damage: Damage | None,
 ) -> Scenes:
     sums = [within(span.sums, share, areas.bars) for span, share in zip(findings.scenes, areas.shares, strict=True)]
     of_scene: dict[int, str] = {}
@@ -194,31 +197,39 @@ def _result(
         frames_version=frames_version(pictures.frames, converted=pictures.converted),
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
-        damage=_damage(findings, expected_s),
+        damage=damage,
     )
 
 
-def _damage(findings: SceneFindings, expected_s: float | None) -> Damage | None:
-    """None: decoded without complaint, and about as long as the header says."""
+def _damage(findings: SceneFindings, item: Item) -> Damage | None:
+    """None: the file is whole, and decoded without complaint and as long as its packets."""
     end, decoded_s = findings.end, findings.end_us / 1e6
+    expected_s: float | None = item["metadata.duration_s"]
+    announced_s: float | None = item["metadata.announced_duration_s"]
     missing_s = expected_s - decoded_s if expected_s else 0.0
-    cut_short = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
-    if not (end.errors or cut_short or end.returncode):
+    incomplete = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
+    # what the decoder says of pictures before the first key frame is no damage, where all others were decoded
+    leading = item["metadata.undecodable_packets"] and findings.frames == item["metadata.frame_count"]
+    if not ((end.errors and not leading) or incomplete or end.returncode or announced_s):
         return None
     parts = []
+    if announced_s:
+        parts.append(f"the file ends after {decoded_s:.2f} s of the {announced_s:.2f} s that its header announces")
     if end.errors:
         parts.append(f"the decoder reported {end.errors} error{'s' if end.errors > 1 else ''}")
-    if cut_short:
+    if incomplete and not announced_s:
         parts.append(f"{decoded_s:.2f} s of {expected_s:.2f} s could be decoded")
     if not parts:
         parts.append(f"ffmpeg ended with code {end.returncode}")
     first = f" (first: {end.messages[0]})" if end.messages else ""
+    kind = "Truncated" if announced_s else "Damaged"
     return Damage(
         errors=end.errors,
         messages=end.messages,
         decoded_s=decoded_s,
-        expected_s=expected_s,
-        sentence=f"Damaged: {' and '.join(parts)}{first}. What decodes was processed.",
+        expected_s=announced_s or expected_s,
+        truncated=announced_s is not None,
+        sentence=f"{kind}: {' and '.join(parts)}{first}. What decodes was processed.",
     )
 
 

@@ -71,6 +71,10 @@ STAGE = Stage(
         "metadata.frame_rate",
         "metadata.frame_rate_exact",
         "metadata.frame_count",
+        "metadata.announced_duration_s",
+        "metadata.clock_jumps",
+        "metadata.undecodable_packets",
+        "metadata.duration_source",
         "metadata.audio",
     ),
     settings=(

@@ -62,6 +62,7 @@ STAGE = Stage(
     function=give_tags,
     reads=(*READS, "descriptions.model"),
     resources=("custom_tags",),
+    code_version="2",
     stored_as="tags",
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from vidpipe.tagging.conditions import Condition, parse_conditions
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.patterns import Pattern, parse_pattern
-from vidpipe.tagging.words import Keyword, SearchedText, normalise
+from vidpipe.tagging.words import Keyword, SearchedText, label_key, normalise
 
 _MOST_SHOWN = 5
 _LONGEST_SHOWN = 120
@@ -236,6 +236,43 @@ class TagBlock:
 
 
 @dataclass(frozen=True)
+class LabelBlock:
+    """Matches when a list or user that added the video gave it one of the labels: whole labels, see `label_key`."""
+
+    wanted: tuple[str, ...]
+    name: str = "labels"
+
+    @classmethod
+    def parse(cls, texts: list[str]) -> LabelBlock:
+        return cls(tuple(sorted({label_key(text) for text in texts})))
+
+    def _found(self, facts: TagFacts) -> dict[str, str]:
+        """key -> the label as it was given."""
+        given = dict(zip(facts.label, facts.labels, strict=True))
+        return {key: given[key] for key in self.wanted if key in given}
+
+    def matches(self, facts: TagFacts) -> bool:
+        return not set(facts.label).isdisjoint(self.wanted)
+
+    def count(self, facts: TagFacts) -> int:
+        return len(self._found(facts))
+
+    def evidence(self, facts: TagFacts) -> str:
+        found = [_safe(label) for label in self._found(facts).values()]
+        return f"the list or user that added it labels it {_quoted(found)}"
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        found = self._found(facts)
+        nothing = "not among the labels" if facts.labels else "there are no labels"
+        return tuple(
+            Part(f'"{key}"', f'"{_safe(found[key])}"' if key in found else nothing, key in found) for key in self.wanted
+        )
+
+    def normal(self) -> Any:
+        return list(self.wanted)
+
+
+@dataclass(frozen=True)
 class PatternBlock:
     """Matches when one of the file names, or one of the addresses, matches one of the patterns."""
 
@@ -288,6 +325,7 @@ BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
     "description_keywords": lambda texts: KeywordBlock.parse("description_keywords", texts),
     "subtitle_keywords": lambda texts: KeywordBlock.parse("subtitle_keywords", texts),
     "ai_generated_tags": lambda texts: TagBlock.parse("ai_generated_tags", texts),
+    "labels": LabelBlock.parse,
     "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
     "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
 }

@@ -34,6 +34,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "description_keywords": 1.0,
     "subtitle_keywords": 0.5,
     "ai_generated_tags": 1.0,
+    "labels": 1.0,
     "filename_patterns": 0.5,
     "source_patterns": 0.5,
     "metadata_conditions": 0.5,
@@ -50,6 +51,7 @@ class WeightsSource(Source):
     description_keywords: Weight = DEFAULT_WEIGHTS["description_keywords"]
     subtitle_keywords: Weight = DEFAULT_WEIGHTS["subtitle_keywords"]
     ai_generated_tags: Weight = DEFAULT_WEIGHTS["ai_generated_tags"]
+    labels: Weight = DEFAULT_WEIGHTS["labels"]
     filename_patterns: Weight = DEFAULT_WEIGHTS["filename_patterns"]
     source_patterns: Weight = DEFAULT_WEIGHTS["source_patterns"]
     metadata_conditions: Weight = DEFAULT_WEIGHTS["metadata_conditions"]

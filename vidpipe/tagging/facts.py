@@ -24,7 +24,8 @@ class TagFacts:
     description: the text of the describing model, whichever it was
     subtitles:   the text of all cues; title: the one in the file
     model_tags:  the describing model's own tags; () when it gave none
-    names, urls: every file name and address the video came under
+    names, urls: every file name and address the video came under; of an address each spelling, decoded and encoded
+    labels, source_titles: what the lists and users that added it say of it, as written
     tags:        those given so far, which only categories look at
     """
 
@@ -62,6 +63,7 @@ class TagFacts:
     silence_share: float | None = None
     color: tuple[str, ...] | None = None
     damaged: bool | None = None
+    truncated: bool | None = None
     sentiment: str | None = None
     sentiment_score: float | None = None
     description: str = ""
@@ -70,6 +72,8 @@ class TagFacts:
     model_tags: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    source_titles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
 
     @cached_property
@@ -80,10 +84,19 @@ class TagFacts:
     @cached_property
     def spoken(self) -> tuple[words.SearchedText, ...]:
         """What `subtitle_keywords` are looked for in."""
-        return (
+        texts = (
             words.SearchedText("subtitles", "the subtitles say", self.subtitles),
             words.SearchedText("title", "the title says", self.title),
         )
+        if not self.source_titles:
+            return texts
+        given = "\n".join(self.source_titles)
+        return (*texts, words.SearchedText("title from its list", "the title from its list or user says", given))
+
+    @cached_property
+    def label(self) -> tuple[str, ...]:
+        """The labels as they are compared."""
+        return tuple(words.label_key(label) for label in self.labels)
 
     @cached_property
     def tag_words(self) -> frozenset[str]:
@@ -174,6 +187,9 @@ _SPECS = (
     _field("color", "names", f"colours that fill at least {COLOR_SHARE:.0%} of the picture", "", "colour",
            canonical=names.color),
     _field("damaged", "flag", "the decoder complained"),
+    _field("truncated", "flag", "the file ends before the time that its header announces"),
+    _field("label", "names", "any label from the list or user that added it", "", "labels",
+           canonical=words.label_key),
     _field("sentiment", "name", "label of the sentiment stage",
            allowed=("positive", "neutral", "negative", "no basis")),
     _field("sentiment_score", "number", "-1 to 1"),

@@ -36,6 +36,7 @@ class BlocksSource(Source):
     description_keywords: Texts = Field(default=[])
     subtitle_keywords: Texts = Field(default=[])
     ai_generated_tags: Texts = Field(default=[])
+    labels: Texts = Field(default=[])
     filename_patterns: Patterns = Field(default=[])
     source_patterns: Patterns = Field(default=[])
 

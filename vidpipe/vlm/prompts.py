@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from vidpipe.settings import Settings
 from vidpipe.vlm.answers.forms import TEXT, Form
 from vidpipe.vlm.cells import digest
 from vidpipe.vlm.plain_text import harmless
-from vidpipe.vlm.questions import Question
+from vidpipe.vlm.questions import Question, build_questions
 from vidpipe.vlm.templating.shown import shown_scene, shown_scenes, shown_video
 from vidpipe.vlm.views import SceneView, VideoView
 
@@ -158,6 +159,28 @@ def build_prompts(settings: Settings) -> PromptSet:
     from vidpipe.vlm.templating.rendered import rendered_prompts
 
     return rendered_prompts(settings)
+
+
+def unread_instructions(settings: Settings) -> str:
+    """A sentence about the instructions and questions of `settings` that the describer in force does not read; empty
+    where it reads them all."""
+    model = settings.qwen_vl
+    unread = ["DefaultInstruction (--qwen-instruction)"] if model.default_instruction.strip() else []
+    if model.backend != "statistics":
+        if unread and not any(name.startswith("describe_") for name in model.prompts):
+            return (
+                f"{unread[0]} is not used: it is added to describe_scene and describe_video, which Prompts leaves out."
+            )
+        return ""
+    with contextlib.suppress(SettingsError):  # a file that nobody reads stops nobody
+        if questions := len(build_questions(settings)):
+            unread.append(f"{questions} {'question' if questions == 1 else 'questions'} of {settings.rules.questions}")
+    if not unread:
+        return ""
+    return (
+        f"Backend statistics reads no instructions, so {' and '.join(unread)} will have no effect. "
+        "Set Backend = qwen or endpoint in [QwenVL] to have a model follow them."
+    )
 
 
 def _fixed(id: str, scope: Scope, text: str, max_tokens: int) -> PromptSource:

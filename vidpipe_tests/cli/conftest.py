@@ -91,7 +91,7 @@ def filled(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     clips.subtitled(folder / TALK, [(0.2, 1.0, "What a wonderful, happy lighthouse")])
     clips.moving(folder / HOSTILE, size="180x320", seconds=1.0)
     with command_on(tmp_path_factory.mktemp("filled"), mongod_uri) as command:
-        result = command("add", folder, "--run", "--json")
+        result = command("add", folder, "--label", "Seaside", "--label", "b-roll", "--run", "--json")
         assert result.exit_code == 0, result.output
         yield command
 

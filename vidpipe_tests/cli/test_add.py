@@ -57,7 +57,10 @@ def test_what_failed_is_tried_again_when_asked(vidpipe: Command, site: tuple[str
     assert vidpipe.json("add", url, code=1)["inputs"][0]["state"] == "failed"
     clips.moving(folder / "late.mp4", seconds=0.5)
     again = vidpipe.json("add", url, code=1)["inputs"][0]
-    assert (again["state"], again["attempts"]) == ("failed", 1)
+    assert (again["state"], again["attempts"], again["known"]) == ("failed", 1, True)
+    shown = vidpipe("add", url)
+    assert "Failed on 20" in shown.output
+    assert "`vidpipe add --retry` asks again." in shown.output
     retried = vidpipe.json("add", url, "--retry")["inputs"][0]
     assert (retried["state"], retried["error"]) == ("stored", None)
 
@@ -83,7 +86,10 @@ def test_a_referenced_file_stays_where_it_is(vidpipe: Command, tmp_path: Path) -
 
 def test_add_goes_on_with_a_run_and_an_export(vidpipe: Command, tmp_path: Path) -> None:
     clip = clips.color_cuts(tmp_path / "clip.mp4", seconds_each=0.8)
-    result = vidpipe.json("add", clip, "--output", tmp_path / "out.jsonl", "--scene_threshold", "4")
+    result = vidpipe.json(
+        "add", clip, "nobody", "--output", tmp_path / "out.jsonl", "--scene_threshold", "4", code=4
+    )  # fmt: skip
+    assert result["counts"] == {"stored": 1, "refused": 1}
     assert result["run"]["stages"]["categories"]["computed"] == 1
     assert (tmp_path / "out.jsonl").read_text().count("\n") == 1
 
@@ -108,3 +114,14 @@ def test_ctrl_c_keeps_what_was_downloaded(vidpipe: Command, site: tuple[str, Pat
     assert '"cancelled"' in stdout
     assert "partial downloads are kept" in stderr
     assert any(path.stat().st_size for path in incoming.rglob("*.part"))
+
+
+def test_labels_and_a_title_can_be_given_and_given_anew(vidpipe: Command, tmp_path: Path) -> None:
+    clip = clips.moving(tmp_path / "clip.mp4", seconds=0.4)
+    (tmp_path / "list.csv").write_text("url,labels\nclip.mp4,cats\n")
+    vidpipe.json("add", tmp_path / "list.csv", "--label", "2019")
+    assert vidpipe.json("show", "clip.mp4")["video"]["labels"] == ["2019", "cats"]
+    vidpipe.json("add", clip, "--label", "dogs", "--title", "A day out")
+    shown = vidpipe.json("show", "clip.mp4")["video"]
+    assert (shown["labels"], shown["title"]) == (["dogs"], "A day out")
+    assert vidpipe("add", tmp_path, "--title", "All of them").exit_code == 2

@@ -66,6 +66,7 @@ def test_show_for_people(filled: Command) -> None:
     for part in (TALK, "subtitles", "positive", "Subtitled", "current"):
         assert part in text
     assert "no basis: There are no subtitles" in filled("show", CUTS).stdout
+    assert "labels       b-roll, Seaside" in text
 
 
 @pytest.mark.parametrize(("width", "tags"), [(80, False), (160, True)])
@@ -79,6 +80,7 @@ def test_the_table_of_videos_fits_the_terminal(
     assert all(len(line) <= width for line in lines)
     assert ("Standard Definition" in "\n".join(lines)) is tags
     row = next(line for line in lines if CUTS in line)
+    assert ("b-roll, Seaside" if tags else "labels: b-roll,") in "\n".join(lines), "below the name where room is short"
     for part in (hits[0]["category"], "0:03.0", "SD", "current"):
         assert part in row
 
@@ -104,6 +106,8 @@ def test_search_by_words_and_filters(filled: Command) -> None:
     assert filled.json("search", "lighthouse", "--codec", "hevc")["videos"] == []
     assert filled("search", "--resolution", "9K").exit_code == 2
     assert TALK in filled("search", "lighthouse").stdout
+    assert names(filled.json("search", "lighthouse", "--label", "SEASIDE", "--label", "b-roll")["videos"]) == [TALK]
+    assert filled.json("list", "--label", "seaside", "--label", "studio")["videos"] == []
 
 
 def test_search_takes_exclusions_as_words(filled: Command) -> None:

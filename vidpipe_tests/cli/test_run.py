@@ -12,9 +12,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+import typer
 
+from vidpipe.cli.adding import Adding, sort_inputs
+from vidpipe.cli.call import Call, opened
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 
@@ -69,6 +74,82 @@ def test_an_unknown_video_or_stage_is_named(vidpipe: Command, clip: Path) -> Non
     assert "scenes" in vidpipe.json("run", "--stage", "scene", code=2)["error"]["hint"]
 
 
+def test_urls_files_and_videos_of_the_library_are_brought_up_to_date_in_one_step(
+    vidpipe: Command, clip: Path, site: tuple[str, Path], tmp_path: Path
+) -> None:
+    address, served = site
+    clips.moving(served / "clip.mp4", seconds=0.4)  # another video of the same name
+    lists = tmp_path / "more.csv"
+    clips.color_cuts(tmp_path / "My Cats" / "cat.mp4", ["blue"], seconds_each=0.4)
+    lists.write_text("url\nMy Cats/cat.mp4\nlost.mp4\n")
+    known = vidpipe.json("show", "clip")["video"]["sha256"]
+    result = vidpipe.json("run", known[:12], f"{address}/clip.mp4", lists, "nobody", "example.org/a.mp4",
+                          "--stages", "raw_video,metadata", code=4)  # fmt: skip
+    became = {entry["input"]: (entry["state"], entry["video"]) for entry in result["inputs"]}
+    assert became[known[:12]] == ("already stored", known)
+    assert became[f"{address}/clip.mp4"][0] == "stored"
+    assert result["counts"] == {"already stored": 1, "stored": 2, "refused": 3}
+    assert result["stages"]["metadata"]["computed"] == 3
+    said = {entry["input"]: entry["error"] for entry in result["inputs"]}
+    assert "No video of the library" in said["nobody"]
+    assert "cannot be added: nobody: there is no such file" in said["nobody"]
+
+    (served / "clip.mp4").unlink()
+    path = tmp_path / "My Cats" / "cat.mp4"
+    for named in (clip, f"{address}/clip.mp4", path, path.as_uri()):
+        again = vidpipe.json("run", named, "--stage", "metadata")
+        assert again["counts"] == {"already stored": 1}, named
+        assert again["stages"]["metadata"]["current"] == 1
+    assert vidpipe.json("show", path)["sources"][0]["url"] == str(path)
+    for part in ("my cats", "My%20Cats"):
+        assert [hit["urls"] for hit in vidpipe.json("list", "--source", part)["videos"]] == [[str(path)]]
+    assert vidpipe("run", "nobody", "-", given="").exit_code == 4
+
+
+def test_what_an_input_means(
+    vidpipe: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path that exists is that file, its video where it is unchanged; else a video of the library; else a URL."""
+    known = vidpipe.json("show", "clip")["video"]
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name, value in vidpipe.env.items():
+        monkeypatch.setenv(name, value)
+    with opened(cast(typer.Context, SimpleNamespace(obj=Call()))) as library:
+
+        def meant(*inputs: object, **options: Any) -> tuple[int, int, int]:
+            """How many are known, new and neither."""
+            found = sort_inputs(library, map(str, inputs), Adding(**options))
+            assert {outcome.video for outcome in found.known} <= {known["sha256"]}
+            return len(found.known), len(found.new), len(found.unknown)
+
+        same = (clip, clip.as_uri(), vidpipe.home / known["path"])
+        assert meant(*same, "clip.mp4", "clip", known["sha256"][:8]) == (6, 0, 0)
+        assert meant(clip, mode="reference") == meant(clip.as_uri(), refresh=True) == (0, 1, 0)
+        urls = ("https://h.example/clip.mp4", "https://h.example/a.mp4?token=x", "s3://films/", "ftp://h.example/clip")
+        assert meant(*urls) == (0, 4, 0)
+        assert meant("nobody", "/nowhere/clip.mp4", "file:///nowhere/clip.mp4", "h.example/a.mp4", "", "~x/") == (
+            0,
+            0,
+            6,
+        )
+        Path("clip.mp4").write_bytes(b"another")
+        assert meant("clip.mp4", ".") == (0, 2, 0)
+        assert f"by name it is also {known['sha256'][:12]} of the library" in capsys.readouterr().err
+        clip.write_bytes(b"changed")
+        assert meant(clip) == (0, 1, 0)
+
+
+def test_an_instruction_that_nobody_reads_and_a_threshold_of_ffmpeg_are_said(vidpipe: Command) -> None:
+    result = vidpipe("run", "--qwen_instruction", "Be brief.")
+    assert result.stderr.count("Backend statistics reads no instructions") == 1
+    assert "due again" not in result.stderr
+    result = vidpipe("run", "--scene_threshold", "0.3")
+    assert result.exit_code == 2
+    assert "--scene-detector ffmpeg" in result.stderr
+    assert vidpipe("run", "--scene_threshold", "0.3", "--scene_detector", "ffmpeg").exit_code == 0
+
+
 def test_the_words_of_the_older_script(vidpipe: Command, clip: Path, tmp_path: Path) -> None:
     vidpipe.json("run")
     result = vidpipe(
@@ -77,7 +158,8 @@ def test_the_words_of_the_older_script(vidpipe: Command, clip: Path, tmp_path: P
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["stages"]["scenes"]["computed"] == 1
-    assert json.loads((tmp_path / "out.jsonl").read_text())["scene_summary"]["threshold"] == 200
+    summary = json.loads((tmp_path / "out.jsonl").read_text())["scene_summary"]
+    assert (summary["detector"], summary["threshold"]) == ("content", 200)
     assert states(vidpipe)["scenes"] == "due"  # judged by config.ini again
     assert vidpipe("run", "--scene-threshold", "999").exit_code == 2
 

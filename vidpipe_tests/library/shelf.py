@@ -20,10 +20,10 @@ _STATS = SceneStats(
     brightness=0.5, contrast=0.2, saturation=0.3, motion=0.1, colors=(ColorShare(name="blue", share=0.6),)
 )
 
-#: file name -> what is known of it. `scenes`: (start_s, end_s, description).
+#: file name -> what is known of it. `scenes`: (start_s, end_s, description); `labels`, `source_title`: of its source.
 CONTENTS: dict[str, dict[str, Any]] = {
     "harbour.mp4": {
-        "duration_s": 600.0, "size": (1920, 1080), "resolution": "Full HD", "codec": "h264", "title": "Harbour at dawn",
+        "duration_s": 600.0, "size": (1920, 1080), "resolution": "Full HD", "codec": "h264", "title": "Harbour at_dawn",
         "scenes": [(0.0, 200.0, "A lighthouse stands above the harbour."), (200.0, 600.0, "Fishing boats leave.")],
         "text": "A harbour with a lighthouse and fishing boats.", "tags": ["Night-time", "Extended Play"],
         "category": "Documentary", "sentiment": "positive", "cue": "Good morning, sailors",
@@ -33,6 +33,7 @@ CONTENTS: dict[str, dict[str, Any]] = {
         "scenes": [(0.0, 45.5, "A red car overtakes a blue car.")],
         "text": "A red car and a blue car in a race.", "tags": ["High Resolution", "Fast-paced"],
         "category": "Sports", "sentiment": "no basis", "cue": "",
+        "labels": ("Motor sport", "=1+1"), "source_title": "GrandPrix_2019",
     },
     "=SUM(A1) [red]evil[/red]\x1b[2J.mp4": {
         "duration_s": 5.0, "size": (640, 360), "resolution": "SD", "codec": "av1", "title": "@cmd|' /C calc'!A0",
@@ -139,7 +140,11 @@ GRAPH = StageGraph(
 def put(library: Library, name: str) -> str:
     """Records the file `name`, as ingest does; nothing is computed yet. Returns its sha256."""
     sha256, url = sha256_of(name), url_of(name)
-    record = SourceRecord(id=sha256[:16], url=url, state="stored", attempts=1, video=sha256, file_name=name)
+    known = CONTENTS.get(name, {})
+    record = SourceRecord(
+        id=sha256[:16], url=url, state="stored", attempts=1, video=sha256, file_name=name,
+        title=known.get("source_title"), labels=known.get("labels", ()),
+    )  # fmt: skip
     path = f"data/media/{sha256[:2]}/{sha256}.mp4"
     video = StoredVideo(sha256=sha256, path=path, size_bytes=1000, modified_ns=1, file_name=name, url=url)
     library.sources.record_stored(record, video)

@@ -71,6 +71,7 @@ def test_csv_runs_no_formula_in_a_spreadsheet(library: Library, specs: dict[str,
     assert hostile["title"].startswith("'@cmd")
     assert hostile["description"] == "'-A parked blue car."
     assert rows[shelf.sha256_of("race.mkv")]["tags"] == "High Resolution; Fast-paced"
+    assert rows[shelf.sha256_of("race.mkv")]["labels"] == "'=1+1; Motor sport"
     assert rows[shelf.sha256_of("race.mkv")]["duration_s"] == "45.5"
 
 
@@ -88,7 +89,10 @@ def test_parquet_keeps_types_and_every_text_as_it_is(library: Library, specs: di
     export(library, tmp_path / "t.parquet", "parquet", specs)
     table = pd.read_parquet(tmp_path / "t.parquet").set_index("video")
     assert table.loc[shelf.sha256_of(shelf.HOSTILE), "name"] == shelf.HOSTILE
-    assert list(table.loc[shelf.sha256_of("race.mkv"), "tags"]) == ["High Resolution", "Fast-paced"]
+    race, harbour = (table.loc[shelf.sha256_of(name)] for name in ("race.mkv", "harbour.mp4"))
+    assert list(race["tags"]) == ["High Resolution", "Fast-paced"]
+    assert (list(race["labels"]), race["title"]) == (["=1+1", "Motor sport"], "GrandPrix_2019")
+    assert (list(harbour["labels"]), harbour["title"], harbour["file_title"]) == ([], *["Harbour at_dawn"] * 2)
     assert table["duration_s"].dtype == "float64"
     assert str(table["added_at"].dtype).endswith("UTC]")
 
@@ -100,6 +104,10 @@ def test_scenes_are_rows_of_their_own(library: Library, specs: dict[str, str], t
     harbour = table[table["video"] == shelf.sha256_of("harbour.mp4")]
     assert list(harbour["start_s"]) == [0.0, 200.0]
     assert set(harbour["colors"]) == {"blue"}
+    race = table[table["video"] == shelf.sha256_of("race.mkv")].iloc[0]
+    assert race["path"].startswith("data/media/")
+    assert (race["labels"], race["title"]) == ("'=1+1; Motor sport", "GrandPrix_2019")
+    assert (race["tags"], race["category"]) == ("High Resolution; Fast-paced", "Sports")
 
 
 def test_only_what_is_asked_for_is_exported(library: Library, specs: dict[str, str], tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vidpipe.ingest.records import ListedSource, SourceRecord
+from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.records import Condition, ListedSource, SourceRecord
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.settings import Settings
@@ -89,6 +90,31 @@ def test_files_that_changed_are_due_again_but_what_is_being_fetched_is_left_alon
     assert numbers(listed, states=("new",)) == []
     listed.again([one(number).id for number in range(3)])
     assert numbers(listed, states=("new",)) == [0, 1]
+
+
+def test_due_is_what_failed_under_other_conditions_than_todays(listed: ListedSources, library: Library) -> None:
+    today = Conditions({"download.max_size_mb": "new", "module:boto3": "same"}, spare_bytes=100)
+    changed, same = Condition(name="download.max_size_mb", value="old"), Condition(name="module:boto3", value="same")
+    later = datetime.now(UTC) + timedelta(days=1)
+    records: list[dict[str, object]] = [
+        {"state": "refused", "blocked_by": (changed,)},
+        {"state": "failed", "blocked_by": (same, changed), "next_try_at": later},
+        {"state": "failed", "needed_bytes": 100},
+        {"state": "refused", "blocked_by": (same,)},
+        {"state": "failed", "needed_bytes": 101},
+        {"state": "failed", "blocked_by": (Condition(name="unknown", value="x"),)},
+        {"state": "refused"},
+        {"state": "stored", "blocked_by": (changed,)},
+    ]
+    listed.save_many("a", [one(number) for number in range(len(records))])
+    known = library.sources.get_many([one(number).id for number in range(len(records))])
+    for number, update in enumerate(records):
+        library.sources.save(known[one(number).id].model_copy(update=update))
+    library.collections["sources"].update_one({"_id": one(6).id}, {"$unset": {"blocked_by": "", "needed_bytes": ""}})
+    assert sorted(numbers(listed, today=today)) == [0, 1, 2]
+    assert numbers(listed) == []
+    failed = [record for record in library.sources.in_state("failed", "refused") if today.changed_for(record)]
+    assert {int(record.id, 16) for record in failed} == {0, 1, 2}
 
 
 def test_problems_are_kept_by_list(listed: ListedSources) -> None:

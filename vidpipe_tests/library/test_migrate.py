@@ -25,8 +25,10 @@ from vidpipe.library.meta_lock import LOCK, holding
 from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.preparing import pending, prepare
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
+from vidpipe.library.search import Filters, find_videos
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, init_home
+from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 
 #: Made by the last vidpipe with schema 1 (its clips through all stages), dumped as it was.
@@ -74,7 +76,7 @@ def test_what_would_be_done_is_told_step_by_step_and_nothing_is_changed(old: Con
 def test_a_library_of_schema_1_is_brought_up_to_date_by_opening_it_and_can_be_exported(
     old: Connection, settings: Settings, tmp_path: Path
 ) -> None:
-    before = {name: list(old.collection(name).find().sort("_id", 1)) for name in ("videos", "scenes", "lineage")}
+    before = {name: list(old.collection(name).find().sort("_id", 1)) for name in ("scenes", "lineage")}
     with Library.open(settings, GRAPH) as library:
         assert library.collections["meta"].find_one({"_id": "schema"})["version"] == SCHEMA_VERSION  # type: ignore[index]
         assert {"latest", "added"} & library.collections["videos"].index_information().keys() == {"latest"}
@@ -84,6 +86,29 @@ def test_a_library_of_schema_1_is_brought_up_to_date_by_opening_it_and_can_be_ex
         assert library.videos.resolve("night-watch")
         assert pending(old.database, names_of(old), GRAPH).nothing
         assert LOCK not in {row["_id"] for row in library.collections["meta"].find()}
+
+
+def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what_reads_them_is_due(
+    old: Connection, settings: Settings
+) -> None:
+    videos = old.collection("videos")
+    row = videos.find_one({"ingest.names": "night-watch.mp4"}) or {}
+    sources = old.collection("sources")
+    assert sources.update_one(
+        {"video": row["_id"]}, {"$set": {"labels": ["Dusk", "b"], "title": "CityAtNight"}}
+    ).modified_count
+    specs = Plan.make(GRAPH, settings).specs
+    videos.update_many({}, {"$set": {f"stages.{stage}.spec": spec for stage, spec in specs.items()}})
+    before = {found["_id"]: found for found in videos.find()}
+    with Library.open(settings, GRAPH) as library:
+        for found in videos.find():
+            known = before[found["_id"]]
+            facts = IngestFacts.model_validate(found["ingest"])
+            assert facts.labels == (("b", "Dusk") if found["_id"] == row["_id"] else ())
+            assert found["stages"]["ingest"]["data"] == GRAPH.data_versions("ingest", facts)
+            assert {**found["ingest"], **known["ingest"]} == found["ingest"]
+            assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
+        assert [hit["video"] for hit in find_videos(library, "city", Filters(labels=("dusk",))).hits] == [row["_id"]]
 
 
 def test_every_step_from_every_version_has_a_migration() -> None:

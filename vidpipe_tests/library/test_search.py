@@ -53,6 +53,12 @@ def test_words_are_looked_for_in_names_titles_tags_category_description_and_subt
     assert HARBOUR in found(find_videos(library, words))
 
 
+@pytest.mark.parametrize("words", ["motor", "grand", "prix", "2019", '"grand prix"', "GrandPrix_2019"])
+def test_words_are_looked_for_in_labels_and_within_the_titles_of_sources(library: Library, words: str) -> None:
+    page = find_videos(library, words)
+    assert (found(page), page.how) == ([RACE], "words")
+
+
 def test_a_phrase_must_be_there_and_an_excluded_word_must_not(library: Library) -> None:
     assert found(find_videos(library, '"red car"')) == [RACE]
     assert found(find_videos(library, "car -race")) == [HOSTILE]
@@ -77,6 +83,8 @@ def test_parts_of_words_have_pages_too(library: Library) -> None:
         (Filters(tags=("fast-PACED",)), [RACE]),
         (Filters(tags=("Fast-paced", "High Resolution")), [RACE]),
         (Filters(tags=("Fast-paced", "Night-time")), []),
+        (Filters(labels=("MOTOR SPORT", "=1+1")), [RACE]),
+        (Filters(labels=("motor",)), []),
         (Filters(categories=("sports", "documentary")), [HARBOUR, RACE]),
         (Filters(min_duration_s=45.5, max_duration_s=100), [RACE]),
         (Filters(resolutions=("UHD", "1080p")), [HARBOUR, RACE]),

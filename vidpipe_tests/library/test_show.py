@@ -43,6 +43,16 @@ def test_everything_known_of_a_video_is_in_its_view(library: Library) -> None:
         shelf.GRAPH.names, "current"
     )
     assert found["damage"] is None
+    assert "title_words" not in found["metadata"], "these are for searching"
+
+
+def test_labels_and_titles_of_sources_are_told_and_a_video_without_has_the_title_in_its_file(library: Library) -> None:
+    specs = shelf.fill(library).specs
+    race, harbour = (view(library, shelf.sha256_of(name), specs)["video"] for name in ("race.mkv", "harbour.mp4"))
+    assert (race["labels"], race["titles"], race["title"]) == (
+        ["=1+1", "Motor sport"], ["GrandPrix_2019"], "GrandPrix_2019",
+    )  # fmt: skip
+    assert (harbour["labels"], harbour["titles"], harbour["title"]) == ([], [], "Harbour at_dawn")
 
 
 def test_damage_is_told(library: Library) -> None:

@@ -38,9 +38,9 @@ def test_an_ordinary_file(tmp_path: Path) -> None:
     assert (info.container, info.video_codec, info.pixel_format, info.bit_depth) == ("mov", "h264", "yuv420p", 8)
     assert (info.width, info.height, info.resolution, info.orientation) == (1280, 720, "HD", "landscape")
     assert (info.frame_rate_exact, info.frame_rate, info.variable_frame_rate) == ("30000/1001", 29.97, False)
-    assert (info.frame_count, info.frame_count_source) == (60, "header")
+    assert (info.frame_count, info.frame_count_source) == (60, "packets")
     assert info.duration_s == pytest.approx(60 * 1001 / 30000, abs=1e-3)
-    assert (info.duration_source, info.size_bytes) == ("header", path.stat().st_size)
+    assert (info.duration_source, info.size_bytes) == ("packets", path.stat().st_size)
     assert info.bit_rate == pytest.approx(path.stat().st_size * 8 / 2.0, rel=0.05)
     assert [(a.codec, a.channels, a.sample_rate_hz) for a in info.audio] == [("aac", 1, 44100)]
     assert (info.title, info.created, info.faststart) == ("A walk", "2021-03-04T05:06:07+00:00", True)
@@ -62,8 +62,8 @@ def test_a_variable_rate_is_noticed_and_its_average_told(tmp_path: Path) -> None
     for suffix in (".mp4", ".mkv"):
         info = probe(clips.variable_rate(tmp_path / f"vfr{suffix}"))
         assert info.variable_frame_rate, suffix
-        assert info.frame_count == 50
-        # ffmpeg writes the last picture of the mp4 without a length
+        # the edit list that ffmpeg writes hides the last picture of the mp4
+        assert info.frame_count == (49 if suffix == ".mp4" else 50)
         assert info.frame_rate == pytest.approx(50 / 3, rel=0.05)
 
 

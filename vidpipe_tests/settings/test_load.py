@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -128,6 +129,55 @@ def test_a_threshold_is_checked_against_the_scale_of_its_detector(home: Path) ->
     assert "27 is not on the scale of Detector ffmpeg: above 0, at most 1" in message
     (home / "config.ini").write_text("[SceneDetection]\nDetector = content\nDefaultThreshold = 300\n")
     assert "[SceneDetection] DefaultThreshold and [SceneDetection] Detector: DefaultThreshold 300" in refused(home)
+
+
+@pytest.mark.parametrize(
+    ("config", "environ", "options", "detector"),
+    [
+        ("adaptive", {}, {"threshold": 27}, "content"),
+        ("ADAPTIVE", {}, {"threshold": "27"}, "content"),
+        ("", {}, {"threshold": 1}, "content"),
+        ("ffmpeg", {}, {"threshold": 0.3}, "ffmpeg"),
+        ("adaptive", {}, {"threshold": 0.3, "detector": "ffmpeg"}, "ffmpeg"),
+        ("ffmpeg", {}, {"threshold": 3.5, "detector": "adaptive"}, "adaptive"),
+        ("hash", {"VIDPIPE_SCENEDETECTION_DETECTOR": "adaptive"}, {"threshold": 3.5}, "adaptive"),
+        ("adaptive", {"VIDPIPE_SCENEDETECTION_DEFAULTTHRESHOLD": "3.5"}, {}, "adaptive"),
+    ],
+)
+def test_a_threshold_given_alone_selects_the_content_detector_unless_one_was_chosen(
+    home: Path, config: str, environ: dict[str, str], options: dict[str, Any], detector: str
+) -> None:
+    (home / "config.ini").write_text(f"[SceneDetection]\nDetector = {config}\n")
+    names = {"threshold": "scene_detection.default_threshold", "detector": "scene_detection.detector"}
+    loaded = load(home, environ, overrides={names[name]: value for name, value in options.items()})
+    assert loaded.settings.scene_detection.detector == detector
+
+
+@pytest.mark.parametrize(
+    ("detector", "threshold", "said"),
+    [
+        ("content", "0.3", "at least 1, at most 255 (leave it empty for 31); 0.3 is on ffmpeg's scene scale: set "
+         "Detector = ffmpeg, or give --scene-detector ffmpeg."),
+        ("adaptive", "0.3", "--scene-detector ffmpeg"),
+        ("content", "300", "at most 255 (leave it empty for 31)."),
+        ("content", "0", "at least 1, at most 255 (leave it empty for 31)."),
+        ("ffmpeg", "27", "above 0, at most 1 (leave it empty for 0.3); 27 is on PySceneDetect's content scale: set "
+         "Detector = content"),
+        ("hash", "27", "--scene-detector content"),
+        ("histogram", "0", "above 0, at most 1"),
+        ("threshold", "256", "above 0, at most 255"),
+    ],
+)  # fmt: skip
+def test_a_threshold_beside_the_scale_is_rejected_with_the_scale_and_what_it_would_fit(
+    home: Path, detector: str, threshold: str, said: str
+) -> None:
+    (home / "config.ini").write_text(f"[SceneDetection]\nDetector = {detector}\nDefaultThreshold = {threshold}\n")
+    assert said in refused(home)
+    (home / "config.ini").write_text("")
+    variables = {"DETECTOR": detector, "DEFAULTTHRESHOLD": threshold}
+    assert said in refused(home, environ={f"VIDPIPE_SCENEDETECTION_{name}": text for name, text in variables.items()})
+    options = {"scene_detection.detector": detector, "scene_detection.default_threshold": float(threshold)}
+    assert said in refused(home, overrides=options)
 
 
 def test_a_typo_in_an_environment_variable_or_an_option_is_an_error(home: Path) -> None:

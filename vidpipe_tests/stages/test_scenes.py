@@ -181,16 +181,15 @@ def test_damage_is_told_and_what_decodes_is_processed(tmp_path: Path, home: Path
     assert "decoder reported" in result.damage.sentence
 
 
-def test_a_video_that_is_cut_off_is_damaged(tmp_path: Path, home: Path) -> None:
+def test_a_video_that_is_cut_off_is_truncated(tmp_path: Path, home: Path) -> None:
     source = clips.moving(tmp_path / "whole.mkv", seconds=6).read_bytes()
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(source[: len(source) // 2])
-    outcome = outcome_of(scene_item(cut, duration_s=6.0), home)
-    assert isinstance(outcome.result, Scenes)
-    assert outcome.result.damage is not None
-    assert outcome.result.damage.expected_s == 6.0
-    assert "of 6.00 s could be decoded" in outcome.result.damage.sentence
-    assert outcome.result.duration_s < 4
+    result = scenes_of(cut, home)
+    assert result.damage is not None
+    assert (result.damage.truncated, result.damage.expected_s) == (True, 6.0)
+    assert "of the 6.00 s that its header announces" in result.damage.sentence
+    assert result.duration_s < 4
 
 
 def test_a_stream_without_a_decodable_frame_is_an_error(tmp_path: Path, home: Path) -> None:

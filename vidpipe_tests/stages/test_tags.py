@@ -36,6 +36,21 @@ def tags_of(result: object) -> dict[str, Tag]:
     return {tag.tag: tag for tag in result.tags}
 
 
+def test_source_patterns_see_decoded_paths_and_evidence_shows_them(home: Path, clip: Path) -> None:
+    write_rules(
+        home,
+        {"name": "trip", "source_patterns": ["*/Holiday 2019/*"], "tags": ["Trip"]},
+        {"name": "cats", "source_patterns": ["*/My%20Cats/*"], "tags": ["Cats"]},
+        {"name": "web", "source_patterns": ["photos.example/My Cats/*"], "tags": ["Web"]},
+    )
+    urls = ("file:///me/Holiday%202019/a.mp4", "https://photos.example/My%20Cats/a.mp4")
+    item = label_item(clip, ingest__urls=urls)
+    (outcome,) = give_tags([item], label_context(home, "custom_tags"))
+    tags = tags_of(outcome.result)
+    assert {"Trip", "Cats", "Web"} <= tags.keys()
+    assert 'the address "/me/Holiday 2019/a.mp4" matches' in tags["Trip"].evidence
+
+
 def test_a_clip_gets_the_default_tags_that_are_true_of_it_each_with_rule_and_evidence(
     home: Path, tmp_path: Path
 ) -> None:

@@ -187,3 +187,10 @@ def test_priority_keywords_are_a_list_or_groups_of_lists() -> None:
     ):
         with pytest.raises(SettingsError, match=r"^priority_keywords\.json"):
             parse_priority_keywords(wrong)
+
+
+def test_each_label_counts_as_much_as_a_tag() -> None:
+    categories = parse_categories('{"Animals": {"labels": ["cats", "dogs"]}, "Sea": ["harbour"]}')
+    verdict = classify(categories, TagFacts(labels=("Cats", "dogs"), description="a harbour"))
+    assert (verdict.category, verdict.score) == ("Animals", 2.0)
+    assert verdict.reason == 'the list or user that added it labels it "Cats", "dogs"'

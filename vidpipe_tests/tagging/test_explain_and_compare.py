@@ -37,6 +37,7 @@ RULE = st.fixed_dictionaries(
         "metadata_conditions": st.fixed_dictionaries({}, optional=CONDITIONS),
         "subtitle_keywords": st.lists(st.sampled_from(WORDS)),
         "ai_generated_tags": st.lists(st.sampled_from(WORDS)),
+        "labels": st.lists(st.sampled_from(WORDS)),
         "filename_patterns": st.lists(st.sampled_from(["*.mp4", "re:^a", "b*"])),
         "source_patterns": st.lists(st.sampled_from(["x.org", "*/a*"])),
         "match": st.sampled_from(["any", "all"]),
@@ -55,6 +56,7 @@ FACTS = st.builds(
     subtitles=st.lists(st.sampled_from((*WORDS, "the", "motion")), max_size=6).map("\n".join),
     title=st.lists(st.sampled_from(WORDS), max_size=2).map(" ".join),
     model_tags=st.lists(st.sampled_from(WORDS), max_size=2).map(tuple),
+    labels=st.lists(st.sampled_from(WORDS), max_size=2, unique=True).map(tuple),
     names=st.lists(st.sampled_from(["a.mp4", "b.mkv", "c.avi"]), max_size=2).map(tuple),
     urls=st.lists(st.sampled_from(["https://x.org/b", "http://y.org/a.mp4"]), max_size=2).map(tuple),
 )

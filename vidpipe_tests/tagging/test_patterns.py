@@ -27,6 +27,23 @@ def test_a_pattern_matches_or_not(pattern: str, subject: Subject, text: str, mat
     assert parse_pattern(pattern, subject).matches(text) is matches
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*/Holiday 2019/*",
+        "*/holiday%202019/*",
+        "file:///me/Holiday 2019/*",
+        "/me/Holiday*",
+        r"re:Holiday 2019/\w+\.mp4$",
+    ],
+)
+def test_a_source_pattern_matches_a_file_however_it_is_spelled(pattern: str) -> None:
+    facts = TagFacts(
+        urls=("/me/Holiday 2019/a.mp4", "file:///me/Holiday 2019/a.mp4", "file:///me/Holiday%202019/a.mp4")
+    )
+    assert PatternBlock.parse("source_patterns", [pattern]).matches(facts)
+
+
 @pytest.mark.parametrize("pattern", ["re:^(a+)+$", "*a*a*a*a*a*a*a*a*b", "re:(a|a)*b"])
 def test_a_hostile_name_cannot_make_a_pattern_slow(pattern: str) -> None:
     # A backtracking engine would still be at it when the test's time is over.

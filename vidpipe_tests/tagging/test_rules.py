@@ -173,3 +173,18 @@ def test_a_home_without_rules_uses_the_defaults_but_a_named_file_must_be_there(t
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "custom_tags.json").write_text('\ufeff[{"tags": "T", "description_keywords": "x"}]')
     assert [rule.name for rule in build_rules(Settings(home=tmp_path)).rules] == ["T"]
+
+
+def test_labels_match_as_wholes_and_the_evidence_says_who_gave_them() -> None:
+    rules = parse_rules(
+        '[{"labels": ["street-performance", "no"], "tags": ["Busker"]}, {"labels": "street", "tags": ["Street"]},'
+        ' {"metadata_conditions": {"label_in": ["CATS"], "label_not": "dogs"}, "tags": ["Cats"]},'
+        ' {"subtitle_keywords": "harbour", "tags": ["Sea"]}]'
+    )
+    found = evaluate(rules, TagFacts(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
+    assert {match.tag: match.evidence for match in found} == {
+        "Busker": 'the list or user that added it labels it "Street_Performance"',
+        "Cats": "label is cats and street performance (asked: cats and not dogs)",
+        "Sea": 'the title from its list or user says "harbour"',
+    }
+    assert evaluate(rules, TagFacts()) == ()

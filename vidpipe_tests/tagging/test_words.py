@@ -4,7 +4,7 @@ import pytest
 
 from vidpipe.tagging.blocks import KeywordBlock
 from vidpipe.tagging.facts import TagFacts
-from vidpipe.tagging.words import normalise
+from vidpipe.tagging.words import label_key, normalise, search_forms
 
 
 def found(keyword: str, description: str) -> bool:
@@ -88,3 +88,31 @@ def test_a_text_of_nothing_but_combining_marks_costs_no_more_than_its_length() -
     hostile = "\u0301\u0316" * 64_000
     assert found("sunset", f"a{hostile} the sunset, cafe\u0301")
     assert normalise("cafe\u0301 " * 1000) == normalise("caf\u00e9 " * 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("night_watch-2019.mp4", "night watch 2019"),
+        ("MyHoliday2019.mp4", "my holiday 2019"),
+        ("HTTPServerTest.mkv", "http server test"),
+        ("My%20Cats%26Dogs.mov", "my cats dogs"),
+        ("1080pTrailer.m2ts", "1080 p trailer"),
+        ("iPhone15.mov", "iphone 15"),
+        ("\u00c9t\u00e9AuLac.mp4", "\u00e9t\u00e9 au lac"),
+    ],
+)
+def test_the_words_within_a_file_name_are_told_apart(name: str, words: str) -> None:
+    assert words in search_forms((), [name])
+
+
+def test_a_long_text_and_one_without_words_are_searched_by_what_there_is() -> None:
+    assert search_forms(["", "\u2605", "\ud800a"], [".mp4", ""]) == ("a",)
+    assert sum(map(len, search_forms(["aB1" * 100_000]))) < 20_000
+
+
+def test_labels_are_one_whatever_their_case_and_what_joins_their_words() -> None:
+    assert (
+        len({label_key(label) for label in ("Street_Performance", " street-performance", "STREET  performance")}) == 1
+    )
+    assert len({label_key(label) for label in ("C", "C++", "C#", "1", "-1", "\u2605", "cat", "cats")}) == 8

@@ -15,7 +15,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.vlm.answers.forms import WrongForm
 from vidpipe.vlm.build import build_model
 from vidpipe.vlm.cells import cell_key, digest
-from vidpipe.vlm.prompts import Prompt, PromptSet, asked_again, build_prompts
+from vidpipe.vlm.prompts import Prompt, PromptSet, asked_again, build_prompts, unread_instructions
 from vidpipe.vlm.questions import Question
 from vidpipe.vlm.views import SceneView, VideoView
 from vidpipe_tests.vlm.homes import settings, write_questions, write_template
@@ -49,6 +49,21 @@ def test_what_is_asked_comes_in_order_and_questions_last(tmp_path: Path) -> None
     assert [prompt.id for prompt in prompts.of_video(VIDEO)] == [*IDS[1:], "question:dog"]
     assert {prompt.scope for prompt in prompts.of_video(VIDEO)} == {"video"}
     assert [question.id for question in prompts.questions] == ["people", "dog"]
+
+
+def test_instructions_that_the_describer_does_not_read_are_named(tmp_path: Path) -> None:
+    def said(**changed: str) -> str:
+        return unread_instructions(settings(tmp_path, **changed))
+
+    assert (said(backend="statistics"), said(default_instruction="Be brief.")) == ("", "")
+    write_questions(tmp_path, DOG)
+    sentence = said(backend="statistics", default_instruction="Be brief.")
+    assert "DefaultInstruction (--qwen-instruction) and 1 question of rules/questions.json" in sentence
+    assert "Backend = qwen or endpoint" in sentence
+    assert "1 question" in said(backend="statistics")
+    assert "describe_scene" in said(default_instruction="Be brief.", prompts="tags, summary")
+    (tmp_path / "rules" / "questions.json").write_text("{")
+    assert said(backend="statistics") == ""
 
 
 def test_only_what_is_named_is_asked(tmp_path: Path) -> None:

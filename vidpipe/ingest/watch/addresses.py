@@ -11,21 +11,29 @@ from urllib.request import url2pathname
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.lists import CSV_SUFFIXES, ListEntry, read_csv, read_url_list
+from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.s3 import S3Address
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
+from vidpipe.ingest.urls import readable_url
 from vidpipe.settings import Settings
 
 #: Without one of these, an address has no place for a secret.
 _MAY_HOLD_SECRET = re.compile("[@?#]")
 
 
-def known_request(record: SourceRecord) -> SourceRequest | None:
-    """The request for a source that is known, whether it is there or not; None where its address held a secret."""
+def known_request(record: SourceRecord, mode: LocalMode) -> SourceRequest | None:
+    """The request for a source that is known, whether it is there or not; None where its address held a secret.
+
+    mode: how a local file is taken in
+    """
     if record.has_secret:
         return None
     path = Path(url2pathname(urlsplit(record.url).path)) if record.kind == "file" else None
-    return SourceRequest(address=record.url, kind=record.kind, path=path, given=record.url)
+    return SourceRequest(
+        address=record.url, kind=record.kind, path=path, mode=mode, given=readable_url(record.url),
+        fragment_dropped=record.fragment_dropped,
+    )  # fmt: skip
 
 
 def is_s3_folder(record: SourceRecord) -> bool:

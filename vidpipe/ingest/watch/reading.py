@@ -110,6 +110,7 @@ def listed(request: SourceRequest, said: ListEntry, *, edited: bool) -> ListedSo
         id=request.id,
         url=request.url,
         has_secret=request.has_secret,
+        fragment_dropped=request.fragment_dropped,
         kind=request.kind,
         title=said.title,
         labels=said.labels,

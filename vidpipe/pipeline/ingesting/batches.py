@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from vidpipe.ingest.conditions import Conditions
 from vidpipe.library.listed_sources import DueSource, ListedSources
+from vidpipe.settings import Settings
 
 #: Unfinished runs of a priority or a higher one; what is more urgent than all of them does not wait for their end.
 MOST_RUNS = 4
@@ -29,20 +31,16 @@ class UnfinishedIngest:
     sources: tuple[str, ...]
 
 
-def next_batches(
-    listed: ListedSources, names: Sequence[str], unfinished: Sequence[UnfinishedIngest], size: int
-) -> list[Batch]:
-    """The batches to launch now. The rest of what is due stays where it is, for the next look.
-
-    names: of the lists that are watched
-    """
+def next_batches(listed: ListedSources, unfinished: Sequence[UnfinishedIngest], settings: Settings) -> list[Batch]:
+    """The batches to launch now. The rest of what is due stays where it is, for the next look."""
+    names, size = settings.paths.source_lists, settings.sensors.ingest_batch
     if len(unfinished) >= _MOST_RUNS_OF_ALL:
         return []
     held = {source for run in unfinished for source in run.sources}
     # What `vidpipe add` fetches at this moment is not named by its run; afterwards a killed one's is due again.
     adding = any(not run.sources for run in unfinished)
     states = ("new",) if adding else ("new", "fetching")
-    due = listed.due(names, limit=MOST_RUNS * size, held=held, states=states)
+    due = listed.due(names, limit=MOST_RUNS * size, held=held, states=states, today=Conditions.of(settings))
     return choose(due, [run.priority for run in unfinished if run.sources], size)
 
 

@@ -1,14 +1,15 @@
 """The job ingest: sources become stored videos, each a partition."""
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
-from vidpipe.ingest.urls import MASK, redacted_url
+from vidpipe.ingest.urls import MASK, readable_url, redacted_url
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
@@ -18,6 +19,9 @@ from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.stages.graph import StageGraph
+
+if TYPE_CHECKING:
+    from vidpipe.ingest.sources import SourceRequest
 
 JOB = "ingest"
 _OP = "ingest_sources"
@@ -33,6 +37,8 @@ class IngestConfig(dg.Config):
         description="ids of sources that a watched list names; those that none names any more are left out",
     )
     mode: Literal["copy", "hardlink", "reference"] = Field("copy", description="how local files are taken in")
+    labels: list[str] = Field(default_factory=list, description="labels of all inputs, besides those in lists")
+    title: str = Field("", description="title of all inputs")
     refresh: bool = Field(False, description="ask known URLs again whether they give other bytes now")
     retry: bool = Field(True, description="try sources again that failed before")
 
@@ -83,7 +89,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
     observer = Counting(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
-    requests = gathered.requests + named.requests
+    requests = [_described(request, config) for request in gathered.requests] + named.requests
     outcomes = gathered.problems + named.problems
     for outcome in outcomes:
         count_outcome(figures, outcome)
@@ -99,7 +105,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
-        some = [f"{outcome.input}: {outcome.error}" for outcome in failed[:_MOST_LISTED]]
+        some = [f"{outcome.input}: {outcome.sentence}" for outcome in failed[:_MOST_LISTED]]
         more = [f"… and {len(failed) - _MOST_LISTED} more."] if len(failed) > _MOST_LISTED else []
         head = f"{len(failed)} of {len(outcomes)} inputs could not be taken in; the others are stored."
         raise dg.Failure(
@@ -109,11 +115,16 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         )
 
 
+def _described(request: "SourceRequest", config: IngestConfig) -> "SourceRequest":
+    labels = tuple(dict.fromkeys((*request.labels, *config.labels)))
+    return replace(request, labels=labels, title=config.title or request.title)
+
+
 def _observation(outcome: IngestOutcome) -> dg.AssetObservation:
     """That a source gave a video, on the page of the asset of sources."""
     metadata: dict[str, str | int | float] = {"input": outcome.input, "state": outcome.state}
     if outcome.source is not None:
-        metadata["url"] = outcome.source.url
+        metadata["url"] = readable_url(outcome.source.url)
         metadata["attempts"] = outcome.source.attempts
     if outcome.stored is not None:
         metadata["file"] = outcome.stored.path

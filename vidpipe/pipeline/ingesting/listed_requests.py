@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.intake import failed_record
-from vidpipe.ingest.records import IngestOutcome, ListedSource, OutcomeState, SourceRecord
+from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, ListedSource, SourceRecord
 from vidpipe.ingest.sources import Gathered, SourceRequest, folder_requests
+from vidpipe.ingest.urls import readable_url
 from vidpipe.ingest.watch.addresses import is_s3_folder, known_request, watched_requests
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
@@ -43,7 +44,7 @@ def request_listed(sources: Sequence[str], library: Library, settings: Settings)
         if is_s3_folder(record):
             gathered.problems += _look_into(record, library, settings)
             continue
-        request = known_request(record) or found.get(record.id)
+        request = known_request(record, settings.paths.watched_files) or found.get(record.id)
         if request is None:
             error = VidpipeError(
                 f"{record.url}: it holds a secret, and no watched list that can be read has its full address.",
@@ -61,7 +62,7 @@ def _count_death(record: SourceRecord, library: Library) -> IngestOutcome | None
         library.sources.save(record.model_copy(update={"state": "new", "failures": record.failures + 1}))
         return None
     error = VidpipeError(
-        f"{record.url}: the process died {record.failures + 1} times while this was taken in.",
+        f"{readable_url(record.url)}: the process died {record.failures + 1} times while this was taken in.",
         "Look into the run's log and the machine's memory; `vidpipe add --retry` tries again at once.",
     )
     return _failed(record, error, library)
@@ -75,9 +76,9 @@ def _look_into(record: SourceRecord, library: Library, settings: Settings) -> li
     listed = ListedSources(library.collections, library.sources)
     for name in record.lists:
         listed.save_many(name, (_listed(request, record) for request in held.requests), folder=record.id)
-    looked = {"state": "listed", "failures": 0, "last_error": None, "last_error_kind": None}
     now = datetime.now(UTC)
-    library.sources.save(record.model_copy(update={**looked, "last_fetched": now, "next_try_at": now + _LIST_AGAIN}))
+    looked = {**NO_FAILURE, "state": "listed", "last_fetched": now, "next_try_at": now + _LIST_AGAIN}
+    library.sources.save(record.model_copy(update=looked))
     return held.problems
 
 
@@ -86,8 +87,6 @@ def _listed(request: SourceRequest, folder: SourceRecord) -> ListedSource:
 
 
 def _failed(record: SourceRecord, error: VidpipeError, library: Library) -> IngestOutcome:
-    record = failed_record(record, error, record.url)
+    record = failed_record(record, error, record.url, library.settings)
     library.sources.save(record)
-    state: OutcomeState = "refused" if record.state == "refused" else "failed"
-    transient = record.last_error_kind == "transient"
-    return IngestOutcome(record.url, state, record, record.video, None, record.last_error, transient)
+    return IngestOutcome.failed(readable_url(record.url), record)

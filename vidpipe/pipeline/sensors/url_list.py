@@ -34,9 +34,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings) -> dg.SensorDefinitio
             sources = ListedSources(opened.collections, opened.sources)
             watch = Watch(today, sources)
             cursor = watch.look(context.cursor)
-            batches = next_batches(
-                sources, today.paths.source_lists, unfinished_ingest(context.instance), today.sensors.ingest_batch
-            )
+            batches = next_batches(sources, unfinished_ingest(context.instance), today)
         for sentence in watch.said:
             context.log.info(sentence)
         requests = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -80,6 +81,28 @@ def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
     assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
 
 
+def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_they_are(
+    desk: Desk, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "footage"
+    folder.mkdir()
+    desk.say(str(folder))
+    found: dict[str, tuple[bool, bool]] = {}
+    for mode, clip in zip(("reference", "hardlink", "copy"), clips, strict=True):
+        monkeypatch.setenv("VIDPIPE_PATHS_WATCHEDFILES", mode)
+        (folder / f"{mode}.mp4").write_bytes(clip)
+        (request,) = desk.tick().run_requests
+        assert len(ids(request)) == 1, "what is there is not taken in again"
+        assert run(desk, settings, request).success
+    for video in videos(desk):
+        facts = video["ingest"]
+        stored, given = settings.resolve(facts["path"]), folder / facts["names"][0]
+        found[given.stem] = (stored == given, stored.samefile(given))
+        assert facts["referenced"] is (given.stem == "reference")
+    assert found == {"reference": (True, True), "hardlink": (False, True), "copy": (False, False)}
+    assert len(list(settings.media_directory.rglob("*.mp4"))) == 2
+
+
 def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
     desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
 ) -> None:
@@ -108,6 +131,30 @@ def test_a_source_that_kills_its_process_again_and_again_waits(desk: Desk, setti
     assert (record.state, record.last_error_kind) == ("failed", "transient")
     assert "the process died 5 times" in str(record.last_error)
     assert not desk.tick().run_requests
+
+
+def test_what_a_setting_refused_is_taken_in_when_the_setting_has_changed(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    allowed = os.environ["VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE"]
+    monkeypatch.delenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE")
+    (request,) = desk.say(server.add("/clip.mp4", clips[0])).run_requests
+    run(desk, settings, request)
+    assert states(desk) == {"clip.mp4": "refused"}
+    assert not desk.tick().run_requests
+    monkeypatch.setenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE", allowed)
+    (request,) = desk.tick().run_requests
+    assert run(desk, settings, request).success
+    assert states(desk) == {"clip.mp4": "stored"}
+
+
+def test_the_hint_about_a_fragment_reaches_what_a_list_names(
+    desk: Desk, settings: Settings, server: FaultServer
+) -> None:
+    (request,) = desk.say(server.url("/a#b.mp4")).run_requests
+    run(desk, settings, request)
+    (record,) = desk.records().values()
+    assert "is not sent to servers" in str(record.last_error)
 
 
 class TestS3:

@@ -1,0 +1,118 @@
+"""Labels and titles of a video follow those of its sources, and what reads them becomes stale."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
+from vidpipe.library.annotations import distinct
+from vidpipe.library.library import Library
+from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.search import find_videos
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
+from vidpipe.stages.registry import GRAPH
+
+VIDEO, OTHER = "a" * 64, "b" * 64
+URL = "https://h/1.mp4"
+
+
+@pytest.fixture(scope="module")
+def one_library(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
+    with Library.open(Settings(home=tmp_path_factory.mktemp("home"), mongodb=database), GRAPH) as opened:
+        yield opened
+        opened.connection.client.drop_database(database.database_name)
+
+
+@pytest.fixture
+def library(one_library: Library) -> Library:
+    """An empty one."""
+    for name in ("videos", "sources"):
+        one_library.collections[name].delete_many({})
+    return one_library
+
+
+def source(number: int = 1, **said: Any) -> SourceRecord:
+    return SourceRecord(id=f"{number:032x}", url=f"https://h/{number}.mp4", **said)
+
+
+def store(library: Library, record: SourceRecord, video: str = VIDEO, name: str = "a.mp4") -> SourceRecord:
+    record = record.model_copy(update={"state": "stored", "video": video})
+    file = StoredVideo(sha256=video, path="a", size_bytes=1, modified_ns=1, file_name=name, url=record.url)
+    library.sources.record_stored(record, file)
+    return record
+
+
+def said(library: Library, video: str = VIDEO) -> tuple[list[str], list[str]]:
+    facts = library.collections["videos"].find_one({"_id": video})["ingest"]  # type: ignore[index]
+    return facts["labels"], facts["titles"]
+
+
+def newly_stale(library: Library) -> set[str]:
+    """The stages that became stale since this was asked last."""
+    stages = library.collections["videos"].find_one({"_id": VIDEO})["stages"]  # type: ignore[index]
+    unset = {f"stages.{stage.name}.stale": False for stage in GRAPH}
+    library.collections["videos"].update_many({}, {"$set": unset})
+    return {name for name, entry in stages.items() if entry.get("stale")}
+
+
+def test_a_new_video_has_what_its_source_says_and_nothing_is_stale(library: Library) -> None:
+    store(library, source(labels=("cats", "b roll"), title="Day"))
+    assert (said(library), newly_stale(library)) == ((["b roll", "cats"], ["Day"]), set())
+
+
+def test_a_second_source_adds_its_labels_and_an_edit_replaces_those_of_one_source(library: Library) -> None:
+    first = store(library, source(labels=("cats",), title="Day"))
+    store(library, source(2, labels=("dogs", "Cats"), title="Day"))
+    assert said(library) == (["Cats", "dogs"], ["Day"])
+    assert newly_stale(library) == {"raw_video", "tags", "categories"}, "the address is news to the first of them"
+    library.sources.save(first.model_copy(update={"labels": ("birds",)}), {"labels"})
+    assert said(library)[0] == ["birds", "Cats", "dogs"]
+    assert newly_stale(library) == {"tags", "categories"}
+    library.sources.save(first.model_copy(update={"labels": ("birds",)}), {"labels"})
+    assert newly_stale(library) == set(), "saying the same again changes nothing"
+
+
+def test_an_edited_line_of_a_watched_list_replaces_and_clears(library: Library) -> None:
+    store(library, source(labels=("cats",), title="Day"))
+    lists = ListedSources(library.collections, library.sources)
+    lists.save_many("a", [ListedSource(source().id, URL, labels=("dogs",), priority=3)])
+    assert said(library) == (["dogs"], ["Day"])
+    lists.save_many("a", [ListedSource(source().id, URL, edited=True)])
+    assert said(library) == ([], [])
+    lists.drop("a", [source().id])
+    assert said(library) == ([], [])
+
+
+def test_bytes_that_a_url_gave_before_keep_its_labels_and_follow_their_edits(library: Library) -> None:
+    record = store(library, source(labels=("cats",)))
+    record = store(library, record.model_copy(update={"earlier_videos": (VIDEO,)}), OTHER)
+    assert said(library) == said(library, OTHER) == (["cats"], [])
+    library.sources.save(record.model_copy(update={"labels": ("dogs",), "priority": 2}), {"labels", "priority"})
+    assert said(library) == said(library, OTHER) == (["dogs"], [])
+    ranks = {row["_id"]: row.get("priority") for row in library.collections["videos"].find()}
+    assert ranks == {VIDEO: None, OTHER: 2}, "what a source gave before is not urgent"
+
+
+def test_labels_come_in_one_order_and_one_spelling() -> None:
+    assert distinct(["b", "A", "a", None, "", "B"]) == distinct(["B", "a", "b", "A"]) == ("A", "B")
+
+
+def test_each_word_of_a_file_name_is_found(library: Library) -> None:
+    words_by_name = {
+        "night_watch-2019.mp4": ("night", "watch", "night_watch", '"night watch"'), "MyHoliday2018.mp4": ("holiday",),
+        "GOPR0042.MP4": ("gopr0042", "gopr"), "beach.at.sunset.mov": ("sunset",), "Old%20Harbour.mp4": ("harbour",),
+        "HDVideo_ÉtéPlage.mkv": ("plage", "ete"), "iPhone15_clip.mov": ("iphone", "clips"),
+    }  # fmt: skip
+    for number, name in enumerate(words_by_name):
+        store(library, source(number), f"{number:064x}", name)
+    for name, several in words_by_name.items():
+        for words in several:
+            page = find_videos(library, words)
+            assert ([hit["name"] for hit in page.hits], page.how) == ([name], "words"), words
