@@ -146,15 +146,19 @@ class SceneCandidates:
 
 
 class IntervalCandidates:
-    """One candidate each `interval_s`; when there are more than `most`, every other goes and the interval doubles."""
+    """One candidate each `interval_s`, or a clearer one up to a quarter of that later; when there are more than `most`,
+    every other goes and the interval doubles."""
 
     def __init__(self, spill: Spill, interval_s: float, most: int) -> None:
         self._spill, self._interval_us, self._most = spill, round(interval_s * 1e6), most
         self._kept: list[Kept] = []
 
     def add(self, scene: int, candidate: Candidate) -> None:
-        if candidate.time_us < len(self._kept) * self._interval_us:
-            return
+        late_us = candidate.time_us - (len(self._kept) - 1) * self._interval_us
+        if late_us < self._interval_us:
+            if late_us > self._interval_us / 4 or candidate.clarity * _ALIKE <= self._kept[-1].clarity:
+                return
+            self._kept.pop()
         self._kept.append(Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity))
         if len(self._kept) > self._most:
             del self._kept[1::2]

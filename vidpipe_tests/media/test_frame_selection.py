@@ -86,6 +86,13 @@ def test_thumbnails_at_an_interval_get_sparser_when_there_are_too_many(spill: Sp
     assert {later - earlier for earlier, later in itertools.pairwise(seconds)} == {320.0}
 
 
+def test_thumbnails_at_an_interval_wait_a_little_for_a_fade(spill: Spill) -> None:
+    by_time = IntervalCandidates(spill, 4.0, 20)
+    for half_second in range(20):
+        by_time.add(0, candidate(half_second / 2)._replace(clarity=min(40.0, 20.0 * half_second)))
+    assert [kept.time_us / 1e6 for kept in by_time.finish()] == [1.0, 4.0, 8.0]
+
+
 @given(
     durations=st.lists(st.floats(0.1, 1000), min_size=1, max_size=40),
     budget=st.integers(1, 60),
