@@ -15,6 +15,22 @@ _SECRET_PARAMETER = re.compile(
 _BEARER = re.compile(r"(?P<name>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def readable(text: str) -> str:
+    """`text` with each byte that is not UTF-8, as Python keeps those of file names, written out: `caf\\xe9.mp4`.
+
+    Other halves of surrogate pairs become \\ud83d. What is left can be encoded, stored and shown.
+    """
+    return text if text.isascii() else _SURROGATE.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
 def redact(text: str) -> str:
     """`text` with passwords in URLs, bearer keys and secret query parameters replaced by `***`."""
     text = _URL_PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
@@ -27,15 +43,16 @@ class VidpipeError(Exception):
 
     message: what was found, naming the video, file or key it was found in.
     hint:    what to do about it; may be empty.
-    Both are redacted on the way in, so that no secret reaches a log, MongoDB or Dagster.
+    Both are redacted and made `readable` on the way in, so that no secret and no text that cannot be encoded reaches
+    a log, MongoDB or Dagster.
     depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.conditions`).
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "", *, depends_on: tuple[str, ...] = ()) -> None:
-        self.message = redact(message)
-        self.hint = redact(hint)
+        self.message = readable(redact(message))
+        self.hint = readable(redact(hint))
         self.depends_on = depends_on
         super().__init__(f"{self.message} {self.hint}".strip())
 

@@ -72,8 +72,8 @@ def add(
             result, report, code = add_and_run(library, sources, adding, wish, as_json=as_json)
             result["run"] = report
         else:
-            outcomes, code = add_and_show(library, sources, adding)
-            result = plain_outcomes(outcomes)
+            outcomes, notes, code = add_and_show(library, sources, adding)
+            result = plain_outcomes(outcomes, notes)
             if any(outcome.video for outcome in outcomes):
                 note("Next: `vidpipe run`.")
     if as_json:
@@ -83,7 +83,7 @@ def add(
 
 def _is_several(given: str) -> bool:
     """Whether an input is a folder or a list."""
-    from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES
+    from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
     local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
     return local or (given.startswith("s3://") and given.endswith("/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,7 @@ from vidpipe.cli.output import note, print_error
 from vidpipe.cli.running import Wish, plain_report, run_and_show
 from vidpipe.cli.work import take_in
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import IngestOutcome, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.report import RunReport
@@ -67,12 +68,13 @@ def add_and_run(
     for _, error in given.unknown:
         print_error(error)
     outcomes: list[IngestOutcome] = []
+    notes: list[IngestNote] = []
     code = NoSuchVideo.exit_code if given.unknown else 0
     if given.new or not given.known:
-        outcomes, taken_code = add_and_show(opened, given.new, adding)
+        outcomes, notes, taken_code = add_and_show(opened, given.new, adding)
         code = max(code, taken_code)
     refused = [IngestOutcome(redacted_url(text), "refused", error=error.message) for text, error in given.unknown]
-    result = plain_outcomes([*given.known, *outcomes, *refused])
+    result = plain_outcomes([*given.known, *outcomes, *refused], notes)
     videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
     if not videos or code == _INTERRUPTED:
         return result, plain_report(RunReport(interrupted=code == _INTERRUPTED), opened.library.graph.names), code
@@ -80,8 +82,10 @@ def add_and_run(
     return result, report, max(code, run_code)
 
 
-def add_and_show(opened: Opened, inputs: Sequence[str], adding: Adding) -> tuple[list[IngestOutcome], int]:
-    """Takes `inputs` in and shows what becomes of each. Returns the outcomes and the exit code."""
+def add_and_show(
+    opened: Opened, inputs: Sequence[str], adding: Adding
+) -> tuple[list[IngestOutcome], list[IngestNote], int]:
+    """Takes `inputs` in and shows what becomes of each. Returns the outcomes, the notes and the exit code."""
     from vidpipe.cli.download_progress import AddDisplay
 
     with AddDisplay() as display:
@@ -100,9 +104,9 @@ def add_and_show(opened: Opened, inputs: Sequence[str], adding: Adding) -> tuple
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
     note(f"{counts}." if counts else "Nothing given.")
     if states["cancelled"]:
-        note("Stopped. The same command goes on where it was; partial downloads are kept.", "yellow")
-        return outcomes, _INTERRUPTED
-    return outcomes, 1 if any(states[state] for state in _FAILED) else 0
+        note("Stopped. The same command resumes it; partial downloads are kept.", "yellow")
+        return outcomes, display.notes, _INTERRUPTED
+    return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
 def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted:
@@ -178,17 +182,19 @@ def with_stdin(inputs: Sequence[str]) -> list[str]:
     found: list[str] = []
     for given in inputs:
         if given == "-":
-            lines = (line.strip() for line in sys.stdin)
+            # as bytes: a path may hold some that are not UTF-8
+            lines = (os.fsdecode(line.strip()) for line in sys.stdin.buffer)
             found += [line for line in lines if line and not line.startswith("#")]
         else:
             found.append(given)
     return found
 
 
-def plain_outcomes(outcomes: Sequence[IngestOutcome]) -> dict[str, Any]:
+def plain_outcomes(outcomes: Sequence[IngestOutcome], notes: Sequence[IngestNote]) -> dict[str, Any]:
     return {
         "inputs": [_plain(outcome) for outcome in outcomes],
         "counts": dict(Counter(outcome.state for outcome in outcomes)),
+        "notes": [{"input": one.input, "note": one.sentence, "skipped": one.skipped} for one in notes],
     }
 
 

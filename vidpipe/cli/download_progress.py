@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from vidpipe.cli.output import clean, err, say, words
-from vidpipe.ingest.records import IngestOutcome, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url
 
 _NAME_WIDTH = 40
@@ -35,6 +35,7 @@ class AddDisplay:
         )  # fmt: skip
         self._bar_of: dict[str, TaskID] = {}
         self.told: set[int] = set()
+        self.notes: list[IngestNote] = []
 
     def __enter__(self) -> AddDisplay:
         self._bars.start()
@@ -47,6 +48,10 @@ class AddDisplay:
 
     def say(self, text: str) -> None:
         self.console.print(words(text, "yellow"), soft_wrap=True)
+
+    def on_note(self, note: IngestNote) -> None:
+        self.notes.append(note)
+        self.say(note.sentence)
 
     def on_start(self, source: SourceRecord) -> None:
         self._bar_of[source.id] = self._bars.add_task(escape(_short(clean(readable_url(source.url)))), total=None)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.library.as_json import UNSAFE, to_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _PIPE_WIDTH = 1000
 
 def clean(text: object) -> str:
     """`text` on one line, with what could steer a terminal made visible: \\x1b for an escape."""
-    return UNSAFE.sub(lambda found: _shown(found.group()), str(text))
+    return UNSAFE.sub(lambda found: _shown(found.group()), readable(str(text)))
 
 
 def _shown(character: str) -> str:

@@ -59,8 +59,10 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    from vidpipe.settings.stored_paths import text_path
+
     video, metadata = found["video"], found["metadata"]
-    facts = [("hash", video["sha256"]), ("file", f"{video['path']}, {size(video['size_bytes'])}")]
+    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
     if len(video["names"]) > 1:
         facts.append(("also named", ", ".join(video["names"][1:])))
     facts += [("title", title) for title in video["titles"]]

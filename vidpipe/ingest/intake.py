@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from vidpipe.errors import MediaError, VidpipeError, redact
+from vidpipe.errors import MediaError, VidpipeError, readable, redact
 from vidpipe.ingest.conditions import Conditions
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
@@ -72,7 +72,8 @@ class Intake:
         on_start: Callable[[SourceRecord], None],
         on_bytes: Callable[[int, int | None], None],
     ) -> IngestOutcome:
-        """What became of the source. Errors: those of the SourceStore only."""
+        """What became of the source. Errors: the SourceStore's VidpipeErrors, which end the run (no database)."""
+        record: SourceRecord | None = None
         try:
             with self._store.hold(request.id, self._cancelled):
                 record = described(request, self._sources.get_many([request.id]).get(request.id))
@@ -81,6 +82,10 @@ class Intake:
                 return self._take(request, record, refresh, on_start, on_bytes)
         except FetchCancelled:
             return IngestOutcome(request.given, "cancelled")
+        except VidpipeError:
+            raise
+        except Exception as unexpected:  # one source must not stop the others, whatever it came up with
+            return self._failed_unexpectedly(request, record or described(request, None), unexpected)
 
     def _take(
         self,
@@ -108,13 +113,8 @@ class Intake:
             return IngestOutcome(request.given, "cancelled", before, before.video)
         except VidpipeError as caught:
             error = caught
-        except Exception as unexpected:  # one source must not stop the others, whatever it came up with
-            trace = redact(scrub(traceback.format_exc(), request.address))
-            log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
-            said = scrub(f"{type(unexpected).__name__}: {unexpected}", request.address)
-            error = FetchError(
-                f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient"
-            )
+        except Exception as unexpected:
+            error = _unexpected(request, unexpected)
         else:
             counted = before.model_copy(update={"attempts": before.attempts + attempts})
             return self._succeeded(request, counted, taken)
@@ -135,7 +135,7 @@ class Intake:
                 on_bytes=on_bytes,
             )  # fmt: skip
             news: dict[str, object] = {"size_bytes": seen.st_size, "modified_ns": seen.st_mtime_ns}
-            return _Taken(file, news, request.path.name)
+            return _Taken(file, news, readable(request.path.name))
         known = None
         if refresh and record.video and self._store.find(record.video):
             known = Validators(etag=record.etag, last_modified=record.last_modified)
@@ -191,12 +191,29 @@ class Intake:
             state = "stored"
         return IngestOutcome(request.given, state, record, file.sha256, stored)
 
+    def _failed_unexpectedly(self, request: SourceRequest, before: SourceRecord, error: Exception) -> IngestOutcome:
+        failure = _unexpected(request, error)
+        try:
+            return self._failed(request, before, failure)
+        except VidpipeError:
+            raise
+        except Exception:  # not even that can be written down
+            return IngestOutcome(request.given, "failed", before, error=str(failure), transient=True)
+
     def _failed(self, request: SourceRequest, before: SourceRecord, error: VidpipeError) -> IngestOutcome:
         record = failed_record(before, error, request.address, self._settings)
         if request.fragment_dropped and record.last_error_kind == "permanent" and not record.blocked_by:
             record = record.model_copy(update={"last_error": f"{record.last_error} {FRAGMENT_HINT}"})
         self._sources.save(record)
         return IngestOutcome.failed(request.given, record)
+
+
+def _unexpected(request: SourceRequest, error: Exception) -> FetchError:
+    """What an error that nobody foresaw becomes; its traceback goes to the log."""
+    trace = redact(scrub("".join(traceback.format_exception(error)), request.address))
+    log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
+    said = scrub(f"{type(error).__name__}: {error}", request.address)
+    return FetchError(f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient")
 
 
 def failed_record(before: SourceRecord, error: VidpipeError, address: str, settings: Settings) -> SourceRecord:

@@ -51,7 +51,7 @@ def take_local(
                 store.room.reserve(part.path.name, before.st_size)
                 sha256 = _copy(path, part, cancelled, lambda done: on_bytes(done, before.st_size))
             _unchanged_since(path, before)
-        return store.enter(part.path, sha256, name=path.name, replace=replace), before
+        return store.enter(part.path, sha256, name=str(path), replace=replace), before
     finally:
         part.discard()
         store.room.release(part.path.name)
@@ -84,7 +84,7 @@ def _unchanged_since(path: Path, before: os.stat_result) -> None:
 def _reference(path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
     with _reading(path):
         digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
-    info = check_decodable(path, name=path.name)
+    info = check_decodable(path, name=str(path))
     with _reading(path):
         _unchanged_since(path, before)
     return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True, info=info)

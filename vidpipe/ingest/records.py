@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -178,8 +178,23 @@ class IngestOutcome:
         return f"{verb} {when}: {self.error} `vidpipe add --retry` asks again."
 
 
+@dataclass(frozen=True)
+class IngestNote:
+    """Something about an input as a whole that is no outcome of a source.
+
+    input:   as the user gave it, without secrets
+    skipped: of a folder: what was found that is no video -> how many
+    """
+
+    input: str
+    sentence: str
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
 class IngestObserver(Protocol):
     """Follows a run: a progress bar each. Called from one thread at a time."""
+
+    def on_note(self, note: IngestNote) -> None: ...
 
     def on_start(self, source: SourceRecord) -> None: ...
 

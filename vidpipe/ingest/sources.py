@@ -5,21 +5,27 @@ Every input is judged alone: one that cannot be read becomes a refused outcome, 
 
 from __future__ import annotations
 
-import os
+import logging
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
-from vidpipe.errors import VidpipeError
-from vidpipe.ingest.containers import HEAD_BYTES, VIDEO_SUFFIXES, looks_like_video
-from vidpipe.ingest.lists import CSV_SUFFIXES, LIST_SUFFIXES, ListEntry, ListProblem, read_csv, read_url_list
+from vidpipe.errors import VidpipeError, readable
+from vidpipe.ingest.characters import foreign, unusual, windows_1252
+from vidpipe.ingest.containers import VIDEO_SUFFIXES
+from vidpipe.ingest.folders import Skipped, videos_below
+from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
+from vidpipe.ingest.lists import Lines, ListEntry, ListProblem
 from vidpipe.ingest.local import LocalMode
-from vidpipe.ingest.records import IngestOutcome, SourceKind, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind, SourceRecord
 from vidpipe.ingest.s3 import Buckets, S3Address
-from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, source_id
+from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, scrub, source_id
+from vidpipe.settings.lists import Lists
 from vidpipe.settings.schema import Download
+from vidpipe.settings.stored_paths import file_url_path
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,22 +64,37 @@ class SourceRequest:
 
 @dataclass
 class Gathered:
-    """What inputs came to: requests, each source once, in the order given; and the inputs that cannot be taken."""
+    """What inputs came to: requests, each source once, in the order given; the inputs that cannot be taken; and what
+    is to be said of lists and folders."""
 
     requests: list[SourceRequest] = field(default_factory=list)
     problems: list[IngestOutcome] = field(default_factory=list)
+    notes: list[IngestNote] = field(default_factory=list)
+
+    def put(self, found: Found) -> None:
+        if isinstance(found, IngestOutcome):
+            self.problems.append(found)
+        elif isinstance(found, IngestNote):
+            self.notes.append(found)
+        else:
+            self.requests.append(found)
+
+
+Found = SourceRequest | IngestOutcome | IngestNote
 
 
 @dataclass(frozen=True)
 class _Walk:
     """
     buckets:   None leaves folders of S3 unlisted
+    columns:   what the columns of tables are called
     may_wait:  a folder without a video is all right: one may come
     """
 
     mode: LocalMode
     exclude: frozenset[Path]
     buckets: Buckets | None
+    columns: Lists
     may_wait: bool = False
 
 
@@ -83,6 +104,7 @@ def gather(
     mode: LocalMode = "copy",
     exclude: Collection[Path] = (),
     download: Download | None = None,
+    columns: Lists | None = None,
 ) -> Gathered:
     """Requests for `inputs`: URLs, objects and folders of S3, video files, folders (all videos below), CSV files with a
     url column, and lists (.txt: one URL or path a line, # comments). A source that is given twice is asked for once.
@@ -90,20 +112,19 @@ def gather(
     mode:     how local files are taken in
     exclude:  folders below a given one that are left alone: the media store itself, when it lies there
     download: whom a folder of S3 may be asked of, and with which time limits
+    columns:  what the columns of CSV files are called
     """
-    return _gather(inputs, _Walk(mode, frozenset(path.resolve() for path in exclude), Buckets(download or Download())))
-
-
-def _gather(inputs: Iterable[str | Path], walk: _Walk) -> Gathered:
+    excluded = frozenset(path.resolve() for path in exclude)
+    walk = _Walk(mode, excluded, Buckets(download or Download()), columns or Lists())
     gathered = Gathered()
     seen: set[str] = set()
     for given in inputs:
         for found in _expand(str(given), walk):
-            if isinstance(found, IngestOutcome):
-                gathered.problems.append(found)
-            elif found.id not in seen:
+            if isinstance(found, SourceRequest):
+                if found.id in seen:
+                    continue
                 seen.add(found.id)
-                gathered.requests.append(found)
+            gathered.put(found)
     return gathered
 
 
@@ -112,8 +133,16 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
 
     Errors: VidpipeError where it is none of these.
     """
-    text = text.strip()
     scheme = urlsplit_scheme(text)
+    if scheme:
+        text = text.strip()
+    if scheme in ("http", "https", "s3") and (character := foreign(text)):
+        raise VidpipeError(
+            f"{redacted_url(text)}: the address holds {character}, which belongs to no URL.",
+            "Write it without, or percent-encoded.",
+        )
+    if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
+        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give each by itself.")
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address), fragment_dropped=loses_fragment(text))
@@ -125,18 +154,24 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
             f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
         )
     path = _local(text, Path(base or ""))
-    return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=text)
+    return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=readable(text))
 
 
 def _local(text: str, base: Path) -> Path:
-    """What is there under a path or a file URL, links followed. Errors: VidpipeError."""
+    """What is there under a path or a file URL, links followed. Errors: VidpipeError.
+
+    A name is taken as it is, then without blanks around it, then with bytes that are not UTF-8 read as Windows-1252.
+    """
     hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
     try:
-        is_url = bool(urlsplit_scheme(text))
-        path = Path(url2pathname(urlsplit(text).path)) if is_url else Path(base, Path(text).expanduser())
-        if not path.exists() or (is_url and not path.is_absolute()):
-            raise VidpipeError(f"{text}: there is no such file or folder.", hint)
-        return path.resolve()
+        for name in dict.fromkeys((text, text.strip(), windows_1252(text))):
+            is_url = bool(urlsplit_scheme(name))
+            path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
+            if name.strip() and path.exists() and (path.is_absolute() or not is_url):
+                return path.resolve()
+        character = unusual(text)
+        odd = f" (the name holds {character})" if character else ""
+        raise VidpipeError(f"{text}: there is no such file or folder{odd}.", hint)
     except OSError as error:  # a name that is too long, a folder that may not be entered
         raise VidpipeError(f"{text}: {error.strerror or error}.", hint) from None
     except (ValueError, RuntimeError) as error:  # no URL, or the home of a user that there is not
@@ -145,15 +180,15 @@ def _local(text: str, base: Path) -> Path:
 
 def urlsplit_scheme(text: str) -> str:
     """The scheme of a URL in lower case; empty for a path (a drive letter is none)."""
-    scheme, separator, _ = text.partition("://")
+    scheme, separator, _ = text.lstrip().partition("://")
     return scheme.lower() if separator and scheme.replace("+", "").isalnum() else ""
 
 
 def _problem(given: str, error: VidpipeError) -> IngestOutcome:
-    return IngestOutcome(input=redacted_url(given), state="refused", error=str(error))
+    return IngestOutcome(input=readable(redacted_url(given)), state="refused", error=str(error))
 
 
-def _expand(given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
+def _expand(given: str, walk: _Walk) -> Iterator[Found]:
     try:
         request = request_for(given, mode=walk.mode)
         path = request.path
@@ -161,21 +196,33 @@ def _expand(given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
             yield from _remote(request, walk)
         elif path.is_dir():
             yield from _folder(path, given, walk)
-        elif path.suffix.lower() in CSV_SUFFIXES:
-            yield from _listed(read_csv(path), path, walk)
-        elif path.suffix.lower() in LIST_SUFFIXES:
-            yield from _listed(read_url_list(path), path, walk)
+        elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
+            lines = read_list(path, walk.columns)
+            yield from _list_notes(lines, given)
+            yield from _listed(lines, path, walk)
         else:
             yield request
     except VidpipeError as error:
         yield _problem(given, error)
+    except Exception as unexpected:
+        yield _problem(given, _unexpected(given, unexpected))
 
 
-def _listed(
-    entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk
-) -> Iterator[SourceRequest | IngestOutcome]:
+def _unexpected(given: str, error: Exception) -> VidpipeError:
+    """One input must not stop the others, whatever comes up with it."""
+    log.error("Unexpected error while %s was looked into", redacted_url(given), exc_info=error)
+    said = scrub(f"{type(error).__name__}: {error}", given)
+    return VidpipeError(f"{redacted_url(given)}: unexpected error ({said}).", "Please report it.")
+
+
+def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
+    sentences = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} names no source.")
+    return (IngestNote(readable(given), readable(sentence)) for sentence in sentences)
+
+
+def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk) -> Iterator[Found]:
     for entry in entries:
-        where = f"{path.name}, line {entry.line}"
+        where = readable(f"{path.name}, line {entry.line}")
         if isinstance(entry, ListProblem):
             yield IngestOutcome(input=where, state="refused", error=f"{where}: {entry.sentence}")
             continue
@@ -195,10 +242,12 @@ def _listed(
                 else:
                     yield one
         except VidpipeError as error:
-            yield IngestOutcome(input=redacted_url(entry.text), state="refused", error=f"{where}: {error}")
+            yield _problem(entry.text, VidpipeError(f"{where}: {error}"))
+        except Exception as unexpected:
+            yield _problem(entry.text, VidpipeError(f"{where}: {_unexpected(entry.text, unexpected)}"))
 
 
-def _remote(request: SourceRequest, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
+def _remote(request: SourceRequest, walk: _Walk) -> Iterator[Found]:
     """The request itself, or one for each video below a folder of S3, told by its key's suffix.
 
     Keys with a part that begins with a dot are left alone, as hidden files are. Errors: VidpipeError.
@@ -210,51 +259,37 @@ def _remote(request: SourceRequest, walk: _Walk) -> Iterator[SourceRequest | Ing
     if walk.buckets is None:
         return
     any_found = False
+    skipped = Skipped()
     for key in walk.buckets.keys(folder):
         hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
-        if PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES or key.endswith("/") or hidden:
+        if key.endswith("/"):
+            continue
+        if hidden or PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
+            skipped.count("a hidden file" if hidden else "not named like a video")
             continue
         any_found = True
         try:
             yield request_for(str(S3Address(folder.bucket, key)))
         except VidpipeError as error:
             yield _problem(str(folder), error)
+    if note := skipped.note(request.given):
+        yield note
     if not any_found and not walk.may_wait:
         yield _problem(request.given, VidpipeError(f"{folder}: there is no video in this folder or below."))
 
 
-def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[SourceRequest | IngestOutcome]:
-    """Every video below `folder`, by name: known suffixes, and files of no or another suffix that begin like a video.
-    Hidden files and folders, and what links lead to elsewhere, are left alone."""
+def _folder(folder: Path, given: str, walk: _Walk) -> Iterator[Found]:
     any_found = False
-    unreadable: list[OSError] = []
-    for directory, names, files in os.walk(folder, onerror=unreadable.append):
-        names[:] = sorted(
-            name for name in names if not name.startswith(".") and Path(directory, name).resolve() not in walk.exclude
-        )
-        for name in sorted(files):
-            path = Path(directory, name)
-            try:
-                if name.startswith(".") or not path.is_file() or not _is_video(path):
-                    continue
-            except OSError as error:
-                unreadable.append(error)
-                continue
-            any_found = True
-            path = path.resolve()
-            yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=str(path))
-    for fault in unreadable:
+    skipped = Skipped()
+    for path in videos_below(folder, walk.exclude, skipped):
+        any_found = True
+        yield SourceRequest(address=path.as_uri(), kind="file", path=path, mode=walk.mode, given=readable(str(path)))
+    if note := skipped.note(given):
+        yield note
+    for fault in skipped.unreadable:
         yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
     if not any_found and not walk.may_wait:
         yield _problem(given, VidpipeError(f"{given}: there is no video in this folder or below."))
-
-
-def _is_video(path: Path) -> bool:
-    # .ts is TypeScript as well: such a file has to look like a video, too
-    if path.suffix.lower() in VIDEO_SUFFIXES and path.suffix.lower() not in (".ts", ".obu", ".dv"):
-        return True
-    with path.open("rb") as file:
-        return looks_like_video(file.read(HEAD_BYTES))
 
 
 def local_path(text: str) -> bool:
@@ -262,21 +297,16 @@ def local_path(text: str) -> bool:
     return urlsplit_scheme(text) in ("", "file")
 
 
-def local_requests(
-    entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]
-) -> Iterator[SourceRequest | IngestOutcome]:
+def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]) -> Iterator[Found]:
     """What the local files and folders that the list `watched` names hold now. An empty folder is no problem."""
-    walk = _Walk("copy", frozenset(path.resolve() for path in exclude), None, may_wait=True)
+    walk = _Walk("copy", frozenset(path.resolve() for path in exclude), None, Lists(), may_wait=True)
     return _listed(entries, watched, walk)
 
 
 def folder_requests(record: SourceRecord, download: Download) -> Gathered:
     """What a folder of S3 holds now. Errors: VidpipeError where it cannot be listed."""
-    walk = _Walk("copy", frozenset(), Buckets(download), may_wait=True)
+    walk = _Walk("copy", frozenset(), Buckets(download), Lists(), may_wait=True)
     gathered = Gathered()
     for found in _remote(request_for(record.url), walk):
-        if isinstance(found, SourceRequest):
-            gathered.requests.append(found)
-        else:
-            gathered.problems.append(found)
+        gathered.put(found)
     return gathered

@@ -26,7 +26,6 @@ from vidpipe.ingest.answer_headers import (
 )
 from vidpipe.ingest.body import Body, content_encoding
 from vidpipe.ingest.connection import open_session
-from vidpipe.ingest.containers import looks_like_video
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError, http_date
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
 from vidpipe.ingest.remotes import Remote
@@ -323,7 +322,7 @@ class Transfer:
 
     def _refuse_other_content(self, head: bytes) -> None:
         """A page, a picture, an archive is told by its beginning; it need not be fetched to its end."""
-        content = None if looks_like_video(head) else sniff_bytes(head)
+        content = sniff_bytes(head)
         if content is None:
             return
         hints = {

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymongo.errors import OperationFailure
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import SettingsError, readable
 from vidpipe.ingest.urls import either_spelling, readable_url
 from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
@@ -66,6 +66,14 @@ class Filters(BaseModel):
     sources: tuple[str, ...] = ()
     min_duration_s: float | None = Field(None, ge=0, allow_inf_nan=False)
     max_duration_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_stored(cls, value: object) -> object:
+        """File names that are not UTF-8 are stored readable, and looked for like that."""
+        if not isinstance(value, tuple):
+            return value
+        return tuple(readable(part) if isinstance(part, str) else part for part in value)
 
     def query(self) -> Document:
         """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
@@ -249,7 +257,7 @@ def _page(hits: Iterator[Document], limit: int, how: How) -> Page:
 
 
 def _usable(words: str) -> str:
-    return " ".join(words.replace("\0", " ").split())[:_MOST_CHARACTERS]
+    return " ".join(readable(words).replace("\0", " ").split())[:_MOST_CHARACTERS]
 
 
 def _parts_query(words: str, fields: Sequence[str]) -> Document:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,6 +19,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.urls import stored_spellings
 from vidpipe.library.annotations import Annotations, distinct
 from vidpipe.library.schema import Document, new_entry
+from vidpipe.settings.stored_paths import path_text
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 
@@ -131,6 +133,7 @@ class Videos:
     def named(self, name: str) -> list[str]:
         """The sha256 of the videos that answer to a hash prefix, a URL, a whole path, or a file name with or without
         its suffix. A URL that gave several videos means the latest."""
+        path = path_text(Path(name).absolute()) if "/" in name else name
         spellings = list(stored_spellings(name))
         name = spellings[0]
         found: list[str] = []
@@ -141,7 +144,7 @@ class Videos:
             of_sources = self._sources.find({"url": {"$in": spellings}, "video": {"$ne": None}}, {"video": 1})
             found = sorted({source["video"] for source in of_sources}) or self._ids({"ingest.urls": {"$in": spellings}})
         if not found:
-            found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": name})
+            found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": {"$in": [name, path]}})
         if not found:
             stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
             found = self._ids({"ingest.names": stem})

@@ -19,10 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote, unquote_to_bytes
 
 import ffmpeg as ffmpeg_python
 
-from vidpipe.errors import MediaError, UnavailableError
+from vidpipe.errors import MediaError, UnavailableError, readable
 
 #: Demuxers that may be opened: containers and raw streams whose data lies in the file itself. Not in it, on purpose:
 #: hls, dash, concat, sdp, rtsp, imf, image2 (file name patterns), lavfi, vobsub, tty, devices.
@@ -102,6 +103,10 @@ def _find(program: str, variable: str) -> str:
     return found
 
 
+#: Begins an input address in which bytes that are not UTF-8 are quoted.
+_QUOTED = "quoted:"
+
+
 @functools.lru_cache(maxsize=4)
 def version(program: str) -> str:
     """The version that the program at this path gives itself: "5.1.9-0+deb12u1"."""
@@ -127,13 +132,19 @@ def ffmpeg_command(*arguments: str) -> list[str]:
 
 def graph_input(path: Path | str) -> Any:
     """One guarded input as a node of ffmpeg-python: `graph_input(path)["0"].output(...)`."""
-    return ffmpeg_python.input(input_address(path), **INPUT_OPTIONS)
+    address = input_address(path)
+    if readable(address) != address:  # ffmpeg-python takes UTF-8 only; `graph_command` puts the bytes back
+        address = _QUOTED + quote(os.fsencode(address))
+    return ffmpeg_python.input(address, **INPUT_OPTIONS)
 
 
 def graph_command(outputs: Sequence[Any]) -> list[str]:
     """The guarded command line for outputs built with ffmpeg-python from `graph_input`; only errors are printed."""
     command: list[str] = ffmpeg_python.merge_outputs(*outputs).compile(cmd=ffmpeg_command("-v", "error", "-y"))
-    return command
+    return [
+        os.fsdecode(unquote_to_bytes(argument.removeprefix(_QUOTED))) if argument.startswith(_QUOTED) else argument
+        for argument in command
+    ]
 
 
 def ffprobe_command(path: Path | str, *arguments: str) -> list[str]:

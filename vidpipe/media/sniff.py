@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vidpipe.media.pictures import several_pictures
+
 Kind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
 
 HEAD_BYTES = 4096
+#: How far a file that begins as a picture is read, step by step, until it is clear whether another one follows.
+_LOOKS_BYTES = (HEAD_BYTES, 1 << 20, 8 << 20)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,10 @@ class Content:
 
 _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"\xff\xd8\xff", Content("picture", "a JPEG picture")),
+    (b"GIF8", Content("picture", "a GIF picture")),
+    (b"\x89PNG\r\n\x1a\n", Content("picture", "a PNG picture")),
+    (b"\xff\x0a", Content("picture", "a JPEG XL picture")),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", Content("picture", "a JPEG XL picture")),
     (b"BM", Content("picture", "a BMP picture")),
     (b"II*\x00", Content("picture", "a TIFF picture")),
     (b"MM\x00*", Content("picture", "a TIFF picture")),
@@ -53,25 +61,46 @@ _TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
 
 
 def sniff(path: Path) -> Content | None:
-    """What `path` holds, where its first 4 KiB tell that it is no video; None where it may be one."""
+    """What `path` holds, where its beginning tells that it is no video; None where it may be one. Raises OSError.
+
+    4 KiB are read; up to 8 MiB of a picture, until it is clear whether another one follows (raw MJPEG, GIF, APNG, WebP).
+    """
     with path.open("rb") as file:
-        return sniff_bytes(file.read(HEAD_BYTES))
+        start = b""
+        for limit in _LOOKS_BYTES:
+            start += file.read(limit - len(start))
+            content, certain = _recognized(start)
+            if certain or len(start) < limit:
+                break
+        return content
 
 
 def sniff_bytes(head: bytes) -> Content | None:
-    """As `sniff`, from the first bytes of a file."""
-    if not head:
-        return Content("empty", "an empty file (0 bytes)")
-    return _playlist(head) or _binary(head) or _textual(head)
+    """As `sniff`, from the first `HEAD_BYTES` of a file, or all there are: a picture that may turn out to be the first
+    of several is not named."""
+    content, certain = _recognized(head)
+    return content if certain or len(head) < HEAD_BYTES else None
+
+
+def _recognized(start: bytes) -> tuple[Content | None, bool]:
+    """(what it is, whether more bytes could not change that)."""
+    if not start:
+        return Content("empty", "an empty file (0 bytes)"), True
+    head = start[:HEAD_BYTES]
+    content = _playlist(head) or _binary(head) or _textual(head)
+    if content is None or content.kind != "picture":
+        return content, True
+    several = several_pictures(start)
+    return None if several else content, several is not None
 
 
 def _binary(head: bytes) -> Content | None:
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None if b"acTL" in head else Content("picture", "a PNG picture")
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return Content("picture", "a WebP picture")
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
         return Content("picture", _PICTURE_BRANDS[head[8:12]])
+    if head[4:8] == b"jP  " and head[20:24] == b"jp2 ":  # Motion JPEG 2000 begins with the same box
+        return Content("picture", "a JPEG 2000 picture")
     return next((content for magic, content in _MAGIC if head.startswith(magic)), None)
 
 

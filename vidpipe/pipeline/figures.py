@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from vidpipe.ingest.records import IngestObserver, IngestOutcome, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Figures, RunName, SourceResult, recorded
 from vidpipe.pipeline.caller import Caller
@@ -59,6 +59,10 @@ class Counting:
 
     figures: Figures
     observer: IngestObserver | None = None
+
+    def on_note(self, note: IngestNote) -> None:
+        if self.observer is not None:
+            self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
         if self.observer is not None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, readable
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
@@ -104,8 +104,8 @@ def run_ingest(
             settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
         )
         config = {
-            "inputs": [redacted_url(text) for text in inputs], "mode": mode, "labels": list(labels), "title": title,
-            "refresh": refresh, "retry": retry,
+            "inputs": [readable(redacted_url(text)) for text in inputs], "mode": mode, "labels": list(labels),
+            "title": title, "refresh": refresh, "retry": retry,
         }  # fmt: skip
 
         from vidpipe.pipeline.ingesting.job import ingest_job

@@ -22,7 +22,7 @@ from typing import Any
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from vidpipe.errors import SettingsError, redact
+from vidpipe.errors import SettingsError, readable, redact
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
 
@@ -46,7 +46,7 @@ class Redactor:
     def clean(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, _MASK)
-        return redact(text)
+        return readable(redact(text))
 
     def plain(self, value: Any) -> Any:
         """`value` as cleaned JSON types; what is none of them becomes its text."""

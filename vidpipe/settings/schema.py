@@ -13,8 +13,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.errors import redact
+from vidpipe.settings.lists import Lists
 from vidpipe.settings.operation import Alerts, Budget, CronLine, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
+from vidpipe.settings.stored_paths import path_text, text_path
 from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName, off_scale
 
 #: What the describing model can be asked by itself, in the order of the asking.
@@ -328,6 +330,7 @@ class Settings(BaseModel):
     scene_detection: SceneDetection = SceneDetection()
     rules: Rules = Rules()
     download: Download = Download()
+    lists: Lists = Lists()
     logging: Logging = Logging()
     services: Services = Services()
     sensors: Sensors = Sensors()
@@ -336,15 +339,15 @@ class Settings(BaseModel):
     retention: Retention = Retention()
 
     def resolve(self, path: Path | str) -> Path:
-        """`path` below the home, or as it is when absolute."""
-        return self.home / path
+        """`path`, as written in config.ini or stored, below the home, or as it is when absolute."""
+        return self.home / text_path(path)
 
     def relative(self, path: Path) -> str:
-        """`path` as it is stored: relative to the home where it lies below it, with forward slashes."""
+        """`path` as it is stored: relative to the home where it lies below it (see `path_text`)."""
         for form in (path.absolute(), path.resolve()):
             if form.is_relative_to(self.home):
-                return form.relative_to(self.home).as_posix()
-        return path.absolute().as_posix()
+                return path_text(form, self.home)
+        return path_text(path.absolute())
 
     @property
     def media_directory(self) -> Path:
@@ -362,7 +365,8 @@ class Settings(BaseModel):
 
 SECTION_NAMES: dict[str, str] = {
     "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
-    "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "logging": "Logging",
+    "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "lists": "Lists",
+    "logging": "Logging",
     "services": "Services", "sensors": "Sensors", "budget": "Budget", "alerts": "Alerts", "retention": "Retention",
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.faults import FetchCancelled, FetchError
 from vidpipe.ingest.partial import hash_file
 from vidpipe.settings import Settings
+from vidpipe.settings.stored_paths import text_path
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
 
@@ -45,19 +46,19 @@ def check_files(items: Sequence[Item], context: StageContext) -> Iterator[Outcom
 def _check(item: Item, context: StageContext) -> RawVideo:
     problems: list[str] = []
     for known in _known_files(item):
-        path = context.settings.resolve(known.path)
+        path, shown = context.settings.resolve(known.path), text_path(known.path)
         try:
             stat = path.stat()
             if stat.st_size != known.size_bytes:
-                problems.append(f"{known.path} has {stat.st_size} bytes instead of {known.size_bytes}")
+                problems.append(f"{shown} has {stat.st_size} bytes instead of {known.size_bytes}")
             elif stat.st_mtime_ns == known.modified_ns:
                 return _result(item, known.path, stat, verified="size and time")
             elif _holds(path, item.sha256, context):
                 return _result(item, known.path, stat, verified="hash")
             else:
-                problems.append(f"{known.path} holds other bytes than when it was added")
+                problems.append(f"{shown} holds other bytes than when it was added")
         except OSError as error:
-            problems.append(f"{known.path} cannot be read ({error.strerror or error})")
+            problems.append(f"{shown} cannot be read ({error.strerror or error})")
     return _fetch_again(item, context, "; ".join(dict.fromkeys(problems)))
 
 
@@ -95,7 +96,7 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
-    # it brings pandas and requests, which no run without a lost file has to load
+    # it brings requests, which no run without a lost file has to load
     from vidpipe.ingest.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]

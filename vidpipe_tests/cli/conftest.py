@@ -79,8 +79,9 @@ def vidpipe(home: Path, mongod_uri: str, empty_history: Path) -> Iterator[Comman
         yield command
 
 
-#: The clips of `filled`; the names are hostile where they can be.
-CUTS, TALK, HOSTILE = "cuts.mp4", "talk.mkv", "[red]evil[bold] =1+1\x1b[2J.mp4"
+#: The clips of `filled`; the names are hostile where they can be. The last one's is not UTF-8 on the disk.
+CUTS, TALK, HOSTILE = "cuts.mp4", "talk.mkv", "[red]evil[bold] =1+1\x1b[2J\\xe9.mp4"
+HOSTILE_ON_DISK = HOSTILE.replace("\\xe9", "\udce9")
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +90,7 @@ def filled(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("clips")
     clips.color_cuts(folder / CUTS, ("red", "green", "blue"), audio="sine")
     clips.subtitled(folder / TALK, [(0.2, 1.0, "What a wonderful, happy lighthouse")])
-    clips.moving(folder / HOSTILE, size="180x320", seconds=1.0)
+    clips.moving(folder / "evil.mp4", size="180x320", seconds=1.0).rename(folder / HOSTILE_ON_DISK)
     with command_on(tmp_path_factory.mktemp("filled"), mongod_uri) as command:
         result = command("add", folder, "--label", "Seaside", "--label", "b-roll", "--run", "--json")
         assert result.exit_code == 0, result.output

@@ -51,6 +51,20 @@ def test_the_same_bytes_are_one_video_with_two_sources(vidpipe: Command, tmp_pat
     assert len(shown["sources"]) == 2
 
 
+def test_a_name_that_is_not_utf_8_is_taken_and_shown_escaped(vidpipe: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    clips.moving(folder / "clip.mp4", seconds=0.5)
+    os.rename(folder / "clip.mp4", os.fsencode(folder / "caf") + b"\xe9.mp4")
+    (folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0 picture")
+    shown = r"caf\xe9.mp4"
+    added = vidpipe.json("add", folder, "--mode", "reference")
+    assert [(entry["input"], entry["state"]) for entry in added["inputs"]] == [(str(folder / shown), "stored")]
+    assert added["notes"] == [
+        {"input": str(folder), "note": f"{folder}: skipped 1 file: 1 JPEG picture.", "skipped": {"JPEG picture": 1}}
+    ]
+    assert str(folder / shown) in vidpipe("show", os.fsdecode(os.fsencode(folder) + b"/caf\xe9.mp4")).stdout
+
+
 def test_what_failed_is_tried_again_when_asked(vidpipe: Command, site: tuple[str, Path]) -> None:
     address, folder = site
     url = f"{address}/late.mp4"

@@ -14,7 +14,7 @@ from rich.console import Console
 from vidpipe.cli import listing
 from vidpipe.cli.output import say, words
 from vidpipe.cli.show import black_bars
-from vidpipe_tests.cli.conftest import CUTS, HOSTILE, TALK, Command
+from vidpipe_tests.cli.conftest import CUTS, HOSTILE, HOSTILE_ON_DISK, TALK, Command
 
 
 def names(found: list[dict[str, object]]) -> list[object]:
@@ -176,3 +176,10 @@ def test_export_streams_to_stdout(filled: Command) -> None:
     assert len(rows) == 5
     assert filled("export", "-", "--format", "parquet").exit_code == 2
     assert filled("export", "-", "--json").exit_code == 2
+
+
+def test_a_name_that_is_not_utf_8_is_looked_for_as_it_is_or_escaped(filled: Command) -> None:
+    for name in (HOSTILE, HOSTILE_ON_DISK):
+        assert filled.json("show", name)["video"]["name"] == HOSTILE
+        assert names(filled.json("list", "--source", name)["videos"]) == [HOSTILE]
+    assert filled("search", HOSTILE_ON_DISK[-5:]).exit_code == 0

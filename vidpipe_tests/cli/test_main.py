@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.cli.main import dashed, globals_first
-from vidpipe_tests.cli.conftest import Command
+from vidpipe_tests.cli.conftest import HOSTILE, Command
 
 COMMANDS = ("init", "add", "run", "status", "list", "show", "explain", "search", "export", "config", "doctor", "down")
 
@@ -117,10 +117,10 @@ def test_results_go_to_stdout_without_colours_where_nobody_looks(filled: Command
 
 
 def test_names_of_strangers_steer_no_terminal(filled: Command) -> None:
-    for args in (["list"], ["show", "[red]evil[bold] =1+1\x1b[2J.mp4"], ["search", "evil"]):
+    for args in (["list"], ["show", HOSTILE], ["search", "evil"]):
         result = filled(*args)
         assert "\x1b" not in result.output
-        assert r"[red]evil[bold] =1+1\x1b[2J.mp4" in result.output
+        assert r"[red]evil[bold] =1+1\x1b[2J\xe9.mp4" in result.output
         as_json = filled(*args, "--json").stdout
         assert "\x1b" not in as_json
         assert "\\u001b" in as_json

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.ingest.ingest import Ingest
-from vidpipe.ingest.records import IngestOutcome, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.sources import gather
 from vidpipe.ingest.store import MediaStore
 from vidpipe_tests.clips import moving
@@ -226,7 +226,7 @@ def test_local_files_that_are_no_videos_are_refused(room: Room, clip: bytes, fil
         outcome = room.add_one(path)
         assert outcome.state == "refused"
         assert said in str(outcome.error)
-        assert path.name in str(outcome.error)
+        assert str(path) in str(outcome.error)
     assert room.stored_files() == []
 
 
@@ -234,6 +234,9 @@ def test_an_observer_sees_starts_bytes_and_outcomes(room: Room, server: FaultSer
     told: list[tuple[str, object]] = []
 
     class Watcher:
+        def on_note(self, note: IngestNote) -> None:
+            told.append(("note", note))
+
         def on_start(self, source: SourceRecord) -> None:
             told.append(("start", source.url))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.errors import UnavailableError
 from vidpipe.ingest.ingest import Ingest
 from vidpipe.ingest.sources import gather
 from vidpipe.settings.schema import Paths
@@ -240,11 +241,11 @@ def test_a_broken_source_stops_no_other(room: Room, server: FaultServer, clip: b
 
 
 def test_a_database_that_goes_away_ends_the_run_in_good_order(room: Room, server: FaultServer, clip: bytes) -> None:
-    class Gone(Exception):
+    class Gone(UnavailableError):
         pass
 
     def fail(*_: object) -> None:
-        raise Gone
+        raise Gone("MongoDB is away.")
 
     room.sources.record_stored = fail  # type: ignore[method-assign]
     requests = gather([server.add(f"/{number}.mp4", clip) for number in range(3)]).requests

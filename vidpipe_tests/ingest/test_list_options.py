@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.list_files import decoded
 from vidpipe.ingest.lists import ListEntry, ListProblem, Row, text_lines
 
 
 def read(line: str) -> Row:
-    (row,) = text_lines(line.encode(), "urls.txt")
+    (row,) = text_lines(line)
     return row
 
 
@@ -54,23 +55,20 @@ def test_a_line_that_cannot_be_read_says_why(line: str, said: str) -> None:
     assert said in row.sentence
 
 
-def test_one_line_in_another_encoding_does_not_stop_the_others() -> None:
-    first, second, third = text_lines(b"https://h/a.mp4\nhttps://h/\xfc.mp4\nhttps://h/c.mp4", "urls.txt")
-    assert isinstance(second, ListProblem)
-    assert (second.line, second.sentence) == (2, "the line is not in UTF-8")
-    assert [row.text for row in (first, third) if isinstance(row, ListEntry)] == ["https://h/a.mp4", "https://h/c.mp4"]
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_list_is_read_in_each_encoding_that_has_a_mark(encoding: str) -> None:
+    assert decoded("https://h/ü.mp4\n".encode(encoding), "u.txt") == "https://h/ü.mp4\n"
 
 
-def test_a_list_saved_as_utf_16_is_read_and_a_binary_file_is_not() -> None:
-    assert [row.text for row in text_lines("https://h/ü.mp4\n".encode("utf-16"), "u.txt") if isinstance(row, ListEntry)]
-    with pytest.raises(VidpipeError, match="not a text file"):
-        text_lines(b"\x7fELF\0\0", "u.txt")
+def test_a_binary_file_is_no_list() -> None:
+    with pytest.raises(VidpipeError, match=r"not a text file in UTF-8: line 2 holds U\+0000"):
+        decoded(b"\x7fELF\n\0\0", "u.txt")
 
 
 def test_with_another_value_of_its_variable_a_line_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    line = b"https://h/a.mp4?token=${VIDPIPE_SOURCE_KEY}"
+    line = "https://h/a.mp4?token=${VIDPIPE_SOURCE_KEY}"
     keys = []
     for value in ("one", "two", "one"):
         monkeypatch.setenv("VIDPIPE_SOURCE_KEY", value)
-        keys += text_lines(line, "u.txt").keys
+        keys += text_lines(line).keys
     assert keys[0] == keys[2] != keys[1]

@@ -85,6 +85,32 @@ def test_a_folder_gives_every_video_below_by_name_or_content(file_of: Write, cli
     assert [Path(url).name for url in given(folder)] == ["no_suffix", "one.mp4", "two.MKV"]
 
 
+def test_what_a_folder_holds_besides_videos_is_counted_with_the_reason(file_of: Write, clip: bytes) -> None:
+    folder = file_of("in/a/one.mp4", clip).parents[1]
+    for name in ("1.jpg", "2.jpg", "a/3.JPG"):
+        file_of(f"in/{name}", b"\xff\xd8\xff\xe0 picture")
+    file_of("in/readme.txt", b"not a video")
+    file_of("in/.DS_Store", b"x")
+    file_of("in/.git/config", b"x")
+    file_of("in/unknown.bin", bytes(range(256)))
+    (folder / "lost.mp4").symlink_to(folder / "gone.mp4")
+    (folder / "loop").symlink_to(folder)
+    gathered = gather([folder])
+    (note,) = gathered.notes
+    assert note.skipped == {
+        "JPEG picture": 3, "text file": 1, "hidden file": 1, "hidden folder": 1, "broken link": 1, "linked folder": 1,
+        "file not a video format that vidpipe knows": 1,
+    }  # fmt: skip
+    assert note.sentence.startswith(f"{folder}: skipped 7 files and 2 folders: 3 JPEG pictures, ")
+    assert (len(gathered.requests), gathered.problems) == (1, [])
+
+
+def test_a_list_without_a_source_says_so(file_of: Write) -> None:
+    for name, content in (("a.csv", b"url,title\n"), ("a.txt", b"# later\n")):
+        (note,) = gather([file_of(name, content)]).notes
+        assert note.sentence == f"{name} names no source."
+
+
 def test_a_folder_without_videos_says_so(tmp_path: Path) -> None:
     (problem,) = gather([tmp_path]).problems
     assert "there is no video in this folder" in str(problem.error)

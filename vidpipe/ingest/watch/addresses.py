@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.lists import CSV_SUFFIXES, ListEntry, read_csv, read_url_list
+from vidpipe.ingest.list_files import read_list
+from vidpipe.ingest.lists import ListEntry
 from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.s3 import S3Address
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.ingest.urls import readable_url
 from vidpipe.settings import Settings
+from vidpipe.settings.stored_paths import file_url_path
 
 #: Without one of these, an address has no place for a secret.
 _MAY_HOLD_SECRET = re.compile("[@?#]")
@@ -29,7 +28,7 @@ def known_request(record: SourceRecord, mode: LocalMode) -> SourceRequest | None
     """
     if record.has_secret:
         return None
-    path = Path(url2pathname(urlsplit(record.url).path)) if record.kind == "file" else None
+    path = file_url_path(record.url) if record.kind == "file" else None
     return SourceRequest(
         address=record.url, kind=record.kind, path=path, mode=mode, given=readable_url(record.url),
         fragment_dropped=record.fragment_dropped,
@@ -45,7 +44,7 @@ def watched_requests(settings: Settings) -> Iterator[SourceRequest]:
     for name in settings.paths.source_lists:
         path = settings.resolve(name)
         try:
-            for entry in read_csv(path) if path.suffix.lower() in CSV_SUFFIXES else read_url_list(path):
+            for entry in read_list(path, settings.lists):
                 if isinstance(entry, ListEntry) and not local_path(entry.text) and _MAY_HOLD_SECRET.search(entry.text):
                     with contextlib.suppress(VidpipeError):
                         request = request_for(entry.text)

@@ -12,7 +12,7 @@ from typing import Any
 
 from vidpipe.errors import redact
 from vidpipe.ingest.lists import ListEntry
-from vidpipe.ingest.records import IngestOutcome, ListedSource
+from vidpipe.ingest.records import IngestNote, IngestOutcome, ListedSource
 from vidpipe.ingest.sources import local_requests
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.ingest.watch.reading import listed
@@ -83,6 +83,8 @@ def look_at_local(
     news = LocalNews()
     now = time.time()
     for found in local_requests(entries, watched, exclude):
+        if isinstance(found, IngestNote):
+            continue  # what a folder skips is said when it is added by hand
         if isinstance(found, IngestOutcome):
             if len(news.problems) < _MOST_PROBLEMS:
                 news.problems.append((redact(found.input), found.error or ""))

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.lists import CSV_SUFFIXES, Lines, ListEntry, ListProblem, csv_lines, text_lines
+from vidpipe.ingest.list_files import list_lines
+from vidpipe.ingest.lists import Lines, ListEntry, ListProblem
 from vidpipe.ingest.records import ListedSource
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.ingest.watch.memory import LOCAL, Memory
+from vidpipe.settings.lists import Lists
 
 
-def read_lines(path: Path, data: bytes) -> Lines:
-    """The lines of a list's contents, by its suffix. An empty file has none. Errors: VidpipeError."""
-    if not data.strip():
-        return Lines((), ().__getitem__)
-    return csv_lines(data, path.name) if path.suffix.lower() in CSV_SUFFIXES else text_lines(data, path.name)
+def read_lines(path: Path, data: bytes, columns: Lists) -> Lines:
+    """The lines of a list's contents. An empty file has none, a table too. Errors: VidpipeError."""
+    return list_lines(path, data, columns) if data.strip() else Lines((), ().__getitem__)
 
 
 class Reading:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from vidpipe.errors import SettingsError, UnavailableError, redact
-from vidpipe.ingest.lists import CSV_SUFFIXES
+from vidpipe.errors import SettingsError, UnavailableError, readable, redact
+from vidpipe.ingest.list_files import CSV_SUFFIXES
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.backups.manifest import HashingFile, Part
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
+from vidpipe.settings.stored_paths import text_path
 
 FOLDER = "settings"
 _VARIABLE = re.compile(r"\$\{VIDPIPE_SOURCE_[A-Z0-9_]+\}")
@@ -77,11 +78,12 @@ def _rules(settings: Settings) -> Iterator[Path]:
 
 def _in_home(settings: Settings, path: Path, saved: HomeFiles) -> str:
     """Its path in the home; empty, with a note, where it lies elsewhere."""
-    name = settings.relative(path)
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        saved.notes.append(f"{name} lies outside of the home; it is not in the back-up.")
+    name = text_path(settings.relative(path))
+    inside = name.relative_to(settings.home) if name.is_relative_to(settings.home) else name
+    if inside.is_absolute() or ".." in inside.parts:
+        saved.notes.append(f"{readable(str(name))} lies outside of the home; it is not in the back-up.")
         return ""
-    return name
+    return inside.as_posix()
 
 
 def without_secrets(path: Path) -> tuple[bytes, int]:

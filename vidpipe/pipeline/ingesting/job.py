@@ -72,7 +72,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
 
 def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: Figures) -> None:
-    from vidpipe.ingest.ingest import Ingest  # brings in pandas and requests, which the other jobs do not need
+    from vidpipe.ingest.ingest import Ingest  # brings in requests, which the other jobs do not need
     from vidpipe.ingest.sources import Gathered, gather
     from vidpipe.pipeline.ingesting.listed_requests import request_listed
 
@@ -85,10 +85,13 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         )
     settings = session.settings
     own = (settings.media_directory, settings.derived_directory)
-    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download)
+    gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download, columns=settings.lists)
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
     observer = Counting(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
+    for note in gathered.notes:
+        context.log.info(note.sentence)
+        observer.on_note(note)
     requests = [_described(request, config) for request in gathered.requests] + named.requests
     outcomes = gathered.problems + named.problems
     for outcome in outcomes:

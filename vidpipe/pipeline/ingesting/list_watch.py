@@ -137,7 +137,7 @@ class Watch:
 
     def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
         """Brings in what the contents say; False where time ran out before their end."""
-        lines = read_lines(path, data)
+        lines = read_lines(path, data, self.settings.lists)
         memory = self._memories.load(name)
         local = Local.from_plain(self._memories.load_local(name))
         stored: set[str] | None = None
@@ -169,6 +169,7 @@ class Watch:
             line_problems=_shown(name, reading.problems),
         )
         state.read, state.checked_at = signature, time.time()
+        self.said += lines.notes
         self._tell(name, new, len(removed), len(reading.problems))
         return True
 

@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.list_files import decoded
 from vidpipe.ingest.lists import ListEntry, text_lines
 from vidpipe.ingest.records import ListedSource
 from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.watch.memory import Memory, MemoryFiles
 from vidpipe.ingest.watch.reading import Reading, read_lines
+from vidpipe.settings.lists import Lists
 
 Said = tuple[str | None, tuple[str, ...], int | None]
 
@@ -29,7 +31,7 @@ class Shelf:
 
     def read(self, text: str, at_most: int | None = None) -> Reading:
         """at_most: sources that are told before time runs out."""
-        reading = Reading(text_lines(text.encode(), "urls.txt"), self.memory)
+        reading = Reading(text_lines(text), self.memory)
         self._tell(islice(reading.news(), at_most))
         if at_most is None:
             self._tell(reading.edited())
@@ -50,7 +52,7 @@ class Shelf:
 def truth(text: str) -> dict[str, Said]:
     """What the list says: the first line of each source counts."""
     said: dict[str, Said] = {}
-    for row in text_lines(text.encode(), "urls.txt"):
+    for row in text_lines(text):
         if isinstance(row, ListEntry) and row.text.lower().startswith("http"):
             said.setdefault(request_for(row.text).id, (row.title, row.labels, row.priority))
     return said
@@ -84,13 +86,17 @@ def test_whatever_is_edited_and_cut_short_the_last_whole_reading_is_right(
 def test_a_second_reading_of_the_same_has_nothing_to_tell(text: str) -> None:
     shelf = Shelf()
     shelf.read(text)
-    again = Reading(text_lines(text.encode(), "urls.txt"), shelf.memory)
+    again = Reading(text_lines(text), shelf.memory)
     assert list(again.news()) == list(again.edited()) == again.removed() == []
 
 
-@given(st.text(max_size=60), st.sampled_from(["", "https://", "s3://", "file://", "https://h/a ", "~"]))
-def test_no_line_whatsoever_stops_the_reading(text: str, before: str) -> None:
-    reading = Reading(text_lines(f"{before}{text.replace(chr(0), '')}\n".encode("utf-8", "replace"), "u.txt"), Memory())
+@given(
+    st.text(max_size=60).map(str.encode) | st.binary(max_size=60),
+    st.sampled_from([b"", b"https://", b"s3://", b"file://", b"https://h/a ", b"~"]),
+)
+def test_no_line_whatsoever_stops_the_reading(text: bytes, before: bytes) -> None:
+    data = before + text.replace(b"\0", b"") + b"\n"
+    reading = Reading(text_lines(decoded(data, "u.txt")), Memory())
     list(reading.news())
     for entry in reading.local:
         with contextlib.suppress(VidpipeError):
@@ -108,7 +114,7 @@ def test_local_lines_are_told_apart_at_each_reading() -> None:
 
 
 def test_an_empty_file_has_no_lines_not_even_where_it_should_be_a_table() -> None:
-    assert list(read_lines(Path("a.csv"), b" \n")) == list(read_lines(Path("a.txt"), b"")) == []
+    assert [list(read_lines(Path(name), b" \n", Lists())) for name in ("a.csv", "a.txt")] == [[], []]
 
 
 def test_a_memory_is_kept_for_its_owner_alone_and_not_believed_when_damaged(tmp_path: Path) -> None:

@@ -99,10 +99,12 @@ class TestLines:
         monkeypatch.setenv("VIDPIPE_PATHS_SOURCELISTS", f"{LIST}, data/more.csv")
         both, only = "https://h.example/both.mp4", "https://h.example/only.mp4"
         table = settings.home / "data/more.csv"
-        write(table, f"url,priority,labels\n{both},4,l\n{only},,\n")
+        monkeypatch.setenv("VIDPIPE_LISTS_LABELCOLUMNS", "genre")
+        write(table, f"url,priority,Genre\n{both},4,l\n{only},,\n{only},7\n")
         desk.say(both)
         assert desk.records()[both].lists == (LIST, "data/more.csv")
-        assert desk.records()[both].priority == 4
+        assert (desk.records()[both].priority, desk.records()[both].labels) == (4, ("l",))
+        assert desk.problems() == ["data/more.csv, line 4: the row has 2 fields instead of 3."]
         write(table, f"url\n{only}\n")
         desk.tick()
         assert desk.records()[both].lists == (LIST,)

@@ -1,0 +1,69 @@
+"""The file of a list: what encoding it is in, and whether it is a text list or a table."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from vidpipe.errors import VidpipeError, readable
+from vidpipe.ingest.characters import has_bytes, windows_1252
+from vidpipe.ingest.lists import Lines, physical_lines, text_lines
+from vidpipe.ingest.tables import csv_lines
+from vidpipe.settings.lists import Lists
+
+CSV_SUFFIXES = frozenset({".csv", ".tsv"})
+LIST_SUFFIXES = frozenset({".txt", ".list", ".urls", ".lst"})
+#: That of UTF-32 begins like that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+_SHOWN = 40
+
+
+def read_list(path: Path, columns: Lists) -> Lines:
+    """The lines of the list at `path`. Errors: VidpipeError where it cannot be read, is not text, or is a table without
+    a column that names URLs."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise VidpipeError(f"{path} cannot be read: {error.strerror}.") from None
+    return list_lines(path, data, columns)
+
+
+def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
+    """The lines of a list's contents, a table or a text by its suffix. Errors: VidpipeError as of `read_list`."""
+    name = readable(path.name)
+    text = decoded(data, name)
+    notes = _encoding_notes(text, name)
+    if path.suffix.lower() in CSV_SUFFIXES:
+        return csv_lines(text, name, columns, notes)
+    return text_lines(text, notes)
+
+
+def decoded(data: bytes, name: str) -> str:
+    """The text of a list in UTF-8, or in UTF-16 or UTF-32 with its mark. Bytes that are not UTF-8 become lone
+    surrogates: in a path they may be right. Errors: VidpipeError where it is not text."""
+    encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
+    text = data.decode(encoding, "replace") if encoding else data.decode("utf-8", "surrogateescape")
+    if "\0" in text:
+        line = len(physical_lines(text[: text.index("\0")]))
+        raise VidpipeError(
+            f"{name} is not a text file in UTF-8: line {line} holds U+0000.", "Save it as UTF-8, or as UTF-16 with BOM."
+        )
+    # files that were put together have marks in the middle
+    return re.sub("(^|[\r\n])\ufeff+", r"\1", text) if "\ufeff" in text else text
+
+
+def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
+    if not has_bytes(text):
+        return ()
+    number, line = next((number, line) for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))
+    # a word of a title: no URL, in which a secret may be
+    word = next(filter(has_bytes, re.split(r"[\s,;|/?&=:@\"]+", line)))
+    shown = windows_1252(word)[:_SHOWN]
+    return (
+        f"{name} is not UTF-8; titles and labels are read as Windows-1252 (line {number}: {shown!r}). "
+        "Save the list as UTF-8 if that is wrong.",
+    )

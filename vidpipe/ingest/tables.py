@@ -1,0 +1,269 @@
+"""CSV lists: a table with a column of URLs, read strictly, so that no row is shifted or lost without a word."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.characters import windows_1252
+from vidpipe.ingest.containers import VIDEO_SUFFIXES
+from vidpipe.ingest.lists import Lines, ListProblem, Row, entry, key_of
+from vidpipe.ingest.urls import redacted_url
+from vidpipe.settings.lists import Lists, column_name
+
+_SEPARATORS = ",;\t|"
+#: Excel's first line, which names the separator.
+_SEP_LINE = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
+_PHYSICAL_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+_LONGEST_LINE = 1 << 20
+#: Each costs reading up to csv.field_size_limit() characters twice.
+_MOST_OPEN_QUOTES = 100
+_MOST_NAMED = 20
+_DOUBLED = 'a quote inside quotes is written ""'
+_LABEL_ENDS = "[]'\" "
+
+
+class _LineTooLong(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class _Record:
+    """One row. line: its first line in the file, from 1; fields: its cells, or what is wrong with it."""
+
+    line: int
+    fields: list[str] | str
+
+
+@dataclass(frozen=True)
+class _Header:
+    """
+    names: of the columns, as they are written; width: columns up to the last one with a name
+    """
+
+    separator: str
+    names: tuple[str, ...]
+    columns: Lists
+
+    @cached_property
+    def width(self) -> int:
+        return max((place for place, name in enumerate(self.names, start=1) if name), default=0)
+
+    @cached_property
+    def _known(self) -> list[str]:
+        return list(map(column_name, self.names))
+
+    def _first(self, wanted: Sequence[str]) -> int | None:
+        return next((self._known.index(name) for name in wanted if name in self._known), None)
+
+    @cached_property
+    def url(self) -> int | None:
+        return self._first(self.columns.url_columns)
+
+    @cached_property
+    def title(self) -> int | None:
+        return self._first(self.columns.title_columns)
+
+    @cached_property
+    def priority(self) -> int | None:
+        return self._first(self.columns.priority_columns)
+
+    @cached_property
+    def labels(self) -> tuple[int, ...]:
+        return tuple(place for place, name in enumerate(self._known) if name in self.columns.label_columns)
+
+    @property
+    def ignored(self) -> list[str]:
+        used = {self.url, self.title, self.priority, *self.labels}
+        return [name for place, name in enumerate(self.names) if name and place not in used]
+
+
+def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ()) -> Lines:
+    """The rows of a table: a column that names URLs, and title, labels and priority where present.
+
+    Separated by commas, semicolons, tabs or |; several labels in a cell are separated by `|`, `;` or `,`.
+    Errors: VidpipeError where there is no such column or the first row cannot be read.
+    """
+    lines = _PHYSICAL_LINE.findall(text)
+    header, records = _header(lines, name, columns)
+    rows = [row for record in records if (row := _row(record, header)) is not None]
+    if header.ignored:
+        more = len(header.ignored) - _MOST_NAMED
+        shown = [redacted_url(ignored)[:60] for ignored in header.ignored[:_MOST_NAMED]]
+        notes += (f"{name}: ignored columns: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}.",)
+    return Lines([key_of(repr(_said(row))) for row in rows], rows.__getitem__, notes)
+
+
+def _said(row: Row) -> object:
+    return row.sentence if isinstance(row, ListProblem) else (row.text, row.title, row.labels, row.priority)
+
+
+def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_Record]]:
+    """The header, and the rows behind it. Blank lines and comments may stand before it, and Excel's `sep=;`."""
+    separators = _SEPARATORS
+    best: _Header | None = None
+    problem = _Record(1, "")
+    for position, line in enumerate(lines):
+        if not line.strip(f"{_SEPARATORS} \r\n"):
+            continue
+        if best is None and (said := _SEP_LINE.fullmatch(line)):
+            separators = said[1]
+            continue
+        for separator in separators:
+            records = _records(lines, position, separator)
+            first = next(records)
+            if isinstance(first.fields, str):
+                problem = first
+                continue
+            header = _Header(separator, tuple(windows_1252(field).strip() for field in first.fields), columns)
+            if best is None or (header.url is not None, header.width) > (best.url is not None, best.width):
+                best, rest = header, records
+        if best is not None and (best.url is not None or not line.lstrip().startswith("#")):
+            break
+        best, problem = None, _Record(1, "")
+    if best is None or (best.url is None and problem.fields):
+        what = f"line {problem.line}: {problem.fields}" if problem.fields else "it holds no row"
+        raise VidpipeError(f"{name} is not a table that can be read: {what}.")
+    _check(best, name)
+    return best, rest
+
+
+def _check(header: _Header, name: str) -> None:
+    found = ", ".join(redacted_url(column) for column in header.names[:_MOST_NAMED])
+    if header.url is None:
+        address = next((column for column in header.names if "://" in column or _is_file_name(column)), None)
+        if address is not None:
+            raise VidpipeError(
+                f"{name} has no column url: its first row holds an address ({redacted_url(address)!r}), "
+                "not column names.",
+                "Put a first line above it that names the columns: url, or url,title,labels.",
+            )
+        raise VidpipeError(
+            f"{name} has no column url; its columns are: {found}.",
+            "Name the column url, or give its name to UrlColumns (section [Lists] of config.ini).",
+        )
+    url = column_name(header.names[header.url])
+    if [column_name(column) for column in header.names].count(url) > 1:
+        raise VidpipeError(f"{name} has more than one column {url}; its columns are: {found}.", "Keep one of them.")
+
+
+def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_Record]:
+    """The rows from line `position` (from 0) on. Behind one that is broken, reading goes on with the next line."""
+    open_quotes = 0
+    while position < len(lines):
+        reader = csv.reader(_bounded(lines, position), delimiter=separator, strict=True, skipinitialspace=True)
+        first = position
+        try:
+            for fields in reader:
+                yield _Record(first + 1, fields)
+                first = position + reader.line_num
+            return
+        except (csv.Error, _LineTooLong) as error:
+            count = reader.line_num - (first - position)  # lines that the broken row has had
+            position = first + 1
+            if count > 1 or (count == 1 and "end of data" in str(error)):
+                position += _broken_quote(lines[first : first + count], separator)
+                open_quotes += 1
+                yield _Record(position, f'the quote (") that opens here is not closed; {_DOUBLED}')
+            elif count == 1 and "limit" not in str(error):
+                yield _Record(position, _mended(lines[first], separator) or f"text follows a closing quote; {_DOUBLED}")
+            elif count:
+                yield _Record(position, f"a value has more than {csv.field_size_limit()} characters")
+            else:
+                yield _Record(position, f"the line has more than {_LONGEST_LINE} characters")
+        if open_quotes > _MOST_OPEN_QUOTES:
+            yield _Record(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; nothing more is read")
+            return
+
+
+def _bounded(lines: Sequence[str], position: int) -> Iterator[str]:
+    for place in range(position, len(lines)):
+        if len(lines[place]) > _LONGEST_LINE:
+            raise _LineTooLong
+        yield lines[place]
+
+
+def _mended(line: str, separator: str) -> list[str] | None:
+    """The cells of a line with blanks behind a closing quote, or with \\" for a quote inside; None if it is neither."""
+    no_blanks = re.sub(rf'"[ \t]+(?=[{re.escape(separator)}\r\n]|\Z)', '"', line)
+    for text, escape in ((no_blanks, None), (line, "\\")):
+        if text != line or (escape and '\\"' in line):
+            try:
+                (fields,) = csv.reader(
+                    [text], delimiter=separator, strict=True, skipinitialspace=True, escapechar=escape
+                )
+            except (csv.Error, ValueError):
+                continue
+            return fields
+    return None
+
+
+def _broken_quote(lines: Sequence[str], separator: str) -> int:
+    """In which of the lines of a row that cannot be read the quote opens that spoils it."""
+    text = "".join(lines)
+    sep = re.escape(separator)
+    whole = re.compile(rf' *(?:"(?:[^"]|"")*" *|[^"{sep}\r\n][^{sep}\r\n]*)?{sep}')
+    position = 0
+    while found := whole.match(text, position):
+        position = found.end()
+    return len(_PHYSICAL_LINE.findall(text[:position] + "x")) - 1
+
+
+def _row(record: _Record, header: _Header) -> Row | None:
+    """What a row says; None for one without any text."""
+    if isinstance(record.fields, str):
+        return ListProblem(record.line, record.fields)
+    fields = [field.strip() for field in record.fields]
+    while len(fields) > header.width and not fields[-1]:
+        fields.pop()
+    if not any(fields):
+        return None
+    if len(fields) > header.width:
+        fields = _rejoined(fields, header) or fields
+    if len(fields) != header.width:
+        hint = f" (a value that holds {header.separator!r} has to be in quotes)" if len(fields) > header.width else ""
+        return ListProblem(record.line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
+    assert header.url is not None  # noqa: S101  (_check)
+    if not fields[header.url]:
+        return ListProblem(record.line, f"the row has nothing in the column {header.names[header.url]}")
+    return entry(
+        record.line,
+        fields[header.url],
+        title=fields[header.title] if header.title is not None else "",
+        labels=[label for place in header.labels for label in _labels(fields[place])],
+        priority=fields[header.priority] if header.priority is not None else "",
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _labels(cell: str) -> list[str]:
+    """The labels of a cell; a list of Python or JSON is one, too: ['cats', 'dogs']."""
+    labels = re.split("[|;,]", cell)
+    return [label.strip(_LABEL_ENDS) for label in labels] if cell[:1] == "[" and cell[-1:] == "]" else labels
+
+
+def _rejoined(fields: list[str], header: _Header) -> list[str] | None:
+    """The cells of a row whose URL holds separators without being in quotes; None where that is not certain.
+
+    It is where the first part alone is no video's name, but all surplus parts together are; or where there is no other
+    column that they could belong to.
+    """
+    url, surplus = header.url or 0, len(fields) - header.width
+    parts = fields[url : url + surplus + 1]
+    joined = header.separator.join(parts)
+    if any("://" in part for part in parts[1:]) or _is_file_name(parts[0]) or ("://" in joined and " " in joined):
+        return None
+    if not _is_file_name(joined) and (header.width > 1 or "://" not in joined):
+        return None
+    return [*fields[:url], joined, *fields[url + surplus + 1 :]]
+
+
+def _is_file_name(text: str) -> bool:
+    return text.partition("?")[0].lower().endswith(tuple(VIDEO_SUFFIXES))
