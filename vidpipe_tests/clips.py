@@ -142,18 +142,24 @@ def _srt_time(seconds: float) -> str:
     )
 
 
-def rotated(path: Path, degrees: int = 90, *, size: str = "320x180", seconds: float = 1.0) -> Path:
+def rotated(
+    path: Path,
+    degrees: int = 90,
+    *,
+    matrix: tuple[int, int, int, int] | None = None,
+    size: str = "320x180",
+    seconds: float = 1.0,
+) -> Path:
     """A clip in mp4 or mov whose picture is to be turned clockwise by `degrees` for display, as phones write it.
 
+    matrix: the corners a, b, c, d of the display matrix instead: (-1, 0, 0, 1) mirrors.
     The display matrix is written here: the option of the ffmpeg program for it differs from release to release.
     """
     data = bytearray(_encode(_moving_arguments(size, seconds), path.suffix).read_bytes())
-    one, minus_one = 1 << 16, -1 << 16
-    a, b, c, d = {
-        0: (one, 0, 0, one), 90: (0, one, minus_one, 0), 180: (minus_one, 0, 0, minus_one), 270: (0, minus_one, one, 0),
-    }[degrees]  # fmt: skip
-    matrix = data.index(b"tkhd") + 44
-    struct.pack_into(">9i", data, matrix, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    quarters = {0: (1, 0, 0, 1), 90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+    a, b, c, d = (corner << 16 for corner in matrix or quarters[degrees])
+    place = data.index(b"tkhd") + 44
+    struct.pack_into(">9i", data, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(data))
     return path

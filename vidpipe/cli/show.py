@@ -72,9 +72,10 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
         picture = [
             duration(metadata["duration_s"]), f"{metadata['width']}x{metadata['height']} {metadata['resolution']}",
-            metadata["video_codec"], rate, metadata["hdr"] or "",
+            metadata["video_codec"], rate, metadata["hdr"] or "", "mirrored" if metadata.get("mirrored") else "",
         ]  # fmt: skip
         facts.append(("picture", ", ".join(part for part in picture if part)))
+        facts.append(("black bars", black_bars(found)))
         facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
         facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
@@ -104,6 +105,15 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             if not wrong["prompt"].startswith("question:")
         ]
     return facts
+
+
+def black_bars(found: Mapping[str, Any]) -> str:
+    """Where the picture is inside black bars, of one video as `library.show` gives it; empty where there are none."""
+    area = (found["scene_summary"] or {}).get("active_area")
+    if area:
+        return f"around a picture of {area['width']}x{area['height']} at {area['x']},{area['y']}"
+    barred = sum(1 for scene in found["scenes"] if scene["active_area"])
+    return f"in {barred} of {len(found['scenes'])} scenes" if barred else ""
 
 
 def _sure(found: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ _OF_A_SOURCE = {
 }  # fmt: skip
 _OF_A_SCENE = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
-    "stats",
+    "active_area", "stats",
 )  # fmt: skip
 _OF_A_STAGE = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
 

@@ -24,6 +24,7 @@ from vidpipe.media.audio_levels import SoundBlock, block_power
 from vidpipe.media.decode_messages import DecoderMessages
 from vidpipe.media.decode_pipes import Packet, PacketPipe
 from vidpipe.media.decode_plan import DecodePlan, decode_command
+from vidpipe.media.thumbnails import clarity
 
 _WATCH_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 10.0
@@ -38,10 +39,11 @@ class SmallFrame(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A JPEG from which thumbnails and the model's frames are chosen."""
+    """A JPEG from which thumbnails and the model's frames are chosen. clarity: see `thumbnails.clarity`."""
 
     time_us: int
     jpeg: bytes
+    clarity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class DecodePass:
 
     def _read_candidates(self) -> None:
         for packet in self._large.packets():
-            self.candidates.append(Candidate(packet.time_us, bytes(packet.data)))
+            jpeg = bytes(packet.data)
+            self.candidates.append(Candidate(packet.time_us, jpeg, clarity(jpeg)))
 
     def _read_sound(self) -> None:
         assert self._sound is not None  # noqa: S101  (the thread is started only with sound)

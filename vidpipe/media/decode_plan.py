@@ -12,6 +12,7 @@ from pathlib import Path
 from vidpipe.media import ffmpeg
 from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
+from vidpipe.media.tone_mapping import tone_mapping
 from vidpipe.settings.schema import SceneDetection
 
 #: Longer side of the frames that detectors and statistics see. PySceneDetect uses 256. Means over all pixels (adaptive,
@@ -22,6 +23,13 @@ DETAILED_DETECTION_SIDE = 256
 _DETAILED_DETECTORS = ("histogram", "hash")
 #: The model takes patches of 14 x 14 pixels, merged two by two (Qwen2-VL).
 MODEL_MULTIPLE = 28
+#: Pictures that are longer and narrower are squeezed: Qwen2-VL refuses more than 200 to 1.
+_MOST_ELONGATED = 100
+#: Of thumbnails: the shorter side has at least so many pixels, the height is at most so many times the widest width.
+_LEAST_SIDE, _HIGHEST = 16, 4
+#: Smaller pictures are never interlaced, and the filter refuses less than three lines.
+_LEAST_INTERLACED_SIDE = 16
+_INTERLACED = ("tt", "bb", "tb", "bt")
 AUDIO_RATE_HZ = 16_000
 #: Samples of one block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
@@ -42,6 +50,9 @@ class DecodePlan:
     thumbnail:            size of thumbnails
     candidate_interval_s: time between two candidates
     dense_from_s:         from here on they are four times as dense, so that a short last scene has one; or None
+    deinterlace:          candidates whose frame says that it is interlaced
+    color_transfer:       the stream's transfer function; PQ and HLG are tone-mapped
+    converted:            the candidates are tone-mapped, or known beforehand to be deinterlaced
     keep_holes:           the clock never jumps: however long no picture comes, time passes
     forced_rate:          frames a second of a stream without times; None: frames have times
     """
@@ -54,6 +65,9 @@ class DecodePlan:
     thumbnail: Size
     candidate_interval_s: float
     dense_from_s: float | None
+    deinterlace: bool
+    color_transfer: str | None
+    converted: bool
     keep_holes: bool = True
     forced_rate: Fraction | None = None
 
@@ -66,6 +80,8 @@ def plan_decode(
     height: int,
     audio: Sequence[AudioStream] = (),
     duration_s: float | None = None,
+    color_transfer: str | None = None,
+    field_order: str | None = None,
     clock_jumps: int = 0,
     forced_rate: Fraction | None = None,
 ) -> DecodePlan:
@@ -86,6 +102,9 @@ def plan_decode(
         thumbnail=thumbnail,
         candidate_interval_s=interval_s,
         dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
+        deinterlace=min(width, height) >= _LEAST_INTERLACED_SIDE,
+        color_transfer=color_transfer,
+        converted=bool(tone_mapping(color_transfer)) or field_order in _INTERLACED,
         keep_holes=not clock_jumps,
         forced_rate=forced_rate,
     )
@@ -102,14 +121,14 @@ def model_size(width: int, height: int, max_pixels: int) -> Size:
             max(unit, math.floor(height / shrink / unit) * unit),
         )
     # a very long, narrow picture: the short side is at its least, the long one takes what is left
-    longest = max(unit, max_pixels // unit // unit * unit)
+    longest = min(max(unit, max_pixels // unit // unit * unit), min(fitted) * _MOST_ELONGATED)
     return min(fitted[0], longest), min(fitted[1], longest)
 
 
 def thumbnail_size(width: int, height: int, thumbnail_width: int) -> Size:
-    """A thumbnail is never wider than the video."""
-    wide = min(width, thumbnail_width)
-    return wide, max(1, round(height * wide / width))
+    """A thumbnail is never wider than the video, nor too high or too narrow to be seen: such a picture is squeezed."""
+    shrink = max(1.0, width / thumbnail_width, height / thumbnail_width / _HIGHEST)
+    return max(_LEAST_SIDE, round(width / shrink)), max(_LEAST_SIDE, round(height / shrink))
 
 
 def _detection_size(width: int, height: int, longer_side: int) -> Size:
@@ -139,16 +158,20 @@ def decode_command(
     fast_bilinear samples two pixels in each direction, as OpenCV's linear scaling in PySceneDetect does; it costs a
     third of area scaling and keeps the cuts. It must not change the colour space in the same step: at whole-number
     ratios its rounding turns black into dark blue, whose hue the detectors see. The few candidates are scaled by area,
-    for a model and people to look at.
+    for a model and people to look at, and deinterlaced where the frame says that it is interlaced: by its own lines
+    alone, since the selected frames are not neighbours. HDR is tone-mapped once it is small.
     """
-    small, large = plan.detection, plan.candidate
+    small, large = (f"scale={width}:{height}" for width, height in (plan.detection, plan.candidate))
+    mapping = tone_mapping(plan.color_transfer)
+    pixels = "yuv420p10" if mapping else "yuv420p"
+    deinterlaced = "estdif=mode=frame:deint=interlaced," if plan.deinterlace else ""
     graph = (
         f"[0:{plan.video_stream}]split=2[s][l];"
-        f"[s]scale={small[0]}:{small[1]}:flags=fast_bilinear,format=yuv420p,"
-        f"scale={small[0]}:{small[1]},format=bgr24[small];"
-        f"[l]select='{_candidate_times(plan)}',"
-        f"scale={large[0]}:{large[1]}:flags=area,format=yuv420p,"
-        f"scale={large[0]}:{large[1]}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
+        f"[s]{small}:flags=fast_bilinear,format={pixels},{f'{small},{mapping},' if mapping else ''}"
+        f"{small},format=bgr24[small];"
+        f"[l]select='{_candidate_times(plan)}',{deinterlaced}"
+        f"{large}:flags=area,format={pixels},{f'{large},{mapping},' if mapping else ''}"
+        f"{large}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
     )
     passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
     # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain

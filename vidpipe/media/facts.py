@@ -77,11 +77,16 @@ class MediaInfo(Fact):
     pixel_format: str | None = None
     bit_depth: int | None = None
     hdr: str | None = Field(None, description="HDR10, HLG, Dolby Vision, ...; None: standard range")
+    color_transfer: str | None = Field(
+        None, description="ffmpeg's name of the transfer function: bt709, smpte2084, ..."
+    )
+    field_order: str | None = Field(None, description="progressive, or interlaced: tt, bb, tb, bt; None: not stated")
     coded_width: int
     coded_height: int
     rotation: int = Field(
         0, description="degrees clockwise by which the picture is turned for display: 0, 90, 180, 270"
     )
+    mirrored: bool = Field(False, description="shown as in a mirror, left to right or top to bottom")
     pixel_aspect: str = "1:1"
     width: int = Field(description="as displayed: after rotation and pixel aspect")
     height: int
@@ -112,7 +117,7 @@ class ColorShare(Fact):
 
 
 class SceneStats(Fact):
-    """Measured on the small frames of the decode pass."""
+    """Measured on the small frames of the decode pass, inside the active area; HDR after tone mapping."""
 
     brightness: float = Field(description="mean luma, 0 to 1")
     contrast: float = Field(description="mean standard deviation of luma within a frame, 0 to 0.5")
@@ -121,6 +126,16 @@ class SceneStats(Fact):
     colors: tuple[ColorShare, ...] = Field((), description="the most frequent colour names, largest share first")
     loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
     silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")
+
+
+class ActiveArea(Fact):
+    """The part of the displayed picture inside black bars, in its pixels, exact to about 1 % of its sides. Thinner bars
+    do not count."""
+
+    x: int
+    y: int
+    width: int
+    height: int
 
 
 class Scene(Fact):
@@ -134,6 +149,7 @@ class Scene(Fact):
     thumbnail: str | None = Field(None, description="path of a JPEG, relative to the home")
     frames: int = Field(0, description="number of its frames in the pack: what the describing model is shown")
     frames_version: str = Field("", description="names them by their times and sizes")
+    active_area: ActiveArea | None = Field(None, description="None: the whole picture")
     stats: SceneStats
 
 

@@ -28,7 +28,10 @@ from vidpipe.media.facts import PackedFrame, PackReference
 from vidpipe.settings import Settings
 
 #: Raised whenever the same candidates would become other frames.
-EXTRACTOR = "vidpipe-frames/1"
+EXTRACTOR = "vidpipe-frames/2"
+#: The one before, which neither deinterlaced nor tone-mapped. It stands for pictures that both make alike, so that a
+#: model need not look at them again.
+_EARLIER_EXTRACTOR = "vidpipe-frames/1"
 MANIFEST = "manifest.json"
 FRAMES = "frames.pack"
 #: Name of a folder that is not whole yet, or on its way out.
@@ -37,10 +40,16 @@ TEMPORARY = ".partial-"
 _STALE_S, _YOUNG_S = 24 * 3600, 1.0
 
 
-def frames_version(frames: Iterable[PackedFrame]) -> str:
+def frames_version(frames: Iterable[PackedFrame], *, converted: bool = False) -> str:
     """Names what a model sees of `frames`: extractor, times and sizes. Thumbnails, other frames and the JPEGs' bytes do
-    not count."""
-    seen = [EXTRACTOR, *((frame.time_s, frame.width, frame.height) for frame in frames)]
+    not count.
+
+    converted: they were deinterlaced or tone-mapped
+    """
+    seen = [
+        EXTRACTOR if converted else _EARLIER_EXTRACTOR,
+        *((frame.time_s, frame.width, frame.height) for frame in frames),
+    ]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 

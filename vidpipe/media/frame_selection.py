@@ -1,13 +1,15 @@
 """Chooses thumbnails and the model's frames from JPEG candidates, without knowing when a scene or the video ends.
 
-Every scene keeps evenly spaced candidates: when there are twice as many as a scene may have, every other one goes and
-from then on every other one comes. Over the whole video the same happens to what closed scenes keep, so that memory
-and disk do not grow with the video's length. What is kept depends on times alone: the same video, the same choice.
+A scene is divided into parts of equal length, and each keeps one candidate: not black, faded or blurred where another
+one is clear. When there are twice as many parts as a scene may have frames, neighbours are joined. Over the whole video
+the same happens to what closed scenes keep, so that memory and disk do not grow with the video's length. The same
+video, the same choice.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,20 +17,33 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidpipe.media.decode import Candidate
+from vidpipe.media.thumbnails import clarity
 from vidpipe.settings.schema import SceneDetection
 
 T = TypeVar("T")
+#: A picture shows as much as another one when it has this share of its clarity.
+_ALIKE = 0.8
+#: With less than this share of the clearest one's, it adds nothing to its scene: black, almost faded out, all a blur.
+_TELLING = 0.3
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A candidate that was kept. fallback: made from a small frame, because the scene had no candidate."""
+    """A candidate that was kept.
+
+    clarity:  see `thumbnails.clarity`
+    fallback: made from a small frame, because the scene had no candidate
+    """
 
     time_us: int
     scene: int
     offset: int
     length: int
+    clarity: float = 0.0
     fallback: bool = False
+
+
+Judged = TypeVar("Judged", Candidate, Kept)
 
 
 class Spill:
@@ -77,8 +92,10 @@ class SceneCandidates:
         if self._seen % self._stride == 0:
             self._open.append(candidate)
             if len(self._open) > 2 * self._per_scene:
-                del self._open[1::2]
+                self._open = [clearer(self._open[place : place + 2]) for place in range(0, len(self._open), 2)]
                 self._stride *= 2
+        else:
+            self._open[-1] = clearer((self._open[-1], candidate))
         self._seen += 1
 
     def offer_fallback(self, scene: int, time_us: int, jpeg: Callable[[], bytes]) -> None:
@@ -93,7 +110,9 @@ class SceneCandidates:
 
     def _close_scene(self) -> None:
         if self._open:
-            self._keep(self._scene, evenly(self._open, self._limit), fallback=False)
+            clearest = max(candidate.clarity for candidate in self._open)
+            telling = [candidate for candidate in self._open if candidate.clarity >= _TELLING * clearest]
+            self._keep(self._scene, spread(telling, self._limit), fallback=False)
         self._open, self._seen, self._stride = [], 0, 1
         self._take_fallbacks(self._scene)
 
@@ -101,13 +120,15 @@ class SceneCandidates:
         for scene in [scene for scene in self._fallbacks if up_to is None or scene <= up_to]:
             time_us, jpeg = self._fallbacks.pop(scene)
             if scene not in self._closed and scene % self._scene_stride == 0:
-                self._keep(scene, [Candidate(time_us, jpeg())], fallback=True)
+                picture = jpeg()
+                self._keep(scene, [Candidate(time_us, picture, clarity(picture))], fallback=True)
 
     def _keep(self, scene: int, candidates: Sequence[Candidate], *, fallback: bool) -> None:
         if scene % self._scene_stride:
             return
         self._closed[scene] = [
-            Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), fallback) for candidate in candidates
+            Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity, fallback)
+            for candidate in candidates
         ]
         self._count += len(candidates)
         while self._count > self._most:
@@ -119,22 +140,26 @@ class SceneCandidates:
         else:
             self._scene_stride *= 2
         self._closed = {
-            scene: evenly(kept, self._limit) for scene, kept in self._closed.items() if scene % self._scene_stride == 0
+            scene: spread(kept, self._limit) for scene, kept in self._closed.items() if scene % self._scene_stride == 0
         }
         self._count = sum(map(len, self._closed.values()))
 
 
 class IntervalCandidates:
-    """One candidate each `interval_s`; when there are more than `most`, every other goes and the interval doubles."""
+    """One candidate each `interval_s`, or a clearer one up to a quarter of that later; when there are more than `most`,
+    every other goes and the interval doubles."""
 
     def __init__(self, spill: Spill, interval_s: float, most: int) -> None:
         self._spill, self._interval_us, self._most = spill, round(interval_s * 1e6), most
         self._kept: list[Kept] = []
 
     def add(self, scene: int, candidate: Candidate) -> None:
-        if candidate.time_us < len(self._kept) * self._interval_us:
-            return
-        self._kept.append(Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg)))
+        late_us = candidate.time_us - (len(self._kept) - 1) * self._interval_us
+        if late_us < self._interval_us:
+            if late_us > self._interval_us / 4 or candidate.clarity * _ALIKE <= self._kept[-1].clarity:
+                return
+            self._kept.pop()
+        self._kept.append(Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity))
         if len(self._kept) > self._most:
             del self._kept[1::2]
             self._interval_us *= 2
@@ -148,6 +173,23 @@ def evenly(items: Sequence[T], count: int) -> list[T]:
     if len(items) <= count:
         return list(items)
     return [items[int((index + 0.5) * len(items) / count)] for index in range(count)]
+
+
+def spread(frames: Sequence[Judged], count: int) -> list[Judged]:
+    """`count` of `frames`, the representative one of each of as many parts; all where there are no more."""
+    if len(frames) <= count:
+        return list(frames)
+    borders = [index * len(frames) // count for index in range(count + 1)]
+    return [representative(frames[start:end]) for start, end in itertools.pairwise(borders)]
+
+
+def clearer(frames: Sequence[Judged]) -> Judged:
+    """The first of `frames` unless a later one shows clearly more."""
+    best = frames[0]
+    for frame in frames[1:]:
+        if best.clarity < _ALIKE * frame.clarity:
+            best = frame
+    return best
 
 
 def allot(durations: Mapping[int, float], available: Mapping[int, int], budget: int) -> dict[int, int]:
@@ -176,7 +218,7 @@ def model_frames(
     """The frames that the describing model will see, in order of time."""
     available = {scene: min(len(some), settings.frames_per_scene) for scene, some in kept.items()}
     shares = allot(durations, available, settings.frames_per_video)
-    return [frame for scene, share in sorted(shares.items()) for frame in evenly(kept[scene], share)]
+    return [frame for scene, share in sorted(shares.items()) for frame in spread(kept[scene], share)]
 
 
 def scene_thumbnails(kept: Mapping[int, Sequence[Kept]], most: int) -> list[Kept]:
@@ -184,16 +226,16 @@ def scene_thumbnails(kept: Mapping[int, Sequence[Kept]], most: int) -> list[Kept
     return [representative(kept[scene]) for scene in evenly(sorted(kept), most)]
 
 
-def representative(frames: Sequence[Kept]) -> Kept:
-    """The frame that shows the most, near the middle: a JPEG's length tells detail, black and faded ones are short."""
-    longest = max(frame.length for frame in frames)
+def representative(frames: Sequence[Judged]) -> Judged:
+    """The frame nearest to the middle of those that show about the most: black, faded and blurred ones show little."""
+    clearest = max(frame.clarity for frame in frames)
     middle = (len(frames) - 1) / 2
-    telling = [(abs(place - middle), place) for place, frame in enumerate(frames) if frame.length >= 0.8 * longest]
+    telling = [(abs(place - middle), place) for place, frame in enumerate(frames) if frame.clarity >= _ALIKE * clearest]
     return frames[min(telling)[1]]
 
 
 def poster(thumbnails: Sequence[Kept], durations: Mapping[int, float]) -> Kept:
-    """The thumbnail that stands for the video: rich in detail, of a scene that is no mere flash."""
+    """The thumbnail that stands for the video: clear and rich in detail, of a scene that is no mere flash."""
     return max(
-        thumbnails, key=lambda frame: (frame.length * min(1.0, 0.25 + durations[frame.scene] / 4), -frame.time_us)
+        thumbnails, key=lambda frame: (frame.clarity * min(1.0, 0.25 + durations[frame.scene] / 4), -frame.time_us)
     )

@@ -50,6 +50,7 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         notes.append("Its sound is encrypted and was left out.")
     subtitle_streams = streams.subtitle_streams(listed)
     read = read_cues(path, subtitle_streams, times.start_s) if subtitles else CuesRead()
+    picture, picture_notes = _picture(path, video)
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
@@ -82,8 +83,8 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=(*_notes(times, audio), *notes, *read.notes),
-        **_picture(path, video),
+        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes),
+        **picture,
     )
 
 
@@ -163,32 +164,45 @@ def _video(
     raise refusal.no_video(path, name, listed, container)
 
 
-def _picture(path: Path, video: Mapping[str, Any]) -> dict[str, Any]:
+def _picture(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What MediaInfo has of the picture, and notes on what was not believed."""
     coded_width, coded_height = int(video["width"]), int(video["height"])
     pixel_aspect = streams.fraction(video.get("sample_aspect_ratio")) or Fraction(1)
-    rotation = _rotation(video)
+    notes = []
+    if not resolution.is_plausible_aspect(pixel_aspect):
+        notes.append(f"The pixel aspect ratio {_ratio(pixel_aspect)} was ignored: the pixels are taken as square.")
+        pixel_aspect = Fraction(1)
+    rotation, mirrored = _turn(video)
     width, height = resolution.displayed_size(coded_width, coded_height, pixel_aspect, rotation)
     return {
         "pixel_format": video.get("pix_fmt"),
         "bit_depth": bit_depth(video.get("pix_fmt"), video.get("bits_per_raw_sample")),
         "hdr": dynamic_range(video, _first_frame_side_data(path, video)),
+        "color_transfer": video.get("color_transfer"),
+        "field_order": video.get("field_order"),
         "coded_width": coded_width,
         "coded_height": coded_height,
         "rotation": rotation,
-        "pixel_aspect": f"{pixel_aspect.numerator}:{pixel_aspect.denominator}",
+        "mirrored": mirrored,
+        "pixel_aspect": _ratio(pixel_aspect),
         "width": width,
         "height": height,
         "orientation": resolution.orientation(width, height),
         "resolution": resolution.resolution_name(width, height),
-    }
+    }, notes
 
 
-def _rotation(video: Mapping[str, Any]) -> int:
+def _ratio(fraction: Fraction) -> str:
+    return f"{fraction.numerator}:{fraction.denominator}"
+
+
+def _turn(video: Mapping[str, Any]) -> tuple[int, bool]:
     for data in video.get("side_data_list", ()):
-        if data.get("side_data_type") == "Display Matrix" and "rotation" in data:
-            return resolution.clockwise(float(data["rotation"]))
-    # files of older releases carry a tag, in degrees clockwise
-    return resolution.clockwise(-(streams.seconds(streams.tag(video, "rotate")) or 0.0))
+        if data.get("side_data_type") == "Display Matrix":
+            rows = [line.partition(":")[2].split() for line in str(data.get("displaymatrix", "")).strip().split("\n")]
+            matrix = [int(number) for row in rows for number in row]
+            return resolution.display_turn(matrix) if len(matrix) == 9 else (0, False)
+    return 0, False
 
 
 def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from vidpipe.media.decode import Candidate, DecodeEnd, DecodePass, SmallFrame
+from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_selection import IntervalCandidates, Kept, SceneCandidates, Spill
@@ -145,7 +145,7 @@ class _ScenePass:
             candidate = candidates.popleft()
             time_us = candidate.time_us - self._first_us
             scene = timeline.scene_at(time_us)
-            shifted = Candidate(time_us, candidate.jpeg)
+            shifted = candidate._replace(time_us=time_us)
             self._candidates.add(scene, shifted)
             if self._by_time:
                 self._by_time.add(scene, shifted)

@@ -1,6 +1,7 @@
 """Statistics of a scene from its small frames: light, contrast, saturation, motion, colour names; and its sound.
 
-What is measured is kept as sums in one small vector, so that frames, blocks of frames and scenes add up alike.
+What is measured is kept as sums in one small vector, so that frames, blocks of frames and scenes add up alike. Whole
+frames are measured; once a scene's black bars are known, `within` takes them out of its sums.
 """
 
 from __future__ import annotations
@@ -11,25 +12,59 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vidpipe.media.active_area import Profile, light_profile, profile_length
 from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, is_silent, level_dbfs
 from vidpipe.media.color_names import COLOR_NAMES, color_shares
 from vidpipe.media.facts import ColorShare, SceneStats
 
 #: Sums, in order: frames, seconds, brightness and contrast by time, motion and its count, saturation samples and their
-#: count, blocks of sound, their power and how many were silent; then the share of each colour name.
+#: count, blocks of sound, their power and how many were silent, the luma's mean, mean square and squared mean; then the
+#: share of each colour name; then the light profile.
 FRAMES, SECONDS, BRIGHTNESS, CONTRAST, MOTION, MOTIONS, SATURATION, SAMPLES, BLOCKS, POWER, SILENT = range(11)
-_FIXED = 11
+MEAN, MEAN_SQUARE, SQUARED_MEAN = 11, 12, 13
+_FIXED = 14
+_COLORS = slice(_FIXED, _FIXED + len(COLOR_NAMES))
+_PROFILE = slice(_FIXED + len(COLOR_NAMES), None)
 Sums = NDArray[np.float64]
 
-_COLOR_INTERVAL_US = 200_000
+_SAMPLE_INTERVAL_US = 200_000
 _COLOR_JUMP = 0.05
 _REFERENCE_S = 1 / 25
 _NAMED_COLORS = 5
 _LEAST_SHARE = 0.04
+#: Of 255: what is darker has no saturation, since noise of one step would make it full.
+_DARKEST_COLORED = 16
 
 
-def no_sums() -> Sums:
-    return np.zeros(_FIXED + len(COLOR_NAMES))
+def no_sums(profile: int = 0) -> Sums:
+    """Sums of nothing. profile: length of the light profile."""
+    return np.zeros(_FIXED + len(COLOR_NAMES) + profile)
+
+
+def light_profile_of(sums: Sums) -> Profile:
+    return sums[_PROFILE]
+
+
+def within(sums: Sums, share: float, bars: float = 0.0) -> Sums:
+    """A scene's sums (without its light profile) as if only the active area had been measured.
+
+    share: of the frame that the area takes; bars: luma of the rest, 0 to 1, which is still and without colour. For
+    contrast this holds as far as the scene's frames differ in brightness alone.
+    """
+    found = sums[: _PROFILE.start].copy()
+    if share >= 1:
+        return found
+    outside = (1 - share) * bars
+    variance = found[MEAN_SQUARE] - found[SQUARED_MEAN]
+    mean_square = (found[MEAN_SQUARE] - outside * bars * found[FRAMES]) / share
+    squared_mean = (found[SQUARED_MEAN] - 2 * outside * found[MEAN] + outside**2 * found[FRAMES]) / share**2
+    found[CONTRAST] *= math.sqrt(max(0.0, mean_square - squared_mean) / variance) if variance > 0 else 1.0
+    found[BRIGHTNESS] -= outside * found[SECONDS]
+    black = _FIXED + COLOR_NAMES.index("black")
+    found[black] = max(0.0, found[black] - (1 - share) * found[SAMPLES])
+    found[[BRIGHTNESS, MOTION, SATURATION]] /= share
+    found[_COLORS] /= share
+    return found
 
 
 class FrameMeter:
@@ -39,15 +74,19 @@ class FrameMeter:
         self._last_luma: cv2.typing.MatLike | None = None
         self._last_us = 0
         self._color_us: int | None = None
+        self._profile_us: int | None = None
 
     def measure(self, bgr: NDArray[np.uint8], time_us: int) -> Sums:
         """The frame's sums, all but its time, which is known only when the next one comes (`weigh`)."""
-        sums = no_sums()
+        sums = no_sums(profile_length(*bgr.shape[:2]))
         luma = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
-        mean, deviation = cv2.meanStdDev(luma)
+        mean, deviation = (float(value[0, 0]) / 255 for value in cv2.meanStdDev(luma))
         sums[FRAMES] = 1
-        sums[BRIGHTNESS] = mean[0, 0] / 255
-        sums[CONTRAST] = deviation[0, 0] / 255
+        sums[BRIGHTNESS] = mean
+        sums[CONTRAST] = deviation
+        sums[MEAN] = mean
+        sums[SQUARED_MEAN] = mean**2
+        sums[MEAN_SQUARE] = mean**2 + deviation**2
         change = 0.0
         if self._last_luma is not None:
             change = cv2.norm(luma, self._last_luma, cv2.NORM_L1) / luma.size / 255
@@ -55,14 +94,23 @@ class FrameMeter:
             sums[MOTION] = min(1.0, change * _REFERENCE_S / elapsed_s)
             sums[MOTIONS] = 1
         # a jump may be the first frame of a scene: a scene shorter than the interval needs colours too
-        if self._color_us is None or change > _COLOR_JUMP or time_us - self._color_us >= _COLOR_INTERVAL_US:
+        if change > _COLOR_JUMP or _is_time(self._color_us, time_us):
             self._color_us = time_us
             sample = np.ascontiguousarray(bgr[::2, ::2])
-            sums[SATURATION] = cv2.mean(cv2.cvtColor(sample, cv2.COLOR_BGR2HSV))[1] / 255
+            hsv = cv2.cvtColor(sample, cv2.COLOR_BGR2HSV)
+            _, colored = cv2.threshold(hsv[..., 2], _DARKEST_COLORED - 1, 255, cv2.THRESH_BINARY)
+            sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
-            sums[_FIXED:] = color_shares(sample)
+            sums[_COLORS] = color_shares(sample)
+        if _is_time(self._profile_us, time_us):
+            self._profile_us = time_us
+            sums[_PROFILE] = light_profile(bgr)
         self._last_luma, self._last_us = luma, time_us
         return sums
+
+
+def _is_time(last_us: int | None, time_us: int) -> bool:
+    return last_us is None or time_us - last_us >= _SAMPLE_INTERVAL_US
 
 
 def weigh(sums: Sums, duration_s: float) -> None:
@@ -87,7 +135,7 @@ def scene_stats(sums: Sums, *, sound: bool) -> SceneStats:
     """The statistics that the sums stand for. sound: the video has sound; a scene beyond its end is silent then."""
     seconds = max(float(sums[SECONDS]), 1e-9)
     samples, blocks = max(float(sums[SAMPLES]), 1.0), float(sums[BLOCKS])
-    shares = sums[_FIXED:] / samples
+    shares = sums[_COLORS] / samples
     order = [int(index) for index in np.argsort(-shares, kind="stable")[:_NAMED_COLORS]]
     return SceneStats(
         brightness=_tidy(sums[BRIGHTNESS] / seconds),

@@ -7,10 +7,12 @@ blocks; as soon as no cut can fall before a block any more it is added to the op
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import numpy as np
 
 from vidpipe.media.audio_levels import SoundBlock
-from vidpipe.media.scene_stats import Sums, add_sound, forget_motion, no_sums, weigh
+from vidpipe.media.scene_stats import Sums, add_sound, forget_motion, weigh
 
 #: Beyond this many waiting blocks the older ones are joined in pairs.
 _WAITING = 1024
@@ -23,7 +25,7 @@ class SceneSpan:
 
     start_us: int
     start_frame: int
-    sums: Sums = field(default_factory=no_sums)
+    sums: Sums
 
 
 @dataclass
@@ -56,7 +58,7 @@ class SceneTimeline:
             self.last_gap_us = max(0, time_us - self.last_us)
             weigh(self._waiting[-1].sums, self.last_gap_us / 1e6)
         else:
-            self._open(0, 0)
+            self._open(0, 0, sums)
         self._waiting.append(_Block(time_us, self.frames, sums))
         self.frames += 1
         self.last_us = time_us
@@ -72,7 +74,7 @@ class SceneTimeline:
         self._take(place)
         if block.single:
             forget_motion(block.sums)
-        self._open(block.start_us, block.start_frame)
+        self._open(block.start_us, block.start_frame, block.sums)
         return len(self.scenes) - 1
 
     def settle(self, until_us: int) -> None:
@@ -106,8 +108,8 @@ class SceneTimeline:
         blocks = self._waiting
         return min(range(len(blocks)), key=lambda index: abs(blocks[index].start_us - time_us))
 
-    def _open(self, start_us: int, start_frame: int) -> None:
-        self.scenes.append(SceneSpan(start_us, start_frame))
+    def _open(self, start_us: int, start_frame: int, first: Sums) -> None:
+        self.scenes.append(SceneSpan(start_us, start_frame, np.zeros_like(first)))
         self._starts.append(start_us)
 
     def _take(self, count: int) -> None:

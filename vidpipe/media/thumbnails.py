@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,18 @@ def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
 def small_frame_jpeg(bgr: NDArray[np.uint8], size: tuple[int, int]) -> bytes:
     """A small frame of the decode pass (uint8, shape (height, width, 3)) as a JPEG of `size` (width, height)."""
     return _encoded(bgr, size)
+
+
+def clarity(jpeg: bytes) -> float:
+    """How much a JPEG shows: 0 where it is black, white or unreadable, less than it could where it is faded or blurred.
+
+    The geometric mean of the luma's standard deviation and of its Laplacian's, 0 to about 255, at half the size.
+    """
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    if picture is None:
+        return 0.0
+    contrast, sharpness = (cv2.meanStdDev(plane)[1][0, 0] for plane in (picture, cv2.Laplacian(picture, cv2.CV_16S)))
+    return math.sqrt(contrast * sharpness)
 
 
 def _encoded(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:

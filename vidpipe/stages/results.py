@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
-from vidpipe.media.facts import Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
+from vidpipe.media.facts import ActiveArea, Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 from vidpipe.tagging.words import search_forms
@@ -58,6 +58,9 @@ class Scenes(StageResult):
     frames_decoded: int = 0
     cuts_per_minute: float = 0.0
     mean_scene_s: float = 0.0
+    active_area: ActiveArea | None = Field(
+        None, description="without black bars, the smallest area that holds every scene's; None: the whole picture"
+    )
     stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
     pack: PackReference | None = None
     frames_version: str = Field(

@@ -9,13 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, frames_version
-from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails
+from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
-from vidpipe.media.scene_stats import no_sums, scene_stats
+from vidpipe.media.scene_stats import light_profile_of, no_sums, scene_stats, within
 from vidpipe.media.thumbnails import resized_jpeg
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
@@ -28,10 +29,11 @@ _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
 
 class _Pictures(NamedTuple):
-    """frames: of the pack, as they are in it"""
+    """frames: of the pack, as they are in it; converted: see DecodePlan"""
 
     pack: PackReference
     frames: Sequence[PackedFrame]
+    converted: bool
     thumbnails: tuple[Thumbnail, ...]
     poster: str | None
 
@@ -53,14 +55,22 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
         height=item["metadata.height"],
         audio=item["metadata.audio"],
         duration_s=item["metadata.duration_s"],
+        color_transfer=item["metadata.color_transfer"],
+        field_order=item["metadata.field_order"],
         clock_jumps=item["metadata.clock_jumps"],
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
     )
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
+        areas = active_areas(
+            [light_profile_of(span.sums) for span in findings.scenes],
+            lambda scene: (spill.read(kept) for kept in spread(findings.kept.get(scene, ()), 1)),
+            plan.detection,
+            (item["metadata.width"], item["metadata.height"]),
+        )
     damage = _damage(findings, item)
-    result = _result(settings.scene_detection, findings, pictures, damage)
+    result = _result(settings.scene_detection, findings, pictures, areas, damage)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
 
 
@@ -136,10 +146,17 @@ def _write(
         for kept, name in zip(chosen, names, strict=True)
     )
     best = thumbnails[chosen.index(poster(chosen, durations))].path if chosen else None
-    return _Pictures(pack, writer.frames, thumbnails, best)
+    return _Pictures(pack, writer.frames, plan.converted, thumbnails, best)
 
 
-def _result(options: SceneDetection, findings: SceneFindings, pictures: _Pictures, damage: Damage | None) -> Scenes:
+def _result(
+    options: SceneDetection,
+    findings: SceneFindings,
+    pictures: _Pictures,
+    areas: ActiveAreas,
+    damage: Damage | None,
+) -> Scenes:
+    sums = [within(span.sums, share, areas.bars) for span, share in zip(findings.scenes, areas.shares, strict=True)]
     of_scene: dict[int, str] = {}
     for thumbnail in pictures.thumbnails:
         of_scene.setdefault(thumbnail.scene, thumbnail.path)
@@ -156,8 +173,9 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
             end_frame=end_frame,
             thumbnail=of_scene.get(index),
             frames=len(seen.get(index, ())),
-            frames_version=frames_version(seen.get(index, ())),
-            stats=scene_stats(span.sums, sound=findings.sound),
+            frames_version=frames_version(seen.get(index, ()), converted=pictures.converted),
+            active_area=areas.scenes[index],
+            stats=scene_stats(sums[index], sound=findings.sound),
         )
         for index, (span, (start_us, end_us), end_frame) in enumerate(
             zip(findings.scenes, findings.spans_us, end_frames, strict=True)
@@ -173,9 +191,10 @@ def _result(options: SceneDetection, findings: SceneFindings, pictures: _Picture
         frames_decoded=findings.frames,
         cuts_per_minute=round((len(scenes) - 1) * 60 / duration_s, 3) if duration_s else 0.0,
         mean_scene_s=round(duration_s / len(scenes), 3),
-        stats=scene_stats(sum((span.sums for span in findings.scenes), no_sums()), sound=findings.sound),
+        active_area=areas.video,
+        stats=scene_stats(sum(sums, no_sums()), sound=findings.sound),
         pack=pictures.pack,
-        frames_version=frames_version(pictures.frames),
+        frames_version=frames_version(pictures.frames, converted=pictures.converted),
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
         damage=damage,

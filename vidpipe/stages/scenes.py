@@ -65,6 +65,8 @@ STAGE = Stage(
         "metadata.video_stream",
         "metadata.width",
         "metadata.height",
+        "metadata.color_transfer",
+        "metadata.field_order",
         "metadata.duration_s",
         "metadata.frame_rate",
         "metadata.frame_rate_exact",

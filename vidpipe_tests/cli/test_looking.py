@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vidpipe.cli import listing
 from vidpipe.cli.output import say, words
+from vidpipe.cli.show import black_bars
 from vidpipe_tests.cli.conftest import CUTS, HOSTILE, HOSTILE_ON_DISK, TALK, Command
 
 
@@ -50,6 +51,14 @@ def test_a_video_goes_by_hash_prefix_url_and_file_name(filled: Command, name: st
     video = filled.json("show", CUTS)
     known = name.format(hash=video["video"]["sha256"], url=video["sources"][0]["url"])
     assert filled.json("show", known)["video"]["name"] == CUTS
+
+
+def test_black_bars_are_told_in_one_line() -> None:
+    area = {"x": 0, "y": 140, "width": 1920, "height": 800}
+    scenes = [{"active_area": area}, {"active_area": None}]
+    told = [black_bars({"scene_summary": summary, "scenes": scenes}) for summary in ({"active_area": area}, {}, None)]
+    assert told == ["around a picture of 1920x800 at 0,140", "in 1 of 2 scenes", "in 1 of 2 scenes"]
+    assert not black_bars({"scene_summary": None, "scenes": scenes[1:]})
 
 
 def test_show_for_people(filled: Command) -> None:

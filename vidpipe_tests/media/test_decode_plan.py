@@ -18,6 +18,7 @@ def test_model_frames_are_multiples_of_28_within_the_budget(width: int, height: 
     assert wide % 28 == high % 28 == 0
     assert min(wide, high) >= 28
     assert wide * high <= most
+    assert max(wide, high) <= 100 * min(wide, high)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,13 @@ def test_model_frames_keep_the_shape_of_the_picture(size: tuple[int, int], expec
 def test_thumbnails_are_never_larger_than_the_video() -> None:
     assert thumbnail_size(1920, 1080, 320) == (320, 180)
     assert thumbnail_size(161, 91, 320) == (161, 91)
-    assert thumbnail_size(4000, 2, 320) == (320, 1)
+
+
+@given(width=st.integers(1, 1 << 17), height=st.integers(1, 1 << 17))
+def test_no_thumbnail_is_a_line(width: int, height: int) -> None:
+    wide, high = thumbnail_size(width, height, 320)
+    assert 16 <= wide <= 320
+    assert 16 <= high <= 1280
 
 
 @given(width=st.integers(1, 16384), height=st.integers(1, 16384))

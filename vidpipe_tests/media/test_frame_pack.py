@@ -8,7 +8,7 @@ import pytest
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackReference
-from vidpipe.media.frame_pack import FramePack, FramePackWriter, pack_is_there
+from vidpipe.media.frame_pack import FramePack, FramePackWriter, frames_version, pack_is_there
 from vidpipe.settings import Settings
 
 SHA = "ab" * 32
@@ -50,6 +50,10 @@ def test_the_version_names_times_and_sizes_not_bytes(plain_settings: Settings, t
     folders = sorted(path.name for path in (plain_settings.derived_directory / SHA).iterdir())
     assert len(folders) == 2
     assert not any(name.startswith(".") for name in folders)
+
+
+def test_converted_pictures_are_others_to_a_model() -> None:
+    assert frames_version([]) != frames_version([], converted=True)
 
 
 def test_nothing_is_left_of_a_pack_that_was_not_finished(plain_settings: Settings) -> None:

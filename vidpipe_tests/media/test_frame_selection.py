@@ -86,6 +86,13 @@ def test_thumbnails_at_an_interval_get_sparser_when_there_are_too_many(spill: Sp
     assert {later - earlier for earlier, later in itertools.pairwise(seconds)} == {320.0}
 
 
+def test_thumbnails_at_an_interval_wait_a_little_for_a_fade(spill: Spill) -> None:
+    by_time = IntervalCandidates(spill, 4.0, 20)
+    for half_second in range(20):
+        by_time.add(0, candidate(half_second / 2)._replace(clarity=min(40.0, 20.0 * half_second)))
+    assert [kept.time_us / 1e6 for kept in by_time.finish()] == [1.0, 4.0, 8.0]
+
+
 @given(
     durations=st.lists(st.floats(0.1, 1000), min_size=1, max_size=40),
     budget=st.integers(1, 60),
@@ -111,7 +118,17 @@ def test_evenly_takes_different_items_in_order(count: int, items: list[int]) -> 
 
 
 def test_black_frames_stand_for_nothing() -> None:
-    frames = [Kept(0, 0, 0, 900), Kept(1, 0, 0, 800), Kept(2, 0, 0, 9000), Kept(3, 0, 0, 9100), Kept(4, 0, 0, 700)]
+    frames = [Kept(time, 0, 0, 0, clarity) for time, clarity in enumerate((1.0, 2.0, 40.0, 41.0, 0.5))]
     assert representative(frames) == frames[2]
-    black, flash, shot = Kept(0, 0, 0, 1000), Kept(1, 1, 0, 9500), Kept(2, 2, 0, 9000)
+    black, flash, shot = Kept(0, 0, 0, 0, 1.0), Kept(1, 1, 0, 0, 41.0), Kept(2, 2, 0, 0, 40.0)
     assert poster([black, flash, shot], {0: 10.0, 1: 0.2, 2: 10.0}) == shot
+
+
+def test_a_clear_frame_survives_among_dim_ones_however_long_the_scene(spill: Spill) -> None:
+    settings = SceneDetection(frames_per_scene=4)
+    chosen = SceneCandidates(spill, settings)
+    for number in range(1000):
+        chosen.add(0, candidate(number / 2)._replace(clarity=40.0 if number % 130 == 77 else 5.0))
+    frames = model_frames(chosen.finish(), {0: 500.0}, settings)
+    assert [frame.clarity for frame in frames] == [40.0] * 4
+    assert [int(frame.time_us / 125e6) for frame in frames] == [0, 1, 2, 3]

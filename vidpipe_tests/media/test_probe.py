@@ -79,6 +79,21 @@ def test_rotation_turns_the_displayed_size(tmp_path: Path, degrees: int) -> None
     assert (info.width, info.height) == ((180, 320) if degrees in (90, 270) else (320, 180))
 
 
+def test_a_mirrored_picture_is_not_rotated(tmp_path: Path) -> None:
+    path = clips.rotated(tmp_path / "selfie.mp4", matrix=(-1, 0, 0, 1))
+    info = probe(path)
+    assert (info.rotation, info.mirrored, info.width, info.height) == (0, True, 320, 180)
+    assert not probe(clips.rotated(path, 180)).mirrored
+
+
+@pytest.mark.parametrize("aspect", ["1/1000", "100/1"])
+def test_an_absurd_pixel_aspect_is_ignored_and_noted(tmp_path: Path, aspect: str) -> None:
+    path = clips.moving(tmp_path / "mad.mkv", seconds=0.2, options=["-vf", f"setsar={aspect}"])
+    info = probe(path)
+    assert (info.pixel_aspect, info.width, info.height) == ("1:1", 320, 180)
+    assert [note for note in info.notes if aspect.replace("/", ":") in note]
+
+
 def test_pixels_that_are_not_square(tmp_path: Path) -> None:
     info = probe(clips.moving(tmp_path / "dv.mp4", size="720x576", options=["-aspect", "16:9"]))
     assert (info.pixel_aspect, info.width, info.height, info.coded_width) == ("64:45", 1024, 576, 720)

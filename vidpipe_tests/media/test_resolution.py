@@ -7,7 +7,13 @@ from fractions import Fraction
 import pytest
 
 from vidpipe.media.color import bit_depth, dynamic_range
-from vidpipe.media.resolution import clockwise, displayed_size, orientation, resolution_name
+from vidpipe.media.resolution import (
+    display_turn,
+    displayed_size,
+    is_plausible_aspect,
+    orientation,
+    resolution_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,15 +36,35 @@ def test_a_displayed_size_counts_pixel_aspect_before_rotation() -> None:
     assert displayed_size(1440, 1080, Fraction(4, 3), 0) == (1920, 1080)
     assert displayed_size(720, 576, Fraction(64, 45), 270) == (576, 1024)
     assert displayed_size(720, 480, Fraction(8, 9), 180) == (640, 480)
+    assert displayed_size(1, 8, Fraction(1, 4), 0) == (1, 8)
 
 
 def test_orientation() -> None:
     assert [orientation(*size) for size in ((2, 1), (1, 2), (1, 1))] == ["landscape", "portrait", "square"]
 
 
-def test_ffprobes_angle_turns_into_clockwise_quarters() -> None:
-    angles = (0.0, -90.0, 90.0, 180.0, -180.0, -89.6, 270.0, float("nan"))
-    assert [clockwise(angle) for angle in angles] == [0, 90, 270, 180, 180, 90, 90, 0]
+@pytest.mark.parametrize(
+    ("corners", "turn"),
+    [
+        ((1, 0, 0, 1), (0, False)), ((0, 1, -1, 0), (90, False)), ((-1, 0, 0, -1), (180, False)),
+        ((0, -1, 1, 0), (270, False)), ((2, 0, 0, 2), (0, False)),
+        ((-1, 0, 0, 1), (0, True)), ((1, 0, 0, -1), (0, True)),
+        ((0, 1, 1, 0), (90, True)), ((0, -1, -1, 0), (270, True)),
+        ((0, 0, 0, 0), (0, False)), ((1, 0, 0, 0), (0, False)),
+        ((0.005, 1, -1, 0.005), (90, False)), ((0.7, 0.7, -0.7, 0.7), (0, False)), ((0, 3, -1, 0), (90, False)),
+    ],
+)  # fmt: skip
+def test_a_display_matrix_turns_by_quarters_and_mirroring_is_no_turn(
+    corners: tuple[float, ...], turn: tuple[int, bool]
+) -> None:
+    a, b, c, d = (round(corner * 65536) for corner in corners)
+    assert display_turn([a, b, 0, c, d, 0, 0, 0, 1 << 30]) == turn
+
+
+def test_pixels_of_real_formats_are_plausible_and_absurd_ones_are_not() -> None:
+    real = ("4/3", "8/9", "16/11", "64/45", "2", "1/2", "32/11", "4/9", "1")
+    assert all(is_plausible_aspect(Fraction(ratio)) for ratio in real)
+    assert not any(is_plausible_aspect(Fraction(ratio)) for ratio in ("1/1000", "1000", "100", "5", "1/5"))
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, block_power, level_dbfs
 from vidpipe.media.color_names import COLOR_NAMES, color_shares
-from vidpipe.media.scene_stats import FrameMeter, add_sound, no_sums, scene_stats, weigh
+from vidpipe.media.scene_stats import FrameMeter, Sums, add_sound, no_sums, scene_stats, weigh, within
 
 
 @pytest.mark.parametrize(
@@ -25,15 +27,20 @@ def test_colors_have_the_names_people_use(name: str, rgb: tuple[int, int, int]) 
     assert color_shares(picture)[COLOR_NAMES.index(name)] == 1
 
 
+def sums_of(pictures: Sequence[NDArray[np.uint8]], rate: int = 25) -> Sums:
+    meter, total = FrameMeter(), None
+    for number, picture in enumerate(pictures):
+        sums = meter.measure(picture, round(number * 1e6 / rate))
+        weigh(sums, 1 / rate)
+        total = sums if total is None else total + sums
+    assert total is not None
+    return total
+
+
 def test_statistics_of_a_picture_half_white_half_black() -> None:
     picture = np.zeros((90, 160, 3), np.uint8)
     picture[:, :80] = 255
-    meter, total = FrameMeter(), no_sums()
-    for number in range(3):
-        sums = meter.measure(picture, number * 40_000)
-        weigh(sums, 0.04)
-        total += sums
-    found = scene_stats(total, sound=False)
+    found = scene_stats(sums_of([picture] * 3), sound=False)
     assert (found.brightness, found.contrast, found.saturation, found.motion) == (0.5, 0.5, 0, 0)
     assert {color.name: color.share for color in found.colors} == {"black": 0.5, "white": 0.5}
     assert found.loudness_db is None
@@ -42,11 +49,26 @@ def test_statistics_of_a_picture_half_white_half_black() -> None:
 @pytest.mark.parametrize("rate", [25, 50])
 def test_motion_does_not_depend_on_the_frame_rate(rate: int) -> None:
     """Luma rises by 100 a second, whatever the rate: 4 in 1/25 s."""
-    meter, total = FrameMeter(), no_sums()
-    for number in range(rate):
-        picture = np.full((90, 160, 3), 20 + number * 100 // rate, np.uint8)
-        total += meter.measure(picture, round(number * 1e6 / rate))
-    assert scene_stats(total, sound=False).motion == pytest.approx(4 / 255, rel=0.05)
+    pictures = [np.full((90, 160, 3), 20 + number * 100 // rate, np.uint8) for number in range(rate)]
+    assert scene_stats(sums_of(pictures, rate), sound=False).motion == pytest.approx(4 / 255, rel=0.05)
+
+
+@pytest.mark.parametrize("bar", [0, 16])
+def test_bars_leave_no_trace_in_the_statistics(bar: int) -> None:
+    """A scene that fades in, with and without bars that take 4 of 9 lines."""
+    random = np.random.default_rng(5)
+    shots = [(random.integers(0, 256, (50, 160, 3)) * (number / 20)).astype(np.uint8) for number in range(21)]
+    barred = [np.pad(shot, ((20, 20), (0, 0), (0, 0)), constant_values=bar) for shot in shots]
+    plain = scene_stats(sums_of(shots), sound=False)
+    cleared = scene_stats(within(sums_of(barred), 5 / 9, bar / 255), sound=False)
+    for name in ("brightness", "contrast", "saturation", "motion"):
+        assert getattr(cleared, name) == pytest.approx(getattr(plain, name), rel=0.02), name
+    assert [color.name for color in cleared.colors] == [color.name for color in plain.colors]
+
+
+def test_noise_in_black_is_no_colour() -> None:
+    noise = np.random.default_rng(5).integers(0, 4, (90, 160, 3)).astype(np.uint8)
+    assert scene_stats(sums_of([noise]), sound=False).saturation == 0
 
 
 def test_a_sine_of_half_amplitude_is_nine_db_down() -> None:
