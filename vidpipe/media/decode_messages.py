@@ -14,6 +14,8 @@ _REMEMBERED = 256
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
 _NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
+#: A picture that is to be forgotten is not there: it was cut off when a part was copied, and no other is worse for it.
+_HARMLESS = "mmco: unref short failure"
 #: Contexts of what comes after decoding: their complaints (a time stamp that was moved) say nothing about the file.
 _OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
 
@@ -41,7 +43,9 @@ class DecoderMessages(threading.Thread):
     def _take(self, line: str) -> None:
         line = _ADDRESS.sub("", line)
         found = _LEVEL.match(line)
-        if not found or _OUTPUT_CONTEXT.match(found["context"]) or found["text"].endswith("to muxer in stream 0"):
+        if not found or _OUTPUT_CONTEXT.match(found["context"]):
+            return
+        if found["text"].endswith("to muxer in stream 0") or found["text"] == _HARMLESS:
             return
         self.count += 1
         message = redact(f"{found['context']}{found['text']}".strip())[:_LINE_LIMIT]

@@ -13,6 +13,8 @@ _TRACK, _TRACK_TYPE, _ENCODINGS, _ENCODING, _ENCRYPTION = 0xAE, 0x83, 0x6D80, 0x
 _VIDEO, _AUDIO = 1, 2
 _MOST_ELEMENTS = 10_000
 _MOST_TRACKS_BYTES = 16 << 20
+#: Of a block: track number, time, flags.
+_BLOCK_HEADER_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,22 @@ def matroska_layout(path: Path) -> MatroskaLayout | None:
     if not position:
         return None
     return MatroskaLayout(_is_encrypted(tracks), "header" if tracks and position == size_bytes else None)
+
+
+def hides_picture(path: Path, position: int, codec: str) -> bool:
+    """Whether the block whose content is at byte `position` holds a picture of VP8 or VP9 that is not shown: others
+    refer to it (show_frame in RFC 6386, section 9.1, and in the VP9 bitstream specification, section 6.2)."""
+    with path.open("rb") as file:
+        file.seek(max(0, position))
+        content = file.read(_BLOCK_HEADER_BYTES + 1)
+    if position < 0 or len(content) <= _BLOCK_HEADER_BYTES:
+        return False
+    head = content[_BLOCK_HEADER_BYTES]
+    if codec == "vp8":
+        return not head & 0x10
+    # profile 3 has a bit more
+    show_existing, shown = (0x04, 0x01) if head & 0x30 == 0x30 else (0x08, 0x02)
+    return not head & (show_existing | shown)
 
 
 def _is_encrypted(tracks: bytes) -> bool:

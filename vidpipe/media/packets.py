@@ -5,25 +5,34 @@ from __future__ import annotations
 import math
 import os
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from vidpipe.media import transport_stream
+from vidpipe.media import matroska, transport_stream
 from vidpipe.media.ffmpeg import ffprobe_command, lines
 
 #: The slowest disk that is waited for.
 _BYTES_PER_SECOND = 20 << 20
 #: 46 hours at 30 frames a second; a longer stream is described by its headers.
 _MOST_PACKETS = 5_000_000
-#: Containers whose clock may start again in mid-file (AVFMT_TS_DISCONT in libavformat).
-_RESTARTING_CLOCKS = frozenset({"mpegts", "mpeg", "ogg"})
-#: As in the ffmpeg program: a clock that advances by more has jumped, and so has one that goes back by more.
-_FORWARD_JUMP_S, _BACKWARD_JUMP_S = 10.0, 0.1
+#: How far a clock advances and goes back (B-frames) without a jump. As in the ffmpeg program: the clocks of these
+#: containers may start again in mid-file (AVFMT_TS_DISCONT), and 30 hours are a mistake in any. A chained Ogg stream
+#: begins at 0 again.
+_A_MISTAKE_S = 30 * 3600.0
+_JUMPS_S = {"mpegts": (10.0, 0.1), "mpeg": (10.0, 0.1), "ogg": (_A_MISTAKE_S, 0.1)}
+_ANY_JUMP_S = (_A_MISTAKE_S, _A_MISTAKE_S)
+#: So many packets, after which the clock continues as before, have damaged times.
+_MOST_STRAY = 3
+#: Of a stream with later times none is believed: floating-point numbers do not hold them to the microsecond.
+_LATEST_S = 1e10
 _MOST_HOLES = 100
 _MOST_OTHER_TIMES = 10_000
 #: Times in milliseconds, as Matroska and FLV have them, are off by half of one.
 _ROUNDING_S = 0.001
+_AT_ONCE_S = 1.5 * _ROUNDING_S
 #: Packets decoded beyond the first key frame to see which pictures before it can be shown.
 _LEADING_PACKETS = 40
 _MOST_LEADING_PACKETS = 3000
@@ -40,8 +49,8 @@ class PacketFacts:
         clock_jumps: How often the clock of the stream jumped.
         undecodable: Packets at the beginning whose references are missing; they are not counted.
         start_s: When the first packet of all streams starts; None without times.
-        ends_s: Stream index to the end of its last packet, on the file's clock without jumps (-inf without times). A
-            stream without an entry has no packets.
+        ends_s: Stream index to the end of its last packet (-inf without times). A stream without an entry has no
+            packets.
     """
 
     count: int
@@ -69,7 +78,15 @@ def reading_limit_s(path: Path) -> float:
     return 120 + os.stat(path).st_size / _BYTES_PER_SECOND
 
 
-def read_packets(path: Path, stream: int, container: str, *, field_s: float | None = None) -> PacketFacts | None:
+def read_packets(
+    path: Path,
+    stream: int,
+    container: str,
+    *,
+    field_s: float | None = None,
+    delay: int = 0,
+    codec: str = "",
+) -> PacketFacts | None:
     """Reads every packet of a file without decoding them; None where there are too many to be held in memory.
 
     Args:
@@ -77,11 +94,13 @@ def read_packets(path: Path, stream: int, container: str, *, field_s: float | No
         stream: Index of the video stream.
         container: ffprobe's short name of the format.
         field_s: How long one field lasts where packets may hold single fields (interlaced video).
+        delay: How many pictures are decoded ahead of their presentation, because of B-frames.
+        codec: ffprobe's name of the codec.
 
     Raises:
         TimeLimitError: Reading took longer than even a slow disk needs.
     """
-    video = _VideoPackets(path, restarting_clock=container in _RESTARTING_CLOCKS, field_s=field_s)
+    video = _VideoPackets(path, container, field_s, delay, codec)
     ends_s: dict[int, float] = {}
     start_s = math.inf
     for packet in _packets(path):
@@ -91,12 +110,11 @@ def read_packets(path: Path, stream: int, container: str, *, field_s: float | No
                 return None
         else:
             video.other_times.append(packet.time_s)
-            del video.other_times[:-_MOST_OTHER_TIMES]
-        end_s = packet.time_s + packet.duration_s - video.offset_s
+        end_s = packet.time_s + packet.duration_s
         known_s = ends_s.setdefault(packet.stream, -math.inf)
         if end_s > known_s:  # never for NaN
             ends_s[packet.stream] = end_s
-        start_s = min(start_s, packet.time_s - video.offset_s)
+        start_s = min(start_s, packet.time_s)
     pictures = video.pictures(_first_decoded_s(path, stream, video))
     return PacketFacts(
         count=len(pictures),
@@ -111,7 +129,8 @@ def read_packets(path: Path, stream: int, container: str, *, field_s: float | No
 
 @dataclass(frozen=True)
 class _Packet:
-    """Times in seconds, NaN where there is none. position: byte offset in the file, -1 where it is not known."""
+    """Times in seconds, NaN where there is none, infinite where it is absurd. position: byte offset in the file, -1
+    where it is not known."""
 
     stream: int
     pts_s: float
@@ -144,9 +163,18 @@ def _packets(path: Path) -> Iterator[_Packet]:
 
 def _seconds(text: bytes, missing: float = math.nan) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         return missing
+    return seconds if abs(seconds) < _LATEST_S else math.inf
+
+
+class _Clock(NamedTuple):
+    """Of the video stream: its time at the last packet, the latest without jumps, and by how much it has jumped."""
+
+    last_s: float = math.nan
+    latest_s: float = -math.inf
+    offset_s: float = 0.0
 
 
 @dataclass
@@ -156,57 +184,83 @@ class _VideoPackets:
     Attributes:
         times, decoding_times: In seconds, jumps of the clock taken out; NaN where a packet has none.
         until_key: How many packets, hidden ones included, precede the first key frame; None without a key frame.
-        other_times: Times of other streams' packets since the last packet of this one.
+        other_times: The latest times of other streams' packets on the present clock.
     """
 
     path: Path
-    restarting_clock: bool
+    container: str
     field_s: float | None
+    delay: int
+    codec: str
     times: array[float] = field(default_factory=lambda: array("d"))
     decoding_times: array[float] = field(default_factory=lambda: array("d"))
     durations: array[float] = field(default_factory=lambda: array("d"))
     until_key: int | None = None
-    other_times: list[float] = field(default_factory=list)
-    offset_s: float = 0.0
+    other_times: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_OTHER_TIMES))
     jumps: int = 0
     undecodable: int = 0
     _hidden: int = 0
     _holes: int = 0
-    _last_s: float = math.nan
-    _latest_s: float = -math.inf
     _step_s: float = 0.0
+    _position: int = -1
+    _clock: _Clock = field(default_factory=_Clock)
+    #: The clock before it last went ahead or back, and how many packets there were.
+    _before: tuple[_Clock, int] = field(default_factory=lambda: (_Clock(), 0))
 
     def add(self, packet: _Packet) -> None:
-        if self.restarting_clock:
-            self._follow_clock(packet)
-            self.other_times.clear()
+        self._follow_clock(packet)
         if packet.key and self.until_key is None:
             self.until_key = len(self.times) + self._hidden
+        if self._only_refers(packet):
+            for column in (self.times, self.decoding_times, self.durations):
+                column.pop()
+        self._position = packet.position
         if packet.discarded:
             self._hidden += 1
             return
-        self.times.append(packet.pts_s - self.offset_s)
-        self.decoding_times.append(packet.dts_s - self.offset_s)
+        self.times.append(packet.pts_s - self._clock.offset_s)
+        self.decoding_times.append(packet.dts_s - self._clock.offset_s)
         self.durations.append(packet.duration_s)
+
+    def _only_refers(self, packet: _Packet) -> bool:
+        """Whether the packet before `packet`, at the same time, is never shown: it is for others to refer to."""
+        if self.codec not in ("vp8", "vp9") or not self.times or packet.time_s - self.times[-1] > _AT_ONCE_S:
+            return False
+        return matroska.hides_picture(self.path, self._position, self.codec)
 
     def _follow_clock(self, packet: _Packet) -> None:
         now_s = packet.pts_s if math.isnan(packet.dts_s) else packet.dts_s
-        if math.isnan(now_s):
+        if not math.isfinite(now_s):
             return
-        expected_s = self._last_s + self._step_s
-        jumped = now_s - expected_s > _FORWARD_JUMP_S and not self._is_hole(packet, now_s)
-        if jumped or now_s - self.offset_s + _BACKWARD_JUMP_S < self._latest_s:
-            self.offset_s += now_s - expected_s
-            self.jumps += 1
+        ahead_s = now_s - self._clock.last_s - self._step_s
+        furthest_s, back_s = _JUMPS_S.get(self.container, _ANY_JUMP_S)
+        if ahead_s > furthest_s or now_s - self._clock.offset_s + back_s < self._clock.latest_s:
+            self._leap(packet, now_s, ahead_s)
         if packet.duration_s:
             self._step_s = packet.duration_s
-        self._last_s = now_s
-        self._latest_s = max(self._latest_s, now_s - self.offset_s)
+        offset_s = self._clock.offset_s
+        self._clock = _Clock(now_s, max(self._clock.latest_s, now_s - offset_s), offset_s)
+
+    def _leap(self, packet: _Packet, now_s: float, ahead_s: float) -> None:
+        before, place = self._before
+        furthest_s, back_s = _JUMPS_S.get(self.container, _ANY_JUMP_S)
+        if len(self.times) - place <= _MOST_STRAY and -back_s < now_s - before.last_s < furthest_s:
+            self._clock = before
+            for stray in range(place, len(self.times)):
+                self.times[stray] = self.decoding_times[stray] = math.nan
+            self.jumps += 1
+            return
+        self._before = self._clock, len(self.times)
+        if ahead_s < 0 or not self._is_hole(packet, now_s):
+            self._clock = self._clock._replace(offset_s=self._clock.offset_s + ahead_s)
+            self.jumps += 1
+            self.other_times.clear()
 
     def _is_hole(self, packet: _Packet, now_s: float) -> bool:
         """Whether the clock ran on while pictures were missing: other streams or the packet counters tell."""
-        quarter_s = (now_s - self._last_s) / 4
-        if any(self._last_s + quarter_s < time_s < now_s - quarter_s for time_s in self.other_times):
+        last_s = self._clock.last_s
+        quarter_s = (now_s - last_s) / 4
+        if any(last_s + quarter_s < time_s < now_s - quarter_s for time_s in self.other_times):
             return True
         self._holes += 1
         return self._holes <= _MOST_HOLES and transport_stream.continues(self.path, packet.position)
@@ -218,8 +272,13 @@ class _VideoPackets:
         first = max(0, self.until_key - self._hidden)
         if self._hidden and not first:
             return 0  # decoding begins with hidden packets
-        key_s = self.times[first] if first < len(self.times) else math.nan
-        return first + sum(time_s < key_s for time_s in self.times[first + 1 : first + _LEADING_PACKETS])
+        if first >= len(self.times):
+            return first
+        key_s, following = self.times[first], self.times[first + 1 : first + _LEADING_PACKETS]
+        # of MPEG video that is to be reordered only B-frames have a presentation time in some containers
+        reordered = math.isnan(key_s) and bool(following) and not math.isnan(following[0])
+        until_s = key_s + _ROUNDING_S if self.delay else key_s
+        return first + reordered + sum(time_s < until_s for time_s in following)
 
     def pictures(self, first_decoded_s: float | None) -> list[tuple[float, float]]:
         """(time, duration) of each picture in order of presentation; the time is NaN where it cannot be told.
@@ -229,14 +288,18 @@ class _VideoPackets:
         """
         places, durations = self._paired_fields()
         times = [self.times[place] for place in places]
+        if any(map(math.isinf, times)):
+            return [(math.nan, duration_s) for duration_s in durations]
         if any(map(math.isnan, times)):
-            times = _times_by_decoding(times, [self.decoding_times[place] for place in places])
+            times = _times_by_decoding(times, [self.decoding_times[place] for place in places], durations, self.delay)
             times = _times_before_the_first(times, durations)
         found = sorted(zip(times, durations, strict=True))
         # in a stream with times, what has none is a fragment of a picture
         timed = [picture for picture in found if not math.isnan(picture[0])]
         if timed and first_decoded_s is not None:
             decodable = [picture for picture in timed if picture[0] > first_decoded_s - _ROUNDING_S]
+            at_once = sum(time_s < first_decoded_s + _ROUNDING_S for time_s, _ in decodable)
+            del decodable[: at_once - 1]
             self.undecodable = len(timed) - len(decodable)
             return decodable
         return timed or found
@@ -264,15 +327,21 @@ class _VideoPackets:
         return places, durations
 
 
-def _times_by_decoding(times: Sequence[float], decoding_times: Sequence[float]) -> list[float]:
-    """Presentation times where some packets have that of decoding only, as in MPEG program streams: the times of
-    decoding, moved to the first known presentation time. NaN where a packet has neither."""
+def _times_by_decoding(
+    times: Sequence[float], decoding_times: Sequence[float], durations: Sequence[float], delay: int
+) -> list[float]:
+    """Presentation times where some packets have that of decoding only, as in MPEG program streams and AVI: a picture
+    is shown when the one `delay` packets later is decoded. NaN where a packet has neither."""
     pairs = list(zip(times, decoding_times, strict=True))
     if not any(math.isnan(time_s) and not math.isnan(decoding_s) for time_s, decoding_s in pairs):
         return list(times)
-    first_decoding_s = min(decoding_s for _, decoding_s in pairs if not math.isnan(decoding_s))
-    first_s = min((time_s for time_s, _ in pairs if not math.isnan(time_s)), default=first_decoding_s)
-    return [decoding_s + first_s - first_decoding_s for _, decoding_s in pairs]
+    shown = sorted(decoding_s for _, decoding_s in pairs if not math.isnan(decoding_s))
+    for duration_s in durations[-delay:] if delay else ():
+        shown.append(shown[-1] + duration_s)
+    shown = shown[delay:]
+    first_s = min((time_s for time_s, _ in pairs if not math.isnan(time_s)), default=shown[0])
+    early_s = max(0.0, shown[0] - first_s)
+    return [time_s - early_s for time_s in shown] + [math.nan] * (len(pairs) - len(shown))
 
 
 def _times_before_the_first(times: Sequence[float], durations: Sequence[float]) -> list[float]:

@@ -239,7 +239,7 @@ def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
     if times.undecodable:
         yield f"The stream begins between key frames: its first {times.undecodable} pictures cannot be decoded."
     if times.source == "rate":
-        yield f"The stream carries no times; {float(times.rate or 0):.6g} frames a second are assumed."
+        yield f"The stream carries no usable times; {float(times.rate or 0):.6g} frames a second are assumed."
     for stream in audio:
         if stream.empty:
             yield f"Audio stream {stream.index} ({stream.codec}) is declared but holds no packets."

@@ -87,7 +87,14 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     stated = _stated_timing(video)
     nominal, average = _stated_rates(video)
     field_s = float(1 / average / 2) if average and video.get("field_order") in _INTERLACED else None
-    packets = read_packets(path, int(video["index"]), _kind(container), field_s=field_s)
+    packets = read_packets(
+        path,
+        int(video["index"]),
+        _kind(container),
+        field_s=field_s,
+        delay=streams.positive_int(video.get("has_b_frames")) or 0,
+        codec=str(video.get("codec_name")),
+    )
     if packets is None:
         return stated
     empty = frozenset(range(int(container.get("nb_streams") or 0))) - packets.ends_s.keys()
@@ -99,6 +106,7 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     if not duration_s and average:
         duration_s = float(packets.count / average)
     announced_s = _announced_duration_s(path, video, container, packets, duration_s)
+    file_duration_s = duration_s if packets.clock_jumps else packets.length_s if announced_s else None
     exact = rate.average if rate else _rate_of_one(duration_s, average, nominal)
     return Timing(
         start_s=times_s[0],
@@ -111,7 +119,7 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
         clock_jumps=packets.clock_jumps,
         undecodable=packets.undecodable,
         announced_duration_s=announced_s,
-        file_duration_s=packets.length_s if announced_s or packets.clock_jumps else None,
+        file_duration_s=file_duration_s,
         empty_streams=empty,
     )
 
@@ -179,6 +187,8 @@ def _announced_duration_s(
     frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
     if kind == "avi" and frames and rate:
         announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
+    elif kind == "asf":
+        announced_s = streams.seconds(video.get("duration"))  # ffprobe adds the stream's start to that of the file
     if kind in _STATED_DURATIONS and announced_s and packets.end_s is not None:
         start_s = min(0.0, packets.times_s[0])
         if _is_short(packets.end_s - start_s, announced_s, interval_s):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 PACKET_BYTES = 188
+#: Blu-ray puts a time stamp before each packet; some recorders append a checksum of 16 bytes.
+_TIME_STAMP_BYTES = 4
+_STEPS = (PACKET_BYTES, PACKET_BYTES + _TIME_STAMP_BYTES, PACKET_BYTES + 16)
 _SYNC = 0x47
 #: How far back the packet before is looked for.
 _WINDOW_BYTES = 2 << 20
@@ -18,13 +21,12 @@ def continues(path: Path, position: int) -> bool:
     with path.open("rb") as file:
         start = max(0, position - _WINDOW_BYTES)
         file.seek(start)
-        data = file.read(position - start + PACKET_BYTES)
+        data = file.read(position - start + _TIME_STAMP_BYTES + PACKET_BYTES)
     place = position - start
-    if not _is_packet(data, place) or _is_discontinuous(data, place):
-        return False
-    # Blu-ray puts a time stamp of four bytes before each packet
-    step = next((step for step in (PACKET_BYTES, PACKET_BYTES + 4) if _is_packet(data, place - step)), None)
-    if step is None:
+    if not _is_packet(data, place):
+        place += _TIME_STAMP_BYTES  # `position` is that of the time stamp
+    step = next((step for step in _STEPS if _is_packet(data, place - step)), None)
+    if step is None or not _is_packet(data, place) or _is_discontinuous(data, place):
         return False
     stream, counter = _stream(data, place), data[place + 3] & 0x0F
     before = place - step

@@ -206,10 +206,12 @@ def _damage(findings: SceneFindings, item: Item) -> Damage | None:
     end, decoded_s = findings.end, findings.end_us / 1e6
     expected_s: float | None = item["metadata.duration_s"]
     announced_s: float | None = item["metadata.announced_duration_s"]
-    missing_s = expected_s - decoded_s if expected_s else 0.0
+    count: int | None = item["metadata.frame_count"]
+    all_decoded = count is not None and findings.frames >= count
+    missing_s = expected_s - decoded_s if expected_s and not all_decoded else 0.0
     incomplete = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
     # what the decoder says of pictures before the first key frame is no damage, where all others were decoded
-    leading = item["metadata.undecodable_packets"] and findings.frames == item["metadata.frame_count"]
+    leading = item["metadata.undecodable_packets"] and findings.frames == count
     if not ((end.errors and not leading) or incomplete or end.returncode or announced_s):
         return None
     parts = []

@@ -119,12 +119,13 @@ def test_a_clock_that_jumps_makes_a_video_no_longer(tmp_path: Path, first_s: flo
     assert info.bit_rate == pytest.approx(joined.stat().st_size * 8 / 5, rel=0.05)
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".m2ts", ".ogv"])
 @pytest.mark.parametrize("sound", [True, False])
-def test_a_hole_on_a_clock_that_runs_on_stays_a_hole(tmp_path: Path, sound: bool) -> None:
-    audio = ("-f", "lavfi", "-t", "20", "-i", "sine", "-c:a", "mp2") if sound else ()
+def test_a_hole_on_a_clock_that_runs_on_stays_a_hole(tmp_path: Path, sound: bool, suffix: str) -> None:
+    audio = ("-f", "lavfi", "-t", "20", "-i", "sine") if sound else ()
     path = clips.ffmpeg(
-        tmp_path / "hole.ts", "-f", "lavfi", "-t", "20", "-i", "testsrc2=size=64x48:rate=25", *audio,
-        "-vf", "select='lt(n,50)+gte(n,450)'", "-fps_mode", "vfr", *_X264, "-f", "mpegts",
+        tmp_path / f"hole{suffix}", "-f", "lavfi", "-t", "20", "-i", "testsrc2=size=64x48:rate=25", *audio,
+        "-vf", "select='lt(n,50)+gte(n,450)'", "-fps_mode", "vfr", *(("-q:v", "5") if suffix == ".ogv" else _X264),
     )  # fmt: skip
     info = probe(path)
     assert (info.frame_count, info.duration_s, info.clock_jumps) == (100, pytest.approx(20.0, abs=0.01), 0)
@@ -183,6 +184,30 @@ def test_what_comes_before_the_first_key_frame_is_neither_counted_nor_lost_silen
     assert frames == 75
 
 
+@pytest.mark.parametrize("suffix", [".mpg", ".mkv", ".avi", ".mp4"])
+def test_pictures_of_an_open_group_whose_references_were_cut_off_are_not_counted(tmp_path: Path, suffix: str) -> None:
+    whole = clips.ffmpeg(
+        tmp_path / f"whole{suffix}", "-f", "lavfi", "-t", "3", "-i", "testsrc2=size=64x48:rate=25",
+        "-c:v", "mpeg2video", "-bf", "2", "-g", "15",
+    )  # fmt: skip
+    path = clips.ffmpeg(tmp_path / f"cut{suffix}", "-ss", "1.3", "-i", str(whole), "-c", "copy", "-copyts")
+    frames, _ = decoded_timing(path)
+    info = probe(path)
+    assert info.frame_count == frames
+    assert info.duration_s == pytest.approx(frames / 25, abs=0.002)
+    assert not info.variable_frame_rate
+
+
+def test_pictures_that_are_only_referred_to_are_not_counted(tmp_path: Path) -> None:
+    """libvpx puts its alternate references into packets of their own where two passes tell it to make some."""
+    source = ("-f", "lavfi", "-t", "2", "-i", "testsrc2=size=64x48:rate=25")
+    vp8 = ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-passlogfile", str(tmp_path / "log"))
+    for number in "12":
+        path = clips.ffmpeg(tmp_path / "a.webm", *source, *vp8, "-pass", number)
+    assert sum(1 for packet in packets._packets(path)) > 50
+    assert timing_of(probe(path)) == (50, 2.0, "25/1", False)
+
+
 def packets_as(monkeypatch: pytest.MonkeyPatch, rows: Iterable[str]) -> None:
     """ffprobe's listing of packets: stream, pts, dts, duration, position, flags."""
 
@@ -210,6 +235,60 @@ def test_two_fields_are_one_picture(
     found = packets.read_packets(tmp_path / "a.ts", 0, "mpegts", field_s=0.02)
     assert found is not None
     assert (found.count, found.times_s[-1], found.durations_s[-1]) == (25, 0.96, 0.04)
+
+
+def rows_at(times_s: Iterable[float]) -> list[str]:
+    return [f"0,{time_s:.6f},{time_s:.6f},0.040000,N/A,K_" for time_s in times_s]
+
+
+@pytest.mark.parametrize("wrong_s", [1500.0, -300.0])
+def test_a_packet_with_a_damaged_time_moves_no_other(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong_s: float
+) -> None:
+    packets_as(monkeypatch, rows_at([400 + n * 0.04 + (wrong_s if n == 20 else 0) for n in range(50)]))
+    monkeypatch.setattr(packets.transport_stream, "continues", lambda *_: True)
+    (tmp_path / "a.ts").touch()
+    found = packets.read_packets(tmp_path / "a.ts", 0, "mpegts")
+    assert found is not None
+    assert found.times_s[-1] - found.times_s[0] == pytest.approx(1.96)
+    assert found.clock_jumps
+
+
+def test_a_clock_of_32_bits_that_wraps_around_makes_a_video_no_longer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    packets_as(monkeypatch, rows_at([2**31 / 1000 - 1 + n * 0.04 for n in range(25)] + [n * 0.04 for n in range(25)]))
+    (tmp_path / "a.flv").touch()
+    found = packets.read_packets(tmp_path / "a.flv", 0, "flv")
+    assert found is not None
+    assert found.times_s[-1] - found.times_s[0] == pytest.approx(1.96)
+
+
+def test_a_stream_with_absurd_times_is_one_without_times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    packets_as(monkeypatch, rows_at([1.1529215046068468e16] * 3 + [n * 0.04 for n in range(47)]))
+    (tmp_path / "a.ogv").touch()
+    found = packets.read_packets(tmp_path / "a.ogv", 0, "ogg")
+    assert found is not None
+    assert (found.count, len(found.times_s)) == (50, 0)
+
+
+def test_a_picture_that_is_late_in_avi_is_shown_when_it_is_decoded(tmp_path: Path) -> None:
+    """AVI has no times: empty packets fill the time before, and with B-frames the first picture waits for the next."""
+    info = probe(
+        clips.ffmpeg(
+            tmp_path / "late.avi", "-itsoffset", "1.5", "-f", "lavfi", "-t", "2", "-i", "testsrc2=size=64x48:rate=25",
+            "-c:v", "mpeg4", "-bf", "2",
+        )
+    )  # fmt: skip
+    assert timing_of(info) == (50, 2.0, "25/1", False)
+
+
+def test_late_sound_in_asf_makes_nothing_truncated(tmp_path: Path) -> None:
+    path = clips.ffmpeg(
+        tmp_path / "late.wmv", "-f", "lavfi", "-t", "3", "-i", "testsrc2=size=64x48:rate=25",
+        "-itsoffset", "1.5", "-f", "lavfi", "-t", "1.5", "-i", "sine",
+    )  # fmt: skip
+    assert probe(path).announced_duration_s is None
 
 
 @pytest.mark.parametrize(
