@@ -28,7 +28,7 @@ class Layout:
     encrypted: its pictures (without any: its sound) are stored encrypted
     sound_encrypted: all of its sound is, and perhaps its pictures
     piece:     "header" is a segmented stream's beginning without any of its segments, "segment" one of these alone
-    cut_off:   the last box is longer than what is left of the file
+    stated_bytes: where the last box ends, perhaps beyond the file; None: there may be more of them (fragments)
     """
 
     has_index: bool
@@ -36,7 +36,7 @@ class Layout:
     encrypted: bool
     sound_encrypted: bool = False
     piece: Literal["header", "segment"] | None = None
-    cut_off: bool = False
+    stated_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,14 @@ def layout(path: Path) -> Layout | None:
     index_at: int | None = None
     media_at: int | None = None
     index = fragments = b""
-    is_mp4 = fragmented = protected = cut_off = False
+    is_mp4 = fragmented = protected = False
+    end = 0
     with path.open("rb") as file:
         for number, (kind, start, length, header) in enumerate(_boxes(file, size_bytes)):
             if number == 0 and kind not in _FIRST_BOXES:
                 return None
             is_mp4 = True
-            cut_off = start + length > size_bytes
+            end = start + length
             if kind == b"moov" and start + length <= size_bytes:
                 index_at = start
                 file.seek(start + header)
@@ -83,7 +84,7 @@ def layout(path: Path) -> Layout | None:
         encrypted=all(pictures or sounds or [False]),
         sound_encrypted=bool(sounds) and all(sounds),
         piece="header" if header_only else "segment" if fragmented and index_at is None else None,
-        cut_off=cut_off,
+        stated_bytes=None if fragmented else end,
     )
 
 

@@ -14,8 +14,9 @@ _REMEMBERED = 256
 _ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
 _LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
 _NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
-#: A picture that is to be forgotten is not there: it was cut off when a part was copied, and no other is worse for it.
-_HARMLESS = "mmco: unref short failure"
+#: No picture is the worse for it: one that is to be forgotten was cut off when a part was copied, and a chained Ogg
+#: stream begins anew.
+_HARMLESS = frozenset({"mmco: unref short failure", "Header packet passed to frame decoder, skipping"})
 #: Contexts of what comes after decoding: their complaints (a time stamp that was moved) say nothing about the file.
 _OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
 
@@ -45,7 +46,7 @@ class DecoderMessages(threading.Thread):
         found = _LEVEL.match(line)
         if not found or _OUTPUT_CONTEXT.match(found["context"]):
             return
-        if found["text"].endswith("to muxer in stream 0") or found["text"] == _HARMLESS:
+        if found["text"].endswith("to muxer in stream 0") or found["text"] in _HARMLESS:
             return
         self.count += 1
         message = redact(f"{found['context']}{found['text']}".strip())[:_LINE_LIMIT]

@@ -55,6 +55,7 @@ class DecodePlan:
     converted:            the candidates are tone-mapped, or known beforehand to be deinterlaced
     keep_holes:           the clock never jumps: however long no picture comes, time passes
     forced_rate:          frames a second of a stream without times; None: frames have times
+    one_thread:           decode in one thread: in several, Theora cannot begin anew in a chained stream
     """
 
     video_stream: int
@@ -70,6 +71,7 @@ class DecodePlan:
     converted: bool
     keep_holes: bool = True
     forced_rate: Fraction | None = None
+    one_thread: bool = False
 
 
 def plan_decode(
@@ -78,6 +80,7 @@ def plan_decode(
     video_stream: int,
     width: int,
     height: int,
+    video_codec: str = "",
     audio: Sequence[AudioStream] = (),
     duration_s: float | None = None,
     color_transfer: str | None = None,
@@ -107,6 +110,7 @@ def plan_decode(
         converted=bool(tone_mapping(color_transfer)) or field_order in _INTERLACED,
         keep_holes=not clock_jumps,
         forced_rate=forced_rate,
+        one_thread=video_codec == "theora" and clock_jumps > 0,
     )
 
 
@@ -181,6 +185,8 @@ def decode_command(
         options += ["-dts_delta_threshold", str(_LONGEST_HOLE_S)]
     if plan.forced_rate:
         options += ["-r", str(plan.forced_rate)]
+    if plan.one_thread:
+        options += ["-threads", "1"]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]

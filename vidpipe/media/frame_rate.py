@@ -52,9 +52,9 @@ def measured_rate(times_s: Sequence[float], stated: Iterable[Fraction | None], e
     regular = [interval for interval in intervals if abs(interval - usual_s) <= jitter_s]
     mean_s = statistics.fmean(regular)
     gaps = [interval / mean_s for interval in intervals if abs(interval - usual_s) > jitter_s]
-    lost = sum(gaps) - len(gaps)
+    lost = sum(round(gap) - 1 for gap in gaps)
     stray = sum(gap < 1.5 or abs(gap - round(gap)) > _GAP_JITTER for gap in gaps)
-    constant = stray <= len(intervals) * _STRAY_INTERVALS and lost <= max(1.0, len(intervals) * _LOST_FRAMES)
+    constant = stray <= len(intervals) * _STRAY_INTERVALS and lost <= max(1, len(intervals) * _LOST_FRAMES)
     if not constant:
         average = Fraction(len(times_s) / (end_s - times_s[0]))
         return FrameRate(usual_s, constant, average.limit_denominator(_LARGEST_DENOMINATOR))

@@ -23,16 +23,18 @@ class MatroskaLayout:
 
     encrypted: its pictures (without any: its sound) are stored encrypted
     piece:     "header" is a segmented stream's beginning without any of its segments, "segment" one of these alone
+    stated_bytes: where its segment ends, perhaps beyond the file; None where that is not stated
     """
 
     encrypted: bool = False
     piece: Literal["header", "segment"] | None = None
+    stated_bytes: int | None = None
 
 
 def matroska_layout(path: Path) -> MatroskaLayout | None:
     """The layout of a Matroska or WebM file; None for any other file. Raises OSError."""
     size_bytes = os.stat(path).st_size
-    position, tracks = 0, b""
+    position, tracks, end = 0, b"", None
     with path.open("rb") as file:
         for number in range(_MOST_ELEMENTS):
             file.seek(position)
@@ -45,12 +47,14 @@ def matroska_layout(path: Path) -> MatroskaLayout | None:
             if number == 0 and kind != _EBML:
                 return None
             if kind == _CLUSTER:
-                return MatroskaLayout(_is_encrypted(tracks))
+                return MatroskaLayout(_is_encrypted(tracks), stated_bytes=end)
             if kind == _TRACKS and length is not None:
                 file.seek(position + header)
                 tracks = file.read(min(length, _MOST_TRACKS_BYTES))
             position += header
-            if kind != _SEGMENT:
+            if kind == _SEGMENT:
+                end = None if length is None else position + length
+            else:
                 if length is None:
                     break
                 position += length

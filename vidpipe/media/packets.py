@@ -29,7 +29,7 @@ _MOST_STRAY = 3
 #: Of a stream with later times none is believed: floating-point numbers do not hold them to the microsecond.
 _LATEST_S = 1e10
 _MOST_HOLES = 100
-_MOST_OTHER_TIMES = 10_000
+_MOST_OTHER_TIMES, _OTHER_TIMES_APART_S = 10_000, 0.5
 #: Times in milliseconds, as Matroska and FLV have them, are off by half of one.
 _ROUNDING_S = 0.001
 _AT_ONCE_S = 1.5 * _ROUNDING_S
@@ -109,7 +109,7 @@ def read_packets(
             if len(video.times) > _MOST_PACKETS:
                 return None
         else:
-            video.other_times.append(packet.time_s)
+            video.add_other(packet.time_s)
         end_s = packet.time_s + packet.duration_s
         known_s = ends_s.setdefault(packet.stream, -math.inf)
         if end_s > known_s:  # never for NaN
@@ -184,7 +184,7 @@ class _VideoPackets:
     Attributes:
         times, decoding_times: In seconds, jumps of the clock taken out; NaN where a packet has none.
         until_key: How many packets, hidden ones included, precede the first key frame; None without a key frame.
-        other_times: The latest times of other streams' packets on the present clock.
+        other_times: The latest times of other streams' packets on the present clock, half a second apart.
     """
 
     path: Path
@@ -221,6 +221,11 @@ class _VideoPackets:
         self.times.append(packet.pts_s - self._clock.offset_s)
         self.decoding_times.append(packet.dts_s - self._clock.offset_s)
         self.durations.append(packet.duration_s)
+
+    def add_other(self, time_s: float) -> None:
+        """Takes the time of a packet of another stream."""
+        if not self.other_times or abs(time_s - self.other_times[-1]) > _OTHER_TIMES_APART_S:
+            self.other_times.append(time_s)
 
     def _only_refers(self, packet: _Packet) -> bool:
         """Whether the packet before `packet`, at the same time, is never shown: it is for others to refer to."""
@@ -260,7 +265,7 @@ class _VideoPackets:
         """Whether the clock ran on while pictures were missing: other streams or the packet counters tell."""
         last_s = self._clock.last_s
         quarter_s = (now_s - last_s) / 4
-        if any(last_s + quarter_s < time_s < now_s - quarter_s for time_s in self.other_times):
+        if any(last_s + quarter_s < time_s < now_s - quarter_s for time_s in reversed(self.other_times)):
             return True
         self._holes += 1
         return self._holes <= _MOST_HOLES and transport_stream.continues(self.path, packet.position)

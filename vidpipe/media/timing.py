@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,9 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vidpipe.media import boxes, streams
+from vidpipe.media import streams
 from vidpipe.media.frame_rate import FrameRate, measured_rate
 from vidpipe.media.packets import PacketFacts, read_packets
+from vidpipe.media.stated_size import asf_duration_s, stated_bytes
 
 #: Containers whose header states how long the whole file is; the others' duration is ffprobe's own reading.
 _STATED_DURATIONS = frozenset({"mov", "matroska", "flv", "avi", "asf", "mxf", "gxf", "nut", "rm"})
@@ -25,6 +27,8 @@ _ASSUMED_RATE = Fraction(25)
 _AGREES = 0.1
 #: Less than this, or this share, is missing at the end of whole files.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.1
+#: More is a placeholder of programs that do not know it.
+_LONGEST_S = 7 * 24 * 3600.0
 #: Headers round to a frame of sound or to a tenth of a second.
 _LEAST_MISSING_S = 0.1
 
@@ -178,24 +182,25 @@ def _announced_duration_s(
 ) -> float | None:
     """The duration in the header of a file that was cut short; None where it holds what it announces.
 
-    A file is whole where one of its streams reaches the announced end: sound may be longer than the picture. In MP4
-    each track announces its own, which is looked at where the file ends in the middle of a box.
+    A file is whole where it has the stated size, and where one of its streams reaches the announced end: sound may be
+    longer than the picture. In MP4 each track announces its own.
     """
-    kind = _kind(container)
+    kind, stated = _kind(container), stated_bytes(path)
+    if stated is not None and stated <= os.stat(path).st_size:
+        return None
     interval_s = held_s / packets.count if packets.count else 0.0
     announced_s = streams.seconds(container.get("duration"))
     frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
     if kind == "avi" and frames and rate:
         announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
     elif kind == "asf":
-        announced_s = streams.seconds(video.get("duration"))  # ffprobe adds the stream's start to that of the file
-    if kind in _STATED_DURATIONS and announced_s and packets.end_s is not None:
+        announced_s = asf_duration_s(path)
+    if kind in _STATED_DURATIONS and announced_s and announced_s < _LONGEST_S and packets.end_s is not None:
         start_s = min(0.0, packets.times_s[0])
         if _is_short(packets.end_s - start_s, announced_s, interval_s):
             return announced_s
     announced_s = streams.seconds(video.get("duration"))
-    layout = boxes.layout(path) if kind == "mov" else None
-    if layout and layout.cut_off and announced_s and _is_short(held_s, announced_s, interval_s):
+    if kind == "mov" and stated and announced_s and _is_short(held_s, announced_s, interval_s):
         return announced_s
     return None
 

@@ -53,6 +53,7 @@ def make_scenes(item: Item, context: StageContext) -> Scenes:
         video_stream=item["metadata.video_stream"],
         width=item["metadata.width"],
         height=item["metadata.height"],
+        video_codec=item["metadata.video_codec"],
         audio=item["metadata.audio"],
         duration_s=item["metadata.duration_s"],
         color_transfer=item["metadata.color_transfer"],

@@ -63,6 +63,7 @@ STAGE = Stage(
         "raw_video.content",
         "raw_video.path",
         "metadata.video_stream",
+        "metadata.video_codec",
         "metadata.width",
         "metadata.height",
         "metadata.color_transfer",
