@@ -247,6 +247,7 @@ class _VideoPackets:
         self._clock = _Clock(now_s, max(self._clock.latest_s, now_s - offset_s), offset_s)
 
     def _leap(self, packet: _Packet, now_s: float, ahead_s: float) -> None:
+        """Takes out a jump of the clock, leaves a hole, or finds the times of the last few packets to be damaged."""
         before, place = self._before
         furthest_s, back_s = _JUMPS_S.get(self.container, _ANY_JUMP_S)
         if len(self.times) - place <= _MOST_STRAY and -back_s < now_s - before.last_s < furthest_s:
@@ -304,7 +305,7 @@ class _VideoPackets:
         if timed and first_decoded_s is not None:
             decodable = [picture for picture in timed if picture[0] > first_decoded_s - _ROUNDING_S]
             at_once = sum(time_s < first_decoded_s + _ROUNDING_S for time_s, _ in decodable)
-            del decodable[: at_once - 1]
+            del decodable[: max(0, at_once - 1)]
             self.undecodable = len(timed) - len(decodable)
             return decodable
         return timed or found
@@ -341,8 +342,8 @@ def _times_by_decoding(
     if not any(math.isnan(time_s) and not math.isnan(decoding_s) for time_s, decoding_s in pairs):
         return list(times)
     shown = sorted(decoding_s for _, decoding_s in pairs if not math.isnan(decoding_s))
-    for duration_s in durations[-delay:] if delay else ():
-        shown.append(shown[-1] + duration_s)
+    step_s = shown[-1] - shown[-2] if len(shown) > 1 else durations[-1]
+    shown += [shown[-1] + step_s * number for number in range(1, delay + 1)]
     shown = shown[delay:]
     first_s = min((time_s for time_s, _ in pairs if not math.isnan(time_s)), default=shown[0])
     early_s = max(0.0, shown[0] - first_s)
