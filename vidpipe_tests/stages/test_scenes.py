@@ -181,6 +181,13 @@ def test_damage_is_told_and_what_decodes_is_processed(tmp_path: Path, home: Path
     assert "decoder reported" in result.damage.sentence
 
 
+def test_a_video_all_of_whose_pictures_decode_is_not_damaged_whatever_their_times(tmp_path: Path, home: Path) -> None:
+    path = clips.moving(tmp_path / "a.mp4")
+    outcome = outcome_of(scene_item(path, duration_s=8.2), home)
+    assert isinstance(outcome.result, Scenes)
+    assert outcome.result.damage is None
+
+
 def test_a_video_that_is_cut_off_is_truncated(tmp_path: Path, home: Path) -> None:
     source = clips.moving(tmp_path / "whole.mkv", seconds=6).read_bytes()
     cut = tmp_path / "cut.mkv"
