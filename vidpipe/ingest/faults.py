@@ -28,7 +28,7 @@ _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)}
 
 
 class FetchError(VidpipeError):
-    """The bytes of one source could not be had.
+    """The bytes of one source could not be fetched.
 
     kind:          transient  the same request may succeed later
                    permanent  it will not, until the source changes

@@ -26,8 +26,8 @@ class Ingest:
     """Takes sources into the media store and tells the library.
 
     sources:   where the records are kept
-    observer:  is told of starts, bytes and outcomes, from one thread at a time
-    cancelled: set it to stop: partial files stay and are gone on with in the next run
+    observer:  gets starts, bytes and outcomes, from one thread at a time
+    cancelled: set it to stop: partial files stay, and the next run resumes them
     """
 
     def __init__(

@@ -143,7 +143,7 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
             "Write it without, or percent-encoded.",
         )
     if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
-        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give each by itself.")
+        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give them one by one.")
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address), fragment_dropped=loses_fragment(text))

@@ -202,11 +202,11 @@ class Transfer:
                 return response
             response.close()
             url = self._redirected(url, target)
-            circle = url in seen
+            looped = url in seen
             seen.add(url)
         hint = "Give the direct link to the file."
-        if circle:
-            raise FetchError(f"{self._shown}: the server redirects in a circle.", hint)
+        if looped:
+            raise FetchError(f"{self._shown}: redirect loop.", hint)
         said = f"{self._shown}: the server redirects more than {settings.max_redirects} times."
         raise FetchError(said, hint, depends_on=("download.max_redirects",))
 
