@@ -133,8 +133,6 @@ def _video(opened: Opened, text: str, adding: Adding) -> str | None:
 
     videos = opened.library.videos
     try:
-        if not text.strip():
-            raise VidpipeError("an empty text is no path.")
         request = request_for(text)
     except VidpipeError as error:
         if videos.named(text):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from vidpipe.ingest.conditions import Conditions
 from vidpipe.ingest.intake import FRAGMENT_HINT, Intake, described, said_of
+from vidpipe.ingest.local import touched_since
 from vidpipe.ingest.records import IngestObserver, IngestOutcome, SourceRecord, SourceStore
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore
@@ -25,8 +26,8 @@ class Ingest:
     """Takes sources into the media store and tells the library.
 
     sources:   where the records are kept
-    observer:  is told of starts, bytes and outcomes, from one thread at a time
-    cancelled: set it to stop: partial files stay and are gone on with in the next run
+    observer:  gets starts, bytes and outcomes, from one thread at a time
+    cancelled: set it to stop: partial files stay, and the next run resumes them
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Ingest:
         """Takes `requests` in, `[Download] Parallel` at once; one outcome for each, in their order.
 
         refresh: ask again for sources that are stored already, whether they give other bytes now
-        retry:   try failed and refused sources again at once; otherwise only those whose next try is due or whose
-                 failure depended on something that has changed; the others come back with the error that is known
+        retry:   try failed and refused sources again at once; otherwise only those whose next try is due, and those
+                 whose file, or what else their failure depended on, has changed; the others come back with the error
+                 that is known
         What goes wrong with one source is its outcome. Errors of the SourceStore end the run, and so does Ctrl-C
         (KeyboardInterrupt), in both cases after every transfer was ended in good order.
         """
@@ -90,7 +92,9 @@ class Ingest:
         if today is None or record.state not in ("failed", "refused"):
             return None
         due = record.next_try_at is not None and record.next_try_at <= datetime.now(UTC)
-        return None if due or today.changed_for(record) else IngestOutcome.failed(request.given, record, known=True)
+        if due or today.changed_for(record) or (request.path and touched_since(request.path, record.failed_at)):
+            return None
+        return IngestOutcome.failed(request.given, record, known=True)
 
     def _take_all(self, due: Sequence[SourceRequest], refresh: bool) -> dict[str, IngestOutcome]:
         outcomes: dict[str, IngestOutcome] = {}

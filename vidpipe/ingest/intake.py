@@ -233,7 +233,7 @@ def failed_record(before: SourceRecord, error: VidpipeError, address: str, setti
         update={
             "state": "refused" if refused else "failed",
             "failures": failures,
-            "last_error": scrub(str(error), address),
+            "last_error": scrub(str(error.about(readable_url(before.url))), address),
             "last_error_kind": "transient" if transient else "permanent",
             "next_try_at": next_try_at,
             "failed_at": now,

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -65,6 +66,15 @@ def _reading(path: Path) -> Iterator[None]:
         raise FetchError(f"{path}: there is no such file.", "Check the path.") from error
     except OSError as error:
         raise FetchError(f"{path} cannot be read: {error.strerror or error}.", "Check who may read it.") from error
+
+
+def touched_since(path: Path, at: datetime | None) -> bool:
+    """Whether a file, or who may read it, was changed after `at`, a time that MongoDB keeps in milliseconds."""
+    try:
+        now = path.stat()
+    except OSError:
+        return True
+    return at is not None and max(now.st_mtime, now.st_ctime) > at.timestamp() + 0.001
 
 
 def _regular(path: Path) -> os.stat_result:

@@ -31,7 +31,7 @@ class SourceRecord(BaseModel):
     state: new       never tried
            fetching  an attempt was begun; where no process holds it any more, it was killed and is due again
            stored    `video` holds its bytes
-           failed    the bytes could not be had; `last_error` says why
+           failed    the bytes could not be fetched; `last_error` says why
            refused   vidpipe will not take it: address not allowed, no video, too large
            listed    a folder of S3 whose objects have become sources; looked into again at `next_try_at`
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.

@@ -51,7 +51,8 @@ class Room:
             if free - needed_bytes < self._min_free_bytes:
                 raise DiskFullError(
                     f"Not enough room on the disk of {self._directory}: {free >> 20} MB are free, "
-                    f"{expected_bytes >> 20} MB are still to come, and {self._min_free_bytes >> 20} MB must stay free.",
+                    f"{expected_bytes / (1 << 20):.0f} MB are still to come, "
+                    f"and {self._min_free_bytes >> 20} MB must stay free.",
                     "Make room, lower MinFreeMB (section [Download] of config.ini), or move DownloadDirectory "
                     "(section [Paths]) to a larger disk.",
                     needed_bytes=needed_bytes,
