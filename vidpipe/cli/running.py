@@ -58,7 +58,7 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
     elif not as_json:
         show_report(report, stages)
     if report.interrupted:
-        note("Stopped. What was finished is stored; `vidpipe run` continues with the rest.", "yellow")
+        note("Stopped. What was finished is stored; `vidpipe run` goes on with the rest.", "yellow")
         return result, 130
     if wish.output:
         from vidpipe.cli.export import export_to
