@@ -33,6 +33,7 @@ _SCENE_BATCH = 200
 _NO_TEXT_INDEX = 27
 _SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
 _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
+_NAME_PART = re.compile(r"[^\W_]+")
 _LOOKED_THROUGH = (
     "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "tags.tag", "category.category",
     "metadata.title", "description.text", "description.summary", "description.keywords",
@@ -266,8 +267,8 @@ def _usable(words: str) -> str:
 
 def _with_parts_of_names(words: str) -> str:
     """`words`, and of each with an underscore, which the text index does not split at, its parts: `my_holiday`."""
-    split = [word.replace("_", " ") for minus, _, word in _TERM.findall(words) if not minus and "_" in word]
-    return " ".join([words, *split])
+    whole = [word for minus, _, word in _TERM.findall(words) if not minus and "_" in word]
+    return " ".join([words, *(part for word in whole for part in _NAME_PART.findall(word))])
 
 
 def _parts_query(words: str, fields: Sequence[str]) -> Document:

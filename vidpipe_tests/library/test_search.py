@@ -171,3 +171,7 @@ def test_the_decoded_duration_is_the_one_that_is_shown_and_filtered_by(own_libra
     shown = view(own_library, RACE, {})["metadata"]
     assert (hit["video"], hit["duration_s"], shown["duration_s"], shown["frame_count"]) == (RACE, 12.0, 12.0, 300)
     assert RACE not in found(find_videos(own_library, "", Filters(min_duration_s=45.0)))
+
+
+def test_a_dash_within_a_name_excludes_nothing(library: Library) -> None:
+    assert found(find_videos(library, "GrandPrix_-2019")) == [RACE]
