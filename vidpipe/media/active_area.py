@@ -27,7 +27,7 @@ Span = tuple[int, int]
 
 #: Up to which value in all channels, of 255, a pixel is black: the 16 of limited range taken for full range, and noise.
 _BLACK = 20
-#: A frame with less of its pixels lit tells nothing.
+#: A frame with less of its pixels lit is no evidence.
 _LEAST_LIT = 0.1
 #: Lit share of a line that is empty all the same: noise, a passing light.
 _EMPTY = 0.02
@@ -147,7 +147,7 @@ class _Direction(NamedTuple):
 
     lines:  shares are of the length that is not empty everywhere
     filled: the share of the frame's length that is not empty everywhere, 0 to 1
-    whole:  all of it; then writing in a bar is told from the picture
+    whole:  all of it, so that writing in a bar can be told from the picture
     split:  not whole, and one of the directions has a gap: several things lie on black
     """
 

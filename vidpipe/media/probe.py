@@ -135,9 +135,11 @@ def describe(path: Path, name: str) -> dict[str, Any]:
 
 
 def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | None:
-    """How the file is laid out, where that is known of its format. Raises MediaError for what its beginning tells not
-    to be a video that can be decoded, whatever ffprobe says of it: ffmpeg reads pictures as videos of one frame, and
-    decodes what is encrypted to noise."""
+    """The layout of a file, if its format is one of those known here.
+
+    Raises MediaError if the file's beginning shows that it cannot be used as a video, whatever ffprobe says: ffmpeg
+    reads pictures as videos of one frame, and decodes what is encrypted to noise.
+    """
     try:
         if os.stat(path).st_size == 0:
             raise refusal.unreadable(path, name, "")
