@@ -182,7 +182,6 @@ class Intake:
             referenced=file.referenced,
             file_name=taken.name,
             url=request.url,
-            info=file.info,
         )
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256

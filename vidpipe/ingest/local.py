@@ -94,10 +94,10 @@ def _unchanged_since(path: Path, before: os.stat_result) -> None:
 def _reference(path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
     with _reading(path):
         digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
-    info = check_decodable(path, name=str(path))
+    check_decodable(path, name=str(path))
     with _reading(path):
         _unchanged_since(path, before)
-    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True, info=info)
+    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True)
 
 
 def _link(path: Path, part: PartialFile) -> bool:

@@ -9,8 +9,6 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from vidpipe.media.facts import MediaInfo
-
 SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
@@ -118,7 +116,6 @@ class StoredVideo(BaseModel):
     referenced: bool = False
     file_name: str = ""
     url: str = Field("", description="of the source, without secrets")
-    info: MediaInfo | None = Field(None, description="what ffprobe said before the file was let in")
 
 
 class SourceStore(Protocol):
