@@ -78,6 +78,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
         facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
         facts += [("note", note) for note in metadata.get("notes", ())]
+        announced_s = metadata.get("announced_duration_s")
+        if announced_s and not found["damage"]:
+            facts.append(("truncated", f"the header announces {announced_s:.2f} s; the file holds less"))
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))

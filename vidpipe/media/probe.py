@@ -28,6 +28,8 @@ PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
 #: A cover is one packet; the first packets of a video may be hidden by an edit list.
 _FIRST_PACKETS = 64
+#: A file may have hundreds of streams with something to say of each.
+_MOST_NOTES = 50
 #: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
 _SAMPLE_AES = "0x00db"
 
@@ -85,7 +87,7 @@ def probe(path: Path, *, name: str | None = None) -> MediaInfo:
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes),
+        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes)[:_MOST_NOTES],
         **picture,
     )
 
@@ -260,9 +262,6 @@ def _bit_rate(container: Mapping[str, Any], size_bytes: int, times: Timing) -> i
 
 
 def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
-    if times.announced_duration_s and times.duration_s:
-        announced, held = times.announced_duration_s, times.duration_s
-        yield f"Truncated: the header announces {announced:.2f} s, the file ends after {held:.2f} s."
     if times.clock_jumps:
         often = "once" if times.clock_jumps == 1 else f"{times.clock_jumps} times"
         yield f"The clock of the stream jumps {often}; times continue without the jump."
