@@ -29,7 +29,7 @@ _INTERRUPTED = 130
 
 
 @dataclass
-class Sorted:
+class SortedInputs:
     """
     known:   an outcome for each input that names a video of the library
     new:     inputs to take in
@@ -90,10 +90,10 @@ def add_and_show(
     return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
-def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted:
+def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> SortedInputs:
     """What exists as a file, folder or list is that; what else names a video of the library is that video; any other
     URL is to be taken in."""
-    found = Sorted()
+    found = SortedInputs()
     for text in dict.fromkeys(inputs):
         try:
             video = _video(opened, text, adding)

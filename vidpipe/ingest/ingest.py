@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.intake import FRAGMENT_HINT, Intake, described, said_of
 from vidpipe.ingest.local import touched_since
 from vidpipe.ingest.records import IngestObserver, IngestOutcome, SourceRecord, SourceStore
@@ -63,7 +63,7 @@ class Ingest:
         self._store.clean()
         unique = list({request.id: request for request in requests}.values())
         known = self._sources.get_many([request.id for request in unique])
-        today = None if retry else Conditions.of(self._settings)
+        today = None if retry else Dependencies.of(self._settings)
         outcomes: dict[str, IngestOutcome] = {}
         due: list[SourceRequest] = []
         for request in unique:
@@ -77,7 +77,7 @@ class Ingest:
         return [outcomes[request.id] for request in requests]
 
     def _without_asking(
-        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Conditions | None
+        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Dependencies | None
     ) -> IngestOutcome | None:
         """The outcome of a source that has not to be asked; None for one that has. today: None retries every failure"""
         if record is None:

@@ -14,7 +14,7 @@ SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed"
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
 
 
-class Condition(BaseModel):
+class Dependency(BaseModel):
     """Something besides the source that a failure depended on, and a fingerprint of what it was then."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,7 +58,7 @@ class SourceRecord(BaseModel):
     last_error_kind: Literal["transient", "permanent"] | None = None
     next_try_at: datetime | None = Field(None, description="UTC; None: no further try by itself")
     failed_at: datetime | None = Field(None, description="UTC; when `last_error` was found")
-    blocked_by: tuple[Condition, ...] = Field((), description="what the error depended on; due again when one differs")
+    blocked_by: tuple[Dependency, ...] = Field((), description="what the error depended on; due again when one differs")
     needed_bytes: int | None = Field(
         None, description="of disk space that it did not find; due again when they are free"
     )

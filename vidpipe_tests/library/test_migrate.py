@@ -14,7 +14,7 @@ import pytest
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.library import migrations, preparing
 from vidpipe.library.backups import manifest as manifests
 from vidpipe.library.backups.load import load
@@ -117,7 +117,7 @@ def test_what_an_older_version_rejected_is_asked_for_again(old: Connection, sett
     old.collection("sources").insert_one({"_id": "x", **rejected})
     with Library.open(settings, GRAPH) as library:
         record = library.sources.get_many(["x"])["x"]
-        assert Conditions.of(settings).changed_for(record)
+        assert Dependencies.of(settings).changed_for(record)
         assert (record.state, record.last_error) == ("refused", rejected["last_error"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.records import IngestOutcome, SourceRecord
 from vidpipe_tests.fault_server import FaultServer, endless, redirect, status
 from vidpipe_tests.ingest.conftest import Room, Write, sha256_of
@@ -145,7 +145,7 @@ def test_of_secrets_only_their_presence_counts(room: Room, monkeypatch: pytest.M
     for secret in (None, "one", "two"):
         if secret:
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-        seen.append(Conditions.of(room.settings).values["variable:AWS_SECRET_ACCESS_KEY"])
+        seen.append(Dependencies.of(room.settings).values["variable:AWS_SECRET_ACCESS_KEY"])
     assert seen[0] != seen[1] == seen[2]
 
 
@@ -153,7 +153,7 @@ def test_every_name_that_an_error_depends_on_is_watched(room: Room) -> None:
     from vidpipe.ingest.s3_faults import ACCESS
 
     names = (*ACCESS, "download.use_proxy", "paths.download_directory", "variable:REQUESTS_CA_BUNDLE")
-    assert len(Conditions.of(room.settings).named(names)) == len(names)
+    assert len(Dependencies.of(room.settings).named(names)) == len(names)
 
 
 def test_a_known_failure_says_when_it_was_found_and_how_to_ask_again(room: Room, server: FaultServer) -> None:
