@@ -1,6 +1,7 @@
 """Errors that a user can act on: what was found, and what to do about it."""
 
 import re
+from typing import Self
 
 # The scheme's length is bounded: without it a long word costs time in the square of its length. The password goes on to
 # the last @, since an unescaped one may be part of it.
@@ -45,7 +46,7 @@ class VidpipeError(Exception):
     hint:    what to do about it; may be empty.
     Both are redacted and made `readable` on the way in, so that no secret and no text that cannot be encoded reaches
     a log, MongoDB or Dagster.
-    depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.conditions`).
+    depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.dependencies`).
     """
 
     exit_code = 1
@@ -54,7 +55,20 @@ class VidpipeError(Exception):
         self.message = readable(redact(message))
         self.hint = readable(redact(hint))
         self.depends_on = depends_on
-        super().__init__(f"{self.message} {self.hint}".strip())
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+    def reworded(self, message: str) -> Self:
+        """This error, with another message from now on."""
+        self.message = readable(redact(message))
+        return self
+
+    def about(self, subject: str) -> Self:
+        """This error, with a message that names `subject`."""
+        named = readable(redact(subject)) in self.message
+        return self if named else self.reworded(f"{subject}: {self.message}")
 
 
 class SettingsError(VidpipeError):

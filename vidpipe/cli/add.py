@@ -53,8 +53,9 @@ def add(
     Interrupted downloads are resumed. --output implies --run; the other options of the older script count for that run
     only.
     """
-    from vidpipe.cli.adding import Adding, add_and_run, add_and_show, plain_outcomes, with_stdin
+    from vidpipe.cli.adding import add_and_run, add_and_show, plain_outcomes, with_stdin
     from vidpipe.cli.running import Wish, finish
+    from vidpipe.cli.work import Adding
 
     run = run or output is not None
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)

@@ -13,7 +13,7 @@ from vidpipe.cli.call import Opened
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import note, print_error
 from vidpipe.cli.running import Wish, plain_report, run_and_show
-from vidpipe.cli.work import take_in
+from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url, redacted_url
@@ -22,26 +22,14 @@ from vidpipe.runner.report import RunReport
 from vidpipe.settings import audit
 
 if TYPE_CHECKING:
-    from vidpipe.ingest.local import LocalMode
     from vidpipe.ingest.sources import SourceRequest
 
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class Adding:
-    """How inputs are taken in. mode: None where it was not given: copy; the rest as in `run_ingest`"""
-
-    mode: LocalMode | None = None
-    labels: tuple[str, ...] = ()
-    title: str = ""
-    retry: bool = False
-    refresh: bool = False
-
-
 @dataclass
-class Sorted:
+class SortedInputs:
     """
     known:   an outcome for each input that names a video of the library
     new:     inputs to take in
@@ -89,14 +77,7 @@ def add_and_show(
     from vidpipe.cli.download_progress import AddDisplay
 
     with AddDisplay() as display:
-        outcomes = stoppable(
-            lambda cancelled: take_in(
-                opened, inputs, display, cancelled,
-                mode=adding.mode or "copy", labels=adding.labels, title=adding.title, retry=adding.retry,
-                refresh=adding.refresh,
-            ),
-            display.say,
-        )  # fmt: skip
+        outcomes = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
         for outcome in outcomes:
             display.tell(outcome)
             audit("source", **_plain(outcome))
@@ -109,10 +90,10 @@ def add_and_show(
     return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
-def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted:
+def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> SortedInputs:
     """What exists as a file, folder or list is that; what else names a video of the library is that video; any other
     URL is to be taken in."""
-    found = Sorted()
+    found = SortedInputs()
     for text in dict.fromkeys(inputs):
         try:
             video = _video(opened, text, adding)
@@ -133,8 +114,6 @@ def _video(opened: Opened, text: str, adding: Adding) -> str | None:
 
     videos = opened.library.videos
     try:
-        if not text.strip():
-            raise VidpipeError("an empty text is no path.")
         request = request_for(text)
     except VidpipeError as error:
         if videos.named(text):

@@ -33,8 +33,8 @@ def backup(
 ) -> None:
     """Back up the library, rules, config.ini and watched lists. Runs may go on meanwhile.
 
-    Secrets are never in it. Files are linked where DIR is on the same disk, and copied otherwise; one that was broken
-    off is gone on with. `vidpipe restore DIR` makes a library of it again.
+    Secrets are never in it. Files are linked where DIR is on the same disk, and copied otherwise; an interrupted one
+    is continued. `vidpipe restore DIR` makes a library of it again.
     """
     from vidpipe.library.backups.backup import back_up, plain
     from vidpipe.library.backups.manifest import Follower, Stopped

@@ -82,6 +82,6 @@ def full_disk(settings: Settings) -> UnavailableError | None:
         if free < MIN_FREE_BYTES:
             return UnavailableError(
                 f"The disk of {folder} is full ({free / 1e6:.0f} MB free); what was finished is stored.",
-                "Make room there and give the command again: it goes on where it was.",
+                "Make room there and give the command again: it continues where it stopped.",
             )
     return None

@@ -13,9 +13,8 @@ from vidpipe.cli.output import duration, note, out, print_json, table, words
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
-#: Columns of a terminal from which on every column of the table has room.
-_ROOMY = 120
-_ROOMY_ONLY = ("scenes", "labels", "tags")
+#: Columns of the table -> how wide a terminal has to be to have room for them.
+_ROOM = {"scenes": 120, "tags": 120, "labels": 160}
 
 
 def list_videos(
@@ -59,13 +58,13 @@ def show_videos(hits: Sequence[dict[str, Any]]) -> None:
         return
     wide: dict[str, Any] = {"min_width": 12, "overflow": "fold"}
     whole: dict[str, Any] = {"no_wrap": True}
-    roomy = console.width >= _ROOMY
+    roomy = console.width >= max(_ROOM.values())
     columns: dict[str, dict[str, Any]] = {
         "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
         "scenes": {"justify": "right"}, "category": whole,
         "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
     }  # fmt: skip
-    shown_columns = [name for name in columns if roomy or name not in _ROOMY_ONLY]
+    shown_columns = [name for name in columns if console.width >= _ROOM.get(name, 0)]
     if roomy and not any(hit["labels"] for hit in hits):
         shown_columns.remove("labels")
     made = table(*((name, columns[name]) for name in shown_columns))

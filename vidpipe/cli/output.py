@@ -88,10 +88,15 @@ def note(text: str, style: str = "dim") -> None:
     say(err(), words(text, style))
 
 
-def say(console: Console, text: Text) -> None:
-    """Sentences: on a terminal broken between words, unless one is longer than a line (an address stays copyable)."""
-    fits = all(len(word) < console.width for word in text.plain.split())
-    console.print(text, soft_wrap=not (console.is_terminal and fits))
+def say(console: Console, text: Text, label: str = "") -> None:
+    """Sentences, beside their label: on a terminal broken between words, unless one is longer than a line (an address
+    stays copyable)."""
+    from rich.text import Text
+
+    width = console.width - len(label)
+    if console.is_terminal and all(len(word) < width for word in text.plain.split()):
+        text = Text("\n" + " " * len(label)).join(text.wrap(console, width))
+    console.print(Text.assemble((label, "dim"), text), soft_wrap=True)
 
 
 def print_error(error: VidpipeError) -> None:

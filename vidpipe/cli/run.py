@@ -55,8 +55,9 @@ def run(
 
     Options that are settings count for this call: what is due, and what is current, is judged under them.
     """
-    from vidpipe.cli.adding import Adding, add_and_run, with_stdin
+    from vidpipe.cli.adding import add_and_run, with_stdin
     from vidpipe.cli.running import Wish, finish, run_and_show
+    from vidpipe.cli.work import Adding
     from vidpipe.runner.plan import Plan
 
     names = stage_names(stages)

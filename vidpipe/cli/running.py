@@ -52,7 +52,7 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
     result = plain_report(report, stages)
     audit("run", **result)
     if overridden:
-        note("Computed under the options of this call: without them, or these settings in config.ini, it is due again.")
+        note("Computed with the options of this call; due again without them, unless config.ini has the same settings.")
     if not (as_json or report.videos or report.problems or opened.library.videos.count()):
         note("There are no videos yet: `vidpipe add URL-OR-FILE …` takes them in.")
     elif not as_json:

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import answered, duration, out, print_json, say, size, table, words
+from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
 
 _MOST_SCENES = 30
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
@@ -47,12 +47,10 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
     console.print(words(video["name"], "bold"))
     for label, value in _facts(found):
         if value:
-            line = words(f"{label:<12} ", "dim")
-            line.append_text(words(value))
-            say(console, line)
+            say(console, words(value), f"{clean(label):<12} ")
     if found["damage"]:
         kind, _, said = found["damage"]["sentence"].partition(": ")
-        say(console, words(f"{kind.lower():<12} {said}", "yellow"))
+        say(console, words(said, "yellow"), f"{kind.lower():<12} ")
     _show_tags(found["tags"])
     _show_scenes(found["scenes"], most_scenes)
     _show_stages(found["stages"])
@@ -80,6 +78,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
         facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
         facts += [("note", note) for note in metadata.get("notes", ())]
+        announced_s = metadata.get("announced_duration_s")
+        if announced_s and not found["damage"]:
+            facts.append(("truncated", f"the header announces {announced_s:.2f} s; the file holds less"))
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))

@@ -116,10 +116,10 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    from vidpipe.ingest.conditions import Conditions
+    from vidpipe.ingest.dependencies import Dependencies
     from vidpipe.ingest.urls import readable_url
 
-    today = Conditions.of(opened.settings)
+    today = Dependencies.of(opened.settings)
     for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
         if limit and number >= limit:
             return

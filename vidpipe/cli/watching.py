@@ -31,7 +31,7 @@ Gather = Callable[[Opened], dict[str, Any]]
 
 def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: bool) -> None:
     """Shows the status every `seconds` until Ctrl-C or SIGTERM; on a terminal in place, otherwise one after the other,
-    as JSON a line each. A server that goes away is told of and waited for."""
+    as JSON a line each. A server that goes away is reported and waited for."""
     from rich.console import Group
     from rich.live import Live
 

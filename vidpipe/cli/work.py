@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vidpipe.cli.call import Opened
@@ -15,24 +16,26 @@ if TYPE_CHECKING:
     from vidpipe.ingest.records import IngestObserver, IngestOutcome
 
 
+@dataclass(frozen=True)
+class Adding:
+    """How inputs are added. mode: None where it was not given, which means copy; the others as in `run_ingest`"""
+
+    mode: LocalMode | None = None
+    labels: tuple[str, ...] = ()
+    title: str = ""
+    retry: bool = False
+    refresh: bool = False
+
+
 def take_in(
-    opened: Opened,
-    inputs: Sequence[str],
-    observer: IngestObserver,
-    cancelled: threading.Event,
-    *,
-    mode: LocalMode = "copy",
-    labels: Sequence[str] = (),
-    title: str = "",
-    retry: bool = False,
-    refresh: bool = False,
+    opened: Opened, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
     from vidpipe.pipeline.launch import run_ingest
 
     return run_ingest(
-        opened.settings, inputs, mode=mode, labels=labels, title=title, refresh=refresh, retry=retry,
-        observer=observer, cancelled=cancelled, library=opened.library,
+        opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,
+        refresh=adding.refresh, retry=adding.retry, observer=observer, cancelled=cancelled, library=opened.library,
     )  # fmt: skip
 
 

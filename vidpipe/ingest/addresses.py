@@ -37,7 +37,7 @@ _SPECIAL = tuple(
 )
 _NUMBER = r"(?:0x[0-9a-f]*|\d+)"
 _NUMERIC_HOST = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}){{0,3}}\.?", re.IGNORECASE)
-HINT = "If this machine may be asked, add it to AllowedPrivate in the section [Download] of config.ini."
+HINT = "If vidpipe may download from this machine, add it to AllowedPrivate in the section [Download] of config.ini."
 
 
 def forbidden_reason(address: IPAddress) -> str | None:

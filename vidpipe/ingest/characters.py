@@ -13,8 +13,8 @@ from vidpipe.ingest.containers import VIDEO_SUFFIXES
 #: What may enclose an address.
 _PAIRS = {"<": ">", '"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "«": "»", "‹": "›"}
 _CLOSING = frozenset("”’»›>\"'")
-#: Joiners are part of words in many scripts and of emoji.
-_JOINERS = "\u200c\u200d"
+#: Parts of words in Persian and in Indian scripts, and of emoji.
+JOINERS = "\u200c\u200d"
 _BYTE = re.compile("[\udc80-\udcff]")
 
 
@@ -46,7 +46,7 @@ def _trimmed(text: str) -> str:
 def _invisible(character: str) -> bool:
     if character.isascii():
         return character.isspace()
-    return character not in _JOINERS and unicodedata.category(character) in ("Cf", "Zs", "Zl", "Zp", "Cc")
+    return character not in JOINERS and unicodedata.category(character) in ("Cf", "Zs", "Zl", "Zp", "Cc")
 
 
 def foreign(address: str) -> str:

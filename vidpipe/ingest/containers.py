@@ -30,7 +30,7 @@ _MAGIC = (
 )  # fmt: skip
 #: The first units of raw H.264 and H.265: access unit delimiter or parameter set.
 _ELEMENTARY = re.compile(rb"\x00{2,3}\x01(?:\x09[\x10-\xf0]|[\x27\x47\x67][\x42-\xf4]|\x46\x01|[\x40\x42]\x01)")
-_UNKNOWN = "not a video format that vidpipe knows"
+_UNKNOWN = "not in a video format that vidpipe knows"
 
 
 def skip_reason(path: Path) -> str | None:

@@ -28,7 +28,7 @@ _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)}
 
 
 class FetchError(VidpipeError):
-    """The bytes of one source could not be had.
+    """The bytes of one source could not be fetched.
 
     kind:          transient  the same request may succeed later
                    permanent  it will not, until the source changes
@@ -49,12 +49,6 @@ class FetchError(VidpipeError):
         self.kind = kind
         self.retry_after_s = retry_after_s
 
-    def reworded(self, message: str) -> FetchError:
-        """The same error with another message."""
-        return FetchError(
-            message, self.hint, kind=self.kind, retry_after_s=self.retry_after_s, depends_on=self.depends_on
-        )
-
     @property
     def transient(self) -> bool:
         return self.kind == "transient"
@@ -73,7 +67,9 @@ class DiskFullError(FetchError):
     exit_code = 3
 
     def __init__(self, message: str, hint: str = "", *, needed_bytes: int | None = None) -> None:
-        super().__init__(message, hint, kind="transient", depends_on=("paths.download_directory",))
+        super().__init__(
+            message, hint, kind="transient", depends_on=("paths.download_directory", "download.min_free_mb")
+        )
         self.needed_bytes = needed_bytes
 
 
@@ -131,7 +127,7 @@ def status_error(shown_url: str, response: requests.Response) -> FetchError:
     if status in (401, 403, 407, 451):
         return FetchError(
             f"{shown_url}: the server refuses access ({said}).",
-            "If the file needs a login, give a URL that carries it (https://user:password@host/... or a signed link).",
+            "If the file needs a login, give a signed link, or user and password in the URL before the host and an @.",
         )
     if status in TRANSIENT_STATUS:
         busy = "is asked too often" if status == 429 else "cannot answer at the moment"

@@ -10,8 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.intake import FRAGMENT_HINT, Intake, described, said_of
+from vidpipe.ingest.local import touched_since
 from vidpipe.ingest.records import IngestObserver, IngestOutcome, SourceRecord, SourceStore
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore
@@ -25,8 +26,8 @@ class Ingest:
     """Takes sources into the media store and tells the library.
 
     sources:   where the records are kept
-    observer:  is told of starts, bytes and outcomes, from one thread at a time
-    cancelled: set it to stop: partial files stay and are gone on with in the next run
+    observer:  gets starts, bytes and outcomes, from one thread at a time
+    cancelled: set it to stop: partial files stay, and the next run resumes them
     """
 
     def __init__(
@@ -52,8 +53,9 @@ class Ingest:
         """Takes `requests` in, `[Download] Parallel` at once; one outcome for each, in their order.
 
         refresh: ask again for sources that are stored already, whether they give other bytes now
-        retry:   try failed and refused sources again at once; otherwise only those whose next try is due or whose
-                 failure depended on something that has changed; the others come back with the error that is known
+        retry:   try failed and refused sources again at once; otherwise only those whose next try is due, and those
+                 whose file, or what else their failure depended on, has changed; the others come back with the error
+                 that is known
         What goes wrong with one source is its outcome. Errors of the SourceStore end the run, and so does Ctrl-C
         (KeyboardInterrupt), in both cases after every transfer was ended in good order.
         """
@@ -61,7 +63,7 @@ class Ingest:
         self._store.clean()
         unique = list({request.id: request for request in requests}.values())
         known = self._sources.get_many([request.id for request in unique])
-        today = None if retry else Conditions.of(self._settings)
+        today = None if retry else Dependencies.of(self._settings)
         outcomes: dict[str, IngestOutcome] = {}
         due: list[SourceRequest] = []
         for request in unique:
@@ -75,7 +77,7 @@ class Ingest:
         return [outcomes[request.id] for request in requests]
 
     def _without_asking(
-        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Conditions | None
+        self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Dependencies | None
     ) -> IngestOutcome | None:
         """The outcome of a source that has not to be asked; None for one that has. today: None retries every failure"""
         if record is None:
@@ -90,7 +92,9 @@ class Ingest:
         if today is None or record.state not in ("failed", "refused"):
             return None
         due = record.next_try_at is not None and record.next_try_at <= datetime.now(UTC)
-        return None if due or today.changed_for(record) else IngestOutcome.failed(request.given, record, known=True)
+        if due or today.changed_for(record) or (request.path and touched_since(request.path, record.failed_at)):
+            return None
+        return IngestOutcome.failed(request.given, record, known=True)
 
     def _take_all(self, due: Sequence[SourceRequest], refresh: bool) -> dict[str, IngestOutcome]:
         outcomes: dict[str, IngestOutcome] = {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from vidpipe.errors import MediaError, VidpipeError, readable, redact
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
 from vidpipe.ingest.local import take_local
@@ -182,7 +182,6 @@ class Intake:
             referenced=file.referenced,
             file_name=taken.name,
             url=request.url,
-            info=file.info,
         )
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256
@@ -233,11 +232,11 @@ def failed_record(before: SourceRecord, error: VidpipeError, address: str, setti
         update={
             "state": "refused" if refused else "failed",
             "failures": failures,
-            "last_error": scrub(str(error), address),
+            "last_error": scrub(str(error.about(readable_url(before.url))), address),
             "last_error_kind": "transient" if transient else "permanent",
             "next_try_at": next_try_at,
             "failed_at": now,
-            "blocked_by": Conditions.of(settings).named(error.depends_on),
+            "blocked_by": Dependencies.of(settings).named(error.depends_on),
             "needed_bytes": error.needed_bytes if isinstance(error, DiskFullError) else None,
         }
     )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from vidpipe.ingest.characters import bare, has_bytes, windows_1252
+from vidpipe.ingest.characters import JOINERS, bare, has_bytes, windows_1252
 
 #: What a line can say of its source, besides the address.
 OPTIONS = ("priority", "labels", "title")
@@ -22,11 +22,13 @@ _LIKE_OPTION = re.compile(rf"\s(?P<name>{'|'.join(OPTIONS)})=", re.IGNORECASE)
 #: A quoted value, in which # is a character like others; or a comment.
 _QUOTED_OR_COMMENT = re.compile(rf"\s[A-Za-z]+=(?:{_QUOTED}|{_CURLY_QUOTED})|(?P<comment>(?:^|\s)#.*$)")
 #: Western languages have no words of such letters only; in encodings of other scripts they are the rule.
-_OTHER_SCRIPT = re.compile("[\udc80-\udcff]{4}")
+#: Quotes, dashes and no-break blanks of Windows-1252 do not count: in French they stand beside such letters.
+_OTHER_SCRIPT = re.compile("[\udc80-\udc84\udc86-\udc90\udc98-\udc9f\udca1-\udcaa\udcac-\udcba\udcbc-\udcff]{4}")
 _PRIORITY = re.compile(r"[+-]?\d{1,9}(?:[.,]0+)?")
 _LONGEST_LINE = 8192
 _LONGEST_TITLE = 500
 _KEY_BYTES = 16
+_MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,12 @@ def key_of(said: str) -> bytes:
     return blake2b(said.encode("utf-8", "surrogateescape"), digest_size=_KEY_BYTES).digest()
 
 
+def first_few(words: Sequence[str]) -> str:
+    """`words` with commas between them; of many, the first ones and how many more there are."""
+    more = len(words) - _MOST_NAMED
+    return ", ".join(words[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _text_row(number: int, text: str) -> Row:
     if len(text) > _LONGEST_LINE:
         return ListProblem(number, f"the line has {len(text)} characters; the longest that is read has {_LONGEST_LINE}")
@@ -149,7 +157,7 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
 
 def _printable(text: str) -> str:
     text = windows_1252(text)
-    return "".join(character if character.isprintable() else " " for character in text).strip()
+    return "".join(character if character.isprintable() or character in JOINERS else " " for character in text).strip()
 
 
 def _filled(line: str) -> str:

@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,15 @@ def _reading(path: Path) -> Iterator[None]:
         raise FetchError(f"{path} cannot be read: {error.strerror or error}.", "Check who may read it.") from error
 
 
+def touched_since(path: Path, at: datetime | None) -> bool:
+    """Whether a file, or who may read it, was changed after `at`, a time that MongoDB keeps in milliseconds."""
+    try:
+        now = path.stat()
+    except OSError:
+        return True
+    return at is not None and max(now.st_mtime, now.st_ctime) > at.timestamp() + 0.001
+
+
 def _regular(path: Path) -> os.stat_result:
     with _reading(path):
         found = path.stat()
@@ -84,10 +94,10 @@ def _unchanged_since(path: Path, before: os.stat_result) -> None:
 def _reference(path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
     with _reading(path):
         digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
-    info = check_decodable(path, name=str(path))
+    check_decodable(path, name=str(path))
     with _reading(path):
         _unchanged_since(path, before)
-    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True, info=info)
+    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True)
 
 
 def _link(path: Path, part: PartialFile) -> bool:

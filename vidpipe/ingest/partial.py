@@ -103,7 +103,7 @@ class PartialFile:
         self.state = PartialState()
 
     def open(self, cancelled: threading.Event) -> None:
-        """Takes up what is there: its bytes are hashed again, and dropped where they could not be gone on with."""
+        """Takes up what is there: its bytes are hashed again, and dropped if the download cannot be resumed."""
         try:
             self.state = PartialState.model_validate_json(self._state_path.read_bytes())
             resumable = self.state.if_range is not None and self.path.is_file()

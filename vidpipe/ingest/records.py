@@ -9,14 +9,12 @@ from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from vidpipe.media.facts import MediaInfo
-
 SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed"]
 OutcomeState = Literal["stored", "already stored", "unchanged", "failed", "refused", "cancelled"]
 
 
-class Condition(BaseModel):
+class Dependency(BaseModel):
     """Something besides the source that a failure depended on, and a fingerprint of what it was then."""
 
     model_config = ConfigDict(frozen=True)
@@ -31,7 +29,7 @@ class SourceRecord(BaseModel):
     state: new       never tried
            fetching  an attempt was begun; where no process holds it any more, it was killed and is due again
            stored    `video` holds its bytes
-           failed    the bytes could not be had; `last_error` says why
+           failed    the bytes could not be fetched; `last_error` says why
            refused   vidpipe will not take it: address not allowed, no video, too large
            listed    a folder of S3 whose objects have become sources; looked into again at `next_try_at`
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
@@ -60,7 +58,7 @@ class SourceRecord(BaseModel):
     last_error_kind: Literal["transient", "permanent"] | None = None
     next_try_at: datetime | None = Field(None, description="UTC; None: no further try by itself")
     failed_at: datetime | None = Field(None, description="UTC; when `last_error` was found")
-    blocked_by: tuple[Condition, ...] = Field((), description="what the error depended on; due again when one differs")
+    blocked_by: tuple[Dependency, ...] = Field((), description="what the error depended on; due again when one differs")
     needed_bytes: int | None = Field(
         None, description="of disk space that it did not find; due again when they are free"
     )
@@ -118,7 +116,6 @@ class StoredVideo(BaseModel):
     referenced: bool = False
     file_name: str = ""
     url: str = Field("", description="of the source, without secrets")
-    info: MediaInfo | None = Field(None, description="what ffprobe said before the file was let in")
 
 
 class SourceStore(Protocol):

@@ -48,7 +48,7 @@ def refetch(
                 file = _from(address, sha256, store, settings=settings, cancelled=cancelled, on_bytes=on_bytes)
                 return file, redacted_url(address)
             except VidpipeError as error:
-                said.append(scrub(str(error), address))
+                said.append(scrub(str(error.about(url)), address))
                 transient |= error.transient if isinstance(error, FetchError) else isinstance(error, UnavailableError)
     sentences = " ".join(said) or "It has no known source."
     raise FetchError(

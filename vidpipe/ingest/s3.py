@@ -97,11 +97,18 @@ class Buckets:
 
     def keys(self, folder: S3Address) -> Iterator[str]:
         """Every key below `folder`, page by page. Errors: FetchError, UnavailableError."""
+        try:
+            yield from self._keys(folder)
+        except VidpipeError as error:
+            error.about(str(folder))
+            raise
+
+    def _keys(self, folder: S3Address) -> Iterator[str]:
         client = self._client(folder.bucket)
         from botocore.exceptions import BotoCoreError, ClientError
 
         where = {"Bucket": folder.bucket, "Prefix": folder.key}
-        host = self._check(str(folder), _signed(client, "list_objects_v2", **where))
+        host = self._check(_signed(client, "list_objects_v2", **where))
         try:
             for page in client.get_paginator("list_objects_v2").paginate(**where):
                 for item in page.get("Contents", ()):
@@ -111,10 +118,10 @@ class Buckets:
             refusal = Refusal(int(status.get("HTTPStatusCode", 0)), str(said.get("Code", "")))
             raise refusal.error(str(folder), bucket=folder.bucket, signed=self.signed, action="s3:ListBucket") from None
         except BotoCoreError as error:
-            said = f"{folder}: the storage at {host} cannot be asked ({type(error).__name__})."
+            said = f"the storage at {host} cannot be asked ({type(error).__name__})."
             raise FetchError(said, kind="transient") from error
 
-    def _check(self, shown: str, url: str) -> str:
+    def _check(self, url: str) -> str:
         """The host of `url`, which boto3 is to ask: it is held to the same policy as a download's."""
         policy = AddressPolicy(self._settings.allowed_private)
         parts = urlsplit(url)
@@ -124,7 +131,7 @@ class Buckets:
             policy.resolve(host, parts.port or (443 if parts.scheme == "https" else 80))
         except FetchError as error:
             if error.kind == "refused" or not self._settings.use_proxy:  # a proxy looks names up itself
-                raise error.reworded(f"{shown}: {error.message}") from error
+                raise
         return host
 
     def _client(self, bucket: str) -> Any:

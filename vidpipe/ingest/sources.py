@@ -16,7 +16,7 @@ from vidpipe.ingest.characters import foreign, unusual, windows_1252
 from vidpipe.ingest.containers import VIDEO_SUFFIXES
 from vidpipe.ingest.folders import Skipped, videos_below
 from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
-from vidpipe.ingest.lists import Lines, ListEntry, ListProblem
+from vidpipe.ingest.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind, SourceRecord
 from vidpipe.ingest.s3 import Buckets, S3Address
@@ -88,6 +88,7 @@ class _Walk:
     """
     buckets:   None leaves folders of S3 unlisted
     columns:   what the columns of tables are called
+    seen:      ids of the sources that were given so far
     may_wait:  a folder without a video is all right: one may come
     """
 
@@ -95,6 +96,7 @@ class _Walk:
     exclude: frozenset[Path]
     buckets: Buckets | None
     columns: Lists
+    seen: set[str] = field(default_factory=set)
     may_wait: bool = False
 
 
@@ -117,13 +119,12 @@ def gather(
     excluded = frozenset(path.resolve() for path in exclude)
     walk = _Walk(mode, excluded, Buckets(download or Download()), columns or Lists())
     gathered = Gathered()
-    seen: set[str] = set()
     for given in inputs:
         for found in _expand(str(given), walk):
             if isinstance(found, SourceRequest):
-                if found.id in seen:
+                if found.id in walk.seen:
                     continue
-                seen.add(found.id)
+                walk.seen.add(found.id)
             gathered.put(found)
     return gathered
 
@@ -142,7 +143,7 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
             "Write it without, or percent-encoded.",
         )
     if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
-        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give each by itself.")
+        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give them one by one.")
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address), fragment_dropped=loses_fragment(text))
@@ -153,6 +154,8 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
         raise VidpipeError(
             f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
         )
+    if not text.strip():
+        raise VidpipeError("An empty text is no path.")
     path = _local(text, Path(base or ""))
     return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=readable(text))
 
@@ -167,7 +170,7 @@ def _local(text: str, base: Path) -> Path:
         for name in dict.fromkeys((text, text.strip(), windows_1252(text))):
             is_url = bool(urlsplit_scheme(name))
             path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
-            if name.strip() and path.exists() and (path.is_absolute() or not is_url):
+            if path.exists() and (path.is_absolute() or not is_url):
                 return path.resolve()
         character = unusual(text)
         odd = f" (the name holds {character})" if character else ""
@@ -221,6 +224,7 @@ def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
 
 
 def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk) -> Iterator[Found]:
+    repeated: list[str] = []
     for entry in entries:
         where = readable(f"{path.name}, line {entry.line}")
         if isinstance(entry, ListProblem):
@@ -238,6 +242,8 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk)
                 if isinstance(one, SourceRequest):
                     # a folder's title is none of its videos'
                     title = entry.title if one == request else None
+                    if one == request and one.id in walk.seen:
+                        repeated.append(str(entry.line))
                     yield replace(one, title=title, labels=entry.labels, priority=entry.priority)
                 else:
                     yield one
@@ -245,6 +251,9 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk)
             yield _problem(entry.text, VidpipeError(f"{where}: {error}"))
         except Exception as unexpected:
             yield _problem(entry.text, VidpipeError(f"{where}: {_unexpected(entry.text, unexpected)}"))
+    if repeated:
+        sentence = f"{path.name}: lines that repeat an earlier source are ignored: {first_few(repeated)}."
+        yield IngestNote(readable(str(path)), readable(sentence))
 
 
 def _remote(request: SourceRequest, walk: _Walk) -> Iterator[Found]:

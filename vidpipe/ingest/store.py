@@ -23,7 +23,6 @@ from filelock import FileLock, Timeout
 
 from vidpipe.ingest.containers import HEAD_BYTES, suffix_for
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, writing
-from vidpipe.media.facts import MediaInfo
 from vidpipe.media.probe import check_decodable
 from vidpipe.settings import Settings
 
@@ -51,7 +50,8 @@ class Room:
             if free - needed_bytes < self._min_free_bytes:
                 raise DiskFullError(
                     f"Not enough room on the disk of {self._directory}: {free >> 20} MB are free, "
-                    f"{expected_bytes >> 20} MB are still to come, and {self._min_free_bytes >> 20} MB must stay free.",
+                    f"{expected_bytes / (1 << 20):.0f} MB are still to come, "
+                    f"and {self._min_free_bytes >> 20} MB must stay free.",
                     "Make room, lower MinFreeMB (section [Download] of config.ini), or move DownloadDirectory "
                     "(section [Paths]) to a larger disk.",
                     needed_bytes=needed_bytes,
@@ -65,7 +65,7 @@ class Room:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file under its final name. `new`: it was not there before; `info`: what ffprobe said, where it was asked."""
+    """A file under its final name. `new`: it was not there before."""
 
     sha256: str
     path: Path
@@ -73,7 +73,6 @@ class StoredFile:
     modified_ns: int
     new: bool
     referenced: bool = False
-    info: MediaInfo | None = None
 
 
 class MediaStore:
@@ -121,11 +120,10 @@ class MediaStore:
         """
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
-        info: MediaInfo | None = None
         if known is None:
-            info = check_decodable(file, name=name)
+            container = check_decodable(file, name=name)
             with writing(file), file.open("rb") as opened:
-                suffix = suffix_for(info.container, opened.read(HEAD_BYTES))
+                suffix = suffix_for(container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())
             place = self.root / sha256[:2] / f"{sha256}{suffix}"
             with writing(place), FileLock(self.incoming / "store.lock"):
@@ -136,9 +134,9 @@ class MediaStore:
                     os.replace(file, place)
                     for directory in (place.parent, self.root):
                         _sync_directory(directory)
-                    return _stored(sha256, place, new=True, info=info)
+                    return _stored(sha256, place, new=True)
         file.unlink()
-        return _stored(sha256, known, new=False, info=info)
+        return _stored(sha256, known, new=False)
 
     def _whole(self, sha256: str, size: int) -> Path | None:
         path = self.find(sha256)
@@ -199,9 +197,9 @@ def _modified(path: Path) -> float:
         return time.time()
 
 
-def _stored(sha256: str, path: Path, *, new: bool, info: MediaInfo | None) -> StoredFile:
+def _stored(sha256: str, path: Path, *, new: bool) -> StoredFile:
     stat = path.stat()
-    return StoredFile(sha256, path, stat.st_size, stat.st_mtime_ns, new, info=info)
+    return StoredFile(sha256, path, stat.st_size, stat.st_mtime_ns, new)
 
 
 def _sync_directory(directory: Path) -> None:

@@ -11,20 +11,21 @@ from functools import cached_property
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.characters import windows_1252
 from vidpipe.ingest.containers import VIDEO_SUFFIXES
-from vidpipe.ingest.lists import Lines, ListProblem, Row, entry, key_of
+from vidpipe.ingest.lists import Lines, ListProblem, Row, entry, first_few, key_of
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.settings.lists import Lists, column_name
 
 _SEPARATORS = ",;\t|"
 #: Excel's first line, which names the separator.
-_SEP_LINE = re.compile(r'"?sep=([^\r\n"])"?\s*', re.IGNORECASE)
+_SEP_LINE = re.compile(r'"?sep=([^\r\n" ])"?\s*', re.IGNORECASE)
 _PHYSICAL_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _LONGEST_LINE = 1 << 20
 #: Each costs reading up to csv.field_size_limit() characters twice.
 _MOST_OPEN_QUOTES = 100
-_MOST_NAMED = 20
 _DOUBLED = 'a quote inside quotes is written ""'
 _LABEL_ENDS = "[]'\" "
+#: Where a header is looked for below a first row that is none, to say so.
+_MOST_ABOVE_HEADER = 20
 
 
 class _LineTooLong(Exception):
@@ -92,9 +93,8 @@ def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ())
     header, records = _header(lines, name, columns)
     rows = [row for record in records if (row := _row(record, header)) is not None]
     if header.ignored:
-        more = len(header.ignored) - _MOST_NAMED
-        shown = [redacted_url(ignored)[:60] for ignored in header.ignored[:_MOST_NAMED]]
-        notes += (f"{name}: ignored columns: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}.",)
+        shown = first_few([redacted_url(ignored)[:60] for ignored in header.ignored])
+        notes += (f"{name}: ignored columns: {shown}.",)
     return Lines([key_of(repr(_said(row))) for row in rows], rows.__getitem__, notes)
 
 
@@ -103,48 +103,64 @@ def _said(row: Row) -> object:
 
 
 def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_Record]]:
-    """The header, and the rows behind it. Blank lines and comments may stand before it, and Excel's `sep=;`."""
-    separators = _SEPARATORS
+    """The header, and the rows behind it. Errors: VidpipeError where there is none with a column of URLs."""
+    position, separators = _start(lines, name, columns)
     best: _Header | None = None
-    problem = _Record(1, "")
-    for position, line in enumerate(lines):
-        if not line.strip(f"{_SEPARATORS} \r\n"):
+    problem: _Record | None = None
+    for separator in separators:
+        records = _records(lines, position, separator)
+        first = next(records)
+        if isinstance(first.fields, str):
+            problem = first
             continue
-        if best is None and (said := _SEP_LINE.fullmatch(line)):
-            separators = said[1]
-            continue
-        for separator in separators:
-            records = _records(lines, position, separator)
-            first = next(records)
-            if isinstance(first.fields, str):
-                problem = first
-                continue
-            header = _Header(separator, tuple(windows_1252(field).strip() for field in first.fields), columns)
-            if best is None or (header.url is not None, header.width) > (best.url is not None, best.width):
-                best, rest = header, records
-        if best is not None and (best.url is not None or not line.lstrip().startswith("#")):
-            break
-        best, problem = None, _Record(1, "")
-    if best is None or (best.url is None and problem.fields):
-        what = f"line {problem.line}: {problem.fields}" if problem.fields else "it holds no row"
-        raise VidpipeError(f"{name} is not a table that can be read: {what}.")
+        header = _Header(separator, tuple(windows_1252(field).strip() for field in first.fields), columns)
+        if best is None or (header.url is not None, header.width) > (best.url is not None, best.width):
+            best, rest = header, records
+    if problem and (best is None or best.url is None):
+        raise VidpipeError(f"{name} is not a table that can be read: line {problem.line}: {problem.fields}.")
+    assert best is not None  # noqa: S101  (each separator gave a header or a problem)
+    wanted = columns.url_columns[0]
+    below = range(position + 1, min(position + 1 + _MOST_ABOVE_HEADER, len(lines)))
+    if best.url is None and (at := next((n for n in below if _names_url(lines[n], separators, columns)), None)):
+        raise VidpipeError(
+            f"{name} has no column {wanted} in its first row (line {position + 1}); line {at + 1} names one.",
+            f"Delete what stands above line {at + 1}, or put # before it.",
+        )
     _check(best, name)
     return best, rest
 
 
+def _start(lines: Sequence[str], name: str, columns: Lists) -> tuple[int, str]:
+    """(place of the first row, the separators it may have). Blank lines, comments and Excel's `sep=;` come before."""
+    separators = _SEPARATORS
+    for position, line in enumerate(lines):
+        if said := _SEP_LINE.fullmatch(line):
+            separators = said[1]
+        elif line.strip(f"{_SEPARATORS} \r\n") and (line.lstrip()[:1] != "#" or _names_url(line, separators, columns)):
+            return position, separators
+    raise VidpipeError(f"{name} is not a table that can be read: it holds no row.")
+
+
+def _names_url(line: str, separators: str, columns: Lists) -> bool:
+    """Whether a line could be the header, judged without its quotes."""
+    cells = re.split(f"[{re.escape(separators)}]", line)
+    return any(column_name(cell.replace('"', "")) in columns.url_columns for cell in cells)
+
+
 def _check(header: _Header, name: str) -> None:
-    found = ", ".join(redacted_url(column) for column in header.names[:_MOST_NAMED])
+    found = first_few([redacted_url(column) for column in header.names if column])
     if header.url is None:
+        wanted = header.columns.url_columns[0]
         address = next((column for column in header.names if "://" in column or _is_file_name(column)), None)
         if address is not None:
             raise VidpipeError(
-                f"{name} has no column url: its first row holds an address ({redacted_url(address)!r}), "
+                f"{name} has no column {wanted}: its first row holds an address ({redacted_url(address)!r}), "
                 "not column names.",
-                "Put a first line above it that names the columns: url, or url,title,labels.",
+                f"Put a first line above it that names the columns: {wanted}, or {wanted},title,labels.",
             )
         raise VidpipeError(
-            f"{name} has no column url; its columns are: {found}.",
-            "Name the column url, or give its name to UrlColumns (section [Lists] of config.ini).",
+            f"{name} has no column {wanted}; its columns are: {found}.",
+            f"Name the column {wanted}, or give its name to UrlColumns (section [Lists] of config.ini).",
         )
     url = column_name(header.names[header.url])
     if [column_name(column) for column in header.names].count(url) > 1:
@@ -188,9 +204,13 @@ def _bounded(lines: Sequence[str], position: int) -> Iterator[str]:
 
 
 def _mended(line: str, separator: str) -> list[str] | None:
-    """The cells of a line with blanks behind a closing quote, or with \\" for a quote inside; None if it is neither."""
-    no_blanks = re.sub(rf'"[ \t]+(?=[{re.escape(separator)}\r\n]|\Z)', '"', line)
-    for text, escape in ((no_blanks, None), (line, "\\")):
+    """The cells of a line with blanks behind a closing quote, with two quotes around a value (""a""), or with \\" for a
+    quote inside; None where it is none of these."""
+    sep = re.escape(separator)
+    end = rf"(?=[{sep}\r\n]|\Z)"
+    no_blanks = re.sub(rf'"[ \t]+{end}', '"', line)
+    once = re.sub(rf'(?:\A|(?<=[{sep}])) *""(?![{sep}])([^"\r\n]+)""{end}', r'"\1"', line)
+    for text, escape in ((no_blanks, None), (once, None), (line, "\\")):
         if text != line or (escape and '\\"' in line):
             try:
                 (fields,) = csv.reader(
@@ -206,7 +226,7 @@ def _broken_quote(lines: Sequence[str], separator: str) -> int:
     """In which of the lines of a row that cannot be read the quote opens that spoils it."""
     text = "".join(lines)
     sep = re.escape(separator)
-    whole = re.compile(rf' *(?:"(?:[^"]|"")*" *|[^"{sep}\r\n][^{sep}\r\n]*)?{sep}')
+    whole = re.compile(rf' *+(?:"(?:[^"]|"")*+" *+|[^"{sep}\r\n][^{sep}\r\n]*+)?{sep}')
     position = 0
     while found := whole.match(text, position):
         position = found.end()

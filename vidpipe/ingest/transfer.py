@@ -26,7 +26,7 @@ from vidpipe.ingest.answer_headers import (
 )
 from vidpipe.ingest.body import Body, content_encoding
 from vidpipe.ingest.connection import open_session
-from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError, http_date
+from vidpipe.ingest.faults import FetchCancelled, FetchError, http_date
 from vidpipe.ingest.partial import PartialFile, PartialState, Validators
 from vidpipe.ingest.remotes import Remote
 from vidpipe.ingest.stall import StallWatch
@@ -108,9 +108,7 @@ class Transfer:
         if watch.verdict == "stalled":
             speed = f"less than {self._settings.min_speed} bytes a second for {self._settings.read_timeout:g} s"
             return FetchError(f"{self._shown}: the server stalled ({speed}).", kind="transient")
-        if self._shown in error.message or isinstance(error, DiskFullError):
-            return error
-        return error.reworded(scrub(f"{self._shown}: {error.message}", self._full_url))
+        return error.reworded(scrub(error.message, self._full_url)).about(self._shown)
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> Answer:
         while True:
@@ -204,11 +202,11 @@ class Transfer:
                 return response
             response.close()
             url = self._redirected(url, target)
-            circle = url in seen
+            looped = url in seen
             seen.add(url)
         hint = "Give the direct link to the file."
-        if circle:
-            raise FetchError(f"{self._shown}: the server redirects in a circle.", hint)
+        if looped:
+            raise FetchError(f"{self._shown}: redirect loop.", hint)
         said = f"{self._shown}: the server redirects more than {settings.max_redirects} times."
         raise FetchError(said, hint, depends_on=("download.max_redirects",))
 

@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_to_byte
 import idna
 
 from vidpipe.errors import VidpipeError
+from vidpipe.ingest.characters import JOINERS
 
 _SECRET_NAME = re.compile(
     r"token|signature|^sig$|secret|passw|^pwd$|api[-_]?key|access[-_]?key|^key$|key-pair-id|credential|auth|session|^jwt$"
@@ -25,8 +26,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
 MASK = "***"
 _FILE = "file://"
-#: What names in Persian, in Indian scripts and with emoji are written with.
-_JOINERS = "\u200c\u200d"
 _PIECE = re.compile(r"\\x[0-9a-fA-F]{2}|.", re.DOTALL)
 #: Links may have changed since a path was stored.
 _RESOLVED = (os.path.realpath, os.path.abspath)
@@ -230,6 +229,6 @@ def _decoded(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable() or unicodedata.category(character) == "Zs" or character in _JOINERS:
+    if character.isprintable() or unicodedata.category(character) == "Zs" or character in JOINERS:
         return character
     return character.encode("unicode_escape").decode("ascii")

@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.records import SAID, ListedSource, SourceRecord
 from vidpipe.library.schema import Document
 from vidpipe.library.sources import Sources
@@ -96,7 +96,7 @@ class ListedSources:
         limit: int,
         held: Names[str] = (),
         states: Sequence[str] = ("new", "fetching"),
-        today: Conditions | None = None,
+        today: Dependencies | None = None,
     ) -> list[DueSource]:
         """At most `limit` due sources that one of the lists `names` names, the highest priority first.
 
@@ -145,8 +145,8 @@ class ListedSources:
             self._annotate({video for row in rows for video in (row["video"], *row.get("earlier_videos", ()))})
 
 
-def _changed(today: Conditions) -> list[Document]:
-    """The queries for sources of which `Conditions.changed_for` is true."""
+def _changed(today: Dependencies) -> list[Document]:
+    """The queries for sources of which `Dependencies.changed_for` is true."""
     differs = [{"name": name, "value": {"$ne": value}} for name, value in today.values.items()]
     changed = {"blocked_by": {"$elemMatch": {"$or": differs}}}
     return [

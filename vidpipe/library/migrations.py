@@ -19,6 +19,8 @@ Document = dict[str, Any]
 #: No such collection, no such index: another process was faster.
 _NOTHING_TO_DROP = {26, 27}
 _BATCH = 500
+#: A dependency (see `vidpipe.ingest.dependencies`) that differs from today's whatever it is: the source is due again.
+_DIFFERENT = {"name": "download.allowed_private", "value": ""}
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ def _annotate(database: Database[Document], names: Mapping[str, str]) -> int:
     """Videos without labels are those still to be done."""
     _drop_words(database, names)
     videos, sources = database[names["videos"]], database[names["sources"]]
+    rejected = {"state": {"$in": ["failed", "refused"]}, "failed_at": {"$exists": False}}
+    sources.update_many(rejected, {"$set": {"blocked_by": [_DIFFERENT]}})
     changed, last = 0, ""
     waiting = {f"{INGEST}.labels": {"$exists": False}}
     while known := list(videos.find({"_id": {"$gt": last}, **waiting}, {INGEST: 1}).sort("_id", 1).limit(_BATCH)):
@@ -93,7 +97,8 @@ MIGRATIONS: dict[int, Migration] = {
         "Words are found in summaries and keywords too; answers have an index by model.", _drop_words, over=("videos",)
     ),
     4: Migration(
-        "Videos get the labels and titles of their sources; these, and the words within file names, are found.",
+        "Videos get the labels and titles of their sources; these, and the words within file names, are found. Sources "
+        "that failed or were rejected are due again: today's checks may accept them.",
         _annotate,
         over=("videos",),
     ),

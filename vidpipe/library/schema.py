@@ -67,6 +67,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         IndexModel([("tags.tag", ASCENDING)], name="tag"),
         IndexModel([("category.category", ASCENDING)], name="category"),
         IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),
+        IndexModel([("scenes.duration_s", ASCENDING)], name="decoded_duration"),
         IndexModel([("added_at", DESCENDING), ("_id", ASCENDING)], name="latest"),
         IndexModel([(field, ASCENDING) for field in SIZES], name=SIZES_INDEX),
         IndexModel(

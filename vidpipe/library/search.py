@@ -22,6 +22,7 @@ from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.tagging import names
+from vidpipe.tagging.words import label_pattern
 
 How = Literal["words", "parts of words", "filters"]
 
@@ -32,6 +33,7 @@ _SCENE_BATCH = 200
 _NO_TEXT_INDEX = 27
 _SIZE = re.compile(r"^(\d{1,5})\s*[xX×]\s*(\d{1,5})$")
 _TERM = re.compile(r'(-?)(?:"([^"]+)"|(\S+))')
+_NAME_PART = re.compile(r"[^\W_]+")
 _LOOKED_THROUGH = (
     "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "tags.tag", "category.category",
     "metadata.title", "description.text", "description.summary", "description.keywords",
@@ -78,7 +80,7 @@ class Filters(BaseModel):
     def query(self) -> Document:
         """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
         conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
-        conditions += [{"ingest.labels": _whole(label)} for label in self.labels]
+        conditions += [{"ingest.labels": _pattern(f"^{label_pattern(label)}$")} for label in self.labels]
         if self.categories:
             conditions.append({"category.category": {"$in": [_whole(name) for name in self.categories]}})
         if self.resolutions:
@@ -94,7 +96,9 @@ class Filters(BaseModel):
         bounds = {"$gte": self.min_duration_s, "$lte": self.max_duration_s}
         duration = {operator: bound for operator, bound in bounds.items() if bound is not None}
         if duration:
-            conditions.append({"metadata.duration_s": duration})
+            decoded = {"scenes.duration_s": {"$gt": 0, **duration}}
+            not_yet_decoded = {"scenes.duration_s": {"$in": [None, 0]}, "metadata.duration_s": duration}
+            conditions.append({"$or": [decoded, not_yet_decoded]})
         return {"$and": conditions} if conditions else {}
 
 
@@ -137,7 +141,8 @@ def find_videos(
         if not words:
             return page(wanted, "filters", _LATEST_FIRST)
         try:
-            found = page(_and({"$text": {"$search": words}}, wanted), "words", [("score", _SCORE), ("_id", 1)])
+            text = {"$text": {"$search": _with_parts_of_names(words)}}
+            found = page(_and(text, wanted), "words", [("score", _SCORE), ("_id", 1)])
         except OperationFailure as error:
             if error.code != _NO_TEXT_INDEX:
                 raise
@@ -260,6 +265,12 @@ def _usable(words: str) -> str:
     return " ".join(readable(words).replace("\0", " ").split())[:_MOST_CHARACTERS]
 
 
+def _with_parts_of_names(words: str) -> str:
+    """`words`, and of each with an underscore, which the text index does not split at, its parts: `my_holiday`."""
+    whole = [word for minus, _, word in _TERM.findall(words) if not minus and "_" in word]
+    return " ".join([words, *(part for word in whole for part in _NAME_PART.findall(word))])
+
+
 def _parts_query(words: str, fields: Sequence[str]) -> Document:
     """Every word is part of one of `fields`; no word that begins with - is."""
     conditions: list[Document] = []
@@ -275,11 +286,15 @@ def _and(*conditions: Document) -> Document:
 
 
 def _whole(text: str) -> re.Pattern[str]:
-    return re.compile(f"^{re.escape(text.replace(chr(0), ''))}$", re.IGNORECASE)
+    return _pattern(f"^{re.escape(text)}$")
 
 
 def _part(text: str) -> re.Pattern[str]:
-    return re.compile(either_spelling(text.replace("\0", "")), re.IGNORECASE)
+    return _pattern(either_spelling(text))
+
+
+def _pattern(expression: str) -> re.Pattern[str]:
+    return re.compile(expression.replace("\0", ""), re.IGNORECASE)  # BSON allows no NUL in a pattern
 
 
 def _resolution(name: str) -> Document:

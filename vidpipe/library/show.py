@@ -19,9 +19,6 @@ from vidpipe.stages.contract import INGEST
 #: The worst first: a video is as far as its worst stage.
 _WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
 
-#: Times are stored in microseconds, some containers' in milliseconds.
-_ROUNDING_S = 0.001
-
 _OF_A_SOURCE = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
     "file_name", "last_error", "failed_at", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
@@ -130,15 +127,11 @@ def _view(
 
 
 def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
-    """The metadata with what decoding knows better than the packets: how many pictures there are, and how long."""
-    if not metadata or not scenes or not scenes.get("frames_decoded"):
+    """The metadata with what the decode knows better than the packets: the number of frames, and the duration."""
+    if not metadata or not scenes or not scenes.get("duration_s"):
         return metadata
     decoded = {"frame_count": scenes["frames_decoded"], "duration_s": scenes["duration_s"]}
-    same = (
-        decoded["frame_count"] == metadata["frame_count"]
-        and abs(decoded["duration_s"] - (metadata["duration_s"] or 0.0)) < _ROUNDING_S
-    )
-    return metadata if same else metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
+    return metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
 
 
 def _scene(row: Document) -> Document:

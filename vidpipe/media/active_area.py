@@ -2,9 +2,9 @@
 
 Evidence comes from the small frames. A light profile holds the number of frames that are bright enough to tell and, for
 each row and then each column, the share of its pixels that are not black and its mean light, summed over those frames;
-profiles add up. A bar is black all along, and the line beside it is lit at once and for much of its length: so the dark
-edge of a picture, a vignette, or titles on black are none. It has a partner of its width on the other side, or stays
-the same for scenes.
+profiles add up. A bar is black all along, and the line beside it is lit at once and for much of its length: the dark
+edge of a picture, a vignette, titles on black, and a slide's black ground are not bars. A bar has a partner of its
+width on the opposite side, or stays the same for several scenes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Span = tuple[int, int]
 
 #: Up to which value in all channels, of 255, a pixel is black: the 16 of limited range taken for full range, and noise.
 _BLACK = 20
-#: A frame with less of its pixels lit tells nothing.
+#: A frame with less of its pixels lit is no evidence.
 _LEAST_LIT = 0.1
 #: Lit share of a line that is empty all the same: noise, a passing light.
 _EMPTY = 0.02
@@ -38,7 +38,7 @@ _WRITTEN = 0.1
 _STEP, _EDGE, _EDGE_ACROSS = 0.4, 0.5, 0.15
 #: In lines of the small frame: the thinnest bar, and how much two partners may differ (fast scaling shifts columns).
 _THINNEST, _SLACK = 2, 3
-#: The least of the frame's lines that a picture takes.
+#: The least share of the frame that a picture takes.
 _LEAST_PICTURE = 0.15
 #: Scenes that have to agree on a bar without a partner.
 _AGREEING = 3
@@ -113,8 +113,8 @@ def active_areas(
     boxes = [
         Box(left, top, right, bottom)
         for (left, right), (top, bottom) in zip(
-            _spans([_relative(*pair) for pair in zip(columns, rows, strict=True)], width),
-            _spans([_relative(*pair) for pair in zip(rows, columns, strict=True)], height),
+            _spans([_direction(*pair) for pair in zip(columns, rows, strict=True)], width),
+            _spans([_direction(*pair) for pair in zip(rows, columns, strict=True)], height),
             strict=True,
         )
     ]
@@ -142,12 +142,32 @@ def _lines(profile: Profile, part: slice) -> Lines | None:
     return (profile[1:].reshape(2, -1) / profile[0])[:, part] if profile[0] else None
 
 
-def _relative(lines: Lines | None, across: Lines | None) -> tuple[Lines, float] | None:
-    """Lines whose shares are of the length that is not empty everywhere; and what their edges need."""
+class _Direction(NamedTuple):
+    """A scene's rows or columns, with what is known of the other direction.
+
+    lines:  shares are of the length that is not empty everywhere
+    filled: the share of the frame's length that is not empty everywhere, 0 to 1
+    whole:  all of it, so that writing in a bar can be told from the picture
+    split:  not whole, and one of the directions has a gap: several things lie on black
+    """
+
+    lines: Lines
+    filled: float
+    whole: bool
+    split: bool
+
+
+def _direction(lines: Lines | None, across: Lines | None) -> _Direction | None:
     if lines is None or across is None:
         return None
-    count, filled = across.shape[1], np.count_nonzero(across[0] > _EMPTY)
-    return lines * (count / max(1, filled)), _EDGE_ACROSS if filled > count - _THINNEST else _EDGE
+    lit = np.flatnonzero(across[0] > _EMPTY)
+    filled, whole = max(1, len(lit)) / across.shape[1], len(lit) > across.shape[1] - _THINNEST
+    split = not whole and (_has_gap(lit) or _has_gap(np.flatnonzero(lines[0] > _EMPTY)))
+    return _Direction(lines / filled, filled, whole, split)
+
+
+def _has_gap(lit: NDArray[np.intp]) -> bool:
+    return len(lit) > 1 and int(np.diff(lit).max()) > _THINNEST
 
 
 def _area(box: Box, small: Size, displayed: Size, jpegs: Iterable[bytes]) -> ActiveArea:
@@ -183,22 +203,25 @@ def _edges(span: tuple[float, float], count: int, pictures: Sequence[cv2.typing.
 
 
 def _edge(lines: cv2.typing.MatLike, near: float, count: int) -> float | None:
-    """Where the first lit line is; one that lies across the edge counts by its light beside the next ones'."""
+    """Where the lines are lit from; one that lies across the edge counts by its light beside the next ones'.
+
+    Writing close to the edge does not count, as there are black lines between it and the picture.
+    """
     height: int = lines.shape[0]
     start, end = (max(0, round((near + aside / count) * height)) for aside in (-_SEARCH, _SEARCH))
     lit_across = np.asarray(lines > _BLACK).mean(axis=0)
     across = max(1, int(np.count_nonzero(lit_across > _EMPTY)))
-    lit = np.flatnonzero(np.count_nonzero(lines[start:end] > _BLACK, axis=1) >= _EDGE_ACROSS * across)
-    if not len(lit) or start + lit[0] + 3 > height:
+    black = np.flatnonzero(np.count_nonzero(lines[start:end] > _BLACK, axis=1) < _EDGE_ACROSS * across)
+    first = start + int(black[-1]) + 1 if len(black) else start
+    if first >= min(end, height - 2):
         return None
-    first = start + int(lit[0])
     light = lines[first : first + 3].mean(axis=1)
     return float(first + 1 - min(1.0, light[0] / max(1.0, light[1:].mean()))) / height
 
 
-def _spans(scenes: Sequence[tuple[Lines, float] | None], count: int) -> list[Span]:
+def _spans(scenes: Sequence[_Direction | None], count: int) -> list[Span]:
     """The picture's lines in one direction, in each scene. None: a scene too dark to tell."""
-    verdicts = [None if scene is None else _verdict(*scene) for scene in scenes]
+    verdicts = [None if scene is None else _verdict(scene) for scene in scenes]
     lopsided = [verdict.span for verdict in verdicts if verdict and verdict.lopsided]
     agreed = len(lopsided) >= _AGREEING and bool(np.ptp(lopsided, axis=0).max() <= 1)
     certain = [verdict.span for verdict in verdicts if verdict and (verdict.certain or (verdict.lopsided and agreed))]
@@ -211,7 +234,7 @@ def _spans(scenes: Sequence[tuple[Lines, float] | None], count: int) -> list[Spa
             near = np.abs(np.subtract(verdict.span, likely)) <= 1
             found.append((likely[0] if near[0] else verdict.span[0], likely[1] if near[1] else verdict.span[1]))
         else:
-            share = scene[0][0]
+            share = scene.lines[0]
             found.append(likely if _is_bar(share[: likely[0]]) and _is_bar(share[likely[1] :]) else (0, count))
     video = _union([span for span in found if span], count)
     return [span or video for span in found]
@@ -221,28 +244,39 @@ def _union(spans: Sequence[Span], count: int) -> Span:
     return (min(first for first, _ in spans), max(last for _, last in spans)) if spans else (0, count)
 
 
-def _verdict(lines: Lines, edge: float) -> _Verdict:
-    share, count = lines[0], lines.shape[1]
+def _verdict(scene: _Direction) -> _Verdict:
+    share = scene.lines[0]
+    count = len(share)
     lit = np.flatnonzero(share > _EMPTY)
     if not len(lit):
         return _Verdict((0, count), certain=False)
     before, after = int(lit[0]), count - 1 - int(lit[-1])
     if max(before, after) < _THINNEST:
         return _Verdict((0, count), certain=True)
-    wide = max(before, after)
+    if scene.whole and before > after + _SLACK:
+        after = _written_bar(share[::-1], before) or after
+    elif scene.whole and after > before + _SLACK:
+        before = _written_bar(share, after) or before
     lopsided = abs(before - after) > _SLACK
-    if lopsided and _is_bar(share[:wide]) and _is_bar(share[count - wide :]) and _has_edges(lines, edge, wide, wide):
-        before, after, lopsided = wide, wide, False
-    edges = _has_edges(lines, edge, before, after)
+    edges = _has_edges(scene, before, after)
     return _Verdict((before, count - after), edges and not lopsided, edges and lopsided)
 
 
-def _has_edges(lines: Lines, edge: float, before: int, after: int) -> bool:
+def _written_bar(share: NDArray[np.float64], partner: int) -> int | None:
+    """The width of a bar at the beginning that has writing in it and a partner this wide; None where it has not."""
+    first = max(0, partner - _SLACK)
+    black = np.flatnonzero(share[first : partner + _SLACK + 1] <= _WRITTEN)
+    width = first + int(black[-1]) + 1 if len(black) else 0
+    return width if width and _is_bar(share[:width]) else None
+
+
+def _has_edges(scene: _Direction, before: int, after: int) -> bool:
     """Whether the picture between two bars begins at once, where there is a bar."""
-    inside = lines[:, before : lines.shape[1] - after]
-    if inside.shape[1] < max(2, _LEAST_PICTURE * lines.shape[1]):
+    count = scene.lines.shape[1]
+    inside = scene.lines[:, before : count - after]
+    if scene.split or inside.shape[1] < max(2, _LEAST_PICTURE * count / scene.filled):
         return False
-    least = np.array([edge, _STEP * inside[1].mean()])
+    least = np.array([_EDGE_ACROSS if scene.whole else _EDGE, _STEP * inside[1].mean()])
     edges = [lit for bar, lit in ((before, inside[:, :2]), (after, inside[:, -2:])) if bar]
     return all(bool((lit.max(axis=1) >= least).all()) for lit in edges)
 

@@ -1,7 +1,7 @@
 """Animated WebP, which ffmpeg does not decode, as an animated PNG, which it does: the same pictures for the same times.
 
-Pillow decodes it in a process of its own (`python -m vidpipe.media.animated_webp IN OUT`), with a time limit, as ffmpeg
-runs: the file is a stranger's. Chunks as in the PNG specification, third edition (acTL, fcTL, fdAT).
+Pillow decodes the untrusted file in a process of its own (`python -m vidpipe.media.animated_webp IN OUT`), with a time
+limit, as ffmpeg does. Chunks as in the PNG specification, third edition (acTL, fcTL, fdAT).
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ _MOST_KEPT = 16
 
 
 def as_png(path: Path, convert: Callable[[Sequence[str]], str | None], name: str) -> Path:
-    """The animated PNG of an animated WebP, made once by this process and until the file changes.
+    """Converts an animated WebP to an animated PNG, once per process and version of the file.
 
-    convert: runs a command, gives what went wrong
-    name:    how the file is called in errors
+    Args:
+        path: The WebP.
+        convert: Runs a command and returns what went wrong, or None.
+        name: How the file is called in errors.
 
-    Raises MediaError where it cannot be decoded.
+    Raises:
+        MediaError: The file cannot be decoded.
     """
     stat = os.stat(path)
     made = _folder() / f"{stat.st_dev:x}-{stat.st_ino:x}-{stat.st_size:x}-{stat.st_mtime_ns:x}.png"

@@ -1,4 +1,4 @@
-"""Whether the pictures of a file are stored encrypted, told without decoding: they often decode, to noise."""
+"""Detects encrypted pictures without decoding them: many of them would decode, to noise."""
 
 from __future__ import annotations
 

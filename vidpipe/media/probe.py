@@ -21,20 +21,23 @@ from vidpipe.media.ffmpeg import decodable_input, ffprobe_command, graph_command
 from vidpipe.media.matroska import MatroskaLayout, matroska_layout
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.sniff import sniff
-from vidpipe.media.subtitles import CuesRead, read_cues
+from vidpipe.media.subtitles import read_cues
 from vidpipe.media.timing import Timing, measured_timing
 
 PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
+#: A cover is one packet; the first packets of a video may be hidden by an edit list.
+_FIRST_PACKETS = 64
+#: A file may have hundreds of streams with something to say of each.
+_MOST_NOTES = 50
 #: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
 _SAMPLE_AES = "0x00db"
 
 
-def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> MediaInfo:
+def probe(path: Path, *, name: str | None = None) -> MediaInfo:
     """Everything that the container and the streams of a video file tell, times from the first video frame.
 
-    name:      how the file is called in errors; its own name when not given
-    subtitles: read the text of text subtitles, too
+    name: how the file is called in errors; its own name when not given
 
     Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
     """
@@ -42,19 +45,20 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
     layout = _checked_layout(path, name)
     described = describe(path, name)
     container = described["format"]
-    listed, video, times = _video(path, name, described["streams"], container)
+    listed, video, measured = _video(path, name, described["streams"], container, measure=True)
+    times = measured or measured_timing(path, video, container)
     mp4 = layout if isinstance(layout, boxes.Layout) else None
     audio, notes = streams.audio_streams(listed, times.empty_streams), []
     if mp4 and mp4.sound_encrypted:
         audio = ()
         notes.append("Its sound is encrypted and was left out.")
     subtitle_streams = streams.subtitle_streams(listed)
-    read = read_cues(path, subtitle_streams, times.start_s) if subtitles else CuesRead()
+    read = read_cues(path, subtitle_streams, times.start_s)
     picture, picture_notes = _picture(path, video)
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
-        container=str(container.get("format_name", "")).split(",")[0],
+        container=_container(container),
         container_name=str(container.get("format_long_name", "")),
         duration_s=None if times.duration_s is None else round(times.duration_s, 6),
         container_duration_s=container_duration_s,
@@ -83,27 +87,35 @@ def probe(path: Path, *, name: str | None = None, subtitles: bool = True) -> Med
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes),
+        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes)[:_MOST_NOTES],
         **picture,
     )
 
 
-def check_decodable(path: Path, *, name: str | None = None) -> MediaInfo:
-    """Probe a file and decode its first picture; what `probe` found (without subtitle text) where that succeeds.
+def check_decodable(path: Path, *, name: str | None = None) -> str:
+    """Check that `probe` will take a file, and that a picture of it decodes, without reading all of it.
 
-    name: how the file is called in errors (its URL, say); its own name when not given
+    Args:
+        path: The file.
+        name: How the file is called in errors (its URL, say); its own name when not given.
 
-    Raises MediaError with a sentence that says what the file is instead and what to do: empty, an HTML page, a picture,
-    sound only, a playlist, cut off, encrypted, of an unknown codec, damaged from its first to its last picture.
+    Returns:
+        The container, as in `MediaInfo`.
+
+    Raises:
+        MediaError: A sentence that says what the file is instead and what to do: empty, an HTML page, a picture, sound
+            only, a playlist, cut off, encrypted, of an unknown codec, damaged from its first to its last picture.
+        UnavailableError: ffmpeg or ffprobe is missing.
     """
     name = name or path.name
-    info = probe(path, name=name, subtitles=False)
-    picture = graph_input(path)[str(info.video_stream)].output("pipe:1", format="framecrc", **{"frames:v": 1})
-    command = graph_command([picture])
-    done = run(command, timeout_s=reading_limit_s(path))
+    _checked_layout(path, name)
+    described = describe(path, name)
+    _, video, _ = _video(path, name, described["streams"], described["format"], measure=False)
+    picture = graph_input(path)[str(video["index"])].output("pipe:1", format="framecrc", **{"frames:v": 1})
+    done = run(graph_command([picture]), timeout_s=reading_limit_s(path))
     if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
-        raise refusal.undecodable(name, info.video_codec, done.stderr)
-    return info
+        raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
+    return _container(described["format"])
 
 
 def describe(path: Path, name: str) -> dict[str, Any]:
@@ -125,9 +137,11 @@ def describe(path: Path, name: str) -> dict[str, Any]:
 
 
 def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | None:
-    """How the file is laid out, where that is known of its format. Raises MediaError for what its beginning tells not
-    to be a video that can be decoded, whatever ffprobe says of it: ffmpeg reads pictures as videos of one frame, and
-    decodes what is encrypted to noise."""
+    """The layout of a file, if its format is one of those known here.
+
+    Raises MediaError if the file's beginning shows that it cannot be used as a video, whatever ffprobe says: ffmpeg
+    reads pictures as videos of one frame, and decodes what is encrypted to noise.
+    """
     try:
         if os.stat(path).st_size == 0:
             raise refusal.unreadable(path, name, "")
@@ -144,10 +158,17 @@ def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | No
     return layout
 
 
+def _container(described: Mapping[str, Any]) -> str:
+    return str(described.get("format_name", "")).split(",")[0]
+
+
 def _video(
-    path: Path, name: str, listed: list[streams.Raw], container: streams.Raw
-) -> tuple[list[streams.Raw], streams.Raw, Timing]:
-    """(the streams, covers marked as such whatever the file says; the chosen one; its timing)."""
+    path: Path, name: str, listed: list[streams.Raw], container: streams.Raw, *, measure: bool
+) -> tuple[list[streams.Raw], streams.Raw, Timing | None]:
+    """(the streams, covers marked as such whatever the file says; the chosen one; its timing).
+
+    measure: always; otherwise only where the first packets do not tell a video from a cover
+    """
     for _ in range(_MOST_COVERS):
         video = streams.chosen_video(listed)
         if video is None:
@@ -156,12 +177,23 @@ def _video(
             raise refusal.encrypted(name)
         if not video.get("width") or not video.get("height"):
             raise refusal.no_picture_size(name, video)
+        if not measure and _has_several_pictures(path, video):
+            return listed, video, None
         times = measured_timing(path, video, container)
         lasts_s = streams.seconds(container.get("duration")) or 0.0
         if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, lasts_s):
             return listed, video, times
         listed = streams.with_cover(listed, video)
     raise refusal.no_video(path, name, listed, container)
+
+
+def _has_several_pictures(path: Path, video: Mapping[str, Any]) -> bool:
+    command = ffprobe_command(
+        path, "-v", "quiet", "-select_streams", str(video["index"]), "-read_intervals", f"%+#{_FIRST_PACKETS}",
+        "-show_entries", "packet=flags", "-of", "csv=p=0",
+    )  # fmt: skip
+    done = run(command, timeout_s=reading_limit_s(path))
+    return sum(b"_" in flags and b"D" not in flags for flags in done.stdout.splitlines()) > 1
 
 
 def _picture(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -230,9 +262,6 @@ def _bit_rate(container: Mapping[str, Any], size_bytes: int, times: Timing) -> i
 
 
 def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
-    if times.announced_duration_s and times.duration_s:
-        announced, held = times.announced_duration_s, times.duration_s
-        yield f"Truncated: the header announces {announced:.2f} s, the file ends after {held:.2f} s."
     if times.clock_jumps:
         often = "once" if times.clock_jumps == 1 else f"{times.clock_jumps} times"
         yield f"The clock of the stream jumps {often}; times continue without the jump."

@@ -1,4 +1,4 @@
-"""What a file is, told from its first bytes: for the sentence that says why it is no video."""
+"""Recognizes files that are not videos by their first bytes."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ _TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
 
 
 def sniff(path: Path) -> Content | None:
-    """What `path` holds, where its beginning tells that it is no video; None where it may be one. Raises OSError.
+    """What `path` holds, if its beginning shows that it is not a video; None if it may be one. Raises OSError.
 
-    4 KiB are read; up to 8 MiB of a picture (JPEG, GIF, PNG, WebP), until it is clear whether another one follows.
+    Reads 4 KiB; up to 8 MiB of a picture (JPEG, GIF, PNG, WebP), until it is clear whether another one follows.
     """
     with path.open("rb") as file:
         start = b""
@@ -77,8 +77,8 @@ def sniff(path: Path) -> Content | None:
 
 
 def sniff_bytes(head: bytes) -> Content | None:
-    """As `sniff`, from the first `HEAD_BYTES` of a file, or all there are: a picture that may turn out to be the first
-    of several is not named."""
+    """As `sniff`, from the first `HEAD_BYTES` of a file, or all there are: None for a picture that may be the first of
+    several."""
     content, certain = _recognized(head)
     return content if certain or len(head) < HEAD_BYTES else None
 

@@ -82,7 +82,7 @@ def _files(folder: Path, stream: SubtitleStream) -> tuple[Path, Path]:
 
 
 def _beginning(file: Path) -> bytes:
-    """As much as is used of a file; nothing where there is none."""
+    """The part of a file that is used; empty if there is no file."""
     if not file.is_file():
         return b""
     with file.open("rb") as opened:

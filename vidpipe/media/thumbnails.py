@@ -1,4 +1,4 @@
-"""JPEGs in another size: thumbnails, and frames made from what is at hand."""
+"""JPEGs in another size: thumbnails, and the frames of scenes without a candidate."""
 
 from __future__ import annotations
 

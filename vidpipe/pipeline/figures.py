@@ -45,8 +45,8 @@ def _by(tags: Mapping[str, str], caller: Caller | None) -> str:
 
 
 def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
-    """What became of one input. One that was cut off counts as nothing: it is gone on with; nor does an error that is
-    known from an earlier run, which has counted it."""
+    """What became of one input. Not counted are one that was interrupted, which will be resumed, and an error that
+    an earlier run has counted."""
     result = _SOURCE_RESULTS.get(outcome.state)
     if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None

@@ -96,7 +96,7 @@ def run_ingest(
     labels: of all of them, besides those in lists; title: of the only one
 
     Secrets in URLs do not reach Dagster. Stopped by Ctrl-C, SIGTERM or `cancelled`, it gives the outcomes there are;
-    partial downloads are gone on with next time. Raises UnavailableError when MongoDB cannot be reached.
+    partial downloads are resumed next time. Raises UnavailableError when MongoDB cannot be reached.
     """
     graph = graph or _stages()
     with _opened(settings, graph, library) as opened:

@@ -31,7 +31,7 @@ def next_sweep(
 ) -> dg.RunRequest | dg.SkipReason:
     """The sweep to launch now, or why there is none.
 
-    begin: whether rules may be applied that no sweep has begun to apply; otherwise one that was cut off is gone on with
+    begin: whether rules may be applied that no sweep has begun to apply; otherwise only an interrupted one is continued
     """
     stages = [stage.name for stage in steps(library.graph).get(STEP, ())]
     plan = Plan.make(library.graph, settings, stages)

@@ -31,7 +31,7 @@ def kinds_of_home(settings: Settings, library: Library) -> list[Kind]:
             lambda report, dry_run: delete_unnamed(settings, library, report, dry_run),
         ),
         Kind(
-            "downloads", "partial downloads that nobody goes on with",
+            "downloads", "abandoned partial downloads",
             lambda report, dry_run: delete_downloads(settings, report, dry_run),
         ),
         Kind(

@@ -1,4 +1,4 @@
-"""What processes that ended left behind: downloads that nobody goes on with, journals of other machines."""
+"""What processes that ended left behind: abandoned partial downloads, journals of other machines."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ class Lists(Section):
 
     url_columns: Listed = Field(
         ("url", "urls", "video_url", "link", "address"),
+        min_length=1,
         description="the column with the URL or path; the first of these names that a list has counts",
     )
     title_columns: Listed = Field(

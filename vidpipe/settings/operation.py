@@ -151,5 +151,5 @@ class Retention(Section):
     derived_days: float = Field(
         1.0, ge=0, description="days until thumbnails and frame packs that no video names any more are deleted"
     )
-    partial_days: float = Field(7.0, ge=0, description="days until downloads that nobody goes on with are deleted")
+    partial_days: float = Field(7.0, ge=0, description="days until abandoned partial downloads are deleted")
     measures_days: float = Field(400.0, ge=0, description="days that figures of each run are kept for `vidpipe stats`")

@@ -95,7 +95,7 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
 
     findings = decode(plan)
     if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
-        # ffmpeg gives up at once where it has no decoder for the sound; the pictures can still be had
+        # ffmpeg gives up at once if it has no decoder for the sound; the pictures can still be decoded
         findings = decode(replace(plan, audio_stream=None))
     if context.cancelled.is_set():
         raise Cancelled

@@ -50,6 +50,11 @@ def label_key(label: str) -> str:
     return _JOINT.sub(" ", _folded(label).strip())
 
 
+def label_pattern(label: str) -> str:
+    """A regular expression, to be used without regard to case, for the labels that are the same as `label`."""
+    return r"[\s_-]+".join(map(re.escape, _JOINT.split(label.strip())))
+
+
 def search_forms(texts: Iterable[str], file_names: Iterable[str] = ()) -> tuple[str, ...]:
     """What a text index, which splits at blanks and punctuation only, needs to find every word of `texts` and
     `file_names`: "MyHoliday2019_v2.mp4" is also found by my, holiday and 2019.

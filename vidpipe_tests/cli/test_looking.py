@@ -94,6 +94,11 @@ def test_sentences_break_between_words_and_addresses_stay_whole(capsys: pytest.C
     ]  # fmt: skip
 
 
+def test_a_sentence_beside_a_label_is_indented(capsys: pytest.CaptureFixture[str]) -> None:
+    say(Console(width=20, force_terminal=True, color_system=None), words("twelve letters and more"), "label  ")
+    assert capsys.readouterr().out.splitlines() == ["label  twelve ", "       letters and ", "       more"]
+
+
 def test_a_few_digits_of_a_hash_are_too_few(filled: Command) -> None:
     error = filled.json("show", "9f", code=4)["error"]
     assert "four digits" in error["message"]

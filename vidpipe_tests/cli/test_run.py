@@ -18,8 +18,9 @@ from typing import Any, cast
 import pytest
 import typer
 
-from vidpipe.cli.adding import Adding, sort_inputs
+from vidpipe.cli.adding import sort_inputs
 from vidpipe.cli.call import Call, opened
+from vidpipe.cli.work import Adding
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 

@@ -15,7 +15,7 @@ from vidpipe_tests.fault_server import FaultServer, cut, endless, page, redirect
 REFUSED = {
     "page": "this is a web page \\(HTML\\), not a video file. Give the direct link",
     "endless": "the file is larger than 1 MB. MaxSizeMB in the section \\[Download\\]",
-    "loop": "the server redirects in a circle. Give the direct link",
+    "loop": "redirect loop. Give the direct link",
     "inside": "169.254.169.254 is .* and is not asked",
     "short": "index \\(moov atom\\) is missing.*Fetch it again",
 }

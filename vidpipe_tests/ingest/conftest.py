@@ -18,6 +18,8 @@ from vidpipe.settings.schema import Download
 from vidpipe_tests.clips import color_cuts, moving
 from vidpipe_tests.fault_server import FaultServer
 
+Write = Callable[[str, bytes], Path]
+
 
 class MemorySources:
     """A whole `SourceStore`, in memory."""
@@ -129,7 +131,7 @@ def room(home: Path, server: FaultServer) -> Room:
 
 
 @pytest.fixture
-def file_of(tmp_path: Path) -> Callable[[str, bytes], Path]:
+def file_of(tmp_path: Path) -> Write:
     """Writes a file below the test's folder."""
 
     def write(name: str, content: bytes) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -142,14 +141,6 @@ def test_503_with_retry_after_is_waited_for(room: Room, server: FaultServer, cli
     start = time.monotonic()
     assert_stored(room, url, clip)
     assert time.monotonic() - start >= 1.0
-
-
-def test_retry_after_may_be_a_date(room: Room, server: FaultServer, clip: bytes) -> None:
-    at = email.utils.format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    url = server.add("/clip.mp4", clip, faults=[status(429, retry_after=at)])
-    start = time.monotonic()
-    assert_stored(room, url, clip)
-    assert time.monotonic() - start >= 0.9
 
 
 def test_a_longer_retry_after_than_max_wait_is_kept_for_the_next_run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +19,7 @@ from vidpipe.ingest.sources import gather, request_for
 from vidpipe.ingest.watch.addresses import known_request
 from vidpipe.ingest.watch.local import look_at_local
 from vidpipe.settings import Settings
-from vidpipe_tests.ingest.conftest import Room, sha256_of
-
-Write = Callable[[str, bytes], Path]
+from vidpipe_tests.ingest.conftest import Room, Write, sha256_of
 
 CAFE = os.fsdecode(b"caf\xe9.mp4")
 

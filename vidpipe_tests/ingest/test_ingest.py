@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from vidpipe.ingest.sources import gather
 from vidpipe.ingest.store import MediaStore
 from vidpipe_tests.clips import moving
 from vidpipe_tests.fault_server import FaultServer, Handler, Served, serve, slow, status
-from vidpipe_tests.ingest.conftest import Room, sha256_of
-
-Write = Callable[[str, bytes], Path]
+from vidpipe_tests.ingest.conftest import Room, Write, sha256_of
 
 
 def test_a_known_url_is_not_asked_again(room: Room, server: FaultServer, clip: bytes) -> None:

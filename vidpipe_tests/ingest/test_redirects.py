@@ -22,7 +22,7 @@ def test_a_redirect_loop_ends_with_a_sentence(room: Room, server: FaultServer) -
     server.add("/b", b"", always=redirect("/a"))
     outcome = room.add_one(server.add("/a", b"", always=redirect("/b")))
     assert (outcome.state, outcome.transient) == ("failed", False)
-    assert "redirects in a circle" in str(outcome.error)
+    assert "redirect loop" in str(outcome.error)
     assert len(server.requests) == room.settings.download.max_redirects + 1
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from vidpipe.ingest.faults import FetchError
 from vidpipe.ingest.refetch import refetch
 from vidpipe_tests.fault_server import FaultServer, status
-from vidpipe_tests.ingest.conftest import Room, sha256_of
-
-Write = Callable[[str, bytes], Path]
+from vidpipe_tests.ingest.conftest import Room, Write, sha256_of
 
 
 def test_the_first_source_with_these_bytes_serves(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.sources import gather, request_for
-
-Write = Callable[[str, bytes], Path]
+from vidpipe_tests.ingest.conftest import Write
 
 
 def given(path: Path, **how: object) -> list[str]:
@@ -99,10 +97,21 @@ def test_what_a_folder_holds_besides_videos_is_counted_with_the_reason(file_of: 
     (note,) = gathered.notes
     assert note.skipped == {
         "JPEG picture": 3, "text file": 1, "hidden file": 1, "hidden folder": 1, "broken link": 1, "linked folder": 1,
-        "file not a video format that vidpipe knows": 1,
+        "file not in a video format that vidpipe knows": 1,
     }  # fmt: skip
     assert note.sentence.startswith(f"{folder}: skipped 7 files and 2 folders: 3 JPEG pictures, ")
     assert (len(gathered.requests), gathered.problems) == (1, [])
+
+
+def test_lines_that_repeat_a_source_are_named(file_of: Write) -> None:
+    table = file_of(
+        "v.csv", b"url,label\nhttps://h/a.mp4,cat\nhttps://h/a.mp4#x,dog\nhttps://h/b.mp4,\nhttps://h/a.mp4,\n"
+    )
+    gathered = gather([table])
+    assert [request.labels for request in gathered.requests] == [("cat",), ()]
+    assert [note.sentence for note in gathered.notes] == [
+        "v.csv: lines that repeat an earlier source are ignored: 3, 5."
+    ]
 
 
 def test_a_list_without_a_source_says_so(file_of: Write) -> None:

@@ -69,6 +69,11 @@ def test_windows_1252_is_read_and_said() -> None:
     assert "v.csv is not UTF-8; titles and labels are read as Windows-1252 (line 2: 'Grüße')" in note
 
 
+def test_french_punctuation_is_not_taken_for_another_script() -> None:
+    (entry,), problems, _ = read(f"url,title\n{A},Voici\xa0:\xa0«\xa0À bout\xa0»\n".encode("cp1252"))
+    assert (entry.title, problems) == ("Voici\xa0:\xa0«\xa0À bout\xa0»".replace("\xa0", " "), {})
+
+
 def test_quotes_of_windows_1252_around_a_url_are_taken_off() -> None:
     (entry,), problems, _ = read(f"url,title\n\x93{A}\x94,x\n".encode("latin-1"))
     assert (entry.text, problems) == (A, {})
@@ -89,7 +94,10 @@ def test_bytes_of_neither_encoding_are_a_problem_of_their_row() -> None:
         (r'"a \"b\" c"', A, 'a "b" c'),
         ('5" screen', A, '5" screen'),
         ('"x, y"  ', A, "x, y"),
-        ("\x00".replace("\x00", "\u2028x"), A, "x"),
+        ("\u2028x", A, "x"),
+        ('""x, y""', A, "x, y"),
+        (' ""x""', A, "x"),
+        ("می\u200cخواهم \U0001f469\u200d\U0001f467", A, "می\u200cخواهم \U0001f469\u200d\U0001f467"),
         ("\ud83d".encode("utf-8", "surrogatepass").decode("latin-1"), A, None),
     ],
 )
@@ -181,9 +189,28 @@ def test_a_column_has_one_meaning() -> None:
         Lists(url_columns=("Title",))
 
 
+def test_hostile_rows_are_read_in_the_time_of_others() -> None:
+    for hostile in (" " * 60_000 + '"a\n' + " " * 60_000, '#"\n' * 50_000, '"",' * 50_000 + '"'):
+        entries, problems, _ = read(
+            f"{hostile}\nurl,title\n{A},x\n" if hostile[0] == "#" else f"url,title\n{hostile}\n"
+        )
+        assert entries or problems
+
+
+def test_the_column_that_is_asked_for_is_the_one_that_is_set() -> None:
+    with pytest.raises(VidpipeError, match="Name the column clip, or"):
+        read(f"url\n{A}\n".replace("url", "u"), Lists(url_columns=("clip",)))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (
+            f"My films\n\nurl,title\n{A},x\n",
+            "no column url in its first row (line 1); line 3 names one. Delete what stands",
+        ),
+        (f'My films,,\n"URL",title,labels\n{A},x,\n', "line 2 names one"),
+        (f"sep= \nurl title\n{A} x\n", "no column url; its columns are: sep=."),
         (f"{A}\n{B}\n", "its first row holds an address ('https://h/a.mp4'), not column names"),
         (f"url,title,url\n{A},x,{B}\n", "more than one column url"),
         ('url,"title\n', "line 1: the quote"),

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vidpipe.ingest.conditions import Conditions
-from vidpipe.ingest.records import Condition, ListedSource, SourceRecord
+from vidpipe.ingest.dependencies import Dependencies
+from vidpipe.ingest.records import Dependency, ListedSource, SourceRecord
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.settings import Settings
@@ -93,8 +93,8 @@ def test_files_that_changed_are_due_again_but_what_is_being_fetched_is_left_alon
 
 
 def test_due_is_what_failed_under_other_conditions_than_todays(listed: ListedSources, library: Library) -> None:
-    today = Conditions({"download.max_size_mb": "new", "module:boto3": "same"}, spare_bytes=100)
-    changed, same = Condition(name="download.max_size_mb", value="old"), Condition(name="module:boto3", value="same")
+    today = Dependencies({"download.max_size_mb": "new", "module:boto3": "same"}, spare_bytes=100)
+    changed, same = Dependency(name="download.max_size_mb", value="old"), Dependency(name="module:boto3", value="same")
     later = datetime.now(UTC) + timedelta(days=1)
     records: list[dict[str, object]] = [
         {"state": "refused", "blocked_by": (changed,)},
@@ -102,7 +102,7 @@ def test_due_is_what_failed_under_other_conditions_than_todays(listed: ListedSou
         {"state": "failed", "needed_bytes": 100},
         {"state": "refused", "blocked_by": (same,)},
         {"state": "failed", "needed_bytes": 101},
-        {"state": "failed", "blocked_by": (Condition(name="unknown", value="x"),)},
+        {"state": "failed", "blocked_by": (Dependency(name="unknown", value="x"),)},
         {"state": "refused"},
         {"state": "stored", "blocked_by": (changed,)},
     ]

@@ -14,6 +14,7 @@ import pytest
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.library import migrations, preparing
 from vidpipe.library.backups import manifest as manifests
 from vidpipe.library.backups.load import load
@@ -109,6 +110,15 @@ def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what
             assert {**found["ingest"], **known["ingest"]} == found["ingest"]
             assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
         assert [hit["video"] for hit in find_videos(library, "city", Filters(labels=("dusk",))).hits] == [row["_id"]]
+
+
+def test_what_an_older_version_rejected_is_asked_for_again(old: Connection, settings: Settings) -> None:
+    rejected = {"url": "https://h/x.mp4", "state": "refused", "last_error": "10.0.0.1 is a private address."}
+    old.collection("sources").insert_one({"_id": "x", **rejected})
+    with Library.open(settings, GRAPH) as library:
+        record = library.sources.get_many(["x"])["x"]
+        assert Dependencies.of(settings).changed_for(record)
+        assert (record.state, record.last_error) == ("refused", rejected["last_error"])
 
 
 def test_every_step_from_every_version_has_a_migration() -> None:

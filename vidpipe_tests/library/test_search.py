@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationError
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.library.search import Filters, Page, find_scenes, find_videos
+from vidpipe.library.show import view
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.library import shelf
@@ -84,6 +85,7 @@ def test_parts_of_words_have_pages_too(library: Library) -> None:
         (Filters(tags=("Fast-paced", "High Resolution")), [RACE]),
         (Filters(tags=("Fast-paced", "Night-time")), []),
         (Filters(labels=("MOTOR SPORT", "=1+1")), [RACE]),
+        (Filters(labels=("motor_sport",)), [RACE]),
         (Filters(labels=("motor",)), []),
         (Filters(categories=("sports", "documentary")), [HARBOUR, RACE]),
         (Filters(min_duration_s=45.5, max_duration_s=100), [RACE]),
@@ -160,3 +162,16 @@ def test_each_hit_says_how_current_it_is(own_library: Library) -> None:
     states = {hit["name"]: hit["state"] for hit in find_videos(own_library, specs=specs).hits}
     assert states["race.mkv"] == "current"
     assert states[shelf.BROKEN] == "failed"
+
+
+def test_the_decoded_duration_is_the_one_that_is_shown_and_filtered_by(own_library: Library) -> None:
+    decoded = {"scenes.duration_s": 12.0, "scenes.frames_decoded": 300}
+    own_library.collections["videos"].update_one({"_id": RACE}, {"$set": decoded})
+    (hit,) = find_videos(own_library, "", Filters(max_duration_s=12.0, min_duration_s=10.0)).hits
+    shown = view(own_library, RACE, {})["metadata"]
+    assert (hit["video"], hit["duration_s"], shown["duration_s"], shown["frame_count"]) == (RACE, 12.0, 12.0, 300)
+    assert RACE not in found(find_videos(own_library, "", Filters(min_duration_s=45.0)))
+
+
+def test_a_dash_within_a_name_excludes_nothing(library: Library) -> None:
+    assert found(find_videos(library, "GrandPrix_-2019")) == [RACE]

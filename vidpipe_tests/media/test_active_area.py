@@ -51,6 +51,15 @@ def titles() -> Picture:
     return picture
 
 
+def slide(*boxes: tuple[int, int, int, int], heading: str = "") -> Picture:
+    """Boxes of colour (left, top, right, bottom) on black, below a heading."""
+    picture = np.zeros((_HIGH, _WIDE, 3), np.uint8)
+    cv2.putText(picture, heading, (60, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1)
+    for left, top, right, bottom in boxes:
+        picture[top:bottom, left:right] = 160
+    return picture
+
+
 def vignette() -> Picture:
     rows, columns = np.mgrid[-1 : 1 : _HIGH * 1j, -1 : 1 : _WIDE * 1j]  # type: ignore[misc]
     return np.repeat((np.clip(1 - np.hypot(rows, columns), 0, 1) * 255)[..., None], 3, axis=2).astype(np.uint8)
@@ -66,10 +75,12 @@ def sunset() -> Picture:
     "picture",
     [
         barred(0, 0), barred(1, 1), barred(0, 40), barred(0, 0, 80, 0), titles(), vignette(), sunset(),
-        barred(11, 11) // 16,
-        np.zeros((_HIGH, _WIDE, 3), np.uint8), barred(11, 11, bar=40),
+        barred(11, 11) // 16, np.zeros((_HIGH, _WIDE, 3), np.uint8), barred(11, 11, bar=40),
+        slide((20, 20, 70, 70), (90, 20, 140, 70)), slide((30, 17, 130, 73), heading="Heading"),
+        slide((55, 30, 105, 60)),
     ],
-    ids=["full", "rims", "dark ground", "half", "titles", "vignette", "sunset", "night", "black", "gray bars"],
+    ids=["full", "rims", "dark ground", "half", "titles", "vignette", "sunset", "night", "black", "gray bars",
+         "two panels", "chart", "logo"],
 )  # fmt: skip
 def test_dark_is_not_cropped(picture: Picture) -> None:
     found = areas([[picture] * 5])
@@ -95,6 +106,9 @@ def test_subtitles_in_a_bar_do_not_hide_it() -> None:
     written = barred(11, 11)
     cv2.putText(written, "subtitles", (50, 86), cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1)
     assert areas([[written] * 5]).video == ActiveArea(x=0, y=132, width=1920, height=816)
+    logo = barred(0, 0, 46, 44)
+    cv2.putText(logo, "LIVE", (130, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.3, (255, 255, 255), 1)
+    assert areas([[logo] * 5]).video == ActiveArea(x=552, y=0, width=840, height=1080)
 
 
 def test_a_bar_without_a_partner_has_to_stay_for_scenes() -> None:
@@ -105,6 +119,7 @@ def test_a_bar_without_a_partner_has_to_stay_for_scenes() -> None:
 
 def test_edges_are_exact_in_larger_frames() -> None:
     picture = cv2.resize(np.pad(barred(0, 0), ((16, 16), (0, 0), (0, 0))), (504, 280), interpolation=cv2.INTER_AREA)
+    cv2.putText(picture, "subtitles", (50, 262), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 2)
     exact = areas([[barred(11, 11)]], [cv2.imencode(".jpg", picture)[1].tobytes()]).video
     assert exact is not None
     true = 16 / 122 * 1080

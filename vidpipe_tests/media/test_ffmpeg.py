@@ -127,4 +127,5 @@ def test_a_files_name_is_only_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     clips.moving(tmp_path / "clip.mp4", seconds=0.5)
     os.replace(tmp_path / "clip.mp4", tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert check_decodable(Path(name)).frame_count in (12, 13)
+    check_decodable(Path(name))
+    assert probe(Path(name)).frame_count in (12, 13)

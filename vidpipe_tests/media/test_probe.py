@@ -148,7 +148,8 @@ def test_chapters(tmp_path: Path) -> None:
 
 def test_a_file_with_damage_in_the_middle_is_let_in(tmp_path: Path) -> None:
     path = clips.damaged(tmp_path / "d.mp4", clips.moving(tmp_path / "v.mp4", seconds=2))
-    assert check_decodable(path).frame_count == 50
+    check_decodable(path)
+    assert probe(path).frame_count == 50
 
 
 def test_numbers_in_a_hostile_file_do_not_reach_the_result(tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def read(*cues: bytes, codec: str = "subrip", language: str | None = None) -> tu
     [
         ("ger", "cp1252", "Grüße aus Köln"),
         (None, "cp1252", "Où êtes-vous allé hier, mon ami ?"),
+        ("por", "cp1252", "A situação é difícil, não sei"),
         ("pol", "cp1250", "Zażółć gęślą jaźń"),
+        ("pol", "iso8859_2", "Zażółć gęślą jaźń"),
         ("rus", "cp1251", "Привет, как дела?"),
         ("rus", "koi8_r", "Я не знаю, о чём ты говоришь."),
         (None, "cp1251", "Я не знаю, о чём ты говоришь."),
@@ -155,6 +157,13 @@ def test_legacy_encodings_are_guessed_and_said_to_be(language: str | None, chars
     assert texts == [text, "二 UTF-8 ü"]
     assert note.startswith("1 of 2 cues of subtitle stream 2")
     assert note.endswith(f"read as {charset.replace('cp125', 'Windows-125')}, which is a guess.")
+
+
+def test_a_long_stream_and_a_damaged_cue_in_it_do_not_hide_its_encoding() -> None:
+    text = "무슨 말인지 모르겠어요."
+    texts, notes = read(*[text.encode("cp949")] * 999, b"\xff\xff\x81", language="kor")
+    assert texts == [text] * 999
+    assert [note[:12] for note in notes] == ["999 of 1000 ", "1 of 1000 cu"]
 
 
 @pytest.mark.parametrize("charset", ["utf-8-sig", "utf-16"])

@@ -192,7 +192,7 @@ def test_a_rule_that_fails_for_one_video_is_narrowed_down_to_it(
     """A stored result of another shape, as an older version may have left it."""
     with opened(settings) as library:
         odd = shelf.sha256_of(NAMES[5])
-        library.collections["videos"].update_one({"_id": odd}, {"$set": {"metadata.duration_s": "long"}})
+        library.collections["videos"].update_one({"_id": odd}, {"$set": {"scenes.duration_s": "long"}})
         write_rules(settings, [LONG, SHARP])
         report = run(library)
         assert [(event.sha256, event.stage) for event in report.failures] == [(odd, "tags")]

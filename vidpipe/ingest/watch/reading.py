@@ -38,7 +38,7 @@ class Reading:
             zip(reversed(self._ids), range(len(self._ids) - 1, -1, -1), strict=True)
         )
         self._before = known.ids()
-        #: lines that were told of, and those that were taken without
+        #: lines that gave news, and those that gave none
         self._told_lines: dict[bytes, bytes] = {}
         self._other_lines: dict[bytes, bytes] = {}
         self.problems: list[ListProblem] = []
@@ -94,7 +94,7 @@ class Reading:
     def memory_so_far(self) -> Memory:
         """What is known of a reading that was cut short.
 
-        Of the lines of a source, the one that was told of last comes first: by that `edited` of the next reading knows
+        Of the lines of a source, the one that gave news last comes first: from it `edited` of the next reading knows
         what the library holds.
         """
         return Memory({**self._told_lines, **self._known.lines, **self._other_lines}, self._known.complete)

@@ -39,7 +39,7 @@ def tell_outage(settings: Settings, error: VidpipeError, now: datetime | None = 
     text = (
         f"Nothing can be worked on since {datetime.fromisoformat(since):%Y-%m-%d %H:%M}: "
         f"{one_line(str(error), 600)}\n\n"
-        f"Failed runs are told of when it is back. Look further: `vidpipe doctor` (home {settings.home})"
+        f"Failed runs are reported when it is back. Look further: `vidpipe doctor` (home {settings.home})"
     )
     title = one_line(f"vidpipe on {socket.gethostname()}: the library is out of reach", 150)
     fields = {"host": socket.gethostname(), "outage": one_line(str(error), 600), "since": since}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.library.listed_sources import DueSource, ListedSources
 from vidpipe.settings import Settings
 
@@ -40,7 +40,7 @@ def next_batches(listed: ListedSources, unfinished: Sequence[UnfinishedIngest], 
     # What `vidpipe add` fetches at this moment is not named by its run; afterwards a killed one's is due again.
     adding = any(not run.sources for run in unfinished)
     states = ("new",) if adding else ("new", "fetching")
-    due = listed.due(names, limit=MOST_RUNS * size, held=held, states=states, today=Conditions.of(settings))
+    due = listed.due(names, limit=MOST_RUNS * size, held=held, states=states, today=Dependencies.of(settings))
     return choose(due, [run.priority for run in unfinished if run.sources], size)
 
 

@@ -1,7 +1,7 @@
 """The watched lists, looked at once: what they say is brought into the library, as far as a tick's time allows.
 
 Nothing hangs on a tick: what MongoDB was told is remembered afterwards, so that a tick that dies is repeated. A list
-that is too long for one tick is gone on with in the next.
+that is too long for one tick is continued in the next.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Watch:
                 if data is None:
                     self.said.append(f"{name} is being written; it is read when it is at rest.")
                 elif not self._read(name, path, data, state.seen.signature, state):
-                    self.said.append(f"{name} is long; the next look goes on with it.")
+                    self.said.append(f"{name} is long; the next look continues it.")
             if state.local:
                 self._look_at_local(name, path)
         except FileNotFoundError:

@@ -6,16 +6,17 @@ import importlib.util
 import os
 import shutil
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vidpipe.ingest.conditions import Conditions
+from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.records import IngestOutcome, SourceRecord
 from vidpipe_tests.fault_server import FaultServer, endless, redirect, status
-from vidpipe_tests.ingest.conftest import Room, sha256_of
+from vidpipe_tests.ingest.conftest import Room, Write, sha256_of
 
 
 def again(room: Room, url: str) -> IngestOutcome:
@@ -71,7 +72,11 @@ def test_what_did_not_fit_is_asked_for_when_there_is_room(
     url = server.add("/clip.mp4", clip)
     first = room.add_one(url)
     assert first.transient
-    assert "Not enough room" in str(first.error)
+    assert str(first.error).startswith(f"{url}: Not enough room")
+    room.with_download(min_free_mb=11)
+    assert [again(room, url).known for _ in range(2)] == [False, True]
+    room.with_download(min_free_mb=10)
+    assert [again(room, url).known for _ in range(2)] == [False, True]
     free += len(clip) - 1
     assert again(room, url).known
     free += 1
@@ -102,7 +107,9 @@ def test_a_missing_module_is_waited_for(room: Room, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in hidden else find_spec(name))
     monkeypatch.setitem(sys.modules, "boto3.session", None)
     url = "s3://films/a.mp4"
-    assert "boto3, which is not installed" in str(room.add_one(url).error)
+    missing = "s3:// addresses need boto3, which is not installed."
+    assert str(room.add_one(url).error).startswith(f"{url}: {missing}")
+    assert str(room.add_one("s3://films/").error).startswith(f"s3://films/: {missing}")
     assert again(room, url).known
     hidden.clear()
     assert not again(room, url).known
@@ -119,6 +126,18 @@ def test_a_missing_program_is_waited_for(
     assert again(room, url).state == "stored"
 
 
+@pytest.mark.parametrize("mode", ["copy", "hardlink", "reference"])
+def test_a_rejected_file_is_looked_at_again_when_it_has_changed(
+    room: Room, clip: bytes, file_of: Write, mode: str
+) -> None:
+    path = file_of("a.mp4", b"no video")
+    assert room.add_one(path, mode=mode).state == "refused"
+    assert room.add_one(path, mode=mode, retry=False).known
+    time.sleep(0.05)  # the clock that dates files lags behind
+    path.write_bytes(clip)
+    assert room.add_one(path, mode=mode, retry=False).state == "stored"
+
+
 def test_of_secrets_only_their_presence_counts(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
@@ -126,7 +145,7 @@ def test_of_secrets_only_their_presence_counts(room: Room, monkeypatch: pytest.M
     for secret in (None, "one", "two"):
         if secret:
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-        seen.append(Conditions.of(room.settings).values["variable:AWS_SECRET_ACCESS_KEY"])
+        seen.append(Dependencies.of(room.settings).values["variable:AWS_SECRET_ACCESS_KEY"])
     assert seen[0] != seen[1] == seen[2]
 
 
@@ -134,7 +153,7 @@ def test_every_name_that_an_error_depends_on_is_watched(room: Room) -> None:
     from vidpipe.ingest.s3_faults import ACCESS
 
     names = (*ACCESS, "download.use_proxy", "paths.download_directory", "variable:REQUESTS_CA_BUNDLE")
-    assert len(Conditions.of(room.settings).named(names)) == len(names)
+    assert len(Dependencies.of(room.settings).named(names)) == len(names)
 
 
 def test_a_known_failure_says_when_it_was_found_and_how_to_ask_again(room: Room, server: FaultServer) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import Condition, SourceRecord
+from vidpipe.ingest.records import Dependency, SourceRecord
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.media.ffmpeg import ffmpeg_path, ffprobe_path
 from vidpipe.settings import Settings
@@ -23,7 +23,7 @@ from vidpipe.settings import Settings
 #: As errors name them in `depends_on`. None of these settings is a secret.
 _SETTINGS = (
     "download.allowed_private", "download.max_size_mb", "download.max_redirects", "download.use_proxy",
-    "paths.download_directory",
+    "download.min_free_mb", "paths.download_directory",
 )  # fmt: skip
 _MODULES = ("boto3",)
 _PROGRAMS = {"ffmpeg": ffmpeg_path, "ffprobe": ffprobe_path}
@@ -36,7 +36,7 @@ _SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Dependencies:
     """Today's.
 
     values:      name -> fingerprint
@@ -47,7 +47,7 @@ class Conditions:
     spare_bytes: int
 
     @classmethod
-    def of(cls, settings: Settings) -> Conditions:
+    def of(cls, settings: Settings) -> Dependencies:
         values = {name: _fingerprint(_setting(settings, name)) for name in _SETTINGS}
         values |= {f"module:{name}": _fingerprint(importlib.util.find_spec(name) is not None) for name in _MODULES}
         values |= {f"program:{name}": _fingerprint(_found(name)) for name in _PROGRAMS}
@@ -55,8 +55,8 @@ class Conditions:
         values |= {f"variable:{name}": _fingerprint(name in os.environ) for name in _SECRET_VARIABLES}
         return cls(values, _free_bytes(settings) - (settings.download.min_free_mb << 20))
 
-    def named(self, names: tuple[str, ...]) -> tuple[Condition, ...]:
-        return tuple(Condition(name=name, value=self.values[name]) for name in names if name in self.values)
+    def named(self, names: tuple[str, ...]) -> tuple[Dependency, ...]:
+        return tuple(Dependency(name=name, value=self.values[name]) for name in names if name in self.values)
 
     def changed_for(self, record: SourceRecord) -> bool:
         """Whether something that the failure of a source depended on is different now."""
