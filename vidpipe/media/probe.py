@@ -262,6 +262,8 @@ def _bit_rate(container: Mapping[str, Any], size_bytes: int, times: Timing) -> i
 
 
 def _notes(times: Timing, audio: Sequence[AudioStream]) -> Iterator[str]:
+    if times.disbelieved_duration_s:
+        yield f"The header states {times.disbelieved_duration_s:.2f} s, but the whole file holds less."
     if times.clock_jumps:
         often = "once" if times.clock_jumps == 1 else f"{times.clock_jumps} times"
         yield f"The clock of the stream jumps {often}; times continue without the jump."

@@ -43,7 +43,8 @@ class Timing:
         start_s: Time of the first frame in the file.
         duration_s: From the first frame to the end of the last.
         rate: Frames a second: exact where the rate is constant, else the average.
-        announced_duration_s: What the header announces where the file holds less; None where it is whole.
+        announced_duration_s: What the header of a file that was cut short announces.
+        disbelieved_duration_s: What the header announces although the file is whole and holds less.
         file_duration_s: Of all streams together, where the header's cannot be right.
         empty_streams: Indexes of streams without a packet.
     """
@@ -58,6 +59,7 @@ class Timing:
     clock_jumps: int = 0
     undecodable: int = 0
     announced_duration_s: float | None = None
+    disbelieved_duration_s: float | None = None
     file_duration_s: float | None = None
     empty_streams: frozenset[int] = frozenset()
 
@@ -109,7 +111,11 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     duration_s = times_s[-1] + _last_duration_s(packets, rate) - times_s[0]
     if not duration_s and average:
         duration_s = float(packets.count / average)
+    size = stated_bytes(path)
+    is_cut = size is None or size > os.stat(path).st_size
     announced_s = _announced_duration_s(path, video, container, packets, duration_s)
+    if announced_s is None and is_cut and size and _kind(container) == "mov":
+        announced_s = _announced_by_track_s(video, packets, duration_s)
     file_duration_s = duration_s if packets.clock_jumps else packets.length_s if announced_s else None
     exact = rate.average if rate else _rate_of_one(duration_s, average, nominal)
     return Timing(
@@ -122,7 +128,8 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
         variable=rate is not None and not rate.constant,
         clock_jumps=packets.clock_jumps,
         undecodable=packets.undecodable,
-        announced_duration_s=announced_s,
+        announced_duration_s=announced_s if is_cut else None,
+        disbelieved_duration_s=None if is_cut else announced_s,
         file_duration_s=file_duration_s,
         empty_streams=empty,
     )
@@ -180,29 +187,24 @@ def _possible(nominal: Fraction | None, rate: FrameRate) -> Fraction | None:
 def _announced_duration_s(
     path: Path, video: Mapping[str, Any], container: Mapping[str, Any], packets: PacketFacts, held_s: float
 ) -> float | None:
-    """The duration in the header of a file that was cut short; None where it holds what it announces.
-
-    A file is whole where it has the stated size, and where one of its streams reaches the announced end: sound may be
-    longer than the picture. In MP4 each track announces its own.
-    """
-    kind, stated = _kind(container), stated_bytes(path)
-    if stated is not None and stated <= os.stat(path).st_size:
-        return None
-    interval_s = held_s / packets.count if packets.count else 0.0
+    """The duration that the header announces; None where one of the streams, perhaps the sound, reaches that end."""
+    kind = _kind(container)
     announced_s = streams.seconds(container.get("duration"))
     frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
     if kind == "avi" and frames and rate:
         announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
     elif kind == "asf":
         announced_s = asf_duration_s(path)
-    if kind in _STATED_DURATIONS and announced_s and announced_s < _LONGEST_S and packets.end_s is not None:
-        start_s = min(0.0, packets.times_s[0])
-        if _is_short(packets.end_s - start_s, announced_s, interval_s):
-            return announced_s
+    if kind not in _STATED_DURATIONS or not announced_s or announced_s >= _LONGEST_S or packets.end_s is None:
+        return None
+    end_s = packets.end_s - min(0.0, packets.times_s[0])
+    return announced_s if _is_short(end_s, announced_s, held_s / packets.count) else None
+
+
+def _announced_by_track_s(video: Mapping[str, Any], packets: PacketFacts, held_s: float) -> float | None:
+    """The duration that the track of the video announces, where it holds less: in MP4 each has its own."""
     announced_s = streams.seconds(video.get("duration"))
-    if kind == "mov" and stated and announced_s and _is_short(held_s, announced_s, interval_s):
-        return announced_s
-    return None
+    return announced_s if announced_s and _is_short(held_s, announced_s, held_s / packets.count) else None
 
 
 def _kind(container: Mapping[str, Any]) -> str:

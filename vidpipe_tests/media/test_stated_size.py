@@ -61,7 +61,10 @@ def test_a_file_of_the_stated_size_is_whole_whatever_duration_it_states(
     data = path.read_bytes()
     place = data.index(mark[:4]) + len(mark)
     path.write_bytes(data[:place] + wrong + data[place + len(wrong) :])
-    assert (probe(path).announced_duration_s, probe(path).duration_s) == (None, 2.0)
+    info = probe(path)
+    assert (info.announced_duration_s, info.duration_s) == (None, 2.0)
+    assert info.notes == ("The header states 5000.00 s, but the whole file holds less.",)
+    assert info.container_duration_s == pytest.approx(2.0, abs=0.1)
 
 
 def test_a_length_that_a_program_left_open_is_no_announcement(tmp_path: Path) -> None:
