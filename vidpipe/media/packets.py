@@ -115,11 +115,11 @@ def read_packets(
         if end_s > known_s:  # never for NaN
             ends_s[packet.stream] = end_s
         start_s = min(start_s, packet.time_s)
-    pictures = video.pictures(_first_decoded_s(path, stream, video))
+    times_s, durations_s = video.pictures(_first_decoded_s(path, stream, video))
     return PacketFacts(
-        count=len(pictures),
-        times_s=array("d", (time_s for time_s, _ in pictures if not math.isnan(time_s))),
-        durations_s=array("d", (duration_s for _, duration_s in pictures)),
+        count=len(times_s),
+        times_s=() if any(map(math.isnan, times_s)) else times_s,
+        durations_s=durations_s,
         clock_jumps=video.jumps,
         undecodable=video.undecodable,
         start_s=start_s if math.isfinite(start_s) else None,
@@ -286,35 +286,36 @@ class _VideoPackets:
         until_s = key_s + _ROUNDING_S if self.delay else key_s
         return first + reordered + sum(time_s < until_s for time_s in following)
 
-    def pictures(self, first_decoded_s: float | None) -> list[tuple[float, float]]:
-        """(time, duration) of each picture in order of presentation; the time is NaN where it cannot be told.
+    def pictures(self, first_decoded_s: float | None) -> tuple[Sequence[float], Sequence[float]]:
+        """Times and durations of the pictures in order of presentation; times are NaN where none can be told.
 
         Args:
             first_decoded_s: When the first picture is shown that can be decoded; None: all of them can.
         """
         places, durations = self._paired_fields()
-        times = [self.times[place] for place in places]
+        times: Sequence[float] = array("d", (self.times[place] for place in places))
         if any(map(math.isinf, times)):
-            return [(math.nan, duration_s) for duration_s in durations]
+            return [math.nan] * len(times), durations
         if any(map(math.isnan, times)):
             times = _times_by_decoding(times, [self.decoding_times[place] for place in places], durations, self.delay)
             times = _times_before_the_first(times, durations)
-        found = sorted(zip(times, durations, strict=True))
         # in a stream with times, what has none is a fragment of a picture
-        timed = [picture for picture in found if not math.isnan(picture[0])]
-        if timed and first_decoded_s is not None:
-            decodable = [picture for picture in timed if picture[0] > first_decoded_s - _ROUNDING_S]
-            at_once = sum(time_s < first_decoded_s + _ROUNDING_S for time_s, _ in decodable)
+        order = [place for place, time_s in enumerate(times) if not math.isnan(time_s)]
+        if not order:
+            return times, durations
+        order.sort(key=times.__getitem__)
+        if first_decoded_s is not None:
+            decodable = [place for place in order if times[place] > first_decoded_s - _ROUNDING_S]
+            at_once = sum(times[place] < first_decoded_s + _ROUNDING_S for place in decodable)
             del decodable[: max(0, at_once - 1)]
-            self.undecodable = len(timed) - len(decodable)
-            return decodable
-        return timed or found
+            self.undecodable = len(order) - len(decodable)
+            order = decodable
+        return array("d", map(times.__getitem__, order)), array("d", map(durations.__getitem__, order))
 
-    def _paired_fields(self) -> tuple[list[int], list[float]]:
+    def _paired_fields(self) -> tuple[Sequence[int], Sequence[float]]:
         """(place of each picture's first packet, its duration): a second field follows the first one at once, with the
         next time or with none."""
-        places: list[int] = []
-        durations: list[float] = []
+        places, durations = array("q"), array("d")
         awaits_field = False
         for place, (time_s, duration_s) in enumerate(zip(self.times, self.durations, strict=True)):
             is_field = self.field_s is not None and abs(duration_s - self.field_s) < _ROUNDING_S
