@@ -16,8 +16,8 @@ from vidpipe.media.ffmpeg import ffprobe_command, lines
 
 #: The slowest disk that is waited for.
 _BYTES_PER_SECOND = 20 << 20
-#: 46 hours at 30 frames a second; a longer stream is described by its headers.
-_MOST_PACKETS = 5_000_000
+#: 23 hours at 30 frames a second; a longer stream is described by its headers.
+_MOST_PACKETS = 2_500_000
 #: How far a clock advances and goes back (B-frames) without a jump. As in the ffmpeg program: the clocks of these
 #: containers may start again in mid-file (AVFMT_TS_DISCONT), and 30 hours are a mistake in any. A chained Ogg stream
 #: begins at 0 again.
