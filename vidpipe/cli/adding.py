@@ -150,10 +150,7 @@ def _known(opened: Opened, text: str, request: SourceRequest) -> str | None:
 
 def _as_stored(request: SourceRequest, record: SourceRecord) -> bool:
     """Whether the source gave a video, and a local file is as it was then."""
-    if record.state != "stored" or request.path is None:
-        return record.state == "stored"
-    now = request.path.stat()
-    return (now.st_size, now.st_mtime_ns) == (record.size_bytes, record.modified_ns)
+    return record.state == "stored" and (request.path is None or record.is_of(request.path.stat()))
 
 
 def with_stdin(inputs: Sequence[str]) -> list[str]:

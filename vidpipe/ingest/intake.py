@@ -58,10 +58,9 @@ class Intake:
         if request.path is None:
             return self._store.find(record.video) is not None
         try:
-            now = request.path.stat()
+            same = record.is_of(request.path.stat())
         except OSError:
             return False
-        same = (now.st_size, now.st_mtime_ns) == (record.size_bytes, record.modified_ns)
         return same and (request.mode == "reference" or self._store.find(record.video) is not None)
 
     def take(

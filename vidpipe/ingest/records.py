@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -75,6 +76,10 @@ class SourceRecord(BaseModel):
     def _in_utc(cls, value: datetime | None) -> datetime | None:
         """Databases give times back without their zone."""
         return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+    def is_of(self, found: os.stat_result) -> bool:
+        """Whether a local file has the size and time that it had when it was taken in."""
+        return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.modified_ns)
 
 
 #: What a record says of failures when there are none.

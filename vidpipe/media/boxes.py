@@ -125,16 +125,10 @@ def _children(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
     """(kind, content) of each box in `data`, whose lengths may be made up."""
     start = 0
     for _ in range(_MOST_BOXES):
-        if start + 8 > len(data):
+        found = _header(data[start : start + 16], len(data) - start)
+        if found is None:
             return
-        length, kind = struct.unpack_from(">I4s", data, start)
-        header = 8
-        if length == 1 and start + 16 <= len(data):
-            length, header = struct.unpack_from(">Q", data, start + 8)[0], 16
-        elif length == 0:
-            length = len(data) - start
-        if length < header:
-            return
+        kind, length, header = found
         yield kind, data[start + header : start + length]
         start += length
 
@@ -146,16 +140,25 @@ def _boxes(file: BinaryIO, size_bytes: int) -> Iterator[tuple[bytes, int, int, i
         if start >= size_bytes:  # a length made up by a hostile file may be beyond any file
             return
         file.seek(start)
-        head = file.read(16)
-        if len(head) < 8:
+        found = _header(file.read(16), size_bytes - start)
+        if found is None:
             return
-        length, kind = struct.unpack(">I4s", head[:8])
-        header = 8
-        if length == 1 and len(head) == 16:
-            length, header = struct.unpack(">Q", head[8:])[0], 16
-        elif length == 0:
-            length = size_bytes - start
-        if length < header:
-            return
+        kind, length, header = found
         yield kind, start, length, header
         start += length
+
+
+def _header(data: bytes | memoryview, left: int) -> tuple[bytes, int, int] | None:
+    """(kind, length, length of the header) of the box that `data` begins with; None where none does.
+
+    left: bytes from the box to the end, which a length of 0 stands for
+    """
+    if len(data) < 8:
+        return None
+    length, kind = struct.unpack_from(">I4s", data)
+    header = 8
+    if length == 1 and len(data) >= 16:
+        (length,), header = struct.unpack_from(">Q", data, 8), 16
+    elif length == 0:
+        length = left
+    return (kind, length, header) if length >= header else None

@@ -18,9 +18,10 @@ from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantize
 from vidpipe.media.encryption import is_encrypted_stream
 from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import decodable_input, ffprobe_command, graph_command, graph_input, input_address, run
-from vidpipe.media.matroska import MatroskaLayout, matroska_layout
+from vidpipe.media.matroska import matroska_layout
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.sniff import sniff
+from vidpipe.media.stated_size import FileLayout
 from vidpipe.media.subtitles import read_cues
 from vidpipe.media.timing import Timing, measured_timing
 
@@ -45,8 +46,8 @@ def probe(path: Path, *, name: str | None = None) -> MediaInfo:
     layout = _checked_layout(path, name)
     described = describe(path, name)
     container = described["format"]
-    listed, video, measured = _video(path, name, described["streams"], container, measure=True)
-    times = measured or measured_timing(path, video, container)
+    listed, video, times = _video(path, name, described, layout, measure=True)
+    assert times is not None  # noqa: S101  (measured)
     mp4 = layout if isinstance(layout, boxes.Layout) else None
     audio, notes = streams.audio_streams(listed, times.empty_streams), []
     if mp4 and mp4.sound_encrypted:
@@ -58,7 +59,7 @@ def probe(path: Path, *, name: str | None = None) -> MediaInfo:
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
-        container=_container(container),
+        container=streams.format_name(container),
         container_name=str(container.get("format_long_name", "")),
         duration_s=None if times.duration_s is None else round(times.duration_s, 6),
         container_duration_s=container_duration_s,
@@ -108,14 +109,14 @@ def check_decodable(path: Path, *, name: str | None = None) -> str:
         UnavailableError: ffmpeg or ffprobe is missing.
     """
     name = name or path.name
-    _checked_layout(path, name)
+    layout = _checked_layout(path, name)
     described = describe(path, name)
-    _, video, _ = _video(path, name, described["streams"], described["format"], measure=False)
+    _, video, _ = _video(path, name, described, layout, measure=False)
     picture = graph_input(path)[str(video["index"])].output("pipe:1", format="framecrc", **{"frames:v": 1})
     done = run(graph_command([picture]), timeout_s=reading_limit_s(path))
     if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
         raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
-    return _container(described["format"])
+    return streams.format_name(described["format"])
 
 
 def describe(path: Path, name: str) -> dict[str, Any]:
@@ -136,7 +137,7 @@ def describe(path: Path, name: str) -> dict[str, Any]:
     return described
 
 
-def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | None:
+def _checked_layout(path: Path, name: str) -> FileLayout:
     """The layout of a file, if its format is one of those known here.
 
     Raises MediaError if the file's beginning shows that it cannot be used as a video, whatever ffprobe says: ffmpeg
@@ -158,17 +159,14 @@ def _checked_layout(path: Path, name: str) -> boxes.Layout | MatroskaLayout | No
     return layout
 
 
-def _container(described: Mapping[str, Any]) -> str:
-    return str(described.get("format_name", "")).split(",")[0]
-
-
 def _video(
-    path: Path, name: str, listed: list[streams.Raw], container: streams.Raw, *, measure: bool
+    path: Path, name: str, described: Mapping[str, Any], layout: FileLayout, *, measure: bool
 ) -> tuple[list[streams.Raw], streams.Raw, Timing | None]:
     """(the streams, covers marked as such whatever the file says; the chosen one; its timing).
 
     measure: always; otherwise only where the first packets do not tell a video from a cover
     """
+    listed, container = described["streams"], described["format"]
     for _ in range(_MOST_COVERS):
         video = streams.chosen_video(listed)
         if video is None:
@@ -179,7 +177,7 @@ def _video(
             raise refusal.no_picture_size(name, video)
         if not measure and _has_several_pictures(path, video):
             return listed, video, None
-        times = measured_timing(path, video, container)
+        times = measured_timing(path, video, container, layout)
         lasts_s = streams.seconds(container.get("duration")) or 0.0
         if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, lasts_s):
             return listed, video, times

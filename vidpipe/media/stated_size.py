@@ -7,8 +7,8 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from vidpipe.media import boxes
-from vidpipe.media.matroska import matroska_layout
+from vidpipe.media.boxes import Layout
+from vidpipe.media.matroska import MatroskaLayout
 
 _HEAD_BYTES = 1 << 16
 #: OpenDML files have one part a gigabyte.
@@ -19,9 +19,12 @@ _FLV_SIZE = b"\x00\x08filesize\x00"
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def stated_bytes(path: Path) -> int | None:
+#: Of a file that is MP4, MOV, Matroska or WebM; None for any other.
+FileLayout = Layout | MatroskaLayout | None
+
+
+def stated_bytes(path: Path, layout: FileLayout) -> int | None:
     """How many bytes the file has according to its header; None where that does not say. Raises OSError."""
-    layout = boxes.layout(path) or matroska_layout(path)
     if layout:
         return layout.stated_bytes
     with path.open("rb") as file:

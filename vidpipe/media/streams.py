@@ -123,6 +123,11 @@ def chapters(listed: Sequence[Raw], offset_s: float) -> tuple[Chapter, ...]:
     return tuple(found)
 
 
+def format_name(container: Raw) -> str:
+    """ffprobe's short name of the format, the first of its list: mov, matroska, avi."""
+    return str(container.get("format_name", "")).split(",")[0]
+
+
 def disposition(stream: Raw, name: str) -> bool:
     return bool((stream.get("disposition") or {}).get(name))
 

@@ -13,7 +13,7 @@ from typing import Any
 from vidpipe.media import streams
 from vidpipe.media.frame_rate import FrameRate, measured_rate
 from vidpipe.media.packets import PacketFacts, read_packets
-from vidpipe.media.stated_size import asf_duration_s, stated_bytes
+from vidpipe.media.stated_size import FileLayout, asf_duration_s, stated_bytes
 
 #: Containers whose header states how long the whole file is; the others' duration is ffprobe's own reading.
 _STATED_DURATIONS = frozenset({"mov", "matroska", "flv", "avi", "asf", "mxf", "gxf", "nut", "rm"})
@@ -79,13 +79,14 @@ def _stated_timing(video: Mapping[str, Any]) -> Timing:
     )
 
 
-def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str, Any]) -> Timing:
+def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str, Any], layout: FileLayout) -> Timing:
     """The timing of a video stream, read from its packets: the whole file is read once, nothing is decoded.
 
     Args:
         path: The file.
         video: ffprobe's description of the stream.
         container: ffprobe's description of the format.
+        layout: Of the file.
 
     Raises:
         TimeLimitError: Reading took longer than even a slow disk needs.
@@ -96,7 +97,7 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     packets = read_packets(
         path,
         int(video["index"]),
-        _kind(container),
+        streams.format_name(container),
         field_s=field_s,
         delay=streams.positive_int(video.get("has_b_frames")) or 0,
         codec=str(video.get("codec_name")),
@@ -111,10 +112,10 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     duration_s = times_s[-1] + _last_duration_s(packets, rate) - times_s[0]
     if not duration_s and average:
         duration_s = float(packets.count / average)
-    size = stated_bytes(path)
+    size = stated_bytes(path, layout)
     is_cut = size is None or size > os.stat(path).st_size
     announced_s = _announced_duration_s(path, video, container, packets, duration_s)
-    if announced_s is None and is_cut and size and _kind(container) == "mov":
+    if announced_s is None and is_cut and size and streams.format_name(container) == "mov":
         announced_s = _announced_by_track_s(video, packets, duration_s)
     file_duration_s = duration_s if packets.clock_jumps else packets.length_s if announced_s else None
     exact = rate.average if rate else _rate_of_one(duration_s, average, nominal)
@@ -188,7 +189,7 @@ def _announced_duration_s(
     path: Path, video: Mapping[str, Any], container: Mapping[str, Any], packets: PacketFacts, held_s: float
 ) -> float | None:
     """The duration that the header announces; None where one of the streams, perhaps the sound, reaches that end."""
-    kind = _kind(container)
+    kind = streams.format_name(container)
     announced_s = streams.seconds(container.get("duration"))
     frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
     if kind == "avi" and frames and rate:
@@ -205,10 +206,6 @@ def _announced_by_track_s(video: Mapping[str, Any], packets: PacketFacts, held_s
     """The duration that the track of the video announces, where it holds less: in MP4 each has its own."""
     announced_s = streams.seconds(video.get("duration"))
     return announced_s if announced_s and _is_short(held_s, announced_s, held_s / packets.count) else None
-
-
-def _kind(container: Mapping[str, Any]) -> str:
-    return str(container.get("format_name", "")).split(",")[0]
 
 
 def _is_short(held_s: float, announced_s: float, interval_s: float) -> bool:
