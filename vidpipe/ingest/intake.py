@@ -235,7 +235,7 @@ def failed_record(before: SourceRecord, error: VidpipeError, address: str, setti
             "last_error_kind": "transient" if transient else "permanent",
             "next_try_at": next_try_at,
             "failed_at": now,
-            "blocked_by": Dependencies.of(settings).named(error.depends_on),
+            "blocked_by": Dependencies.of(settings).named(error.depends_on) if error.depends_on else (),
             "needed_bytes": error.needed_bytes if isinstance(error, DiskFullError) else None,
         }
     )

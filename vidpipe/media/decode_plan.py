@@ -12,6 +12,7 @@ from pathlib import Path
 from vidpipe.media import ffmpeg
 from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
+from vidpipe.media.streams import INTERLACED_ORDERS
 from vidpipe.media.tone_mapping import tone_mapping
 from vidpipe.settings.schema import SceneDetection
 
@@ -29,7 +30,6 @@ _MOST_ELONGATED = 100
 _LEAST_SIDE, _HIGHEST = 16, 4
 #: Smaller pictures are never interlaced, and the filter refuses less than three lines.
 _LEAST_INTERLACED_SIDE = 16
-_INTERLACED = ("tt", "bb", "tb", "bt")
 AUDIO_RATE_HZ = 16_000
 #: Samples of one block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
@@ -107,7 +107,7 @@ def plan_decode(
         dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
         deinterlace=min(width, height) >= _LEAST_INTERLACED_SIDE,
         color_transfer=color_transfer,
-        converted=bool(tone_mapping(color_transfer)) or field_order in _INTERLACED,
+        converted=bool(tone_mapping(color_transfer)) or field_order in INTERLACED_ORDERS,
         keep_holes=not clock_jumps,
         forced_rate=forced_rate,
         one_thread=video_codec == "theora" and clock_jumps > 0,

@@ -21,6 +21,9 @@ TEXT_CODECS = frozenset(
 
 #: Codecs of single pictures: covers, where a stream has one frame.
 _PICTURE_CODECS = frozenset({"mjpeg", "png", "apng", "gif", "bmp", "webp", "tiff", "jpeg2000", "jpegls", "jpegxl"})
+#: Values of `field_order` of interlaced video, whose fields come at twice the rate of frames.
+INTERLACED_ORDERS = frozenset({"tt", "bb", "tb", "bt"})
+
 _LONGEST_TEXT = 1000
 _MOST_CHAPTERS = 2000
 _MOST_STREAMS = 200

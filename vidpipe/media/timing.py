@@ -17,8 +17,6 @@ from vidpipe.media.stated_size import FileLayout, asf_duration_s, stated_bytes
 
 #: Containers whose header states how long the whole file is; the others' duration is ffprobe's own reading.
 _STATED_DURATIONS = frozenset({"mov", "matroska", "flv", "avi", "asf", "mxf", "gxf", "nut", "rm"})
-#: Fields come at twice the rate of frames, in these orders.
-_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 #: A rate that is only stated and above this is that of a clock (1000, 90,000).
 _FASTEST_STATED = 240
 #: What ffmpeg takes for a raw stream that states none.
@@ -93,7 +91,7 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
     """
     stated = _stated_timing(video)
     nominal, average = _stated_rates(video)
-    field_s = float(1 / average / 2) if average and video.get("field_order") in _INTERLACED else None
+    field_s = float(1 / average / 2) if average and video.get("field_order") in streams.INTERLACED_ORDERS else None
     packets = read_packets(
         path,
         int(video["index"]),
