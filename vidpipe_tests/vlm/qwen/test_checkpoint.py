@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -141,6 +142,18 @@ def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.Monk
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match=r"nobody/nothing is not on this machine.*Hugging Face"):
         _ = build_model(settings(model_dir="", model="nobody/nothing")).version
+
+
+def test_an_unreachable_hub_is_one_error_and_no_chatter(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(UnavailableError, match=r"nobody/nothing is not on this machine.*Hugging Face"):
+            _ = build_model(settings(model_dir="", model="nobody/nothing")).version
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_a_network_what_was_fetched_whole_is_enough(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
