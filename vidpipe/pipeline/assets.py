@@ -6,20 +6,20 @@ from putting two of them into one run.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
 import dagster as dg
 
+from vidpipe.pipeline.checks import log_checks_of_failed_step
 from vidpipe.pipeline.execution import Session, run_stages
 from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import JobName, Stage
+from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
-STEPS: tuple[str, ...] = get_args(JobName)
 #: Videos a run; each another number, see above.
 _PARTITIONS_A_RUN = {"prepare": 1000, "describe": 500, "label": 2000}
 _GPU_TAGS = {
@@ -98,9 +98,13 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
         failure: dg.Failure | None = None
         try:
             with Session.begin(context, library, graph) as session:
-                run_stages(
-                    context, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
-                )
+                try:
+                    run_stages(
+                        context, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
+                    )
+                except dg.Failure:
+                    log_checks_of_failed_step(context.op_execution_context, session, graph, step, keys)
+                    raise
         except dg.Failure as failed:
             failure = failed
         yield from map(_result, made or ())

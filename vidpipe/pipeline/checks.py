@@ -12,12 +12,12 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.states import chunked
-from vidpipe.pipeline.assets import STEPS
 from vidpipe.pipeline.check_rules import CHECKS, Check, Found
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.execution import Session
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.stages.contract import STEPS
 from vidpipe.stages.graph import StageGraph
 
 _MOST_LISTED = 20
@@ -46,6 +46,30 @@ def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
     ]
 
 
+def log_checks_of_failed_step(
+    context: dg.OpExecutionContext, session: Session, graph: StageGraph, step: str, videos: Sequence[str]
+) -> None:
+    """Checks what a step has stored although some of its videos failed.
+
+    Dagster skips the op of the checks after a failed step, and would then show the checks of all its videos as
+    execution errors.
+    """
+    if all(node.name != _op_name(step) for node in context.job_def.graph.node_defs):
+        return
+    selected = context.run.asset_check_selection  # None: all
+    due = [
+        check
+        for check in checks_of(graph)
+        if graph[check.stage].job == step
+        and (selected is None or dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) in selected)
+    ]
+    _log_evaluations(context, session, due, videos, read_files=len(videos) == 1)
+
+
+def _op_name(step: str) -> str:
+    return f"check_{step}"
+
+
 def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetChecksDefinition:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are a preview in Dagster 1.13
@@ -54,7 +78,7 @@ def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetC
             for check in checks
         ]
 
-    @dg.multi_asset_check(name=f"check_{step}", specs=specs, can_subset=True)
+    @dg.multi_asset_check(name=_op_name(step), specs=specs, can_subset=True)
     def check_videos(
         context: dg.AssetCheckExecutionContext, config: ReadFiles, library: LibraryResource
     ) -> Iterator[Any]:
@@ -64,8 +88,8 @@ def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetC
         with Session.begin(op, library, graph) as session:
             videos = op.partition_keys if partitioned else _all_videos(session)
             read_files = config.read_files or (partitioned and len(videos) == 1)
-            due = [check for check in checks if check.name in chosen and (read_files or not check.slow)]
-            failures = _log_evaluations(op, session, due, videos)
+            due = [check for check in checks if check.name in chosen]
+            failures = _log_evaluations(op, session, due, videos, read_files=read_files)
             if not partitioned:  # Dagster waits for a result of the run, beside those of the videos
                 with EventLog[dg.AssetCheckEvaluation](op, list) as log:
                     for check in due:
@@ -101,7 +125,7 @@ def verify_job(graph: StageGraph) -> dg.JobDefinition:
 
 
 def _verify(context: StepContext, session: Session, checks: Sequence[Check], keys: Sequence[str]) -> None:
-    failures = _log_evaluations(context, session, checks, keys or _all_videos(session))
+    failures = _log_evaluations(context, session, checks, keys or _all_videos(session), read_files=True)
     if failures:
         said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
         more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
@@ -114,20 +138,22 @@ def _all_videos(session: Session) -> list[str]:
 
 
 def _log_evaluations(
-    context: StepContext, session: Session, checks: Sequence[Check], videos: Sequence[str]
+    context: StepContext, session: Session, checks: Sequence[Check], videos: Sequence[str], *, read_files: bool
 ) -> list[dg.AssetCheckEvaluation]:
     """Checks `videos` and writes each result into Dagster's log; gives those that failed."""
     add_videos(context.instance, videos)
     failures: list[dg.AssetCheckEvaluation] = []
     with EventLog[dg.AssetCheckEvaluation](context, list) as log:
-        for evaluation in _evaluate(session, checks, videos):
+        for evaluation in _evaluate(session, checks, videos, read_files):
             log.put(evaluation)
             if not evaluation.passed:
                 failures.append(evaluation)
     return failures
 
 
-def _evaluate(session: Session, checks: Sequence[Check], videos: Iterable[str]) -> Iterator[dg.AssetCheckEvaluation]:
+def _evaluate(
+    session: Session, checks: Sequence[Check], videos: Iterable[str], read_files: bool
+) -> Iterator[dg.AssetCheckEvaluation]:
     """One evaluation for each video and check whose stage has a result."""
     library = session.library
     for chunk in chunked(videos, _WINDOW):
@@ -136,7 +162,8 @@ def _evaluate(session: Session, checks: Sequence[Check], videos: Iterable[str]) 
             for check in checks:
                 if document["stages"][check.stage].get("status") != "ok":
                     continue
-                found = check.function(document, scenes.get(document["_id"], ()), session.settings)
+                function = check.function if read_files or check.quick is None else check.quick
+                found = function(document, scenes.get(document["_id"], ()), session.settings)
                 yield _evaluation(check, document["_id"], found)
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
@@ -20,6 +20,8 @@ from vidpipe.tagging.words import search_forms
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]
+#: The steps in order.
+STEPS: tuple[JobName, ...] = get_args(JobName)
 
 #: The pseudo-stage whose fields ingest writes: `ingest.names`, `ingest.urls`, `ingest.path`, ...
 INGEST = "ingest"

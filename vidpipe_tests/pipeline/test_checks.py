@@ -109,6 +109,30 @@ def test_checks_run_with_a_partition_and_alone_as_from_the_page(
     assert latest(dagster, "scenes_cover_duration") == {outcome.video: True, None: True}
 
 
+def test_one_video_of_a_batch_that_fails_leaves_the_checks_of_the_others(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    made = [clips.color_cuts(tmp_path / f"{name}.mp4", seconds_each=0.8 + name / 10) for name in range(3)]
+    videos = [str(outcome.video) for outcome in run_ingest(settings, map(str, made), graph=GRAPH, library=library)]
+    lost = library.videos.get(videos[1])
+    assert lost is not None
+    settings.resolve(lost["ingest"]["path"]).unlink()
+    made[1].unlink()
+    assets = dg.AssetSelection.assets("raw_video", "metadata", "scenes")
+    definitions = dg.Definitions(jobs=[dg.define_asset_job("with_checks", assets)])
+    job = dg.Definitions.merge(build_definitions(GRAPH, settings), definitions).resolve_job_def("with_checks")
+    first, *_, last = sorted(videos)
+    whole_range = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+    assert not job.execute_in_process(instance=dagster, tags=whole_range, raise_on_error=False).success
+    for check in ("stored_file_has_its_hash", "scenes_cover_duration"):
+        key = dg.AssetCheckKey(dg.AssetKey(STAGES[check]), check)
+        records = dagster.event_log_storage.get_asset_check_execution_history(key, limit=100)
+        statuses = {record.partition: record.status for record in records}
+        # What is still planned when a run has failed is shown as an execution error.
+        still_planned = {video for video, status in statuses.items() if status.value == "PLANNED"}
+        assert (set(statuses), still_planned) == (set(videos), {videos[1]}), check
+
+
 @pytest.mark.parametrize(
     ("spans", "passed", "said"),
     [

@@ -12,7 +12,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.launchable import BY_ITSELF, launchable, note_launch
 from vidpipe.library.library import Library
 from vidpipe.library.states import REASONS
-from vidpipe.pipeline.assets import STEPS, steps
+from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
@@ -22,7 +22,7 @@ from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least
 from vidpipe.pipeline.waiting import keep_specs, starts_changed, waiting_sentences
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Stage
+from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
 NAME = "due_videos"
