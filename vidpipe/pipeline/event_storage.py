@@ -7,7 +7,9 @@ events that announce a partitioned run, where DAGSTER_EVENT_BATCH_SIZE is set; v
 from __future__ import annotations
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -108,7 +110,14 @@ class HomeStorage(DagsterSqliteStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> HomeStorage:
-        return cls.from_local(config_value.get("base_dir") or str(_default_directory()), inst_data)
+        if base_dir := config_value.get("base_dir"):
+            return cls.from_local(base_dir, inst_data)
+        directory = _default_directory()
+        if sys.argv[1:2] == ["dev"]:  # Dagster has just logged that a temporary directory is used
+            logging.getLogger("dagster").info(
+                "This home's runs and history are stored in %s. The temporary directory holds none of them.", directory
+            )
+        return cls.from_local(str(directory), inst_data)
 
 
 def _default_directory() -> Path:
