@@ -41,7 +41,7 @@ from vidpipe.cli import (
 )
 from vidpipe.cli.call import Call
 from vidpipe.cli.output import error_object, note, print_error, print_json
-from vidpipe.errors import VidpipeError, redact
+from vidpipe.errors import DamagedError, VidpipeError, redact
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
@@ -229,6 +229,11 @@ def guarded(  # noqa: PLR0911 - one return a kind of error
     try:
         code = work()
     except VidpipeError as error:
+        if isinstance(error, DamagedError) and not as_json:
+            from vidpipe.cli.repair import settled
+
+            if settled(error):
+                return guarded(work, as_json=as_json, debug=debug)
         return end(error, error.exit_code)
     except typer.TyperException as error:
         if as_json or not hasattr(error, "show"):
