@@ -26,6 +26,7 @@ from vidpipe.cli import (
     down,
     explain,
     export,
+    forget,
     init,
     listing,
     migrate,
@@ -136,6 +137,7 @@ app.command("restore")(restore.restore)
 app.command("migrate")(migrate.migrate)
 app.command("alert")(alert.alert)
 app.command("prune")(prune.prune)
+app.command("forget")(forget.forget)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)

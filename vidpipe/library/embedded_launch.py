@@ -24,6 +24,10 @@ LOG_LIMIT_BYTES = 5_000_000
 #: As mongod sets it itself, but in files of 16 MB: with its 100 MB each, an empty library takes 300 MB of disk.
 _JOURNAL = "log=(enabled=true,path=journal,compressor=snappy,file_max=16MB)"
 
+#: MongoDB 6.0 aborts when it yields while it builds the indexes of a salvaged collection of more than 1,000 documents.
+_NO_YIELD = ["--setParameter", "internalIndexBuildBulkLoadYieldIterations=2000000000"]
+_BAD_OPTION = 2
+
 _OWN_SERVER = "or name a MongoDB server of your own in [MongoDB] URI"
 
 
@@ -119,12 +123,16 @@ def repair(program: Path, files: Files) -> bool:
     """
     command = [*_command(program, files), "--repair", "--bind_ip", "127.0.0.1", "--nounixsocket"]
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, cwd="/", umask=0o077, check=False
-        )  # fmt: skip
+        code = _BAD_OPTION
+        for options in (_NO_YIELD, []):  # MongoDB before 5.0 does not know that option
+            if code == _BAD_OPTION:
+                code = subprocess.run(
+                    [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, cwd="/", umask=0o077,
+                    check=False,
+                ).returncode  # fmt: skip
     except OSError as error:
         raise _not_executable(program, error) from error
-    return done.returncode == 0
+    return code == 0
 
 
 def _not_executable(program: Path, error: OSError) -> UnavailableError:
