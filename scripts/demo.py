@@ -1,8 +1,8 @@
 """`make demo`: a handful of clips over real HTTP, through all stages, and what came out.
 
-All of it goes into a home of its own, the folder demo, so that the clone's own library stays empty. The clips are made by
-make_samples.py in demo/samples; your own in data/samples come along. They are served on the loopback, as a web site would
-serve them, and every step is the `vidpipe` command that a user would type.
+All of it goes into a home of its own, the folder demo, so that the clone's own library stays empty. The clips are made
+by make_samples.py in demo/samples; your own in data/samples come along. They are served on the loopback, as a web site
+would serve them, and every step is the `vidpipe` command that a user would type.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ class Repair:
             with instance(self.settings) as opened:
                 add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
             show_again(self.settings, library)
-            self.steps.append(Step("Dagster", "done", "Every video is a partition, with its results, on Dagster's page."))
+            self.steps.append(Step("Dagster", "done", "Dagster's page shows every video with its results."))
         except VidpipeError as error:
             self.steps.append(Step("Dagster", "failed", str(error)))
 

@@ -1,8 +1,8 @@
 """The repair of the embedded server's data: on a copy, which takes the place of the damaged folder when it is whole.
 
-    data/mongo.repairing/   a copy that mongod is at work on; one that was broken off is begun again
-    data/mongo.repaired/    a copy that is whole and has not taken its place yet
-    data/damaged/TIME/      what was found damaged; nothing there is ever deleted
+data/mongo.repairing/   a copy that mongod is at work on; one that was broken off is begun again
+data/mongo.repaired/    a copy that is whole and has not taken its place yet
+data/damaged/TIME/      what was found damaged; nothing there is ever deleted
 """
 
 from __future__ import annotations

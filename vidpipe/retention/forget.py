@@ -1,7 +1,7 @@
 """Forgetting a video: its file, results, texts, thumbnails, lineage and partition go, and no list brings it back.
 
-The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its document
-goes last, so that the same command finds the video again and completes the rest.
+The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
+document goes last, so that the same command finds the video again and completes the rest.
 """
 
 from __future__ import annotations

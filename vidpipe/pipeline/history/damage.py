@@ -71,21 +71,11 @@ def set_aside(path: Path, aside: Aside) -> Path:
 
 def _fault(path: Path, probes: Iterable[str], *, thorough: bool) -> str:
     """What is wrong with the file; empty where nothing is. One that is absent or empty is made anew by Dagster."""
-    if path.is_symlink() and not path.exists():
-        return "is a link that leads nowhere"
-    if path.is_dir():
-        return "is a folder"
+    if path.is_dir() or (path.is_symlink() and not path.exists()):
+        return "is a folder" if path.is_dir() else "is a link that leads nowhere"
     try:
         with path.open("r+b") as file:
-            if not file.read(1):
-                return ""
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=10)) as opened:
-            tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            for probe in probes if "alembic_version" in tables else ():
-                opened.execute(probe)
-            if thorough:
-                (said,) = opened.execute("PRAGMA quick_check(1)").fetchone()
-                return "" if said == "ok" else f"is not a whole database ({' '.join(said.split())[:100]})"
+            return _fault_of_database(path, probes, thorough=thorough) if file.read(1) else ""
     except FileNotFoundError:
         return ""
     except OSError as error:
@@ -94,4 +84,13 @@ def _fault(path: Path, probes: Iterable[str], *, thorough: bool) -> str:
         return "" if "locked" in str(error) else f"cannot be used ({error})"
     except sqlite3.DatabaseError as error:
         return f"is not a whole database ({error})"
-    return ""
+
+
+def _fault_of_database(path: Path, probes: Iterable[str], *, thorough: bool) -> str:
+    """Errors: those of SQLite."""
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=10)) as opened:
+        tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for probe in probes if "alembic_version" in tables else ():
+            opened.execute(probe)
+        said = opened.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
+        return "" if said == "ok" else f"is not a whole database ({' '.join(said.split())[:100]})"
