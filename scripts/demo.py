@@ -1,7 +1,8 @@
 """`make demo`: a handful of clips over real HTTP, through all stages, and what came out.
 
-The clips are made by make_samples.py in data/samples; whatever else lies there comes along. They are served on the
-loopback, as a web site would serve them, and every step is the `vidpipe` command that a user would type.
+All of it goes into a home of its own, the folder demo, so that the clone's own library stays empty. The clips are made
+by make_samples.py in demo/samples; your own in data/samples come along. They are served on the loopback, as a web site
+would serve them, and every step is the `vidpipe` command that a user would type.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from functools import partial
+from collections.abc import Mapping
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
-from make_samples import SAMPLES, make_samples
+from make_samples import make_samples
 
 ROOT = Path(__file__).resolve().parents[1]
+HOME = ROOT / "demo"
+#: Clips of the user's own.
+OWN = ROOT / "data" / "samples"
 #: Always the same where it is free, so that a second demo asks for the same URLs.
 PORT = 8037
 BROKEN = "broken.mp4"
@@ -31,9 +35,18 @@ class QuietHandler(SimpleHTTPRequestHandler):
         """Nothing: the downloads' own progress is shown."""
 
 
-def serve(directory: Path) -> ThreadingHTTPServer:
-    """A real HTTP server for `directory` on the loopback."""
-    handler = partial(QuietHandler, directory=str(directory))
+class ClipHandler(QuietHandler):
+    """Serves single files, by name."""
+
+    clips: Mapping[str, Path] = {}
+
+    def translate_path(self, path: str) -> str:
+        return str(self.clips.get(unquote(urlsplit(path).path).lstrip("/"), ROOT / "no such clip"))
+
+
+def serve(clips: Mapping[str, Path]) -> ThreadingHTTPServer:
+    """A real HTTP server for `clips` on the loopback."""
+    handler = type("Handler", (ClipHandler,), {"clips": clips})
     try:
         server = ThreadingHTTPServer(("127.0.0.1", PORT), handler)
     except OSError:
@@ -46,19 +59,25 @@ def vidpipe(*arguments: str, shown: str = "") -> int:
     """Runs the command as a user would, after showing it; gives its exit code."""
     print(f"\n\033[1m$ vidpipe {shown or shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else
           f"\n$ vidpipe {shown or shlex.join(arguments)}", flush=True)  # fmt: skip
-    environment = {**os.environ, "VIDPIPE_HOME": str(ROOT), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
+    environment = {**os.environ, "VIDPIPE_HOME": str(HOME), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
     return subprocess.run([VIDPIPE, *arguments], env=environment, check=False).returncode
+
+
+def own_clips() -> list[Path]:
+    """What the user has put into data/samples."""
+    found = OWN.iterdir() if OWN.is_dir() else ()
+    return [path for path in found if path.is_file() and path.suffix != ".md" and not path.name.startswith(".")]
 
 
 def main() -> int:
     began = time.monotonic()
-    make_samples()
-    names = sorted(path.name for path in SAMPLES.iterdir() if path.is_file() and path.suffix != ".md"
-                   and not path.name.startswith("."))  # fmt: skip
-    server = serve(SAMPLES)
+    clips = {path.name: path for path in (*make_samples(), *own_clips())}
+    names = sorted(clips)
+    server = serve(clips)
     site = f"http://127.0.0.1:{server.server_port}"
-    print(f"{len(names)} clips of data/samples are served at {site}; {BROKEN} is broken on purpose.")
+    print(f"{len(names)} clips are served at {site}; {BROKEN} is broken on purpose.")
     codes = {
+        "init": vidpipe("init", str(HOME), shown="init demo"),
         "add": vidpipe("add", *(f"{site}/{quote(name)}" for name in names), shown=f"add {site}/… ({len(names)} URLs)"),
         "run": vidpipe("run"),
         "list": vidpipe("list"),
@@ -69,14 +88,15 @@ def main() -> int:
     server.shutdown()
     print(f"\nDone in {time.monotonic() - began:.0f} s. {NEXT}")
     # One of the files is broken, so that `add` has something to report; everything else has to succeed.
-    return 0 if codes == {"add": 1, "run": 0, "list": 0, "status": 0} else 1
+    return 0 if codes == {"init": 0, "add": 1, "run": 0, "list": 0, "status": 0} else 1
 
 
-NEXT = """Next:
-  .venv/bin/vidpipe show night-watch         everything about one video
-  .venv/bin/vidpipe add URL|FILE|FOLDER …    bring in your own; then: .venv/bin/vidpipe run
-  .venv/bin/dagster dev                      the pipeline's web page, at http://localhost:3000
-  .venv/bin/vidpipe down                     stop the embedded MongoDB
+NEXT = f"""The demo has a home of its own, {HOME}. Look around in it:
+  source .venv/bin/activate && cd demo       or from anywhere: export VIDPIPE_HOME={shlex.quote(str(HOME))}
+  vidpipe show night-watch                   everything about one video
+  vidpipe add URL|FILE|FOLDER …              bring in your own; then: vidpipe run
+  vidpipe up                                 the pipeline's web page, at http://localhost:3000
+  vidpipe down                               stop the servers, the embedded MongoDB too
   rules/custom_tags.json, rules/categories.json: change a rule, and `vidpipe run` tags again what it concerns"""
 
 

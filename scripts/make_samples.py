@@ -1,4 +1,4 @@
-"""Makes the small clips of data/samples, which `make demo` takes through all stages. Needs ffmpeg; takes a few seconds.
+"""Makes the small clips that `make demo` takes through all stages. Needs ffmpeg; takes a few seconds.
 
     python scripts/make_samples.py [FOLDER]
 
@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-SAMPLES = Path(__file__).resolve().parents[1] / "data" / "samples"
+SAMPLES = Path(__file__).resolve().parents[1] / "demo" / "samples"
 
 _PLAIN = ("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "26", "-pix_fmt", "yuv420p")

@@ -83,5 +83,14 @@ class UnavailableError(VidpipeError):
     exit_code = 3
 
 
+class DamagedError(UnavailableError):
+    """Files of MongoDB or of Dagster's history are damaged: neither waiting nor another try helps."""
+
+    REMEDY = "`vidpipe doctor --repair` repairs what can be repaired; damaged files are moved aside, not deleted."
+
+    def __init__(self, message: str, hint: str = REMEDY) -> None:
+        super().__init__(message, hint)
+
+
 class MediaError(VidpipeError):
     """A file cannot be read as a video."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -14,10 +15,40 @@ from vidpipe.cli.output import out, print_json, table, words
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def doctor(context: typer.Context, as_json: Json = False) -> None:
-    """Look whether everything vidpipe needs is there: what is wrong, and what to do. Exit code 3 if something fails."""
+def doctor(
+    context: typer.Context,
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Repair damaged data of MongoDB and Dagster; asks before each step.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --repair: do every step without asking.")] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="With --repair: begin with an empty library where it is gone.")
+    ] = False,
+    backup: Annotated[
+        Path | None,
+        typer.Option("--backup", metavar="DIR", help="With --repair: restore from here; else from the last one made."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Look whether everything vidpipe needs is there: what is wrong, and what to do. Exit code 3 if something fails.
+
+    `--repair` works on copies and moves damaged files to data/damaged: mongod's own repair, then the newest backup
+    where videos are lost, then the stored files, whose names come from audit.jsonl.
+    """
     from vidpipe.cli.doctor_checks import Check, check_all, failed
-    from vidpipe.errors import VidpipeError
+    from vidpipe.errors import SettingsError, VidpipeError
+
+    if repair:
+        from vidpipe.cli.repair import repair as repair_home
+
+        settings = call_of(context).load().settings
+        code = repair_home(settings, yes=yes, empty=empty, backup=backup, as_json=as_json)
+        if code:
+            raise typer.Exit(code)
+        return
+    if yes or empty or backup:
+        raise SettingsError("--yes, --empty and --backup belong to --repair.", "`vidpipe doctor --help` explains.")
 
     checks: list[Check]
     try:

@@ -149,13 +149,17 @@ def _ffprobe(settings: Settings) -> Check:
 def _mongodb(settings: Settings) -> Check:
     from vidpipe.library import embedded
     from vidpipe.library.capabilities import capabilities
+    from vidpipe.library.embedded_damage import stored_videos
     from vidpipe.library.library import Library
     from vidpipe.stages.registry import GRAPH
 
+    is_embedded = embedded.is_embedded(settings)
     with Library.open(settings, GRAPH) as library:
         found = capabilities(library.connection)
         videos = library.videos.count()
-    where = "embedded" if embedded.is_embedded(settings) else "own server"
+    if is_embedded and (damage := embedded.damage(settings, last_start=False)):
+        raise damage
+    where = "embedded" if is_embedded else "own server"
     kind = "stand-alone"
     if found.sharded:
         kind = "a sharded cluster"
@@ -171,6 +175,9 @@ def _mongodb(settings: Settings) -> Check:
         return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")
     if serious:
         return Check("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
+    if not videos and (stored := sum(1 for _ in stored_videos(settings))):
+        todo = "If the library was lost: `vidpipe doctor --repair` restores or rebuilds it."
+        return Check("MongoDB", "warn", f"{sentence}, although {counted(stored, 'video')} are stored", todo)
     return Check("MongoDB", "ok", sentence)
 
 
@@ -222,11 +229,14 @@ def _model(settings: Settings) -> Check:
 
 def _dagster(settings: Settings) -> Check:
     from vidpipe.pipeline.build import build_definitions
+    from vidpipe.pipeline.history.damage import damaged_error, damaged_files
     from vidpipe.pipeline.instance import dagster_home
     from vidpipe.stages.registry import GRAPH
 
     folder = dagster_home(settings)
     _can_write(folder)
+    for path, fault in damaged_files(folder):
+        raise damaged_error(path, fault)
     build_definitions(GRAPH, settings)  # raises where Dagster cannot be loaded, or not with our assets
     version = importlib.metadata.version("dagster")
     return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")

@@ -35,7 +35,7 @@ def down(
     if embedded.is_embedded(settings):
         running = embedded.status(settings)
         if running.running and running.port is not None and not force:
-            users = _users(running.port)
+            users = users_of(running.port)
             if users:
                 raise VidpipeError(
                     f"The embedded MongoDB server is in use by {', '.join(users)}.",
@@ -53,7 +53,7 @@ def down(
         out().print(words(said), soft_wrap=True)
 
 
-def _users(port: int) -> list[str]:
+def users_of(port: int) -> list[str]:
     """Other processes with a connection to the server, as far as the system tells."""
     import psutil
 

@@ -26,6 +26,7 @@ from vidpipe.cli import (
     down,
     explain,
     export,
+    forget,
     init,
     listing,
     migrate,
@@ -41,7 +42,7 @@ from vidpipe.cli import (
 )
 from vidpipe.cli.call import Call
 from vidpipe.cli.output import error_object, note, print_error, print_json
-from vidpipe.errors import VidpipeError, redact
+from vidpipe.errors import DamagedError, VidpipeError, redact
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130
@@ -136,6 +137,7 @@ app.command("restore")(restore.restore)
 app.command("migrate")(migrate.migrate)
 app.command("alert")(alert.alert)
 app.command("prune")(prune.prune)
+app.command("forget")(forget.forget)
 app.command("config")(config.config)
 app.command("doctor")(doctor.doctor)
 app.command("up")(up.up)
@@ -229,6 +231,11 @@ def guarded(  # noqa: PLR0911 - one return a kind of error
     try:
         code = work()
     except VidpipeError as error:
+        if isinstance(error, DamagedError) and not as_json:
+            from vidpipe.cli.repair import settled
+
+            if settled(error):
+                return guarded(work, as_json=as_json, debug=debug)
         return end(error, error.exit_code)
     except typer.TyperException as error:
         if as_json or not hasattr(error, "show"):

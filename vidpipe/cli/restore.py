@@ -55,7 +55,7 @@ def restore(
         _stoppable(display, lambda follower: _check(folder, manifest, follower))
         call = _with_settings(call_of(context), folder, manifest) if settings_too else call_of(context)
         settings = call.load().settings
-        with connect(settings) as connection, connection.errors_explained():
+        with connect(settings, may_be_new=True) as connection, connection.errors_explained():
             told = _what_would_be(connection, folder, manifest)
             if told["replaced"] and not replace:
                 _refuse(connection, told["replaced"], dry_run=dry_run)

@@ -94,6 +94,10 @@ class MediaStore:
         usual = (folder / f"{sha256}{suffix}" for suffix in (".mp4", ".webm", ".mkv", ".mov"))
         return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
 
+    def files(self, sha256: str) -> list[Path]:
+        """All stored files with this hash in their names: one, unless a fetch found another container."""
+        return sorted((self.root / sha256[:2]).glob(f"{sha256}.*")) if _SHA256.fullmatch(sha256) else []
+
     @contextlib.contextmanager
     def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:
         """One thread of one process at a time works on one source. Errors: FetchCancelled while it is waited for."""

@@ -65,9 +65,9 @@ class Connection:
             yield
         except PyMongoError as error:
             if self.is_embedded and isinstance(error, ConnectionFailure):
-                full = embedded.full_disk(self._settings)
-                if full is not None:
-                    raise full from error
+                lasting = embedded.full_disk(self._settings) or embedded.damage(self._settings)
+                if lasting is not None:
+                    raise lasting from error
             raise explain(error, self.host, embedded=self.is_embedded, tls=self.tls) from error
 
     def ensure_server(self) -> None:
@@ -99,13 +99,14 @@ class Connection:
         self.close()
 
 
-def connect(settings: Settings) -> Connection:
+def connect(settings: Settings, *, may_be_new: bool = False) -> Connection:
     """A connection that has been answered; an empty URI means the embedded server, started if need be.
 
+    may_be_new: an empty library is right, although the media store holds videos
     Raises SettingsError for a URI that cannot be used, UnavailableError where the server cannot be reached, refuses
     the login or cannot be started. Neither holds the password.
     """
-    uri = settings.mongodb.uri.get_secret_value().strip() or embedded.start(settings).uri
+    uri = settings.mongodb.uri.get_secret_value().strip() or embedded.start(settings, may_be_new=may_be_new).uri
     _check_options(uri)
     host = host_of(uri)
     options = _options(uri, settings)

@@ -126,7 +126,7 @@ def _refused(  # noqa: PLR0911 - one return a kind of refusal
     if code == _NOT_CONFIRMED:
         return UnavailableError(
             f"{server} took a write, but not enough members of its replica set confirmed it in time.",
-            "Look at the members (rs.status() in mongosh): a majority has to be up to date.",
+            "Look at the members of the replica set: a majority has to be up to date.",
         )
     if code in _PASSING and code != _TOO_MANY_REQUESTS:
         _, what, hint = _PLAIN[1]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import time
@@ -30,7 +31,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import DamagedError, UnavailableError
+from vidpipe.library.embedded_damage import check_presence, logged_damage
 from vidpipe.library.embedded_launch import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
 from vidpipe.library.embedded_process import (
     POLL_S,
@@ -49,6 +51,7 @@ STOP_LIMIT_S = 30.0
 ENDING_LIMIT_S = 5.0
 #: With less disk space the server is not started.
 MIN_FREE_BYTES = 20_000_000
+_KEY = re.compile(rb"[0-9a-f]{64}")
 _PORT_ATTEMPTS = 5
 _LAUNCHES = 3
 
@@ -98,17 +101,20 @@ def find(settings: Settings) -> EmbeddedServer | None:
     return _server(files, *found) if found and answers(found[1]) and files.key.exists() else None
 
 
-def start(settings: Settings) -> EmbeddedServer:
+def start(settings: Settings, *, may_be_new: bool = False) -> EmbeddedServer:
     """The home's server, started if it does not run; of several processes that ask at once, one starts it.
 
-    It outlives the process that started it. Raises UnavailableError with the reason if it cannot be had.
+    It outlives the process that started it. Raises UnavailableError with the reason if it cannot be had,
+    MissingLibraryError where videos are stored but the server's data are gone (unless `may_be_new`).
     """
     found = find(settings)
     if found is not None:
         return found
     files = files_of(settings)
+    if not may_be_new:
+        check_presence(settings, files)
     _prepare(files)
-    with _locked(files):
+    with locked(files):
         begun = time.monotonic()
         refused_ports: set[int] = set()
         launches = 0
@@ -121,7 +127,7 @@ def start(settings: Settings) -> EmbeddedServer:
             if launches == _LAUNCHES:
                 raise UnavailableError(
                     f"The embedded MongoDB server in {files.data} ended again and again right after its start.",
-                    f"Its log is {files.log}.",
+                    f"Its log is {files.log}; `vidpipe doctor --repair` repairs damaged data.",
                 )
             full = full_disk(settings)
             if full is not None:
@@ -155,7 +161,7 @@ def stop(settings: Settings) -> bool:
     files = files_of(settings)
     if find_process(files) is None:
         return False
-    with _locked(files):
+    with locked(files):
         found = find_process(files)
         if found is None:
             return False
@@ -183,7 +189,7 @@ def stop(settings: Settings) -> bool:
 def status(settings: Settings) -> EmbeddedStatus:
     """What runs for this home and how much disk it takes."""
     files = files_of(settings)
-    used = _size(files.data)
+    used = size_of(files.data)
     found = find_process(files)
     if found is None:
         return EmbeddedStatus(files.data, files.log, running=False, data_bytes=used)
@@ -216,6 +222,11 @@ def full_disk(settings: Settings) -> FullDiskError | None:
         f"The disk of {files.data} is full ({free / 1e6:.0f} MB free): the embedded MongoDB server cannot run.",
         f"Free at least {MIN_FREE_BYTES / 1e6:.0f} MB there, or move the home to a larger disk (VIDPIPE_HOME).",
     )
+
+
+def damage(settings: Settings, *, last_start: bool = True) -> DamagedError | None:
+    """The error to raise where the server has ended because its data are damaged (see `logged_damage`)."""
+    return logged_damage(files_of(settings), last_start=last_start)
 
 
 def _started(process: psutil.Process) -> datetime:
@@ -263,7 +274,8 @@ def _prepare(files: Files) -> None:
 
 
 @contextlib.contextmanager
-def _locked(files: Files) -> Iterator[None]:
+def locked(files: Files) -> Iterator[None]:
+    """One process at a time starts, stops or repairs the server of a home."""
     try:
         with FileLock(files.lock, timeout=START_LIMIT_S + STOP_LIMIT_S):
             yield
@@ -276,8 +288,9 @@ def _locked(files: Files) -> Iterator[None]:
 
 
 def _make_key(files: Files) -> None:
-    """Creates the key, or gives it its permissions back; mongod refuses a key file that others can read."""
-    if files.key.exists() and files.key.stat().st_size:
+    """Creates the key, also in place of a damaged one, or gives it its permissions back: mongod refuses a key file that
+    others can read."""
+    if files.key.exists() and _KEY.fullmatch(files.key.read_bytes()):
         files.key.chmod(0o600)
         return
     new = files.key.with_suffix(".new")
@@ -299,7 +312,7 @@ def _held_by_another(files: Files) -> UnavailableError:
     )
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     """Bytes on disk of the files in `folder`; those that vanish meanwhile count nothing."""
     total = 0
     for path in folder.rglob("*"):

@@ -12,7 +12,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import DamagedError, UnavailableError
+from vidpipe.library.embedded_damage import damage_in
 from vidpipe.library.embedded_process import Files
 
 #: Longest wait for a starting server; after a crash it replays at most a minute's journal first.
@@ -22,6 +23,10 @@ LOG_LIMIT_BYTES = 5_000_000
 
 #: As mongod sets it itself, but in files of 16 MB: with its 100 MB each, an empty library takes 300 MB of disk.
 _JOURNAL = "log=(enabled=true,path=journal,compressor=snappy,file_max=16MB)"
+
+#: MongoDB 6.0 aborts when it yields while it builds the indexes of a salvaged collection of more than 1,000 documents.
+_NO_YIELD = ["--setParameter", "internalIndexBuildBulkLoadYieldIterations=2000000000"]
+_BAD_OPTION = 2
 
 _OWN_SERVER = "or name a MongoDB server of your own in [MongoDB] URI"
 
@@ -73,12 +78,9 @@ def launch(program: Path, files: Files, port: int) -> None:
         files.log.replace(files.log.with_name(files.log.name + ".1"))
     log_start = files.log.stat().st_size if files.log.exists() else 0
     command = [
-        str(program), "--fork", "--dbpath", str(files.data), "--port", str(port),
-        "--bind_ip", "127.0.0.1", "--nounixsocket",
+        *_command(program, files), "--fork", "--port", str(port), "--bind_ip", "127.0.0.1", "--nounixsocket",
         "--keyFile", str(files.key), "--setParameter", "enableLocalhostAuthBypass=false", "--noscripting",
-        "--wiredTigerCacheSizeGB", "0.5", "--wiredTigerEngineConfigString", _JOURNAL,
-        "--setParameter", "diagnosticDataCollectionEnabled=false",
-        "--logpath", str(files.log), "--logappend", "--quiet", "--slowms", "2000",
+        "--slowms", "2000",
     ]  # fmt: skip
     # A file, not a pipe: the daemon may keep its standard output open, and reading a pipe would then never end.
     with tempfile.TemporaryFile() as output:
@@ -104,6 +106,33 @@ def launch(program: Path, files: Files, port: int) -> None:
     if "DBPathInUse" in logged:
         raise DataInUse
     raise start_failure(program, files, code, said, logged)
+
+
+def _command(program: Path, files: Files) -> list[str]:
+    return [
+        str(program), "--dbpath", str(files.data), "--logpath", str(files.log), "--logappend", "--quiet",
+        "--wiredTigerCacheSizeGB", "0.5", "--wiredTigerEngineConfigString", _JOURNAL,
+        "--setParameter", "diagnosticDataCollectionEnabled=false",
+    ]  # fmt: skip
+
+
+def repair(program: Path, files: Files) -> bool:
+    """Has mongod salvage what can be read in a data folder that no server uses, and build its indexes anew.
+
+    Collections that cannot be read are empty or gone afterwards. Takes time in proportion to the data.
+    """
+    command = [*_command(program, files), "--repair", "--bind_ip", "127.0.0.1", "--nounixsocket"]
+    try:
+        code = _BAD_OPTION
+        for options in (_NO_YIELD, []):  # MongoDB before 5.0 does not know that option
+            if code == _BAD_OPTION:
+                code = subprocess.run(
+                    [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, cwd="/", umask=0o077,
+                    check=False,
+                ).returncode  # fmt: skip
+    except OSError as error:
+        raise _not_executable(program, error) from error
+    return code == 0
 
 
 def _not_executable(program: Path, error: OSError) -> UnavailableError:
@@ -155,11 +184,6 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
         "Use the mongod that wrote them, or move the folder away to begin with an empty library.",
     ),
     (
-        r"WT_PANIC|WT_TRY_SALVAGE|file appears corrupt|checksum error|WT_ERROR: non-specific|Unrecoverable",
-        "its data files are damaged",
-        "Restore them from a copy, or repair them: `mongod --repair --dbpath` with that folder.",
-    ),
-    (
         r"Cannot allocate memory|std::bad_alloc|exited with 137",
         "there is not enough memory",
         f"Free some (it takes about 0.7 GB), {_OWN_SERVER}.",
@@ -184,6 +208,9 @@ def start_failure(program: Path, files: Files, code: int, said: str, logged: str
             found = match.groupdict()
             filled = reason.format(what=found.get("what") or found.get("glibc"))
             return UnavailableError(f"{where}: {filled}.{quoted}", hint)
+    damaged = damage_in(logged)
+    if damaged is not None:
+        return DamagedError(f"{where}: {damaged}.{quoted}")
     return UnavailableError(f"{where}.{quoted}", f"Its log is {files.log}; {_OWN_SERVER}.")
 
 

@@ -102,4 +102,5 @@ MIGRATIONS: dict[int, Migration] = {
         _annotate,
         over=("videos",),
     ),
+    5: Migration("Sources can be forgotten: an older vidpipe does not know that state.", _nothing),
 }

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.errors import DamagedError, UnavailableError, VidpipeError
 from vidpipe.library.connection import Connection
 from vidpipe.library.connection_errors import passes
 from vidpipe.library.embedded import FullDiskError
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _LONGEST_OUTAGE_S = 60.0
+#: Waiting does not help here.
+_LASTING = (FullDiskError, DamagedError)
 
 
 def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
@@ -33,7 +35,7 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
             with connection.errors_explained():
                 return operation()
         except VidpipeError as error:
-            lasts = isinstance(error, FullDiskError) or not passes(error.__cause__)
+            lasts = isinstance(error, _LASTING) or not passes(error.__cause__)
             if lasts or time.monotonic() - began > _LONGEST_OUTAGE_S:
                 raise
             log.warning("MongoDB at %s is away (%s); trying again", connection.host, type(error.__cause__).__name__)
@@ -42,6 +44,6 @@ def ride_out(connection: Connection, operation: Callable[[], Result]) -> Result:
             try:
                 connection.ensure_server()
             except UnavailableError as unavailable:
-                if isinstance(unavailable, FullDiskError) or time.monotonic() - began > _LONGEST_OUTAGE_S:
+                if isinstance(unavailable, _LASTING) or time.monotonic() - began > _LONGEST_OUTAGE_S:
                     raise
                 log.warning("%s", unavailable.message)

@@ -21,7 +21,7 @@ from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
 

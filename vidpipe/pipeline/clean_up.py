@@ -17,6 +17,7 @@ from vidpipe.pipeline.history.run_files import delete_run_files, thin_red_runs, 
 from vidpipe.pipeline.history.space import give_back
 from vidpipe.pipeline.history.ticks import delete_backfills, delete_ticks
 from vidpipe.pipeline.instance import dagster_home
+from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.untold import tell_untold
 from vidpipe.retention.kinds import kinds_of_home
@@ -25,6 +26,7 @@ from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
 JOB_NAME = "clean_up"
+OP_NAME = "clean_up_home"
 
 
 class History:
@@ -89,18 +91,21 @@ def clean_up(
 
 
 class CleanUpConfig(dg.Config):
+    only_show: bool = Field(False, description="show results that Dagster does not know of, and delete nothing")
     dry_run: bool = Field(False, description="count only, delete nothing")
 
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
     @dg.op(
-        name="clean_up_home",
+        name=OP_NAME,
         description="Deletes what is older than [Retention] says; shows results that a killed run did not tell of.",
     )
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
         with Session.begin(context, library, graph) as session:
             if not config.dry_run:
                 tell_untold(context, session, graph)
+            if config.only_show:
+                return
             reports = clean_up(
                 context.instance, session.settings, session.library, dry_run=config.dry_run, own_run=context.run.run_id
             )
@@ -117,6 +122,7 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
         name=JOB_NAME,
         description="Old runs, events, ticks, log files, frame packs nobody names. What `vidpipe prune` does.",
         executor_def=dg.in_process_executor,
+        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
     )
     def clean_up_all() -> None:
         clean_up_home()

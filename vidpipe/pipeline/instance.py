@@ -14,6 +14,7 @@ from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
 
 from vidpipe.errors import SettingsError
+from vidpipe.pipeline.history.damage import check_history, history_explained
 from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.settings import Settings
 
@@ -63,7 +64,8 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     """The instance of the home, for use in this process. Close it with `dispose()`, or use it in a `with`.
 
     Runs that a killed process left behind are ended. Output of steps is not captured: capturing would take the
-    terminal away from the command's own display. Raises SettingsError for a dagster.yaml that cannot be used.
+    terminal away from the command's own display. Raises SettingsError for a dagster.yaml that cannot be used,
+    DamagedError for files of the history that cannot.
     """
     home = prepare(settings)
     overrides: dict[str, Any] = {
@@ -75,15 +77,18 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     storage = configured.get("storage", {}).get("custom", {})
     if storage.get("class") == "HomeStorage" and not storage.get("config"):
         overrides["storage"] = {"custom": {**storage, "config": {"base_dir": str(home)}}}
+        check_history(home)
     try:
-        opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+        with history_explained(home):
+            opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
     except (dg.DagsterError, CheckError, ImportError) as error:
         raise SettingsError(
             f"{home / 'dagster.yaml'} cannot be used: {str(error).splitlines()[0]}",
             "Correct it, or delete it: it is written anew.",
         ) from error
     try:
-        end_dead_runs(opened)
+        with history_explained(home):
+            end_dead_runs(opened)
     except BaseException:
         opened.dispose()
         raise

@@ -118,6 +118,16 @@ def run_ingest(
         return caller.outcomes
 
 
+def show_again(settings: Settings, library: Library) -> None:
+    """Makes every video a partition and every good result a materialization, where Dagster does not know of it."""
+    from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
+
+    graph = library.graph
+    caller = Caller(settings, library)
+    if not _execute(clean_up_job(graph), OP_NAME, {"only_show": True}, caller):
+        raise _unexplained(ok=False)
+
+
 def _stages() -> StageGraph:
     from vidpipe.stages.registry import GRAPH  # brings in every stage's libraries
 
@@ -158,7 +168,8 @@ def _without_work(
 def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: Caller) -> bool:
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.library.processes import this_process
-    from vidpipe.pipeline.instance import instance
+    from vidpipe.pipeline.history.damage import history_explained
+    from vidpipe.pipeline.instance import dagster_home, instance
     from vidpipe.pipeline.jobs import FILE_LOGGER
     from vidpipe.pipeline.processes import PROCESS_TAG
     from vidpipe.pipeline.resources import LibraryResource
@@ -166,7 +177,10 @@ def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: 
     run_config = {"ops": {op: {"config": config}}, "loggers": {FILE_LOGGER: {}}}
     token = CALLER.set(caller)
     try:
-        with instance(caller.settings) as opened, _own_signals(), warnings.catch_warnings():
+        with (
+            history_explained(dagster_home(caller.settings)), instance(caller.settings) as opened, _own_signals(),
+            warnings.catch_warnings(),
+        ):  # fmt: skip
             warnings.simplefilter("ignore")
             result = job.execute_in_process(
                 run_config=run_config,
@@ -180,7 +194,8 @@ def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: 
     finally:
         CALLER.reset(token)
     if caller.fault is not None:
-        raise caller.fault
+        with history_explained(dagster_home(caller.settings)):
+            raise caller.fault
     return result.success
 
 

@@ -15,3 +15,9 @@ def add_videos(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
     """Makes partitions of `keys`; those that are known stay as they are."""
     for chunk in chunked(dict.fromkeys(keys)):
         instance.add_dynamic_partitions("videos", chunk)
+
+
+def remove_video(instance: dg.DagsterInstance, key: str) -> None:
+    """Removes the partition, where there is one. Its materializations stay in Dagster's history."""
+    if instance.has_dynamic_partition("videos", key):
+        instance.delete_dynamic_partition("videos", key)

@@ -9,6 +9,7 @@ a video's folders are deleted under its lease only, and those of leased videos n
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import uuid
@@ -70,6 +71,13 @@ def delete_unnamed(settings: Settings, library: Library, report: Pruned, dry_run
         )
     for sha256 in unknown:
         _delete_video(root / sha256, limit, report, dry_run)
+
+
+def delete_folders_of(settings: Settings, sha256: str, report: Pruned, dry_run: bool) -> None:
+    """All frame packs and thumbnails of a video whose lease the caller holds."""
+    parent = settings.derived_directory / sha256
+    if parent.is_dir():
+        _delete_video(parent, math.inf, report, dry_run)
 
 
 def _packs(library: Library, ids: list[str]) -> dict[str, set[str]]:

@@ -14,7 +14,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from vidpipe import __version__
-from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded_process import is_alive
 from vidpipe.services.ports import is_free, listens
@@ -212,7 +212,7 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
         stopped += _stop_all(settings, ["daemon"])
         try:
             runs = stop_runs(settings, runs_limit_s, say)
-        except SettingsError as error:  # of Dagster's settings: the servers are stopped all the same
+        except VidpipeError as error:  # of Dagster's settings or history: the servers are stopped all the same
             say(f"Runs that are under way were not asked to stop. {error}")
         else:
             stopped += ["runs"] if runs else []

@@ -32,9 +32,13 @@ def request_listed(sources: Sequence[str], library: Library, settings: Settings)
     gathered = Gathered()
     records = library.sources.get_many(list(dict.fromkeys(sources)))
     lists = set(settings.paths.source_lists)
-    named = {source: record for source, record in records.items() if not lists.isdisjoint(record.lists)}
+    named = {
+        source: record
+        for source, record in records.items()
+        if record.state != "forgotten" and not lists.isdisjoint(record.lists)
+    }
     if left_out := len(set(sources)) - len(named):
-        log.info("%d sources are named by no watched list any more; they are left out", left_out)
+        log.info("%d sources are forgotten, or named by no watched list any more; they are left out", left_out)
     secret = {record.id for record in named.values() if record.has_secret}
     found = {one.id: one for one in watched_requests(settings) if one.id in secret} if secret else {}
     for record in named.values():

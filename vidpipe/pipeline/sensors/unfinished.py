@@ -38,6 +38,11 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
     return [run for run in found.values() if run.job_name in jobs]
 
 
+def videos_of_unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
+    """The videos that runs of any job, at work or waiting, were given."""
+    return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ))
+
+
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
     """The videos that `runs` were given: in the list `keys` of their ops' config, or as partitions."""
     held: set[str] = set()

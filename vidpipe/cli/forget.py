@@ -1,0 +1,105 @@
+"""vidpipe forget: a video out of the library, with all that was made of it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.options import Json
+from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
+from vidpipe.errors import SettingsError
+from vidpipe.library.videos import NoSuchVideo
+
+if TYPE_CHECKING:
+    from vidpipe.retention.forget import Forgotten
+
+
+def forget(
+    context: typer.Context,
+    named: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Hash prefixes, URLs or file names.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Remove videos: their files in the media store, results, texts, thumbnails, lineage and partitions.
+
+    A watched list does not bring them back; `vidpipe add` does. Files that are only referenced stay where they are, and
+    so do Dagster's events, log files and backups.
+    """
+    from vidpipe.settings import audit
+
+    with opened(context) as library:
+        ids, unknown = _resolve(library, named)
+        found = _forget(library, ids, dry_run=True)
+        if ids and not (dry_run or yes):
+            _ask(found, as_json=as_json)
+        if ids and not dry_run:
+            found = _forget(library, ids, dry_run=False)
+            audit("forget", videos=[asdict(one) for one in found])
+    if as_json:
+        plain: list[dict[str, Any]] = [asdict(one) for one in found]
+        print_json({"dry_run": dry_run, "videos": plain, "unknown": [error.message for error in unknown]})
+    else:
+        _show(found, dry_run=dry_run)
+    if unknown:
+        return NoSuchVideo.exit_code
+    return 1 if any(one.state == "busy" for one in found) else 0
+
+
+def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
+    """The videos, and an error for each name that is none's. Raises NoSuchVideo where there is no video at all."""
+    ids: list[str] = []
+    unknown: list[NoSuchVideo] = []
+    for name in named:
+        try:
+            ids.append(library.library.videos.resolve(name))
+        except NoSuchVideo as error:
+            unknown.append(error)
+    if not ids:
+        raise NoSuchVideo("\n".join(error.message for error in unknown), unknown[0].hint)
+    for error in unknown:
+        print_error(error)
+    return list(dict.fromkeys(ids)), unknown
+
+
+def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
+    from vidpipe.retention.forget import forget as forget_videos
+
+    if dry_run:
+        return forget_videos(library.library, ids, lambda _: None, dry_run=True)
+    from vidpipe.pipeline.instance import instance
+    from vidpipe.pipeline.partitions import remove_video
+    from vidpipe.pipeline.sensors.unfinished import videos_of_unfinished_runs
+
+    with instance(library.settings) as dagster:
+        busy = videos_of_unfinished_runs(dagster)
+        return forget_videos(library.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
+
+
+def _ask(found: list[Forgotten], *, as_json: bool) -> None:
+    if as_json or not sys.stdin.isatty():
+        raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run says what would go.")
+    _show(found, dry_run=True)
+    if not typer.confirm(f"Remove {counted(len(found), 'video')} for good?", err=True):
+        raise typer.Abort
+
+
+def _show(found: list[Forgotten], *, dry_run: bool) -> None:
+    console = out()
+    for one in found:
+        label = "busy" if one.state == "busy" else "would forget" if dry_run else "forgotten"
+        freed = f", {size(one.freed_bytes)}" if one.freed_bytes else ""
+        line = words(f"{label:<14} ", "yellow" if one.state == "busy" else "")
+        line.append_text(words(f"{one.video[:12]}  {one.name}{freed}"))
+        console.print(line, soft_wrap=True)
+        if one.state == "busy":
+            note("  A run works on it, or will: wait for its end, or stop it, then give the command again.", "yellow")
+        if one.kept:
+            note(f"  {one.kept} was only referenced; the file stays.")
+        if one.sources and not dry_run and one.state == "forgotten":
+            note(f"  {counted(one.sources, 'source')}: no list fetches it again; `vidpipe add` does.")

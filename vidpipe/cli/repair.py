@@ -1,0 +1,287 @@
+"""vidpipe doctor --repair: what can be done about damaged stores, step by step, each asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from vidpipe.cli.output import counted, note, out, print_json, words
+from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
+from vidpipe.library import embedded
+from vidpipe.library.embedded_damage import MissingLibraryError, stored_videos
+from vidpipe.library.salvage import Aside, salvage
+from vidpipe.settings import Settings, audit
+
+if TYPE_CHECKING:
+    from vidpipe.library.backups.manifest import Manifest
+    from vidpipe.library.library import Library
+
+#: In data/run while a repair is unfinished: what is missing is restored and rebuilt by the next one.
+_MARKER = "repair"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a repair. result: what came of it, a sentence"""
+
+    name: str
+    state: Literal["done", "declined", "failed"]
+    result: str
+
+
+@dataclass
+class Repair:
+    """A repair of one home. Every step may be broken off and repeated; nothing is deleted.
+
+    agrees: asks the user a question
+    backup: a backup, or a folder of several, to restore from; otherwise the last one that audit.jsonl names
+    """
+
+    settings: Settings
+    agrees: Callable[[str], bool]
+    empty: bool = False
+    backup: Path | None = None
+    steps: list[Step] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.aside = Aside(self.settings)
+        self._marker = self.settings.data_directory / "run" / _MARKER
+
+    def run(self) -> None:
+        """Looks for damage and repairs it. Raises UnavailableError while servers or commands use the home."""
+        fault, history = library_fault(self.settings), _damaged_history(self.settings)
+        if fault is not None or history:
+            _refuse_while_in_use(self.settings)
+        for path, found in history:
+            self._set_aside(path, found)
+        if isinstance(fault, MissingLibraryError):
+            if not self._begin_again():
+                return
+        elif fault is not None:
+            self._salvage(fault)
+        with suppress(DamagedError):  # a declined step leaves it; the last look reports it
+            self._fill(any(path.name == "index.db" for path, _ in history))
+
+    def _step(self, name: str, question: str, work: Callable[[], str]) -> bool:
+        """Asks, and does the work where the user agrees. Returns whether it was done."""
+        if not self.agrees(question):
+            self.steps.append(Step(name, "declined", question))
+            return False
+        try:
+            self.steps.append(Step(name, "done", work()))
+        except VidpipeError as error:
+            self.steps.append(Step(name, "failed", str(error)))
+        return self.steps[-1].state == "done"
+
+    def _set_aside(self, path: Path, found: str) -> None:
+        from vidpipe.pipeline.history.damage import set_aside
+
+        self._step(
+            "history", f"{path} {found}. Move it to {self.aside.folder}, so that Dagster makes a new one?",
+            lambda: f"Moved {path.name} of Dagster's history to {set_aside(path, self.aside)}.",
+        )  # fmt: skip
+
+    def _salvage(self, fault: DamagedError) -> None:
+        def work() -> str:
+            self._mark()
+            whole = salvage(self.settings, self.aside)
+            if whole and library_fault(self.settings) is not None:
+                whole = False
+                self.aside.move(embedded.files_of(self.settings).data)
+            saved = "mongod has repaired what it could read of a copy" if whole else "Nothing could be read"
+            return f"{saved}; the damaged data are in {self.aside.folder}."
+
+        self._step("MongoDB", f"{fault.message} Repair a copy of the data and move these aside?", work)
+
+    def _begin_again(self) -> bool:
+        """Where the library's folder is gone. Returns whether a library is to be filled again."""
+        if salvage(self.settings, self.aside):  # an earlier repair was broken off a moment before its end
+            return True
+        self._mark()
+        if not self.empty:
+            return True
+
+        def work() -> str:
+            embedded.start(self.settings, may_be_new=True)
+            self._marker.unlink(missing_ok=True)
+            return "The library is empty now; the stored videos stay where they are."
+
+        self._step("empty library", "Begin with an empty library?", work)
+        return False
+
+    def _fill(self, new_history: bool) -> None:
+        """Restores and rebuilds what a damaged library has lost."""
+        from vidpipe.library.connection import connect
+        from vidpipe.library.library import Library
+        from vidpipe.stages.registry import GRAPH
+
+        began = len(self.steps)
+        if self._marker.exists():
+            connect(self.settings, may_be_new=True).close()
+        with Library.open(self.settings, GRAPH) as library:
+            if self._marker.exists() or not library.videos.count():
+                self._restore(library)
+                self._rebuild(library)
+            if new_history or any(step.state == "done" for step in self.steps[began:]):
+                self._show_again(library)
+        if all(step.state == "done" for step in self.steps):
+            self._marker.unlink(missing_ok=True)
+
+    def _restore(self, library: Library) -> None:
+        from vidpipe.library.backups.manifest import Follower
+        from vidpipe.library.backups.restore import check, restore
+
+        found = newest_backup(self.settings, self.backup)
+        there = library.videos.count()
+        if found is None or found[1].videos <= there:
+            return
+        folder, manifest = found
+
+        def work() -> str:
+            check(folder, manifest, Follower())
+            restore(library.connection, self.settings, library.graph, folder, manifest, replace=True)
+            return f"Restored {counted(manifest.videos, 'video')} from {folder}."
+
+        self._step(
+            "backup", f"Restore the backup {folder} of {counted(manifest.videos, 'video')}? The library has {there}.",
+            work,
+        )  # fmt: skip
+
+    def _rebuild(self, library: Library) -> None:
+        from vidpipe.library.rebuild import rebuild, unknown_files
+
+        unknown = sum(1 for _ in unknown_files(library))
+        if not unknown:
+            return
+
+        def work() -> str:
+            done = rebuild(library)
+            damaged = [self.aside.move(path) for path in done.damaged]
+            said = f"Took {counted(len(done.videos), 'stored video')} in again; `vidpipe run` computes their results."
+            return f"{said} Damaged, moved aside: {', '.join(map(str, damaged))}." if damaged else said
+
+        self._step(
+            "media", f"Take {counted(unknown, 'stored file')} that the library does not know in again?", work
+        )  # fmt: skip
+
+    def _show_again(self, library: Library) -> None:
+        from vidpipe.pipeline.instance import instance
+        from vidpipe.pipeline.launch import show_again
+        from vidpipe.pipeline.partitions import add_videos
+
+        try:
+            with instance(self.settings) as opened:
+                add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
+            show_again(self.settings, library)
+            self.steps.append(Step("Dagster", "done", "Dagster's page shows every video with its results."))
+        except VidpipeError as error:
+            self.steps.append(Step("Dagster", "failed", str(error)))
+
+    def _mark(self) -> None:
+        self._marker.parent.mkdir(parents=True, exist_ok=True)
+        self._marker.touch()
+
+
+def library_fault(settings: Settings) -> DamagedError | None:
+    """Why the embedded server's data are not to be used as they are; None where they are, or where it is not used.
+
+    Other troubles of the server are raised.
+    """
+    if not embedded.is_embedded(settings):
+        return None
+    try:
+        embedded.start(settings)
+    except DamagedError as error:
+        return error
+    return embedded.damage(settings, last_start=False)
+
+
+def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
+    from vidpipe.pipeline.history.damage import damaged_files
+    from vidpipe.pipeline.instance import dagster_home
+
+    return list(damaged_files(dagster_home(settings)))
+
+
+def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifest] | None:
+    """The backup in `named`; None given: the newest that can be read where audit.jsonl says that one was made."""
+    from vidpipe.library.backups.manifest import BackupError, read
+    from vidpipe.library.rebuild import audited
+
+    if named is not None:
+        return read(named.expanduser().absolute())
+    made = {str(entry["path"]) for entry in audited(settings) if entry.get("event") == "backup" and "path" in entry}
+    found = []
+    for folder in {Path(path).parent for path in made}:
+        with suppress(BackupError, OSError):
+            found.append(read(folder))
+    return max(found, key=lambda one: one[1].made_at, default=None)
+
+
+def _refuse_while_in_use(settings: Settings) -> None:
+    from vidpipe.cli.down import users_of
+    from vidpipe.services.service import find_running
+
+    running = embedded.status(settings)
+    users = users_of(running.port) if running.port is not None else []
+    if find_running(settings.home) or users:
+        raise UnavailableError(
+            f"The stores cannot be repaired while they are used{f' by {users[0]}' if users else ''}.",
+            "`vidpipe down` stops the servers; end other commands with Ctrl-C.",
+        )
+
+
+def repair(settings: Settings, *, yes: bool, empty: bool, backup: Path | None, as_json: bool) -> int:
+    """Repairs, and shows what was done. Returns the exit code: 3 where something is damaged still."""
+    can_ask = sys.stdin.isatty() and not as_json
+    if not (yes or can_ask):
+        raise SettingsError("A repair asks before each step.", "`vidpipe doctor --repair --yes` does all of them.")
+    done = Repair(settings, lambda question: yes or typer.confirm(question, err=True), empty, backup)
+    done.run()
+    left = [str(error)] if (error := library_fault(settings)) else []
+    left += [f"{path} {found}" for path, found in _damaged_history(settings)]
+    moved = done.aside.folder if done.aside.moved else None
+    ok = not left and all(step.state == "done" for step in done.steps)
+    told: dict[str, Any] = {
+        "ok": ok, "steps": [asdict(step) for step in done.steps], "moved_to": moved, "damaged": left,
+    }  # fmt: skip
+    if done.steps:
+        audit("repair", **told)
+    if as_json:
+        print_json(told)
+    else:
+        _show(done, left)
+    return 0 if ok else 3
+
+
+def _show(done: Repair, left: list[str]) -> None:
+    console = out()
+    for step in done.steps:
+        label = {"done": ("done", "green"), "declined": ("not done", "yellow"), "failed": ("failed", "red")}[step.state]
+        line = words(f"{label[0]}: ", label[1])
+        line.append_text(words(step.result))
+        console.print(line, soft_wrap=True)
+    for sentence in left:
+        note(f"Damaged still: {sentence}", "yellow")
+    if not done.steps and not left:
+        console.print("Nothing is damaged.")
+
+
+def settled(error: DamagedError) -> bool:
+    """Asks what to do about a missing library, and does it. False where the command is not to go on."""
+    if not (isinstance(error, MissingLibraryError) and sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    note(error.message, "yellow")
+    videos = counted(sum(1 for _ in stored_videos(error.settings)), "stored video")
+    if typer.confirm(f"Restore or rebuild the library from backups and {videos}?", err=True):
+        return repair(error.settings, yes=True, empty=False, backup=None, as_json=False) == 0
+    if typer.confirm("Begin with an empty library?", err=True):
+        embedded.start(error.settings, may_be_new=True)
+        return True
+    return False

@@ -1,0 +1,114 @@
+"""A library made of what the media store holds: files that no video's document names are taken in again."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.partial import hash_file
+from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.sources import request_for
+from vidpipe.ingest.urls import url_file_name
+from vidpipe.library.embedded_damage import stored_videos
+from vidpipe.library.library import Library
+from vidpipe.library.states import chunked
+from vidpipe.settings import Settings
+from vidpipe.settings.logs import AUDIT_NAME
+from vidpipe.stages.contract import IngestFacts
+
+
+@dataclass
+class Remembered:
+    """What audit.jsonl says of a video. sources: its URLs, without secrets"""
+
+    names: set[str] = field(default_factory=set)
+    sources: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Rebuilt:
+    """videos: sha256 of those taken in; damaged: files that hold other bytes than their names say"""
+
+    videos: list[str] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
+
+
+def unknown_files(library: Library) -> Iterator[tuple[str, Path]]:
+    """(sha256, path) of the stored files that no video's document names."""
+    files = dict(stored_videos(library.settings))
+    for chunk in chunked(files):
+        known = {row["_id"] for row in library.collections["videos"].find({"_id": {"$in": chunk}}, {"_id": 1})}
+        yield from ((sha256, files[sha256]) for sha256 in chunk if sha256 not in known)
+
+
+def rebuild(library: Library) -> Rebuilt:
+    """Takes in every unknown file whose bytes still have the hash in its name; all stages of it are due then.
+
+    Names and sources are those that audit.jsonl remembers. Labels, titles and results are not there to be found.
+    """
+    done, remembered = Rebuilt(), audited_videos(library.settings)
+    for sha256, path in unknown_files(library):
+        digest, _ = hash_file(path, threading.Event())
+        if digest.hexdigest() == sha256:
+            _take_in(library, sha256, path, remembered.get(sha256, Remembered()))
+            done.videos.append(sha256)
+        else:
+            done.damaged.append(path)
+    return done
+
+
+def _take_in(library: Library, sha256: str, path: Path, known: Remembered) -> None:
+    stat = path.stat()
+    records = [record for url in sorted(known.sources) if (record := _record(sha256, url)) is not None]
+    names = {*known.names, *(record.file_name for record in records if record.file_name)} - {sha256[:12]}
+    facts = IngestFacts(
+        path=library.settings.relative(path), size_bytes=stat.st_size, modified_ns=stat.st_mtime_ns,
+        names=tuple(sorted(names)), urls=tuple(record.url for record in records),
+    )  # fmt: skip
+    library.videos.add(sha256, facts)
+    for record in records:
+        library.sources.save(record)
+
+
+def _record(sha256: str, url: str) -> SourceRecord | None:
+    """The source's record; None for a URL of which only a part was written down."""
+    with suppress(VidpipeError):
+        request = request_for(url)
+        if not request.has_secret:
+            return SourceRecord(
+                id=request.id, url=request.url, kind=request.kind, state="stored", video=sha256,
+                file_name=url_file_name(request.url), first_seen=datetime.now(UTC),
+            )  # fmt: skip
+    return None
+
+
+def audited_videos(settings: Settings) -> dict[str, Remembered]:
+    """sha256 -> what audit.jsonl, and those that it took the place of, remember of the video."""
+    found: dict[str, Remembered] = {}
+    for entry in audited(settings):
+        if entry.get("event") in ("source", "stage") and isinstance(entry.get("video"), str):
+            known = found.setdefault(entry["video"], Remembered())
+            if isinstance(entry.get("url"), str):
+                known.sources.add(entry["url"])
+            if isinstance(entry.get("name"), str):
+                known.names.add(entry["name"])
+    return found
+
+
+def audited(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The entries of audit.jsonl and of its predecessors, in no particular order."""
+    log = settings.resolve(settings.logging.log_file).with_name(AUDIT_NAME)
+    for path in sorted(log.parent.glob(f"{AUDIT_NAME}*")):
+        with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                with suppress(ValueError):
+                    entry = json.loads(line)
+                    if isinstance(entry, dict):
+                        yield entry

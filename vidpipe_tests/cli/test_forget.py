@@ -1,0 +1,27 @@
+"""vidpipe forget, as a user calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vidpipe.pipeline.instance import instance
+from vidpipe.settings import Settings
+from vidpipe_tests import clips
+from vidpipe_tests.cli.conftest import Command
+
+
+def test_forget_asks_and_add_brings_the_video_back(vidpipe: Command, tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    clips.moving(clip, seconds=0.5)
+    (added,) = vidpipe.json("add", clip)["inputs"]
+    assert vidpipe("forget", "clip").exit_code == 2, "nobody can be asked"
+    assert vidpipe("forget", "nothing").exit_code == 4
+    found = vidpipe.json("forget", "clip", "nothing", "--yes", code=4)
+    assert [(one["video"], one["state"]) for one in found["videos"]] == [(added["video"], "forgotten")]
+    assert "'nothing'" in found["unknown"][0]
+    assert clip.exists()
+    assert vidpipe.json("list")["videos"] == []
+    with instance(Settings(home=vidpipe.home)) as dagster:
+        assert dagster.get_dynamic_partitions("videos") == []
+    (again,) = vidpipe.json("add", clip)["inputs"]
+    assert (again["state"], again["video"]) == ("stored", added["video"])
