@@ -53,6 +53,7 @@ bench: full-setup ## Measure against the limits and peers in benchmarks/
 	$(VENV)/python -m benchmarks.sweep
 	$(VENV)/python -m benchmarks.growth
 	$(VENV)/python -m benchmarks.sensor_tick
+	$(VENV)/python -m benchmarks.taking_in
 	$(VENV)/python -m benchmarks.qwen
 
 clean: ## Remove what was built and cached; data/ and settings stay

@@ -12,6 +12,7 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
 
 _MOST_SCENES = 30
+_MOST_SOURCES = 20
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 
 
@@ -61,11 +62,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
     video, metadata = found["video"], found["metadata"]
     facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
-    if len(video["names"]) > 1:
-        facts.append(("also named", ", ".join(video["names"][1:])))
-    facts += [("title", title) for title in video["titles"]]
+    sources = [f"{source['url']} ({source['state']})" for source in found["sources"]]
+    facts.append(("also named", ", ".join(_first(video["names"][1:]))))
+    facts += [("title", title) for title in _first(video["titles"])]
     facts.append(("labels", ", ".join(video["labels"])))
-    facts += [("source", f"{source['url']} ({source['state']})") for source in found["sources"]]
+    facts += [("source", source) for source in _first(sources)]
     if metadata:
         rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
         picture = [
@@ -106,6 +107,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             if not wrong["prompt"].startswith("question:")
         ]
     return facts
+
+
+def _first(texts: Sequence[str]) -> list[str]:
+    more = len(texts) - _MOST_SOURCES
+    return [*texts[:_MOST_SOURCES], *([f"… and {more:,} more (--json gives them)"] if more > 0 else [])]
 
 
 def black_bars(found: Mapping[str, Any]) -> str:

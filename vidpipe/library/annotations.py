@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pymongo.collection import Collection
 
-from vidpipe.library.schema import Document
+from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """labels, titles: of every source that gives the video or gave it before
+    """labels, titles: of every source that gives the video or gave it before, as far as there is room
     priority: the highest of the sources that give it today; none said is 0
     """
 
@@ -22,31 +22,36 @@ class Annotations:
     priority: int = 0
 
 
+@dataclass
+class _Gathered:
+    labels: dict[str, str] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    priorities: set[int] = field(default_factory=set)
+
+
 def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict[str, Annotations]:
     """sha256 -> what its sources say, in one query; a video without a source has nothing said of it."""
-    given: Document = {"$ifNull": ["$earlier_videos", []]}
-    today: Document = {"$eq": ["$video", "$of"]}
-    rows = sources.aggregate(
-        [
-            {"$match": {"$or": [{"video": {"$in": videos}}, {"earlier_videos": {"$in": videos}}]}},
-            {"$addFields": {"of": {"$setUnion": [["$video"], given]}}},
-            {"$unwind": "$of"},
-            {"$match": {"of": {"$in": videos}}},
-            {
-                "$group": {
-                    "_id": "$of",
-                    "labels": {"$addToSet": "$labels"},
-                    "titles": {"$addToSet": "$title"},
-                    "priority": {"$max": {"$cond": [today, {"$ifNull": ["$priority", 0]}, None]}},
-                }
-            },
-        ]
-    )
-    found = dict.fromkeys(videos, Annotations())
-    for row in rows:
-        labels = distinct(label for several in row["labels"] for label in several or ())
-        found[row["_id"]] = Annotations(labels, distinct(row["titles"]), row["priority"] or 0)
-    return found
+    gathered = {video: _Gathered() for video in videos}
+    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority"), 1)
+    for row in in_order_of_addition(sources, videos, fields):
+        for video in {row["video"], *(row.get("earlier_videos") or ())} & gathered.keys():
+            found = gathered[video]
+            _put(found.labels, row.get("labels") or (), MOST_LABELS)
+            _put(found.titles, [row.get("title")], MOST_KEPT)
+            if row["video"] == video:
+                found.priorities.add(row.get("priority") or 0)
+    return {
+        video: Annotations(_sorted(found.labels), _sorted(found.titles), max(found.priorities, default=0))
+        for video, found in gathered.items()
+    }
+
+
+def in_order_of_addition(
+    sources: Collection[Document], videos: Sequence[str], fields: Document | None = None
+) -> Iterable[Document]:
+    """The sources that give one of `videos` or gave it before; those that came first come first."""
+    query = {"$or": [{"video": {"$in": list(videos)}}, {"earlier_videos": {"$in": list(videos)}}]}
+    return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
 
 
 def title_of(facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
@@ -54,11 +59,29 @@ def title_of(facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | Non
     return next(iter(facts.get("titles") or ()), metadata.get("title"))
 
 
-def distinct(texts: Iterable[str | None]) -> tuple[str, ...]:
-    """Sorted; of those that differ only in case one is left, always the same one. Empty ones are left out."""
+def distinct(texts: Iterable[str | None], most: int = MOST_KEPT) -> tuple[str, ...]:
+    """The first `most` of `texts`, sorted; of those that differ only in case one is left, always the same one. Empty
+    ones are left out."""
     by_key: dict[str, str] = {}
+    _put(by_key, texts, most)
+    return _sorted(by_key)
+
+
+def kept(texts: Iterable[str]) -> tuple[str, ...]:
+    """The first of `texts` that a video's document has room for, sorted."""
+    by_text: dict[str, None] = {}
     for text in texts:
-        if text:
-            key = text.casefold()
+        if len(by_text) == MOST_KEPT:
+            break
+        by_text[text] = None
+    return tuple(sorted(by_text))
+
+
+def _put(by_key: dict[str, str], texts: Iterable[str | None], most: int) -> None:
+    for text in texts:
+        if text and ((key := text.casefold()) in by_key or len(by_key) < most):
             by_key[key] = min(text, by_key.get(key, text))
+
+
+def _sorted(by_key: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(by_key[key] for key in sorted(by_key))

@@ -23,7 +23,7 @@ from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.as_json import to_json
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
-from vidpipe.library.search import Filters
+from vidpipe.library.search import Filters, query_of
 from vidpipe.library.show import views
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _documents(
     library: Library, specs: Mapping[str, str], filters: Filters | None, ids: Sequence[str] | None
 ) -> Iterator[list[Document]]:
     """Batches of videos as `views` gives them, by hash."""
-    query = (filters or Filters()).query()
+    query = query_of(library, filters)
     last = ""
     waiting = sorted(set(ids)) if ids is not None else None
     while True:

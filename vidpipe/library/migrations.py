@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.annotations import annotations_of
+from vidpipe.library.annotations import annotations_of, in_order_of_addition, kept
+from vidpipe.library.schema import MOST_KEPT, MOST_LABELS
 from vidpipe.stages.contract import INGEST, IngestFacts
 from vidpipe.stages.versions import fingerprint
 
@@ -70,6 +72,35 @@ def _annotate(database: Database[Document], names: Mapping[str, str]) -> int:
     return changed
 
 
+def _keep_the_first(database: Database[Document], names: Mapping[str, str]) -> int:
+    """The documents of videos with very many sources are cut to what there is room for; what reads it becomes stale."""
+    _drop_index(database, names["sources"], "video")
+    videos, sources = database[names["videos"]], database[names["sources"]]
+    rooms = {"names": MOST_KEPT, "urls": MOST_KEPT, "titles": MOST_KEPT, "labels": MOST_LABELS}
+    full = [{f"{INGEST}.{name}.{room}": {"$exists": True}} for name, room in rooms.items()]
+    changed = 0
+    for row in videos.find({"$or": full}, {INGEST: 1, "stages": 1}):
+        before = IngestFacts.model_validate(row[INGEST])
+        said = annotations_of(sources, [row["_id"]])[row["_id"]]
+        first = list(islice(in_order_of_addition(sources, [row["_id"]], {"url": 1, "file_name": 1}), MOST_KEPT))
+        names_of_first = [one["file_name"] for one in first if one.get("file_name")]
+        new = {
+            "names": kept((*names_of_first, *before.names)),
+            "urls": kept((*(one["url"] for one in first), *before.urls)),
+            "labels": said.labels,
+            "titles": said.titles,
+        }
+        after = before.model_copy(update=new)
+        values: Document = {INGEST: after.model_dump()}
+        for name in (name for name in new if new[name] != getattr(before, name)):
+            values[f"stages.{INGEST}.data.{name}"] = fingerprint(new[name])
+            for stage, entry in row["stages"].items():
+                if name in (entry.get("inputs") or {}).get(INGEST, {}):
+                    values[f"stages.{stage}.stale"] = True
+        changed += videos.update_one({"_id": row["_id"]}, {"$set": values}).modified_count
+    return changed
+
+
 def _drop_index(database: Database[Document], collection: str, index: str) -> int:
     try:
         database[collection].drop_index(index)
@@ -102,5 +133,10 @@ MIGRATIONS: dict[int, Migration] = {
         _annotate,
         over=("videos",),
     ),
-    5: Migration("Sources can be forgotten: an older vidpipe does not know that state.", _nothing),
+    5: Migration(
+        "A video with very many sources keeps the first hundred names, URLs and titles in its document; `vidpipe show "
+        "VIDEO --json` gives all of its sources. Sources can be forgotten.",
+        _keep_the_first,
+        over=("videos",),
+    ),
 }

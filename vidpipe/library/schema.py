@@ -45,6 +45,15 @@ _SEARCHED_IN_VIDEOS = {
 }
 
 
+#: Most names, URLs and titles in a video's document. The clip that a site gives for whatever is "not available" has
+#: tens of thousands; the documents of its sources hold them all.
+MOST_KEPT = 100
+#: There is room for a label for each class of a large data set.
+MOST_LABELS = 1000
+#: Where a video's document has no room for another URL.
+LAST_URL = f"ingest.urls.{MOST_KEPT - 1}"
+
+
 def stage_index(stage: str) -> list[tuple[str, int]]:
     """The index that answers "how current is this stage" without reading a document."""
     return [(f"stages.{stage}.{field}", ASCENDING) for field in ("status", "ready", "stale", "spec", "next_try_at")]
@@ -62,6 +71,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         IndexModel([("lease.owner", ASCENDING)], name="lease_owner", sparse=True),
         IndexModel([("ingest.names", ASCENDING)], name="names"),
         IndexModel([("ingest.urls", ASCENDING)], name="urls"),
+        IndexModel([(LAST_URL, ASCENDING)], name="full_of_urls", sparse=True),
         IndexModel([("ingest.path", ASCENDING)], name="path"),
         IndexModel([("ingest.labels", ASCENDING)], name="labels"),
         IndexModel([("tags.tag", ASCENDING)], name="tag"),
@@ -94,7 +104,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             IndexModel([("model", ASCENDING), ("at", DESCENDING)], name="latest_of_model"),
         ],
         "sources": [
-            IndexModel([("video", ASCENDING)], name="video"),
+            IndexModel([("video", ASCENDING), ("priority", DESCENDING)], name="video_priority"),
             IndexModel([("earlier_videos", ASCENDING)], name="earlier_videos"),
             IndexModel([("url", ASCENDING)], name="url"),
             IndexModel([("state", ASCENDING), ("next_try_at", ASCENDING)], name="state"),

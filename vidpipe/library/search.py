@@ -20,7 +20,7 @@ from vidpipe.errors import SettingsError, readable
 from vidpipe.ingest.urls import either_spelling, readable_url
 from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
-from vidpipe.library.schema import Document
+from vidpipe.library.schema import LAST_URL, Document
 from vidpipe.tagging import names
 from vidpipe.tagging.words import label_pattern
 
@@ -77,8 +77,11 @@ class Filters(BaseModel):
             return value
         return tuple(readable(part) if isinstance(part, str) else part for part in value)
 
-    def query(self) -> Document:
-        """The conditions on a video's document. Raises SettingsError for a name that no video can have."""
+    def query(self, of_sources: Sequence[str] = ()) -> Document:
+        """The conditions on a video's document. Raises SettingsError for a name that no video can have.
+
+        of_sources: videos with one of `sources` that their documents have no room for
+        """
         conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
         conditions += [{"ingest.labels": _pattern(f"^{label_pattern(label)}$")} for label in self.labels]
         if self.categories:
@@ -92,7 +95,8 @@ class Filters(BaseModel):
             conditions.append({"sentiment.label": {"$in": [_sentiment(label) for label in self.sentiments]}})
         if self.sources:
             parts = [_part(source) for source in self.sources]
-            conditions.append({"$or": [{"ingest.urls": {"$in": parts}}, {"ingest.names": {"$in": parts}}]})
+            in_document = [{"ingest.urls": {"$in": parts}}, {"ingest.names": {"$in": parts}}]
+            conditions.append({"$or": [*in_document, {"_id": {"$in": list(of_sources)}}]})
         bounds = {"$gte": self.min_duration_s, "$lte": self.max_duration_s}
         duration = {operator: bound for operator, bound in bounds.items() if bound is not None}
         if duration:
@@ -100,6 +104,24 @@ class Filters(BaseModel):
             not_yet_decoded = {"scenes.duration_s": {"$in": [None, 0]}, "metadata.duration_s": duration}
             conditions.append({"$or": [decoded, not_yet_decoded]})
         return {"$and": conditions} if conditions else {}
+
+
+def query_of(library: Library, filters: Filters | None) -> Document:
+    """The conditions on a video's document that `filters` come to in this library. Errors as in `Filters.query`."""
+    filters = filters or Filters()
+    return filters.query(_with_source(library, [_part(source) for source in filters.sources]))
+
+
+def _with_source(library: Library, parts: Sequence[re.Pattern[str]]) -> list[str]:
+    """The videos with more sources than their documents have room for, one of which has one of `parts` in its URL or
+    file name."""
+    if not parts:
+        return []
+    with library.connection.errors_explained():
+        full = [row["_id"] for row in library.collections["videos"].find({LAST_URL: {"$exists": True}}, {"_id": 1})]
+        either = [{"url": {"$in": list(parts)}}, {"file_name": {"$in": list(parts)}}]
+        query = {"video": {"$in": full}, "$or": either}
+        return library.collections["sources"].distinct("video", query) if full else []
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,7 @@ def find_videos(
     limit: 0 for all. specs: today's specs, to say with each hit how current it is (`stages` in the hit's document).
     Raises UnavailableError where MongoDB is out of reach.
     """
-    wanted = (filters or Filters()).query()
+    wanted = query_of(library, filters)
     words = _usable(words)
     fields: Document = dict.fromkeys(_HIT_FIELDS, 1)
     for stage in specs or ():
@@ -149,7 +171,7 @@ def find_videos(
             found = Page([], "words", more=False)
         if found.hits or (offset and find_videos(library, words, filters, limit=1).how == "words"):
             return found
-        return page(_and(_parts_query(words, _LOOKED_THROUGH), wanted), "parts of words", _LATEST_FIRST)
+        return page(_and(_parts_query(words, _LOOKED_THROUGH, library), wanted), "parts of words", _LATEST_FIRST)
 
 
 def find_scenes(
@@ -185,7 +207,7 @@ def _scenes_in_force(library: Library, query: Document, how: How, filters: Filte
     score: Document = {"score": _SCORE} if how == "words" else {}
     order: list[tuple[str, Any]] = [("score", _SCORE)] if how == "words" else []
     cursor = library.collections["scenes"].find(query, score).sort([*order, ("video", 1), ("index", 1)])
-    wanted = (filters or Filters()).query()
+    wanted = query_of(library, filters)
     while batch := list(islice(cursor, _SCENE_BATCH)):
         ids = list({row["video"] for row in batch})
         fields = {"scene_generation": 1, "ingest.names": 1}
@@ -199,7 +221,7 @@ def _scenes_in_force(library: Library, query: Document, how: How, filters: Filte
 
 
 def _scenes_by_video(library: Library, filters: Filters | None) -> Iterator[Document]:
-    query = (filters or Filters()).query()
+    query = query_of(library, filters)
     cursor = library.collections["videos"].find(query, {"scene_generation": 1, "ingest.names": 1})
     cursor.sort(_LATEST_FIRST)
     while batch := list(islice(cursor, 50)):
@@ -271,11 +293,17 @@ def _with_parts_of_names(words: str) -> str:
     return " ".join([words, *(part for word in whole for part in _NAME_PART.findall(word))])
 
 
-def _parts_query(words: str, fields: Sequence[str]) -> Document:
-    """Every word is part of one of `fields`; no word that begins with - is."""
+def _parts_query(words: str, fields: Sequence[str], library: Library | None = None) -> Document:
+    """Every word is part of one of `fields`; no word that begins with - is.
+
+    library: where sources are to be looked through as well
+    """
     conditions: list[Document] = []
     for minus, phrase, word in _TERM.findall(words):
-        anywhere = [{field: _part(phrase or word)} for field in fields]
+        part = _part(phrase or word)
+        anywhere: list[Document] = [{field: part} for field in fields]
+        if library and (others := _with_source(library, [part])):
+            anywhere.append({"_id": {"$in": others}})
         conditions.append({"$nor": anywhere} if minus else {"$or": anywhere})
     return {"$and": conditions} if conditions else {"_id": None}
 

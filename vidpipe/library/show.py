@@ -9,7 +9,7 @@ from typing import Any
 
 from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.urls import readable_url
-from vidpipe.library.annotations import title_of
+from vidpipe.library.annotations import in_order_of_addition, title_of
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import State, classify
@@ -42,6 +42,7 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
 
     specs: today's spec of each stage that can run; the others' state is "unknown".
     `title` of the video is the first of its sources' `titles`, else the file's.
+    `names`, `urls` and `titles` are the first hundred, and `sources` are all.
     Results that are not there yet are None (scenes and tags: an empty list). Raises NoSuchVideo.
     """
     for found in views(library, [sha256], specs):
@@ -75,8 +76,7 @@ def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Ite
 
 def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
     by_video: dict[str, list[Document]] = {sha256: [] for sha256 in ids}
-    query = {"$or": [{"video": {"$in": ids}}, {"earlier_videos": {"$in": ids}}]}
-    for row in library.collections["sources"].find(query).sort([("first_seen", 1), ("_id", 1)]):
+    for row in in_order_of_addition(library.collections["sources"], ids):
         record = SourceRecord.model_validate({"id": row["_id"], **row})
         plain = record.model_dump(include=_OF_A_SOURCE) | {"url": readable_url(record.url)}
         for sha256 in {record.video, *record.earlier_videos}:

@@ -7,15 +7,18 @@ from collections.abc import Collection as Names
 from functools import partial
 from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 
 from vidpipe.ingest.records import SAID, SourceRecord, StoredVideo
 from vidpipe.library.annotations import annotations_of, distinct
-from vidpipe.library.schema import Document
+from vidpipe.library.schema import MOST_LABELS, Document
 from vidpipe.library.states import chunked
 from vidpipe.library.videos import Videos
 from vidpipe.stages.contract import IngestFacts
+
+#: What is said of a source and shows in its video.
+_OF_VIDEOS = frozenset({"labels", "title", "priority"})
 
 
 class Sources:
@@ -43,16 +46,23 @@ class Sources:
     def save(self, record: SourceRecord, said: Names[str] = ()) -> None:
         """What lists say of a known source (`SAID`) stays as it is, except for the fields named in `said`."""
         self._ride_out(partial(self._save, record, said))
+        if record.video is not None and not _OF_VIDEOS.isdisjoint(said):
+            self._ride_out(partial(self.annotate, [record.video, *record.earlier_videos]))
 
-    def _save(self, record: SourceRecord, said: Names[str]) -> None:
+    def _save(self, record: SourceRecord, said: Names[str]) -> Document:
+        """What is said of the source now."""
         plain = record.model_dump(mode="python", exclude={"id"})
         kept = {name: plain.pop(name) for name in SAID - set(said)}
-        self._sources.update_one({"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, upsert=True)
-        if record.video is not None and not {"labels", "title", "priority"}.isdisjoint(said):
-            self.annotate([record.video, *record.earlier_videos])
+        return self._sources.find_one_and_update(
+            {"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, dict.fromkeys(_OF_VIDEOS, 1),
+            upsert=True, return_document=ReturnDocument.AFTER,
+        )  # fmt: skip
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
-        """The video first, so that a source never names one that is not there."""
+        """The video first, so that a source never names one that is not there.
+
+        Its other sources are not looked through: a video may have tens of thousands.
+        """
         facts = IngestFacts(
             path=video.path,
             size_bytes=video.size_bytes,
@@ -60,23 +70,34 @@ class Sources:
             referenced=video.referenced,
             names=(video.file_name,) if video.file_name else (),
             urls=(video.url,) if video.url else (),
-            labels=distinct(record.labels),
+            labels=distinct(record.labels, MOST_LABELS),
             titles=distinct([record.title]),
         )
-        self._ride_out(partial(self._videos.add, video.sha256, facts))
-        self.save(record)
-        self._ride_out(partial(self.annotate, [video.sha256, *record.earlier_videos]))
+        new = self._ride_out(partial(self._videos.add, video.sha256, facts))
+        now = self._ride_out(partial(self._save, record, ()))
+        said = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
+        if said != (record.labels, record.title, record.priority):  # a list was edited meanwhile
+            self._ride_out(partial(self.annotate, [video.sha256, *record.earlier_videos]))
+            return
+        if record.priority or not new:
+            self._ride_out(partial(self._rank, video.sha256))
+        for former in record.earlier_videos[-1:]:
+            self._ride_out(partial(self._rank, former))
+
+    def _rank(self, video: str) -> None:
+        """Gives the video the highest priority of the sources that give it today."""
+        of_video: Document = {"video": video}
+        first = self._sources.find_one(of_video, {"priority": 1}, sort=[("priority", -1)]) or {}
+        priority = first.get("priority") or 0
+        if priority < 0 and self._sources.find_one({**of_video, "priority": None}, {"_id": 1}):
+            priority = 0
+        self._collection_of_videos.bulk_write([_ranked(video, priority)])
 
     def annotate(self, videos: Iterable[str]) -> None:
         """Gives each video the labels and titles of its sources, and the highest priority; 0 is not written."""
         for chunk in chunked(videos):
             found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
-            changes = [
-                UpdateOne({"_id": video, "priority": {"$ne": said.priority}}, {"$set": {"priority": said.priority}})
-                if said.priority
-                else UpdateOne({"_id": video, "priority": {"$exists": True}}, {"$unset": {"priority": ""}})
-                for video, said in found.items()
-            ]
+            changes = [_ranked(video, said.priority) for video, said in found.items()]
             self._collection_of_videos.bulk_write(changes, ordered=False)
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
@@ -88,6 +109,12 @@ class Sources:
         return {
             row["_id"]: row["n"] for row in self._sources.aggregate([{"$group": {"_id": "$state", "n": {"$sum": 1}}}])
         }
+
+
+def _ranked(video: str, priority: int) -> UpdateOne:
+    if priority:
+        return UpdateOne({"_id": video, "priority": {"$ne": priority}}, {"$set": {"priority": priority}})
+    return UpdateOne({"_id": video, "priority": {"$exists": True}}, {"$unset": {"priority": ""}})
 
 
 def _record(row: Mapping[str, Any]) -> SourceRecord:

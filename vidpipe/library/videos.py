@@ -17,8 +17,8 @@ from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.urls import stored_spellings
-from vidpipe.library.annotations import Annotations, distinct
-from vidpipe.library.schema import Document, new_entry
+from vidpipe.library.annotations import Annotations, distinct, kept
+from vidpipe.library.schema import MOST_LABELS, Document, new_entry
 from vidpipe.settings.stored_paths import path_text
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
@@ -43,8 +43,8 @@ class Videos:
         self._graph = graph
 
     def add(self, sha256: str, facts: IngestFacts) -> bool:
-        """Records a stored file. A video that is known gains names, addresses, labels and titles. Returns whether it is
-        new.
+        """Records a stored file. A video that is known gains names, addresses, labels and titles, as long as its
+        document has room for them. Returns whether it is new.
 
         What reads a fact that changed becomes stale in the same update.
         """
@@ -59,9 +59,9 @@ class Videos:
             before = IngestFacts.model_validate(known[INGEST])
             merged = facts.model_copy(
                 update={
-                    "names": tuple(sorted({*before.names, *facts.names})),
-                    "urls": tuple(sorted({*before.urls, *facts.urls})),
-                    "labels": distinct((*before.labels, *facts.labels)),
+                    "names": kept((*before.names, *facts.names)),
+                    "urls": kept((*before.urls, *facts.urls)),
+                    "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
                     "titles": distinct((*before.titles, *facts.titles)),
                 }
             )

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from vidpipe.errors import MediaError
 from vidpipe.media import boxes, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
 from vidpipe.media.encryption import is_encrypted_stream
@@ -29,6 +30,11 @@ PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
 #: A cover is one packet; the first packets of a video may be hidden by an edit list.
 _FIRST_PACKETS = 64
+#: Enough of all streams for two pictures of the video; where it is not, ffmpeg looks further.
+_BEGINNING = (
+    "-read_intervals", "%+#16", "-skip_frame", "nokey", "-show_packets", "-show_frames",
+    "-show_entries", "packet=stream_index,flags:frame=stream_index,media_type",
+)  # fmt: skip
 #: A file may have hundreds of streams with something to say of each.
 _MOST_NOTES = 50
 #: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
@@ -110,7 +116,16 @@ def check_decodable(path: Path, *, name: str | None = None) -> str:
     """
     name = name or path.name
     layout = _checked_layout(path, name)
-    described = describe(path, name)
+    # starting a program takes longer than what it does here: nearly every file is checked by a single one
+    try:
+        described = describe(path, name, *_BEGINNING)
+    except MediaError:
+        if sniff(path):  # it is something else, whatever ffprobe says of it
+            raise
+        described = describe(path, name)
+    beginning = described.pop("packets_and_frames", ())
+    if _begins_with_a_picture(described["streams"], beginning):
+        return streams.format_name(described["format"])
     _, video, _ = _video(path, name, described, layout, measure=False)
     picture = graph_input(path)[str(video["index"])].output("pipe:1", format="framecrc", **{"frames:v": 1})
     done = run(graph_command([picture]), timeout_s=reading_limit_s(path))
@@ -119,11 +134,14 @@ def check_decodable(path: Path, *, name: str | None = None) -> str:
     return streams.format_name(described["format"])
 
 
-def describe(path: Path, name: str) -> dict[str, Any]:
-    """ffprobe's own description of a file: `format`, `streams`, `chapters`. Raises MediaError as `probe` does."""
+def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
+    """ffprobe's own description of a file: `format`, `streams`, `chapters`. Raises MediaError as `probe` does.
+
+    more: further arguments of ffprobe
+    """
     _, address = decodable_input(path, name)
     command = ffprobe_command(
-        path, "-v", "error", "-show_format", "-show_streams", "-show_chapters", "-of", "json"
+        path, "-v", "error", "-show_format", "-show_streams", "-show_chapters", *more, "-of", "json"
     )  # fmt: skip
     done = run(command, timeout_s=PROBE_LIMIT_S)
     if done.returncode != 0:
@@ -135,6 +153,21 @@ def describe(path: Path, name: str) -> dict[str, Any]:
         described["format"].pop("bit_rate", None)
         described["streams"] = [{**stream, "codec_name": "webp"} for stream in described["streams"]]
     return described
+
+
+def _begins_with_a_picture(listed: Sequence[streams.Raw], beginning: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the first packets and frames show a video stream of several pictures, one of which decodes."""
+    video = streams.chosen_video(listed)
+    if video is None or video.get("codec_tag") == _SAMPLE_AES or not (video.get("width") and video.get("height")):
+        return False
+    own = [entry for entry in beginning if entry.get("stream_index") == video["index"]]
+    decoded = any(entry["type"] == "frame" and entry.get("media_type") == "video" for entry in own)
+    return decoded and sum(entry["type"] == "packet" and _is_shown(entry.get("flags", "")) for entry in own) > 1
+
+
+def _is_shown(flags: str) -> bool:
+    """Whether a packet with these flags holds a picture that is not hidden by an edit list."""
+    return "_" in flags and "D" not in flags
 
 
 def _checked_layout(path: Path, name: str) -> FileLayout:
@@ -191,7 +224,7 @@ def _has_several_pictures(path: Path, video: Mapping[str, Any]) -> bool:
         "-show_entries", "packet=flags", "-of", "csv=p=0",
     )  # fmt: skip
     done = run(command, timeout_s=reading_limit_s(path))
-    return sum(b"_" in flags and b"D" not in flags for flags in done.stdout.splitlines()) > 1
+    return sum(map(_is_shown, done.stdout.decode(errors="replace").splitlines())) > 1
 
 
 def _picture(path: Path, video: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -55,10 +55,12 @@ class IngestFacts(StageResult):
     """What ingest knows of a stored video; the root that `raw_video` and the rules read.
 
     path:      of the stored file, relative to the home (absolute where the file is referenced in place)
-    names:     every file name the video came under, sorted
-    urls:      every URL (or file: address) it came from, sorted, without secrets
+    names:     the file names the video came under, sorted
+    urls:      the URLs (or file: addresses) it came from, sorted, without secrets
     labels:    what users and lists label those sources, sorted; those that differ only in case are one
     titles:    what users and lists call them, likewise
+
+    Of very many, these are the first that came (see `vidpipe.library.schema`).
     """
 
     unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
