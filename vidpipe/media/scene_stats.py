@@ -117,11 +117,13 @@ class FrameMeter:
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
-            sums[DARK] = np.mean(hsv[..., 2] < _DARK)
-            chroma = sample.max(axis=2) - sample.min(axis=2)
-            sums[COLORED] = np.mean(chroma > _COLORED) > _COLORED_SHARE
+            blue, green, red = cv2.split(sample)
+            highest = cv2.max(cv2.max(blue, green), red)
+            chroma = cv2.subtract(highest, cv2.min(cv2.min(blue, green), red))
+            sums[DARK] = 1 - _share_above(highest, _DARK - 1)
+            sums[COLORED] = _share_above(chroma, _COLORED) > _COLORED_SHARE
             names = np.count_nonzero(sums[_COLORS][_CHROMATIC] >= _COLORFUL_NAME_SHARE)
-            sums[COLORFUL] = names >= _COLORFUL_NAMES and np.mean(chroma > _VIVID) >= _VIVID_SHARE
+            sums[COLORFUL] = names >= _COLORFUL_NAMES and _share_above(chroma, _VIVID) >= _VIVID_SHARE
             sums[MOVED] = self._has_moved(bgr)
         if _is_time(self._profile_us, time_us):
             self._profile_us = time_us
@@ -136,6 +138,10 @@ class FrameMeter:
             return False
         first, self._settled = self._settled is None, smooth
         return not first
+
+
+def _share_above(values: cv2.typing.MatLike, limit: int) -> float:
+    return cv2.countNonZero(cv2.compare(values, limit, cv2.CMP_GT)) / values.size
 
 
 def _is_time(last_us: int | None, time_us: int) -> bool:

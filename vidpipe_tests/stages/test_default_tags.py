@@ -18,7 +18,7 @@ _SLIDE = f"color=white{_OF},drawbox=15:15:60:30:black:fill"
     ("graph", "shown"),
     [
         pytest.param(f"color=blue{_OF}", {"Static"}, id="blue card"),
-        pytest.param(f"testsrc2{_OF},lutrgb=r=val/8:g=val/8:b=val/8", {"Dark"}, id="nearly black"),
+        pytest.param(f"testsrc2={_OF[1:]},lutrgb=r=val/8:g=val/8:b=val/8", {"Dark"}, id="nearly black"),
         pytest.param(f"{_SLIDE},drawbox=100:45:30:20:brown:fill:enable=gt(t\\,1.6)", {"Bright"}, id="slide with photo"),
         pytest.param(f"color=gray{_OF}[a];color=white{_OF}[b];[b]scale=160:4[c];[a][c]overlay=y=10*t",
                      {"Black and White"}, id="moving strip"),
