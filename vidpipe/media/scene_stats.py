@@ -141,7 +141,7 @@ class FrameMeter:
 
 
 def _share_above(values: cv2.typing.MatLike, limit: int) -> float:
-    return cv2.countNonZero(cv2.compare(values, limit, cv2.CMP_GT)) / values.size
+    return float(np.mean(np.asarray(values) > limit))
 
 
 def _is_time(last_us: int | None, time_us: int) -> bool:

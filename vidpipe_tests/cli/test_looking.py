@@ -73,7 +73,7 @@ def test_show_for_people(filled: Command) -> None:
 
 def test_informative_tags_come_before_facets_everywhere(filled: Command) -> None:
     (listed,) = (video for video in filled.json("list")["videos"] if video["name"] == TALK)
-    assert listed["tags"][:3] == ["Silent", "Subtitled", "Standard Definition"]
+    assert listed["tags"][:4] == ["Silent", "Subtitled", "Colourful", "Standard Definition"]
     assert [tag["tag"] for tag in filled.json("show", TALK)["tags"]] == listed["tags"]
     assert TALK in names(filled.json("list", "--tag", "standard definition")["videos"])
 
