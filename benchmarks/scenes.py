@@ -42,10 +42,11 @@ def decode(path: Path) -> None:
 
 
 def command_cuts(path: Path, *detector: str) -> list[int]:
-    """The first frames of new scenes, from 0, as the scenedetect command finds them."""
+    """The first frames of new scenes, from 0, as the scenedetect command finds them under the same rules."""
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(sys.executable).with_name("scenedetect"))
-        _run(program, "-q", "-i", str(path), "-o", folder, "-m", "0.6s", *detector, "list-scenes", "-q", "-s")
+        _run(program, "-q", "-i", str(path), "-o", folder, "-m", "0.6s", "--merge-last-scene", *detector,
+             "list-scenes", "-q", "-s")  # fmt: skip
         table = next(Path(folder).glob("*.csv"))
         with table.open(newline="") as file:
             return [int(row["Start Frame"]) - 1 for row in csv.DictReader(file)][1:]

@@ -84,7 +84,7 @@ def main() -> int:
         "status": vidpipe("status"),
     }
     vidpipe("search", "frightening", "place")
-    vidpipe("explain", "night-watch", "--tag", "Night-time")
+    vidpipe("explain", "night-watch", "--tag", "Dark")
     server.shutdown()
     print(f"\nDone in {time.monotonic() - began:.0f} s. {NEXT}")
     # One of the files is broken, so that `add` has something to report; everything else has to succeed.

@@ -54,6 +54,7 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
     """Of every rule and category; and whether what is stored is out of date."""
     from vidpipe.library.states import classify
     from vidpipe.library.videos import read_fields
+    from vidpipe.stages.results import Tag
     from vidpipe.stages.rule_facts import READS, rule_facts
     from vidpipe.tagging.build import build_categories, build_rules
     from vidpipe.tagging.evaluate import evaluate
@@ -63,14 +64,15 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
     rules, categories = build_rules(opened.settings), build_categories(opened.settings)
     document = library.videos.get(sha256) or {}
     try:
-        fields: dict[str, Any] = read_fields(library.graph, READS, document, ())
+        fields: dict[str, Any] = read_fields(library.graph, (*READS, "descriptions.category"), document, ())
     except KeyError as missing:
         raise VidpipeError(
             f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} is not there.",
             f"`vidpipe run {sha256[:12]}` brings it up to date; `vidpipe show {sha256[:12]}` says which stage failed.",
         ) from None
     facts = rule_facts(fields)
-    with_tags = rule_facts(fields, (match.tag for match in evaluate(rules, facts)))
+    given = [Tag(**vars(match)) for match in evaluate(rules, facts)]
+    with_tags = rule_facts(fields, given, fields["descriptions.category"])
     specs = {name: spec for name, spec in opened.plan.specs.items() if name in ("tags", "categories")}
     stale = any(classify(document["stages"][stage], spec) != "current" for stage, spec in specs.items())
     return explain(rules, facts), explain_categories(categories, with_tags), stale

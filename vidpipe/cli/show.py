@@ -52,7 +52,7 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
     if found["damage"]:
         kind, _, said = found["damage"]["sentence"].partition(": ")
         say(console, words(said, "yellow"), f"{kind.lower():<12} ")
-    _show_tags(found["tags"])
+    _show_tags([tag for tag in found["tags"] if not tag.get("facet")])
     _show_scenes(found["scenes"], most_scenes)
     _show_stages(found["stages"])
 
@@ -99,6 +99,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         proposal = category.get("proposal")
         if proposal:
             facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
+    facts.append(("facets", ", ".join(tag["tag"] for tag in found["tags"] if tag.get("facet"))))
     if description:
         facts += [(answer["id"], _answer(answer)) for answer in description.get("questions", ())]
         facts += [

@@ -124,6 +124,10 @@ class SceneStats(Fact):
     saturation: float = Field(description="mean, 0 to 1")
     motion: float = Field(description="mean absolute luma change from frame to frame, 0 to 1, at a reference of 1/25 s")
     colors: tuple[ColorShare, ...] = Field((), description="the most frequent colour names, largest share first")
+    dark_share: float | None = Field(None, description="mean share of the picture that is dark in every channel")
+    colored_share: float | None = Field(None, description="share of the time with visible colour anywhere")
+    colorful_share: float | None = Field(None, description="share of the time that is vivid, in three colours or more")
+    moving_share: float | None = Field(None, description="share of the time in which anything visibly moves")
     loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
     silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -80,7 +80,7 @@ def run_pass(
 class _ScenePass:
     def __init__(self, decode: DecodePass, plan: DecodePlan, settings: SceneDetection, spill: Spill) -> None:
         self._decode, self._plan, self._settings = decode, plan, settings
-        self._meter, self._timeline = FrameMeter(), SceneTimeline()
+        self._meter, self._timeline = FrameMeter(), SceneTimeline(round(settings.min_scene_length * 1e6))
         self._candidates = SceneCandidates(spill, settings)
         self._by_time = (
             IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
@@ -113,10 +113,12 @@ class _ScenePass:
             last_frame_s = self._last_frame_s(float(1 / rate), expected_s)
             timeline.finish(last_frame_s)
             self._hand_out(timeline.last_us + round(last_frame_s * 1e6))
+        by_time = self._by_time.finish() if self._by_time else []
         return SceneFindings(
             scenes=timeline.scenes,
-            kept=self._candidates.finish(),
-            by_time=self._by_time.finish() if self._by_time else [],
+            # what was kept of a last scene that proved too short has no scene any more
+            kept={scene: kept for scene, kept in self._candidates.finish().items() if scene < len(timeline.scenes)},
+            by_time=[replace(kept, scene=timeline.scene_at(kept.time_us)) for kept in by_time],
             frames=timeline.frames,
             end_us=timeline.last_us + round(last_frame_s * 1e6),
             sound=self._sound,

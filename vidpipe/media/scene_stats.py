@@ -1,4 +1,4 @@
-"""Statistics of a scene from its small frames: light, contrast, saturation, motion, colour names; and its sound.
+"""Statistics of a scene from its small frames: light, contrast, colour, motion, colour names; and its sound.
 
 What is measured is kept as sums in one small vector, so that frames, blocks of frames and scenes add up alike. Whole
 frames are measured; once a scene's black bars are known, `within` takes them out of its sums.
@@ -18,11 +18,13 @@ from vidpipe.media.color_names import COLOR_NAMES, color_shares
 from vidpipe.media.facts import ColorShare, SceneStats
 
 #: Sums, in order: frames, seconds, brightness and contrast by time, motion and its count, saturation samples and their
-#: count, blocks of sound, their power and how many were silent, the luma's mean, mean square and squared mean; then the
-#: share of each colour name; then the light profile.
+#: count, blocks of sound, their power and how many were silent, the luma's mean, mean square and squared mean, the dark
+#: part of the samples, how many of them have colour, are colourful, and differ from the ones before; then the share of
+#: each colour name; then the light profile.
 FRAMES, SECONDS, BRIGHTNESS, CONTRAST, MOTION, MOTIONS, SATURATION, SAMPLES, BLOCKS, POWER, SILENT = range(11)
 MEAN, MEAN_SQUARE, SQUARED_MEAN = 11, 12, 13
-_FIXED = 14
+DARK, COLORED, COLORFUL, MOVED = 14, 15, 16, 17
+_FIXED = 18
 _COLORS = slice(_FIXED, _FIXED + len(COLOR_NAMES))
 _PROFILE = slice(_FIXED + len(COLOR_NAMES), None)
 Sums = NDArray[np.float64]
@@ -34,6 +36,17 @@ _NAMED_COLORS = 5
 _LEAST_SHARE = 0.04
 #: Of 255: what is darker has no saturation, since noise of one step would make it full.
 _DARKEST_COLORED = 16
+#: Of 255: pixels are dark whose largest channel is below this. Luma would call pure blue dark.
+_DARK = 64
+#: A picture has colour when more than this share of it differs by this much of 255 between its channels; compression
+#: tints grey footage by less.
+_COLORED_SHARE, _COLORED = 0.002, 24
+#: It is colourful when a third of it has vivid colours, of three names at least.
+_VIVID_SHARE, _VIVID = 1 / 3, 90
+_COLORFUL_NAMES, _COLORFUL_NAME_SHARE = 3, 0.05
+_CHROMATIC = slice(COLOR_NAMES.index("red"), None)
+#: Something has moved when 3 x 3 pixels differ by this much of 255 from what they were: noise does not.
+_MOVED, _MOVED_WINDOW = 12, (3, 3)
 
 
 def no_sums(profile: int = 0) -> Sums:
@@ -61,8 +74,9 @@ def within(sums: Sums, share: float, bars: float = 0.0) -> Sums:
     found[CONTRAST] *= math.sqrt(max(0.0, mean_square - squared_mean) / variance) if variance > 0 else 1.0
     found[BRIGHTNESS] -= outside * found[SECONDS]
     black = _FIXED + COLOR_NAMES.index("black")
-    found[black] = max(0.0, found[black] - (1 - share) * found[SAMPLES])
-    found[[BRIGHTNESS, MOTION, SATURATION]] /= share
+    for dark in (black, DARK):
+        found[dark] = max(0.0, found[dark] - (1 - share) * found[SAMPLES])
+    found[[BRIGHTNESS, MOTION, SATURATION, DARK]] /= share
     found[_COLORS] /= share
     return found
 
@@ -75,6 +89,7 @@ class FrameMeter:
         self._last_us = 0
         self._color_us: int | None = None
         self._profile_us: int | None = None
+        self._settled: cv2.typing.MatLike | None = None
 
     def measure(self, bgr: NDArray[np.uint8], time_us: int) -> Sums:
         """The frame's sums, all but its time, which is known only when the next one comes (`weigh`)."""
@@ -102,11 +117,31 @@ class FrameMeter:
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
+            blue, green, red = cv2.split(sample)
+            highest = cv2.max(cv2.max(blue, green), red)
+            chroma = cv2.subtract(highest, cv2.min(cv2.min(blue, green), red))
+            sums[DARK] = 1 - _share_above(highest, _DARK - 1)
+            sums[COLORED] = _share_above(chroma, _COLORED) > _COLORED_SHARE
+            names = np.count_nonzero(sums[_COLORS][_CHROMATIC] >= _COLORFUL_NAME_SHARE)
+            sums[COLORFUL] = names >= _COLORFUL_NAMES and _share_above(chroma, _VIVID) >= _VIVID_SHARE
+            sums[MOVED] = self._has_moved(bgr)
         if _is_time(self._profile_us, time_us):
             self._profile_us = time_us
             sums[_PROFILE] = light_profile(bgr)
         self._last_luma, self._last_us = luma, time_us
         return sums
+
+    def _has_moved(self, bgr: NDArray[np.uint8]) -> bool:
+        """Whether any part of the picture differs visibly from when something last moved, however slowly it came."""
+        smooth = cv2.blur(bgr, _MOVED_WINDOW)
+        if self._settled is not None and cv2.norm(smooth, self._settled, cv2.NORM_INF) < _MOVED:
+            return False
+        first, self._settled = self._settled is None, smooth
+        return not first
+
+
+def _share_above(values: cv2.typing.MatLike, limit: int) -> float:
+    return float(np.mean(np.asarray(values) > limit))
 
 
 def _is_time(last_us: int | None, time_us: int) -> bool:
@@ -122,7 +157,7 @@ def weigh(sums: Sums, duration_s: float) -> None:
 
 def forget_motion(sums: Sums) -> None:
     """The change from another scene's last frame is no motion."""
-    sums[MOTION] = sums[MOTIONS] = 0
+    sums[MOTION] = sums[MOTIONS] = sums[MOVED] = 0
 
 
 def add_sound(sums: Sums, block: SoundBlock) -> None:
@@ -142,6 +177,10 @@ def scene_stats(sums: Sums, *, sound: bool) -> SceneStats:
         contrast=_tidy(sums[CONTRAST] / seconds),
         saturation=_tidy(sums[SATURATION] / samples),
         motion=_tidy(sums[MOTION] / max(float(sums[MOTIONS]), 1.0)),
+        dark_share=_tidy(sums[DARK] / samples),
+        colored_share=_tidy(sums[COLORED] / samples),
+        colorful_share=_tidy(sums[COLORFUL] / samples),
+        moving_share=_tidy(sums[MOVED] / samples),
         colors=tuple(
             ColorShare(name=COLOR_NAMES[index], share=_tidy(shares[index]))
             for index in order

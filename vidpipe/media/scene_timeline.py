@@ -17,6 +17,8 @@ from vidpipe.media.scene_stats import Sums, add_sound, forget_motion, weigh
 #: Beyond this many waiting blocks the older ones are joined in pairs.
 _WAITING = 1024
 _KEPT_SINGLE = 256
+#: Times in files are rounded, often to milliseconds.
+_TOLERANCE_US = 1000
 
 
 @dataclass
@@ -37,13 +39,14 @@ class _Block:
 
 
 class SceneTimeline:
-    """The scenes so far. Times are microseconds from the first frame.
+    """The scenes so far, none shorter than `least_scene_us`. Times are microseconds from the first frame.
 
     scenes:     at least one as soon as there was a frame; the last one is open
     settled_us: nothing before this time can change its scene any more
     """
 
-    def __init__(self) -> None:
+    def __init__(self, least_scene_us: int = 0) -> None:
+        self._least_scene_us = max(1, least_scene_us - _TOLERANCE_US)
         self.scenes: list[SceneSpan] = []
         self._starts: list[int] = []
         self._waiting: list[_Block] = []
@@ -69,7 +72,7 @@ class SceneTimeline:
         """Begin a scene at the frame nearest to `time_us`. The scene's number; None where no scene can begin there."""
         place = self._nearest(time_us)
         block = self._waiting[place]
-        if block.start_us <= self.scenes[-1].start_us:
+        if block.start_us - self.scenes[-1].start_us < self._least_scene_us:
             return None
         self._take(place)
         if block.single:
@@ -90,10 +93,15 @@ class SceneTimeline:
         self._take(place)
 
     def finish(self, last_frame_s: float) -> None:
-        """After the last frame and the last cut."""
+        """After the last frame and the last cut. A last scene that is too short becomes part of the one before."""
         if self._waiting:
             weigh(self._waiting[-1].sums, last_frame_s)
             self._take(len(self._waiting))
+        end_us = self.last_us + round(last_frame_s * 1e6)
+        if len(self.scenes) > 1 and end_us - self._starts[-1] < self._least_scene_us:
+            self._starts.pop()
+            short = self.scenes.pop()
+            self.scenes[-1].sums += short.sums
         self.settled_us = 1 << 62
 
     def scene_at(self, time_us: int) -> int:

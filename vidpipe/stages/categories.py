@@ -1,11 +1,12 @@
-"""categories: which of the categories in categories.json a video belongs to, with score and reason; beside it the
-describing model's proposal, which is never in force."""
+"""categories: which of the categories in categories.json a video belongs to, with score and reason. The describing
+model's proposal is one of the candidates, and kept beside the verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
+from vidpipe.stages.model_results import ModelCategory
 from vidpipe.stages.results import Categories, Tag
 from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.tagging.categories import CategorySet, classify
@@ -19,8 +20,9 @@ def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterato
             raise Cancelled
         tags: Sequence[Tag] = item["tags.tags"]
         # the model's own tags are a fact of their own, which weighs less
-        by_rules = (tag.tag for tag in tags if tag.given_by == "rule")
-        verdict = classify(categories, rule_facts(item.fields, by_rules))
+        by_rules = [tag for tag in tags if tag.given_by == "rule"]
+        proposal: ModelCategory | None = item["descriptions.category"]
+        verdict = classify(categories, rule_facts(item.fields, by_rules, proposal))
         yield Outcome(
             item.sha256,
             Categories(
@@ -28,7 +30,7 @@ def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterato
                 score=verdict.score,
                 reason=verdict.reason,
                 candidates=verdict.candidates,
-                proposal=item["descriptions.category"],
+                proposal=proposal,
             ),
         )
 
@@ -36,12 +38,12 @@ def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterato
 STAGE = Stage(
     name="categories",
     job="label",
-    description="The category with the highest score under categories.json, and why; and what the model would have.",
+    description="The category with the highest score under categories.json and the model's proposal, and why.",
     result=Categories,
     function=put_into_categories,
     reads=(*READS, "tags.tags", "descriptions.category"),
     resources=("categories",),
-    code_version="2",
+    code_version="3",
     stored_as="category",
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),

@@ -168,6 +168,8 @@ class Tag(BaseModel):
     )
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
     confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
+    facet: bool = Field(False, description="a technical fact to filter by, shown after the other tags")
+    model_tags: tuple[str, ...] = Field((), description="the model's own tags that made the rule give it")
 
 
 class Tags(StageResult):
@@ -176,17 +178,18 @@ class Tags(StageResult):
     tags: tuple[Tag, ...] = ()
 
     def key_figures(self) -> dict[str, Any]:
-        return {"tags": ", ".join(sorted({tag.tag for tag in self.tags}))}
+        """Facets come last, as stored."""
+        return {"tags": ", ".join(tag.tag for tag in self.tags)}
 
 
 class Categories(StageResult):
-    """category: "Unclassified" only when nothing matched (score 0 then)."""
+    """category: "Unclassified" only when nothing matched (score 0 then), the model's proposal included."""
 
     category: str
     score: float = Field(0.0, ge=0)
     reason: str = ""
     candidates: tuple[tuple[str, float], ...] = Field((), description="every category that matched, best first")
-    proposal: ModelCategory | None = Field(None, description="what the describing model would have; not in force")
+    proposal: ModelCategory | None = Field(None, description="the describing model's own; a candidate")
 
     def key_figures(self) -> dict[str, Any]:
         return {"category": self.category, "score": self.score, "reason": self.reason}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from vidpipe.ingest.urls import url_spellings
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
-from vidpipe.stages.model_results import ModelTag
+from vidpipe.stages.model_results import ModelCategory, ModelTag
+from vidpipe.stages.results import Tag
 from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
+from vidpipe.tagging.words import normalise
 
 #: The fields of other stages that rules can ask about; `rule_facts` needs them all.
 READS: tuple[str, ...] = (
@@ -28,8 +30,11 @@ READS: tuple[str, ...] = (
 _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
 
-def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
-    """The facts of one video. fields: "stage.field" -> value, at least those in `READS`; tags: given so far."""
+def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> TagFacts:
+    """The facts of one video. fields: "stage.field" -> value, at least those in `READS`.
+
+    tags: that rules gave; proposal: the model's category. Only categories look at them.
+    """
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio = [stream for stream in fields["metadata.audio"] if not stream.empty]
     subtitles: tuple[SubtitleStream, ...] = fields["metadata.subtitles"]
@@ -76,7 +81,10 @@ def rule_facts(fields: Mapping[str, Any], tags: Iterable[str] = ()) -> TagFacts:
         urls=tuple(dict.fromkeys(spelling for url in fields["ingest.urls"] for spelling in url_spellings(url))),
         labels=fields["ingest.labels"],
         source_titles=fields["ingest.titles"],
-        tags=tuple(tags),
+        tags=tuple(tag.tag for tag in tags),
+        tag_sources={normalise(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
+        model_category=proposal.category if proposal else "",
+        model_confidence=proposal.confidence if proposal else None,
         **_measured(fields["scenes.stats"]),
     )
 
@@ -89,6 +97,10 @@ def _measured(stats: SceneStats | None) -> dict[str, Any]:
         "contrast": stats.contrast,
         "saturation": stats.saturation,
         "motion": stats.motion,
+        "dark_share": stats.dark_share,
+        "colored_share": stats.colored_share,
+        "colorful_share": stats.colorful_share,
+        "moving_share": stats.moving_share,
         "loudness_db": stats.loudness_db,
         "silence_share": stats.silence_share,
         "color": tuple(names.color(color.name) for color in stats.colors if color.share >= COLOR_SHARE),

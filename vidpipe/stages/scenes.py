@@ -90,7 +90,7 @@ STAGE = Stage(
         "scene_detection.thumbnail_width",
         "scene_detection.max_thumbnails",
     ),
-    code_version="3",
+    code_version="4",
     pool="cpu",
     kinds=("ffmpeg", "opencv"),
     still_there=_still_there,

@@ -1,6 +1,6 @@
 """tags: what the rules in custom_tags.json and the describing model say of a video; each tag with who gave it, and why.
 
-A tag that a rule gives is the rule's, also where the model would give it."""
+A tag that a rule gives is the rule's, also where the model would give it. Facets come after all others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]
         if context.cancelled.is_set():
             raise Cancelled
         by_rules = [Tag(**vars(match)) for match in evaluate(rules, rule_facts(item.fields))]
-        result = Tags(tags=(*by_rules, *_by_model(item, {tag_key(tag.tag) for tag in by_rules})))
+        given = [*by_rules, *_by_model(item, {tag_key(tag.tag) for tag in by_rules})]
+        result = Tags(tags=tuple(sorted(given, key=lambda tag: tag.facet)))
         yield Outcome(item.sha256, result, lineage=_lineage(item, result, rules.version))
 
 
@@ -62,7 +63,7 @@ STAGE = Stage(
     function=give_tags,
     reads=(*READS, "descriptions.model"),
     resources=("custom_tags",),
-    code_version="2",
+    code_version="3",
     stored_as="tags",
     batch_size=32,  # cues of a long film are megabytes
     kinds=("rules", "json"),

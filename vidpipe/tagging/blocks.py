@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, Protocol
@@ -199,14 +199,18 @@ class TagBlock:
     """Matches when one of the wanted tags is among the model's own ("ai_generated_tags") or those given ("tags").
 
     Case and hyphens do not count.
+    counted: tags of the model's that another block of the same category counts, so that this one does not
     """
 
     name: Literal["ai_generated_tags", "tags"]
     wanted: tuple[str, ...]
+    counted: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, name: Literal["ai_generated_tags", "tags"], texts: list[str]) -> TagBlock:
-        return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})))
+    def parse(
+        cls, name: Literal["ai_generated_tags", "tags"], texts: Iterable[str], counted: Iterable[str] = ()
+    ) -> TagBlock:
+        return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})), frozenset(counted))
 
     @cached_property
     def _set(self) -> frozenset[str]:
@@ -215,21 +219,36 @@ class TagBlock:
     def _there(self, facts: TagFacts) -> frozenset[str]:
         return facts.tag_words if self.name == "tags" else facts.model_tag_words
 
+    def hits(self, facts: TagFacts) -> list[str]:
+        """The wanted tags that are there; of those that stand for the same tags of the model's, the first."""
+        found = sorted(self._set & self._there(facts))
+        if self.name == "ai_generated_tags":
+            return found
+        counted, hits = set(self.counted & facts.model_tag_words), []
+        for tag in found:
+            sources = facts.tag_sources.get(tag, frozenset()) or {tag}
+            if not counted.issuperset(sources) and tag not in counted:
+                hits.append(tag)
+                counted |= sources
+        return hits
+
     def matches(self, facts: TagFacts) -> bool:
-        return not self._set.isdisjoint(self._there(facts))
+        return bool(self.hits(facts))
 
     def count(self, facts: TagFacts) -> int:
-        return len(self._set & self._there(facts))
+        return len(self.hits(facts))
 
     def evidence(self, facts: TagFacts) -> str:
-        found = _quoted(sorted(self._set & self._there(facts)))
+        found = _quoted(self.hits(facts))
         return f"it is tagged {found}" if self.name == "tags" else f"the model's own tags hold {found}"
 
     def parts(self, facts: TagFacts) -> tuple[Part, ...]:
         there = self._there(facts)
         whose = "tags" if self.name == "tags" else "model's own tags"
         nothing = f"not among the {whose}" if there else f"there are no {whose}"
-        return tuple(Part(f'"{tag}"', f'"{tag}"' if tag in there else nothing, tag in there) for tag in self.wanted)
+        found = dict.fromkeys(there, "it, counted already as the model's own tag")
+        found |= {tag: f'"{tag}"' for tag in self.hits(facts)}
+        return tuple(Part(f'"{tag}"', found.get(tag, nothing), found.get(tag) == f'"{tag}"') for tag in self.wanted)
 
     def normal(self) -> Any:
         return list(self.wanted)

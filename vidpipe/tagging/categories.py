@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock
+from vidpipe.tagging.blocks import BLOCKS, Block, Part, TagBlock, tag_key
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import BlocksSource
 from vidpipe.tagging.rules_file import (
@@ -26,9 +26,11 @@ from vidpipe.tagging.rules_file import (
 )
 
 UNCLASSIFIED = "Unclassified"
+#: Name of the block, and of its weight in the file.
+MODEL_CATEGORY = "model_category"
 
 #: What one hit in a block is worth: words of a model and tags say more than a measurement or a name,
-#: and than words that are spoken, of which there are many.
+#: and than words that are spoken, of which there are many. The model's own choice of a category is worth two words.
 DEFAULT_WEIGHTS: dict[str, float] = {
     "tags": 1.0,
     "description_keywords": 1.0,
@@ -38,6 +40,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "filename_patterns": 0.5,
     "source_patterns": 0.5,
     "metadata_conditions": 0.5,
+    MODEL_CATEGORY: 2.0,
 }
 
 
@@ -55,6 +58,7 @@ class WeightsSource(Source):
     filename_patterns: Weight = DEFAULT_WEIGHTS["filename_patterns"]
     source_patterns: Weight = DEFAULT_WEIGHTS["source_patterns"]
     metadata_conditions: Weight = DEFAULT_WEIGHTS["metadata_conditions"]
+    model_category: Weight = DEFAULT_WEIGHTS[MODEL_CATEGORY]
 
 
 class CategorySource(BlocksSource):
@@ -65,6 +69,31 @@ class CategorySource(BlocksSource):
     tags: Texts = Field(default=[])
     weights: dict[str, Any] = Field(default={})
     min_score: float = Field(0.0, ge=0)
+
+
+@dataclass(frozen=True)
+class ModelCategoryBlock:
+    """Matches when the describing model put the video into this category. Each category has it; no file holds it."""
+
+    category: str
+    name: str = MODEL_CATEGORY
+
+    def matches(self, facts: TagFacts) -> bool:
+        return tag_key(facts.model_category) == tag_key(self.category)
+
+    def count(self, facts: TagFacts) -> int:
+        return int(self.matches(facts))
+
+    def evidence(self, facts: TagFacts) -> str:
+        sure = "" if facts.model_confidence is None else f", with confidence {facts.model_confidence:.2g}"
+        return f"the model proposed it{sure}"
+
+    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+        found = f'"{facts.model_category}"' if facts.model_category else "the model proposed none"
+        return (Part(f'"{self.category}"', found, self.matches(facts)),)
+
+    def normal(self) -> Any:
+        return self.category
 
 
 @dataclass(frozen=True)
@@ -96,6 +125,7 @@ class Category:
     def normal(self) -> dict[str, Any]:
         body: dict[str, Any] = {"name": self.name} | {block.name: block.normal() for block in self.blocks}
         weights = {name: self.weights[name] for name in body if self.weights.get(name) != DEFAULT_WEIGHTS.get(name)}
+        del body[MODEL_CATEGORY]
         return (
             body | ({"weights": weights} if weights else {}) | ({"min_score": self.min_score} if self.min_score else {})
         )
@@ -178,7 +208,8 @@ def _category(source: CategorySource, where: str) -> Category:
     merged = source.model_copy(update={"description_keywords": [*source.description_keywords, *source.keywords]})
     blocks = merged.blocks(where)
     if source.tags:
-        blocks = (compiled(lambda: TagBlock.parse("tags", source.tags), where, "tags"), *blocks)
+        counted = [tag for block in blocks if isinstance(block, TagBlock) for tag in block.wanted]
+        blocks = (compiled(lambda: TagBlock.parse("tags", source.tags, counted), where, "tags"), *blocks)
     if not blocks:
         raise SettingsError(
             f"{where} asks for nothing, so no video would ever be in it.",
@@ -186,4 +217,4 @@ def _category(source: CategorySource, where: str) -> Category:
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(WeightsSource, given, f"{where}, weights").model_dump(exclude={"note"})
-    return Category(source.name, blocks, weights, source.min_score)
+    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidpipe.tagging.blocks import TagBlock
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import RuleSet
 
 
 @dataclass(frozen=True)
 class TagMatch:
-    """A tag, the rule that gave it, the block that matched ("a + b" where a rule asks for all) and what it found."""
+    """A tag, the rule that gave it, the block that matched ("a + b" where a rule asks for all) and what it found.
+
+    facet: see `Rule`. model_tags: the model's own tags that the rule found, in normal form
+    """
 
     tag: str
     rule: str
     block: str
     evidence: str
+    facet: bool = False
+    model_tags: tuple[str, ...] = ()
 
 
 def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
@@ -29,5 +35,6 @@ def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
         if new:
             block = " + ".join(one.name for one in blocks)
             evidence = "; ".join(one.evidence(facts) for one in blocks)
-            given |= {key: TagMatch(tag, rule.name, block, evidence) for key, tag in new}
+            suggested = sorted({tag for one in blocks if isinstance(one, TagBlock) for tag in one.hits(facts)})
+            given |= {key: TagMatch(tag, rule.name, block, evidence, rule.facet, tuple(suggested)) for key, tag in new}
     return tuple(given.values())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -26,7 +26,9 @@ class TagFacts:
     model_tags:  the describing model's own tags; () when it gave none
     names, urls: every file name and address the video came under; of an address each spelling, decoded and encoded
     labels, source_titles: what the lists and users that added it say of it, as written
-    tags:        those given so far, which only categories look at
+    tags:        those given so far, which only categories look at, as they do at the rest:
+    tag_sources: normal form of a tag -> the model's own tags that made a rule give it
+    model_category, model_confidence: what the model put the video into, and how sure it says it is
     """
 
     duration_s: float | None = None
@@ -59,6 +61,10 @@ class TagFacts:
     contrast: float | None = None
     saturation: float | None = None
     motion: float | None = None
+    dark_share: float | None = None
+    colored_share: float | None = None
+    colorful_share: float | None = None
+    moving_share: float | None = None
     loudness_db: float | None = None
     silence_share: float | None = None
     color: tuple[str, ...] | None = None
@@ -75,6 +81,9 @@ class TagFacts:
     labels: tuple[str, ...] = ()
     source_titles: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    tag_sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    model_category: str = ""
+    model_confidence: float | None = None
 
     @cached_property
     def described(self) -> tuple[words.SearchedText, ...]:
@@ -182,6 +191,11 @@ _SPECS = (
     _field("contrast", "number", "mean within a frame, 0 to 0.5"),
     _field("saturation", "number", "mean, 0 (grey) to 1"),
     _field("motion", "number", "mean change from frame to frame, 0 to 1"),
+    _field("dark_share", "number", "share of the picture that is dark, 0 to 1"),
+    _field("colored_share", "number", "share of the time with visible colour anywhere, 0 to 1", "", "coloured_share"),
+    _field("colorful_share", "number", "share of the time that is vivid, in three colours or more, 0 to 1", "",
+           "colourful_share"),
+    _field("moving_share", "number", "share of the time in which anything visibly moves, 0 to 1"),
     _field("loudness_db", "number", "mean level of the sound", "dBFS"),
     _field("silence_share", "number", "share of the time that is silent, 0 to 1"),
     _field("color", "names", f"colours that fill at least {COLOR_SHARE:.0%} of the picture", "", "colour",

@@ -52,16 +52,21 @@ class RuleSource(BlocksSource):
     name: Text | None = None
     match: Literal["any", "all"] = "any"
     tags: Texts = Field(min_length=1)
+    facet: bool = False
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Gives its tags when one of its blocks matches ("any"), or when all of them do ("all")."""
+    """Gives its tags when one of its blocks matches ("any"), or when all of them do ("all").
+
+    facet: they are technical facts to filter by, shown after the tags that say what the video is like
+    """
 
     name: str
     tags: tuple[str, ...]
     blocks: tuple[Block, ...]
     match: Literal["any", "all"] = "any"
+    facet: bool = False
 
     @cached_property
     def keyed_tags(self) -> tuple[tuple[str, str], ...]:
@@ -80,7 +85,8 @@ class Rule:
     def normal(self) -> dict[str, Any]:
         body: dict[str, Any] = {"name": self.name, "tags": list(self.tags)}
         body |= {block.name: block.normal() for block in self.blocks}
-        return body | ({"match": "all"} if self.match == "all" else {})
+        body |= {"match": "all"} if self.match == "all" else {}
+        return body | ({"facet": True} if self.facet else {})
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
         match = source.match if len(blocks) > 1 else "any"
-        rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match))
+        rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
     return RuleSet(tuple(rules))
 
 

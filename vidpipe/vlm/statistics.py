@@ -24,7 +24,7 @@ class StatisticsDescriber:
 
     name = "statistics"
     measured = True
-    version = "statistics-1"
+    version = "statistics-2"
 
     def texts(self) -> Mapping[str, str]:
         return {}
@@ -75,8 +75,8 @@ def describe_video(facts: Facts) -> str:
 def _picture(stats: SceneStats) -> list[str]:
     colors = wording.colors_phrase(stats.colors)
     # black and white footage consists of greys; naming them adds nothing
-    grey = wording.SATURATION[0][1] in wording.light_words(stats)
-    motion = wording.word(stats.motion, wording.MOTION)
+    grey = wording.BLACK_AND_WHITE in wording.light_words(stats)
+    motion = wording.motion_word(stats)
     contrast = wording.word(stats.contrast, wording.CONTRAST)
     return ["" if grey else colors, f"with {wording.listed([part for part in (motion, contrast) if part])}"]
 
@@ -84,9 +84,10 @@ def _picture(stats: SceneStats) -> list[str]:
 def _pace(facts: Facts) -> str:
     if facts.scenes <= 1:
         return ""
-    pace = wording.word(facts.cuts_per_minute, wording.PACE)
-    mean_s = facts.duration_s / facts.scenes
-    return f"It has a {pace}: a scene lasts {wording.duration(mean_s)} on average."
+    mean = f"scene lasts {wording.duration(facts.duration_s / facts.scenes)} on average."
+    if facts.cuts_per_minute >= wording.FAST and facts.scenes < wording.ENOUGH_SCENES:
+        return f"A {mean}"
+    return f"It has a {wording.word(facts.cuts_per_minute, wording.PACE)}: a {mean}"
 
 
 def _extremes(facts: Facts) -> str:

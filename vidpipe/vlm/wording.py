@@ -11,10 +11,13 @@ Scale = Sequence[tuple[float, str]]
 
 #: Mean luma, 0 to 1.
 BRIGHTNESS: Scale = ((0.12, "very dark"), (0.28, "dark"), (0.62, ""), (0.8, "bright"), (9.0, "very bright"))
-#: Mean saturation, 0 to 1; of a picture that is mostly black it tells little (see `light_words`).
-SATURATION: Scale = ((0.04, "black and white"), (0.12, "muted"), (0.5, ""), (9.0, "colourful"))
-#: Names of colours that are none, and the share of them up to which a picture can be colourful.
-COLORLESS, COLORFUL_UP_TO = frozenset({"black", "white", "gray"}), 0.5
+#: Share of the picture from which it can be called dark: the luma of pure blue is low, too.
+DARK_SHARE = 0.5
+#: Shares of the time up to which nothing counts (the default rules agree), and from which a picture is colourful.
+NEVER, COLORFUL_SHARE = 0.002, 0.5
+BLACK_AND_WHITE = "black and white"
+#: Mean saturation, 0 to 1, below which a picture is muted.
+MUTED = 0.12
 #: Mean luma change in 1/25 s, 0 to 1; the steps were chosen on real footage between a title card and a handheld pan.
 MOTION: Scale = (
     (0.0004, "a still picture"), (0.006, "little movement"), (0.018, "some movement"), (0.045, "much movement"),
@@ -27,6 +30,8 @@ LOUDNESS: Scale = ((-45.0, "very quiet"), (-30.0, "quiet"), (-14.0, "of medium l
 #: Cuts a minute.
 PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace"),
                (1e9, "very fast pace with fast cuts"))  # fmt: skip
+#: A pace from here on, in cuts a minute, is no chance in so many scenes only.
+FAST, ENOUGH_SCENES = 12.0, 8
 
 #: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.
 SILENT_SHARE, PARTLY_SILENT_SHARE = 0.95, 0.3
@@ -58,14 +63,25 @@ def word(value: float, scale: Scale) -> str:
 
 def light_words(stats: SceneStats) -> list[str]:
     """Adjectives for light, colour and contrast: ["dark", "colourful"]."""
-    words = [word(stats.brightness, BRIGHTNESS)]
-    color = word(stats.saturation, SATURATION)
-    colorless = sum(share.share for share in stats.colors if share.name in COLORLESS)
-    # a blank picture is not what "black and white" means; near black, saturation is large and cannot be seen
-    blank = stats.contrast < CONTRAST[0][0] and color == SATURATION[0][1]
-    if not blank and not (color == SATURATION[-1][1] and colorless > COLORFUL_UP_TO):
-        words.append(color)
-    return [found for found in words if found]
+    light = word(stats.brightness, BRIGHTNESS)
+    if "dark" in light and (stats.dark_share or 0.0) < DARK_SHARE:
+        light = ""
+    return [found for found in (light, _color_word(stats)) if found]
+
+
+def _color_word(stats: SceneStats) -> str:
+    if stats.colored_share is not None and stats.colored_share <= NEVER:
+        # a blank picture is not what "black and white" means
+        return "" if stats.contrast < CONTRAST[0][0] else BLACK_AND_WHITE
+    if (stats.colorful_share or 0.0) >= COLORFUL_SHARE:
+        return "colourful"
+    return "muted" if stats.saturation < MUTED else ""
+
+
+def motion_word(stats: SceneStats) -> str:
+    """How much moves; a picture is still only where no part of it moves."""
+    found = word(stats.motion, MOTION)
+    return MOTION[1][1] if found == MOTION[0][1] and (stats.moving_share or 0.0) > NEVER else found
 
 
 def colors_phrase(colors: Sequence[ColorShare]) -> str:

@@ -67,6 +67,15 @@ def test_show_for_people(filled: Command) -> None:
         assert part in text
     assert "no basis: There are no subtitles" in filled("show", CUTS).stdout
     assert "labels       b-roll, Seaside" in text
+    assert "facets       Standard Definition, Short Clip" in text
+    assert "resolution is SD" not in text
+
+
+def test_informative_tags_come_before_facets_everywhere(filled: Command) -> None:
+    (listed,) = (video for video in filled.json("list")["videos"] if video["name"] == TALK)
+    assert listed["tags"][:4] == ["Silent", "Subtitled", "Colourful", "Standard Definition"]
+    assert [tag["tag"] for tag in filled.json("show", TALK)["tags"]] == listed["tags"]
+    assert TALK in names(filled.json("list", "--tag", "standard definition")["videos"])
 
 
 @pytest.mark.parametrize(("width", "tags"), [(80, False), (160, True)])

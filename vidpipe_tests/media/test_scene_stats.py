@@ -71,6 +71,48 @@ def test_noise_in_black_is_no_colour() -> None:
     assert scene_stats(sums_of([noise]), sound=False).saturation == 0
 
 
+def still(rgb: tuple[int, int, int] = (128, 128, 128)) -> NDArray[np.uint8]:
+    return np.full((90, 160, 3), rgb[::-1], np.uint8)
+
+
+def test_pure_blue_is_not_dark_but_black_is_also_beside_bars() -> None:
+    assert scene_stats(sums_of([still((0, 0, 255))]), sound=False).dark_share == 0
+    assert scene_stats(sums_of([still((40, 40, 60))]), sound=False).dark_share == 1
+    half = np.vstack([np.zeros((46, 160, 3), np.uint8), still()[:46]])
+    assert scene_stats(sums_of([half]), sound=False).dark_share == 0.5
+    assert scene_stats(within(sums_of([half]), 0.5), sound=False).dark_share == 0
+
+
+def test_colour_in_one_corner_for_a_moment_is_colour() -> None:
+    grey = np.random.default_rng(5).integers(0, 256, (90, 160, 1)).astype(np.uint8).repeat(3, axis=2)
+    photo = grey.copy()
+    photo[:12, :12] = (60, 90, 120)
+    assert scene_stats(sums_of([grey] * 50), sound=False).colored_share == 0
+    assert scene_stats(sums_of([grey] * 45 + [photo] * 5), sound=False).colored_share == pytest.approx(0.1, abs=0.02)
+    tinted = np.clip(grey + np.array([3, 0, -3]), 0, 255).astype(np.uint8)
+    assert scene_stats(sums_of([tinted] * 5), sound=False).colored_share == 0
+
+
+def test_several_vivid_colours_are_colourful_one_or_dim_ones_are_not() -> None:
+    bars = np.hstack([still(rgb)[:, :40] for rgb in ((220, 20, 20), (20, 180, 40), (30, 40, 220), (128, 128, 128))])
+    assert scene_stats(sums_of([bars]), sound=False).colorful_share == 1
+    for dull in (still((0, 0, 255)), bars // 5, 110 + bars // 6):
+        assert scene_stats(sums_of([dull]), sound=False).colorful_share == 0
+
+
+def test_a_small_thing_that_moves_slowly_is_movement_and_noise_is_none() -> None:
+    random = np.random.default_rng(5)
+    strip = [still() for _ in range(50)]
+    for number, picture in enumerate(strip):
+        picture[20 + number // 10 : 23 + number // 10] = 160
+    found = scene_stats(sums_of(strip), sound=False)
+    assert found.motion < 0.001
+    assert found.moving_share is not None
+    assert found.moving_share == pytest.approx(0.2, abs=0.1)
+    noise = [np.clip(still() + random.normal(0, 2, (90, 160, 3)), 0, 255).astype(np.uint8) for _ in range(25)]
+    assert scene_stats(sums_of(noise), sound=False).moving_share == 0
+
+
 def test_a_sine_of_half_amplitude_is_nine_db_down() -> None:
     wave = np.sin(np.arange(1600) * 2 * math.pi * 100 / 16_000) * 0.5 * 32767
     power = block_power(wave.astype("<i2").tobytes())

@@ -73,3 +73,19 @@ def test_sound_goes_to_the_scene_that_is_on() -> None:
     for time_us in (-20_000, 0, 199_999, 200_000, 9_000_000):
         timeline.add_sound(SoundBlock(time_us, 0.1))
     assert [scene.sums[BLOCKS] for scene in timeline.scenes] == [3, 2]
+
+
+def test_no_scene_is_shorter_than_the_minimum() -> None:
+    timeline = SceneTimeline(least_scene_us=5 * FRAME_US)
+    for number in range(20):
+        feed(timeline, number, 0.5)
+        if number == 17:
+            # rounded to milliseconds, five frames may seem a little shorter
+            cuts = (4 * FRAME_US, 5 * FRAME_US - 400, 9 * FRAME_US, 10 * FRAME_US, 16 * FRAME_US)
+            assert [timeline.cut(cut) for cut in cuts] == [None, 1, None, 2, 3]
+    timeline.add_sound(SoundBlock(16 * FRAME_US, 0.1))
+    timeline.finish(FRAME_US / 1e6)
+    assert [scene.start_frame for scene in timeline.scenes] == [0, 5, 10]
+    assert [scene.sums[FRAMES] for scene in timeline.scenes] == [5, 5, 10]
+    timeline.add_sound(SoundBlock(19 * FRAME_US, 0.1))
+    assert timeline.scenes[-1].sums[BLOCKS] == 2

@@ -29,27 +29,19 @@ def test_an_ordinary_clip_without_a_model_is_unclassified_and_says_why(home: Pat
     assert "none of the" in result.reason
 
 
-def test_a_wide_film_picture_is_a_hint_and_is_called_one(home: Path, tmp_path: Path) -> None:
-    result = category_of(home, clips.moving(tmp_path / "film.mp4", size="640x272", fps="24"))
-    assert (result.category, result.score) == ("Cinematic", 0.5)
-    assert result.reason.startswith("a hint from measurements: aspect ratio is 2.353 (asked: at least 2)")
-
-
-def test_fast_cuts_with_much_movement_hint_at_action(home: Path, clip: Path) -> None:
-    lively = STATS.model_copy(update={"motion": 0.06})
-    result = category_of(home, clip, scenes__stats=lively, scenes__count=10, scenes__cuts_per_minute=30.0)
-    assert result.category == "Action"
-    assert "cuts per minute is 30" in result.reason
-    assert "motion is 0.06" in result.reason
-
-
-def test_a_models_words_and_tags_outweigh_measurements(home: Path, tmp_path: Path) -> None:
+def test_a_wide_picture_cut_fast_is_neither_cinematic_nor_action(home: Path, tmp_path: Path) -> None:
     film = clips.moving(tmp_path / "film.mp4", size="640x272", fps="24")
+    lively = STATS.model_copy(update={"motion": 0.06})
+    result = category_of(home, film, scenes__stats=lively, scenes__count=10, scenes__cuts_per_minute=30.0)
+    assert (result.category, result.score) == ("Unclassified", 0.0)
+
+
+def test_the_words_and_tags_of_a_model_decide(home: Path, clip: Path) -> None:
     tags = (Tag(tag="Sport", rule="sport"),)
-    result = category_of(home, film, descriptions__text="Two athletes play tennis.", tags__tags=tags)
+    result = category_of(home, clip, descriptions__text="Two athletes play tennis.", tags__tags=tags)
     assert (result.category, result.score) == ("Sports", 3.0)
     assert result.reason == 'it is tagged "sport"; the description says "athletes", "tennis"'
-    assert result.candidates == (("Sports", 3.0), ("Cinematic", 0.5))
+    assert result.candidates == (("Sports", 3.0),)
 
 
 def test_the_words_of_subtitles_and_title_are_a_reason_where_no_model_has_looked(home: Path, tmp_path: Path) -> None:
@@ -73,10 +65,11 @@ def test_the_categories_of_the_home_are_used(home: Path, clip: Path) -> None:
     assert STAGE.key == "category"
 
 
-def test_the_models_proposal_stands_beside_the_rules_category_and_is_not_in_force(home: Path, clip: Path) -> None:
+def test_the_models_proposal_is_a_candidate_and_kept_beside_the_verdict(home: Path, clip: Path) -> None:
     proposal = ModelCategory(category="Sports", confidence=0.8, reason="A ball game.")
     result = category_of(home, clip, descriptions__category=proposal)
-    assert result.category == "Unclassified"
+    assert (result.category, result.score) == ("Sports", 2.0)
+    assert result.reason == "the model proposed it, with confidence 0.8"
     assert result.proposal == proposal
 
 
@@ -86,3 +79,8 @@ def test_the_models_tags_count_as_its_own_and_not_twice(home: Path, clip: Path) 
     once = category_of(home, clip, descriptions__tags=suggested)
     both = category_of(home, clip, descriptions__tags=suggested, tags__tags=by_model)
     assert both == once
+    tags = tuple(
+        Tag(tag=tag, rule="high intensity", model_tags=("action",)) for tag in ("High-Intensity", "Action-Packed")
+    )
+    made = category_of(home, clip, descriptions__tags=(ModelTag(tag="Action"),), tags__tags=tags)
+    assert (made.category, made.score) == ("Action", 1.0)

@@ -94,6 +94,7 @@ def stats(brightness: float = 0.2, motion: float = 0.003) -> SceneStats:
         colors=colors,
         loudness_db=-35,
         silence_share=0,
+        dark_share=0.8,
     )
 
 

@@ -111,12 +111,25 @@ def test_a_fade_is_cut_in_the_middle_of_the_black(tmp_path: Path, home: Path) ->
 def test_a_short_last_scene_has_its_own_pictures(tmp_path: Path, home: Path) -> None:
     graph = "color=red:s=320x180:r=25:d=2[a];color=blue:s=320x180:r=25:d=0.08[b];[a][b]concat"
     clip = clips.ffmpeg(tmp_path / "end.mp4", "-f", "lavfi", "-i", graph, "-c:v", "libx264", "-preset", "ultrafast")
-    result = scenes_of(clip, home, detector="content")
+    result = scenes_of(clip, home, detector="content", min_scene_length=0)
     assert starts(result) == [50]
     check_pictures(result, Settings(home=home), (320, 180))
     with Image.open(home / str(result.scenes[1].thumbnail)) as picture:
         red, _, blue = picture.getpixel((160, 90))  # type: ignore[misc]
     assert blue > 150 > red
+
+
+@pytest.mark.parametrize(("detector", "thumbnails"), [("adaptive", "interval"), ("content", "scenes")])
+def test_a_last_scene_shorter_than_the_minimum_belongs_to_the_one_before(
+    tmp_path: Path, home: Path, detector: str, thumbnails: str
+) -> None:
+    graph = "testsrc2=s=320x180:r=25:d=1.4[a];color=blue:s=320x180:r=25:d=0.2[b];[a][b]concat"
+    clip = clips.ffmpeg(tmp_path / "tail.mp4", "-f", "lavfi", "-i", graph, "-c:v", "libx264", "-preset", "ultrafast")
+    merged = scenes_of(clip, home, detector=detector, thumbnails=thumbnails, thumbnail_interval=0.3)
+    assert (merged.count, merged.cuts_per_minute, merged.scenes[0].end_frame) == (1, 0, 40)
+    assert {thumbnail.scene for thumbnail in merged.thumbnails} == {0}
+    assert merged.stats == merged.scenes[0].stats
+    check_pictures(merged, Settings(home=home), (320, 180))
 
 
 def test_frames_and_thumbnails_keep_to_their_budgets(tmp_path: Path, home: Path) -> None:

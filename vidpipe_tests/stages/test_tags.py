@@ -57,7 +57,7 @@ def test_a_clip_gets_the_default_tags_that_are_true_of_it_each_with_rule_and_evi
     portrait = clips.subtitled(tmp_path / "talk.mkv", [(0.2, 1.0, "Hello")])
     tall = clips.rotated(tmp_path / "phone.mp4", 90)
     hectic = clips.moving(tmp_path / "big.mp4", size="1920x1080", fps="50", audio="noise", seconds=0.4)
-    dark = STATS.model_copy(update={"brightness": 0.1})
+    dark = STATS.model_copy(update={"brightness": 0.1, "dark_share": 0.9})
     items = [
         label_item(portrait, sha256="1" * 64, scenes__stats=dark),
         label_item(tall, sha256="2" * 64, scenes__damage=Damage(errors=3, sentence="3 packets are damaged")),
@@ -72,8 +72,9 @@ def test_a_clip_gets_the_default_tags_that_are_true_of_it_each_with_rule_and_evi
         "Widescreen",
         "Silent",
         "Subtitled",
-        "Night-time",
+        "Dark",
     }
+    assert [tag for tag, one in first.items() if not one.facet] == ["Silent", "Subtitled", "Dark"] == list(first)[:3]
     assert set(second) == {"Standard Definition", "Short Clip", "H.264 Codec", "Portrait", "Silent", "Damaged"}
     assert set(third) == {
         "High Resolution",
@@ -83,13 +84,13 @@ def test_a_clip_gets_the_default_tags_that_are_true_of_it_each_with_rule_and_evi
         "High Frame Rate",
         "Fast-paced",
     } | ({"High Bitrate"} if items[2]["metadata.bit_rate"] > 10_000_000 else set())
-    assert first["Night-time"] == Tag(
-        tag="Night-time", rule="dark on average", block="metadata_conditions",
-        evidence="brightness is 0.1 (asked: above 0.02 and below 0.18)",
+    assert first["Dark"] == Tag(
+        tag="Dark", rule="dark", block="metadata_conditions",
+        evidence="brightness is 0.1 (asked: below 0.18), dark share is 0.9 (asked: at least 0.7)",
     )  # fmt: skip
     assert first["Silent"].evidence == "has audio is false (asked: false)"
     assert third["Fast-paced"].evidence == (
-        "cuts per minute is 40 (asked: at least 15), scene count is 8 (asked: at least 4)"
+        "cuts per minute is 40 (asked: at least 24), scene count is 8 (asked: at least 8)"
     )
 
 
@@ -147,7 +148,7 @@ def test_each_change_of_a_tag_is_told_with_its_rule_and_the_version_of_the_rules
 
 def test_what_was_not_measured_gives_no_tag(home: Path, clip: Path) -> None:
     (outcome,) = give_tags([label_item(clip, scenes__stats=None)], label_context(home, "custom_tags"))
-    assert not {"Night-time", "Bright", "Black and White", "Colourful", "Loud"} & set(tags_of(outcome.result))
+    assert not {"Dark", "Bright", "Static", "Black and White", "Colourful", "Loud"} & set(tags_of(outcome.result))
 
 
 def test_a_cancelled_run_stops_before_the_next_video(home: Path, clip: Path) -> None:
@@ -197,7 +198,8 @@ def test_the_default_keywords_read_nothing_into_a_description_made_of_measuremen
     home: Path, brightness: float, motion: float, sound: bool
 ) -> None:
     stats = SceneStats(
-        brightness=brightness, contrast=0.2, saturation=0.6, motion=motion, loudness_db=-20.0 if sound else None,
+        brightness=brightness, contrast=0.2, saturation=0.6, motion=motion, dark_share=1.0,
+        colored_share=motion, loudness_db=-20.0 if sound else None,
         silence_share=0.5 if sound else None, colors=(ColorShare(name="orange", share=0.9),),
     )  # fmt: skip
     text = describe_video(
@@ -220,5 +222,6 @@ def test_the_models_tags_stand_beside_the_rules_each_with_who_gave_it(home: Path
     assert set(tags) == {"Dog", "lawn"}
     assert (tags["Dog"].given_by, tags["Dog"].rule) == ("rule", "dogs")
     assert "dog" in tags["Dog"].evidence
+    assert tags["Dog"].model_tags == ("dog",)
     assert (tags["lawn"].given_by, tags["lawn"].rule, tags["lawn"].confidence) == ("model", "ai_generated_tags", 0.55)
     assert tags["lawn"].evidence == "Qwen2-VL saw it in the frames, with confidence 0.55."

@@ -16,9 +16,10 @@ from vidpipe.vlm.statistics import StatisticsDescriber, describe_scene, describe
 _COLORS = {"dark blue": 0.4, "black": 0.35, "red": 0.02}
 _NIGHT = SceneStats(
     brightness=0.1, contrast=0.2, saturation=0.3, motion=0.003, loudness_db=-35.0, silence_share=0.0,
+    dark_share=0.8, colored_share=1.0, colorful_share=0.0, moving_share=0.0,
     colors=tuple(ColorShare(name=name, share=share) for name, share in _COLORS.items()),
 )  # fmt: skip
-_DAY = _NIGHT.model_copy(update={"brightness": 0.7, "motion": 0.03, "saturation": 0.6})
+_DAY = _NIGHT.model_copy(update={"brightness": 0.7, "motion": 0.03, "colorful_share": 0.9})
 
 
 def facts(**changed: object) -> Facts:
@@ -29,7 +30,7 @@ def facts(**changed: object) -> Facts:
 def test_a_video_is_told_in_sentences() -> None:
     assert describe_video(facts(subtitle_languages=("eng", "deu"))) == (
         "A very dark portrait HD video of 9.7 seconds in 3 scenes, mostly dark blue and black, with little movement. "
-        "It has a fast pace: a scene lasts 3.2 seconds on average. The brightest and liveliest scene begins at 3.0 s. "
+        "A scene lasts 3.2 seconds on average. The brightest and liveliest scene begins at 3.0 s. "
         "The sound is quiet. It is subtitled in English and German."
     )
 
@@ -44,14 +45,17 @@ def test_a_scene_is_told_in_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"brightness": 0.02, "contrast": 0.0, "saturation": 0.0}, "A very dark scene"),
-        ({"brightness": 0.5, "saturation": 0.01}, "A black and white scene"),
+        ({"brightness": 0.02, "contrast": 0.0, "saturation": 0.0, "colored_share": 0.0}, "A very dark scene"),
+        ({"brightness": 0.5, "colored_share": 0.0}, "A black and white scene"),
+        ({"brightness": 0.5, "saturation": 0.01}, "A muted scene"),
+        ({"dark_share": 0.1}, "A scene of"),
         ({"brightness": 0.5, "saturation": 0.3}, "A scene of"),
         ({"brightness": 0.5, "saturation": 0.09}, "A muted scene"),
-        ({"saturation": 0.9}, "A very dark, colourful scene"),
-        ({"saturation": 0.9, "colors": (ColorShare(name="black", share=0.8),)}, "A very dark scene"),
+        ({"colorful_share": 0.9}, "A very dark, colourful scene"),
+        ({"saturation": 0.9}, "A very dark scene"),
         ({"colors": (ColorShare(name="red", share=0.2), ColorShare(name="blue", share=0.2))}, "in red and blue among"),
         ({"motion": 0.0}, "with a still picture"),
+        ({"motion": 0.0, "moving_share": 0.1}, "with little movement"),
         ({"motion": 0.1}, "with very much movement"),
         ({"contrast": 0.35}, "high contrast"),
         ({"loudness_db": -8.0}, "The sound is loud."),
@@ -70,6 +74,7 @@ def test_what_was_not_measured_is_not_told() -> None:
     assert "It is silent: there is no sound track." in describe_scene(facts(stats=unheard, has_sound=False))
     assert "pace" not in describe_video(facts(scenes=1))
     assert "in a single shot" in describe_video(facts(scenes=1))
+    assert "It has a fast pace: a scene lasts 1.2 seconds on average." in describe_video(facts(scenes=8))
 
 
 def test_durations_read_well() -> None:
