@@ -7,10 +7,10 @@ VENV := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup full-setup qwen demo test soak screenshots lint format bench clean
+.PHONY: help setup full-setup qwen demo demo-qwen test soak screenshots lint format bench clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Virtual environment, packages, ffmpeg, MongoDB
 	@python=$$(sh scripts/python.sh) && "$$python" scripts/install.py
@@ -25,6 +25,9 @@ qwen: ## Install what Backend = qwen needs: torch, transformers and more, about 
 
 demo: setup ## Take a handful of clips through all stages and show what came out
 	@$(VENV)/python scripts/demo.py
+
+demo-qwen: full-setup ## Let the tiny Qwen2-VL of the tests describe clips that it understands
+	@$(VENV)/python scripts/demo_qwen.py
 
 test: full-setup ## Run the tests
 	@$(VENV)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)

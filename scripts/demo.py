@@ -55,11 +55,11 @@ def serve(clips: Mapping[str, Path]) -> ThreadingHTTPServer:
     return server
 
 
-def vidpipe(*arguments: str, shown: str = "") -> int:
+def vidpipe(*arguments: str, shown: str = "", home: Path = HOME) -> int:
     """Runs the command as a user would, after showing it; gives its exit code."""
     print(f"\n\033[1m$ vidpipe {shown or shlex.join(arguments)}\033[0m" if sys.stdout.isatty() else
           f"\n$ vidpipe {shown or shlex.join(arguments)}", flush=True)  # fmt: skip
-    environment = {**os.environ, "VIDPIPE_HOME": str(HOME), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
+    environment = {**os.environ, "VIDPIPE_HOME": str(home), "VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE": "127.0.0.1"}
     return subprocess.run([VIDPIPE, *arguments], env=environment, check=False).returncode
 
 

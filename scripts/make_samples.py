@@ -51,7 +51,7 @@ def make_samples(directory: Path = SAMPLES) -> list[Path]:
     return [directory / name for name in sorted(CLIPS)]
 
 
-def _ffmpeg(*arguments: str | Path) -> None:
+def ffmpeg(*arguments: str | Path) -> None:
     command = ["ffmpeg", "-nostdin", "-y", "-v", "error", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
@@ -105,7 +105,7 @@ def _four_seasons(path: Path) -> None:
     ]
     inputs, graph = _joined(scenes, "640x360", "25")
     tune = "aevalsrc=0.3*sin(2*PI*(330+110*floor(mod(t*2\\,4)))*t):s=44100"
-    _ffmpeg(
+    ffmpeg(
         *inputs, *_source(f"{tune},volume=0:enable='between(t,8.6,12.8)'", 12.8), "-i", _subtitles(_SEASONS, path),
         "-filter_complex", graph, "-map", "[v]", "-map", f"{len(scenes)}:a", "-map", f"{len(scenes) + 1}:s",
         *_H264, "-crf", "30", *_AAC, "-c:s", "mov_text", *_PLAIN, "-metadata", "title=Four seasons",
@@ -114,7 +114,7 @@ def _four_seasons(path: Path) -> None:
 
 
 def _deep_zoom(path: Path) -> None:
-    _ffmpeg(
+    ffmpeg(
         *_source("mandelbrot=size=480x270:rate=24:start_scale=2.2:end_scale=0.02:end_pts=240", 8),
         *_source("sine=frequency=55:sample_rate=48000,tremolo=f=1.5:d=0.8", 8), "-i", _subtitles(_ZOOM, path),
         "-map", "0:v", "-map", "1:a", "-map", "2:s", "-c:v", "libx265", "-preset", "ultrafast", "-crf", "30",
@@ -125,7 +125,7 @@ def _deep_zoom(path: Path) -> None:
 
 def _night_watch(path: Path) -> None:
     lamp = "drawbox=x=300:y=120:w=26:h=18:color=0x6a5530:t=fill,scroll=horizontal=-0.001"
-    _ffmpeg(
+    ffmpeg(
         *_source(f"color=c=0x06080e:size=640x360:rate=25,{lamp},noise=alls=6:allf=t:all_seed=6", 9),
         *_H264, *_PLAIN, path,
     )  # fmt: skip
@@ -139,7 +139,7 @@ def _fast_cuts(path: Path) -> None:
         for number, color in enumerate(colors)
     ]  # fmt: skip
     inputs, graph = _joined(scenes, "480x270", "30")
-    _ffmpeg(
+    ffmpeg(
         *inputs, *_source("anoisesrc=color=brown:sample_rate=44100:amplitude=0.6:seed=8", 8.4),
         "-filter_complex", graph, "-map", "[v]", "-map", f"{len(scenes)}:a", *_H264, "-crf", "32", *_AAC, *_PLAIN, path,
     )  # fmt: skip
@@ -151,7 +151,7 @@ def _phone_portrait(path: Path) -> None:
         ("gradients=size=640x360:rate=30:c0=0xff7f50:c1=0x483d8b:seed=9:speed=0.02", 3.0),
     ]
     inputs, graph = _joined(scenes, "640x360", "30")
-    _ffmpeg(
+    ffmpeg(
         *inputs, *_source("sine=frequency=520:beep_factor=3:sample_rate=44100", 6), "-filter_complex", graph,
         "-map", "[v]", "-map", "2:a", *_H264, *_AAC, *_PLAIN, "-metadata", "creation_time=2024-05-17T18:30:00Z", path,
     )  # fmt: skip
@@ -175,7 +175,7 @@ def _living_cells(path: Path) -> None:
         ("cellauto=size=120x68:rate=30000/1001:rule=30:seed=12:scroll=1|hue=h=90:s=0", 3.003),
     ]
     inputs, graph = _joined(scenes, "480x272", "30000/1001")
-    _ffmpeg(
+    ffmpeg(
         *inputs, *_source("anoisesrc=color=pink:sample_rate=48000:amplitude=0.2:seed=13", 6), "-filter_complex", graph,
         "-map", "[v]", "-map", "2:a", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "600k",
         "-c:a", "libopus", "-b:a", "64k", *_PLAIN, path,
@@ -185,7 +185,7 @@ def _living_cells(path: Path) -> None:
 def _broken(path: Path) -> None:
     """The first half of an mp4 whose index would have come at the end."""
     whole = path.with_name("whole.mp4")
-    _ffmpeg(*_source("testsrc2=size=320x180:rate=25", 4), *_H264, *_PLAIN, whole)
+    ffmpeg(*_source("testsrc2=size=320x180:rate=25", 4), *_H264, *_PLAIN, whole)
     data = whole.read_bytes()
     path.write_bytes(data[: len(data) // 2])
 
