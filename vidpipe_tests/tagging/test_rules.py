@@ -9,6 +9,7 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import Rules
+from vidpipe.stages.results import Tag
 from vidpipe.tagging.build import build_categories, build_priority_keywords, build_rules
 from vidpipe.tagging.evaluate import evaluate
 from vidpipe.tagging.facts import TagFacts
@@ -188,3 +189,13 @@ def test_labels_match_as_wholes_and_the_evidence_says_who_gave_them() -> None:
         "Sea": 'the title from its list or user says "harbour"',
     }
     assert evaluate(rules, TagFacts()) == ()
+
+
+def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> None:
+    rule = {"tags": ["SD"], "metadata_conditions": {"resolution": "SD"}}
+    plain, no_facet, facet = (
+        parse_rules(json.dumps([rule | more])) for more in ({}, {"facet": False}, {"facet": True})
+    )
+    assert plain.version == no_facet.version != facet.version == parse_rules(facet.text).version
+    assert [evaluate(rules, TagFacts(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
+    assert not Tag.model_validate({"tag": "SD", "rule": "stored before there were facets"}).facet
