@@ -1,7 +1,7 @@
 """`make demo-qwen`: the tiny Qwen2-VL of the tests looks at clips that it understands, in a home of its own, demo-qwen.
 
-It has a million parameters and has learnt two things: a square of one colour on black, and a picture of one colour. What
-it shows is how the model's part works, with real weights and no download; for real videos it is of no use.
+It has a million parameters and has learnt two things: a square of one colour on black, and a picture of one colour.
+It shows how the part of the model works, with real weights and no download; for real videos it is of no use.
 """
 
 from __future__ import annotations
