@@ -17,16 +17,17 @@ from vidpipe import __version__
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
+from vidpipe.library.embedded_process import find_process
 from vidpipe.services.ports import url
 from vidpipe.services.running_runs import stop_runs
-from vidpipe.services.service import Running, Service, find_running, stop
+from vidpipe.services.service import Running, Service, find_running, resume, stop
 from vidpipe.services.starting import Say, bring_up
 from vidpipe.services.wanted import Outage, Wanted, run_directory, supervision, want, wanted_servers
 from vidpipe.settings import Settings
 
 _LOCK_LIMIT_S = 180.0
 #: After this a server that was asked to end is killed.
-_STOP_LIMIT_S = 4.0
+_STOP_LIMIT_S = 3.0
 #: In the order in which they are shown.
 NAMES = ("mongod", "code", "measures", "web", "daemon", "supervisor")
 #: On the command line of a supervisor that `vidpipe up --foreground` has become.
@@ -86,6 +87,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         want(settings, Wanted(wanted, tuple(name for name in NAMES if name != "mongod" or is_embedded(settings))))
         begun: list[str] = []
         try:
+            resume_stopped(settings)
             if is_embedded(settings):
                 if embedded.find(settings) is None:
                     say("MongoDB …")
@@ -106,6 +108,15 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         report.notes += _notes(settings, services)
     report.services = status(settings)
     return report
+
+
+def resume_stopped(settings: Settings) -> list[str]:
+    """Lets the servers go on that a signal has stopped (SIGSTOP); gives their names."""
+    processes = {name: found.process for name, found in find_running(settings.home).items()}
+    mongod = find_process(embedded.files_of(settings))
+    if mongod is not None:
+        processes["mongod"] = mongod[0]
+    return [name for name, process in processes.items() if resume(process)]
 
 
 def _raise(name: str, error: UnavailableError) -> NoReturn:
@@ -175,6 +186,7 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
     want(settings, None)  # a supervisor or an `up` that is at work gives up and frees the lock
     with locked(settings):
         want(settings, None)
+        resume_stopped(settings)
         stopped += _stop_all(settings, ["supervisor", "daemon"])
         try:
             runs = stop_runs(settings, runs_limit_s, say)

@@ -1,7 +1,7 @@
 """The supervisor of a home (`python -m vidpipe.services.supervisor`): starts again what dies or hangs.
 
-`vidpipe up` starts it, or becomes it with --foreground; it ends with `vidpipe down`. Whatever it does to a server it does
-under the lock of the services and only while the servers are wanted, so that it never works against `up` or `down`.
+`vidpipe up` starts it, or becomes it with --foreground; it ends with `vidpipe down`. It starts and stops servers only
+under the lock of the services and while they are wanted, so that it never works against `up` or `down`.
 """
 
 from __future__ import annotations
@@ -99,14 +99,15 @@ class Supervisor:
                 self._start_again(due, hanging)
 
     def _forget(self, down: Sequence[str]) -> None:
-        """Forgets the troubles of servers that are not `down`: that they were, and after a while that they ever were."""
+        """Forgets the outages of servers that are not `down`, and after a while their troubles altogether."""
         steady_since = time.monotonic() - _STEADY_S
         over = [name for name, trouble in self._troubles.items() if trouble.outage and name not in down]
         for name in over:
             self._troubles[name].outage = None
         if over:
             self._write()
-        self._troubles = {name: one for name, one in self._troubles.items() if one.outage or one.tried_at > steady_since}
+        kept = {name: one for name, one in self._troubles.items() if one.outage or one.tried_at > steady_since}
+        self._troubles = kept
 
     def _dead(self) -> list[str]:
         wanted = wanted_servers(self._settings)
