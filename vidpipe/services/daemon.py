@@ -1,5 +1,5 @@
-"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds, and after
-the supervisor of the home, which looks after all other servers.
+"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds and starts
+the supervisor of the home again when it has died.
 
 Dagster itself looks every 30 s, and nothing configures that: a backfill from the page would begin after up to half a
 minute, and each of its steps wait as long for the next.
@@ -35,7 +35,6 @@ def main() -> None:
 
 
 def _watch_supervisor(settings: Settings, fingerprint: str) -> None:
-    """Starts the supervisor again when it has died."""
     while True:
         time.sleep(_LOOK_EVERY_S)
         found = find_running(settings.home).get("supervisor")

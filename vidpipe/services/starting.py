@@ -40,6 +40,7 @@ def bring_up(
     names: Collection[str],
     running: dict[str, Running],
     fingerprint: str,
+    *,
     say: Say,
     failed: Callable[[str, UnavailableError], None],
     begun: list[str],

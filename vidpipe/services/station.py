@@ -98,7 +98,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
             if foreground:
                 _stop_all(settings, ["supervisor"])
             names = [name for name in NAMES if not (foreground and name == "supervisor")]
-            services = bring_up(settings, names, running, wanted, say, _raise, begun)
+            services = bring_up(settings, names, running, wanted, say=say, failed=_raise, begun=begun)
         except BaseException:
             _stop_all(settings, begun)
             if before is None:

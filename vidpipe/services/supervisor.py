@@ -164,8 +164,7 @@ class Supervisor:
                 embedded.start(self._settings)
             except VidpipeError as error:
                 self._failed("mongod", error)
-        begun: list[str] = []
-        bring_up(self._settings, names, running, self._fingerprint, self._say, self._failed, begun)
+        bring_up(self._settings, names, running, self._fingerprint, say=self._say, failed=self._failed, begun=[])
 
     def _failed(self, name: str, error: VidpipeError) -> None:
         trouble = self._troubles[name]
