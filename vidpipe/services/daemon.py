@@ -1,5 +1,5 @@
-"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds and starts
-the supervisor of the home again when it has died.
+"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds, and
+starts the supervisor of the home again when it has died.
 
 Dagster itself looks every 30 s, and nothing configures that: a backfill from the page would begin after up to half a
 minute, and each of its steps wait as long for the next.
