@@ -58,7 +58,7 @@ class UsageError(VidpipeError):
 
 _EXIT_CODES = """\
 Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
-4 no such video · 70 a fault of vidpipe · 130 interrupted (143: by SIGTERM, and not done within 4 s).
+4 no such video · 70 a fault of vidpipe · 130 interrupted (143: cut short by SIGTERM).
 """
 _GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 
