@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +14,7 @@ from typing import Any, Literal
 
 from vidpipe.cli.output import counted
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, free_by_disk
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -183,20 +181,12 @@ def _mongodb(settings: Settings) -> Check:
 
 def _disk(settings: Settings) -> Check:
     needed = settings.download.min_free_mb
-    status: Status = "ok"
-    found: dict[int, str] = {}
-    for folder in (settings.media_directory, settings.derived_directory, settings.data_directory):
-        there = folder
-        while not there.exists():
-            there = there.parent
-        free_mb = shutil.disk_usage(there).free / 1e6
-        found.setdefault(os.stat(there).st_dev, f"{free_mb / 1000:.1f} GB free for {settings.relative(folder)}")
-        if free_mb < needed:
-            status = "fail"
-        elif free_mb < 2 * needed and status == "ok":
-            status = "warn"
+    disks = free_by_disk(settings)
+    least_mb = min(disks.values()) / 1e6
+    status: Status = "fail" if least_mb < needed else "warn" if least_mb < 2 * needed else "ok"
+    found = [f"{free / 1e9:.1f} GB free for {folder}" for folder, free in disks.items()]
     todo = f"Downloads leave {needed} MB free ([Download] MinFreeMB): make room, or move the home to a larger disk."
-    return Check("disk", status, "; ".join(found.values()), "" if status == "ok" else todo)
+    return Check("disk", status, "; ".join(found), "" if status == "ok" else todo)
 
 
 def _rules(settings: Settings) -> Check:

@@ -14,7 +14,7 @@ from vidpipe.errors import VidpipeError
 
 _NAMES = {
     "mongod": "MongoDB", "code": "the code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
-    "measures": "the page of measures", "runs": "the runs that were under way",
+    "measures": "the page of measures", "supervisor": "the supervisor", "runs": "the runs that were under way",
 }  # fmt: skip
 
 

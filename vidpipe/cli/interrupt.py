@@ -1,4 +1,5 @@
-"""Ctrl-C: the first asks the work to stop in good order, the second leaves at once.
+"""Ctrl-C: the first asks the work to stop in good order, the second leaves at once. SIGTERM does the same, and ends the
+command within seconds whatever it is at.
 
 The work is done in a thread of its own, so that the main thread is free to hear the signal (and so that no library
 that the work uses can put a handler of its own in the place of this one).
@@ -6,12 +7,15 @@ that the work uses can put a handler of its own in the place of this one).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from vidpipe.cli.output import note
 
@@ -19,6 +23,40 @@ Result = TypeVar("Result")
 
 _SHOW_CURSOR = b"\x1b[?25h\r\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: After this a command that was asked to end by SIGTERM is ended.
+_TERM_LIMIT_S = 4.0
+
+
+def end_on_sigterm() -> None:
+    """From now on SIGTERM is a KeyboardInterrupt in this process, which is the main thread's; `_TERM_LIMIT_S` later the
+    process ends whatever it waits for, with its child processes. Nothing is lost by that: all that is stored is whole
+    at any moment."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    # Python's own handlers wait while the main thread is inside a library, a name server's answer for instance.
+    signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
+    threading.Thread(target=_end_after_sigterm, args=(receiver,), name="sigterm", daemon=True).start()
+
+
+def _end_after_sigterm(receiver: socket.socket) -> None:
+    while receiver.recv(1)[0] != signal.SIGTERM:
+        pass
+    time.sleep(_TERM_LIMIT_S)
+    leave(signal.SIGTERM)
+
+
+def leave(number: int) -> NoReturn:
+    """Ends this process at once, as one that the signal `number` ended, and its child processes."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                child.kill()
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # a progress display hides it
+    os._exit(128 + number)
 
 
 def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], None] = note) -> Result:
@@ -40,9 +78,7 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
 
     def on_signal(number: int, frame: Any) -> None:
         if cancelled.is_set():
-            if sys.stderr.isatty():
-                os.write(sys.stderr.fileno(), _SHOW_CURSOR)  # a progress display hides it
-            os._exit(128 + number)
+            leave(number)
         cancelled.set()
         say("Stopping: what is finished is being stored. Once more leaves at once.")
 

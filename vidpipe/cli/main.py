@@ -41,6 +41,7 @@ from vidpipe.cli import (
     up,
 )
 from vidpipe.cli.call import Call
+from vidpipe.cli.interrupt import end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError, redact
 
@@ -58,7 +59,7 @@ class UsageError(VidpipeError):
 
 _EXIT_CODES = """\
 Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
-4 no such video · 70 a fault of vidpipe · 130 interrupted.
+4 no such video · 70 a fault of vidpipe · 130 interrupted (143: cut short by SIGTERM).
 """
 _GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 
@@ -147,6 +148,7 @@ app.command("down")(down.down)
 def main() -> None:
     """What the installed command calls."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
+    end_on_sigterm()
     try:
         app()
     except SystemExit as end:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import islice
 from typing import Annotated, Any
 
@@ -59,14 +59,15 @@ def status(
 def status_of(opened: Opened) -> dict[str, Any]:
     from vidpipe.cli.up import plain_service
     from vidpipe.library.states import STATES
+    from vidpipe.services.station import down_servers
     from vidpipe.services.station import status as running_services
+    from vidpipe.settings import free_by_disk, free_bytes
 
     library, plan, settings = opened.library, opened.plan, opened.settings
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
         stages[name]["problem"] = error_object(problem)
-    free = shutil.disk_usage(settings.home).free
     services = [plain_service(service) for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {
@@ -75,8 +76,10 @@ def status_of(opened: Opened) -> dict[str, Any]:
         "stages": stages,
         "sources": library.sources.counts(),
         "due_videos": len(library.states.due(plan.specs)),
-        "free_bytes": free,
+        "free_bytes": free_bytes(settings.media_directory),
+        "disks": free_by_disk(settings),
         "services": services,
+        "services_down": [asdict(down) for down in down_servers(settings, [service["name"] for service in services])],
         "by_itself": daemon and settings.sensors.enabled,
         "waiting": list(_waiting(opened)),
     }

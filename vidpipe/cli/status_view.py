@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.cli.output import counted, note, out, say, size, table, words
@@ -33,8 +34,14 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
     """What stands below the table."""
     sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
     videos = result["videos"]
-    yield words(f"{counted(videos, 'video')}; sources: {sources}; {size(result['free_bytes'])} free.")
-    yield words(_services(result["services"]), "" if result["services"] else "dim")
+    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_room(result['disks'])}.")
+    down = result["services_down"]
+    if result["services"] or not down:
+        yield words(_services(result["services"]), "" if result["services"] else "dim")
+    for one in down:
+        yield words(_down(one), "red")
+    if any(one["name"] == "supervisor" for one in down):
+        yield words("  Nothing starts again what is down: run `vidpipe up`.", "dim")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
@@ -42,6 +49,20 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
                 yield words(f"  {counts['problem']['hint']}", "dim")
     for sentence in result["waiting"]:
         yield words(sentence, "yellow")
+
+
+def _room(disks: Mapping[str, int]) -> str:
+    if len(disks) == 1:
+        return f"{size(*disks.values())} free"
+    return ", ".join(f"{size(free)} free for {folder}" for folder, free in disks.items())
+
+
+def _down(server: Mapping[str, str]) -> str:
+    since = (
+        f" since {datetime.fromisoformat(server['since']).astimezone():%Y-%m-%d %H:%M:%S}" if server["since"] else ""
+    )
+    why = f": {server['why']}" if server["why"] else "."
+    return f"Down: {server['name']}{since}{why}"
 
 
 def _services(services: list[Mapping[str, Any]]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _TITLES = {
     "mongod": "MongoDB", "code": "code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
-    "measures": "measures",
+    "measures": "measures", "supervisor": "supervisor",
 }  # fmt: skip
 
 
@@ -25,28 +25,28 @@ def up(
         bool,
         typer.Option(
             "--foreground",
-            help="Stay, and start again what dies; Ctrl-C or SIGTERM stops all. For systemd, containers.",
+            help="Stay as the supervisor; Ctrl-C or SIGTERM stops all servers. For systemd, containers.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Start MongoDB, Dagster's page and daemon, and the page of measures, and wait until they answer.
+    """Start MongoDB, Dagster's page and daemon, the page of measures and a supervisor, and wait until they answer.
 
     From then on the watched lists are read, what is due is computed and changed rules are applied, until
-    `vidpipe down`. What runs already stays; after a crash the same command finds everything again.
+    `vidpipe down`. The supervisor starts again what dies. What runs already stays; after a crash the same command finds
+    everything again.
     """
+    from vidpipe.services.station import become_supervisor
     from vidpipe.services.station import up as bring_up
 
     settings = call_of(context).load().settings
-    report = bring_up(settings, note)
+    report = bring_up(settings, note, foreground=foreground)
     if as_json:
         print_json(_plain(report))
     else:
         _show(report)
     if foreground:
-        from vidpipe.services.foreground import watch
-
-        watch(settings, note)
+        become_supervisor(settings)
 
 
 def _plain(report: UpReport) -> dict[str, Any]:

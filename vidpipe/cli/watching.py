@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -39,7 +37,7 @@ def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: boo
 
     look = Watch(opened, gather)
     console = out()
-    with suppress(KeyboardInterrupt, BrokenPipeError), _until_stopped():
+    with suppress(KeyboardInterrupt, BrokenPipeError):
         if as_json or not console.is_terminal:
             for result in look.again(seconds):
                 if as_json:
@@ -51,19 +49,6 @@ def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: boo
         with Live(console=console, auto_refresh=False) as live:
             for result in look.again(seconds):
                 live.update(Group(*_drawn(result), words("Ctrl-C ends the watch.", "dim")), refresh=True)
-
-
-@contextmanager
-def _until_stopped() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that the terminal gets its cursor back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class Watch:

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import Dependency, SourceRecord
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.media.ffmpeg import ffmpeg_path, ffprobe_path
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, free_bytes
 
 #: As errors name them in `depends_on`. None of these settings is a secret.
 _SETTINGS = (
@@ -79,11 +78,8 @@ def _found(program: str) -> bool:
 
 
 def _free_bytes(settings: Settings) -> int:
-    place = settings.media_directory
     try:
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        return shutil.disk_usage(place).free
+        return free_bytes(settings.media_directory)
     except OSError:
         return 0
 

@@ -15,7 +15,7 @@ import sys
 _MAINS = {
     "dagster": "dagster._cli",
     "dagster_webserver": "dagster_webserver.cli",
-    "vidpipe.pipeline.daemon": "vidpipe.pipeline.daemon",
+    "vidpipe.services.daemon": "vidpipe.services.daemon",
 }
 #: What `vidpipe.pipeline.definitions` needs, but for the settings: the code server and runs load it.
 _OF_DEFINITIONS = ("vidpipe.pipeline.build", "vidpipe.stages.registry")

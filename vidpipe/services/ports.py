@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import tempfile
+import urllib.request
 from collections.abc import Collection
 from pathlib import Path
 
@@ -82,6 +83,16 @@ def url(host: str, port: int) -> str:
     """How a browser on this machine reaches what listens there."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reached}:{port}"
+
+
+def answers(address: str) -> bool:
+    """Whether a page is there, within 5 s."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def socket_path(run_directory: Path) -> Path:

@@ -1,15 +1,15 @@
-"""The servers of a home: Dagster's code server, page and daemon, and the page of measures."""
+"""The servers of a home: Dagster's code server, page and daemon, the page of measures, and the supervisor."""
 
 from __future__ import annotations
 
 import json
 import sys
-import urllib.request
 from pathlib import Path
 
 from vidpipe.pipeline.instance import dagster_environment
-from vidpipe.services.ports import choose_port, socket_path, url
+from vidpipe.services.ports import answers, choose_port, socket_path, url
 from vidpipe.services.service import MODULES, Running, Service, find_running
+from vidpipe.services.wanted import run_directory, supervision
 from vidpipe.settings import Settings
 
 _WORKSPACE = """\
@@ -18,10 +18,6 @@ load_from:
       socket: {socket}
       location_name: vidpipe
 """
-
-
-def run_directory(settings: Settings) -> Path:
-    return settings.data_directory / "run"
 
 
 def services_of(settings: Settings, running: dict[str, Running]) -> list[Service]:
@@ -59,29 +55,26 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
         Service(
             "web", "Dagster's page",
             [*program, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
-            lambda: _answers(f"{web_address}/server_info"), settings.home, log("web"), web, web_address, environment,
+            lambda: answers(f"{web_address}/server_info"), settings.home, log("web"), web, web_address, environment,
+            after="code",
         ),
         Service(
             "daemon", "Dagster's daemon",
             [*program, MODULES["daemon"], "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
+            after="code",
         ),
         Service(
             "measures", "measures",
             [*python, MODULES["measures"], "--home", str(settings.home), "--host", host, "--port", str(measures)],
-            lambda: _answers(measures_address), settings.home, log("measures"), measures, measures_address,
+            lambda: answers(measures_address), settings.home, log("measures"), measures, measures_address,
             environment,
         ),
+        Service(
+            "supervisor", "supervisor", [*python, MODULES["supervisor"]],
+            lambda: _supervises(settings), settings.home, log("supervisor"), environment=environment,
+        ),
     ]  # fmt: skip
-
-
-def _answers(address: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(address, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def _code_answers(socket: Path) -> bool:
@@ -95,3 +88,8 @@ def _daemon_beats(settings: Settings) -> bool:
 
     running = find_running(settings.home).get("daemon")
     return running is not None and daemon_beats(settings, running.started.timestamp())
+
+
+def _supervises(settings: Settings) -> bool:
+    running = find_running(settings.home).get("supervisor")
+    return running is not None and supervision(settings).pid == running.pid

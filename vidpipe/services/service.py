@@ -10,10 +10,13 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 
@@ -23,13 +26,13 @@ from vidpipe.library.embedded_process import is_alive, wait_until_gone
 SERVICE = "_VIDPIPE_SERVICE"
 #: name of a service -> the Python module that is its program
 MODULES = {
-    "code": "dagster", "web": "dagster_webserver", "daemon": "vidpipe.pipeline.daemon",
-    "measures": "vidpipe.measures.server",
+    "code": "dagster", "web": "dagster_webserver", "daemon": "vidpipe.services.daemon",
+    "measures": "vidpipe.measures.server", "supervisor": "vidpipe.services.supervisor",
 }  # fmt: skip
 _PORT = "_VIDPIPE_PORT"
-_FINGERPRINT = "_VIDPIPE_SETTINGS"
+FINGERPRINT = "_VIDPIPE_SETTINGS"
 #: What makes a process a server; programs that it starts do not inherit these (`without_marks`).
-_MARKS = (SERVICE, _PORT, _FINGERPRINT)
+_MARKS = (SERVICE, _PORT, FINGERPRINT)
 
 
 def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
@@ -66,6 +69,7 @@ class Service:
     command:    without a secret: other users of the machine can read it
     answers:    whether the server started with this port does its work; called again and again while it starts
     port:       where it listens; None: on no port
+    after:      the service that answers before this one is started
     """
 
     name: str
@@ -77,20 +81,29 @@ class Service:
     port: int | None = None
     address: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
     start_limit_s: float = 90.0
 
     def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
         """Starts it, detached from the terminal and from this process's group. Its output goes to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        environment = {
-            **without_marks(os.environ), **self.environment, "VIDPIPE_HOME": str(self.home), SERVICE: self.name,
-            _PORT: str(self.port or ""), _FINGERPRINT: fingerprint,
-        }  # fmt: skip
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                list(self.command), env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                list(self.command), env=self._marked(fingerprint), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    def become(self, fingerprint: str, *arguments: str) -> NoReturn:
+        """Puts the server in the place of this process, in its terminal."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(self.command[0], [*self.command, *arguments], self._marked(fingerprint))  # noqa: S606
+
+    def _marked(self, fingerprint: str) -> dict[str, str]:
+        return {
+            **without_marks(os.environ), **self.environment, "VIDPIPE_HOME": str(self.home), SERVICE: self.name,
+            _PORT: str(self.port or ""), FINGERPRINT: fingerprint,
+        }  # fmt: skip
 
 
 def find_running(home: Path) -> dict[str, Running]:
@@ -112,15 +125,28 @@ def _servers(home: Path) -> Iterator[tuple[str, Running]]:
             # What a server starts (mongod, ffmpeg) has its environment, too, but another command line.
             if MODULES.get(name) in process.cmdline():
                 port = environment.get(_PORT)
-                yield name, Running(process, int(port) if port else None, environment.get(_FINGERPRINT, ""))
+                yield name, Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
 
 
-def stop(running: Running, limit_s: float) -> bool:
-    """Asks the server to end, and kills it where it does not within `limit_s`. False where even that fails."""
-    try:
-        running.process.terminate()
-        if not wait_until_gone(running.process, limit_s):
-            running.process.kill()
-        return wait_until_gone(running.process, 10.0)
-    except psutil.NoSuchProcess:
-        return True
+def resume(process: psutil.Process) -> bool:
+    """Lets a process go on that a signal has stopped (SIGSTOP); False where it is not."""
+    with contextlib.suppress(psutil.Error):
+        if process.status() == psutil.STATUS_STOPPED:
+            process.resume()
+            return True
+    return False
+
+
+def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Asks the processes to end, all at once, and kills those that do not within `limit_s`. Returns those that do not
+    even end then."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            resume(process)
+    deadline = time.monotonic() + limit_s
+    left = [process for process in processes if not wait_until_gone(process, deadline - time.monotonic())]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return [process for process in left if not wait_until_gone(process, 10.0)]

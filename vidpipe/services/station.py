@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from typing import NoReturn
 
 import psutil
 from filelock import FileLock, Timeout
@@ -16,23 +16,22 @@ from filelock import FileLock, Timeout
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded_process import is_alive
-from vidpipe.services.ports import is_free, listens
+from vidpipe.library.embedded import is_embedded
+from vidpipe.library.embedded_process import find_process
+from vidpipe.services.ports import url
 from vidpipe.services.running_runs import stop_runs
-from vidpipe.services.service import Running, Service, find_running, stop
+from vidpipe.services.service import Running, Service, find_running, resume, stop
+from vidpipe.services.starting import Say, bring_up
+from vidpipe.services.wanted import Outage, Wanted, run_directory, supervision, want, wanted_servers
 from vidpipe.settings import Settings
 
-Say = Callable[[str], None]
-
 _LOCK_LIMIT_S = 180.0
-_POLL_S = 0.2
-_LOG_LINES = 12
 #: After this a server that was asked to end is killed.
-_STOP_LIMIT_S = 15.0
-#: How often another program may take a port between the look at it and the server's start.
-_PORTS_LOST = 5
-#: In this order they are stopped: first what would start something new.
-_STOP_ORDER = ("daemon", "web", "measures", "code")
+_STOP_LIMIT_S = 3.0
+#: In the order in which they are shown.
+NAMES = ("mongod", "code", "measures", "web", "daemon", "supervisor")
+#: On the command line of a supervisor that `vidpipe up --foreground` has become.
+FOREGROUND = "--foreground"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -71,33 +70,74 @@ def fingerprint(settings: Settings) -> str:
     return hashlib.sha256(f"{__version__}\n{text}".encode()).hexdigest()
 
 
-def up(settings: Settings, say: Say) -> UpReport:
+def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
     """Starts what does not run, waits until all answer. Servers started under other settings are started again.
 
     say: is told of progress, a line at a time
+    foreground: leave out the supervisor: the calling process becomes it (`become_supervisor`)
     Raises UnavailableError with the last lines of its log for a server that does not come up; what this call had
     started is stopped again then.
     """
     report = UpReport()
     with locked(settings):
-        if embedded.is_embedded(settings):
-            if embedded.find(settings) is None:
-                say("MongoDB …")
-                report.started.append("mongod")
-            embedded.start(settings)
-        end_what_died(settings)
         wanted = fingerprint(settings)
-        running = _without_changed(settings, wanted, say)
+        if foreground:
+            _refuse_second_foreground(settings, wanted)
+        before = wanted_servers(settings)
+        want(settings, Wanted(wanted, tuple(name for name in NAMES if name != "mongod" or is_embedded(settings))))
         begun: list[str] = []
         try:
-            services = bring_all_up(settings, running, wanted, begun, say)
+            resume_stopped(settings)
+            if is_embedded(settings):
+                if embedded.find(settings) is None:
+                    say("MongoDB …")
+                    report.started.append("mongod")
+                embedded.start(settings)
+            end_what_died(settings)
+            running = _without_changed(settings, wanted, say)
+            if foreground:
+                _stop_all(settings, ["supervisor"])
+            names = [name for name in NAMES if not (foreground and name == "supervisor")]
+            services = bring_up(settings, names, running, wanted, say=say, failed=_raise, begun=begun)
         except BaseException:
             _stop_all(settings, begun)
+            if before is None:
+                want(settings, None)
             raise
         report.started += begun
         report.notes += _notes(settings, services)
     report.services = status(settings)
     return report
+
+
+def resume_stopped(settings: Settings) -> list[str]:
+    """Lets the servers go on that a signal has stopped (SIGSTOP); gives their names."""
+    processes = {name: found.process for name, found in find_running(settings.home).items()}
+    mongod = find_process(embedded.files_of(settings))
+    if mongod is not None:
+        processes["mongod"] = mongod[0]
+    return [name for name, process in processes.items() if resume(process)]
+
+
+def _raise(name: str, error: UnavailableError) -> NoReturn:
+    raise error
+
+
+def become_supervisor(settings: Settings) -> NoReturn:
+    """Makes this process the supervisor of the home, in the foreground, until Ctrl-C, SIGTERM or `vidpipe down`."""
+    from vidpipe.services.servers import services_of
+
+    services = services_of(settings, find_running(settings.home))
+    next(service for service in services if service.name == "supervisor").become(fingerprint(settings), FOREGROUND)
+
+
+def _refuse_second_foreground(settings: Settings, wanted: str) -> None:
+    found = find_running(settings.home).get("supervisor")
+    if found is not None and found.settings == wanted and FOREGROUND in found.process.cmdline():
+        raise UnavailableError(
+            f"Process {found.pid} is in the foreground already, as the supervisor of this home.",
+            "`vidpipe down` ends it with all servers.",
+        )
 
 
 def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Running]:
@@ -108,71 +148,6 @@ def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Run
         say("The settings have changed since the servers were started: they are started again.")
         _stop_all(settings, changed)
     return {name: found for name, found in running.items() if name not in changed}
-
-
-class _PortLostError(UnavailableError):
-    """Another program listens on the port that was free a moment ago."""
-
-
-def bring_all_up(
-    settings: Settings, running: dict[str, Running], wanted: str, begun: list[str], say: Say
-) -> list[Service]:
-    """Starts what is not in `running`, and adds its name to `begun`. Gives all services of the home."""
-    from vidpipe.services.servers import services_of
-
-    for left in reversed(range(_PORTS_LOST)):
-        services = services_of(settings, running)
-        try:
-            for service in services:
-                if service.name in running:
-                    _wait_for(service, running[service.name].process)
-                else:
-                    say(f"{service.title} …")
-                    _bring_up(service, wanted, settings.services.host)
-                    begun.append(service.name)
-        except _PortLostError:
-            if not left:
-                raise
-            running = find_running(settings.home)
-        else:
-            break
-    return services
-
-
-def _bring_up(service: Service, wanted: str, host: str) -> None:
-    size = service.log.stat().st_size if service.log.exists() else 0
-    child = service.launch(wanted)
-    try:
-        _wait_for(service, psutil.Process(child.pid), log_from=size)
-    except BaseException as error:
-        ended = child.poll() is not None
-        child.kill()
-        child.wait()
-        if isinstance(error, UnavailableError) and ended and service.port and not is_free(host, service.port):
-            raise _PortLostError(error.message, error.hint) from error
-        raise
-
-
-def _wait_for(service: Service, process: psutil.Process, log_from: int = 0) -> None:
-    """Waits until `process`, and nobody else, answers for the service."""
-    deadline = time.monotonic() + service.start_limit_s
-    while not ((service.port is None or listens(process, service.port)) and service.answers()):
-        ended = not is_alive(process)
-        if ended or time.monotonic() > deadline:
-            what = "ended right after its start" if ended else f"did not answer within {service.start_limit_s:.0f} s"
-            raise UnavailableError(
-                f"{service.title.capitalize()} {what}.\n{_last_lines(service.log, log_from)}",
-                f"Its log is {service.log}; `vidpipe doctor` looks for what is missing, `vidpipe down` stops the rest.",
-            )
-        time.sleep(_POLL_S)
-
-
-def _last_lines(log: Path, start: int) -> str:
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(start)
-        lines = file.read()[-20_000:].decode("utf-8", "replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_LOG_LINES:])
-    return ""
 
 
 def _notes(settings: Settings, services: list[Service]) -> list[str]:
@@ -208,38 +183,40 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
     Gives the names of what was stopped. keep_database: leave the embedded server.
     """
     stopped: list[str] = []
+    want(settings, None)  # a supervisor or an `up` that is at work gives up and frees the lock
     with locked(settings):
-        stopped += _stop_all(settings, ["daemon"])
+        want(settings, None)
+        resume_stopped(settings)
+        stopped += _stop_all(settings, ["supervisor", "daemon"])
         try:
             runs = stop_runs(settings, runs_limit_s, say)
         except VidpipeError as error:  # of Dagster's settings or history: the servers are stopped all the same
             say(f"Runs that are under way were not asked to stop. {error}")
         else:
             stopped += ["runs"] if runs else []
-        stopped += _stop_all(settings, [name for name in _STOP_ORDER if name != "daemon"])
-        if embedded.is_embedded(settings) and not keep_database and embedded.stop(settings):
+        stopped += _stop_all(settings, NAMES)
+        if is_embedded(settings) and not keep_database and embedded.stop(settings):
             stopped.append("mongod")
     return stopped
 
 
-def _stop_all(settings: Settings, names: list[str]) -> list[str]:
-    """Stops those of `names` that run; gives their names."""
+def _stop_all(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Stops those of `names` that run, but not this process; gives their names. No server holds anything that is lost
+    when it is killed, so that none is waited for long: a client that never ends its request would hold it up."""
     running = find_running(settings.home)
-    stopped = []
-    for name in (name for name in _STOP_ORDER if name in names and name in running):
-        if not stop(running[name], _STOP_LIMIT_S):
-            raise UnavailableError(
-                f"The server {name} (process {running[name].pid}) does not end, even when killed.",
-                "It probably hangs on its disk: look at the disk's health and the system's log.",
-            )
-        stopped.append(name)
-    return stopped
+    found = {name: running[name].process for name in names if name in running and running[name].pid != os.getpid()}
+    for process in stop(list(found.values()), _STOP_LIMIT_S):
+        raise UnavailableError(
+            f"The server with process {process.pid} does not end, even when killed.",
+            "It probably hangs on its disk: look at the disk's health and the system's log.",
+        )
+    return list(found)
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
     """The servers that run now, MongoDB first; starts nothing and asks none of them."""
     found = []
-    if embedded.is_embedded(settings):
+    if is_embedded(settings):
         mongod = embedded.status(settings)
         if mongod.running and mongod.pid and mongod.started:
             found.append(
@@ -249,27 +226,53 @@ def status(settings: Settings) -> list[ServiceStatus]:
             )
     addresses = {"web": "", "measures": "/metrics"}
     running = find_running(settings.home)
-    for name in reversed(_STOP_ORDER):
-        if name in running:
-            from vidpipe.services.ports import url
-
-            server = running[name]
-            port = server.port
-            address = f"{url(settings.services.host, port)}{addresses[name]}" if port and name in addresses else ""
+    for name in (name for name in NAMES if name in running):
+        server = running[name]
+        port = server.port
+        address = f"{url(settings.services.host, port)}{addresses[name]}" if port and name in addresses else ""
+        with contextlib.suppress(psutil.NoSuchProcess):
             found.append(ServiceStatus(name, server.pid, address, server.started, server.memory_bytes))
     return found
 
 
+@dataclass(frozen=True)
+class DownServer:
+    """A server that `up` has brought up and that does not run. since: ISO 8601, UTC; empty, as `why`, where unknown"""
+
+    name: str
+    since: str
+    why: str
+
+
+def down_servers(settings: Settings, up: Collection[str]) -> list[DownServer]:
+    """Those that should run and are not among `up`, or are stopped by a signal; none after `vidpipe down`."""
+    wanted = wanted_servers(settings)
+    if wanted is None:
+        return []
+    outages = supervision(settings).outages
+    down = [name for name in wanted.servers if name not in up]
+    found = [DownServer(name, outage.since, outage.why) for name in down for outage in [outages.get(name, Outage())]]
+    for name, server in find_running(settings.home).items():
+        with contextlib.suppress(psutil.Error):
+            if name in up and server.process.status() == psutil.STATUS_STOPPED:
+                found.append(DownServer(name, "", "stopped by a signal (SIGSTOP)"))
+    return found
+
+
+class ServicesBusyError(UnavailableError):
+    """Another process is starting or stopping the servers of the home."""
+
+
 @contextlib.contextmanager
-def locked(settings: Settings) -> Iterator[None]:
-    """One process at a time starts or stops the servers of a home."""
-    directory = settings.data_directory / "run"
+def locked(settings: Settings, limit_s: float = _LOCK_LIMIT_S) -> Iterator[None]:
+    """One process at a time starts or stops the servers of a home. Raises ServicesBusyError after `limit_s`."""
+    directory = run_directory(settings)
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(directory / "services.lock", timeout=_LOCK_LIMIT_S):
+        with FileLock(directory / "services.lock", timeout=limit_s):
             yield
     except Timeout:
-        raise UnavailableError(
-            f"Another vidpipe process has been starting or stopping this home's servers for {_LOCK_LIMIT_S:.0f} s.",
+        raise ServicesBusyError(
+            f"Another vidpipe process has been starting or stopping this home's servers for {limit_s:.0f} s.",
             "Look for a hanging `vidpipe up` or `vidpipe down`.",
         ) from None

@@ -19,8 +19,9 @@ _KINDS = {
     "run": ("api", "execute_run"),
     "code server": ("api", "grpc"),
     "web server": ("dagster_webserver",),
-    "daemon": ("vidpipe.pipeline.daemon",),
+    "daemon": ("vidpipe.services.daemon",),
     "measures": ("vidpipe.measures.server",),
+    "supervisor": ("vidpipe.services.supervisor",),
     "mongod": ("mongod",),
 }
 

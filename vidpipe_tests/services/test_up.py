@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,14 +19,16 @@ import requests
 
 from vidpipe.services import ports
 from vidpipe.services.service import SERVICE, Running, Service, find_running
-from vidpipe.services.station import bring_all_up
+from vidpipe.services.starting import bring_up
+from vidpipe.services.station import down_servers
+from vidpipe.services.wanted import Wanted, want
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
 from vidpipe_tests.end_to_end.station import Station
 from vidpipe_tests.fault_server import FaultServer
 
-SERVERS = {"mongod", "code server", "web server", "daemon", "measures"}
+SERVERS = {"mongod", "code server", "web server", "daemon", "measures", "supervisor"}
 
 
 def _locations(page: str) -> dict[str, Any]:
@@ -62,21 +65,23 @@ def test_a_second_up_starts_nothing(station: Station) -> None:
     assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
 
 
-def test_up_brings_back_what_was_killed_at_the_same_addresses(station: Station) -> None:
+def test_what_was_killed_comes_back_at_the_same_addresses(station: Station) -> None:
     addresses = station.home.json("up")["addresses"]
     before = station.processes()
-    killed = SERVERS - {"measures"}
+    killed = SERVERS - {"measures", "supervisor"}
     for kind in killed:
         for process in before[kind]:
             process.kill()
-    wait_for("they are gone", lambda: not killed & set(station.processes()), limit_s=10)
-    up = station.home.json("up")
-    assert len(up["started"]) == len(killed)
-    assert up["addresses"] == addresses
+    wait_for("they are gone", lambda: not any(before[kind][0].is_running() for kind in killed), limit_s=10)
+    wait_for("all are back", lambda: set(station.processes()) == SERVERS)
+    assert station.home.json("up")["addresses"] == addresses
     after = station.processes()
-    assert set(after) == SERVERS
     assert after["measures"] == before["measures"], "what lives is left alone"
     wait_for("the page knows the pipeline", lambda: _locations(addresses["web"]) == {"vidpipe": "RepositoryLocation"})
+    after["supervisor"][0].kill()
+    wait_for("it is gone", lambda: "supervisor" not in station.processes(), limit_s=10)
+    assert [down["name"] for down in station.home.json("status")["services_down"]] == ["supervisor"]
+    wait_for("the daemon brings it back", lambda: "supervisor" in station.processes())
 
 
 def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
@@ -90,6 +95,24 @@ def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Pat
     assert "no.such" in done.stderr
     assert home("down").code == 0
     assert not [process for process in home.processes() if process.pid != os.getpid()]
+
+
+def page_answers(up: dict[str, Any]) -> bool:
+    try:
+        return requests.get(f"{up['addresses']['web']}/server_info", timeout=10).ok
+    except requests.ConnectionError:
+        return False
+
+
+def slow_clients(up: dict[str, Any]) -> list[socket.socket]:
+    """Nine of each page that never finish their request, some in the middle of its body."""
+    clients = []
+    for name in ("web", "measures"):
+        for number in range(9):
+            client = socket.create_connection(("127.0.0.1", urlsplit(up["addresses"][name]).port))
+            client.send(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{" if number % 3 else b"G")
+            clients.append(client)
+    return clients
 
 
 def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_c_stops_all_of_it(
@@ -107,12 +130,20 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         mine, theirs = station.home.json("up")["addresses"], home.json("up")
         assert not set(mine.values()) & set(theirs["addresses"].values())
         assert any("Port 3400 was taken" in note for note in theirs["notes"])
+        assert theirs["started"] == [], "it has a supervisor"
+        second = home("up", "--foreground")
+        assert "is in the foreground already" in second.stderr
         other.processes()["web server"][0].kill()
-        wait_for("it was noticed", lambda: any("Ended without being asked" in line for line in lines), limit_s=30)
-        wait_for("it is back", lambda: "web server" in other.processes(), limit_s=60)
+        wait_for("it was noticed", lambda: any("web: ended" in line for line in lines), limit_s=30)
+        wait_for("it is back", lambda: page_answers(theirs), limit_s=60)
+        clients = slow_clients(theirs)
         process.send_signal(signal.SIGINT)
         process.wait(timeout=60)
+        assert process.returncode == 0
+        for client in clients:
+            client.close()
         wait_for("all are down", lambda: not other.processes(), limit_s=10)
+        assert down_servers(home.settings, []) == []
         assert home("down").code == 0
         assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
     finally:
@@ -169,10 +200,13 @@ def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
             return [Service("web", "the page", command, lambda: True, settings.home, settings.home / "web.log", port)]
 
         monkeypatch.setattr("vidpipe.services.servers.services_of", services_of)
+        want(settings, Wanted("mine", ("web",)))
         begun: list[str] = []
-        (service,) = bring_all_up(settings, {}, "", begun, lambda line: None)
+        (service,) = bring_up(
+            settings, ["web"], {}, "mine", say=lambda line: None, failed=lambda name, error: None, begun=begun
+        )
         process = next(found for found in psutil.Process().children() if "3801" in found.cmdline())
         process.kill()
         process.wait()
     assert service.port == 3801
-    assert begun == ["web"]
+    assert set(begun) == {"web"}

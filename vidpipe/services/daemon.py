@@ -1,0 +1,52 @@
+"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds, and
+starts the supervisor of the home again when it has died.
+
+Dagster itself looks every 30 s, and nothing configures that: a backfill from the page would begin after up to half a
+minute, and each of its steps wait as long for the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+
+from dagster._daemon import cli, controller
+
+from vidpipe.errors import VidpipeError
+from vidpipe.services.servers import services_of
+from vidpipe.services.service import FINGERPRINT, find_running, resume
+from vidpipe.services.station import locked
+from vidpipe.services.wanted import is_wanted
+from vidpipe.settings import Settings, find_home, load
+
+_BACKFILLS_EVERY_S = 5
+_LOOK_EVERY_S = 10.0
+
+
+def main() -> None:
+    controller.DEFAULT_DAEMON_INTERVAL_SECONDS = _BACKFILLS_EVERY_S
+    fingerprint = os.environ.get(FINGERPRINT)
+    if fingerprint:
+        settings = load(find_home()).settings
+        threading.Thread(target=_watch_supervisor, args=(settings, fingerprint), daemon=True).start()
+    cli.main()
+
+
+def _watch_supervisor(settings: Settings, fingerprint: str) -> None:
+    while True:
+        time.sleep(_LOOK_EVERY_S)
+        found = find_running(settings.home).get("supervisor")
+        if found is not None:
+            resume(found.process)
+            continue
+        with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
+            running = find_running(settings.home)
+            if is_wanted(settings, fingerprint) and "supervisor" not in running:
+                services = services_of(settings, running)
+                next(service for service in services if service.name == "supervisor").launch(fingerprint)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The supervisor starts again what dies or hangs, without haste, and never what `vidpipe down` has stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from vidpipe.errors import UnavailableError
+from vidpipe.services import supervisor
+from vidpipe.services.ports import choose_port
+from vidpipe.services.service import MODULES, Running, Service, find_running
+from vidpipe.services.starting import bring_up
+from vidpipe.services.station import down_servers, locked
+from vidpipe.services.supervisor import Supervisor
+from vidpipe.services.wanted import Wanted, want
+from vidpipe.settings import Settings
+from vidpipe_tests.end_to_end.home import wait_for
+
+_PAGE = (
+    "import http.server, sys; print('a start', flush=True);"
+    "http.server.HTTPServer(('127.0.0.1', int(sys.argv[2])), http.server.BaseHTTPRequestHandler).serve_forever()"
+)
+_CRASH = "print('a start', flush=True); raise SystemExit('no such thing')"
+
+
+class Page:
+    """A home whose only server is a page that runs `code`."""
+
+    def __init__(self, settings: Settings, code: str) -> None:
+        self.settings = settings
+        self.code = code
+        self.lines: list[str] = []
+        self.supervisor = Supervisor(settings, "mine", self.lines.append)
+        self.log = settings.home / "web.log"
+        want(settings, Wanted("mine", ("web",)))
+
+    def services_of(self, settings: Settings, running: dict[str, Running]) -> list[Service]:
+        port = choose_port(settings.home / "ports.json", "web", 22700, "127.0.0.1")
+        command = [sys.executable, "-c", self.code, MODULES["web"], str(port)]
+        return [Service("web", "the page", command, lambda: True, settings.home, self.log, port)]
+
+    @property
+    def starts(self) -> int:
+        return self.log.read_text().count("a start") if self.log.exists() else 0
+
+    @property
+    def process(self) -> psutil.Process:
+        return find_running(self.settings.home)["web"].process
+
+
+@pytest.fixture
+def page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Page]]:
+    def make(code: str) -> Page:
+        made = Page(settings, code)
+        monkeypatch.setattr("vidpipe.services.servers.services_of", made.services_of)
+        return made
+
+    yield make
+    for running in find_running(settings.home).values():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            running.process.kill()
+
+
+def test_what_was_killed_is_started_again_and_why_it_ended_is_said(
+    page: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.2)
+    one = page(_PAGE)
+    one.supervisor.look()
+    first = one.process
+    one.supervisor.look()
+    assert one.starts == 1, "what runs is left alone"
+    first.kill()
+    wait_for("it has ended", lambda: not find_running(one.settings.home))
+    one.supervisor.look()
+    assert "web: ended by SIGKILL." in one.lines
+    (down,) = down_servers(one.settings, [])
+    assert down.why == "ended by SIGKILL"
+    assert down.since
+    wait_for("its pause is over", lambda: one.supervisor.look() or find_running(one.settings.home))
+    one.supervisor.look()
+    assert down_servers(one.settings, ["web"]) == []
+    assert one.process != first
+
+
+def test_what_ends_at_every_start_is_not_started_without_a_pause(page: Callable[[str], Page]) -> None:
+    one = page(_CRASH)
+    for _ in range(10):
+        one.supervisor.look()
+    assert one.starts == 1
+    (down,) = down_servers(one.settings, [])
+    assert "ended right after its start" in down.why
+    assert "no such thing" in down.why
+    assert any("Next try in 2 s" in line for line in one.lines)
+
+
+def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(
+    page: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.0)
+    one = page(_PAGE)
+    one.supervisor.look()
+    first = one.process
+    first.send_signal(signal.SIGSTOP)
+    wait_for("it is stopped", lambda: first.status() == psutil.STATUS_STOPPED)
+    assert [down.why for down in down_servers(one.settings, ["web"])] == ["stopped by a signal (SIGSTOP)"]
+    one.supervisor.look()
+    assert first.status() != psutil.STATUS_STOPPED
+    monkeypatch.setattr(supervisor, "_ASK_EVERY_S", 0.0)
+    monkeypatch.setattr(supervisor, "answers", lambda address: False)
+    for _ in range(supervisor._MOST_UNANSWERED):
+        assert one.process == first
+        one.supervisor.look()
+    assert one.process != first
+    assert "web: does not answer any more." in one.lines
+
+
+def test_nothing_comes_back_after_down(page: Callable[[str], Page]) -> None:
+    one = page(_PAGE)
+    want(one.settings, None)
+    one.supervisor.look()
+    one.supervisor.run()
+    assert one.starts == 0
+    assert down_servers(one.settings, []) == []
+
+
+def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> None:
+    one = page("import time; time.sleep(60)")
+
+    def failed(name: str, error: UnavailableError) -> None:
+        raise error
+
+    begun: list[str] = []
+    with pytest.raises(UnavailableError, match="`vidpipe down`"):
+        bring_up(
+            one.settings, ["web"], {}, "mine",
+            say=lambda line: want(one.settings, None), failed=failed, begun=begun,
+        )  # fmt: skip
+    assert begun == ["web"]
+
+
+def test_the_supervisor_leaves_the_servers_to_an_up_that_is_at_work(page: Callable[[str], Page]) -> None:
+    one = page(_PAGE)
+    with locked(one.settings), pytest.raises(supervisor.ServicesBusyError):
+        one.supervisor.look()
+    assert one.starts == 0
+
+
+def test_only_one_supervisor_stays(page: Callable[[str], Page]) -> None:
+    one = page(_PAGE)
+    marked = {**os.environ, "_VIDPIPE_SERVICE": "supervisor", "VIDPIPE_HOME": str(one.settings.home)}
+    command = [sys.executable, "-c", "import time; time.sleep(60)", MODULES["supervisor"]]
+    with subprocess.Popen(command, env=marked) as other:
+        wait_for("the other one is there", lambda: "supervisor" in find_running(one.settings.home))
+        one.supervisor.run()
+        other.kill()
