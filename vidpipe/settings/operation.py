@@ -43,8 +43,8 @@ def _cron_number(text: str, names: tuple[str, ...], low: int) -> int:
 
 CronLine = Annotated[str, AfterValidator(_cron_line)]
 
-#: Names that are not in ASCII are sent, and so written, as xn--...
-_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")
+#: or an address; a name that is not in ASCII is sent, and so written, as xn--...
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
 

@@ -88,7 +88,7 @@ class Guard:
         if host is None or not scope["path"].startswith("/") or not self._is_ours(host[0], scope):
             return Refusal(
                 421,
-                f"This page is not served under the name {ascii(', '.join(given)[:100])}. If it is meant to be, add "
+                f"This page is not served under the name {', '.join(given)[:100]!a}. If it is meant to be, add "
                 "the name to [Services] AllowedHosts in config.ini and run `vidpipe up`.",
             )
         if not _is_link(scope, headers):
@@ -113,9 +113,8 @@ class Guard:
             address = ip_address(name)
         except ValueError:
             return False
-        # Only a name can be pointed elsewhere; an address is the one that the connection arrived at, or no address of
-        # ours.
-        return address.is_loopback or bool(scope.get("server")) and str(address) == scope["server"][0]
+        # Names can be pointed at this machine by anyone. That an address is ours, the connection itself shows.
+        return address.is_loopback or (bool(scope.get("server")) and str(address) == scope["server"][0])
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
