@@ -28,7 +28,7 @@ _MOST_UNFINISHED = 256
 #: Longest head of a request, in bytes.
 _LONGEST_HEAD = 65_536
 #: What is being answered when the server is told to stop gets so long.
-_STOP_LIMIT_S = 2
+_STOP_LIMIT_S = 1
 
 
 class _LimitedProtocol(H11Protocol):
