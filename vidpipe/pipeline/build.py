@@ -12,7 +12,7 @@ from vidpipe.pipeline.checks import build_checks, verify_job
 from vidpipe.pipeline.clean_up import clean_up_job
 from vidpipe.pipeline.ingesting.job import ingest_job
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
-from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.resources import library_of
 from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
 from vidpipe.pipeline.sources_asset import SOURCES
 from vidpipe.settings import Settings
@@ -31,6 +31,6 @@ def build_definitions(
         jobs=[*step_jobs(graph), *jobs],
         sensors=build_sensors(graph, settings, {job.name: job for job in jobs}),
         schedules=build_schedules(graph, settings),
-        resources=resources or {"library": LibraryResource(home=str(settings.home))},
+        resources=resources or {"library": library_of(settings.home)},
         executor=dg.in_process_executor,
     )

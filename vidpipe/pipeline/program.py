@@ -14,7 +14,7 @@ import sys
 #: program -> the module whose `main` it is
 _MAINS = {
     "dagster": "dagster._cli",
-    "dagster_webserver": "dagster_webserver.cli",
+    "dagster_webserver": "vidpipe.pipeline.pages.dagster_page",  # behind the guard
     "vidpipe.services.daemon": "vidpipe.services.daemon",
 }
 #: What `vidpipe.pipeline.definitions` needs, but for the settings: the code server and runs load it.

@@ -27,3 +27,9 @@ class LibraryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The library of `graph`, closed on leaving. Raises UnavailableError if MongoDB cannot be reached."""
         with Library.open(settings or self.settings(), graph) as library:
             yield library
+
+
+def library_of(home: Path) -> dg.ResourceDefinition:
+    """The library of `home`, as a resource that takes no config: a run that names another home is refused. Under the
+    settings of another home, the access key of this one would go to whatever endpoint those name."""
+    return dg.ResourceDefinition(lambda _: LibraryResource(home=str(home)), config_schema={})

@@ -43,6 +43,8 @@ def _cron_number(text: str, names: tuple[str, ...], low: int) -> int:
 
 CronLine = Annotated[str, AfterValidator(_cron_line)]
 
+#: or an address; a name that is not in ASCII is sent, and so written, as xn--...
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
 
@@ -54,11 +56,23 @@ class Services(Section):
         description="address they listen on; the pages ask for no password: anything but the loopback lets everybody "
         "in who reaches it",
     )
+    allowed_hosts: Listed = Field(
+        (),
+        description="further names that a reverse proxy or your network gives the pages; requests under any other name "
+        "are refused, so that no web site can reach them through your browser",
+    )
     web_port: int = Field(3000, ge=1, le=65535, description="of Dagster's page; where it is taken, the next free one")
     metrics_port: int = Field(
         9464, ge=1, le=65535, description="of the page /metrics (Prometheus); where it is taken, the next free one"
     )
     max_runs: int = Field(4, ge=1, le=256, description="Dagster runs at once")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _names_alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := next((name for name in value if not _HOST_NAME.fullmatch(name)), None):
+            raise ValueError(f"{wrong!r} is no host name; write names alone, such as videos.example.org, without port")
+        return value
 
 
 class Sensors(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,9 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from vidpipe.library.library import Library
 from vidpipe.measures.readings import Home
-from vidpipe.measures.server import MeasuresServer
+from vidpipe.measures.server import measures_app
 from vidpipe.settings import Settings
 from vidpipe_tests.library.shelf import BROKEN, CONTENTS, GRAPH, fill
+from vidpipe_tests.pipeline.pages.serving_page import serving
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,8 @@ class Page:
 @contextmanager
 def page_of(settings: Settings) -> Iterator[Page]:
     home = Home(lambda: settings, GRAPH)
-    with MeasuresServer(home, "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield Page(f"http://127.0.0.1:{server.server_address[1]}", home)
-        server.shutdown()
-        thread.join()
+    with serving(measures_app(home)) as port:
+        yield Page(f"http://127.0.0.1:{port}", home)
     home.close()
 
 

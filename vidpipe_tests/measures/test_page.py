@@ -139,7 +139,8 @@ def test_the_other_pages(page: Page) -> None:
     assert int(headers["Content-Length"]) > 1000
     for path in ("/metrics/", "/../etc/passwd", "/favicon.ico"):
         assert page.get(path)[0] == 404
-    assert page.get("/metrics", "POST")[0] == 501
+    assert page.get("/metrics", "POST")[0] == 405
+    assert page.get("/metrics", Host="evil.test")[0] == 421
 
 
 def test_rules_that_do_not_parse_are_seen_and_the_rest_is_told(home: Path, settings: Settings) -> None:
@@ -222,7 +223,7 @@ def test_the_page_is_a_process_of_its_own(home: Path, mongod_uri: str) -> None:
         assert "MetricsPort" in said
         first.terminate()
         out, said = first.communicate(timeout=15)
-        assert (first.returncode, out, said) == (0, "", "")
+        assert (first.returncode, out, said) == (-signal.SIGTERM, "", "")
     finally:
         first.kill()
 

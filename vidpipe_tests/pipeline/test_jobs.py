@@ -45,6 +45,17 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return data.description or ""
 
 
+def test_no_run_can_name_another_home(settings: Settings) -> None:
+    """Its settings would decide where the access key of this one goes."""
+    elsewhere = {"resources": {"library": {"config": {"home": "/elsewhere"}}}}
+    jobs = list(build_definitions(GRAPH, settings).resolve_all_job_defs())
+    assert {job.name for job in jobs} >= {"ingest", "process", "prepare", "label_list", "verify", "clean_up"}
+    for job in jobs:
+        with pytest.raises(dg.DagsterInvalidConfigError, match='unexpected config entry "home"'):
+            dg.validate_run_config(job, elsewhere)
+        assert "resources" in dg.validate_run_config(job, {"resources": {"library": {}}})
+
+
 def test_a_backfill_of_a_step_shows_each_video_and_stage_alone(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:

@@ -260,3 +260,11 @@ def test_paths_are_below_the_home_unless_they_are_absolute(home: Path) -> None:
     assert settings.media_directory == home / "data" / "media"
     assert settings.derived_directory == Path.home() / "derived"
     assert settings.relative(home / "data" / "media" / "x.mp4") == "data/media/x.mp4"
+
+
+def test_allowed_hosts_are_names_and_addresses_alone(home: Path) -> None:
+    (home / "config.ini").write_text("[Services]\nAllowedHosts = Videos.example.org, 10.0.0.7, fd00::7, xn--a.fr\n")
+    assert len(load(home, {}).settings.services.allowed_hosts) == 4
+    for wrong in ("http://a.test", "a.test:80", "de.fe:80", "a.test/x", "*", "*.a.test", "vidéo.fr", "[::1]"):
+        (home / "config.ini").write_text(f"[Services]\nAllowedHosts = {wrong}\n")
+        assert "is no host name" in refused(home)

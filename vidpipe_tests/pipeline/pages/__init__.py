@@ -1,0 +1,1 @@
+"""The guard and the limits of the pages."""

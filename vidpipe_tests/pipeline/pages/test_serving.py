@@ -1,0 +1,189 @@
+"""Slow clients of a page are cut off, keep nobody out, and do not hold up its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from http.client import HTTPConnection
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from vidpipe.errors import UnavailableError
+from vidpipe.pipeline.pages import serving as limits
+from vidpipe.pipeline.pages.serving import listen
+from vidpipe_tests.pipeline.pages.serving_page import serving
+
+POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+UPGRADE = (
+    b"GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+given_up = threading.Event()
+
+
+async def echo(request: Request) -> Response:
+    return PlainTextResponse(await request.body())
+
+
+def page(request: Request) -> Response:
+    return HTMLResponse("it", headers={"Content-Security-Policy": "base-uri 'none'", "X-Frame-Options": "SAMEORIGIN"})
+
+
+async def endless(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 100_000
+                await asyncio.sleep(0)  # so that it sees the client go
+        finally:
+            given_up.set()
+
+    return StreamingResponse(chunks())
+
+
+async def live(connection: WebSocket) -> None:
+    await connection.accept()
+    await connection.send_text(await connection.receive_text())
+
+
+APP = Starlette(
+    routes=[
+        Route("/", page),
+        Route("/endless", endless),
+        Route("/echo", echo, methods=["POST"]),
+        WebSocketRoute("/live", live),
+    ]
+)
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with serving(APP) as port:
+        yield port
+
+
+@pytest.fixture
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_REQUEST_LIMIT_S", 0.2)
+    monkeypatch.setattr(limits, "_ANSWER_LIMIT_S", 0.2)
+
+
+def connect(port: int, data: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(data)
+    return connection
+
+
+def answered(port: int, data: bytes, status: int) -> socket.socket:
+    """A connection on which `data` was answered. On a busy machine the limit may pass before the data is sent."""
+    for _ in range(20):
+        connection = connect(port, data)
+        with contextlib.suppress(ConnectionError):
+            if connection.recv(10_000).startswith(b"HTTP/1.1 %d" % status):
+                return connection
+        connection.close()
+    raise AssertionError("never answered")
+
+
+def drip(connection: socket.socket, byte: bytes) -> None:
+    """Sends `byte` again and again until the server has had enough."""
+    connection.settimeout(0.05)
+    deadline = time.monotonic() + 30
+    with contextlib.suppress(ConnectionError):
+        while time.monotonic() < deadline:
+            connection.sendall(byte)
+            with contextlib.suppress(TimeoutError):
+                assert connection.recv(1000) == b""
+                return
+    assert time.monotonic() < deadline, "never cut off"
+
+
+def get(port: int, path: str = "/", **headers: str) -> tuple[int, dict[str, list[str]]]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers=headers)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    names = {name.lower() for name in answer.headers}
+    return answer.status, {name: answer.headers.get_all(name) or [] for name in names}
+
+
+@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize(
+    ("begun", "byte"),
+    [(b"", b"G"), (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"y"), (POST, b"z"), (UPGRADE, b"X"),
+     (POST.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked"), b"1\r\nz\r\n")],
+    ids=["line", "header", "body", "upgrade", "chunks"],
+)  # fmt: skip
+def test_a_request_that_never_ends_is_cut_off_however_it_drips(port: int, begun: bytes, byte: bytes) -> None:
+    with connect(port, begun) as connection:
+        drip(connection, byte)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_so_is_the_second_on_a_connection(port: int) -> None:
+    with answered(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200) as connection:
+        drip(connection, b"G")
+
+
+def test_any_number_of_unfinished_requests_shuts_nobody_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_MOST_UNFINISHED", 5)
+    with contextlib.ExitStack() as opened:
+        slow = [opened.enter_context(connect(port, b"GET /")) for _ in range(20)]
+        assert get(port)[0] == 200
+        with contextlib.suppress(ConnectionResetError):
+            assert slow[0].recv(10) == b"", "the oldest made room"
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_an_answer_that_is_not_taken_is_given_up(port: int) -> None:
+    with connect(port, b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+        assert given_up.wait(30)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_a_websocket_may_idle(port: int) -> None:
+    with answered(port, UPGRADE + b"\r\n", 101) as connection:
+        threading.Event().wait(0.4)
+        connection.sendall(b"\x81\x82\x00\x00\x00\x00hi")
+        assert connection.recv(1000) == b"\x81\x02hi"
+
+
+def test_a_websocket_of_another_site_is_refused(port: int) -> None:
+    with connect(port, UPGRADE + b"Origin: http://evil.test\r\n\r\n") as connection:
+        assert connection.recv(1000).startswith(b"HTTP/1.1 403")
+
+
+def test_slow_clients_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_STOP_LIMIT_S", 0.2)
+    with contextlib.ExitStack() as opened, serving(APP) as port:
+        for begun in (b"", b"GET /", POST, UPGRADE + b"\r\n", b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"):
+            opened.enter_context(connect(port, begun))
+        assert get(port)[0] == 200
+
+
+def test_every_answer_forbids_frames_and_guessing(port: int) -> None:
+    for path, host in (("/", "localhost"), ("/none", "localhost"), ("/", "evil.test")):
+        _, headers = get(port, path, Host=host)
+        assert headers["x-frame-options"] == ["DENY"]
+        assert headers["x-content-type-options"] == ["nosniff"]
+        assert headers["cross-origin-resource-policy"] == ["same-origin"]
+        assert headers["referrer-policy"] == ["same-origin"]
+        assert headers["content-security-policy"][-1] == "frame-ancestors 'none'"
+        assert not any(name.startswith("access-control") for name in headers)
+    assert get(port)[1]["content-security-policy"][0] == "base-uri 'none'"
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(port: int) -> None:
+    with pytest.raises(UnavailableError, match=f"cannot listen on 127.0.0.1, port {port}") as raised:
+        listen("127.0.0.1", port, "WebPort")
+    assert "WebPort" in raised.value.hint
