@@ -38,8 +38,8 @@ _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
 _STACK_BYTES = 2 * _MIB
 _LACKING = re.compile(
-    r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|(?:Cannot|Could not|Failed to) "
-    r"(?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed"
+    r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed"
 )
 
 

@@ -69,7 +69,8 @@ def _reading(name: str, limits: Limits | None) -> Iterator[None]:
         with memory.reading(memory.FileLimits(limits or Limits())):
             yield
     except MediaError as error:
-        raise error.about(name)
+        error.about(name)
+        raise
 
 
 def _probe(path: Path, name: str) -> MediaInfo:
@@ -86,6 +87,7 @@ def _probe(path: Path, name: str) -> MediaInfo:
     subtitle_streams = streams.subtitle_streams(listed)
     read = read_cues(path, subtitle_streams, times.start_s)
     picture, picture_notes = _picture(path, video)
+    notes = [*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes]
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
@@ -118,7 +120,7 @@ def _probe(path: Path, name: str) -> MediaInfo:
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=(*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes)[:_MOST_NOTES],
+        notes=tuple(notes[:_MOST_NOTES]),
         **picture,
     )
 
@@ -150,7 +152,7 @@ def _check_decodable(path: Path, name: str) -> str:
     picture = graph_input(path)[str(video["index"])].output(
         "pipe:1", format="framecrc", threads=1, **{"frames:v": 1, **WITHOUT_METADATA}
     )
-    done = run(graph_command([picture]), timeout_s=reading_limit_s(path), task="decoding the first picture")
+    done = run(graph_command([picture]), timeout_s=PROBE_LIMIT_S, task="decoding the first picture")
     if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
         raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
     return streams.format_name(described["format"])

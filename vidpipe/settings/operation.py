@@ -53,15 +53,15 @@ class Limits(Section):
         400,
         ge=0,
         le=1_000_000,
-        description="megabytes of memory of one ffmpeg or ffprobe process, on top of the pictures that it decodes; 0: no "
-        "limit",
+        description="megabytes of memory of one ffmpeg or ffprobe process, on top of the pictures that it decodes; "
+        "0: no limit",
     )
     max_pixels: int = Field(
         8192 * 4352,
         ge=1,
         le=16384 * 16384,
-        description="most pixels (width times height) of a picture that is decoded; the default is the most at level 6.2 "
-        "of H.264 and HEVC",
+        description="most pixels (width times height) of a picture that is decoded; the default is the most at level "
+        "6.2 of H.264 and HEVC",
     )
 
 

@@ -46,7 +46,7 @@ def with_index(path: Path, *, tracks: int = 1, edits: int = 1) -> Path:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
 def test_a_file_that_needs_too_much_memory_is_refused_with_its_name_and_the_limit(tmp_path: Path) -> None:
     path = with_index(tmp_path / "edits.mp4", edits=40_000)
-    with pytest.raises(MemoryLimitError, match=r"edits\.mp4: ff\w+ needs more than 1\d\d MB.*raise MemoryMB in \[Limits"):
+    with pytest.raises(MemoryLimitError, match=r"edits\.mp4: ff\w+ needs more than 1\d\d MB.* MemoryMB in \[Limits"):
         check_decodable(path, limits=Limits(memory_mb=130))
 
 
@@ -71,7 +71,10 @@ def test_what_fails_within_the_tight_limit_is_tried_with_the_larger_one() -> Non
     with memory.reading(limits):
         assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
     assert limits.generous
-    with memory.reading(FileLimits(Limits(memory_mb=200))), pytest.raises(MemoryLimitError, match="more than 2.. MB"):
+    with (
+        memory.reading(FileLimits(Limits(memory_mb=200))),
+        pytest.raises(MemoryLimitError, match=r"more than 2\d\d MB"),
+    ):
         ffmpeg.run([sys.executable, "-c", script], timeout_s=60)
     with memory.reading(FileLimits(Limits(memory_mb=0))):
         assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
