@@ -39,7 +39,8 @@ _MOST_THREADS = 16
 _STACK_BYTES = 2 * _MIB
 _LACKING = re.compile(
     r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed|"
+    r"could not create decoder object"
 )
 
 
