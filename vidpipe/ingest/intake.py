@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from vidpipe.errors import MediaError, VidpipeError, readable, redact
 from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.download import download
-from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
+from vidpipe.ingest.faults import DiskFullError, FaultKind, FetchCancelled, FetchError
 from vidpipe.ingest.local import take_local
 from vidpipe.ingest.partial import Validators
 from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, OutcomeState, SourceRecord, SourceStore, StoredVideo
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_S = 60.0
 _LONGEST_RETRY_S = 86400.0
 _LONGEST_RETRY_AFTER_S = 7 * 86400.0
+#: Failures in a row, after which an unexpected one is final.
+_MOST_UNEXPECTED = 5
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Intake:
         except VidpipeError as caught:
             error = caught
         except Exception as unexpected:
-            error = _unexpected(request, unexpected)
+            error = _unexpected(request, before, unexpected)
         else:
             counted = before.model_copy(update={"attempts": before.attempts + attempts})
             return self._succeeded(request, counted, taken)
@@ -190,7 +192,7 @@ class Intake:
         return IngestOutcome(request.given, state, record, file.sha256, stored)
 
     def _failed_unexpectedly(self, request: SourceRequest, before: SourceRecord, error: Exception) -> IngestOutcome:
-        failure = _unexpected(request, error)
+        failure = _unexpected(request, before, error)
         try:
             return self._failed(request, before, failure)
         except VidpipeError:
@@ -206,12 +208,16 @@ class Intake:
         return IngestOutcome.failed(request.given, record)
 
 
-def _unexpected(request: SourceRequest, error: Exception) -> FetchError:
-    """What an error that nobody foresaw becomes; its traceback goes to the log."""
+def _unexpected(request: SourceRequest, before: SourceRecord, error: Exception) -> FetchError:
+    """What an error that nobody foresaw becomes; its traceback goes to the log.
+
+    The same file gives the same error, as a rule: it is not read for ever.
+    """
     trace = redact(scrub("".join(traceback.format_exception(error)), request.address))
     log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
     said = scrub(f"{type(error).__name__}: {error}", request.address)
-    return FetchError(f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient")
+    kind: FaultKind = "transient" if before.failures + 1 < _MOST_UNEXPECTED else "permanent"
+    return FetchError(f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind=kind)
 
 
 def failed_record(before: SourceRecord, error: VidpipeError, address: str, settings: Settings) -> SourceRecord:

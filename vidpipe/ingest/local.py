@@ -15,6 +15,7 @@ from vidpipe.ingest.faults import FetchCancelled, FetchError
 from vidpipe.ingest.partial import BLOCK_BYTES, PartialFile, PartialState, hash_file
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.media.probe import check_decodable
+from vidpipe.settings.operation import Limits
 
 LocalMode = Literal["copy", "hardlink", "reference"]
 OnBytes = Callable[[int, int | None], None]
@@ -41,7 +42,7 @@ def take_local(
     """
     before = _regular(path)
     if mode == "reference":
-        return _reference(path, before, cancelled, on_bytes), before
+        return _reference(path, before, cancelled, on_bytes, store.limits), before
     part = PartialFile(store.incoming, source_id)
     try:
         with _reading(path):
@@ -91,10 +92,12 @@ def _unchanged_since(path: Path, before: os.stat_result) -> None:
         raise FetchError(f"{path} changed while it was read.", "Add it when it is finished.", kind="transient")
 
 
-def _reference(path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes) -> StoredFile:
+def _reference(
+    path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes, limits: Limits
+) -> StoredFile:
     with _reading(path):
         digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
-    check_decodable(path, name=str(path))
+    check_decodable(path, name=str(path), limits=limits)
     with _reading(path):
         _unchanged_since(path, before)
     return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True)

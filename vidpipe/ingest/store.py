@@ -79,6 +79,7 @@ class MediaStore:
     """The media store of one home."""
 
     def __init__(self, settings: Settings) -> None:
+        self.limits = settings.limits
         self.root = settings.media_directory
         self.incoming = self.root / "incoming"
         with writing(self.incoming):
@@ -125,7 +126,7 @@ class MediaStore:
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
         if known is None:
-            container = check_decodable(file, name=name)
+            container = check_decodable(file, name=name, limits=self.limits)
             with writing(file), file.open("rb") as opened:
                 suffix = suffix_for(container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())

@@ -7,6 +7,7 @@ Times are in microseconds as ffmpeg gives them; the first video frame need not b
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, memory
 from vidpipe.media.audio_levels import SoundBlock, block_power
 from vidpipe.media.decode_messages import DecoderMessages
 from vidpipe.media.decode_pipes import Packet, PacketPipe
@@ -53,16 +54,20 @@ class DecodeEnd:
     returncode: of ffmpeg; negative: ended by that signal
     ended:      what vidpipe ended it for: "" (it ended by itself), cancelled or time limit
     errors:     number of complaints about the input; messages: the first distinct ones
+    lacked_memory: it was refused memory, and pictures may be missing for it
     """
 
     returncode: int
     ended: Literal["", "cancelled", "time limit"]
     errors: int
     messages: tuple[str, ...]
+    lacked_memory: bool
 
 
 class DecodePass:
     """A running decode; use it as a context manager: on leaving it, ffmpeg is gone whatever happened.
+
+    ffmpeg has the memory of the file that this thread reads (`memory.reading`).
 
     candidates, sound: filled while `frames` is read; take from the left. Both are complete once `finish` was called.
     """
@@ -78,11 +83,14 @@ class DecodePass:
         self.sound: deque[SoundBlock] = deque()
         self._frames, self._large = PacketPipe("rawvideo"), PacketPipe("image2pipe")
         self._sound = PacketPipe("s16le") if plan.audio_stream is not None else None
+        self._memory = contextlib.ExitStack()
         try:
             command = decode_command(path, plan, self._frames, self._large, self._sound)
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
-            self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers)
+            limit_bytes = self._memory.enter_context(memory.current().granted())
+            self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
         except BaseException:
+            self._memory.close()
             for pipe in self._pipes:
                 pipe.close()
             raise
@@ -116,6 +124,7 @@ class DecodePass:
     ) -> None:
         self._over.set()
         ffmpeg.stop(self._process)
+        self._memory.close()
         for thread in self._threads:
             thread.join(_JOIN_TIMEOUT_S)
         for pipe in self._pipes:
@@ -137,7 +146,8 @@ class DecodePass:
         self._over.set()
         if self._failure is not None:
             raise self._failure
-        return DecodeEnd(returncode, self._ended, self._messages.count, tuple(self._messages.messages))
+        told = self._messages
+        return DecodeEnd(returncode, self._ended, told.count, tuple(told.messages), told.lacked_memory)
 
     def _read_candidates(self) -> None:
         for packet in self._large.packets():

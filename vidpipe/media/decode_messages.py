@@ -7,6 +7,7 @@ import threading
 from typing import IO
 
 from vidpipe.errors import redact
+from vidpipe.media import memory
 
 _KEPT = 8
 _LINE_LIMIT = 300
@@ -24,14 +25,16 @@ _OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#
 class DecoderMessages(threading.Thread):
     """Reads ffmpeg's standard error (`-loglevel repeat+level+error`) to its end.
 
-    count:    number of error messages about the input
-    messages: the first distinct ones, without addresses; two that differ only in numbers are one
+    count:         number of error messages about the input
+    messages:      the first distinct ones, without addresses; two that differ only in numbers are one
+    lacked_memory: one of them says that memory was refused
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
         super().__init__(daemon=True, name="ffmpeg-messages")
         self._pipe = pipe
         self._seen: set[str] = set()
+        self.lacked_memory = False
         self.count = 0
         self.messages: list[str] = []
 
@@ -42,6 +45,7 @@ class DecoderMessages(threading.Thread):
         self._pipe.close()
 
     def _take(self, line: str) -> None:
+        self.lacked_memory = self.lacked_memory or memory.tells_of_lack(line)
         line = _ADDRESS.sub("", line)
         found = _LEVEL.match(line)
         if not found or _OUTPUT_CONTEXT.match(found["context"]):

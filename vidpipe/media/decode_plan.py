@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidpipe.media import ffmpeg
+from vidpipe.media import ffmpeg, memory
 from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
 from vidpipe.media.streams import INTERLACED_ORDERS
@@ -177,7 +177,8 @@ def decode_command(
         f"{large}:flags=area,format={pixels},{f'{large},{mapping},' if mapping else ''}"
         f"{large}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
     )
-    passthrough = [*_passthrough(), "-enc_time_base", "1/1000000"]
+    untagged = [part for option, value in ffmpeg.WITHOUT_METADATA.items() for part in (f"-{option}", value)]
+    passthrough = [*untagged, *_passthrough(), "-enc_time_base", "1/1000000"]
     # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain
     # (a tenth of the wall time of 1080p on two cores), and several videos are decoded at once anyway.
     options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
@@ -185,8 +186,9 @@ def decode_command(
         options += ["-dts_delta_threshold", str(_LONGEST_HOLE_S)]
     if plan.forced_rate:
         options += ["-r", str(plan.forced_rate)]
-    if plan.one_thread:
-        options += ["-threads", "1"]
+    threads = 1 if plan.one_thread else memory.current().threads
+    if threads:
+        options += ["-threads", str(threads)]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]
@@ -198,6 +200,7 @@ def decode_command(
         command += [
             "-map",
             f"0:{plan.audio_stream}",
+            *untagged,
             "-c:a",
             "pcm_s16le",
             "-af",

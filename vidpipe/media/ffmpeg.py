@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote_to_bytes
 import ffmpeg as ffmpeg_python
 
 from vidpipe.errors import MediaError, UnavailableError, readable
-from vidpipe.media import animated_webp
+from vidpipe.media import animated_webp, memory
 from vidpipe.media.pictures import is_animated_webp
 from vidpipe.media.sniff import sniff
 
@@ -37,20 +37,17 @@ FORMATS = (
     "r3d", "mp3", "wav", "w64", "flac", "aac", "ac3", "eac3", "aiff", "amr", "caf", "dts", "tta", "wv", "ape",
 )  # fmt: skip
 
-#: The largest picture that is decoded: 16384 x 8640, beyond 16K video.
-MAX_PIXELS = 16384 * 8640
-
-#: Options of every input: for ffmpeg before `-i`, for ffprobe anywhere.
-INPUT_OPTIONS: dict[str, str] = {
-    "protocol_whitelist": "file,pipe",
-    "format_whitelist": ",".join(FORMATS),
-    "max_pixels": str(MAX_PIXELS),
-}
+#: Each stream costs memory before a picture is decoded. Fonts that Matroska files carry along are streams, too.
+MOST_STREAMS = 512
 
 #: Arguments that precede everything else, for ffmpeg and ffprobe; no single allocation above 1 GiB.
 GLOBAL_GUARD: tuple[str, ...] = ("-hide_banner", "-max_alloc", str(1 << 30))
 
 _REFUSED_FORMAT = re.compile(r"\[(?P<format>[\w,]+) @ [^]]*\] Format not on whitelist")
+#: Options of every output: a file may hold megabytes of tags, and what ffmpeg makes here has no use for them.
+WITHOUT_METADATA = {"map_metadata": "-1", "map_chapters": "-1"}
+
+_TOO_MANY_STREAMS = "Number of streams exceeds max_streams"
 _STDERR_LIMIT = 64 * 1024
 _CONVERSION_LIMIT_S = 300.0
 _INSTALL = (
@@ -77,6 +74,11 @@ class Completed:
         """The demuxer that the file's content called for, where it is not one of `FORMATS`: hls, concat, ..."""
         found = _REFUSED_FORMAT.search(self.stderr)
         return found["format"].split(",")[0] if found else None
+
+    @property
+    def too_many_streams(self) -> bool:
+        """Whether the file holds more than `MOST_STREAMS`."""
+        return _TOO_MANY_STREAMS in self.stderr
 
 
 def ffmpeg_path() -> str:
@@ -122,6 +124,16 @@ def input_address(path: Path | str) -> str:
     return f"file:{os.fspath(path)}"
 
 
+def input_options() -> dict[str, str]:
+    """Options of every input: for ffmpeg before `-i`, for ffprobe anywhere."""
+    return {
+        "protocol_whitelist": "file,pipe",
+        "format_whitelist": ",".join(FORMATS),
+        "max_pixels": str(memory.current().settings.max_pixels),
+        "max_streams": str(MOST_STREAMS),
+    }
+
+
 def decodable_input(path: Path | str, name: str | None = None) -> tuple[dict[str, str], str]:
     """What ffmpeg is to open for a video file: the options and the address of the input.
 
@@ -136,16 +148,16 @@ def decodable_input(path: Path | str, name: str | None = None) -> tuple[dict[str
         with path.open("rb") as file:
             head = file.read(32)
         if head.startswith(b"\xff\xd8\xff") and sniff(path) is None:
-            return {**INPUT_OPTIONS, "f": "mjpeg"}, input_address(path)
+            return {**input_options(), "f": "mjpeg"}, input_address(path)
     except OSError:
         head = b""  # ffmpeg says what is wrong with it
     made = animated_webp.as_png(path, _converted, name or path.name) if is_animated_webp(head) else path
-    return INPUT_OPTIONS, input_address(made)
+    return input_options(), input_address(made)
 
 
 def _converted(command: Sequence[str]) -> str | None:
     try:
-        done = run(command, timeout_s=_CONVERSION_LIMIT_S)
+        done = run(command, timeout_s=_CONVERSION_LIMIT_S, task="decoding its pictures")
     except TimeLimitError as error:
         return str(error)
     return (done.stderr.strip() or "unknown reason").splitlines()[-1] if done.returncode else None
@@ -165,6 +177,8 @@ def ffmpeg_command(*arguments: str) -> list[str]:
 def graph_input(path: Path | str) -> Any:
     """One guarded input as a node of ffmpeg-python: `graph_input(path)["0"].output(...)`."""
     options, address = decodable_input(path)
+    if threads := memory.current().threads:
+        options = {**options, "threads": str(threads)}
     if readable(address) != address:  # ffmpeg-python takes UTF-8 only; `graph_command` puts the bytes back
         address = _QUOTED + quote(os.fsencode(address))
     return ffmpeg_python.input(address, **options)
@@ -190,12 +204,14 @@ def spawn(
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
+    memory_bytes: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program that will read a hostile file: no standard input, own session, none of vidpipe's secrets.
 
     The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
+    memory_bytes: what it may take (`memory.FileLimits.granted`); None: no limit
     """
-    return subprocess.Popen(
+    process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -204,6 +220,8 @@ def spawn(
         env=_environment(),
         start_new_session=True,
     )
+    memory.limit_memory(process, memory_bytes)
+    return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -213,14 +231,32 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 << 20) -> Completed:
-    """Run a program to its end.
+def run(command: Sequence[str], *, timeout_s: float, task: str = "", max_output_bytes: int = 64 << 20) -> Completed:
+    """Run a program to its end, within the memory that the file may take that is being read (`memory.reading`).
 
-    Raises TimeLimitError when it takes longer than `timeout_s` seconds, MediaError when it writes more than
-    `max_output_bytes` to its standard output; it is ended in both cases. A return code other than 0 is the caller's.
+    task: what it does, as errors say it: "listing the packets"
+
+    Raises TimeLimitError when it takes longer than `timeout_s` seconds, MemoryLimitError when it needs more memory,
+    MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all cases. A return
+    code other than 0 is the caller's.
     """
+    limits = memory.current()
+    with limits.granted() as limit_bytes:
+        done = _run(command, timeout_s, task, max_output_bytes, limit_bytes)
+    lacked = limit_bytes is not None and (not done.stdout or done.returncode) and memory.tells_of_lack(done.stderr)
+    if not lacked or done.too_many_streams:
+        return done
+    if limits.generous:
+        raise memory.MemoryLimitError(Path(command[0]).name, limit_bytes or 0)
+    limits.generous = True
+    return run(command, timeout_s=timeout_s, task=task, max_output_bytes=max_output_bytes)
+
+
+def _run(
+    command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, memory_bytes: int | None
+) -> Completed:
     started = time.monotonic()
-    process = spawn(command)
+    process = spawn(command, memory_bytes=memory_bytes)
     assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
     assert process.stderr is not None  # noqa: S101
     output = _Collector(process.stdout, max_output_bytes, process)
@@ -230,8 +266,7 @@ def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 
         output.join(timeout_s)
         process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
     except subprocess.TimeoutExpired:
-        name = Path(command[0]).name
-        raise TimeLimitError(f"{name} did not finish within {timeout_s:g} s and was ended.") from None
+        raise _time_limit(command, timeout_s, task) from None
     finally:
         stop(process)
         output.join()
@@ -243,32 +278,40 @@ def run(command: Sequence[str], *, timeout_s: float, max_output_bytes: int = 64 
     )
 
 
-def lines(command: Sequence[str], *, timeout_s: float) -> Iterator[bytes]:
+def _time_limit(command: Sequence[str], timeout_s: float, task: str) -> TimeLimitError:
+    doing = f" while {task}" if task else ""
+    return TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended{doing}.")
+
+
+def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[bytes]:
     """The lines that a program writes to its standard output, each as it comes, the first 4 KiB of it.
 
     Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
     `timeout_s` seconds.
+
+    task: what it does, as errors say it: "listing the packets"
     """
-    process = spawn(command, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
-    expired = threading.Event()
+    with memory.current().granted() as limit_bytes:
+        process = spawn(command, stderr=subprocess.DEVNULL, memory_bytes=limit_bytes)
+        assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+        expired = threading.Event()
 
-    def expire() -> None:
-        expired.set()
-        process.kill()
+        def expire() -> None:
+            expired.set()
+            process.kill()
 
-    timer = threading.Timer(timeout_s, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        while line := process.stdout.readline(4096):
-            yield line
-    finally:
-        timer.cancel()
-        stop(process)
-        process.stdout.close()
+        timer = threading.Timer(timeout_s, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            while line := process.stdout.readline(4096):
+                yield line
+        finally:
+            timer.cancel()
+            stop(process)
+            process.stdout.close()
     if expired.is_set():
-        raise TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended.")
+        raise _time_limit(command, timeout_s, task)
 
 
 class _Collector(threading.Thread):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,16 +43,20 @@ def measured_rate(times_s: Sequence[float], stated: Iterable[Fraction | None], e
         stated: Rates that headers state, the most trusted first: one that agrees with the times is the exact rate.
         end_s: The end of the last picture.
     """
-    intervals = [later - earlier for earlier, later in itertools.pairwise(times_s) if later > earlier]
-    if not intervals:
+    import numpy as np  # here: commands that measure nothing need not load it
+
+    intervals = np.diff(np.asarray(times_s, float))
+    intervals = intervals[intervals > 0]
+    if not len(intervals):
         return None
-    usual_s = statistics.median_low(intervals)
-    jitter_s = max(_JITTER_S, usual_s * _JITTER_SHARE)
-    regular = [interval for interval in intervals if abs(interval - usual_s) <= jitter_s]
+    middle = (len(intervals) - 1) // 2
+    usual_s = float(np.partition(intervals, middle)[middle])
+    is_regular = np.abs(intervals - usual_s) <= max(_JITTER_S, usual_s * _JITTER_SHARE)
+    regular = intervals[is_regular]
     mean_s = statistics.fmean(regular)
-    gaps = [interval / mean_s for interval in intervals if abs(interval - usual_s) > jitter_s]
-    lost = sum(round(gap) - 1 for gap in gaps)
-    stray = sum(gap < 1.5 or abs(gap - round(gap)) > _GAP_JITTER for gap in gaps)
+    gaps = intervals[~is_regular] / mean_s
+    lost = int((np.rint(gaps) - 1).sum())
+    stray = int(np.count_nonzero((gaps < 1.5) | (np.abs(gaps - np.rint(gaps)) > _GAP_JITTER)))
     constant = stray <= len(intervals) * _STRAY_INTERVALS and lost <= max(1, len(intervals) * _LOST_FRAMES)
     if not constant:
         average = Fraction(len(times_s) / (end_s - times_s[0]))

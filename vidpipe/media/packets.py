@@ -9,10 +9,17 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vidpipe.media import matroska, transport_stream
 from vidpipe.media.ffmpeg import ffprobe_command, lines
+from vidpipe.media.streams import LATEST_S
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Values = NDArray[np.float64]
 
 #: The slowest disk that is waited for.
 _BYTES_PER_SECOND = 20 << 20
@@ -26,8 +33,6 @@ _JUMPS_S = {"mpegts": (10.0, 0.1), "mpeg": (10.0, 0.1), "ogg": (_A_MISTAKE_S, 0.
 _ANY_JUMP_S = (_A_MISTAKE_S, _A_MISTAKE_S)
 #: So many packets, after which the clock continues as before, have damaged times.
 _MOST_STRAY = 3
-#: Of a stream with later times none is believed: floating-point numbers do not hold them to the microsecond.
-_LATEST_S = 1e10
 _MOST_HOLES = 100
 _MOST_OTHER_TIMES, _OTHER_TIMES_APART_S = 10_000, 0.5
 #: Times in milliseconds, as Matroska and FLV have them, are off by half of one.
@@ -150,7 +155,7 @@ def _packets(path: Path) -> Iterator[_Packet]:
         path, "-v", "quiet", "-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags",
         "-of", "csv=p=0",
     )  # fmt: skip
-    for line in lines(command, timeout_s=reading_limit_s(path)):
+    for line in lines(command, timeout_s=reading_limit_s(path), task="listing the packets"):
         fields = line.rstrip().split(b",")
         # side data is printed as empty fields and lines
         if len(fields) >= 6 and fields[0].isdigit():
@@ -166,7 +171,7 @@ def _seconds(text: bytes, missing: float = math.nan) -> float:
         seconds = float(text)
     except ValueError:
         return missing
-    return seconds if abs(seconds) < _LATEST_S else math.inf
+    return seconds if abs(seconds) < LATEST_S else math.inf
 
 
 class _Clock(NamedTuple):
@@ -292,25 +297,27 @@ class _VideoPackets:
         Args:
             first_decoded_s: When the first picture is shown that can be decoded; None: all of them can.
         """
-        places, durations = self._paired_fields()
-        times: Sequence[float] = array("d", (self.times[place] for place in places))
-        if any(map(math.isinf, times)):
-            return [math.nan] * len(times), durations
-        if any(map(math.isnan, times)):
-            times = _times_by_decoding(times, [self.decoding_times[place] for place in places], durations, self.delay)
+        import numpy as np  # here: commands that measure nothing need not load it
+
+        places, durations = map(np.asarray, self._paired_fields())
+        times = np.asarray(self.times)[places]
+        if np.isinf(times).any():
+            return [math.nan] * len(times), _compact(durations)
+        if np.isnan(times).any():
+            times = _times_by_decoding(times, np.asarray(self.decoding_times)[places], durations, self.delay)
             times = _times_before_the_first(times, durations)
         # in a stream with times, what has none is a fragment of a picture
-        order = [place for place, time_s in enumerate(times) if not math.isnan(time_s)]
-        if not order:
-            return times, durations
-        order.sort(key=times.__getitem__)
+        order = np.flatnonzero(~np.isnan(times))
+        if not len(order):
+            return _compact(times), _compact(durations)
+        order = order[np.argsort(times[order], kind="stable")]
         if first_decoded_s is not None:
-            decodable = [place for place in order if times[place] > first_decoded_s - _ROUNDING_S]
-            at_once = sum(times[place] < first_decoded_s + _ROUNDING_S for place in decodable)
-            del decodable[: max(0, at_once - 1)]
+            decodable = order[times[order] > first_decoded_s - _ROUNDING_S]
+            at_once = int(np.count_nonzero(times[decodable] < first_decoded_s + _ROUNDING_S))
+            decodable = decodable[max(0, at_once - 1) :]
             self.undecodable = len(order) - len(decodable)
             order = decodable
-        return array("d", map(times.__getitem__, order)), array("d", map(durations.__getitem__, order))
+        return _compact(times[order]), _compact(durations[order])
 
     def _paired_fields(self) -> tuple[Sequence[int], Sequence[float]]:
         """(place of each picture's first packet, its duration): a second field follows the first one at once, with the
@@ -334,32 +341,37 @@ class _VideoPackets:
         return places, durations
 
 
-def _times_by_decoding(
-    times: Sequence[float], decoding_times: Sequence[float], durations: Sequence[float], delay: int
-) -> list[float]:
+def _compact(values: Values) -> Sequence[float]:
+    return array("d", values.tobytes())
+
+
+def _times_by_decoding(times: Values, decoding_times: Values, durations: Values, delay: int) -> Values:
     """Presentation times where some packets have that of decoding only, as in MPEG program streams and AVI: a picture
     is shown when the one `delay` packets later is decoded. NaN where a packet has neither."""
-    pairs = list(zip(times, decoding_times, strict=True))
-    if not any(math.isnan(time_s) and not math.isnan(decoding_s) for time_s, decoding_s in pairs):
-        return list(times)
-    shown = sorted(decoding_s for _, decoding_s in pairs if not math.isnan(decoding_s))
-    step_s = shown[-1] - shown[-2] if len(shown) > 1 else durations[-1]
-    shown += [shown[-1] + step_s * number for number in range(1, delay + 1)]
-    shown = shown[delay:]
-    first_s = min((time_s for time_s, _ in pairs if not math.isnan(time_s)), default=shown[0])
-    early_s = max(0.0, shown[0] - first_s)
-    return [time_s - early_s for time_s in shown] + [math.nan] * (len(pairs) - len(shown))
+    import numpy as np
+
+    untimed, decoded = np.isnan(times), ~np.isnan(decoding_times)
+    if not (untimed & decoded).any():
+        return times
+    shown = np.sort(decoding_times[decoded])
+    with np.errstate(invalid="ignore"):
+        step_s = shown[-1] - shown[-2] if len(shown) > 1 else durations[-1]
+        shown = np.concatenate([shown, shown[-1] + step_s * np.arange(1, delay + 1)])[delay:]
+        first_s = shown[0] if untimed.all() else np.nanmin(times)
+        shown -= max(0.0, shown[0] - first_s)
+    return np.concatenate([shown, np.full(len(times) - len(shown), math.nan)])
 
 
-def _times_before_the_first(times: Sequence[float], durations: Sequence[float]) -> list[float]:
+def _times_before_the_first(times: Values, durations: Values) -> Values:
     """Times of packets without one that precede those with one: demuxers drop negative times of Matroska."""
-    first = next((place for place, time_s in enumerate(times) if not math.isnan(time_s)), 0)
-    filled = list(times)
-    earliest_s = min((time_s for time_s in times if not math.isnan(time_s)), default=math.nan)
-    for place in reversed(range(first)):
-        earliest_s -= durations[place]
-        filled[place] = earliest_s
-    return filled
+    import numpy as np
+
+    timed = ~np.isnan(times)
+    first = int(np.argmax(timed))
+    if not first:
+        return times
+    before = np.nanmin(times) - np.cumsum(durations[:first][::-1])[::-1]
+    return np.concatenate([before, times[first:]])
 
 
 def _first_decoded_s(path: Path, stream: int, video: _VideoPackets) -> float | None:
@@ -372,5 +384,6 @@ def _first_decoded_s(path: Path, stream: int, video: _VideoPackets) -> float | N
         path, "-v", "quiet", "-select_streams", str(stream), "-read_intervals", f"%+#{count}",
         "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0",
     )  # fmt: skip
-    times = (_seconds(line.strip().rstrip(b",")) for line in lines(command, timeout_s=reading_limit_s(path)))
+    listed = lines(command, timeout_s=reading_limit_s(path), task="decoding the first pictures")
+    times = (_seconds(line.strip().rstrip(b",")) for line in listed)
     return min((time_s for time_s in times if not math.isnan(time_s)), default=None)

@@ -6,6 +6,7 @@ neither the guard against hostile files nor a time limit.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,17 +15,27 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import MediaError
-from vidpipe.media import boxes, refusal, resolution, streams
+from vidpipe.media import boxes, memory, refusal, resolution, streams
 from vidpipe.media.color import bit_depth, dynamic_range, is_perceptual_quantizer
 from vidpipe.media.encryption import is_encrypted_stream
 from vidpipe.media.facts import AudioStream, MediaInfo
-from vidpipe.media.ffmpeg import decodable_input, ffprobe_command, graph_command, graph_input, input_address, run
+from vidpipe.media.ffmpeg import (
+    MOST_STREAMS,
+    WITHOUT_METADATA,
+    decodable_input,
+    ffprobe_command,
+    graph_command,
+    graph_input,
+    input_address,
+    run,
+)
 from vidpipe.media.matroska import matroska_layout
 from vidpipe.media.packets import reading_limit_s
 from vidpipe.media.sniff import sniff
 from vidpipe.media.stated_size import FileLayout
 from vidpipe.media.subtitles import read_cues
 from vidpipe.media.timing import Timing, measured_timing
+from vidpipe.settings.operation import Limits
 
 PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
@@ -37,18 +48,37 @@ _BEGINNING = (
 )  # fmt: skip
 #: A file may have hundreds of streams with something to say of each.
 _MOST_NOTES = 50
+_MOST_DESCRIPTION_BYTES = 16 << 20
+#: The tags that are used: a file may hold megabytes of others.
+_TAGS = "title,language,bps,number_of_frames,duration,creation_time,date,com.apple.quicktime.creationdate"
 #: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
 _SAMPLE_AES = "0x00db"
 
 
-def probe(path: Path, *, name: str | None = None) -> MediaInfo:
+def probe(path: Path, *, name: str | None = None, limits: Limits | None = None) -> MediaInfo:
     """Everything that the container and the streams of a video file tell, times from the first video frame.
 
     name: how the file is called in errors; its own name when not given
+    limits: what may be spent on it; the defaults when not given
 
     Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
     """
-    name = name or path.name
+    with _reading(name or path.name, limits):
+        return _probe(path, name or path.name)
+
+
+@contextlib.contextmanager
+def _reading(name: str, limits: Limits | None) -> Iterator[None]:
+    """Errors name the file, those included that speak of a program."""
+    try:
+        with memory.reading(memory.FileLimits(limits or Limits())):
+            yield
+    except MediaError as error:
+        error.about(name)
+        raise
+
+
+def _probe(path: Path, name: str) -> MediaInfo:
     layout = _checked_layout(path, name)
     described = describe(path, name)
     container = described["format"]
@@ -62,6 +92,7 @@ def probe(path: Path, *, name: str | None = None) -> MediaInfo:
     subtitle_streams = streams.subtitle_streams(listed)
     read = read_cues(path, subtitle_streams, times.start_s)
     picture, picture_notes = _picture(path, video)
+    notes = [*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes]
     size_bytes = os.stat(path).st_size
     container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
     return MediaInfo(
@@ -94,17 +125,18 @@ def probe(path: Path, *, name: str | None = None) -> MediaInfo:
         title=streams.tag(container, "title"),
         created=streams.created(container) or streams.created(video),
         faststart=mp4.faststart if mp4 else None,
-        notes=(*_notes(times, audio), *picture_notes, *notes, *read.notes)[:_MOST_NOTES],
+        notes=tuple(notes[:_MOST_NOTES]),
         **picture,
     )
 
 
-def check_decodable(path: Path, *, name: str | None = None) -> str:
+def check_decodable(path: Path, *, name: str | None = None, limits: Limits | None = None) -> str:
     """Check that `probe` will take a file, and that a picture of it decodes, without reading all of it.
 
     Args:
         path: The file.
         name: How the file is called in errors (its URL, say); its own name when not given.
+        limits: What may be spent on it; the defaults when not given.
 
     Returns:
         The container, as in `MediaInfo`.
@@ -114,7 +146,11 @@ def check_decodable(path: Path, *, name: str | None = None) -> str:
             only, a playlist, cut off, encrypted, of an unknown codec, damaged from its first to its last picture.
         UnavailableError: ffmpeg or ffprobe is missing.
     """
-    name = name or path.name
+    with _reading(name or path.name, limits):
+        return _check_decodable(path, name or path.name)
+
+
+def _check_decodable(path: Path, name: str) -> str:
     layout = _checked_layout(path, name)
     # starting a program takes longer than what it does here: nearly every file is checked by a single one
     try:
@@ -127,27 +163,37 @@ def check_decodable(path: Path, *, name: str | None = None) -> str:
     if _begins_with_a_picture(described["streams"], beginning):
         return streams.format_name(described["format"])
     _, video, _ = _video(path, name, described, layout, measure=False)
-    picture = graph_input(path)[str(video["index"])].output("pipe:1", format="framecrc", **{"frames:v": 1})
-    done = run(graph_command([picture]), timeout_s=reading_limit_s(path))
+    picture = graph_input(path)[str(video["index"])].output(
+        "pipe:1", format="framecrc", threads=1, **{"frames:v": 1, **WITHOUT_METADATA}
+    )
+    done = run(graph_command([picture]), timeout_s=PROBE_LIMIT_S, task="decoding the first picture")
     if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
         raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
     return streams.format_name(described["format"])
 
 
 def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
-    """ffprobe's own description of a file: `format`, `streams`, `chapters`. Raises MediaError as `probe` does.
+    """ffprobe's own description of a file: `format`, `streams`, `chapters`; `too_large`, the size ("16384x8640") of a
+    picture that was not decoded for it, or None. Raises MediaError as `probe` does.
 
     more: further arguments of ffprobe
     """
     _, address = decodable_input(path, name)
     command = ffprobe_command(
-        path, "-v", "error", "-show_format", "-show_streams", "-show_chapters", *more, "-of", "json"
+        path, "-v", "error", "-show_entries",
+        f"format:stream:chapter:stream_disposition:stream_side_data:format_tags={_TAGS}:stream_tags={_TAGS}:chapter_tags=title",
+        *more, "-of", "json",
     )  # fmt: skip
-    done = run(command, timeout_s=PROBE_LIMIT_S)
+    done = run(
+        command, timeout_s=PROBE_LIMIT_S, task="reading the headers", max_output_bytes=_MOST_DESCRIPTION_BYTES
+    )  # fmt: skip
+    if done.too_many_streams:
+        raise refusal.too_many_streams(name, MOST_STREAMS)
     if done.returncode != 0:
         raise refusal.unreadable(path, name, done.stderr, done.refused_format)
     described: dict[str, Any] = json.loads(done.stdout.decode("utf-8", errors="replace"))
     described = {"format": {}, "streams": [], "chapters": [], **described}
+    described["too_large"] = refusal.size_too_large(done.stderr)
     if address != input_address(path):  # what is read is another file, made of this one
         described["format"] = {**described["format"], "format_name": "webp", "format_long_name": "Animated WebP"}
         described["format"].pop("bit_rate", None)
@@ -206,8 +252,8 @@ def _video(
             break
         if video.get("codec_tag") == _SAMPLE_AES:
             raise refusal.encrypted(name)
-        if not video.get("width") or not video.get("height"):
-            raise refusal.no_picture_size(name, video)
+        size = _checked_size(name, video, described.get("too_large"))
+        memory.current().pixels = size
         if not measure and _has_several_pictures(path, video):
             return listed, video, None
         times = measured_timing(path, video, container, layout)
@@ -218,12 +264,22 @@ def _video(
     raise refusal.no_video(path, name, listed, container)
 
 
+def _checked_size(name: str, video: Mapping[str, Any], too_large: str | None) -> int:
+    """The number of pixels of a picture. Raises MediaError if it is unknown or larger than allowed."""
+    width, height = (streams.positive_int(video.get(side)) or 0 for side in ("width", "height"))
+    if width * height > memory.current().settings.max_pixels:
+        too_large = f"{width}x{height}"
+    elif width * height:
+        return width * height
+    raise refusal.too_large(name, too_large) if too_large else refusal.no_picture_size(name, video)
+
+
 def _has_several_pictures(path: Path, video: Mapping[str, Any]) -> bool:
     command = ffprobe_command(
         path, "-v", "quiet", "-select_streams", str(video["index"]), "-read_intervals", f"%+#{_FIRST_PACKETS}",
         "-show_entries", "packet=flags", "-of", "csv=p=0",
     )  # fmt: skip
-    done = run(command, timeout_s=reading_limit_s(path))
+    done = run(command, timeout_s=reading_limit_s(path), task="listing the first packets")
     return sum(map(_is_shown, done.stdout.decode(errors="replace").splitlines())) > 1
 
 
@@ -275,7 +331,7 @@ def _first_frame_side_data(path: Path, video: Mapping[str, Any]) -> list[dict[st
         path, "-v", "error", "-select_streams", str(video["index"]), "-read_intervals", "%+#1", "-show_frames",
         "-show_entries", "frame=side_data_list", "-of", "json",
     )  # fmt: skip
-    done = run(command, timeout_s=PROBE_LIMIT_S)
+    done = run(command, timeout_s=PROBE_LIMIT_S, task="reading the first frame")
     frames = json.loads(done.stdout or b"{}").get("frames", []) if done.returncode == 0 else []
     return [data for frame in frames for data in frame.get("side_data_list", [])]
 

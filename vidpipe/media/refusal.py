@@ -30,6 +30,7 @@ _PLAYLISTS = {
     "imf": "an IMF composition playlist", "webm_dash_manifest": "a WebM DASH manifest", "rtsp": "a streaming address",
 }  # fmt: skip
 _DECODER_MISSING = re.compile(r"Decoder \(codec ([^)]*)\) not found|[Uu]nknown decoder '([^']*)'")
+_TOO_LARGE = re.compile(r"Picture size (\d+x\d+) exceeds specified max pixel count")
 _PREFIX = re.compile(r"^\[[^]]*\] ")
 
 
@@ -42,6 +43,8 @@ def unreadable(path: Path, name: str, stderr: str, refused_format: str | None = 
     content = sniff(path)
     if content:
         return is_other(name, content)
+    if size := size_too_large(stderr):
+        return too_large(name, size)
     if refused_format in _PLAYLISTS:
         return is_other(name, Content("playlist", _PLAYLISTS[refused_format]))
     if refused_format:
@@ -94,6 +97,24 @@ def no_picture_size(name: str, video: Mapping[str, Any]) -> MediaError:
     )
 
 
+def size_too_large(stderr: str) -> str | None:
+    """The size ("16384x8640") of a picture that ffmpeg says is larger than `[Limits] MaxPixels`."""
+    found = _TOO_LARGE.search(stderr)
+    return found[1] if found else None
+
+
+def too_large(name: str, size: str) -> MediaError:
+    return MediaError(
+        f"{name} has pictures of {size} pixels, more than [Limits] MaxPixels allows.",
+        "Add a smaller copy, or raise MaxPixels.",
+        depends_on=("limits.max_pixels",),
+    )
+
+
+def too_many_streams(name: str, most: int) -> MediaError:
+    return MediaError(f"{name} declares more than {most} streams.", "Add a copy with the streams that are wanted.")
+
+
 def encrypted(name: str) -> MediaError:
     return MediaError(f"{name} is encrypted (DRM) and cannot be decoded.", "Add a copy that is not protected.")
 
@@ -111,6 +132,8 @@ def piece(name: str, which: Literal["header", "segment"]) -> MediaError:
 
 def undecodable(name: str, codec: str, stderr: str) -> MediaError:
     """For a video stream of which not one picture could be decoded."""
+    if size := size_too_large(stderr):
+        return too_large(name, size)
     if missing := _DECODER_MISSING.search(stderr):
         codec = missing[1] or missing[2]
         return MediaError(f"{name} has a video stream ({codec}) that this ffmpeg cannot decode.", _CONVERT)

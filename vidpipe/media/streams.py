@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -28,7 +27,18 @@ _LONGEST_TEXT = 1000
 _MOST_CHAPTERS = 2000
 _MOST_STREAMS = 200
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
-_CLOCK = re.compile(r"^(\d+):(\d\d):(\d\d(?:\.\d+)?)$")
+_CLOCK = re.compile(r"^(\d{1,10}):(\d\d):(\d\d(?:\.\d+)?)$")
+_FRACTION = re.compile(r"([0-9]{1,19})(?:[/:]([0-9]{1,19}))?")
+#: More characters than any number has that is believed.
+_LONGEST_NUMBER = 64
+_LARGEST_INT = 2**63 - 1
+#: Of a stream with later times none is believed: floating-point numbers do not hold them to the microsecond.
+LATEST_S = 1e10
+#: One picture a day.
+SLOWEST_RATE = Fraction(1, 86400)
+#: What ffprobe writes of what the file does not state.
+_NOT_STATED = frozenset({"None", "N/A", "", "0", "0/0", "0/1", "0:0", "0:1", "1:0"})
+_SHOWN = 40
 
 
 def video_streams(streams: Sequence[Raw]) -> list[Raw]:
@@ -155,33 +165,50 @@ def clean_text(text: str) -> str:
 
 
 def seconds(value: Any) -> float | None:
-    """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000")."""
-    text = str(value or "")
-    if clock := _CLOCK.match(text):
-        return int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+    """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000"); None for 317 years
+    and more."""
+    text = str(value or "")[:_LONGEST_NUMBER]
     try:
-        number = float(text)
-    except ValueError:
+        if clock := _CLOCK.match(text):
+            number = int(clock[1]) * 3600 + int(clock[2]) * 60 + float(clock[3])
+        else:
+            number = float(text)
+    except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < LATEST_S else None
 
 
 def fraction(value: Any) -> Fraction | None:
     """A positive fraction as ffprobe writes it ("30000/1001", "8:9"); None for "0/0" and the like."""
-    try:
-        found = Fraction(str(value).replace(":", "/"))
-    except (ValueError, ZeroDivisionError):
-        return None
-    return found if found > 0 else None
+    found = _FRACTION.fullmatch(str(value))
+    above, below = (int(found[1]), int(found[2] or 1)) if found else (0, 0)
+    return Fraction(above, below) if above and below else None
+
+
+def frame_rate(value: Any) -> Fraction | None:
+    """A stated frame rate; None for one that is no film's."""
+    rate = fraction(value)
+    return rate if rate and rate >= SLOWEST_RATE else None
 
 
 def positive_int(value: Any) -> int | None:
-    """A whole number above 0, or None."""
+    """A whole number above 0 that MongoDB can hold (63 bits), or None."""
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = int(str(value)[:_LONGEST_NUMBER])
+    except ValueError:
         return None
-    return number if number > 0 else None
+    return number if 0 < number <= _LARGEST_INT else None
+
+
+def ignored_numbers(described: Raw) -> Iterator[str]:
+    """A sentence for each number in ffprobe's description that is stated but cannot be right."""
+    for described_part in (described["format"], *described["streams"]):
+        index = described_part.get("index")
+        named = "The file" if index is None else f"Stream {index}"
+        for key, read in _NUMBERS.items():
+            value = str(described_part.get(key, tag(described_part, key)))
+            if value not in _NOT_STATED and read(value) is None:
+                yield f"{named} states {key.lower()} {clean_text(value)[:_SHOWN]}, which was ignored."
 
 
 def created(described: Raw) -> str | None:
@@ -194,3 +221,10 @@ def created(described: Raw) -> str | None:
         if moment.year not in (1904, 1970):
             return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
     return None
+
+
+_NUMBERS: Mapping[str, Callable[[Any], object]] = {
+    "duration": seconds, "start_time": seconds, "bit_rate": positive_int, "nb_frames": positive_int,
+    "sample_rate": positive_int, "r_frame_rate": frame_rate, "avg_frame_rate": frame_rate,
+    "bps": positive_int, "number_of_frames": positive_int,
+}  # fmt: skip

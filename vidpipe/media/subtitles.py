@@ -15,8 +15,9 @@ from typing import NamedTuple
 from vidpipe.errors import MediaError
 from vidpipe.media.charsets import decode_cues
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
-from vidpipe.media.ffmpeg import graph_command, graph_input, run
+from vidpipe.media.ffmpeg import WITHOUT_METADATA, graph_command, graph_input, run
 from vidpipe.media.packets import reading_limit_s
+from vidpipe.media.streams import LATEST_S
 from vidpipe.media.subtitle_text import clean_cue
 
 #: Bytes of text kept of one file, all its streams together.
@@ -91,13 +92,13 @@ def _beginning(file: Path) -> bytes:
 
 def _extract(path: Path, streams: Sequence[SubtitleStream], folder: Path) -> None:
     source = graph_input(path)
-    options = {"c": "copy", "fs": _FILE_LIMIT_BYTES, "copyts": None}
+    options = {"c": "copy", "fs": _FILE_LIMIT_BYTES, "copyts": None, **WITHOUT_METADATA}
     outputs = [
         source[str(stream.index)].output(f"file:{file}", format=muxer, **options)
         for stream in streams
         for file, muxer in zip(_files(folder, stream), ("framecrc", "data"), strict=True)
     ]
-    done = run(graph_command(outputs), timeout_s=reading_limit_s(path))
+    done = run(graph_command(outputs), timeout_s=reading_limit_s(path), task="reading the subtitles")
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()
         raise MediaError(f"ffmpeg said: {said[-1][:200] if said else 'nothing'}")
@@ -121,8 +122,9 @@ def _packets(index: bytes, data: bytes) -> Iterator[SubtitlePacket]:
         position += size
         if len(body) < size:
             return
-        if pts != _NO_TIME:
-            yield SubtitlePacket(float(pts * time_base), float((pts + max(0, duration)) * time_base), body)
+        start_s, end_s = float(pts * time_base), float((pts + max(0, duration)) * time_base)
+        if pts != _NO_TIME and abs(start_s) < LATEST_S:
+            yield SubtitlePacket(start_s, min(end_s, LATEST_S), body)
 
 
 def read_packets(

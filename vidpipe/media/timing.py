@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -104,9 +103,9 @@ def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str
         return stated
     empty = frozenset(range(int(container.get("nb_streams") or 0))) - packets.ends_s.keys()
     times_s = packets.times_s
-    if not times_s:
+    rate = measured_rate(times_s, (average, nominal), times_s[-1] + packets.durations_s[-1]) if times_s else None
+    if not times_s or (rate and rate.average < streams.SLOWEST_RATE):
         return _untimed(stated, packets.count, empty)
-    rate = measured_rate(times_s, (average, nominal), times_s[-1] + packets.durations_s[-1])
     duration_s = times_s[-1] + _last_duration_s(packets, rate) - times_s[0]
     if not duration_s and average:
         duration_s = float(packets.count / average)
@@ -151,7 +150,7 @@ def _untimed(stated: Timing, count: int, empty: frozenset[int]) -> Timing:
 
 
 def _stated_rates(video: Mapping[str, Any]) -> tuple[Fraction | None, Fraction | None]:
-    return streams.fraction(video.get("r_frame_rate")), streams.fraction(video.get("avg_frame_rate"))
+    return streams.frame_rate(video.get("r_frame_rate")), streams.frame_rate(video.get("avg_frame_rate"))
 
 
 def _last_duration_s(packets: PacketFacts, rate: FrameRate | None) -> float:
@@ -162,7 +161,9 @@ def _last_duration_s(packets: PacketFacts, rate: FrameRate | None) -> float:
     last_s = packets.durations_s[-1]
     if rate is None:
         return last_s
-    usual_s = statistics.median(packets.durations_s)
+    import numpy as np  # here: commands that measure nothing need not load it
+
+    usual_s = float(np.median(packets.durations_s))
     invented = len(packets.times_s) > 2 and abs(usual_s - rate.interval_s) > _AGREES * rate.interval_s
     if not last_s or (rate.constant and invented):
         last_gap_s = packets.times_s[-1] - packets.times_s[-2]
@@ -189,7 +190,7 @@ def _announced_duration_s(
     """The duration that the header announces; None where one of the streams, perhaps the sound, reaches that end."""
     kind = streams.format_name(container)
     announced_s = streams.seconds(container.get("duration"))
-    frames, rate = streams.positive_int(video.get("nb_frames")), streams.fraction(video.get("avg_frame_rate"))
+    frames, rate = streams.positive_int(video.get("nb_frames")), streams.frame_rate(video.get("avg_frame_rate"))
     if kind == "avi" and frames and rate:
         announced_s = float(frames / rate)  # ffprobe's own duration is what the file's size leaves of it
     elif kind == "asf":

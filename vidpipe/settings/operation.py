@@ -1,5 +1,5 @@
-"""The sections of config.ini about running by itself: servers, sensors, budget, alerts, retention. None changes a
-result."""
+"""The sections of config.ini about running by itself: limits, servers, sensors, budget, alerts, retention. None
+changes a result."""
 
 from __future__ import annotations
 
@@ -46,6 +46,25 @@ CronLine = Annotated[str, AfterValidator(_cron_line)]
 #: or an address; a name that is not in ASCII is sent, and so written, as xn--...
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+
+
+class Limits(Section):
+    """What one file may take while it is read; a file that needs more is refused."""
+
+    memory_mb: int = Field(
+        400,
+        ge=0,
+        le=1_000_000,
+        description="megabytes of memory of one ffmpeg or ffprobe process, on top of the pictures that it decodes; "
+        "0: no limit",
+    )
+    max_pixels: int = Field(
+        8192 * 4352,
+        ge=1,
+        le=16384 * 16384,
+        description="most pixels (width times height) of a picture that is decoded; the default is the most at level "
+        "6.2 of H.264 and HEVC",
+    )
 
 
 class Services(Section):

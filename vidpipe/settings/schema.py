@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from vidpipe.errors import redact
 from vidpipe.settings.lists import Lists
-from vidpipe.settings.operation import Alerts, Budget, CronLine, Retention, Sensors, Services
+from vidpipe.settings.operation import Alerts, Budget, CronLine, Limits, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
 from vidpipe.settings.stored_paths import path_text, text_path
 from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName, off_scale
@@ -331,6 +331,7 @@ class Settings(BaseModel):
     rules: Rules = Rules()
     download: Download = Download()
     lists: Lists = Lists()
+    limits: Limits = Limits()
     logging: Logging = Logging()
     services: Services = Services()
     sensors: Sensors = Sensors()
@@ -366,12 +367,13 @@ class Settings(BaseModel):
 SECTION_NAMES: dict[str, str] = {
     "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
     "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "lists": "Lists",
-    "logging": "Logging",
+    "limits": "Limits", "logging": "Logging",
     "services": "Services", "sensors": "Sensors", "budget": "Budget", "alerts": "Alerts", "retention": "Retention",
 }  # fmt: skip
 
 #: snake_case fields whose config.ini spelling is not plain PascalCase.
 _SPECIAL_KEYS = {"uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
+                 "memory_mb": "MemoryMB",
                  "use_vpc": "UseVpc", "timeout_s": "Timeout"}  # fmt: skip
 
 

@@ -17,7 +17,8 @@ def read_metadata(items: Sequence[Item], context: StageContext) -> Iterator[Outc
         if context.cancelled.is_set():
             raise Cancelled
         try:
-            info = probe(context.settings.resolve(item["raw_video.path"]), name="The stored file")
+            path = context.settings.resolve(item["raw_video.path"])
+            info = probe(path, name="The stored file", limits=context.settings.limits)
         except (TimeLimitError, UnavailableError) as error:
             yield Outcome(item.sha256, error=StageError(error.message, error.hint, transient=True))
         except MediaError as error:
@@ -33,7 +34,7 @@ STAGE = Stage(
     result=Metadata,
     function=read_metadata,
     reads=("raw_video.content", "raw_video.path"),
-    code_version="2",
+    code_version="3",
     pool="cpu",
     kinds=("ffmpeg",),
 )

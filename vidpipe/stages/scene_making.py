@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
+from vidpipe.media import memory
 from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
@@ -17,6 +18,7 @@ from vidpipe.media.frame_pack import FramePackWriter, frames_version
 from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import light_profile_of, no_sums, scene_stats, within
+from vidpipe.media.streams import SLOWEST_RATE
 from vidpipe.media.thumbnails import resized_jpeg
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
@@ -80,18 +82,25 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
     factor = context.settings.scene_detection.timeout_factor
     limit_s = max(_LEAST_TIME_LIMIT_S, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
 
+    limits = memory.FileLimits(context.settings.limits, pixels=item["metadata.width"] * item["metadata.height"])
+
     def decode(plan: DecodePlan) -> SceneFindings:
-        return run_pass(
-            path,
-            plan,
-            context.settings.scene_detection,
-            spill,
-            frame_rate=_frame_rate(item),
-            expected_s=expected_s,
-            time_limit_s=limit_s,
-            cancelled=context.cancelled,
-            progress=lambda fraction: context.progress(item.sha256, fraction),
-        )
+        with memory.reading(limits):
+            found = run_pass(
+                path,
+                plan,
+                context.settings.scene_detection,
+                spill,
+                frame_rate=_frame_rate(item),
+                expected_s=expected_s,
+                time_limit_s=limit_s,
+                cancelled=context.cancelled,
+                progress=lambda fraction: context.progress(item.sha256, fraction),
+            )
+        if not found.end.lacked_memory or limits.generous:
+            return found
+        limits.generous = True
+        return decode(plan)
 
     findings = decode(plan)
     if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
@@ -112,6 +121,8 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
             f"{item.name}: ffmpeg was ended by signal {-end.returncode} {reached}{_first_message(end)}",
             "Out of memory, or a fault of this ffmpeg with this file: try `ffmpeg -i FILE -f null -`.",
         )
+    if not findings.frames and end.lacked_memory:
+        raise memory.MemoryLimitError("ffmpeg", limits.bytes or 0)
     if not findings.frames:
         raise StageError(
             f"{item.name}: ffmpeg decoded no frame of video stream {plan.video_stream}{_first_message(end)}",
@@ -246,4 +257,4 @@ def _frame_rate(item: Item) -> Fraction | None:
         rate = Fraction(exact) if exact else Fraction(item["metadata.frame_rate"] or 0).limit_denominator(100_000)
     except (ValueError, ZeroDivisionError):
         return None
-    return rate if rate > 0 else None
+    return rate if rate >= SLOWEST_RATE else None

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidpipe.errors import VidpipeError, readable
+from vidpipe.ingest import store
 from vidpipe.ingest.characters import bare
 from vidpipe.ingest.lists import ListEntry
 from vidpipe.ingest.refetch import refetch
@@ -123,6 +124,20 @@ def test_one_source_that_the_library_cannot_take_stops_no_other(
     assert (states["bad.mp4"].state, states["bad.mp4"].transient) == ("failed", True)
     assert "unexpected error (UnicodeEncodeError" in str(states["bad.mp4"].error)
     assert {record.state for record in room.sources.records.values()} == {"stored", "failed"}
+
+
+def test_an_unexpected_error_is_not_transient_for_ever(
+    room: Room, file_of: Write, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **named: object) -> str:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(store, "check_decodable", fail)
+    path = file_of("film.mp4", clip)
+    tries = [outcome for _ in range(5) for outcome in room.add(path)]
+    assert [outcome.transient for outcome in tries] == [True] * 4 + [False]
+    (record,) = room.sources.records.values()
+    assert (record.last_error_kind, record.next_try_at) == ("permanent", None)
 
 
 U = "https://h/a.mp4"
