@@ -3,18 +3,7 @@
 import re
 from typing import Self
 
-# The scheme's length is bounded: without it a long word costs time in the square of its length. The password goes on to
-# the last @, since an unescaped one may be part of it.
-_URL_PASSWORD = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s:@]*):(?P<password>[^/\s]+)@", re.IGNORECASE
-)
-_SECRET_PARAMETER = re.compile(
-    r"(?P<name>\b[\w-]{0,30}(?:access[-_]?key(?:[-_]?id)?|api[-_]?key|token|signature|\bsig|password|passwd|credential"
-    r"|secret(?:[-_]?key)?)=)[^&#\s\"']*[^&#\s\"':]",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"(?P<name>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-
+from vidpipe.redaction import redact
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -30,13 +19,6 @@ def readable(text: str) -> str:
 def _written_out(found: re.Match[str]) -> str:
     code = ord(found.group())
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
-
-
-def redact(text: str) -> str:
-    """`text` with passwords in URLs, bearer keys and secret query parameters replaced by `***`."""
-    text = _URL_PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
-    text = _SECRET_PARAMETER.sub(r"\g<name>***", text)
-    return _BEARER.sub(r"\g<name>***", text)
 
 
 class VidpipeError(Exception):

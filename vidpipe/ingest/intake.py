@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from vidpipe.errors import MediaError, VidpipeError, readable, redact
+from vidpipe.errors import MediaError, VidpipeError, readable
 from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FetchCancelled, FetchError
@@ -20,6 +20,7 @@ from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.ingest.urls import readable_url, scrub
+from vidpipe.redaction import redact
 from vidpipe.settings import Settings
 
 #: Said of a URL that was given with a fragment.

@@ -6,7 +6,7 @@ import re
 import threading
 from typing import IO
 
-from vidpipe.errors import redact
+from vidpipe.redaction import redact
 
 _KEPT = 8
 _LINE_LIMIT = 300

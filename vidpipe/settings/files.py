@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import SettingsError
+from vidpipe.redaction import SOURCE_SECRETS
 from vidpipe.settings.keys import Key, all_keys, holds_secret, suggestion
 from vidpipe.settings.schema import SECTION_NAMES
 
-#: Variables that the addresses in source lists name, for the secrets in them.
-SOURCE_SECRETS = "VIDPIPE_SOURCE_"
 #: Variables with our prefix that are no settings.
 RESERVED_VARIABLES = ("VIDPIPE_HOME",)
 RESERVED_PREFIXES = (SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")

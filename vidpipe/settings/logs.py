@@ -22,14 +22,14 @@ from typing import Any
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from vidpipe.errors import SettingsError, readable, redact
+from vidpipe.errors import SettingsError, readable
+from vidpipe.redaction import MASK, hide, mask, redact
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
 
 LOGGER_NAME = "vidpipe"
 AUDIT_NAME = "audit.jsonl"
 
-_MASK = "***"
 _AUDIT_LOGGER = f"{LOGGER_NAME}.audit"
 _NOTICE_LOGGER = f"{LOGGER_NAME}.notices"
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -40,13 +40,10 @@ class Redactor:
     """Masks the exact `secrets`, and whatever looks like one (see `vidpipe.errors.redact`)."""
 
     def __init__(self, secrets: frozenset[str] = frozenset()) -> None:
-        # Longest first, so that a secret that contains another is masked whole.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._secrets = secrets
 
     def clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        return readable(redact(text))
+        return readable(redact(mask(text, self._secrets)))
 
     def plain(self, value: Any) -> Any:
         """`value` as cleaned JSON types; what is none of them becomes its text."""
@@ -61,7 +58,7 @@ class Redactor:
         return self.clean(str(value))
 
     def _named(self, name: str, value: Any) -> Any:
-        return _MASK if value and _is_secret(name) else self.plain(value)
+        return MASK if value and _is_secret(name) else self.plain(value)
 
 
 @lru_cache(maxsize=1024)
@@ -107,11 +104,14 @@ def configure_logging(settings: Settings) -> None:
     """Sends what vidpipe logs to LogFile, and `audit` events to audit.jsonl beside it, as [Logging] says.
 
     Only loggers below "vidpipe" are touched; Dagster's own stay as they are. A second call replaces the first.
+    From then on `redact` masks the secrets of `settings` wherever texts leave the process.
     Raises SettingsError if the folder or the files cannot be written.
     """
     log_file = settings.resolve(settings.logging.log_file)
-    redactor = Redactor(secret_values(settings))
     reset_logging()
+    secrets = secret_values(settings)
+    hide(secrets)
+    redactor = Redactor(secrets)
     people = _handler(log_file, settings, _PeopleFormatter(redactor))
     people.setLevel(settings.logging.level)  # notices reach the terminal whatever the level
     logger = logging.getLogger(LOGGER_NAME)
@@ -127,6 +127,7 @@ def configure_logging(settings: Settings) -> None:
 
 def reset_logging() -> None:
     """Takes back what `configure_logging` did and closes the files."""
+    hide(frozenset())
     for name in (LOGGER_NAME, _AUDIT_LOGGER):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vidpipe.errors import VidpipeError, redact
+from vidpipe.errors import VidpipeError
+from vidpipe.redaction import redact
 
 
 @pytest.mark.parametrize(
