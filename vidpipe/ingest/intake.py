@@ -20,7 +20,7 @@ from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.ingest.urls import readable_url, scrub
-from vidpipe.redaction import redact
+from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 
 #: Said of a URL that was given with a fragment.
@@ -181,7 +181,7 @@ class Intake:
             modified_ns=file.modified_ns,
             referenced=file.referenced,
             file_name=taken.name,
-            url=request.url,
+            url=record.url,
         )
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256
@@ -209,7 +209,7 @@ class Intake:
 
 def _unexpected(request: SourceRequest, error: Exception) -> FetchError:
     """What an error that nobody foresaw becomes; its traceback goes to the log."""
-    trace = redact(scrub("".join(traceback.format_exception(error)), request.address))
+    trace = scrub("".join(traceback.format_exception(error)), request.address)
     log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
     said = scrub(f"{type(error).__name__}: {error}", request.address)
     return FetchError(f"{readable_url(request.url)}: unexpected error ({said}).", "Please report it.", kind="transient")
@@ -254,6 +254,8 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
             first_seen=datetime.now(UTC),
         )
     news = {name: value for name, value in said_of(request).items() if value != getattr(record, name)}
+    if request.url.count(MASK) > record.url.count(MASK):  # its secret was not known as one
+        news |= {"url": request.url, "has_secret": True}
     return record.model_copy(update=news) if news else record
 
 

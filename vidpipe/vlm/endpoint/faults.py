@@ -13,6 +13,7 @@ import requests
 import urllib3
 
 from vidpipe.errors import VidpipeError
+from vidpipe.redaction import mask
 from vidpipe.vlm.endpoint.address import Server
 
 Kind = Literal["transient", "overloaded", "unreachable", "setup", "request"]
@@ -63,8 +64,7 @@ def cleaned(text: str, server: Server | None = None) -> str:
     """`text` of a server without control characters and, where `server` is given, without its key."""
     # a lone surrogate, which JSON can spell, cannot be stored
     text = _CONTROL.sub("", text).encode("utf-8", "replace").decode()
-    key = server.key.get_secret_value() if server else ""
-    return text.replace(key, "***") if key else text
+    return mask(text, frozenset({server.key.get_secret_value()})) if server else text
 
 
 def quoted(body: bytes, server: Server) -> str:
