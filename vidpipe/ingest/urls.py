@@ -30,21 +30,24 @@ _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 def canonical_url(url: str) -> str:
     """The one spelling of an http(s) URL that its id is made of: lower-case ASCII host, no default port, no fragment.
 
-    Errors: VidpipeError where there is no usable host, port or scheme.
+    Errors: VidpipeError where there is no usable host, port or scheme; it holds nothing of the URL.
     """
     try:
         parts = urlsplit(url.strip())
-        port = parts.port
         host = parts.hostname or ""
         if not host.isascii():
             host = idna.encode(host, uts46=True).decode("ascii")
-    except ValueError as error:
-        raise VidpipeError(f"{url.strip()!r} is not a URL that can be read: {error}.") from None
+    except ValueError:
+        raise VidpipeError("it is not a URL that can be read: its host is malformed.") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise VidpipeError("it is not a URL that can be read: its port is no number from 0 to 65535.") from None
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS:
-        raise VidpipeError(f"{redacted_url(url)}: only http and https URLs are fetched, not {scheme or 'a bare name'}.")
+        raise VidpipeError("only http and https URLs are fetched.")
     if not host or _CONTROL.search(host):
-        raise VidpipeError(f"{redacted_url(url)}: the URL names no host.", "Write it as https://host/path/file.mp4.")
+        raise VidpipeError("the URL names no host.", "Write it as https://host/path/file.mp4.")
     userinfo = parts.netloc.rpartition("@")[0]
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[scheme]:
@@ -101,8 +104,9 @@ def secrets_of(url: str) -> frozenset[str]:
 
 def redacted_url(url: str) -> str:
     """`url` with user, password, the values of secret parameters, of its query and fragment, and those of
-    `${VIDPIPE_SOURCE_…}` wherever they stand, replaced by `***`."""
-    url = mask(url, source_secrets())
+    `${VIDPIPE_SOURCE_…}` wherever they stand, replaced by `***`. File URLs keep their path: by it the file is found."""
+    if not _is_file_url(url):
+        url = mask(url, source_secrets())
     parts = _split(url)
     if parts is None:
         return MASK
