@@ -6,6 +6,14 @@ from typing import Self
 from vidpipe.redaction import redact
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Nothing that may reach a terminal as it is: control characters; marks that turn the direction of text around or
+#: cannot be seen, tags among them, but for the joiners within words of Persian and emoji; halves of surrogate pairs;
+#: variation selectors where nothing varies.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]|(?<![^\x00-\x7f])[\u200c\u200d]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
+    "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
 
 
 def readable(text: str) -> str:
@@ -19,6 +27,16 @@ def readable(text: str) -> str:
 def _written_out(found: re.Match[str]) -> str:
     code = ord(found.group())
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
+
+
+def visible(text: str) -> str:
+    """`text` with what is `UNSAFE` written out: \\x1b for an escape."""
+    return UNSAFE.sub(lambda found: _as_escape(found.group()), readable(text))
+
+
+def _as_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class VidpipeError(Exception):

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -16,7 +17,10 @@ from typing import Any, Literal
 
 from vidpipe.cli.output import counted
 from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings
+from vidpipe.settings.home import LOCAL_CONFIG_NAME
+from vidpipe.settings.logs import AUDIT_NAME
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -49,7 +53,8 @@ def failed(name: str, error: VidpipeError) -> Check:
 def check_all(settings: Settings) -> Iterator[Check]:
     """Every check, one after another; a fault in one is that check's failure and ends none of the others."""
     checks: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
-        ("Python", _python), ("OpenCV", _opencv), ("home", _home), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
+        ("Python", _python), ("OpenCV", _opencv), ("home", _home),
+        ("file modes", _file_modes), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
         ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
     )  # fmt: skip
     for name, check in checks:
@@ -230,3 +235,23 @@ def _dagster(settings: Settings) -> Check:
     build_definitions(GRAPH, settings)  # raises where Dagster cannot be loaded, or not with our assets
     version = importlib.metadata.version("dagster")
     return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")
+
+
+def _file_modes(settings: Settings) -> Check:
+    """Whether what may hold secrets, or tells what is in the library, belongs to its owner only."""
+    from vidpipe.library.backups.manifest import whole_backups
+    from vidpipe.library.embedded import files_of
+    from vidpipe.pipeline.instance import dagster_home
+
+    log_file = settings.resolve(settings.logging.log_file)
+    own_logs = settings.data_directory / "logs"
+    wanted = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
+    wanted += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
+    if log_file.parent != own_logs:  # a folder of others, perhaps
+        wanted += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
+    open_ones = [path for path in wanted if readable_by_others(path)]
+    if open_ones:
+        named = " ".join(shlex.quote(str(path)) for path in open_ones)
+        shown = ", ".join(settings.relative(path) for path in open_ones)
+        return Check("file modes", "warn", f"others may read {shown}", f"`chmod -R go= {named}`")
+    return Check("file modes", "ok", "secrets, logs, back-ups and Dagster's history are for their owner only")

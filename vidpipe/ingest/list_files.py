@@ -10,6 +10,7 @@ from vidpipe.errors import VidpipeError, readable
 from vidpipe.ingest.characters import has_bytes
 from vidpipe.ingest.lists import Lines, physical_lines, text_lines
 from vidpipe.ingest.tables import csv_lines
+from vidpipe.safe_files import read_regular
 from vidpipe.settings.lists import Lists
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
@@ -25,7 +26,7 @@ def read_list(path: Path, columns: Lists) -> Lines:
     """The lines of the list at `path`. Errors: VidpipeError where it cannot be read, is not text, or is a table without
     a column that names URLs."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise VidpipeError(f"{path} cannot be read: {error.strerror}.") from None
     return list_lines(path, data, columns)

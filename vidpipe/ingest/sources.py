@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
 import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.ingest.s3 import Buckets, S3Address
 from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, scrub, source_id
+from vidpipe.safe_files import check_regular
 from vidpipe.settings.lists import Lists
 from vidpipe.settings.schema import Download
 from vidpipe.settings.stored_paths import file_url_path
@@ -29,6 +31,9 @@ from vidpipe.settings.stored_paths import file_url_path
 log = logging.getLogger(__name__)
 
 _LONGEST_SCHEME = 12
+#: Servers take less; text lists have no longer lines.
+_LONGEST_URL = 8192
+_LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -144,13 +149,20 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
     except VidpipeError as error:
         if not quoted:
             raise
-        raise VidpipeError(f"{redacted_url(text)}: {error.message}", error.hint) from None
+        raise VidpipeError(f"{_shown(text)}: {error.message}", error.hint) from None
+
+
+def _shown(text: str) -> str:
+    text = redacted_url(text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
 
 
 def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
     scheme = urlsplit_scheme(text)
     if scheme:
         text = text.strip()
+    if scheme and len(text) > _LONGEST_URL:
+        raise VidpipeError(f"a URL of {len(text)} characters is not read; it may have {_LONGEST_URL}.")
     if scheme in ("http", "https", "s3") and (character := foreign(text)):
         raise VidpipeError(
             f"the address holds {character}, which belongs to no URL.", "Write it without, or percent-encoded."
@@ -184,6 +196,8 @@ def _local(text: str, base: Path) -> Path:
             is_url = bool(urlsplit_scheme(name))
             path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
             if path.exists() and (path.is_absolute() or not is_url):
+                if not path.is_dir() and not stat.S_ISREG(check_regular(path).st_mode):
+                    raise VidpipeError("it is a pipe.", "A list in a pipe is read from stdin: `vidpipe add -`.")
                 return path.resolve()
         character = unusual(text)
         odd = f" (the name holds {character})" if character else ""
@@ -201,7 +215,7 @@ def urlsplit_scheme(text: str) -> str:
 
 
 def _problem(given: str, error: VidpipeError) -> IngestOutcome:
-    return IngestOutcome(input=readable(redacted_url(given)), state="refused", error=str(error))
+    return IngestOutcome(input=readable(_shown(given)), state="refused", error=str(error))
 
 
 def _expand(given: str, walk: _Walk) -> Iterator[Found]:
@@ -221,7 +235,7 @@ def _expand(given: str, walk: _Walk) -> Iterator[Found]:
     except VidpipeError as error:
         yield _problem(given, error)
     except Exception as unexpected:
-        yield _problem(given, _unexpected(given, unexpected, redacted_url(given)))
+        yield _problem(given, _unexpected(given, unexpected, _shown(given)))
 
 
 def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:

@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from vidpipe.library.embedded_process import is_alive, wait_until_gone
+from vidpipe.safe_files import open_private, private_directory
 
 #: No name of a setting, which begin with VIDPIPE_.
 SERVICE = "_VIDPIPE_SERVICE"
@@ -81,12 +82,12 @@ class Service:
 
     def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
         """Starts it, detached from the terminal and from this process's group. Its output goes to its log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
+        private_directory(self.log.parent)
         environment = {
             **without_marks(os.environ), **self.environment, "VIDPIPE_HOME": str(self.home), SERVICE: self.name,
             _PORT: str(self.port or ""), _FINGERPRINT: fingerprint,
         }  # fmt: skip
-        with self.log.open("ab") as log:
+        with open_private(self.log) as log:
             return subprocess.Popen(
                 list(self.command), env=environment, cwd=self.home, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from typing import Any
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from vidpipe.errors import SettingsError, readable
+from vidpipe.errors import SettingsError, readable, visible
 from vidpipe.redaction import MASK, hide, mask, redact
+from vidpipe.safe_files import check_replaceable, open_private, private_directory
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
 
@@ -32,7 +32,6 @@ AUDIT_NAME = "audit.jsonl"
 
 _AUDIT_LOGGER = f"{LOGGER_NAME}.audit"
 _NOTICE_LOGGER = f"{LOGGER_NAME}.notices"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _LINE = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 
 
@@ -75,8 +74,7 @@ class _PeopleFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Page contents and file names are hostile: they must not forge a line or steer a terminal.
-        record.message = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", record.message)
-        record.message = record.message.replace("\n", "\n    ")
+        record.message = "\n    ".join(map(visible, record.message.split("\n")))
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -188,9 +186,9 @@ class _FileHandler(ConcurrentRotatingFileHandler):
 
 def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> ConcurrentRotatingFileHandler:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8"):
-            pass
+        check_replaceable(path)
+        private_directory(path.parent)
+        open_private(path).close()
     except OSError as error:
         raise SettingsError(
             f"[Logging] LogFile: {path} cannot be written: {error.strerror or error}.",
@@ -201,6 +199,7 @@ def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> Co
         maxBytes=settings.logging.max_size_mb * 1_000_000,
         backupCount=settings.logging.keep,
         encoding="utf-8",
+        chmod=0o600,
         unicode_error_policy="replace",
     )
     handler.setFormatter(formatter)
