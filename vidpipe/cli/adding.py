@@ -184,7 +184,9 @@ def with_stdin(
         # as bytes: a path may hold some that are not UTF-8
         while data := sys.stdin.buffer.readline(_LONGEST_LINE):
             number += 1
-            line = os.fsdecode(data.strip())
+            line = os.fsdecode(data.rstrip(b"\r\n"))
+            if not os.path.lexists(line):  # a name may end in a blank
+                line = line.strip()
             if not line or line.startswith("#"):
                 continue
             where = f"stdin, line {number}"

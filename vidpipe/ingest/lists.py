@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from urllib.parse import quote
 
 from vidpipe.ingest.characters import JOINERS, bare, has_bytes, windows_1252
 
@@ -148,11 +149,20 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
             return ListProblem(number, "a title or label is neither UTF-8 nor Windows-1252; save the list as UTF-8")
     return ListEntry(
         number,
-        _VARIABLE.sub(lambda found: os.environ[found[1]], text),
+        _VARIABLE.sub(_value, text),
         title=_printable(title)[:_LONGEST_TITLE] or None,
         labels=tuple(dict.fromkeys(filter(None, map(_printable, labels)))),
         priority=int(priority.replace(",", ".").partition(".")[0]) if priority else None,
     )
+
+
+def _value(variable: re.Match[str]) -> str:
+    """The value for a variable in an address. As a user or password it may hold the characters that end a host."""
+    value = os.environ[variable[1]]
+    before, after = variable.string[: variable.start()], variable.string[variable.end() :]
+    _, scheme, rest = before.partition("://")
+    is_login = scheme and not re.search("[/?#]", rest) and "@" in re.split("[/?#]", after)[0]
+    return re.sub("[/?#]", lambda found: quote(found.group(), safe=""), value) if is_login else value
 
 
 def _printable(text: str) -> str:
