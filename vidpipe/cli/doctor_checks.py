@@ -54,7 +54,7 @@ def check_all(settings: Settings) -> Iterator[Check]:
     """Every check, one after another; a fault in one is that check's failure and ends none of the others."""
     checks: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
         ("Python", _python), ("OpenCV", _opencv), ("home", _home),
-        ("file modes", _file_modes), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
+ ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
         ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
     )  # fmt: skip
     for name, check in checks:
@@ -94,7 +94,7 @@ def _version(package: str) -> str:
 def _home(settings: Settings) -> Check:
     for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
         _can_write(folder)
-    return Check("home", "ok", f"{settings.home}, writable")
+    return _readable_by_others(settings) or Check("home", "ok", f"{settings.home}, writable")
 
 
 def _can_write(folder: Path) -> None:
@@ -237,8 +237,8 @@ def _dagster(settings: Settings) -> Check:
     return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")
 
 
-def _file_modes(settings: Settings) -> Check:
-    """Whether what may hold secrets, or tells what is in the library, belongs to its owner only."""
+def _readable_by_others(settings: Settings) -> Check | None:
+    """What of the home may hold secrets, or tells what is in the library, and is not for its owner only."""
     from vidpipe.library.backups.manifest import whole_backups
     from vidpipe.library.embedded import files_of
     from vidpipe.pipeline.instance import dagster_home
@@ -250,8 +250,8 @@ def _file_modes(settings: Settings) -> Check:
     if log_file.parent != own_logs:  # a folder of others, perhaps
         wanted += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
     open_ones = [path for path in wanted if readable_by_others(path)]
-    if open_ones:
-        named = " ".join(shlex.quote(str(path)) for path in open_ones)
-        shown = ", ".join(settings.relative(path) for path in open_ones)
-        return Check("file modes", "warn", f"others may read {shown}", f"`chmod -R go= {named}`")
-    return Check("file modes", "ok", "secrets, logs, back-ups and Dagster's history are for their owner only")
+    if not open_ones:
+        return None
+    named = " ".join(shlex.quote(str(path)) for path in open_ones)
+    shown = ", ".join(settings.relative(path) for path in open_ones)
+    return Check("home", "warn", f"{settings.home}, writable; other users may read {shown}", f"`chmod -R go= {named}`")

@@ -33,6 +33,7 @@ from vidpipe.ingest.stall import StallWatch
 from vidpipe.ingest.store import Room
 from vidpipe.ingest.urls import redacted_url, scrub, url_file_name, without_userinfo
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
+from vidpipe.redaction import MASK
 from vidpipe.settings.schema import Download
 
 _LOOK_AT_DISK_EVERY_BYTES = 16 << 20
@@ -263,6 +264,8 @@ class Transfer:
         final_url = response.url or self._url
         said = disposition_name(response.headers.get("Content-Disposition", ""), self._scrubbed)
         own, final = (url_file_name(self._scrubbed(redacted_url(url))) for url in (self._url, final_url))
+        if MASK in said:  # it repeats the request, perhaps cut in the middle of a secret
+            said = ""
         name = said or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
         validators = Validators(
             etag=self._free_of_secrets(response.headers.get("ETag")),
