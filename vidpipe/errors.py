@@ -3,20 +3,17 @@
 import re
 from typing import Self
 
-# The scheme's length is bounded: without it a long word costs time in the square of its length. The password goes on to
-# the last @, since an unescaped one may be part of it.
-_URL_PASSWORD = re.compile(
-    r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s:@]*):(?P<password>[^/\s]+)@", re.IGNORECASE
-)
-_SECRET_PARAMETER = re.compile(
-    r"(?P<name>\b[\w-]{0,30}(?:access[-_]?key(?:[-_]?id)?|api[-_]?key|token|signature|\bsig|password|passwd|credential"
-    r"|secret(?:[-_]?key)?)=)[^&#\s\"']*[^&#\s\"':]",
-    re.IGNORECASE,
-)
-_BEARER = re.compile(r"(?P<name>\bBearer\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
-
+from vidpipe.redaction import redact
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
+#: Nothing that may reach a terminal as it is: control characters; marks that turn the direction of text around or
+#: cannot be seen, tags among them, but for the joiners within words of Persian and emoji; halves of surrogate pairs;
+#: variation selectors where nothing varies.
+UNSAFE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]|(?<![^\x00-\x7f])[\u200c\u200d]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
+    "|(?<![\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"
+)
 
 
 def readable(text: str) -> str:
@@ -32,11 +29,14 @@ def _written_out(found: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
-def redact(text: str) -> str:
-    """`text` with passwords in URLs, bearer keys and secret query parameters replaced by `***`."""
-    text = _URL_PASSWORD.sub(r"\g<scheme>\g<user>:***@", text)
-    text = _SECRET_PARAMETER.sub(r"\g<name>***", text)
-    return _BEARER.sub(r"\g<name>***", text)
+def visible(text: str) -> str:
+    """`text` with what is `UNSAFE` written out: \\x1b for an escape."""
+    return UNSAFE.sub(lambda found: _as_escape(found.group()), readable(text))
+
+
+def _as_escape(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 class VidpipeError(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from vidpipe.errors import redact
+from vidpipe.redaction import redact
 
 _SPACES = re.compile(r"\s+")
 

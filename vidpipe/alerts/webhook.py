@@ -26,7 +26,7 @@ _LONGEST_PAUSE_S = 3.0
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _DISCORD_LIMIT = 1900
 #: Slack's reasons (no_service, invalid_token): words joined by _, and nothing of an address.
-_REASON = re.compile(rb"[a-z]+(_[a-z]+){1,5}")
+_REASON = re.compile(r"[a-z]+(_[a-z]+){1,5}")
 _CHECK = "Check VIDPIPE_ALERTS_WEBHOOKURL; `vidpipe alert --test` tries it."
 
 
@@ -64,7 +64,7 @@ class Webhook:
                 if 200 <= status < 300:
                     return
                 after_s = _retry_after(answer.headers.get("Retry-After", ""))
-                reason = _reason(answer)
+                reason = self._reason(answer)
         except requests.Timeout:
             raise DeliveryError(f"{self._To} did not answer within {_READ_S:g} s.") from None
         except requests.exceptions.SSLError:
@@ -79,6 +79,13 @@ class Webhook:
         if status in _TRANSIENT:
             raise DeliveryError(said, after_s=after_s)
         raise DeliveryError(said, _CHECK, permanent=status < 500)
+
+    def _reason(self, answer: requests.Response) -> str:
+        try:
+            said = next(answer.iter_content(64), b"").decode("latin-1")
+        except requests.RequestException:
+            return ""
+        return f" ({said})" if _REASON.fullmatch(said) and said not in self._url.lower() else ""
 
     @property
     def _To(self) -> str:
@@ -105,11 +112,3 @@ def _retry_after(value: str) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, IndexError):
         return None
-
-
-def _reason(answer: requests.Response) -> str:
-    try:
-        said = next(answer.iter_content(64), b"")
-    except requests.RequestException:
-        return ""
-    return f" ({said.decode()})" if _REASON.fullmatch(said) else ""

@@ -63,17 +63,17 @@ def add(
     if changed and not run:
         note("Note: these options count for a run; add --run, or give them to `vidpipe run`.", "yellow")
     labels = tuple(text.strip() for text in label or () if text.strip())
-    sources = with_stdin(inputs)
+    sources, refused = with_stdin(inputs)
     if title and (len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title is for one URL or file; a list has a column for titles.")
     adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
     with opened(context, given) as library:
         if run:
             wish = Wish(retry=retry, output=output, overridden=changed)
-            result, report, code = add_and_run(library, sources, adding, wish, as_json=as_json)
+            result, report, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
             result["run"] = report
         else:
-            outcomes, notes, code = add_and_show(library, sources, adding)
+            outcomes, notes, code = add_and_show(library, sources, adding, refused)
             result = plain_outcomes(outcomes, notes)
             if any(outcome.video for outcome in outcomes):
                 note("Next: `vidpipe run`.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
+#: Of stdin, in bytes.
+_LONGEST_LINE = 1 << 16
 
 
 @dataclass
@@ -42,7 +44,13 @@ class SortedInputs:
 
 
 def add_and_run(
-    opened: Opened, inputs: Sequence[str], adding: Adding, wish: Wish, *, as_json: bool
+    opened: Opened,
+    inputs: Sequence[str],
+    adding: Adding,
+    wish: Wish,
+    *,
+    refused: Sequence[IngestOutcome] = (),
+    as_json: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Takes in what is not in the library yet, and runs `wish` over it and over the videos that `inputs` name.
 
@@ -50,7 +58,7 @@ def add_and_run(
     a video, a file or a URL; where only some are not, they are reported and the others are processed.
     """
     given = sort_inputs(opened, inputs, adding)
-    if given.unknown and not (given.known or given.new):
+    if given.unknown and not (given.known or given.new or refused):
         hint = given.unknown[0][1].hint
         raise NoSuchVideo("\n".join(error.message for _, error in given.unknown), hint)
     for _, error in given.unknown:
@@ -58,11 +66,11 @@ def add_and_run(
     outcomes: list[IngestOutcome] = []
     notes: list[IngestNote] = []
     code = NoSuchVideo.exit_code if given.unknown else 0
-    if given.new or not given.known:
-        outcomes, notes, taken_code = add_and_show(opened, given.new, adding)
+    if given.new or refused or not given.known:
+        outcomes, notes, taken_code = add_and_show(opened, given.new, adding, refused)
         code = max(code, taken_code)
-    refused = [IngestOutcome(redacted_url(text), "refused", error=error.message) for text, error in given.unknown]
-    result = plain_outcomes([*given.known, *outcomes, *refused], notes)
+    unknown = [IngestOutcome(redacted_url(text), "refused", error=error.message) for text, error in given.unknown]
+    result = plain_outcomes([*given.known, *outcomes, *unknown], notes)
     videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
     if not videos or code == _INTERRUPTED:
         return result, plain_report(RunReport(interrupted=code == _INTERRUPTED), opened.library.graph.names), code
@@ -71,13 +79,17 @@ def add_and_run(
 
 
 def add_and_show(
-    opened: Opened, inputs: Sequence[str], adding: Adding
+    opened: Opened, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
 ) -> tuple[list[IngestOutcome], list[IngestNote], int]:
-    """Takes `inputs` in and shows what becomes of each. Returns the outcomes, the notes and the exit code."""
+    """Takes `inputs` in and shows what becomes of each, and of those that were `refused` before. Returns the outcomes,
+    the notes and the exit code."""
     from vidpipe.cli.download_progress import AddDisplay
 
     with AddDisplay() as display:
-        outcomes = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
+        outcomes = [
+            *refused,
+            *(stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)),
+        ]
         for outcome in outcomes:
             display.tell(outcome)
             audit("source", **_plain(outcome))
@@ -153,17 +165,42 @@ def _as_stored(request: SourceRequest, record: SourceRecord) -> bool:
     return record.state == "stored" and (request.path is None or record.is_of(request.path.stat()))
 
 
-def with_stdin(inputs: Sequence[str]) -> list[str]:
-    """`inputs`, with - replaced by the lines of stdin; empty lines and # comments are left out."""
+def with_stdin(
+    inputs: Sequence[str], known: Callable[[str], bool] = lambda line: False
+) -> tuple[list[str], list[IngestOutcome]]:
+    """`inputs`, with - replaced by the lines of stdin; empty lines and # comments are left out.
+
+    Lines that are neither a source nor `known` are refused by their number: stdin may be a private file.
+    """
+    from vidpipe.ingest.sources import request_for
+
     found: list[str] = []
+    refused: list[IngestOutcome] = []
     for given in inputs:
-        if given == "-":
-            # as bytes: a path may hold some that are not UTF-8
-            lines = (os.fsdecode(line.strip()) for line in sys.stdin.buffer)
-            found += [line for line in lines if line and not line.startswith("#")]
-        else:
+        if given != "-":
             found.append(given)
-    return found
+            continue
+        number = 0
+        # as bytes: a path may hold some that are not UTF-8
+        while data := sys.stdin.buffer.readline(_LONGEST_LINE):
+            number += 1
+            line = os.fsdecode(data.rstrip(b"\r\n"))
+            if not os.path.lexists(line):  # a name may end in a blank
+                line = line.strip()
+            if not line or line.startswith("#"):
+                continue
+            where = f"stdin, line {number}"
+            try:
+                if len(data) == _LONGEST_LINE:
+                    raise VidpipeError(f"the line is longer than {_LONGEST_LINE} bytes; nothing more is read.")
+                if not known(line):
+                    request_for(line, quoted=False)
+                found.append(line)
+            except VidpipeError as error:
+                refused.append(IngestOutcome(where, "refused", error=f"{where}: {error}"))
+            if len(data) == _LONGEST_LINE:
+                break
+    return found, refused
 
 
 def plain_outcomes(outcomes: Sequence[IngestOutcome], notes: Sequence[IngestNote]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,10 @@ from typing import Any, Literal
 
 from vidpipe.cli.output import counted
 from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
+from vidpipe.settings.home import LOCAL_CONFIG_NAME
+from vidpipe.settings.logs import AUDIT_NAME
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -47,7 +51,8 @@ def failed(name: str, error: VidpipeError) -> Check:
 def check_all(settings: Settings) -> Iterator[Check]:
     """Every check, one after another; a fault in one is that check's failure and ends none of the others."""
     checks: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
-        ("Python", _python), ("OpenCV", _opencv), ("home", _home), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
+        ("Python", _python), ("OpenCV", _opencv), ("home", _home),
+ ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
         ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
     )  # fmt: skip
     for name, check in checks:
@@ -87,7 +92,7 @@ def _version(package: str) -> str:
 def _home(settings: Settings) -> Check:
     for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
         _can_write(folder)
-    return Check("home", "ok", f"{settings.home}, writable")
+    return _readable_by_others(settings) or Check("home", "ok", f"{settings.home}, writable")
 
 
 def _can_write(folder: Path) -> None:
@@ -230,3 +235,23 @@ def _dagster(settings: Settings) -> Check:
     build_definitions(GRAPH, settings)  # raises where Dagster cannot be loaded, or not with our assets
     version = importlib.metadata.version("dagster")
     return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")
+
+
+def _readable_by_others(settings: Settings) -> Check | None:
+    """What of the home may hold secrets, or tells what is in the library, and is not for its owner only."""
+    from vidpipe.library.backups.manifest import whole_backups
+    from vidpipe.library.embedded import files_of
+    from vidpipe.pipeline.instance import dagster_home
+
+    log_file = settings.resolve(settings.logging.log_file)
+    own_logs = settings.data_directory / "logs"
+    wanted = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
+    wanted += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
+    if log_file.parent != own_logs:  # a folder of others, perhaps
+        wanted += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
+    open_ones = [path for path in wanted if readable_by_others(path)]
+    if not open_ones:
+        return None
+    named = " ".join(shlex.quote(str(path)) for path in open_ones)
+    shown = ", ".join(settings.relative(path) for path in open_ones)
+    return Check("home", "warn", f"{settings.home}, writable; other users may read {shown}", f"`chmod -R go= {named}`")

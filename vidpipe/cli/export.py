@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from vidpipe.cli import options
 from vidpipe.cli.call import Opened, opened
-from vidpipe.cli.output import counted, note, print_json
+from vidpipe.cli.output import counted, exact_stdout, note, print_json
 
 if TYPE_CHECKING:
     from vidpipe.library.search import Filters
@@ -72,7 +71,7 @@ def export_to(
     from vidpipe.settings import audit
 
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
-    target: Any = sys.stdout.buffer if destination == "-" else Path(destination).expanduser()
+    target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
     if destination.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)  # Path forgets the stroke: out/ is a folder, also for csv
     done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)

@@ -43,7 +43,8 @@ from vidpipe.cli import (
 from vidpipe.cli.call import Call
 from vidpipe.cli.interrupt import end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
-from vidpipe.errors import DamagedError, VidpipeError, redact
+from vidpipe.errors import DamagedError, VidpipeError
+from vidpipe.redaction import redact
 
 INTERNAL_FAULT = 70
 INTERRUPTED = 130

@@ -6,12 +6,13 @@ them is read as markup.
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from vidpipe.errors import VidpipeError, readable
-from vidpipe.library.as_json import UNSAFE, to_json
+from vidpipe.errors import VidpipeError, visible
+from vidpipe.library.as_json import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,14 +25,7 @@ _PIPE_WIDTH = 1000
 
 def clean(text: object) -> str:
     """`text` on one line, with what could steer a terminal made visible: \\x1b for an escape."""
-    return UNSAFE.sub(lambda found: _shown(found.group()), readable(str(text)))
-
-
-def _shown(character: str) -> str:
-    if character in "\n\r\t":
-        return " "
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    return visible(re.sub("[\n\r\t]", " ", str(text)))
 
 
 def words(text: object, style: str = "") -> Text:
@@ -81,6 +75,27 @@ def write_bytes(content: bytes) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
+
+
+def exact_stdout() -> BinaryIO | Escaping:
+    """stdout for bytes that are written as they are, unless they go to a terminal."""
+    sys.stdout.flush()
+    return Escaping(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+
+
+class Escaping:
+    """Whole pieces of UTF-8 text for a terminal, line by line, in what they hold nothing steers it."""
+
+    def __init__(self, terminal: BinaryIO) -> None:
+        self._terminal = terminal
+
+    def write(self, data: bytes) -> int:
+        text = "\n".join(map(visible, data.decode("utf-8", "replace").split("\n")))
+        return self._terminal.write(text.encode())
+
+    def writelines(self, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.write(line)
 
 
 def note(text: str, style: str = "dim") -> None:

@@ -68,7 +68,9 @@ def run(
         wish = Wish(None, names, retry=retry, force=force, output=output, overridden=stand_in(given))
         if inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
-            became, result, code = add_and_run(library, with_stdin(inputs), adding, wish, as_json=as_json)
+            videos = library.library.videos
+            sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
+            became, result, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
             result |= became
         else:
             result, code = run_and_show(library, wish, as_json=as_json)

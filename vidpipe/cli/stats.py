@@ -14,6 +14,7 @@ from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
+from vidpipe.safe_files import check_replaceable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,6 +87,7 @@ def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
 
 def _write(path: Path, content: bytes) -> None:
     """A reader of an older file of this name never sees half a new one."""
+    check_replaceable(path)
     new = path.with_name(f".{path.name}.new")
     try:
         new.write_bytes(content)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import email.header
 import email.message
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -74,13 +74,17 @@ def _as_text(header: str) -> str:
         return header
 
 
-def disposition_name(header: str) -> str:
+def disposition_name(header: str, scrub: Callable[[str], str] = str) -> str:
     """The file name of a Content-Disposition header (RFC 6266), made safe; empty where there is none that is usable.
+
+    scrub: takes secrets out of the name, before it is cut
 
     filename* has precedence over filename. In filename, encoded words (RFC 2047) and percent escapes are undone, as
     browsers do.
     """
-    text = _as_text(header[:_LONGEST_DISPOSITION])
+    if len(header) > _LONGEST_DISPOSITION:
+        return ""
+    text = _as_text(header)
     forms = [text]
     if "filename*" in text.lower():
         forms = [_PLAIN_NAME.sub("", text), _EXTENDED_NAME.sub(";x=", text)]
@@ -88,7 +92,7 @@ def disposition_name(header: str) -> str:
         try:
             message = email.message.Message()
             message["Content-Disposition"] = form
-            name = safe_file_name(_unescaped(message.get_param("filename", "", "content-disposition")))
+            name = safe_file_name(scrub(_unescaped(message.get_param("filename", "", "content-disposition"))))
         except Exception:  # noqa: S112 - the parser's errors are of many classes, and a name is not worth a download
             continue
         if name and "\ufffd" not in name:

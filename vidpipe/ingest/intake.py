@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from vidpipe.errors import MediaError, VidpipeError, readable, redact
+from vidpipe.errors import MediaError, VidpipeError, readable
 from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.download import download
 from vidpipe.ingest.faults import DiskFullError, FaultKind, FetchCancelled, FetchError
@@ -20,6 +20,7 @@ from vidpipe.ingest.s3 import Buckets
 from vidpipe.ingest.sources import SourceRequest
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.ingest.urls import readable_url, scrub
+from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 
 #: Said of a URL that was given with a fragment.
@@ -182,7 +183,7 @@ class Intake:
             modified_ns=file.modified_ns,
             referenced=file.referenced,
             file_name=taken.name,
-            url=request.url,
+            url=record.url,
         )
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256
@@ -213,7 +214,7 @@ def _unexpected(request: SourceRequest, before: SourceRecord, error: Exception) 
 
     The same file gives the same error, as a rule: it is not read for ever.
     """
-    trace = redact(scrub("".join(traceback.format_exception(error)), request.address))
+    trace = scrub("".join(traceback.format_exception(error)), request.address)
     log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
     said = scrub(f"{type(error).__name__}: {error}", request.address)
     kind: FaultKind = "transient" if before.failures + 1 < _MOST_UNEXPECTED else "permanent"
@@ -259,6 +260,8 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
             first_seen=datetime.now(UTC),
         )
     news = {name: value for name, value in said_of(request).items() if value != getattr(record, name)}
+    if request.url.count(MASK) > record.url.count(MASK):  # its secret was not known as one
+        news |= {"url": request.url, "has_secret": True}
     return record.model_copy(update=news) if news else record
 
 

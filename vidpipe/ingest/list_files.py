@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError, readable
-from vidpipe.ingest.characters import has_bytes, windows_1252
+from vidpipe.ingest.characters import has_bytes
 from vidpipe.ingest.lists import Lines, physical_lines, text_lines
 from vidpipe.ingest.tables import csv_lines
+from vidpipe.safe_files import read_regular
 from vidpipe.settings.lists import Lists
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
@@ -19,14 +20,13 @@ _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_SHOWN = 40
 
 
 def read_list(path: Path, columns: Lists) -> Lines:
     """The lines of the list at `path`. Errors: VidpipeError where it cannot be read, is not text, or is a table without
     a column that names URLs."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise VidpipeError(f"{path} cannot be read: {error.strerror}.") from None
     return list_lines(path, data, columns)
@@ -59,11 +59,8 @@ def decoded(data: bytes, name: str) -> str:
 def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
     if not has_bytes(text):
         return ()
-    number, line = next((number, line) for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))
-    # a word of a title: no URL, in which a secret may be
-    word = next(filter(has_bytes, re.split(r"[\s,;|/?&=:@\"]+", line)))
-    shown = windows_1252(word)[:_SHOWN]
+    number = next(number for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))
     return (
-        f"{name} is not UTF-8; titles and labels are read as Windows-1252 (line {number}: {shown!r}). "
+        f"{name} is not UTF-8 (line {number}); titles and labels are read as Windows-1252. "
         "Save the list as UTF-8 if that is wrong.",
     )

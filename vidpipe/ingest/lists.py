@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from urllib.parse import quote
 
 from vidpipe.ingest.characters import JOINERS, bare, has_bytes, windows_1252
 
@@ -45,7 +46,8 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class ListProblem:
-    """A line that cannot be read, and why. line: 0 where it is not known."""
+    """A line that cannot be read, and why. line: 0 where it is not known; sentence: holds nothing of the line, which
+    may be one of a private file."""
 
     line: int
     sentence: str
@@ -117,7 +119,7 @@ def _text_row(number: int, text: str) -> Row:
             if "://" not in text:
                 break  # a path may hold blanks and equals signs
             return ListProblem(
-                number, f"{name} is no option; there are {', '.join(OPTIONS)} (a blank inside a URL is written %20)"
+                number, f"its option is none of {', '.join(OPTIONS)} (a blank inside a URL is written %20)"
             )
         if name in given:
             return ListProblem(number, f"{name} is there twice")
@@ -125,7 +127,7 @@ def _text_row(number: int, text: str) -> Row:
         text = text[: found.start()].rstrip()
     odd = _LIKE_OPTION.search(text)
     if odd is not None:
-        return ListProblem(number, f'the value of {odd["name"].lower()} has to be in quotes: {odd["name"]}="…"')
+        return ListProblem(number, f'the value of {odd["name"].lower()} has to be in quotes: {odd["name"].lower()}="…"')
     labels = re.split("[|;,]", given.get("labels", ""))
     return entry(number, text, title=given.get("title", ""), labels=labels, priority=given.get("priority", ""))
 
@@ -138,21 +140,29 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
     if not text:
         return ListProblem(number, "there is no address")
     if priority and not _PRIORITY.fullmatch(priority):
-        return ListProblem(number, f"priority {_printable(priority)[:40]!r} is not a whole number")
+        return ListProblem(number, "the priority is not a whole number")
     missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
     if missing:
         return ListProblem(number, f"the environment has no variable {missing[0]}")
     for said in (title, *labels):
         if has_bytes(said) and (_OTHER_SCRIPT.search(said) or "\N{REPLACEMENT CHARACTER}" in windows_1252(said)):
-            sentence = f"{_printable(said)[:40]!r} is neither UTF-8 nor Windows-1252; save the list as UTF-8"
-            return ListProblem(number, sentence)
+            return ListProblem(number, "a title or label is neither UTF-8 nor Windows-1252; save the list as UTF-8")
     return ListEntry(
         number,
-        _VARIABLE.sub(lambda found: os.environ[found[1]], text),
+        _VARIABLE.sub(_value, text),
         title=_printable(title)[:_LONGEST_TITLE] or None,
         labels=tuple(dict.fromkeys(filter(None, map(_printable, labels)))),
         priority=int(priority.replace(",", ".").partition(".")[0]) if priority else None,
     )
+
+
+def _value(variable: re.Match[str]) -> str:
+    """The value for a variable in an address. As a user or password it may hold the characters that end a host."""
+    value = os.environ[variable[1]]
+    before, after = variable.string[: variable.start()], variable.string[variable.end() :]
+    _, scheme, rest = before.partition("://")
+    is_login = scheme and not re.search("[/?#]", rest) and "@" in re.split("[/?#]", after)[0]
+    return re.sub("[/?#]", lambda found: quote(found.group(), safe=""), value) if is_login else value
 
 
 def _printable(text: str) -> str:

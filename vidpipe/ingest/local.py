@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -15,6 +15,7 @@ from vidpipe.ingest.faults import FetchCancelled, FetchError
 from vidpipe.ingest.partial import BLOCK_BYTES, PartialFile, PartialState, hash_file
 from vidpipe.ingest.store import MediaStore, StoredFile
 from vidpipe.media.probe import check_decodable
+from vidpipe.safe_files import check_regular, open_regular
 from vidpipe.settings.operation import Limits
 
 LocalMode = Literal["copy", "hardlink", "reference"]
@@ -80,10 +81,12 @@ def touched_since(path: Path, at: datetime | None) -> bool:
 
 def _regular(path: Path) -> os.stat_result:
     with _reading(path):
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # opening a pipe or a device would wait for ever
-            raise FetchError(f"{path} is not a file with contents of its own.", kind="refused")
-    return found
+        try:
+            return check_regular(path)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise FetchError(f"{path} cannot be read: {error.strerror}.", kind="refused") from None
 
 
 def _unchanged_since(path: Path, before: os.stat_result) -> None:
@@ -115,7 +118,7 @@ def _link(path: Path, part: PartialFile) -> bool:
 
 def _copy(path: Path, part: PartialFile, cancelled: threading.Event, on_bytes: Callable[[int], None]) -> str:
     part.start(PartialState())
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             if cancelled.is_set():
                 raise FetchCancelled

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vidpipe.ingest.answer_headers import ContentRange
 from vidpipe.ingest.faults import FetchCancelled, http_date, writing
+from vidpipe.safe_files import open_regular
 
 BLOCK_BYTES = 1 << 20
 _STRONG_ETAG = re.compile(r'"[\x21\x23-\x7e\x80-\xff]+"')
@@ -163,7 +164,7 @@ def hash_file(
 ) -> tuple[hashlib._Hash, int]:
     """(sha256 object, number of bytes) of a file's content. Errors: FetchCancelled, OSError."""
     digest, size = hashlib.sha256(), 0
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         while block := file.read(BLOCK_BYTES):
             if cancelled.is_set():
                 raise FetchCancelled

@@ -13,8 +13,9 @@ from vidpipe.ingest.local import OnBytes, take_local
 from vidpipe.ingest.partial import hash_file
 from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.store import MediaStore, StoredFile
-from vidpipe.ingest.urls import MASK, redacted_url, scrub
+from vidpipe.ingest.urls import redacted_url, scrub
 from vidpipe.ingest.watch.addresses import watched_addresses
+from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
 
 

@@ -8,7 +8,7 @@ import requests
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.faults import status_error
-from vidpipe.ingest.urls import redacted_url, scrub
+from vidpipe.ingest.urls import redacted_url
 
 
 class Remote(Protocol):
@@ -46,4 +46,4 @@ class HttpRemote:
         return status_error(self.shown, response)
 
     def kept(self, final_url: str) -> str:
-        return scrub(redacted_url(final_url), self._url)
+        return redacted_url(final_url)

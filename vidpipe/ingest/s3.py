@@ -45,22 +45,20 @@ class S3Address:
 
     @classmethod
     def parse(cls, text: str) -> S3Address:
-        """Errors: VidpipeError where it is no such address, or none that can be asked over HTTP."""
+        """Errors: VidpipeError, which holds nothing of `text`, where it is no such address, or none that can be asked
+        over HTTP."""
         bucket, _, key = text[len(SCHEME) :].partition("/")
         if "@" in bucket:
             raise VidpipeError(
-                "An s3:// address holds a user or a password.",
+                "an s3:// address holds a user or a password.",
                 "Leave it out: credentials are taken from the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE).",
             )
-        shown = redacted_url(text)
         if not _BUCKET.fullmatch(bucket):
-            raise VidpipeError(
-                f"{shown!r}: {bucket!r} is no bucket's name.", "Write it as s3://bucket/folder/file.mp4."
-            )
+            raise VidpipeError("the bucket's name is not valid.", "Write it as s3://bucket/folder/file.mp4.")
         unusual = key.startswith("/") or any(part in (".", "..") for part in key.split("/"))
         if unusual or _CONTROL.search(key) or len(key.encode("utf-8", "replace")) > 1024:
             raise VidpipeError(
-                f"{shown!r}: this key cannot be asked for over HTTP.",
+                "this key cannot be asked for over HTTP.",
                 "Keys of at most 1024 bytes, without control characters, a leading slash and the parts . and .. can.",
             )
         return cls(bucket, key)

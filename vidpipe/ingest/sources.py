@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+import stat
+import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -18,14 +20,20 @@ from vidpipe.ingest.folders import Skipped, videos_below
 from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
 from vidpipe.ingest.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.ingest.local import LocalMode
-from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind, SourceRecord
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.ingest.s3 import Buckets, S3Address
 from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, scrub, source_id
+from vidpipe.safe_files import check_regular
 from vidpipe.settings.lists import Lists
 from vidpipe.settings.schema import Download
 from vidpipe.settings.stored_paths import file_url_path
 
 log = logging.getLogger(__name__)
+
+_LONGEST_SCHEME = 12
+#: Servers take less; text lists have no longer lines.
+_LONGEST_URL = 8192
+_LONGEST_SHOWN = 300
 
 
 @dataclass(frozen=True)
@@ -129,21 +137,38 @@ def gather(
     return gathered
 
 
-def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None) -> SourceRequest:
+def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None, quoted: bool = True) -> SourceRequest:
     """The request for one URL, object of S3 or local file; a relative path is taken from `base`.
 
+    quoted: errors begin with the text, without its secrets; False: they hold nothing of it, since it may be a line of a
+            private file
     Errors: VidpipeError where it is none of these.
     """
+    try:
+        return _request(text, mode, Path(base or ""))
+    except VidpipeError as error:
+        if not quoted:
+            raise
+        raise VidpipeError(f"{_shown(text)}: {error.message}", error.hint) from None
+
+
+def _shown(text: str) -> str:
+    text = redacted_url(text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
     scheme = urlsplit_scheme(text)
     if scheme:
         text = text.strip()
+    if scheme and len(text) > _LONGEST_URL:
+        raise VidpipeError(f"a URL of {len(text)} characters is not read; it may have {_LONGEST_URL}.")
     if scheme in ("http", "https", "s3") and (character := foreign(text)):
         raise VidpipeError(
-            f"{redacted_url(text)}: the address holds {character}, which belongs to no URL.",
-            "Write it without, or percent-encoded.",
+            f"the address holds {character}, which belongs to no URL.", "Write it without, or percent-encoded."
         )
     if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
-        raise VidpipeError(f"{redacted_url(text)}: these are two addresses.", "Give them one by one.")
+        raise VidpipeError("these are two addresses.", "Give them one by one.")
     if scheme in ("http", "https"):
         address = canonical_url(text)
         return SourceRequest(address=address, given=redacted_url(address), fragment_dropped=loses_fragment(text))
@@ -152,12 +177,12 @@ def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None
         return SourceRequest(address=address, kind="s3", given=redacted_url(address))
     if scheme not in ("", "file"):
         raise VidpipeError(
-            f"{redacted_url(text)}: {scheme}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
+            f"{scheme[:_LONGEST_SCHEME]}:// is not read.", "Give an http(s) or s3 URL or the path of a local file."
         )
     if not text.strip():
-        raise VidpipeError("An empty text is no path.")
-    path = _local(text, Path(base or ""))
-    return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=readable(text))
+        raise VidpipeError("an empty text is no path.")
+    path = _local(text, base)
+    return SourceRequest(address=path.as_uri(), kind="file", path=path, mode=mode, given=readable(redacted_url(text)))
 
 
 def _local(text: str, base: Path) -> Path:
@@ -171,14 +196,16 @@ def _local(text: str, base: Path) -> Path:
             is_url = bool(urlsplit_scheme(name))
             path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
             if path.exists() and (path.is_absolute() or not is_url):
+                if not path.is_dir() and not stat.S_ISREG(check_regular(path).st_mode):
+                    raise VidpipeError("it is a pipe.", "A list in a pipe is read from stdin: `vidpipe add -`.")
                 return path.resolve()
         character = unusual(text)
         odd = f" (the name holds {character})" if character else ""
-        raise VidpipeError(f"{text}: there is no such file or folder{odd}.", hint)
+        raise VidpipeError(f"there is no such file or folder{odd}.", hint)
     except OSError as error:  # a name that is too long, a folder that may not be entered
-        raise VidpipeError(f"{text}: {error.strerror or error}.", hint) from None
-    except (ValueError, RuntimeError) as error:  # no URL, or the home of a user that there is not
-        raise VidpipeError(f"{text}: it cannot be read as a path ({error}).", hint) from None
+        raise VidpipeError(f"{error.strerror or type(error).__name__}.", hint) from None
+    except (ValueError, RuntimeError):  # no URL, or the home of a user that there is not
+        raise VidpipeError("it cannot be read as a path.", hint) from None
 
 
 def urlsplit_scheme(text: str) -> str:
@@ -188,7 +215,7 @@ def urlsplit_scheme(text: str) -> str:
 
 
 def _problem(given: str, error: VidpipeError) -> IngestOutcome:
-    return IngestOutcome(input=readable(redacted_url(given)), state="refused", error=str(error))
+    return IngestOutcome(input=readable(_shown(given)), state="refused", error=str(error))
 
 
 def _expand(given: str, walk: _Walk) -> Iterator[Found]:
@@ -208,14 +235,14 @@ def _expand(given: str, walk: _Walk) -> Iterator[Found]:
     except VidpipeError as error:
         yield _problem(given, error)
     except Exception as unexpected:
-        yield _problem(given, _unexpected(given, unexpected))
+        yield _problem(given, _unexpected(given, unexpected, _shown(given)))
 
 
-def _unexpected(given: str, error: Exception) -> VidpipeError:
+def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:
     """One input must not stop the others, whatever comes up with it."""
-    log.error("Unexpected error while %s was looked into", redacted_url(given), exc_info=error)
-    said = scrub(f"{type(error).__name__}: {error}", given)
-    return VidpipeError(f"{redacted_url(given)}: unexpected error ({said}).", "Please report it.")
+    trace = scrub("".join(traceback.format_exception(error)), given)
+    log.error("Unexpected error while %s was looked into:\n%s", shown, trace)
+    return VidpipeError(f"{shown}: unexpected error ({type(error).__name__}).", "Please report it.")
 
 
 def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
@@ -224,6 +251,7 @@ def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
 
 
 def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk) -> Iterator[Found]:
+    """A line that is no source is reported by its number only: the file may be a private one."""
     repeated: list[str] = []
     for entry in entries:
         where = readable(f"{path.name}, line {entry.line}")
@@ -231,7 +259,7 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk)
             yield IngestOutcome(input=where, state="refused", error=f"{where}: {entry.sentence}")
             continue
         try:
-            request = request_for(entry.text, mode=walk.mode, base=path.parent)
+            request = request_for(entry.text, mode=walk.mode, base=path.parent, quoted=False)
             if request.path is None:
                 found = _remote(request, walk)
             elif request.path.is_dir():
@@ -248,9 +276,9 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk)
                 else:
                     yield one
         except VidpipeError as error:
-            yield _problem(entry.text, VidpipeError(f"{where}: {error}"))
+            yield _problem(where, VidpipeError(f"{where}: {error}"))
         except Exception as unexpected:
-            yield _problem(entry.text, VidpipeError(f"{where}: {_unexpected(entry.text, unexpected)}"))
+            yield _problem(where, _unexpected(entry.text, unexpected, where))
     if repeated:
         sentence = f"{path.name}: lines that repeat an earlier source are ignored: {first_few(repeated)}."
         yield IngestNote(readable(str(path)), readable(sentence))
@@ -312,10 +340,10 @@ def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collect
     return _listed(entries, watched, walk)
 
 
-def folder_requests(record: SourceRecord, download: Download) -> Gathered:
+def folder_requests(folder: SourceRequest, download: Download) -> Gathered:
     """What a folder of S3 holds now. Errors: VidpipeError where it cannot be listed."""
     walk = _Walk("copy", frozenset(), Buckets(download), Lists(), may_wait=True)
     gathered = Gathered()
-    for found in _remote(request_for(record.url), walk):
+    for found in _remote(folder, walk):
         gathered.put(found)
     return gathered

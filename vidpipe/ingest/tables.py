@@ -148,23 +148,21 @@ def _names_url(line: str, separators: str, columns: Lists) -> bool:
 
 
 def _check(header: _Header, name: str) -> None:
-    found = first_few([redacted_url(column) for column in header.names if column])
+    """Errors hold nothing of the row: it may be one of a private file."""
     if header.url is None:
         wanted = header.columns.url_columns[0]
-        address = next((column for column in header.names if "://" in column or _is_file_name(column)), None)
-        if address is not None:
+        if any("://" in column or _is_file_name(column) for column in header.names):
             raise VidpipeError(
-                f"{name} has no column {wanted}: its first row holds an address ({redacted_url(address)!r}), "
-                "not column names.",
+                f"{name} has no column {wanted}: its first row holds an address, not column names.",
                 f"Put a first line above it that names the columns: {wanted}, or {wanted},title,labels.",
             )
         raise VidpipeError(
-            f"{name} has no column {wanted}; its columns are: {found}.",
+            f"{name} has no column {wanted}; its first row has {_counted(header.width, 'other column')}.",
             f"Name the column {wanted}, or give its name to UrlColumns (section [Lists] of config.ini).",
         )
     url = column_name(header.names[header.url])
     if [column_name(column) for column in header.names].count(url) > 1:
-        raise VidpipeError(f"{name} has more than one column {url}; its columns are: {found}.", "Keep one of them.")
+        raise VidpipeError(f"{name} has more than one column {url}.", "Keep one of them.")
 
 
 def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_Record]:

@@ -33,6 +33,7 @@ from vidpipe.ingest.stall import StallWatch
 from vidpipe.ingest.store import Room
 from vidpipe.ingest.urls import redacted_url, scrub, url_file_name, without_userinfo
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
+from vidpipe.redaction import MASK
 from vidpipe.settings.schema import Download
 
 _LOOK_AT_DISK_EVERY_BYTES = 16 << 20
@@ -69,7 +70,8 @@ class Transfer:
     ) -> None:
         self._remote = remote
         self._shown = remote.shown
-        self._full_url = self._url = ""
+        self._url = ""
+        self._asked: list[str] = []  # every URL of the attempt, redirects included: a server may give any of them back
         self._auth: tuple[bytes, bytes] | None = None
         self._settings = settings
         self._policy = AddressPolicy(settings.allowed_private)
@@ -90,8 +92,9 @@ class Transfer:
         Errors: FetchError, FetchCancelled, UnavailableError where the remote cannot be asked at all. The partial file
         holds what came before the error.
         """
-        self._full_url = self._remote.link()
-        self._url, self._auth = without_userinfo(self._full_url)
+        full_url = self._remote.link()
+        self._asked = [full_url]
+        self._url, self._auth = without_userinfo(full_url)
         settings = self._settings
         watch = StallWatch(self._live, self._cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
         try:
@@ -108,7 +111,10 @@ class Transfer:
         if watch.verdict == "stalled":
             speed = f"less than {self._settings.min_speed} bytes a second for {self._settings.read_timeout:g} s"
             return FetchError(f"{self._shown}: the server stalled ({speed}).", kind="transient")
-        return error.reworded(scrub(error.message, self._full_url)).about(self._shown)
+        return error.reworded(self._scrubbed(error.message)).about(self._shown)
+
+    def _scrubbed(self, text: str) -> str:
+        return scrub(text, *self._asked)
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> Answer:
         while True:
@@ -223,6 +229,7 @@ class Transfer:
             proxies=self._proxies(url),
         )
         extract_cookies_to_jar(session.cookies, request, response.raw)  # type: ignore[no-untyped-call]
+        response.reason = self._scrubbed(response.reason or "")
         return response
 
     def _redirected(self, url: str, target: str) -> str:
@@ -237,6 +244,7 @@ class Transfer:
                 "Give that http URL itself if you trust the network in between.",
                 kind="refused",
             )
+        self._asked.append(target)
         return target
 
     def _proxies(self, url: str) -> dict[str, str]:
@@ -254,19 +262,28 @@ class Transfer:
 
     def _answer(self, response: requests.Response) -> Answer:
         final_url = response.url or self._url
-        said = disposition_name(response.headers.get("Content-Disposition", ""))
-        own, final = url_file_name(self._url), url_file_name(final_url)
+        said = disposition_name(response.headers.get("Content-Disposition", ""), self._scrubbed)
+        own, final = (url_file_name(self._scrubbed(redacted_url(url))) for url in (self._url, final_url))
+        if MASK in said:  # it repeats the request, perhaps cut in the middle of a secret
+            said = ""
         name = said or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
         validators = Validators(
-            etag=kept_value(response.headers.get("ETag")),
-            last_modified=kept_value(response.headers.get("Last-Modified")),
+            etag=self._free_of_secrets(response.headers.get("ETag")),
+            last_modified=self._free_of_secrets(response.headers.get("Last-Modified")),
         )
+        content_type = kept_value(response.headers.get("Content-Type"))
         return Answer(
             validators,
-            kept_value(response.headers.get("Content-Type")),
-            self._remote.kept(final_url),
+            self._scrubbed(content_type) if content_type else content_type,
+            self._scrubbed(self._remote.kept(final_url)),
             name,
         )
+
+    def _free_of_secrets(self, header: str | None) -> str | None:
+        """A validator, which is stored and sent back as it is; None for one that holds a secret: the download is then
+        not resumed."""
+        value = kept_value(header)
+        return value if value is None or self._scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
         limit_mb = self._settings.max_size_mb

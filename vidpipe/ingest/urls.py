@@ -13,18 +13,13 @@ import idna
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.characters import JOINERS
+from vidpipe.redaction import MASK, SECRET_NAME, mask, redact, source_secrets
 
-_SECRET_NAME = re.compile(
-    r"token|signature|^sig$|secret|passw|^pwd$|api[-_]?key|access[-_]?key|^key$|key-pair-id|credential|auth|session|^jwt$"
-    r"|^sid$|^policy$|^hdn",
-    re.IGNORECASE,
-)
 _SAFE = "!#$%&'()*+,/:;=?@[]~"
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Fragments that say which piece of a video is meant (W3C Media Fragments).
 _MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
-MASK = "***"
 _FILE = "file://"
 _PIECE = re.compile(r"\\x[0-9a-fA-F]{2}|.", re.DOTALL)
 #: Links may have changed since a path was stored.
@@ -35,21 +30,24 @@ _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 def canonical_url(url: str) -> str:
     """The one spelling of an http(s) URL that its id is made of: lower-case ASCII host, no default port, no fragment.
 
-    Errors: VidpipeError where there is no usable host, port or scheme.
+    Errors: VidpipeError where there is no usable host, port or scheme; it holds nothing of the URL.
     """
     try:
         parts = urlsplit(url.strip())
-        port = parts.port
         host = parts.hostname or ""
         if not host.isascii():
             host = idna.encode(host, uts46=True).decode("ascii")
-    except ValueError as error:
-        raise VidpipeError(f"{url.strip()!r} is not a URL that can be read: {error}.") from None
+    except ValueError:
+        raise VidpipeError("it is not a URL that can be read: its host is malformed.") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise VidpipeError("it is not a URL that can be read: its port is no number from 0 to 65535.") from None
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS:
-        raise VidpipeError(f"{redacted_url(url)}: only http and https URLs are fetched, not {scheme or 'a bare name'}.")
+        raise VidpipeError("only http and https URLs are fetched.")
     if not host or _CONTROL.search(host):
-        raise VidpipeError(f"{redacted_url(url)}: the URL names no host.", "Write it as https://host/path/file.mp4.")
+        raise VidpipeError("the URL names no host.", "Write it as https://host/path/file.mp4.")
     userinfo = parts.netloc.rpartition("@")[0]
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[scheme]:
@@ -88,24 +86,27 @@ def _split(url: str) -> SplitResult | None:
         return None
 
 
-def secrets_of(url: str) -> tuple[str, ...]:
+def secrets_of(url: str) -> frozenset[str]:
     """Every secret in `url`, as it is written there and decoded: user and password, values of secret parameters."""
     parts = _split(url)
     if parts is None:
-        return (url,)
+        return frozenset({url})
     found: list[str] = []
     userinfo, at, _ = parts.netloc.rpartition("@")
     if at:
         found += [part for part in (userinfo, *userinfo.split(":", 1)) if part]
     for piece in re.split("[&;]", f"{parts.query}&{parts.fragment}"):
         name, _, value = piece.partition("=")
-        if value and _SECRET_NAME.search(unquote(name)):
+        if value and SECRET_NAME.search(unquote(name)):
             found.append(value)
-    return tuple(dict.fromkeys([*found, *(unquote(secret) for secret in found)]))
+    return frozenset([*found, *map(unquote, found)])
 
 
 def redacted_url(url: str) -> str:
-    """`url` with user, password and the values of secret parameters, of its query and fragment, replaced by `***`."""
+    """`url` with user, password, the values of secret parameters, of its query and fragment, and those of
+    `${VIDPIPE_SOURCE_…}` wherever they stand, replaced by `***`. File URLs keep their path: by it the file is found."""
+    if not _is_file_url(url):
+        url = mask(url, source_secrets())
     parts = _split(url)
     if parts is None:
         return MASK
@@ -121,18 +122,16 @@ def _masked(parameters: str) -> str:
     pieces = re.split("([&;])", parameters)
     for position, piece in enumerate(pieces):
         name, equals, value = piece.partition("=")
-        if value and _SECRET_NAME.search(unquote(name)):
+        if value and SECRET_NAME.search(unquote(name)):
             pieces[position] = f"{name}{equals}{MASK}"
     return "".join(pieces)
 
 
-def scrub(text: str, url: str) -> str:
-    """`text` without the secrets of `url`: for words that come from a library or a server."""
-    text = text.replace(url, redacted_url(url))
-    for secret in sorted(secrets_of(url), key=len, reverse=True):
-        if len(secret) >= 3:
-            text = text.replace(secret, MASK)
-    return text
+def scrub(text: str, *urls: str) -> str:
+    """`text` without the secrets of `urls` and of this process: for words that come from a library or a server."""
+    for url in urls:
+        text = mask(text.replace(url, redacted_url(url)), secrets_of(url))
+    return redact(text)
 
 
 def safe_file_name(name: str) -> str:
@@ -153,7 +152,7 @@ def url_file_name(url: str) -> str:
         return name
     for key, value in parse_qsl(parts.query):
         candidate = safe_file_name(value)
-        if not _SECRET_NAME.search(key) and re.fullmatch(r"[^/?&]+\.[A-Za-z0-9]{2,4}", candidate):
+        if not SECRET_NAME.search(key) and re.fullmatch(r"[^/?&]+\.[A-Za-z0-9]{2,4}", candidate):
             return candidate
     return name or parts.hostname or ""
 

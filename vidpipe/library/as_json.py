@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any
 
-#: Control characters, marks that turn the direction of text around, halves of surrogate pairs: nothing that may reach
-#: a terminal as it is.
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+from vidpipe.errors import UNSAFE
 
 
 def to_json(value: object, indent: int | None = None) -> bytes:
     """JSON in UTF-8. Times are ISO 8601 in UTC, NaN and infinity null; `UNSAFE` characters are written as \\uXXXX."""
     text = json.dumps(plain(value), ensure_ascii=False, indent=indent, allow_nan=False)
-    escaped = UNSAFE.sub(lambda found: found.group() if found.group() == "\n" else f"\\u{ord(found.group()):04x}", text)
+    escaped = UNSAFE.sub(
+        lambda found: found.group() if found.group() == "\n" else json.dumps(found.group())[1:-1], text
+    )
     return escaped.encode()
 
 

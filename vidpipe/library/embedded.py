@@ -43,6 +43,7 @@ from vidpipe.library.embedded_process import (
     is_alive,
     wait_until_gone,
 )
+from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 
 #: Longest wait for a clean end; then the server is killed, and its journal makes the data whole at the next start.
@@ -261,7 +262,7 @@ def _wait_until_answering(process: psutil.Process, port: int, deadline: float) -
 
 def _prepare(files: Files) -> None:
     try:
-        files.log.parent.mkdir(parents=True, exist_ok=True)
+        private_directory(files.log.parent)
         files.data.mkdir(parents=True, exist_ok=True)
         files.data.chmod(0o700)
         if not os.access(files.data, os.W_OK) or not os.access(files.log.parent, os.W_OK):

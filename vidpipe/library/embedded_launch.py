@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from vidpipe.child_environment import child_environment
 from vidpipe.errors import DamagedError, UnavailableError
 from vidpipe.library.embedded_damage import damage_in
 from vidpipe.library.embedded_process import Files
@@ -86,7 +87,7 @@ def launch(program: Path, files: Files, port: int) -> None:
     with tempfile.TemporaryFile() as output:
         try:
             code = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/", env=child_environment(),
                 umask=0o077, start_new_session=True, timeout=START_LIMIT_S, check=False,
             ).returncode  # fmt: skip
         except subprocess.TimeoutExpired:

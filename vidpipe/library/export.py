@@ -25,6 +25,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.search import Filters, query_of
 from vidpipe.library.show import views
+from vidpipe.safe_files import check_replaceable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -296,6 +297,7 @@ def _whole_or_not(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` when the block ends well; otherwise nothing of it is left."""
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     with _explained(path):
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("wb") as file:

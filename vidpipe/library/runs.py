@@ -26,9 +26,9 @@ import pymongo
 from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.errors import redact
 from vidpipe.library.processes import is_dead, this_process
 from vidpipe.library.schema import Document
+from vidpipe.redaction import redact
 from vidpipe.stages.contract import ModelTokens, StageEvent
 
 log = logging.getLogger(__name__)

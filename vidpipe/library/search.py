@@ -49,6 +49,9 @@ _HIT_FIELDS = (
     "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
 
+#: MongoDB refuses patterns that compile to more than 64 kB.
+_LONGEST_PATTERN = 16_000
+
 
 class Filters(BaseModel):
     """What videos must be like. Several tags or labels must all be there; of the others, one of those named must fit.
@@ -322,6 +325,8 @@ def _part(text: str) -> re.Pattern[str]:
 
 
 def _pattern(expression: str) -> re.Pattern[str]:
+    if len(expression) > _LONGEST_PATTERN:
+        raise SettingsError("The text to look for is too long.", "Give a part of it.")
     return re.compile(expression.replace("\0", ""), re.IGNORECASE)  # BSON allows no NUL in a pattern
 
 

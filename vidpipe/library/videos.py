@@ -25,6 +25,8 @@ from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
 
+#: Of file names; MongoDB refuses much longer patterns.
+_LONGEST_NAME = 255
 _HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 _SHORT_PREFIX = re.compile(r"[0-9a-f]{1,3}$")
 
@@ -145,7 +147,7 @@ class Videos:
             found = sorted({source["video"] for source in of_sources}) or self._ids({"ingest.urls": {"$in": spellings}})
         if not found:
             found = self._ids({"ingest.names": name}) or self._ids({"ingest.path": {"$in": [name, path]}})
-        if not found:
+        if not found and len(name) <= _LONGEST_NAME:
             stem = re.compile(f"^{re.escape(name)}(\\.[^.]*)?$", re.IGNORECASE)
             found = self._ids({"ingest.names": stem})
         return found

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from vidpipe.errors import redact
+from vidpipe.redaction import redact
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vidpipe.library.as_json import UNSAFE
+from vidpipe.errors import UNSAFE
 
 
 def shown(name: str, letters: int = 200) -> str:

@@ -6,8 +6,8 @@ import re
 import threading
 from typing import IO
 
-from vidpipe.errors import redact
 from vidpipe.media import memory
+from vidpipe.redaction import redact
 
 _KEPT = 8
 _LINE_LIMIT = 300

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 import ffmpeg as ffmpeg_python
 
+from vidpipe.child_environment import child_environment
 from vidpipe.errors import MediaError, UnavailableError, readable
 from vidpipe.media import animated_webp, memory
 from vidpipe.media.pictures import is_animated_webp
@@ -217,7 +218,7 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         pass_fds=tuple(pass_fds),
-        env=_environment(),
+        env=child_environment(),  # FFREPORT would make it write a log file anywhere
         start_new_session=True,
     )
     memory.limit_memory(process, memory_bytes)
@@ -339,8 +340,3 @@ class _Collector(threading.Thread):
 
     def data(self) -> bytes:
         return bytes(self._head + self._tail)
-
-
-def _environment() -> dict[str, str]:
-    # FFREPORT would write a log file wherever it says; keys and passwords are no business of a decoder
-    return {name: value for name, value in os.environ.items() if not name.startswith("VIDPIPE_") and name != "FFREPORT"}

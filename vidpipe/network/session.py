@@ -72,11 +72,11 @@ def session_over(
 def authorities() -> str:
     """The file or folder of certificate authorities that the environment names; empty: the usual ones.
 
-    Raises UnavailableError where the variable names nothing.
+    Raises UnavailableError where the variable names neither a file nor a folder.
     """
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(variable, "")
-        if path and not os.path.exists(path):
+        if path and not (os.path.isfile(path) or os.path.isdir(path)):
             raise UnavailableError(
                 f"{variable} names {path}, which is not there.",
                 "Correct the variable or unset it.",

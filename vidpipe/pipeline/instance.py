@@ -16,6 +16,7 @@ from dagster._core.instance.ref import InstanceRef
 from vidpipe.errors import SettingsError
 from vidpipe.pipeline.history.damage import check_history, history_explained
 from vidpipe.pipeline.processes import end_dead_runs
+from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 
 _DEFAULTS = "defaults/dagster.yaml"
@@ -37,7 +38,7 @@ def prepare(settings: Settings) -> Path:
     """Writes dagster.yaml into `dagster_home`, and anew after a change of [Services] MaxRuns or of vidpipe; one that
     the user has edited stays. Gives that folder."""
     home = dagster_home(settings)
-    home.mkdir(parents=True, exist_ok=True)
+    private_directory(home)
     text = (resources.files("vidpipe") / _DEFAULTS).read_text(encoding="utf-8")
     text = text.replace("max_concurrent_runs: 4", f"max_concurrent_runs: {settings.services.max_runs}")
     file = home / "dagster.yaml"

@@ -25,6 +25,7 @@ from dagster._serdes import ConfigurableClass, serialize_value
 from dagster._serdes.config_class import ConfigurableClassData
 
 from vidpipe.library.processes import is_dead, name_of, pid_of
+from vidpipe.safe_files import open_private, private_directory
 from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ class WatchedRunLauncher(RunLauncher, ConfigurableClass):
             raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say where its job is defined")
         arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         path = run_log(run.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as output:
+        private_directory(path.parent)
+        with open_private(path) as output:
             child = subprocess.Popen(
                 [sys.executable, "-m", "vidpipe.pipeline.program", "dagster", "api", "execute_run"],
                 env={**_inherited(), "DAGSTER_EXECUTE_RUN_ARGS": serialize_value(arguments)},

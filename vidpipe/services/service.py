@@ -21,6 +21,7 @@ from typing import NoReturn
 import psutil
 
 from vidpipe.library.embedded_process import is_alive, wait_until_gone
+from vidpipe.safe_files import open_private, private_directory
 
 #: No name of a setting, which begin with VIDPIPE_.
 SERVICE = "_VIDPIPE_SERVICE"
@@ -86,8 +87,8 @@ class Service:
 
     def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
         """Starts it, detached from the terminal and from this process's group. Its output goes to its log."""
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        private_directory(self.log.parent)
+        with open_private(self.log) as log:
             return subprocess.Popen(
                 list(self.command), env=self._marked(fingerprint), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,

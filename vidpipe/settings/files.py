@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import SettingsError
+from vidpipe.redaction import SOURCE_SECRETS
+from vidpipe.safe_files import read_regular_text
 from vidpipe.settings.keys import Key, all_keys, holds_secret, suggestion
 from vidpipe.settings.schema import SECTION_NAMES
 
-#: Variables that the addresses in source lists name, for the secrets in them.
-SOURCE_SECRETS = "VIDPIPE_SOURCE_"
 #: Variables with our prefix that are no settings.
 RESERVED_VARIABLES = ("VIDPIPE_HOME",)
 RESERVED_PREFIXES = (SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")
@@ -93,7 +93,7 @@ def _read(path: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, default_section="\0")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        parser.read_string(path.read_text(encoding="utf-8-sig"), source=str(path))
+        parser.read_string(read_regular_text(path), source=str(path))
     except OSError as error:
         raise SettingsError(
             f"{path} cannot be read: {error.strerror or error}.", "`vidpipe init` makes one."
@@ -108,12 +108,12 @@ def _read(path: Path) -> configparser.ConfigParser:
         ) from error
     except configparser.MissingSectionHeaderError as error:
         raise SettingsError(
-            f"{path}, line {error.lineno}: {error.line.strip()!r} stands before any [Section].",
+            f"{path}, line {error.lineno}: text stands before any [Section].",
             "The sections are " + ", ".join(f"[{name}]" for name in SECTION_NAMES.values()) + ".",
-        ) from error
+        ) from None
     except configparser.ParsingError as error:
-        line, text = error.errors[0]
-        raise SettingsError(f"{path}, line {line}: {text.strip()} is not of the form `Key = value`.") from error
+        line, _ = error.errors[0]  # not quoted: it may be a secret in the wrong place, or another program's file
+        raise SettingsError(f"{path}, line {line} is not of the form `Key = value`.") from None
     return parser
 
 

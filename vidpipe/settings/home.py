@@ -11,6 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from vidpipe.errors import SettingsError
+from vidpipe.safe_files import read_regular_text
 from vidpipe.settings.schema import SECTION_NAMES
 from vidpipe.settings.template import render_config
 
@@ -66,7 +67,7 @@ def _checked(home: Path, named_by: str) -> Path:
 def _is_ours(config: Path) -> bool:
     """At least half of the file's sections are ours: other programs have a config.ini with a [Paths] as well."""
     try:
-        sections = _SECTION_LINE.findall(config.read_text(encoding="utf-8-sig", errors="replace"))
+        sections = _SECTION_LINE.findall(read_regular_text(config, "replace"))
     except OSError:
         return False
     known = {name.lower() for name in SECTION_NAMES.values()}

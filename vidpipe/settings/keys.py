@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from vidpipe.errors import redact
+from vidpipe.redaction import redact
 from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
 from vidpipe.settings.section import Section
 

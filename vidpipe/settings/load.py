@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vidpipe.errors import SettingsError
-from vidpipe.settings.files import SOURCE_SECRETS, Layer, environment_layer, file_layer, override_layer
+from vidpipe.settings.files import Layer, environment_layer, file_layer, override_layer
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
 from vidpipe.settings.keys import Key, all_keys, as_text, masked, section_model
 from vidpipe.settings.schema import SECTION_NAMES, Settings
 from vidpipe.settings.section import Section
+
+#: Shorter parts of a webhook's path are words like "api" and "hooks".
+_SHORTEST_OF_WEBHOOK = 12
 
 
 @dataclass(frozen=True)
@@ -206,18 +210,15 @@ def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:
     return f"allowed is {key.allowed}."
 
 
-def secret_values(settings: Settings, environ: Mapping[str, str] = os.environ) -> frozenset[str]:
-    """Every secret of `settings` in each spelling it may appear in, and the secrets of source lists
-    (VIDPIPE_SOURCE_...): what must never reach a log."""
-    secrets = {
-        secret.get_secret_value()
-        for secret in (settings.qwen_vl.access_key, settings.alerts.webhook_url, settings.alerts.smtp_password)
-    }
+def secret_values(settings: Settings) -> frozenset[str]:
+    """Every secret of `settings`, in parts that a server may give back one by one."""
+    alerts = settings.alerts
+    webhook = alerts.webhook_url.get_secret_value()
+    secrets = {settings.qwen_vl.access_key.get_secret_value(), alerts.smtp_password.get_secret_value(), webhook}
+    path = urllib.parse.urlsplit(webhook)._replace(scheme="", netloc="").geturl()
+    secrets |= {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _SHORTEST_OF_WEBHOOK}
     uri = settings.mongodb.uri.get_secret_value()
     user_info = urllib.parse.urlsplit(uri).netloc.rpartition("@")[0] if uri else ""
     password = user_info.partition(":")[2]
     secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
-    for name, value in environ.items():
-        if name.startswith(SOURCE_SECRETS):
-            secrets |= {value, urllib.parse.quote(value, safe="")}
     return frozenset(secret for secret in secrets if secret)

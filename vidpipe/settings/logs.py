@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,17 +21,17 @@ from typing import Any
 
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
-from vidpipe.errors import SettingsError, readable, redact
+from vidpipe.errors import SettingsError, readable, visible
+from vidpipe.redaction import MASK, hide, mask, redact
+from vidpipe.safe_files import check_replaceable, open_private, private_directory
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
 
 LOGGER_NAME = "vidpipe"
 AUDIT_NAME = "audit.jsonl"
 
-_MASK = "***"
 _AUDIT_LOGGER = f"{LOGGER_NAME}.audit"
 _NOTICE_LOGGER = f"{LOGGER_NAME}.notices"
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _LINE = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 
 
@@ -40,13 +39,10 @@ class Redactor:
     """Masks the exact `secrets`, and whatever looks like one (see `vidpipe.errors.redact`)."""
 
     def __init__(self, secrets: frozenset[str] = frozenset()) -> None:
-        # Longest first, so that a secret that contains another is masked whole.
-        self._secrets = sorted(secrets, key=len, reverse=True)
+        self._secrets = secrets
 
     def clean(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, _MASK)
-        return readable(redact(text))
+        return readable(redact(mask(text, self._secrets)))
 
     def plain(self, value: Any) -> Any:
         """`value` as cleaned JSON types; what is none of them becomes its text."""
@@ -61,7 +57,7 @@ class Redactor:
         return self.clean(str(value))
 
     def _named(self, name: str, value: Any) -> Any:
-        return _MASK if value and _is_secret(name) else self.plain(value)
+        return MASK if value and _is_secret(name) else self.plain(value)
 
 
 @lru_cache(maxsize=1024)
@@ -78,8 +74,7 @@ class _PeopleFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Page contents and file names are hostile: they must not forge a line or steer a terminal.
-        record.message = _CONTROL.sub(lambda found: f"\\x{ord(found.group()):02x}", record.message)
-        record.message = record.message.replace("\n", "\n    ")
+        record.message = "\n    ".join(map(visible, record.message.split("\n")))
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
@@ -107,11 +102,14 @@ def configure_logging(settings: Settings) -> None:
     """Sends what vidpipe logs to LogFile, and `audit` events to audit.jsonl beside it, as [Logging] says.
 
     Only loggers below "vidpipe" are touched; Dagster's own stay as they are. A second call replaces the first.
+    From then on `redact` masks the secrets of `settings` wherever texts leave the process.
     Raises SettingsError if the folder or the files cannot be written.
     """
     log_file = settings.resolve(settings.logging.log_file)
-    redactor = Redactor(secret_values(settings))
     reset_logging()
+    secrets = secret_values(settings)
+    hide(secrets)
+    redactor = Redactor(secrets)
     people = _handler(log_file, settings, _PeopleFormatter(redactor))
     people.setLevel(settings.logging.level)  # notices reach the terminal whatever the level
     logger = logging.getLogger(LOGGER_NAME)
@@ -127,6 +125,7 @@ def configure_logging(settings: Settings) -> None:
 
 def reset_logging() -> None:
     """Takes back what `configure_logging` did and closes the files."""
+    hide(frozenset())
     for name in (LOGGER_NAME, _AUDIT_LOGGER):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):
@@ -187,9 +186,9 @@ class _FileHandler(ConcurrentRotatingFileHandler):
 
 def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> ConcurrentRotatingFileHandler:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8"):
-            pass
+        check_replaceable(path)
+        private_directory(path.parent)
+        open_private(path).close()
     except OSError as error:
         raise SettingsError(
             f"[Logging] LogFile: {path} cannot be written: {error.strerror or error}.",
@@ -200,6 +199,7 @@ def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> Co
         maxBytes=settings.logging.max_size_mb * 1_000_000,
         backupCount=settings.logging.keep,
         encoding="utf-8",
+        chmod=0o600,
         unicode_error_policy="replace",
     )
     handler.setFormatter(formatter)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from vidpipe.errors import redact
+from vidpipe.redaction import redact
 from vidpipe.settings.lists import Lists
 from vidpipe.settings.operation import Alerts, Budget, CronLine, Limits, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section

@@ -13,6 +13,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, ValidationError
 
 from vidpipe.errors import SettingsError
+from vidpipe.safe_files import read_regular_text
 from vidpipe.tagging.conditions import as_found, did_you_mean
 
 #: The rule files that come with vidpipe; a home without rules of its own uses them.
@@ -66,7 +67,7 @@ class Source(BaseModel):
 def read_text(path: Path, shown: str, setting: str) -> str:
     """The text of a rules file; `shown` names it in errors, `setting` is the key of config.ini that points to it."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_regular_text(path)
     except UnicodeDecodeError as error:
         raise SettingsError(
             f"{shown} is not UTF-8 text: byte {error.start} does not fit.", "Save it as UTF-8."

@@ -14,10 +14,11 @@ from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.s3 import S3Address
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.ingest.urls import readable_url
+from vidpipe.redaction import mask, source_secrets
 from vidpipe.settings import Settings
 from vidpipe.settings.stored_paths import file_url_path
 
-#: Without one of these, an address has no place for a secret.
+#: Without one of these, an address has no place for a secret, except one of the environment's.
 _MAY_HOLD_SECRET = re.compile("[@?#]")
 
 
@@ -41,11 +42,16 @@ def is_s3_folder(record: SourceRecord) -> bool:
 
 def watched_requests(settings: Settings) -> Iterator[SourceRequest]:
     """The URLs with a secret in the watched lists: the one place where their full addresses are."""
+    secrets = source_secrets()
+
+    def may_hold_secret(text: str) -> bool:
+        return bool(_MAY_HOLD_SECRET.search(text)) or mask(text, secrets) != text
+
     for name in settings.paths.source_lists:
         path = settings.resolve(name)
         try:
             for entry in read_list(path, settings.lists):
-                if isinstance(entry, ListEntry) and not local_path(entry.text) and _MAY_HOLD_SECRET.search(entry.text):
+                if isinstance(entry, ListEntry) and not local_path(entry.text) and may_hold_secret(entry.text):
                     with contextlib.suppress(VidpipeError):
                         request = request_for(entry.text)
                         if request.has_secret:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vidpipe.safe_files import check_regular, open_regular
+
 #: A file is at rest when nobody has touched it for so long.
 REST_S = 1.0
 #: Likewise where the last line has no end: somebody may be in the middle of it.
@@ -39,7 +41,7 @@ def look(path: Path, before: Sight | None) -> Sight:
     Since when it has looked so is what the disk says, or, where that clock goes wrong, when it was first seen so. The
     time of the last change of the inode counts as well: programs that copy files set the other one back.
     """
-    found = path.stat()
+    found = check_regular(path)
     signature = _signature(found)
     now = time.time()
     changed_at = max(found.st_mtime, found.st_ctime)
@@ -56,7 +58,7 @@ def read_at_rest(path: Path, sight: Sight) -> bytes | None:
     now = time.time()
     if now - sight.since < REST_S:
         return None
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if _signature(os.fstat(file.fileno())) != sight.signature:
             return None
         data = file.read()

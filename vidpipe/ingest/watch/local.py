@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vidpipe.errors import redact
 from vidpipe.ingest.lists import ListEntry
 from vidpipe.ingest.records import IngestNote, IngestOutcome, ListedSource
 from vidpipe.ingest.sources import local_requests
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.ingest.watch.reading import listed
+from vidpipe.redaction import redact
 
 #: A video is taken when nobody has touched it for so long: until then somebody may be copying it there.
 _REST_S = 5.0

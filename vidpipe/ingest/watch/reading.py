@@ -57,7 +57,7 @@ class Reading:
                 self._take(position, LOCAL, self._other_lines)
             else:
                 try:
-                    request = request_for(row.text)
+                    request = request_for(row.text, quoted=False)
                 except VidpipeError as error:
                     self.problems.append(ListProblem(row.line, str(error)))
                     continue

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from vidpipe.errors import UnavailableError
 from vidpipe.library.backups.carrying import DERIVED, MEDIA, left_copies
 from vidpipe.library.backups.manifest import PART_SUFFIX, BackupError, folder_name, time_of, whole_backups
+from vidpipe.safe_files import private_directory
 
 _LOCK = ".vidpipe-backup.lock"
 
@@ -20,7 +21,7 @@ _LOCK = ".vidpipe-backup.lock"
 @contextmanager
 def alone(directory: Path) -> Iterator[None]:
     """One back-up at a time writes into a folder."""
-    directory.mkdir(parents=True, exist_ok=True)
+    private_directory(directory)
     lock = FileLock(directory / _LOCK)
     try:
         lock.acquire(blocking=False)
@@ -52,7 +53,8 @@ def part_folder(directory: Path, *, media: bool, derived: bool) -> Path:
         shutil.rmtree(old)
     if left and left[-1] != part:
         left[-1].rename(part)
-    part.mkdir(exist_ok=True)
+    private_directory(part)
+    part.chmod(0o700)  # also one that an older version began
     clear(part, keep_files=True, media=media, derived=derived)
     return part
 

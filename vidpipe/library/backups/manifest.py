@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vidpipe.errors import VidpipeError
+from vidpipe.safe_files import open_regular, read_regular_text
 
 NAME = "manifest.json"
 FORMAT_VERSION = 1
@@ -150,7 +151,7 @@ def read(directory: Path) -> tuple[Path, Manifest]:
             )
         folder = found[-1]
     try:
-        text = (folder / NAME).read_text(encoding="utf-8")
+        text = read_regular_text(folder / NAME)
     except (OSError, UnicodeDecodeError) as error:
         raise BackupError(f"{folder / NAME} cannot be read: {error}.", "Name another back-up.") from error
     try:
@@ -183,7 +184,7 @@ def verify(folder: Path, manifest: Manifest, follower: Follower) -> None:
             if size_bytes != part.size_bytes:
                 raise _altered(path, f"has {size_bytes} bytes instead of {part.size_bytes}")
             digest = hashlib.sha256()
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 while block := file.read(_BLOCK_BYTES):
                     follower.check()
                     digest.update(block)

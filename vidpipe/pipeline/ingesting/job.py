@@ -9,7 +9,7 @@ from pydantic import Field
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
-from vidpipe.ingest.urls import MASK, readable_url, redacted_url
+from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
@@ -18,6 +18,7 @@ from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.redaction import MASK
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:

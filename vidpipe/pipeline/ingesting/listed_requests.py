@@ -4,13 +4,13 @@ watched folders of S3 hold."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.intake import failed_record
 from vidpipe.ingest.records import NO_FAILURE, IngestOutcome, ListedSource, SourceRecord
-from vidpipe.ingest.sources import Gathered, SourceRequest, folder_requests
+from vidpipe.ingest.sources import Gathered, SourceRequest, folder_requests, request_for
 from vidpipe.ingest.urls import readable_url
 from vidpipe.ingest.watch.addresses import is_s3_folder, known_request, watched_requests
 from vidpipe.library.library import Library
@@ -39,17 +39,16 @@ def request_listed(sources: Sequence[str], library: Library, settings: Settings)
     }
     if left_out := len(set(sources)) - len(named):
         log.info("%d sources are forgotten, or named by no watched list any more; they are left out", left_out)
-    secret = {record.id for record in named.values() if record.has_secret}
+    secret = {one for record in named.values() if record.has_secret for one in (record.id, record.folder)}
     found = {one.id: one for one in watched_requests(settings) if one.id in secret} if secret else {}
     for record in named.values():
         if record.state == "fetching" and (died := _count_death(record, library)) is not None:
             gathered.problems.append(died)
             continue
-        if is_s3_folder(record):
-            gathered.problems += _look_into(record, library, settings)
-            continue
-        request = known_request(record, settings.paths.watched_files) or found.get(record.id)
-        if request is None:
+        request = known_request(record, settings.paths.watched_files) or found.get(record.id) or _below(record, found)
+        if request is not None and is_s3_folder(record):
+            gathered.problems += _look_into(record, request, library, settings)
+        elif request is None:
             error = VidpipeError(
                 f"{record.url}: it holds a secret, and no watched list that can be read has its full address.",
                 f"Look into {', '.join(record.lists)}.",
@@ -72,9 +71,20 @@ def _count_death(record: SourceRecord, library: Library) -> IngestOutcome | None
     return _failed(record, error, library)
 
 
-def _look_into(record: SourceRecord, library: Library, settings: Settings) -> list[IngestOutcome]:
+def _below(record: SourceRecord, found: Mapping[str, SourceRequest]) -> SourceRequest | None:
+    """The request for an object of a folder whose address holds a secret."""
+    folder = found.get(record.folder or "")
+    if folder is None or not record.url.startswith(folder.url):
+        return None
+    request = request_for(folder.address + record.url[len(folder.url) :])
+    return request if request.id == record.id else None
+
+
+def _look_into(
+    record: SourceRecord, folder: SourceRequest, library: Library, settings: Settings
+) -> list[IngestOutcome]:
     try:
-        held = folder_requests(record, settings.download)
+        held = folder_requests(folder, settings.download)
     except VidpipeError as error:
         return [_failed(record, error, library)]
     listed = ListedSources(library.collections, library.sources)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,13 +11,13 @@ from typing import Any, Literal
 import requests
 import urllib3
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import UNSAFE, VidpipeError
+from vidpipe.redaction import mask
 from vidpipe.vlm.endpoint.address import Server
 
 Kind = Literal["transient", "overloaded", "unreachable", "setup", "request"]
 
 _SAID_LENGTH = 300
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 #: Of the settings or the account, so alike for every request.
 _SETUP_STATUS = frozenset({*range(300, 400), 401, 402, 403, 404, 405, 407, 410})
 _TRANSIENT_STATUS = frozenset({408, 409, 421, 425})
@@ -61,10 +60,8 @@ class Fault(VidpipeError):
 
 def cleaned(text: str, server: Server | None = None) -> str:
     """`text` of a server without control characters and, where `server` is given, without its key."""
-    # a lone surrogate, which JSON can spell, cannot be stored
-    text = _CONTROL.sub("", text).encode("utf-8", "replace").decode()
-    key = server.key.get_secret_value() if server else ""
-    return text.replace(key, "***") if key else text
+    text = UNSAFE.sub(lambda found: found.group() if found.group() in "\t\n" else "", text)
+    return mask(text, frozenset({server.key.get_secret_value()})) if server else text
 
 
 def quoted(body: bytes, server: Server) -> str:

@@ -56,8 +56,8 @@ class TestLines:
         assert desk.named() == {good}
         shown = sorted(desk.problems())
         assert len(shown) == 3
-        assert shown[0].startswith(f"{LIST}, line 1: ftp://h.example/x.mp4: ftp:// is not read.")
-        assert shown[1] == f"{LIST}, line 3: priority 'high' is not a whole number."
+        assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not read.")
+        assert shown[1] == f"{LIST}, line 3: the priority is not a whole number."
         assert "line 4" in shown[2]
         assert "there is no such file" in shown[2]
         desk.say(good)
