@@ -53,10 +53,12 @@ class Sources:
         """What is said of the source now."""
         plain = record.model_dump(mode="python", exclude={"id"})
         kept = {name: plain.pop(name) for name in SAID - set(said)}
-        return self._sources.find_one_and_update(
+        now = self._sources.find_one_and_update(
             {"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, dict.fromkeys(_OF_VIDEOS, 1),
             upsert=True, return_document=ReturnDocument.AFTER,
         )  # fmt: skip
+        assert now is not None  # noqa: S101  (it was inserted where there was none)
+        return now
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
         """The video first, so that a source never names one that is not there.

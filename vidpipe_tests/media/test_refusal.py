@@ -5,12 +5,15 @@ from __future__ import annotations
 import gzip
 import re
 import struct
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vidpipe.errors import MediaError
+from vidpipe.media import ffmpeg
 from vidpipe.media.matroska import MatroskaLayout, matroska_layout
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe_tests import clips
@@ -224,3 +227,32 @@ def test_a_video_of_which_nothing_decodes(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in refusal(tmp_path / "gone.mp4")
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The programs that were started."""
+    names: list[str] = []
+
+    def spawn(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        names.append(Path(command[0]).name)
+        return start(command, **options)
+
+    start = ffmpeg.spawn
+    monkeypatch.setattr(ffmpeg, "spawn", spawn)
+    return names
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_an_ordinary_video_is_checked_by_a_single_program(tmp_path: Path, started: list[str], name: str) -> None:
+    inputs = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=10:d=1", "-f", "lavfi", "-i", "sine=duration=1"]
+    path = clips.ffmpeg(tmp_path / name, *inputs, "-c:v", "libx264")
+    check_decodable(path)
+    assert started == ["ffprobe"]
+
+
+def test_a_video_that_begins_long_after_its_sound_is_looked_for(tmp_path: Path, started: list[str]) -> None:
+    inputs = ["-f", "lavfi", "-i", "sine=duration=3", "-itsoffset", "2", "-f", "lavfi", "-i", "testsrc=s=64x48:d=1"]
+    path = clips.ffmpeg(tmp_path / "late.mkv", *inputs, "-c:v", "libx264")
+    check_decodable(path)
+    assert len(started) == 3
