@@ -39,6 +39,8 @@ def main() -> int:
             install_packages(sys.argv[1:])
             machine.ensure_ffmpeg()
             machine.ensure_mongod(PYTHON)
+            if "qwen-tests" in sys.argv and machine.ensure_chromium() is None:
+                print("set-up: there is no chromium; the test of foreign pages in a browser is skipped", flush=True)
         except machine.Missing as missing:
             print(f"\nset-up: {missing}", file=sys.stderr)
             return 1

@@ -24,6 +24,7 @@ INSTALLERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "apk": (("apk", "add", "--no-cache"),),
     "brew": (("brew", "install", "--quiet"),),
 }
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FFMPEG_PACKAGE = {"dnf": "ffmpeg-free"}
 #: library that mongod is linked with -> package by package manager
 LIBRARY_PACKAGES: dict[str, dict[str, str]] = {
@@ -74,6 +75,19 @@ def ensure_ffmpeg() -> None:
 
 def _have_ffmpeg() -> bool:
     return all(shutil.which(program) for program in ("ffmpeg", "ffprobe"))
+
+
+def ensure_chromium() -> str | None:
+    """The path of a Chromium, installed where it is missing; None where that fails."""
+    if (found := _chromium()) is None:
+        print("set-up: chromium", flush=True)
+        install({}, default="chromium")
+        found = _chromium()
+    return found
+
+
+def _chromium() -> str | None:
+    return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
 def ensure_mongod(python: Path) -> None:

@@ -27,7 +27,6 @@ from make_samples import SAMPLES, make_samples
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs" / "screenshots"
 VIDPIPE = Path(sys.executable).with_name("vidpipe")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1400, "height": 860}
 
 _LAUNCH = """
@@ -46,13 +45,9 @@ query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on Partiti
 
 def browser() -> str:
     """A Chromium on PATH, installed where it is missing."""
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    found = machine.ensure_chromium()
     if found is None:
-        print("set-up: chromium", flush=True)
-        trouble = machine.install({}, default="chromium")
-        found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-        if found is None:
-            raise SystemExit(f"There is no chromium{trouble}. Install it, then run `make screenshots` again.")
+        raise SystemExit("There is no chromium. Install it, then run `make screenshots` again.")
     return found
 
 
