@@ -1,8 +1,5 @@
-"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which looks after backfills every few seconds, and
-starts the supervisor of the home again when it has died.
-
-Dagster itself looks every 30 s, and nothing configures that: a backfill from the page would begin after up to half a
-minute, and each of its steps wait as long for the next.
+"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which also starts the supervisor of the home again when
+that has died.
 """
 
 from __future__ import annotations
@@ -12,26 +9,23 @@ import os
 import threading
 import time
 
-from dagster._daemon import cli, controller
-
 from vidpipe.errors import VidpipeError
+from vidpipe.pipeline import daemon
 from vidpipe.services.servers import services_of
 from vidpipe.services.service import FINGERPRINT, find_running, resume
 from vidpipe.services.station import locked
 from vidpipe.services.wanted import is_wanted
 from vidpipe.settings import Settings, find_home, load
 
-_BACKFILLS_EVERY_S = 5
 _LOOK_EVERY_S = 10.0
 
 
 def main() -> None:
-    controller.DEFAULT_DAEMON_INTERVAL_SECONDS = _BACKFILLS_EVERY_S
     fingerprint = os.environ.get(FINGERPRINT)
     if fingerprint:
         settings = load(find_home()).settings
         threading.Thread(target=_watch_supervisor, args=(settings, fingerprint), daemon=True).start()
-    cli.main()
+    daemon.main()
 
 
 def _watch_supervisor(settings: Settings, fingerprint: str) -> None:
