@@ -62,8 +62,8 @@ def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchV
             unknown.append(error)
     if not ids:
         raise NoSuchVideo("\n".join(error.message for error in unknown), unknown[0].hint)
-    for error in unknown:
-        print_error(error)
+    for one in unknown:
+        print_error(one)
     return list(dict.fromkeys(ids)), unknown
 
 
