@@ -27,7 +27,7 @@ class DecoderMessages(threading.Thread):
 
     count:         number of error messages about the input
     messages:      the first distinct ones, without addresses; two that differ only in numbers are one
-    lacked_memory: one of them says that memory was refused
+    lacked_memory: whether one of them says that memory was refused
     """
 
     def __init__(self, pipe: IO[bytes]) -> None:
@@ -45,7 +45,7 @@ class DecoderMessages(threading.Thread):
         self._pipe.close()
 
     def _take(self, line: str) -> None:
-        self.lacked_memory = self.lacked_memory or memory.tells_of_lack(line)
+        self.lacked_memory = self.lacked_memory or memory.may_have_lacked_memory(line)
         line = _ADDRESS.sub("", line)
         found = _LEVEL.match(line)
         if not found or _OUTPUT_CONTEXT.match(found["context"]):

@@ -212,8 +212,8 @@ def spawn(
     The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
     memory_bytes: what it may take (`memory.FileLimits.granted`); None: no limit
     """
-    process = subprocess.Popen(
-        list(command),
+    return subprocess.Popen(
+        memory.limited(command, memory_bytes),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -221,8 +221,6 @@ def spawn(
         env=child_environment(),  # FFREPORT would make it write a log file anywhere
         start_new_session=True,
     )
-    memory.limit_memory(process, memory_bytes)
-    return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -244,11 +242,14 @@ def run(command: Sequence[str], *, timeout_s: float, task: str = "", max_output_
     limits = memory.current()
     with limits.granted() as limit_bytes:
         done = _run(command, timeout_s, task, max_output_bytes, limit_bytes)
-    lacked = limit_bytes is not None and (not done.stdout or done.returncode) and memory.tells_of_lack(done.stderr)
-    if not lacked or done.too_many_streams:
+    if limit_bytes is None or done.too_many_streams:
         return done
-    if limits.generous:
-        raise memory.MemoryLimitError(Path(command[0]).name, limit_bytes or 0)
+    lacked = memory.lacked_memory(done.stderr)
+    if limits.generous and lacked:
+        raise memory.MemoryLimitError(Path(command[0]).name, limit_bytes)
+    failed = done.returncode or not done.stdout
+    if limits.generous or not (lacked or (failed and memory.may_have_lacked_memory(done.stderr))):
+        return done
     limits.generous = True
     return run(command, timeout_s=timeout_s, task=task, max_output_bytes=max_output_bytes)
 

@@ -4,9 +4,9 @@ Most files need little beyond their pictures, so the first limit is tight. A pro
 under the limit of [Limits] MemoryMB, and never two such programs of this process at once: several hostile files take
 no more together than one.
 
-The limit is RLIMIT_DATA: RLIMIT_AS would also count addresses that threads and allocators reserve and never use. It is
-set from outside as soon as the program runs, because a `preexec_fn` is not safe in a process with threads. That is not
-too late: what the program has taken by then counts as well. Systems without `prlimit` (macOS) have no limit.
+The limit is RLIMIT_DATA: RLIMIT_AS would also count addresses that threads and allocators reserve and never use. A shell
+sets it and becomes the program: a `preexec_fn` is not safe in a process with threads, and a limit that is set from
+outside comes too late on a busy machine. Systems other than Linux have no limit.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import contextlib
 import os
 import re
 import resource
-import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -37,11 +37,12 @@ _SHARED_BYTES = 384 * _MIB * max(4, os.cpu_count() or 1)
 _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
 _STACK_BYTES = 2 * _MIB
-_LACKING = re.compile(
-    r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed|"
-    r"could not create decoder object"
+_LACKED = re.compile(
+    r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed"
 )
+#: Also said for other reasons: of threads that cannot be started, of damaged animated WebP.
+_MAY_HAVE_LACKED = re.compile("Resource temporarily unavailable|could not create decoder object")
 
 
 class MemoryLimitError(MediaError):
@@ -56,9 +57,14 @@ class MemoryLimitError(MediaError):
         )
 
 
-def tells_of_lack(message: str) -> bool:
-    """Whether ffmpeg's `message` says that it was refused memory."""
-    return _LACKING.search(message) is not None
+def lacked_memory(messages: str) -> bool:
+    """Whether a program's `messages` say that it was refused memory."""
+    return _LACKED.search(messages) is not None
+
+
+def may_have_lacked_memory(messages: str) -> bool:
+    """Whether `messages` say what programs say for lack of memory, among other reasons."""
+    return lacked_memory(messages) or _MAY_HAVE_LACKED.search(messages) is not None
 
 
 @dataclass
@@ -83,7 +89,7 @@ class FileLimits:
     @property
     def bytes(self) -> int | None:
         """The limit of data of one program; None: none."""
-        if not self.settings.memory_mb or not hasattr(resource, "prlimit"):
+        if not self.settings.memory_mb or sys.platform != "linux":
             return None
         tight = self._bytes(self.threads or _usual_threads())
         return tight + max(0, self.settings.memory_mb * _MIB - _PROGRAM_BYTES) if self.generous else tight
@@ -103,11 +109,12 @@ class FileLimits:
                 yield limit
 
 
-def limit_memory(process: subprocess.Popen[bytes], limit_bytes: int | None) -> None:
-    """Limits the memory of a program that has just been started."""
-    if limit_bytes is not None and hasattr(resource, "prlimit"):
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+def limited(command: Sequence[str], limit_bytes: int | None) -> list[str]:
+    """`command`, run within the limit."""
+    if limit_bytes is None:
+        return list(command)
+    # a lower limit that is in force already stays
+    return ["/bin/sh", "-c", 'ulimit -d "$0" 2>/dev/null; exec "$@"', str(limit_bytes >> 10), *command]
 
 
 _current: ContextVar[FileLimits] = ContextVar("vidpipe_file_limits")
