@@ -26,7 +26,7 @@ qwen: ## Install what Backend = qwen needs: torch, transformers and more, about 
 demo: setup ## Take a handful of clips through all stages and show what came out
 	@$(VENV)/python scripts/demo.py
 
-demo-qwen: full-setup ## Let the tiny Qwen2-VL of the tests describe clips that it understands
+demo-qwen: full-setup ## Describe simple clips with the tiny Qwen2-VL of the tests
 	@$(VENV)/python scripts/demo_qwen.py
 
 test: full-setup ## Run the tests
@@ -56,7 +56,7 @@ bench: full-setup ## Measure against the limits and peers in benchmarks/
 	$(VENV)/python -m benchmarks.sweep
 	$(VENV)/python -m benchmarks.growth
 	$(VENV)/python -m benchmarks.sensor_tick
-	$(VENV)/python -m benchmarks.taking_in
+	$(VENV)/python -m benchmarks.ingest
 	$(VENV)/python -m benchmarks.qwen
 
 clean: ## Remove what was built and cached; data/ and settings stay

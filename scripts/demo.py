@@ -1,7 +1,7 @@
 """`make demo`: a handful of clips over real HTTP, through all stages, and what came out.
 
-All of it goes into a home of its own, the folder demo, so that the clone's own library stays empty. The clips are made
-by make_samples.py in demo/samples; your own in data/samples come along. They are served on the loopback, as a web site
+It uses a separate home, the folder demo, so that the clone's own library stays empty. The clips are those that
+make_samples.py creates in demo/samples, and your own in data/samples. They are served on the loopback, as a web site
 would serve them, and every step is the `vidpipe` command that a user would type.
 """
 
@@ -91,7 +91,7 @@ def main() -> int:
     return 0 if codes == {"init": 0, "add": 1, "run": 0, "list": 0, "status": 0} else 1
 
 
-NEXT = f"""The demo has a home of its own, {HOME}. Look around in it:
+NEXT = f"""The demo's home is {HOME}. To explore it:
   source .venv/bin/activate && cd demo       or from anywhere: export VIDPIPE_HOME={shlex.quote(str(HOME))}
   vidpipe show night-watch                   everything about one video
   vidpipe add URL|FILE|FOLDER …              bring in your own; then: vidpipe run

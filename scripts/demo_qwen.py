@@ -1,7 +1,7 @@
-"""`make demo-qwen`: the tiny Qwen2-VL of the tests looks at clips that it understands, in a home of its own, demo-qwen.
+"""`make demo-qwen`: the tiny Qwen2-VL of the tests describes simple clips, in the home demo-qwen.
 
-It has a million parameters and has learnt two things: a square of one colour on black, and a picture of one colour.
-It shows how the part of the model works, with real weights and no download; for real videos it is of no use.
+It has a million parameters and was trained on squares of one colour on black and pictures of one colour. It shows how
+descriptions by a model work, with real weights and without a download; for real videos it is useless.
 """
 
 from __future__ import annotations

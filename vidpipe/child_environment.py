@@ -1,4 +1,4 @@
-"""What programs of others (ffmpeg, ffprobe, mongod) see of the environment: nothing that could hold a secret."""
+"""The environment of external programs (ffmpeg, ffprobe, mongod), without variables that may hold secrets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 
 _KEPT = re.compile(
-    # where programs and libraries are, how texts and times are written, where temporary files and caches go
+    # paths of programs and libraries, locale, temporary files and caches
     r"PATH|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|HOME|XDG_(CACHE_HOME|RUNTIME_DIR)"
     # memory and threads
     r"|GLIBC_TUNABLES|MALLOC_\w+|OMP_NUM_THREADS"
@@ -17,5 +17,5 @@ _SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|SESSION")
 
 
 def child_environment() -> dict[str, str]:
-    """The part of the environment that such a program needs."""
+    """The variables of this process that an external program may need, secrets excluded."""
     return {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name) and not _SECRET.search(name)}

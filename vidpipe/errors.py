@@ -6,9 +6,9 @@ from typing import Self
 from vidpipe.redaction import redact
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-#: Nothing that may reach a terminal as it is: control characters; marks that turn the direction of text around or
-#: cannot be seen, tags among them, but for the joiners within words of Persian and emoji; halves of surrogate pairs;
-#: variation selectors where nothing varies.
+#: What must not reach a terminal: control characters; marks that change the direction of text or are invisible, tag
+#: characters included, except joiners within words and emoji; halves of surrogate pairs; variation selectors with
+#: nothing to vary.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]|(?<![^\x00-\x7f])[\u200c\u200d]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
@@ -30,7 +30,7 @@ def _written_out(found: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with what is `UNSAFE` written out: \\x1b for an escape."""
+    """`text` with `UNSAFE` characters escaped: \\x1b for an escape."""
     return UNSAFE.sub(lambda found: _as_escape(found.group()), readable(text))
 
 
@@ -84,11 +84,9 @@ class UnavailableError(VidpipeError):
 
 
 class DamagedError(UnavailableError):
-    """Files of MongoDB or of Dagster's history are damaged: neither waiting nor another try helps."""
+    """Files of MongoDB or of Dagster's history are damaged; neither waiting nor retrying helps."""
 
-    REMEDY = "`vidpipe doctor --repair` repairs what can be repaired; damaged files are moved aside, not deleted."
-
-    def __init__(self, message: str, hint: str = REMEDY) -> None:
+    def __init__(self, message: str, hint: str = "Run `vidpipe doctor --repair`; it deletes nothing.") -> None:
         super().__init__(message, hint)
 
 

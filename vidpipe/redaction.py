@@ -32,9 +32,9 @@ _SECRET_PARAMETER = re.compile(
 _URL_PARAMETER = re.compile(r"(?<=[?&])(?P<name>[\w.%-]{1,60})=[^&#\s\"'<>]*[^&#\s\"'<>.,;:!?)\]]")
 _BEARER = re.compile(r"(?P<name>\bBearer\s+|\bAuthorization:\s*\w+\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
-#: A shorter value says nothing, and masking it would spoil every text.
+#: Shorter values are not masked: that would garble every text.
 _SHORTEST = 3
-#: A shorter value is masked where it is a word of its own.
+#: Shorter values are masked only as whole words.
 _SHORTEST_WITHIN_WORDS = 6
 
 _WORD = re.compile("[A-Za-z0-9]+")
@@ -43,7 +43,7 @@ _known: frozenset[str] = frozenset()
 
 
 def hide(secrets: frozenset[str]) -> None:
-    """Makes `redact` mask exactly these `secrets` from now on, besides those of VIDPIPE_SOURCE_… in the environment."""
+    """Sets the secrets that `redact` masks from now on, besides the values of VIDPIPE_SOURCE_… in the environment."""
     global _known  # noqa: PLW0603 - the secrets of a process are known to all of it
     _known = secrets
 
@@ -118,7 +118,7 @@ def _spellings(character: str) -> str:
 
 @lru_cache(maxsize=256)
 def _within_base64(secret: str) -> tuple[str, ...]:
-    """The characters that stand for `secret` and nothing else wherever it begins in a text that is encoded."""
+    """The Base64 characters that encode `secret` alone, for each offset at which it may begin in an encoded text."""
     data = secret.encode("utf-8", "surrogateescape")
     return tuple(
         base64.b64encode(bytes(shift) + data, alphabet).decode()[-(-shift * 8 // 6) : (shift + len(data)) * 8 // 6]

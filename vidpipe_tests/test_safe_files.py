@@ -35,7 +35,7 @@ def odd_files(tmp_path: Path) -> dict[str, Path]:
     kernel.symlink_to("/proc/self/environ")
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(os.path.relpath(bound))
-    return {"a named pipe": pipe, "a device": device, "a socket": bound, "made up by the kernel": kernel}
+    return {"a named pipe": pipe, "a device": device, "a socket": bound, "a virtual file of the kernel": kernel}
 
 
 def test_pipes_devices_and_kernel_files_are_refused_at_once(odd_files: dict[str, Path]) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
-#: Of stdin, in bytes.
+#: Bytes of a line of stdin.
 _LONGEST_LINE = 1 << 16
 
 
@@ -81,15 +81,13 @@ def add_and_run(
 def add_and_show(
     opened: Opened, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
 ) -> tuple[list[IngestOutcome], list[IngestNote], int]:
-    """Takes `inputs` in and shows what becomes of each, and of those that were `refused` before. Returns the outcomes,
-    the notes and the exit code."""
+    """Adds `inputs` and shows the outcome of each, and of those that were `refused` before. Returns the outcomes, the
+    notes and the exit code."""
     from vidpipe.cli.download_progress import AddDisplay
 
     with AddDisplay() as display:
-        outcomes = [
-            *refused,
-            *(stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)),
-        ]
+        taken = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
+        outcomes = [*refused, *taken]
         for outcome in outcomes:
             display.tell(outcome)
             audit("source", **_plain(outcome))
@@ -168,10 +166,8 @@ def _as_stored(request: SourceRequest, record: SourceRecord) -> bool:
 def with_stdin(
     inputs: Sequence[str], known: Callable[[str], bool] = lambda line: False
 ) -> tuple[list[str], list[IngestOutcome]]:
-    """`inputs`, with - replaced by the lines of stdin; empty lines and # comments are left out.
-
-    Lines that are neither a source nor `known` are refused by their number: stdin may be a private file.
-    """
+    """`inputs` with `-` replaced by the lines of stdin, without empty lines and # comments; and the lines that are
+    neither a source nor `known`, which are reported by number only: stdin may be a private file."""
     from vidpipe.ingest.sources import request_for
 
     found: list[str] = []
@@ -180,10 +176,8 @@ def with_stdin(
         if given != "-":
             found.append(given)
             continue
-        number = 0
         # as bytes: a path may hold some that are not UTF-8
-        while data := sys.stdin.buffer.readline(_LONGEST_LINE):
-            number += 1
+        for number, data in enumerate(iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE), b""), start=1):
             line = os.fsdecode(data.rstrip(b"\r\n"))
             if not os.path.lexists(line):  # a name may end in a blank
                 line = line.strip()

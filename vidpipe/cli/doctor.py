@@ -19,22 +19,22 @@ def doctor(
     context: typer.Context,
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Repair damaged data of MongoDB and Dagster; asks before each step.")
+        bool, typer.Option("--repair", help="Repair damaged data of MongoDB and Dagster, asking before each step.")
     ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --repair: do every step without asking.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --repair: do not ask.")] = False,
     empty: Annotated[
-        bool, typer.Option("--empty", help="With --repair: begin with an empty library where it is gone.")
+        bool, typer.Option("--empty", help="With --repair: start with an empty library if it is missing.")
     ] = False,
     backup: Annotated[
         Path | None,
-        typer.Option("--backup", metavar="DIR", help="With --repair: restore from here; else from the last one made."),
+        typer.Option("--backup", metavar="DIR", help="With --repair: restore this backup instead of the newest."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Look whether everything vidpipe needs is there: what is wrong, and what to do. Exit code 3 if something fails.
+    """Check that everything vidpipe needs is there, and say what to do if not. Exit code 3 if a check fails.
 
-    `--repair` works on copies and moves damaged files to data/damaged: mongod's own repair, then the newest backup
-    where videos are lost, then the stored files, whose names come from audit.jsonl.
+    --repair lets mongod salvage a copy of damaged data, restores the newest backup if videos are lost, and adds stored
+    files that the library does not know. Damaged files are moved to data/damaged.
     """
     from vidpipe.cli.doctor_checks import Check, check_all, failed
     from vidpipe.errors import SettingsError, VidpipeError
@@ -48,7 +48,7 @@ def doctor(
             raise typer.Exit(code)
         return
     if yes or empty or backup:
-        raise SettingsError("--yes, --empty and --backup belong to --repair.", "`vidpipe doctor --help` explains.")
+        raise SettingsError("--yes, --empty and --backup need --repair.", "`vidpipe doctor --help` explains them.")
 
     checks: list[Check]
     try:

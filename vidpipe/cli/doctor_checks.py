@@ -51,8 +51,7 @@ def failed(name: str, error: VidpipeError) -> Check:
 def check_all(settings: Settings) -> Iterator[Check]:
     """Every check, one after another; a fault in one is that check's failure and ends none of the others."""
     checks: tuple[tuple[str, Callable[[Settings], Check]], ...] = (
-        ("Python", _python), ("OpenCV", _opencv), ("home", _home),
- ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
+        ("Python", _python), ("OpenCV", _opencv), ("home", _home), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
         ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
     )  # fmt: skip
     for name, check in checks:
@@ -152,7 +151,7 @@ def _ffprobe(settings: Settings) -> Check:
 def _mongodb(settings: Settings) -> Check:
     from vidpipe.library import embedded
     from vidpipe.library.capabilities import capabilities
-    from vidpipe.library.embedded_damage import stored_videos
+    from vidpipe.library.embedded_damage import logged_damage, stored_videos
     from vidpipe.library.library import Library
     from vidpipe.stages.registry import GRAPH
 
@@ -160,7 +159,7 @@ def _mongodb(settings: Settings) -> Check:
     with Library.open(settings, GRAPH) as library:
         found = capabilities(library.connection)
         videos = library.videos.count()
-    if is_embedded and (damage := embedded.damage(settings, last_start=False)):
+    if is_embedded and (damage := logged_damage(embedded.files_of(settings), last_start=False)):
         raise damage
     where = "embedded" if is_embedded else "own server"
     kind = "stand-alone"
@@ -179,8 +178,8 @@ def _mongodb(settings: Settings) -> Check:
     if serious:
         return Check("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
     if not videos and (stored := sum(1 for _ in stored_videos(settings))):
-        todo = "If the library was lost: `vidpipe doctor --repair` restores or rebuilds it."
-        return Check("MongoDB", "warn", f"{sentence}, although {counted(stored, 'video')} are stored", todo)
+        todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
+        return Check("MongoDB", "warn", f"{sentence}, although the media store holds {counted(stored, 'video')}", todo)
     return Check("MongoDB", "ok", sentence)
 
 
@@ -224,34 +223,33 @@ def _model(settings: Settings) -> Check:
 
 def _dagster(settings: Settings) -> Check:
     from vidpipe.pipeline.build import build_definitions
-    from vidpipe.pipeline.history.damage import damaged_error, damaged_files
+    from vidpipe.pipeline.history.damage import check_history
     from vidpipe.pipeline.instance import dagster_home
     from vidpipe.stages.registry import GRAPH
 
     folder = dagster_home(settings)
     _can_write(folder)
-    for path, fault in damaged_files(folder):
-        raise damaged_error(path, fault)
+    check_history(folder, thorough=True)
     build_definitions(GRAPH, settings)  # raises where Dagster cannot be loaded, or not with our assets
     version = importlib.metadata.version("dagster")
     return Check("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")
 
 
 def _readable_by_others(settings: Settings) -> Check | None:
-    """What of the home may hold secrets, or tells what is in the library, and is not for its owner only."""
+    """A warning if other users can read files that may hold secrets or reveal what is in the library."""
     from vidpipe.library.backups.manifest import whole_backups
     from vidpipe.library.embedded import files_of
     from vidpipe.pipeline.instance import dagster_home
 
     log_file = settings.resolve(settings.logging.log_file)
     own_logs = settings.data_directory / "logs"
-    wanted = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
-    wanted += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
-    if log_file.parent != own_logs:  # a folder of others, perhaps
-        wanted += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
-    open_ones = [path for path in wanted if readable_by_others(path)]
-    if not open_ones:
+    private = [settings.home / LOCAL_CONFIG_NAME, dagster_home(settings), own_logs, files_of(settings).data]
+    private += [backup for folder in settings.home.iterdir() if folder.is_dir() for backup in whole_backups(folder)]
+    if log_file.parent != own_logs:  # a folder that others may use, too
+        private += [path for path in (log_file, log_file.with_name(AUDIT_NAME)) if path.is_file()]
+    exposed = [path for path in private if readable_by_others(path)]
+    if not exposed:
         return None
-    named = " ".join(shlex.quote(str(path)) for path in open_ones)
-    shown = ", ".join(settings.relative(path) for path in open_ones)
-    return Check("home", "warn", f"{settings.home}, writable; other users may read {shown}", f"`chmod -R go= {named}`")
+    shown = ", ".join(settings.relative(path) for path in exposed)
+    todo = f"`chmod -R go= {shlex.join(map(str, exposed))}`"
+    return Check("home", "warn", f"{settings.home}, writable; other users can read {shown}", todo)

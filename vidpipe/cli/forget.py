@@ -1,4 +1,4 @@
-"""vidpipe forget: a video out of the library, with all that was made of it."""
+"""vidpipe forget: removes videos and everything computed from them."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def forget(
     context: typer.Context,
     named: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Hash prefixes, URLs or file names.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> int:
     """Remove videos: their files in the media store, results, texts, thumbnails, lineage and partitions.
 
-    A watched list does not bring them back; `vidpipe add` does. Files that are only referenced stay where they are, and
-    so do Dagster's events, log files and backups.
+    Watched lists do not add them again; `vidpipe add` does. Referenced files outside the store, Dagster's events, log
+    files and backups are kept.
     """
     from vidpipe.settings import audit
 
@@ -52,7 +52,7 @@ def forget(
 
 
 def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
-    """The videos, and an error for each name that is none's. Raises NoSuchVideo where there is no video at all."""
+    """The videos, and an error for each unknown name. Raises NoSuchVideo if all names are unknown."""
     ids: list[str] = []
     unknown: list[NoSuchVideo] = []
     for name in named:
@@ -83,9 +83,9 @@ def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten
 
 def _ask(found: list[Forgotten], *, as_json: bool) -> None:
     if as_json or not sys.stdin.isatty():
-        raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run says what would go.")
+        raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run shows the videos.")
     _show(found, dry_run=True)
-    if not typer.confirm(f"Remove {counted(len(found), 'video')} for good?", err=True):
+    if not typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True):
         raise typer.Abort
 
 
@@ -98,8 +98,8 @@ def _show(found: list[Forgotten], *, dry_run: bool) -> None:
         line.append_text(words(f"{one.video[:12]}  {one.name}{freed}"))
         console.print(line, soft_wrap=True)
         if one.state == "busy":
-            note("  A run works on it, or will: wait for its end, or stop it, then give the command again.", "yellow")
+            note("  A run is using it or will: wait for it to end, or stop it, and repeat the command.", "yellow")
         if one.kept:
-            note(f"  {one.kept} was only referenced; the file stays.")
+            note(f"  {one.kept} was only referenced; the file is kept.")
         if one.sources and not dry_run and one.state == "forgotten":
-            note(f"  {counted(one.sources, 'source')}: no list fetches it again; `vidpipe add` does.")
+            note(f"  {counted(one.sources, 'source')}: watched lists do not add it again; `vidpipe add` does.")

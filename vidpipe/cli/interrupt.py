@@ -1,5 +1,5 @@
-"""Ctrl-C: the first asks the work to stop in good order, the second leaves at once. SIGTERM does the same, and ends the
-command within seconds whatever it is at.
+"""Ctrl-C: the first asks the work to stop cleanly, the second exits at once. SIGTERM does the same, and ends the
+command within seconds whatever it is doing.
 
 The work is done in a thread of its own, so that the main thread is free to hear the signal (and so that no library
 that the work uses can put a handler of its own in the place of this one).
@@ -23,18 +23,17 @@ Result = TypeVar("Result")
 
 _SHOW_CURSOR = b"\x1b[?25h\r\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: After this a command that was asked to end by SIGTERM is ended.
+#: A command that is still running this long after SIGTERM is killed.
 _TERM_LIMIT_S = 4.0
 
 
 def end_on_sigterm() -> None:
-    """From now on SIGTERM is a KeyboardInterrupt in this process, which is the main thread's; `_TERM_LIMIT_S` later the
-    process ends whatever it waits for, with its child processes. Nothing is lost by that: all that is stored is whole
-    at any moment."""
+    """Makes SIGTERM a KeyboardInterrupt in the main thread, which calls this, and ends the process and its children
+    `_TERM_LIMIT_S` later if they still run. That loses nothing: stored data are consistent at any moment."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    # Python's own handlers wait while the main thread is inside a library, a name server's answer for instance.
+    # Python's own handlers are delayed while the main thread is inside a C library, waiting for a name server say.
     signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
     threading.Thread(target=_end_after_sigterm, args=(receiver,), name="sigterm", daemon=True).start()
 
@@ -47,7 +46,7 @@ def _end_after_sigterm(receiver: socket.socket) -> None:
 
 
 def leave(number: int) -> NoReturn:
-    """Ends this process at once, as one that the signal `number` ended, and its child processes."""
+    """Kills the child processes and exits at once, with the exit code for the signal `number`."""
     import psutil
 
     with contextlib.suppress(psutil.Error):

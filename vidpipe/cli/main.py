@@ -235,9 +235,9 @@ def guarded(  # noqa: PLR0911 - one return a kind of error
         code = work()
     except VidpipeError as error:
         if isinstance(error, DamagedError) and not as_json:
-            from vidpipe.cli.repair import settled
+            from vidpipe.cli.repair import recovered
 
-            if settled(error):
+            if recovered(error):
                 return guarded(work, as_json=as_json, debug=debug)
         return end(error, error.exit_code)
     except typer.TyperException as error:

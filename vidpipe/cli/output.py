@@ -77,14 +77,14 @@ def write_bytes(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def exact_stdout() -> BinaryIO | Escaping:
-    """stdout for bytes that are written as they are, unless they go to a terminal."""
+def exact_stdout() -> BinaryIO | EscapingWriter:
+    """stdout as a binary file; a terminal gets escaped text."""
     sys.stdout.flush()
-    return Escaping(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
+    return EscapingWriter(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
 
 
-class Escaping:
-    """Whole pieces of UTF-8 text for a terminal, line by line, in what they hold nothing steers it."""
+class EscapingWriter:
+    """Writes UTF-8 text to a terminal, with everything escaped that could control it. Each write is whole lines."""
 
     def __init__(self, terminal: BinaryIO) -> None:
         self._terminal = terminal

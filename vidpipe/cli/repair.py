@@ -1,4 +1,4 @@
-"""vidpipe doctor --repair: what can be done about damaged stores, step by step, each asked for."""
+"""vidpipe doctor --repair: repairs damaged data of MongoDB and Dagster in steps, each confirmed by the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import typer
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded_damage import MissingLibraryError, stored_videos
+from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage, stored_videos
 from vidpipe.library.salvage import Aside, salvage
 from vidpipe.settings import Settings, audit
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from vidpipe.library.backups.manifest import Manifest
     from vidpipe.library.library import Library
 
-#: In data/run while a repair is unfinished: what is missing is restored and rebuilt by the next one.
+#: In data/run while a repair is unfinished, so that the next one restores and rebuilds what is missing.
 _MARKER = "repair"
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a repair. result: what came of it, a sentence"""
+class RepairStep:
+    """One step of a repair. result: a sentence; for a declined step its question"""
 
     name: str
     state: Literal["done", "declined", "failed"]
@@ -37,17 +37,18 @@ class Step:
 
 @dataclass
 class Repair:
-    """A repair of one home. Every step may be broken off and repeated; nothing is deleted.
+    """A repair of one home. Every step can be interrupted and repeated; nothing is deleted.
 
-    agrees: asks the user a question
-    backup: a backup, or a folder of several, to restore from; otherwise the last one that audit.jsonl names
+    agrees: asks the user to confirm a step
+    empty:  start with an empty library if it is missing
+    backup: a backup to restore from, or a folder of several; None: the newest that audit.jsonl names
     """
 
     settings: Settings
     agrees: Callable[[str], bool]
     empty: bool = False
     backup: Path | None = None
-    steps: list[Step] = field(default_factory=list)
+    steps: list[RepairStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.aside = Aside(self.settings)
@@ -55,7 +56,7 @@ class Repair:
 
     def run(self) -> None:
         """Looks for damage and repairs it. Raises UnavailableError while servers or commands use the home."""
-        fault, history = library_fault(self.settings), _damaged_history(self.settings)
+        fault, history = library_damage(self.settings), _damaged_history(self.settings)
         if fault is not None or history:
             _refuse_while_in_use(self.settings)
         for path, found in history:
@@ -65,25 +66,25 @@ class Repair:
                 return
         elif fault is not None:
             self._salvage(fault)
-        with suppress(DamagedError):  # a declined step leaves it; the last look reports it
+        with suppress(DamagedError):  # left by a declined step; `repair` reports it
             self._fill(any(path.name == "index.db" for path, _ in history))
 
     def _step(self, name: str, question: str, work: Callable[[], str]) -> bool:
-        """Asks, and does the work where the user agrees. Returns whether it was done."""
+        """Does the work if the user agrees to the question. Returns whether it was done."""
         if not self.agrees(question):
-            self.steps.append(Step(name, "declined", question))
+            self.steps.append(RepairStep(name, "declined", question))
             return False
         try:
-            self.steps.append(Step(name, "done", work()))
+            self.steps.append(RepairStep(name, "done", work()))
         except VidpipeError as error:
-            self.steps.append(Step(name, "failed", str(error)))
+            self.steps.append(RepairStep(name, "failed", str(error)))
         return self.steps[-1].state == "done"
 
     def _set_aside(self, path: Path, found: str) -> None:
         from vidpipe.pipeline.history.damage import set_aside
 
         self._step(
-            "history", f"{path} {found}. Move it to {self.aside.folder}, so that Dagster makes a new one?",
+            "history", f"{path} {found}. Move it to {self.aside.folder}, so that Dagster creates a new one?",
             lambda: f"Moved {path.name} of Dagster's history to {set_aside(path, self.aside)}.",
         )  # fmt: skip
 
@@ -91,17 +92,17 @@ class Repair:
         def work() -> str:
             self._mark()
             whole = salvage(self.settings, self.aside)
-            if whole and library_fault(self.settings) is not None:
+            if whole and library_damage(self.settings) is not None:
                 whole = False
                 self.aside.move(embedded.files_of(self.settings).data)
-            saved = "mongod has repaired what it could read of a copy" if whole else "Nothing could be read"
+            saved = "mongod salvaged what it could read" if whole else "Nothing could be salvaged"
             return f"{saved}; the damaged data are in {self.aside.folder}."
 
-        self._step("MongoDB", f"{fault.message} Repair a copy of the data and move these aside?", work)
+        self._step("MongoDB", f"{fault.message} Repair a copy of the data and move the original aside?", work)
 
     def _begin_again(self) -> bool:
-        """Where the library's folder is gone. Returns whether a library is to be filled again."""
-        if salvage(self.settings, self.aside):  # an earlier repair was broken off a moment before its end
+        """For a missing library. Returns whether a library is to be restored or rebuilt."""
+        if salvage(self.settings, self.aside):  # an earlier repair was interrupted just before its end
             return True
         self._mark()
         if not self.empty:
@@ -112,7 +113,7 @@ class Repair:
             self._marker.unlink(missing_ok=True)
             return "The library is empty now; the stored videos stay where they are."
 
-        self._step("empty library", "Begin with an empty library?", work)
+        self._step("empty library", "Start with an empty library?", work)
         return False
 
     def _fill(self, new_history: bool) -> None:
@@ -148,10 +149,8 @@ class Repair:
             restore(library.connection, self.settings, library.graph, folder, manifest, replace=True)
             return f"Restored {counted(manifest.videos, 'video')} from {folder}."
 
-        self._step(
-            "backup", f"Restore the backup {folder} of {counted(manifest.videos, 'video')}? The library has {there}.",
-            work,
-        )  # fmt: skip
+        backed_up = counted(manifest.videos, "video")
+        self._step("backup", f"Restore the backup {folder} of {backed_up}? The library has {there}.", work)
 
     def _rebuild(self, library: Library) -> None:
         from vidpipe.library.rebuild import rebuild, unknown_files
@@ -163,12 +162,10 @@ class Repair:
         def work() -> str:
             done = rebuild(library)
             damaged = [self.aside.move(path) for path in done.damaged]
-            said = f"Took {counted(len(done.videos), 'stored video')} in again; `vidpipe run` computes their results."
-            return f"{said} Damaged, moved aside: {', '.join(map(str, damaged))}." if damaged else said
+            result = f"Added {counted(len(done.videos), 'stored video')}; `vidpipe run` computes their results."
+            return f"{result} Damaged, moved aside: {', '.join(map(str, damaged))}." if damaged else result
 
-        self._step(
-            "media", f"Take {counted(unknown, 'stored file')} that the library does not know in again?", work
-        )  # fmt: skip
+        self._step("media", f"Add {counted(unknown, 'stored file')} that the library does not know?", work)
 
     def _show_again(self, library: Library) -> None:
         from vidpipe.pipeline.instance import instance
@@ -179,19 +176,19 @@ class Repair:
             with instance(self.settings) as opened:
                 add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
             show_again(self.settings, library)
-            self.steps.append(Step("Dagster", "done", "Dagster's page shows every video with its results."))
+            self.steps.append(RepairStep("Dagster", "done", "Dagster's page shows all videos and their results."))
         except VidpipeError as error:
-            self.steps.append(Step("Dagster", "failed", str(error)))
+            self.steps.append(RepairStep("Dagster", "failed", str(error)))
 
     def _mark(self) -> None:
         self._marker.parent.mkdir(parents=True, exist_ok=True)
         self._marker.touch()
 
 
-def library_fault(settings: Settings) -> DamagedError | None:
-    """Why the embedded server's data are not to be used as they are; None where they are, or where it is not used.
+def library_damage(settings: Settings) -> DamagedError | None:
+    """The damage to the embedded server's data; None if there is none, or another server is used.
 
-    Other troubles of the server are raised.
+    Raises UnavailableError if the server cannot start for another reason.
     """
     if not embedded.is_embedded(settings):
         return None
@@ -199,7 +196,7 @@ def library_fault(settings: Settings) -> DamagedError | None:
         embedded.start(settings)
     except DamagedError as error:
         return error
-    return embedded.damage(settings, last_start=False)
+    return logged_damage(embedded.files_of(settings), last_start=False)
 
 
 def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
@@ -210,7 +207,7 @@ def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
 
 
 def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifest] | None:
-    """The backup in `named`; None given: the newest that can be read where audit.jsonl says that one was made."""
+    """The backup in `named`, or the newest readable one that audit.jsonl names."""
     from vidpipe.library.backups.manifest import BackupError, read
     from vidpipe.library.rebuild import audited
 
@@ -232,29 +229,29 @@ def _refuse_while_in_use(settings: Settings) -> None:
     users = users_of(running.port) if running.port is not None else []
     if find_running(settings.home) or users:
         raise UnavailableError(
-            f"The stores cannot be repaired while they are used{f' by {users[0]}' if users else ''}.",
+            f"The data cannot be repaired while they are in use{f' by {users[0]}' if users else ''}.",
             "`vidpipe down` stops the servers; end other commands with Ctrl-C.",
         )
 
 
 def repair(settings: Settings, *, yes: bool, empty: bool, backup: Path | None, as_json: bool) -> int:
-    """Repairs, and shows what was done. Returns the exit code: 3 where something is damaged still."""
+    """Repairs the home and shows what was done. Returns the exit code: 3 if something is still damaged."""
     can_ask = sys.stdin.isatty() and not as_json
     if not (yes or can_ask):
-        raise SettingsError("A repair asks before each step.", "`vidpipe doctor --repair --yes` does all of them.")
+        raise SettingsError("A repair asks before each step.", "`vidpipe doctor --repair --yes` does not ask.")
     done = Repair(settings, lambda question: yes or typer.confirm(question, err=True), empty, backup)
     done.run()
-    left = [str(error)] if (error := library_fault(settings)) else []
+    left = [str(error)] if (error := library_damage(settings)) else []
     left += [f"{path} {found}" for path, found in _damaged_history(settings)]
     moved = done.aside.folder if done.aside.moved else None
     ok = not left and all(step.state == "done" for step in done.steps)
-    told: dict[str, Any] = {
+    report: dict[str, Any] = {
         "ok": ok, "steps": [asdict(step) for step in done.steps], "moved_to": moved, "damaged": left,
     }  # fmt: skip
     if done.steps:
-        audit("repair", **told)
+        audit("repair", **report)
     if as_json:
-        print_json(told)
+        print_json(report)
     else:
         _show(done, left)
     return 0 if ok else 3
@@ -268,20 +265,20 @@ def _show(done: Repair, left: list[str]) -> None:
         line.append_text(words(step.result))
         console.print(line, soft_wrap=True)
     for sentence in left:
-        note(f"Damaged still: {sentence}", "yellow")
+        note(f"Still damaged: {sentence}", "yellow")
     if not done.steps and not left:
         console.print("Nothing is damaged.")
 
 
-def settled(error: DamagedError) -> bool:
-    """Asks what to do about a missing library, and does it. False where the command is not to go on."""
+def recovered(error: DamagedError) -> bool:
+    """Asks the user what to do about a missing library, and does it. Returns whether the command can continue."""
     if not (isinstance(error, MissingLibraryError) and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     note(error.message, "yellow")
     videos = counted(sum(1 for _ in stored_videos(error.settings)), "stored video")
     if typer.confirm(f"Restore or rebuild the library from backups and {videos}?", err=True):
         return repair(error.settings, yes=True, empty=False, backup=None, as_json=False) == 0
-    if typer.confirm("Begin with an empty library?", err=True):
+    if typer.confirm("Start with an empty library?", err=True):
         embedded.start(error.settings, may_be_new=True)
         return True
     return False

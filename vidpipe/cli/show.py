@@ -112,7 +112,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _first(texts: Sequence[str]) -> list[str]:
     more = len(texts) - _MOST_SOURCES
-    return [*texts[:_MOST_SOURCES], *([f"… and {more:,} more (--json gives them)"] if more > 0 else [])]
+    return [*texts[:_MOST_SOURCES], *([f"… and {more:,} more (all with --json)"] if more > 0 else [])]
 
 
 def black_bars(found: Mapping[str, Any]) -> str:

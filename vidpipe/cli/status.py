@@ -79,7 +79,10 @@ def status_of(opened: Opened) -> dict[str, Any]:
         "free_bytes": free_bytes(settings.media_directory),
         "disks": free_by_disk(settings),
         "services": services,
-        "services_down": [asdict(down) for down in down_servers(settings, [service["name"] for service in services])],
+        "services_down": [
+            {"name": name, **asdict(outage)}
+            for name, outage in down_servers(settings, [service["name"] for service in services]).items()
+        ],
         "by_itself": daemon and settings.sensors.enabled,
         "waiting": list(_waiting(opened)),
     }

@@ -41,7 +41,7 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
     for one in down:
         yield words(_down(one), "red")
     if any(one["name"] == "supervisor" for one in down):
-        yield words("  Nothing starts again what is down: run `vidpipe up`.", "dim")
+        yield words("  Without a supervisor nothing is restarted: run `vidpipe up`.", "dim")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
@@ -58,11 +58,9 @@ def _room(disks: Mapping[str, int]) -> str:
 
 
 def _down(server: Mapping[str, str]) -> str:
-    since = (
-        f" since {datetime.fromisoformat(server['since']).astimezone():%Y-%m-%d %H:%M:%S}" if server["since"] else ""
-    )
-    why = f": {server['why']}" if server["why"] else "."
-    return f"Down: {server['name']}{since}{why}"
+    since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
+    reason = f": {server['reason']}" if server["reason"] else "."
+    return f"Down: {server['name']}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
 
 
 def _services(services: list[Mapping[str, Any]]) -> str:

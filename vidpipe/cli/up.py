@@ -25,16 +25,15 @@ def up(
         bool,
         typer.Option(
             "--foreground",
-            help="Stay as the supervisor; Ctrl-C or SIGTERM stops all servers. For systemd, containers.",
+            help="Run the supervisor here; Ctrl-C or SIGTERM stops all servers. For systemd and containers.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Start MongoDB, Dagster's page and daemon, the page of measures and a supervisor, and wait until they answer.
 
-    From then on the watched lists are read, what is due is computed and changed rules are applied, until
-    `vidpipe down`. The supervisor starts again what dies. What runs already stays; after a crash the same command finds
-    everything again.
+    Until `vidpipe down`, the watched lists are read, due stages are computed and changed rules are applied. The
+    supervisor restarts servers that die. Servers that already run are kept; after a crash the same command finds them.
     """
     from vidpipe.services.station import become_supervisor
     from vidpipe.services.station import up as bring_up

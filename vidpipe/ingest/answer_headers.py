@@ -77,7 +77,7 @@ def _as_text(header: str) -> str:
 def disposition_name(header: str, scrub: Callable[[str], str] = str) -> str:
     """The file name of a Content-Disposition header (RFC 6266), made safe; empty where there is none that is usable.
 
-    scrub: takes secrets out of the name, before it is cut
+    scrub: masks secrets in the name before it is shortened
 
     filename* has precedence over filename. In filename, encoded words (RFC 2047) and percent escapes are undone, as
     browsers do.

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_S = 60.0
 _LONGEST_RETRY_S = 86400.0
 _LONGEST_RETRY_AFTER_S = 7 * 86400.0
-#: Failures in a row, after which an unexpected one is final.
+#: Failures in a row after which an unexpected error is final.
 _MOST_UNEXPECTED = 5
 
 
@@ -210,9 +210,9 @@ class Intake:
 
 
 def _unexpected(request: SourceRequest, before: SourceRecord, error: Exception) -> FetchError:
-    """What an error that nobody foresaw becomes; its traceback goes to the log.
+    """The FetchError for an unexpected error, whose traceback goes to the log.
 
-    The same file gives the same error, as a rule: it is not read for ever.
+    The same file usually gives the same error, so it is not retried forever.
     """
     trace = scrub("".join(traceback.format_exception(error)), request.address)
     log.error("Unexpected error while %s was taken in:\n%s", request.url, trace)
@@ -260,7 +260,7 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
             first_seen=datetime.now(UTC),
         )
     news = {name: value for name, value in said_of(request).items() if value != getattr(record, name)}
-    if request.url.count(MASK) > record.url.count(MASK):  # its secret was not known as one
+    if request.url.count(MASK) > record.url.count(MASK):  # a secret that was not known before
         news |= {"url": request.url, "has_secret": True}
     return record.model_copy(update=news) if news else record
 

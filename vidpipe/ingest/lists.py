@@ -46,8 +46,8 @@ class ListEntry:
 
 @dataclass(frozen=True)
 class ListProblem:
-    """A line that cannot be read, and why. line: 0 where it is not known; sentence: holds nothing of the line, which
-    may be one of a private file."""
+    """A line that cannot be read, and why. line: 0 if unknown; sentence: reveals nothing of the line, since the file
+    may be private."""
 
     line: int
     sentence: str
@@ -119,7 +119,7 @@ def _text_row(number: int, text: str) -> Row:
             if "://" not in text:
                 break  # a path may hold blanks and equals signs
             return ListProblem(
-                number, f"its option is none of {', '.join(OPTIONS)} (a blank inside a URL is written %20)"
+                number, f"unknown option; there are {', '.join(OPTIONS)} (write a blank inside a URL as %20)"
             )
         if name in given:
             return ListProblem(number, f"{name} is there twice")
@@ -157,7 +157,8 @@ def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority
 
 
 def _value(variable: re.Match[str]) -> str:
-    """The value for a variable in an address. As a user or password it may hold the characters that end a host."""
+    """The value for a variable in an address; within a user or password, characters that would end the host are
+    percent-encoded."""
     value = os.environ[variable[1]]
     before, after = variable.string[: variable.start()], variable.string[variable.end() :]
     _, scheme, rest = before.partition("://")

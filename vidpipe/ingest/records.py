@@ -33,7 +33,7 @@ class SourceRecord(BaseModel):
            failed    the bytes could not be fetched; `last_error` says why
            refused   vidpipe will not take it: address not allowed, no video, too large
            listed    a folder of S3 whose objects have become sources; looked into again at `next_try_at`
-           forgotten the user had its video removed; no list brings it back, only `vidpipe add`
+           forgotten the user removed its video; only `vidpipe add` adds it again, no list does
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
     """
 

@@ -45,7 +45,7 @@ class S3Address:
 
     @classmethod
     def parse(cls, text: str) -> S3Address:
-        """Errors: VidpipeError, which holds nothing of `text`, where it is no such address, or none that can be asked
+        """Errors: VidpipeError, which reveals nothing of `text`, if it is not an s3:// address or cannot be requested
         over HTTP."""
         bucket, _, key = text[len(SCHEME) :].partition("/")
         if "@" in bucket:
@@ -58,7 +58,7 @@ class S3Address:
         unusual = key.startswith("/") or any(part in (".", "..") for part in key.split("/"))
         if unusual or _CONTROL.search(key) or len(key.encode("utf-8", "replace")) > 1024:
             raise VidpipeError(
-                "this key cannot be asked for over HTTP.",
+                "this key cannot be requested over HTTP.",
                 "Keys of at most 1024 bytes, without control characters, a leading slash and the parts . and .. can.",
             )
         return cls(bucket, key)

@@ -31,7 +31,7 @@ from vidpipe.settings.stored_paths import file_url_path
 log = logging.getLogger(__name__)
 
 _LONGEST_SCHEME = 12
-#: Servers take less; text lists have no longer lines.
+#: Servers accept less, and lines of text lists are no longer.
 _LONGEST_URL = 8192
 _LONGEST_SHOWN = 300
 
@@ -140,9 +140,9 @@ def gather(
 def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None, quoted: bool = True) -> SourceRequest:
     """The request for one URL, object of S3 or local file; a relative path is taken from `base`.
 
-    quoted: errors begin with the text, without its secrets; False: they hold nothing of it, since it may be a line of a
-            private file
-    Errors: VidpipeError where it is none of these.
+    quoted: begin errors with the text, its secrets masked; False: errors reveal nothing of it, since it may be a line
+            of a private file
+    Errors: VidpipeError if it is none of these.
     """
     try:
         return _request(text, mode, Path(base or ""))
@@ -162,10 +162,10 @@ def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
     if scheme:
         text = text.strip()
     if scheme and len(text) > _LONGEST_URL:
-        raise VidpipeError(f"a URL of {len(text)} characters is not read; it may have {_LONGEST_URL}.")
+        raise VidpipeError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are allowed.")
     if scheme in ("http", "https", "s3") and (character := foreign(text)):
         raise VidpipeError(
-            f"the address holds {character}, which belongs to no URL.", "Write it without, or percent-encoded."
+            f"the address contains {character}, which is not allowed in a URL.", "Remove or percent-encode it."
         )
     if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
         raise VidpipeError("these are two addresses.", "Give them one by one.")
@@ -197,7 +197,7 @@ def _local(text: str, base: Path) -> Path:
             path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
             if path.exists() and (path.is_absolute() or not is_url):
                 if not path.is_dir() and not stat.S_ISREG(check_regular(path).st_mode):
-                    raise VidpipeError("it is a pipe.", "A list in a pipe is read from stdin: `vidpipe add -`.")
+                    raise VidpipeError("it is a pipe.", "Pass a list from a pipe through stdin: `vidpipe add -`.")
                 return path.resolve()
         character = unusual(text)
         odd = f" (the name holds {character})" if character else ""
@@ -251,7 +251,7 @@ def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
 
 
 def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, walk: _Walk) -> Iterator[Found]:
-    """A line that is no source is reported by its number only: the file may be a private one."""
+    """Lines that are not sources are reported by number only: the file may be private."""
     repeated: list[str] = []
     for entry in entries:
         where = readable(f"{path.name}, line {entry.line}")

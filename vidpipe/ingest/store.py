@@ -96,7 +96,7 @@ class MediaStore:
         return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
 
     def files(self, sha256: str) -> list[Path]:
-        """All stored files with this hash in their names: one, unless a fetch found another container."""
+        """All stored files with this hash in their names; several if fetches found different containers."""
         return sorted((self.root / sha256[:2]).glob(f"{sha256}.*")) if _SHA256.fullmatch(sha256) else []
 
     @contextlib.contextmanager

@@ -148,7 +148,7 @@ def _names_url(line: str, separators: str, columns: Lists) -> bool:
 
 
 def _check(header: _Header, name: str) -> None:
-    """Errors hold nothing of the row: it may be one of a private file."""
+    """Errors reveal nothing of the row, since the file may be private."""
     if header.url is None:
         wanted = header.columns.url_columns[0]
         if any("://" in column or _is_file_name(column) for column in header.names):

@@ -71,7 +71,7 @@ class Transfer:
         self._remote = remote
         self._shown = remote.shown
         self._url = ""
-        self._asked: list[str] = []  # every URL of the attempt, redirects included: a server may give any of them back
+        self._asked: list[str] = []  # all URLs of the attempt, redirects included: a server may echo any of them
         self._auth: tuple[bytes, bytes] | None = None
         self._settings = settings
         self._policy = AddressPolicy(settings.allowed_private)
@@ -264,7 +264,7 @@ class Transfer:
         final_url = response.url or self._url
         said = disposition_name(response.headers.get("Content-Disposition", ""), self._scrubbed)
         own, final = (url_file_name(self._scrubbed(redacted_url(url))) for url in (self._url, final_url))
-        if MASK in said:  # it repeats the request, perhaps cut in the middle of a secret
+        if MASK in said:  # it echoes the request, perhaps cut off in the middle of a secret
             said = ""
         name = said or (own if "." in own.strip(".") and urlsplit(self._url).hostname != own else final)
         validators = Validators(
@@ -280,8 +280,8 @@ class Transfer:
         )
 
     def _free_of_secrets(self, header: str | None) -> str | None:
-        """A validator, which is stored and sent back as it is; None for one that holds a secret: the download is then
-        not resumed."""
+        """A validator, which is stored and sent back unchanged; None if it holds a secret, so that the download is not
+        resumed."""
         value = kept_value(header)
         return value if value is None or self._scrubbed(value) == value else None
 

@@ -30,7 +30,7 @@ _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 def canonical_url(url: str) -> str:
     """The one spelling of an http(s) URL that its id is made of: lower-case ASCII host, no default port, no fragment.
 
-    Errors: VidpipeError where there is no usable host, port or scheme; it holds nothing of the URL.
+    Errors: VidpipeError, which reveals nothing of the URL, if it has no usable host, port or scheme.
     """
     try:
         parts = urlsplit(url.strip())
@@ -103,8 +103,8 @@ def secrets_of(url: str) -> frozenset[str]:
 
 
 def redacted_url(url: str) -> str:
-    """`url` with user, password, the values of secret parameters, of its query and fragment, and those of
-    `${VIDPIPE_SOURCE_…}` wherever they stand, replaced by `***`. File URLs keep their path: by it the file is found."""
+    """`url` with user, password, values of secret parameters (query and fragment) and of VIDPIPE_SOURCE_… variables
+    (anywhere) replaced by `***`. File URLs keep their path, by which the file is found."""
     if not _is_file_url(url):
         url = mask(url, source_secrets())
     parts = _split(url)
@@ -128,7 +128,7 @@ def _masked(parameters: str) -> str:
 
 
 def scrub(text: str, *urls: str) -> str:
-    """`text` without the secrets of `urls` and of this process: for words that come from a library or a server."""
+    """`text`, from a library or a server, without the secrets of `urls` and of this process."""
     for url in urls:
         text = mask(text.replace(url, redacted_url(url)), secrets_of(url))
     return redact(text)

@@ -25,6 +25,7 @@ from pymongo.uri_parser import parse_uri
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library import embedded, tls
 from vidpipe.library.connection_errors import explain
+from vidpipe.library.embedded_damage import logged_damage
 from vidpipe.settings import Settings
 
 Document = dict[str, Any]
@@ -65,7 +66,7 @@ class Connection:
             yield
         except PyMongoError as error:
             if self.is_embedded and isinstance(error, ConnectionFailure):
-                lasting = embedded.full_disk(self._settings) or embedded.damage(self._settings)
+                lasting = embedded.full_disk(self._settings) or logged_damage(embedded.files_of(self._settings))
                 if lasting is not None:
                     raise lasting from error
             raise explain(error, self.host, embedded=self.is_embedded, tls=self.tls) from error
@@ -102,7 +103,7 @@ class Connection:
 def connect(settings: Settings, *, may_be_new: bool = False) -> Connection:
     """A connection that has been answered; an empty URI means the embedded server, started if need be.
 
-    may_be_new: an empty library is right, although the media store holds videos
+    may_be_new: accept an empty library although the media store holds videos
     Raises SettingsError for a URI that cannot be used, UnavailableError where the server cannot be reached, refuses
     the login or cannot be started. Neither holds the password.
     """

@@ -31,8 +31,8 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
-from vidpipe.errors import DamagedError, UnavailableError
-from vidpipe.library.embedded_damage import check_presence, logged_damage
+from vidpipe.errors import UnavailableError
+from vidpipe.library.embedded_damage import check_presence
 from vidpipe.library.embedded_launch import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
 from vidpipe.library.embedded_process import (
     POLL_S,
@@ -105,8 +105,8 @@ def find(settings: Settings) -> EmbeddedServer | None:
 def start(settings: Settings, *, may_be_new: bool = False) -> EmbeddedServer:
     """The home's server, started if it does not run; of several processes that ask at once, one starts it.
 
-    It outlives the process that started it. Raises UnavailableError with the reason if it cannot be had,
-    MissingLibraryError where videos are stored but the server's data are gone (unless `may_be_new`).
+    It outlives the process that started it. Raises UnavailableError with the reason if it cannot be started,
+    MissingLibraryError if videos are stored but the server's data are gone (unless `may_be_new`).
     """
     found = find(settings)
     if found is not None:
@@ -225,11 +225,6 @@ def full_disk(settings: Settings) -> FullDiskError | None:
     )
 
 
-def damage(settings: Settings, *, last_start: bool = True) -> DamagedError | None:
-    """The error to raise where the server has ended because its data are damaged (see `logged_damage`)."""
-    return logged_damage(files_of(settings), last_start=last_start)
-
-
 def _started(process: psutil.Process) -> datetime:
     return datetime.fromtimestamp(process.create_time(), UTC)
 
@@ -289,8 +284,8 @@ def locked(files: Files) -> Iterator[None]:
 
 
 def _make_key(files: Files) -> None:
-    """Creates the key, also in place of a damaged one, or gives it its permissions back: mongod refuses a key file that
-    others can read."""
+    """Creates the key, replaces a damaged one, or restores its permissions: mongod refuses a key file that others can
+    read."""
     if files.key.exists() and _KEY.fullmatch(files.key.read_bytes()):
         files.key.chmod(0o600)
         return

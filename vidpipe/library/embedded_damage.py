@@ -1,4 +1,4 @@
-"""Signs of damage in the embedded server's data folder: what mongod's log says, and a folder that is not there."""
+"""Signs of damage to the embedded server's data: complaints in mongod's log, and a missing data folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VIDEO_FILE = re.compile(r"[0-9a-f]{64}\.\w{1,10}")
 
 
 class MissingLibraryError(DamagedError):
-    """The media store holds videos, and there is no library: the folder of the embedded server is gone or empty."""
+    """The media store holds videos, but the data folder of the embedded server is missing or empty."""
 
     def __init__(self, message: str, hint: str, settings: Settings) -> None:
         super().__init__(message, hint)
@@ -35,7 +35,7 @@ class MissingLibraryError(DamagedError):
 
 
 def damage_in(log: str) -> str | None:
-    """What is damaged, for a sentence about the server; None where mongod complains of no damage.
+    """What is damaged, for a sentence about the server; None if mongod complains of no damage.
 
     log: lines of mongod's log
     """
@@ -47,10 +47,10 @@ def damage_in(log: str) -> str | None:
     return f"its data files are damaged{files}"
 
 
-def logged_damage(files: Files, *, last_start: bool) -> DamagedError | None:
-    """The error for a server that ended because it found its data damaged.
+def logged_damage(files: Files, *, last_start: bool = True) -> DamagedError | None:
+    """The error for a server that ended because its data are damaged.
 
-    last_start: consider only what it wrote since it was started last
+    last_start: read only what mongod has logged since its last start
     """
     try:
         with files.log.open("rb") as log:
@@ -67,7 +67,7 @@ def logged_damage(files: Files, *, last_start: bool) -> DamagedError | None:
 def check_presence(settings: Settings, files: Files) -> None:
     """Raises MissingLibraryError where videos are stored but there are no data of a server."""
     if files.data.exists() and not files.data.is_dir():
-        raise DamagedError(f"{files.data} is not a folder: the embedded MongoDB server cannot keep its data there.")
+        raise DamagedError(f"{files.data} is not a folder, so the embedded MongoDB server cannot keep its data there.")
     if holds_data(files.data):
         return
     videos = sum(1 for _ in stored_videos(settings))
@@ -75,8 +75,8 @@ def check_presence(settings: Settings, files: Files) -> None:
         raise MissingLibraryError(
             f"There is no library in {files.data}, although {settings.media_directory} holds {videos} "
             f"video{'s' if videos > 1 else ''}.",
-            "Put the folder back; or restore or rebuild the library with `vidpipe doctor --repair`, or begin with an "
-            "empty one with `vidpipe doctor --repair --empty`.",
+            "Put the folder back, restore or rebuild the library with `vidpipe doctor --repair`, or start an empty one "
+            "with `vidpipe doctor --repair --empty`.",
             settings,
         )
 

@@ -118,9 +118,10 @@ def _command(program: Path, files: Files) -> list[str]:
 
 
 def repair(program: Path, files: Files) -> bool:
-    """Has mongod salvage what can be read in a data folder that no server uses, and build its indexes anew.
+    """Runs `mongod --repair` on a data folder that no server uses: salvages what is readable and rebuilds the indexes.
 
-    Collections that cannot be read are empty or gone afterwards. Takes time in proportion to the data.
+    Unreadable collections are empty or missing afterwards. Takes time in proportion to the data. Returns whether it
+    succeeded.
     """
     command = [*_command(program, files), "--repair", "--bind_ip", "127.0.0.1", "--nounixsocket"]
     try:

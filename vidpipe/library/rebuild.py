@@ -1,4 +1,4 @@
-"""A library made of what the media store holds: files that no video's document names are taken in again."""
+"""Rebuilds a library from the media store: ingests stored files that no video's document names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vidpipe.stages.contract import IngestFacts
 
 @dataclass
 class Remembered:
-    """What audit.jsonl says of a video. sources: its URLs, without secrets"""
+    """What audit.jsonl records about a video. sources: its URLs, without secrets"""
 
     names: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
@@ -34,7 +34,7 @@ class Remembered:
 
 @dataclass
 class Rebuilt:
-    """videos: sha256 of those taken in; damaged: files that hold other bytes than their names say"""
+    """videos: sha256 of the ingested ones; damaged: files whose bytes do not have the hash in their name"""
 
     videos: list[str] = field(default_factory=list)
     damaged: list[Path] = field(default_factory=list)
@@ -49,22 +49,22 @@ def unknown_files(library: Library) -> Iterator[tuple[str, Path]]:
 
 
 def rebuild(library: Library) -> Rebuilt:
-    """Takes in every unknown file whose bytes still have the hash in its name; all stages of it are due then.
+    """Ingests every unknown file whose bytes still have the hash in its name; all its stages become due.
 
-    Names and sources are those that audit.jsonl remembers. Labels, titles and results are not there to be found.
+    Names and sources come from audit.jsonl. Labels, titles and results cannot be recovered.
     """
     done, remembered = Rebuilt(), audited_videos(library.settings)
     for sha256, path in unknown_files(library):
         digest, _ = hash_file(path, threading.Event())
         if digest.hexdigest() == sha256:
-            _take_in(library, sha256, path, remembered.get(sha256, Remembered()))
+            _ingest(library, sha256, path, remembered.get(sha256, Remembered()))
             done.videos.append(sha256)
         else:
             done.damaged.append(path)
     return done
 
 
-def _take_in(library: Library, sha256: str, path: Path, known: Remembered) -> None:
+def _ingest(library: Library, sha256: str, path: Path, known: Remembered) -> None:
     stat = path.stat()
     records = [record for url in sorted(known.sources) if (record := _record(sha256, url)) is not None]
     names = {*known.names, *(record.file_name for record in records if record.file_name)} - {sha256[:12]}
@@ -78,7 +78,7 @@ def _take_in(library: Library, sha256: str, path: Path, known: Remembered) -> No
 
 
 def _record(sha256: str, url: str) -> SourceRecord | None:
-    """The source's record; None for a URL of which only a part was written down."""
+    """The source's record; None for a URL that was logged with its secrets masked."""
     with suppress(VidpipeError):
         request = request_for(url)
         if not request.has_secret:
@@ -90,7 +90,7 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
 
 
 def audited_videos(settings: Settings) -> dict[str, Remembered]:
-    """sha256 -> what audit.jsonl, and those that it took the place of, remember of the video."""
+    """sha256 -> what audit.jsonl and its rotated files record about the video."""
     found: dict[str, Remembered] = {}
     for entry in audited(settings):
         if entry.get("event") in ("source", "stage") and isinstance(entry.get("video"), str):
@@ -103,7 +103,7 @@ def audited_videos(settings: Settings) -> dict[str, Remembered]:
 
 
 def audited(settings: Settings) -> Iterator[dict[str, Any]]:
-    """The entries of audit.jsonl and of its predecessors, in no particular order."""
+    """The entries of audit.jsonl and its rotated files, in no particular order."""
     log = settings.resolve(settings.logging.log_file).with_name(AUDIT_NAME)
     for path in sorted(log.parent.glob(f"{AUDIT_NAME}*")):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:

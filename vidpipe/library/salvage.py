@@ -1,8 +1,8 @@
-"""The repair of the embedded server's data: on a copy, which takes the place of the damaged folder when it is whole.
+"""Repairs the embedded server's data in a copy, which replaces the damaged folder once it is complete.
 
-data/mongo.repairing/   a copy that mongod is at work on; one that was broken off is begun again
-data/mongo.repaired/    a copy that is whole and has not taken its place yet
-data/damaged/TIME/      what was found damaged; nothing there is ever deleted
+data/mongo.repairing/   the copy that mongod repairs; an interrupted one is started again
+data/mongo.repaired/    a repaired copy that has not replaced the damaged folder yet
+data/damaged/TIME/      the damaged files; nothing there is ever deleted
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vidpipe.settings import Settings
 
 @dataclass
 class Aside:
-    """A dated folder of the home for damaged files, made when the first one comes."""
+    """A dated folder of the home for damaged files, created when it is first needed."""
 
     settings: Settings
     moved: list[Path] = field(default_factory=list)
@@ -33,10 +33,9 @@ class Aside:
         self.folder = self.settings.data_directory / "damaged" / folder_name(datetime.now(UTC))
 
     def move(self, path: Path) -> Path:
-        """Moves a file or folder there, below its path in the data directory. Gives its new place."""
-        relative = path.relative_to(self.settings.data_directory) if path.is_relative_to(
-            self.settings.data_directory
-        ) else Path(path.name)  # fmt: skip
+        """Moves a file or folder there, keeping its path below the data directory. Returns its new path."""
+        data = self.settings.data_directory
+        relative = path.relative_to(data) if path.is_relative_to(data) else Path(path.name)
         place = self.folder / relative
         number = 1
         while os.path.lexists(place):
@@ -49,11 +48,11 @@ class Aside:
 
 
 def salvage(settings: Settings, aside: Aside) -> bool:
-    """Has mongod repair a copy of the server's data and puts it in place of the damaged ones, which are moved aside.
+    """Replaces the server's damaged data by a repaired copy and moves them aside.
 
-    Where nothing can be salvaged the damaged data are moved aside all the same, and False is returned: the next server
-    begins empty. May be broken off and repeated. Raises UnavailableError where the server cannot be stopped or the
-    disk has no room for the copy.
+    If nothing can be salvaged, the damaged data are still moved aside and False is returned: the next server starts
+    empty. Safe to interrupt and repeat. Raises UnavailableError if the server cannot be stopped or the disk has no
+    room for the copy.
     """
     files = embedded.files_of(settings)
     copy, whole = (files.data.with_name(f"{files.data.name}.{name}") for name in ("repairing", "repaired"))
@@ -73,7 +72,7 @@ def salvage(settings: Settings, aside: Aside) -> bool:
             shutil.rmtree(copy, ignore_errors=True)
         aside.move(files.data)
         if files.log.exists():
-            aside.move(files.log)  # what it says of damage is past
+            aside.move(files.log)  # its complaints are about the damaged data
         if whole.is_dir():
             whole.rename(files.data)
     return files.data.is_dir()
@@ -86,13 +85,14 @@ def _repaired(settings: Settings, files: Files, copy: Path) -> bool:
     needed, free = embedded.size_of(files.data) + embedded.MIN_FREE_BYTES, shutil.disk_usage(files.data).free
     if free < needed:
         raise UnavailableError(
-            f"The repair needs a copy of {files.data}, and its disk has {free / 1e6:.0f} MB free.",
-            f"Make room for {needed / 1e6:.0f} MB there.",
+            f"The repair needs a copy of {files.data}, and only {free / 1e6:.0f} MB are free on its disk.",
+            f"Free {needed / 1e6:.0f} MB there.",
         )
     log = files.log.with_name("mongod-repair.log")
     log.parent.mkdir(parents=True, exist_ok=True)
     program = find_mongod()
-    for without in ((), ("storage.bson", "journal")):  # both are made anew; the journal holds the last minute's writes
+    # mongod recreates the two; the journal holds the writes of the last minute
+    for without in ((), ("storage.bson", "journal")):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(files.data, copy, ignore=shutil.ignore_patterns("*.lock", *without))
         copy.chmod(0o700)

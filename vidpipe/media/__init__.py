@@ -2,5 +2,5 @@
 
 import os
 
-#: OpenCV reads it when it is first imported, and would write of damaged pictures to the terminal.
+#: Read by OpenCV when it is imported; otherwise it writes messages about damaged pictures to the terminal.
 os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")

@@ -54,7 +54,7 @@ class DecodeEnd:
     returncode: of ffmpeg; negative: ended by that signal
     ended:      what vidpipe ended it for: "" (it ended by itself), cancelled or time limit
     errors:     number of complaints about the input; messages: the first distinct ones
-    lacked_memory: it was refused memory, and pictures may be missing for it
+    lacked_memory: whether it was refused memory, so that pictures may be missing
     """
 
     returncode: int
@@ -67,7 +67,7 @@ class DecodeEnd:
 class DecodePass:
     """A running decode; use it as a context manager: on leaving it, ffmpeg is gone whatever happened.
 
-    ffmpeg has the memory of the file that this thread reads (`memory.reading`).
+    ffmpeg runs within the memory limits of the file that this thread reads (`memory.reading`).
 
     candidates, sound: filled while `frames` is read; take from the left. Both are complete once `finish` was called.
     """
@@ -146,8 +146,8 @@ class DecodePass:
         self._over.set()
         if self._failure is not None:
             raise self._failure
-        told = self._messages
-        return DecodeEnd(returncode, self._ended, told.count, tuple(told.messages), told.lacked_memory)
+        said = self._messages
+        return DecodeEnd(returncode, self._ended, said.count, tuple(said.messages), said.lacked_memory)
 
     def _read_candidates(self) -> None:
         for packet in self._large.packets():

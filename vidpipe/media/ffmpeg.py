@@ -78,7 +78,7 @@ class Completed:
 
     @property
     def too_many_streams(self) -> bool:
-        """Whether the file holds more than `MOST_STREAMS`."""
+        """Whether the file has more than `MOST_STREAMS`."""
         return _TOO_MANY_STREAMS in self.stderr
 
 
@@ -210,7 +210,7 @@ def spawn(
     """Start a program that will read a hostile file: no standard input, own session, none of vidpipe's secrets.
 
     The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
-    memory_bytes: what it may take (`memory.FileLimits.granted`); None: no limit
+    memory_bytes: its memory limit (`memory.FileLimits.granted`); None: unlimited
     """
     return subprocess.Popen(
         memory.limited(command, memory_bytes),
@@ -231,9 +231,9 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(command: Sequence[str], *, timeout_s: float, task: str = "", max_output_bytes: int = 64 << 20) -> Completed:
-    """Run a program to its end, within the memory that the file may take that is being read (`memory.reading`).
+    """Run a program to its end, within the memory limits of the file that this thread reads (`memory.reading`).
 
-    task: what it does, as errors say it: "listing the packets"
+    task: what it does, for errors: "listing the packets"
 
     Raises TimeLimitError when it takes longer than `timeout_s` seconds, MemoryLimitError when it needs more memory,
     MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all cases. A return
@@ -291,7 +291,7 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[by
     Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
     `timeout_s` seconds.
 
-    task: what it does, as errors say it: "listing the packets"
+    task: what it does, for errors: "listing the packets"
     """
     with memory.current().granted() as limit_bytes:
         process = spawn(command, stderr=subprocess.DEVNULL, memory_bytes=limit_bytes)

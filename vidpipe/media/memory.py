@@ -1,12 +1,12 @@
-"""How much memory a program that reads an untrusted file may take, and which of them wait for one another.
+"""Limits the memory of programs that read an untrusted file, and makes large ones wait for one another.
 
 Most files need little beyond their pictures, so the first limit is tight. A program that fails within it runs again
-under the limit of [Limits] MemoryMB, and never two such programs of this process at once: several hostile files take
-no more together than one.
+under the limit of [Limits] MemoryMB, one such program of this process at a time: several hostile files together take
+no more than one.
 
-The limit is RLIMIT_DATA: RLIMIT_AS would also count addresses that threads and allocators reserve and never use. A shell
-sets it and becomes the program: a `preexec_fn` is not safe in a process with threads, and a limit that is set from
-outside comes too late on a busy machine. Systems other than Linux have no limit.
+The limit is RLIMIT_DATA, since RLIMIT_AS would also count addresses that threads and allocators reserve and never use.
+A shell sets it and becomes the program: a `preexec_fn` is not safe in a process with threads, and a limit that is set
+from outside comes too late on a busy machine. Systems other than Linux have no limit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MIB = 1 << 20
 _PROGRAM_BYTES = 128 * _MIB
 #: Pictures that decoder and filters hold in one thread, and bytes of a pixel: 10 bits in 4:2:2, 8 bits with alpha.
 _PICTURES, _PIXEL_BYTES = 10, 4
-#: Larger ones than those of 1080p count towards the memory of all programs together.
+#: Larger pictures than those of 1080p count towards the memory of all programs together.
 _ORDINARY_PIXELS = 1920 * 1088
 #: Memory for larger pictures, all programs of this process together.
 _SHARED_BYTES = 384 * _MIB * max(4, os.cpu_count() or 1)
@@ -46,13 +46,13 @@ _MAY_HAVE_LACKED = re.compile("Resource temporarily unavailable|could not create
 
 
 class MemoryLimitError(MediaError):
-    """A program needed more memory for a file than it may take."""
+    """A program needed more memory for a file than its limit."""
 
     def __init__(self, program: str, limit_bytes: int) -> None:
         super().__init__(
             f"{program} needs more than {limit_bytes >> 20} MB of memory to read it.",
-            "A damaged or hostile file can ask for any amount. If you trust it, raise MemoryMB in [Limits] and try it "
-            "again (`vidpipe add --retry`, `vidpipe run --retry`).",
+            "A damaged or hostile file can ask for any amount. If you trust it, raise MemoryMB in [Limits] and retry "
+            "(`vidpipe add --retry`, `vidpipe run --retry`).",
             depends_on=("limits.memory_mb",),
         )
 
@@ -69,10 +69,10 @@ def may_have_lacked_memory(messages: str) -> bool:
 
 @dataclass
 class FileLimits:
-    """What the programs that read one file may take.
+    """Limits of the programs that read one file.
 
-    pixels:   of its largest picture, as far as that is known
-    generous: one of them has failed within the tight limit
+    pixels:   of its largest picture, 0 while unknown
+    generous: whether one of them has failed within the tight limit
     """
 
     settings: Limits = field(default_factory=Limits)
@@ -81,14 +81,14 @@ class FileLimits:
 
     @property
     def threads(self) -> int | None:
-        """Threads of the decoder; None: its own choice, which fits."""
+        """Threads of the decoder; None: its own default, which fits."""
         usual = _usual_threads()
         fitting = [count for count in range(1, usual + 1) if self._bytes(count) <= _SHARED_BYTES]
         return None if usual in fitting or self.pixels <= _ORDINARY_PIXELS else max(fitting, default=1)
 
     @property
     def bytes(self) -> int | None:
-        """The limit of data of one program; None: none."""
+        """Memory limit of one program; None: unlimited."""
         if not self.settings.memory_mb or sys.platform != "linux":
             return None
         tight = self._bytes(self.threads or _usual_threads())
@@ -100,7 +100,7 @@ class FileLimits:
 
     @contextlib.contextmanager
     def granted(self) -> Iterator[int | None]:
-        """`bytes`, once there is memory for it beside the other programs of this process."""
+        """Waits until `bytes` are free beside the other programs of this process, and holds them for the block."""
         limit = self.bytes
         if limit is None or (not self.generous and self.pixels <= _ORDINARY_PIXELS):
             yield limit
@@ -121,13 +121,13 @@ _current: ContextVar[FileLimits] = ContextVar("vidpipe_file_limits")
 
 
 def current() -> FileLimits:
-    """The limits of the file that this thread reads."""
+    """The limits of the file that this thread reads; the defaults outside of `reading`."""
     return _current.get(None) or FileLimits()
 
 
 @contextlib.contextmanager
 def reading(limits: FileLimits) -> Iterator[None]:
-    """Programs that this thread starts meanwhile have these limits."""
+    """Applies `limits` to the programs that this thread starts within the block."""
     token = _current.set(limits)
     try:
         yield
@@ -136,7 +136,7 @@ def reading(limits: FileLimits) -> Iterator[None]:
 
 
 class _SharedMemory:
-    """Bytes that are taken and given back; who asks first is served first."""
+    """A first-come, first-served semaphore that counts bytes."""
 
     def __init__(self, size_bytes: int) -> None:
         self._free_bytes = size_bytes

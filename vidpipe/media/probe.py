@@ -41,7 +41,7 @@ PROBE_LIMIT_S = 60.0
 _MOST_COVERS = 8
 #: A cover is one packet; the first packets of a video may be hidden by an edit list.
 _FIRST_PACKETS = 64
-#: Enough of all streams for two pictures of the video; where it is not, ffmpeg looks further.
+#: Usually enough packets for two pictures of the video; where they are not, ffmpeg reads on.
 _BEGINNING = (
     "-read_intervals", "%+#16", "-skip_frame", "nokey", "-show_packets", "-show_frames",
     "-show_entries", "packet=stream_index,flags:frame=stream_index,media_type",
@@ -49,7 +49,7 @@ _BEGINNING = (
 #: A file may have hundreds of streams with something to say of each.
 _MOST_NOTES = 50
 _MOST_DESCRIPTION_BYTES = 16 << 20
-#: The tags that are used: a file may hold megabytes of others.
+#: The tags that are used; a file may hold megabytes of others.
 _TAGS = "title,language,bps,number_of_frames,duration,creation_time,date,com.apple.quicktime.creationdate"
 #: The type that HLS gives H.264 of which a part of each picture is encrypted, in an MPEG transport stream.
 _SAMPLE_AES = "0x00db"
@@ -59,7 +59,7 @@ def probe(path: Path, *, name: str | None = None, limits: Limits | None = None) 
     """Everything that the container and the streams of a video file tell, times from the first video frame.
 
     name: how the file is called in errors; its own name when not given
-    limits: what may be spent on it; the defaults when not given
+    limits: on memory and picture size; the defaults when not given
 
     Raises MediaError that says what the file is instead, where it is no video; UnavailableError without ffprobe.
     """
@@ -69,7 +69,7 @@ def probe(path: Path, *, name: str | None = None, limits: Limits | None = None) 
 
 @contextlib.contextmanager
 def _reading(name: str, limits: Limits | None) -> Iterator[None]:
-    """Errors name the file, those included that speak of a program."""
+    """Applies `limits` and makes errors name the file, also those about a program."""
     try:
         with memory.reading(memory.FileLimits(limits or Limits())):
             yield
@@ -136,7 +136,7 @@ def check_decodable(path: Path, *, name: str | None = None, limits: Limits | Non
     Args:
         path: The file.
         name: How the file is called in errors (its URL, say); its own name when not given.
-        limits: What may be spent on it; the defaults when not given.
+        limits: On memory and picture size; the defaults when not given.
 
     Returns:
         The container, as in `MediaInfo`.
@@ -152,11 +152,11 @@ def check_decodable(path: Path, *, name: str | None = None, limits: Limits | Non
 
 def _check_decodable(path: Path, name: str) -> str:
     layout = _checked_layout(path, name)
-    # starting a program takes longer than what it does here: nearly every file is checked by a single one
+    # starting a program takes longer than its work here, so a single one checks nearly every file
     try:
         described = describe(path, name, *_BEGINNING)
     except MediaError:
-        if sniff(path):  # it is something else, whatever ffprobe says of it
+        if sniff(path):  # it is known to be something else
             raise
         described = describe(path, name)
     beginning = described.pop("packets_and_frames", ())

@@ -98,12 +98,13 @@ def no_picture_size(name: str, video: Mapping[str, Any]) -> MediaError:
 
 
 def size_too_large(stderr: str) -> str | None:
-    """The size ("16384x8640") of a picture that ffmpeg says is larger than `[Limits] MaxPixels`."""
+    """The size ("16384x8640") of a picture that ffmpeg reports as larger than `[Limits] MaxPixels`."""
     found = _TOO_LARGE.search(stderr)
     return found[1] if found else None
 
 
 def too_large(name: str, size: str) -> MediaError:
+    """For pictures beyond `[Limits] MaxPixels`. size: "16384x8640" """
     return MediaError(
         f"{name} has pictures of {size} pixels, more than [Limits] MaxPixels allows.",
         "Add a smaller copy, or raise MaxPixels.",
@@ -112,7 +113,7 @@ def too_large(name: str, size: str) -> MediaError:
 
 
 def too_many_streams(name: str, most: int) -> MediaError:
-    return MediaError(f"{name} declares more than {most} streams.", "Add a copy with the streams that are wanted.")
+    return MediaError(f"{name} declares more than {most} streams.", "Add a copy with fewer streams.")
 
 
 def encrypted(name: str) -> MediaError:

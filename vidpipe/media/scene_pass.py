@@ -116,7 +116,7 @@ class _ScenePass:
         by_time = self._by_time.finish() if self._by_time else []
         return SceneFindings(
             scenes=timeline.scenes,
-            # what was kept of a last scene that proved too short has no scene any more
+            # a last scene that proved too short has become part of the one before
             kept={scene: kept for scene, kept in self._candidates.finish().items() if scene < len(timeline.scenes)},
             by_time=[replace(kept, scene=timeline.scene_at(kept.time_us)) for kept in by_time],
             frames=timeline.frames,

@@ -132,7 +132,7 @@ class FrameMeter:
         return sums
 
     def _has_moved(self, bgr: NDArray[np.uint8]) -> bool:
-        """Whether any part of the picture differs visibly from when something last moved, however slowly it came."""
+        """Whether any part of the picture differs visibly from when something last moved; slow movement counts, too."""
         smooth = cv2.blur(bgr, _MOVED_WINDOW)
         if self._settled is not None and cv2.norm(smooth, self._settled, cv2.NORM_INF) < _MOVED:
             return False

@@ -29,14 +29,14 @@ _MOST_STREAMS = 200
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _CLOCK = re.compile(r"^(\d{1,10}):(\d\d):(\d\d(?:\.\d+)?)$")
 _FRACTION = re.compile(r"([0-9]{1,19})(?:[/:]([0-9]{1,19}))?")
-#: More characters than any number has that is believed.
+#: Characters; no plausible number is longer.
 _LONGEST_NUMBER = 64
 _LARGEST_INT = 2**63 - 1
-#: Of a stream with later times none is believed: floating-point numbers do not hold them to the microsecond.
+#: Later times are ignored: floating-point numbers do not hold them to the microsecond.
 LATEST_S = 1e10
 #: One picture a day.
 SLOWEST_RATE = Fraction(1, 86400)
-#: What ffprobe writes of what the file does not state.
+#: What ffprobe writes for numbers that the file does not state.
 _NOT_STATED = frozenset({"None", "N/A", "", "0", "0/0", "0/1", "0:0", "0:1", "1:0"})
 _SHOWN = 40
 
@@ -165,8 +165,8 @@ def clean_text(text: str) -> str:
 
 
 def seconds(value: Any) -> float | None:
-    """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000"); None for 317 years
-    and more."""
+    """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000"); None from 317 years
+    on."""
     text = str(value or "")[:_LONGEST_NUMBER]
     try:
         if clock := _CLOCK.match(text):
@@ -186,7 +186,7 @@ def fraction(value: Any) -> Fraction | None:
 
 
 def frame_rate(value: Any) -> Fraction | None:
-    """A stated frame rate; None for one that is no film's."""
+    """A stated frame rate; None below `SLOWEST_RATE`."""
     rate = fraction(value)
     return rate if rate and rate >= SLOWEST_RATE else None
 
@@ -201,7 +201,7 @@ def positive_int(value: Any) -> int | None:
 
 
 def ignored_numbers(described: Raw) -> Iterator[str]:
-    """A sentence for each number in ffprobe's description that is stated but cannot be right."""
+    """A sentence for each number in ffprobe's description that is stated but implausible."""
     for described_part in (described["format"], *described["streams"]):
         index = described_part.get("index")
         named = "The file" if index is None else f"Stream {index}"

@@ -1,7 +1,7 @@
-"""Forgetting a video: its file, results, texts, thumbnails, lineage and partition go, and no list brings it back.
+"""Removes a video: its file, results, texts, thumbnails, lineage and partition; watched lists do not add it again.
 
 The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
-document goes last, so that the same command finds the video again and completes the rest.
+document is deleted last, so that the same command finds the video and completes the rest.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from vidpipe.library.library import Library
 from vidpipe.retention.derived import delete_folders_of
 from vidpipe.retention.report import Pruned
 
-#: What is stored of a video beside its own document.
+#: Collections with documents of a video besides its own.
 _BESIDE = ("scenes", "answers", "lineage")
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What became of one video, or with `dry_run` would.
+    """What happened to one video, or would without `dry_run`.
 
-    state:       busy: a run works on it, and nothing was removed
-    sources:     how many URLs and files gave it; they are not fetched again by a list
-    kept:        path of a file outside the media store, which stays
+    state:       busy: a run is using it, and nothing was removed
+    sources:     number of URLs and files that gave it; lists do not add them again
+    kept:        path of a referenced file outside the media store
     freed_bytes: size of the deleted files
     """
 
@@ -47,10 +47,10 @@ def forget(
     busy: Collection[str] = (),
     dry_run: bool = False,
 ) -> list[Forgotten]:
-    """Forgets the videos one after another, each under its lease. May be broken off and repeated.
+    """Removes the videos one after another, each under its lease. Safe to interrupt and repeat.
 
-    remove_partition: removes a video's partition on Dagster's page
-    busy:             videos that a waiting run will work on
+    remove_partition: removes a video's partition from Dagster
+    busy:             videos of unfinished runs
     """
     with library.leases() as leases:
         leases.free_dead()
@@ -101,6 +101,6 @@ def _delete_files(library: Library, sha256: str, dry_run: bool) -> int:
         if not dry_run:
             path.unlink(missing_ok=True)
     if not dry_run:
-        with contextlib.suppress(OSError):  # not there, or holds other videos
+        with contextlib.suppress(OSError):  # missing, or holds other videos
             (store.root / sha256[:2]).rmdir()
     return freed

@@ -1,6 +1,4 @@
-"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which also starts the supervisor of the home again when
-that has died.
-"""
+"""Dagster's daemon (`python -m vidpipe.services.daemon run …`), which also restarts a dead supervisor."""
 
 from __future__ import annotations
 
@@ -13,8 +11,8 @@ from vidpipe.errors import VidpipeError
 from vidpipe.pipeline import daemon
 from vidpipe.services.servers import services_of
 from vidpipe.services.service import FINGERPRINT, find_running, resume
+from vidpipe.services.state import is_desired
 from vidpipe.services.station import locked
-from vidpipe.services.wanted import is_wanted
 from vidpipe.settings import Settings, find_home, load
 
 _LOOK_EVERY_S = 10.0
@@ -37,7 +35,7 @@ def _watch_supervisor(settings: Settings, fingerprint: str) -> None:
             continue
         with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
             running = find_running(settings.home)
-            if is_wanted(settings, fingerprint) and "supervisor" not in running:
+            if is_desired(settings, fingerprint) and "supervisor" not in running:
                 services = services_of(settings, running)
                 next(service for service in services if service.name == "supervisor").launch(fingerprint)
 

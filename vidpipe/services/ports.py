@@ -86,7 +86,7 @@ def url(host: str, port: int) -> str:
 
 
 def answers(address: str) -> bool:
-    """Whether a page is there, within 5 s."""
+    """Whether the page answers within 5 s."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(address, timeout=5) as answer:

@@ -9,7 +9,7 @@ from pathlib import Path
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.services.ports import answers, choose_port, socket_path, url
 from vidpipe.services.service import MODULES, Running, Service, find_running
-from vidpipe.services.wanted import run_directory, supervision
+from vidpipe.services.state import run_directory, supervisor_state
 from vidpipe.settings import Settings
 
 _WORKSPACE = """\
@@ -92,4 +92,4 @@ def _daemon_beats(settings: Settings) -> bool:
 
 def _supervises(settings: Settings) -> bool:
     running = find_running(settings.home).get("supervisor")
-    return running is not None and supervision(settings).pid == running.pid
+    return running is not None and supervisor_state(settings).pid == running.pid

@@ -70,7 +70,7 @@ class Service:
     command:    without a secret: other users of the machine can read it
     answers:    whether the server started with this port does its work; called again and again while it starts
     port:       where it listens; None: on no port
-    after:      the service that answers before this one is started
+    after:      the service that must answer before this one is started
     """
 
     name: str
@@ -95,7 +95,7 @@ class Service:
             )  # fmt: skip
 
     def become(self, fingerprint: str, *arguments: str) -> NoReturn:
-        """Puts the server in the place of this process, in its terminal."""
+        """Replaces this process by the server, in the same terminal."""
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(self.command[0], [*self.command, *arguments], self._marked(fingerprint))  # noqa: S606
@@ -130,7 +130,7 @@ def _servers(home: Path) -> Iterator[tuple[str, Running]]:
 
 
 def resume(process: psutil.Process) -> bool:
-    """Lets a process go on that a signal has stopped (SIGSTOP); False where it is not."""
+    """Resumes a process that a signal has stopped (SIGSTOP). Returns whether it was stopped."""
     with contextlib.suppress(psutil.Error):
         if process.status() == psutil.STATUS_STOPPED:
             process.resume()
@@ -139,8 +139,7 @@ def resume(process: psutil.Process) -> bool:
 
 
 def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
-    """Asks the processes to end, all at once, and kills those that do not within `limit_s`. Returns those that do not
-    even end then."""
+    """Terminates all processes at once and kills those that still run after `limit_s`. Returns those that survive."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.terminate()

@@ -1,4 +1,4 @@
-"""Servers are started side by side, and waited for until they answer."""
+"""Starts servers side by side and waits until they answer."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.embedded_process import is_alive
 from vidpipe.services.ports import is_free, listens
 from vidpipe.services.service import Running, Service, find_running, resume
-from vidpipe.services.wanted import is_wanted
+from vidpipe.services.state import is_desired
 from vidpipe.settings import Settings
 
 Say = Callable[[str], None]
 
 _POLL_S = 0.2
 _LOG_LINES = 12
-#: How often another program may take a port between the look at it and the server's start.
+#: How often another program may take a port between its choice and the server's start.
 _PORTS_LOST = 5
 
 
 @dataclass(frozen=True)
 class _Start:
-    """A server that does not answer yet. log_from: where its part of its log begins, bytes"""
+    """A server that does not answer yet. log_from: offset in its log, in bytes, where its output begins"""
 
     process: psutil.Process
     began: float
@@ -47,9 +47,9 @@ def bring_up(
 ) -> list[Service]:
     """Starts those of `names` that are not in `running`, and waits until all of `names` answer.
 
-    failed: called with a server that did not come up; it is killed by then. What it raises ends the rest
-    begun: gets the names of what was started
-    Returns all services of the home. Raises UnavailableError when a `vidpipe down` came in between.
+    failed: called with each server that did not come up, once it is killed; an exception of it ends the whole
+    begun:  receives the names of the started servers
+    Returns all services of the home. Raises UnavailableError if `vidpipe down` is called meanwhile.
     """
     from vidpipe.services import servers
 
@@ -87,8 +87,8 @@ def bring_up(
             failed(name, error)
         if waiting:
             time.sleep(_POLL_S)
-            if not is_wanted(settings, fingerprint):
-                raise UnavailableError("`vidpipe down` came in between: the servers do not start.")
+            if not is_desired(settings, fingerprint):
+                raise UnavailableError("`vidpipe down` was called meanwhile: the servers are not started.")
     return list(services.values())
 
 
@@ -98,7 +98,7 @@ def _launch(service: Service, fingerprint: str) -> _Start:
 
 
 def _fault(service: Service, start: _Start) -> UnavailableError | None:
-    """Why the server will not come up; None while it may."""
+    """Why the server failed to come up; None while it still may."""
     ended = not is_alive(start.process)
     if not ended and time.monotonic() - start.began < service.start_limit_s:
         return None

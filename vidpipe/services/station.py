@@ -22,7 +22,14 @@ from vidpipe.services.ports import url
 from vidpipe.services.running_runs import stop_runs
 from vidpipe.services.service import Running, Service, find_running, resume, stop
 from vidpipe.services.starting import Say, bring_up
-from vidpipe.services.wanted import Outage, Wanted, run_directory, supervision, want, wanted_servers
+from vidpipe.services.state import (
+    DesiredState,
+    Outage,
+    desired_state,
+    run_directory,
+    set_desired_state,
+    supervisor_state,
+)
 from vidpipe.settings import Settings
 
 _LOCK_LIMIT_S = 180.0
@@ -74,7 +81,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
     """Starts what does not run, waits until all answer. Servers started under other settings are started again.
 
     say: is told of progress, a line at a time
-    foreground: leave out the supervisor: the calling process becomes it (`become_supervisor`)
+    foreground: start no supervisor: the calling process becomes it (`become_supervisor`)
     Raises UnavailableError with the last lines of its log for a server that does not come up; what this call had
     started is stopped again then.
     """
@@ -83,11 +90,12 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         wanted = fingerprint(settings)
         if foreground:
             _refuse_second_foreground(settings, wanted)
-        before = wanted_servers(settings)
-        want(settings, Wanted(wanted, tuple(name for name in NAMES if name != "mongod" or is_embedded(settings))))
+        before = desired_state(settings)
+        servers = tuple(name for name in NAMES if name != "mongod" or is_embedded(settings))
+        set_desired_state(settings, DesiredState(wanted, servers))
         begun: list[str] = []
         try:
-            resume_stopped(settings)
+            _resume_stopped(settings)
             if is_embedded(settings):
                 if embedded.find(settings) is None:
                     say("MongoDB …")
@@ -102,7 +110,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         except BaseException:
             _stop_all(settings, begun)
             if before is None:
-                want(settings, None)
+                set_desired_state(settings, None)
             raise
         report.started += begun
         report.notes += _notes(settings, services)
@@ -110,13 +118,12 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
     return report
 
 
-def resume_stopped(settings: Settings) -> list[str]:
-    """Lets the servers go on that a signal has stopped (SIGSTOP); gives their names."""
-    processes = {name: found.process for name, found in find_running(settings.home).items()}
-    mongod = find_process(embedded.files_of(settings))
-    if mongod is not None:
-        processes["mongod"] = mongod[0]
-    return [name for name, process in processes.items() if resume(process)]
+def _resume_stopped(settings: Settings) -> None:
+    """Resumes the servers that a signal has stopped (SIGSTOP)."""
+    for found in find_running(settings.home).values():
+        resume(found.process)
+    if mongod := find_process(embedded.files_of(settings)):
+        resume(mongod[0])
 
 
 def _raise(name: str, error: UnavailableError) -> NoReturn:
@@ -135,8 +142,8 @@ def _refuse_second_foreground(settings: Settings, wanted: str) -> None:
     found = find_running(settings.home).get("supervisor")
     if found is not None and found.settings == wanted and FOREGROUND in found.process.cmdline():
         raise UnavailableError(
-            f"Process {found.pid} is in the foreground already, as the supervisor of this home.",
-            "`vidpipe down` ends it with all servers.",
+            f"`vidpipe up --foreground` already runs for this home (process {found.pid}).",
+            "`vidpipe down` stops it and all servers.",
         )
 
 
@@ -183,10 +190,10 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
     Gives the names of what was stopped. keep_database: leave the embedded server.
     """
     stopped: list[str] = []
-    want(settings, None)  # a supervisor or an `up` that is at work gives up and frees the lock
+    set_desired_state(settings, None)  # a running supervisor or `up` gives up and releases the lock
     with locked(settings):
-        want(settings, None)
-        resume_stopped(settings)
+        set_desired_state(settings, None)
+        _resume_stopped(settings)
         stopped += _stop_all(settings, ["supervisor", "daemon"])
         try:
             runs = stop_runs(settings, runs_limit_s, say)
@@ -201,8 +208,10 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
 
 
 def _stop_all(settings: Settings, names: Sequence[str]) -> list[str]:
-    """Stops those of `names` that run, but not this process; gives their names. No server holds anything that is lost
-    when it is killed, so that none is waited for long: a client that never ends its request would hold it up."""
+    """Stops those of `names` that run, except this process, and returns their names.
+
+    The wait is short: killing a server loses nothing, and a client that never completes its request would delay it.
+    """
     running = find_running(settings.home)
     found = {name: running[name].process for name in names if name in running and running[name].pid != os.getpid()}
     for process in stop(list(found.values()), _STOP_LIMIT_S):
@@ -235,28 +244,19 @@ def status(settings: Settings) -> list[ServiceStatus]:
     return found
 
 
-@dataclass(frozen=True)
-class DownServer:
-    """A server that `up` has brought up and that does not run. since: ISO 8601, UTC; empty, as `why`, where unknown"""
-
-    name: str
-    since: str
-    why: str
-
-
-def down_servers(settings: Settings, up: Collection[str]) -> list[DownServer]:
-    """Those that should run and are not among `up`, or are stopped by a signal; none after `vidpipe down`."""
-    wanted = wanted_servers(settings)
-    if wanted is None:
-        return []
-    outages = supervision(settings).outages
-    down = [name for name in wanted.servers if name not in up]
-    found = [DownServer(name, outage.since, outage.why) for name in down for outage in [outages.get(name, Outage())]]
+def down_servers(settings: Settings, running: Collection[str]) -> dict[str, Outage]:
+    """name -> outage of the servers that should run and are not among `running`, or are stopped by a signal; none after
+    `vidpipe down`."""
+    desired = desired_state(settings)
+    if desired is None:
+        return {}
+    outages = supervisor_state(settings).outages
+    down = {name: outages.get(name, Outage()) for name in desired.servers if name not in running}
     for name, server in find_running(settings.home).items():
         with contextlib.suppress(psutil.Error):
-            if name in up and server.process.status() == psutil.STATUS_STOPPED:
-                found.append(DownServer(name, "", "stopped by a signal (SIGSTOP)"))
-    return found
+            if name in running and server.process.status() == psutil.STATUS_STOPPED:
+                down[name] = Outage(reason="stopped by a signal (SIGSTOP)")
+    return down
 
 
 class ServicesBusyError(UnavailableError):

@@ -1,7 +1,7 @@
-"""The supervisor of a home (`python -m vidpipe.services.supervisor`): starts again what dies or hangs.
+"""The supervisor of a home (`python -m vidpipe.services.supervisor`): restarts servers that died or hang.
 
-`vidpipe up` starts it, or becomes it with --foreground; it ends with `vidpipe down`. It starts and stops servers only
-under the lock of the services and while they are wanted, so that it never works against `up` or `down`.
+`vidpipe up` starts it, or becomes it with --foreground; `vidpipe down` stops it. It touches servers only while they are
+desired and under the same lock as `up` and `down`, so that it never works against them.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from vidpipe.library.embedded_process import find_process, is_alive
 from vidpipe.services.ports import answers, url
 from vidpipe.services.service import FINGERPRINT, find_running, resume, stop
 from vidpipe.services.starting import Say, bring_up
+from vidpipe.services.state import Outage, desired_state, is_desired, write_supervisor_state
 from vidpipe.services.station import FOREGROUND, ServicesBusyError, down, locked
-from vidpipe.services.wanted import Outage, is_wanted, wanted_servers, write_supervision
 from vidpipe.settings import Settings, configure_logging, find_home, load
 
 _LOOK_EVERY_S = 1.0
 _ASK_EVERY_S = 10.0
-#: A page that did not answer so many times in a row hangs.
+#: A page hangs that has failed to answer this many times in a row.
 _MOST_UNANSWERED = 6
 _PATHS = {"web": "/server_info", "measures": "/"}
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 300.0
-#: A server that has run for so long begins again with the shortest pause.
+#: A server that has run this long starts again from the shortest pause.
 _STEADY_S = 180.0
 
 
 @dataclass
-class _Trouble:
-    """A server that died lately. again_at, tried_at: by the monotonic clock, seconds"""
+class _Failure:
+    """A server that died recently. retry_at, tried_at: seconds of the monotonic clock"""
 
     outage: Outage | None = None
     pause_s: float = 0.0
-    again_at: float = 0.0
+    retry_at: float = 0.0
     tried_at: float = 0.0
 
 
 class Supervisor:
-    """
-    fingerprint: of the settings that the servers were brought up under
-    say: is told what dies, and what becomes of it, a line at a time
+    """Watches the servers of one home.
+
+    fingerprint: of the settings that the servers were started under
+    say:         given each event, one line at a time
     """
 
     def __init__(self, settings: Settings, fingerprint: str, say: Say) -> None:
@@ -62,55 +63,55 @@ class Supervisor:
         self._ports: dict[str, int] = {}
         self._unanswered: dict[str, int] = {}
         self._asked_at = 0.0
-        self._troubles: dict[str, _Trouble] = {}
+        self._failures: dict[str, _Failure] = {}
 
     def run(self) -> None:
-        """Until the servers are no longer wanted, are wanted under other settings, or have another supervisor."""
+        """Watches until the servers are no longer desired under these settings, or have another supervisor."""
         self._write()
-        while is_wanted(self._settings, self._fingerprint):
-            with contextlib.suppress(ServicesBusyError):  # an `up` or `down` is at work
-                self.look()
+        while is_desired(self._settings, self._fingerprint):
+            with contextlib.suppress(ServicesBusyError):  # `up` or `down` is running
+                self.check()
             if self._known.get("supervisor", psutil.Process()) != psutil.Process():
                 return
             time.sleep(_LOOK_EVERY_S)
 
-    def look(self) -> None:
-        """Starts again what has died or hangs, where its pause is over. Raises ServicesBusyError while an `up` or a
-        `down` is at work: what is down is its business then."""
+    def check(self) -> None:
+        """Restarts servers that died or hang, once their pause is over. Raises ServicesBusyError while `up` or `down`
+        runs, which then looks after them."""
         hanging = self._hanging()
         if not (self._dead() or hanging):
             self._forget(())
             return
         with locked(self._settings, 0):
             dead = self._dead()
-            if not is_wanted(self._settings, self._fingerprint):
+            if not is_desired(self._settings, self._fingerprint):
                 return
             self._forget((*dead, *hanging))
             for name in (*dead, *hanging):
-                trouble = self._troubles.setdefault(name, _Trouble())
-                if trouble.outage is None:
-                    why = "does not answer any more" if name in hanging else self._how_it_ended(name)
-                    trouble.outage = Outage(datetime.now(UTC).isoformat(timespec="seconds"), why)
-                    self._say(f"{name}: {why}.")
+                failure = self._failures.setdefault(name, _Failure())
+                if failure.outage is None:
+                    reason = "does not answer" if name in hanging else self._how_it_ended(name)
+                    failure.outage = Outage(datetime.now(UTC).isoformat(timespec="seconds"), reason)
+                    self._say(f"{name}: {reason}.")
             self._write()
             now = time.monotonic()
-            due = [name for name in (*dead, *hanging) if self._troubles[name].again_at <= now]
+            due = [name for name in (*dead, *hanging) if self._failures[name].retry_at <= now]
             if due:
                 self._start_again(due, hanging)
 
     def _forget(self, down: Sequence[str]) -> None:
-        """Forgets the outages of servers that are not `down`, and after a while their troubles altogether."""
+        """Forgets the outages of servers that are not `down`, and later their failures."""
         steady_since = time.monotonic() - _STEADY_S
-        over = [name for name, trouble in self._troubles.items() if trouble.outage and name not in down]
+        over = [name for name, failure in self._failures.items() if failure.outage and name not in down]
         for name in over:
-            self._troubles[name].outage = None
+            self._failures[name].outage = None
         if over:
             self._write()
-        kept = {name: one for name, one in self._troubles.items() if one.outage or one.tried_at > steady_since}
-        self._troubles = kept
+        kept = {name: one for name, one in self._failures.items() if one.outage or one.tried_at > steady_since}
+        self._failures = kept
 
     def _dead(self) -> list[str]:
-        wanted = wanted_servers(self._settings)
+        wanted = desired_state(self._settings)
         names = wanted.servers if wanted else ()
         if not all(name in self._known and is_alive(self._known[name]) for name in names):
             running = find_running(self._settings.home)
@@ -122,11 +123,11 @@ class Supervisor:
                 self._known["mongod"] = mongod[0]
         for name, process in self._known.items():
             if resume(process):
-                self._say(f"{name}: was stopped by a signal, goes on.")
+                self._say(f"{name}: was stopped by a signal; resumed.")
         return [name for name in names if name not in self._known or not is_alive(self._known[name])]
 
     def _hanging(self) -> list[str]:
-        """The pages that live but have not answered for a minute."""
+        """The pages whose process runs but that have not answered for a minute."""
         now = time.monotonic()
         if now - self._asked_at < _ASK_EVERY_S:
             return []
@@ -140,13 +141,13 @@ class Supervisor:
         return [name for name, number in self._unanswered.items() if number >= _MOST_UNANSWERED]
 
     def _how_it_ended(self, name: str) -> str:
-        """With the exit code, where this process has started it."""
+        """How the server ended, with its exit code if this process started it."""
         code = None
         with contextlib.suppress(psutil.Error):
             code = self._known[name].wait(0) if name in self._known else None
         if code is None:
-            return "ended without being asked to"
-        return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+            return "exited unexpectedly"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
 
     def _start_again(self, names: Sequence[str], hanging: Sequence[str]) -> None:
         running = find_running(self._settings.home)
@@ -155,9 +156,9 @@ class Supervisor:
         self._unanswered = {}
         now = time.monotonic()
         for name in names:
-            trouble = self._troubles[name]
-            trouble.pause_s = min(max(2 * trouble.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-            trouble.again_at, trouble.tried_at = now + trouble.pause_s, now
+            failure = self._failures[name]
+            failure.pause_s = min(max(2 * failure.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            failure.retry_at, failure.tried_at = now + failure.pause_s, now
         if "mongod" in names:
             self._say("MongoDB …")
             try:
@@ -167,16 +168,16 @@ class Supervisor:
         bring_up(self._settings, names, running, self._fingerprint, say=self._say, failed=self._failed, begun=[])
 
     def _failed(self, name: str, error: VidpipeError) -> None:
-        trouble = self._troubles[name]
-        since = trouble.outage.since if trouble.outage else ""
-        trouble.outage = Outage(since, error.message)
-        trouble.again_at = time.monotonic() + trouble.pause_s
-        self._say(f"{name}: {error.message} Next try in {trouble.pause_s:.0f} s.")
+        failure = self._failures[name]
+        since = failure.outage.since if failure.outage else ""
+        failure.outage = Outage(since, error.message)
+        failure.retry_at = time.monotonic() + failure.pause_s
+        self._say(f"{name}: {error.message} Next attempt in {failure.pause_s:.0f} s.")
 
     def _write(self) -> None:
-        outages = {name: trouble.outage for name, trouble in self._troubles.items() if trouble.outage}
-        with contextlib.suppress(OSError):  # a full disk: the servers are looked after all the same
-            write_supervision(self._settings, outages)
+        outages = {name: failure.outage for name, failure in self._failures.items() if failure.outage}
+        with contextlib.suppress(OSError):  # a full disk must not end the supervision
+            write_supervisor_state(self._settings, outages)
 
 
 def _say(line: str) -> None:
@@ -185,7 +186,8 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """In the foreground the exit code is 3 where another `up` has taken over, so that systemd begins again."""
+    """Runs the supervisor; the exit code is 3 where another `up` took over from one in the foreground, so that systemd
+    restarts it."""
     foreground = FOREGROUND in sys.argv
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     fingerprint = os.environ[FINGERPRINT]
@@ -196,15 +198,15 @@ def main() -> int:
         try:
             supervisor.run()
         except KeyboardInterrupt:
-            if foreground and is_wanted(settings, fingerprint):
+            if foreground and is_desired(settings, fingerprint):
                 _say("Stopping …")
                 down(settings, _say)
             return 0
-        except (VidpipeError, OSError, psutil.Error) as error:  # a full disk, say: it has to live on
+        except (VidpipeError, OSError, psutil.Error) as error:  # a full disk, say: it must survive
             _say(f"{error}")
             time.sleep(_ASK_EVERY_S)
         else:
-            return UnavailableError.exit_code if foreground and wanted_servers(settings) else 0
+            return UnavailableError.exit_code if foreground and desired_state(settings) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How much room the disks of a home's folders have."""
+"""Free space on the disks of a home's folders."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from vidpipe.settings.schema import Settings
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space on the disk where `folder` is, or will be made: symbolic links are followed, also those to what is not
-    there yet. Raises OSError where the disk does not answer."""
+    """Free space on the disk where `folder` is or will be created; symbolic links are followed, broken ones too. Raises
+    OSError if the disk does not answer."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 def free_by_disk(settings: Settings) -> dict[str, int]:
-    """Free bytes of each disk that the home uses, by the first folder on it: media store, derived files, data."""
+    """The first folder on each disk (media store, derived files, data) -> free bytes of that disk."""
     found: dict[int, tuple[str, int]] = {}
     for folder in (settings.media_directory, settings.derived_directory, settings.data_directory):
         disk = os.stat(_existing(folder)).st_dev

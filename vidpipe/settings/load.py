@@ -211,7 +211,7 @@ def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:
 
 
 def secret_values(settings: Settings) -> frozenset[str]:
-    """Every secret of `settings`, in parts that a server may give back one by one."""
+    """Every secret of `settings`, and parts of them that a server may echo alone."""
     alerts = settings.alerts
     webhook = alerts.webhook_url.get_secret_value()
     secrets = {settings.qwen_vl.access_key.get_secret_value(), alerts.smtp_password.get_secret_value(), webhook}

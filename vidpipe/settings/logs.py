@@ -22,7 +22,7 @@ from typing import Any
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 from vidpipe.errors import SettingsError, readable, visible
-from vidpipe.redaction import MASK, hide, mask, redact
+from vidpipe.redaction import MASK, hide, redact
 from vidpipe.safe_files import check_replaceable, open_private, private_directory
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
@@ -35,29 +35,21 @@ _NOTICE_LOGGER = f"{LOGGER_NAME}.notices"
 _LINE = "%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s"
 
 
-class Redactor:
-    """Masks the exact `secrets`, and whatever looks like one (see `vidpipe.errors.redact`)."""
+def _clean(text: str) -> str:
+    return readable(redact(text))
 
-    def __init__(self, secrets: frozenset[str] = frozenset()) -> None:
-        self._secrets = secrets
 
-    def clean(self, text: str) -> str:
-        return readable(redact(mask(text, self._secrets)))
-
-    def plain(self, value: Any) -> Any:
-        """`value` as cleaned JSON types; what is none of them becomes its text."""
-        if isinstance(value, float):
-            return value if math.isfinite(value) else str(value)
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, Mapping):
-            return {str(name): self._named(str(name), entry) for name, entry in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self.plain(entry) for entry in value]
-        return self.clean(str(value))
-
-    def _named(self, name: str, value: Any) -> Any:
-        return MASK if value and _is_secret(name) else self.plain(value)
+def _plain(value: Any) -> Any:
+    """`value` as JSON types without secrets; objects of other types become their text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): MASK if entry and _is_secret(str(name)) else _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(entry) for entry in value]
+    return _clean(str(value))
 
 
 @lru_cache(maxsize=1024)
@@ -68,9 +60,8 @@ def _is_secret(name: str) -> bool:
 class _PeopleFormatter(logging.Formatter):
     """One line a record, redacted as a whole: message, traceback and stack."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self) -> None:
         super().__init__(_LINE)
-        self._redactor = redactor
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Page contents and file names are hostile: they must not forge a line or steer a terminal.
@@ -78,23 +69,19 @@ class _PeopleFormatter(logging.Formatter):
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
+        return _clean(super().format(record))
 
 
 class _AuditFormatter(logging.Formatter):
     """One JSON object a line: at, event, process, and the event's fields."""
 
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__()
-        self._redactor = redactor
-
     def format(self, record: logging.LogRecord) -> str:
         entry = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "event": self._redactor.clean(record.getMessage()),
+            "event": _clean(record.getMessage()),
             "process": record.process,
         }
-        fields = self._redactor.plain(getattr(record, "fields", {}))
+        fields = _plain(getattr(record, "fields", {}))
         return json.dumps(entry | {name: value for name, value in fields.items() if name not in entry})
 
 
@@ -107,16 +94,14 @@ def configure_logging(settings: Settings) -> None:
     """
     log_file = settings.resolve(settings.logging.log_file)
     reset_logging()
-    secrets = secret_values(settings)
-    hide(secrets)
-    redactor = Redactor(secrets)
-    people = _handler(log_file, settings, _PeopleFormatter(redactor))
+    hide(secret_values(settings))
+    people = _handler(log_file, settings, _PeopleFormatter())
     people.setLevel(settings.logging.level)  # notices reach the terminal whatever the level
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(settings.logging.level)
     logger.addHandler(people)
 
-    programs = _handler(log_file.with_name(AUDIT_NAME), settings, _AuditFormatter(redactor))
+    programs = _handler(log_file.with_name(AUDIT_NAME), settings, _AuditFormatter())
     auditor = logging.getLogger(_AUDIT_LOGGER)
     auditor.setLevel(logging.INFO)
     auditor.propagate = False

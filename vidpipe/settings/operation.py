@@ -1,5 +1,5 @@
-"""The sections of config.ini about running by itself: limits, servers, sensors, budget, alerts, retention. None
-changes a result."""
+"""The sections of config.ini about operation: limits, servers, sensors, budget, alerts, retention. None changes a
+result."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ def _cron_number(text: str, names: tuple[str, ...], low: int) -> int:
 
 CronLine = Annotated[str, AfterValidator(_cron_line)]
 
-#: or an address; a name that is not in ASCII is sent, and so written, as xn--...
+#: Or an address. Names that are not ASCII are sent, and so written, as xn--...
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
 
 class Limits(Section):
-    """What one file may take while it is read; a file that needs more is refused."""
+    """Limits on reading one file; a file that needs more is refused."""
 
     memory_mb: int = Field(
         400,
         ge=0,
         le=1_000_000,
-        description="megabytes of memory of one ffmpeg or ffprobe process, on top of the pictures that it decodes; "
-        "0: no limit",
+        description="megabytes of memory of one ffmpeg or ffprobe process, besides the pictures that it decodes; "
+        "0: unlimited",
     )
     max_pixels: int = Field(
         8192 * 4352,
         ge=1,
         le=16384 * 16384,
-        description="most pixels (width times height) of a picture that is decoded; the default is the most at level "
-        "6.2 of H.264 and HEVC",
+        description="most pixels (width times height) of a picture; the default is the limit of H.264 and HEVC at "
+        "level 6.2",
     )
 
 
@@ -77,8 +77,8 @@ class Services(Section):
     )
     allowed_hosts: Listed = Field(
         (),
-        description="further names that a reverse proxy or your network gives the pages; requests under any other name "
-        "are refused, so that no web site can reach them through your browser",
+        description="additional host names of the pages, behind a reverse proxy say; requests for any other name are "
+        "refused, so that web sites cannot reach the pages through your browser",
     )
     web_port: int = Field(3000, ge=1, le=65535, description="of Dagster's page; where it is taken, the next free one")
     metrics_port: int = Field(
@@ -90,7 +90,7 @@ class Services(Section):
     @classmethod
     def _names_alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := next((name for name in value if not _HOST_NAME.fullmatch(name)), None):
-            raise ValueError(f"{wrong!r} is no host name; write names alone, such as videos.example.org, without port")
+            raise ValueError(f"{wrong!r} is not a host name; write names such as videos.example.org, without a port")
         return value
 
 

@@ -213,7 +213,7 @@ class SceneDetection(Section):
         description="on the detector's own scale; empty: its good default. "
         + "; ".join(f"{name}: {scale.limits}, default {scale.default:g}" for name, scale in THRESHOLD_SCALES.items()),
     )
-    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; no scene is shorter, nor is the last one")
+    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; no scene is shorter, including the last")
     frames_per_scene: int = Field(
         8, ge=1, le=256, description="most frames of one scene that the describing model will see"
     )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.evaluate import evaluate
-from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import RuleSet
 
 ChangeKind = Literal["added", "removed", "rule changed", "evidence changed"]
@@ -86,11 +84,6 @@ def compare(old: RuleSet, new: RuleSet) -> RuleSetChange:
         ),
         reordered=stayed != [name for name in after if name in set(stayed)],
     )
-
-
-def compare_outcomes(old: RuleSet, new: RuleSet, facts: TagFacts) -> list[TagChange]:
-    """What would change for one video."""
-    return tag_changes(evaluate(old, facts), evaluate(new, facts))
 
 
 def tag_changes(before: Iterable[GivenTag], after: Iterable[GivenTag]) -> list[TagChange]:

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from vidpipe.cli.output import Escaping, clean
+from vidpipe.cli.output import EscapingWriter, clean
 from vidpipe.errors import UNSAFE
 from vidpipe.library.as_json import to_json
 
@@ -35,7 +35,7 @@ def test_words_of_all_languages_and_emoji_stay_as_they_are() -> None:
 
 def test_an_export_to_a_terminal_is_escaped_line_by_line() -> None:
     shown = io.BytesIO()
-    Escaping(shown).writelines(['"a\x1b[31m","\u061c\U000e0041"\n'.encode(), b"\r\x9b2J\n"])
+    EscapingWriter(shown).writelines(['"a\x1b[31m","\u061c\U000e0041"\n'.encode(), b"\r\x9b2J\n"])
     text = shown.getvalue().decode()
     assert text == '"a\\x1b[31m","\\u061c\\U000e0041"\n\\x0d\ufffd2J\n'
     assert not UNSAFE.search(text.replace("\n", ""))

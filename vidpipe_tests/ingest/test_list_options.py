@@ -41,7 +41,7 @@ def test_options_stand_behind_the_address_in_any_order(line: str, entry: ListEnt
     ("line", "said"),
     [
         ("https://h/a.mp4 priority=high", "the priority is not a whole number"),
-        ("https://h/a.mp4 prio=5", "its option is none of priority, labels, title"),
+        ("https://h/a.mp4 prio=5", "unknown option; there are priority, labels, title"),
         ("https://h/a.mp4 priority=1 priority=2", "priority is there twice"),
         ("https://h/a.mp4 title=My film", 'the value of title has to be in quotes: title="…"'),
         ('https://h/a.mp4 title="open', "the value of title has to be in quotes"),

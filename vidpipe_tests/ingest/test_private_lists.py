@@ -79,7 +79,7 @@ def test_lines_of_stdin_are_reported_by_number(tmp_path: Path, monkeypatch: pyte
 
 def test_a_url_beyond_8_kb_is_rejected_in_a_short_sentence() -> None:
     url = "https://h/" + "a" * 9000
-    with pytest.raises(VidpipeError, match="a URL of 9010 characters is not read; it may have 8192") as error:
+    with pytest.raises(VidpipeError, match="the URL has 9010 characters; at most 8192 are allowed") as error:
         request_for(url)
     assert len(str(error.value)) < 500
     assert request_for(url[:8192]).url == url[:8192]

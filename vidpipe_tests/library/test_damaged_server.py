@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli.repair import Repair, library_fault, newest_backup
+from vidpipe.cli.repair import Repair, library_damage, newest_backup
 from vidpipe.errors import DamagedError
 from vidpipe.library import embedded
 from vidpipe.library.backups.backup import back_up
@@ -85,7 +85,7 @@ def test_a_cut_collection_is_named_with_the_remedy_and_salvaged(damaged: Setting
     assert [(step.name, step.state) for step in done.steps] == [("MongoDB", "done")], done.steps
     assert list(done.aside.folder.glob("mongo/index-*.wt")), "the damaged files are kept"
     assert names(damaged) == ["a.mp4", "b.mp4"]
-    assert library_fault(damaged) is None
+    assert library_damage(damaged) is None
     assert repaired(damaged).steps == []
 
 

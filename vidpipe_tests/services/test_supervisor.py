@@ -1,4 +1,4 @@
-"""The supervisor starts again what dies or hangs, without haste, and never what `vidpipe down` has stopped."""
+"""The supervisor restarts servers that die or hang, with pauses, and never what `vidpipe down` has stopped."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vidpipe.services import supervisor
 from vidpipe.services.ports import choose_port
 from vidpipe.services.service import MODULES, Running, Service, find_running
 from vidpipe.services.starting import bring_up
+from vidpipe.services.state import DesiredState, set_desired_state
 from vidpipe.services.station import down_servers, locked
 from vidpipe.services.supervisor import Supervisor
-from vidpipe.services.wanted import Wanted, want
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.home import wait_for
 
@@ -39,7 +39,7 @@ class Page:
         self.lines: list[str] = []
         self.supervisor = Supervisor(settings, "mine", self.lines.append)
         self.log = settings.home / "web.log"
-        want(settings, Wanted("mine", ("web",)))
+        set_desired_state(settings, DesiredState("mine", ("web",)))
 
     def services_of(self, settings: Settings, running: dict[str, Running]) -> list[Service]:
         port = choose_port(settings.home / "ports.json", "web", 22700, "127.0.0.1")
@@ -73,32 +73,32 @@ def test_what_was_killed_is_started_again_and_why_it_ended_is_said(
 ) -> None:
     monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.2)
     one = page(_PAGE)
-    one.supervisor.look()
+    one.supervisor.check()
     first = one.process
-    one.supervisor.look()
+    one.supervisor.check()
     assert one.starts == 1, "what runs is left alone"
     first.kill()
     wait_for("it has ended", lambda: not find_running(one.settings.home))
-    one.supervisor.look()
-    assert "web: ended by SIGKILL." in one.lines
-    (down,) = down_servers(one.settings, [])
-    assert down.why == "ended by SIGKILL"
+    one.supervisor.check()
+    assert "web: killed by SIGKILL." in one.lines
+    down = down_servers(one.settings, [])["web"]
+    assert down.reason == "killed by SIGKILL"
     assert down.since
-    wait_for("its pause is over", lambda: one.supervisor.look() or find_running(one.settings.home))
-    one.supervisor.look()
-    assert down_servers(one.settings, ["web"]) == []
+    wait_for("its pause is over", lambda: one.supervisor.check() or find_running(one.settings.home))
+    one.supervisor.check()
+    assert down_servers(one.settings, ["web"]) == {}
     assert one.process != first
 
 
 def test_what_ends_at_every_start_is_not_started_without_a_pause(page: Callable[[str], Page]) -> None:
     one = page(_CRASH)
     for _ in range(10):
-        one.supervisor.look()
+        one.supervisor.check()
     assert one.starts == 1
-    (down,) = down_servers(one.settings, [])
-    assert "ended right after its start" in down.why
-    assert "no such thing" in down.why
-    assert any("Next try in 2 s" in line for line in one.lines)
+    reason = down_servers(one.settings, [])["web"].reason
+    assert "ended right after its start" in reason
+    assert "no such thing" in reason
+    assert any("Next attempt in 2 s" in line for line in one.lines)
 
 
 def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(
@@ -106,29 +106,29 @@ def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(
 ) -> None:
     monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.0)
     one = page(_PAGE)
-    one.supervisor.look()
+    one.supervisor.check()
     first = one.process
     first.send_signal(signal.SIGSTOP)
     wait_for("it is stopped", lambda: first.status() == psutil.STATUS_STOPPED)
-    assert [down.why for down in down_servers(one.settings, ["web"])] == ["stopped by a signal (SIGSTOP)"]
-    one.supervisor.look()
+    assert down_servers(one.settings, ["web"])["web"].reason == "stopped by a signal (SIGSTOP)"
+    one.supervisor.check()
     assert first.status() != psutil.STATUS_STOPPED
     monkeypatch.setattr(supervisor, "_ASK_EVERY_S", 0.0)
     monkeypatch.setattr(supervisor, "answers", lambda address: False)
     for _ in range(supervisor._MOST_UNANSWERED):
         assert one.process == first
-        one.supervisor.look()
+        one.supervisor.check()
     assert one.process != first
-    assert "web: does not answer any more." in one.lines
+    assert "web: does not answer." in one.lines
 
 
 def test_nothing_comes_back_after_down(page: Callable[[str], Page]) -> None:
     one = page(_PAGE)
-    want(one.settings, None)
-    one.supervisor.look()
+    set_desired_state(one.settings, None)
+    one.supervisor.check()
     one.supervisor.run()
     assert one.starts == 0
-    assert down_servers(one.settings, []) == []
+    assert down_servers(one.settings, []) == {}
 
 
 def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> None:
@@ -141,7 +141,7 @@ def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> Non
     with pytest.raises(UnavailableError, match="`vidpipe down`"):
         bring_up(
             one.settings, ["web"], {}, "mine",
-            say=lambda line: want(one.settings, None), failed=failed, begun=begun,
+            say=lambda line: set_desired_state(one.settings, None), failed=failed, begun=begun,
         )  # fmt: skip
     assert begun == ["web"]
 
@@ -149,7 +149,7 @@ def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> Non
 def test_the_supervisor_leaves_the_servers_to_an_up_that_is_at_work(page: Callable[[str], Page]) -> None:
     one = page(_PAGE)
     with locked(one.settings), pytest.raises(supervisor.ServicesBusyError):
-        one.supervisor.look()
+        one.supervisor.check()
     assert one.starts == 0
 
 
@@ -160,4 +160,6 @@ def test_only_one_supervisor_stays(page: Callable[[str], Page]) -> None:
     with subprocess.Popen(command, env=marked) as other:
         wait_for("the other one is there", lambda: "supervisor" in find_running(one.settings.home))
         one.supervisor.run()
+        assert one.starts == 1
+        assert other.poll() is None
         other.kill()

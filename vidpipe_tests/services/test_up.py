@@ -20,8 +20,8 @@ import requests
 from vidpipe.services import ports
 from vidpipe.services.service import SERVICE, Running, Service, find_running
 from vidpipe.services.starting import bring_up
+from vidpipe.services.state import DesiredState, set_desired_state
 from vidpipe.services.station import down_servers
-from vidpipe.services.wanted import Wanted, want
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
@@ -132,9 +132,9 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         assert any("Port 3400 was taken" in note for note in theirs["notes"])
         assert theirs["started"] == [], "it has a supervisor"
         second = home("up", "--foreground")
-        assert "is in the foreground already" in second.stderr
+        assert "already runs for this home" in second.stderr
         other.processes()["web server"][0].kill()
-        wait_for("it was noticed", lambda: any("web: ended" in line for line in lines), limit_s=30)
+        wait_for("it was noticed", lambda: any("web: killed by SIGKILL" in line for line in lines), limit_s=30)
         wait_for("it is back", lambda: page_answers(theirs), limit_s=60)
         clients = slow_clients(theirs)
         process.send_signal(signal.SIGINT)
@@ -143,7 +143,7 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         for client in clients:
             client.close()
         wait_for("all are down", lambda: not other.processes(), limit_s=10)
-        assert down_servers(home.settings, []) == []
+        assert down_servers(home.settings, []) == {}
         assert home("down").code == 0
         assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
     finally:
@@ -200,7 +200,7 @@ def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
             return [Service("web", "the page", command, lambda: True, settings.home, settings.home / "web.log", port)]
 
         monkeypatch.setattr("vidpipe.services.servers.services_of", services_of)
-        want(settings, Wanted("mine", ("web",)))
+        set_desired_state(settings, DesiredState("mine", ("web",)))
         begun: list[str] = []
         (service,) = bring_up(
             settings, ["web"], {}, "mine", say=lambda line: None, failed=lambda name, error: None, begun=begun

@@ -267,4 +267,4 @@ def test_allowed_hosts_are_names_and_addresses_alone(home: Path) -> None:
     assert len(load(home, {}).settings.services.allowed_hosts) == 4
     for wrong in ("http://a.test", "a.test:80", "de.fe:80", "a.test/x", "*", "*.a.test", "vidéo.fr", "[::1]"):
         (home / "config.ini").write_text(f"[Services]\nAllowedHosts = {wrong}\n")
-        assert "is no host name" in refused(home)
+        assert "is not a host name" in refused(home)

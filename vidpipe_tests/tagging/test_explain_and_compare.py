@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.compare import compare, compare_outcomes
+from vidpipe.tagging.compare import compare, tag_changes
 from vidpipe.tagging.evaluate import evaluate
 from vidpipe.tagging.explain import explain
 from vidpipe.tagging.facts import TagFacts
@@ -118,7 +118,7 @@ def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new
     before, after = parse_rules(json.dumps(old)), parse_rules(json.dumps(new))
     assert bool(compare(before, after)) == (before.version != after.version)
     if before.version == after.version:
-        assert compare_outcomes(before, after, facts) == []
+        assert tag_changes(evaluate(before, facts), evaluate(after, facts)) == []
 
 
 @unhurried
@@ -163,7 +163,8 @@ def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> Non
     other = parse_rules('[{"name": "r", "tags": "T", "description_keywords": ["close up", "lake"]}]')
     assert one.version == same.version != other.version
     assert [change.keys for change in compare(one, other).changed] == [("description_keywords", "subtitle_keywords")]
-    (change,) = compare_outcomes(one, other, TagFacts(subtitles="the lake"))
+    facts = TagFacts(subtitles="the lake")
+    (change,) = tag_changes(evaluate(one, facts), evaluate(other, facts))
     assert (change.change, change.was) == ("removed", 'the subtitles say "lake"')
 
 
@@ -176,7 +177,8 @@ def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> No
     change = compare(old, new)
     assert (change.added, change.removed, change.renamed, change.reordered) == (("e",), ("d",), (("c", "sea"),), True)
     assert [(one.rule, one.keys) for one in change.changed] == [("a", ("metadata_conditions",))]
-    outcome = compare_outcomes(old, new, TagFacts(duration_s=4.5))
+    facts = TagFacts(duration_s=4.5)
+    outcome = tag_changes(evaluate(old, facts), evaluate(new, facts))
     assert [(one.tag, one.change, one.rule) for one in outcome] == [
         ("A", "removed", "a"),
         ("D", "removed", "d"),

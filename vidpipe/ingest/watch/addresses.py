@@ -18,7 +18,7 @@ from vidpipe.redaction import mask, source_secrets
 from vidpipe.settings import Settings
 from vidpipe.settings.stored_paths import file_url_path
 
-#: Without one of these, an address has no place for a secret, except one of the environment's.
+#: An address without any of these holds no secret, except one of the environment.
 _MAY_HOLD_SECRET = re.compile("[@?#]")
 
 

@@ -23,9 +23,6 @@ _BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile("[0-9a-f]{64}")
 _SHOWN = 20
 
-#: Fields of a video that say where its file lies.
-FILE_FIELDS = {"ingest.path": 1, "ingest.size_bytes": 1, "ingest.modified_ns": 1, "ingest.referenced": 1}
-
 
 @dataclass(frozen=True)
 class MediaFile:

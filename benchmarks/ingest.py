@@ -1,10 +1,11 @@
-"""What taking sources in costs: `python -m benchmarks.taking_in [FILES]`.
+"""What adding sources costs: `python -m benchmarks.ingest [FILES]`.
 
-FILES (200) local files of a few kilobytes, each of other bytes, are taken in by the job `ingest`, as `vidpipe add` does
-it. Peer, in the same run: one bare ffprobe and one sha256 of each of them. Compared is the processors' time of this
-process and of those it started, as the machine may be busy; MongoDB's is left out. Limit: 1.5 times the peer.
+The job `ingest` adds FILES (200) different local files of a few kilobytes, as `vidpipe add` does. Peer, in the same
+run: one bare ffprobe and one sha256 of each. Compared is the CPU time of this process and its children, without
+MongoDB's, since the machine may be busy. Limit: 1.5 times the peer.
 
-One video under many URLs: what another URL costs where it has 10,000, against where it has few. Limit: 1.5 times.
+One video under many URLs: the cost of another URL of a video that has 10,000, against one that has few. Limit: 1.5
+times.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from vidpipe.pipeline.launch import run_ingest
 from vidpipe.settings import Settings, init_home, load
 from vidpipe.stages.registry import GRAPH
 
-OUT = Path(__file__).parent / "out" / "taking_in"
+OUT = Path(__file__).parent / "out" / "ingest"
 LIMIT = LIMIT_URLS = 1.5
 URLS = 10_000
 REPEATS = 25
 
 
 def make_files(count: int) -> list[Path]:
-    """One clip, told apart by a number in a box behind it."""
+    """Copies of one clip, each with its number in a box at the end."""
     (clip,) = make_clips(OUT / "clip", 1)
     folder = OUT / "files"
     folder.mkdir(exist_ok=True)
@@ -58,13 +59,13 @@ def bare_s(files: list[Path]) -> float:
     return cpu_s() - began
 
 
-def taken_in_s(files: list[Path], library: Library, settings: Settings) -> tuple[float, float]:
-    """(processors' seconds, seconds)."""
+def ingest_s(files: list[Path], library: Library, settings: Settings) -> tuple[float, float]:
+    """(CPU seconds, seconds)."""
     run_ingest(settings, [str(files[0])], mode="hardlink", library=library)  # imports and Dagster's tables
     began, wall = cpu_s(), time.monotonic()
     outcomes = run_ingest(settings, [str(file) for file in files[1:]], mode="hardlink", library=library)
     if wrong := [outcome.sentence for outcome in outcomes if outcome.state != "stored"]:
-        raise SystemExit(f"not everything was taken in: {wrong[:3]}")
+        raise SystemExit(f"not everything was added: {wrong[:3]}")
     return cpu_s() - began, time.monotonic() - wall
 
 
@@ -77,8 +78,8 @@ def source(video: str, number: int) -> SourceRecord:
 
 
 def another_url_s(library: Library) -> tuple[float, float]:
-    """Seconds for one more URL of a video that has few, and of one that has `URLS`; in turns, as the machine may be
-    busy."""
+    """Seconds for one more URL of a video that has few, and of one that has `URLS`; measured alternately, since the
+    machine may be busy."""
     few, many = "a" * 64, "b" * 64
     known = [source(many, number) for number in range(URLS)]
     for record in known[:MOST_KEPT]:
@@ -112,13 +113,13 @@ def main(count: int) -> int:
     settings = load(home, {}).settings
     files = make_files(count + 1)
     with Library.open(settings, GRAPH) as library:
-        taken_s, wall_s = taken_in_s(files, library, settings)
+        taken_s, wall_s = ingest_s(files, library, settings)
         peer_s = bare_s(files[1:])
         few_s, many_s = another_url_s(library)
     embedded.stop(settings)
     ratio, ratio_urls = taken_s / peer_s, many_s / few_s
     each = 1000 / count
-    print(f"{count} files: {taken_s * each:.1f} ms of the processors each ({wall_s:.1f} s in all)")
+    print(f"{count} files: {taken_s * each:.1f} ms of CPU time each ({wall_s:.1f} s in all)")
     print(f"one ffprobe and sha256: {peer_s * each:.1f} ms; {ratio:.2f} times (limit {LIMIT:g})")
     print(
         f"another URL of a video: {1000 * few_s:.1f} ms with few, {1000 * many_s:.1f} ms with {URLS:,} known; ", end=""
