@@ -63,6 +63,22 @@ def check_replaceable(path: Path) -> None:
         _checked(path, path.stat(), pipe_allowed=False)
 
 
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Writes `path` so that readers see the old or the new content, never a part of it.
+
+    mode: of the new file, before the umask
+    Errors: OSError, also as in `check_replaceable`.
+    """
+    check_replaceable(path)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode), "wb") as file:
+            file.write(content)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def _checked(path: Path, found: os.stat_result, pipe_allowed: bool) -> os.stat_result:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

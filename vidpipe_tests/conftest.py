@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -83,13 +84,26 @@ def mongod_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     shutil.rmtree(settings.data_directory)
 
 
-@pytest.fixture
-def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
-    """Settings of `home`, with a database of its own on the session's mongod, dropped afterwards."""
+@contextlib.contextmanager
+def _settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
     name = f"test_{uuid.uuid4().hex[:16]}"
     yield Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
     with MongoClient[dict[str, object]](mongod_uri) as client:
         client.drop_database(name)
+
+
+@pytest.fixture
+def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
+    """Settings of `home`, with a database of its own on the session's mongod, dropped afterwards."""
+    with _settings(home, mongod_uri) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def module_settings(tmp_path_factory: pytest.TempPathFactory, mongod_uri: str) -> Iterator[Settings]:
+    """Settings with a home and database of their own for all tests of a file."""
+    with _settings(tmp_path_factory.mktemp("home"), mongod_uri) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

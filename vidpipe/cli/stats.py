@@ -14,7 +14,7 @@ from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
-from vidpipe.safe_files import check_replaceable
+from vidpipe.safe_files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ def stats(
     with opened(context) as library:
         found = gather(library.library, library.plan, moment, limit)
     if plot is not None and draw is not None:
-        _write(plot, draw(found))
+        replace_file(plot, draw(found))
     if as_json:
         print_json(as_plain(found) | ({"plot": plot} if plot else {}))
     else:
@@ -83,17 +83,6 @@ def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
         raise SettingsError(f"--plot {plot}: there is no folder {plot.absolute().parent}.", "Make it first.")
     plots.require_matplotlib()
     return draw
-
-
-def _write(path: Path, content: bytes) -> None:
-    """A reader of an older file of this name never sees half a new one."""
-    check_replaceable(path)
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_bytes(content)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
 
 
 def _show(found: Statistics) -> None:

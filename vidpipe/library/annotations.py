@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from pymongo.collection import Collection
@@ -13,8 +14,8 @@ from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document
 
 @dataclass(frozen=True)
 class Annotations:
-    """labels, titles: of every source that gives the video or gave it before, as far as there is room
-    priority: the highest of the sources that give it today; none said is 0
+    """labels, titles: of the sources that give the video or gave it before, up to the limits of its document
+    priority: the highest of the sources that give it today; 0 if none has one
     """
 
     labels: tuple[str, ...] = ()
@@ -49,7 +50,7 @@ def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict
 def in_order_of_addition(
     sources: Collection[Document], videos: Sequence[str], fields: Document | None = None
 ) -> Iterable[Document]:
-    """The sources that give one of `videos` or gave it before; those that came first come first."""
+    """The sources that give one of `videos` or gave it before, oldest first."""
     query = {"$or": [{"video": {"$in": list(videos)}}, {"earlier_videos": {"$in": list(videos)}}]}
     return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
 
@@ -67,14 +68,9 @@ def distinct(texts: Iterable[str | None], most: int = MOST_KEPT) -> tuple[str, .
     return _sorted(by_key)
 
 
-def kept(texts: Iterable[str]) -> tuple[str, ...]:
-    """The first of `texts` that a video's document has room for, sorted."""
-    by_text: dict[str, None] = {}
-    for text in texts:
-        if len(by_text) == MOST_KEPT:
-            break
-        by_text[text] = None
-    return tuple(sorted(by_text))
+def first_distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """The first `MOST_KEPT` different texts, sorted."""
+    return tuple(sorted(islice(dict.fromkeys(texts), MOST_KEPT)))
 
 
 def _put(by_key: dict[str, str], texts: Iterable[str | None], most: int) -> None:

@@ -43,7 +43,7 @@ from vidpipe.library.embedded_process import (
     is_alive,
     wait_until_gone,
 )
-from vidpipe.safe_files import private_directory
+from vidpipe.safe_files import private_directory, replace_file
 from vidpipe.settings import Settings
 
 #: Longest wait for a clean end; then the server is killed, and its journal makes the data whole at the next start.
@@ -289,11 +289,7 @@ def _make_key(files: Files) -> None:
     if files.key.exists() and _KEY.fullmatch(files.key.read_bytes()):
         files.key.chmod(0o600)
         return
-    new = files.key.with_suffix(".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    new.replace(files.key)
+    replace_file(files.key, secrets.token_hex(32).encode(), 0o600)
 
 
 def _held_by_another(files: Files) -> UnavailableError:

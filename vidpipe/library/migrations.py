@@ -11,7 +11,7 @@ from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.annotations import annotations_of, in_order_of_addition, kept
+from vidpipe.library.annotations import annotations_of, first_distinct, in_order_of_addition
 from vidpipe.library.schema import MOST_KEPT, MOST_LABELS
 from vidpipe.stages.contract import INGEST, IngestFacts
 from vidpipe.stages.versions import fingerprint
@@ -73,7 +73,7 @@ def _annotate(database: Database[Document], names: Mapping[str, str]) -> int:
 
 
 def _keep_the_first(database: Database[Document], names: Mapping[str, str]) -> int:
-    """The documents of videos with very many sources are cut to what there is room for; what reads it becomes stale."""
+    """Shortens the documents of videos with very many sources; stages that read what changed become stale."""
     _drop_index(database, names["sources"], "video")
     videos, sources = database[names["videos"]], database[names["sources"]]
     rooms = {"names": MOST_KEPT, "urls": MOST_KEPT, "titles": MOST_KEPT, "labels": MOST_LABELS}
@@ -85,8 +85,8 @@ def _keep_the_first(database: Database[Document], names: Mapping[str, str]) -> i
         first = list(islice(in_order_of_addition(sources, [row["_id"]], {"url": 1, "file_name": 1}), MOST_KEPT))
         names_of_first = [one["file_name"] for one in first if one.get("file_name")]
         new = {
-            "names": kept((*names_of_first, *before.names)),
-            "urls": kept((*(one["url"] for one in first), *before.urls)),
+            "names": first_distinct((*names_of_first, *before.names)),
+            "urls": first_distinct((*(one["url"] for one in first), *before.urls)),
             "labels": said.labels,
             "titles": said.titles,
         }
@@ -134,8 +134,8 @@ MIGRATIONS: dict[int, Migration] = {
         over=("videos",),
     ),
     5: Migration(
-        "A video with very many sources keeps the first hundred names, URLs and titles in its document; `vidpipe show "
-        "VIDEO --json` gives all of its sources. Sources can be forgotten.",
+        "Videos with very many sources keep the first hundred names, URLs and titles in their documents; `vidpipe show "
+        "VIDEO --json` shows all sources. Sources can be forgotten.",
         _keep_the_first,
         over=("videos",),
     ),

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 _LONGEST_OUTAGE_S = 60.0
-#: Waiting does not help here.
+#: Errors that do not pass by waiting.
 _LASTING = (FullDiskError, DamagedError)
 
 

@@ -45,12 +45,12 @@ _SEARCHED_IN_VIDEOS = {
 }
 
 
-#: Most names, URLs and titles in a video's document. The clip that a site gives for whatever is "not available" has
-#: tens of thousands; the documents of its sources hold them all.
+#: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
+#: of its sources hold all of them.
 MOST_KEPT = 100
-#: There is room for a label for each class of a large data set.
+#: Enough for a label for each class of a large data set.
 MOST_LABELS = 1000
-#: Where a video's document has no room for another URL.
+#: Exists in documents of videos with `MOST_KEPT` URLs.
 LAST_URL = f"ingest.urls.{MOST_KEPT - 1}"
 
 

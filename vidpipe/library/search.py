@@ -83,7 +83,7 @@ class Filters(BaseModel):
     def query(self, of_sources: Sequence[str] = ()) -> Document:
         """The conditions on a video's document. Raises SettingsError for a name that no video can have.
 
-        of_sources: videos with one of `sources` that their documents have no room for
+        of_sources: further videos with one of `sources`, see `query_of`
         """
         conditions: list[Document] = [{"tags.tag": _whole(tag)} for tag in self.tags]
         conditions += [{"ingest.labels": _pattern(f"^{label_pattern(label)}$")} for label in self.labels]
@@ -110,14 +110,15 @@ class Filters(BaseModel):
 
 
 def query_of(library: Library, filters: Filters | None) -> Document:
-    """The conditions on a video's document that `filters` come to in this library. Errors as in `Filters.query`."""
+    """`filters.query` for this library, including videos that match `sources` only by URLs missing in their documents.
+    Errors as in `Filters.query`."""
     filters = filters or Filters()
     return filters.query(_with_source(library, [_part(source) for source in filters.sources]))
 
 
 def _with_source(library: Library, parts: Sequence[re.Pattern[str]]) -> list[str]:
-    """The videos with more sources than their documents have room for, one of which has one of `parts` in its URL or
-    file name."""
+    """Of the videos whose documents cannot hold all URLs, those with a source whose URL or file name matches one of
+    `parts`."""
     if not parts:
         return []
     with library.connection.errors_explained():
@@ -299,7 +300,7 @@ def _with_parts_of_names(words: str) -> str:
 def _parts_query(words: str, fields: Sequence[str], library: Library | None = None) -> Document:
     """Every word is part of one of `fields`; no word that begins with - is.
 
-    library: where sources are to be looked through as well
+    library: also search the sources that documents cannot hold
     """
     conditions: list[Document] = []
     for minus, phrase, word in _TERM.findall(words):
@@ -326,7 +327,7 @@ def _part(text: str) -> re.Pattern[str]:
 
 def _pattern(expression: str) -> re.Pattern[str]:
     if len(expression) > _LONGEST_PATTERN:
-        raise SettingsError("The text to look for is too long.", "Give a part of it.")
+        raise SettingsError("The search text is too long.", "Search for a part of it.")
     return re.compile(expression.replace("\0", ""), re.IGNORECASE)  # BSON allows no NUL in a pattern
 
 

@@ -42,7 +42,7 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
 
     specs: today's spec of each stage that can run; the others' state is "unknown".
     `title` of the video is the first of its sources' `titles`, else the file's.
-    `names`, `urls` and `titles` are the first hundred, and `sources` are all.
+    `names`, `urls` and `titles` are the first hundred, `sources` all of them.
     Results that are not there yet are None (scenes and tags: an empty list). Raises NoSuchVideo.
     """
     for found in views(library, [sha256], specs):

@@ -17,7 +17,7 @@ from vidpipe.library.states import chunked
 from vidpipe.library.videos import Videos
 from vidpipe.stages.contract import IngestFacts
 
-#: What is said of a source and shows in its video.
+#: Fields of a source that are copied to its video.
 _OF_VIDEOS = frozenset({"labels", "title", "priority"})
 
 
@@ -50,7 +50,7 @@ class Sources:
             self._ride_out(partial(self.annotate, [record.video, *record.earlier_videos]))
 
     def _save(self, record: SourceRecord, said: Names[str]) -> Document:
-        """What is said of the source now."""
+        """Returns the `_OF_VIDEOS` fields as they are stored now."""
         plain = record.model_dump(mode="python", exclude={"id"})
         kept = {name: plain.pop(name) for name in SAID - set(said)}
         now = self._sources.find_one_and_update(
@@ -61,10 +61,8 @@ class Sources:
         return now
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
-        """The video first, so that a source never names one that is not there.
-
-        Its other sources are not looked through: a video may have tens of thousands.
-        """
+        """Stores the video first, so that a source never names a missing one. Does not read the video's other sources,
+        of which there may be tens of thousands."""
         facts = IngestFacts(
             path=video.path,
             size_bytes=video.size_bytes,

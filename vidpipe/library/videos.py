@@ -17,7 +17,7 @@ from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.urls import stored_spellings
-from vidpipe.library.annotations import Annotations, distinct, kept
+from vidpipe.library.annotations import Annotations, distinct, first_distinct
 from vidpipe.library.schema import MOST_LABELS, Document, new_entry
 from vidpipe.settings.stored_paths import path_text
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
@@ -25,7 +25,7 @@ from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
 
-#: Of file names; MongoDB refuses much longer patterns.
+#: Longest file name that is searched for; MongoDB refuses much longer patterns.
 _LONGEST_NAME = 255
 _HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 _SHORT_PREFIX = re.compile(r"[0-9a-f]{1,3}$")
@@ -61,8 +61,8 @@ class Videos:
             before = IngestFacts.model_validate(known[INGEST])
             merged = facts.model_copy(
                 update={
-                    "names": kept((*before.names, *facts.names)),
-                    "urls": kept((*before.urls, *facts.urls)),
+                    "names": first_distinct((*before.names, *facts.names)),
+                    "urls": first_distinct((*before.urls, *facts.urls)),
                     "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
                     "titles": distinct((*before.titles, *facts.titles)),
                 }

@@ -35,7 +35,7 @@ class Check:
     """
     stage:    whose result is checked; the check is there where the graph has that stage
     function: given the video's document, its scenes in order and the settings
-    quick:    instead of a function that reads whole files, in a run over many videos
+    quick:    replaces a `function` that reads whole files, in runs over many videos
     """
 
     name: str
@@ -88,12 +88,12 @@ def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: 
 
 
 def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: Settings) -> Found:
-    """Compares size and modification time with those of when it was hashed; reads the file only where they differ."""
+    """Compares size and modification time with those at hashing; reads the file only if they differ."""
     stored = document.get("raw_video") or document["ingest"]
     with contextlib.suppress(OSError):
         stat = settings.resolve(stored["path"]).stat()
         if (stat.st_size, stat.st_mtime_ns) == (stored["size_bytes"], stored["modified_ns"]):
-            return Found(True, "Size and modification time are as when it was hashed.", {"size_bytes": stat.st_size})
+            return Found(True, "Its size and modification time have not changed.", {"size_bytes": stat.st_size})
     return file_has_its_hash(document, scenes, settings)
 
 
@@ -116,8 +116,8 @@ def tags_name_rules(document: Document, scenes: Sequence[Document], settings: Se
 
 
 CHECKS = (
-    Check("stored_file_has_its_hash", "raw_video", "The stored file still has its hash; reads all of it, in a run over "
-          "many videos only where its size or modification time has changed.", file_has_its_hash, file_is_unchanged),
+    Check("stored_file_has_its_hash", "raw_video", "The stored file still has its hash. Reads all of it; in a run over "
+          "many videos, only if its size or modification time has changed.", file_has_its_hash, file_is_unchanged),
     Check("scenes_cover_duration", "scenes", "The scenes cover the whole duration, without gap or overlap.",
           scenes_cover_duration),
     Check("scenes_are_described", "descriptions", "Each scene has a description.", scenes_are_described),

@@ -49,10 +49,10 @@ def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
 def log_checks_of_failed_step(
     context: dg.OpExecutionContext, session: Session, graph: StageGraph, step: str, videos: Sequence[str]
 ) -> None:
-    """Checks what a step has stored although some of its videos failed.
+    """Checks the results that a failed step has stored.
 
-    Dagster skips the op of the checks after a failed step, and would then show the checks of all its videos as
-    execution errors.
+    Dagster skips the op of the checks after a failed step and would show the checks of all its videos as execution
+    errors.
     """
     if all(node.name != _op_name(step) for node in context.job_def.graph.node_defs):
         return

@@ -91,7 +91,7 @@ def clean_up(
 
 
 class CleanUpConfig(dg.Config):
-    only_show: bool = Field(False, description="show results that Dagster does not know of, and delete nothing")
+    only_show: bool = Field(False, description="only report results that Dagster does not know, delete nothing")
     dry_run: bool = Field(False, description="count only, delete nothing")
 
 

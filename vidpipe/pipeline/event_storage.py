@@ -113,9 +113,9 @@ class HomeStorage(DagsterSqliteStorage):
         if base_dir := config_value.get("base_dir"):
             return cls.from_local(base_dir, inst_data)
         directory = _default_directory()
-        if sys.argv[1:2] == ["dev"]:  # Dagster has just logged that a temporary directory is used
+        if sys.argv[1:2] == ["dev"]:  # Dagster has just logged that it uses a temporary directory
             logging.getLogger("dagster").info(
-                "This home's runs and history are stored in %s. The temporary directory holds none of them.", directory
+                "Runs and their history are stored in %s, not in the temporary directory.", directory
             )
         return cls.from_local(str(directory), inst_data)
 

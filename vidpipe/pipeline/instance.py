@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from dagster._core.instance.ref import InstanceRef
 from vidpipe.errors import SettingsError
 from vidpipe.pipeline.history.damage import check_history, history_explained
 from vidpipe.pipeline.processes import end_dead_runs
-from vidpipe.safe_files import private_directory
+from vidpipe.safe_files import private_directory, replace_file
 from vidpipe.settings import Settings
 
 _DEFAULTS = "defaults/dagster.yaml"
@@ -45,9 +44,7 @@ def prepare(settings: Settings) -> Path:
     known = file.read_text(encoding="utf-8") if file.exists() else ""
     if known == _stamped(text) or (known and not _is_unedited(known)):
         return home
-    new = file.with_name(f"dagster.yaml.{os.getpid()}")
-    new.write_text(_stamped(text), encoding="utf-8")
-    new.replace(file)
+    replace_file(file, _stamped(text).encode())
     return home
 
 

@@ -119,12 +119,10 @@ def run_ingest(
 
 
 def show_again(settings: Settings, library: Library) -> None:
-    """Makes every video a partition and every good result a materialization, where Dagster does not know of it."""
+    """Makes every good result a materialization if Dagster does not know it, in a new history for instance."""
     from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
 
-    graph = library.graph
-    caller = Caller(settings, library)
-    if not _execute(clean_up_job(graph), OP_NAME, {"only_show": True}, caller):
+    if not _execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}, Caller(settings, library)):
         raise _unexplained(ok=False)
 
 

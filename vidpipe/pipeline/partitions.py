@@ -18,6 +18,6 @@ def add_videos(instance: dg.DagsterInstance, keys: Iterable[str]) -> None:
 
 
 def remove_video(instance: dg.DagsterInstance, key: str) -> None:
-    """Removes the partition, where there is one. Its materializations stay in Dagster's history."""
+    """Removes the partition if it exists. Its materializations stay in Dagster's history."""
     if instance.has_dynamic_partition("videos", key):
         instance.delete_dynamic_partition("videos", key)

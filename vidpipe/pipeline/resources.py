@@ -30,6 +30,6 @@ class LibraryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def library_of(home: Path) -> dg.ResourceDefinition:
-    """The library of `home`, as a resource that takes no config: a run that names another home is refused. Under the
-    settings of another home, the access key of this one would go to whatever endpoint those name."""
+    """The library of `home` as a resource without config, so that a run cannot name another home: with that home's
+    settings, the access key of this one would be sent to whatever endpoint they name."""
     return dg.ResourceDefinition(lambda _: LibraryResource(home=str(home)), config_schema={})

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter
 
-from vidpipe.safe_files import open_private
+from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
 
 State = TypeVar("State")
@@ -93,8 +93,4 @@ def _read(path: Path, kind: type[State]) -> State | None:
 
 def _write(path: Path, state: DesiredState | SupervisorState) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    with open_private(new) as file:
-        file.write(TypeAdapter(type(state)).dump_json(state))
-    new.replace(path)
+    replace_file(path, TypeAdapter(type(state)).dump_json(state), 0o600)

@@ -60,7 +60,7 @@ class IngestFacts(StageResult):
     labels:    what users and lists label those sources, sorted; those that differ only in case are one
     titles:    what users and lists call them, likewise
 
-    Of very many, these are the first that came (see `vidpipe.library.schema`).
+    Limited to the first ones (see `vidpipe.library.schema`).
     """
 
     unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})

@@ -169,7 +169,7 @@ class Tag(BaseModel):
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
     confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
     facet: bool = Field(False, description="a technical fact to filter by, shown after the other tags")
-    model_tags: tuple[str, ...] = Field((), description="the model's own tags that made the rule give it")
+    model_tags: tuple[str, ...] = Field((), description="the model's own tags from which the rule derived it")
 
 
 class Tags(StageResult):

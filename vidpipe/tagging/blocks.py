@@ -199,7 +199,7 @@ class TagBlock:
     """Matches when one of the wanted tags is among the model's own ("ai_generated_tags") or those given ("tags").
 
     Case and hyphens do not count.
-    counted: tags of the model's that another block of the same category counts, so that this one does not
+    counted: tags of the model that another block of the same category already counts
     """
 
     name: Literal["ai_generated_tags", "tags"]
@@ -220,7 +220,7 @@ class TagBlock:
         return facts.tag_words if self.name == "tags" else facts.model_tag_words
 
     def hits(self, facts: TagFacts) -> list[str]:
-        """The wanted tags that are there; of those that stand for the same tags of the model's, the first."""
+        """The wanted tags that the video has; of those derived from the same tags of the model, the first."""
         found = sorted(self._set & self._there(facts))
         if self.name == "ai_generated_tags":
             return found
@@ -246,7 +246,7 @@ class TagBlock:
         there = self._there(facts)
         whose = "tags" if self.name == "tags" else "model's own tags"
         nothing = f"not among the {whose}" if there else f"there are no {whose}"
-        found = dict.fromkeys(there, "it, counted already as the model's own tag")
+        found = dict.fromkeys(there, "it, already counted as the model's own tag")
         found |= {tag: f'"{tag}"' for tag in self.hits(facts)}
         return tuple(Part(f'"{tag}"', found.get(tag, nothing), found.get(tag) == f'"{tag}"') for tag in self.wanted)
 

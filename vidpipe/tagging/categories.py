@@ -73,7 +73,7 @@ class CategorySource(BlocksSource):
 
 @dataclass(frozen=True)
 class ModelCategoryBlock:
-    """Matches when the describing model put the video into this category. Each category has it; no file holds it."""
+    """Matches when the describing model chose this category. Every category has this block; no file contains it."""
 
     category: str
     name: str = MODEL_CATEGORY

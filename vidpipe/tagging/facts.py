@@ -26,9 +26,9 @@ class TagFacts:
     model_tags:  the describing model's own tags; () when it gave none
     names, urls: every file name and address the video came under; of an address each spelling, decoded and encoded
     labels, source_titles: what the lists and users that added it say of it, as written
-    tags:        those given so far, which only categories look at, as they do at the rest:
-    tag_sources: normal form of a tag -> the model's own tags that made a rule give it
-    model_category, model_confidence: what the model put the video into, and how sure it says it is
+    tags:        those given so far; this and the following are for categories only
+    tag_sources: normal form of a tag -> the model's own tags from which a rule derived it
+    model_category, model_confidence: the category that the model chose, and its confidence
     """
 
     duration_s: float | None = None

@@ -59,7 +59,7 @@ class RuleSource(BlocksSource):
 class Rule:
     """Gives its tags when one of its blocks matches ("any"), or when all of them do ("all").
 
-    facet: they are technical facts to filter by, shown after the tags that say what the video is like
+    facet: whether they are technical facts to filter by, listed after the other tags
     """
 
     name: str

@@ -11,9 +11,9 @@ Scale = Sequence[tuple[float, str]]
 
 #: Mean luma, 0 to 1.
 BRIGHTNESS: Scale = ((0.12, "very dark"), (0.28, "dark"), (0.62, ""), (0.8, "bright"), (9.0, "very bright"))
-#: Share of the picture from which it can be called dark: the luma of pure blue is low, too.
+#: Least dark share of a picture that is called dark: pure blue has a low luma, too.
 DARK_SHARE = 0.5
-#: Shares of the time up to which nothing counts (the default rules agree), and from which a picture is colourful.
+#: Shares of the time that count as never, and as colourful; the default rules use the same.
 NEVER, COLORFUL_SHARE = 0.002, 0.5
 BLACK_AND_WHITE = "black and white"
 #: Mean saturation, 0 to 1, below which a picture is muted.
@@ -30,7 +30,7 @@ LOUDNESS: Scale = ((-45.0, "very quiet"), (-30.0, "quiet"), (-14.0, "of medium l
 #: Cuts a minute.
 PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace"),
                (1e9, "very fast pace with fast cuts"))  # fmt: skip
-#: A pace from here on, in cuts a minute, is no chance in so many scenes only.
+#: From this many cuts a minute on, a pace is stated only for this many scenes: a few fast cuts may be chance.
 FAST, ENOUGH_SCENES = 12.0, 8
 
 #: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.library.annotations import distinct
@@ -15,7 +13,6 @@ from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.library.search import find_videos
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import MongoDB
 from vidpipe.stages.registry import GRAPH
 
 VIDEO, OTHER = "a" * 64, "b" * 64
@@ -23,11 +20,9 @@ URL = "https://h/1.mp4"
 
 
 @pytest.fixture(scope="module")
-def one_library(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
-    with Library.open(Settings(home=tmp_path_factory.mktemp("home"), mongodb=database), GRAPH) as opened:
+def one_library(module_settings: Settings) -> Iterator[Library]:
+    with Library.open(module_settings, GRAPH) as opened:
         yield opened
-        opened.connection.client.drop_database(database.database_name)
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import SecretStr
 
 from vidpipe.cli.show import _facts
 from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
@@ -20,7 +18,6 @@ from vidpipe.library.schema import MOST_KEPT, Document
 from vidpipe.library.search import Filters, find_videos
 from vidpipe.library.show import view
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import MongoDB
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.versions import fingerprint
@@ -63,18 +60,15 @@ def priority(library: Library, video: str = VIDEO) -> int:
 
 
 @pytest.fixture
-def empty(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
-    with Library.open(Settings(home=tmp_path_factory.mktemp("home"), mongodb=database), GRAPH) as opened:
+def empty(settings: Settings) -> Iterator[Library]:
+    with Library.open(settings, GRAPH) as opened:
         yield opened
-        opened.connection.client.drop_database(database.database_name)
 
 
 @pytest.fixture(scope="module")
-def full(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def full(module_settings: Settings) -> Iterator[Library]:
     """A video that came from `MANY` URLs, one after the other, the last names of the alphabet first."""
-    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
-    with Library.open(Settings(home=tmp_path_factory.mktemp("home"), mongodb=database), GRAPH) as opened:
+    with Library.open(module_settings, GRAPH) as opened:
         records = [
             source(MANY - number, title=f"Title {number}", labels=(f"class {number}",)) for number in range(MANY)
         ]
@@ -90,7 +84,6 @@ def full(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         for record in late:
             store(opened, record)
         yield opened
-        opened.connection.client.drop_database(database.database_name)
 
 
 def test_the_document_keeps_the_first_urls_names_and_titles_and_every_label(full: Library) -> None:
@@ -127,7 +120,7 @@ def test_show_gives_the_first_sources_and_how_many_more_there_are(full: Library)
     found = view(full, VIDEO, {})
     assert [one["url"] for one in found["sources"]] == [url(MANY - number) for number in range(MANY)]
     shown = [value for label, value in _facts(found) if label == "source"]
-    assert shown[-1] == f"… and {MANY - len(shown) + 1} more (--json gives them)"
+    assert shown[-1] == f"… and {MANY - len(shown) + 1} more (all with --json)"
 
 
 def test_a_late_source_gives_its_priority_and_loses_its_label_by_an_edit(full: Library) -> None:

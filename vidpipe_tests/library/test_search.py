@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.library.search import Filters, Page, find_scenes, find_videos
 from vidpipe.library.show import view
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.library import shelf
 
 HARBOUR, RACE, HOSTILE = (shelf.sha256_of(name) for name in shelf.CONTENTS)
 
 
 @pytest.fixture(scope="module")
-def library(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+def library(module_settings: Settings) -> Iterator[Library]:
     """For tests that only look."""
-    database = MongoDB(uri=SecretStr(mongod_uri), database_name=f"test_{uuid.uuid4().hex[:16]}")
-    with Library.open(Settings(home=tmp_path_factory.mktemp("shelf"), mongodb=database), shelf.GRAPH) as opened:
+    with Library.open(module_settings, shelf.GRAPH) as opened:
         shelf.fill(opened)
         yield opened
-        opened.connection.client.drop_database(database.database_name)
 
 
 @pytest.fixture

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from vidpipe.ingest.records import ListedSource
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.retention.forget import Forgotten, forget
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import MongoDB
 from vidpipe_tests.library.shelf import GRAPH, fill, sha256_of, url_of
 from vidpipe_tests.retention.conftest import write
 
@@ -23,12 +20,9 @@ SHA256 = sha256_of(NAME)
 
 
 @pytest.fixture(scope="module")
-def opened(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
-    home, name = tmp_path_factory.mktemp("home"), f"test_{uuid.uuid4().hex[:16]}"
-    settings = Settings(home=home, mongodb=MongoDB(uri=SecretStr(mongod_uri), database_name=name))
-    with Library.open(settings, GRAPH) as library:
+def opened(module_settings: Settings) -> Iterator[Library]:
+    with Library.open(module_settings, GRAPH) as library:
         yield library
-        library.connection.client.drop_database(name)
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_a_tag_of_the_models_counts_once_in_a_category(defaults: CategorySet) ->
     assert classify(defaults, once).candidates == (("Action", 1.0),)
     parts = next(one for one in explain_categories(defaults, once) if one.category == "Action").blocks[0].parts
     assert not any(part.matched for part in parts)
-    assert "counted already" in parts[1].found
+    assert "already counted" in parts[1].found
     # a category that does not ask for the model's tag itself counts what a rule made of it, once
     both = parse_categories('{"A": {"tags": ["High-Intensity", "Action-Packed"]}}')
     assert classify(both, once).candidates == (("A", 1.0),)

@@ -38,7 +38,7 @@ def request_listed(sources: Sequence[str], library: Library, settings: Settings)
         if record.state != "forgotten" and not lists.isdisjoint(record.lists)
     }
     if left_out := len(set(sources)) - len(named):
-        log.info("%d sources are forgotten, or named by no watched list any more; they are left out", left_out)
+        log.info("%d sources are skipped: forgotten, or no longer named by a watched list", left_out)
     secret = {one for record in named.values() if record.has_secret for one in (record.id, record.folder)}
     found = {one.id: one for one in watched_requests(settings) if one.id in secret} if secret else {}
     for record in named.values():

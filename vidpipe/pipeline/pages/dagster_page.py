@@ -1,7 +1,7 @@
 """Dagster's page behind our guard, as `python -m vidpipe.pipeline.program dagster_webserver -h HOST -p PORT -w FILE`.
 
-dagster-webserver's own command gives no way to wrap its app, so this starts the app as that command does. That takes
-names from Dagster's inside; where one of them is gone, the page does not start: it never runs unguarded.
+dagster-webserver's own command cannot wrap its app, so this module starts the app as that command does. It imports
+private names of Dagster; if one is missing, the page does not start: it never runs unguarded.
 """
 
 from __future__ import annotations

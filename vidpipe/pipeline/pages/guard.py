@@ -40,16 +40,16 @@ _HEADERS = {
 
 
 class Refusal(NamedTuple):
-    """Why a request is not passed on. status: of HTTP"""
+    """Why a request is not passed on. status: HTTP status code"""
 
     status: int
     reason: str
 
 
 class Guard:
-    """`app` (ASGI), for requests of this site's own pages and of programs.
+    """ASGI middleware that passes only requests of this site's own pages and of programs to `app`.
 
-    hosts: names and addresses that the page is reached by, besides the loopback and the address a connection arrived at
+    hosts: names and addresses of the page, besides the loopback and the address at which a connection arrived
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
@@ -81,7 +81,7 @@ class Guard:
             await response(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> Refusal | None:
-        """Why this request is refused; None: it is not."""
+        """Why this request is refused; None if it is not."""
         headers = Headers(scope=scope)
         given = headers.getlist("host")
         host = _authority(given[0]) if len(given) == 1 else None
@@ -95,9 +95,9 @@ class Guard:
             origins = headers.getlist("origin")
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
-            told = bool(origins) and scope["type"] == "websocket"
+            origin_decides = bool(origins) and scope["type"] == "websocket"
             if not all(_same(origin, host) for origin in origins) or not (
-                told or all(site in ("same-origin", "none") for site in sites)
+                origin_decides or all(site in ("same-origin", "none") for site in sites)
             ):
                 return Refusal(
                     403,
@@ -141,8 +141,8 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
 
 
 def _graphql_refusal(scope: Scope, headers: Headers) -> Refusal | None:
-    """GraphQL comes as JSON in a POST: what a form, an image or a link of another site can send is none of it, with any
-    browser. Dagster takes queries from the address, too, and JSON under types that merely contain its name."""
+    """Refuses GraphQL other than JSON in a POST, which a form, an image or a link of another site cannot send. Dagster
+    would also accept queries in the URL, and any content type that contains "application/json"."""
     if scope["type"] != "http" or scope["path"].rstrip("/") != _GRAPHQL:
         return None
     if scope["method"] != "POST":

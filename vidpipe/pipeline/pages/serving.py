@@ -1,7 +1,7 @@
-"""Serves an ASGI app as a page of this home, guarded, with limits on clients that are slow on purpose or by accident.
+"""Serves an ASGI app as a page of this home, behind the guard and with limits on slow clients.
 
-uvicorn by itself waits for the rest of a request as long as the connection stands, and ends only when all clients have
-taken their answers.
+uvicorn alone waits for the rest of a request as long as the connection is open, and stops only when all clients have
+read their responses.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from vidpipe.errors import UnavailableError
 from vidpipe.pipeline.pages.guard import Guard
 
-#: A client that takes longer to send its request, head and body together, is cut off.
+#: Time to send a request, head and body; slower clients are disconnected.
 _REQUEST_LIMIT_S = 20.0
-#: One that leaves a full buffer (64 kB) of its answer unread for longer is, too.
+#: Time to read a full buffer (64 kB) of the response; slower clients are disconnected.
 _ANSWER_LIMIT_S = 60.0
 #: Unfinished requests at once. A further one cuts off the oldest, so that no number of slow clients shuts out others.
 _MOST_UNFINISHED = 256
 #: Longest head of a request, in bytes.
 _LONGEST_HEAD = 65_536
-#: What is being answered when the server is told to stop gets so long.
+#: Time for requests in progress when the server is stopped.
 _STOP_LIMIT_S = 1
 
 
 class _LimitedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, with these limits. A WebSocket has its own protocol from its handshake on, and may idle."""
+    """uvicorn's HTTP/1.1 with these limits. WebSockets have another protocol after their handshake and may idle."""
 
     #: oldest first
     _unfinished: dict[_LimitedProtocol, asyncio.TimerHandle] = {}  # noqa: RUF012 - of all connections

@@ -39,7 +39,7 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
 
 
 def videos_of_unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
-    """The videos that runs of any job, at work or waiting, were given."""
+    """The videos of all runs, of any job, that have not ended."""
     return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ))
 
 

@@ -58,9 +58,9 @@ def _find_on_hugging_face(model: str, name: str) -> Path | None:
     if kept is not None:  # a path, or the knowledge that there is none
         return Path(kept) if isinstance(kept, str) else None
     try:
-        # One request: without a network, the download alone would retry for half a minute and print each attempt.
+        # A single request: without a network, the download would retry for half a minute and print each attempt.
         huggingface_hub.file_exists(model, name)
-    except Exception as error:  # those of its HTTP client are not part of its interface
+    except Exception as error:  # errors of its HTTP client are not part of its interface
         # without a network, what a whole download does not hold does not exist
         cached = partial(huggingface_hub.try_to_load_from_cache, model)
         if any(isinstance(cached(weights), str) for weights in _WEIGHTS):
