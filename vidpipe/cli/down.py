@@ -12,11 +12,6 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import VidpipeError
 
-_NAMES = {
-    "mongod": "MongoDB", "code": "the code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
-    "measures": "the page of measures", "supervisor": "the supervisor", "runs": "the runs that were under way",
-}  # fmt: skip
-
 
 def down(
     context: typer.Context,
@@ -28,6 +23,7 @@ def down(
     `vidpipe up` starts them again; other commands start MongoDB alone.
     """
     from vidpipe.library import embedded
+    from vidpipe.services.service import TITLES
     from vidpipe.services.station import down as bring_down
 
     settings = call_of(context).load().settings
@@ -44,7 +40,7 @@ def down(
                 )
         if embedded.stop(settings):
             stopped.append("mongod")
-    said = f"Stopped: {', '.join(_NAMES[name] for name in stopped)}." if stopped else "Nothing was running."
+    said = f"Stopped: {', '.join(TITLES.get(name, name) for name in stopped)}." if stopped else "Nothing was running."
     if not embedded.is_embedded(settings):
         said += " [MongoDB] URI names a server of your own, which is left alone."
     if as_json:

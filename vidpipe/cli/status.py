@@ -57,7 +57,6 @@ def status(
 
 
 def status_of(opened: Opened) -> dict[str, Any]:
-    from vidpipe.cli.up import plain_service
     from vidpipe.library.states import STATES
     from vidpipe.services.station import down_servers
     from vidpipe.services.station import status as running_services
@@ -68,7 +67,7 @@ def status_of(opened: Opened) -> dict[str, Any]:
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
         stages[name]["problem"] = error_object(problem)
-    services = [plain_service(service) for service in running_services(settings)]
+    services = [asdict(service) for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {
         "home": str(settings.home),

@@ -58,9 +58,11 @@ def _room(disks: Mapping[str, int]) -> str:
 
 
 def _down(server: Mapping[str, str]) -> str:
+    from vidpipe.services.service import TITLES
+
     since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
     reason = f": {server['reason']}" if server["reason"] else "."
-    return f"Down: {server['name']}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
+    return f"Down: {TITLES[server['name']]}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
 
 
 def _services(services: list[Mapping[str, Any]]) -> str:

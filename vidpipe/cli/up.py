@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,12 +12,7 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, size, table, words
 
 if TYPE_CHECKING:
-    from vidpipe.services.station import ServiceStatus, UpReport
-
-_TITLES = {
-    "mongod": "MongoDB", "code": "code server", "web": "Dagster's page", "daemon": "Dagster's daemon",
-    "measures": "measures", "supervisor": "supervisor",
-}  # fmt: skip
+    from vidpipe.services.station import UpReport
 
 
 def up(
@@ -41,35 +37,21 @@ def up(
     settings = call_of(context).load().settings
     report = bring_up(settings, note, foreground=foreground)
     if as_json:
-        print_json(_plain(report))
+        print_json({**asdict(report), "addresses": report.addresses})
     else:
         _show(report)
     if foreground:
         become_supervisor(settings)
 
 
-def _plain(report: UpReport) -> dict[str, Any]:
-    return {
-        "services": [plain_service(service) for service in report.services],
-        "started": report.started,
-        "addresses": report.addresses,
-        "notes": report.notes,
-    }
-
-
-def plain_service(service: ServiceStatus) -> dict[str, Any]:
-    return {
-        "name": service.name, "pid": service.pid, "address": service.address, "started": service.started,
-        "memory_bytes": service.memory_bytes,
-    }  # fmt: skip
-
-
 def _show(report: UpReport) -> None:
+    from vidpipe.services.service import TITLES
+
     console = out()
     made = table("server", "address", ("process", {"justify": "right"}), ("memory", {"justify": "right"}))
     for service in report.services:
         made.add_row(
-            words(_TITLES.get(service.name, service.name)), words(service.address, "bold"), words(service.pid),
+            words(TITLES[service.name]), words(service.address, "bold"), words(service.pid),
             words(size(service.memory_bytes)),
         )  # fmt: skip
     console.print(made)

@@ -36,8 +36,7 @@ def _watch_supervisor(settings: Settings, fingerprint: str) -> None:
         with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
             running = find_running(settings.home)
             if is_desired(settings, fingerprint) and "supervisor" not in running:
-                services = services_of(settings, running)
-                next(service for service in services if service.name == "supervisor").launch(fingerprint)
+                services_of(settings, running)["supervisor"].launch(fingerprint)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.services.ports import answers, choose_port, socket_path, url
-from vidpipe.services.service import MODULES, Running, Service, find_running
+from vidpipe.services.service import MODULES, TITLES, Running, Service, find_running
 from vidpipe.services.state import run_directory, supervisor_state
 from vidpipe.settings import Settings
 
@@ -20,8 +20,8 @@ load_from:
 """
 
 
-def services_of(settings: Settings, running: dict[str, Running]) -> list[Service]:
-    """In the order in which they are started. running: those that keep their port."""
+def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
+    """The services by their names, in the order in which they are started. running: those that keep their port."""
     host = settings.services.host
     run = run_directory(settings)
     logs = settings.data_directory / "logs"
@@ -45,36 +45,37 @@ def services_of(settings: Settings, running: dict[str, Running]) -> list[Service
     web_address, measures_address = url(host, web), f"{url(host, measures)}/metrics"
     python = [sys.executable, "-m"]
     program = [*python, "vidpipe.pipeline.program"]
-    return [
+    services = [
         Service(
-            "code", "code server",
+            "code", TITLES["code"],
             [*program, MODULES["code"], "api", "grpc", "--socket", str(socket),
              "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe"],
             lambda: _code_answers(socket), settings.home, log("code"), environment=environment,
         ),
         Service(
-            "web", "Dagster's page",
+            "web", TITLES["web"],
             [*program, MODULES["web"], "-h", host, "-p", str(web), "-w", str(workspace)],
             lambda: answers(f"{web_address}/server_info"), settings.home, log("web"), web, web_address, environment,
             after="code",
         ),
         Service(
-            "daemon", "Dagster's daemon",
+            "daemon", TITLES["daemon"],
             [*program, MODULES["daemon"], "run", "-w", str(workspace)],
             lambda: _daemon_beats(settings), settings.home, log("daemon"), environment=environment,
             after="code",
         ),
         Service(
-            "measures", "measures",
+            "measures", TITLES["measures"],
             [*python, MODULES["measures"], "--home", str(settings.home), "--host", host, "--port", str(measures)],
             lambda: answers(measures_address), settings.home, log("measures"), measures, measures_address,
             environment,
         ),
         Service(
-            "supervisor", "supervisor", [*python, MODULES["supervisor"]],
+            "supervisor", TITLES["supervisor"], [*python, MODULES["supervisor"]],
             lambda: _supervises(settings), settings.home, log("supervisor"), environment=environment,
         ),
     ]  # fmt: skip
+    return {service.name: service for service in services}
 
 
 def _code_answers(socket: Path) -> bool:

@@ -25,6 +25,11 @@ from vidpipe.safe_files import open_private, private_directory
 
 #: No name of a setting, which begin with VIDPIPE_.
 SERVICE = "_VIDPIPE_SERVICE"
+#: name of a server, MongoDB's included, in the order in which they are shown -> how it is called in messages
+TITLES = {
+    "mongod": "MongoDB", "code": "code server", "measures": "page of measures", "web": "Dagster's page",
+    "daemon": "Dagster's daemon", "supervisor": "supervisor",
+}  # fmt: skip
 #: name of a service -> the Python module that is its program
 MODULES = {
     "code": "dagster", "web": "dagster_webserver", "daemon": "vidpipe.services.daemon",

@@ -53,7 +53,7 @@ def bring_up(
     """
     from vidpipe.services import servers
 
-    services = {service.name: service for service in servers.services_of(settings, running)}
+    services = servers.services_of(settings, running)
     waiting = [name for name in services if name in names]
     starts = {name: _Start(found.process, time.monotonic(), ours=False) for name, found in running.items()}
     ports_lost = 0
@@ -79,8 +79,7 @@ def bring_up(
             if service.port and not is_alive(start.process) and not is_free(settings.services.host, service.port):
                 ports_lost += 1
                 if ports_lost < _PORTS_LOST:
-                    answering = find_running(settings.home)
-                    services[name] = {new.name: new for new in servers.services_of(settings, answering)}[name]
+                    services[name] = servers.services_of(settings, find_running(settings.home))[name]
                     del starts[name]
                     continue
             waiting.remove(name)

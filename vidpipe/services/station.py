@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn
@@ -20,7 +20,7 @@ from vidpipe.library.embedded import is_embedded
 from vidpipe.library.embedded_process import find_process
 from vidpipe.services.ports import url
 from vidpipe.services.running_runs import stop_runs
-from vidpipe.services.service import Running, Service, find_running, resume, stop
+from vidpipe.services.service import TITLES, Running, Service, find_running, resume, stop
 from vidpipe.services.starting import Say, bring_up
 from vidpipe.services.state import (
     DesiredState,
@@ -35,8 +35,6 @@ from vidpipe.settings import Settings
 _LOCK_LIMIT_S = 180.0
 #: After this a server that was asked to end is killed.
 _STOP_LIMIT_S = 3.0
-#: In the order in which they are shown.
-NAMES = ("mongod", "code", "measures", "web", "daemon", "supervisor")
 #: On the command line of a supervisor that `vidpipe up --foreground` has become.
 FOREGROUND = "--foreground"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -91,7 +89,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         if foreground:
             _refuse_second_foreground(settings, wanted)
         before = desired_state(settings)
-        servers = tuple(name for name in NAMES if name != "mongod" or is_embedded(settings))
+        servers = tuple(name for name in TITLES if name != "mongod" or is_embedded(settings))
         set_desired_state(settings, DesiredState(wanted, servers))
         begun: list[str] = []
         try:
@@ -105,7 +103,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
             running = _without_changed(settings, wanted, say)
             if foreground:
                 _stop_all(settings, ["supervisor"])
-            names = [name for name in NAMES if not (foreground and name == "supervisor")]
+            names = [name for name in TITLES if not (foreground and name == "supervisor")]
             services = bring_up(settings, names, running, wanted, say=say, failed=_raise, begun=begun)
         except BaseException:
             _stop_all(settings, begun)
@@ -134,8 +132,7 @@ def become_supervisor(settings: Settings) -> NoReturn:
     """Makes this process the supervisor of the home, in the foreground, until Ctrl-C, SIGTERM or `vidpipe down`."""
     from vidpipe.services.servers import services_of
 
-    services = services_of(settings, find_running(settings.home))
-    next(service for service in services if service.name == "supervisor").become(fingerprint(settings), FOREGROUND)
+    services_of(settings, find_running(settings.home))["supervisor"].become(fingerprint(settings), FOREGROUND)
 
 
 def _refuse_second_foreground(settings: Settings, wanted: str) -> None:
@@ -201,13 +198,13 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
             say(f"Runs that are under way were not asked to stop. {error}")
         else:
             stopped += ["runs"] if runs else []
-        stopped += _stop_all(settings, NAMES)
+        stopped += _stop_all(settings, TITLES)
         if is_embedded(settings) and not keep_database and embedded.stop(settings):
             stopped.append("mongod")
     return stopped
 
 
-def _stop_all(settings: Settings, names: Sequence[str]) -> list[str]:
+def _stop_all(settings: Settings, names: Iterable[str]) -> list[str]:
     """Stops those of `names` that run, except this process, and returns their names.
 
     The wait is short: killing a server loses nothing, and a client that never completes its request would delay it.
@@ -235,7 +232,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
             )
     addresses = {"web": "", "measures": "/metrics"}
     running = find_running(settings.home)
-    for name in (name for name in NAMES if name in running):
+    for name in (name for name in TITLES if name in running):
         server = running[name]
         port = server.port
         address = f"{url(settings.services.host, port)}{addresses[name]}" if port and name in addresses else ""

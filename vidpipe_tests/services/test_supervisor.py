@@ -41,10 +41,10 @@ class Page:
         self.log = settings.home / "web.log"
         set_desired_state(settings, DesiredState("mine", ("web",)))
 
-    def services_of(self, settings: Settings, running: dict[str, Running]) -> list[Service]:
+    def services_of(self, settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
         port = choose_port(settings.home / "ports.json", "web", 22700, "127.0.0.1")
         command = [sys.executable, "-c", self.code, MODULES["web"], str(port)]
-        return [Service("web", "the page", command, lambda: True, settings.home, self.log, port)]
+        return {"web": Service("web", "the page", command, lambda: True, settings.home, self.log, port)}
 
     @property
     def starts(self) -> int:

@@ -194,10 +194,11 @@ def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
     with FaultServer() as other:
         chosen = [urlsplit(other.url("/")).port, 3801]
 
-        def services_of(settings: Settings, running: dict[str, Running]) -> list[Service]:
+        def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
             port = chosen.pop(0)
             command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-            return [Service("web", "the page", command, lambda: True, settings.home, settings.home / "web.log", port)]
+            log = settings.home / "web.log"
+            return {"web": Service("web", "the page", command, lambda: True, settings.home, log, port)}
 
         monkeypatch.setattr("vidpipe.services.servers.services_of", services_of)
         set_desired_state(settings, DesiredState("mine", ("web",)))
