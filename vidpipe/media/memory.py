@@ -87,7 +87,7 @@ class FileLimits:
         return None if usual in fitting or self.pixels <= _ORDINARY_PIXELS else max(fitting, default=1)
 
     @property
-    def bytes(self) -> int | None:
+    def limit_bytes(self) -> int | None:
         """Memory limit of one program; None: unlimited."""
         if not self.settings.memory_mb or sys.platform != "linux":
             return None
@@ -100,8 +100,8 @@ class FileLimits:
 
     @contextlib.contextmanager
     def granted(self) -> Iterator[int | None]:
-        """Waits until `bytes` are free beside the other programs of this process, and holds them for the block."""
-        limit = self.bytes
+        """Waits until `limit_bytes` are free beside this process's other programs, and holds them for the block."""
+        limit = self.limit_bytes
         if limit is None or (not self.generous and self.pixels <= _ORDINARY_PIXELS):
             yield limit
         else:

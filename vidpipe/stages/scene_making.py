@@ -122,7 +122,7 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
             "Out of memory, or a fault of this ffmpeg with this file: try `ffmpeg -i FILE -f null -`.",
         )
     if not findings.frames and end.lacked_memory:
-        raise memory.MemoryLimitError("ffmpeg", limits.bytes or 0)
+        raise memory.MemoryLimitError("ffmpeg", limits.limit_bytes or 0)
     if not findings.frames:
         raise StageError(
             f"{item.name}: ffmpeg decoded no frame of video stream {plan.video_stream}{_first_message(end)}",

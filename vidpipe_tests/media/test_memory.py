@@ -108,8 +108,8 @@ def test_large_pictures_have_room_and_are_decoded_in_as_many_threads_as_fit(monk
     hd, ultra_hd, largest = (FileLimits(Limits(), pixels=size) for size in (1920 * 1080, 3840 * 2160, 7680 * 4320))
     assert hd.threads is None
     assert largest.threads == 1
-    if hd.bytes and ultra_hd.bytes and largest.bytes:
-        assert hd.bytes < 512 * _MIB < ultra_hd.bytes < largest.bytes < 1600 * _MIB
+    if hd.limit_bytes and ultra_hd.limit_bytes and largest.limit_bytes:
+        assert hd.limit_bytes < 512 * _MIB < ultra_hd.limit_bytes < largest.limit_bytes < 1600 * _MIB
 
 
 def test_a_time_limit_names_the_file_and_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
