@@ -21,13 +21,13 @@ import subprocess, sys, time
 from vidpipe.cli import interrupt
 interrupt._TERM_LIMIT_S = 0.1
 interrupt.end_on_sigterm()
-child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-print(child.pid, flush=True)
-while True:
-    try:
-        time.sleep(60)
-    except KeyboardInterrupt:
-        print("asked to end", flush=True)
+child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, start_new_session=True)
+try:
+    print(child.pid, flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("asked to end", flush=True)
+    time.sleep(60)
 """
 
 
