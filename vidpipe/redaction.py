@@ -38,7 +38,10 @@ _SHORTEST = 3
 _SHORTEST_WITHIN_WORDS = 6
 
 _WORD = re.compile("[A-Za-z0-9]+")
-_ADDRESS = re.compile(r"(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]{0,30}://[^\s\"'<>]+", re.IGNORECASE)
+#: a URL, or the query of one
+_ADDRESS = re.compile(
+    r"(?:(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]{0,30}://|(?<=[?&])[\w.%-]{1,60}=)[^\s\"'<>]+", re.IGNORECASE
+)
 
 _known: frozenset[str] = frozenset()
 

@@ -190,7 +190,7 @@ def holds_secret(key: Key, text: str) -> bool:
 
 def masked(key: Key, text: str) -> str:
     """`text` with what is secret in it replaced by ***."""
-    if key.secret:
+    if key.secret or (key.field == "uri" and "@" in text and "://" not in text):
         return "***" if text else ""
     if key.field == "uri" and _SECRET_IN_ADDRESS.search(text):
         text = re.sub(r"(?i)((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", r"\1***", text)

@@ -77,4 +77,5 @@ def test_a_secret_that_is_an_ordinary_word_or_number_is_masked_in_urls_only(
 ) -> None:
     monkeypatch.setenv("VIDPIPE_SOURCE_X", secret)
     text = f"The {secret} of /srv/{secret}/a.mp4 or file:///{secret}, {secret}s, size={secret}"
-    assert redact(f"{text}: (http://h/{secret}/{secret}s?x={secret})") == f"{text}: (http://h/***/{secret}s?x=***)"
+    address = f"http://h/{secret}/{secret}s?x={secret}), a.mp4?n={secret}"
+    assert redact(f"{text}: ({address}") == f"{text}: (http://h/***/{secret}s?x=***), a.mp4?n=***"
