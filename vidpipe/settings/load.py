@@ -82,7 +82,7 @@ def load(
     config = (config or home / CONFIG_NAME).expanduser().absolute()
     layers = [file_layer(config, _source(config, home), secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
-    if local.is_file() and local != config:
+    if local.exists() and local != config:
         layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
     layers += [environment_layer(environ), override_layer(overrides or {})]
     _imply_detector(layers)
