@@ -30,6 +30,8 @@ _GRAPHQL = "/graphql"
 _NOT_LINKED = re.compile(
     rf"({_GRAPHQL}|/server_info|/dagit_info|/logs|/notebook|/dagit/notebook|/download_debug|/report_asset_\w+)(/|$)"
 )
+#: A route of Starlette's, /graphql say, takes a path with a line end behind it, too.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
@@ -39,7 +41,7 @@ _HEADERS = {
 }
 
 
-class Refusal(NamedTuple):
+class RequestRefusal(NamedTuple):
     """Why a request is not passed on. status: HTTP status code"""
 
     status: int
@@ -80,13 +82,15 @@ class Guard:
             response = PlainTextResponse(f"{refusal.reason}\n", refusal.status, {"Cache-Control": "no-store"})
             await response(scope, receive, send_guarded)
 
-    def refusal(self, scope: Scope) -> Refusal | None:
+    def refusal(self, scope: Scope) -> RequestRefusal | None:
         """Why this request is refused; None if it is not."""
+        if _CONTROL.search(scope["path"]):
+            return RequestRefusal(400, "The path holds control characters.")
         headers = Headers(scope=scope)
         given = headers.getlist("host")
         host = _authority(given[0]) if len(given) == 1 else None
         if host is None or not scope["path"].startswith("/") or not self._is_ours(host[0], scope):
-            return Refusal(
+            return RequestRefusal(
                 421,
                 f"This page is not served under the name {', '.join(given)[:100]!a}. If it is meant to be, add "
                 "the name to [Services] AllowedHosts in config.ini and run `vidpipe up`.",
@@ -99,7 +103,7 @@ class Guard:
             if not all(_same(origin, host) for origin in origins) or not (
                 origin_decides or all(site in ("same-origin", "none") for site in sites)
             ):
-                return Refusal(
+                return RequestRefusal(
                     403,
                     "A page of another site sent this request. Behind a proxy, pass the Host header on unchanged, "
                     "with its port.",
@@ -140,14 +144,14 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
     )
 
 
-def _graphql_refusal(scope: Scope, headers: Headers) -> Refusal | None:
+def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:
     """Refuses GraphQL other than JSON in a POST, which a form, an image or a link of another site cannot send. Dagster
     would also accept queries in the URL, and any content type that contains "application/json"."""
     if scope["type"] != "http" or scope["path"].rstrip("/") != _GRAPHQL:
         return None
     if scope["method"] != "POST":
-        return Refusal(405, "Send GraphQL queries by POST.") if scope["query_string"] else None
+        return RequestRefusal(405, "Send GraphQL queries by POST.") if scope["query_string"] else None
     types = [content_type.partition(";")[0].strip().lower() for content_type in headers.getlist("content-type")]
     if types != ["application/json"]:
-        return Refusal(415, "Send GraphQL queries as application/json.")
+        return RequestRefusal(415, "Send GraphQL queries as application/json.")
     return None
