@@ -151,7 +151,7 @@ def _ffprobe(settings: Settings) -> Check:
 def _mongodb(settings: Settings) -> Check:
     from vidpipe.library import embedded
     from vidpipe.library.capabilities import capabilities
-    from vidpipe.library.embedded_damage import logged_damage, stored_videos
+    from vidpipe.library.embedded_damage import logged_damage, traces
     from vidpipe.library.library import Library
     from vidpipe.stages.registry import GRAPH
 
@@ -177,9 +177,9 @@ def _mongodb(settings: Settings) -> Check:
         return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")
     if serious:
         return Check("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
-    if not videos and (stored := sum(1 for _ in stored_videos(settings))):
+    if not videos and (left := traces(settings)):
         todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
-        return Check("MongoDB", "warn", f"{sentence}, although the media store holds {counted(stored, 'video')}", todo)
+        return Check("MongoDB", "warn", f"{sentence}, although {left}", todo)
     return Check("MongoDB", "ok", sentence)
 
 

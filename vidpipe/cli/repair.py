@@ -14,8 +14,9 @@ import typer
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage, stored_videos
+from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage
 from vidpipe.library.salvage import Aside, salvage
+from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings, audit
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Repair:
             if self._marker.exists() or not library.videos.count():
                 self._restore(library)
                 self._rebuild(library)
+                self._list_lost(library)
             if new_history or any(step.state == "done" for step in self.steps[began:]):
                 self._show_again(library)
         if all(step.state == "done" for step in self.steps):
@@ -166,6 +168,25 @@ class Repair:
             return f"{result} Damaged, moved aside: {', '.join(map(str, damaged))}." if damaged else result
 
         self._step("media", f"Add {counted(unknown, 'stored file')} that the library does not know?", work)
+
+    def _list_lost(self, library: Library) -> None:
+        from vidpipe.library.rebuild import lost_videos, request_again
+
+        lost = lost_videos(library)
+        if not lost:
+            return
+        place = self.aside.folder / "lost.txt"
+
+        def work() -> str:
+            addresses = request_again(library, lost)
+            private_directory(place.parent)
+            place.write_text("".join(f"{address}\n" for address in addresses), encoding="utf-8")
+            return (
+                f"{counted(len(lost), 'video')} could not be restored. {place} lists their "
+                f"{counted(len(addresses), 'known source')}; `vidpipe add {place}` adds them again."
+            )
+
+        self._step("lost", f"List the sources of {counted(len(lost), 'lost video')} in {place}?", work)
 
     def _show_again(self, library: Library) -> None:
         from vidpipe.pipeline.instance import instance
@@ -275,8 +296,7 @@ def recovered(error: DamagedError) -> bool:
     if not (isinstance(error, MissingLibraryError) and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     note(error.message, "yellow")
-    videos = counted(sum(1 for _ in stored_videos(error.settings)), "stored video")
-    if typer.confirm(f"Restore or rebuild the library from backups and {videos}?", err=True):
+    if typer.confirm("Restore or rebuild the library from backups and what is stored?", err=True):
         return repair(error.settings, yes=True, empty=False, backup=None, as_json=False) == 0
     if typer.confirm("Start with an empty library?", err=True):
         embedded.start(error.settings, may_be_new=True)

@@ -40,8 +40,8 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
         yield words(_services(result["services"]), "" if result["services"] else "dim")
     for one in down:
         yield words(_down(one), "red")
-    if any(one["name"] == "supervisor" for one in down):
-        yield words("  Without a supervisor nothing is restarted: run `vidpipe up`.", "dim")
+    if {"supervisor", "daemon"} <= {one["name"] for one in down}:
+        yield words("  Nothing restarts them: run `vidpipe up`.", "dim")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")

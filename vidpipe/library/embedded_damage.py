@@ -27,7 +27,7 @@ _VIDEO_FILE = re.compile(r"[0-9a-f]{64}\.\w{1,10}")
 
 
 class MissingLibraryError(DamagedError):
-    """The media store holds videos, but the data folder of the embedded server is missing or empty."""
+    """There are stored videos or frames, but the data folder of the embedded server is missing or empty."""
 
     def __init__(self, message: str, hint: str, settings: Settings) -> None:
         super().__init__(message, hint)
@@ -65,16 +65,15 @@ def logged_damage(files: Files, *, last_start: bool = True) -> DamagedError | No
 
 
 def check_presence(settings: Settings, files: Files) -> None:
-    """Raises MissingLibraryError where videos are stored but there are no data of a server."""
+    """Raises MissingLibraryError where videos or their frames are stored but there are no data of a server."""
     if files.data.exists() and not files.data.is_dir():
         raise DamagedError(f"{files.data} is not a folder, so the embedded MongoDB server cannot keep its data there.")
     if holds_data(files.data):
         return
-    videos = sum(1 for _ in stored_videos(settings))
-    if videos:
+    left = traces(settings)
+    if left:
         raise MissingLibraryError(
-            f"There is no library in {files.data}, although {settings.media_directory} holds {videos} "
-            f"video{'s' if videos > 1 else ''}.",
+            f"There is no library in {files.data}, although {left}.",
             "Put the folder back, restore or rebuild the library with `vidpipe doctor --repair`, or start an empty one "
             "with `vidpipe doctor --repair --empty`.",
             settings,
@@ -84,6 +83,15 @@ def check_presence(settings: Settings, files: Files) -> None:
 def holds_data(folder: Path) -> bool:
     """Whether a mongod has ever kept data in `folder`."""
     return any(path.name.startswith("WiredTiger") or path.suffix == ".wt" for path in folder.glob("*"))
+
+
+def traces(settings: Settings) -> str:
+    """What else a home holds of a library's videos, for a sentence; of referenced ones only frames are stored."""
+    videos = sum(1 for _ in stored_videos(settings))
+    if videos:
+        return f"{settings.media_directory} holds {videos} video{'s' if videos > 1 else ''}"
+    frames = sum(1 for path in settings.derived_directory.glob("*/") if _VIDEO_FILE.fullmatch(f"{path.name}.x"))
+    return f"{settings.derived_directory} holds frames of {frames} video{'s' if frames > 1 else ''}" if frames else ""
 
 
 def stored_videos(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.partial import hash_file
-from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.records import NO_FAILURE, SourceRecord
 from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.urls import url_file_name
 from vidpipe.library.embedded_damage import stored_videos
@@ -64,6 +64,26 @@ def rebuild(library: Library) -> Rebuilt:
     return done
 
 
+def lost_videos(library: Library) -> dict[str, set[str]]:
+    """sha256 -> addresses, without secrets, of the videos that sources or audit.jsonl name but the library lacks."""
+    named = {sha256: known.sources for sha256, known in audited_videos(library.settings).items()}
+    for row in library.collections["sources"].find({"state": "stored"}, {"video": 1, "url": 1}):
+        named.setdefault(row["video"], set()).add(row["url"])
+    for chunk in chunked(list(named)):
+        for row in library.collections["videos"].find({"_id": {"$in": chunk}}, {"_id": 1}):
+            del named[row["_id"]]
+    return named
+
+
+def request_again(library: Library, lost: Mapping[str, set[str]]) -> list[str]:
+    """Marks the sources of lost videos as new. Returns their addresses, for use in a list."""
+    again = {**NO_FAILURE, "state": "new", "video": None}
+    for chunk in chunked(list(lost)):
+        library.collections["sources"].update_many({"state": "stored", "video": {"$in": chunk}}, {"$set": again})
+    records = [_record(sha256, url) for sha256, urls in lost.items() for url in urls]
+    return sorted({record.url for record in records if record is not None})
+
+
 def _ingest(library: Library, sha256: str, path: Path, known: Remembered) -> None:
     stat = path.stat()
     records = [record for url in sorted(known.sources) if (record := _record(sha256, url)) is not None]
@@ -90,9 +110,13 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
 
 
 def audited_videos(settings: Settings) -> dict[str, Remembered]:
-    """sha256 -> what audit.jsonl and its rotated files record about the video."""
+    """sha256 -> what audit.jsonl and its rotated files record about each video that was not forgotten."""
     found: dict[str, Remembered] = {}
     for entry in audited(settings):
+        if entry.get("event") == "forget":
+            for one in entry.get("videos", ()):
+                if one["state"] == "forgotten":
+                    found.pop(one["video"], None)
         if entry.get("event") in ("source", "stage") and isinstance(entry.get("video"), str):
             known = found.setdefault(entry["video"], Remembered())
             if isinstance(entry.get("url"), str):
@@ -103,9 +127,9 @@ def audited_videos(settings: Settings) -> dict[str, Remembered]:
 
 
 def audited(settings: Settings) -> Iterator[dict[str, Any]]:
-    """The entries of audit.jsonl and its rotated files, in no particular order."""
+    """The entries of audit.jsonl and its rotated files, oldest first."""
     log = settings.resolve(settings.logging.log_file).with_name(AUDIT_NAME)
-    for path in sorted(log.parent.glob(f"{AUDIT_NAME}*")):
+    for path in sorted(log.parent.glob(f"{AUDIT_NAME}*"), key=lambda path: path.stat().st_mtime):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 with suppress(ValueError):
