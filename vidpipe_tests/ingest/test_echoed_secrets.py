@@ -75,7 +75,7 @@ def test_what_a_server_gives_back_is_kept_without_secrets(
         "http://SERVER/${VIDPIPE_SOURCE_PATH}?q=${VIDPIPE_SOURCE_ODD}\n",
     )
     direct, redirected = room.add(listed)
-    assert (direct.state, redirected.state) == ("stored", "already stored")
+    assert {direct.state, redirected.state} == {"stored", "already stored"}
     assert direct.source is not None
     assert redirected.source is not None
     assert direct.source.url == f"http://127.0.0.1:{server.port}/***/clip.mp4?x=***"
