@@ -77,8 +77,8 @@ def _fault(path: Path, probes: Iterable[str], *, thorough: bool) -> str:
         return ""
     except OSError as error:
         return f"cannot be read and written ({error.strerror})"
-    except sqlite3.OperationalError as error:
-        return "" if "locked" in str(error) else f"cannot be used ({error})"
+    except sqlite3.OperationalError as error:  # missing tables or columns; else a lock, a full disk
+        return f"cannot be used ({error})" if error.sqlite_errorcode == sqlite3.SQLITE_ERROR else ""
     except sqlite3.DatabaseError as error:
         return f"is not an intact database ({error})"
 

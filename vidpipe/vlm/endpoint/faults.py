@@ -60,6 +60,7 @@ class Fault(VidpipeError):
 
 def cleaned(text: str, server: Server | None = None) -> str:
     """`text` of a server without control characters and, where `server` is given, without its key."""
+    text = text.encode("utf-8", "replace").decode()  # a lone surrogate, which JSON can spell, cannot be stored
     text = UNSAFE.sub(lambda found: found.group() if found.group() in "\t\n" else "", text)
     return mask(text, frozenset({server.key.get_secret_value()})) if server else text
 
