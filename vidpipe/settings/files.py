@@ -108,7 +108,7 @@ def _read(path: Path) -> configparser.ConfigParser:
         ) from error
     except configparser.MissingSectionHeaderError as error:
         raise SettingsError(
-            f"{path}, line {error.lineno}: text stands before any [Section].",
+            f"{path}, line {error.lineno}: text precedes the first [Section].",
             "The sections are " + ", ".join(f"[{name}]" for name in SECTION_NAMES.values()) + ".",
         ) from None
     except configparser.ParsingError as error:

@@ -97,7 +97,7 @@ def test_percent_signs_byte_order_marks_and_lists_are_read_as_written(home: Path
         ("[Paths]\nDownloadDirectory = a\nDownloadDirectory = b\n", ["line 3", "DownloadDirectory is there twice"]),
         ("[Paths]\n[paths]\n", ["[paths] and [Paths] are the same section"]),
         ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "several lines"]),
-        ("Detector = hash\n", ["line 1", "before any [Section]", "[SceneDetection]"]),
+        ("Detector = hash\n", ["line 1", "precedes the first [Section]", "[SceneDetection]"]),
         ("[Paths]\njust words\n", ["line 2", "not of the form `Key = value`"]),
     ],
 )  # fmt: skip
