@@ -152,6 +152,8 @@ def main() -> None:
     end_on_sigterm()
     try:
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
         if "torch" not in sys.modules:  # whose bindings would report all that is not collected as leaked
             gc.freeze()  # the process ends: nothing is left to be looked for

@@ -65,7 +65,7 @@ def rebuild(library: Library) -> Rebuilt:
 
 
 def lost_videos(library: Library) -> dict[str, set[str]]:
-    """sha256 -> the addresses (without secrets) of each video that sources or audit.jsonl name and the library lacks."""
+    """sha256 -> the addresses (no secrets) of each video that sources or audit.jsonl name but the library lacks."""
     named = {sha256: known.sources for sha256, known in audited_videos(library.settings).items()}
     for row in library.collections["sources"].find({"state": "stored"}, {"video": 1, "url": 1}):
         named.setdefault(row["video"], set()).add(row["url"])
@@ -110,7 +110,7 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
 
 
 def audited_videos(settings: Settings) -> dict[str, Remembered]:
-    """sha256 -> what audit.jsonl, and those that it took the place of, remember of each video that was not forgotten."""
+    """sha256 -> what audit.jsonl, and those that it took the place of, remember of each video not forgotten since."""
     found: dict[str, Remembered] = {}
     for entry in audited(settings):
         if entry.get("event") == "forget":
