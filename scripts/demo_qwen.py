@@ -21,7 +21,7 @@ SETTINGS = f"""\
 Backend = qwen
 ModelDir = {CHECKPOINT}
 """
-RED, BLUE, YELLOW, GREEN = "0xE61414", "0x141EE6", "0xF0EB14", "0x0A8C14"
+RED, BLUE, YELLOW = "0xE61414", "0x141EE6", "0xF0EB14"
 
 
 def picture(color: str) -> str:
@@ -36,7 +36,7 @@ def square(color: str) -> str:
 CLIPS = {
     "red-square.mp4": (square(RED),),
     "blue.mp4": (picture(BLUE),),
-    "yellow-then-green-square.mp4": (picture(YELLOW), square(GREEN)),
+    "yellow-square-then-yellow.mp4": (square(YELLOW), picture(YELLOW)),
 }
 
 
@@ -60,7 +60,7 @@ def main() -> int:
     codes = [vidpipe("add", *map(str, clips), shown=f"add {' '.join(CLIPS)}", home=HOME)]
     commands = (
         ("run",),
-        ("show", "yellow-then-green-square"),
+        ("show", "yellow-square-then-yellow"),
         ("show", "red-square", "--answers"),
         ("search", "red", "square"),
         ("ask", "--all", "Which colour is it?", "--choice", "red", "--choice", "blue", "--choice", "yellow"),

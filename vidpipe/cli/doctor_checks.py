@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import platform
 import re
@@ -26,6 +27,8 @@ Status = Literal["ok", "warn", "fail"]
 _FILTERS = ("scale", "select", "split", "format", "setsar", "aformat", "asetnsamples")
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac")
 _OLDEST_FFMPEG = (4, 4)
+#: sha256, its first digits, of default tag rules and categories that earlier versions wrote into homes.
+_OLD_DEFAULTS = frozenset(("d8e35c1471ee", "f869f29a7d47", "c74ec4269bbe", "3c2b00118e4d", "2b337a106ef5"))
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
@@ -199,11 +202,15 @@ def _rules(settings: Settings) -> Check:
 
     rules, categories = build_rules(settings), build_categories(settings)
     prompts = rendered_prompts(settings)  # whatever the backend: a broken template is better found before it is needed
-    return Check(
-        "rules", "ok",
+    found = (
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "
-        f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}",
-    )  # fmt: skip
+        f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}"
+    )
+    for path in map(settings.resolve, (settings.rules.custom_tag_rules, settings.rules.categories)):
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:12] in _OLD_DEFAULTS:
+            found += f"; {path} is the unchanged default of an older version"
+            return Check("rules", "warn", found, "Delete it and run `vidpipe init`, which writes today's defaults.")
+    return Check("rules", "ok", found)
 
 
 def _model(settings: Settings) -> Check:

@@ -36,8 +36,9 @@ def forget(
     with opened(context) as library:
         ids, unknown = _resolve(library, named)
         found = _forget(library, ids, dry_run=True)
-        if ids and not (dry_run or yes):
-            _ask(found, as_json=as_json)
+        if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
+            note("Nothing was removed.")
+            return 1
         if ids and not dry_run:
             found = _forget(library, ids, dry_run=False)
             audit("forget", videos=[asdict(one) for one in found])
@@ -81,12 +82,11 @@ def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten
         return forget_videos(library.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
-def _ask(found: list[Forgotten], *, as_json: bool) -> None:
+def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
         raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run shows the videos.")
     _show(found, dry_run=True)
-    if not typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True):
-        raise typer.Abort
+    return typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True)
 
 
 def _show(found: list[Forgotten], *, dry_run: bool) -> None:

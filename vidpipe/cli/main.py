@@ -153,6 +153,8 @@ def main() -> None:
     end_on_sigterm()
     try:
         app()
+    except KeyboardInterrupt:  # before a command has begun
+        sys.exit(INTERRUPTED)
     except SystemExit as end:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)  # a second one would be a traceback from some clean-up

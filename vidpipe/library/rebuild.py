@@ -110,7 +110,7 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
 
 
 def audited_videos(settings: Settings) -> dict[str, Remembered]:
-    """sha256 -> what audit.jsonl and its rotated files record about each video that was not forgotten."""
+    """sha256 -> what audit.jsonl and its rotated files record about each video that was not forgotten since."""
     found: dict[str, Remembered] = {}
     for entry in audited(settings):
         if entry.get("event") == "forget":

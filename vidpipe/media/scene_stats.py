@@ -38,15 +38,16 @@ _LEAST_SHARE = 0.04
 _DARKEST_COLORED = 16
 #: Of 255: pixels are dark whose largest channel is below this. Luma would call pure blue dark.
 _DARK = 64
-#: A picture has colour when more than this share of it differs by this much of 255 between its channels; compression
-#: tints grey footage by less.
-_COLORED_SHARE, _COLORED = 0.002, 24
+#: A picture has colour when 3 x 3 pixels of it differ by this much of 255 between their channels; compression tints
+#: grey footage by less.
+_COLORED = 24
 #: It is colourful when a third of it has vivid colours, of three names at least.
 _VIVID_SHARE, _VIVID = 1 / 3, 90
 _COLORFUL_NAMES, _COLORFUL_NAME_SHARE = 3, 0.05
 _CHROMATIC = slice(COLOR_NAMES.index("red"), None)
 #: Something has moved when 3 x 3 pixels differ by this much of 255 from what they were: noise does not.
-_MOVED, _MOVED_WINDOW = 12, (3, 3)
+_MOVED = 12
+_WINDOW = (3, 3)
 
 
 def no_sums(profile: int = 0) -> Sums:
@@ -117,11 +118,11 @@ class FrameMeter:
             sums[SATURATION] = cv2.mean(hsv, colored)[1] / 255 * cv2.countNonZero(colored) / colored.size
             sums[SAMPLES] = 1
             sums[_COLORS] = color_shares(sample)
-            blue, green, red = cv2.split(sample)
+            blue, green, red = cv2.split(bgr)
             highest = cv2.max(cv2.max(blue, green), red)
             chroma = cv2.subtract(highest, cv2.min(cv2.min(blue, green), red))
             sums[DARK] = 1 - _share_above(highest, _DARK - 1)
-            sums[COLORED] = _share_above(chroma, _COLORED) > _COLORED_SHARE
+            sums[COLORED] = cv2.norm(cv2.blur(chroma, _WINDOW), cv2.NORM_INF) > _COLORED
             names = np.count_nonzero(sums[_COLORS][_CHROMATIC] >= _COLORFUL_NAME_SHARE)
             sums[COLORFUL] = names >= _COLORFUL_NAMES and _share_above(chroma, _VIVID) >= _VIVID_SHARE
             sums[MOVED] = self._has_moved(bgr)
@@ -133,7 +134,7 @@ class FrameMeter:
 
     def _has_moved(self, bgr: NDArray[np.uint8]) -> bool:
         """Whether any part of the picture differs visibly from when something last moved; slow movement counts, too."""
-        smooth = cv2.blur(bgr, _MOVED_WINDOW)
+        smooth = cv2.blur(bgr, _WINDOW)
         if self._settled is not None and cv2.norm(smooth, self._settled, cv2.NORM_INF) < _MOVED:
             return False
         first, self._settled = self._settled is None, smooth

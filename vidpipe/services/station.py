@@ -149,7 +149,7 @@ def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Run
     running = find_running(settings.home)
     changed = [name for name, found in running.items() if found.settings != wanted]
     if changed:
-        say("The settings have changed since the servers were started: they are started again.")
+        say("The settings have changed since the servers were started: restarting them.")
         _stop_all(settings, changed)
     return {name: found for name, found in running.items() if name not in changed}
 

@@ -33,8 +33,10 @@ PACE: Scale = ((4.0, "slow pace"), (12.0, "moderate pace"), (24.0, "fast pace"),
 #: From this many cuts a minute on, a pace is stated only for this many scenes: a few fast cuts may be chance.
 FAST, ENOUGH_SCENES = 12.0, 8
 
-#: Share of silence (below -50 dBFS) from which sound counts as silent, and from which silence is worth a word.
-SILENT_SHARE, PARTLY_SILENT_SHARE = 0.95, 0.3
+#: Share of silence (below -50 dBFS) and level in dBFS from which sound counts as silent; quiet speech is louder.
+SILENT_SHARE, SILENT_DBFS = 0.95, -70.0
+#: Share of silence that is worth a word.
+PARTLY_SILENT_SHARE = 0.3
 #: A colour is named from this share on; from the second, alone or with others, it is most of the picture.
 NAMED_SHARE, DOMINANT_SHARE = 0.12, 0.6
 _MOST_COLORS = 3
@@ -102,7 +104,7 @@ def sound_phrase(stats: SceneStats | None, has_sound: bool) -> str:
     if stats is None or stats.loudness_db is None:
         return ""
     silence = stats.silence_share or 0.0
-    if silence >= SILENT_SHARE:
+    if silence >= SILENT_SHARE and stats.loudness_db <= SILENT_DBFS:
         return "The sound track is silent."
     loudness = f"The sound is {word(stats.loudness_db, LOUDNESS)}"
     return f"{loudness}, with long silences." if silence >= PARTLY_SILENT_SHARE else f"{loudness}."

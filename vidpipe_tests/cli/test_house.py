@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from vidpipe.cli import doctor_checks
 from vidpipe.library import embedded
 from vidpipe.settings import Settings, init_home
 from vidpipe_tests.cli.conftest import Command
@@ -66,6 +68,17 @@ def test_doctor_names_what_is_wrong_and_what_to_do(vidpipe: Command, variable: s
     assert [check["name"] for check in failed] == [name]
     assert failed[0]["todo"]
     assert "1 thing is wrong" in ill("doctor").stdout
+
+
+def test_doctor_says_that_rules_are_the_defaults_of_an_older_version(
+    vidpipe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = vidpipe.home / "rules" / "categories.json"
+    digest = hashlib.sha256(rules.read_bytes()).hexdigest()
+    monkeypatch.setattr(doctor_checks, "_OLD_DEFAULTS", {digest[:12]})
+    (check,) = [check for check in vidpipe.json("doctor")["checks"] if check["name"] == "rules"]
+    assert check["status"] == "warn"
+    assert f"{rules} is the unchanged default" in check["found"]
 
 
 def test_doctor_finds_a_broken_template_before_it_is_needed(vidpipe: Command) -> None:

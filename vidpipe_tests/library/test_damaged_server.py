@@ -13,11 +13,13 @@ import pytest
 
 from vidpipe.cli.repair import Repair, library_damage, newest_backup
 from vidpipe.errors import DamagedError
+from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.sources import request_for
 from vidpipe.library import embedded
 from vidpipe.library.backups.backup import back_up
 from vidpipe.library.embedded_damage import MissingLibraryError, damage_in
 from vidpipe.library.library import Library
-from vidpipe.library.rebuild import rebuild
+from vidpipe.library.rebuild import lost_videos, rebuild, request_again
 from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
 from vidpipe.stages.contract import IngestFacts
@@ -104,6 +106,32 @@ def test_a_missing_library_beside_stored_videos_is_no_empty_one(embedded_setting
         embedded.start(embedded_settings)
     assert "`vidpipe doctor --repair --empty`" in caught.value.hint
     assert not embedded.status(embedded_settings).running
+
+
+def test_frames_of_referenced_videos_are_a_sign_of_a_library_too(embedded_settings: Settings) -> None:
+    (embedded_settings.derived_directory / CLIPS["a.mp4"]).mkdir(parents=True)
+    with pytest.raises(MissingLibraryError, match="holds frames of 1 video"):
+        embedded.start(embedded_settings)
+
+
+def test_what_cannot_be_rebuilt_is_listed_to_be_added_again(settings: Settings, tmp_path: Path) -> None:
+    """Videos that were forgotten are not among it."""
+    configure_logging(settings)
+    audit("source", video=CLIPS["a.mp4"], url=URL)
+    referenced = tmp_path / "take \u00e9.mp4"
+    referenced.touch()
+    audit("source", video=CLIPS["b.mp4"], url=str(referenced))
+    audit("source", video="c" * 64, url="https://example.org/forgotten.mp4")
+    audit("forget", videos=[{"video": "c" * 64, "state": "forgotten"}])
+    request = request_for(URL)
+    with Library.open(settings, GRAPH) as library:
+        stored = SourceRecord(id=request.id, url=request.url, kind=request.kind, state="stored", video=CLIPS["a.mp4"])
+        library.sources.save(stored)
+        lost = lost_videos(library)
+        assert lost.keys() == set(CLIPS.values())
+        assert request_again(library, lost) == [referenced.as_uri(), URL]
+        assert library.sources.get_many([request.id])[request.id].state == "new"
+        assert lost_videos(library).keys() == set(CLIPS.values())
 
 
 @pytest.mark.soak

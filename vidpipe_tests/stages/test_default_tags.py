@@ -7,7 +7,7 @@ import pytest
 from vidpipe.stages.results import Tags
 from vidpipe.stages.tags import give_tags
 from vidpipe_tests import clips
-from vidpipe_tests.stages.label_items import label_context, label_item
+from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 from vidpipe_tests.stages.scene_items import scenes_of
 
 _OF = ":s=160x90:r=10:d=2.2"
@@ -32,3 +32,15 @@ def test_a_picture_gets_the_tags_that_are_true_of_it(home: Path, tmp_path: Path,
     (outcome,) = give_tags([item], label_context(home, "custom_tags"))
     assert isinstance(outcome.result, Tags)
     assert {tag.tag for tag in outcome.result.tags if not tag.facet} == shown | {"Silent"}
+
+
+@pytest.mark.parametrize(("loudness_db", "silence_share", "silent"), [(-91.0, 1.0, True), (-64.7, 1.0, False),
+                                                                     (-75.0, 0.99, False)])  # fmt: skip
+def test_quiet_is_not_silent(
+    home: Path, tmp_path: Path, loudness_db: float, silence_share: float, silent: bool
+) -> None:
+    clip = clips.moving(tmp_path / "quiet.mp4", audio="noise", seconds=0.2)
+    stats = STATS.model_copy(update={"loudness_db": loudness_db, "silence_share": silence_share})
+    (outcome,) = give_tags([label_item(clip, scenes__stats=stats)], label_context(home, "custom_tags"))
+    assert isinstance(outcome.result, Tags)
+    assert ("Silent" in {tag.tag for tag in outcome.result.tags}) is silent

@@ -60,6 +60,7 @@ def test_a_scene_is_told_in_a_sentence() -> None:
         ({"contrast": 0.35}, "high contrast"),
         ({"loudness_db": -8.0}, "The sound is loud."),
         ({"silence_share": 0.99, "loudness_db": -70.0}, "The sound track is silent."),
+        ({"silence_share": 0.99, "loudness_db": -64.0}, "The sound is very quiet, with long silences."),
         ({"silence_share": 0.5}, "with long silences"),
     ],
 )
