@@ -38,6 +38,10 @@ _SHORTEST = 3
 _SHORTEST_WITHIN_WORDS = 6
 
 _WORD = re.compile("[A-Za-z0-9]+")
+#: a URL, or the query of one
+_ADDRESS = re.compile(
+    r"(?:(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]{0,30}://|(?<=[?&])[\w.%-]{1,60}=)[^\s\"'<>]+", re.IGNORECASE
+)
 
 _known: frozenset[str] = frozenset()
 
@@ -51,7 +55,11 @@ def hide(secrets: frozenset[str]) -> None:
 def redact(text: str) -> str:
     """`text` with the secrets of this process (see `hide`), passwords in URLs, bearer keys and secret query parameters
     replaced by `***`."""
-    text = mask(text, _known | source_secrets())
+    return redact_by_form(mask(text, _known | source_secrets()))
+
+
+def redact_by_form(text: str) -> str:
+    """`redact` for what tells itself as a secret, whatever secrets this process knows."""
     text = _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
     text = _SECRET_PARAMETER.sub(rf"\g<name>{MASK}", text)
     text = _URL_PARAMETER.sub(_without_value, text)
@@ -71,7 +79,8 @@ def source_secrets() -> frozenset[str]:
 
 def mask(text: str, secrets: frozenset[str]) -> str:
     """`text` without `secrets`, plain or encoded: percent-encoded (once or more), as in a form, in HTML, JSON and
-    Python literals, UTF-8 read as Latin-1, within Base64."""
+    Python literals, UTF-8 read as Latin-1, within Base64. Short words and numbers are masked in URLs only: elsewhere
+    they are ordinary text."""
     if not (secrets and text):
         return text
     decoded = text
@@ -84,11 +93,18 @@ def mask(text: str, secrets: frozenset[str]) -> str:
             break
         # no encoding but percent-encoding changes letters and digits; compiling a pattern takes milliseconds
         if max(_WORD.findall(secret), key=len, default="").lower() in decoded:
-            text = _pattern(secret).sub(MASK, text)
+            text = _masked(secret, text)
         if len(secret) >= _SHORTEST_WITHIN_WORDS:
             for encoded in _within_base64(secret):
                 text = text.replace(encoded, MASK)
     return text
+
+
+def _masked(secret: str, text: str) -> str:
+    pattern = _pattern(secret)
+    if len(secret) < _SHORTEST_WITHIN_WORDS and (secret.isalpha() or secret.isdigit()):
+        return _ADDRESS.sub(lambda address: pattern.sub(MASK, address[0]), text)
+    return pattern.sub(MASK, text)
 
 
 @lru_cache(maxsize=256)

@@ -44,8 +44,9 @@ def open_regular(path: Path) -> BinaryIO:
 def read_regular(path: Path) -> bytes:
     """All of a file that `open_regular` opens. Errors: OSError, also where it has more than 256 MiB."""
     with open_regular(path) as file:
-        data = file.read(_LONGEST_BYTES + 1)
-    if len(data) > _LONGEST_BYTES:
+        long = os.fstat(file.fileno()).st_size > _LONGEST_BYTES
+        data = b"" if long else file.read(_LONGEST_BYTES + 1)
+    if long or len(data) > _LONGEST_BYTES:
         raise OSError(errno.EFBIG, f"it has more than {_LONGEST_BYTES >> 20} MiB", str(path))
     return data
 

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -153,6 +154,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)  # a second one would be a traceback from some clean-up
         if "torch" not in sys.modules:  # whose bindings would report all that is not collected as leaked
             gc.freeze()  # the process ends: nothing is left to be looked for
         if isinstance(end.code, int) and "pymongo" in sys.modules and "dagster" not in sys.modules:

@@ -128,8 +128,8 @@ def repair(program: Path, files: Files) -> bool:
         for options in (_NO_YIELD, []):  # MongoDB before 5.0 does not know that option
             if code == _BAD_OPTION:
                 code = subprocess.run(
-                    [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, cwd="/", umask=0o077,
-                    check=False,
+                    [*command, *options], stdin=subprocess.DEVNULL, capture_output=True, cwd="/",
+                    env=child_environment(), umask=0o077, check=False,
                 ).returncode  # fmt: skip
     except OSError as error:
         raise _not_executable(program, error) from error

@@ -159,7 +159,7 @@ def _notes(settings: Settings, services: list[Service]) -> list[str]:
     if settings.services.host not in _LOOPBACK:
         notes.append(
             f"[Services] Host is {settings.services.host}: whoever reaches this machine can use the pages and start "
-            "runs, without a password."
+            "runs, without a password. Names other than this machine's own belong into AllowedHosts."
         )
     if not settings.sensors.enabled:
         notes.append("[Sensors] Enabled is no: nothing starts by itself.")

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from vidpipe.redaction import redact
+from vidpipe.redaction import redact, redact_by_form
 from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
 from vidpipe.settings.section import Section
 
@@ -185,12 +185,12 @@ def holds_secret(key: Key, text: str) -> bool:
     """True if `text` must not stand in the tracked config.ini: a secret key, or an address with a password in it."""
     if not text:
         return False
-    return key.secret or redact(text) != text or bool(key.field == "uri" and _SECRET_IN_ADDRESS.search(text))
+    return key.secret or redact_by_form(text) != text or bool(key.field == "uri" and _SECRET_IN_ADDRESS.search(text))
 
 
 def masked(key: Key, text: str) -> str:
     """`text` with what is secret in it replaced by ***."""
-    if key.secret:
+    if key.secret or (key.field == "uri" and "@" in text and "://" not in text):
         return "***" if text else ""
     if key.field == "uri" and _SECRET_IN_ADDRESS.search(text):
         text = re.sub(r"(?i)((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", r"\1***", text)

@@ -82,7 +82,7 @@ def load(
     config = (config or home / CONFIG_NAME).expanduser().absolute()
     layers = [file_layer(config, _source(config, home), secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
-    if local.is_file() and local != config:
+    if local.exists() and local != config:
         layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
     layers += [environment_layer(environ), override_layer(overrides or {})]
     _imply_detector(layers)
@@ -215,10 +215,10 @@ def secret_values(settings: Settings) -> frozenset[str]:
     alerts = settings.alerts
     webhook = alerts.webhook_url.get_secret_value()
     secrets = {settings.qwen_vl.access_key.get_secret_value(), alerts.smtp_password.get_secret_value(), webhook}
-    path = urllib.parse.urlsplit(webhook)._replace(scheme="", netloc="").geturl()
+    path = re.sub("^[^/?#]*//[^/?#]*", "", webhook)
     secrets |= {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _SHORTEST_OF_WEBHOOK}
     uri = settings.mongodb.uri.get_secret_value()
-    user_info = urllib.parse.urlsplit(uri).netloc.rpartition("@")[0] if uri else ""
-    password = user_info.partition(":")[2]
+    # not urlsplit: an address that is wrong is no reason to stop here
+    password = uri.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]
     secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
     return frozenset(secret for secret in secrets if secret)

@@ -22,7 +22,7 @@ from typing import Any
 from concurrent_log_handler import ConcurrentRotatingFileHandler
 
 from vidpipe.errors import SettingsError, readable, visible
-from vidpipe.redaction import MASK, hide, mask, redact
+from vidpipe.redaction import MASK, hide, mask, redact, redact_by_form
 from vidpipe.safe_files import check_replaceable, open_private, private_directory
 from vidpipe.settings.load import secret_values
 from vidpipe.settings.schema import Settings
@@ -62,7 +62,7 @@ class Redactor:
 
 @lru_cache(maxsize=1024)
 def _is_secret(name: str) -> bool:
-    return redact(f"{name}=x") != f"{name}=x"
+    return redact_by_form(f"{name}=x") != f"{name}=x"
 
 
 class _PeopleFormatter(logging.Formatter):

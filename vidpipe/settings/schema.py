@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from vidpipe.redaction import redact
+from vidpipe.redaction import redact_by_form
 from vidpipe.settings.lists import Lists
 from vidpipe.settings.operation import Alerts, Budget, CronLine, Limits, Retention, Sensors, Services
 from vidpipe.settings.section import Listed, Section
@@ -195,7 +195,7 @@ class QwenVL(Section):
     def _is_an_http_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("an endpoint starts with http:// or https://")
-        if redact(value) != value:
+        if redact_by_form(value) != value:
             raise ValueError("an endpoint has no place for a password or token; AccessKey has")
         return value
 

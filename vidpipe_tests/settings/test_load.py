@@ -11,6 +11,7 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.settings import LoadedSettings, load
 from vidpipe.settings.keys import all_keys
+from vidpipe.settings.load import secret_values
 
 
 def refused(home: Path, **arguments: object) -> str:
@@ -229,9 +230,22 @@ def test_a_wrong_value_with_a_password_in_it_is_told_without_the_password(home: 
     message = refused(home, environ={"VIDPIPE_QWENVL_PUBLICENDPOINT": "https://m.example/?token=hunter2"})
     assert "AccessKey has" in message
     assert "hunter2" not in message
-    message = refused(home, environ={"VIDPIPE_MONGODB_URI": "mongo://ann:hunter2@db.lan/"})
-    assert "VIDPIPE_MONGODB_URI" in message
-    assert "hunter2" not in message
+    for uri in ("mongo://ann:hunter2@db.lan/", "ann:hunter2@db.lan"):
+        message = refused(home, environ={"VIDPIPE_MONGODB_URI": uri})
+        assert "VIDPIPE_MONGODB_URI" in message
+        assert "hunter2" not in message
+
+
+def test_an_address_that_is_malformed_gives_its_secrets_all_the_same(home: Path) -> None:
+    given = {"VIDPIPE_MONGODB_URI": "mongodb://a:hunter%32@[b/", "VIDPIPE_ALERTS_WEBHOOKURL": "http://[h/longenough123"}
+    assert {"hunter2", "hunter%32", "longenough123"} <= secret_values(load(home, given).settings)
+    assert not secret_values(load(home, {}).settings)
+
+
+def test_a_secret_that_is_a_word_of_config_ini_stops_nothing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDPIPE_SOURCE_X", "describe_video")
+    (home / "config.ini").write_text("[QwenVL]\nPrompts = describe_video\n")
+    assert load(home, {}).settings.qwen_vl.prompts == ("describe_video",)
 
 
 def test_another_config_file_can_be_named_and_its_folder_is_the_home_where_there_is_none(

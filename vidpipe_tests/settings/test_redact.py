@@ -66,6 +66,16 @@ def test_a_secret_is_masked_within_base64(user: str, monkeypatch: pytest.MonkeyP
 
 
 def test_a_short_secret_is_masked_as_a_word_and_spoils_no_other_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VIDPIPE_SOURCE_X", "abc")
+    monkeypatch.setenv("VIDPIPE_SOURCE_X", "a1c")
     monkeypatch.setenv("VIDPIPE_SOURCE_Y", "a")
-    assert redact("a cab abc /abc?x=abc abcd") == "a cab *** /***?x=*** abcd"
+    assert redact("a ca1b a1c /a1c?x=a1c a1cd") == "a ca1b *** /***?x=*** a1cd"
+
+
+@pytest.mark.parametrize("secret", ["video", "1234"])
+def test_a_secret_that_is_an_ordinary_word_or_number_is_masked_in_urls_only(
+    secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDPIPE_SOURCE_X", secret)
+    text = f"The {secret} of /srv/{secret}/a.mp4 or file:///{secret}, {secret}s, size={secret}"
+    address = f"http://h/{secret}/{secret}s?x={secret}), a.mp4?n={secret}"
+    assert redact(f"{text}: ({address}") == f"{text}: (http://h/***/{secret}s?x=***), a.mp4?n=***"

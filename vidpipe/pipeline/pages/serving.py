@@ -24,7 +24,10 @@ _REQUEST_LIMIT_S = 20.0
 #: One that leaves a full buffer (64 kB) of its answer unread for longer is, too.
 _ANSWER_LIMIT_S = 60.0
 #: Unfinished requests at once. A further one cuts off the oldest, so that no number of slow clients shuts out others.
-_MOST_UNFINISHED = 256
+_MOST_UNFINISHED = 100
+#: Connections at once, idle WebSockets and unread answers among them; each takes one of the files that a process may
+#: have open, on macOS 256. A further one cuts off any other.
+_MOST_CONNECTIONS = 200
 #: Longest head of a request, in bytes.
 _LONGEST_HEAD = 65_536
 #: What is being answered when the server is told to stop gets so long.
@@ -39,6 +42,9 @@ class _LimitedProtocol(H11Protocol):
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if len(self.connections) >= _MOST_CONNECTIONS:
+            standing = (one.transport for one in self.connections if not one.transport.is_closing())
+            next(standing, transport).abort()
         super().connection_made(transport)
         self._expect_request()
 

@@ -127,6 +127,8 @@ def test_graphql_comes_as_json_in_a_post() -> None:
     for method in ("GET", "HEAD", "PUT"):
         assert status("/graphql", {}, method, query="query={version}") == 405
     assert status("/graphql") == 200, "the page on which queries are written"
+    for path in ("/graphql\n", "/graphql\r", "/graphql/\n"):
+        assert status(path, {}, query="query={version}") == status(path, JSON, "POST") == 400
 
 
 def test_a_preflight_of_another_site_is_refused() -> None:

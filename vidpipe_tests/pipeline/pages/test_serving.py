@@ -144,6 +144,24 @@ def test_any_number_of_unfinished_requests_shuts_nobody_out(port: int, monkeypat
             assert slow[0].recv(10) == b"", "the oldest made room"
 
 
+def test_any_number_of_idle_websockets_does_neither(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "_MOST_CONNECTIONS", 5)
+    with contextlib.ExitStack() as opened:
+        idle = [opened.enter_context(answered(port, UPGRADE + b"\r\n", 101)) for _ in range(20)]
+        assert get(port)[0] == 200
+        assert not all(standing(connection) for connection in idle[:16])
+
+
+def standing(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(10) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
 @pytest.mark.usefixtures("_impatient")
 def test_an_answer_that_is_not_taken_is_given_up(port: int) -> None:
     with connect(port, b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"):
