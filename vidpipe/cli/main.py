@@ -61,7 +61,7 @@ class UsageError(VidpipeError):
 
 _EXIT_CODES = """\
 Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
-4 no such video · 70 a fault of vidpipe · 130 interrupted (143: cut short by SIGTERM).
+4 no such video · 70 a fault of vidpipe · 130 interrupted (143: killed after SIGTERM).
 """
 _GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 
