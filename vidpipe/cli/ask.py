@@ -80,7 +80,7 @@ def ask(
         if describing is None:
             raise UnavailableError(
                 "Nobody is there to ask: Backend is statistics, which only measures.",
-                "Set Backend = qwen or endpoint in [QwenVL] of config.ini; the README tells what each needs.",
+                "Set Backend = qwen or endpoint in [QwenVL] of config.ini; docs/model.md says what each needs.",
             )
         ids = chosen_videos(library, videos, every=every, where=where or ())
         if save:
