@@ -11,6 +11,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -206,11 +207,13 @@ def spawn(
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
     memory_bytes: int | None = None,
+    processor_s: int = 0,
 ) -> subprocess.Popen[bytes]:
     """Start a program that will read a hostile file: no standard input, own session, none of vidpipe's secrets.
 
     The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
     memory_bytes: what it may take (`memory.FileLimits.granted`); None: no limit
+    processor_s: seconds of processor time that it may take; 0: no limit
     """
     process = subprocess.Popen(
         list(command),
@@ -221,7 +224,7 @@ def spawn(
         env=child_environment(),  # FFREPORT would make it write a log file anywhere
         start_new_session=True,
     )
-    memory.limit_memory(process, memory_bytes)
+    memory.limit_program(process, memory_bytes, processor_s)
     return process
 
 
@@ -232,69 +235,83 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def run(command: Sequence[str], *, timeout_s: float, task: str = "", max_output_bytes: int = 64 << 20) -> Completed:
+def run(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    task: str = "",
+    max_output_bytes: int = 64 << 20,
+    processor_s: int = 0,
+) -> Completed:
     """Run a program to its end, within the memory that the file may take that is being read (`memory.reading`).
 
     task: what it does, as errors say it: "listing the packets"
+    processor_s: seconds of processor time that it may take to read headers; 0: any number
 
-    Raises TimeLimitError when it takes longer than `timeout_s` seconds, MemoryLimitError when it needs more memory,
-    MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all cases. A return
-    code other than 0 is the caller's.
+    Raises TimeLimitError when it takes longer than `timeout_s` seconds, LimitError when it needs more memory or
+    processor time, MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all
+    cases. A return code other than 0 is the caller's.
     """
-    limits = memory.current()
+    return memory.retried(lambda: _run(command, timeout_s, task, max_output_bytes, processor_s))
+
+
+def _run(command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, processor_s: int) -> Completed:
+    limits, started = memory.current(), time.monotonic()
     with limits.granted() as limit_bytes:
-        done = _run(command, timeout_s, task, max_output_bytes, limit_bytes)
-    lacked = limit_bytes is not None and (not done.stdout or done.returncode) and memory.tells_of_lack(done.stderr)
-    if not lacked or done.too_many_streams:
-        return done
-    if limits.generous:
-        raise memory.MemoryLimitError(Path(command[0]).name, limit_bytes or 0)
-    limits.generous = True
-    return run(command, timeout_s=timeout_s, task=task, max_output_bytes=max_output_bytes)
-
-
-def _run(
-    command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, memory_bytes: int | None
-) -> Completed:
-    started = time.monotonic()
-    process = spawn(command, memory_bytes=memory_bytes)
-    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
-    assert process.stderr is not None  # noqa: S101
-    output = _Collector(process.stdout, max_output_bytes, process)
-    errors = _Collector(process.stderr, _STDERR_LIMIT, None)
-    try:
-        # the end of its output first: Popen.wait with a time limit polls, which would cost up to 50 ms a call
-        output.join(timeout_s)
-        process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
-    except subprocess.TimeoutExpired:
-        raise _time_limit(command, timeout_s, task) from None
-    finally:
-        stop(process)
-        output.join()
-        errors.join()
+        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
+        assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+        assert process.stderr is not None  # noqa: S101
+        output = _Collector(process.stdout, max_output_bytes, process)
+        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
+        try:
+            # the end of its output first: Popen.wait with a time limit polls, which would cost up to 50 ms a call
+            output.join(timeout_s)
+            process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
+        except subprocess.TimeoutExpired:
+            raise _time_limit(command, timeout_s, task) from None
+        finally:
+            stop(process)
+            output.join()
+            errors.join()
     if output.overflowed:
-        raise MediaError(f"{Path(command[0]).name} wrote more than {max_output_bytes} bytes and was ended.")
-    return Completed(
-        process.returncode, output.data(), errors.data().decode(errors="replace"), time.monotonic() - started
-    )
+        raise MediaError(f"{_program(command)} wrote more than {max_output_bytes} bytes and was ended.")
+    if process.returncode == -signal.SIGXCPU:
+        raise memory.HeaderTimeError(_program(command), processor_s)
+    said = errors.data().decode(errors="replace")
+    done = Completed(process.returncode, output.data(), said, time.monotonic() - started)
+    # under the larger limit, a damaged packet that asks for too much is no reason to refuse the rest
+    whole = limits.generous and done.stdout and not done.returncode and not memory.is_cut_index(said)
+    if limit_bytes is not None and memory.tells_of_lack(said) and not whole and not done.too_many_streams:
+        raise memory.MemoryLimitError(_program(command), limit_bytes)
+    return done
+
+
+def _program(command: Sequence[str]) -> str:
+    """How errors call the program of a command."""
+    return "the WebP decoder" if command[0] == sys.executable else Path(command[0]).name
 
 
 def _time_limit(command: Sequence[str], timeout_s: float, task: str) -> TimeLimitError:
     doing = f" while {task}" if task else ""
-    return TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended{doing}.")
+    return TimeLimitError(f"{_program(command)} did not finish within {timeout_s:g} s and was ended{doing}.")
 
 
-def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[bytes]:
+def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: int = 0) -> Iterator[bytes]:
     """The lines that a program writes to its standard output, each as it comes, the first 4 KiB of it.
 
-    Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
-    `timeout_s` seconds.
+    Its return code is not looked at. Raises TimeLimitError when it takes longer than `timeout_s` seconds,
+    HeaderTimeError when it takes more processor time before its first line than it may, MemoryLimitError at the end
+    when lines may be missing for a lack of memory (`memory.retried`).
 
     task: what it does, as errors say it: "listing the packets"
+    processor_s: as for `run`
     """
-    with memory.current().granted() as limit_bytes:
-        process = spawn(command, stderr=subprocess.DEVNULL, memory_bytes=limit_bytes)
+    limits = memory.current()
+    with limits.granted() as limit_bytes:
+        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
         assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+        assert process.stderr is not None  # noqa: S101
+        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
         expired = threading.Event()
 
         def expire() -> None:
@@ -305,14 +322,25 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[by
         timer.daemon = True
         timer.start()
         try:
-            while line := process.stdout.readline(4096):
+            line = process.stdout.readline(4096)
+            memory.lift_processor_limit(process)
+            while line:
                 yield line
+                line = process.stdout.readline(4096)
+            process.wait()
         finally:
             timer.cancel()
             stop(process)
             process.stdout.close()
+            errors.join()
     if expired.is_set():
         raise _time_limit(command, timeout_s, task)
+    if process.returncode == -signal.SIGXCPU:
+        raise memory.HeaderTimeError(_program(command), processor_s)
+    said = errors.data().decode(errors="replace")
+    lacked = memory.is_cut_index(said) if limits.generous else memory.tells_of_lack(said)
+    if limit_bytes is not None and lacked:
+        raise memory.MemoryLimitError(_program(command), limit_bytes)
 
 
 class _Collector(threading.Thread):

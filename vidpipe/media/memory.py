@@ -1,4 +1,4 @@
-"""How much memory a program that reads an untrusted file may take, and which of them wait for one another.
+"""How much memory and time a program that reads an untrusted file may take, and which of them wait for one another.
 
 Most files need little beyond their pictures, so the first limit is tight. A program that fails within it runs again
 under the limit of [Limits] MemoryMB, and never two such programs of this process at once: several hostile files take
@@ -17,9 +17,10 @@ import re
 import resource
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from vidpipe.errors import MediaError
 from vidpipe.settings.operation import Limits
@@ -31,34 +32,63 @@ _PROGRAM_BYTES = 128 * _MIB
 _PICTURES, _PIXEL_BYTES = 10, 4
 #: Larger ones than those of 1080p count towards the memory of all programs together.
 _ORDINARY_PIXELS = 1920 * 1088
+#: The cores that ffmpeg sees.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: Memory for larger pictures, all programs of this process together.
-_SHARED_BYTES = 384 * _MIB * max(4, os.cpu_count() or 1)
+_SHARED_BYTES = 384 * _MIB * max(4, _CORES)
 #: As in libavcodec: one more than cores, at most 16.
 _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
 _STACK_BYTES = 2 * _MIB
 _LACKING = re.compile(
     r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed|"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed|"
     r"could not create decoder object"
 )
+#: ffmpeg reads the packets that found room in its index, and then ends as if the file held no others.
+_CUT_INDEX = re.compile(r"Cannot add (?:index|CTTS) entry")
+_RETRY = (
+    "A damaged or hostile file can ask for any amount. If you trust it, raise {setting} in [Limits] and try it again "
+    "(`vidpipe add --retry`, `vidpipe run --retry`)."
+)
+
+Result = TypeVar("Result")
 
 
-class MemoryLimitError(MediaError):
+class LimitError(MediaError):
+    """A program needed more of the machine for a file than it may take."""
+
+
+class HeaderTimeError(LimitError):
+    """A program needed more processor time for the headers of a file than it may take."""
+
+    def __init__(self, program: str, limit_s: int) -> None:
+        super().__init__(
+            f"{program} needs more than {limit_s} s of processor time to read its headers.",
+            _RETRY.format(setting="HeaderSeconds"),
+            depends_on=("limits.header_seconds",),
+        )
+
+
+class MemoryLimitError(LimitError):
     """A program needed more memory for a file than it may take."""
 
     def __init__(self, program: str, limit_bytes: int) -> None:
         super().__init__(
             f"{program} needs more than {limit_bytes >> 20} MB of memory to read it.",
-            "A damaged or hostile file can ask for any amount. If you trust it, raise MemoryMB in [Limits] and try it "
-            "again (`vidpipe add --retry`, `vidpipe run --retry`).",
+            _RETRY.format(setting="MemoryMB"),
             depends_on=("limits.memory_mb",),
         )
 
 
 def tells_of_lack(message: str) -> bool:
     """Whether ffmpeg's `message` says that it was refused memory."""
-    return _LACKING.search(message) is not None
+    return _LACKING.search(message) is not None or is_cut_index(message)
+
+
+def is_cut_index(message: str) -> bool:
+    """Whether ffmpeg's `message` says that there was no memory for all of a file's packets."""
+    return _CUT_INDEX.search(message) is not None
 
 
 @dataclass
@@ -103,11 +133,27 @@ class FileLimits:
                 yield limit
 
 
-def limit_memory(process: subprocess.Popen[bytes], limit_bytes: int | None) -> None:
-    """Limits the memory of a program that has just been started."""
-    if limit_bytes is not None and hasattr(resource, "prlimit"):
+def limit_program(process: subprocess.Popen[bytes], memory_bytes: int | None, processor_s: int = 0) -> None:
+    """Limits the memory and the processor time (0: not) of a program that has just been started. One that takes more
+    time is ended by SIGXCPU."""
+    if memory_bytes:
+        _limit(process, "RLIMIT_DATA", memory_bytes)
+    if processor_s:
+        _limit(process, "RLIMIT_CPU", processor_s)
+
+
+def lift_processor_limit(process: subprocess.Popen[bytes]) -> None:
+    """Lets a program go on that has read the headers within its limit."""
+    _limit(process, "RLIMIT_CPU", None)
+
+
+def _limit(process: subprocess.Popen[bytes], name: str, limit: int | None) -> None:
+    if hasattr(resource, "prlimit"):
+        kind = getattr(resource, name)
         with contextlib.suppress(ProcessLookupError):  # it has ended already
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+            _, hard = resource.prlimit(process.pid, kind)
+            soft = hard if limit is None or 0 <= hard < limit else limit
+            resource.prlimit(process.pid, kind, (soft, hard))
 
 
 _current: ContextVar[FileLimits] = ContextVar("vidpipe_file_limits")
@@ -126,6 +172,17 @@ def reading(limits: FileLimits) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def retried(read: Callable[[], Result]) -> Result:
+    """`read()`, a second time under the larger limit if it fails within the tight one. Raises MemoryLimitError."""
+    try:
+        return read()
+    except MemoryLimitError:
+        if current().generous:
+            raise
+    current().generous = True
+    return read()
 
 
 class _SharedMemory:
@@ -153,8 +210,7 @@ _shared = _SharedMemory(_SHARED_BYTES)
 
 
 def _usual_threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 1, _MOST_THREADS) if cores > 1 else 1
+    return min(_CORES + 1, _MOST_THREADS) if _CORES > 1 else 1
 
 
 def _stack_bytes() -> int:

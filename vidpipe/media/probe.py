@@ -22,6 +22,7 @@ from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import (
     MOST_STREAMS,
     WITHOUT_METADATA,
+    TimeLimitError,
     decodable_input,
     ffprobe_command,
     graph_command,
@@ -155,8 +156,9 @@ def _check_decodable(path: Path, name: str) -> str:
     # starting a program takes longer than what it does here: nearly every file is checked by a single one
     try:
         described = describe(path, name, *_BEGINNING)
-    except MediaError:
-        if sniff(path):  # it is something else, whatever ffprobe says of it
+    except MediaError as error:
+        # it is something else, whatever ffprobe says of it, or ffprobe would take as long again
+        if sniff(path) or isinstance(error, (memory.LimitError, TimeLimitError)):
             raise
         described = describe(path, name)
     beginning = described.pop("packets_and_frames", ())
@@ -185,8 +187,12 @@ def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
         *more, "-of", "json",
     )  # fmt: skip
     done = run(
-        command, timeout_s=PROBE_LIMIT_S, task="reading the headers", max_output_bytes=_MOST_DESCRIPTION_BYTES
-    )  # fmt: skip
+        command,
+        timeout_s=PROBE_LIMIT_S,
+        task="reading the headers",
+        max_output_bytes=_MOST_DESCRIPTION_BYTES,
+        processor_s=memory.current().settings.header_seconds,
+    )
     if done.too_many_streams:
         raise refusal.too_many_streams(name, MOST_STREAMS)
     if done.returncode != 0:

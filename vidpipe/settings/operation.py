@@ -58,6 +58,12 @@ class Limits(Section):
         description="megabytes of memory of one ffmpeg or ffprobe process, on top of the pictures that it decodes; "
         "0: no limit",
     )
+    header_seconds: int = Field(
+        5,
+        ge=0,
+        le=3600,
+        description="seconds of processor time for reading the headers of a file; 0: no limit",
+    )
     max_pixels: int = Field(
         8192 * 4352,
         ge=1,
