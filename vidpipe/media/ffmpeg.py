@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote_to_bytes
@@ -158,8 +158,11 @@ def decodable_input(path: Path | str, name: str | None = None) -> tuple[dict[str
 
 
 def _converted(command: Sequence[str]) -> str | None:
+    # what Pillow says of a damaged file is what it says without memory: it has the larger limit from the first
+    limits = replace(memory.current(), generous=True)
     try:
-        done = run(command, timeout_s=_CONVERSION_LIMIT_S, task="decoding its pictures")
+        with memory.reading(limits):
+            done = run(command, timeout_s=_CONVERSION_LIMIT_S, task="decoding its pictures")
     except TimeLimitError as error:
         return str(error)
     return (done.stderr.strip() or "unknown reason").splitlines()[-1] if done.returncode else None

@@ -42,8 +42,7 @@ _MOST_THREADS = 16
 _STACK_BYTES = 2 * _MIB
 _LACKING = re.compile(
     r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|Resource temporarily unavailable|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed|"
-    r"could not create decoder object"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed"
 )
 #: ffmpeg reads the packets that found room in its index, and then ends as if the file held no others.
 _CUT_INDEX = re.compile(r"Cannot add (?:index|CTTS) entry")
