@@ -23,6 +23,7 @@ from vidpipe.settings import Settings, free_bytes
 _SETTINGS = (
     "download.allowed_private", "download.max_size_mb", "download.max_redirects", "download.use_proxy",
     "download.min_free_mb", "paths.download_directory", "limits.memory_mb", "limits.max_pixels",
+    "limits.header_seconds",
 )  # fmt: skip
 _MODULES = ("boto3",)
 _PROGRAMS = {"ffmpeg": ffmpeg_path, "ffprobe": ffprobe_path}

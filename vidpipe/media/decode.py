@@ -54,7 +54,7 @@ class DecodeEnd:
     returncode: of ffmpeg; negative: ended by that signal
     ended:      what vidpipe ended it for: "" (it ended by itself), cancelled or time limit
     errors:     number of complaints about the input; messages: the first distinct ones
-    lacked_memory: whether it was refused memory, so that pictures may be missing
+    lacked_memory: whether it was refused memory, so that pictures may be missing; within the tight limit that ended it
     """
 
     returncode: int
@@ -87,7 +87,8 @@ class DecodePass:
         try:
             command = decode_command(path, plan, self._frames, self._large, self._sound)
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
-            limit_bytes = self._memory.enter_context(memory.current().granted())
+            self._limits = memory.current()
+            limit_bytes = self._memory.enter_context(self._limits.granted())
             self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
         except BaseException:
             self._memory.close()
@@ -172,7 +173,7 @@ class DecodePass:
                 self._ended = "cancelled"
             elif time.monotonic() > self._deadline:
                 self._ended = "time limit"
-            if self._ended:
+            if self._ended or (self._messages.lacked_memory and not self._limits.generous):
                 self._process.kill()
                 return
 

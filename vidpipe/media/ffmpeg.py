@@ -11,12 +11,13 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote_to_bytes
@@ -157,8 +158,11 @@ def decodable_input(path: Path | str, name: str | None = None) -> tuple[dict[str
 
 
 def _converted(command: Sequence[str]) -> str | None:
+    # what Pillow says of a damaged file is what it says without memory: it has the larger limit from the first
+    limits = replace(memory.current(), generous=True)
     try:
-        done = run(command, timeout_s=_CONVERSION_LIMIT_S, task="decoding its pictures")
+        with memory.reading(limits):
+            done = run(command, timeout_s=_CONVERSION_LIMIT_S, task="decoding its pictures")
     except TimeLimitError as error:
         return str(error)
     return (done.stderr.strip() or "unknown reason").splitlines()[-1] if done.returncode else None
@@ -206,14 +210,16 @@ def spawn(
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
     memory_bytes: int | None = None,
+    processor_s: int = 0,
 ) -> subprocess.Popen[bytes]:
     """Start a program that will read a hostile file: no standard input, own session, none of vidpipe's secrets.
 
     The own session keeps Ctrl-C for the parent, which must end the program itself (`stop`).
     memory_bytes: its memory limit (`memory.FileLimits.granted`); None: unlimited
+    processor_s: its limit of processor time, seconds; 0: unlimited
     """
     return subprocess.Popen(
-        memory.limited(command, memory_bytes),
+        memory.limited(command, memory_bytes, processor_s),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
@@ -230,72 +236,84 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def run(command: Sequence[str], *, timeout_s: float, task: str = "", max_output_bytes: int = 64 << 20) -> Completed:
-    """Run a program to its end, within the memory limits of the file that this thread reads (`memory.reading`).
+def run(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    task: str = "",
+    max_output_bytes: int = 64 << 20,
+    processor_s: int = 0,
+) -> Completed:
+    """Run a program to its end, within the limits of the file that this thread reads (`memory.reading`).
 
     task: what it does, for errors: "listing the packets"
+    processor_s: limit of processor time for reading headers, seconds; 0: unlimited
 
-    Raises TimeLimitError when it takes longer than `timeout_s` seconds, MemoryLimitError when it needs more memory,
-    MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all cases. A return
-    code other than 0 is the caller's.
+    Raises TimeLimitError when it takes longer than `timeout_s` seconds, LimitError when it needs more memory or
+    processor time, MediaError when it writes more than `max_output_bytes` to its standard output; it is ended in all
+    cases. A return code other than 0 is the caller's.
     """
-    limits = memory.current()
+    return memory.retried(lambda: _run(command, timeout_s, task, max_output_bytes, processor_s))
+
+
+def _run(command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, processor_s: int) -> Completed:
+    limits, started = memory.current(), time.monotonic()
     with limits.granted() as limit_bytes:
-        done = _run(command, timeout_s, task, max_output_bytes, limit_bytes)
-    if limit_bytes is None or done.too_many_streams:
-        return done
-    lacked = memory.lacked_memory(done.stderr)
-    if limits.generous and lacked:
-        raise memory.MemoryLimitError(Path(command[0]).name, limit_bytes)
-    failed = done.returncode or not done.stdout
-    if limits.generous or not (lacked or (failed and memory.may_have_lacked_memory(done.stderr))):
-        return done
-    limits.generous = True
-    return run(command, timeout_s=timeout_s, task=task, max_output_bytes=max_output_bytes)
-
-
-def _run(
-    command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, memory_bytes: int | None
-) -> Completed:
-    started = time.monotonic()
-    process = spawn(command, memory_bytes=memory_bytes)
-    assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
-    assert process.stderr is not None  # noqa: S101
-    output = _Collector(process.stdout, max_output_bytes, process)
-    errors = _Collector(process.stderr, _STDERR_LIMIT, None)
-    try:
-        # the end of its output first: Popen.wait with a time limit polls, which would cost up to 50 ms a call
-        output.join(timeout_s)
-        process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
-    except subprocess.TimeoutExpired:
-        raise _time_limit(command, timeout_s, task) from None
-    finally:
-        stop(process)
-        output.join()
-        errors.join()
+        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
+        assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+        assert process.stderr is not None  # noqa: S101
+        output = _Collector(process.stdout, max_output_bytes, process)
+        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
+        try:
+            # the end of its output first: Popen.wait with a time limit polls, which would cost up to 50 ms a call
+            output.join(timeout_s)
+            process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
+        except subprocess.TimeoutExpired:
+            raise _time_limit(command, timeout_s, task) from None
+        finally:
+            stop(process)
+            output.join()
+            errors.join()
     if output.overflowed:
-        raise MediaError(f"{Path(command[0]).name} wrote more than {max_output_bytes} bytes and was ended.")
-    return Completed(
-        process.returncode, output.data(), errors.data().decode(errors="replace"), time.monotonic() - started
-    )
+        raise MediaError(f"{_program(command)} wrote more than {max_output_bytes} bytes and was ended.")
+    if process.returncode == -signal.SIGXCPU:
+        raise memory.HeaderTimeError(_program(command), processor_s)
+    said = errors.data().decode(errors="replace")
+    done = Completed(process.returncode, output.data(), said, time.monotonic() - started)
+    # under the larger limit, a damaged packet that asks for too much is no reason to refuse the rest
+    whole = limits.generous and done.stdout and not done.returncode and not memory.has_cut_index(said)
+    lacked = memory.lacked_memory(said) if limits.generous else memory.may_have_lacked_memory(said)
+    if limit_bytes is not None and lacked and not whole and not done.too_many_streams:
+        raise memory.MemoryLimitError(_program(command), limit_bytes)
+    return done
+
+
+def _program(command: Sequence[str]) -> str:
+    """How errors call the program of a command."""
+    return "the WebP decoder" if command[0] == sys.executable else Path(command[0]).name
 
 
 def _time_limit(command: Sequence[str], timeout_s: float, task: str) -> TimeLimitError:
     doing = f" while {task}" if task else ""
-    return TimeLimitError(f"{Path(command[0]).name} did not finish within {timeout_s:g} s and was ended{doing}.")
+    return TimeLimitError(f"{_program(command)} did not finish within {timeout_s:g} s and was ended{doing}.")
 
 
-def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[bytes]:
+def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: int = 0) -> Iterator[bytes]:
     """The lines that a program writes to its standard output, each as it comes, the first 4 KiB of it.
 
-    Its errors are dropped and its return code is not looked at. Raises TimeLimitError when it takes longer than
-    `timeout_s` seconds.
+    Its return code is not looked at. Raises TimeLimitError when it takes longer than `timeout_s` seconds,
+    HeaderTimeError when it takes more processor time before its first line than it may, MemoryLimitError at the end
+    when lines may be missing for a lack of memory (`memory.retried`).
 
     task: what it does, for errors: "listing the packets"
+    processor_s: as for `run`
     """
-    with memory.current().granted() as limit_bytes:
-        process = spawn(command, stderr=subprocess.DEVNULL, memory_bytes=limit_bytes)
+    limits = memory.current()
+    with limits.granted() as limit_bytes:
+        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
         assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
+        assert process.stderr is not None  # noqa: S101
+        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
         expired = threading.Event()
 
         def expire() -> None:
@@ -306,14 +324,25 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[by
         timer.daemon = True
         timer.start()
         try:
-            while line := process.stdout.readline(4096):
+            line = process.stdout.readline(4096)
+            memory.lift_processor_limit(process)
+            while line:
                 yield line
+                line = process.stdout.readline(4096)
+            process.wait()
         finally:
             timer.cancel()
             stop(process)
             process.stdout.close()
+            errors.join()
     if expired.is_set():
         raise _time_limit(command, timeout_s, task)
+    if process.returncode == -signal.SIGXCPU:
+        raise memory.HeaderTimeError(_program(command), processor_s)
+    said = errors.data().decode(errors="replace")
+    lacked = memory.has_cut_index(said) if limits.generous else memory.may_have_lacked_memory(said)
+    if limit_bytes is not None and lacked:
+        raise memory.MemoryLimitError(_program(command), limit_bytes)
 
 
 class _Collector(threading.Thread):

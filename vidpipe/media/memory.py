@@ -1,4 +1,4 @@
-"""Limits the memory of programs that read an untrusted file, and makes large ones wait for one another.
+"""Limits the memory and time of programs that read an untrusted file, and makes large ones wait for one another.
 
 Most files need little beyond their pictures, so the first limit is tight. A program that fails within it runs again
 under the limit of [Limits] MemoryMB, one such program of this process at a time: several hostile files together take
@@ -15,11 +15,13 @@ import contextlib
 import os
 import re
 import resource
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from vidpipe.errors import MediaError
 from vidpipe.settings.operation import Limits
@@ -31,35 +33,64 @@ _PROGRAM_BYTES = 128 * _MIB
 _PICTURES, _PIXEL_BYTES = 10, 4
 #: Larger pictures than those of 1080p count towards the memory of all programs together.
 _ORDINARY_PIXELS = 1920 * 1088
+#: The cores that ffmpeg sees.
+_CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: Memory for larger pictures, all programs of this process together.
-_SHARED_BYTES = 384 * _MIB * max(4, os.cpu_count() or 1)
+_SHARED_BYTES = 384 * _MIB * max(4, _CORES)
 #: As in libavcodec: one more than cores, at most 16.
 _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
 _STACK_BYTES = 2 * _MIB
 _LACKED = re.compile(
     r"Cannot allocate memory|[Oo]ut of memory|bad_alloc|MemoryError|"
-    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Cannot add index entry|Error allocating|thread_encoder_init failed"
+    r"(?:Cannot|Could not|Failed to) (?:re)?alloc|Error allocating|thread_encoder_init failed"
 )
-#: Also said for other reasons: of threads that cannot be started, of damaged animated WebP.
-_MAY_HAVE_LACKED = re.compile("Resource temporarily unavailable|could not create decoder object")
+#: Also said for other reasons.
+_MAY_HAVE_LACKED = re.compile("Resource temporarily unavailable")
+#: ffmpeg reads the packets that found room in its index, and then ends as if the file held no others.
+_CUT_INDEX = re.compile(r"Cannot add (?:index|CTTS) entry")
+_RETRY = (
+    "A damaged or hostile file can ask for any amount. If you trust it, raise {setting} in [Limits] and retry "
+    "(`vidpipe add --retry`, `vidpipe run --retry`)."
+)
+
+Result = TypeVar("Result")
 
 
-class MemoryLimitError(MediaError):
+class LimitError(MediaError):
+    """A program needed more of the machine for a file than its limit."""
+
+
+class HeaderTimeError(LimitError):
+    """A program needed more processor time for the headers of a file than its limit."""
+
+    def __init__(self, program: str, limit_s: int) -> None:
+        super().__init__(
+            f"{program} needs more than {limit_s} s of processor time to read its headers.",
+            _RETRY.format(setting="HeaderSeconds"),
+            depends_on=("limits.header_seconds",),
+        )
+
+
+class MemoryLimitError(LimitError):
     """A program needed more memory for a file than its limit."""
 
     def __init__(self, program: str, limit_bytes: int) -> None:
         super().__init__(
             f"{program} needs more than {limit_bytes >> 20} MB of memory to read it.",
-            "A damaged or hostile file can ask for any amount. If you trust it, raise MemoryMB in [Limits] and retry "
-            "(`vidpipe add --retry`, `vidpipe run --retry`).",
+            _RETRY.format(setting="MemoryMB"),
             depends_on=("limits.memory_mb",),
         )
 
 
 def lacked_memory(messages: str) -> bool:
     """Whether a program's `messages` say that it was refused memory."""
-    return _LACKED.search(messages) is not None
+    return _LACKED.search(messages) is not None or has_cut_index(messages)
+
+
+def has_cut_index(messages: str) -> bool:
+    """Whether `messages` say that there was no memory for the index of all packets."""
+    return _CUT_INDEX.search(messages) is not None
 
 
 def may_have_lacked_memory(messages: str) -> bool:
@@ -109,12 +140,34 @@ class FileLimits:
                 yield limit
 
 
-def limited(command: Sequence[str], limit_bytes: int | None) -> list[str]:
-    """`command`, run within the limit."""
-    if limit_bytes is None:
+def limited(command: Sequence[str], limit_bytes: int | None, processor_s: int = 0) -> list[str]:
+    """`command`, run within limits of memory (None: unlimited) and processor time (0: unlimited), after which SIGXCPU
+    ends it."""
+    limits = [f"ulimit -d {limit_bytes >> 10}"] if limit_bytes is not None else []
+    limits += [f"ulimit -S -t {processor_s}"] if processor_s and sys.platform == "linux" else []
+    if not limits:
         return list(command)
     # a lower limit that is in force already stays
-    return ["/bin/sh", "-c", 'ulimit -d "$0" 2>/dev/null; exec "$@"', str(limit_bytes >> 10), *command]
+    return ["/bin/sh", "-c", f'{{ {"; ".join(limits)}; }} 2>/dev/null; exec "$@"', "sh", *command]
+
+
+def lift_processor_limit(process: subprocess.Popen[bytes]) -> None:
+    """Lets a program go on that has read the headers within its limit."""
+    if hasattr(resource, "prlimit"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            _, hard = resource.prlimit(process.pid, resource.RLIMIT_CPU)
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (hard, hard))
+
+
+def retried(read: Callable[[], Result]) -> Result:
+    """`read()`, a second time under the larger limit if it fails within the tight one. Raises MemoryLimitError."""
+    try:
+        return read()
+    except MemoryLimitError:
+        if current().generous:
+            raise
+    current().generous = True
+    return read()
 
 
 _current: ContextVar[FileLimits] = ContextVar("vidpipe_file_limits")
@@ -160,8 +213,7 @@ _shared = _SharedMemory(_SHARED_BYTES)
 
 
 def _usual_threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores + 1, _MOST_THREADS) if cores > 1 else 1
+    return min(_CORES + 1, _MOST_THREADS) if _CORES > 1 else 1
 
 
 def _stack_bytes() -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vidpipe.media import matroska, transport_stream
+from vidpipe.media import matroska, memory, transport_stream
 from vidpipe.media.ffmpeg import ffprobe_command, lines
 from vidpipe.media.streams import LATEST_S
 
@@ -104,8 +104,12 @@ def read_packets(
 
     Raises:
         TimeLimitError: Reading took longer than even a slow disk needs.
+        MemoryLimitError: The index of the packets does not fit into the memory that ffprobe may take.
     """
-    video = _VideoPackets(path, container, field_s, delay, codec)
+    return memory.retried(lambda: _read_packets(path, stream, _VideoPackets(path, container, field_s, delay, codec)))
+
+
+def _read_packets(path: Path, stream: int, video: _VideoPackets) -> PacketFacts | None:
     ends_s: dict[int, float] = {}
     start_s = math.inf
     for packet in _packets(path):
@@ -132,8 +136,7 @@ def read_packets(
     )
 
 
-@dataclass(frozen=True)
-class _Packet:
+class _Packet(NamedTuple):
     """Times in seconds, NaN where there is none, infinite where it is absurd. position: byte offset in the file, -1
     where it is not known."""
 
@@ -152,10 +155,12 @@ class _Packet:
 
 def _packets(path: Path) -> Iterator[_Packet]:
     command = ffprobe_command(
-        path, "-v", "quiet", "-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags",
+        path, "-v", "error", "-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags",
         "-of", "csv=p=0",
     )  # fmt: skip
-    for line in lines(command, timeout_s=reading_limit_s(path), task="listing the packets"):
+    header_s = memory.current().settings.header_seconds
+    listed = lines(command, timeout_s=reading_limit_s(path), task="listing the packets", processor_s=header_s)
+    for line in listed:
         fields = line.rstrip().split(b",")
         # side data is printed as empty fields and lines
         if len(fields) >= 6 and fields[0].isdigit():
@@ -381,7 +386,7 @@ def _first_decoded_s(path: Path, stream: int, video: _VideoPackets) -> float | N
         return None
     count = min(leading + _LEADING_PACKETS, _MOST_LEADING_PACKETS)
     command = ffprobe_command(
-        path, "-v", "quiet", "-select_streams", str(stream), "-read_intervals", f"%+#{count}",
+        path, "-v", "error", "-select_streams", str(stream), "-read_intervals", f"%+#{count}",
         "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0",
     )  # fmt: skip
     listed = lines(command, timeout_s=reading_limit_s(path), task="decoding the first pictures")

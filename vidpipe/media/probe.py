@@ -22,6 +22,7 @@ from vidpipe.media.facts import AudioStream, MediaInfo
 from vidpipe.media.ffmpeg import (
     MOST_STREAMS,
     WITHOUT_METADATA,
+    TimeLimitError,
     decodable_input,
     ffprobe_command,
     graph_command,
@@ -155,8 +156,9 @@ def _check_decodable(path: Path, name: str) -> str:
     # starting a program takes longer than its work here, so a single one checks nearly every file
     try:
         described = describe(path, name, *_BEGINNING)
-    except MediaError:
-        if sniff(path):  # it is known to be something else
+    except MediaError as error:
+        # it is known to be something else, or ffprobe would take as long again; pictures alone may take much time
+        if sniff(path) or isinstance(error, (memory.MemoryLimitError, TimeLimitError)):
             raise
         described = describe(path, name)
     beginning = described.pop("packets_and_frames", ())
@@ -185,8 +187,12 @@ def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
         *more, "-of", "json",
     )  # fmt: skip
     done = run(
-        command, timeout_s=PROBE_LIMIT_S, task="reading the headers", max_output_bytes=_MOST_DESCRIPTION_BYTES
-    )  # fmt: skip
+        command,
+        timeout_s=PROBE_LIMIT_S,
+        task="reading the headers",
+        max_output_bytes=_MOST_DESCRIPTION_BYTES,
+        processor_s=memory.current().settings.header_seconds,
+    )
     if done.too_many_streams:
         raise refusal.too_many_streams(name, MOST_STREAMS)
     if done.returncode != 0:

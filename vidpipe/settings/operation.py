@@ -58,6 +58,12 @@ class Limits(Section):
         description="megabytes of memory of one ffmpeg or ffprobe process, besides the pictures that it decodes; "
         "0: unlimited",
     )
+    header_seconds: int = Field(
+        10,
+        ge=0,
+        le=3600,
+        description="seconds of processor time for reading the headers of a file; 0: unlimited",
+    )
     max_pixels: int = Field(
         8192 * 4352,
         ge=1,

@@ -13,7 +13,7 @@ import pytest
 from vidpipe.errors import MediaError
 from vidpipe.media import ffmpeg, memory, packets
 from vidpipe.media import probe as probe_module
-from vidpipe.media.memory import FileLimits, MemoryLimitError
+from vidpipe.media.memory import FileLimits, HeaderTimeError, MemoryLimitError
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe.settings.operation import Limits
 from vidpipe_tests import clips
@@ -44,10 +44,16 @@ def with_index(path: Path, *, tracks: int = 1, edits: int = 1) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
-def test_a_file_that_needs_too_much_memory_is_refused_with_its_name_and_the_limit(tmp_path: Path) -> None:
+def test_a_file_that_needs_too_much_memory_is_refused_with_its_name_and_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = with_index(tmp_path / "edits.mp4", edits=40_000)
+    started = []
+    spawn = ffmpeg.spawn
+    monkeypatch.setattr(ffmpeg, "spawn", lambda *given, **more: started.append(given) or spawn(*given, **more))
     with pytest.raises(MemoryLimitError, match=r"edits\.mp4: ff\w+ needs more than 1\d\d MB.* MemoryMB in \[Limits"):
         check_decodable(path, limits=Limits(memory_mb=130))
+    assert len(started) == 2  # within the tight limit, and within the larger one
 
 
 def test_a_file_of_thousands_of_streams_is_refused(tmp_path: Path) -> None:
@@ -73,11 +79,36 @@ def test_what_fails_within_the_tight_limit_is_tried_with_the_larger_one() -> Non
     assert limits.generous
     with (
         memory.reading(FileLimits(Limits(memory_mb=200))),
-        pytest.raises(MemoryLimitError, match=r"more than 2\d\d MB"),
+        pytest.raises(MemoryLimitError, match=r"^the WebP decoder needs more than 2\d\d MB"),
     ):
         ffmpeg.run([sys.executable, "-c", script], timeout_s=60)
     with memory.reading(FileLimits(Limits(memory_mb=0))):
         assert ffmpeg.run([sys.executable, "-c", script], timeout_s=60).stdout == b"done\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
+def test_no_packet_is_missing_because_the_index_of_a_long_film_was_cut() -> None:
+    script = (
+        "import sys; print('first', flush=True)\n"
+        "try: x = bytearray(250 << 20); print('second')\n"
+        "except MemoryError: print('Cannot add index entry', file=sys.stderr)"
+    )
+
+    def listed() -> list[bytes]:
+        return list(ffmpeg.lines([sys.executable, "-c", script], timeout_s=60, task="listing"))
+
+    with memory.reading(FileLimits(Limits())):
+        assert memory.retried(listed) == [b"first\n", b"second\n"]
+    with memory.reading(FileLimits(Limits(memory_mb=200))), pytest.raises(MemoryLimitError):
+        memory.retried(listed)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot limit a running program")
+def test_headers_have_a_limit_of_processor_time_and_packets_have_none() -> None:
+    with memory.reading(FileLimits()), pytest.raises(HeaderTimeError, match=r"more than 1 s of processor .*HeaderSec"):
+        ffmpeg.run([sys.executable, "-c", "while True: pass"], timeout_s=60, processor_s=1)
+    script = "import time; print('first', flush=True)\nwhile time.process_time() < 1.2: pass\nprint('second')"
+    assert len(list(ffmpeg.lines([sys.executable, "-c", script], timeout_s=60, task="listing", processor_s=1))) == 2
 
 
 def test_programs_under_the_larger_limit_wait_for_one_another() -> None:

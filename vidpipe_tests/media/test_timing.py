@@ -244,7 +244,7 @@ def test_pictures_that_are_only_referred_to_are_not_counted(tmp_path: Path) -> N
 def packets_as(monkeypatch: pytest.MonkeyPatch, rows: Iterable[str]) -> None:
     """ffprobe's listing of packets: stream, pts, dts, duration, position, flags."""
 
-    def listed(command: Sequence[str], *, timeout_s: float, task: str) -> Iterator[bytes]:
+    def listed(command: Sequence[str], **_: object) -> Iterator[bytes]:
         return iter([f"{row}\n".encode() for row in rows] if "packet=" in " ".join(command) else [])
 
     monkeypatch.setattr(packets, "lines", listed)
