@@ -217,7 +217,7 @@ def test_local_files_that_are_no_videos_are_refused(room: Room, clip: bytes, fil
         file_of("text.mp4", b"just words\n" * 50): "text file",
         file_of("page.mp4", b"<!DOCTYPE html><html>"): "HTML page",
         file_of("cut.mp4", clip[:600]): "",
-        pipe: "not a file with contents",
+        pipe: "not a regular file",
     }
     for path, said in cases.items():
         outcome = room.add_one(path)
