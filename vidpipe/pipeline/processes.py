@@ -117,7 +117,12 @@ def _inherited() -> dict[str, str]:
 def launched_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     """The unfinished runs that Dagster launched and whose process lives."""
     runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={_LAUNCHED_TAG: "yes"}))
-    return [run for run in runs if pid_of(run.tags.get(PROCESS_TAG, "")) is not None]
+    return [run for run in runs if is_alive(run)]
+
+
+def is_alive(run: dg.DagsterRun) -> bool:
+    """Whether the run's process lives, on this machine."""
+    return pid_of(run.tags.get(PROCESS_TAG, "")) is not None
 
 
 def stop_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

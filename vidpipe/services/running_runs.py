@@ -17,7 +17,7 @@ def stop_runs(settings: Settings, limit_s: float, say: Callable[[str], None]) ->
     killed. Gives the number of runs.
     """
     from vidpipe.pipeline.instance import instance
-    from vidpipe.pipeline.processes import end_dead_runs, kill, launched_runs, stop_run
+    from vidpipe.pipeline.processes import end_dead_runs, is_alive, kill, launched_runs, stop_run
 
     with instance(settings) as opened:
         runs = launched_runs(opened)
@@ -27,7 +27,8 @@ def stop_runs(settings: Settings, limit_s: float, say: Callable[[str], None]) ->
         for run in runs:
             stop_run(opened, run)
         deadline = time.monotonic() + limit_s
-        while (left := launched_runs(opened)) and time.monotonic() < deadline:
+        # a run that is marked as finished may still be closing its connections
+        while (left := [run for run in runs if is_alive(run)]) and time.monotonic() < deadline:
             time.sleep(_POLL_S)
         for run in left:
             kill(run)
