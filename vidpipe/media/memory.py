@@ -1,8 +1,8 @@
 """How much memory and time a program that reads an untrusted file may take, and which of them wait for one another.
 
 Most files need little beyond their pictures, so the first limit is tight. A program that fails within it runs again
-under the limit of [Limits] MemoryMB, and never two such programs of this process at once: several hostile files take
-no more together than one.
+under the limit of [Limits] MemoryMB, and never two such programs of this process at once, nor one while headers are
+read: several hostile files take little more together than one.
 
 The limit is RLIMIT_DATA: RLIMIT_AS would also count addresses that threads and allocators reserve and never use. It is
 set from outside as soon as the program runs, because a `preexec_fn` is not safe in a process with threads. That is not
@@ -36,6 +36,8 @@ _ORDINARY_PIXELS = 1920 * 1088
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: Memory for larger pictures, all programs of this process together.
 _SHARED_BYTES = 384 * _MIB * max(4, _CORES)
+#: Memory for headers: one program more than cores.
+_HEADERS_BYTES = _PROGRAM_BYTES * (_CORES + 1)
 #: As in libavcodec: one more than cores, at most 16.
 _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
@@ -118,18 +120,20 @@ class FileLimits:
         return tight + max(0, self.settings.memory_mb * _MIB - _PROGRAM_BYTES) if self.generous else tight
 
     def _bytes(self, threads: int) -> int:
-        pictures = self.pixels * _PIXEL_BYTES * (_PICTURES + threads) if self.pixels else 0
-        return _PROGRAM_BYTES + pictures + threads * _stack_bytes()
+        if not self.pixels:  # headers are read in one thread
+            return _PROGRAM_BYTES
+        return _PROGRAM_BYTES + self.pixels * _PIXEL_BYTES * (_PICTURES + threads) + threads * _stack_bytes()
 
     @contextlib.contextmanager
     def granted(self) -> Iterator[int | None]:
         """`bytes`, once there is memory for it beside the other programs of this process."""
         limit = self.bytes
-        if limit is None or (not self.generous and self.pixels <= _ORDINARY_PIXELS):
+        with contextlib.ExitStack() as taken:
+            if limit and (self.generous or self.pixels > _ORDINARY_PIXELS):
+                taken.enter_context(_shared.taken(_SHARED_BYTES if self.generous else min(limit, _SHARED_BYTES)))
+            if limit and not self.pixels:
+                taken.enter_context(_headers.taken(_HEADERS_BYTES if self.generous else limit))
             yield limit
-        else:
-            with _shared.taken(_SHARED_BYTES if self.generous else min(limit, _SHARED_BYTES)):
-                yield limit
 
 
 def limit_program(process: subprocess.Popen[bytes], memory_bytes: int | None, processor_s: int = 0) -> None:
@@ -205,7 +209,7 @@ class _SharedMemory:
                 self._changed.notify_all()
 
 
-_shared = _SharedMemory(_SHARED_BYTES)
+_shared, _headers = _SharedMemory(_SHARED_BYTES), _SharedMemory(_HEADERS_BYTES)
 
 
 def _usual_threads() -> int:
