@@ -200,7 +200,9 @@ def graph_command(outputs: Sequence[Any]) -> list[str]:
 
 def ffprobe_command(path: Path | str, *arguments: str) -> list[str]:
     """An ffprobe command line for one guarded input."""
-    return [ffprobe_path(), *GLOBAL_GUARD, *arguments, *input_arguments(path)]
+    threads = memory.current().threads
+    return [ffprobe_path(), *GLOBAL_GUARD, *(["-threads", str(threads)] if threads else []), *arguments,
+            *input_arguments(path)]  # fmt: skip
 
 
 def spawn(

@@ -1,8 +1,8 @@
 """Limits the memory and time of programs that read an untrusted file, and makes large ones wait for one another.
 
 Most files need little beyond their pictures, so the first limit is tight. A program that fails within it runs again
-under the limit of [Limits] MemoryMB, one such program of this process at a time: several hostile files together take
-no more than one.
+under the limit of [Limits] MemoryMB, one such program of this process at a time and not while headers are read: several
+hostile files together take little more than one.
 
 The limit is RLIMIT_DATA, since RLIMIT_AS would also count addresses that threads and allocators reserve and never use.
 A shell sets it and becomes the program: a `preexec_fn` is not safe in a process with threads, and a limit that is set
@@ -37,6 +37,8 @@ _ORDINARY_PIXELS = 1920 * 1088
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 #: Memory for larger pictures, all programs of this process together.
 _SHARED_BYTES = 384 * _MIB * max(4, _CORES)
+#: Memory for headers: one program more than cores.
+_HEADERS_BYTES = _PROGRAM_BYTES * (_CORES + 1)
 #: As in libavcodec: one more than cores, at most 16.
 _MOST_THREADS = 16
 #: Of a thread where RLIMIT_STACK says unlimited (glibc on x86-64).
@@ -126,18 +128,20 @@ class FileLimits:
         return tight + max(0, self.settings.memory_mb * _MIB - _PROGRAM_BYTES) if self.generous else tight
 
     def _bytes(self, threads: int) -> int:
-        pictures = self.pixels * _PIXEL_BYTES * (_PICTURES + threads) if self.pixels else 0
-        return _PROGRAM_BYTES + pictures + threads * _stack_bytes()
+        if not self.pixels:  # headers are read in one thread
+            return _PROGRAM_BYTES
+        return _PROGRAM_BYTES + self.pixels * _PIXEL_BYTES * (_PICTURES + threads) + threads * _stack_bytes()
 
     @contextlib.contextmanager
     def granted(self) -> Iterator[int | None]:
         """Waits until `limit_bytes` are free beside this process's other programs, and holds them for the block."""
         limit = self.limit_bytes
-        if limit is None or (not self.generous and self.pixels <= _ORDINARY_PIXELS):
+        with contextlib.ExitStack() as taken:
+            if limit and (self.generous or self.pixels > _ORDINARY_PIXELS):
+                taken.enter_context(_shared.taken(_SHARED_BYTES if self.generous else min(limit, _SHARED_BYTES)))
+            if limit and not self.pixels:
+                taken.enter_context(_headers.taken(_HEADERS_BYTES if self.generous else limit))
             yield limit
-        else:
-            with _shared.taken(_SHARED_BYTES if self.generous else min(limit, _SHARED_BYTES)):
-                yield limit
 
 
 def limited(command: Sequence[str], limit_bytes: int | None, processor_s: int = 0) -> list[str]:
@@ -209,7 +213,7 @@ class _SharedMemory:
                 self._changed.notify_all()
 
 
-_shared = _SharedMemory(_SHARED_BYTES)
+_shared, _headers = _SharedMemory(_SHARED_BYTES), _SharedMemory(_HEADERS_BYTES)
 
 
 def _usual_threads() -> int:

@@ -182,7 +182,7 @@ def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
     """
     _, address = decodable_input(path, name)
     command = ffprobe_command(
-        path, "-v", "error", "-show_entries",
+        path, "-v", "error", "-threads", "1", "-show_entries",
         f"format:stream:chapter:stream_disposition:stream_side_data:format_tags={_TAGS}:stream_tags={_TAGS}:chapter_tags=title",
         *more, "-of", "json",
     )  # fmt: skip

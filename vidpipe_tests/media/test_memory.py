@@ -111,24 +111,25 @@ def test_headers_have_a_limit_of_processor_time_and_packets_have_none() -> None:
     assert len(list(ffmpeg.lines([sys.executable, "-c", script], timeout_s=60, task="listing", processor_s=1))) == 2
 
 
-def test_programs_under_the_larger_limit_wait_for_one_another() -> None:
+def test_programs_under_the_larger_limit_wait_for_one_another_and_for_headers() -> None:
     at_work: list[int] = []
     most: list[int] = []
 
-    def read() -> None:
-        with FileLimits(Limits(), generous=True).granted():
+    def read(limits: FileLimits) -> None:
+        with limits.granted():
             at_work.append(1)
             most.append(len(at_work))
             at_work.pop()
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    with FileLimits(Limits(), generous=True).granted() as limit, FileLimits(Limits()).granted() as tight:
+    waiting = [*(FileLimits(Limits(), generous=True) for _ in range(4)), FileLimits(Limits())]
+    threads = [threading.Thread(target=read, args=[limits]) for limits in waiting]
+    with FileLimits(Limits(), generous=True).granted() as limit, FileLimits(Limits(), pixels=1).granted() as tight:
         for thread in threads:
             thread.start()
         assert not most
     for thread in threads:
         thread.join()
-    assert most == [1] * 4
+    assert most == [1] * 5
     if limit is not None and tight is not None:
         assert tight < limit
 
