@@ -142,7 +142,7 @@ class FrameMeter:
 
 
 def _share_above(values: cv2.typing.MatLike, limit: int) -> float:
-    return float(np.mean(np.asarray(values) > limit))
+    return float(np.count_nonzero(np.asarray(values) > limit) / (values.shape[0] * values.shape[1]))
 
 
 def _is_time(last_us: int | None, time_us: int) -> bool:
