@@ -14,17 +14,17 @@ Limit: no figure at the largest size is more than 1.2 times that at the smallest
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.launch import run_process
-from vidpipe.settings import Settings, init_home, load
+from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, Item, Outcome, Stage, StageContext, StageResult
 from vidpipe.stages.graph import StageGraph
 
@@ -98,12 +98,7 @@ def best(measure: Callable[[], float]) -> float:
 
 
 def main(sizes: Sequence[int]) -> int:
-    home = OUT / "home"
-    if home.exists():
-        embedded.stop(Settings(home=home))
-        shutil.rmtree(home)
-    init_home(home)
-    settings = load(home, {}).settings
+    settings = empty_home(OUT / "home")
     found: dict[int, dict[str, float]] = {}
     with Library.open(settings, GRAPH) as library:
         growing = Growing(settings, library)

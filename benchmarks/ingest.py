@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import statistics
 import struct
 import subprocess
@@ -20,13 +19,14 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks.homes import empty_home
 from benchmarks.orchestration import make_clips
 from vidpipe.ingest.records import SourceRecord, StoredVideo
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
 from vidpipe.pipeline.launch import run_ingest
-from vidpipe.settings import Settings, init_home, load
+from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 
 OUT = Path(__file__).parent / "out" / "ingest"
@@ -105,12 +105,7 @@ def add_url(library: Library, record: SourceRecord) -> float:
 
 
 def main(count: int) -> int:
-    home = OUT / "home"
-    if home.exists():
-        embedded.stop(Settings(home=home))
-        shutil.rmtree(home)
-    init_home(home)
-    settings = load(home, {}).settings
+    settings = empty_home(OUT / "home")
     files = make_files(count + 1)
     with Library.open(settings, GRAPH) as library:
         taken_s, wall_s = ingest_s(files, library, settings)

@@ -12,13 +12,13 @@ instance, as `vidpipe run` does it. Printed per video and stage, against the lim
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import dagster_home, instance
@@ -26,7 +26,7 @@ from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
-from vidpipe.settings import Settings, init_home, load
+from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 
 OUT = Path(__file__).parent / "out" / "orchestration"
@@ -72,15 +72,6 @@ class Cost:
         return (1000 * self.workers * self.wall_s - 1000 * self.own_s) / self.pairs
 
 
-def fresh_home(name: str) -> Settings:
-    home = OUT / name
-    if home.exists():
-        embedded.stop(Settings(home=home))
-        shutil.rmtree(home)
-    init_home(home)
-    return load(home, {}).settings
-
-
 def cost(report: RunReport, wall_s: float, settings: Settings, count: int) -> Cost:
     if report.total("computed") != count * len(GRAPH.names):
         raise SystemExit(f"not everything was computed: {report.counts} {[str(e.error) for e in report.failures[:3]]}")
@@ -90,7 +81,7 @@ def cost(report: RunReport, wall_s: float, settings: Settings, count: int) -> Co
 
 def through_dagster(clips: list[Path]) -> tuple[Cost, float, float, int, int]:
     """(first run, seconds of the second, seconds of ingest, events, bytes of Dagster's log)."""
-    settings = fresh_home("dagster")
+    settings = empty_home(OUT / "dagster")
     with Library.open(settings, GRAPH) as library:
         began = time.monotonic()
         outcomes = run_ingest(settings, [str(clip) for clip in clips], mode="reference", library=library)
@@ -116,7 +107,7 @@ def through_dagster(clips: list[Path]) -> tuple[Cost, float, float, int, int]:
 
 def bare(clips: list[Path]) -> Cost:
     """The Runner alone."""
-    settings = fresh_home("bare")
+    settings = empty_home(OUT / "bare")
     with Library.open(settings, GRAPH) as library:
         run_ingest(settings, [str(clip) for clip in clips], mode="reference", library=library)
         plan = Plan.make(GRAPH, settings)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -23,13 +22,14 @@ from typing import Any
 import dagster as dg
 from pymongo import UpdateOne
 
+from benchmarks.homes import empty_home
 from benchmarks.synthetic_library import fill, make_prototypes
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.launch import run_process
-from vidpipe.settings import Settings, init_home, load
+from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import READS, rule_facts
@@ -39,15 +39,6 @@ from vidpipe.tagging.evaluate import evaluate
 OUT = Path(__file__).parent / "out" / "sweep"
 STAGES = [stage.name for stage in GRAPH if stage.job == "label"]
 LIMIT_S, LIMIT_OF = 60.0, 100_000
-
-
-def fresh_home() -> Settings:
-    home = OUT / "home"
-    if home.exists():
-        embedded.stop(Settings(home=home))
-        shutil.rmtree(home)
-    init_home(home)
-    return load(home, {}).settings
 
 
 def add(settings: Settings, file: Path, key: str, entry: dict[str, Any]) -> None:
@@ -107,7 +98,7 @@ def materialisations(dagster: dg.DagsterInstance, run_id: str) -> int:
 
 
 def main(videos: int) -> int:
-    settings = fresh_home()
+    settings = empty_home(OUT / "home")
     with Library.open(settings, GRAPH) as library:
         fill(library, settings, make_prototypes(OUT / "prototypes"), videos)
         # Dagster has not heard of the copies: the first sweep tells it of their tags and categories.
