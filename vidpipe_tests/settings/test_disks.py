@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from vidpipe.settings import Settings, free_by_disk, free_bytes
+from vidpipe.safe_files import free_bytes
+from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.schema import Paths
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import find_home, init_home, load
+from vidpipe.settings.home import render_config
 from vidpipe.settings.keys import all_keys
-from vidpipe.settings.template import render_config
 
 ROOT = Path(__file__).parents[2]
 
