@@ -96,7 +96,7 @@ def test_percent_signs_byte_order_marks_and_lists_are_read_as_written(home: Path
         ("[Paths]\nDownloadDirectory = a\ndownloaddirectory = b\n", ["DownloadDirectory is set twice"]),
         ("[Paths]\nDownloadDirectory = a\nDownloadDirectory = b\n", ["line 3", "DownloadDirectory is set twice"]),
         ("[Paths]\n[paths]\n", ["[paths] and [Paths] are the same section"]),
-        ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "continues on an indented line"]),
+        ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "on an indented line"]),
         ("Detector = hash\n", ["line 1", "text before the first [Section]", "[SceneDetection]"]),
         ("[Paths]\njust words\n", ["line 2", "not of the form `Key = value`"]),
     ],
