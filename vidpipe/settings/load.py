@@ -69,7 +69,7 @@ class LoadedSettings:
 
     def entries(self) -> tuple[Entry, ...]:
         """Return every setting, in the order of config.ini."""
-        return tuple(self._entry(key) for key in all_keys())
+        return tuple(map(self._entry, all_keys()))
 
     def _entry(self, key: Key) -> Entry:
         text = as_text(getattr(getattr(self.settings, key.section_field), key.field))

@@ -13,18 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from vidpipe.redaction import redact_by_form
 from vidpipe.safe_files import path_text, text_path
+from vidpipe.settings import operation
 from vidpipe.settings.fields import CronSchedule, Listed, Section
-from vidpipe.settings.operation import (
-    Alerts,
-    Budget,
-    Download,
-    Limits,
-    Lists,
-    Logging,
-    Retention,
-    Sensors,
-    Services,
-)
 
 #: The prompts of the describing model, in the order in which they are asked.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -297,15 +287,15 @@ class Settings(BaseModel):
     qwen_vl: QwenVL = QwenVL()
     scene_detection: SceneDetection = SceneDetection()
     rules: Rules = Rules()
-    download: Download = Download()
-    lists: Lists = Lists()
-    limits: Limits = Limits()
-    logging: Logging = Logging()
-    services: Services = Services()
-    sensors: Sensors = Sensors()
-    budget: Budget = Budget()
-    alerts: Alerts = Alerts()
-    retention: Retention = Retention()
+    download: operation.Download = operation.Download()
+    lists: operation.Lists = operation.Lists()
+    limits: operation.Limits = operation.Limits()
+    logging: operation.Logging = operation.Logging()
+    services: operation.Services = operation.Services()
+    sensors: operation.Sensors = operation.Sensors()
+    budget: operation.Budget = operation.Budget()
+    alerts: operation.Alerts = operation.Alerts()
+    retention: operation.Retention = operation.Retention()
 
     def resolve(self, path: Path | str) -> Path:
         """Return `path`, as written in config.ini or stored, below the home, or unchanged if absolute."""

@@ -104,9 +104,7 @@ def clone(tmp_path: Path) -> Path:
     """The files of a clone that a wheel is built from, as a zip download unpacks them."""
     tree = tmp_path / "clone"
     for folder in ("vidpipe", "rules"):
-        shutil.copytree(
-            ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__")
-        )
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "config.ini", "workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, tree)
     return tree
