@@ -1,4 +1,4 @@
-"""What is no file is refused at once, and what is private is so from the beginning."""
+"""Special files are refused immediately, and private files are private from the start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vidpipe.tagging.rules_file import read_text
 
 @pytest.fixture
 def odd_files(tmp_path: Path) -> dict[str, Path]:
-    """Things that are no files, named like lists."""
+    """Special files, named like lists."""
     folder = tmp_path / "odd"
     folder.mkdir()
     pipe, device, kernel, bound = (folder / f"{name}.txt" for name in ("pipe", "device", "kernel", "socket"))

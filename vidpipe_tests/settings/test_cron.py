@@ -1,4 +1,4 @@
-"""A cron line that no scheduler would take is refused with the settings, not when Dagster loads the pipeline."""
+"""An invalid cron schedule is refused with the settings, not when Dagster loads the pipeline."""
 
 import dagster as dg
 import pytest

@@ -1,4 +1,4 @@
-"""The room that is shown is that of the disks which are used."""
+"""The free space that is shown is that of the disks in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vidpipe.settings.schema import Paths
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders whose disk was asked."""
+    """The folders whose free space was requested."""
     folders: list[Path] = []
     real = shutil.disk_usage
 

@@ -1,4 +1,4 @@
-"""Where the home is, and how one is made."""
+"""How a home is found and created, in a clone and from a wheel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log and the audit file: nothing secret, nothing lost, nothing forged."""
+"""The log and audit files: no secrets, no lost lines, no forged lines."""
 
 from __future__ import annotations
 
