@@ -66,9 +66,8 @@ def main() -> int:
         ("ask", "--all", "Which colour is it?", "--choice", "red", "--choice", "blue", "--choice", "yellow"),
     )
     codes += [vidpipe(*command, home=HOME) for command in commands]
-    print(
-        f"\nDone in {time.monotonic() - began:.0f} s. To explore demo-qwen: export VIDPIPE_HOME={shlex.quote(str(HOME))}"
-    )
+    print(f"\nDone in {time.monotonic() - began:.0f} s.")
+    print(f"To explore demo-qwen: export VIDPIPE_HOME={shlex.quote(str(HOME))}")
     print("For real weights, see docs/model.md.")
     return 0 if not any(codes) else 1
 

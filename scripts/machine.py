@@ -105,8 +105,8 @@ def ensure_mongod(python: Path) -> None:
     mongod = _output(str(python), "-c", _FIND_MONGOD)
     if not mongod:
         raise Missing(
-            f"no mongod for the embedded MongoDB server is available for {platform.system()} {platform.machine()}. Install "
-            f"MongoDB 4.4 or later so that mongod is on PATH, {OTHER_SERVER}."
+            f"no mongod for the embedded MongoDB server is available for {platform.system()} {platform.machine()}. "
+            f"Install MongoDB 4.4 or later so that mongod is on PATH, {OTHER_SERVER}."
         )
     for _ in LIBRARY_PACKAGES:
         done = subprocess.run([mongod, "--version"], capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
 """Trains the tiny Qwen2-VL of the tests: python scripts/train_tiny_qwen.py [FOLDER]
 
 A Qwen2VLForConditionalGeneration of a million parameters, from scratch, on synthetic clips: a coloured square on a
-dark background ("A red square."), or a plain colour ("A red picture."). It answers the project's prompts in the required
-form by what it sees (tiny_qwen_lessons.py), and anything else with that sentence. Takes about 10 minutes on two idle
+dark background ("A red square."), or a plain colour ("A red picture."). It answers the project's prompts in the
+required form by what it sees (tiny_qwen_lessons.py), anything else with that sentence. Takes 10 minutes on two idle
 cores. The output is a regular checkpoint: config, safetensors, tokenizer, processors, chat template.
 """
 

@@ -173,7 +173,7 @@ def _moving_arguments(size: str, seconds: float) -> tuple[str, ...]:
 
 
 def variable_rate(path: Path, *, size: str = "320x180") -> Path:
-    """1 s at 30 frames a second, then 2 s at 10, with a hard cut from red to blue at 1 s; exact presentation timestamps."""
+    """1 s at 30 frames a second, then 2 s at 10, with a hard cut from red to blue at 1 s; exact timestamps."""
     return ffmpeg(
         path, "-f", "lavfi", "-i", f"color=c=red:size={size}:rate=30:duration=1",
         "-f", "lavfi", "-i", f"color=c=blue:size={size}:rate=10:duration=2",
