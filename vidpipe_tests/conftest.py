@@ -31,7 +31,7 @@ _SHARED_SETUP = ("end_to_end", "services", "qwen")
 _SERVER_FIXTURES = {"mongod_uri", "embedded_settings", "s3"}
 _SERVER_FOLDERS = {"end_to_end", "services"}
 #: Test files that start servers of their own mention one of these.
-_SERVER_WORDS = re.compile(r"\b(?:mongod|embedded|dagster_home|DagsterInstance)\b")
+_SERVER_WORDS = re.compile(r"\b(?:mongod|embedded|replica_set|dagster_home|DagsterInstance)\b")
 _TORCH_IMPORTS = re.compile(r"^(?:from|import) .*\b(?:torch|transformers|serving|qwen\.conftest)\b", re.MULTILINE)
 
 
