@@ -2,7 +2,7 @@
 # takes a fraction of a second.
 
 VENV := .venv/bin
-PYTEST := $(VENV)/python -m pytest -q --dist loadgroup --no-loadscope-reorder
+PYTEST := $(VENV)/python -m pytest -q
 
 # If set, each of the many processes would compile the whole project anew.
 unexport PYTHONDONTWRITEBYTECODE
