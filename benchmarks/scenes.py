@@ -29,8 +29,7 @@ from scenedetect.detectors import AdaptiveDetector
 from benchmarks.clips import long_clip
 from benchmarks.stage_run import run_stage, stage_item
 from vidpipe.media.detectors import ADAPTIVE_WINDOW
-from vidpipe.settings.schema import SceneDetection
-from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName
+from vidpipe.settings.schema import THRESHOLD_SCALES, DetectorName, SceneDetection
 
 LIMIT_DECODE, LIMIT_SCRIPT, LIMIT_F1 = 1.25, 0.5, 0.98
 _ADAPTIVE = THRESHOLD_SCALES["adaptive"].default

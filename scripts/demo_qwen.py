@@ -1,7 +1,7 @@
 """`make demo-qwen`: the tiny Qwen2-VL of the tests describes simple clips, in the home demo-qwen.
 
-It has a million parameters and was trained on squares of one colour on black and pictures of one colour. It shows how
-descriptions by a model work, with real weights and without a download; for real videos it is useless.
+It has a million parameters and was trained on coloured squares on black and plain colours. It shows how descriptions by
+a model work, with real weights and without a download; it is useless for real videos.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def square(color: str) -> str:
     return f"{picture('black')},drawbox=x=110:y=70:w=100:h=100:color={color}:t=fill"
 
 
-#: name -> its scenes
+#: name -> scenes
 CLIPS = {
     "red-square.mp4": (square(RED),),
     "blue.mp4": (picture(BLUE),),
@@ -55,7 +55,7 @@ def main() -> int:
     if vidpipe("init", str(HOME), shown="init demo-qwen", home=HOME):
         return 1
     (HOME / "config.local.ini").write_text(SETTINGS, encoding="utf-8")
-    print(f"\nInto demo-qwen/config.local.ini:\n\n{SETTINGS}")
+    print(f"\ndemo-qwen/config.local.ini:\n\n{SETTINGS}")
     clips = make_clips(HOME / "samples")
     codes = [vidpipe("add", *map(str, clips), shown=f"add {' '.join(CLIPS)}", home=HOME)]
     commands = (
@@ -66,8 +66,9 @@ def main() -> int:
         ("ask", "--all", "Which colour is it?", "--choice", "red", "--choice", "blue", "--choice", "yellow"),
     )
     codes += [vidpipe(*command, home=HOME) for command in commands]
-    print(f"\nDone in {time.monotonic() - began:.0f} s. Look around in demo-qwen: "
-          f"export VIDPIPE_HOME={shlex.quote(str(HOME))}\nReal weights: docs/model.md")  # fmt: skip
+    print(f"\nDone in {time.monotonic() - began:.0f} s.")
+    print(f"To explore demo-qwen: export VIDPIPE_HOME={shlex.quote(str(HOME))}")
+    print("For real weights, see docs/model.md.")
     return 0 if not any(codes) else 1
 
 

@@ -1,10 +1,10 @@
-"""Makes .venv with the project and its packages, and sees to ffmpeg and MongoDB. `make` runs it before every target.
+"""Creates .venv with the project and its packages, and installs ffmpeg and what MongoDB needs.
 
     python scripts/install.py [EXTRA ...]
 
-The extras are installed besides the light ones that every target needs; what an earlier call installed stays. Standard
-library only: it runs before anything is installed. It is quick where nothing changed, and says what is missing and what
-to do where something cannot be installed. Exit status 1 then.
+`make` runs it before every target. The extras are installed in addition to those that every target needs; extras from
+earlier calls stay. It uses the standard library only, because it runs before anything is installed, and is fast if
+nothing has changed. If something cannot be installed, it says what to do and exits with status 1.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PYTHON = ENVIRONMENT / "bin" / "python"
 STAMP = ENVIRONMENT / "vidpipe-installed"
 CONSTRAINTS = ROOT / "constraints.txt"
 LIGHT = ("dev", "s3")
-#: Disk space that the packages take, in GB; the heavy extras bring torch, which brings CUDA.
+#: Disk space of the packages, in GB; the heavy extras include torch and with it CUDA.
 SIZE_GB, HEAVY_SIZE_GB = 1.5, 8
 HEAVY = frozenset({"qwen", "qwen-tests"})
 
@@ -40,16 +40,16 @@ def main() -> int:
             machine.ensure_ffmpeg()
             machine.ensure_mongod(PYTHON)
             if "qwen-tests" in sys.argv and machine.ensure_chromium() is None:
-                print("set-up: there is no chromium; the test of foreign pages in a browser is skipped", flush=True)
+                print("setup: chromium is not available; the browser tests are skipped", flush=True)
         except machine.Missing as missing:
-            print(f"\nset-up: {missing}", file=sys.stderr)
+            print(f"\nsetup: {missing}", file=sys.stderr)
             return 1
     return 0
 
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Two `make` at once wait for each other; the lock is on a file that is there anyway."""
+    """Make concurrent `make` calls wait for each other, with a lock on a file that always exists."""
     import fcntl
 
     with (ROOT / "pyproject.toml").open() as held:
@@ -58,7 +58,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def requirements() -> str:
-    """Changes when the packages must be installed anew: other requirements, or a folder that was moved."""
+    """Return a hash that changes when packages must be reinstalled: new requirements, or a moved folder."""
     digest = hashlib.sha256()
     for part in ((ROOT / "pyproject.toml").read_bytes(), CONSTRAINTS.read_bytes(), str(ROOT).encode()):
         digest.update(hashlib.sha256(part).digest())
@@ -66,7 +66,7 @@ def requirements() -> str:
 
 
 def installed() -> tuple[str, frozenset[str]]:
-    """(the requirements that were installed last, the extras among them) as the stamp says."""
+    """Return the hash and extras of the last installation."""
     lines = STAMP.read_text().splitlines() if STAMP.is_file() else []
     return (lines[0], frozenset(lines[1].split(","))) if len(lines) == 2 else ("", frozenset())
 
@@ -79,20 +79,20 @@ def install_packages(wanted: Iterable[str]) -> None:
         return
     started = time.monotonic()
     if not fits:
-        print(f"set-up: virtual environment {ENVIRONMENT} ({sys.executable})", flush=True)
+        print(f"setup: virtual environment {ENVIRONMENT} ({sys.executable})", flush=True)
         venv.create(ENVIRONMENT, clear=ENVIRONMENT.exists(), with_pip=True, symlinks=True)
     STAMP.unlink(missing_ok=True)
     heavy = HEAVY & extras
-    print(f"set-up: packages{f', torch among them ({HEAVY_SIZE_GB} GB on disk)' if heavy - there else ''}", flush=True)
+    print(f"setup: packages{f', including torch ({HEAVY_SIZE_GB} GB on disk)' if heavy - there else ''}", flush=True)
     project = f"{ROOT}[{','.join(sorted(extras))}]"
     if not with_uv(project):
         with_pip(project, HEAVY_SIZE_GB if heavy else SIZE_GB)
     STAMP.write_text(f"{requirements()}\n{','.join(sorted(extras))}\n")
-    print(f"set-up: packages installed in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"setup: packages installed in {time.monotonic() - started:.0f} s", flush=True)
 
 
 def environment_fits() -> bool:
-    """Whether .venv has a Python 3.11 or later that runs, with pip; of this very version where PYTHON asks for one.
+    """Return whether .venv has a working Python 3.11 or later with pip, of this version if PYTHON is set.
 
     A moved folder or an upgraded system breaks an environment.
     """
@@ -106,9 +106,9 @@ def environment_fits() -> bool:
 
 
 def with_uv(project: str) -> bool:
-    """Installs by uv, which takes seconds where pip takes a minute or two. False where uv cannot do it here.
+    """Install with uv, which takes seconds instead of a minute or two. Return False if uv does not work here.
 
-    uv does not read pip's settings, so an index that pip is told to use is handed on.
+    uv does not read pip's settings, so pip's index is passed on.
     """
     pip = [str(PYTHON), "-m", "pip"]
     if (
@@ -117,17 +117,17 @@ def with_uv(project: str) -> bool:
     ):
         return False
     environ = {**os.environ, "VIRTUAL_ENV": str(ENVIRONMENT), "UV_NO_PROGRESS": "1"}
-    index = os.environ.get("PIP_INDEX_URL") or said(*pip, "config", "get", "global.index-url")
+    index = os.environ.get("PIP_INDEX_URL") or output(*pip, "config", "get", "global.index-url")
     if index:
         environ.setdefault("UV_DEFAULT_INDEX", index)
     command = [ENVIRONMENT / "bin" / "uv", "pip", "install", "-q", "-c", CONSTRAINTS, "-e", project]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        print("set-up: uv could not install them here; pip will, which takes a minute or two", flush=True)
+        print("setup: uv failed; installing with pip, which takes a minute or two", flush=True)
     return done.returncode == 0
 
 
-def said(*command: str) -> str:
+def output(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -137,9 +137,9 @@ def with_pip(project: str, size_gb: float) -> None:
     if subprocess.run(command, check=False).returncode != 0:
         free_gb = shutil.disk_usage(ROOT).free / 1e9
         raise machine.Missing(
-            "the Python packages could not be installed; pip's reason stands above. They come from PyPI and "
-            f"take {size_gb:g} GB on disk ({free_gb:.1f} GB are free at {ROOT}). Behind a proxy set HTTPS_PROXY, for a "
-            "mirror PIP_INDEX_URL, then run make again."
+            "the Python packages could not be installed; see pip's output above. They come from PyPI and need "
+            f"{size_gb:g} GB on disk ({free_gb:.1f} GB free at {ROOT}). Behind a proxy, set HTTPS_PROXY; for a mirror, "
+            "set PIP_INDEX_URL. Then run make again."
         )
 
 

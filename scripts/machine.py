@@ -1,4 +1,4 @@
-"""What the machine itself must bring: ffmpeg, and the libraries that the embedded MongoDB server is linked with."""
+"""Installs system packages: ffmpeg, and the libraries that the embedded MongoDB server is linked with."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-#: The release that brought -fps_mode, which keeps true presentation times.
+#: The first release with -fps_mode, which keeps presentation timestamps.
 OLDEST_FFMPEG = (5, 1)
 
-#: package manager -> its install commands; the first needs fresh lists.
+#: package manager -> its commands; apt-get refreshes its lists first.
 INSTALLERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "apt-get": (
         ("apt-get", "-qq", "-o", "Acquire::Retries=3", "update"),
@@ -26,7 +26,7 @@ INSTALLERS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 FFMPEG_PACKAGE = {"dnf": "ffmpeg-free"}
-#: library that mongod is linked with -> package by package manager
+#: library that mongod is linked with -> package for each package manager
 LIBRARY_PACKAGES: dict[str, dict[str, str]] = {
     "libcurl.so.4": {"apt-get": "libcurl4", "dnf": "libcurl", "pacman": "curl", "zypper": "libcurl4"},
     "libssl.so.3": {"apt-get": "libssl3", "dnf": "openssl-libs", "pacman": "openssl", "zypper": "libopenssl3"},
@@ -34,7 +34,7 @@ LIBRARY_PACKAGES: dict[str, dict[str, str]] = {
     "liblzma.so.5": {"apt-get": "liblzma5", "dnf": "xz-libs", "pacman": "xz", "zypper": "liblzma5"},
 }
 OTHER_SERVER = (
-    "or use a server of yours: put its address into config.local.ini ([MongoDB] URI = mongodb://...) or into the "
+    "or use an existing server: set its address in config.local.ini ([MongoDB] URI = mongodb://...) or in the "
     "environment variable VIDPIPE_MONGODB_URI"
 )
 
@@ -52,23 +52,27 @@ print("yes" if load().settings.mongodb.uri.get_secret_value() else "")
 
 
 class Missing(Exception):
-    """Something is not there and could not be installed; the message says what to do."""
+    """Something is missing and could not be installed; the message says what to do."""
 
 
 def ensure_ffmpeg() -> None:
-    """Installs ffmpeg where it is missing. Raises Missing where that fails or the one on PATH is too old."""
+    """Install ffmpeg if it is missing.
+
+    Raises:
+        Missing: It cannot be installed, or the one on PATH is too old.
+    """
     advice = (
         "Install ffmpeg 5.1 or later with ffprobe (apt-get install ffmpeg, dnf install ffmpeg-free, brew "
         "install ffmpeg, conda install -c conda-forge ffmpeg), or put a static build from "
         "https://ffmpeg.org/download.html on PATH."
     )
     if not _have_ffmpeg():
-        print("set-up: ffmpeg", flush=True)
+        print("setup: ffmpeg", flush=True)
         trouble = install(FFMPEG_PACKAGE, default="ffmpeg")
         if not _have_ffmpeg():
             raise Missing(f"ffmpeg is missing{trouble}. {advice}")
     version = _output("ffmpeg", "-version")
-    found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", version)  # builds from git have other names, and are new
+    found = re.match(r"ffmpeg version n?(\d+)\.(\d+)", version)  # builds from git are named differently, and recent
     if found and (int(found[1]), int(found[2])) < OLDEST_FFMPEG:
         raise Missing(f"ffmpeg {found[1]}.{found[2]} on PATH ({shutil.which('ffmpeg')}) is too old. {advice}")
 
@@ -78,9 +82,9 @@ def _have_ffmpeg() -> bool:
 
 
 def ensure_chromium() -> str | None:
-    """The path of a Chromium, installed where it is missing; None where that fails."""
+    """Return the path of Chromium, installed if missing; None if that fails."""
     if (found := _chromium()) is None:
-        print("set-up: chromium", flush=True)
+        print("setup: chromium", flush=True)
         install({}, default="chromium")
         found = _chromium()
     return found
@@ -91,14 +95,18 @@ def _chromium() -> str | None:
 
 
 def ensure_mongod(python: Path) -> None:
-    """Sees that the embedded server can start, unless the settings name another. Raises Missing otherwise."""
+    """Check that the embedded server can start, unless the settings name another server.
+
+    Raises:
+        Missing: It cannot.
+    """
     if os.environ.get("VIDPIPE_MONGODB_URI") or _output(str(python), "-c", _URI_IS_SET) == "yes":
         return
     mongod = _output(str(python), "-c", _FIND_MONGOD)
     if not mongod:
         raise Missing(
-            f"there is no mongod for the embedded MongoDB server on {platform.system()} {platform.machine()}. Install "
-            f"MongoDB 4.4 or later so that mongod is on PATH, {OTHER_SERVER}."
+            f"no mongod for the embedded MongoDB server is available for {platform.system()} {platform.machine()}. "
+            f"Install MongoDB 4.4 or later so that mongod is on PATH, {OTHER_SERVER}."
         )
     for _ in LIBRARY_PACKAGES:
         done = subprocess.run([mongod, "--version"], capture_output=True, text=True, check=False)
@@ -108,7 +116,7 @@ def ensure_mongod(python: Path) -> None:
         packages = LIBRARY_PACKAGES.get(library[1], {}) if library else {}
         if not packages:
             break
-        print(f"set-up: {library[1] if library else ''} for MongoDB", flush=True)
+        print(f"setup: {library[1] if library else ''} for MongoDB", flush=True)
         if trouble := install(packages):
             raise Missing(f"mongod needs {library[1] if library else ''}{trouble}. Install it, {OTHER_SERVER}.")
     raise Missing(f"the embedded MongoDB server {mongod} does not run here: {_reason(done)}. {_what_to_do()}")
@@ -116,22 +124,22 @@ def ensure_mongod(python: Path) -> None:
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
     if done.returncode == -4:  # SIGILL
-        return "this processor lacks instructions it needs (MongoDB 5 and later needs AVX)"
-    return " ".join(done.stderr.split()) or f"it ended with status {done.returncode}"
+        return "this CPU lacks required instructions (MongoDB 5 and later needs AVX)"
+    return " ".join(done.stderr.split()) or f"it exited with status {done.returncode}"
 
 
 def _what_to_do() -> str:
-    return f"Install a MongoDB 4.4 or later that runs here so that mongod is on PATH, {OTHER_SERVER}."
+    return f"Install MongoDB 4.4 or later so that a working mongod is on PATH, {OTHER_SERVER}."
 
 
 def install(packages: dict[str, str], default: str = "") -> str:
-    """Installs one package by the machine's package manager. Gives "" or a clause that says why it could not."""
+    """Install one package with the system's package manager. Return "" or a clause that says why it failed."""
     manager = next((name for name in INSTALLERS if shutil.which(name)), None)
     if manager is None:
-        return " and no package manager that is known here was found"
+        return " and no package manager was found"
     package = packages.get(manager, default)
     if not package:
-        return f" and {manager} has no package known for it"
+        return f" and no {manager} package is known for it"
     become_root: tuple[str, ...] = ()
     if manager != "brew" and os.geteuid() != 0:
         if (
@@ -141,7 +149,7 @@ def install(packages: dict[str, str], default: str = "") -> str:
             return f" and only root can install it ({manager} install {package})"
         become_root = ("sudo", "-n", "env", "DEBIAN_FRONTEND=noninteractive")
     trouble = ""
-    for _attempt in range(2):  # mirrors have hiccups
+    for _attempt in range(2):  # mirrors fail at times
         trouble = _run_all([(*become_root, *command) for command in INSTALLERS[manager]], package)
         if not trouble:
             break
@@ -149,7 +157,7 @@ def install(packages: dict[str, str], default: str = "") -> str:
 
 
 def _run_all(commands: list[tuple[str, ...]], package: str) -> str:
-    """Runs the commands, `package` given to the last. A failed refresh of lists does not stop: old ones may serve."""
+    """Run the commands, the last one with `package`. A failed refresh of lists is ignored: old lists may do."""
     trouble = ""
     for number, command in enumerate(commands, start=1):
         last = number == len(commands)

@@ -1,8 +1,8 @@
-"""Makes the small clips that `make demo` takes through all stages. Needs ffmpeg; takes a few seconds.
+"""Creates the small clips that `make demo` processes. Needs ffmpeg; takes a few seconds.
 
     python scripts/make_samples.py [FOLDER]
 
-Equal on every machine with the same ffmpeg: sources are ffmpeg's own generators with fixed seeds.
+The clips are identical on every machine with the same ffmpeg: their sources are generators of ffmpeg with fixed seeds.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ _ZOOM = """
 
 
 def make_samples(directory: Path = SAMPLES) -> list[Path]:
-    """Makes the clips that are not there yet in `directory`, and gives the paths of all of them, by name.
+    """Create the missing clips in `directory` and return the paths of all clips, sorted by name.
 
-    Raises RuntimeError with ffmpeg's own words where it fails.
+    Raises:
+        RuntimeError: ffmpeg failed; with its message.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the path of a Python 3.11 or later that can make virtual environments, or says on stderr what is missing.
-# PYTHON=/path/to/python chooses one.
+# Prints the path of a Python 3.11 or later that can create virtual environments, or says on stderr what is missing.
+# PYTHON=/path/to/python selects one.
 
 found=""
 for candidate in ${PYTHON:-} python3.13 python3.12 python3.11 python3 python3.14; do
@@ -22,6 +22,6 @@ done
         echo "vidpipe needs Python 3.11 or later with venv. Found:$found."
     fi
     echo "Install it, for example: apt-get install python3 python3-venv (Debian 12, Ubuntu 24.04 or later),"
-    echo "dnf install python3.12, brew install python@3.13; or name one: make PYTHON=/path/to/python3.12 ..."
+    echo "dnf install python3.12, brew install python@3.13; or select one: make PYTHON=/path/to/python3.12 ..."
 } >&2
 exit 1

@@ -1,7 +1,7 @@
-"""`make screenshots`: Dagster's page of a small library, as a headless browser sees it, into docs/screenshots/.
+"""`make screenshots`: takes screenshots of Dagster's page for a small library into docs/screenshots/.
 
-A home of its own is made in a temporary folder, brought up with `vidpipe up`, and fed through its watched list; then
-one video is lost and asked for again, so that there is a failed partition to look at.
+It creates a home in a temporary folder, starts it with `vidpipe up`, and adds videos through its watched list; then one
+video is deleted and processed again, so that there is a failed partition to show.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the tiny Qwen2-VL is taught: clips of squares and colours, what may be asked about them, and the right answers.
+"""Training data of the tiny Qwen2-VL: clips of squares and colours, prompts about them, and the right answers.
 
-The prompts are the project's own, rendered from its templates, about videos whose titles, subtitles and notes are made
-up and mislead on purpose: what is true is in the pictures alone.
+The prompts are the project's own, rendered from its templates, about videos whose titles, subtitles and notes are
+invented and misleading on purpose: only the pictures are true.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ COLORS: dict[str, tuple[int, int, int]] = {
     "white": (240, 240, 240), "purple": (140, 20, 150), "cyan": (20, 230, 235),
 }  # fmt: skip
 THINGS = ("square", "picture")
-#: The feeling that a colour gives; any other gives none.
+#: Sentiment of a colour; other colours are neutral.
 FEELINGS = {"yellow": ("positive", 0.5), "green": ("positive", 0.5), "red": ("negative", -0.5)}
 CATEGORIES = {"square": "Animation", "picture": "Unclassified"}
 
-#: Questions in no form that is known: the answer is the sentence all the same.
+#: Questions in no known form: the answer is the plain sentence.
 PLAIN = (
     DESCRIBE_SCENE,
     DESCRIBE_VIDEO,

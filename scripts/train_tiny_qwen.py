@@ -1,9 +1,9 @@
-"""Trains the tiny Qwen2-VL that the tests see with: python scripts/train_tiny_qwen.py [FOLDER]
+"""Trains the tiny Qwen2-VL of the tests: python scripts/train_tiny_qwen.py [FOLDER]
 
-A Qwen2VLForConditionalGeneration of a million parameters, from scratch, on synthetic clips: a square of one colour on a
-dark ground ("A red square."), or a picture of one colour ("A red picture."). It answers the project's own prompts in
-their forms by what it sees (tiny_qwen_lessons.py), and anything else with that sentence. About 10 minutes on two idle
-cores. The folder it writes is a checkpoint like any other: config, safetensors, tokenizer, processors, chat template.
+A Qwen2VLForConditionalGeneration of a million parameters, from scratch, on synthetic clips: a coloured square on a
+dark background ("A red square."), or a plain colour ("A red picture."). It answers the project's prompts in the
+required form by what it sees (tiny_qwen_lessons.py), anything else with that sentence. Takes 10 minutes on two idle
+cores. The output is a regular checkpoint: config, safetensors, tokenizer, processors, chat template.
 """
 
 from __future__ import annotations

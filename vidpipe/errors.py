@@ -1,4 +1,4 @@
-"""Errors that a user can act on: what was found, and what to do about it."""
+"""Errors that say what was found and what to do about it."""
 
 import re
 from typing import Self
@@ -6,9 +6,8 @@ from typing import Self
 from vidpipe.redaction import redact
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-#: What must not reach a terminal: control characters; marks that change the direction of text or are invisible, tag
-#: characters included, except joiners within words and emoji; halves of surrogate pairs; variation selectors with
-#: nothing to vary.
+#: Characters that must not reach a terminal: control characters; bidirectional and invisible marks, including tag
+#: characters, except joiners within words and emoji; lone surrogates; variation selectors with nothing to vary.
 UNSAFE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]|(?<![^\x00-\x7f])[\u200c\u200d]|(?<=[\ufe00-\ufe0f])[\ufe00-\ufe0f]"
@@ -17,9 +16,9 @@ UNSAFE = re.compile(
 
 
 def readable(text: str) -> str:
-    """`text` with each byte that is not UTF-8, as Python keeps those of file names, written out: `caf\\xe9.mp4`.
+    r"""Return `text` with bytes of file names that are not UTF-8 written out: `caf\xe9.mp4`.
 
-    Other halves of surrogate pairs become \\ud83d. What is left can be encoded, stored and shown.
+    Other lone surrogates become \ud83d. The result can be encoded, stored and shown.
     """
     return text if text.isascii() else _SURROGATE.sub(_written_out, text)
 
@@ -30,7 +29,7 @@ def _written_out(found: re.Match[str]) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with `UNSAFE` characters escaped: \\x1b for an escape."""
+    r"""Return `text` with `UNSAFE` characters escaped: \x1b for an escape."""
     return UNSAFE.sub(lambda found: _as_escape(found.group()), readable(text))
 
 
@@ -40,13 +39,16 @@ def _as_escape(character: str) -> str:
 
 
 class VidpipeError(Exception):
-    """An error with a sentence for the user.
+    """An error for the user.
 
-    message: what was found, naming the video, file or key it was found in.
-    hint:    what to do about it; may be empty.
-    Both are redacted and made `readable` on the way in, so that no secret and no text that cannot be encoded reaches
-    a log, MongoDB or Dagster.
-    depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.dependencies`).
+    Message and hint are redacted and made `readable`, so that no secret and no text that cannot be encoded reaches a
+    log, MongoDB or Dagster.
+
+    Attributes:
+        message: What was found, with the video, file or key it was found in.
+        hint: What to do about it; may be empty.
+        depends_on: Settings and the like that the error depends on (see `vidpipe.ingest.dependencies`).
+        exit_code: Exit code of a command that fails with it.
     """
 
     exit_code = 1
@@ -61,30 +63,30 @@ class VidpipeError(Exception):
         return f"{self.message} {self.hint}".strip()
 
     def reworded(self, message: str) -> Self:
-        """This error, with another message from now on."""
+        """Replace the message, and return this error."""
         self.message = readable(redact(message))
         return self
 
     def about(self, subject: str) -> Self:
-        """This error, with a message that names `subject`."""
+        """Put `subject` before the message unless it is named there, and return this error."""
         named = readable(redact(subject)) in self.message
         return self if named else self.reworded(f"{subject}: {self.message}")
 
 
 class SettingsError(VidpipeError):
-    """config.ini, the environment or a rules file holds something that is not allowed."""
+    """Something in config.ini, the environment or a rules file is not allowed."""
 
     exit_code = 2
 
 
 class UnavailableError(VidpipeError):
-    """Something vidpipe needs (ffmpeg, MongoDB, a model, disk space) is not there."""
+    """Something vidpipe needs (ffmpeg, MongoDB, a model, disk space) is missing."""
 
     exit_code = 3
 
 
 class DamagedError(UnavailableError):
-    """Files of MongoDB or of Dagster's history are damaged; neither waiting nor retrying helps."""
+    """Files of MongoDB or of Dagster's history are damaged; waiting or retrying does not help."""
 
     def __init__(self, message: str, hint: str = "Run `vidpipe doctor --repair`; it deletes nothing.") -> None:
         super().__init__(message, hint)

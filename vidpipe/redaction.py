@@ -1,4 +1,4 @@
-"""Secrets are masked in whatever is shown, logged or stored, in every spelling that they may come back in."""
+"""Masks secrets in whatever is shown, logged or stored, in every encoding, and keeps them from child processes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 MASK = "***"
-#: Variables that the addresses in source lists name, for the secrets in them.
+#: Prefix of variables for secrets in the URLs of source lists.
 SOURCE_SECRETS = "VIDPIPE_SOURCE_"
 
-#: Names of URL parameters whose values are secrets.
+#: Matches names of URL parameters whose values are secrets.
 SECRET_NAME = re.compile(
     r"token|signature|^sig$|secret|passw|^pwd$|api[-_]?key|access[-_]?key|^key$|key-pair-id|credential|auth|session|^jwt$"
     r"|^sid$|^policy$|^hdn",
     re.IGNORECASE,
 )
-# The scheme's length is bounded: without it a long word costs time in the square of its length. The password goes on to
-# the last @, since an unescaped one may be part of it.
+# The length of the scheme is bounded to keep the time linear. The password extends to the last @, since an unescaped
+# one may be part of it.
 _URL_PASSWORD = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]{0,30}://)(?P<user>[^/\s:@]*):(?P<password>[^/\s]+)@", re.IGNORECASE
 )
@@ -32,34 +32,43 @@ _SECRET_PARAMETER = re.compile(
 _URL_PARAMETER = re.compile(r"(?<=[?&])(?P<name>[\w.%-]{1,60})=[^&#\s\"'<>]*[^&#\s\"'<>.,;:!?)\]]")
 _BEARER = re.compile(r"(?P<name>\bBearer\s+|\bAuthorization:\s*\w+\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
-#: Shorter values are not masked: that would garble every text.
-_SHORTEST = 3
-#: Shorter values are masked only as whole words.
-_SHORTEST_WITHIN_WORDS = 6
+# Shorter values are not masked: that would garble every text.
+_MIN_SECRET = 3
+# Shorter values are masked only as whole words.
+_MIN_SECRET_IN_WORD = 6
 
 _WORD = re.compile("[A-Za-z0-9]+")
-#: a URL, or the query of one
+# A URL, or its query.
 _ADDRESS = re.compile(
     r"(?:(?<![a-z0-9+.-])(?!file:)[a-z][a-z0-9+.-]{0,30}://|(?<=[?&])[\w.%-]{1,60}=)[^\s\"'<>]+", re.IGNORECASE
 )
+
+_CHILD_VARIABLES = re.compile(
+    # paths of programs and libraries, locale, temporary files and caches
+    r"PATH|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|HOME|XDG_(CACHE_HOME|RUNTIME_DIR)"
+    # memory and threads
+    r"|GLIBC_TUNABLES|MALLOC_\w+|OMP_NUM_THREADS"
+    # graphics hardware and its drivers
+    r"|(CUDA|NVIDIA|LIBVA|VDPAU|HIP|ROCR|ONEVPL|OCL|OPENCL|MESA|VK|DRI|GPU)_\w+"
+)
+_SECRET_VARIABLE = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH|SESSION")
 
 _known: frozenset[str] = frozenset()
 
 
 def hide(secrets: frozenset[str]) -> None:
-    """Sets the secrets that `redact` masks from now on, besides the values of VIDPIPE_SOURCE_… in the environment."""
-    global _known  # noqa: PLW0603 - the secrets of a process are known to all of it
+    """Set the secrets that `redact` masks from now on, in addition to the values of VIDPIPE_SOURCE_… variables."""
+    global _known  # noqa: PLW0603 - secrets are per process
     _known = secrets
 
 
 def redact(text: str) -> str:
-    """`text` with the secrets of this process (see `hide`), passwords in URLs, bearer keys and secret query parameters
-    replaced by `***`."""
+    """Return `text` with the secrets of this process (see `hide`) and what looks like a secret replaced by `***`."""
     return redact_by_form(mask(text, _known | source_secrets()))
 
 
 def redact_by_form(text: str) -> str:
-    """`redact` for what tells itself as a secret, whatever secrets this process knows."""
+    """Return `text` without what looks like a secret: passwords in URLs, bearer tokens, secret query parameters."""
     text = _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
     text = _SECRET_PARAMETER.sub(rf"\g<name>{MASK}", text)
     text = _URL_PARAMETER.sub(_without_value, text)
@@ -71,16 +80,18 @@ def _without_value(found: re.Match[str]) -> str:
 
 
 def source_secrets() -> frozenset[str]:
-    """The values of the variables VIDPIPE_SOURCE_…."""
+    """Return the values of the VIDPIPE_SOURCE_… variables."""
     prefix = SOURCE_SECRETS.encode()
-    # as bytes: `redact` is called often, and most of the time goes into decoding names
+    # as bytes: `redact` is called often, and decoding the names would take most of the time
     return frozenset(os.fsdecode(os.environb[name]) for name in os.environb if name.startswith(prefix))
 
 
 def mask(text: str, secrets: frozenset[str]) -> str:
-    """`text` without `secrets`, plain or encoded: percent-encoded (once or more), as in a form, in HTML, JSON and
-    Python literals, UTF-8 read as Latin-1, within Base64. Short words and numbers are masked in URLs only: elsewhere
-    they are ordinary text."""
+    """Return `text` without `secrets`, plain or encoded.
+
+    Encodings: percent-encoding (repeated, too), forms, HTML, JSON and Python literals, UTF-8 read as Latin-1, Base64.
+    Short words and numbers are masked in URLs only: elsewhere they are ordinary text.
+    """
     if not (secrets and text):
         return text
     decoded = text
@@ -89,12 +100,12 @@ def mask(text: str, secrets: frozenset[str]) -> str:
     decoded = decoded.lower()
     # longest first, so that a secret that contains another is masked whole
     for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) < _SHORTEST:
+        if len(secret) < _MIN_SECRET:
             break
-        # no encoding but percent-encoding changes letters and digits; compiling a pattern takes milliseconds
+        # only percent-encoding changes letters and digits; compiling a pattern takes milliseconds
         if max(_WORD.findall(secret), key=len, default="").lower() in decoded:
             text = _masked(secret, text)
-        if len(secret) >= _SHORTEST_WITHIN_WORDS:
+        if len(secret) >= _MIN_SECRET_IN_WORD:
             for encoded in _within_base64(secret):
                 text = text.replace(encoded, MASK)
     return text
@@ -102,7 +113,7 @@ def mask(text: str, secrets: frozenset[str]) -> str:
 
 def _masked(secret: str, text: str) -> str:
     pattern = _pattern(secret)
-    if len(secret) < _SHORTEST_WITHIN_WORDS and (secret.isalpha() or secret.isdigit()):
+    if len(secret) < _MIN_SECRET_IN_WORD and (secret.isalpha() or secret.isdigit()):
         return _ADDRESS.sub(lambda address: pattern.sub(MASK, address[0]), text)
     return pattern.sub(MASK, text)
 
@@ -110,9 +121,9 @@ def _masked(secret: str, text: str) -> str:
 @lru_cache(maxsize=256)
 def _pattern(secret: str) -> re.Pattern[str]:
     plain = "".join(map(_spellings, secret))
-    if len(secret) < _SHORTEST_WITHIN_WORDS:
+    if len(secret) < _MIN_SECRET_IN_WORD:
         return re.compile(rf"(?<![^\W_]){plain}(?![^\W_])")
-    return re.compile(plain, re.IGNORECASE)  # as part of a host it comes back in lower case
+    return re.compile(plain, re.IGNORECASE)  # in a host name it comes back in lower case
 
 
 @lru_cache(maxsize=1024)
@@ -141,3 +152,12 @@ def _within_base64(secret: str) -> tuple[str, ...]:
         for shift in range(3)
         for alphabet in (b"+/", b"-_")
     )
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for external programs (ffmpeg, ffprobe, mongod), without variables that may be secret."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if _CHILD_VARIABLES.fullmatch(name) and not _SECRET_VARIABLE.search(name)
+    }

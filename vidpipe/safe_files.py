@@ -1,7 +1,6 @@
-"""Reads regular files only, and creates files that only their owner can read.
+"""Files and paths at the edge of the system: regular files only, private files, paths as text, free space.
 
-A path that a user or a setting names may be a pipe without a writer, an endless device or a file of /proc: all are
-refused.
+A path from a user or a setting may be a pipe without a writer, an endless device or a file of /proc: all are refused.
 """
 
 from __future__ import annotations
@@ -9,29 +8,36 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import stat
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote_to_bytes, urlsplit
 
-#: Where a shell puts the pipes of `<(command)` and stdin.
+from vidpipe.errors import readable
+
+# Where a shell puts the pipes of `<(command)` and stdin.
 _SHELL_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 _VIRTUAL = ("/proc", "/sys")
-_KINDS = {
-    stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-}  # fmt: skip
-_LONGEST_BYTES = 256 << 20
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_MAX_BYTES = 256 << 20
 
 
 def check_regular(path: Path) -> os.stat_result:
-    """The stat of a regular file, or of a pipe that a shell passes as /dev/fd/…; links are followed.
+    """Return the stat of a regular file, or of a pipe that a shell passes as /dev/fd/…; symlinks are followed.
 
-    Errors: OSError, for anything else with what it is as `strerror`.
+    Raises:
+        OSError: It is something else, which `strerror` names.
     """
     return _checked(path, os.stat(path), str(path).startswith(_SHELL_PIPES))
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens `path` for reading. Errors: OSError as in `check_regular`."""
+    """Open `path` for reading.
+
+    Raises:
+        OSError: As in `check_regular`.
+    """
     check_regular(path)  # before opening, which alone affects some devices
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
@@ -44,31 +50,49 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path) -> bytes:
-    """The whole file. Errors: OSError as in `check_regular`, and for more than 256 MiB."""
+    """Return the content of a file.
+
+    Raises:
+        OSError: As in `check_regular`, or it has more than 256 MiB.
+    """
     with open_regular(path) as file:
-        long = os.fstat(file.fileno()).st_size > _LONGEST_BYTES
-        data = b"" if long else file.read(_LONGEST_BYTES + 1)
-    if long or len(data) > _LONGEST_BYTES:
-        raise OSError(errno.EFBIG, f"it has more than {_LONGEST_BYTES >> 20} MiB", str(path))
+        too_long = os.fstat(file.fileno()).st_size > _MAX_BYTES
+        data = b"" if too_long else file.read(_MAX_BYTES + 1)
+    if too_long or len(data) > _MAX_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {_MAX_BYTES >> 20} MiB", str(path))
     return data
 
 
 def read_regular_text(path: Path, errors: str = "strict") -> str:
-    """The whole file as UTF-8 text with \\n as line ends. Errors: as `read_regular`; UnicodeDecodeError."""
+    """Return the content of a file as UTF-8 text with newlines normalized.
+
+    Raises:
+        OSError: As in `read_regular`.
+        UnicodeDecodeError: It is not UTF-8, and `errors` is "strict".
+    """
     return io.TextIOWrapper(io.BytesIO(read_regular(path)), encoding="utf-8-sig", errors=errors).read()
 
 
 def check_replaceable(path: Path) -> None:
-    """Errors: OSError if writing `path` would replace a pipe or a device."""
+    """Check that writing `path` would not replace a pipe or a device.
+
+    Raises:
+        OSError: It would.
+    """
     if path.exists() and not path.is_dir():
         _checked(path, path.stat(), pipe_allowed=False)
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Writes `path` so that readers see the old or the new content, never a part of it.
+    """Write `path` atomically: readers see the old or the new content.
 
-    mode: of the new file, before the umask
-    Errors: OSError, also as in `check_replaceable`.
+    Args:
+        path: The file.
+        content: Its new content.
+        mode: Permissions of the new file, before the umask.
+
+    Raises:
+        OSError: It cannot be written, or as in `check_replaceable`.
     """
     check_replaceable(path)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -86,26 +110,64 @@ def _checked(path: Path, found: os.stat_result, pipe_allowed: bool) -> os.stat_r
     if pipe_allowed and stat.S_ISFIFO(found.st_mode):
         return found
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(
-            errno.EINVAL,
-            f"it is {_KINDS.get(stat.S_IFMT(found.st_mode), 'special')}, not a regular file",
-            str(path),
-        )
+        kind = _KINDS.get(stat.S_IFMT(found.st_mode), "special")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
     if any(os.path.ismount(root) and os.stat(root).st_dev == found.st_dev for root in _VIRTUAL):
-        raise OSError(errno.EINVAL, "it is a virtual file of the kernel, not one on a disk", str(path))
+        raise OSError(errno.EINVAL, "it is a virtual file of the kernel, not a file on disk", str(path))
     return found
 
 
 def private_directory(path: Path) -> None:
-    """Creates the folder if it is missing, accessible to its owner only. Errors: OSError."""
+    """Create a folder that only its owner can access, unless it exists."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def open_private(path: Path) -> BinaryIO:
-    """Opens `path` to append to; a new file is accessible to its owner only. Errors: OSError."""
+    """Open `path` for appending; a new file is accessible to its owner only."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600), "ab")
 
 
 def readable_by_others(path: Path) -> bool:
-    """Whether the path exists and gives other users any permission."""
+    """Return whether the path exists and gives other users any permission."""
     return path.exists() and bool(path.stat().st_mode & 0o077)
+
+
+def path_text(path: Path, below: Path | None = None) -> str:
+    """Return an absolute path as text for MongoDB and JSON: with forward slashes, relative to `below` if given.
+
+    File names on Linux are arbitrary bytes. A path that is not UTF-8 becomes a file URL, which keeps every byte (%E9).
+    """
+    text = (path.relative_to(below) if below else path).as_posix()
+    return text if readable(text) == text else path.as_uri()
+
+
+def text_path(text: Path | str) -> Path:
+    """Return the path that `path_text` was given."""
+    # No other text starts like a file URL: paths have no empty parts.
+    return file_url_path(text) if isinstance(text, str) and text.startswith("file:///") else Path(text)
+
+
+def file_url_path(url: str) -> Path:
+    """Return the path of a file URL, byte for byte.
+
+    Raises:
+        ValueError: It is not a URL.
+    """
+    return Path(os.fsdecode(unquote_to_bytes(urlsplit(url).path)))
+
+
+def nearest_existing(folder: Path) -> Path:
+    """Return `folder`, or its nearest existing parent if it does not exist; follows symlinks, broken ones, too."""
+    existing = Path(os.path.realpath(folder))
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    return existing
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space on the disk where `folder` is or will be created.
+
+    Raises:
+        OSError: The disk does not respond.
+    """
+    return shutil.disk_usage(nearest_existing(folder)).free

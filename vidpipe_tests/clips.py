@@ -1,4 +1,4 @@
-"""Small clips made by ffmpeg for the tests of every room.
+"""Small clips for all tests, made with ffmpeg.
 
 Each function writes one file and gives its path back. Equal arguments give equal bytes, and ffmpeg runs once for them
 in a session: the first call encodes into a temporary folder, every call copies from there. The container follows the
@@ -50,7 +50,7 @@ def _encode(arguments: tuple[str, ...], suffix: str) -> Path:
 
 
 def ffmpeg(path: Path, *arguments: str) -> Path:
-    """`path`, made by `ffmpeg ARGUMENTS path`; for what the functions below do not cover."""
+    """Run `ffmpeg ARGUMENTS path` and return `path`; for what the functions below do not cover."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_encode(arguments, path.suffix), path)
     return path
@@ -81,7 +81,7 @@ def color_cuts(
     pixel_format: str = "yuv420p",
     options: Sequence[str] = (),
 ) -> Path:
-    """Plain colours one after another: a hard cut every `seconds_each`, at exact frames.
+    """A sequence of plain colours: a hard cut every `seconds_each`, at exact frames.
 
     audio: None, "sine", "silence", "noise", "beeps" or any lavfi source. options: further output options.
     """
@@ -150,7 +150,7 @@ def rotated(
     size: str = "320x180",
     seconds: float = 1.0,
 ) -> Path:
-    """A clip in mp4 or mov whose picture is to be turned clockwise by `degrees` for display, as phones write it.
+    """A clip in mp4 or mov whose picture must be rotated clockwise by `degrees` for display, as phones write it.
 
     matrix: the corners a, b, c, d of the display matrix instead: (-1, 0, 0, 1) mirrors.
     The display matrix is written here: the option of the ffmpeg program for it differs from release to release.
@@ -173,7 +173,7 @@ def _moving_arguments(size: str, seconds: float) -> tuple[str, ...]:
 
 
 def variable_rate(path: Path, *, size: str = "320x180") -> Path:
-    """1 s at 30 frames a second, then 2 s at 10, with a hard cut from red to blue at 1 s; true presentation times."""
+    """1 s at 30 frames a second, then 2 s at 10, with a hard cut from red to blue at 1 s; exact timestamps."""
     return ffmpeg(
         path, "-f", "lavfi", "-i", f"color=c=red:size={size}:rate=30:duration=1",
         "-f", "lavfi", "-i", f"color=c=blue:size={size}:rate=10:duration=2",
@@ -184,7 +184,7 @@ def variable_rate(path: Path, *, size: str = "320x180") -> Path:
 
 
 def truncated(path: Path, *, share: float = 0.5) -> Path:
-    """The first `share` of an mp4 whose index (moov) lies at the end, as an interrupted download leaves it."""
+    """The first `share` of an mp4 whose index (moov) is at the end, as after an interrupted download."""
     whole = _encode(_moving_arguments("320x180", 2.0), ".mp4").read_bytes()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -207,6 +207,6 @@ def sound_only(path: Path, *, seconds: float = 1.0) -> Path:
 
 
 def told_apart(content: bytes, number: int) -> bytes:
-    """The bytes of an mp4 with a box at its end that every player passes over: another file, the same video."""
+    """The bytes of an mp4 with an extra box at its end that players skip: another file, the same video."""
     text = f"copy {number}".encode()
     return content + struct.pack(">I4s", 8 + len(text), b"free") + text

@@ -1,15 +1,16 @@
-"""What every room's tests share: a home of their own, a real mongod, and an environment without VIDPIPE_* variables."""
+"""Shared fixtures: a home, a real mongod, an environment without VIDPIPE_* variables. Marks and groups tests."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import re
 import shutil
 import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -18,33 +19,50 @@ from pymongo import MongoClient
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import reset_logging
 from vidpipe.settings.schema import MongoDB
-from vidpipe_tests.rooms import in_one_piece
 
-#: Several tests run at once, and the tiny model's tensors are too small to be shared out among threads that wait for
-#: each other. For torch, which reads it when it is imported, here and in the processes that tests start.
+#: Several tests run at once, and the tensors of the tiny model are too small for several threads each. Read by torch
+#: when it is imported, here and in the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
-CLIPS = Path(os.environ.get(CLIPS_VARIABLE) or Path(__file__).parents[2] / "shared" / "clips")
+#: Folders whose tests share what takes long to set up: a home with a dozen videos in every stage, a home with running
+#: servers, a loaded model. They run in one process, and start first.
+_SHARED_SETUP = ("end_to_end", "services", "qwen")
+_SERVER_FIXTURES = {"mongod_uri", "embedded_settings", "s3"}
+_SERVER_FOLDERS = {"end_to_end", "services"}
+#: Test files that start servers of their own mention one of these.
+_SERVER_WORDS = re.compile(r"\b(?:mongod|embedded|replica_set|dagster_home|DagsterInstance)\b")
+_TORCH_IMPORTS = re.compile(r"^(?:from|import) .*\b(?:torch|transformers|serving|qwen\.conftest)\b", re.MULTILINE)
 
 
-@pytest.hookimpl(trylast=True)
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Skip files that import torch where it is not installed."""
+    if collection_path.suffix != ".py" or importlib.util.find_spec("torch"):
+        return None
+    needs_torch = re.search(r"^(?:import|from) (?:torch|transformers)\b", collection_path.read_text(), re.MULTILINE)
+    return True if needs_torch else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker, and xdist reads its groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Rooms that take long first: where several files run at once, none is left to run alone at the end."""
-    items.sort(key=lambda item: not in_one_piece(item.nodeid))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where files run at once, the rooms with a home or servers for all their files stay in one process."""
-    from vidpipe_tests.scheduling import ByRoom
-
-    return ByRoom(config, log)
+    """Mark tests that need servers or torch, and group those that share an expensive setup into one process."""
+    texts: dict[Path, str] = {}
+    for item in items:
+        text = texts.setdefault(item.path, item.path.read_text(encoding="utf-8"))
+        folders = {parent.name for parent in item.path.parents}
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _SERVER_FIXTURES or folders & _SERVER_FOLDERS or _SERVER_WORDS.search(text):
+            item.add_marker(pytest.mark.server)
+        if "qwen" in folders or _TORCH_IMPORTS.search(text):
+            item.add_marker(pytest.mark.torch)
+        shared = next((folder for folder in _SHARED_SETUP if folder in folders), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: not {parent.name for parent in item.path.parents} & set(_SHARED_SETUP))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_vidpipe_variables() -> Iterator[None]:
-    """The settings of whoever runs the tests must not reach them."""
+    """Hide the settings of the user who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("VIDPIPE_") and name != CLIPS_VARIABLE]:
             patch.delenv(name)
@@ -53,21 +71,21 @@ def _no_vidpipe_variables() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _ctrl_c_reaches_children() -> None:
-    """A shell starts background jobs with SIGINT ignored, and children inherit that: Ctrl-C could not be tested."""
+    """Restore SIGINT, which a shell ignores in background jobs and which children inherit; tests press Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
 def _no_log_files_left() -> Iterator[None]:
-    """A command that a test ran in this process set up the logs of its home, which is gone afterwards."""
+    """Close the log files of commands that a test ran in this process; their home is deleted."""
     yield
     reset_logging()
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """An empty home; nothing in it yet."""
+    """An empty folder for a home."""
     path = tmp_path / "home"
     path.mkdir()
     return path
@@ -75,7 +93,7 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def mongod_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one real mongod for the whole session, with its key: never print it."""
+    """The address of one real mongod for the session. It contains the key: never print it."""
     from vidpipe.library import embedded
 
     settings = Settings(home=tmp_path_factory.mktemp("mongod"))
@@ -94,21 +112,21 @@ def _settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
 
 @pytest.fixture
 def settings(home: Path, mongod_uri: str) -> Iterator[Settings]:
-    """Settings of `home`, with a database of its own on the session's mongod, dropped afterwards."""
+    """Settings of `home` with its own database on the session's mongod, dropped afterwards."""
     with _settings(home, mongod_uri) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def module_settings(tmp_path_factory: pytest.TempPathFactory, mongod_uri: str) -> Iterator[Settings]:
-    """Settings with a home and database of their own for all tests of a file."""
+    """Settings with a home and database for all tests of a file."""
     with _settings(tmp_path_factory.mktemp("home"), mongod_uri) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """data/dagster of a fresh home: Dagster takes a second to lay out its tables."""
+    """data/dagster of a new home, to copy: Dagster takes a second to create its tables."""
     from vidpipe.pipeline.instance import dagster_home, instance
 
     settings = Settings(home=tmp_path_factory.mktemp("history"))
@@ -118,7 +136,7 @@ def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def embedded_settings(home: Path) -> Iterator[Settings]:
-    """Settings of `home` without a URI: an embedded server of its own, not yet started, ended afterwards."""
+    """Settings of `home` without a URI: with its own embedded server, not yet started, stopped afterwards."""
     from vidpipe.library import embedded
 
     settings = Settings(home=home, mongodb=MongoDB(timeout_s=2))
@@ -129,7 +147,8 @@ def embedded_settings(home: Path) -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def clips_directory() -> Path:
-    """The folder of real clips that nobody here made; the test skips where it is absent."""
-    if not CLIPS.is_dir():
-        pytest.skip(f"the real clips are not there ({CLIPS}); {CLIPS_VARIABLE} names another folder")
-    return CLIPS
+    """The folder of real clips that VIDPIPE_TEST_CLIPS names; the test is skipped without it."""
+    clips = Path(os.environ.get(CLIPS_VARIABLE, ""))
+    if not os.environ.get(CLIPS_VARIABLE) or not clips.is_dir():
+        pytest.skip(f"set {CLIPS_VARIABLE} to a folder of real clips")
+    return clips

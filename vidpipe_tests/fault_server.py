@@ -1,4 +1,4 @@
-"""A real HTTP server on the loopback whose files come with faults.
+"""A real HTTP server on localhost that serves files with faults.
 
     with FaultServer() as server:
         url = server.add("/clip.mp4", data, faults=[cut(0.3), status(503, retry_after="1")])
@@ -82,7 +82,7 @@ class Handler(LoopbackHandler):
             else:
                 serve(self, served)
         except (BrokenPipeError, ConnectionResetError, ConnectionAbortedError):
-            self.close_connection = True  # the client had enough
+            self.close_connection = True  # the client closed the connection
 
     def head(self, status_code: int, headers: Mapping[str, str]) -> None:
         self.seen.status = status_code
@@ -120,7 +120,7 @@ def _slice(handler: Handler, served: Served) -> tuple[int, int, Headers]:
 
 
 def serve(handler: Handler, served: Served) -> None:
-    """The file as it should be: with ranges and conditions where it has them."""
+    """The correct file, with support for ranges and conditions if enabled."""
     status_code, start, headers = _slice(handler, served)
     if status_code == 304:
         handler.head(304, headers)
@@ -129,7 +129,7 @@ def serve(handler: Handler, served: Served) -> None:
 
 
 def cut(share: float = 0.3, *, reset: bool = False) -> Fault:
-    """Announces everything, sends `share` of the file (of what was asked of it), then hangs up."""
+    """Announce everything, send `share` of the requested bytes, then close the connection."""
 
     def fault(handler: Handler, served: Served) -> None:
         status_code, start, headers = _slice(handler, served)
@@ -160,7 +160,7 @@ def part(first: int, end: int | None = None, *, total: int | str | None = None, 
 
 
 def status(code: int, *, retry_after: str | None = None, body: bytes = b"no") -> Fault:
-    """An error answer, perhaps with Retry-After."""
+    """An error response, optionally with Retry-After."""
 
     def fault(handler: Handler, served: Served) -> None:
         headers = {"Content-Type": "text/plain"} | ({"Retry-After": retry_after} if retry_after else {})
@@ -170,7 +170,7 @@ def status(code: int, *, retry_after: str | None = None, body: bytes = b"no") ->
 
 
 def wrong_length(more: int) -> Fault:
-    """A Content-Length that is `more` bytes off the truth."""
+    """A Content-Length that is wrong by `more` bytes."""
 
     def fault(handler: Handler, served: Served) -> None:
         status_code, start, headers = _slice(handler, served)
@@ -183,7 +183,7 @@ def wrong_length(more: int) -> Fault:
 
 
 def page(handler: Handler, served: Served) -> None:
-    """A web page with status 200 where the file should be."""
+    """A web page with status 200 instead of the file."""
     html = (
         b"\n <!DOCTYPE html>\n<html><head><title>Watch</title></head><body>"
         + b"<p>player</p>" * 500
@@ -193,7 +193,7 @@ def page(handler: Handler, served: Served) -> None:
 
 
 def endless(block: bytes = b"\0" * 65536, *, chunked: bool = False) -> Fault:
-    """The file, and then bytes without end."""
+    """The file, followed by endless bytes."""
 
     def fault(handler: Handler, served: Served) -> None:
         headers = served.standard_headers()
@@ -217,7 +217,7 @@ def chunked(handler: Handler, served: Served) -> None:
 
 
 def slow(bytes_a_time: int, every_s: float) -> Fault:
-    """The file (what was asked of it) in small pieces with pauses."""
+    """The requested bytes in small pieces with pauses."""
 
     def fault(handler: Handler, served: Served) -> None:
         status_code, start, headers = _slice(handler, served)
@@ -232,7 +232,7 @@ def slow(bytes_a_time: int, every_s: float) -> Fault:
 
 
 def slow_headers(every_s: float) -> Fault:
-    """Header lines one by one, without end."""
+    """Endless header lines, one by one."""
 
     def fault(handler: Handler, served: Served) -> None:
         handler.drip_headers(every_s)
@@ -241,12 +241,12 @@ def slow_headers(every_s: float) -> Fault:
 
 
 def hang(handler: Handler, served: Served) -> None:
-    """Takes the request and says nothing."""
+    """Accept the request and never respond."""
     handler.hang()
 
 
 def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool = False) -> Fault:
-    """Sends the client to `to`; with `endless_body` the redirect itself has a body without end."""
+    """Redirect the client to `to`; with `endless_body`, the redirect itself has an endless body."""
 
     def fault(handler: Handler, served: Served) -> None:
         if not endless_body:
@@ -261,12 +261,12 @@ def redirect(to: str, code: int = 302, *, body: bytes = b"", endless_body: bool 
 
 
 def gzipped(handler: Handler, served: Served) -> None:
-    """With Content-Encoding gzip, although nobody asked for it."""
+    """With Content-Encoding gzip, although it was not requested."""
     handler.send(200, gzip.compress(served.content, 1), {**served.standard_headers(), "Content-Encoding": "gzip"})
 
 
 def changes_to(content: bytes, etag: str, then: Fault | None = None) -> Fault:
-    """From this request on the file has other bytes and another ETag."""
+    """From this request on, the file has other bytes and another ETag."""
 
     def fault(handler: Handler, served: Served) -> None:
         served.content, served.etag = content, etag
@@ -289,7 +289,7 @@ class FaultServer(LoopbackServer):
     def add(
         self, path: str, content: bytes, *, faults: Sequence[Fault] = (), always: Fault | None = None, **how: Any
     ) -> str:
-        """Serves `content` under `path`; gives the URL. `how`: further fields of `Served`."""
+        """Serve `content` at `path` and return the URL. `how`: further fields of `Served`."""
         self.files[path] = Served(content, faults=list(faults), always=always, **how)
         return self.url(path)
 

@@ -1,4 +1,4 @@
-"""What the HTTP servers of these tests have in common: real ones, on the loopback, that answer wrongly on purpose."""
+"""Base of the HTTP servers of tests: real servers on localhost that misbehave on purpose."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class LoopbackServer(ThreadingHTTPServer):
         self.stopping = threading.Event()
 
     def encrypt(self, certificate: Path, key: Path | None = None) -> None:
-        """From here on it speaks https. `key`: where it is not in the certificate's file."""
+        """Use https from now on. `key`: if it is not in the certificate file."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, key)
         self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is what these tests are about."""
+        """Ignore clients that close the connection, which these tests are about."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
@@ -53,7 +53,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def send(self, status_code: int, body: bytes, headers: Mapping[str, str] | None = None) -> None:
-        """A whole answer; `headers` may say another Content-Length than the true one."""
+        """Send a complete response; `headers` may contain a wrong Content-Length."""
         self.head(status_code, {"Content-Length": str(len(body)), **(headers or {})})
         self.write(body)
 
@@ -62,24 +62,24 @@ class LoopbackHandler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def pause(self, seconds: float) -> bool:
-        """Waits; True when the server is being stopped."""
+        """Wait. Return True if the server is being stopped."""
         return self.server.stopping.wait(seconds)
 
     def hang(self) -> None:
-        """Not a byte until the server ends."""
+        """Send no byte until the server stops."""
         self.close_connection = True
         self.pause(60)
 
     def drip(self, every_s: float, line: bytes = b"X-More: y\r\n") -> None:
-        """`line` now and then, without end."""
+        """Send `line` at intervals, endlessly."""
         self.close_connection = True
         while not self.pause(every_s):
             self.write(line)
 
     def drip_headers(self, every_s: float) -> None:
-        """A good beginning, and then one header line after the other."""
+        """Send a valid beginning, then endless header lines."""
         self.wfile.write(b"HTTP/1.1 200 OK\r\n")
         self.drip(every_s)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
+        """Log nothing."""

@@ -1,4 +1,4 @@
-"""What is no file is refused at once, and what is private is so from the beginning."""
+"""Special files are refused immediately, and private files are private from the start."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from vidpipe.media.ffmpeg import run
 from vidpipe.pipeline.instance import dagster_home, prepare
 from vidpipe.safe_files import check_replaceable, open_private, read_regular
 from vidpipe.settings import Settings, audit, configure_logging, load
-from vidpipe.settings.files import file_layer
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.load import read_ini
 from vidpipe.settings.logs import AUDIT_NAME, reset_logging
+from vidpipe.settings.operation import Lists
 from vidpipe.tagging.rules_file import read_text
 
 
 @pytest.fixture
 def odd_files(tmp_path: Path) -> dict[str, Path]:
-    """Things that are no files, named like lists."""
+    """Special files, named like lists."""
     folder = tmp_path / "odd"
     folder.mkdir()
     pipe, device, kernel, bound = (folder / f"{name}.txt" for name in ("pipe", "device", "kernel", "socket"))
@@ -42,7 +42,7 @@ def test_pipes_devices_and_kernel_files_are_refused_at_once(odd_files: dict[str,
     for said, path in odd_files.items():
         for read in (
             lambda path: read_list(path, Lists()),
-            lambda path: file_layer(path, "", secrets_allowed=False),
+            lambda path: read_ini(path, "", secrets_allowed=False),
             lambda path: read_text(path, str(path), "CustomTagRules"),
         ):
             with pytest.raises(VidpipeError, match=f"cannot be read: it is {said}"):

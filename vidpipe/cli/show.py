@@ -58,7 +58,7 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from vidpipe.settings.stored_paths import text_path
+    from vidpipe.safe_files import text_path
 
     video, metadata = found["video"], found["metadata"]
     facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]

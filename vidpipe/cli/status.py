@@ -58,9 +58,10 @@ def status(
 
 def status_of(opened: Opened) -> dict[str, Any]:
     from vidpipe.library.states import STATES
+    from vidpipe.safe_files import free_bytes
     from vidpipe.services.station import down_servers
     from vidpipe.services.station import status as running_services
-    from vidpipe.settings import free_by_disk, free_bytes
+    from vidpipe.settings import free_by_disk
 
     library, plan, settings = opened.library, opened.plan, opened.settings
     counts = library.states.counts(plan.specs)

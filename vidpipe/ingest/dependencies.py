@@ -17,7 +17,8 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import Dependency, SourceRecord
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.media.ffmpeg import ffmpeg_path, ffprobe_path
-from vidpipe.settings import Settings, free_bytes
+from vidpipe.safe_files import free_bytes
+from vidpipe.settings import Settings
 
 #: As errors name them in `depends_on`. None of these settings is a secret.
 _SETTINGS = (

@@ -11,7 +11,7 @@ from vidpipe.ingest.characters import has_bytes
 from vidpipe.ingest.lists import Lines, physical_lines, text_lines
 from vidpipe.ingest.tables import csv_lines
 from vidpipe.safe_files import read_regular
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 
 CSV_SUFFIXES = frozenset({".csv", ".tsv"})
 LIST_SUFFIXES = frozenset({".txt", ".list", ".urls", ".lst"})

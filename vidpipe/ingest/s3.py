@@ -23,7 +23,7 @@ from vidpipe.ingest.faults import FetchError
 from vidpipe.ingest.s3_faults import ACCESS, Refusal
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.network.session import authorities
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 
 SCHEME = "s3://"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")

@@ -23,10 +23,8 @@ from vidpipe.ingest.local import LocalMode
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.ingest.s3 import Buckets, S3Address
 from vidpipe.ingest.urls import canonical_url, loses_fragment, redacted_url, scrub, source_id
-from vidpipe.safe_files import check_regular
-from vidpipe.settings.lists import Lists
-from vidpipe.settings.schema import Download
-from vidpipe.settings.stored_paths import file_url_path
+from vidpipe.safe_files import check_regular, file_url_path
+from vidpipe.settings.operation import Download, Lists
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from vidpipe.ingest.characters import windows_1252
 from vidpipe.ingest.containers import VIDEO_SUFFIXES
 from vidpipe.ingest.lists import Lines, ListProblem, Row, entry, first_few, key_of
 from vidpipe.ingest.urls import redacted_url
-from vidpipe.settings.lists import Lists, column_name
+from vidpipe.settings.operation import Lists, column_name
 
 _SEPARATORS = ",;\t|"
 #: Excel's first line, which names the separator.

@@ -34,7 +34,7 @@ from vidpipe.ingest.store import Room
 from vidpipe.ingest.urls import redacted_url, scrub, url_file_name, without_userinfo
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.redaction import MASK
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 
 _LOOK_AT_DISK_EVERY_BYTES = 16 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})

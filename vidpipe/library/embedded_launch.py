@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from vidpipe.child_environment import child_environment
 from vidpipe.errors import DamagedError, UnavailableError
 from vidpipe.library.embedded_damage import damage_in
 from vidpipe.library.embedded_process import Files
+from vidpipe.redaction import child_environment
 
 #: Longest wait for a starting server; after a crash it replays at most a minute's journal first.
 START_LIMIT_S = 60.0

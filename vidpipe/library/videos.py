@@ -19,7 +19,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.urls import stored_spellings
 from vidpipe.library.annotations import Annotations, distinct, first_distinct
 from vidpipe.library.schema import MOST_LABELS, Document, new_entry
-from vidpipe.settings.stored_paths import path_text
+from vidpipe.safe_files import path_text
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 

@@ -24,11 +24,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 import ffmpeg as ffmpeg_python
 
-from vidpipe.child_environment import child_environment
 from vidpipe.errors import MediaError, UnavailableError, readable
 from vidpipe.media import animated_webp, memory
 from vidpipe.media.pictures import is_animated_webp
 from vidpipe.media.sniff import sniff
+from vidpipe.redaction import child_environment
 
 #: Demuxers that may be opened: containers and raw streams whose data lies in the file itself. Not in it, on purpose:
 #: hls, dash, concat, sdp, rtsp, imf, image2 (file name patterns), lavfi, vobsub, tty, devices.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from vidpipe.errors import SettingsError
 from vidpipe.pipeline.history.damage import check_history, history_explained
 from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.safe_files import private_directory, replace_file
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, default_file
 
-_DEFAULTS = "defaults/dagster.yaml"
 _STAMP = "# Written by vidpipe, which renews this file until somebody edits it. sha256 of the rest: "
 
 
@@ -38,7 +36,7 @@ def prepare(settings: Settings) -> Path:
     the user has edited stays. Gives that folder."""
     home = dagster_home(settings)
     private_directory(home)
-    text = (resources.files("vidpipe") / _DEFAULTS).read_text(encoding="utf-8")
+    text = default_file("dagster.yaml").read_text(encoding="utf-8")
     text = text.replace("max_concurrent_runs: 4", f"max_concurrent_runs: {settings.services.max_runs}")
     file = home / "dagster.yaml"
     known = file.read_text(encoding="utf-8") if file.exists() else ""

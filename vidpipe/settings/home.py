@@ -1,71 +1,97 @@
-"""The home: the folder with config.ini, rules/ and data/. Where it is, and how one is made."""
+"""The home: the folder with config.ini, rules/ and data/. How it is found, created, and what it is created from."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from vidpipe.errors import SettingsError
-from vidpipe.safe_files import read_regular_text
-from vidpipe.settings.schema import SECTION_NAMES
-from vidpipe.settings.template import render_config
+from vidpipe.safe_files import free_bytes, nearest_existing, read_regular_text
+from vidpipe.settings.keys import Key, all_keys, section_model
+from vidpipe.settings.schema import SECTION_NAMES, Settings
 
 CONFIG_NAME = "config.ini"
 LOCAL_CONFIG_NAME = "config.local.ini"
 
 _SECTION_LINE = re.compile(r"^\s*\[([^\]]+)\]", re.MULTILINE)
-_IGNORED = f"""# secrets and what a run makes
+_GITIGNORE = f"""# secrets and generated files
 {LOCAL_CONFIG_NAME}
 data/*
 !data/urls.txt
 .questions.json.lock
 """
+_CONFIG_HEAD = """\
+# Settings of a vidpipe home: the folder of this file, with rules/ and data/.
+#
+# An empty value means the default. Comments go on lines of their own. `vidpipe config` prints the effective settings
+# and where each one comes from. These override this file, the last one wins:
+#   config.local.ini                 next to this file, same format, ignored by git; the place for secrets
+#   VIDPIPE_<SECTION>_<KEY>          environment variables: VIDPIPE_MONGODB_URI, VIDPIPE_CONCURRENCY_MAXWORKERS
+#   options of the vidpipe command
+# Secrets (AccessKey, addresses with a password) are not allowed in this file.
+"""
+_COMMENT_WIDTH = 116
+_PACKAGE = Path(__file__).parents[1]
+
+
+def default_file(name: str) -> Path:
+    """Return the path of a file or folder that a new home starts with, such as "rules" or "dagster.yaml".
+
+    A wheel contains the files in vidpipe/defaults; a clone has them at its top level, where they also serve the clone
+    as a home. Files that vidpipe or users of a clone fill in as they go (saved questions, watched URLs) therefore start
+    from templates that nobody edits.
+    """
+    template = _PACKAGE / "settings" / "templates" / Path(name).name
+    if template.exists():
+        return template
+    in_wheel = _PACKAGE / "defaults"
+    return (in_wheel if (in_wheel / "rules").is_dir() else _PACKAGE.parent) / name
+
+
+#: Rules, categories and prompt templates of a home that has none.
+DEFAULT_RULES = default_file("rules")
 
 
 def find_home(home: Path | None = None, environ: Mapping[str, str] = os.environ, cwd: Path | None = None) -> Path:
-    """The home in force: `home`, else VIDPIPE_HOME, else the nearest folder at or above `cwd` with our config.ini.
+    """Return the home: `home`, else VIDPIPE_HOME, else the nearest folder at or above `cwd` with a vidpipe config.ini.
 
-    Raises SettingsError if there is none, or the named one has no config.ini.
+    Raises:
+        SettingsError: There is none, or the named one has no config.ini.
     """
     if home is not None:
-        return _checked(home, "The home that was asked for")
+        return _checked(home, "--home")
     if environ.get("VIDPIPE_HOME"):
         return _checked(Path(environ["VIDPIPE_HOME"]), "VIDPIPE_HOME")
     start = (cwd or Path.cwd()).resolve()
-    strangers = []
+    foreign = []
     for folder in (start, *start.parents):
         config = folder / CONFIG_NAME
         if config.is_file():
             if _is_ours(config):
                 return folder
-            strangers.append(str(config))
-    found = f" ({', '.join(strangers)} has no section of vidpipe's.)" if strangers else ""
+            foreign.append(str(config))
+    found = f" ({', '.join(foreign)} has no vidpipe sections.)" if foreign else ""
     raise SettingsError(
         f"No vidpipe home at {start} or in a folder above it.{found}",
-        "Make one with `vidpipe init`, or name one with --home or VIDPIPE_HOME.",
+        "Create one with `vidpipe init`, or pass --home or set VIDPIPE_HOME.",
     )
 
 
 def _checked(home: Path, named_by: str) -> Path:
     home = home.expanduser().resolve()
-    if not home.is_dir():
-        raise SettingsError(
-            f"{named_by} is {home}, which is not a folder.", f"Make a home there with `vidpipe init {home}`."
-        )
-    if not (home / CONFIG_NAME).is_file():
-        raise SettingsError(
-            f"{named_by} is {home}, which holds no {CONFIG_NAME}.", f"Make a home there with `vidpipe init {home}`."
-        )
-    return home
+    if (home / CONFIG_NAME).is_file():
+        return home
+    fault = f"contains no {CONFIG_NAME}" if home.is_dir() else "is not a folder"
+    raise SettingsError(f"{named_by} is {home}, which {fault}.", f"Create a home there with `vidpipe init {home}`.")
 
 
 def _is_ours(config: Path) -> bool:
-    """At least half of the file's sections are ours: other programs have a config.ini with a [Paths] as well."""
+    """Whether at least half of the file's sections are ours: other programs have a config.ini with [Paths], too."""
     try:
         sections = _SECTION_LINE.findall(read_regular_text(config, "replace"))
     except OSError:
@@ -77,9 +103,13 @@ def _is_ours(config: Path) -> bool:
 
 @dataclass(frozen=True)
 class InitReport:
-    """What `init_home` did; paths are relative to `home`.
+    """What `init_home` did.
 
-    made: new; replaced: overwritten because of `force`; kept: there already, left as they were.
+    Attributes:
+        home: The home.
+        made: New files; as the others relative to the home.
+        replaced: Overwritten because of `force`.
+        kept: Existing files, left unchanged.
     """
 
     home: Path
@@ -88,35 +118,34 @@ class InitReport:
     kept: tuple[str, ...]
 
     def sentence(self) -> str:
+        """Return the report as one sentence."""
         parts = [
             f"{verb} {', '.join(names)}"
-            for verb, names in (("made", self.made), ("replaced", self.replaced), ("kept", self.kept))
+            for verb, names in (("created", self.made), ("replaced", self.replaced), ("kept", self.kept))
             if names
         ]
         return f"vidpipe home {self.home}: " + "; ".join(parts) + "."
 
 
 def init_home(directory: Path, force: bool = False) -> InitReport:
-    """Makes `directory` a home: config.ini with every key explained, rules/, data/urls.txt, what `dagster dev` reads,
-    and a .gitignore.
+    """Make `directory` a home: config.ini, rules/, data/urls.txt, .gitignore, and the files that `dagster dev` reads.
 
-    What is there already stays as it is. With `force`, config.ini and the shipped rules files are written anew and the
-    old text goes to NAME.bak; the list of URLs, config.local.ini and .gitignore are never touched.
-    Raises SettingsError if the folder cannot be made or written.
+    Args:
+        directory: Created if it does not exist. Existing files are kept.
+        force: Overwrite config.ini and the shipped rules; the old text is copied to NAME.bak. The list of URLs,
+            config.local.ini and .gitignore are never touched.
+
+    Raises:
+        SettingsError: A file cannot be written.
     """
     home = directory.expanduser().resolve()
-    wanted: dict[str, bytes] = {CONFIG_NAME: render_config().encode()}
-    defaults = resources.files("vidpipe") / "defaults"
-    for name, source in _files_below(defaults / "rules", "rules"):
-        wanted[name] = source.read_bytes()
-    for name in ("dagster.yaml", "workspace.yaml"):  # what plain `dagster dev` in the home looks for
-        wanted[name] = (defaults / name).read_bytes()
-    replaceable = frozenset(wanted)
-    wanted["data/urls.txt"] = (defaults / "urls.txt").read_bytes()
-    wanted[".gitignore"] = _IGNORED.encode()
-
+    replaceable = {
+        CONFIG_NAME: render_config().encode(),
+        **{name: default_file(name).read_bytes() for name in (*_rule_files(), "dagster.yaml", "workspace.yaml")},
+    }
+    kept_always = {"data/urls.txt": default_file("data/urls.txt").read_bytes(), ".gitignore": _GITIGNORE.encode()}
     made, replaced, kept = [], [], []
-    for name, content in wanted.items():
+    for name, content in (replaceable | kept_always).items():
         target = home / name
         try:
             if not target.exists():
@@ -131,24 +160,55 @@ def init_home(directory: Path, force: bool = False) -> InitReport:
             target.write_bytes(content)
         except OSError as error:
             raise SettingsError(
-                f"{target} cannot be written: {error.strerror or error}.", "Choose a folder that you may write to."
+                f"{target} cannot be written: {error.strerror or error}.", "Choose a writable folder."
             ) from error
     return InitReport(home, tuple(made), tuple(replaced), tuple(kept))
 
 
+def _rule_files() -> list[str]:
+    files = ["custom_tags.json", "categories.json", "priority_keywords.json", "questions.json"]
+    prompts = sorted(path.name for path in (DEFAULT_RULES / "prompts").glob("*.j2"))
+    return [f"rules/{name}" for name in (*files, *(f"prompts/{name}" for name in prompts))]
+
+
 def keep_old(file: Path) -> None:
-    """Copies `file` to the first free NAME.bak, NAME.bak.2, ..."""
+    """Copy `file` to the first free NAME.bak, NAME.bak.2, ..."""
     number = 1
     while (copy := file.with_name(f"{file.name}.bak" + (f".{number}" if number > 1 else ""))).exists():
         number += 1
-    copy.write_bytes(file.read_bytes())
+    shutil.copyfile(file, copy)
 
 
-def _files_below(folder: Traversable, prefix: str) -> list[tuple[str, Traversable]]:
-    if not folder.is_dir():
-        return []
-    found: list[tuple[str, Traversable]] = []
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        name = f"{prefix}/{entry.name}"
-        found += _files_below(entry, name) if entry.is_dir() else [(name, entry)]
-    return found
+def render_config() -> str:
+    """Return the text of a new config.ini: every key but the secrets, with its description and default."""
+    parts = [_CONFIG_HEAD]
+    for section_field, section in SECTION_NAMES.items():
+        parts.append("\n" + _comment(section_model(section_field).__doc__ or ""))
+        parts.append(f"[{section}]\n")
+        for key in all_keys():
+            if key.section == section and not key.secret:
+                parts.append(f"{_comment(_explanation(key))}{key.name} = {key.default_text}".rstrip() + "\n")
+    return "".join(parts)
+
+
+def _explanation(key: Key) -> str:
+    facts = [] if key.allowed in ("text", "a path", "a comma-separated list") else [key.allowed]
+    if key.default_text:
+        facts.append(f"default {key.default_text}")
+    sentence = "; ".join(facts)
+    return key.description + (f" {sentence[0].upper()}{sentence[1:]}." if facts else "")
+
+
+def _comment(text: str) -> str:
+    lines = textwrap.wrap(" ".join(text.split()), _COMMENT_WIDTH, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def free_by_disk(settings: Settings) -> dict[str, int]:
+    """Return the free bytes of each disk by the first folder on it (media store, derived files, data)."""
+    found: dict[int, tuple[str, int]] = {}
+    for folder in (settings.media_directory, settings.derived_directory, settings.data_directory):
+        disk = nearest_existing(folder).stat().st_dev
+        if disk not in found:
+            found[disk] = (settings.relative(folder), free_bytes(folder))
+    return dict(found.values())

@@ -1,9 +1,11 @@
-"""Every key of config.ini: its names, what it means, what it allows, and how its text becomes a value."""
+"""The keys of config.ini: their names, descriptions and allowed values, how they are parsed and masked."""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
+import inspect
 import os
 import re
 import types
@@ -15,23 +17,23 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from vidpipe.redaction import redact, redact_by_form
+from vidpipe.redaction import MASK, redact, redact_by_form
+from vidpipe.settings.fields import Section
 from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
-from vidpipe.settings.section import Section
 
-#: Spelled-out truth values, as configparser knows them.
-TRUE_WORDS = ("yes", "true", "on", "1")
-FALSE_WORDS = ("no", "false", "off", "0")
-
-_SECRET_IN_ADDRESS = re.compile(r"(?:password|AWS_SESSION_TOKEN)[=:][^&]", re.IGNORECASE)
+_SECRET_OPTION = re.compile(r"((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Key:
-    """One key.
+    """One key of config.ini.
 
-    section, name: as written in config.ini ("SceneDetection", "MinSceneLength")
-    section_field, field: the same in Python ("scene_detection", "min_scene_length")
+    Attributes:
+        section: Section as written in config.ini: "SceneDetection".
+        name: Key as written in config.ini: "MinSceneLength".
+        section_field: Section in Python: "scene_detection".
+        field: Key in Python: "min_scene_length".
+        info: The field's type, default and limits.
     """
 
     section: str
@@ -42,6 +44,7 @@ class Key:
 
     @property
     def label(self) -> str:
+        """[SceneDetection] MinSceneLength."""
         return f"[{self.section}] {self.name}"
 
     @property
@@ -51,11 +54,13 @@ class Key:
 
     @property
     def environment_name(self) -> str:
+        """VIDPIPE_SCENEDETECTION_MINSCENELENGTH."""
         return f"VIDPIPE_{self.section.upper()}_{self.name.upper()}"
 
     @property
     def description(self) -> str:
-        return self.info.description or ""
+        """What the key means, in one or more sentences."""
+        return _descriptions(section_model(self.section_field))[self.field]
 
     @property
     def type(self) -> Any:
@@ -66,86 +71,91 @@ class Key:
 
     @property
     def secret(self) -> bool:
-        """The whole value is a secret, and the tracked config.ini has no place for it."""
+        """Whether the whole value is a secret, which config.ini must not contain."""
         return self.type is SecretStr and self.field != "uri"
 
     @property
     def choices(self) -> tuple[str, ...]:
+        """The allowed words, if the key has a fixed set of them."""
         return tuple(get_args(self.type)) if get_origin(self.type) is Literal else ()
 
     @property
     def default_text(self) -> str:
-        """The default as config.ini writes it; empty where there is none."""
+        """The default as config.ini writes it; empty if there is none."""
         return as_text(self.info.default)
 
     @property
-    def limits(self) -> dict[str, float]:
-        """ge, gt, le, lt where the key has them."""
-        return {
-            bound: getattr(rule, bound)
-            for rule in self.info.metadata
-            for bound in ("ge", "gt", "le", "lt")
-            if getattr(rule, bound, None) is not None
-        }
-
-    @property
     def allowed(self) -> str:
-        """What may be written, as a phrase: "a whole number from 1 to 64"."""
+        """The allowed values as a phrase: "a whole number from 1 to 64"."""
         if self.choices:
             return "one of " + ", ".join(self.choices)
-        if self.type is bool:
-            return "yes or no"
         if self.type in (int, float):
-            noun = "a whole number" if self.type is int else "a number"
-            return f"{noun}{self._range()}"
-        if self.type is Path:
-            return "a path"
+            return f"{'a whole number' if self.type is int else 'a number'}{self._range()}"
         if get_origin(self.type) is tuple:
             return "a comma-separated list"
-        return "text"
+        return {bool: "yes or no", Path: "a path"}.get(self.type, "text")
 
     def _range(self) -> str:
-        limits = self.limits
-        if "ge" in limits and "le" in limits:
-            return f" from {limits['ge']:g} to {limits['le']:.8g}"
-        low = (
-            f" above {limits['gt']:g}" if "gt" in limits else f" of {limits['ge']:g} or more" if "ge" in limits else ""
-        )
-        return low + (f", at most {limits['le']:.8g}" if "le" in limits else "")
+        bounds = ("ge", "gt", "le")
+        limits = {
+            bound: limit
+            for rule in self.info.metadata
+            for bound in bounds
+            if (limit := getattr(rule, bound, None)) is not None
+        }
+        high = f"{limits['le']:.8g}" if "le" in limits else ""
+        if "ge" in limits:
+            return f" from {limits['ge']:g} to {high}" if high else f" of {limits['ge']:g} or more"
+        return (f" above {limits['gt']:g}" if "gt" in limits else "") + (f", at most {high}" if high else "")
 
-    def parse(self, text: str) -> Any:
-        """The value that `text` stands for, not yet checked against the limits. Raises ValueError with a phrase."""
-        if "\n" in text and self.field != "default_instruction":
-            raise ValueError("it goes on over several lines: an indented line continues the one above it.")
-        if self.choices:
-            known = {choice.lower(): choice for choice in self.choices}
-            if text.lower() not in known:
-                raise ValueError(f"allowed is {self.allowed}.{suggestion(text, self.choices)}")
-            return known[text.lower()]
-        if self.type is bool:
-            if text.lower() not in TRUE_WORDS + FALSE_WORDS:
-                raise ValueError(f"allowed is {self.allowed}.")
-            return text.lower() in TRUE_WORDS
-        if self.type in (int, float):
-            try:
-                return self.type(text)
-            except ValueError:
-                raise ValueError(f"allowed is {self.allowed}{_number_advice(text)}.") from None
+    def normalize(self, text: str) -> str:
+        """Return `text` in the form that the schema parses: choices in their own case, ~ expanded."""
         if self.type is Path:
-            return Path(os.path.expanduser(text))
-        return text
+            return os.path.expanduser(text)
+        return next((choice for choice in self.choices if choice.lower() == text.lower()), text)
+
+    def advice(self, text: str) -> str:
+        """Return what to write instead of `text`, which the schema refused: " Did you mean adaptive?"."""
+        if self.choices:
+            return f".{suggestion(text, self.choices)}"
+        if self.type in (int, float) and re.fullmatch(r"-?\d+,\d+", text):
+            return f", with a decimal point ({text.replace(',', '.')})."
+        if self.type in (int, float) and re.fullmatch(r"-?[\d.]+\s*[A-Za-z%]+", text):
+            return ", without its unit."
+        return "."
 
 
-def _number_advice(text: str) -> str:
-    if re.fullmatch(r"-?\d+,\d+", text):
-        return f", written with a point ({text.replace(',', '.')})"
-    if re.fullmatch(r"-?[\d.]+\s*[A-Za-z%]+", text):
-        return ", without its unit"
-    return ""
+def section_model(section_field: str) -> type[Section]:
+    """Return the class of a section, such as `SceneDetection` for "scene_detection"."""
+    model: type[Section] = Settings.model_fields[section_field].annotation  # type: ignore[assignment]
+    return model
+
+
+@functools.cache
+def all_keys() -> tuple[Key, ...]:
+    """Return every key, in the order of config.ini."""
+    return tuple(
+        Key(section, key_name(field), section_field, field, info)
+        for section_field, section in SECTION_NAMES.items()
+        for field, info in section_model(section_field).model_fields.items()
+    )
+
+
+@functools.cache
+def _descriptions(model: type[Section]) -> dict[str, str]:
+    # As pydantic's use_attribute_docstrings, which would read the sources at every start of a command.
+    (tree,) = ast.parse(inspect.getsource(model)).body
+    assert isinstance(tree, ast.ClassDef)  # noqa: S101 - the source of a class
+    return {
+        field.target.id: " ".join(below.value.value.split())
+        for field, below in zip(tree.body, tree.body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) and isinstance(below.value.value, str)
+    }
 
 
 def as_text(value: Any) -> str:
-    """A value of Settings as config.ini writes it."""
+    """Return a value of `Settings` as config.ini writes it."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -159,39 +169,21 @@ def as_text(value: Any) -> str:
     return value.as_posix() if isinstance(value, Path) else str(value)
 
 
-@functools.cache
-def all_keys() -> tuple[Key, ...]:
-    """Every key, in the order of config.ini."""
-    return tuple(
-        Key(section, key_name(field), section_field, field, info)
-        for section_field, section in SECTION_NAMES.items()
-        for field, info in section_model(section_field).model_fields.items()
-    )
-
-
-def section_model(section_field: str) -> type[Section]:
-    model: type[Section] = Settings.model_fields[section_field].annotation  # type: ignore[assignment]
-    return model
-
-
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the known word nearest to `word`, or ''."""
+    """Return ' Did you mean X?' for the known word closest to `word`, or ''."""
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f" Did you mean {by_lower[near[0]]}?" if near else ""
 
 
 def holds_secret(key: Key, text: str) -> bool:
-    """True if `text` must not stand in the tracked config.ini: a secret key, or an address with a password in it."""
-    if not text:
-        return False
-    return key.secret or redact_by_form(text) != text or bool(key.field == "uri" and _SECRET_IN_ADDRESS.search(text))
+    """Return whether `text` must not be in config.ini: a secret, or an address with a password."""
+    secret_address = key.field == "uri" and _SECRET_OPTION.search(text)
+    return bool(text and (key.secret or redact_by_form(text) != text or secret_address))
 
 
 def masked(key: Key, text: str) -> str:
-    """`text` with what is secret in it replaced by ***."""
+    """Return `text` with its secrets replaced by ***."""
     if key.secret or (key.field == "uri" and "@" in text and "://" not in text):
-        return "***" if text else ""
-    if key.field == "uri" and _SECRET_IN_ADDRESS.search(text):
-        text = re.sub(r"(?i)((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", r"\1***", text)
-    return redact(text)
+        return MASK if text else ""
+    return redact(_SECRET_OPTION.sub(rf"\1{MASK}", text) if key.field == "uri" else text)

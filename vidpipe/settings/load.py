@@ -1,12 +1,17 @@
-"""config.ini, config.local.ini, the environment and options of a command become one `Settings`."""
+"""Loads settings from config.ini, config.local.ini, environment variables and command-line options.
+
+Each source gives texts by key; the later source wins, and pydantic checks the result. Every problem is reported with
+the place of the value: file, section and key, or environment variable.
+"""
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +19,28 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from vidpipe.errors import SettingsError
-from vidpipe.settings.files import Layer, environment_layer, file_layer, override_layer
+from vidpipe.redaction import SOURCE_SECRETS
+from vidpipe.safe_files import read_regular_text
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
-from vidpipe.settings.keys import Key, all_keys, as_text, masked, section_model
+from vidpipe.settings.keys import Key, all_keys, as_text, holds_secret, masked, suggestion
 from vidpipe.settings.schema import SECTION_NAMES, Settings
-from vidpipe.settings.section import Section
 
-#: Shorter parts of a webhook's path are words like "api" and "hooks".
-_SHORTEST_OF_WEBHOOK = 12
+#: Variables with the prefix VIDPIPE_ that are no settings.
+_OTHER_VARIABLES = ("VIDPIPE_HOME", SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")
+# Kubernetes sets these in every pod if there is a service named vidpipe: VIDPIPE_SERVICE_HOST, VIDPIPE_PORT_80_TCP_ADDR
+_KUBERNETES = re.compile(r"VIDPIPE_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+# Shorter parts of a webhook's path are words such as "api" and "hooks".
+_MIN_WEBHOOK_SECRET = 12
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One effective setting, as `vidpipe config` shows it. value: as config.ini would write it, secrets masked.
+    """One effective setting, as `vidpipe config` shows it.
 
-    source: default, config.ini, config.local.ini, environment VIDPIPE_..., or command line
-    differs: whether the value is not the default
+    Attributes:
+        value: As config.ini would write it, secrets masked.
+        source: default, config.ini, config.local.ini, environment VIDPIPE_..., or command line.
+        differs: Whether the value is not the default.
     """
 
     section: str
@@ -45,14 +56,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class LoadedSettings:
-    """The effective settings and where each came from. sources: "scene_detection.detector" -> source."""
+    """The effective settings and their sources.
+
+    Attributes:
+        config: The config.ini that was read.
+        sources: "scene_detection.detector" -> source, as in `Entry`.
+    """
 
     settings: Settings
     config: Path
     sources: Mapping[str, str]
 
     def entries(self) -> tuple[Entry, ...]:
-        return tuple(self._entry(key) for key in all_keys())
+        """Return every setting, in the order of config.ini."""
+        return tuple(map(self._entry, all_keys()))
 
     def _entry(self, key: Key) -> Entry:
         text = as_text(getattr(getattr(self.settings, key.section_field), key.field))
@@ -63,60 +80,86 @@ class LoadedSettings:
         )  # fmt: skip
 
 
+@dataclass
+class Source:
+    """Values from one place.
+
+    Attributes:
+        place: Where it is, in errors: the full path of a file.
+        name: The same in `vidpipe config`.
+        values: What was found, not yet checked.
+        variables: The names of environment variables.
+        problems: What is wrong, as sentences.
+    """
+
+    place: str
+    name: str
+    values: dict[Key, Any] = field(default_factory=dict)
+    variables: dict[Key, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def place_of(self, key: Key) -> str:
+        """Return where `key` was found, as the start of an error message."""
+        return f"environment variable {self.variables[key]}" if key in self.variables else f"{self.place}: {key.label}"
+
+    def name_of(self, key: Key) -> str:
+        """Return the source of `key` for `vidpipe config`."""
+        return f"environment {self.variables[key]}" if key in self.variables else self.name
+
+
 def load(
     home: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> LoadedSettings:
-    """The settings of a home. Strongest last: config.ini, config.local.ini, VIDPIPE_<SECTION>_<KEY>, `overrides`.
+    """Load the settings of a home.
 
-    home:      else VIDPIPE_HOME, else the nearest folder at or above the working directory that is a home
-    config:    read instead of the home's config.ini; its folder is the home where there is no other
-    overrides: "scene_detection.detector" (or "SceneDetection.Detector") -> text or value; None is skipped
-    An empty text means the default. Raises SettingsError that names every wrong section, key and value, where it
-    stands, what was found and what is allowed.
+    From weakest to strongest: config.ini, config.local.ini, VIDPIPE_<SECTION>_<KEY>, `overrides`. An empty text means
+    the default.
+
+    Args:
+        home: Else VIDPIPE_HOME, else the nearest home at or above the working directory.
+        environ: The environment variables.
+        config: Read instead of the home's config.ini; its folder is the home if there is no other.
+        overrides: "scene_detection.detector" (or "SceneDetection.Detector") -> text or value; None is skipped.
+
+    Raises:
+        SettingsError: Names every wrong section, key and value, where it was found, and what is allowed.
     """
     home = _home(home, environ, config)
-    # Not resolved: a config.ini that is a link to elsewhere is still this home's config.ini.
+    # Not resolved: a config.ini that is a symlink is still this home's config.ini.
     config = (config or home / CONFIG_NAME).expanduser().absolute()
-    layers = [file_layer(config, _source(config, home), secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
+    config_name = config.relative_to(home).as_posix() if config.is_relative_to(home) else str(config)
+    sources = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
     if local.exists() and local != config:
-        layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
-    layers += [environment_layer(environ), override_layer(overrides or {})]
-    _imply_detector(layers)
+        sources.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
+    sources += [_read_environment(environ), _read_overrides(overrides or {})]
+    _imply_detector(sources)
 
-    problems = [problem for layer in layers for problem in layer.problems]
-    origin = {key: layer for layer in layers for key in layer.values}
-    sections: dict[str, Section] = {}
-    for section_field in SECTION_NAMES:
-        keys = [key for key in origin if key.section_field == section_field]
-        section, wrong = _section(section_field, keys, origin)
-        problems += wrong
-        if section is not None:
-            sections[section_field] = section
+    problems = [problem for source in sources for problem in source.problems]
+    origin = {key: source for source in sources for key in source.values}
+    values: dict[str, Any] = {section: {} for section in SECTION_NAMES}
+    names = dict.fromkeys((key.dotted for key in all_keys()), "default")
+    for key, source in origin.items():
+        value = source.values[key]
+        if isinstance(value, str):
+            value = key.normalize(value.strip())
+            if not value:
+                continue
+            if "\n" in value and key.field != "default_instruction":
+                problems.append(_wrong(key, source, "it continues on an indented line; write it on one line."))
+                continue
+        values[key.section_field][key.field] = value
+        names[key.dotted] = source.name_of(key)
+    try:
+        settings = Settings.model_validate({"home": home, **values})
+    except ValidationError as failed:
+        problems += [_problem(error, origin) for error in failed.errors(include_url=False, include_input=False)]
     if problems:
         raise SettingsError("\n".join(problems))
-    sources = {
-        key.dotted: origin[key].source_of(key) if key in origin and str(origin[key].values[key]).strip() else "default"
-        for key in all_keys()
-    }
-    return LoadedSettings(Settings.model_validate({"home": home, **sections}), config, sources)
-
-
-def _imply_detector(layers: Sequence[Layer]) -> None:
-    """A threshold that a command is given alone is on PySceneDetect's content scale, as in the older script. It is on
-    that of Detector where somebody chose one: by the environment, or another than the default in a file."""
-    command = layers[-1]
-    keys = {key.dotted: key for key in all_keys()}
-    threshold, detector = keys["scene_detection.default_threshold"], keys["scene_detection.detector"]
-    if threshold not in command.values:
-        return
-    in_force = next((layer for layer in reversed(layers) if detector in layer.values), command)
-    name = str(in_force.values.get(detector, "")).strip().lower()
-    if not name or (name == detector.default_text and in_force is not command and detector not in in_force.variables):
-        command.values[detector] = "content"
+    return LoadedSettings(settings, config, names)
 
 
 def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) -> Path:
@@ -126,7 +169,7 @@ def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) ->
     named = home or (Path(environ["VIDPIPE_HOME"]) if environ.get("VIDPIPE_HOME") else None)
     if named is not None:
         if not named.expanduser().is_dir():
-            raise SettingsError(f"The home {named} is not a folder.", f"Make one with `vidpipe init {named}`.")
+            raise SettingsError(f"The home {named} is not a folder.", f"Create it with `vidpipe init {named}`.")
         return named.expanduser().resolve()
     try:
         return find_home(environ=environ)
@@ -134,91 +177,189 @@ def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) ->
         return config.expanduser().absolute().parent.resolve()
 
 
-def _source(config: Path, home: Path) -> str:
-    return config.relative_to(home).as_posix() if config.is_relative_to(home) else str(config)
+def read_ini(path: Path, name: str, *, secrets_allowed: bool) -> Source:
+    """Read the values of an INI file. Case of sections and keys is ignored.
+
+    Args:
+        path: The file.
+        name: What `vidpipe config` calls it.
+        secrets_allowed: Whether it may contain secrets.
+
+    Raises:
+        SettingsError: The file cannot be read or parsed. What is wrong in it otherwise is in `Source.problems`.
+    """
+    source = Source(str(path), name)
+    sections = {section.lower(): section for section in SECTION_NAMES.values()}
+    parser = _parse(path)
+    seen: dict[str, str] = {}
+    for written in parser.sections():
+        section = sections.get(written.lower())
+        if section is None:
+            source.problems.append(
+                f"{path}: unknown section [{written}]; valid sections are {_section_list()}."
+                + suggestion(written, SECTION_NAMES.values())
+            )
+            continue
+        if section in seen:
+            source.problems.append(f"{path}: [{written}] and [{seen[section]}] are the same section; merge them.")
+        seen[section] = written
+        for key_written, text in parser.items(written):
+            _add(source, section, key_written, text, secrets_allowed)
+    return source
 
 
-def _section(section_field: str, keys: list[Key], origin: Mapping[Key, Layer]) -> tuple[Section | None, list[str]]:
-    """The section's model, or None and what is wrong."""
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    for key in keys:
-        value = origin[key].values[key]
-        if isinstance(value, str):
-            value = value.strip()
-            if not value:
-                continue
-            try:
-                value = key.parse(value)
-            except ValueError as error:
-                problems.append(_wrong_value(key, origin[key], str(error)))
-                continue
-        values[key.field] = value
+def _add(source: Source, section: str, written: str, text: str, secrets_allowed: bool) -> None:
+    same_name = {key.section: key for key in all_keys() if key.name.lower() == written.lower()}
+    key = same_name.get(section)
+    if key is None and same_name:
+        problem = f"[{section}] {written} is in the wrong section; it belongs in [{next(iter(same_name))}]."
+    elif key is None:
+        names = [known.name for known in all_keys() if known.section == section]
+        problem = f"unknown key [{section}] {written}; valid keys are {', '.join(names)}.{suggestion(written, names)}"
+    elif key in source.values:
+        problem = f"{key.label} is set twice; remove one."
+    elif not secrets_allowed and holds_secret(key, text):
+        problem = (
+            f"{key.label} contains a secret, and this file may be shared or tracked by git. Move it to "
+            f"config.local.ini next to config.ini, or to the environment variable {key.environment_name}."
+        )
+    else:
+        source.values[key] = text
+        return
+    source.problems.append(f"{source.place}: {problem}")
+
+
+def _parse(path: Path) -> configparser.ConfigParser:
+    # configparser's section DEFAULT would apply to all others: it gets a name that nobody writes.
+    parser = configparser.ConfigParser(interpolation=None, default_section="\0")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:
-        return section_model(section_field)(**values), problems
-    except ValidationError as failed:
-        by_field = {key.field: key for key in keys}
-        # A rule that spans several keys says nothing as long as one of them could not be read.
-        return None, problems + [
-            _checked_value(section_field, error, by_field, origin)
-            for error in failed.errors(include_url=False, include_input=False)
-            if error["loc"] or not problems
-        ]
+        parser.read_string(read_regular_text(path), source=str(path))
+    except OSError as error:
+        raise SettingsError(
+            f"{path} cannot be read: {error.strerror or error}.", "`vidpipe init` creates one."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path} is not UTF-8 text (byte {error.start}).", "Save it as UTF-8.") from error
+    except configparser.DuplicateSectionError as error:
+        raise SettingsError(f"{path}, line {error.lineno}: duplicate section [{error.section}]; merge them.") from error
+    except configparser.DuplicateOptionError as error:
+        raise SettingsError(
+            f"{path}, line {error.lineno}: [{error.section}] {error.option} is set twice; remove one."
+        ) from error
+    except configparser.MissingSectionHeaderError as error:
+        raise SettingsError(
+            f"{path}, line {error.lineno}: text before the first [Section].", f"Sections are {_section_list()}."
+        ) from None
+    except configparser.ParsingError as error:
+        line, _ = error.errors[0]  # not quoted: it may be a secret in the wrong place, or another program's file
+        raise SettingsError(f"{path}, line {line} is not of the form `Key = value`.") from None
+    return parser
 
 
-def _wrong_value(key: Key, layer: Layer, allowed: str) -> str:
-    text = str(layer.values[key]).strip()
-    shown = masked(key, text)
-    advice = ""
-    if any(mark in text for mark in (" #", " ;")) and key.type is not str:
-        advice = " A comment goes on a line of its own."
-    return f"{layer.place(key)} = {shown}: {allowed}{advice}"
+def _section_list() -> str:
+    return ", ".join(f"[{name}]" for name in SECTION_NAMES.values())
 
 
-def _checked_value(
-    section_field: str, error: ErrorDetails, by_field: Mapping[str, Key], origin: Mapping[Key, Layer]
-) -> str:
+def _read_environment(environ: Mapping[str, str]) -> Source:
+    """Read VIDPIPE_<SECTION>_<KEY>; a variable of that form that names no key is a problem, not ignored."""
+    source = Source("environment", "environment")
+    known = {key.environment_name: key for key in all_keys()}
+    squeezed = {name.replace("_", ""): name for name in known}
+    for name, text in sorted(environ.items()):
+        if name in known:
+            source.values[known[name]] = text
+            source.variables[known[name]] = name
+        elif name.startswith("VIDPIPE_") and not name.startswith(_OTHER_VARIABLES) and not _KUBERNETES.fullmatch(name):
+            same = squeezed.get(name.replace("_", ""))
+            source.problems.append(
+                f"environment variable {name} is not a setting; the form is VIDPIPE_<SECTION>_<KEY>, as in "
+                f"VIDPIPE_SCENEDETECTION_DETECTOR." + (f" Did you mean {same}?" if same else suggestion(name, known))
+            )
+    return source
+
+
+def _read_overrides(overrides: Mapping[str, Any]) -> Source:
+    source = Source("command line", "command line")
+    known = {name.lower(): key for key in all_keys() for name in (key.dotted, f"{key.section}.{key.name}")}
+    for name, value in overrides.items():
+        key = known.get(name.lower())
+        if key is None:
+            source.problems.append(
+                f"command line: {name} is not a setting; the form is Section.Key, as in SceneDetection.Detector."
+                + suggestion(name, [f"{key.section}.{key.name}" for key in all_keys()])
+            )
+        elif value is not None:
+            source.values[key] = value
+    return source
+
+
+def _imply_detector(sources: Sequence[Source]) -> None:
+    """Select the content detector for a threshold that a command gives alone, as legacy scripts expect.
+
+    A detector chosen by the environment, or one other than the default in a file, stays.
+    """
+    command = sources[-1]
+    keys = {key.dotted: key for key in all_keys()}
+    threshold, detector = keys["scene_detection.default_threshold"], keys["scene_detection.detector"]
+    if threshold not in command.values:
+        return
+    chosen_in = next((source for source in reversed(sources) if detector in source.values), command)
+    name = str(chosen_in.values.get(detector, "")).strip().lower()
+    is_default = name == detector.default_text and chosen_in is not command and detector not in chosen_in.variables
+    if not name or is_default:
+        command.values[detector] = "content"
+
+
+def _problem(error: ErrorDetails, origin: Mapping[Key, Source]) -> str:
     """The sentence for a value that the schema refuses."""
+    section_field, *rest = error["loc"]
+    by_field = {key.field: key for key in origin if key.section_field == section_field}
     cause = str(error.get("ctx", {}).get("error", "")) or error["msg"]
-    key = by_field.get(str(error["loc"][0])) if error["loc"] else None
-    if key is not None:
-        return _wrong_value(key, origin[key], _phrase(key, error, cause))
-    mentioned = sorted((key for key in by_field.values() if key.name in cause), key=lambda key: cause.index(key.name))
-    places = _places(mentioned, origin)
-    return f"{places or f'[{SECTION_NAMES[section_field]}]'}: {cause}."
+    key = by_field.get(str(rest[0])) if rest else None
+    if key is None:  # a rule that spans several keys
+        mentioned = sorted(
+            (key for key in by_field.values() if key.name in cause), key=lambda key: cause.index(key.name)
+        )
+        return f"{_places(mentioned, origin) or f'[{SECTION_NAMES[str(section_field)]}]'}: {cause}."
+    if error["type"] == "value_error":
+        return _wrong(key, origin[key], f"{cause}.")
+    if error["type"] == "string_pattern_mismatch":
+        return _wrong(key, origin[key], f"not allowed. {key.description}")
+    if error["type"] == "string_too_long":
+        return _wrong(key, origin[key], f"longer than {error['ctx']['max_length']} characters.")
+    text = str(origin[key].values[key]).strip()
+    return _wrong(key, origin[key], f"must be {key.allowed}{key.advice(text)}")
 
 
-def _places(keys: Sequence[Key], origin: Mapping[Key, Layer]) -> str:
-    """Where `keys` were found; a file that two in a row stand in is named once."""
+def _wrong(key: Key, source: Source, reason: str) -> str:
+    text = str(source.values[key]).strip()
+    comment = key.type is not str and any(mark in text for mark in (" #", " ;"))
+    advice = " Comments must be on lines of their own." if comment else ""
+    return f"{source.place_of(key)} = {masked(key, text)}: {reason}{advice}"
+
+
+def _places(keys: Sequence[Key], origin: Mapping[Key, Source]) -> str:
+    """Where `keys` were found; a file that holds two in a row is named once."""
     named: list[str] = []
-    before: Layer | None = None
+    before: Source | None = None
     for key in keys:
-        layer = origin[key]
-        in_file = key not in layer.variables
-        named.append(key.label if in_file and layer is before else layer.place(key))
-        before = layer if in_file else None
+        source = origin[key]
+        in_file = key not in source.variables
+        named.append(key.label if in_file and source is before else source.place_of(key))
+        before = source if in_file else None
     return " and ".join(named)
 
 
-def _phrase(key: Key, error: ErrorDetails, cause: str) -> str:
-    if error["type"] == "value_error":
-        return f"{cause}."
-    if error["type"] == "string_pattern_mismatch":
-        return f"allowed is: {key.description}."
-    if error["type"] == "string_too_long":
-        return f"{key.name} has at most {error['ctx']['max_length']} characters."
-    return f"allowed is {key.allowed}."
-
-
 def secret_values(settings: Settings) -> frozenset[str]:
-    """Every secret of `settings`, and parts of them that a server may echo alone."""
+    """Return every secret of `settings`, and parts of them that a server may echo alone."""
     alerts = settings.alerts
     webhook = alerts.webhook_url.get_secret_value()
     secrets = {settings.qwen_vl.access_key.get_secret_value(), alerts.smtp_password.get_secret_value(), webhook}
     path = re.sub("^[^/?#]*//[^/?#]*", "", webhook)
-    secrets |= {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _SHORTEST_OF_WEBHOOK}
+    secrets |= {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _MIN_WEBHOOK_SECRET}
     uri = settings.mongodb.uri.get_secret_value()
-    # not urlsplit: an address that is wrong is no reason to stop here
+    # not urlsplit, which refuses a malformed address
     password = uri.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]
     secrets |= {password, urllib.parse.unquote(password), urllib.parse.unquote_plus(password)}
     return frozenset(secret for secret in secrets if secret)

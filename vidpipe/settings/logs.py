@@ -1,9 +1,9 @@
-"""The log file for people and audit.jsonl for programs. Both rotate, and nothing secret reaches them.
+"""The log file and audit.jsonl. Both are rotated, and no secret reaches them.
 
 Several processes write at once: `vidpipe run` in two terminals, Dagster's daemon and its runs. The standard
-RotatingFileHandler loses lines there, since each process renames the file under the others; concurrent-log-handler
-takes a file lock for each write and each rotation. Python's own way out, one process that all others send their
-records to, does not fit: no process of ours outlives the others.
+RotatingFileHandler would lose lines, because each process renames the file under the others; concurrent-log-handler
+takes a file lock for each write and rotation. A central logging process does not fit: no process of ours outlives the
+others.
 """
 
 from __future__ import annotations
@@ -39,16 +39,18 @@ def _clean(text: str) -> str:
     return readable(redact(text))
 
 
-def _plain(value: Any) -> Any:
-    """`value` as JSON types without secrets; objects of other types become their text."""
+def _as_json(value: Any) -> Any:
+    """`value` as JSON types without secrets; objects of other types become text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, Mapping):
-        return {str(name): MASK if entry and _is_secret(str(name)) else _plain(entry) for name, entry in value.items()}
+        return {
+            str(name): MASK if entry and _is_secret(str(name)) else _as_json(entry) for name, entry in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(entry) for entry in value]
+        return [_as_json(entry) for entry in value]
     return _clean(str(value))
 
 
@@ -57,14 +59,14 @@ def _is_secret(name: str) -> bool:
     return redact_by_form(f"{name}=x") != f"{name}=x"
 
 
-class _PeopleFormatter(logging.Formatter):
-    """One line a record, redacted as a whole: message, traceback and stack."""
+class _TextFormatter(logging.Formatter):
+    """One line per record, redacted as a whole: message, traceback and stack."""
 
     def __init__(self) -> None:
         super().__init__(_LINE)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        # Page contents and file names are hostile: they must not forge a line or steer a terminal.
+        # Page contents and file names are hostile: they must not forge a line or control a terminal.
         record.message = "\n    ".join(map(visible, record.message.split("\n")))
         return super().formatMessage(record)
 
@@ -72,44 +74,62 @@ class _PeopleFormatter(logging.Formatter):
         return _clean(super().format(record))
 
 
-class _AuditFormatter(logging.Formatter):
-    """One JSON object a line: at, event, process, and the event's fields."""
+def _json_line(record: logging.LogRecord, **fields: Any) -> str:
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"at": at, **_as_json(fields)})
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per line: at, level, process, logger, message, and exception if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "event": _clean(record.getMessage()),
-            "process": record.process,
-        }
-        fields = _plain(getattr(record, "fields", {}))
-        return json.dumps(entry | {name: value for name, value in fields.items() if name not in entry})
+        exception = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
+        return _json_line(
+            record,
+            level=record.levelname,
+            process=record.process,
+            logger=record.name,
+            message=record.getMessage(),
+            **exception,
+        )
+
+
+class _AuditFormatter(logging.Formatter):
+    """One JSON object per line: at, event, process, and the event's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = {"at", "event", "process"}
+        fields = {name: value for name, value in getattr(record, "fields", {}).items() if name not in own}
+        return _json_line(record, event=record.getMessage(), process=record.process, **fields)
 
 
 def configure_logging(settings: Settings) -> None:
-    """Sends what vidpipe logs to LogFile, and `audit` events to audit.jsonl beside it, as [Logging] says.
+    """Send log records to LogFile and `audit` events to audit.jsonl next to it, as [Logging] says.
 
-    Only loggers below "vidpipe" are touched; Dagster's own stay as they are. A second call replaces the first.
-    From then on `redact` masks the secrets of `settings` wherever texts leave the process.
-    Raises SettingsError if the folder or the files cannot be written.
+    Only loggers below "vidpipe" are configured, not Dagster's. A second call replaces the first. From then on `redact`
+    masks the secrets of `settings`.
+
+    Raises:
+        SettingsError: The folder or the files cannot be written.
     """
     log_file = settings.resolve(settings.logging.log_file)
     reset_logging()
     hide(secret_values(settings))
-    people = _handler(log_file, settings, _PeopleFormatter())
-    people.setLevel(settings.logging.level)  # notices reach the terminal whatever the level
+    formatter = _JsonFormatter() if settings.logging.format == "json" else _TextFormatter()
+    log = _handler(log_file, settings, formatter)
+    log.setLevel(settings.logging.level)  # on the handler: notices reach the terminal at any level
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(settings.logging.level)
-    logger.addHandler(people)
+    logger.addHandler(log)
 
-    programs = _handler(log_file.with_name(AUDIT_NAME), settings, _AuditFormatter())
     auditor = logging.getLogger(_AUDIT_LOGGER)
     auditor.setLevel(logging.INFO)
     auditor.propagate = False
-    auditor.addHandler(programs)
+    auditor.addHandler(_handler(log_file.with_name(AUDIT_NAME), settings, _AuditFormatter()))
 
 
 def reset_logging() -> None:
-    """Takes back what `configure_logging` did and closes the files."""
+    """Undo `configure_logging` and close the files."""
     hide(frozenset())
     for name in (LOGGER_NAME, _AUDIT_LOGGER):
         logger = logging.getLogger(name)
@@ -120,33 +140,34 @@ def reset_logging() -> None:
 
 
 def audit(event: str, **fields: Any) -> None:
-    """Writes one line to audit.jsonl: {"at", "event", "process", **fields}. Without `configure_logging`, nothing.
+    """Write one line to audit.jsonl: {"at", "event", "process", **fields}. Does nothing before `configure_logging`.
 
-    event:  what happened, a short fixed name: "video added", "stage failed", "search"
-    fields: plain values, lists and mappings; anything else is written as its text. Secrets are masked.
+    Args:
+        event: What happened, as a short fixed name: "video added", "stage failed", "search".
+        **fields: Plain values, lists and mappings; anything else is written as text. Secrets are masked.
     """
     logging.getLogger(_AUDIT_LOGGER).info(event, extra={"fields": fields})
 
 
 def notice(text: str) -> None:
-    """Tells whoever gave the command, where somebody did (see `notices_shown`), and the log file."""
+    """Show `text` to the user of the running command, if there is one (see `notices_shown`), and log it."""
     logging.getLogger(_NOTICE_LOGGER).info(text)
 
 
 @contextmanager
 def notices_shown(show: Callable[[str], None]) -> Iterator[None]:
-    """Gives each `notice` of this process to `show` (redacted; from any thread) while the block runs."""
-    logger, shown = logging.getLogger(_NOTICE_LOGGER), _Shown(show)
-    logger.addHandler(shown)
+    """Pass each `notice` of this process, from any thread and redacted, to `show` while the block runs."""
+    logger, handler = logging.getLogger(_NOTICE_LOGGER), _NoticeHandler(show)
+    logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
         yield
     finally:
-        logger.removeHandler(shown)
+        logger.removeHandler(handler)
         logger.setLevel(logging.NOTSET)
 
 
-class _Shown(logging.Handler):
+class _NoticeHandler(logging.Handler):
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
         self._show = show
@@ -159,14 +180,14 @@ class _Shown(logging.Handler):
 
 
 class _FileHandler(ConcurrentRotatingFileHandler):
-    """One that says once, in a sentence, that it cannot write (a full disk); the work goes on."""
+    """Reports once that it cannot write (a full disk), without stopping the work."""
 
-    told = False
+    reported = False
 
     def handleError(self, record: logging.LogRecord) -> None:
-        if not self.told:
-            self.told = True
-            sys.stderr.write(f"Nothing can be written to {self.baseFilename}: {sys.exc_info()[1]}.\n")
+        if not self.reported:
+            self.reported = True
+            sys.stderr.write(f"Cannot write to {self.baseFilename}: {sys.exc_info()[1]}.\n")
 
 
 def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> ConcurrentRotatingFileHandler:
@@ -177,7 +198,7 @@ def _handler(path: Path, settings: Settings, formatter: logging.Formatter) -> Co
     except OSError as error:
         raise SettingsError(
             f"[Logging] LogFile: {path} cannot be written: {error.strerror or error}.",
-            "Name another file, or make the folder writable.",
+            "Choose another file, or make the folder writable.",
         ) from error
     handler = _FileHandler(
         str(path),

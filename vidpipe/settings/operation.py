@@ -1,139 +1,188 @@
-"""The sections of config.ini about operation: limits, servers, sensors, budget, alerts, retention. None changes a
-result."""
+"""Sections of config.ini about operation: downloads, limits, logs, servers, sensors, budget, alerts, retention.
+
+None of them changes a result.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from vidpipe.settings.section import Listed, Section
+from vidpipe.settings.fields import CronSchedule, Listed, Section
 
-#: minute, hour, day of the month, month, weekday: (lowest, highest, names)
-_CRON_FIELDS: tuple[tuple[int, int, tuple[str, ...]], ...] = (
-    (0, 59, ()), (0, 23, ()), (1, 31, ()),
-    (1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
-    (0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
-)  # fmt: skip
-
-
-def _cron_line(value: str) -> str:
-    """Raises ValueError for what no scheduler would take: it would keep Dagster from loading the pipeline."""
-    if not value:
-        return value
-    fields = value.split()
-    if len(fields) != len(_CRON_FIELDS):
-        raise ValueError("a cron line has five fields: minute hour day month weekday")
-    for field, (low, high, names) in zip(fields, _CRON_FIELDS, strict=True):
-        for part in field.lower().split(","):
-            span, slash, step = part.partition("/")
-            ends = [low, high] if span == "*" else [_cron_number(end, names, low) for end in span.split("-")]
-            good_step = not slash or (step.isdigit() and int(step) > 0)
-            if not good_step or len(ends) > 2 or ends != sorted(ends) or not all(low <= end <= high for end in ends):
-                raise ValueError(f"{part!r} of a cron line is not allowed; its field goes from {low} to {high}")
-    return value
-
-
-def _cron_number(text: str, names: tuple[str, ...], low: int) -> int:
-    if text in names:
-        return names.index(text) + low
-    return int(text) if text.isdigit() else -1
-
-
-CronLine = Annotated[str, AfterValidator(_cron_line)]
-
-#: Or an address. Names that are not ASCII are sent, and so written, as xn--...
+# Host names and IP addresses; names that are not ASCII are written as xn--...
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
+
+
+class Download(Section):
+    """Limits of downloads, retries, and the private addresses that may be reached."""
+
+    max_size_mb: int = Field(20_000, ge=1)
+    """Largest file to accept, in megabytes."""
+    min_free_mb: int = Field(1_000, ge=0)
+    """Free disk space to keep, in megabytes."""
+    parallel: int = Field(4, ge=1, le=64)
+    """Number of parallel downloads."""
+    connect_timeout: float = Field(10.0, gt=0, le=600)
+    """Timeout for connecting, in seconds."""
+    read_timeout: float = Field(30.0, gt=0, le=3600)
+    """Timeout for reading, in seconds without a byte."""
+    min_speed: int = Field(1024, ge=0)
+    """Minimum speed in bytes per second, averaged over ReadTimeout; slower counts as stalled. 0: no limit."""
+    retries: int = Field(5, ge=0, le=100)
+    """Retries after a transient error."""
+    backoff: float = Field(1.0, ge=0, le=600)
+    """Delay before the first retry, in seconds; doubles with each retry."""
+    max_wait: float = Field(300.0, ge=0)
+    """Longest delay between two attempts, in seconds; also limits Retry-After."""
+    max_redirects: int = Field(10, ge=0, le=50)
+    """Redirects to follow per download."""
+    allowed_private: Listed = ()
+    """Private hosts and networks (CIDR) that may be reached, comma-separated."""
+    use_proxy: bool = False
+    """Use HTTP_PROXY and HTTPS_PROXY. The proxy then decides which addresses can be reached."""
+    user_agent: str = "vidpipe"
+    """User-Agent header."""
+
+    @field_validator("allowed_private")
+    @classmethod
+    def _check_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            if "/" in entry:
+                ipaddress.ip_network(entry, strict=False)
+        return value
+
+
+def column_name(text: str) -> str:
+    """Normalize the name of a CSV column: "Video URL" and "video_url" are the same column."""
+    return re.sub(r"[\s_-]+", "_", text.strip().lstrip("#").strip()).casefold()
+
+
+class Lists(Section):
+    """Column names in CSV lists, comma-separated.
+
+    They apply to `vidpipe add` and to watched lists. Case, spaces, hyphens and underscores are ignored.
+    """
+
+    url_columns: Listed = Field(("url", "urls", "video_url", "link", "address"), min_length=1)
+    """Column with the URL or path; the first of these names that a list has is used."""
+    title_columns: Listed = ("title",)
+    """Column with the title; the first of these names that a list has is used."""
+    label_columns: Listed = ("label", "labels", "tags", "class", "action")
+    """Columns with labels; the labels of all of them are combined."""
+    priority_columns: Listed = ("priority",)
+    """Column with the priority; the first of these names that a list has is used."""
+
+    @field_validator("*")
+    @classmethod
+    def _normalize(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(column_name, value)))
+
+    @model_validator(mode="after")
+    def _check_distinct(self) -> Lists:
+        named = [*self.url_columns, *self.title_columns, *self.label_columns, *self.priority_columns]
+        twice = next((name for name in named if named.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the column {twice} has two meanings")
+        return self
 
 
 class Limits(Section):
     """Limits on reading one file; a file that needs more is refused."""
 
-    memory_mb: int = Field(
-        400,
-        ge=0,
-        le=1_000_000,
-        description="megabytes of memory of one ffmpeg or ffprobe process, besides the pictures that it decodes; "
-        "0: unlimited",
-    )
-    header_seconds: int = Field(
-        10,
-        ge=0,
-        le=3600,
-        description="seconds of processor time for reading the headers of a file; 0: unlimited",
-    )
-    max_pixels: int = Field(
-        8192 * 4352,
-        ge=1,
-        le=16384 * 16384,
-        description="most pixels (width times height) of a picture; the default is the limit of H.264 and HEVC at "
-        "level 6.2",
-    )
+    memory_mb: int = Field(400, ge=0, le=1_000_000)
+    """Memory of one ffmpeg or ffprobe process besides its decoded pictures, in megabytes. 0: unlimited."""
+    header_seconds: int = Field(10, ge=0, le=3600)
+    """CPU time for reading the headers of a file, in seconds. 0: unlimited."""
+    max_pixels: int = Field(8192 * 4352, ge=1, le=16384 * 16384)
+    """Most pixels (width x height) of a picture. The default is the limit of H.264 and HEVC at level 6.2."""
+
+
+class Logging(Section):
+    """The log file, and audit.jsonl next to it with one JSON object per event. Both are rotated."""
+
+    log_file: Path = Path("data/logs/vidpipe.log")
+    """Path of the log file. Secrets are masked."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Lowest level that is logged."""
+    format: Literal["text", "json"] = "text"
+    """Format of the log file. json: one JSON object per line."""
+    max_size_mb: int = Field(10, ge=1, le=10_000)
+    """Size at which a log file is rotated, in megabytes."""
+    keep: int = Field(5, ge=0, le=1000)
+    """Number of rotated log files to keep."""
 
 
 class Services(Section):
-    """The servers that `vidpipe up` starts: Dagster's page and daemon, and the page of measures."""
+    """The servers that `vidpipe up` starts: Dagster's web page and daemon, and the metrics page."""
 
-    host: str = Field(
-        "127.0.0.1",
-        description="address they listen on; the pages ask for no password: anything but the loopback lets everybody "
-        "in who reaches it",
-    )
-    allowed_hosts: Listed = Field(
-        (),
-        description="additional host names of the pages, behind a reverse proxy say; requests for any other name are "
-        "refused, so that web sites cannot reach the pages through your browser",
-    )
-    web_port: int = Field(3000, ge=1, le=65535, description="of Dagster's page; where it is taken, the next free one")
-    metrics_port: int = Field(
-        9464, ge=1, le=65535, description="of the page /metrics (Prometheus); where it is taken, the next free one"
-    )
-    max_runs: int = Field(4, ge=1, le=256, description="Dagster runs at once")
+    host: str = "127.0.0.1"
+    """Address to listen on. The pages have no authentication: any other address than loopback exposes them."""
+    allowed_hosts: Listed = ()
+    """Additional host names of the pages, for example behind a reverse proxy, comma-separated. Requests for other names
+    are refused, so that web sites cannot reach the pages through your browser."""
+    web_port: int = Field(3000, ge=1, le=65535)
+    """Port of Dagster's web page; if it is in use, the next free one is taken."""
+    metrics_port: int = Field(9464, ge=1, le=65535)
+    """Port of the page /metrics (Prometheus); if it is in use, the next free one is taken."""
+    max_runs: int = Field(4, ge=1, le=256)
+    """Number of concurrent Dagster runs."""
 
     @field_validator("allowed_hosts")
     @classmethod
-    def _names_alone(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if wrong := next((name for name in value if not _HOST_NAME.fullmatch(name)), None):
             raise ValueError(f"{wrong!r} is not a host name; write names such as videos.example.org, without a port")
         return value
 
 
 class Sensors(Section):
-    """What `vidpipe up` does by itself: it watches the lists of [Paths] SourceLists and what is due."""
+    """What `vidpipe up` does automatically: it watches the lists of [Paths] SourceLists and processes what is due."""
 
-    enabled: bool = Field(True, description="no: nothing starts by itself; single sensors can be stopped on the page")
-    interval: float = Field(5.0, ge=1, le=86400, description="seconds between two looks; Dagster makes it 5 at least")
-    ingest_batch: int = Field(100, ge=1, le=10_000, description="sources a run")
-    prepare_batch: int = Field(100, ge=1, le=10_000, description="videos a run of prepare")
-    describe_batch: int = Field(50, ge=1, le=10_000, description="videos a run of describe")
-    label_batch: int = Field(1000, ge=1, le=100_000, description="videos a run of label")
-    describe_changed: bool = Field(
-        False,
-        description="also prepare and describe again what a changed detector, model or prompt makes due; otherwise "
-        "that waits for a person (`vidpipe run`, a backfill), or, for the model's part, for a limit in [Budget]",
-    )
+    enabled: bool = True
+    """Start runs automatically. Individual sensors can be stopped on the page."""
+    interval: float = Field(5.0, ge=1, le=86400)
+    """Interval between two ticks, in seconds; Dagster's minimum is 5."""
+    ingest_batch: int = Field(100, ge=1, le=10_000)
+    """Sources per run."""
+    prepare_batch: int = Field(100, ge=1, le=10_000)
+    """Videos per run of prepare."""
+    describe_batch: int = Field(50, ge=1, le=10_000)
+    """Videos per run of describe."""
+    label_batch: int = Field(1000, ge=1, le=100_000)
+    """Videos per run of label."""
+    describe_changed: bool = False
+    """Also rerun prepare and describe when a changed detector, model or prompt makes videos due. Otherwise they wait
+    for `vidpipe run` or a backfill, or, for changes of the model or prompts, for a limit in [Budget]."""
 
 
 class Budget(Section):
-    """What the describing model costs, and how much of it sensors may use by themselves in any 24 hours. With a limit
-    set, what a changed model or prompt makes due is described again by itself, too, as far as the limit reaches.
-    `vidpipe run`, `vidpipe ask` and backfills are never held back, but what they use counts."""
+    """Prices of the describing model, and limits on what sensors may use in any 24 hours.
 
-    model_hours: float | None = Field(
-        None, ge=0, le=100_000, description="hours of the model's time in 24 hours; empty: no limit"
-    )
-    cost: float | None = Field(None, ge=0, description="cost by the prices below in 24 hours; empty: no limit")
-    price_input: float = Field(0.0, ge=0, description="of a million tokens that the endpoint reads")
-    price_output: float = Field(0.0, ge=0, description="of a million tokens that the endpoint writes")
-    price_gpu_hour: float = Field(
-        0.0, ge=0, description="of an hour of the model's time: of the GPU, or of a server that is paid by the hour"
-    )
-    currency: str = Field("USD", pattern=r"^\w{1,8}$", description="of the prices")
+    With a limit set, sensors also describe videos that a changed model or prompt made due, within the limit.
+    `vidpipe run`, `vidpipe ask` and backfills are not limited, but what they use counts.
+    """
+
+    model_hours: float | None = Field(None, ge=0, le=100_000)
+    """Hours of model time in 24 hours; empty: no limit."""
+    cost: float | None = Field(None, ge=0)
+    """Cost in 24 hours at the prices below; empty: no limit."""
+    price_input: float = Field(0.0, ge=0)
+    """Price of a million input tokens of the endpoint."""
+    price_output: float = Field(0.0, ge=0)
+    """Price of a million output tokens of the endpoint."""
+    price_gpu_hour: float = Field(0.0, ge=0)
+    """Price of an hour of model time: of the GPU, or of a server billed by the hour."""
+    currency: str = Field("USD", pattern=r"^\w{1,8}$")
+    """Currency of the prices: 1 to 8 letters or digits."""
 
     @model_validator(mode="after")
-    def _a_limit_of_cost_needs_a_price(self) -> Budget:
+    def _check_prices(self) -> Budget:
         if self.cost is not None and not (self.price_input or self.price_output or self.price_gpu_hour):
             raise ValueError("Cost is a limit, but there are no prices: set PriceInput, PriceOutput or PriceGpuHour")
         return self
@@ -145,50 +194,63 @@ class Budget(Section):
 
 
 class Alerts(Section):
-    """Who hears of failed runs, besides the log. WebhookUrl and SmtpPassword are secrets: environment variables
-    VIDPIPE_ALERTS_WEBHOOKURL and VIDPIPE_ALERTS_SMTPPASSWORD or config.local.ini, never this file."""
+    """Who is notified of failed runs, in addition to the log.
 
-    webhook_url: SecretStr = Field(SecretStr(""), description="secret: JSON is POSTed to it; empty: none")
-    mail_to: Listed = Field((), description="e-mail addresses, comma-separated; empty: no mail")
-    mail_from: str = Field("vidpipe@localhost", description="the sender's address")
-    smtp_host: str = Field("", description="mail server; empty: no mail")
-    smtp_port: int = Field(587, ge=1, le=65535, description="of the mail server")
-    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="how the connection is secured")
-    smtp_user: str = Field("", description="login at the mail server; empty: none")
-    smtp_password: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
-    failure_rate: float = Field(
-        0.2, gt=0, le=1, description="share of the videos and sources tried within RateWindow that may fail"
-    )
-    rate_window: float = Field(60.0, gt=0, le=10_080, description="minutes that the failure rate is taken over")
-    rate_minimum: int = Field(10, ge=1, description="fewer tries within RateWindow say nothing about a rate")
-    quiet_minutes: float = Field(
-        30.0, ge=0, le=10_080, description="after an alert the next waits so long, and tells of all in between"
-    )
-    quiet_hours: str = Field("", description="22:00-07:00: no alert in these hours of local time; they come afterwards")
+    WebhookUrl and SmtpPassword are secrets: set VIDPIPE_ALERTS_WEBHOOKURL and VIDPIPE_ALERTS_SMTPPASSWORD, or write
+    them to config.local.ini, never to this file.
+    """
+
+    webhook_url: SecretStr = SecretStr("")
+    """Secret. URL that JSON is POSTed to; empty: none."""
+    mail_to: Listed = ()
+    """E-mail addresses, comma-separated; empty: no e-mail."""
+    mail_from: str = "vidpipe@localhost"
+    """Address of the sender."""
+    smtp_host: str = ""
+    """Mail server; empty: no e-mail."""
+    smtp_port: int = Field(587, ge=1, le=65535)
+    """Port of the mail server."""
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """Security of the connection to the mail server."""
+    smtp_user: str = ""
+    """User name at the mail server; empty: no login."""
+    smtp_password: SecretStr = SecretStr("")
+    """Secret. Only in the environment or config.local.ini."""
+    failure_rate: float = Field(0.2, gt=0, le=1)
+    """Share of the videos and sources tried within RateWindow that may fail without an alert."""
+    rate_window: float = Field(60.0, gt=0, le=10_080)
+    """Window of the failure rate, in minutes."""
+    rate_minimum: int = Field(10, ge=1)
+    """Fewest attempts within RateWindow for a failure rate to be computed."""
+    quiet_minutes: float = Field(30.0, ge=0, le=10_080)
+    """Minimum time between two alerts, in minutes; the second one summarizes what happened meanwhile."""
+    quiet_hours: str = ""
+    """Local time in which alerts are held back until afterwards, written as 22:00-07:00."""
 
     @field_validator("quiet_hours")
     @classmethod
-    def _is_a_span(cls, value: str) -> str:
+    def _check_hours(cls, value: str) -> str:
         if value and not _QUIET_HOURS.fullmatch(value):
             raise ValueError("hours are written as 22:00-07:00")
         return value
 
 
 class Retention(Section):
-    """What is deleted by itself, and when. Videos, results and lineage never are."""
+    """What is deleted automatically, and when. Videos, results and lineage never are."""
 
-    schedule: CronLine = Field("40 3 * * *", description="cron line of the clean-up; empty: only by `vidpipe prune`")
-    runs_days: float = Field(
-        60.0,
-        ge=0,
-        description="days that Dagster keeps a finished run's record and log; what the page shows of each "
-        "partition stays",
-    )
-    ticks_days: float = Field(3.0, ge=0, description="days that Dagster keeps what its sensors and schedules saw")
-    logs_days: float = Field(30.0, ge=0, description="days that log files of ended servers and runs are kept")
-    logs_size_mb: int = Field(1000, ge=1, description="megabytes of log files; beyond, the oldest rotated ones go")
-    derived_days: float = Field(
-        1.0, ge=0, description="days until thumbnails and frame packs that no video names any more are deleted"
-    )
-    partial_days: float = Field(7.0, ge=0, description="days until abandoned partial downloads are deleted")
-    measures_days: float = Field(400.0, ge=0, description="days that figures of each run are kept for `vidpipe stats`")
+    schedule: CronSchedule = "40 3 * * *"
+    """Cron schedule of the clean-up; empty: only `vidpipe prune` deletes."""
+    runs_days: float = Field(60.0, ge=0)
+    """Days to keep the record and log of a finished Dagster run. What the page shows of each partition is kept."""
+    ticks_days: float = Field(3.0, ge=0)
+    """Days to keep the ticks of Dagster's sensors and schedules."""
+    logs_days: float = Field(30.0, ge=0)
+    """Days to keep the log files of ended servers and runs."""
+    logs_size_mb: int = Field(1000, ge=1)
+    """Total size of log files in megabytes; beyond it, the oldest rotated files are deleted."""
+    derived_days: float = Field(1.0, ge=0)
+    """Days until thumbnails and frame packs that no video references are deleted."""
+    partial_days: float = Field(7.0, ge=0)
+    """Days until abandoned partial downloads are deleted."""
+    measures_days: float = Field(400.0, ge=0)
+    """Days to keep the metrics of each run for `vidpipe stats`."""

@@ -1,190 +1,141 @@
-"""The sections and keys of config.ini, their types, defaults and limits.
+"""The settings as types: every section and key of config.ini with its default and limits.
 
-A key is written in config.ini in the spelling of `KEY_NAMES` (`MinSceneLength`); in Python it is snake_case.
+A key is PascalCase in config.ini (`MinSceneLength`) and snake_case in Python (`min_scene_length`).
 """
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.redaction import redact_by_form
-from vidpipe.settings.lists import Lists
-from vidpipe.settings.operation import Alerts, Budget, CronLine, Limits, Retention, Sensors, Services
-from vidpipe.settings.section import Listed, Section
-from vidpipe.settings.stored_paths import path_text, text_path
-from vidpipe.settings.thresholds import THRESHOLD_SCALES, DetectorName, off_scale
+from vidpipe.safe_files import path_text, text_path
+from vidpipe.settings import operation
+from vidpipe.settings.fields import CronSchedule, Listed, Section
 
-#: What the describing model can be asked by itself, in the order of the asking.
+#: The prompts of the describing model, in the order in which they are asked.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
 
 
 class Paths(Section):
-    """Where files go. Relative paths are relative to the home, the folder of this file."""
+    """Where files are stored. Relative paths are relative to the home, the folder of this file."""
 
-    download_directory: Path = Field(
-        Path("data/media"), description="the media store: one file a video, named by its hash"
-    )
-    processed_directory: Path = Field(Path("data/derived"), description="thumbnails and frame packs")
-    source_lists: Listed = Field(
-        ("data/urls.txt",),
-        description="the watched lists, comma-separated: text files with a URL a line, CSV files with a column url",
-    )
-    watched_files: Literal["copy", "hardlink", "reference"] = Field(
-        "copy",
-        description="how local files of the watched lists are taken into the media store. copy: the store has bytes of "
-        "its own; hardlink: a second name for the same bytes, a copy where the disks differ; reference: the file stays "
-        "where it is and must not be changed. A change counts for files that are taken in from then on",
-    )
+    download_directory: Path = Path("data/media")
+    """Media store: one file per video, named by its hash."""
+    processed_directory: Path = Path("data/derived")
+    """Thumbnails and frame packs."""
+    source_lists: Listed = ("data/urls.txt",)
+    """Watched lists, comma-separated: text files with one URL per line, CSV files with a column url."""
+    watched_files: Literal["copy", "hardlink", "reference"] = "copy"
+    """How local files of watched lists enter the media store. copy: the store has its own copy; hardlink: a second link
+    to the same file, or a copy across disks; reference: the file stays in place and must not be changed. A change
+    applies to files added from then on."""
 
 
 class MongoDB(Section):
     """The library's database."""
 
-    uri: SecretStr = Field(
-        SecretStr(""),
-        description="mongodb:// or mongodb+srv:// address; empty: the embedded server in data/mongo",
-    )
-    database_name: str = Field(
-        "vidpipe", pattern=r"^[A-Za-z0-9_-]{1,38}$", description="letters, digits, _ and -, at most 38"
-    )
-    collection_name: str = Field(
-        "videos",
-        pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,80}$",
-        description="of the videos, and prefix of the other collections; letters, digits, _ . and -",
-    )
-    timeout_s: float = Field(10.0, gt=0, le=600, description="seconds to look for the server before giving up")
-    max_pool_size: int = Field(100, ge=1, le=10_000, description="most connections of one process to the server")
-    tls_ca_file: str = Field(
-        "", description="certificates (PEM) that the server's is checked against; empty: the system's"
-    )
-    tls_certificate_key_file: str = Field(
-        "", description="certificate and key (PEM) by which the server knows vidpipe; empty: none"
-    )
+    uri: SecretStr = SecretStr("")
+    """A mongodb:// or mongodb+srv:// address; empty: the embedded server in data/mongo."""
+    database_name: str = Field("vidpipe", pattern=r"^[A-Za-z0-9_-]{1,38}$")
+    """Name of the database: letters, digits, _ and -, at most 38 characters."""
+    collection_name: str = Field("videos", pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,80}$")
+    """Collection of the videos, and prefix of the other collections: letters, digits, _ . and -."""
+    timeout_s: float = Field(10.0, gt=0, le=600)
+    """Timeout for reaching the server, in seconds."""
+    max_pool_size: int = Field(100, ge=1, le=10_000)
+    """Most connections of one process to the server."""
+    tls_ca_file: str = ""
+    """CA certificates (PEM) to verify the server with; empty: those of the system."""
+    tls_certificate_key_file: str = ""
+    """Client certificate and key (PEM); empty: none."""
 
     @field_validator("uri")
     @classmethod
-    def _is_a_mongodb_address(cls, value: SecretStr) -> SecretStr:
+    def _check_scheme(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value() and not value.get_secret_value().startswith(("mongodb://", "mongodb+srv://")):
             raise ValueError("the address of a MongoDB server starts with mongodb:// or mongodb+srv://")
         return value
 
 
 class Concurrency(Section):
-    """How much is done at once. Nothing here changes a result."""
+    """How much is processed in parallel. Nothing here changes a result."""
 
-    max_workers: int | None = Field(None, ge=1, le=1024, description="videos decoded at once; empty: one a CPU core")
+    max_workers: int | None = Field(None, ge=1, le=1024)
+    """Number of videos to decode in parallel; empty: one per CPU core."""
 
     @property
     def workers(self) -> int:
+        """Number of videos to decode in parallel."""
         return self.max_workers or os.cpu_count() or 1
 
 
 class QwenVL(Section):
-    """The describing model. Its AccessKey is a secret: environment variable VIDPIPE_QWENVL_ACCESSKEY or
-    config.local.ini, never this file."""
+    """The describing model.
 
-    backend: Literal["statistics", "qwen", "endpoint"] = Field(
-        "statistics",
-        description="statistics: sentences made of measurements, no model; qwen: Qwen2-VL in this process; "
-        "endpoint: an OpenAI-compatible server",
-    )
-    public_endpoint: str = Field("", description="http(s) address of the server, as reached from anywhere")
-    vpc_endpoint: str = Field("", description="http(s) address of the same server inside its private network")
-    use_vpc: bool = Field(False, description="ask VpcEndpoint instead of PublicEndpoint")
-    model: str = Field(
-        "Qwen/Qwen2-VL-7B-Instruct",
-        pattern=r"^[\w./:@+-]+$",
-        max_length=200,  # not in the pattern: each of its repetitions costs time at every start
-        description="for backend qwen: a model's name on ModelHub; fetched at first use where ModelDir is empty. "
-        "For backend endpoint: the name that the server gives its model",
-    )
-    model_hub: Literal["huggingface", "modelscope"] = Field(
-        "huggingface",
-        description="where backend qwen fetches Model from; modelscope needs the package of that name",
-    )
-    model_dir: str = Field("", description="a local checkpoint folder, for backend qwen")
-    min_pixels: int | None = Field(
-        None,
-        ge=28 * 28,
-        le=4_000_000,
-        description="fewest pixels of a frame as qwen sees it; empty: the checkpoint's own",
-    )
-    max_pixels: int | None = Field(
-        None,
-        ge=28 * 28,
-        le=4_000_000,
-        description="most pixels of a frame as qwen sees it; empty: the checkpoint's own",
-    )
-    max_video_tokens: int = Field(
-        16_384,
-        ge=64,
-        le=1_000_000,
-        description="most tokens that the frames of one scene or video cost, for backend qwen",
-    )
-    batch_tokens: int = Field(
-        65_536,
-        ge=256,
-        le=100_000_000,
-        description="tokens that backend qwen works on at once, questions and answers counted; changes no result",
-    )
-    prompts: Listed = Field(
-        PROMPT_NAMES,
-        description="what the model is asked, comma-separated, of " + ", ".join(PROMPT_NAMES) + "; the questions of "
-        "[Rules] Questions come on top",
-    )
-    language: str = Field(
-        "English",
-        pattern=r"^[^\W\d_][\w ()-]*$",
-        max_length=40,
-        description="the language that descriptions, reasons and summaries are written in; labels stay as they are",
-    )
-    api_style: Literal["openai", "pai"] = Field(
-        "openai",
-        description="for backend endpoint. openai: POST to /v1/chat/completions; pai: the plain form of a PAI-EAS "
-        "deployment, video_url and instruction posted to the endpoint as it is, answered by description",
-    )
-    video_format: Literal["images", "video_url"] = Field(
-        "images",
-        description="for backend endpoint, how frames are sent. images: each as an image_url after its time, which "
-        "every server takes; video_url: as one video with its frames' times, which vLLM takes, at half the tokens",
-    )
-    max_frames: int | None = Field(
-        None,
-        ge=1,
-        le=4096,
-        description="most frames of one request to backend endpoint, evenly chosen; empty: all of the scene or video",
-    )
-    requests_in_flight: int = Field(
-        8, ge=1, le=256, description="requests that backend endpoint has with the server at once; changes no result"
-    )
-    request_timeout: float = Field(
-        300.0,
-        gt=0,
-        le=86400,
-        description="seconds that one answer of the server may take, from connecting to its last byte",
-    )
-    request_retries: int = Field(
-        5, ge=0, le=100, description="further attempts after 429, 5xx, a time limit or a broken connection"
-    )
-    request_backoff: float = Field(
-        1.0, ge=0, le=600, description="seconds before the first further attempt; doubles each time"
-    )
-    request_max_wait: float = Field(
-        60.0, ge=0, le=3600, description="seconds, the longest wait between two attempts, Retry-After included"
-    )
-    default_instruction: str = Field(
-        "", max_length=8000, description="added to the prompts for descriptions; empty: they stay as they are"
-    )
-    access_key: SecretStr = Field(SecretStr(""), description="secret: environment or config.local.ini only")
+    Its AccessKey is a secret: set VIDPIPE_QWENVL_ACCESSKEY, or write it to config.local.ini, never to this file.
+    """
+
+    backend: Literal["statistics", "qwen", "endpoint"] = "statistics"
+    """statistics: sentences made from measurements, without a model; qwen: Qwen2-VL in this process; endpoint: an
+    OpenAI-compatible server."""
+    public_endpoint: str = ""
+    """Public http(s) address of the server."""
+    vpc_endpoint: str = ""
+    """http(s) address of the same server inside its private network."""
+    use_vpc: bool = False
+    """Use VpcEndpoint instead of PublicEndpoint."""
+    # the length is not in the pattern: each of its repetitions costs time at every start
+    model: str = Field("Qwen/Qwen2-VL-7B-Instruct", pattern=r"^[\w./:@+-]+$", max_length=200)
+    """Backend qwen: name of the model on ModelHub, downloaded on first use unless ModelDir is set. Backend endpoint:
+    name of the model on the server."""
+    model_hub: Literal["huggingface", "modelscope"] = "huggingface"
+    """Where backend qwen downloads Model from. modelscope needs the package of that name."""
+    model_dir: str = ""
+    """Backend qwen: a local checkpoint folder."""
+    min_pixels: int | None = Field(None, ge=28 * 28, le=4_000_000)
+    """Backend qwen: fewest pixels per frame; empty: the checkpoint's own limit."""
+    max_pixels: int | None = Field(None, ge=28 * 28, le=4_000_000)
+    """Backend qwen: most pixels per frame; empty: the checkpoint's own limit."""
+    max_video_tokens: int = Field(16_384, ge=64, le=1_000_000)
+    """Backend qwen: most tokens for the frames of one scene or video."""
+    batch_tokens: int = Field(65_536, ge=256, le=100_000_000)
+    """Backend qwen: tokens per batch, including prompts and answers. Does not change results."""
+    prompts: Listed = PROMPT_NAMES
+    """Prompts to run, comma-separated: describe_scene, describe_video, sentiment, tags, category, summary. The
+    questions of [Rules] Questions are asked in addition."""
+    language: str = Field("English", pattern=r"^[^\W\d_][\w ()-]*$", max_length=40)
+    """Language of descriptions, reasons and summaries, such as English or Chinese (simplified). Labels stay as they
+    are."""
+    api_style: Literal["openai", "pai"] = "openai"
+    """Backend endpoint. openai: POST to /v1/chat/completions; pai: the plain form of a PAI-EAS deployment, which takes
+    video_url and instruction at the endpoint itself and returns description."""
+    video_format: Literal["images", "video_url"] = "images"
+    """Backend endpoint: how frames are sent. images: one image_url per frame after its timestamp, supported by every
+    server; video_url: one video with the timestamps of its frames, supported by vLLM, at half the tokens."""
+    max_frames: int | None = Field(None, ge=1, le=4096)
+    """Backend endpoint: most frames per request, evenly spaced; empty: all frames of the scene or video."""
+    requests_in_flight: int = Field(8, ge=1, le=256)
+    """Backend endpoint: number of concurrent requests. Does not change results."""
+    request_timeout: float = Field(300.0, gt=0, le=86400)
+    """Timeout of one request in seconds, from connecting to the last byte of the response."""
+    request_retries: int = Field(5, ge=0, le=100)
+    """Retries after 429, 5xx, a timeout or a broken connection."""
+    request_backoff: float = Field(1.0, ge=0, le=600)
+    """Delay before the first retry, in seconds; doubles with each retry."""
+    request_max_wait: float = Field(60.0, ge=0, le=3600)
+    """Longest delay between two attempts, in seconds; also limits Retry-After."""
+    default_instruction: str = Field("", max_length=8000)
+    """Text appended to the description prompts; empty: none."""
+    access_key: SecretStr = SecretStr("")
+    """Secret. Only in the environment or config.local.ini."""
 
     @field_validator("prompts")
     @classmethod
-    def _prompts_are_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_prompts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for name in value:
             if name not in PROMPT_NAMES:
                 raise ValueError(f"{name!r} is not among {', '.join(PROMPT_NAMES)}")
@@ -192,133 +143,140 @@ class QwenVL(Section):
 
     @field_validator("public_endpoint", "vpc_endpoint")
     @classmethod
-    def _is_an_http_address(cls, value: str) -> str:
+    def _check_endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
             raise ValueError("an endpoint starts with http:// or https://")
         if redact_by_form(value) != value:
-            raise ValueError("an endpoint has no place for a password or token; AccessKey has")
+            raise ValueError("an endpoint must not contain a password or token; use AccessKey")
         return value
 
 
-class SceneDetection(Section):
-    """Cuts, thumbnails and the frames that the describing model sees."""
+DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
 
-    detector: DetectorName = Field(
-        "adaptive",
-        description="PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to "
-        "black), or ffmpeg's scene filter",
+
+class ThresholdScale(NamedTuple):
+    """The range of thresholds of one detector.
+
+    Attributes:
+        low: Lowest threshold; 0 itself is not allowed.
+        high: Highest threshold.
+        default: Threshold used when none is set.
+    """
+
+    low: float
+    high: float
+    default: float
+
+    def holds(self, threshold: float) -> bool:
+        """Return whether `threshold` is on this scale."""
+        return self.low <= threshold <= self.high and threshold > 0
+
+    @property
+    def limits(self) -> str:
+        """The range as a phrase."""
+        return f"{'at least' if self.low else 'above'} {self.low:g}, at most {self.high:g}"
+
+
+#: content and adaptive compare scores of 0 to 255, or their ratio: below 1 nearly every frame would be a cut.
+#: content 31 is the tuned value of PySceneDetect's own benchmark at one frame's tolerance. adaptive: with that
+#: benchmark's window of 3 frames its 3.5 misses hard cuts in moving shots (two of nine known ones), 3.0 finds them all.
+THRESHOLD_SCALES: dict[DetectorName, ThresholdScale] = {
+    "adaptive": ThresholdScale(1.0, 255.0, 3.0),
+    "content": ThresholdScale(1.0, 255.0, 31.0),
+    "histogram": ThresholdScale(0.0, 1.0, 0.05),
+    "hash": ThresholdScale(0.0, 1.0, 0.395),
+    "threshold": ThresholdScale(0.0, 255.0, 12.0),
+    "ffmpeg": ThresholdScale(0.0, 1.0, 0.3),
+}
+
+
+def off_scale(detector: DetectorName, threshold: float) -> str:
+    """Explain why `threshold` is wrong for `detector`.
+
+    Returns:
+        A phrase that names the scale and, if the threshold fits content or ffmpeg, what to write; empty if the
+        threshold is on the detector's scale.
+    """
+    scale = THRESHOLD_SCALES[detector]
+    if scale.holds(threshold):
+        return ""
+    other: DetectorName = "content" if threshold > 1 else "ffmpeg"
+    advice = ""
+    if other != detector and THRESHOLD_SCALES[other].holds(threshold):
+        whose = "PySceneDetect's content" if other == "content" else "ffmpeg's scene"
+        advice = f"; {threshold:g} is on {whose} scale: set Detector = {other}, or pass --scene-detector {other}"
+    return (
+        f"DefaultThreshold {threshold:g} is not on the scale of Detector {detector}: {scale.limits} "
+        f"(leave it empty for {scale.default:g}){advice}"
     )
-    default_threshold: float | None = Field(
-        None,
-        description="on the detector's own scale; empty: its good default. "
-        + "; ".join(f"{name}: {scale.limits}, default {scale.default:g}" for name, scale in THRESHOLD_SCALES.items()),
-    )
-    min_scene_length: float = Field(0.6, ge=0, le=3600, description="seconds; no scene is shorter, including the last")
-    frames_per_scene: int = Field(
-        8, ge=1, le=256, description="most frames of one scene that the describing model will see"
-    )
-    frames_per_video: int = Field(
-        96, ge=1, le=4096, description="most frames of one video that the describing model will see"
-    )
-    frame_max_pixels: int = Field(
-        360 * 420, ge=28 * 28, le=4_000_000, description="most pixels (width times height) of one such frame"
-    )
-    thumbnails: Literal["scenes", "interval"] = Field(
-        "scenes", description="scenes: one where each scene begins; interval: one every ThumbnailInterval"
-    )
-    thumbnail_interval: float = Field(
-        10.0, gt=0, le=86400, description="seconds between two, with Thumbnails = interval"
-    )
-    thumbnail_width: int = Field(320, ge=32, le=1920, description="pixels; the height follows the picture")
-    max_thumbnails: int = Field(200, ge=1, le=10_000, description="most thumbnails of one video")
-    timeout_factor: float = Field(
-        20.0,
-        gt=0,
-        le=1000,
-        description="times the video's duration that its decode may take, and never less than 120 s",
-    )
+
+
+class SceneDetection(Section):
+    """Cuts, thumbnails, and the frames that the describing model sees."""
+
+    detector: DetectorName = "adaptive"
+    """PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to black), or ffmpeg's
+    scene filter."""
+    default_threshold: float | None = None
+    """Threshold on the detector's own scale; empty: its default. adaptive: 1 to 255, default 3; content: 1 to 255,
+    default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up
+    to 255, default 12; ffmpeg: above 0 up to 1, default 0.3."""
+    min_scene_length: float = Field(0.6, ge=0, le=3600)
+    """Minimum length of a scene in seconds, including the last one."""
+    frames_per_scene: int = Field(8, ge=1, le=256)
+    """Most frames per scene for the describing model."""
+    frames_per_video: int = Field(96, ge=1, le=4096)
+    """Most frames per video for the describing model."""
+    frame_max_pixels: int = Field(360 * 420, ge=28 * 28, le=4_000_000)
+    """Most pixels (width x height) of such a frame."""
+    thumbnails: Literal["scenes", "interval"] = "scenes"
+    """scenes: one at the start of each scene; interval: one every ThumbnailInterval."""
+    thumbnail_interval: float = Field(10.0, gt=0, le=86400)
+    """Seconds between two thumbnails if Thumbnails = interval."""
+    thumbnail_width: int = Field(320, ge=32, le=1920)
+    """Width of thumbnails in pixels; the height follows the aspect ratio."""
+    max_thumbnails: int = Field(200, ge=1, le=10_000)
+    """Most thumbnails per video."""
+    timeout_factor: float = Field(20.0, gt=0, le=1000)
+    """Timeout of decoding a video as a multiple of its duration; at least 120 s."""
 
     @model_validator(mode="after")
-    def _threshold_is_on_the_detectors_scale(self) -> SceneDetection:
+    def _check_threshold(self) -> SceneDetection:
         if self.default_threshold is not None and (fault := off_scale(self.detector, self.default_threshold)):
             raise ValueError(fault)
         return self
 
     @property
     def threshold(self) -> float:
-        """The threshold in force, on the detector's own scale."""
+        """The threshold in effect, on the detector's own scale."""
         return self.default_threshold if self.default_threshold is not None else THRESHOLD_SCALES[self.detector].default
 
 
 class Rules(Section):
-    """The files that steer tags and categories."""
+    """The files that define tags, categories and prompts."""
 
-    custom_tag_rules: Path = Field(Path("rules/custom_tags.json"), description="the rules that give tags")
-    priority_keywords: Path = Field(
-        Path("rules/priority_keywords.json"), description="what the describing model looks for first"
-    )
-    categories: Path = Field(Path("rules/categories.json"), description="the rules that give the category")
-    prompts: Path = Field(
-        Path("rules/prompts"), description="folder with the templates of what the model is asked; see docs/prompts.md"
-    )
-    questions: Path = Field(Path("rules/questions.json"), description="further questions to the describing model")
-    tag_vocabulary: str = Field(
-        "", description="JSON file with a list of the tags that the model may give; empty: any that fit"
-    )
-    schedule: CronLine = Field(
-        "",
-        description="cron line (15 3 * * *): when changed rules are applied to the library; empty: as soon as they are "
-        "seen",
-    )
-
-
-class Download(Section):
-    """Limits of downloads, retries, and which private addresses may be asked."""
-
-    max_size_mb: int = Field(20_000, ge=1, description="megabytes; a larger file is refused")
-    min_free_mb: int = Field(1_000, ge=0, description="megabytes of free disk space that a download must leave")
-    parallel: int = Field(4, ge=1, le=64, description="downloads at once")
-    connect_timeout: float = Field(10.0, gt=0, le=600, description="seconds to wait for a connection")
-    read_timeout: float = Field(30.0, gt=0, le=3600, description="seconds without a byte")
-    min_speed: int = Field(
-        1024,
-        ge=0,
-        description="bytes a second, averaged over ReadTimeout; a slower server counts as stalled; 0: no limit",
-    )
-    retries: int = Field(5, ge=0, le=100, description="further attempts after a transient fault")
-    backoff: float = Field(1.0, ge=0, le=600, description="seconds before the first retry; doubles each time")
-    max_wait: float = Field(
-        300.0, ge=0, description="seconds, the longest wait between two attempts, Retry-After included"
-    )
-    max_redirects: int = Field(10, ge=0, le=50, description="redirects followed for one download")
-    allowed_private: Listed = Field(
-        (), description="private hosts or networks (CIDR) that may be asked, comma-separated"
-    )
-    use_proxy: bool = Field(
-        False, description="go through HTTP_PROXY/HTTPS_PROXY; the proxy then decides which addresses are reached"
-    )
-    user_agent: str = Field("vidpipe", description="the User-Agent header that servers see")
-
-    @field_validator("allowed_private")
-    @classmethod
-    def _networks_parse(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            if "/" in entry:
-                ipaddress.ip_network(entry, strict=False)
-        return value
-
-
-class Logging(Section):
-    """The log file, and audit.jsonl beside it: one JSON line an event. Both rotate."""
-
-    log_file: Path = Field(Path("data/logs/vidpipe.log"), description="for people; secrets are masked")
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="the least that is logged")
-    max_size_mb: int = Field(10, ge=1, le=10_000, description="megabytes of one log file before it is rotated")
-    keep: int = Field(5, ge=0, le=1000, description="rotated log files kept")
+    custom_tag_rules: Path = Path("rules/custom_tags.json")
+    """Rules for tags."""
+    priority_keywords: Path = Path("rules/priority_keywords.json")
+    """What the describing model looks for first."""
+    categories: Path = Path("rules/categories.json")
+    """Rules for categories."""
+    prompts: Path = Path("rules/prompts")
+    """Folder with the prompt templates; see docs/prompts.md."""
+    questions: Path = Path("rules/questions.json")
+    """Additional questions for the describing model."""
+    tag_vocabulary: str = ""
+    """JSON file with a list of the tags that the model may use; empty: any."""
+    schedule: CronSchedule = ""
+    """Cron schedule (15 3 * * *) for applying changed rules to the library; empty: immediately."""
 
 
 class Settings(BaseModel):
-    """The effective settings of one home. Build it with `vidpipe.settings.load`."""
+    """The effective settings of one home. Create it with `vidpipe.settings.load`.
+
+    Attributes:
+        home: The folder that relative paths refer to.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -329,22 +287,22 @@ class Settings(BaseModel):
     qwen_vl: QwenVL = QwenVL()
     scene_detection: SceneDetection = SceneDetection()
     rules: Rules = Rules()
-    download: Download = Download()
-    lists: Lists = Lists()
-    limits: Limits = Limits()
-    logging: Logging = Logging()
-    services: Services = Services()
-    sensors: Sensors = Sensors()
-    budget: Budget = Budget()
-    alerts: Alerts = Alerts()
-    retention: Retention = Retention()
+    download: operation.Download = operation.Download()
+    lists: operation.Lists = operation.Lists()
+    limits: operation.Limits = operation.Limits()
+    logging: operation.Logging = operation.Logging()
+    services: operation.Services = operation.Services()
+    sensors: operation.Sensors = operation.Sensors()
+    budget: operation.Budget = operation.Budget()
+    alerts: operation.Alerts = operation.Alerts()
+    retention: operation.Retention = operation.Retention()
 
     def resolve(self, path: Path | str) -> Path:
-        """`path`, as written in config.ini or stored, below the home, or as it is when absolute."""
+        """Return `path`, as written in config.ini or stored, below the home, or unchanged if absolute."""
         return self.home / text_path(path)
 
     def relative(self, path: Path) -> str:
-        """`path` as it is stored: relative to the home where it lies below it (see `path_text`)."""
+        """Return `path` as it is stored: relative to the home if it is below it (see `path_text`)."""
         for form in (path.absolute(), path.resolve()):
             if form.is_relative_to(self.home):
                 return path_text(form, self.home)
@@ -352,31 +310,34 @@ class Settings(BaseModel):
 
     @property
     def media_directory(self) -> Path:
+        """The media store."""
         return self.resolve(self.paths.download_directory)
 
     @property
     def derived_directory(self) -> Path:
+        """Thumbnails and frame packs."""
         return self.resolve(self.paths.processed_directory)
 
     @property
     def data_directory(self) -> Path:
-        """data/: the embedded server, Dagster's instance, logs and run files live here."""
+        """data/: the embedded server, Dagster's instance, logs and run files."""
         return self.home / "data"
 
 
 SECTION_NAMES: dict[str, str] = {
     "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
     "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "lists": "Lists",
-    "limits": "Limits", "logging": "Logging",
-    "services": "Services", "sensors": "Sensors", "budget": "Budget", "alerts": "Alerts", "retention": "Retention",
+    "limits": "Limits", "logging": "Logging", "services": "Services", "sensors": "Sensors", "budget": "Budget",
+    "alerts": "Alerts", "retention": "Retention",
 }  # fmt: skip
 
-#: snake_case fields whose config.ini spelling is not plain PascalCase.
-_SPECIAL_KEYS = {"uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
-                 "memory_mb": "MemoryMB",
-                 "use_vpc": "UseVpc", "timeout_s": "Timeout"}  # fmt: skip
+#: Fields whose spelling in config.ini is not plain PascalCase.
+_SPECIAL_KEYS = {
+    "uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
+    "memory_mb": "MemoryMB", "use_vpc": "UseVpc", "timeout_s": "Timeout",
+}  # fmt: skip
 
 
 def key_name(field: str) -> str:
-    """The config.ini spelling of a field: `min_scene_length` -> `MinSceneLength`."""
+    """Return the config.ini spelling of a field: `min_scene_length` -> `MinSceneLength`."""
     return _SPECIAL_KEYS.get(field) or "".join(part.capitalize() for part in field.split("_"))

@@ -17,8 +17,8 @@ from typing import Literal
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.faults import FetchCancelled, FetchError
 from vidpipe.ingest.partial import hash_file
+from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings
-from vidpipe.settings.stored_paths import text_path
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
 

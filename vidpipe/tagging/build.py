@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, default_file
 from vidpipe.tagging.categories import CategorySet, load_categories
 from vidpipe.tagging.keywords import PriorityKeywords, load_priority_keywords
 from vidpipe.tagging.rules import RuleSet, load_rules
-from vidpipe.tagging.rules_file import DEFAULT_RULES
 
 LoadedT = TypeVar("LoadedT")
 
@@ -35,5 +34,5 @@ def load_named(settings: Settings, field: str, load: Callable[[Path, str], Loade
     named: Path = getattr(settings.rules, field)
     path = settings.resolve(named)
     if not path.exists() and named == type(settings.rules).model_fields[field].default:
-        path = DEFAULT_RULES / named.name
+        path = default_file(f"rules/{named.name}")
     return load(path, named.as_posix())

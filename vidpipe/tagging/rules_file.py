@@ -17,7 +17,6 @@ from vidpipe.safe_files import read_regular_text
 from vidpipe.tagging.conditions import as_found, did_you_mean
 
 #: The rule files that come with vidpipe; a home without rules of its own uses them.
-DEFAULT_RULES = Path(__file__).parents[1] / "defaults" / "rules"
 
 _MOST_ERRORS = 5
 

@@ -14,7 +14,7 @@ from vidpipe.ingest.ingest import Ingest
 from vidpipe.ingest.records import SAID, IngestOutcome, SourceRecord, StoredVideo
 from vidpipe.ingest.sources import gather
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 from vidpipe_tests.clips import color_cuts, moving
 from vidpipe_tests.fault_server import FaultServer
 

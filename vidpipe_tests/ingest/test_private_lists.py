@@ -14,7 +14,7 @@ from vidpipe.ingest.sources import gather, request_for
 from vidpipe.ingest.watch.local import look_at_local
 from vidpipe.ingest.watch.memory import Memory
 from vidpipe.ingest.watch.reading import Reading, read_lines
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 
 LINES = (
     "root:x:0:0:PRIVATE:/root:/bin/bash",

@@ -17,7 +17,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.refetch import refetch
 from vidpipe.ingest.s3 import Buckets, S3Address
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 from vidpipe_tests.fault_server import FaultServer
 from vidpipe_tests.ingest.conftest import Room, sha256_of
 from vidpipe_tests.ingest.s3_server import KEY_ID, SECRET, S3Server

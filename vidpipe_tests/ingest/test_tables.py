@@ -9,7 +9,7 @@ import pytest
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.list_files import list_lines
 from vidpipe.ingest.lists import ListEntry, ListProblem
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 
 U = "https://h/{}.mp4"
 A, B, C = (U.format(name) for name in "abc")

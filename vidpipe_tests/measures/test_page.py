@@ -118,7 +118,7 @@ def test_names_of_strangers_are_on_no_label(page: Page) -> None:
 
 def test_every_figure_is_explained(page: Page, library: Library) -> None:
     work(library, "one")
-    explained = (Path(__file__).parents[2] / "docs" / "measures.md").read_text()
+    explained = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
     assert {name for name, *_ in page.figures() if f"`{name}`" not in explained} == set()
 
 

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 import requests
 
 from vidpipe.library.library import Library
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, default_file
 from vidpipe_tests.runner.small_graph import calls
 
 PATIENCE_S = 60
@@ -27,8 +26,7 @@ PATIENCE_S = 60
 @pytest.fixture
 def page(settings: Settings, library: Library) -> Iterator[str]:
     """The address of a `dagster dev` started in the home, without DAGSTER_HOME."""
-    with resources.as_file(resources.files("vidpipe") / "defaults" / "dagster.yaml") as file:
-        shutil.copy(file, settings.home / "dagster.yaml")
+    shutil.copy(default_file("dagster.yaml"), settings.home / "dagster.yaml")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A home made by `init_home` for each test that asks for one."""
+"""A home made by `init_home` for each test that needs one."""
 
 from __future__ import annotations
 

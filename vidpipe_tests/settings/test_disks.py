@@ -1,4 +1,4 @@
-"""The room that is shown is that of the disks which are used."""
+"""The free space that is shown is that of the disks in use."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from vidpipe.settings import Settings, free_by_disk, free_bytes
+from vidpipe.safe_files import free_bytes
+from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.schema import Paths
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders whose disk was asked."""
+    """The folders whose free space was requested."""
     folders: list[Path] = []
     real = shutil.disk_usage
 

@@ -1,8 +1,9 @@
-"""Where the home is, and how one is made."""
+"""How a home is found and created, in a clone and from a wheel."""
 
 from __future__ import annotations
 
 import configparser
+import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import find_home, init_home, load
+from vidpipe.settings.home import render_config
 from vidpipe.settings.keys import all_keys
-from vidpipe.settings.template import render_config
+from vidpipe.vlm.questions import add_question, build_questions, load_questions, new_question
 
 ROOT = Path(__file__).parents[2]
 
@@ -97,19 +99,61 @@ def test_a_named_home_that_is_none_is_an_error_that_says_what_to_do(tmp_path: Pa
         find_home(None, {"VIDPIPE_HOME": str(tmp_path / name)}, tmp_path)
 
 
-def test_a_built_wheel_brings_everything_that_init_needs(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    shutil.copytree(ROOT / "vidpipe", tree / "vidpipe", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        if (ROOT / name).is_file():
-            shutil.copy(ROOT / name, tree)
-    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-    built = subprocess.run([*pip, "-w", str(tmp_path), str(tree)], capture_output=True, text=True, check=False)
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The files of a clone that a wheel is built from, as a zip download unpacks them."""
+    tree = tmp_path / "clone"
+    for folder in ("vidpipe", "rules"):
+        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "config.ini", "workspace.yaml", "dagster.yaml"):
+        shutil.copy(ROOT / name, tree)
+    return tree
+
+
+def wheel(clone: Path) -> zipfile.ZipFile:
+    folder = clone.parent / "wheel"
+    pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    built = subprocess.run([*pip, str(clone)], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    packed = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
-    shipped = {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "vidpipe" / "defaults").rglob("*") if path.is_file()
-    }
-    assert shipped
-    assert shipped <= packed
-    assert not [name for name in packed if not name.startswith(("vidpipe/", "vidpipe-"))]
+    return zipfile.ZipFile(next(folder.glob("*.whl")))
+
+
+def init(packages: Path, home: Path) -> Path:
+    """Run `vidpipe init` of the vidpipe in `packages`."""
+    code = "from vidpipe.cli.main import main; main()"
+    environ = {**os.environ, "PYTHONPATH": str(packages)}
+    command = [sys.executable, "-c", code, "init", str(home)]
+    done = subprocess.run(command, cwd=packages.parent, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+def files_of(home: Path) -> dict[str, bytes]:
+    return {path.relative_to(home).as_posix(): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def test_an_installed_wheel_makes_the_same_home_as_a_clone(clone: Path, tmp_path: Path) -> None:
+    built = wheel(clone)
+    assert all(name.startswith(("vidpipe/", "vidpipe-")) for name in built.namelist())
+    built.extractall(tmp_path / "site" / "packages")
+    installed = files_of(init(tmp_path / "site" / "packages", tmp_path / "from wheel"))
+    assert installed == files_of(init(clone, tmp_path / "from clone"))
+    assert installed["rules/custom_tags.json"] == (ROOT / "rules" / "custom_tags.json").read_bytes()
+    assert {"config.ini", "dagster.yaml", "workspace.yaml", "data/urls.txt", "rules/prompts/tags.j2"} <= set(installed)
+
+
+def test_a_question_saved_in_a_clone_reaches_no_other_home(clone: Path, tmp_path: Path) -> None:
+    settings = load(clone, {}).settings
+    assert build_questions(settings) == ()
+    add_question(settings.resolve(settings.rules.questions), new_question("Is there a dog in it?"))
+    assert [question.text for question in build_questions(settings)] == ["Is there a dog in it?"]
+    assert load_questions(init(clone, tmp_path / "home") / "rules" / "questions.json") == ()
+    built = wheel(clone)
+    assert not [name for name in built.namelist() if b"Is there a dog" in built.read(name)]
+
+
+def test_the_repository_has_no_symlinks() -> None:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    assert not [name for name in listed.stdout.splitlines() if (ROOT / name).is_symlink()]

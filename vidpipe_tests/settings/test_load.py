@@ -1,4 +1,4 @@
-"""Where settings come from, which one wins, and what is said when one is wrong."""
+"""Sources of settings, their precedence, and the messages for wrong values."""
 
 from __future__ import annotations
 
@@ -77,27 +77,27 @@ def test_percent_signs_byte_order_marks_and_lists_are_read_as_written(home: Path
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("[SceneDetecton]\n", ["[SceneDetecton]", "allowed are [Paths]", "Did you mean SceneDetection?"]),
-        ("[DEFAULT]\nDetector = hash\n", ["[DEFAULT] is not a section"]),
-        ("[SceneDetection]\nThreshhold = 1\n", ["[SceneDetection] Threshhold is not a key", "DefaultThreshold"]),
+        ("[SceneDetecton]\n", ["[SceneDetecton]", "valid sections are [Paths]", "Did you mean SceneDetection?"]),
+        ("[DEFAULT]\nDetector = hash\n", ["unknown section [DEFAULT]"]),
+        ("[SceneDetection]\nThreshhold = 1\n", ["unknown key [SceneDetection] Threshhold", "DefaultThreshold"]),
         ("[Paths]\nDetector = hash\n", ["[Paths] Detector", "belongs in [SceneDetection]"]),
         ("[SceneDetection]\nDetector = adaptiv\n", ["Detector = adaptiv", "one of adaptive,", "mean adaptive?"]),
         ("[SceneDetection]\nMinSceneLength = 0,6\n", ["MinSceneLength = 0,6", "a number from 0 to 3600", "0.6"]),
         ("[SceneDetection]\nMinSceneLength = 0.6s\n", ["MinSceneLength = 0.6s", "without its unit"]),
         ("[SceneDetection]\nMinSceneLength = nan\n", ["MinSceneLength = nan", "a number from 0 to 3600"]),
         ("[Concurrency]\nMaxWorkers = 0\n", ["[Concurrency] MaxWorkers = 0", "a whole number from 1 to 1024"]),
-        ("[Concurrency]\nMaxWorkers = 4 # four\n", ["MaxWorkers = 4 # four", "A comment goes on a line of its own"]),
+        ("[Concurrency]\nMaxWorkers = 4 # four\n", ["MaxWorkers = 4 # four", "Comments must be on lines of their own"]),
         ("[QwenVL]\nUseVpc = maybe\n", ["UseVpc = maybe", "yes or no"]),
         ("[QwenVL]\nPublicEndpoint = models.lan\n", ["PublicEndpoint = models.lan", "http:// or https://"]),
         ("[MongoDB]\nURI = localhost:27017\n", ["URI = localhost:27017", "mongodb://"]),
         ("[MongoDB]\nDatabaseName = my videos\n", ["DatabaseName = my videos", "letters, digits"]),
         ("[Rules]\nSchedule = every day\n", ["Schedule = every day", "five fields"]),
         ("[Download]\nAllowedPrivate = 10.0.0.0/99\n", ["AllowedPrivate = 10.0.0.0/99"]),
-        ("[Paths]\nDownloadDirectory = a\ndownloaddirectory = b\n", ["DownloadDirectory is there twice"]),
-        ("[Paths]\nDownloadDirectory = a\nDownloadDirectory = b\n", ["line 3", "DownloadDirectory is there twice"]),
+        ("[Paths]\nDownloadDirectory = a\ndownloaddirectory = b\n", ["DownloadDirectory is set twice"]),
+        ("[Paths]\nDownloadDirectory = a\nDownloadDirectory = b\n", ["line 3", "DownloadDirectory is set twice"]),
         ("[Paths]\n[paths]\n", ["[paths] and [Paths] are the same section"]),
-        ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "several lines"]),
-        ("Detector = hash\n", ["line 1", "precedes the first [Section]", "[SceneDetection]"]),
+        ("[Paths]\nDownloadDirectory = a\n  ProcessedDirectory = b\n", ["DownloadDirectory", "on an indented line"]),
+        ("Detector = hash\n", ["line 1", "text before the first [Section]", "[SceneDetection]"]),
         ("[Paths]\njust words\n", ["line 2", "not of the form `Key = value`"]),
     ],
 )  # fmt: skip
@@ -108,7 +108,7 @@ def test_what_is_wrong_in_the_file_is_named_with_what_is_allowed(home: Path, tex
         assert part in message
 
 
-def test_everything_wrong_is_told_at_once(home: Path) -> None:
+def test_all_problems_are_reported_at_once(home: Path) -> None:
     (home / "config.ini").write_text(
         "[SceneDetection]\nDetector = x\nFramesPerScene = 0\n[Concurrency]\nMaxWorkers = -1\n"
     )
@@ -158,7 +158,7 @@ def test_a_threshold_given_alone_selects_the_content_detector_unless_one_was_cho
     ("detector", "threshold", "said"),
     [
         ("content", "0.3", "at least 1, at most 255 (leave it empty for 31); 0.3 is on ffmpeg's scene scale: set "
-         "Detector = ffmpeg, or give --scene-detector ffmpeg."),
+         "Detector = ffmpeg, or pass --scene-detector ffmpeg."),
         ("adaptive", "0.3", "--scene-detector ffmpeg"),
         ("content", "300", "at most 255 (leave it empty for 31)."),
         ("content", "0", "at least 1, at most 255 (leave it empty for 31)."),
@@ -212,7 +212,7 @@ def test_a_secret_is_refused_in_config_ini_and_masked_from_where_it_may_stand(
     text = f"[{section}]\n{key} = {secret}\n"
     (home / "config.ini").write_text(text)
     message = refused(home)
-    assert f"[{section}] {key} holds a secret" in message
+    assert f"[{section}] {key} contains a secret" in message
     assert "config.local.ini" in message
     assert variable in message
     assert "hunter2" not in message
@@ -226,9 +226,9 @@ def test_a_secret_is_refused_in_config_ini_and_masked_from_where_it_may_stand(
         assert "hunter2" not in repr(loaded)
 
 
-def test_a_wrong_value_with_a_password_in_it_is_told_without_the_password(home: Path) -> None:
+def test_a_wrong_value_with_a_password_in_it_is_reported_without_the_password(home: Path) -> None:
     message = refused(home, environ={"VIDPIPE_QWENVL_PUBLICENDPOINT": "https://m.example/?token=hunter2"})
-    assert "AccessKey has" in message
+    assert "use AccessKey" in message
     assert "hunter2" not in message
     for uri in ("mongo://ann:hunter2@db.lan/", "ann:hunter2@db.lan"):
         message = refused(home, environ={"VIDPIPE_MONGODB_URI": uri})

@@ -1,4 +1,4 @@
-"""The log and the audit file: nothing secret, nothing lost, nothing forged."""
+"""The log and audit files: no secrets, no lost lines, no forged lines."""
 
 from __future__ import annotations
 
@@ -93,6 +93,20 @@ def test_a_log_file_that_cannot_be_written_is_named(home: Path) -> None:
     settings = load(home, {"VIDPIPE_LOGGING_LOGFILE": "file/vidpipe.log"}).settings
     with pytest.raises(SettingsError, match=r"LogFile: .*file/vidpipe\.log cannot be written"):
         configure_logging(settings)
+
+
+def test_the_log_file_as_json_has_one_object_per_line_without_secrets(home: Path) -> None:
+    settings = load(home, {**SECRETS, "VIDPIPE_LOGGING_FORMAT": "JSON"}).settings
+    configure_logging(settings)
+    try:
+        raise RuntimeError("refused sk-hunter2")
+    except RuntimeError:
+        logging.getLogger("vidpipe.ingest").exception("two\nlines of %s", "sk-hunter2")
+    reset_logging()
+    (record,) = map(json.loads, log_text(settings).splitlines())
+    assert (record["level"], record["logger"], record["message"]) == ("ERROR", "vidpipe.ingest", "two\nlines of ***")
+    assert record["exception"].endswith("RuntimeError: refused ***")
+    assert {"at", "process"} <= record.keys()
 
 
 WRITER = """

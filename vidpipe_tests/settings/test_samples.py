@@ -1,4 +1,4 @@
-"""The sample clips that `make demo` runs on."""
+"""The sample clips of `make demo`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What set-up says where something is missing and cannot be installed."""
+"""Messages of the setup if something is missing and cannot be installed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def find_python(path: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_python_that_is_too_old_is_named_with_what_to_install(tmp_path: Path) -> None:
-    # Stands in for an old Python: answers the version question, and no to the question whether it is recent enough.
+    # Simulates an old Python: reports its version, and fails the check for a recent one.
     program(tmp_path, "python3", 'case "$2" in *print*) echo 3.9;; *) exit 1;; esac')
     done = find_python(str(tmp_path))
     assert done.returncode == 1
@@ -89,7 +89,7 @@ def test_an_old_ffmpeg_is_told_by_its_version(machine: ModuleType, programs: Pat
 
 @pytest.fixture
 def bare_python() -> Path:
-    """A Python without the packages of this environment, hence without the mongod that one of them brings."""
+    """A Python without the packages of this environment, and so without the mongod from one of them."""
     python = Path(sys._base_executable)
     found = subprocess.run([python, "-c", "import fiftyone"], capture_output=True, check=False).returncode == 0
     if found or python == Path(sys.executable):

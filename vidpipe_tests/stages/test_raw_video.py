@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 from vidpipe.stages import raw_video
 from vidpipe.stages.contract import Cancelled, Item, Outcome, StageContext, StageError
 from vidpipe.stages.results import RawVideo

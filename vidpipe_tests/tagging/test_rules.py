@@ -8,13 +8,13 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
+from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.settings.schema import Rules
 from vidpipe.stages.results import Tag
 from vidpipe.tagging.build import build_categories, build_priority_keywords, build_rules
 from vidpipe.tagging.evaluate import evaluate
 from vidpipe.tagging.facts import TagFacts
 from vidpipe.tagging.rules import load_rules, parse_rules
-from vidpipe.tagging.rules_file import DEFAULT_RULES
 
 #: The example that the older script's users have.
 KNOWN = """{

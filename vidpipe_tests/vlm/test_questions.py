@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.rules_file import DEFAULT_RULES
+from vidpipe.settings import default_file
 from vidpipe.vlm.questions import Question, add_question, build_questions, load_questions, new_question, parse_questions
 from vidpipe_tests.vlm.homes import settings, write_questions
 
@@ -28,7 +28,7 @@ def test_questions_are_read_in_their_order_with_what_fits_their_kind(tmp_path: P
 
 
 def test_by_default_nothing_is_asked_and_the_examples_in_the_note_are_questions() -> None:
-    path = DEFAULT_RULES / "questions.json"
+    path = default_file("rules/questions.json")
     assert load_questions(path) == ()
     examples = [json.loads(line) for line in json.loads(path.read_text())["note"] if line.startswith("{")]
     assert [question.id for question in parse_questions(json.dumps({"questions": examples}))] == ["people", "place"]

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.rules_file import DEFAULT_RULES
 from vidpipe.vlm.prompts import PromptSet, build_prompts
 from vidpipe.vlm.templating.sample_views import SAMPLES
 from vidpipe_tests.vlm.homes import settings, write_template
@@ -150,11 +149,3 @@ def test_templates_take_what_prompts_need(tmp_path: Path) -> None:
     assert prompt.text == (
         '1. "a woman sits at a desk in a studio."\n2. "a street in the rain."\nmany 12 Aerial Shot and Drone Footage'
     )
-
-
-def test_the_visible_templates_are_the_defaults() -> None:
-    visible = DEFAULT_RULES.parents[2] / "rules" / "prompts"
-    if not visible.is_dir():
-        pytest.skip("an installed package has no rules/ beside it")
-    for file in (DEFAULT_RULES / "prompts").iterdir():
-        assert (visible / file.name).read_text() == file.read_text()

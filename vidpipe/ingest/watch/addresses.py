@@ -15,8 +15,8 @@ from vidpipe.ingest.s3 import S3Address
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.ingest.urls import readable_url
 from vidpipe.redaction import mask, source_secrets
+from vidpipe.safe_files import file_url_path
 from vidpipe.settings import Settings
-from vidpipe.settings.stored_paths import file_url_path
 
 #: An address without any of these holds no secret, except one of the environment.
 _MAY_HOLD_SECRET = re.compile("[@?#]")

@@ -11,7 +11,7 @@ from vidpipe.ingest.lists import Lines, ListEntry, ListProblem
 from vidpipe.ingest.records import ListedSource
 from vidpipe.ingest.sources import SourceRequest, local_path, request_for
 from vidpipe.ingest.watch.memory import LOCAL, Memory
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 
 
 def read_lines(path: Path, data: bytes, columns: Lists) -> Lines:

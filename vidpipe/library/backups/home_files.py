@@ -14,9 +14,9 @@ from vidpipe.ingest.list_files import CSV_SUFFIXES
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.backups.manifest import HashingFile, Part
 from vidpipe.redaction import redact
+from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
-from vidpipe.settings.stored_paths import text_path
 
 FOLDER = "settings"
 _VARIABLE = re.compile(r"\$\{VIDPIPE_SOURCE_[A-Z0-9_]+\}")

@@ -20,8 +20,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
+from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.conditions import did_you_mean
-from vidpipe.tagging.rules_file import DEFAULT_RULES, read_text
+from vidpipe.tagging.rules_file import read_text
 from vidpipe.vlm.plain_text import control_token
 from vidpipe.vlm.templating.shown import SHOWN_FIELDS
 from vidpipe.vlm.templating.template_check import FILTERS, check_names, check_template

@@ -17,7 +17,7 @@ from vidpipe.ingest.records import ListedSource
 from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.watch.memory import Memory, MemoryFiles
 from vidpipe.ingest.watch.reading import Reading, read_lines
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 
 Said = tuple[str | None, tuple[str, ...], int | None]
 
