@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -67,13 +67,13 @@ def add(
     if title and (len(sources) != 1 or _is_several(sources[0])):
         raise typer.BadParameter("--title is for one URL or file; a list has a column for titles.")
     adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
-    with opened(context, given) as library:
+    with open_library(context, given) as opened:
         if run:
             wish = Wish(retry=retry, output=output, overridden=changed)
-            result, report, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            result, report, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
             result["run"] = report
         else:
-            outcomes, notes, code = add_and_show(library, sources, adding, refused)
+            outcomes, notes, code = add_and_show(opened, sources, adding, refused)
             result = plain_outcomes(outcomes, notes)
             if any(outcome.video for outcome in outcomes):
                 note("Next: `vidpipe run`.")

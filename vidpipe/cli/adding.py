@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import note, print_error
 from vidpipe.cli.running import Wish, plain_report, run_and_show
@@ -44,7 +44,7 @@ class SortedInputs:
 
 
 def add_and_run(
-    opened: Opened,
+    opened: OpenLibrary,
     inputs: Sequence[str],
     adding: Adding,
     wish: Wish,
@@ -79,11 +79,11 @@ def add_and_run(
 
 
 def add_and_show(
-    opened: Opened, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
+    opened: OpenLibrary, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
 ) -> tuple[list[IngestOutcome], list[IngestNote], int]:
     """Adds `inputs` and shows the outcome of each, and of those that were `refused` before. Returns the outcomes, the
     notes and the exit code."""
-    from vidpipe.cli.download_progress import AddDisplay
+    from vidpipe.cli.progress import AddDisplay
 
     with AddDisplay() as display:
         taken = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
@@ -100,7 +100,7 @@ def add_and_show(
     return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
-def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> SortedInputs:
+def sort_inputs(opened: OpenLibrary, inputs: Iterable[str], adding: Adding) -> SortedInputs:
     """What exists as a file, folder or list is that; what else names a video of the library is that video; any other
     URL is to be taken in."""
     found = SortedInputs()
@@ -117,7 +117,7 @@ def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted
     return found
 
 
-def _video(opened: Opened, text: str, adding: Adding) -> str | None:
+def _video(opened: OpenLibrary, text: str, adding: Adding) -> str | None:
     """The library's video that `text` means; None where it is to be taken in. Raises NoSuchVideo where it is neither,
     or names several videos."""
     from vidpipe.ingest.sources import request_for, urlsplit_scheme
@@ -138,7 +138,7 @@ def _video(opened: Opened, text: str, adding: Adding) -> str | None:
     return None if asks_again else _known(opened, text, request)
 
 
-def _known(opened: Opened, text: str, request: SourceRequest) -> str | None:
+def _known(opened: OpenLibrary, text: str, request: SourceRequest) -> str | None:
     """The library's video that `request` was, or would be, taken in as; None where it has to be asked for."""
     videos = opened.library.videos
     record = opened.library.sources.get_many([request.id]).get(request.id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import call_of, opened
+from vidpipe.cli.context import command_context, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, words
 
@@ -26,7 +26,7 @@ def alert(
     as_json: Json = False,
 ) -> int:
     """Show by which ways alerts are sent and what waits for each; or send a test."""
-    return _test(call_of(context).load().settings, as_json) if test else _tell_of_state(context, as_json)
+    return _test(command_context(context).load().settings, as_json) if test else _tell_of_state(context, as_json)
 
 
 def _test(settings: Settings, as_json: bool) -> int:
@@ -69,9 +69,9 @@ def _tell_of_state(context: typer.Context, as_json: bool) -> int:
     from vidpipe.pipeline.alerting.telling import state_of
     from vidpipe.pipeline.instance import instance
 
-    with opened(context) as library, instance(library.settings) as dagster:
-        alerts = library.settings.alerts
-        state = state_of(dagster, library.library)
+    with open_library(context) as opened, instance(opened.settings) as dagster:
+        alerts = opened.settings.alerts
+        state = state_of(dagster, opened.library)
         found = [(way, state.waiting(way.name)) for way in ways_of(alerts)]
     problem = half_configured(alerts)
     if as_json:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
-from vidpipe.cli.selecting import All, Where, chosen_videos
+from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
 if TYPE_CHECKING:
@@ -72,23 +72,23 @@ def ask(
         choices=choice or (),
         id=name or "",
     )
-    with opened(context) as library:
-        fault = library.plan.unavailable.get("descriptions")
+    with open_library(context) as opened:
+        fault = opened.plan.unavailable.get("descriptions")
         if fault:
             raise fault
-        describing = Describing.of(library.plan)
+        describing = Describing.of(opened.plan)
         if describing is None:
             raise UnavailableError(
                 "Nobody is there to ask: Backend is statistics, which only measures.",
                 "Set Backend = qwen or endpoint in [QwenVL] of config.ini; docs/model.md says what each needs.",
             )
-        ids = chosen_videos(library, videos, every=every, where=where or ())
+        ids = chosen_videos(opened, videos, every=every, where=where or ())
         if save:
-            path = library.settings.resolve(library.settings.rules.questions)
+            path = opened.settings.resolve(opened.settings.rules.questions)
             add_question(path, question)
-            kept_in = library.settings.rules.questions
+            kept_in = opened.settings.rules.questions
             note(f"Kept as '{question.id}' in {kept_in}; `vidpipe run` asks it of every video.")
-        result = stoppable(lambda cancelled: _asked(library, describing, ids, question, cancelled, as_json=as_json))
+        result = stoppable(lambda cancelled: _asked(opened, describing, ids, question, cancelled, as_json=as_json))
     if as_json:
         print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
     if result["interrupted"]:
@@ -98,7 +98,7 @@ def ask(
 
 
 def _asked(
-    opened: Opened,
+    opened: OpenLibrary,
     describing: Describing,
     ids: Sequence[str],
     question: Question,
@@ -139,7 +139,13 @@ class _Clock:
 
 
 def _ask(
-    opened: Opened, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
+    opened: OpenLibrary,
+    context: StageContext,
+    clock: _Clock,
+    ids: Sequence[str],
+    question: Question,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -185,7 +191,7 @@ def _ask(
     return {"answers": answers, "failed": failed, "interrupted": context.cancelled.is_set()}
 
 
-def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
+def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
     """(sha256, name, what is known of it or why it cannot be asked about yet)."""
     from vidpipe.library.videos import projection, read_fields
     from vidpipe.stages.asking import MEASURED, READS, SAID

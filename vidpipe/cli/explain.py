@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import SettingsError, VidpipeError
@@ -30,9 +30,9 @@ def explain(
 
     Judged by the rules as they are now.
     """
-    with opened(context) as library:
-        sha256 = library.library.videos.resolve(video)
-        rules, categories, stale = _explanations(library, sha256)
+    with open_library(context) as opened:
+        sha256 = opened.library.videos.resolve(video)
+        rules, categories, stale = _explanations(opened, sha256)
     if tag is not None or category is not None:
         rules = _of_tag(rules, tag) if tag is not None else []
         categories = _of_name(categories, category) if category is not None else []
@@ -50,7 +50,7 @@ def explain(
         note("The tags stored were made under other rules or facts; `vidpipe run` brings them up to date.", "yellow")
 
 
-def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
+def _explanations(opened: OpenLibrary, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
     """Of every rule and category; and whether what is stored is out of date."""
     from vidpipe.library.states import classify
     from vidpipe.library.videos import read_fields

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ def export(
     )  # fmt: skip
     if destination == "-" and as_json:
         raise typer.BadParameter("--json reports on an export to a file; with - the export itself is on stdout.")
-    with opened(context) as library:
+    with open_library(context) as opened:
         result = export_to(
-            library, destination, file_format.value if file_format else None, filters=filters, scenes=scenes
+            opened, destination, file_format.value if file_format else None, filters=filters, scenes=scenes
         )
     if as_json:
         print_json(result)
 
 
 def export_to(
-    opened: Opened,
+    opened: OpenLibrary,
     destination: str,
     file_format: str | None,
     *,

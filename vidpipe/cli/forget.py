@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.errors import SettingsError
@@ -33,14 +33,14 @@ def forget(
     """
     from vidpipe.settings import audit
 
-    with opened(context) as library:
-        ids, unknown = _resolve(library, named)
-        found = _forget(library, ids, dry_run=True)
+    with open_library(context) as opened:
+        ids, unknown = _resolve(opened, named)
+        found = _forget(opened, ids, dry_run=True)
         if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
             note("Nothing was removed.")
             return 1
         if ids and not dry_run:
-            found = _forget(library, ids, dry_run=False)
+            found = _forget(opened, ids, dry_run=False)
             audit("forget", videos=[asdict(one) for one in found])
     if as_json:
         plain: list[dict[str, Any]] = [asdict(one) for one in found]
@@ -52,13 +52,13 @@ def forget(
     return 1 if any(one.state == "busy" for one in found) else 0
 
 
-def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
+def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
     """The videos, and an error for each unknown name. Raises NoSuchVideo if all names are unknown."""
     ids: list[str] = []
     unknown: list[NoSuchVideo] = []
     for name in named:
         try:
-            ids.append(library.library.videos.resolve(name))
+            ids.append(opened.library.videos.resolve(name))
         except NoSuchVideo as error:
             unknown.append(error)
     if not ids:
@@ -68,18 +68,18 @@ def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchV
     return list(dict.fromkeys(ids)), unknown
 
 
-def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
+def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
     from vidpipe.retention.forget import forget as forget_videos
 
     if dry_run:
-        return forget_videos(library.library, ids, lambda _: None, dry_run=True)
+        return forget_videos(opened.library, ids, lambda _: None, dry_run=True)
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.partitions import remove_video
     from vidpipe.pipeline.sensors.unfinished import videos_of_unfinished_runs
 
-    with instance(library.settings) as dagster:
+    with instance(opened.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)
-        return forget_videos(library.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
+        return forget_videos(opened.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
 def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import call_of
+from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, words
 
@@ -31,7 +31,7 @@ def migrate(
     from vidpipe.settings import audit
     from vidpipe.stages.registry import GRAPH
 
-    settings = call_of(context).load().settings
+    settings = command_context(context).load().settings
     with connect(settings) as connection, connection.errors_explained():
         names = {name: connection.collection(name).name for name in COLLECTIONS}
         wanted = pending(connection.database, names, GRAPH)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, size, table, words
 
@@ -26,8 +26,8 @@ def prune(
     Ages and sizes stand in config.ini, section Retention; the schedule clean_up does the same at night. Videos, results
     and lineage are never deleted, nor what Dagster's page shows of each partition. Safe while the pipeline runs.
     """
-    with opened(context) as library:
-        reports = _prune(library.settings, library.library, dry_run)
+    with open_library(context) as opened:
+        reports = _prune(opened.settings, opened.library, dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "kinds": [report.as_document() for report in reports]})
     else:

@@ -243,7 +243,7 @@ def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifes
 
 
 def _refuse_while_in_use(settings: Settings) -> None:
-    from vidpipe.cli.down import users_of
+    from vidpipe.cli.services import users_of
     from vidpipe.services.service import find_running
 
     running = embedded.status(settings)
@@ -291,7 +291,7 @@ def _show(done: Repair, left: list[str]) -> None:
         console.print("Nothing is damaged.")
 
 
-def recovered(error: DamagedError) -> bool:
+def offer_recovery(error: DamagedError) -> bool:
     """Asks the user what to do about a missing library, and does it. Returns whether the command can continue."""
     if not (isinstance(error, MissingLibraryError) and sys.stdin.isatty() and sys.stderr.isatty()):
         return False

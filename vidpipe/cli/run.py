@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -62,18 +62,18 @@ def run(
 
     names = stage_names(stages)
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    with opened(context, given) as library:
+    with open_library(context, given) as opened:
         if names:
-            Plan.make(library.library.graph, library.settings, names).close()  # names that are no stage's end here
+            Plan.make(opened.library.graph, opened.settings, names).close()  # names that are no stage's end here
         wish = Wish(None, names, retry=retry, force=force, output=output, overridden=stand_in(given))
         if inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
-            videos = library.library.videos
+            videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
-            became, result, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            became, result, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
             result |= became
         else:
-            result, code = run_and_show(library, wish, as_json=as_json)
+            result, code = run_and_show(opened, wish, as_json=as_json)
     if as_json:
         print_json(result)
     finish(code)

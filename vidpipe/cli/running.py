@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import counted, duration, error_object, note, out, say, table, words
 from vidpipe.cli.progress import RunDisplay
@@ -36,7 +36,7 @@ class Wish:
     overridden: frozenset[str] = frozenset()
 
 
-def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
+def run_and_show(opened: OpenLibrary, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
     """Runs, shows, exports. Returns the report as plain values, and the exit code."""
     stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
     force = stages if wish.force else ()
@@ -78,7 +78,7 @@ def warn_of_unread(settings: Settings) -> bool:
     return bool(sentence)
 
 
-def _expected(opened: Opened, wish: Wish, stages: Sequence[str]) -> int:
+def _expected(opened: OpenLibrary, wish: Wish, stages: Sequence[str]) -> int:
     if wish.videos is not None:
         return len(wish.videos)
     if wish.force:

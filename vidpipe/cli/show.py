@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
 
@@ -29,11 +29,11 @@ def show(
     """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
     from vidpipe.library.show import answers_of, view
 
-    with opened(context) as library:
-        sha256 = library.library.videos.resolve(video)
-        found = view(library.library, sha256, library.plan.specs)
+    with open_library(context) as opened:
+        sha256 = opened.library.videos.resolve(video)
+        found = view(opened.library, sha256, opened.plan.specs)
         if answers:
-            found["answers"] = answers_of(library.library, sha256)
+            found["answers"] = answers_of(opened.library, sha256)
     if as_json:
         print_json(found)
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
@@ -44,8 +44,8 @@ def stats(
     from vidpipe.measures.plain import as_plain
     from vidpipe.measures.statistics import gather
 
-    with opened(context) as library:
-        found = gather(library.library, library.plan, moment, limit)
+    with open_library(context) as opened:
+        found = gather(opened.library, opened.plan, moment, limit)
     if plot is not None and draw is not None:
         replace_file(plot, draw(found))
     if as_json:

@@ -1,19 +1,23 @@
-"""vidpipe status: how far the library is, once or again and again."""
+"""vidpipe status: the state of the library."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import error_object, print_json
-from vidpipe.cli.status_view import FAILED_SOURCES, show
+from vidpipe.cli.output import counted, error_object, note, out, print_json, say, size, table, words
 from vidpipe.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
 
 
 def status(
@@ -39,24 +43,24 @@ def status(
     """
     if watch is not None and failed:
         raise SettingsError("--failed and --watch do not go together.", "--watch shows new failures by itself.")
-    with opened(context) as library:
+    with open_library(context) as opened:
         if watch is not None:
-            from vidpipe.cli.watching import watch_status
+            from vidpipe.cli.status_watch import watch_status
 
-            watch_status(library, watch, status_of, as_json=as_json)
+            watch_status(opened, watch, status_of, as_json=as_json)
             return
-        result = status_of(library)
+        result = status_of(opened)
         if failed:
-            result["failed"] = list(_failures(library, limit))
-            result["failed_sources"] = list(_failed_sources(library, limit))
-            result["list_problems"] = list(_list_problems(library, limit))
+            result["failed"] = list(_failures(opened, limit))
+            result["failed_sources"] = list(_failed_sources(opened, limit))
+            result["list_problems"] = list(_list_problems(opened, limit))
     if as_json:
         print_json(result)
     else:
         show(result)
 
 
-def status_of(opened: Opened) -> dict[str, Any]:
+def status_of(opened: OpenLibrary) -> dict[str, Any]:
     from vidpipe.library.states import STATES
     from vidpipe.services.station import down_servers
     from vidpipe.services.station import status as running_services
@@ -87,7 +91,7 @@ def status_of(opened: Opened) -> dict[str, Any]:
     }
 
 
-def _waiting(opened: Opened) -> Iterator[str]:
+def _waiting(opened: OpenLibrary) -> Iterator[str]:
     """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
     from vidpipe.pipeline.budget_note import note_of
     from vidpipe.pipeline.waiting import starts_changed, waiting_sentences
@@ -101,7 +105,7 @@ def _waiting(opened: Opened) -> Iterator[str]:
         yield note
 
 
-def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+def _failures(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
     for stage, spec in opened.plan.specs.items():
         for state in ("failed", "quarantined"):
             for document in opened.library.states.in_state(stage, spec, state, limit=limit):
@@ -120,7 +124,7 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+def _failed_sources(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
     from vidpipe.ingest.dependencies import Dependencies
     from vidpipe.ingest.urls import readable_url
 
@@ -139,10 +143,107 @@ def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _list_problems(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+def _list_problems(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
     """What the sensor could not read in the watched lists when it last looked."""
     from vidpipe.library.listed_sources import ListedSources
 
     problems = ListedSources(opened.library.collections, opened.library.sources).problems()
     for where, sentence in islice(problems, limit or None):
         yield {"where": where, "message": sentence}
+
+
+FAILED_SOURCES = ("failed", "refused")
+_STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
+
+
+def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
+    from vidpipe.library.states import STATES
+
+    made = table("stage", *((state, {"justify": "right"}) for state in STATES))
+    for name, counts in stages.items():
+        if "problem" in counts:
+            made.add_row(name, words("cannot run", "red"))
+            continue
+        made.add_row(
+            name, *(words(counts[state], _STYLES.get(state, "") if counts[state] else "dim") for state in STATES)
+        )
+    return made
+
+
+def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
+    """What stands below the table."""
+    sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
+    videos = result["videos"]
+    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_room(result['disks'])}.")
+    down = result["services_down"]
+    if result["services"] or not down:
+        yield words(_services(result["services"]), "" if result["services"] else "dim")
+    for one in down:
+        yield words(_down(one), "red")
+    if {"supervisor", "daemon"} <= {one["name"] for one in down}:
+        yield words("  Nothing restarts them: run `vidpipe up`.", "dim")
+    for name, counts in result["stages"].items():
+        if "problem" in counts:
+            yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
+            if counts["problem"]["hint"]:
+                yield words(f"  {counts['problem']['hint']}", "dim")
+    for sentence in result["waiting"]:
+        yield words(sentence, "yellow")
+
+
+def _room(disks: Mapping[str, int]) -> str:
+    if len(disks) == 1:
+        return f"{size(*disks.values())} free"
+    return ", ".join(f"{size(free)} free for {folder}" for folder, free in disks.items())
+
+
+def _down(server: Mapping[str, str]) -> str:
+    from vidpipe.services.service import TITLES
+
+    since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
+    reason = f": {server['reason']}" if server["reason"] else "."
+    return f"Down: {TITLES[server['name']]}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
+
+
+def _services(services: list[Mapping[str, Any]]) -> str:
+    if not services:
+        return "No server runs: `vidpipe up` starts them."
+    known = [f"{one['name']} {one['address']}" if one["address"] else str(one["name"]) for one in services]
+    return f"Servers: {', '.join(known)}."
+
+
+def show(result: Mapping[str, Any]) -> None:
+    console = out()
+    console.print(stage_table(result["stages"]))
+    for sentence in sentences(result):
+        say(console, sentence)
+    for failure in result.get("failed", ()):
+        _show_failure(failure["message"], failure["hint"])
+    for source in result.get("failed_sources", ()):
+        hint = "What blocked it has changed: it is due again." if source["due"] else ""
+        _show_failure(source["message"] or source["url"], hint)
+    for problem in result.get("list_problems", ()):
+        _show_failure(problem["message"], "")
+    _advise(result)
+
+
+def _advise(result: Mapping[str, Any]) -> None:
+    if result["due_videos"]:
+        by_itself = result["by_itself"]
+        what = "what needs no person starts by itself." if by_itself else "`vidpipe run`."
+        note(f"{counted(result['due_videos'], 'video')} due: {what}")
+    failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
+    failed_sources = any(result["sources"].get(state) for state in FAILED_SOURCES)
+    if (failed or failed_sources) and "failed" not in result:
+        note("`vidpipe status --failed` lists what failed, and why.")
+    if failed:
+        note("`vidpipe run --retry` tries failed stages again.")
+    if failed_sources and "failed" in result:
+        note("`vidpipe add --retry INPUT` tries a source again.")
+
+
+def _show_failure(message: str, hint: str) -> None:
+    console = out()
+    say(console, words(f"• {message}", "red"))
+    if hint:
+        say(console, words(f"  {hint}", "dim"))

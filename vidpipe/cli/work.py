@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.runner.report import RunReport
 from vidpipe.stages.contract import Observer
 
@@ -28,7 +28,7 @@ class Adding:
 
 
 def take_in(
-    opened: Opened, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
+    opened: OpenLibrary, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
     from vidpipe.pipeline.launch import run_ingest
@@ -40,7 +40,7 @@ def take_in(
 
 
 def run_stages(
-    opened: Opened,
+    opened: OpenLibrary,
     videos: Sequence[str] | None,
     stages: Sequence[str] | None,
     observer: Observer,

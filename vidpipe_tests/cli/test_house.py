@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli import doctor_checks
+from vidpipe.cli import doctor
 from vidpipe.library import embedded
 from vidpipe.settings import Settings, init_home
 from vidpipe_tests.cli.conftest import Command
@@ -75,7 +75,7 @@ def test_doctor_says_that_rules_are_the_defaults_of_an_older_version(
 ) -> None:
     rules = vidpipe.home / "rules" / "categories.json"
     digest = hashlib.sha256(rules.read_bytes()).hexdigest()
-    monkeypatch.setattr(doctor_checks, "_OLD_DEFAULTS", {digest[:12]})
+    monkeypatch.setattr(doctor, "_OLD_DEFAULTS", {digest[:12]})
     (check,) = [check for check in vidpipe.json("doctor")["checks"] if check["name"] == "rules"]
     assert check["status"] == "warn"
     assert f"{rules} is the unchanged default" in check["found"]

@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from vidpipe.cli.adding import sort_inputs
-from vidpipe.cli.call import Call, opened
+from vidpipe.cli.context import CommandContext, open_library
 from vidpipe.cli.work import Adding
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
@@ -116,7 +116,7 @@ def test_what_an_input_means(
     monkeypatch.chdir(tmp_path / "here")
     for name, value in vidpipe.env.items():
         monkeypatch.setenv(name, value)
-    with opened(cast(typer.Context, SimpleNamespace(obj=Call()))) as library:
+    with open_library(cast(typer.Context, SimpleNamespace(obj=CommandContext()))) as library:
 
         def meant(*inputs: object, **options: Any) -> tuple[int, int, int]:
             """How many are known, new and neither."""

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.cli.main import with_seconds
+from vidpipe.cli.main import insert_watch_interval
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import CUTS, Command
 
@@ -130,10 +130,10 @@ def test_a_server_that_goes_away_is_told_and_waited_for(home: Path) -> None:
 
 
 def test_the_seconds_may_be_left_out() -> None:
-    assert with_seconds(["status", "--watch"]) == ["status", "--watch=2"]
-    assert with_seconds(["status", "--watch", "--json"]) == ["status", "--watch=2", "--json"]
-    assert with_seconds(["status", "--watch", "0.5"]) == ["status", "--watch", "0.5"]
-    assert with_seconds(["search", "--", "--watch"]) == ["search", "--", "--watch"]
+    assert insert_watch_interval(["status", "--watch"]) == ["status", "--watch=2"]
+    assert insert_watch_interval(["status", "--watch", "--json"]) == ["status", "--watch=2", "--json"]
+    assert insert_watch_interval(["status", "--watch", "0.5"]) == ["status", "--watch", "0.5"]
+    assert insert_watch_interval(["search", "--", "--watch"]) == ["search", "--", "--watch"]
 
 
 @pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "-3"], ["--watch", "--failed"]])

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import counted, note
 from vidpipe.errors import SettingsError
 
@@ -23,7 +23,7 @@ Where = Annotated[
 ]  # fmt: skip
 
 
-def chosen_videos(opened: Opened, named: Sequence[str], *, every: bool, where: Sequence[str]) -> list[str]:
+def chosen_videos(opened: OpenLibrary, named: Sequence[str], *, every: bool, where: Sequence[str]) -> list[str]:
     """The sha256 of the videos, in the order in which they were named, or of their hashes.
 
     Raises NoSuchVideo for a name that is none's, SettingsError where nothing, or two things, were said, or for a
@@ -41,7 +41,7 @@ def chosen_videos(opened: Opened, named: Sequence[str], *, every: bool, where: S
     return _fulfilling(opened, where)
 
 
-def _fulfilling(opened: Opened, where: Sequence[str]) -> list[str]:
+def _fulfilling(opened: OpenLibrary, where: Sequence[str]) -> list[str]:
     from vidpipe.library.videos import projection, read_fields
     from vidpipe.stages.rule_facts import READS, rule_facts
     from vidpipe.tagging.conditions import parse_condition

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Call:
+class CommandContext:
     """The global options of one call."""
 
     home: Path | None = None
@@ -36,12 +36,12 @@ class Call:
         return loaded
 
 
-def call_of(context: typer.Context) -> Call:
-    return context.obj if isinstance(context.obj, Call) else Call()
+def command_context(context: typer.Context) -> CommandContext:
+    return context.obj if isinstance(context.obj, CommandContext) else CommandContext()
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenLibrary:
     """plan: all stages under today's settings, so that it is known how current each video is"""
 
     settings: Settings
@@ -50,17 +50,17 @@ class Opened:
 
 
 @contextmanager
-def opened(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[Opened]:
+def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[OpenLibrary]:
     """The library of this call. Errors of MongoDB inside come out as VidpipeErrors."""
     from vidpipe.library.library import Library
     from vidpipe.runner.plan import Plan
     from vidpipe.stages.registry import GRAPH
 
-    settings = call_of(context).load(overrides).settings
+    settings = command_context(context).load(overrides).settings
     plan = Plan.make(GRAPH, settings)
     try:
         with Library.open(settings, GRAPH) as library, library.connection.errors_explained():
-            yield Opened(settings, library, plan)
+            yield OpenLibrary(settings, library, plan)
     except (UnavailableError, SettingsError):
         raise
     except Exception as error:

@@ -11,9 +11,9 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
-from vidpipe.cli.status_view import sentences, stage_table
+from vidpipe.cli.status import sentences, stage_table
 from vidpipe.errors import VidpipeError
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ _MOST_FAILURES = 5
 #: A commit's time is set a moment before it can be read.
 _OVERLAP = timedelta(seconds=10)
 
-Gather = Callable[[Opened], dict[str, Any]]
+Gather = Callable[[OpenLibrary], dict[str, Any]]
 
 
-def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: bool) -> None:
+def watch_status(opened: OpenLibrary, seconds: float, gather: Gather, *, as_json: bool) -> None:
     """Shows the status every `seconds` until Ctrl-C or SIGTERM; on a terminal in place, otherwise one after the other,
     as JSON a line each. A server that goes away is reported and waited for."""
     from rich.console import Group
@@ -54,7 +54,7 @@ def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: boo
 class Watch:
     """Looks at the library and at Dagster's queue, and compares with what was when the watch began."""
 
-    def __init__(self, opened: Opened, gather: Gather) -> None:
+    def __init__(self, opened: OpenLibrary, gather: Gather) -> None:
         self._opened = opened
         self._gather = gather
         self._began_at = datetime.now(UTC)
@@ -87,7 +87,7 @@ class Watch:
             return {"at": at, "error": error_object(error)}
         return {"at": at, **result, "watch": {"seconds": time.monotonic() - self._began, **watch, **self._at_work()}}
 
-    def _today(self) -> Opened:
+    def _today(self) -> OpenLibrary:
         """With rules and prompts as they are now."""
         from vidpipe.runner.plan import Plan
 
