@@ -10,34 +10,41 @@ import typer
 from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, table, words
+from vidpipe.settings import init_home
 
 
 def init(
     context: typer.Context,
-    directory: Annotated[Path | None, typer.Argument(help="The folder; else --home, else the one you are in.")] = None,
+    directory: Annotated[
+        Path | None, typer.Argument(help="Home directory. Default: --home, or the current directory.")
+    ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Write config.ini and rules anew; what was there goes to NAME.bak.")
+        bool, typer.Option("--force", help="Overwrite config.ini and rules; existing files are kept as NAME.bak.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Make a home: config.ini with every setting explained, rules/, data/. What is there already stays."""
-    from vidpipe.settings import init_home
+    """Create a home: config.ini with every setting explained, rules/ and data/.
 
+    Existing files are kept.
+    """
     report = init_home(directory or command_context(context).home or Path.cwd(), force)
     if as_json:
         names = {"made": report.made, "replaced": report.replaced, "kept": report.kept}
         print_json({"home": str(report.home), **names})
         return
     say(out(), words(report.sentence()))
-    note("Next: `vidpipe add URL-OR-FILE …` in that folder, then `vidpipe run`; `vidpipe doctor` says what is missing.")
+    note(
+        "Next: `vidpipe add URL-OR-FILE …` in that directory, then `vidpipe run`. "
+        "`vidpipe doctor` checks the installation."
+    )
 
 
 def config(
     context: typer.Context,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from the default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their defaults.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the effective settings and where each came from; secrets are masked."""
+    """Print the effective settings and where each comes from; secrets are masked."""
     loaded = command_context(context).load()
     entries = [entry for entry in loaded.entries() if entry.differs or not changed]
     if as_json:

@@ -236,7 +236,7 @@ def run_guarded(  # noqa: PLR0911 - one return per kind of error
         code = work()
     except VidpipeError as error:
         if isinstance(error, DamagedError) and not as_json:
-            from vidpipe.cli.repair import offer_recovery
+            from vidpipe.cli.repair import offer_recovery  # imports the library's packages, which --help does not need
 
             if offer_recovery(error):
                 return run_guarded(work, as_json=as_json, debug=debug)

@@ -27,9 +27,9 @@ from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url
 from vidpipe.stages.contract import StageEvent
 
-#: Lines for what is at work; more would push the bars off the screen.
+#: Lines for running stages; more would push the bars off the screen.
 _MOST_ACTIVE = 8
-#: Without a terminal, how often a line tells how far the run is.
+#: Without a terminal, seconds between progress lines.
 _LINE_EVERY_S = 15.0
 _NAME_WIDTH = 40
 
@@ -37,9 +37,12 @@ _ENDS = {"computed", "failed", "discarded"}
 
 
 class RunDisplay:
-    """Follows a run (`vidpipe.stages.contract.Observer`); a context manager around it.
+    """Shows the progress of a run (`vidpipe.stages.contract.Observer`). Use as a context manager.
 
-    videos: how many the run will go over, as far as known; the bars grow where there are more.
+    Args:
+        stages: Names of the run's stages.
+        videos: Expected number of videos; the bars grow if there are more.
+        console: Where to print; stderr by default.
     """
 
     def __init__(self, stages: Sequence[str], videos: int, console: Console | None = None) -> None:
@@ -76,9 +79,11 @@ class RunDisplay:
             self._live.stop()
 
     def say(self, text: str) -> None:
+        """Print a line above the bars."""
         self.console.print(words(text, "yellow"), soft_wrap=True)
 
     def on_event(self, event: StageEvent) -> None:
+        """Update the bars; print failures."""
         if event.state == "started":
             self._start(event)
             return
@@ -92,6 +97,7 @@ class RunDisplay:
         self._maybe_line()
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Update the bar of a running stage. fraction: 0 to 1."""
         task = self._active_of.get((sha256, stage))
         if task is not None:
             self._active.update(task, completed=fraction)
@@ -139,7 +145,7 @@ _STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
 
 
 class AddDisplay:
-    """Follows an ingest (`vidpipe.ingest.records.IngestObserver`); a context manager around it."""
+    """Shows the progress of adding videos (`vidpipe.ingest.records.IngestObserver`). Use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or err()
@@ -148,7 +154,7 @@ class AddDisplay:
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._bar_of: dict[str, TaskID] = {}
-        self.told: set[int] = set()
+        self._printed: set[int] = set()
         self.notes: list[IngestNote] = []
 
     def __enter__(self) -> AddDisplay:
@@ -161,31 +167,38 @@ class AddDisplay:
         self._bars.stop()
 
     def say(self, text: str) -> None:
+        """Print a line above the bars."""
         self.console.print(words(text, "yellow"), soft_wrap=True)
 
     def on_note(self, note: IngestNote) -> None:
+        """Keep the note and print it."""
         self.notes.append(note)
         self.say(note.sentence)
 
     def on_start(self, source: SourceRecord) -> None:
-        self._bar_of[source.id] = self._bars.add_task(escape(_shortened_url(clean(readable_url(source.url)))), total=None)
+        """Add a bar for the source."""
+        self._bar_of[source.id] = self._bars.add_task(
+            escape(_shortened_url(clean(readable_url(source.url)))), total=None
+        )
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
+        """Update a source's bar."""
         task = self._bar_of.get(source_id)
         if task is not None:
             self._bars.update(task, completed=done, total=total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
+        """Remove the source's bar and print its outcome."""
         task = self._bar_of.pop(outcome.source.id, None) if outcome.source else None
         if task is not None:
             self._bars.remove_task(task)
-        self.tell(outcome)
+        self.print_outcome(outcome)
 
-    def tell(self, outcome: IngestOutcome) -> None:
-        """One line about one source, once."""
-        if id(outcome) in self.told:
+    def print_outcome(self, outcome: IngestOutcome) -> None:
+        """Print one line about a source, once."""
+        if id(outcome) in self._printed:
             return
-        self.told.add(id(outcome))
+        self._printed.add(id(outcome))
         line = words(f"{outcome.state:<15}", _STYLES.get(outcome.state, "green"))
         line.append_text(words(f"{outcome.video[:12]}  " if outcome.video else " " * 14, "cyan"))
         line.append_text(words(outcome.sentence or outcome.input))
@@ -203,8 +216,8 @@ def _shortened_url(url: str) -> str:
 _LINE_EVERY_S = 15.0
 
 
-class PartsDisplay:
-    """Told of parts by `progress`; a context manager around the work."""
+class BackupDisplay:
+    """Shows the parts of a backup or restore. Use as a context manager."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         self._console = console or err()
@@ -216,7 +229,7 @@ class PartsDisplay:
         self._task = self._bars.add_task(title, total=None)
         self._last_line = time.monotonic()
 
-    def __enter__(self) -> PartsDisplay:
+    def __enter__(self) -> BackupDisplay:
         if self._console.is_terminal:
             self._bars.start()
         return self
@@ -228,15 +241,17 @@ class PartsDisplay:
             self._bars.stop()
 
     def progress(self, part: str, done: int, total: int | None) -> None:
+        """Show how much of a part is done."""
         self._bars.update(self._task, description=f"{self._title}: {part}", completed=done, total=total)
         if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_EVERY_S:
             self._last_line = time.monotonic()
             self.say(f"{self._title}: {part} {done}" + (f" of {total}" if total else ""))
 
     def say(self, text: str) -> None:
+        """Print a line above the bar."""
         self._console.print(words(text, "yellow"), soft_wrap=True)
 
     def pause(self) -> None:
-        """Before a question is asked."""
+        """Hide the bars while a question is asked."""
         if self._console.is_terminal:
             self._bars.stop()

@@ -10,11 +10,12 @@ import typer
 from vidpipe.cli import options
 from vidpipe.cli.context import open_library
 from vidpipe.cli.output import duration, note, out, print_json, table, words
+from vidpipe.library.search import Page, find_scenes, find_videos
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
-#: Columns of the table -> how wide a terminal has to be to have room for them.
-_ROOM = {"scenes": 120, "tags": 120, "labels": 160}
+#: Column -> minimum terminal width at which it is shown.
+_MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
 
 
 def list_videos(
@@ -29,13 +30,11 @@ def list_videos(
     codec: options.Codecs = None,
     sentiment: options.Sentiments = None,
     source: options.Sources = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most videos shown; 0: all.")] = 50,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Videos passed over.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of videos; 0 means all.")] = 50,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """List the videos, the latest first."""
-    from vidpipe.library.search import find_videos
-
+    """List videos, newest first."""
     filters = options.make_filters(
         tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
         resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
@@ -47,24 +46,24 @@ def list_videos(
         return
     show_videos(page.hits)
     if page.more:
-        note(f"There are more: --offset {offset + limit}, or --limit 0 for all.")
+        note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
 
 
 def show_videos(hits: Sequence[dict[str, Any]]) -> None:
-    """The table of videos on stdout."""
+    """Print the table of videos."""
     console = out()
     if not hits:
         console.print("No videos.")
         return
     wide: dict[str, Any] = {"min_width": 12, "overflow": "fold"}
     whole: dict[str, Any] = {"no_wrap": True}
-    roomy = console.width >= max(_ROOM.values())
+    roomy = console.width >= max(_MIN_WIDTHS.values())
     columns: dict[str, dict[str, Any]] = {
         "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
         "scenes": {"justify": "right"}, "category": whole,
         "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
     }  # fmt: skip
-    shown_columns = [name for name in columns if console.width >= _ROOM.get(name, 0)]
+    shown_columns = [name for name in columns if console.width >= _MIN_WIDTHS.get(name, 0)]
     if roomy and not any(hit["labels"] for hit in hits):
         shown_columns.remove("labels")
     made = table(*((name, columns[name]) for name in shown_columns))
@@ -98,7 +97,7 @@ def search(
         list[str] | None,
         typer.Argument(
             metavar="[WORDS]...",
-            help="Any of them; '\"a phrase\"' must be there, -word must not. None: the filters alone.",
+            help="Words to search for (any of them); '\"a phrase\"' is required, -word excluded.",
         ),
     ] = None,
     *,
@@ -111,17 +110,17 @@ def search(
     codec: options.Codecs = None,
     sentiment: options.Sentiments = None,
     source: options.Sources = None,
-    scenes: Annotated[bool, typer.Option("--scenes", help="Scenes only.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most videos, and most scenes; 0: all.")] = 20,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits passed over.")] = 0,
+    scenes: Annotated[bool, typer.Option("--scenes", help="Show only scenes.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of videos and of scenes; 0 means all.")
+    ] = 20,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Results to skip.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Find videos and scenes by words, the most relevant first, and by filters.
+    """Find videos and scenes by words, most relevant first, and by filters.
 
-    Where no whole word matches, parts of words are looked for.
+    If no whole word matches, parts of words are searched.
     """
-    from vidpipe.library.search import Page, find_scenes, find_videos
-
     given = query or []
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
     if unknown:
@@ -150,9 +149,9 @@ def search(
     elif scenes:
         out().print("No scenes.")
     if "parts of words" in (videos.how if videos.hits else "", found.how if found.hits else ""):
-        note("No whole word matched; these hold parts of words.")
+        note("No whole word matched; these results match parts of words.")
     if videos.more or found.more:
-        note(f"There are more: --offset {offset + limit}, or --limit 0 for all.")
+        note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
 
 
 def _show_scenes(hits: Sequence[dict[str, Any]]) -> None:

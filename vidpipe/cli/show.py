@@ -1,4 +1,4 @@
-"""vidpipe show: everything that is known of one video."""
+"""vidpipe show: everything known about one video."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
+from vidpipe.library.show import answers_of, view
+from vidpipe.settings.stored_paths import text_path
 
 _MOST_SCENES = 30
 _MOST_SOURCES = 20
@@ -20,15 +22,18 @@ def show(
     context: typer.Context,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
     *,
-    scenes: Annotated[int, typer.Option("--scenes", min=0, help="Most scenes shown; 0: all.")] = _MOST_SCENES,
+    scenes: Annotated[
+        int, typer.Option("--scenes", min=0, help="Maximum number of scenes; 0 means all.")
+    ] = _MOST_SCENES,
     answers: Annotated[
-        bool, typer.Option("--answers", help="Also each answer of the model: prompt, model, frames, tokens, run.")
+        bool, typer.Option("--answers", help="Also list the model's answers: prompt, model, frames, tokens, run.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
-    from vidpipe.library.show import answers_of, view
+    """Show everything known about one video.
 
+    Facts, scenes, description, sentiment, tags with their evidence, category, and stages.
+    """
     with open_library(context) as opened:
         sha256 = opened.library.videos.resolve(video)
         found = view(opened.library, sha256, opened.plan.specs)
@@ -58,8 +63,6 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from vidpipe.settings.stored_paths import text_path
-
     video, metadata = found["video"], found["metadata"]
     facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
     sources = [f"{source['url']} ({source['state']})" for source in found["sources"]]
@@ -68,7 +71,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts.append(("labels", ", ".join(video["labels"])))
     facts += [("source", source) for source in _first(sources)]
     if metadata:
-        rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
+        rate = f"{metadata['frame_rate']:.6g} fps" if metadata["frame_rate"] else ""
         picture = [
             duration(metadata["duration_s"]), f"{metadata['width']}x{metadata['height']} {metadata['resolution']}",
             metadata["video_codec"], rate, metadata["hdr"] or "", "mirrored" if metadata.get("mirrored") else "",
@@ -81,7 +84,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("note", note) for note in metadata.get("notes", ())]
         announced_s = metadata.get("announced_duration_s")
         if announced_s and not found["damage"]:
-            facts.append(("truncated", f"the header announces {announced_s:.2f} s; the file holds less"))
+            facts.append(("truncated", f"the header declares {announced_s:.2f} s; the file contains less"))
     description, sentiment, category = found["description"], found["sentiment"], found["category"]
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))
@@ -116,7 +119,7 @@ def _first(texts: Sequence[str]) -> list[str]:
 
 
 def black_bars(found: Mapping[str, Any]) -> str:
-    """Where the picture is inside black bars, of one video as `library.show` gives it; empty where there are none."""
+    """Describe the black bars of one video as returned by `view`; empty without bars."""
     area = (found["scene_summary"] or {}).get("active_area")
     if area:
         return f"around a picture of {area['width']}x{area['height']} at {area['x']},{area['y']}"
@@ -165,11 +168,11 @@ def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
 
 def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     if not answers:
-        out().print("The model has given no answers about this video.")
+        out().print("The model has not answered any questions about this video.")
         return
     made = table(
         "prompt", ("from – to", {"no_wrap": True}), ("answer", {"overflow": "fold"}), ("tokens", {"justify": "right"}),
-        ("made with", {"overflow": "fold"}),
+        ("produced with", {"overflow": "fold"}),
     )  # fmt: skip
     for answer in answers:
         span = f"{duration(answer['start_s'])} – {duration(answer['end_s'])}"
@@ -183,7 +186,7 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     out().print(made)
     if not all(answer["in_force"] for answer in answers):
         out().print(
-            words("Dim: of earlier prompts, models or frames; kept, and in force again if these come back.", "dim")
+            words("Dimmed: answers to earlier prompts, models or frames; kept and reused if these return.", "dim")
         )
 
 

@@ -6,26 +6,35 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, error_object, note, out, print_json, say, size, table, words
+from vidpipe.cli.status_watch import watch_status
 from vidpipe.errors import SettingsError
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
+from vidpipe.ingest.dependencies import Dependencies
+from vidpipe.ingest.urls import readable_url
+from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.states import STATES
+from vidpipe.services.service import TITLES
+from vidpipe.services.station import down_servers
+from vidpipe.services.station import status as running_services
+from vidpipe.settings import free_by_disk, free_bytes
 
 
 def status(
     context: typer.Context,
     failed: Annotated[
-        bool, typer.Option("--failed", help="List what failed: video, stage, why, and what to do.")
+        bool, typer.Option("--failed", help="List failures with their video, stage, reason and what to do.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most failures listed a stage; 0: all.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of failures per stage; 0 means all.")
+    ] = 50,
     watch: Annotated[
         float | None,
         typer.Option(
@@ -33,20 +42,19 @@ def status(
             min=0.2,
             max=86400,
             metavar="[SECONDS]",
-            help="Look again every so many seconds (2), with runs, queue, rates and new failures, until Ctrl-C.",
+            help="Refresh every SECONDS (default 2), with runs, queue, rates and new failures, until Ctrl-C.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Per stage how many videos are current, due, blocked, failed and quarantined; the sources by state; which servers
-    run, and what waits for a person.
+    """Show how many videos are current, due, blocked, failed and quarantined per stage.
+
+    Also shows sources by state, running servers, and changes that wait for your decision.
     """
     if watch is not None and failed:
-        raise SettingsError("--failed and --watch do not go together.", "--watch shows new failures by itself.")
+        raise SettingsError("--failed and --watch cannot be combined.", "--watch shows new failures.")
     with open_library(context) as opened:
         if watch is not None:
-            from vidpipe.cli.status_watch import watch_status
-
             watch_status(opened, watch, status_of, as_json=as_json)
             return
         result = status_of(opened)
@@ -57,15 +65,11 @@ def status(
     if as_json:
         print_json(result)
     else:
-        show(result)
+        show_status(result)
 
 
 def status_of(opened: OpenLibrary) -> dict[str, Any]:
-    from vidpipe.library.states import STATES
-    from vidpipe.services.station import down_servers
-    from vidpipe.services.station import status as running_services
-    from vidpipe.settings import free_by_disk, free_bytes
-
+    """Return the status of the library as JSON values."""
     library, plan, settings = opened.library, opened.plan, opened.settings
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
@@ -92,7 +96,7 @@ def status_of(opened: OpenLibrary) -> dict[str, Any]:
 
 
 def _waiting(opened: OpenLibrary) -> Iterator[str]:
-    """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
+    """Yield what no sensor starts: stages due to a changed setting, model or prompt, and work beyond the budget."""
     from vidpipe.pipeline.budget_note import note_of
     from vidpipe.pipeline.waiting import starts_changed, waiting_sentences
 
@@ -125,9 +129,6 @@ def _failures(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
-    from vidpipe.ingest.dependencies import Dependencies
-    from vidpipe.ingest.urls import readable_url
-
     today = Dependencies.of(opened.settings)
     for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
         if limit and number >= limit:
@@ -144,9 +145,7 @@ def _failed_sources(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]
 
 
 def _list_problems(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
-    """What the sensor could not read in the watched lists when it last looked."""
-    from vidpipe.library.listed_sources import ListedSources
-
+    """Yield the problems that the sensor found in watched lists when it last read them."""
     problems = ListedSources(opened.library.collections, opened.library.sources).problems()
     for where, sentence in islice(problems, limit or None):
         yield {"where": where, "message": sentence}
@@ -157,8 +156,7 @@ _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
-    from vidpipe.library.states import STATES
-
+    """Return the table of stages and states."""
     made = table("stage", *((state, {"justify": "right"}) for state in STATES))
     for name, counts in stages.items():
         if "problem" in counts:
@@ -171,17 +169,17 @@ def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
-    """What stands below the table."""
+    """Yield the lines below the table."""
     sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
     videos = result["videos"]
-    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_room(result['disks'])}.")
+    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_free_space(result['disks'])}.")
     down = result["services_down"]
     if result["services"] or not down:
         yield words(_services(result["services"]), "" if result["services"] else "dim")
     for one in down:
         yield words(_down(one), "red")
     if {"supervisor", "daemon"} <= {one["name"] for one in down}:
-        yield words("  Nothing restarts them: run `vidpipe up`.", "dim")
+        yield words("  They will not restart automatically: run `vidpipe up`.", "dim")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
@@ -191,15 +189,13 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
         yield words(sentence, "yellow")
 
 
-def _room(disks: Mapping[str, int]) -> str:
+def _free_space(disks: Mapping[str, int]) -> str:
     if len(disks) == 1:
         return f"{size(*disks.values())} free"
     return ", ".join(f"{size(free)} free for {folder}" for folder, free in disks.items())
 
 
 def _down(server: Mapping[str, str]) -> str:
-    from vidpipe.services.service import TITLES
-
     since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
     reason = f": {server['reason']}" if server["reason"] else "."
     return f"Down: {TITLES[server['name']]}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
@@ -207,12 +203,13 @@ def _down(server: Mapping[str, str]) -> str:
 
 def _services(services: list[Mapping[str, Any]]) -> str:
     if not services:
-        return "No server runs: `vidpipe up` starts them."
+        return "No servers are running; start them with `vidpipe up`."
     known = [f"{one['name']} {one['address']}" if one["address"] else str(one["name"]) for one in services]
     return f"Servers: {', '.join(known)}."
 
 
-def show(result: Mapping[str, Any]) -> None:
+def show_status(result: Mapping[str, Any]) -> None:
+    """Print a status returned by `status_of`, with advice."""
     console = out()
     console.print(stage_table(result["stages"]))
     for sentence in sentences(result):
@@ -220,7 +217,7 @@ def show(result: Mapping[str, Any]) -> None:
     for failure in result.get("failed", ()):
         _show_failure(failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
-        hint = "What blocked it has changed: it is due again." if source["due"] else ""
+        hint = "The setting that blocked it has changed: it is due again." if source["due"] else ""
         _show_failure(source["message"] or source["url"], hint)
     for problem in result.get("list_problems", ()):
         _show_failure(problem["message"], "")
@@ -230,16 +227,16 @@ def show(result: Mapping[str, Any]) -> None:
 def _advise(result: Mapping[str, Any]) -> None:
     if result["due_videos"]:
         by_itself = result["by_itself"]
-        what = "what needs no person starts by itself." if by_itself else "`vidpipe run`."
+        what = "processed automatically." if by_itself else "run `vidpipe run`."
         note(f"{counted(result['due_videos'], 'video')} due: {what}")
     failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
     failed_sources = any(result["sources"].get(state) for state in FAILED_SOURCES)
     if (failed or failed_sources) and "failed" not in result:
-        note("`vidpipe status --failed` lists what failed, and why.")
+        note("`vidpipe status --failed` lists failures and their reasons.")
     if failed:
-        note("`vidpipe run --retry` tries failed stages again.")
+        note("`vidpipe run --retry` retries failed stages.")
     if failed_sources and "failed" in result:
-        note("`vidpipe add --retry INPUT` tries a source again.")
+        note("`vidpipe add --retry INPUT` retries a source.")
 
 
 def _show_failure(message: str, hint: str) -> None:

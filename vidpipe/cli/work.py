@@ -5,20 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from vidpipe.cli.context import OpenLibrary
+from vidpipe.ingest.local import LocalMode
+from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.runner.report import RunReport
 from vidpipe.stages.contract import Observer
-
-if TYPE_CHECKING:
-    from vidpipe.ingest.local import LocalMode
-    from vidpipe.ingest.records import IngestObserver, IngestOutcome
 
 
 @dataclass(frozen=True)
 class Adding:
-    """How inputs are added. mode: None where it was not given, which means copy; the others as in `run_ingest`"""
+    """How inputs are added. mode: None where it was not given, which means copy; the others as in `run_ingest`."""
 
     mode: LocalMode | None = None
     labels: tuple[str, ...] = ()
