@@ -44,7 +44,7 @@ COMMANDS = {
     "search": ("search:search", "Find videos and scenes by words, most relevant first, and by filters."),
     "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),
     "backup": ("backup:backup", "Back up the library, rules, config.ini and watched lists."),
-    "restore": ("restore:restore", "Restore a backup into the library that [MongoDB] names."),
+    "restore": ("backup:restore", "Restore a backup into the library that [MongoDB] names."),
     "migrate": ("migrate:migrate", "Migrate the library to this version's schema."),
     "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
     "prune": ("prune:prune", "Delete data older than [Retention] allows."),

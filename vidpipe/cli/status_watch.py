@@ -16,7 +16,7 @@ from rich.live import Live
 
 from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
-from vidpipe.cli.status import sentences, stage_table
+from vidpipe.cli.status_view import sentences, stage_table
 from vidpipe.errors import VidpipeError
 from vidpipe.library.as_json import to_json
 from vidpipe.library.runs import Runs

@@ -67,7 +67,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(vidpipe: Command, variable: s
     failed = [check for check in found["checks"] if check["status"] == "fail"]
     assert [check["name"] for check in failed] == [name]
     assert failed[0]["todo"]
-    assert "1 thing is wrong" in ill("doctor").stdout
+    assert "1 check failed" in ill("doctor").stdout
 
 
 def test_doctor_says_that_rules_are_the_defaults_of_an_older_version(
@@ -96,7 +96,7 @@ def test_doctor_says_that_settings_are_wrong(vidpipe: Command) -> None:
 def test_down_leaves_a_server_of_the_users_own_alone(vidpipe: Command) -> None:
     found = vidpipe.json("down")
     assert found["stopped"] == []
-    assert "server of your own" in found["message"]
+    assert "not managed by vidpipe" in found["message"]
 
 
 _USER = """
