@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli.doctor_checks import check_all
+from vidpipe.cli.doctor import check_all
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.list_files import read_list
 from vidpipe.ingest.sources import gather

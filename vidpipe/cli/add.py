@@ -1,4 +1,4 @@
-"""vidpipe add: takes videos in."""
+"""vidpipe add: add videos to the library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.adding import add_and_run, add_and_show, plain_outcomes, with_stdin
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -16,10 +17,13 @@ from vidpipe.cli.options import (
     SceneDetector,
     SceneThreshold,
     UseVpc,
+    overridden_settings,
     overrides,
-    stand_in,
 )
 from vidpipe.cli.output import note, print_json
+from vidpipe.cli.running import Wish, finish
+from vidpipe.cli.work import Adding
+from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
 
 def add(
@@ -34,13 +38,13 @@ def add(
     ],
     *,
     mode: FileMode = None,
-    label: Annotated[list[str] | None, typer.Option("--label", help="A label for all inputs; repeatable.")] = None,
-    title: Annotated[str, typer.Option("--title", help="The title of the one video that is given.")] = "",
+    label: Annotated[list[str] | None, typer.Option("--label", help="Label for all inputs; repeatable.")] = None,
+    title: Annotated[str, typer.Option("--title", help="Title, if there is only one input.")] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Retry failed and rejected sources.")] = False,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask known URLs again whether they give other bytes now.")
+    refresh: Annotated[bool, typer.Option("--refresh", help="Re-check known URLs for changed content.")] = False,
+    run: Annotated[
+        bool, typer.Option("--run", help="Then process these inputs; same as `vidpipe run INPUT...`.")
     ] = False,
-    run: Annotated[bool, typer.Option("--run", help="Process them, too: the same as `vidpipe run INPUT...`.")] = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
     scene_detector: SceneDetector = None,
@@ -48,32 +52,27 @@ def add(
     use_vpc: UseVpc = None,
     output: Output = None,
 ) -> None:
-    """Take videos in: download or copy, check, and store each once under its hash.
+    """Add videos: download or copy, check, and store each once under its hash.
 
-    Interrupted downloads are resumed. --output implies --run; the other options of the older script count for that run
-    only.
+    Interrupted downloads are resumed. --output implies --run; the other legacy options apply to that run only.
     """
-    from vidpipe.cli.adding import add_and_run, add_and_show, plain_outcomes, with_stdin
-    from vidpipe.cli.running import Wish, finish
-    from vidpipe.cli.work import Adding
-
     run = run or output is not None
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    changed = stand_in(given)
+    changed = overridden_settings(given)
     if changed and not run:
-        note("Note: these options count for a run; add --run, or give them to `vidpipe run`.", "yellow")
+        note("Note: these options affect runs only; add --run, or pass them to `vidpipe run`.", "yellow")
     labels = tuple(text.strip() for text in label or () if text.strip())
     sources, refused = with_stdin(inputs)
     if title and (len(sources) != 1 or _is_several(sources[0])):
-        raise typer.BadParameter("--title is for one URL or file; a list has a column for titles.")
+        raise typer.BadParameter("--title requires a single URL or file; lists have a title column.")
     adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
-    with opened(context, given) as library:
+    with open_library(context, given) as opened:
         if run:
             wish = Wish(retry=retry, output=output, overridden=changed)
-            result, report, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            result, report, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
             result["run"] = report
         else:
-            outcomes, notes, code = add_and_show(library, sources, adding, refused)
+            outcomes, notes, code = add_and_show(opened, sources, adding, refused)
             result = plain_outcomes(outcomes, notes)
             if any(outcome.video for outcome in outcomes):
                 note("Next: `vidpipe run`.")
@@ -83,8 +82,6 @@ def add(
 
 
 def _is_several(given: str) -> bool:
-    """Whether an input is a folder or a list."""
-    from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES
-
+    """Return whether an input is a directory or a list."""
     local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
     return local or (given.startswith("s3://") and given.endswith("/"))

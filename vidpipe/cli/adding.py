@@ -1,4 +1,4 @@
-"""Inputs of a command: those that name videos of the library, and those that are taken in first."""
+"""Inputs of a command: names of videos in the library, and URLs and files to add first."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import note, print_error
+from vidpipe.cli.progress import AddDisplay
 from vidpipe.cli.running import Wish, plain_report, run_and_show
 from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.ingest.sources import SourceRequest, request_for, urlsplit_scheme
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.report import RunReport
 from vidpipe.settings import audit
 
-if TYPE_CHECKING:
-    from vidpipe.ingest.sources import SourceRequest
-
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
-#: Bytes of a line of stdin.
+#: Maximum bytes of a line of stdin.
 _LONGEST_LINE = 1 << 16
 
 
 @dataclass
 class SortedInputs:
-    """
-    known:   an outcome for each input that names a video of the library
-    new:     inputs to take in
-    unknown: (input, error) for each that is neither
+    """Inputs by kind.
+
+    Attributes:
+        known: An outcome for each input that names a video in the library.
+        new: Inputs to add.
+        unknown: (input, error) for each input that is neither.
     """
 
     known: list[IngestOutcome] = field(default_factory=list)
@@ -44,7 +45,7 @@ class SortedInputs:
 
 
 def add_and_run(
-    opened: Opened,
+    opened: OpenLibrary,
     inputs: Sequence[str],
     adding: Adding,
     wish: Wish,
@@ -52,10 +53,13 @@ def add_and_run(
     refused: Sequence[IngestOutcome] = (),
     as_json: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Takes in what is not in the library yet, and runs `wish` over it and over the videos that `inputs` name.
+    """Add inputs that are not in the library, then run the stages over all videos that `inputs` name.
 
-    Returns what became of the inputs, the report of the run, and the exit code. Raises NoSuchVideo where no input is
-    a video, a file or a URL; where only some are not, they are reported and the others are processed.
+    Returns:
+        The outcomes of the inputs, the report of the run, and the exit code.
+
+    Raises:
+        NoSuchVideo: No input is a video, file or URL. If only some are not, they are reported and the rest processed.
     """
     given = sort_inputs(opened, inputs, adding)
     if given.unknown and not (given.known or given.new or refused):
@@ -79,30 +83,34 @@ def add_and_run(
 
 
 def add_and_show(
-    opened: Opened, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
+    opened: OpenLibrary, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
 ) -> tuple[list[IngestOutcome], list[IngestNote], int]:
-    """Adds `inputs` and shows the outcome of each, and of those that were `refused` before. Returns the outcomes, the
-    notes and the exit code."""
-    from vidpipe.cli.download_progress import AddDisplay
+    """Add `inputs` and show the outcome of each, and of those already `refused`.
 
+    Returns:
+        The outcomes, the notes and the exit code.
+    """
     with AddDisplay() as display:
         taken = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
         outcomes = [*refused, *taken]
         for outcome in outcomes:
-            display.tell(outcome)
+            display.print_outcome(outcome)
             audit("source", **_plain(outcome))
     states: Counter[str] = Counter(outcome.state for outcome in outcomes)
     counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
-    note(f"{counts}." if counts else "Nothing given.")
+    note(f"{counts}." if counts else "No inputs.")
     if states["cancelled"]:
-        note("Stopped. The same command resumes it; partial downloads are kept.", "yellow")
+        note("Stopped. Re-run the command to resume; partial downloads are kept.", "yellow")
         return outcomes, display.notes, _INTERRUPTED
     return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
-def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> SortedInputs:
-    """What exists as a file, folder or list is that; what else names a video of the library is that video; any other
-    URL is to be taken in."""
+def sort_inputs(opened: OpenLibrary, inputs: Iterable[str], adding: Adding) -> SortedInputs:
+    """Sort inputs into known videos, new inputs and unknown names.
+
+    An existing file, directory or list is used as such; otherwise a name of a video in the library means that video;
+    any other URL is new.
+    """
     found = SortedInputs()
     for text in dict.fromkeys(inputs):
         try:
@@ -117,11 +125,11 @@ def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted
     return found
 
 
-def _video(opened: Opened, text: str, adding: Adding) -> str | None:
-    """The library's video that `text` means; None where it is to be taken in. Raises NoSuchVideo where it is neither,
-    or names several videos."""
-    from vidpipe.ingest.sources import request_for, urlsplit_scheme
+def _video(opened: OpenLibrary, text: str, adding: Adding) -> str | None:
+    """Return the video that `text` names; None if it is to be added.
 
+    Raises NoSuchVideo if it is neither, or names several videos.
+    """
     videos = opened.library.videos
     try:
         request = request_for(text)
@@ -129,22 +137,22 @@ def _video(opened: Opened, text: str, adding: Adding) -> str | None:
         if videos.named(text):
             return videos.resolve(text)
         if urlsplit_scheme(text) not in ("", "file"):
-            return None  # refused when it is taken in, with a sentence about this address
+            return None  # adding it rejects it with an error about this URL
         raise NoSuchVideo(
-            f"No video of the library is known under '{text}', and it cannot be added: {error.message}",
-            "`vidpipe list` shows the videos; a URL begins with https://.",
+            f"No video in the library is called '{text}', and it cannot be added: {error.message}",
+            "`vidpipe list` shows the videos; URLs start with https://.",
         ) from None
     asks_again = adding.mode is not None or adding.refresh or adding.labels or adding.title
     return None if asks_again else _known(opened, text, request)
 
 
-def _known(opened: Opened, text: str, request: SourceRequest) -> str | None:
-    """The library's video that `request` was, or would be, taken in as; None where it has to be asked for."""
+def _known(opened: OpenLibrary, text: str, request: SourceRequest) -> str | None:
+    """Return the video that `request` was stored as; None if it must be fetched."""
     videos = opened.library.videos
     record = opened.library.sources.get_many([request.id]).get(request.id)
     if record is not None and _as_stored(request, record):
         return record.video
-    # with a secret in it, a URL is the one it is by its id only: what is stored of it says less
+    # a URL with a secret is identified by its id alone: the stored form is redacted
     named = [] if request.has_secret else videos.named(text)
     if request.path is None:
         return named[0] if record is None and len(named) == 1 else None
@@ -154,39 +162,41 @@ def _known(opened: Opened, text: str, request: SourceRequest) -> str | None:
     others = set(named) - ({record.video, *record.earlier_videos} if record is not None else set())
     if others:
         shown = ", ".join(sorted(video[:12] for video in others)[:5])
-        note(f"{text} is taken as the path that it is here; by name it is also {shown} of the library.")
+        note(f"{text} is used as a local path; the library also has a video of that name: {shown}.")
     return None
 
 
 def _as_stored(request: SourceRequest, record: SourceRecord) -> bool:
-    """Whether the source gave a video, and a local file is as it was then."""
+    """Return whether the source produced a video and a local file is unchanged since."""
     return record.state == "stored" and (request.path is None or record.is_of(request.path.stat()))
 
 
 def with_stdin(
     inputs: Sequence[str], known: Callable[[str], bool] = lambda line: False
 ) -> tuple[list[str], list[IngestOutcome]]:
-    """`inputs` with `-` replaced by the lines of stdin, without empty lines and # comments; and the lines that are
-    neither a source nor `known`, which are reported by number only: stdin may be a private file."""
-    from vidpipe.ingest.sources import request_for
+    """Replace `-` in `inputs` by the lines of stdin, without empty lines and # comments.
 
+    Returns:
+        The inputs, and an outcome for each line that is neither a source nor `known`. These are reported by line
+        number only: stdin may be a private file.
+    """
     found: list[str] = []
     refused: list[IngestOutcome] = []
     for given in inputs:
         if given != "-":
             found.append(given)
             continue
-        # as bytes: a path may hold some that are not UTF-8
+        # as bytes: a path may not be valid UTF-8
         for number, data in enumerate(iter(lambda: sys.stdin.buffer.readline(_LONGEST_LINE), b""), start=1):
             line = os.fsdecode(data.rstrip(b"\r\n"))
-            if not os.path.lexists(line):  # a name may end in a blank
+            if not os.path.lexists(line):  # a file name may end in a space
                 line = line.strip()
             if not line or line.startswith("#"):
                 continue
             where = f"stdin, line {number}"
             try:
                 if len(data) == _LONGEST_LINE:
-                    raise VidpipeError(f"the line is longer than {_LONGEST_LINE} bytes; nothing more is read.")
+                    raise VidpipeError(f"the line is longer than {_LONGEST_LINE} bytes; reading stops here.")
                 if not known(line):
                     request_for(line, quoted=False)
                 found.append(line)
@@ -198,6 +208,7 @@ def with_stdin(
 
 
 def plain_outcomes(outcomes: Sequence[IngestOutcome], notes: Sequence[IngestNote]) -> dict[str, Any]:
+    """Return the outcomes and notes of adding as JSON values."""
     return {
         "inputs": [_plain(outcome) for outcome in outcomes],
         "counts": dict(Counter(outcome.state for outcome in outcomes)),

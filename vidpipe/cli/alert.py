@@ -1,77 +1,73 @@
-"""vidpipe alert: who hears of failed runs, what waits to be told, and whether a test arrives."""
+"""vidpipe alert: alert channels, pending alerts, and test messages."""
 
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import call_of, opened
+from vidpipe.alerts.message import test_message
+from vidpipe.alerts.ways import half_configured, send_by_all, ways_of
+from vidpipe.cli.context import command_context, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, words
+from vidpipe.settings import Settings
 
-if TYPE_CHECKING:
-    from vidpipe.settings import Settings
-
-_NO_WAY = (
-    "Only the log hears of failed runs: [Alerts] of config.ini names neither a webhook "
+_NOT_CONFIGURED = (
+    "Failed runs are only logged: [Alerts] in config.ini names neither a webhook "
     "(VIDPIPE_ALERTS_WEBHOOKURL) nor a mail server and addresses (SmtpHost, MailTo)."
 )
 
 
 def alert(
     context: typer.Context,
-    test: Annotated[bool, typer.Option("--test", help="Send a test message by each way, now.")] = False,
+    test: Annotated[bool, typer.Option("--test", help="Send a test message through each channel.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Show by which ways alerts are sent and what waits for each; or send a test."""
-    return _test(call_of(context).load().settings, as_json) if test else _tell_of_state(context, as_json)
+    """Show alert channels and pending alerts, or send a test."""
+    return _test(command_context(context).load().settings, as_json) if test else _show_state(context, as_json)
 
 
 def _test(settings: Settings, as_json: bool) -> int:
-    from vidpipe.alerts.message import test_message
-    from vidpipe.alerts.ways import half_configured, send_by_all, ways_of
-
     ways = ways_of(settings.alerts)
     message = test_message(socket.gethostname(), str(settings.home))
     results = send_by_all([(way, message) for way in ways])
     problem = half_configured(settings.alerts)
-    told = [
+    results_json = [
         {"way": way.name, "to": way.to, "sent": (error := results[way.name]) is None,
          "message": error.message if error else "", "hint": error.hint if error else ""}
         for way in ways
     ]  # fmt: skip
     if as_json:
-        print_json({"ways": told, "problem": problem})
+        print_json({"ways": results_json, "problem": problem})
     else:
-        _show(told, problem)
-    return 0 if told and not problem and all(entry["sent"] for entry in told) else 1
+        _show_test(results_json, problem)
+    return 0 if results_json and not problem and all(entry["sent"] for entry in results_json) else 1
 
 
-def _show(told: list[dict[str, Any]], problem: str) -> None:
+def _show_test(results_json: list[dict[str, Any]], problem: str) -> None:
     console = out()
-    for entry in told:
+    for entry in results_json:
         if entry["sent"]:
-            say(console, words(f"{entry['way']}: {entry['to']} took the test message.", "green"))
+            say(console, words(f"{entry['way']}: test message accepted by {entry['to']}.", "green"))
             continue
         say(console, words(f"{entry['way']}: {entry['message']}", "red"))
         if entry["hint"]:
             note(entry["hint"])
     if problem:
         say(console, words(problem, "red"))
-    elif not told:
-        say(console, words(_NO_WAY))
+    elif not results_json:
+        say(console, words(_NOT_CONFIGURED))
 
 
-def _tell_of_state(context: typer.Context, as_json: bool) -> int:
-    from vidpipe.alerts.ways import half_configured, ways_of
+def _show_state(context: typer.Context, as_json: bool) -> int:
     from vidpipe.pipeline.alerting.telling import state_of
     from vidpipe.pipeline.instance import instance
 
-    with opened(context) as library, instance(library.settings) as dagster:
-        alerts = library.settings.alerts
-        state = state_of(dagster, library.library)
+    with open_library(context) as opened, instance(opened.settings) as dagster:
+        alerts = opened.settings.alerts
+        state = state_of(dagster, opened.library)
         found = [(way, state.waiting(way.name)) for way in ways_of(alerts)]
     problem = half_configured(alerts)
     if as_json:
@@ -86,12 +82,12 @@ def _tell_of_state(context: typer.Context, as_json: bool) -> int:
     console = out()
     for way, waiting in found:
         number = sum(waiting.jobs.values())
-        last = f"last told {waiting.sent_at.astimezone():%Y-%m-%d %H:%M}" if waiting.sent_at else "nothing told yet"
-        waits = f"{counted(number, 'failed run')} and {counted(len(waiting.rates), 'high rate')} to be told"
-        say(console, words(f"{way.name}: to {way.to}; {last}; {waits if waiting else 'nothing waits'}."))
+        last = f"last sent {waiting.sent_at.astimezone():%Y-%m-%d %H:%M}" if waiting.sent_at else "nothing sent yet"
+        waits = f"{counted(number, 'failed run')} and {counted(len(waiting.rates), 'high failure rate')} pending"
+        say(console, words(f"{way.name}: to {way.to}; {last}; {waits if waiting else 'nothing pending'}."))
         if waiting.last_error:
             say(console, words(f"  {waiting.last_error}", "red"))
     if problem or not found:
-        say(console, words(problem or _NO_WAY, "red" if problem else ""))
-    note("`vidpipe alert --test` sends a test message by each way.")
+        say(console, words(problem or _NOT_CONFIGURED, "red" if problem else ""))
+    note("`vidpipe alert --test` sends a test message through each channel.")
     return 0

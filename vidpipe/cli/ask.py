@@ -1,4 +1,4 @@
-"""vidpipe ask: one question about one video, or many, answered now by the describing model."""
+"""vidpipe ask: ask the describing model a question about videos."""
 
 from __future__ import annotations
 
@@ -7,28 +7,33 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
-from vidpipe.cli.selecting import All, Where, chosen_videos
+from vidpipe.cli.running import finish
+from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
-
-if TYPE_CHECKING:
-    from vidpipe.library.runs import Figures
-    from vidpipe.planning.describing import Describing
-    from vidpipe.stages.asking import VideoAnswers
-    from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
-    from vidpipe.vlm.questions import Question
+from vidpipe.library.runs import Figures, RunName, recorded
+from vidpipe.library.states import chunked
+from vidpipe.library.videos import projection, read_fields
+from vidpipe.planning.describing import Describing
+from vidpipe.stages.asking import MEASURED, READS, SAID, VideoAnswers
+from vidpipe.stages.asking import ask as ask_model
+from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
+from vidpipe.vlm.questions import Question, add_question, new_question
 
 _BATCH = 16
 
 
-class Kind(StrEnum):
+class AnswerKind(StrEnum):
+    """The form that an answer must have."""
+
     text = "text"
     yes_no = "yes_no"
     choice = "choice"
@@ -38,67 +43,69 @@ class Kind(StrEnum):
 def ask(
     context: typer.Context,
     given: Annotated[
-        list[str], typer.Argument(metavar="[VIDEO]... QUESTION", help="Hash prefixes, URLs or file names; a question.")
+        list[str],
+        typer.Argument(metavar="[VIDEO]... QUESTION", help="Hash prefixes, URLs or file names, then the question."),
     ],
     *,
     every: All = False,
     where: Where = None,
-    scenes: Annotated[bool, typer.Option("--scenes", help="Ask about each scene, not about the whole video.")] = False,
-    kind: Annotated[Kind | None, typer.Option("--kind", help="What the answer must be. Default: text.")] = None,
+    scenes: Annotated[bool, typer.Option("--scenes", help="Ask about each scene instead of the whole video.")] = False,
+    kind: Annotated[AnswerKind | None, typer.Option("--kind", help="Form of the answer. Default: text.")] = None,
     choice: Annotated[
-        list[str] | None, typer.Option("--choice", help="One of the answers to choose from; several. Kind: choice.")
+        list[str] | None, typer.Option("--choice", help="A possible answer; repeatable. Implies --kind choice.")
     ] = None,
     save: Annotated[
-        bool, typer.Option("--save", help="Keep it in questions.json: `vidpipe run` asks it of every video.")
+        bool,
+        typer.Option(
+            "--save", help="Save the question to questions.json; `vidpipe run` then asks it about every video."
+        ),
     ] = False,
-    name: Annotated[str | None, typer.Option("--id", help="Its id there. Default: from its words.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--id", help="The question's id in questions.json. Default: derived from its words.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask the describing model a question about videos, and get the answers now.
+    """Ask the describing model a question about videos and print the answers.
 
-    Answers are kept: the same question costs nothing the next time, also with --save afterwards.
+    Answers are stored: asking the same question again costs nothing, nor does saving it later with --save.
 
     Example: vidpipe ask clip.mp4 "Is there a person in it?" --kind yes_no
     """
-    from vidpipe.cli.running import finish
-    from vidpipe.planning.describing import Describing
-    from vidpipe.vlm.questions import add_question, new_question
-
     *videos, text = given
     question = new_question(
         text,
-        kind=(kind or (Kind.choice if choice else Kind.text)).value,
+        kind=(kind or (AnswerKind.choice if choice else AnswerKind.text)).value,
         scope="scene" if scenes else "video",
         choices=choice or (),
         id=name or "",
     )
-    with opened(context) as library:
-        fault = library.plan.unavailable.get("descriptions")
+    with open_library(context) as opened:
+        fault = opened.plan.unavailable.get("descriptions")
         if fault:
             raise fault
-        describing = Describing.of(library.plan)
+        describing = Describing.of(opened.plan)
         if describing is None:
             raise UnavailableError(
-                "Nobody is there to ask: Backend is statistics, which only measures.",
-                "Set Backend = qwen or endpoint in [QwenVL] of config.ini; docs/model.md says what each needs.",
+                "No answering model is configured: Backend = statistics only measures.",
+                "Set Backend = qwen or endpoint in [QwenVL] of config.ini; docs/model.md lists what each requires.",
             )
-        ids = chosen_videos(library, videos, every=every, where=where or ())
+        ids = chosen_videos(opened, videos, every=every, where=where or ())
         if save:
-            path = library.settings.resolve(library.settings.rules.questions)
+            path = opened.settings.resolve(opened.settings.rules.questions)
             add_question(path, question)
-            kept_in = library.settings.rules.questions
-            note(f"Kept as '{question.id}' in {kept_in}; `vidpipe run` asks it of every video.")
-        result = stoppable(lambda cancelled: _asked(library, describing, ids, question, cancelled, as_json=as_json))
+            kept_in = opened.settings.rules.questions
+            note(f"Saved as '{question.id}' in {kept_in}; `vidpipe run` asks it about every video.")
+        result = stoppable(lambda cancelled: _asked(opened, describing, ids, question, cancelled, as_json=as_json))
     if as_json:
         print_json({"question": question.text, "id": question.id, "kind": question.kind, **result})
     if result["interrupted"]:
-        note("Stopped. The answers given are kept.", "yellow")
+        note("Stopped. Answers received so far are stored.", "yellow")
         finish(130)
     finish(1 if result["failed"] else 0)
 
 
 def _asked(
-    opened: Opened,
+    opened: OpenLibrary,
     describing: Describing,
     ids: Sequence[str],
     question: Question,
@@ -106,10 +113,7 @@ def _asked(
     *,
     as_json: bool,
 ) -> dict[str, Any]:
-    """Asks, and keeps the figures of it as those of a run: the budget and the rates go by them."""
-    from vidpipe.library.runs import RunName, recorded
-    from vidpipe.stages.contract import StageContext
-
+    """Ask, and record token use and time as those of a run, so that budgets and estimates include them."""
     if not ids:
         return {"answers": [], "failed": [], "interrupted": False}
     run = f"ask-{uuid.uuid4().hex}"
@@ -123,7 +127,7 @@ def _asked(
 
 
 class _Clock:
-    """Counts what the model does for a question, and the time since it was started or counted last."""
+    """Counts the model's answers, and the time since it was started or last counted."""
 
     def __init__(self, figures: Figures, stage: str) -> None:
         self._figures, self._stage = figures, stage
@@ -139,14 +143,15 @@ class _Clock:
 
 
 def _ask(
-    opened: Opened, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
+    opened: OpenLibrary,
+    context: StageContext,
+    clock: _Clock,
+    ids: Sequence[str],
+    question: Question,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from vidpipe.library.states import chunked
-    from vidpipe.stages.asking import ask as ask_model
-
-    # so that the answers can be traced, also where the question is not kept
+    # answers stay traceable even if the question is not saved
     source = opened.plan.resources["prompts"].asked(question)
     opened.library.keep_texts({source.template: source.text})
     answers: list[dict[str, Any]] = []
@@ -185,12 +190,8 @@ def _ask(
     return {"answers": answers, "failed": failed, "interrupted": context.cancelled.is_set()}
 
 
-def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
-    """(sha256, name, what is known of it or why it cannot be asked about yet)."""
-    from vidpipe.library.videos import projection, read_fields
-    from vidpipe.stages.asking import MEASURED, READS, SAID
-    from vidpipe.stages.contract import Item
-
+def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
+    """Yield (sha256, name, the stage input or why there is none yet)."""
     graph, library = opened.library.graph, opened.library
     found = {row["_id"]: row for row in library.collections["videos"].find(
         {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SAID, MEASURED)))}  # fmt: skip
@@ -209,8 +210,8 @@ def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item 
                 sha256,
                 name,
                 SettingsError(
-                    f"It cannot be asked about yet: {missing.args[0]} is not there.",
-                    f"`vidpipe run {sha256[:12]}` makes it.",
+                    f"It cannot be asked about yet: {missing.args[0]} has not been computed.",
+                    f"Run `vidpipe run {sha256[:12]}`.",
                 ),
             )
         else:
@@ -230,7 +231,7 @@ def _show(name: str, video: VideoAnswers, *, several: bool) -> None:
         line = words(f"{where}: ", "dim")
         line.append_text(words(cell.raw_text if cell.fault else answered(cell.value)))
         if cell.fault:
-            line.append_text(words(f"  (not in the form asked for: {cell.fault})", "yellow"))
+            line.append_text(words(f"  (not in the requested form: {cell.fault})", "yellow"))
         say(out(), line)
     if not video.cells:
         note(f"{name}: {counted(0, 'scene')}.")

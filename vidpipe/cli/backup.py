@@ -1,50 +1,65 @@
-"""vidpipe backup: the library, its rules and settings into a folder."""
+"""vidpipe backup and vidpipe restore."""
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import call_of
+from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, words
-from vidpipe.cli.parts import PartsDisplay
+from vidpipe.cli.progress import BackupDisplay
+from vidpipe.library.backups import manifest as manifests
+from vidpipe.library.backups.backup import back_up
+from vidpipe.library.backups.backup import plain as backup_json
+from vidpipe.library.backups.home_files import put_back
+from vidpipe.library.backups.manifest import Follower, Manifest, Stopped
+from vidpipe.library.backups.restore import Restored, check, is_empty, not_empty, what_is_there
+from vidpipe.library.backups.restore import plain as restore_json
+from vidpipe.library.backups.restore import restore as restore_backup
+from vidpipe.library.connection import Connection, connect
+from vidpipe.library.migrations import MIGRATIONS
+from vidpipe.library.schema import SCHEMA_VERSION
+from vidpipe.settings import Settings, audit, find_home
+from vidpipe.settings.home import CONFIG_NAME
+from vidpipe.stages.registry import GRAPH
 
 
 def backup(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Each back-up is a folder of its own in it, named by the time (UTC).")
+        Path, typer.Argument(metavar="DIR", help="Directory for backups; each gets a folder named by its time (UTC).")
     ],
     *,
     media: Annotated[
-        bool, typer.Option("--media", help="The videos' files as well; otherwise their names and hashes only.")
+        bool, typer.Option("--media", help="Include the video files; otherwise only their names and hashes.")
     ] = False,
     derived: Annotated[
-        bool, typer.Option("--derived/--no-derived", help="Thumbnails and frame packs as well; they can be made anew.")
+        bool,
+        typer.Option(
+            "--derived/--no-derived", help="Include thumbnails and frame packs, which can also be regenerated."
+        ),
     ] = True,
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Keep so many; the oldest are removed.")] = None,
+    keep: Annotated[
+        int | None, typer.Option("--keep", min=1, help="Number of backups to keep; the oldest are removed.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Back up the library, rules, config.ini and watched lists. Runs may go on meanwhile.
+    """Back up the library, rules, config.ini and watched lists.
 
-    Secrets are never in it. Files are linked where DIR is on the same disk, and copied otherwise; an interrupted one
-    is continued. `vidpipe restore DIR` makes a library of it again.
+    Safe while runs are in progress. Secrets are never included. Files are hard-linked if DIR is on the same disk and
+    copied otherwise; an interrupted backup is resumed. `vidpipe restore DIR` restores it.
     """
-    from vidpipe.library.backups.backup import back_up, plain
-    from vidpipe.library.backups.manifest import Follower, Stopped
-    from vidpipe.library.connection import connect
-    from vidpipe.settings import audit
-    from vidpipe.stages.registry import GRAPH
-
-    call = call_of(context)
+    call = command_context(context)
     settings = call.load().settings
-    with connect(settings) as connection, connection.errors_explained(), PartsDisplay("Backing up") as display:
+    with connect(settings) as connection, connection.errors_explained(), BackupDisplay("Backing up") as display:
 
         def work(cancelled: threading.Event) -> Any:
             follower = Follower(display.progress, cancelled)
@@ -54,32 +69,176 @@ def backup(
             )  # fmt: skip
 
         try:
-            done = stoppable(work, lambda text: display.say("Stopping; nothing is left that looks like a back-up."))
+            done = stoppable(work, lambda text: display.say("Stopping; no incomplete backup is left behind."))
         except Stopped:
             raise KeyboardInterrupt from None
-    told = plain(done)
-    audit("backup", **told)
+    report = backup_json(done)
+    audit("backup", **report)
     if as_json:
-        print_json(told)
-        return
-    _show(told)
+        print_json(report)
+    else:
+        _show_backup(report)
 
 
-def _show(told: Mapping[str, Any]) -> None:
+def _show_backup(report: Mapping[str, Any]) -> None:
     console = out()
-    documents = told["documents"]
-    what = f"{counted(documents['videos'], 'video')}, {size(told['size_bytes'])} of library"
-    console.print(words(f"Backed up {what} to {told['path']}"), soft_wrap=True)
+    documents = report["documents"]
+    what = f"{counted(documents['videos'], 'video')}, {size(report['size_bytes'])} of library"
+    console.print(words(f"Backed up {what} to {report['path']}"), soft_wrap=True)
     for name, kind in (("media", "media"), ("derived", "thumbnails and frame packs")):
-        files = told[name]
+        files = report[name]
         if not files["included"]:
             console.print(words(f"  {kind}: not included" + (", by name and hash" if name == "media" else "")))
             continue
         how = ", ".join(f"{files[way]} {way}" for way in ("linked", "copied", "present") if files[way])
         console.print(words(f"  {kind}: {counted(files['files'], 'file')}, {size(files['size_bytes'])} ({how or '-'})"))
         if files["missing"]:
-            note(f"  {files['missing']} were not there: {', '.join(files['missing_names'][:5])} …", "yellow")
-    for sentence in told["notes"]:
+            note(f"  {files['missing']} missing: {', '.join(files['missing_names'][:5])} …", "yellow")
+    for sentence in report["notes"]:
         note(f"  {sentence}", "yellow")
-    for old in told["removed"]:
+    for old in report["removed"]:
         note(f"  removed {old}")
+
+
+def restore(
+    context: typer.Context,
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A backup, or a directory of backups (the latest is used).")
+    ],
+    *,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the existing library.")] = False,
+    settings_too: Annotated[
+        bool,
+        typer.Option(
+            "--settings", help="Also restore config.ini, rules and watched lists; files that differ are kept as .bak."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the backup and show what would be done; change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into the library that [MongoDB] names.
+
+    Every hash is checked before anything changes. An older schema is migrated. An existing library is replaced only
+    with --replace, as a whole, in the last step.
+    """
+    folder, manifest = manifests.read(directory.expanduser().absolute())
+    command_context(context).load()  # report a wrong home before reading a large backup
+    with BackupDisplay("Restoring") as display:
+        _run_stoppable(display, lambda follower: check(folder, manifest, follower))
+        call = command_context(context)
+        if settings_too:
+            call = _with_backup_settings(call, folder, manifest)
+        settings = call.load().settings
+        with connect(settings, may_be_new=True) as connection, connection.errors_explained():
+            report = _preview(connection, folder, manifest)
+            if report["replaced"] and not replace:
+                _refuse_existing(connection, report["replaced"], dry_run=dry_run)
+            if not dry_run:
+                if report["replaced"] and not yes and sys.stdin.isatty() and not as_json:
+                    display.pause()
+                    _confirm_replacement(report, connection)
+                report = _restore(connection, settings, (folder, manifest), display, replace=replace)
+                if settings_too:
+                    report["settings"] = put_back(settings.home, folder, manifest.settings)
+    report["dry_run"] = dry_run
+    if not dry_run:
+        audit("restore", **report)
+    if as_json:
+        print_json(report)
+    else:
+        _show_restore(report)
+
+
+def _with_backup_settings(call: CommandContext, folder: Path, manifest: Manifest) -> CommandContext:
+    """Return `call` with the settings of the backup."""
+    if CONFIG_NAME not in manifest.settings:
+        note("The backup contains no config.ini; this home's is kept.", "yellow")
+        return call
+    home = call.home or find_home(None)
+    return dataclasses.replace(call, home=home, config=folder / "settings" / CONFIG_NAME)
+
+
+def _run_stoppable(display: BackupDisplay, work: Any) -> Any:
+    def follow(cancelled: threading.Event) -> Any:
+        return work(Follower(display.progress, cancelled))
+
+    try:
+        return stoppable(follow, lambda text: display.say("Stopping; the library is unchanged."))
+    except Stopped:
+        raise KeyboardInterrupt from None
+
+
+def _preview(connection: Connection, folder: Path, manifest: Manifest) -> dict[str, Any]:
+    there = what_is_there(connection)
+    report = restore_json(Restored(folder, manifest, replaced={} if is_empty(there) else there))
+    report["into"] = f"{connection.collection('videos').full_name} at {connection.host}"
+    report["migrations"] = [MIGRATIONS[since].what for since in range(manifest.schema_version, SCHEMA_VERSION)]
+    return report
+
+
+def _refuse_existing(connection: Connection, there: Mapping[str, int], *, dry_run: bool) -> None:
+    refusal = not_empty(connection, there)
+    if not dry_run:
+        raise refusal
+    note(f"{refusal.message} {refusal.hint}", "yellow")
+
+
+def _confirm_replacement(report: Mapping[str, Any], connection: Connection) -> None:
+    there = ", ".join(f"{count} {name}" for name, count in report["replaced"].items())
+    question = f"Replace {there} in {report['into']} with the backup of {report['made_at']:%Y-%m-%d %H:%M} UTC?"
+    if not typer.confirm(question, err=True):
+        raise typer.Abort
+
+
+def _restore(
+    connection: Connection,
+    settings: Settings,
+    chosen: tuple[Path, Manifest],
+    display: BackupDisplay,
+    *,
+    replace: bool,
+) -> dict[str, Any]:
+    def work(follower: Any) -> Restored:
+        return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, follower=follower)
+
+    done: Restored = _run_stoppable(display, work)
+    display.progress("partitions", 0, None)
+    _add_partitions(settings, done.videos)
+    return {**restore_json(done), "into": f"{connection.collection('videos').full_name} at {connection.host}"}
+
+
+def _add_partitions(settings: Settings, videos: Iterable[str]) -> None:
+    """Add a Dagster partition for each video."""
+    from vidpipe.pipeline.instance import instance
+    from vidpipe.pipeline.partitions import add_videos
+
+    with instance(settings) as opened:
+        add_videos(opened, videos)
+
+
+def _show_restore(report: Mapping[str, Any]) -> None:
+    console = out()
+    documents = report["documents"]
+    videos = counted(documents["videos"], "video")
+    verb = "Would restore" if report["dry_run"] else "Restored"
+    console.print(
+        words(f"{verb} {videos} of {report['made_at']:%Y-%m-%d %H:%M} UTC from {report['from']} into {report['into']}"),
+        soft_wrap=True,
+    )
+    if report["replaced"]:
+        there = ", ".join(f"{count} {name}" for name, count in report["replaced"].items())
+        console.print(words(f"  {'would replace' if report['dry_run'] else 'replaced'}: {there}"), soft_wrap=True)
+    for sentence in report["migrations"]:
+        console.print(words(f"  schema: {sentence}"), soft_wrap=True)
+    if report["dry_run"]:
+        return
+    media = report["media"]
+    console.print(words(f"  media: {media['copied']} copied, {media['present']} already present"))
+    if media["missing"] or media["damaged"]:
+        lost = f"{media['missing']} are missing, {media['damaged']} damaged in the backup"
+        note(f"  {lost}: {', '.join(media['names'][:5])} … `vidpipe run` downloads them again if possible.", "yellow")
+    for name in report.get("settings", ()):
+        console.print(words(f"  wrote {name}"))

@@ -1,23 +1,51 @@
-"""vidpipe config: the effective settings and where each came from."""
+"""vidpipe init and vidpipe config: create a home; print its effective settings."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import call_of
+from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import out, print_json, table, words
+from vidpipe.cli.output import note, out, print_json, say, table, words
+from vidpipe.settings import init_home
+
+
+def init(
+    context: typer.Context,
+    directory: Annotated[
+        Path | None, typer.Argument(help="Home directory. Default: --home, or the current directory.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite config.ini and rules; existing files are kept as NAME.bak.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Create a home: config.ini with every setting explained, rules/ and data/.
+
+    Existing files are kept.
+    """
+    report = init_home(directory or command_context(context).home or Path.cwd(), force)
+    if as_json:
+        names = {"made": report.made, "replaced": report.replaced, "kept": report.kept}
+        print_json({"home": str(report.home), **names})
+        return
+    say(out(), words(report.sentence()))
+    note(
+        "Next: `vidpipe add URL-OR-FILE …` in that directory, then `vidpipe run`. "
+        "`vidpipe doctor` checks the installation."
+    )
 
 
 def config(
     context: typer.Context,
-    changed: Annotated[bool, typer.Option("--changed", help="Only what differs from the default.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their defaults.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Print the effective settings and where each came from; secrets are masked."""
-    loaded = call_of(context).load()
+    """Print the effective settings and where each comes from; secrets are masked."""
+    loaded = command_context(context).load()
     entries = [entry for entry in loaded.entries() if entry.differs or not changed]
     if as_json:
         settings: dict[str, dict[str, dict[str, object]]] = {}

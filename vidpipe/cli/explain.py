@@ -1,38 +1,43 @@
-"""vidpipe explain: why a video has its tags and category, or has them not."""
+"""vidpipe explain: why a video has a tag or category, or does not."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import SettingsError, VidpipeError
-
-if TYPE_CHECKING:
-    from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation
+from vidpipe.library.states import classify
+from vidpipe.library.videos import read_fields
+from vidpipe.stages.results import Tag
+from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.tagging.blocks import tag_key
+from vidpipe.tagging.build import build_categories, build_rules
+from vidpipe.tagging.evaluate import evaluate
+from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation
 
 
 def explain(
     context: typer.Context,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
     *,
-    tag: Annotated[str | None, typer.Option("--tag", help="Only the rules that give this tag.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="Only rules that assign this tag.")] = None,
     category: Annotated[str | None, typer.Option("--category", help="Only this category.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Rules and categories that did not match, too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Include rules and categories that did not match.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Explain why a tag or category was given or not: what each rule asks, and what was found in this video.
+    """Explain why a tag or category was assigned, or why not.
 
-    Judged by the rules as they are now.
+    Shows what each rule requires and what was found in the video, using the current rules.
     """
-    with opened(context) as library:
-        sha256 = library.library.videos.resolve(video)
-        rules, categories, stale = _explanations(library, sha256)
+    with open_library(context) as opened:
+        sha256 = opened.library.videos.resolve(video)
+        rules, categories, stale = _explanations(opened, sha256)
     if tag is not None or category is not None:
         rules = _of_tag(rules, tag) if tag is not None else []
         categories = _of_name(categories, category) if category is not None else []
@@ -47,17 +52,11 @@ def explain(
         return
     _show(rules, categories)
     if stale:
-        note("The tags stored were made under other rules or facts; `vidpipe run` brings them up to date.", "yellow")
+        note("The stored tags are out of date: rules or facts have changed. `vidpipe run` updates them.", "yellow")
 
 
-def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
-    """Of every rule and category; and whether what is stored is out of date."""
-    from vidpipe.library.states import classify
-    from vidpipe.library.videos import read_fields
-    from vidpipe.stages.results import Tag
-    from vidpipe.stages.rule_facts import READS, rule_facts
-    from vidpipe.tagging.build import build_categories, build_rules
-    from vidpipe.tagging.evaluate import evaluate
+def _explanations(opened: OpenLibrary, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
+    """Explain every rule and category, and say whether the stored tags are out of date."""
     from vidpipe.tagging.explain import explain, explain_categories
 
     library = opened.library
@@ -67,8 +66,8 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
         fields: dict[str, Any] = read_fields(library.graph, (*READS, "descriptions.category"), document, ())
     except KeyError as missing:
         raise VidpipeError(
-            f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} is not there.",
-            f"`vidpipe run {sha256[:12]}` brings it up to date; `vidpipe show {sha256[:12]}` says which stage failed.",
+            f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} has not been computed.",
+            f"Run `vidpipe run {sha256[:12]}`; `vidpipe show {sha256[:12]}` shows failed stages.",
         ) from None
     facts = rule_facts(fields)
     given = [Tag(**vars(match)) for match in evaluate(rules, facts)]
@@ -79,11 +78,9 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
 
 
 def _of_tag(rules: Sequence[RuleExplanation], tag: str) -> list[RuleExplanation]:
-    from vidpipe.tagging.blocks import tag_key
-
     found = [rule for rule in rules if tag_key(tag) in {tag_key(given) for given in rule.gives}]
     if not found:
-        raise _unknown("rule gives the tag", tag, (given for rule in rules for given in rule.gives))
+        raise _unknown("rule assigns the tag", tag, (given for rule in rules for given in rule.gives))
     return found
 
 
@@ -97,7 +94,7 @@ def _of_name(categories: Sequence[CategoryExplanation], name: str) -> list[Categ
 def _unknown(what: str, name: str, known: Iterable[str]) -> SettingsError:
     by_lower = {one.lower(): one for one in known}
     near = [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3)]
-    hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(sorted(by_lower.values()))}."
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(sorted(by_lower.values()))}."
     return SettingsError(f"No {what} '{name}'.", hint)
 
 
@@ -112,11 +109,11 @@ def _show(rules: Sequence[RuleExplanation], categories: Sequence[CategoryExplana
     for entry in categories:
         line = words("✓ " if entry.matched else "✗ ", "green" if entry.matched else "red")
         line.append_text(words(f"category {entry.category}", "bold"))
-        line.append_text(words(f"  score {entry.score:g}, at least {entry.min_score:g} is needed", "dim"))
+        line.append_text(words(f"  score {entry.score:g}, minimum {entry.min_score:g}", "dim"))
         console.print(line, soft_wrap=True)
         _show_blocks(entry.blocks)
     if not rules and not categories:
-        console.print("No rule and no category matched; --all shows what each one asks.")
+        console.print("No rule or category matched; --all shows what each requires.")
 
 
 def _asks(rule: RuleExplanation) -> str:
@@ -131,11 +128,11 @@ def _show_blocks(blocks: Sequence[BlockExplanation]) -> None:
         console.print(words(f"    {'✓' if block.matched else '✗'} {block.block}"), soft_wrap=True)
         for part in block.parts:
             if part.matched:
-                console.print(words(f"        ✓ asks {part.asks}; found {part.found}", "dim"), soft_wrap=True)
-        # Many keywords that were all not found are one line.
+                console.print(words(f"        ✓ requires {part.asks}; found {part.found}", "dim"), soft_wrap=True)
+        # Keywords that were not found share one line.
         missed: dict[str, list[str]] = {}
         for part in block.parts:
             if not part.matched:
                 missed.setdefault(part.found, []).append(part.asks)
         for found, asked in missed.items():
-            console.print(words(f"        ✗ asks {', '.join(asked)}; found {found}", "dim"), soft_wrap=True)
+            console.print(words(f"        ✗ requires {', '.join(asked)}; found {found}", "dim"), soft_wrap=True)

@@ -1,32 +1,34 @@
-"""vidpipe export: results as files for other programs."""
+"""vidpipe export: results as JSON, JSON Lines, CSV or Parquet."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
-
-if TYPE_CHECKING:
-    from vidpipe.library.search import Filters
+from vidpipe.library import export as exports
+from vidpipe.library.search import Filters
+from vidpipe.settings import audit
 
 
 def export(
     context: typer.Context,
     destination: Annotated[
-        str, typer.Argument(metavar="DEST", help="A folder (json), a file, or - for stdout (jsonl, csv).")
+        str, typer.Argument(metavar="DEST", help="A directory (json), a file, or - for stdout (jsonl, csv).")
     ],
     *,
     file_format: Annotated[
-        options.ExportFormat | None, typer.Option("--format", help="Else by DEST's suffix; json where it has none.")
+        options.ExportFormat | None, typer.Option("--format", help="Default: from DEST's suffix, or json.")
     ] = None,
-    scenes: Annotated[bool, typer.Option("--scenes", help="csv, parquet: one row a scene, not one a video.")] = False,
+    scenes: Annotated[
+        bool, typer.Option("--scenes", help="For csv and parquet: one row per scene instead of one per video.")
+    ] = False,
     tag: options.Tags = None,
     label: options.Labels = None,
     category: options.Categories = None,
@@ -38,27 +40,28 @@ def export(
     source: options.Sources = None,
     as_json: options.Json = False,
 ) -> None:
-    """Export results: json (one file a video), jsonl (one line a video), csv and parquet (flat tables).
+    """Export results as JSON, JSON Lines, CSV or Parquet.
 
-    Files appear whole or not at all. In csv, texts that a spreadsheet would run as a formula (they begin with = + - @)
-    get a ' before them; the other formats hold every text as it is.
+    json writes one file per video, jsonl one line per video; csv and parquet are flat tables. Files are written
+    atomically. In csv, text that a spreadsheet would evaluate as a formula (starting with = + - @) is prefixed with ';
+    the other formats keep text unchanged.
     """
     filters = options.make_filters(
         tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
         resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
     if destination == "-" and as_json:
-        raise typer.BadParameter("--json reports on an export to a file; with - the export itself is on stdout.")
-    with opened(context) as library:
+        raise typer.BadParameter("--json cannot be combined with DEST -, which writes the export to stdout.")
+    with open_library(context) as opened:
         result = export_to(
-            library, destination, file_format.value if file_format else None, filters=filters, scenes=scenes
+            opened, destination, file_format.value if file_format else None, filters=filters, scenes=scenes
         )
     if as_json:
         print_json(result)
 
 
 def export_to(
-    opened: Opened,
+    opened: OpenLibrary,
     destination: str,
     file_format: str | None,
     *,
@@ -66,14 +69,11 @@ def export_to(
     ids: Sequence[str] | None = None,
     scenes: bool = False,
 ) -> dict[str, Any]:
-    """Exports and says on stderr what was written. file_format: None to go by the destination's suffix."""
-    from vidpipe.library import export as exports
-    from vidpipe.settings import audit
-
+    """Export, and report on stderr what was written. file_format: None to derive it from the destination's suffix."""
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))
     target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
     if destination.endswith("/"):
-        target.mkdir(parents=True, exist_ok=True)  # Path forgets the stroke: out/ is a folder, also for csv
+        target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
     done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")

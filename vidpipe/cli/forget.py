@@ -1,21 +1,21 @@
-"""vidpipe forget: removes videos and everything computed from them."""
+"""vidpipe forget: remove videos and everything computed from them."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
-
-if TYPE_CHECKING:
-    from vidpipe.retention.forget import Forgotten
+from vidpipe.retention.forget import Forgotten
+from vidpipe.retention.forget import forget as forget_videos
+from vidpipe.settings import audit
 
 
 def forget(
@@ -23,24 +23,24 @@ def forget(
     named: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Hash prefixes, URLs or file names.")],
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Remove videos: their files in the media store, results, texts, thumbnails, lineage and partitions.
+    """Remove videos and everything computed from them.
+
+    Deletes their files in the media store, results, texts, thumbnails, lineage and partitions.
 
     Watched lists do not add them again; `vidpipe add` does. Referenced files outside the store, Dagster's events, log
     files and backups are kept.
     """
-    from vidpipe.settings import audit
-
-    with opened(context) as library:
-        ids, unknown = _resolve(library, named)
-        found = _forget(library, ids, dry_run=True)
+    with open_library(context) as opened:
+        ids, unknown = _resolve(opened, named)
+        found = _forget(opened, ids, dry_run=True)
         if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
             note("Nothing was removed.")
             return 1
         if ids and not dry_run:
-            found = _forget(library, ids, dry_run=False)
+            found = _forget(opened, ids, dry_run=False)
             audit("forget", videos=[asdict(one) for one in found])
     if as_json:
         plain: list[dict[str, Any]] = [asdict(one) for one in found]
@@ -52,13 +52,13 @@ def forget(
     return 1 if any(one.state == "busy" for one in found) else 0
 
 
-def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
-    """The videos, and an error for each unknown name. Raises NoSuchVideo if all names are unknown."""
+def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[NoSuchVideo]]:
+    """Return the videos and an error for each unknown name. Raises NoSuchVideo if all names are unknown."""
     ids: list[str] = []
     unknown: list[NoSuchVideo] = []
     for name in named:
         try:
-            ids.append(library.library.videos.resolve(name))
+            ids.append(opened.library.videos.resolve(name))
         except NoSuchVideo as error:
             unknown.append(error)
     if not ids:
@@ -68,23 +68,24 @@ def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchV
     return list(dict.fromkeys(ids)), unknown
 
 
-def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
-    from vidpipe.retention.forget import forget as forget_videos
-
+def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
     if dry_run:
-        return forget_videos(library.library, ids, lambda _: None, dry_run=True)
+        return forget_videos(opened.library, ids, lambda _: None, dry_run=True)
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.partitions import remove_video
     from vidpipe.pipeline.sensors.unfinished import videos_of_unfinished_runs
 
-    with instance(library.settings) as dagster:
+    with instance(opened.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)
-        return forget_videos(library.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
+        return forget_videos(opened.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
 def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
-        raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run shows the videos.")
+        raise SettingsError(
+            "`vidpipe forget` asks for confirmation, but stdin is not a terminal.",
+            "Use --yes to confirm; --dry-run shows the videos.",
+        )
     _show(found, dry_run=True)
     return typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True)
 
@@ -98,8 +99,8 @@ def _show(found: list[Forgotten], *, dry_run: bool) -> None:
         line.append_text(words(f"{one.video[:12]}  {one.name}{freed}"))
         console.print(line, soft_wrap=True)
         if one.state == "busy":
-            note("  A run is using it or will: wait for it to end, or stop it, and repeat the command.", "yellow")
+            note("  A run is using this video: wait until it ends or stop it, then repeat the command.", "yellow")
         if one.kept:
             note(f"  {one.kept} was only referenced; the file is kept.")
         if one.sources and not dry_run and one.state == "forgotten":
-            note(f"  {counted(one.sources, 'source')}: watched lists do not add it again; `vidpipe add` does.")
+            note(f"  {counted(one.sources, 'source')}: watched lists will not add it again; `vidpipe add` will.")

@@ -1,8 +1,8 @@
-"""Ctrl-C: the first asks the work to stop cleanly, the second exits at once. SIGTERM does the same, and ends the
-command within seconds whatever it is doing.
+"""Handling of Ctrl-C and SIGTERM.
 
-The work is done in a thread of its own, so that the main thread is free to hear the signal (and so that no library
-that the work uses can put a handler of its own in the place of this one).
+The first Ctrl-C asks the work to stop cleanly, the second exits at once. SIGTERM does the same, and ends the command
+within seconds whatever it is doing. The work runs in its own thread: the main thread stays free to receive the signal,
+and no library used by the work can replace the signal handlers.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ _TERM_LIMIT_S = 4.0
 
 
 def end_on_sigterm() -> None:
-    """Makes SIGTERM a KeyboardInterrupt in the main thread, which calls this, and ends the process and its children
-    `_TERM_LIMIT_S` later if they still run. That loses nothing: stored data are consistent at any moment."""
+    """Turn SIGTERM into a KeyboardInterrupt in the main thread, which must call this.
+
+    The process and its children are killed `_TERM_LIMIT_S` later if they are still running. Nothing is lost: stored
+    data is consistent at any time.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
-    # Python's own handlers are delayed while the main thread is inside a C library, waiting for a name server say.
+    # Python's own handlers are delayed while the main thread is inside a C library, e.g. waiting for a name server.
     signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
     threading.Thread(target=_end_after_sigterm, args=(receiver,), name="sigterm", daemon=True).start()
 
@@ -42,11 +45,11 @@ def _end_after_sigterm(receiver: socket.socket) -> None:
     while receiver.recv(1)[0] != signal.SIGTERM:
         pass
     time.sleep(_TERM_LIMIT_S)
-    leave(signal.SIGTERM)
+    exit_now(signal.SIGTERM)
 
 
-def leave(number: int) -> NoReturn:
-    """Kills the child processes and exits at once, with the exit code for the signal `number`."""
+def exit_now(number: int) -> NoReturn:
+    """Kill the child processes and exit at once with the exit code for the signal `number`."""
     import psutil
 
     with contextlib.suppress(psutil.Error):
@@ -59,9 +62,11 @@ def leave(number: int) -> NoReturn:
 
 
 def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], None] = note) -> Result:
-    """What `work` returns or raises. It is given an event that is set when it is to stop.
+    """Run `work` and return its result. It receives an event that is set when it should stop.
 
-    say: tells the user, also what the work has to say itself; a progress display gives its own.
+    Args:
+        work: The work to run, in its own thread.
+        say: Prints a line; a progress display passes its own.
     """
     from vidpipe.settings import notices_shown
 
@@ -77,9 +82,9 @@ def stoppable(work: Callable[[threading.Event], Result], say: Callable[[str], No
 
     def on_signal(number: int, frame: Any) -> None:
         if cancelled.is_set():
-            leave(number)
+            exit_now(number)
         cancelled.set()
-        say("Stopping: what is finished is being stored. Once more leaves at once.")
+        say("Stopping: finished results are being stored. Press Ctrl-C again to quit.")
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
     try:

@@ -10,86 +10,117 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from vidpipe import __version__
-from vidpipe.cli import (
-    add,
-    alert,
-    ask,
-    backup,
-    config,
-    doctor,
-    down,
-    explain,
-    export,
-    forget,
-    init,
-    listing,
-    migrate,
-    plan,
-    prune,
-    restore,
-    run,
-    search,
-    show,
-    stats,
-    status,
-    up,
-)
-from vidpipe.cli.call import Call
+from vidpipe.cli.context import CommandContext
 from vidpipe.cli.interrupt import end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
 from vidpipe.redaction import redact
 
-INTERNAL_FAULT = 70
+INTERNAL_ERROR = 70
 INTERRUPTED = 130
-#: Python's own 700 makes it look for garbage hundreds of times while the imports make objects that stay.
-_OBJECTS_UNTIL_COLLECTED = 50_000
+#: Python's own 700 triggers hundreds of collections while imports create objects that stay.
+_GC_THRESHOLD = 50_000
+
+#: command -> (module:function, first sentence of its help). Only the module of the command that runs is imported.
+COMMANDS = {
+    "init": ("config:init", "Create a home: config.ini with every setting explained, rules/ and data/."),
+    "add": ("add:add", "Add videos: download or copy, check, and store each once under its hash."),
+    "run": ("run:run", "Bring videos up to date: compute only what is due."),
+    "plan": ("plan:plan", "Show what `vidpipe run` with the same arguments would do, and what it would cost."),
+    "status": ("status:status", "Show how many videos are current, due, blocked, failed and quarantined per stage."),
+    "stats": ("stats:stats", "Show stage times, hit rates, failures, growth by day, and the slowest videos."),
+    "list": ("search:list_videos", "List videos, newest first."),
+    "show": ("show:show", "Show everything known about one video."),
+    "explain": ("explain:explain", "Explain why a tag or category was assigned, or why not."),
+    "ask": ("ask:ask", "Ask the describing model a question about videos and print the answers."),
+    "search": ("search:search", "Find videos and scenes by words, most relevant first, and by filters."),
+    "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),
+    "backup": ("backup:backup", "Back up the library, rules, config.ini and watched lists."),
+    "restore": ("backup:restore", "Restore a backup into the library that [MongoDB] names."),
+    "migrate": ("migrate:migrate", "Migrate the library to this version's schema."),
+    "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
+    "prune": ("prune:prune", "Delete data older than [Retention] allows."),
+    "forget": ("forget:forget", "Remove videos and everything computed from them."),
+    "config": ("config:config", "Print the effective settings and where each comes from; secrets are masked."),
+    "doctor": ("doctor:doctor", "Check the installation and this home, and say how to fix problems."),
+    "up": ("services:up", "Start this home's servers and wait until they respond."),
+    "down": ("services:down", "Stop this home's servers cleanly."),
+}
+#: -word excludes a word from a search; it is not an unknown option.
+_CONTEXT_SETTINGS: dict[str, dict[str, Any]] = {"search": {"ignore_unknown_options": True}}
+_GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
+_EXIT_CODES = """\
+Exit codes: 0 success · 1 some videos or inputs failed · 2 usage or settings error · 3 missing dependency or service ·
+4 no such video · 70 bug in vidpipe · 130 interrupted (143: terminated by SIGTERM).
+"""
 
 
 class UsageError(VidpipeError):
-    """Typer's refusal of a command line, as JSON tells of it."""
+    """A command line that Typer rejects, reported as JSON."""
 
     exit_code = 2
 
 
-_EXIT_CODES = """\
-Exit codes: 0 done · 1 some videos or inputs failed · 2 wrong usage or settings · 3 something needed is not there ·
-4 no such video · 70 a fault of vidpipe · 130 interrupted (143: killed after SIGTERM).
-"""
-_GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
+class LazyCommand(TyperCommand):
+    """A command whose module is imported when the command is invoked."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Return the context of the real command."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+    def load(self) -> Any:
+        """Import the command's module and return the real command."""
+        name = str(self.name)
+        module, _, function = COMMANDS[name][0].partition(":")
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+        callback = getattr(import_module(f"vidpipe.cli.{module}"), function)
+        single.command(name, context_settings=_CONTEXT_SETTINGS.get(name))(callback)
+        return typer.main.get_command(single)
 
 
 class Application(TyperGroup):
-    """Global options may stand anywhere; every error ends in one sentence (or JSON) and an exit code."""
+    """The group of all commands. Global options may stand anywhere; every error ends in a sentence or JSON."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = {
+            name: LazyCommand(name, help=summary, rich_markup_mode="markdown")
+            for name, (_, summary) in COMMANDS.items()
+        }
 
     def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, complete_var: str | None = None,
-        standalone_mode: bool = True, windows_expand_args: bool = True, **extra: Any,
-    ) -> Any:  # fmt: skip
-        given = with_seconds(dashed(sys.argv[1:] if args is None else args))
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, *unused: Any, **options: Any
+    ) -> Any:
+        """Run the command line `args`; see `click.Command.main`."""
+        given = insert_watch_interval(sys.argv[1:] if args is None else args)
+        standalone = options.pop("standalone_mode", True)
 
         def work() -> Any:
-            return super(Application, self).main(
-                globals_first(given), "vidpipe", complete_var, standalone_mode=False, **extra
-            )
+            return super(Application, self).main(globals_first(given), "vidpipe", standalone_mode=False, **options)
 
-        code = guarded(work, as_json="--json" in given, debug=_debug(given))
-        if standalone_mode:
+        code = run_guarded(work, as_json="--json" in given, debug=_debug(given))
+        if standalone:
             sys.exit(code)
         return code
 
 
 app = typer.Typer(
-    name="vidpipe", cls=Application, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
-    context_settings={"max_content_width": 120}, epilog=_EXIT_CODES,
-)  # fmt: skip
+    name="vidpipe",
+    cls=Application,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"max_content_width": 120, "token_normalize_func": lambda name: name.replace("_", "-")},
+    epilog=_EXIT_CODES,
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -103,7 +134,9 @@ def options(
     context: typer.Context,
     home: Annotated[
         Path | None,
-        typer.Option("--home", help="The home: the folder with config.ini. Else VIDPIPE_HOME, or found from here."),
+        typer.Option(
+            "--home", help="Home directory, which contains config.ini. Default: VIDPIPE_HOME, or the nearest."
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Read this file instead of config.ini.")] = None,
     log_level: Annotated[
@@ -111,86 +144,48 @@ def options(
         typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; DEBUG shows tracebacks."),
     ] = None,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """From a list of URLs to a library of videos that can be searched, explained and exported.
+    """Turn a list of URLs into a library of videos that can be searched, explained and exported.
 
-    Begin with `vidpipe init`, then `vidpipe add` and `vidpipe run`. The global options may stand before or after the
+    Start with `vidpipe init`, then `vidpipe add` and `vidpipe run`. Global options may come before or after the
     command.
     """
-    context.obj = Call(home, config, log_level.upper() if log_level else None)
-
-
-app.command("init")(init.init)
-app.command("add")(add.add)
-app.command("run")(run.run)
-app.command("plan")(plan.plan)
-app.command("status")(status.status)
-app.command("stats")(stats.stats)
-app.command("list")(listing.list_videos)
-app.command("show")(show.show)
-app.command("explain")(explain.explain)
-app.command("ask")(ask.ask)
-# -word is a word to search for, not an unknown option.
-app.command("search", context_settings={"ignore_unknown_options": True})(search.search)
-app.command("export")(export.export)
-app.command("backup")(backup.backup)
-app.command("restore")(restore.restore)
-app.command("migrate")(migrate.migrate)
-app.command("alert")(alert.alert)
-app.command("prune")(prune.prune)
-app.command("forget")(forget.forget)
-app.command("config")(config.config)
-app.command("doctor")(doctor.doctor)
-app.command("up")(up.up)
-app.command("down")(down.down)
+    context.obj = CommandContext(home, config, log_level.upper() if log_level else None)
 
 
 def main() -> None:
-    """What the installed command calls."""
-    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
+    """Entry point of the installed command."""
+    gc.set_threshold(_GC_THRESHOLD)
     end_on_sigterm()
     try:
         app()
-    except KeyboardInterrupt:  # before a command has begun
+    except KeyboardInterrupt:  # before a command has started
         sys.exit(INTERRUPTED)
     except SystemExit as end:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)  # a second one would be a traceback from some clean-up
-        if "torch" not in sys.modules:  # whose bindings would report all that is not collected as leaked
-            gc.freeze()  # the process ends: nothing is left to be looked for
+            signal.signal(number, signal.SIG_DFL)  # a second signal must not end in a traceback from clean-up code
+        if "torch" not in sys.modules:  # torch's bindings would report uncollected objects as leaks
+            gc.freeze()  # the process is ending: skip the final collection
         if isinstance(end.code, int) and "pymongo" in sys.modules and "dagster" not in sys.modules:
-            _leave_now(end.code)
+            _exit_now(end.code)
         raise
 
 
-def _leave_now(code: int) -> NoReturn:
-    """Ends the process without pymongo's clean-up: that waits up to half a second for threads that only sleep, after
-    the client has long been closed."""
+def _exit_now(code: int) -> NoReturn:
+    """Exit without pymongo's clean-up, which waits up to half a second for sleeping threads of a closed client."""
     logging.shutdown()
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # nobody reads any more
+    except OSError:  # the reader has closed the pipe
         code = code or 1
     os._exit(code)
 
 
-def dashed(args: Sequence[str]) -> list[str]:
-    """`args` with - for _ in the names of options: users of the older script write --scene_threshold."""
-    found: list[str] = []
-    waiting = iter(args)
-    for arg in waiting:
-        if arg == "--":
-            return [*found, arg, *waiting]
-        name, equals, value = arg.partition("=")
-        found.append(f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else arg)
-    return found
-
-
-def with_seconds(args: Sequence[str]) -> list[str]:
-    """`args` with 2 for the seconds that `--watch` was not given: Typer knows no option whose value may be left out."""
+def insert_watch_interval(args: Sequence[str]) -> list[str]:
+    """Return `args` with the default of 2 seconds after a bare `--watch`: Typer has no options with optional values."""
     found: list[str] = []
     for place, arg in enumerate(args):
         if arg == "--":
@@ -202,32 +197,33 @@ def with_seconds(args: Sequence[str]) -> list[str]:
 
 
 def globals_first(args: Sequence[str]) -> list[str]:
-    """`args` with the global options, and their values, before the command."""
+    """Return `args` with the global options and their values moved before the command."""
     first: list[str] = []
     rest: list[str] = []
-    waiting = iter(args)
-    for arg in waiting:
+    remaining = iter(args)
+    for arg in remaining:
+        name, equals, _ = arg.partition("=")
         if arg == "--":
-            rest += [arg, *waiting]
-        elif arg in _GLOBAL_OPTIONS:
-            first += [arg, *[value for value in [next(waiting, None)] if value is not None]]
-        elif arg.startswith(tuple(f"{option}=" for option in _GLOBAL_OPTIONS)):
+            rest += [arg, *remaining]
+        elif name.replace("_", "-") not in _GLOBAL_OPTIONS:
+            rest.append(arg)
+        elif equals:
             first.append(arg)
         else:
-            rest.append(arg)
+            first += [arg, *[value for value in [next(remaining, None)] if value is not None]]
     return first + rest
 
 
 def _debug(args: Sequence[str]) -> bool:
-    return "--log-level=debug" in "=".join(args).lower()
+    return "--log-level=debug" in "=".join(args).lower().replace("_", "-")
 
 
-def guarded(  # noqa: PLR0911 - one return a kind of error
+def run_guarded(  # noqa: PLR0911 - one return per kind of error
     work: Callable[[], Any], *, as_json: bool, debug: bool
 ) -> int:
-    """The exit code of `work`; what it raises is written as one sentence and a hint, or as {"error": …}."""
+    """Run `work` and return its exit code; report what it raises as a sentence and a hint, or as {"error": …}."""
 
-    def end(error: VidpipeError, exit_code: int) -> int:
+    def fail(error: VidpipeError, exit_code: int) -> int:
         if as_json:
             print_json({"error": {**error_object(error), "exit_code": exit_code}})
         else:
@@ -240,24 +236,24 @@ def guarded(  # noqa: PLR0911 - one return a kind of error
         code = work()
     except VidpipeError as error:
         if isinstance(error, DamagedError) and not as_json:
-            from vidpipe.cli.repair import recovered
+            from vidpipe.cli.repair import offer_recovery  # imports the library's packages, which --help does not need
 
-            if recovered(error):
-                return guarded(work, as_json=as_json, debug=debug)
-        return end(error, error.exit_code)
+            if offer_recovery(error):
+                return run_guarded(work, as_json=as_json, debug=debug)
+        return fail(error, error.exit_code)
     except typer.TyperException as error:
         if as_json or not hasattr(error, "show"):
-            return end(UsageError(error.format_message(), "`vidpipe COMMAND --help` explains."), error.exit_code)
+            return fail(UsageError(error.format_message(), "See `vidpipe COMMAND --help`."), error.exit_code)
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         note("Interrupted.")
         return INTERRUPTED
     except OSError as error:
-        said = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-        return end(VidpipeError(f"The system refused: {said}.", "`vidpipe doctor` looks at disk and home."), 3)
+        reason = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        return fail(VidpipeError(f"OS error: {reason}.", "`vidpipe doctor` checks the disk and the home."), 3)
     except Exception as error:
         logging.getLogger("vidpipe.cli").exception("unexpected error")
-        hint = "This is a fault of vidpipe; --log-level DEBUG shows where. Please report it."
-        return end(VidpipeError(f"An unexpected {type(error).__name__}: {error}", hint), INTERNAL_FAULT)
+        hint = "This is a bug in vidpipe; --log-level DEBUG shows where. Please report it."
+        return fail(VidpipeError(f"Unexpected {type(error).__name__}: {error}", hint), INTERNAL_ERROR)
     return code if isinstance(code, int) else 0

@@ -1,41 +1,37 @@
-"""vidpipe migrate: a library of an older vidpipe brought up to date."""
+"""vidpipe migrate: migrate a library to this version's schema."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import call_of
+from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, words
-
-if TYPE_CHECKING:
-    from vidpipe.library.preparing import Step
+from vidpipe.library.connection import connect
+from vidpipe.library.preparing import Step, pending, prepare
+from vidpipe.library.schema import COLLECTIONS
+from vidpipe.settings import audit
+from vidpipe.stages.registry import GRAPH
 
 
 def migrate(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Bring the library to this vidpipe's schema version: from which to which, and what each step does.
+    """Migrate the library to this version's schema.
 
-    Quick steps are done by every command by itself; those that go over many documents wait for this one. Make a
-    back-up first.
+    Every command runs quick migration steps automatically; steps that update many documents need this command. Make a
+    backup first.
     """
-    from vidpipe.library.connection import connect
-    from vidpipe.library.preparing import pending, prepare
-    from vidpipe.library.schema import COLLECTIONS
-    from vidpipe.settings import audit
-    from vidpipe.stages.registry import GRAPH
-
-    settings = call_of(context).load().settings
+    settings = command_context(context).load().settings
     with connect(settings) as connection, connection.errors_explained():
         names = {name: connection.collection(name).name for name in COLLECTIONS}
         wanted = pending(connection.database, names, GRAPH)
-        told: dict[str, Any] = {
+        report: dict[str, Any] = {
             "library": f"{connection.collection('videos').full_name} at {connection.host}",
             "from": wanted.version,
             "to": wanted.target,
@@ -44,33 +40,33 @@ def migrate(
             "dry_run": dry_run,
         }
         if not as_json:
-            _show(told, nothing=wanted.nothing)
+            _show(report, nothing=wanted.nothing)
         if not dry_run and not wanted.nothing:
-            done = prepare(connection.database, names, GRAPH, long=True, tell=None if as_json else _told)
-            told["steps"] = [asdict(step) for step in done.steps]
-            told["seconds"] = round(done.seconds, 3)
-            audit("migrate", **told)
+            done = prepare(connection.database, names, GRAPH, long=True, tell=None if as_json else _show_step)
+            report["steps"] = [asdict(step) for step in done.steps]
+            report["seconds"] = round(done.seconds, 3)
+            audit("migrate", **report)
             if not as_json:
                 out().print(words(f"Done in {done.seconds:.1f} s, with the indexes."))
     if as_json:
-        print_json(told)
+        print_json(report)
 
 
-def _show(told: dict[str, Any], *, nothing: bool) -> None:
+def _show(report: dict[str, Any], *, nothing: bool) -> None:
     console = out()
     if nothing:
-        console.print(words(f"{told['library']} has schema version {told['to']}: up to date."), soft_wrap=True)
+        console.print(words(f"{report['library']} has schema version {report['to']}: up to date."), soft_wrap=True)
         return
-    was = f"schema version {told['from']}" if told["from"] else "no schema yet"
-    console.print(words(f"{told['library']}: {was}; this vidpipe's is {told['to']}."), soft_wrap=True)
-    for step in told["steps"]:
+    was = f"schema version {report['from']}" if report["from"] else "no schema yet"
+    console.print(words(f"{report['library']}: {was}; this version needs {report['to']}."), soft_wrap=True)
+    for step in report["steps"]:
         over = f" ({counted(step['documents'], 'document')})" if step["documents"] else ""
         console.print(words(f"  {step['since']} to {step['to']}: {step['what']}{over}"), soft_wrap=True)
-    if told["new_stages"]:
-        console.print(words(f"  Every video gets an entry for {', '.join(told['new_stages'])}."), soft_wrap=True)
-    if any(not step["quick"] for step in told["steps"]) and told["dry_run"]:
-        note("Make a back-up first: `vidpipe backup DIR`.")
+    if report["new_stages"]:
+        console.print(words(f"  Adds an entry to every video for {', '.join(report['new_stages'])}."), soft_wrap=True)
+    if any(not step["quick"] for step in report["steps"]) and report["dry_run"]:
+        note("Make a backup first: `vidpipe backup DIR`.")
 
 
-def _told(step: Step) -> None:
+def _show_step(step: Step) -> None:
     note(f"  {step.since} to {step.to}: {counted(step.changed or 0, 'document')} changed, {step.seconds:.1f} s")

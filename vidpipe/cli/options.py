@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from vidpipe.library.search import Filters
+from vidpipe.library.search import Filters
 
 _FILTERS = "Filters"
-#: Names may be written with _ as the older script has them: see `vidpipe.cli.main.dashed`.
-_OLDER = "Words of the older script, for this call (with - or _)"
+#: Options of an earlier script; underscores are accepted in all option names.
+_LEGACY = "Legacy options, for this call only"
 
 
 class ExportFormat(StrEnum):
+    """File formats of `vidpipe export`."""
+
     json = "json"
     jsonl = "jsonl"
     csv = "csv"
@@ -24,35 +25,38 @@ class ExportFormat(StrEnum):
 
 
 class LocalMode(StrEnum):
+    """How local files are stored."""
+
     copy = "copy"
     hardlink = "hardlink"
     reference = "reference"
 
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, for scripts.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 DueVideos = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. None: all that is due."),
+    typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. Default: all due videos."),
 ]
 FileMode = Annotated[
     LocalMode | None,
-    typer.Option("--mode", help="Local files: copied (the default), hard-linked, or left where they are (reference)."),
+    typer.Option("--mode", help="How local files are stored: copy (default), hardlink, or reference (left in place)."),
 ]
 Stages = Annotated[
     list[str] | None,
-    typer.Option("--stage", "--stages", help="Only these stages; several, or separated by commas."),
+    typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated."),
 ]
 
 Tags = Annotated[
-    list[str] | None, typer.Option("--tag", help="Has this tag; several: has them all.", rich_help_panel=_FILTERS)
+    list[str] | None, typer.Option("--tag", help="With this tag; repeatable, all must match.", rich_help_panel=_FILTERS)
 ]
 Labels = Annotated[
     list[str] | None,
-    typer.Option("--label", help="Labelled so where it was added; several: with all.", rich_help_panel=_FILTERS),
+    typer.Option("--label", help="With this label; repeatable, all must match.", rich_help_panel=_FILTERS),
 ]
 Categories = Annotated[
-    list[str] | None, typer.Option("--category", help="In this category; several: in one.", rich_help_panel=_FILTERS)
+    list[str] | None,
+    typer.Option("--category", help="In this category; repeatable, any may match.", rich_help_panel=_FILTERS),
 ]
 MinDuration = Annotated[float | None, typer.Option("--min-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
 MaxDuration = Annotated[float | None, typer.Option("--max-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
@@ -74,44 +78,44 @@ Sources = Annotated[
 SceneThreshold = Annotated[
     float | None,
     typer.Option(
-        "--scene-threshold", rich_help_panel=_OLDER,
+        "--scene-threshold", rich_help_panel=_LEGACY,
         help="[SceneDetection] DefaultThreshold. On the scale of PySceneDetect's content detector (27), which it "
-        "selects, unless another Detector is set or given.",
+        "selects unless another Detector is set.",
     ),
 ]  # fmt: skip
 SceneDetector = Annotated[
     str | None,
     typer.Option(
-        "--scene-detector", metavar="NAME", rich_help_panel=_OLDER,
-        help="[SceneDetection] Detector; for the older script's --scene_threshold 0.3: ffmpeg.",
+        "--scene-detector", metavar="NAME", rich_help_panel=_LEGACY,
+        help="[SceneDetection] Detector; ffmpeg for thresholds such as 0.3.",
     ),
 ]  # fmt: skip
 QwenInstruction = Annotated[
     str | None,
-    typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_OLDER),
+    typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_LEGACY),
 ]
 UseVpc = Annotated[
     bool | None,
-    typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_OLDER),
+    typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_LEGACY),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "--output", rich_help_panel=_OLDER,
-        help="Export the results afterwards: to a .jsonl, .csv or .parquet file, else to a folder, one .json a video.",
+        "--output", rich_help_panel=_LEGACY,
+        help="Export the results afterwards: to a .jsonl, .csv or .parquet file, or a directory of .json files.",
     ),
 ]  # fmt: skip
 
 
 def stage_names(given: list[str] | None) -> list[str] | None:
-    """The names in what `Stages` was given; None: all."""
+    """Return the names given with `Stages`; None means all."""
     return [name.strip() for part in given or () for name in part.split(",") if name.strip()] or None
 
 
 def overrides(
     scene_threshold: float | None, scene_detector: str | None, qwen_instruction: str | None, use_vpc: bool | None
 ) -> dict[str, float | str | bool | None]:
-    """The options as settings; None where one was not given."""
+    """Return the options as settings; None for options not given."""
     return {
         "scene_detection.default_threshold": scene_threshold,
         "scene_detection.detector": scene_detector,
@@ -120,15 +124,13 @@ def overrides(
     }
 
 
-def stand_in(given: Mapping[str, object]) -> frozenset[str]:
-    """The settings that results depend on and that options of `overrides` stand in for."""
+def overridden_settings(given: Mapping[str, object]) -> frozenset[str]:
+    """Return the settings that affect results and that options of `overrides` replace."""
     return frozenset(name for name, value in given.items() if value is not None and name != "qwen_vl.use_vpc")
 
 
 def make_filters(**given: Any) -> Filters:
-    """`Filters` of the options that were given. Lists become tuples, None the default."""
-    from vidpipe.library.search import Filters
-
+    """Return `Filters` of the given options. Lists become tuples; None keeps the default."""
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
     }

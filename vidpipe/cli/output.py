@@ -1,7 +1,6 @@
-"""What is written to the terminal: results to stdout, everything else to stderr.
+"""Terminal output: results to stdout, everything else to stderr.
 
-Titles, file names and model texts are somebody else's: control characters in them are shown, not obeyed, and nothing in
-them is read as markup.
+Titles, file names and model texts are untrusted: control characters are escaped and nothing is parsed as markup.
 """
 
 from __future__ import annotations
@@ -9,55 +8,48 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from vidpipe.errors import VidpipeError, visible
 from vidpipe.library.as_json import to_json
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-#: Where nobody looks at a screen, tables keep their lines whole.
+#: Without a terminal, table rows are not wrapped.
 _PIPE_WIDTH = 1000
 
 
 def clean(text: object) -> str:
-    """`text` on one line, with what could steer a terminal made visible: \\x1b for an escape."""
+    r"""Return `text` on one line with control characters escaped, e.g. \\x1b."""
     return visible(re.sub("[\n\r\t]", " ", str(text)))
 
 
 def words(text: object, style: str = "") -> Text:
-    """`text` for Rich, cleaned and never read as markup. None is an empty text."""
-    from rich.text import Text
-
+    """Return `text` as Rich text, cleaned and without markup. None is empty."""
     return Text("" if text is None else clean(text), style=style)
 
 
 def out() -> Console:
-    """Results for people."""
+    """Return the console for results."""
     return _console(stderr=False)
 
 
 def err() -> Console:
-    """Progress, notes and errors."""
+    """Return the console for progress, notes and errors."""
     return _console(stderr=True)
 
 
 def _console(*, stderr: bool) -> Console:
-    from rich.console import Console
-
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
     return Console(stderr=stderr, width=width, highlight=False, emoji=False, markup=False)
 
 
 def table(*columns: str | tuple[str, Mapping[str, Any]], title: str | None = None) -> Table:
-    """An empty table. column: its heading, or (heading, options of `Table.add_column`)."""
-    from rich import box
-    from rich.table import Table
-
+    """Return an empty table. columns: headings, or (heading, options of `Table.add_column`)."""
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     for column in columns:
         heading, options = column if isinstance(column, tuple) else (column, {})
@@ -66,48 +58,50 @@ def table(*columns: str | tuple[str, Mapping[str, Any]], title: str | None = Non
 
 
 def print_json(value: object) -> None:
-    """`value` as indented JSON in UTF-8 on stdout, whatever the terminal: never wrapped, never coloured."""
+    """Print `value` to stdout as indented JSON in UTF-8, never wrapped or coloured."""
     write_bytes(to_json(value, indent=2) + b"\n")
 
 
 def write_bytes(content: bytes) -> None:
-    """Bytes to stdout, as they are."""
+    """Write bytes to stdout unchanged."""
     sys.stdout.flush()
     sys.stdout.buffer.write(content)
     sys.stdout.buffer.flush()
 
 
 def exact_stdout() -> BinaryIO | EscapingWriter:
-    """stdout as a binary file; a terminal gets escaped text."""
+    """Return stdout as a binary file; a terminal gets escaped text."""
     sys.stdout.flush()
     return EscapingWriter(sys.stdout.buffer) if sys.stdout.isatty() else sys.stdout.buffer
 
 
 class EscapingWriter:
-    """Writes UTF-8 text to a terminal, with everything escaped that could control it. Each write is whole lines."""
+    """Writes UTF-8 text to a terminal with control characters escaped. Each write holds whole lines."""
 
     def __init__(self, terminal: BinaryIO) -> None:
         self._terminal = terminal
 
     def write(self, data: bytes) -> int:
+        """Write whole lines of UTF-8 text."""
         text = "\n".join(map(visible, data.decode("utf-8", "replace").split("\n")))
         return self._terminal.write(text.encode())
 
     def writelines(self, lines: Iterable[bytes]) -> None:
+        """Write several blocks of whole lines."""
         for line in lines:
             self.write(line)
 
 
 def note(text: str, style: str = "dim") -> None:
-    """A line for people on stderr."""
+    """Print a line to stderr."""
     say(err(), words(text, style))
 
 
 def say(console: Console, text: Text, label: str = "") -> None:
-    """Sentences, beside their label: on a terminal broken between words, unless one is longer than a line (an address
-    stays copyable)."""
-    from rich.text import Text
+    """Print sentences after their label, wrapped between words on a terminal.
 
+    Text with a word longer than a line is not wrapped, so that a URL can still be copied.
+    """
     width = console.width - len(label)
     if console.is_terminal and all(len(word) < width for word in text.plain.split()):
         text = Text("\n" + " " * len(label)).join(text.wrap(console, width))
@@ -115,7 +109,7 @@ def say(console: Console, text: Text, label: str = "") -> None:
 
 
 def print_error(error: VidpipeError) -> None:
-    """One sentence, and below it what to do."""
+    """Print an error: one sentence, and below it what to do."""
     console = err()
     for number, line in enumerate(error.message.splitlines() or [""]):
         said = words("Error: " if number == 0 else "       ", "bold red")
@@ -126,23 +120,24 @@ def print_error(error: VidpipeError) -> None:
 
 
 def error_object(error: VidpipeError) -> dict[str, Any]:
+    """Return the error as JSON values."""
     return {
         "kind": type(error).__name__, "message": error.message, "hint": error.hint, "exit_code": error.exit_code,
     }  # fmt: skip
 
 
 def counted(number: int, noun: str) -> str:
-    """1 video, 2 videos."""
+    """Return e.g. 1 video, 2 videos."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def answered(value: Any) -> str:
-    """The value of a model's answer: yes, no, a number or words."""
+    """Return the value of a model's answer as text: yes, no, a number or words."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def duration(seconds: float | None) -> str:
-    """1:02:03, 2:03 or 0:03.5; empty for None."""
+    """Format as 1:02:03, 2:03 or 0:03.5; empty for None."""
     if seconds is None:
         return ""
     if seconds < 60:
@@ -153,7 +148,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(size_bytes: float | None) -> str:
-    """12.3 MB; empty for None."""
+    """Format e.g. as 12.3 MB; empty for None."""
     if size_bytes is None:
         return ""
     for unit in ("B", "kB", "MB", "GB"):

@@ -1,12 +1,13 @@
-"""vidpipe plan: what `vidpipe run` would do, before it does it."""
+"""vidpipe plan: what `vidpipe run` would do, and what it would cost."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import (
     DueVideos,
     Json,
@@ -17,10 +18,18 @@ from vidpipe.cli.options import (
     overrides,
     stage_names,
 )
-from vidpipe.cli.output import error_object, print_json
-
-if TYPE_CHECKING:
-    from vidpipe.planning.estimate import Estimate
+from vidpipe.cli.output import counted, error_object, note, out, print_json, say, table, words
+from vidpipe.cli.running import warn_of_unread
+from vidpipe.errors import VidpipeError
+from vidpipe.library.launchable import waiting_for_spec
+from vidpipe.measures.wording import brief
+from vidpipe.planning.amounts import Prices
+from vidpipe.planning.budget import used_sentence
+from vidpipe.planning.due import Wish
+from vidpipe.planning.estimate import Estimate, ModelEstimate, StageEstimate, estimate
+from vidpipe.planning.plain import as_plain
+from vidpipe.planning.usage import spans, used
+from vidpipe.runner.plan import Plan
 
 
 def plan(
@@ -28,50 +37,40 @@ def plan(
     videos: DueVideos = None,
     *,
     stages: Stages = None,
-    retry: Annotated[bool, typer.Option("--retry", help="With failed and quarantined videos.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="With what is current, too.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Include failed and quarantined videos.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Include up-to-date results.")] = False,
     as_json: Json = False,
     scene_threshold: SceneThreshold = None,
     scene_detector: SceneDetector = None,
     qwen_instruction: QwenInstruction = None,
 ) -> None:
-    """What `vidpipe run` with the same arguments would do: videos by stage, what the describing model would be asked,
-    and the time and cost by what was measured here.
+    """Show what `vidpipe run` with the same arguments would do, and what it would cost.
 
-    Nothing is changed, and no model is loaded. Files are not looked for: a lost one is found by the run.
+    Counts videos per stage and model requests, and estimates time and cost from measurements of this library. Nothing
+    is changed and no model is loaded. Missing files are not detected before the run.
     """
-    from vidpipe.cli.running import warn_of_unread
-    from vidpipe.planning.due import Wish
-    from vidpipe.planning.estimate import estimate
-    from vidpipe.runner.plan import Plan
-
     names = stage_names(stages)
-    with opened(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as library:
-        chosen = Plan.make(library.library.graph, library.settings, names)
+    with open_library(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as opened:
+        chosen = Plan.make(opened.library.graph, opened.settings, names)
         try:
-            ids = [library.library.videos.resolve(video) for video in videos] if videos else None
+            ids = [opened.library.videos.resolve(video) for video in videos] if videos else None
             wish = Wish(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
-            found = estimate(library.library, chosen, wish)
-            changed = _changed(library, chosen, found)
-            budget = _budget(library)
+            found = estimate(opened.library, chosen, wish)
+            changed = _changed(opened, chosen, found)
+            budget = _budget(opened)
             if names is None or "descriptions" in names:
-                warn_of_unread(library.settings)
+                warn_of_unread(opened.settings)
         finally:
             chosen.close()
     if as_json:
-        from vidpipe.planning.plain import as_plain
-
         problems = {name: error_object(problem) for name, problem in chosen.unavailable.items()}
         print_json({**as_plain(found), "changed": changed, "budget": budget, "problems": problems})
     else:
-        from vidpipe.cli.plan_view import show
-
-        show(found, changed, budget, chosen.unavailable)
+        show_plan(found, changed, budget, chosen.unavailable)
 
 
-def _changed(opened: Opened, plan: Any, found: Estimate) -> dict[str, str]:
-    """stage -> what changed, where that made videos due."""
-    from vidpipe.library.launchable import waiting_for_spec
+def _changed(opened: OpenLibrary, plan: Any, found: Estimate) -> dict[str, str]:
+    """Return stage -> what changed, for stages in which a change made videos due."""
     from vidpipe.pipeline.waiting import what_changed
 
     changed = {}
@@ -83,12 +82,8 @@ def _changed(opened: Opened, plan: Any, found: Estimate) -> dict[str, str]:
     return changed
 
 
-def _budget(opened: Opened) -> dict[str, Any] | None:
-    """What was used of the budget; None where there is none."""
-    from vidpipe.planning.amounts import Prices
-    from vidpipe.planning.budget import used_sentence
-    from vidpipe.planning.usage import spans, used
-
+def _budget(opened: OpenLibrary) -> dict[str, Any] | None:
+    """Return how much of the budget is used; None without a budget."""
     budget = opened.settings.budget
     if not budget.is_limited:
         return None
@@ -97,3 +92,132 @@ def _budget(opened: Opened) -> dict[str, Any] | None:
         "model_hours": budget.model_hours, "used_model_hours": round(spent.seconds / 3600, 5), "cost": budget.cost,
         "used_cost": round(spent.cost, 6), "sentence": used_sentence(budget, spent),
     }  # fmt: skip
+
+
+_WHY = {
+    "new": "new", "inputs": "inputs changed", "files": "files missing", "next try": "to be retried",
+    "spec": "settings, prompts, model or code changed", "retry": "failed before", "force": "forced",
+}  # fmt: skip
+_UNMEASURED = "not measured yet"
+_LONG_S = 360.0
+_LEAST_SHOWN = 0.1
+
+
+def show_plan(
+    found: Estimate,
+    changed: Mapping[str, str],
+    budget: Mapping[str, Any] | None,
+    problems: Mapping[str, VidpipeError],
+) -> None:
+    """Print a plan: a row per stage, and below it what the describing model would be asked.
+
+    Args:
+        found: The estimate.
+        changed: Stage name -> what changed.
+        budget: How much of the budget is used; None without a budget.
+        problems: Stage name -> why it cannot run.
+    """
+    console = out()
+    console.print(_stages(found, changed))
+    if not found.videos and not problems:
+        say(console, words("Nothing is due: every video is current, blocked or failed (see `vidpipe status`)."))
+    elif found.videos:
+        for sentence in _sentences(found):
+            say(console, words(sentence))
+    for stage in found.stages:
+        if stage.due.blocked:
+            say(console, words(f"{stage.name}: {_videos(stage.due.blocked)} blocked by a stage that failed or "
+                               "was not selected.", "yellow"))  # fmt: skip
+    failed = sum(stage.due.failed + stage.due.quarantined for stage in found.stages)
+    if failed:
+        say(console, words(f"{counted(failed, 'failed result')} will not be retried without --retry.", "yellow"))
+    if budget is not None:
+        say(console, words(f"{budget['sentence']} It limits sensors, not `vidpipe run`.", "dim"))
+    for name, problem in problems.items():
+        say(console, words(f"Stage {name} cannot run: {problem.message}", "red"))
+        if problem.hint:
+            say(console, words(f"  {problem.hint}", "dim"))
+    if found.videos:
+        note("Nothing was changed. Start with `vidpipe run`.")
+
+
+def _stages(found: Estimate, changed: Mapping[str, str]) -> Any:
+    right = {"justify": "right"}
+    follow = any(stage.due.may_follow for stage in found.stages)
+    columns: list[str | tuple[str, Mapping[str, Any]]] = ["stage", ("due", right), ("then", right)]
+    columns += [("may follow", right)] if follow else []
+    columns += [("work", right), ("why", {"overflow": "fold"})]
+    made = table(*columns)
+    for stage in found.stages:
+        due = stage.due
+        cells = [due.due, due.follows, *([due.may_follow] if follow else [])]
+        made.add_row(
+            stage.name, *(words(f"{number:,}", "" if number else "dim") for number in cells), _work(stage),
+            words(_why(stage, changed)),
+        )  # fmt: skip
+    return made
+
+
+def _work(stage: StageEstimate) -> Any:
+    if not stage.due.computed:
+        return ""
+    return words(_UNMEASURED, "dim") if stage.seconds is None else brief(stage.seconds)
+
+
+def _why(stage: StageEstimate, changed: Mapping[str, str]) -> str:
+    said = []
+    for why, number in stage.due.why.most_common():
+        named = f"{changed[stage.name]} changed" if why == "spec" and stage.name in changed else _WHY[why]
+        said.append(f"{number:,} {named}")
+    return "; ".join(said)
+
+
+def _sentences(found: Estimate) -> Iterator[str]:
+    if found.model is not None and found.model.amount.videos + found.model.unknown:
+        yield from _model(found.model, found.prices.currency)
+    if found.seconds or not found.unmeasured:
+        without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
+        yield (
+            f"{_videos(found.videos)}: about {brief(found.wall_s)} wall time, {brief(found.seconds)} of work{without}."
+        )
+    else:
+        yield f"{_videos(found.videos)}. Duration {_UNMEASURED}: the first run measures it."
+    if any(stage.due.may_follow for stage in found.stages):
+        yield "`may follow` is computed only if the stages before it produce a different result."
+
+
+def _model(model: ModelEstimate, currency: str) -> Iterator[str]:
+    amount = model.amount
+    if amount.videos:
+        most = "at most " if amount.at_most else "about " if model.like_them or model.typical else ""
+        yield (
+            f"{model.name} describes {amount.videos:,.0f} videos, {amount.scenes:,.0f} scenes: {amount.asked:,.0f} "
+            f"answers to request, {amount.reused:,.0f} stored already; {amount.frames:,.0f} frames, {most}"
+            f"{amount.prompt_tokens:,.0f} prompt and {amount.output_tokens:,.0f} output tokens."
+        )
+        cost = "" if model.cost is None else f"; cost {most}{_money(model.cost)} {currency}"
+        yield f"Model time: {_hours(amount.seconds)}{cost}."
+    if model.like_them:
+        yield f"Estimated from {model.counted:,} of {model.counted + model.like_them:,} videos."
+    if model.typical:
+        yield f"{_videos(model.typical)} without scenes yet: assumed to be like the others."
+    if model.unknown:
+        yield (
+            f"{_videos(model.unknown)} without scenes yet, like all others: the number of model requests "
+            "is known after the stage scenes (`vidpipe run --stages raw_video,metadata,scenes`)."
+        )
+
+
+def _videos(number: int) -> str:
+    return "1 video" if number == 1 else f"{number:,} videos"
+
+
+def _hours(seconds: float | None) -> str:
+    """Of the model's time."""
+    if seconds is None:
+        return _UNMEASURED
+    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else brief(seconds)
+
+
+def _money(cost: float) -> str:
+    return f"{cost:,.2f}" if cost >= _LEAST_SHOWN or not cost else f"{cost:.2g}"

@@ -1,4 +1,4 @@
-"""What is seen while stages run: a bar a stage, what is at work now, and failures as they come."""
+"""Progress displays: downloads, stages of a run, and parts of a backup."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ from types import TracebackType
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
-from vidpipe.cli.output import clean, err, words
+from vidpipe.cli.output import clean, err, say, words
+from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.ingest.urls import readable_url
 from vidpipe.stages.contract import StageEvent
 
-#: Lines for what is at work; more would push the bars off the screen.
+#: Lines for running stages; more would push the bars off the screen.
 _MOST_ACTIVE = 8
-#: Without a terminal, how often a line tells how far the run is.
+#: Without a terminal, seconds between progress lines.
 _LINE_EVERY_S = 15.0
 _NAME_WIDTH = 40
 
@@ -25,9 +37,12 @@ _ENDS = {"computed", "failed", "discarded"}
 
 
 class RunDisplay:
-    """Follows a run (`vidpipe.stages.contract.Observer`); a context manager around it.
+    """Shows the progress of a run (`vidpipe.stages.contract.Observer`). Use as a context manager.
 
-    videos: how many the run will go over, as far as known; the bars grow where there are more.
+    Args:
+        stages: Names of the run's stages.
+        videos: Expected number of videos; the bars grow if there are more.
+        console: Where to print; stderr by default.
     """
 
     def __init__(self, stages: Sequence[str], videos: int, console: Console | None = None) -> None:
@@ -64,9 +79,11 @@ class RunDisplay:
             self._live.stop()
 
     def say(self, text: str) -> None:
+        """Print a line above the bars."""
         self.console.print(words(text, "yellow"), soft_wrap=True)
 
     def on_event(self, event: StageEvent) -> None:
+        """Update the bars; print failures."""
         if event.state == "started":
             self._start(event)
             return
@@ -80,6 +97,7 @@ class RunDisplay:
         self._maybe_line()
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Update the bar of a running stage. fraction: 0 to 1."""
         task = self._active_of.get((sha256, stage))
         if task is not None:
             self._active.update(task, completed=fraction)
@@ -120,3 +138,120 @@ class RunDisplay:
 
 def _short(name: str) -> str:
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
+
+
+_NAME_WIDTH = 40
+_STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
+
+
+class AddDisplay:
+    """Shows the progress of adding videos (`vidpipe.ingest.records.IngestObserver`). Use as a context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or err()
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(),
+            TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
+        )  # fmt: skip
+        self._bar_of: dict[str, TaskID] = {}
+        self._printed: set[int] = set()
+        self.notes: list[IngestNote] = []
+
+    def __enter__(self) -> AddDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(words(text, "yellow"), soft_wrap=True)
+
+    def on_note(self, note: IngestNote) -> None:
+        """Keep the note and print it."""
+        self.notes.append(note)
+        self.say(note.sentence)
+
+    def on_start(self, source: SourceRecord) -> None:
+        """Add a bar for the source."""
+        self._bar_of[source.id] = self._bars.add_task(
+            escape(_shortened_url(clean(readable_url(source.url)))), total=None
+        )
+
+    def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
+        """Update a source's bar."""
+        task = self._bar_of.get(source_id)
+        if task is not None:
+            self._bars.update(task, completed=done, total=total)
+
+    def on_outcome(self, outcome: IngestOutcome) -> None:
+        """Remove the source's bar and print its outcome."""
+        task = self._bar_of.pop(outcome.source.id, None) if outcome.source else None
+        if task is not None:
+            self._bars.remove_task(task)
+        self.print_outcome(outcome)
+
+    def print_outcome(self, outcome: IngestOutcome) -> None:
+        """Print one line about a source, once."""
+        if id(outcome) in self._printed:
+            return
+        self._printed.add(id(outcome))
+        line = words(f"{outcome.state:<15}", _STYLES.get(outcome.state, "green"))
+        line.append_text(words(f"{outcome.video[:12]}  " if outcome.video else " " * 14, "cyan"))
+        line.append_text(words(outcome.sentence or outcome.input))
+        if outcome.note:
+            line.append_text(words(f" ({outcome.note.rstrip('.')})", "dim"))
+        say(self.console, line)
+
+
+def _shortened_url(url: str) -> str:
+    """Return the end of a long URL, which tells one file from another."""
+    return url if len(url) <= _NAME_WIDTH else f"…{url[1 - _NAME_WIDTH :]}"
+
+
+#: Without a terminal, how often a line tells how far it is.
+_LINE_EVERY_S = 15.0
+
+
+class BackupDisplay:
+    """Shows the parts of a backup or restore. Use as a context manager."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._console = console or err()
+        self._title = title
+        self._bars = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            console=self._console, transient=True,
+        )  # fmt: skip
+        self._task = self._bars.add_task(title, total=None)
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> BackupDisplay:
+        if self._console.is_terminal:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._bars.stop()
+
+    def progress(self, part: str, done: int, total: int | None) -> None:
+        """Show how much of a part is done."""
+        self._bars.update(self._task, description=f"{self._title}: {part}", completed=done, total=total)
+        if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self.say(f"{self._title}: {part} {done}" + (f" of {total}" if total else ""))
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._console.print(words(text, "yellow"), soft_wrap=True)
+
+    def pause(self) -> None:
+        """Hide the bars while a question is asked."""
+        if self._console.is_terminal:
+            self._bars.stop()

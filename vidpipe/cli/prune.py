@@ -1,33 +1,32 @@
-"""vidpipe prune: deletes what is older than [Retention] says."""
+"""vidpipe prune: delete data older than [Retention] allows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, size, table, words
-
-if TYPE_CHECKING:
-    from vidpipe.library.library import Library
-    from vidpipe.retention.report import Pruned
-    from vidpipe.settings import Settings
+from vidpipe.library.library import Library
+from vidpipe.retention.report import Pruned
+from vidpipe.settings import Settings
 
 
 def prune(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; delete nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be deleted; delete nothing.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Delete old runs and events of Dagster's, log files, frame packs that no video names, partial downloads, figures.
+    """Delete data older than [Retention] allows.
 
-    Ages and sizes stand in config.ini, section Retention; the schedule clean_up does the same at night. Videos, results
-    and lineage are never deleted, nor what Dagster's page shows of each partition. Safe while the pipeline runs.
+    Removes old Dagster runs and events, log files, frame packs of no video, partial downloads and metrics. The schedule
+    clean_up does the same every night. Videos, results, lineage and the state of each partition are kept. Safe while
+    the pipeline runs.
     """
-    with opened(context) as library:
-        reports = _prune(library.settings, library.library, dry_run)
+    with open_library(context) as opened:
+        reports = _prune(opened.settings, opened.library, dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "kinds": [report.as_document() for report in reports]})
     else:
@@ -46,7 +45,7 @@ def _prune(settings: Settings, library: Library, dry_run: bool) -> list[Pruned]:
 def _show(reports: list[Pruned], dry_run: bool) -> None:
     console = out()
     right = {"justify": "right"}
-    made = table("what", ("would go" if dry_run else "deleted", right), ("size", right), "oldest")
+    made = table("what", ("would delete" if dry_run else "deleted", right), ("size", right), "oldest")
     for report in reports:
         style = "" if report.count else "dim"
         oldest = f"{report.oldest.astimezone():%Y-%m-%d}" if report.oldest else ""
@@ -58,4 +57,4 @@ def _show(reports: list[Pruned], dry_run: bool) -> None:
         if report.error:
             say(console, words(f"{report.kind}: {report.error}", "red"))
     if dry_run:
-        note("Nothing was deleted. `vidpipe prune` does it.")
+        note("Nothing was deleted: this was a dry run.")

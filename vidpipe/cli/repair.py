@@ -1,4 +1,4 @@
-"""vidpipe doctor --repair: repairs damaged data of MongoDB and Dagster in steps, each confirmed by the user."""
+"""vidpipe doctor --repair: repair damaged MongoDB and Dagster data in steps, each confirmed by the user."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import typer
 
 from vidpipe.cli.output import counted, note, out, print_json, words
+from vidpipe.cli.services import users_of
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
+from vidpipe.library.backups.manifest import BackupError, Follower, Manifest, read
+from vidpipe.library.backups.restore import check, restore
+from vidpipe.library.connection import connect
 from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage
+from vidpipe.library.library import Library
+from vidpipe.library.rebuild import audited, lost_videos, rebuild, request_again, unknown_files
 from vidpipe.library.salvage import Aside, salvage
 from vidpipe.safe_files import private_directory
+from vidpipe.services.service import find_running
 from vidpipe.settings import Settings, audit
-
-if TYPE_CHECKING:
-    from vidpipe.library.backups.manifest import Manifest
-    from vidpipe.library.library import Library
+from vidpipe.stages.registry import GRAPH
 
 #: In data/run while a repair is unfinished, so that the next one restores and rebuilds what is missing.
 _MARKER = "repair"
@@ -29,7 +33,11 @@ _MARKER = "repair"
 
 @dataclass(frozen=True)
 class RepairStep:
-    """One step of a repair. result: a sentence; for a declined step its question"""
+    """One step of a repair.
+
+    Attributes:
+        result: A sentence; for a declined step its question.
+    """
 
     name: str
     state: Literal["done", "declined", "failed"]
@@ -85,7 +93,7 @@ class Repair:
         from vidpipe.pipeline.history.damage import set_aside
 
         self._step(
-            "history", f"{path} {found}. Move it to {self.aside.folder}, so that Dagster creates a new one?",
+            "history", f"{path} {found}. Move it to {self.aside.folder}, and let Dagster create a new one?",
             lambda: f"Moved {path.name} of Dagster's history to {set_aside(path, self.aside)}.",
         )  # fmt: skip
 
@@ -96,8 +104,8 @@ class Repair:
             if whole and library_damage(self.settings) is not None:
                 whole = False
                 self.aside.move(embedded.files_of(self.settings).data)
-            saved = "mongod salvaged what it could read" if whole else "Nothing could be salvaged"
-            return f"{saved}; the damaged data are in {self.aside.folder}."
+            saved = "mongod salvaged all readable data" if whole else "Nothing could be salvaged"
+            return f"{saved}; the damaged data is in {self.aside.folder}."
 
         self._step("MongoDB", f"{fault.message} Repair a copy of the data and move the original aside?", work)
 
@@ -112,17 +120,13 @@ class Repair:
         def work() -> str:
             embedded.start(self.settings, may_be_new=True)
             self._marker.unlink(missing_ok=True)
-            return "The library is empty now; the stored videos stay where they are."
+            return "The library is now empty; stored video files are kept."
 
         self._step("empty library", "Start with an empty library?", work)
         return False
 
     def _fill(self, new_history: bool) -> None:
         """Restores and rebuilds what a damaged library has lost."""
-        from vidpipe.library.connection import connect
-        from vidpipe.library.library import Library
-        from vidpipe.stages.registry import GRAPH
-
         began = len(self.steps)
         if self._marker.exists():
             connect(self.settings, may_be_new=True).close()
@@ -137,9 +141,6 @@ class Repair:
             self._marker.unlink(missing_ok=True)
 
     def _restore(self, library: Library) -> None:
-        from vidpipe.library.backups.manifest import Follower
-        from vidpipe.library.backups.restore import check, restore
-
         found = newest_backup(self.settings, self.backup)
         there = library.videos.count()
         if found is None or found[1].videos <= there:
@@ -155,8 +156,6 @@ class Repair:
         self._step("backup", f"Restore the backup {folder} of {backed_up}? The library has {there}.", work)
 
     def _rebuild(self, library: Library) -> None:
-        from vidpipe.library.rebuild import rebuild, unknown_files
-
         unknown = sum(1 for _ in unknown_files(library))
         if not unknown:
             return
@@ -167,11 +166,9 @@ class Repair:
             result = f"Added {counted(len(done.videos), 'stored video')}; `vidpipe run` computes their results."
             return f"{result} Damaged, moved aside: {', '.join(map(str, damaged))}." if damaged else result
 
-        self._step("media", f"Add {counted(unknown, 'stored file')} that the library does not know?", work)
+        self._step("media", f"Add {counted(unknown, 'stored file')} missing from the library?", work)
 
     def _list_lost(self, library: Library) -> None:
-        from vidpipe.library.rebuild import lost_videos, request_again
-
         lost = lost_videos(library)
         if not lost:
             return
@@ -197,7 +194,7 @@ class Repair:
             with instance(self.settings) as opened:
                 add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
             show_again(self.settings, library)
-            self.steps.append(RepairStep("Dagster", "done", "Dagster's page shows all videos and their results."))
+            self.steps.append(RepairStep("Dagster", "done", "Dagster shows all videos and their results."))
         except VidpipeError as error:
             self.steps.append(RepairStep("Dagster", "failed", str(error)))
 
@@ -229,9 +226,6 @@ def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
 
 def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifest] | None:
     """The backup in `named`, or the newest readable one that audit.jsonl names."""
-    from vidpipe.library.backups.manifest import BackupError, read
-    from vidpipe.library.rebuild import audited
-
     if named is not None:
         return read(named.expanduser().absolute())
     made = {str(entry["path"]) for entry in audited(settings) if entry.get("event") == "backup" and "path" in entry}
@@ -243,15 +237,12 @@ def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifes
 
 
 def _refuse_while_in_use(settings: Settings) -> None:
-    from vidpipe.cli.down import users_of
-    from vidpipe.services.service import find_running
-
     running = embedded.status(settings)
     users = users_of(running.port) if running.port is not None else []
     if find_running(settings.home) or users:
         raise UnavailableError(
-            f"The data cannot be repaired while they are in use{f' by {users[0]}' if users else ''}.",
-            "`vidpipe down` stops the servers; end other commands with Ctrl-C.",
+            f"The data cannot be repaired while in use{f' by {users[0]}' if users else ''}.",
+            "Stop the servers with `vidpipe down` and other commands with Ctrl-C.",
         )
 
 
@@ -259,7 +250,10 @@ def repair(settings: Settings, *, yes: bool, empty: bool, backup: Path | None, a
     """Repairs the home and shows what was done. Returns the exit code: 3 if something is still damaged."""
     can_ask = sys.stdin.isatty() and not as_json
     if not (yes or can_ask):
-        raise SettingsError("A repair asks before each step.", "`vidpipe doctor --repair --yes` does not ask.")
+        raise SettingsError(
+            "A repair asks for confirmation, but stdin is not a terminal.",
+            "Use `vidpipe doctor --repair --yes` to confirm every step.",
+        )
     done = Repair(settings, lambda question: yes or typer.confirm(question, err=True), empty, backup)
     done.run()
     left = [str(error)] if (error := library_damage(settings)) else []
@@ -288,15 +282,15 @@ def _show(done: Repair, left: list[str]) -> None:
     for sentence in left:
         note(f"Still damaged: {sentence}", "yellow")
     if not done.steps and not left:
-        console.print("Nothing is damaged.")
+        console.print("No damage found.")
 
 
-def recovered(error: DamagedError) -> bool:
+def offer_recovery(error: DamagedError) -> bool:
     """Asks the user what to do about a missing library, and does it. Returns whether the command can continue."""
     if not (isinstance(error, MissingLibraryError) and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     note(error.message, "yellow")
-    if typer.confirm("Restore or rebuild the library from backups and what is stored?", err=True):
+    if typer.confirm("Restore or rebuild the library from backups and stored files?", err=True):
         return repair(error.settings, yes=True, empty=False, backup=None, as_json=False) == 0
     if typer.confirm("Start with an empty library?", err=True):
         embedded.start(error.settings, may_be_new=True)

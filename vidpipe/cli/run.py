@@ -1,4 +1,4 @@
-"""vidpipe run: brings videos up to date."""
+"""vidpipe run: bring videos up to date."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.adding import add_and_run, with_stdin
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -16,11 +17,14 @@ from vidpipe.cli.options import (
     SceneThreshold,
     Stages,
     UseVpc,
+    overridden_settings,
     overrides,
     stage_names,
-    stand_in,
 )
 from vidpipe.cli.output import print_json
+from vidpipe.cli.running import Wish, finish, run_and_show
+from vidpipe.cli.work import Adding
+from vidpipe.runner.plan import Plan
 
 
 def run(
@@ -29,8 +33,8 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="[VIDEO|URL|FILE]...",
-            help="Videos of the library (hash prefixes, names, URLs), or what `vidpipe add` takes: URLs, files, "
-            "folders, lists, - for stdin. None: all that is due.",
+            help="Videos in the library (hash prefixes, names, URLs), or inputs of `vidpipe add`: URLs, files, "
+            "directories, lists, - for stdin. Default: all due videos.",
         ),
     ] = None,
     *,
@@ -47,33 +51,28 @@ def run(
     use_vpc: UseVpc = None,
     output: Output = None,
 ) -> None:
-    """Bring videos up to date: only what is due is computed. One video's failure never stops the others.
+    """Bring videos up to date: compute only what is due.
 
-    URLs and files that are not in the library are added first. A path that exists is that file, folder or list, also
-    where a video of the library has the same name; its video where the file is unchanged since it was added. Anything
-    else names a video of the library, or is a URL to download.
+    A failed video never stops the others. URLs and files that are not in the library are added first. An existing path
+    is used as a file, directory or list, even if a video in the library has the same name; a file that is unchanged
+    since it was added means its video. Anything else is the name of a video in the library, or a URL to download.
 
-    Options that are settings count for this call: what is due, and what is current, is judged under them.
+    Options that override settings apply to this call only, also when deciding what is due.
     """
-    from vidpipe.cli.adding import add_and_run, with_stdin
-    from vidpipe.cli.running import Wish, finish, run_and_show
-    from vidpipe.cli.work import Adding
-    from vidpipe.runner.plan import Plan
-
     names = stage_names(stages)
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
-    with opened(context, given) as library:
+    with open_library(context, given) as opened:
         if names:
-            Plan.make(library.library.graph, library.settings, names).close()  # names that are no stage's end here
-        wish = Wish(None, names, retry=retry, force=force, output=output, overridden=stand_in(given))
+            Plan.make(opened.library.graph, opened.settings, names).close()  # rejects unknown stage names
+        wish = Wish(None, names, retry=retry, force=force, output=output, overridden=overridden_settings(given))
         if inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
-            videos = library.library.videos
+            videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
-            became, result, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            became, result, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
             result |= became
         else:
-            result, code = run_and_show(library, wish, as_json=as_json)
+            result, code = run_and_show(opened, wish, as_json=as_json)
     if as_json:
         print_json(result)
     finish(code)

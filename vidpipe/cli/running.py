@@ -1,4 +1,4 @@
-"""A run as the user sees it: progress, a table at the end, the export that was asked for, and the exit code."""
+"""A run as the user sees it: progress, a summary table, the requested export, and the exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import typer
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
+from vidpipe.cli.export import export_to
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import counted, duration, error_object, note, out, say, table, words
 from vidpipe.cli.progress import RunDisplay
@@ -26,7 +27,8 @@ _MOST_FAILURES_SHOWN = 20
 @dataclass(frozen=True)
 class Wish:
     """What is to be run. videos: sha256 (None: all that are due); output: where results are exported to afterwards;
-    overridden: settings that results depend on and that options of this call stand in for"""
+    overridden: settings that results depend on and that options of this call stand in for.
+    """
 
     videos: Sequence[str] | None = None
     stages: Sequence[str] | None = None
@@ -36,8 +38,8 @@ class Wish:
     overridden: frozenset[str] = frozenset()
 
 
-def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
-    """Runs, shows, exports. Returns the report as plain values, and the exit code."""
+def run_and_show(opened: OpenLibrary, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
+    """Run the stages, show the report, and export. Returns the report as JSON values and the exit code."""
     stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
     force = stages if wish.force else ()
     overridden = wish.overridden
@@ -52,24 +54,21 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
     result = plain_report(report, stages)
     audit("run", **result)
     if overridden:
-        note("Computed with the options of this call; due again without them, unless config.ini has the same settings.")
+        note("Computed with the options of this call; due again without them unless config.ini has the same settings.")
     if not (as_json or report.videos or report.problems or opened.library.videos.count()):
-        note("There are no videos yet: `vidpipe add URL-OR-FILE …` takes them in.")
+        note("The library is empty: add videos with `vidpipe add URL-OR-FILE …`.")
     elif not as_json:
         show_report(report, stages)
     if report.interrupted:
-        note("Stopped. What was finished is stored; `vidpipe run` goes on with the rest.", "yellow")
+        note("Stopped. Finished results are stored; `vidpipe run` resumes.", "yellow")
         return result, 130
     if wish.output:
-        from vidpipe.cli.export import export_to
-
         result["export"] = export_to(opened, wish.output, None, ids=wish.videos)
     return result, exit_code(report)
 
 
 def warn_of_unread(settings: Settings) -> bool:
-    """A warning on stderr where the describer does not read an instruction or a question that it was given. Returns
-    whether there was one."""
+    """Warn on stderr if the backend ignores a configured instruction or question. Returns whether it warned."""
     from vidpipe.vlm.prompts import unread_instructions
 
     sentence = unread_instructions(settings)
@@ -78,7 +77,7 @@ def warn_of_unread(settings: Settings) -> bool:
     return bool(sentence)
 
 
-def _expected(opened: Opened, wish: Wish, stages: Sequence[str]) -> int:
+def _expected(opened: OpenLibrary, wish: Wish, stages: Sequence[str]) -> int:
     if wish.videos is not None:
         return len(wish.videos)
     if wish.force:
@@ -88,7 +87,7 @@ def _expected(opened: Opened, wish: Wish, stages: Sequence[str]) -> int:
 
 
 def exit_code(report: RunReport) -> int:
-    """0; 1 where videos failed; 2 or 3 where a stage could not run at all; 130 when stopped."""
+    """Return 0; 1 if videos failed; 2 or 3 if a stage could not run at all; 130 if stopped."""
     if report.interrupted:
         return 130
     failed = [1] if report.total("failed") or report.unknown else []
@@ -96,6 +95,7 @@ def exit_code(report: RunReport) -> int:
 
 
 def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
+    """Return the report of a run as JSON values."""
     return {
         "videos": report.videos,
         "stages": {
@@ -125,7 +125,7 @@ def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
 
 
 def show_report(report: RunReport, stages: Sequence[str]) -> None:
-    """The table of a run on stdout, and what went wrong."""
+    """Print the table of a run and its errors."""
     console = out()
     if report.videos:
         shown = [column for column in _COLUMNS if column in ("computed", "current", "failed") or report.total(column)]
@@ -139,7 +139,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         took = f"{report.seconds:.1f} s" if report.seconds < 60 else duration(report.seconds)
         console.print(f"{counted(report.videos, 'video')} in {took}.")
     elif not report.problems and not report.interrupted:
-        console.print("Nothing is due: every video is current, blocked or has failed before (`vidpipe status`).")
+        console.print("Nothing is due: every video is current, blocked or failed (see `vidpipe status`).")
     for event in report.failures[:_MOST_FAILURES_SHOWN]:
         if event.error:
             _show_problem(event.error, "failed")
@@ -147,9 +147,9 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
     if hidden > 0:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
-        _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "not run")
+        _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
     if report.busy:
-        note(f"Another run works on {counted(report.busy_videos, 'video')}.")
+        note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")
 
 
 def _show_problem(error: VidpipeError, label: str) -> None:
@@ -162,6 +162,6 @@ def _show_problem(error: VidpipeError, label: str) -> None:
 
 
 def finish(code: int) -> None:
-    """Ends the command with an exit code."""
+    """Exit the command with `code`, if it is not 0."""
     if code:
         raise typer.Exit(code)

@@ -1,4 +1,4 @@
-"""vidpipe search: videos and scenes by words and filters."""
+"""vidpipe search and vidpipe list."""
 
 from __future__ import annotations
 
@@ -8,9 +8,87 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.call import opened
-from vidpipe.cli.listing import show_videos
+from vidpipe.cli.context import open_library
 from vidpipe.cli.output import duration, note, out, print_json, table, words
+from vidpipe.library.search import Page, find_scenes, find_videos
+
+_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+_MOST_SHOWN = 5
+#: Column -> minimum terminal width at which it is shown.
+_MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
+
+
+def list_videos(
+    context: typer.Context,
+    *,
+    tag: options.Tags = None,
+    label: options.Labels = None,
+    category: options.Categories = None,
+    min_duration: options.MinDuration = None,
+    max_duration: options.MaxDuration = None,
+    resolution: options.Resolutions = None,
+    codec: options.Codecs = None,
+    sentiment: options.Sentiments = None,
+    source: options.Sources = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of videos; 0 means all.")] = 50,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """List videos, newest first."""
+    filters = options.make_filters(
+        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
+        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
+    )  # fmt: skip
+    with open_library(context) as opened:
+        page = find_videos(opened.library, "", filters, limit=limit, offset=offset, specs=opened.plan.specs)
+    if as_json:
+        print_json({"videos": page.hits, "more": page.more})
+        return
+    show_videos(page.hits)
+    if page.more:
+        note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
+
+
+def show_videos(hits: Sequence[dict[str, Any]]) -> None:
+    """Print the table of videos."""
+    console = out()
+    if not hits:
+        console.print("No videos.")
+        return
+    wide: dict[str, Any] = {"min_width": 12, "overflow": "fold"}
+    whole: dict[str, Any] = {"no_wrap": True}
+    roomy = console.width >= max(_MIN_WIDTHS.values())
+    columns: dict[str, dict[str, Any]] = {
+        "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
+        "scenes": {"justify": "right"}, "category": whole,
+        "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
+    }  # fmt: skip
+    shown_columns = [name for name in columns if console.width >= _MIN_WIDTHS.get(name, 0)]
+    if roomy and not any(hit["labels"] for hit in hits):
+        shown_columns.remove("labels")
+    made = table(*((name, columns[name]) for name in shown_columns))
+    for hit in hits:
+        size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
+        labels = _some(hit["labels"])
+        name = words(hit["name"])
+        for below in (hit["title"], f"labels: {labels}" if labels and not roomy else ""):
+            if below:
+                name.append("\n").append_text(words(below, "dim"))
+        state = hit.get("state", "")
+        cells = {
+            "video": words(hit["video"][:12], "cyan"), "name": name,
+            "duration": words(duration(hit["duration_s"])),
+            "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
+            "scenes": words(hit["scenes"]), "category": words(hit["category"]),
+            "labels": words(labels), "tags": words(_some(hit["tags"])),
+            "state": words(state, _STATE_STYLES.get(state, "")),
+        }  # fmt: skip
+        made.add_row(*(cells[name] for name in shown_columns))
+    console.print(made)
+
+
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:_MOST_SHOWN]) + (f" +{len(texts) - _MOST_SHOWN}" if len(texts) > _MOST_SHOWN else "")
 
 
 def search(
@@ -19,7 +97,7 @@ def search(
         list[str] | None,
         typer.Argument(
             metavar="[WORDS]...",
-            help="Any of them; '\"a phrase\"' must be there, -word must not. None: the filters alone.",
+            help="Words to search for (any of them); '\"a phrase\"' is required, -word excluded.",
         ),
     ] = None,
     *,
@@ -32,17 +110,17 @@ def search(
     codec: options.Codecs = None,
     sentiment: options.Sentiments = None,
     source: options.Sources = None,
-    scenes: Annotated[bool, typer.Option("--scenes", help="Scenes only.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most videos, and most scenes; 0: all.")] = 20,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Hits passed over.")] = 0,
+    scenes: Annotated[bool, typer.Option("--scenes", help="Show only scenes.")] = False,
+    limit: Annotated[
+        int, typer.Option("--limit", min=0, help="Maximum number of videos and of scenes; 0 means all.")
+    ] = 20,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Results to skip.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Find videos and scenes by words, the most relevant first, and by filters.
+    """Find videos and scenes by words, most relevant first, and by filters.
 
-    Where no whole word matches, parts of words are looked for.
+    If no whole word matches, parts of words are searched.
     """
-    from vidpipe.library.search import Page, find_scenes, find_videos
-
     given = query or []
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
     if unknown:
@@ -53,11 +131,11 @@ def search(
         resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
     videos = found = Page([], "filters", more=False)
-    with opened(context) as library:
+    with open_library(context) as opened:
         if not scenes:
-            videos = find_videos(library.library, text, filters, limit=limit, offset=offset, specs=library.plan.specs)
+            videos = find_videos(opened.library, text, filters, limit=limit, offset=offset, specs=opened.plan.specs)
         if scenes or text.strip():
-            found = find_scenes(library.library, text, filters, limit=limit, offset=offset)
+            found = find_scenes(opened.library, text, filters, limit=limit, offset=offset)
     if as_json:
         print_json({
             "query": text, "videos": videos.hits, "scenes": found.hits, "more_videos": videos.more,
@@ -71,9 +149,9 @@ def search(
     elif scenes:
         out().print("No scenes.")
     if "parts of words" in (videos.how if videos.hits else "", found.how if found.hits else ""):
-        note("No whole word matched; these hold parts of words.")
+        note("No whole word matched; these results match parts of words.")
     if videos.more or found.more:
-        note(f"There are more: --offset {offset + limit}, or --limit 0 for all.")
+        note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
 
 
 def _show_scenes(hits: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""vidpipe show: everything that is known of one video."""
+"""vidpipe show: everything known about one video."""
 
 from __future__ import annotations
 
@@ -6,34 +6,59 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
+from vidpipe.cli.output import (
+    answered,
+    clean,
+    duration,
+    out,
+    print_json,
+    say,
+    size,
+    table,
+    words,
+)
+from vidpipe.library.queries.show import answers_of, view
+from vidpipe.safe_files import text_path
 
 _MOST_SCENES = 30
 _MOST_SOURCES = 20
-_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
+_STATE_STYLES = {
+    "current": "green",
+    "due": "yellow",
+    "blocked": "yellow",
+    "failed": "red",
+    "quarantined": "red",
+}
 
 
 def show(
     context: typer.Context,
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
     *,
-    scenes: Annotated[int, typer.Option("--scenes", min=0, help="Most scenes shown; 0: all.")] = _MOST_SCENES,
+    scenes: Annotated[
+        int,
+        typer.Option("--scenes", min=0, help="Maximum number of scenes; 0 means all."),
+    ] = _MOST_SCENES,
     answers: Annotated[
-        bool, typer.Option("--answers", help="Also each answer of the model: prompt, model, frames, tokens, run.")
+        bool,
+        typer.Option(
+            "--answers",
+            help="Also list the model's answers: prompt, model, frames, tokens, run.",
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
-    from vidpipe.library.show import answers_of, view
+    """Show everything known about one video.
 
-    with opened(context) as library:
-        sha256 = library.library.videos.resolve(video)
-        found = view(library.library, sha256, library.plan.specs)
+    Facts, scenes, description, sentiment, tags with their evidence, category, and stages.
+    """
+    with open_library(context) as opened:
+        sha256 = opened.library.videos.resolve(video)
+        found = view(opened.library, sha256, opened.plan.specs)
         if answers:
-            found["answers"] = answers_of(library.library, sha256)
+            found["answers"] = answers_of(opened.library, sha256)
     if as_json:
         print_json(found)
         return
@@ -58,17 +83,18 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    from vidpipe.safe_files import text_path
-
     video, metadata = found["video"], found["metadata"]
-    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
+    facts = [
+        ("hash", video["sha256"]),
+        ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}"),
+    ]
     sources = [f"{source['url']} ({source['state']})" for source in found["sources"]]
     facts.append(("also named", ", ".join(_first(video["names"][1:]))))
     facts += [("title", title) for title in _first(video["titles"])]
     facts.append(("labels", ", ".join(video["labels"])))
     facts += [("source", source) for source in _first(sources)]
     if metadata:
-        rate = f"{metadata['frame_rate']:.6g} frames a second" if metadata["frame_rate"] else ""
+        rate = f"{metadata['frame_rate']:.6g} fps" if metadata["frame_rate"] else ""
         picture = [
             duration(metadata["duration_s"]), f"{metadata['width']}x{metadata['height']} {metadata['resolution']}",
             metadata["video_codec"], rate, metadata["hdr"] or "", "mirrored" if metadata.get("mirrored") else "",
@@ -81,11 +107,23 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("note", note) for note in metadata.get("notes", ())]
         announced_s = metadata.get("announced_duration_s")
         if announced_s and not found["damage"]:
-            facts.append(("truncated", f"the header announces {announced_s:.2f} s; the file holds less"))
-    description, sentiment, category = found["description"], found["sentiment"], found["category"]
+            facts.append(
+                (
+                    "truncated",
+                    f"the header declares {announced_s:.2f} s; the file contains less",
+                )
+            )
+    description, sentiment, category = (
+        found["description"],
+        found["sentiment"],
+        found["category"],
+    )
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))
-        facts += [("summary", description.get("summary", "")), ("keywords", ", ".join(description.get("keywords", ())))]
+        facts += [
+            ("summary", description.get("summary", "")),
+            ("keywords", ", ".join(description.get("keywords", ()))),
+        ]
     if sentiment:
         if sentiment["score"] is None:
             judged = f"{sentiment['label']}: {sentiment['reason']}"
@@ -95,10 +133,20 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
                 judged += f": {sentiment['reason']}"
         facts.append(("sentiment", judged))
     if category:
-        facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
+        facts.append(
+            (
+                "category",
+                f"{category['category']} ({category['score']:g}): {category['reason']}",
+            )
+        )
         proposal = category.get("proposal")
         if proposal:
-            facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
+            facts.append(
+                (
+                    "model's",
+                    f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}",
+                )
+            )
     facts.append(("facets", ", ".join(tag["tag"] for tag in found["tags"] if tag.get("facet"))))
     if description:
         facts += [(answer["id"], _answer(answer)) for answer in description.get("questions", ())]
@@ -112,11 +160,14 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _first(texts: Sequence[str]) -> list[str]:
     more = len(texts) - _MOST_SOURCES
-    return [*texts[:_MOST_SOURCES], *([f"… and {more:,} more (all with --json)"] if more > 0 else [])]
+    return [
+        *texts[:_MOST_SOURCES],
+        *([f"… and {more:,} more (all with --json)"] if more > 0 else []),
+    ]
 
 
 def black_bars(found: Mapping[str, Any]) -> str:
-    """Where the picture is inside black bars, of one video as `library.show` gives it; empty where there are none."""
+    """Describe the black bars of one video as returned by `view`; empty without bars."""
     area = (found["scene_summary"] or {}).get("active_area")
     if area:
         return f"around a picture of {area['width']}x{area['height']} at {area['x']},{area['y']}"
@@ -135,7 +186,16 @@ def _answer(answer: Mapping[str, Any]) -> str:
 
 
 def _stream(stream: Mapping[str, Any], *more: str) -> str:
-    return ", ".join(part for part in (stream["codec"], *more, stream["language"] or "", stream["title"] or "") if part)
+    return ", ".join(
+        part
+        for part in (
+            stream["codec"],
+            *more,
+            stream["language"] or "",
+            stream["title"] or "",
+        )
+        if part
+    )
 
 
 def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
@@ -151,12 +211,18 @@ def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
     if not scenes:
         return
     made = table(
-        ("scene", {"justify": "right"}), ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"})
+        ("scene", {"justify": "right"}),
+        ("from – to", {"no_wrap": True}),
+        ("description", {"overflow": "fold"}),
     )
     for scene in scenes[:most] if most else scenes:
         span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
         said = [f"{answer['id']}: {_answer(answer)}" for answer in scene.get("answers") or ()]
-        made.add_row(str(scene["index"]), span, words("\n".join([scene["description"] or "", *said]).strip()))
+        made.add_row(
+            str(scene["index"]),
+            span,
+            words("\n".join([scene["description"] or "", *said]).strip()),
+        )
     console = out()
     console.print(made)
     if most and len(scenes) > most:
@@ -165,11 +231,11 @@ def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
 
 def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     if not answers:
-        out().print("The model has given no answers about this video.")
+        out().print("The model has not answered any questions about this video.")
         return
     made = table(
         "prompt", ("from – to", {"no_wrap": True}), ("answer", {"overflow": "fold"}), ("tokens", {"justify": "right"}),
-        ("made with", {"overflow": "fold"}),
+        ("produced with", {"overflow": "fold"}),
     )  # fmt: skip
     for answer in answers:
         span = f"{duration(answer['start_s'])} – {duration(answer['end_s'])}"
@@ -183,7 +249,10 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     out().print(made)
     if not all(answer["in_force"] for answer in answers):
         out().print(
-            words("Dim: of earlier prompts, models or frames; kept, and in force again if these come back.", "dim")
+            words(
+                "Dimmed: answers to earlier prompts, models or frames; kept and reused if these return.",
+                "dim",
+            )
         )
 
 
@@ -193,5 +262,10 @@ def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
         error = stage["error"]
         seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.2f}"
         said = f"{error['message']} {error['hint']}".strip() if error else ""
-        made.add_row(name, words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
+        made.add_row(
+            name,
+            words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")),
+            seconds,
+            words(said),
+        )
     out().print(made)

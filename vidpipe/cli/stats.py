@@ -1,4 +1,4 @@
-"""vidpipe stats: times, hit rates, failures and growth, as tables, JSON or plots."""
+"""vidpipe stats: stage times, hit rates, failures and growth, as tables, JSON or plots."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from vidpipe.cli.call import opened
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
+from vidpipe.measures.plain import as_plain
+from vidpipe.measures.statistics import Statistics, gather
+from vidpipe.measures.wording import brief, percent
 from vidpipe.safe_files import replace_file
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from vidpipe.measures.statistics import Statistics
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
@@ -30,22 +29,20 @@ def stats(
     context: typer.Context,
     since: Annotated[
         str | None,
-        typer.Option("--since", help="24h, 7d, 4w, 6m, 1y, or a date (2026-11-01). None: from the beginning."),
+        typer.Option("--since", help="24h, 7d, 4w, 6m, 1y, or a date (2026-11-01). Default: all time."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="How many of the slowest videos.")] = 10,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="Number of slowest videos to show.")] = 10,
     plot: Annotated[
-        Path | None, typer.Option("--plot", help="Also write the plots to FILE.png or FILE.html.", metavar="FILE")
+        Path | None, typer.Option("--plot", help="Also write plots to FILE.png or FILE.html.", metavar="FILE")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Stage times, hit rates, failures, growth by day, and the slowest videos."""
+    """Show stage times, hit rates, failures, growth by day, and the slowest videos."""
     moment = moment_of(since, datetime.now(UTC)) if since is not None else None
     draw = _drawing(plot) if plot is not None else None
-    from vidpipe.measures.plain import as_plain
-    from vidpipe.measures.statistics import gather
 
-    with opened(context) as library:
-        found = gather(library.library, library.plan, moment, limit)
+    with open_library(context) as opened:
+        found = gather(opened.library, opened.plan, moment, limit)
     if plot is not None and draw is not None:
         replace_file(plot, draw(found))
     if as_json:
@@ -57,7 +54,7 @@ def stats(
 
 
 def moment_of(text: str, now: datetime) -> datetime:
-    """The beginning of a span as users give it. A date is one of local time. Raises SettingsError."""
+    """Parse --since. A date is in local time. Raises SettingsError."""
     span = _SPAN.fullmatch(text.strip())
     try:
         if span:
@@ -65,12 +62,12 @@ def moment_of(text: str, now: datetime) -> datetime:
         return datetime.fromisoformat(text.strip()).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise SettingsError(
-            f"--since {text}: that is neither a span of time nor a date.", "Write 24h, 7d, 4w, 6m, 1y or 2026-11-01."
+            f"--since {text}: not a duration or date.", "Use 24h, 7d, 4w, 6m, 1y or 2026-11-01."
         ) from None
 
 
 def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
-    """What draws a file of this name, looked for before anything is read."""
+    """Return the function that draws the plot file; checked before anything is read."""
     from vidpipe.measures import page, plots
 
     drawings: dict[str, Callable[[Statistics], bytes]] = {
@@ -78,9 +75,9 @@ def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
     }  # fmt: skip
     draw = drawings.get(plot.suffix.lower())
     if draw is None:
-        raise SettingsError(f"--plot {plot}: plots are written as .png or .html.", "Give the file one of these ends.")
+        raise SettingsError(f"--plot {plot}: unsupported file type.", "Use .png or .html.")
     if not plot.absolute().parent.is_dir():
-        raise SettingsError(f"--plot {plot}: there is no folder {plot.absolute().parent}.", "Make it first.")
+        raise SettingsError(f"--plot {plot}: directory {plot.absolute().parent} does not exist.", "Create it first.")
     plots.require_matplotlib()
     return draw
 
@@ -94,30 +91,24 @@ def _show(found: Statistics) -> None:
     _days(console, found)
     ended = ", ".join(f"{number} {status}" for status, number in sorted(found.runs.items()))
     if ended:
-        from vidpipe.measures.wording import brief
-
         hour = found.results_per_hour
-        rate = f"; {hour:,.0f} results an hour of work" if hour is not None else ""
-        console.print(words(f"Runs: {ended}; {brief(found.busy_s)} at work{rate}; {size(found.bytes_in)} taken in."))
+        rate = f"; {hour:,.0f} results per hour of work" if hour is not None else ""
+        console.print(words(f"Runs: {ended}; {brief(found.busy_s)} busy{rate}; {size(found.bytes_in)} added."))
     _model(console, found)
 
 
 def _model(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief
-
     use = found.model_use
     if use.asked or use.reused:
         console.print(words(
-            f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} were there already; "
-            f"{use.prompt_tokens:,} tokens read, {use.output_tokens:,} written; {brief(use.model_seconds)}."
+            f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} reused; "
+            f"{use.prompt_tokens:,} prompt tokens, {use.output_tokens:,} output tokens; {brief(use.model_seconds)}."
         ))  # fmt: skip
 
 
 def _stages(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief, percent
-
     right = {"justify": "right"}
-    names = ("videos", "median", "95 %", "longest", "together", "× real time", "computed", "current", "hit rate",
+    names = ("videos", "median", "95 %", "longest", "total", "× real time", "computed", "current", "hit rate",
              "failed tries", "failing now")  # fmt: skip
     made = table("stage", *((name, right) for name in names))
     for stage in found.stages:
@@ -131,12 +122,10 @@ def _stages(console: Console, found: Statistics) -> None:
 
 
 def _slowest(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief
-
     if not found.slowest:
         return
     right = {"justify": "right"}
-    made = table("slowest videos", ("time", right), ("per minute of video", right), ("length", right), "most of it")
+    made = table("slowest videos", ("time", right), ("per minute of video", right), ("length", right), "slowest stage")
     for video in found.slowest:
         stage = max(video.stages, key=lambda name: video.stages[name])
         made.add_row(
@@ -147,8 +136,6 @@ def _slowest(console: Console, found: Statistics) -> None:
 
 
 def _days(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief, percent
-
     if not found.days:
         return
     right = {"justify": "right"}
@@ -163,4 +150,4 @@ def _days(console: Console, found: Statistics) -> None:
     console.print(made)
     left_out = len(found.days) - _MOST_DAYS
     if left_out > 0:
-        note(f"{counted(left_out, 'earlier day')}: --json has them all.")
+        note(f"{counted(left_out, 'earlier day')}: see --json.")

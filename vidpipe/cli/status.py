@@ -1,4 +1,4 @@
-"""vidpipe status: how far the library is, once or again and again."""
+"""vidpipe status: the state of the library."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
-
-from vidpipe.cli.call import Opened, opened
+from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import error_object, print_json
-from vidpipe.cli.status_view import FAILED_SOURCES, show
+from vidpipe.cli.status_view import FAILED_SOURCES, show_status
+from vidpipe.cli.status_watch import watch_status
 from vidpipe.errors import SettingsError
+from vidpipe.library.queries.states import STATES
+from vidpipe.library.sources import ListedSources
+from vidpipe.operations.services.lifecycle import down_servers
+from vidpipe.operations.services.lifecycle import status as running_services
+from vidpipe.safe_files import free_bytes
+from vidpipe.settings import free_by_disk
+from vidpipe.sources.failures import Dependencies
+from vidpipe.sources.urls import readable_url
 
 
 def status(
     context: typer.Context,
     failed: Annotated[
-        bool, typer.Option("--failed", help="List what failed: video, stage, why, and what to do.")
+        bool,
+        typer.Option(
+            "--failed",
+            help="List failures with their video, stage, reason and what to do.",
+        ),
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Most failures listed a stage; 0: all.")] = 50,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=0, help="Maximum number of failures per stage; 0 means all."),
+    ] = 50,
     watch: Annotated[
         float | None,
         typer.Option(
@@ -29,40 +44,34 @@ def status(
             min=0.2,
             max=86400,
             metavar="[SECONDS]",
-            help="Look again every so many seconds (2), with runs, queue, rates and new failures, until Ctrl-C.",
+            help="Refresh every SECONDS (default 2), with runs, queue, rates and new failures, until Ctrl-C.",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Per stage how many videos are current, due, blocked, failed and quarantined; the sources by state; which servers
-    run, and what waits for a person.
+    """Show how many videos are current, due, blocked, failed and quarantined per stage.
+
+    Also shows sources by state, running servers, and changes that wait for your decision.
     """
     if watch is not None and failed:
-        raise SettingsError("--failed and --watch do not go together.", "--watch shows new failures by itself.")
-    with opened(context) as library:
+        raise SettingsError("--failed and --watch cannot be combined.", "--watch shows new failures.")
+    with open_library(context) as opened:
         if watch is not None:
-            from vidpipe.cli.watching import watch_status
-
-            watch_status(library, watch, status_of, as_json=as_json)
+            watch_status(opened, watch, status_of, as_json=as_json)
             return
-        result = status_of(library)
+        result = status_of(opened)
         if failed:
-            result["failed"] = list(_failures(library, limit))
-            result["failed_sources"] = list(_failed_sources(library, limit))
-            result["list_problems"] = list(_list_problems(library, limit))
+            result["failed"] = list(_failures(opened, limit))
+            result["failed_sources"] = list(_failed_sources(opened, limit))
+            result["list_problems"] = list(_list_problems(opened, limit))
     if as_json:
         print_json(result)
     else:
-        show(result)
+        show_status(result)
 
 
-def status_of(opened: Opened) -> dict[str, Any]:
-    from vidpipe.library.states import STATES
-    from vidpipe.safe_files import free_bytes
-    from vidpipe.services.station import down_servers
-    from vidpipe.services.station import status as running_services
-    from vidpipe.settings import free_by_disk
-
+def status_of(opened: OpenLibrary) -> dict[str, Any]:
+    """Return the status of the library as JSON values."""
     library, plan, settings = opened.library, opened.plan, opened.settings
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
@@ -88,21 +97,21 @@ def status_of(opened: Opened) -> dict[str, Any]:
     }
 
 
-def _waiting(opened: Opened) -> Iterator[str]:
-    """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
-    from vidpipe.pipeline.budget_note import note_of
-    from vidpipe.pipeline.waiting import starts_changed, waiting_sentences
+def _waiting(opened: OpenLibrary) -> Iterator[str]:
+    """Yield what no sensor starts: stages due to a changed setting, model or prompt, and work beyond the budget."""
+    from vidpipe.runner.budget import budget_note
+    from vidpipe.runner.pending_changes import launches_changed, pending_sentences
 
     for step in ("prepare", "describe"):
         stages = [stage for stage in opened.plan.stages if stage.job == step]
-        if not starts_changed(opened.settings, step, stages):
-            yield from waiting_sentences(opened.library, opened.plan, stages)
-    note = note_of(opened.library)
+        if not launches_changed(opened.settings, step, stages):
+            yield from pending_sentences(opened.library, opened.plan, stages)
+    note = budget_note(opened.library)
     if note is not None:
         yield note
 
 
-def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
+def _failures(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
     for stage, spec in opened.plan.specs.items():
         for state in ("failed", "quarantined"):
             for document in opened.library.states.in_state(stage, spec, state, limit=limit):
@@ -121,10 +130,7 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    from vidpipe.ingest.dependencies import Dependencies
-    from vidpipe.ingest.urls import readable_url
-
+def _failed_sources(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
     today = Dependencies.of(opened.settings)
     for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
         if limit and number >= limit:
@@ -140,10 +146,8 @@ def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _list_problems(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    """What the sensor could not read in the watched lists when it last looked."""
-    from vidpipe.library.listed_sources import ListedSources
-
+def _list_problems(opened: OpenLibrary, limit: int) -> Iterator[dict[str, Any]]:
+    """Yield the problems that the sensor found in watched lists when it last read them."""
     problems = ListedSources(opened.library.collections, opened.library.sources).problems()
     for where, sentence in islice(problems, limit or None):
         yield {"where": where, "message": sentence}

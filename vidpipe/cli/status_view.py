@@ -1,24 +1,24 @@
-"""How far the library is, drawn: the table, and below it what runs, what waits for a person, what cannot run."""
+"""The status of a library as a table and lines of text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
 
 from vidpipe.cli.output import counted, note, out, say, size, table, words
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
+from vidpipe.library.states import STATES
+from vidpipe.services.service import TITLES
 
 FAILED_SOURCES = ("failed", "refused")
 _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
-    from vidpipe.library.states import STATES
-
+    """Return the table of stages and states."""
     made = table("stage", *((state, {"justify": "right"}) for state in STATES))
     for name, counts in stages.items():
         if "problem" in counts:
@@ -31,17 +31,17 @@ def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
-    """What stands below the table."""
+    """Yield the lines below the table."""
     sources = ", ".join(f"{number} {state}" for state, number in sorted(result["sources"].items())) or "none"
     videos = result["videos"]
-    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_room(result['disks'])}.")
+    yield words(f"{counted(videos, 'video')}; sources: {sources}; {_free_space(result['disks'])}.")
     down = result["services_down"]
     if result["services"] or not down:
         yield words(_services(result["services"]), "" if result["services"] else "dim")
     for one in down:
         yield words(_down(one), "red")
     if {"supervisor", "daemon"} <= {one["name"] for one in down}:
-        yield words("  Nothing restarts them: run `vidpipe up`.", "dim")
+        yield words("  They will not restart automatically: run `vidpipe up`.", "dim")
     for name, counts in result["stages"].items():
         if "problem" in counts:
             yield words(f"Stage {name} cannot run: {counts['problem']['message']}", "red")
@@ -51,15 +51,13 @@ def sentences(result: Mapping[str, Any]) -> Iterator[Text]:
         yield words(sentence, "yellow")
 
 
-def _room(disks: Mapping[str, int]) -> str:
+def _free_space(disks: Mapping[str, int]) -> str:
     if len(disks) == 1:
         return f"{size(*disks.values())} free"
     return ", ".join(f"{size(free)} free for {folder}" for folder, free in disks.items())
 
 
 def _down(server: Mapping[str, str]) -> str:
-    from vidpipe.services.service import TITLES
-
     since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
     reason = f": {server['reason']}" if server["reason"] else "."
     return f"Down: {TITLES[server['name']]}{f' since {since:%Y-%m-%d %H:%M:%S}' if since else ''}{reason}"
@@ -67,12 +65,13 @@ def _down(server: Mapping[str, str]) -> str:
 
 def _services(services: list[Mapping[str, Any]]) -> str:
     if not services:
-        return "No server runs: `vidpipe up` starts them."
+        return "No servers are running; start them with `vidpipe up`."
     known = [f"{one['name']} {one['address']}" if one["address"] else str(one["name"]) for one in services]
     return f"Servers: {', '.join(known)}."
 
 
-def show(result: Mapping[str, Any]) -> None:
+def show_status(result: Mapping[str, Any]) -> None:
+    """Print a status returned by `status_of`, with advice."""
     console = out()
     console.print(stage_table(result["stages"]))
     for sentence in sentences(result):
@@ -80,7 +79,7 @@ def show(result: Mapping[str, Any]) -> None:
     for failure in result.get("failed", ()):
         _show_failure(failure["message"], failure["hint"])
     for source in result.get("failed_sources", ()):
-        hint = "What blocked it has changed: it is due again." if source["due"] else ""
+        hint = "The setting that blocked it has changed: it is due again." if source["due"] else ""
         _show_failure(source["message"] or source["url"], hint)
     for problem in result.get("list_problems", ()):
         _show_failure(problem["message"], "")
@@ -90,16 +89,16 @@ def show(result: Mapping[str, Any]) -> None:
 def _advise(result: Mapping[str, Any]) -> None:
     if result["due_videos"]:
         by_itself = result["by_itself"]
-        what = "what needs no person starts by itself." if by_itself else "`vidpipe run`."
+        what = "processed automatically." if by_itself else "run `vidpipe run`."
         note(f"{counted(result['due_videos'], 'video')} due: {what}")
     failed = any(counts["failed"] + counts["quarantined"] for counts in result["stages"].values())
     failed_sources = any(result["sources"].get(state) for state in FAILED_SOURCES)
     if (failed or failed_sources) and "failed" not in result:
-        note("`vidpipe status --failed` lists what failed, and why.")
+        note("`vidpipe status --failed` lists failures and their reasons.")
     if failed:
-        note("`vidpipe run --retry` tries failed stages again.")
+        note("`vidpipe run --retry` retries failed stages.")
     if failed_sources and "failed" in result:
-        note("`vidpipe add --retry INPUT` tries a source again.")
+        note("`vidpipe add --retry INPUT` retries a source.")
 
 
 def _show_failure(message: str, hint: str) -> None:

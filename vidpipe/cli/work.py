@@ -5,20 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
+from vidpipe.ingest.local import LocalMode
+from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.runner.report import RunReport
 from vidpipe.stages.contract import Observer
-
-if TYPE_CHECKING:
-    from vidpipe.ingest.local import LocalMode
-    from vidpipe.ingest.records import IngestObserver, IngestOutcome
 
 
 @dataclass(frozen=True)
 class Adding:
-    """How inputs are added. mode: None where it was not given, which means copy; the others as in `run_ingest`"""
+    """How inputs are added. mode: None where it was not given, which means copy; the others as in `run_ingest`."""
 
     mode: LocalMode | None = None
     labels: tuple[str, ...] = ()
@@ -28,7 +25,7 @@ class Adding:
 
 
 def take_in(
-    opened: Opened, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
+    opened: OpenLibrary, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
     from vidpipe.pipeline.launch import run_ingest
@@ -40,7 +37,7 @@ def take_in(
 
 
 def run_stages(
-    opened: Opened,
+    opened: OpenLibrary,
     videos: Sequence[str] | None,
     stages: Sequence[str] | None,
     observer: Observer,

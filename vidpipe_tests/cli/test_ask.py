@@ -198,7 +198,7 @@ def test_sentences_made_of_measurements_are_not_told_to_the_model(vidpipe: Comma
 def test_without_a_model_there_is_nobody_to_ask(vidpipe: Command) -> None:
     refused = vidpipe("ask", "--all", "What is it?")
     assert refused.exit_code == 3
-    assert "Backend is statistics" in refused.output
+    assert "Backend = statistics" in refused.output
 
 
 def test_a_run_killed_in_mid_batch_has_not_asked_in_vain(vidpipe: Command, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_every_command_and_option_that_is_named_exists() -> None:
     assert isinstance(group, click.Group) or hasattr(group, "commands")
     known = group.commands  # type: ignore[attr-defined]
     options = {name: {text for one in command.params for text in (*one.opts, *one.secondary_opts)}
-               for name, command in known.items()}  # fmt: skip
+               for name, command in ((name, lazy.load()) for name, lazy in known.items())}  # fmt: skip
     everywhere = {text for one in group.params for text in one.opts} | {"--help"}
     seen = 0
     wrong = []

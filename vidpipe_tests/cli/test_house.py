@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli import doctor_checks
+from vidpipe.cli import doctor
 from vidpipe.library import embedded
 from vidpipe.settings import Settings, init_home
 from vidpipe_tests.cli.conftest import Command
@@ -67,7 +67,7 @@ def test_doctor_names_what_is_wrong_and_what_to_do(vidpipe: Command, variable: s
     failed = [check for check in found["checks"] if check["status"] == "fail"]
     assert [check["name"] for check in failed] == [name]
     assert failed[0]["todo"]
-    assert "1 thing is wrong" in ill("doctor").stdout
+    assert "1 check failed" in ill("doctor").stdout
 
 
 def test_doctor_says_that_rules_are_the_defaults_of_an_older_version(
@@ -75,7 +75,7 @@ def test_doctor_says_that_rules_are_the_defaults_of_an_older_version(
 ) -> None:
     rules = vidpipe.home / "rules" / "categories.json"
     digest = hashlib.sha256(rules.read_bytes()).hexdigest()
-    monkeypatch.setattr(doctor_checks, "_OLD_DEFAULTS", {digest[:12]})
+    monkeypatch.setattr(doctor, "_OLD_DEFAULTS", {digest[:12]})
     (check,) = [check for check in vidpipe.json("doctor")["checks"] if check["name"] == "rules"]
     assert check["status"] == "warn"
     assert f"{rules} is the unchanged default" in check["found"]
@@ -96,7 +96,7 @@ def test_doctor_says_that_settings_are_wrong(vidpipe: Command) -> None:
 def test_down_leaves_a_server_of_the_users_own_alone(vidpipe: Command) -> None:
     found = vidpipe.json("down")
     assert found["stopped"] == []
-    assert "server of your own" in found["message"]
+    assert "not managed by vidpipe" in found["message"]
 
 
 _USER = """

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vidpipe.cli import listing
+from vidpipe.cli import search
 from vidpipe.cli.output import say, words
 from vidpipe.cli.show import black_bars
 from vidpipe_tests.cli.conftest import CUTS, HOSTILE, HOSTILE_ON_DISK, TALK, Command
@@ -83,8 +83,8 @@ def test_the_table_of_videos_fits_the_terminal(
     filled: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, tags: bool
 ) -> None:
     hits = filled.json("list")["videos"]
-    monkeypatch.setattr(listing, "out", lambda: Console(width=width, color_system=None))
-    listing.show_videos(hits)
+    monkeypatch.setattr(search, "out", lambda: Console(width=width, color_system=None))
+    search.show_videos(hits)
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= width for line in lines)
     assert ("Standard Definition" in "\n".join(lines)) is tags

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 import subprocess
@@ -10,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli.main import dashed, globals_first
+from vidpipe.cli.main import COMMANDS as LAZY_COMMANDS
+from vidpipe.cli.main import globals_first
 from vidpipe_tests.cli.conftest import HOSTILE, Command
 
 COMMANDS = ("init", "add", "run", "status", "list", "show", "explain", "search", "export", "config", "doctor", "down")
@@ -90,10 +93,26 @@ def test_words_after_two_dashes_are_no_options() -> None:
     ]  # fmt: skip
 
 
-def test_options_are_understood_with_underscores_and_values_are_left_alone() -> None:
-    assert dashed(["run", "a_b.mp4", "--scene_threshold=0_1", "--use_vpc", "--", "--x_y"]) == [
-        "run", "a_b.mp4", "--scene-threshold=0_1", "--use-vpc", "--", "--x_y",
-    ]  # fmt: skip
+def test_options_are_understood_with_underscores_and_values_are_left_alone(vidpipe: Command) -> None:
+    missing = vidpipe.json("run", "a_b.mp4", "--scene_threshold=30", "--use_vpc", "--qwen_instruction", "x_y", code=4)
+    assert "a_b.mp4" in missing["error"]["message"]
+    assert globals_first(["status", "--log_level", "debug"]) == ["--log_level", "debug", "status"]
+
+
+def test_the_help_of_the_group_is_the_first_sentence_of_each_command() -> None:
+    for name, (target, summary) in LAZY_COMMANDS.items():
+        module, _, function = target.partition(":")
+        command = getattr(importlib.import_module(f"vidpipe.cli.{module}"), function)
+        assert inspect.getdoc(command).splitlines()[0] == summary, name
+
+
+def test_help_imports_no_command() -> None:
+    code = (
+        "import sys; from vidpipe.cli.main import app; app(['--help'], standalone_mode=False)\n"
+        "heavy = {'pymongo', 'pydantic', 'numpy', 'dagster', 'requests', 'vidpipe.cli.run'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
 def test_a_home_that_is_not_there(vidpipe: Command, tmp_path: Path) -> None:

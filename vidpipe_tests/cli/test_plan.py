@@ -112,7 +112,7 @@ def test_the_answers_that_a_plan_counts_are_those_that_are_asked(seeing: Command
     assert model["seconds"] > 0
     assert model["measured_answers"] == 7
     text = seeing("plan").stdout
-    assert "2 answers to ask, 7 there already" in text
+    assert "2 answers to request, 7 stored already" in text
     assert "2 what the model is asked" in text
     assert "EUR" in text
     seeing.json("run")
@@ -139,7 +139,7 @@ def test_videos_not_cut_yet_are_taken_to_be_like_the_others(seeing: Command, tmp
     assert model["answers_to_ask"] == round(7 + 2.5 + 1), "two and a half scenes a video"
     alone = seeing.json("plan", "new")["model"]
     assert alone["videos"] == 1
-    assert "taken to be like the others" in seeing("plan").stdout
+    assert "assumed to be like the others" in seeing("plan").stdout
 
 
 def test_of_many_videos_a_sample_is_counted_and_that_is_said(seeing: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,8 +65,8 @@ def test_a_test_alert_goes_each_way_and_says_what_happened(vidpipe: Command) -> 
         with HookServer() as hook:
             good = configured(vidpipe, webhookurl=hook.url, **mail)("alert", "--test")
             assert good.exit_code == 0, good.output
-            assert "webhook: the webhook at 127.0.0.1 took the test message." in good.stdout
-            assert f"mail: the mail server 127.0.0.1:{mails.port} took the test message." in good.stdout
+            assert "webhook: test message accepted by the webhook at 127.0.0.1." in good.stdout
+            assert f"mail: test message accepted by the mail server 127.0.0.1:{mails.port}." in good.stdout
             assert "this is a test" in hook.posts[0]["text"]
             assert "this is a test" in post.mails[0]["Subject"]
         with HookServer(always=Answer(404, body=b"no_service")) as hook:
@@ -82,7 +82,7 @@ def test_a_test_alert_goes_each_way_and_says_what_happened(vidpipe: Command) -> 
 def test_without_a_way_it_says_what_to_set(vidpipe: Command) -> None:
     shown = vidpipe("alert", "--test")
     assert shown.exit_code == 1
-    assert "Only the log hears of failed runs" in shown.output
+    assert "Failed runs are only logged" in shown.output
     assert "VIDPIPE_ALERTS_WEBHOOKURL" in shown.output
     half = configured(vidpipe, mailto="a@example.org")("alert")
     assert "[Alerts] MailTo is set and SmtpHost is not: no mail is sent." in half.output
@@ -91,5 +91,5 @@ def test_without_a_way_it_says_what_to_set(vidpipe: Command) -> None:
 def test_what_waits_is_shown(vidpipe: Command) -> None:
     shown = configured(vidpipe, webhookurl=f"http://127.0.0.1:1/{SECRET}")("alert")
     assert shown.exit_code == 0, shown.output
-    assert "webhook: to the webhook at 127.0.0.1; nothing told yet; nothing waits." in shown.stdout
+    assert "webhook: to the webhook at 127.0.0.1; nothing sent yet; nothing pending." in shown.stdout
     assert SECRET not in shown.output

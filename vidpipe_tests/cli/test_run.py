@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from vidpipe.cli.adding import sort_inputs
-from vidpipe.cli.call import Call, opened
+from vidpipe.cli.context import CommandContext, open_library
 from vidpipe.cli.work import Adding
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
@@ -92,7 +92,7 @@ def test_urls_files_and_videos_of_the_library_are_brought_up_to_date_in_one_step
     assert result["counts"] == {"already stored": 1, "stored": 2, "refused": 3}
     assert result["stages"]["metadata"]["computed"] == 3
     said = {entry["input"]: entry["error"] for entry in result["inputs"]}
-    assert "No video of the library" in said["nobody"]
+    assert "No video in the library" in said["nobody"]
     assert "cannot be added: nobody: there is no such file" in said["nobody"]
 
     (served / "clip.mp4").unlink()
@@ -116,7 +116,7 @@ def test_what_an_input_means(
     monkeypatch.chdir(tmp_path / "here")
     for name, value in vidpipe.env.items():
         monkeypatch.setenv(name, value)
-    with opened(cast(typer.Context, SimpleNamespace(obj=Call()))) as library:
+    with open_library(cast(typer.Context, SimpleNamespace(obj=CommandContext()))) as library:
 
         def meant(*inputs: object, **options: Any) -> tuple[int, int, int]:
             """How many are known, new and neither."""
@@ -136,7 +136,7 @@ def test_what_an_input_means(
         )
         Path("clip.mp4").write_bytes(b"another")
         assert meant("clip.mp4", ".") == (0, 2, 0)
-        assert f"by name it is also {known['sha256'][:12]} of the library" in capsys.readouterr().err
+        assert f"the library also has a video of that name: {known['sha256'][:12]}" in capsys.readouterr().err
         clip.write_bytes(b"changed")
         assert meant(clip) == (0, 1, 0)
 
@@ -221,7 +221,7 @@ def test_ctrl_c_leaves_nothing_broken(vidpipe: Command, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
-    assert "`vidpipe run` goes on" in stderr
+    assert "`vidpipe run` resumes" in stderr
     assert "Traceback" not in stderr
     assert states(vidpipe)["metadata"] == "current"
     assert list((vidpipe.home / "data" / "run").glob("*.journal")) == []
@@ -235,7 +235,7 @@ def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, tmp_path: Path) -> N
     _wait_for_scenes(vidpipe)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert "Once more leaves at once" in process.stderr.readline()
+    assert "Press Ctrl-C again to quit" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130

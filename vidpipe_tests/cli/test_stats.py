@@ -73,7 +73,7 @@ def test_spans_and_dates() -> None:
     assert moment_of("1.5w", now) == now - timedelta(days=10.5)
     assert moment_of("2026-11-01T00:00:00+00:00", now) == datetime(2026, 11, 1, tzinfo=UTC)
     assert moment_of("2026-11-01", now) == datetime(2026, 11, 1).astimezone(UTC)
-    with pytest.raises(SettingsError, match="neither a span of time nor a date"):
+    with pytest.raises(SettingsError, match="not a duration or date"):
         moment_of("7", now)
 
 

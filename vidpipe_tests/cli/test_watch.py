@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.cli.main import with_seconds
+from vidpipe.cli.main import insert_watch_interval
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import CUTS, Command
 
@@ -76,7 +76,7 @@ def test_where_nobody_looks_at_a_screen_a_status_follows_the_other(vidpipe: Comm
         process.communicate(timeout=20)
         assert process.returncode == 0
     assert sum(line.startswith("metadata") for line in lines) >= 2
-    assert any("Runs: 0 at work, 0 queued." in line for line in lines)
+    assert any("Runs: 0 running, 0 queued." in line for line in lines)
     assert not any("\x1b" in line for line in lines)
 
 
@@ -98,7 +98,7 @@ def test_on_a_terminal_it_is_shown_in_place_and_the_cursor_comes_back(vidpipe: C
                     seen += os.read(ours, 65536)
                 except OSError:  # the other end is closed
                     break
-            if not stopped and seen.count(b"Ctrl-C ends the watch") >= 3:
+            if not stopped and seen.count(b"Press Ctrl-C to stop") >= 3:
                 process.terminate()
                 stopped = True
         assert process.wait(20) == 0
@@ -130,10 +130,10 @@ def test_a_server_that_goes_away_is_told_and_waited_for(home: Path) -> None:
 
 
 def test_the_seconds_may_be_left_out() -> None:
-    assert with_seconds(["status", "--watch"]) == ["status", "--watch=2"]
-    assert with_seconds(["status", "--watch", "--json"]) == ["status", "--watch=2", "--json"]
-    assert with_seconds(["status", "--watch", "0.5"]) == ["status", "--watch", "0.5"]
-    assert with_seconds(["search", "--", "--watch"]) == ["search", "--", "--watch"]
+    assert insert_watch_interval(["status", "--watch"]) == ["status", "--watch=2"]
+    assert insert_watch_interval(["status", "--watch", "--json"]) == ["status", "--watch=2", "--json"]
+    assert insert_watch_interval(["status", "--watch", "0.5"]) == ["status", "--watch", "0.5"]
+    assert insert_watch_interval(["search", "--", "--watch"]) == ["search", "--", "--watch"]
 
 
 @pytest.mark.parametrize("arguments", [["--watch", "0"], ["--watch", "-3"], ["--watch", "--failed"]])
@@ -144,7 +144,7 @@ def test_what_makes_no_sense_is_refused(filled: Command, arguments: list[str]) -
 def test_status_tells_which_servers_run_and_what_waits_for_a_person(filled: Command) -> None:
     found = filled.json("status")
     assert (found["services"], found["by_itself"], found["waiting"]) == ([], False, [])
-    assert "`vidpipe up` starts them" in filled("status").stdout
+    assert "start them with `vidpipe up`" in filled("status").stdout
     changed = Command(filled.home, {**filled.env, "VIDPIPE_SCENEDETECTION_MINSCENELENGTH": "0.9"})
     found = changed.json("status")
     assert len(found["waiting"]) == 1

@@ -63,7 +63,7 @@ def test_ctrl_c_stores_what_is_finished_and_gives_the_rest_back(home: Home, undi
     done = ended(process)
     assert done.code == 130, done.stderr
     assert done.json["interrupted"]
-    assert "`vidpipe run` goes on with the rest" in done.stderr
+    assert "`vidpipe run` resumes" in done.stderr
     home.assert_tidy()
     assert home("run").code == 0
     home.assert_whole(undisturbed)

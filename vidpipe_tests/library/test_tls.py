@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from vidpipe.cli.doctor_checks import check_all
+from vidpipe.cli.doctor import check_all
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.connection import connect
 from vidpipe.settings import Settings

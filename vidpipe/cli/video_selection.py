@@ -1,4 +1,4 @@
-"""Which videos a command is about: named ones, all, or those that fulfil conditions."""
+"""Selection of videos: by name, all, or by conditions."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from vidpipe.cli.call import Opened
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import counted, note
 from vidpipe.errors import SettingsError
+from vidpipe.library.videos import projection, read_fields
+from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.tagging.conditions import parse_condition
 
 All = Annotated[bool, typer.Option("--all", help="All videos.")]
 Where = Annotated[
     list[str] | None,
     typer.Option(
         "--where", metavar="CONDITION",
-        help="Videos that fulfil this, as in metadata_conditions of the rules: duration_gt=600, orientation=portrait, "
-        "resolution_in='[\"4K\", \"8K\"]'; several: all of them.",
+        help="Videos that meet a condition of the rules' metadata_conditions: duration_gt=600, orientation=portrait, "
+        "resolution_in='[\"4K\", \"8K\"]'; repeatable: all must be met.",
     ),
 ]  # fmt: skip
 
 
-def chosen_videos(opened: Opened, named: Sequence[str], *, every: bool, where: Sequence[str]) -> list[str]:
-    """The sha256 of the videos, in the order in which they were named, or of their hashes.
+def chosen_videos(opened: OpenLibrary, named: Sequence[str], *, every: bool, where: Sequence[str]) -> list[str]:
+    """Return the sha256 of the selected videos, in the order named, otherwise sorted.
 
-    Raises NoSuchVideo for a name that is none's, SettingsError where nothing, or two things, were said, or for a
-    condition that is none.
+    Raises:
+        NoSuchVideo: No video has the given name.
+        SettingsError: Not exactly one kind of selection was given, or a condition is invalid.
     """
     if sum((bool(named), every, bool(where))) != 1:
         raise SettingsError(
-            "Which videos? Name some, or give --all, or --where CONDITION; one of the three.",
+            "Select videos by name, with --all, or with --where CONDITION (exactly one of these).",
             "`vidpipe list` shows the videos.",
         )
     if named:
         return list(dict.fromkeys(opened.library.videos.resolve(name) for name in named))
     if every:
         return [row["_id"] for row in opened.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
-    return _fulfilling(opened, where)
+    return _matching(opened, where)
 
 
-def _fulfilling(opened: Opened, where: Sequence[str]) -> list[str]:
-    from vidpipe.library.videos import projection, read_fields
-    from vidpipe.stages.rule_facts import READS, rule_facts
-    from vidpipe.tagging.conditions import parse_condition
-
+def _matching(opened: OpenLibrary, where: Sequence[str]) -> list[str]:
     try:
         conditions = [parse_condition(*_pair(condition)) for condition in where]
     except ValueError as error:
-        raise SettingsError(f"--where: {error}.", "docs/rules.md lists what can be asked.") from None
+        raise SettingsError(f"--where: {error}.", "docs/rules.md lists the conditions.") from None
     found, unknown = [], 0
     graph = opened.library.graph
     for row in opened.library.collections["videos"].find({}, projection(graph, READS)).sort("_id", 1):
@@ -61,14 +61,14 @@ def _fulfilling(opened: Opened, where: Sequence[str]) -> list[str]:
         if all(condition.holds(facts) for condition in conditions):
             found.append(row["_id"])
     if unknown:
-        note(f"{counted(unknown, 'video')} not looked at: some of their stages have no result yet (`vidpipe run`).")
+        note(f"{counted(unknown, 'video')} skipped: some stages have no result yet (`vidpipe run`).")
     return found
 
 
 def _pair(condition: str) -> tuple[str, Any]:
     key, equals, value = condition.partition("=")
     if not equals:
-        raise ValueError(f'"{condition}" is no condition: write KEY=VALUE, such as duration_gt=600')
+        raise ValueError(f'"{condition}" is not a condition: use KEY=VALUE, such as duration_gt=600')
     try:
         return key.strip(), json.loads(value, parse_constant=_no_number)
     except ValueError:
@@ -76,5 +76,5 @@ def _pair(condition: str) -> tuple[str, Any]:
 
 
 def _no_number(name: str) -> NoReturn:
-    """NaN and Infinity, which Python reads: nothing is above or below them."""
+    """Reject NaN and Infinity, which Python's JSON parser accepts: nothing compares with them."""
     raise ValueError(name)

@@ -1,4 +1,4 @@
-"""vidpipe status --watch: how far the library is, again and again, with what is at work and how fast it goes."""
+"""vidpipe status --watch: a status that refreshes, with running runs, rates and new failures."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vidpipe.cli.call import Opened
+from rich.console import Group, RenderableType
+from rich.live import Live
+
+from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
 from vidpipe.cli.status_view import sentences, stage_table
 from vidpipe.errors import VidpipeError
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
+from vidpipe.library.as_json import to_json
+from vidpipe.library.runs import Runs
+from vidpipe.runner.plan import Plan
 
 _MOST_RUNS = 12
 _MOST_FAILURES = 5
 #: A commit's time is set a moment before it can be read.
 _OVERLAP = timedelta(seconds=10)
 
-Gather = Callable[[Opened], dict[str, Any]]
+Gather = Callable[[OpenLibrary], dict[str, Any]]
 
 
-def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: bool) -> None:
-    """Shows the status every `seconds` until Ctrl-C or SIGTERM; on a terminal in place, otherwise one after the other,
-    as JSON a line each. A server that goes away is reported and waited for."""
-    from rich.console import Group
-    from rich.live import Live
+def watch_status(opened: OpenLibrary, seconds: float, gather: Gather, *, as_json: bool) -> None:
+    """Show the status every `seconds` until Ctrl-C or SIGTERM.
 
-    from vidpipe.library.as_json import to_json
-
-    look = Watch(opened, gather)
+    Refreshes in place on a terminal; otherwise prints one after another, as JSON Lines with `as_json`. A server that
+    is unavailable is reported and waited for.
+    """
+    watcher = StatusWatcher(opened, gather)
     console = out()
     with suppress(KeyboardInterrupt, BrokenPipeError):
         if as_json or not console.is_terminal:
-            for result in look.again(seconds):
+            for result in watcher.results(seconds):
                 if as_json:
                     write_bytes(to_json(result) + b"\n")
                 else:
-                    console.print(Group(*_drawn(result), words("")))
+                    console.print(Group(*_render(result), words("")))
                     sys.stdout.flush()
             return
         with Live(console=console, auto_refresh=False) as live:
-            for result in look.again(seconds):
-                live.update(Group(*_drawn(result), words("Ctrl-C ends the watch.", "dim")), refresh=True)
+            for result in watcher.results(seconds):
+                live.update(Group(*_render(result), words("Press Ctrl-C to stop.", "dim")), refresh=True)
 
 
-class Watch:
-    """Looks at the library and at Dagster's queue, and compares with what was when the watch began."""
+class StatusWatcher:
+    """Reads the library and Dagster's queue, and compares them with the start of the watch."""
 
-    def __init__(self, opened: Opened, gather: Gather) -> None:
+    def __init__(self, opened: OpenLibrary, gather: Gather) -> None:
         self._opened = opened
         self._gather = gather
         self._began_at = datetime.now(UTC)
@@ -62,44 +63,44 @@ class Watch:
         self._before: Mapping[str, Any] | None = None
         self._videos_before = 0
         self._failures: deque[dict[str, Any]] = deque(maxlen=_MOST_FAILURES)
-        self._told: deque[str] = deque(maxlen=10 * _MOST_FAILURES)
-        self._looked_at = self._began_at
+        self._seen: deque[str] = deque(maxlen=10 * _MOST_FAILURES)
+        self._read_at = self._began_at
         self._instance: Any = None
 
-    def again(self, seconds: float) -> Iterator[dict[str, Any]]:
-        """A status every `seconds`, without end. {"error": …} where MongoDB is away."""
+    def results(self, seconds: float) -> Iterator[dict[str, Any]]:
+        """Yield a status every `seconds`, forever; {"error": …} while MongoDB is unavailable."""
         try:
             while True:
                 began = time.monotonic()
-                yield self._look()
+                yield self._read()
                 time.sleep(max(0.0, seconds - (time.monotonic() - began)))
         finally:
             if self._instance is not None:
                 self._instance.dispose()
 
-    def _look(self) -> dict[str, Any]:
+    def _read(self) -> dict[str, Any]:
         at = datetime.now(UTC)
         try:
             with self._opened.library.connection.errors_explained():
-                result = self._gather(self._today())
+                result = self._gather(self._refreshed())
                 watch = {"rates": self._rates(result["videos"]), "failures": self._new_failures()}
         except VidpipeError as error:
             return {"at": at, "error": error_object(error)}
-        return {"at": at, **result, "watch": {"seconds": time.monotonic() - self._began, **watch, **self._at_work()}}
+        return {
+            "at": at,
+            **result,
+            "watch": {"seconds": time.monotonic() - self._began, **watch, **self._running_runs()},
+        }
 
-    def _today(self) -> Opened:
-        """With rules and prompts as they are now."""
-        from vidpipe.runner.plan import Plan
-
+    def _refreshed(self) -> OpenLibrary:
+        """Return the library with current rules and prompts."""
         self._opened.plan.close()
         plan = Plan.make(self._opened.library.graph, self._opened.settings)
         self._opened = replace(self._opened, plan=plan)
         return self._opened
 
     def _rates(self, videos: int) -> dict[str, Any]:
-        """What runs did since the watch began; they tell of it every few seconds."""
-        from vidpipe.library.runs import Runs
-
+        """Return what runs have done since the watch began; they report every few seconds."""
         totals = Runs(self._opened.library.collections["runs"]).totals()
         if self._before is None:
             self._before, self._videos_before = totals, videos
@@ -113,15 +114,15 @@ class Watch:
         return {"videos": videos - self._videos_before, "bytes_in": bytes_in, "stages": stages}
 
     def _new_failures(self) -> list[dict[str, Any]]:
-        """The last failures since the watch began, latest first."""
+        """Return the latest failures since the watch began, newest first."""
         collections = self._opened.library.collections
-        since = max(self._began_at, self._looked_at - _OVERLAP)
-        self._looked_at = datetime.now(UTC)
+        since = max(self._began_at, self._read_at - _OVERLAP)
+        self._read_at = datetime.now(UTC)
         query = {"kind": "commit", "at": {"$gte": since}, "status": {"$in": ["failed", "quarantined"]}}
         wanted = {"video": 1, "stage": 1, "at": 1, "error": 1}
         found = collections["lineage"].find(query, wanted).sort("at", -1).limit(_MOST_FAILURES)
-        new = [row for row in found if row["_id"] not in self._told]
-        self._told.extend(row["_id"] for row in new)
+        new = [row for row in found if row["_id"] not in self._seen]
+        self._seen.extend(row["_id"] for row in new)
         ids = [row["video"] for row in new]
         names = {
             row["_id"]: (row["ingest"].get("names") or [row["_id"][:12]])[0]
@@ -137,7 +138,7 @@ class Watch:
             )  # fmt: skip
         return list(self._failures)
 
-    def _at_work(self) -> dict[str, Any]:
+    def _running_runs(self) -> dict[str, Any]:
         from vidpipe.pipeline.instance import instance
         from vidpipe.pipeline.run_queue import queue_figures, runs_at_work
 
@@ -146,12 +147,12 @@ class Watch:
                 self._instance = instance(self._opened.settings)
             queue = queue_figures(self._instance)
             runs = runs_at_work(self._instance, _MOST_RUNS)
-        except Exception as error:  # whatever ails Dagster's storage: the library is shown all the same
+        except Exception as error:  # a broken Dagster storage must not hide the library
             return {"running": [], "queued": {}, "problem": f"Dagster's runs cannot be read: {error}"}
         return {"running": [asdict(run) for run in runs], "queued": queue.queued, "oldest_queued_s": queue.oldest_s}
 
 
-def _drawn(result: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _render(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     at = result["at"].astimezone()
     if "error" in result:
         yield words(f"{at:%H:%M:%S}  {result['error']['message']} {result['error']['hint']}", "red")
@@ -166,7 +167,7 @@ def _drawn(result: Mapping[str, Any]) -> Iterator[RenderableType]:
     queued = watch["queued"]
     waiting = ", ".join(f"{number} {job}" for job, number in sorted(queued.items()))
     in_brackets = f" ({waiting})" if queued else ""
-    yield words(f"Runs: {len(watch['running'])} at work, {sum(queued.values())} queued{in_brackets}.")
+    yield words(f"Runs: {len(watch['running'])} running, {sum(queued.values())} queued{in_brackets}.")
     if watch["running"]:
         yield _runs(watch["running"], at)
     for failure in watch["failures"]:
@@ -193,11 +194,11 @@ def _rates(rates: Mapping[str, Any], seconds: float) -> str:
     failed = sum(figures["failed"] for figures in rates["stages"].values())
     said = [
         counted(rates["videos"], "new video"),
-        *([f"{size(rates['bytes_in'])} taken in"] if rates["bytes_in"] else []),
-        f"results a minute: {clean(', '.join(done))}" if done else "no results",
-        *([f"{failed} {'tries' if failed > 1 else 'try'} failed"] if failed else []),
+        *([f"{size(rates['bytes_in'])} added"] if rates["bytes_in"] else []),
+        f"results per minute: {clean(', '.join(done))}" if done else "no results",
+        *([f"{failed} failed {'attempts' if failed > 1 else 'attempt'}"] if failed else []),
     ]
-    return f"In {_ago(seconds)} of this watch: {'; '.join(said)}."
+    return f"In the last {_ago(seconds)}: {'; '.join(said)}."
 
 
 def _ago(seconds: float) -> str:

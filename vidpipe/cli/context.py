@@ -1,4 +1,4 @@
-"""What every command begins with: the global options, the settings they lead to, and the open library."""
+"""The context of a command: global options, settings and the open library."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Call:
-    """The global options of one call."""
+class CommandContext:
+    """The global options of one command."""
 
     home: Path | None = None
     config: Path | None = None
     log_level: str | None = None
 
     def load(self, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
-        """The effective settings, with logging set up as they say. Raises SettingsError."""
+        """Return the effective settings and configure logging. Raises SettingsError."""
         from vidpipe.settings import configure_logging, load
 
         loaded = load(self.home, config=self.config, overrides={"logging.level": self.log_level, **(overrides or {})})
@@ -36,13 +36,18 @@ class Call:
         return loaded
 
 
-def call_of(context: typer.Context) -> Call:
-    return context.obj if isinstance(context.obj, Call) else Call()
+def command_context(context: typer.Context) -> CommandContext:
+    """Return the global options stored by the application's callback."""
+    return context.obj if isinstance(context.obj, CommandContext) else CommandContext()
 
 
 @dataclass(frozen=True)
-class Opened:
-    """plan: all stages under today's settings, so that it is known how current each video is"""
+class OpenLibrary:
+    """An open library with its settings.
+
+    Attributes:
+        plan: All stages under the current settings, which tells how current each video is.
+    """
 
     settings: Settings
     library: Library
@@ -50,21 +55,21 @@ class Opened:
 
 
 @contextmanager
-def opened(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[Opened]:
-    """The library of this call. Errors of MongoDB inside come out as VidpipeErrors."""
+def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[OpenLibrary]:
+    """Open the library. MongoDB errors inside the block are raised as VidpipeErrors."""
     from vidpipe.library.library import Library
     from vidpipe.runner.plan import Plan
     from vidpipe.stages.registry import GRAPH
 
-    settings = call_of(context).load(overrides).settings
+    settings = command_context(context).load(overrides).settings
     plan = Plan.make(GRAPH, settings)
     try:
         with Library.open(settings, GRAPH) as library, library.connection.errors_explained():
-            yield Opened(settings, library, plan)
+            yield OpenLibrary(settings, library, plan)
     except (UnavailableError, SettingsError):
         raise
     except Exception as error:
-        # A full disk comes out of MongoDB, of Dagster's SQLite and of files in as many words.
+        # MongoDB, Dagster's SQLite and files each report a full disk in their own words.
         full = full_disk(settings)
         if full is not None:
             raise full from error
@@ -74,14 +79,14 @@ def opened(context: typer.Context, overrides: Mapping[str, Any] | None = None) -
 
 
 def full_disk(settings: Settings) -> UnavailableError | None:
-    """The error that names the first of the home's disks without room; None where all have some."""
+    """Return an error naming the first disk of the home without free space; None if all have some."""
     from vidpipe.library.embedded import MIN_FREE_BYTES
 
     for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
         free = shutil.disk_usage(folder).free if folder.is_dir() else MIN_FREE_BYTES
         if free < MIN_FREE_BYTES:
             return UnavailableError(
-                f"The disk of {folder} is full ({free / 1e6:.0f} MB free); what was finished is stored.",
-                "Make room there and give the command again: it continues where it stopped.",
+                f"The disk of {folder} is full ({free / 1e6:.0f} MB free); finished results are stored.",
+                "Free space and re-run the command: it resumes where it stopped.",
             )
     return None
