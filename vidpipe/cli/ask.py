@@ -19,7 +19,7 @@ from vidpipe.cli.selecting import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
 if TYPE_CHECKING:
-    from vidpipe.library.runs import Figures
+    from vidpipe.library.runs import RunCounters
     from vidpipe.planning.describing import Describing
     from vidpipe.stages.asking import VideoAnswers
     from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
@@ -107,13 +107,13 @@ def _asked(
     as_json: bool,
 ) -> dict[str, Any]:
     """Asks, and keeps the figures of it as those of a run: the budget and the rates go by them."""
-    from vidpipe.library.runs import RunName, recorded
+    from vidpipe.library.runs import RunStep, record_run
     from vidpipe.stages.contract import StageContext
 
     if not ids:
         return {"answers": [], "failed": [], "interrupted": False}
     run = f"ask-{uuid.uuid4().hex}"
-    with recorded(opened.library.collections["runs"], RunName(run, "ask", "command", "ask")) as figures:
+    with record_run(opened.library.collections["runs"], RunStep(run, "ask", "command", "ask")) as figures:
         figures.asks(describing.model.name, describing.names)
         clock = _Clock(figures, describing.names[0])
         context = StageContext(opened.settings, opened.plan.resources, opened.library.cells(run), cancelled)
@@ -125,7 +125,7 @@ def _asked(
 class _Clock:
     """Counts what the model does for a question, and the time since it was started or counted last."""
 
-    def __init__(self, figures: Figures, stage: str) -> None:
+    def __init__(self, figures: RunCounters, stage: str) -> None:
         self._figures, self._stage = figures, stage
         self.start()
 
@@ -143,12 +143,12 @@ def _ask(
 ) -> dict[str, Any]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from vidpipe.library.states import chunked
+    from vidpipe.library.video_ids import chunked
     from vidpipe.stages.asking import ask as ask_model
 
     # so that the answers can be traced, also where the question is not kept
     source = opened.plan.resources["prompts"].asked(question)
-    opened.library.keep_texts({source.template: source.text})
+    opened.library.store_texts({source.template: source.text})
     answers: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     names: dict[str, str] = {}

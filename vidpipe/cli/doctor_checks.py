@@ -154,7 +154,7 @@ def _ffprobe(settings: Settings) -> Check:
 def _mongodb(settings: Settings) -> Check:
     from vidpipe.library import embedded
     from vidpipe.library.capabilities import capabilities
-    from vidpipe.library.embedded_damage import logged_damage, traces
+    from vidpipe.library.embedded.damage import logged_damage, traces
     from vidpipe.library.library import Library
     from vidpipe.stages.registry import GRAPH
 
@@ -175,7 +175,7 @@ def _mongodb(settings: Settings) -> Check:
         f"{found.product} {found.version} at {found.host} ({where}), {kind}, {secured}, answers in "
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
-    serious = [lack for lack in found.lacks if "vidpipe needs neither" not in lack]
+    serious = [limitation.message for limitation in found.limitations if limitation.affects_vidpipe]
     if not found.writable:
         return Check("MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Name the primary in [MongoDB] URI.")
     if serious:

@@ -52,7 +52,7 @@ def explain(
 
 def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
     """Of every rule and category; and whether what is stored is out of date."""
-    from vidpipe.library.states import classify
+    from vidpipe.library.queries.states import classify
     from vidpipe.library.videos import read_fields
     from vidpipe.stages.results import Tag
     from vidpipe.stages.rule_facts import READS, rule_facts

@@ -14,7 +14,7 @@ from vidpipe.cli.call import Opened, opened
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
 
 if TYPE_CHECKING:
-    from vidpipe.library.search import Filters
+    from vidpipe.library.queries.search import Filters
 
 
 def export(
@@ -67,7 +67,7 @@ def export_to(
     scenes: bool = False,
 ) -> dict[str, Any]:
     """Exports and says on stderr what was written. file_format: None to go by the destination's suffix."""
-    from vidpipe.library import export as exports
+    from vidpipe.library.queries import export as exports
     from vidpipe.settings import audit
 
     chosen: Any = file_format or ("jsonl" if destination == "-" else exports.format_of(destination))

@@ -34,7 +34,7 @@ def list_videos(
     as_json: options.Json = False,
 ) -> None:
     """List the videos, the latest first."""
-    from vidpipe.library.search import find_videos
+    from vidpipe.library.queries.search import find_videos
 
     filters = options.make_filters(
         tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,

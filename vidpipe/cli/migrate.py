@@ -12,7 +12,7 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, words
 
 if TYPE_CHECKING:
-    from vidpipe.library.preparing import Step
+    from vidpipe.library.schema_setup import MigrationStep
 
 
 def migrate(
@@ -26,8 +26,8 @@ def migrate(
     back-up first.
     """
     from vidpipe.library.connection import connect
-    from vidpipe.library.preparing import pending, prepare
     from vidpipe.library.schema import COLLECTIONS
+    from vidpipe.library.schema_setup import pending, update_schema
     from vidpipe.settings import audit
     from vidpipe.stages.registry import GRAPH
 
@@ -46,7 +46,7 @@ def migrate(
         if not as_json:
             _show(told, nothing=wanted.nothing)
         if not dry_run and not wanted.nothing:
-            done = prepare(connection.database, names, GRAPH, long=True, tell=None if as_json else _told)
+            done = update_schema(connection.database, names, GRAPH, long=True, on_step=None if as_json else _told)
             told["steps"] = [asdict(step) for step in done.steps]
             told["seconds"] = round(done.seconds, 3)
             audit("migrate", **told)
@@ -72,5 +72,5 @@ def _show(told: dict[str, Any], *, nothing: bool) -> None:
         note("Make a back-up first: `vidpipe backup DIR`.")
 
 
-def _told(step: Step) -> None:
+def _told(step: MigrationStep) -> None:
     note(f"  {step.since} to {step.to}: {counted(step.changed or 0, 'document')} changed, {step.seconds:.1f} s")

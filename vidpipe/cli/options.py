@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from vidpipe.library.search import Filters
+    from vidpipe.library.queries.search import Filters
 
 _FILTERS = "Filters"
 #: Names may be written with _ as the older script has them: see `vidpipe.cli.main.dashed`.
@@ -127,7 +127,7 @@ def stand_in(given: Mapping[str, object]) -> frozenset[str]:
 
 def make_filters(**given: Any) -> Filters:
     """`Filters` of the options that were given. Lists become tuples, None the default."""
-    from vidpipe.library.search import Filters
+    from vidpipe.library.queries.search import Filters
 
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vidpipe.errors import VidpipeError, visible
-from vidpipe.library.as_json import to_json
+from vidpipe.library.queries.json_encoding import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console

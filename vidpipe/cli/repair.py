@@ -14,8 +14,8 @@ import typer
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage
-from vidpipe.library.salvage import Aside, salvage
+from vidpipe.library.embedded.damage import MissingLibraryError, logged_damage
+from vidpipe.library.embedded.salvage import DamagedFilesFolder, salvage
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings, audit
 
@@ -52,7 +52,7 @@ class Repair:
     steps: list[RepairStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.aside = Aside(self.settings)
+        self.aside = DamagedFilesFolder(self.settings)
         self._marker = self.settings.data_directory / "run" / _MARKER
 
     def run(self) -> None:

@@ -41,7 +41,7 @@ def search(
 
     Where no whole word matches, parts of words are looked for.
     """
-    from vidpipe.library.search import Page, find_scenes, find_videos
+    from vidpipe.library.queries.search import SearchPage, find_scenes, find_videos
 
     given = query or []
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
@@ -52,7 +52,7 @@ def search(
         tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
         resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
-    videos = found = Page([], "filters", more=False)
+    videos = found = SearchPage([], "filters", more=False)
     with opened(context) as library:
         if not scenes:
             videos = find_videos(library.library, text, filters, limit=limit, offset=offset, specs=library.plan.specs)

@@ -27,7 +27,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what is known of one video: facts, scenes, description, sentiment, tags and why, category, stages."""
-    from vidpipe.library.show import answers_of, view
+    from vidpipe.library.queries.show import answers_of, view
 
     with opened(context) as library:
         sha256 = library.library.videos.resolve(video)

@@ -57,7 +57,7 @@ def status(
 
 
 def status_of(opened: Opened) -> dict[str, Any]:
-    from vidpipe.library.states import STATES
+    from vidpipe.library.queries.states import STATES
     from vidpipe.services.station import down_servers
     from vidpipe.services.station import status as running_services
     from vidpipe.settings import free_by_disk, free_bytes

@@ -17,7 +17,7 @@ _STYLES = {"due": "yellow", "failed": "red", "quarantined": "red"}
 
 
 def stage_table(stages: Mapping[str, Mapping[str, Any]]) -> Table:
-    from vidpipe.library.states import STATES
+    from vidpipe.library.queries.states import STATES
 
     made = table("stage", *((state, {"justify": "right"}) for state in STATES))
     for name, counts in stages.items():

@@ -33,7 +33,7 @@ def watch_status(opened: Opened, seconds: float, gather: Gather, *, as_json: boo
     from rich.console import Group
     from rich.live import Live
 
-    from vidpipe.library.as_json import to_json
+    from vidpipe.library.queries.json_encoding import to_json
 
     look = Watch(opened, gather)
     console = out()

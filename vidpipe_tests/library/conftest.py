@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import MongoDB
-from vidpipe_tests.library.shelf import GRAPH, fill
+from vidpipe_tests.library.sample_library import GRAPH, fill
 
 
 @pytest.fixture

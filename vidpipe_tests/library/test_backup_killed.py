@@ -21,7 +21,7 @@ from vidpipe.library.backups.manifest import BackupError
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
 from vidpipe_tests.library.backing_up import backed_up, everything, restored
-from vidpipe_tests.library.shelf import GRAPH, fill
+from vidpipe_tests.library.sample_library import GRAPH, fill
 
 _PASSWORD = "pw"  # noqa: S105 - of a user that lives as long as a test
 
@@ -37,7 +37,7 @@ from vidpipe.library.backups.restore import restore
 from vidpipe.library.connection import connect
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
-from vidpipe_tests.library.shelf import GRAPH
+from vidpipe_tests.library.sample_library import GRAPH
 
 what, home, database, collection, folder, moment = sys.argv[1:]
 
