@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pymongo import TEXT
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.connection import Connection, Document
+from vidpipe.library.connection import Connection
 from vidpipe.library.connection_options import is_cosmos_host
+from vidpipe.library.schema import Document
 
 
 @dataclass(frozen=True)

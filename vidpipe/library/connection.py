@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any
 
 import pymongo
 from pymongo import MongoClient
@@ -18,9 +16,8 @@ from vidpipe.library import embedded
 from vidpipe.library.connection_errors import explain
 from vidpipe.library.connection_options import client_options, host_of, is_cluster, unusable_uri, uses_tls
 from vidpipe.library.embedded.damage import logged_damage
+from vidpipe.library.schema import Document
 from vidpipe.settings import Settings
-
-Document = dict[str, Any]
 
 
 class Connection:
@@ -82,9 +79,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
 from vidpipe.library.process_identity import is_dead, this_process
+from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
 from vidpipe.library.video_ids import chunked
 from vidpipe.safe_files import replace_file
@@ -33,7 +34,7 @@ UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": [
 
 
 class Leases:
-    """The leases of one run. As a context manager it renews them until the end and releases what is left.
+    """The leases of one run. Obtain it from `holding_leases`, which renews them.
 
     Attributes:
         owner: The name of this run in its leases.
@@ -51,29 +52,19 @@ class Leases:
         self._videos = collections["videos"]
         self._directory = run_directory
         self._retry = retry
-        self._stop = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name="lease-renewer", daemon=True)
         self.journal = Journal(run_directory, self.owner)
 
-    def __enter__(self) -> Leases:
-        self._renewer.start()
-        return self
+    def renew(self) -> None:
+        """Extend the leases. If they expire nevertheless, the run can commit nothing any more."""
+        self._videos.update_many({"lease.owner": self.owner}, [{"$set": {"lease.until": _lease_end()}}])
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._renewer.join(timeout=5)
+    def close(self) -> None:
+        """Release all leases and remove the journal."""
         self.journal.close()
         try:
             self._videos.update_many({"lease.owner": self.owner}, {"$unset": {"lease": ""}})
         except PyMongoError:
             log.warning("MongoDB is unavailable; the next run releases the leases of this one")
-
-    def _renew(self) -> None:
-        while not self._stop.wait(LEASE_S / 4):
-            with suppress(
-                PyMongoError
-            ):  # the committer reports a server that stays away; an expired lease cannot commit
-                self._videos.update_many({"lease.owner": self.owner}, [{"$set": {"lease.until": _lease_end()}}])
 
     def free_dead(self) -> int:
         """Release the leases of dead processes of this machine, count their crashes and remove their leftovers.
@@ -140,6 +131,25 @@ class Leases:
         for chunk in chunked(ids):
             held = {"_id": {"$in": chunk}, "lease.owner": self.owner}
             self._retry(partial(self._videos.update_many, held, {"$unset": {"lease": ""}}))
+
+
+@contextmanager
+def holding_leases(
+    collections: Mapping[str, Collection[Document]], run_directory: Path, retry: Callable[[Callable[[], Any]], Any]
+) -> Iterator[Leases]:
+    """Give the block leases of its own, renewed while it runs and released at its end.
+
+    Args:
+        collections: The library's collections.
+        run_directory: The folder of the home for journals.
+        retry: Runs an operation that may be repeated, as `Library.retry` does.
+    """
+    leases = Leases(collections, run_directory, retry)
+    try:
+        with repeating(leases.renew, LEASE_S / 4, "lease-renewer"):
+            yield leases
+    finally:
+        leases.close()
 
 
 def _lease_end() -> Document:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from pymongo.collection import Collection
@@ -11,7 +11,7 @@ from pymongo.collection import Collection
 from vidpipe.library.answers import AnswerStore
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
-from vidpipe.library.leases import Leases
+from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.lineage import store_texts
 from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.queries.states import States
@@ -81,18 +81,16 @@ class Library:
     def __enter__(self) -> Library:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def cells(self, run_id: str = "") -> AnswerStore:
         """Return the model's answers; new ones are stored with the name of the run."""
         return AnswerStore(self.collections["answers"], self.retry, run_id)
 
-    def leases(self) -> Leases:
-        """Return the leases of one run, to be used as a context manager."""
-        return Leases(self.collections, self.settings.data_directory / "run", self.retry)
+    def leases(self) -> AbstractContextManager[Leases]:
+        """Return the leases of one run, renewed and finally released by the context manager."""
+        return holding_leases(self.collections, self.settings.data_directory / "run", self.retry)
 
     def retry(self, operation: Callable[[], Result]) -> Result:
         """Run `operation`, repeating it while the server is away (see `vidpipe.library.retry`)."""

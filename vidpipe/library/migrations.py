@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from pymongo import UpdateOne
 from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from vidpipe.library.annotations import annotations_of, first_distinct, in_order_of_addition
-from vidpipe.library.schema import MOST_KEPT, MOST_LABELS
+from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document
 from vidpipe.stages.contract import INGEST, IngestFacts
 from vidpipe.stages.versions import fingerprint
-
-Document = dict[str, Any]
 
 #: No such collection or index: another process was faster.
 _NOTHING_TO_DROP = {26, 27}

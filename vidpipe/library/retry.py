@@ -1,20 +1,23 @@
-"""Retrying database operations while the server is away, and inserts that are safe to retry."""
+"""Repeating database operations: while the server is away, in the background, and inserts that are safe to repeat."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pymongo import InsertOne
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, PyMongoError
 from tenacity import RetryCallState
 
 from vidpipe.errors import DamagedError, UnavailableError
-from vidpipe.library.connection import Connection, Document
+from vidpipe.library.connection import Connection
 from vidpipe.library.connection_errors import DUPLICATE_KEY, is_transient
 from vidpipe.library.embedded import FullDiskError
+from vidpipe.library.schema import Document
 from vidpipe.network.retry import RetryPolicy
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,31 @@ def retry_operation(connection: Connection, operation: Callable[[], Result], pol
         log.warning("MongoDB at %s is unavailable, retrying: %s", connection.host, error)
 
     return policy.retrying(may_pass, before_sleep=before_sleep)(attempt)
+
+
+@contextlib.contextmanager
+def repeating(operation: Callable[[], object], interval_s: float, name: str) -> Iterator[None]:
+    """Repeat `operation` in a thread while the block runs, to renew a lease or lock; errors of the server are ignored.
+
+    Args:
+        operation: What to do.
+        interval_s: Seconds between two repetitions.
+        name: The thread's name.
+    """
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(interval_s):
+            with contextlib.suppress(PyMongoError):
+                operation()
+
+    thread = threading.Thread(target=repeat, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(timeout=5)
 
 
 def insert_once(collection: Collection[Document], documents: Sequence[Document]) -> None:

@@ -15,12 +15,13 @@ from typing import Any
 
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library import collection_swap
 from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.process_identity import is_dead, this_process
+from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document, indexes, new_entry, ready_expression
 from vidpipe.stages.graph import StageGraph
 
@@ -240,14 +241,14 @@ def holding(meta: Collection[Document], doing: str, *, patience_s: float) -> Ite
     """
     owner = f"{this_process()}|{threading.get_ident()}"
     _acquire(meta, owner, doing, patience_s)
-    ended = threading.Event()
-    renewer = threading.Thread(target=_renew, args=(meta, owner, ended), name="lock-renewer", daemon=True)
-    renewer.start()
+
+    def renew() -> None:
+        meta.update_one({"_id": LOCK, "owner": owner}, [{"$set": {"until": _lock_end()}}])
+
     try:
-        yield
+        with repeating(renew, _LOCK_S / 4, "lock-renewer"):
+            yield
     finally:
-        ended.set()
-        renewer.join(timeout=5)
         meta.delete_one({"_id": LOCK, "owner": owner})
 
 
@@ -273,12 +274,6 @@ def _acquire(meta: Collection[Document], owner: str, doing: str, patience_s: flo
                 "Wait for it to finish, then re-run the command.",
             )
         time.sleep(_POLL_S)
-
-
-def _renew(meta: Collection[Document], owner: str, ended: threading.Event) -> None:
-    while not ended.wait(_LOCK_S / 4):
-        with contextlib.suppress(PyMongoError):
-            meta.update_one({"_id": LOCK, "owner": owner}, [{"$set": {"until": _lock_end()}}])
 
 
 def _lock_end() -> Document:

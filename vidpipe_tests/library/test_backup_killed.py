@@ -146,7 +146,7 @@ def test_where_nothing_can_be_renamed_a_half_loaded_library_says_so(
     with Library.open(without_rename, GRAPH) as there:
         assert everything(there) == everything(library)
     killed("restore", without_rename, backups, "scenes")
-    with pytest.raises(UnavailableError, match="not whole"):
+    with pytest.raises(UnavailableError, match="is incomplete"):
         Library.open(without_rename, GRAPH)
     restored(without_rename, backups, replace=True)
     with Library.open(without_rename, GRAPH) as there:

@@ -146,7 +146,7 @@ def test_a_user_who_may_only_read_is_found_out(home: Path, reader: str, settings
 
 
 def test_a_server_without_tls_is_not_called_unreachable_only(home: Path, mongod_uri: str) -> None:
-    with pytest.raises(UnavailableError, match="TLS handshake with .* failed") as caught:
+    with pytest.raises(UnavailableError, match=r"TLS handshake with .* failed") as caught:
         connect(with_uri(home, mongod_uri + "&tls=true"))
     assert "tls=" in caught.value.hint
 
