@@ -3,20 +3,17 @@
 from vidpipe.library.embedded.server import (
     MIN_FREE_BYTES,
     EmbeddedServer,
-    EmbeddedStatus,
     FullDiskError,
     files_of,
     find,
     full_disk,
     is_embedded,
-    locked,
-    size_of,
     start,
     status,
     stop,
 )
 
 __all__ = [
-    "MIN_FREE_BYTES", "EmbeddedServer", "EmbeddedStatus", "FullDiskError", "files_of", "find", "full_disk",
-    "is_embedded", "locked", "size_of", "start", "status", "stop",
+    "MIN_FREE_BYTES", "EmbeddedServer", "FullDiskError", "files_of", "find", "full_disk", "is_embedded", "start",
+    "status", "stop",
 ]  # fmt: skip

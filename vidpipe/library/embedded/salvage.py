@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.backups.manifest import folder_name
 from vidpipe.library.embedded.damage import holds_data
 from vidpipe.library.embedded.mongod import find_mongod, repair
 from vidpipe.library.embedded.process import ServerFiles
@@ -35,7 +34,7 @@ class DamagedFilesFolder:
     moved: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.folder = self.settings.data_directory / "damaged" / folder_name(datetime.now(UTC))
+        self.folder = self.settings.data_directory / "damaged" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
 
     def move(self, path: Path) -> Path:
         """Move a file or folder here, keeping its path below the data directory; return its new path."""
