@@ -8,6 +8,7 @@ and counted against the video: a video that crashes the process twice is tried a
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
 from vidpipe.library.video_ids import chunked
-from vidpipe.safe_files import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,8 @@ def remove_orphans(collections: Mapping[str, Collection[Document]], ids: Sequenc
 class Journal:
     """What a process is working on, in a small local file that survives a kill. Used from several threads.
 
-    The first line names the owner, `process|random` as in its leases; each other line is `+ sha256 stage`.
+    The first line names the owner, `process|random` as in its leases; each other line is `+ sha256 stage`. Each change
+    overwrites the file by one write of constant size, so that a kill leaves the old or the new content.
     """
 
     def __init__(self, directory: Path, owner: str) -> None:
@@ -185,7 +186,8 @@ class Journal:
         self._owner = owner
         self._lock = threading.Lock()
         self._open: set[tuple[str, str]] = set()
-        self._closed = False
+        self._size = 0
+        self._file: int | None = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._write()
 
     def begin(self, sha256: str, stage: str) -> None:
@@ -203,13 +205,17 @@ class Journal:
     def close(self) -> None:
         """Remove the file."""
         with self._lock:
-            self._closed = True
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
             self._path.unlink(missing_ok=True)
 
     def _write(self) -> None:
-        if not self._closed:  # else by a thread that continues after the run was aborted
+        if self._file is not None:  # else by a thread that continues after the run was aborted
             lines = [self._owner, *(f"+ {sha256} {stage}" for sha256, stage in self._open)]
-            replace_file(self._path, "".join(f"{line}\n" for line in lines).encode(), 0o600)
+            content = "".join(f"{line}\n" for line in lines).encode()
+            self._size = max(self._size, len(content))
+            os.pwrite(self._file, content.ljust(self._size), 0)
 
 
 def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:

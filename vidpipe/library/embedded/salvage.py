@@ -34,7 +34,7 @@ class DamagedFilesFolder:
     moved: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.folder = self.settings.data_directory / "damaged" / f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        self.folder = self.settings.data_directory / "damaged" / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
 
     def move(self, path: Path) -> Path:
         """Move a file or folder here, keeping its path below the data directory; return its new path."""
