@@ -182,86 +182,71 @@ def record_run(
         patience_s: Longest wait for the server in seconds.
     """
     counters = RunCounters()
-    record = _RunRecord(runs, step, counters, patience_s)
+    began = datetime.now(UTC)
     ended = threading.Event()
-    thread = threading.Thread(target=record.store, args=(ended, flush_s), name="run-statistics", daemon=True)
+    final: RunStatus = "success"
+    warned = False
+
+    def write(status: RunStatus) -> None:
+        nonlocal warned
+        added, videos = counters.take()
+        try:
+            with pymongo.timeout(patience_s):
+                runs.bulk_write(_updates(step, began, counters.model, added, videos, status), ordered=True)
+        except Exception as error:
+            counters.put_back(added)
+            if not warned:
+                log.warning("the statistics of run %s could not be stored: %s", step.id, redact(str(error)))
+            warned = True
+
+    def store() -> None:
+        wait_s = 0.0
+        while not ended.wait(wait_s):
+            write("running")
+            wait_s = flush_s
+        write(final)
+
+    thread = threading.Thread(target=store, name="run-statistics", daemon=True)
     thread.start()
     try:
         yield counters
-        record.status = "canceled" if counters.stopped else "success"
-    except Exception:
-        record.status = "failure"
-        raise
-    except BaseException:
-        record.status = "canceled"
+        final = "canceled" if counters.stopped else "success"
+    except BaseException as error:
+        final = "failure" if isinstance(error, Exception) else "canceled"
         raise
     finally:
         ended.set()
         thread.join(2 * patience_s)
 
 
-class _RunRecord:
-    """Stores a step's counters in the run's document and in the totals."""
+def _updates(
+    step: RunStep, began: datetime, model: str, added: Mapping[str, float], videos: int, status: RunStatus
+) -> list[UpdateOne]:
+    """Return the updates of the run's document and, after it, of the totals.
 
-    def __init__(self, runs: Collection[Document], step: RunStep, counters: RunCounters, patience_s: float) -> None:
-        self.status: RunStatus = "running"
-        self._runs = runs
-        self._step = step
-        self._counters = counters
-        self._patience_s = patience_s
-        self._began = datetime.now(UTC)
-        self._warned = False
-
-    def store(self, ended: threading.Event, flush_s: float) -> None:
-        wait_s = 0.0
-        while not ended.wait(wait_s):
-            self._write("running")
-            wait_s = flush_s
-        self._write(self.status)
-
-    def _write(self, status: RunStatus) -> None:
-        added, videos = self._counters.take()
-        try:
-            with pymongo.timeout(self._patience_s):
-                self._runs.bulk_write(self._updates(added, videos, status), ordered=True)
-        except Exception as error:
-            self._counters.put_back(added)
-            if not self._warned:
-                log.warning("the statistics of run %s could not be stored: %s", self._step.id, redact(str(error)))
-                self._warned = True
-
-    def _updates(self, added: Mapping[str, float], videos: int, status: RunStatus) -> list[UpdateOne]:
-        """Return the updates of the run's document and, after it, of the totals.
-
-        A kill between the two loses some seconds' worth of totals. If the server did not say whether it stored them,
-        they are sent again: these are statistics, not accounts.
-        """
-        now = datetime.now(UTC)
-        figures = {place: number for place, number in added.items() if number}
-        run: Document = {
-            "$set": {
-                f"steps.{_key(self._step.step)}": status,
-                "status": status,
-                "owner": this_process(),
-                "updated_at": now,
-                "job": self._step.job,
-                "by": self._step.by,
-            },
-            "$min": {"began_at": self._began},
-            "$max": {"videos": videos},
-        }
-        total: Document = dict(figures)
-        if status != "running":
-            total[f"steps.{_key(self._step.job)}.{status}"] = 1
-            run["$max"]["ended_at"] = now
-        if figures:
-            run["$inc"] = figures
-        if self._counters.model:
-            run["$addToSet"] = {"models": self._counters.model}
-        updates = [UpdateOne({"_id": self._step.id}, run, upsert=True)]
-        if total:
-            updates.append(UpdateOne({"_id": TOTALS}, {"$inc": total, "$min": {"since": self._began}}, upsert=True))
-        return updates
+    A kill between the two loses some seconds' worth of totals. If the server did not say whether it stored them, they
+    are sent again: these are statistics, not accounts.
+    """
+    now = datetime.now(UTC)
+    figures = {place: number for place, number in added.items() if number}
+    values = {"status": status, "owner": this_process(), "updated_at": now, "job": step.job, "by": step.by}
+    run: Document = {
+        "$set": {f"steps.{_key(step.step)}": status, **values},
+        "$min": {"began_at": began},
+        "$max": {"videos": videos},
+    }
+    total: Document = dict(figures)
+    if status != "running":
+        total[f"steps.{_key(step.job)}.{status}"] = 1
+        run["$max"]["ended_at"] = now
+    if figures:
+        run["$inc"] = figures
+    if model:
+        run["$addToSet"] = {"models": model}
+    updates = [UpdateOne({"_id": step.id}, run, upsert=True)]
+    if total:
+        updates.append(UpdateOne({"_id": TOTALS}, {"$inc": total, "$min": {"since": began}}, upsert=True))
+    return updates
 
 
 def _key(name: str) -> str:

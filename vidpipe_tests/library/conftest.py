@@ -1,4 +1,4 @@
-"""A library on the shelf, a folder for its back-ups, and another home to restore them into."""
+"""The sample library, a folder for its backups, and another home to restore them into."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vidpipe_tests.library.sample_library import GRAPH, fill
 
 @pytest.fixture
 def library(settings: Settings) -> Iterator[Library]:
-    """Everything on the shelf, through all stages."""
+    """The sample library, through all stages."""
     with Library.open(settings, GRAPH) as library:
         fill(library)
         yield library

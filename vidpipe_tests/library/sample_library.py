@@ -1,5 +1,7 @@
-"""A library with known contents, made by the real runner and commits: stages with the real result models that give what
-is written here for each file name, instead of looking at a file."""
+"""A library with known contents, made by the real runner and commits.
+
+Its stages use the real result models and return what is written here for each file name instead of reading a file.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ CONTENTS: dict[str, dict[str, Any]] = {
         "damage": "Damaged: 3 errors. What decodes was processed.",
     },
 }  # fmt: skip
-#: What other tests have on the shelf besides: a table of its own, because test modules share a process in any
+#: Further videos of other tests: a table of its own, because test modules share a process in any
 #: order, and `fill` shall not put what another module brought.
 MORE: dict[str, dict[str, Any]] = {}
 HOSTILE = "=SUM(A1) [red]evil[/red]\x1b[2J.mp4"
@@ -86,10 +88,10 @@ def _scenes(name: str) -> Scenes:
 
 def _descriptions(name: str) -> Descriptions:
     said = [
-        SceneDescription(index=number, description=text, described_by="shelf")
+        SceneDescription(index=number, description=text, described_by="sample-model")
         for number, (_, _, text) in enumerate(_known(name)["scenes"])
     ]
-    return Descriptions(text=_known(name)["text"], model="shelf", measured=False, scenes=tuple(said))
+    return Descriptions(text=_known(name)["text"], model="sample-model", measured=False, scenes=tuple(said))
 
 
 def _sentiment(name: str) -> Sentiment:
@@ -156,7 +158,7 @@ def plan_of(library: Library) -> Plan:
 
 
 def fill(library: Library, *names: str) -> Plan:
-    """Puts `names` (none given: all of CONTENTS) on the shelf and runs every stage over them."""
+    """Add `names` (none given: all of CONTENTS) to the library and run every stage over them."""
     for name in names or CONTENTS:
         put(library, name)
     plan = plan_of(library)

@@ -28,7 +28,7 @@ NAMES = [f"{number:03d}-{name}" for number in range(40) for name in CONTENTS]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shelf_of_many() -> Iterator[None]:
+def _library_of_many() -> Iterator[None]:
     more = {name: CONTENTS[name[4:]] for name in NAMES}
     CONTENTS.update(more)
     yield

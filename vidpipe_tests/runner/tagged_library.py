@@ -1,4 +1,4 @@
-"""Videos of the shelf under the real rules: stages with known results, then the real tags and categories.
+"""Videos of the sample library under the real rules: stages with known results, then the real tags and categories.
 
 `python -m … HOME DATABASE KILL_AFTER` sweeps them in a process of its own, which kills itself after so many results.
 """
@@ -26,7 +26,7 @@ from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.library import sample_library
 
-#: file name -> as in the shelf; every seventh is in 4K.
+#: file name -> as in the sample library; every seventh is in 4K.
 NAMES = [f"video-{number:02d}.mp4" for number in range(42)]
 for _number, _name in enumerate(NAMES):
     _known = sample_library.CONTENTS["race.mkv" if _number % 7 == 0 else "harbour.mp4"]

@@ -32,7 +32,7 @@ def test_everything_known_of_a_video_is_in_its_view(library: Library) -> None:
     assert found["scenes"][1]["description"] == "Fishing boats leave."
     assert found["scenes"][1]["thumbnail"] == "data/derived/1.jpg"
     assert found["description"]["text"] == "A harbour with a lighthouse and fishing boats."
-    assert (found["description"]["model"], found["description"]["measured"]) == ("shelf", False)
+    assert (found["description"]["model"], found["description"]["measured"]) == ("sample-model", False)
     assert "answers" not in found["description"]
     assert found["sentiment"]["label"] == "positive"
     assert {(tag["tag"], tag["rule"], tag["evidence"]) for tag in found["tags"]} >= {
