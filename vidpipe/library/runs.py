@@ -189,12 +189,12 @@ def record_run(
 
     def write(status: RunStatus) -> None:
         nonlocal warned
-        added, videos = counters.take()
+        taken = counters.take()
         try:
             with pymongo.timeout(patience_s):
-                runs.bulk_write(_updates(step, began, counters.model, added, videos, status), ordered=True)
+                runs.bulk_write(_updates(step, began, counters.model, taken, status), ordered=True)
         except Exception as error:
-            counters.put_back(added)
+            counters.put_back(taken[0])
             if not warned:
                 log.warning("the statistics of run %s could not be stored: %s", step.id, redact(str(error)))
             warned = True
@@ -220,7 +220,7 @@ def record_run(
 
 
 def _updates(
-    step: RunStep, began: datetime, model: str, added: Mapping[str, float], videos: int, status: RunStatus
+    step: RunStep, began: datetime, model: str, taken: tuple[Mapping[str, float], int], status: RunStatus
 ) -> list[UpdateOne]:
     """Return the updates of the run's document and, after it, of the totals.
 
@@ -228,6 +228,7 @@ def _updates(
     are sent again: these are statistics, not accounts.
     """
     now = datetime.now(UTC)
+    added, videos = taken
     figures = {place: number for place, number in added.items() if number}
     values = {"status": status, "owner": this_process(), "updated_at": now, "job": step.job, "by": step.by}
     run: Document = {
