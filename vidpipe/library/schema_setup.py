@@ -184,7 +184,7 @@ def update_schema(
             "Make a backup (`vidpipe backup DIR`), then run `vidpipe migrate`; `--dry-run` shows what it does.",
         )
     meta = database[names["meta"]]
-    with holding(meta, f"brings the library to schema version {update.target}", patience_s=PATIENCE_S):
+    with holding(meta, f"is migrating the library to schema version {update.target}", patience_s=PATIENCE_S):
         update = pending(database, names, graph, migrations)  # another process may have done it meanwhile
         if update.half_done:
             collection_swap.finish(database, names)
@@ -233,7 +233,7 @@ def holding(meta: Collection[Document], doing: str, *, patience_s: float) -> Ite
 
     Args:
         meta: The library's collection `meta`.
-        doing: For others' error message, what the owner does: "brings the library to schema version 3".
+        doing: For others' error message, what the owner does: "is migrating the library to schema version 3".
         patience_s: Longest wait for the lock, in seconds.
 
     Raises:
@@ -270,7 +270,7 @@ def _acquire(meta: Collection[Document], owner: str, doing: str, patience_s: flo
         if time.monotonic() > deadline:
             machine, pid = holder["owner"].split("|")[:2]
             raise UnavailableError(
-                f"Process {pid} on {machine.split('/')[0]} {holder['doing']}, since {holder['since']:%H:%M} (UTC).",
+                f"Process {pid} on {machine.split('/')[0]} {holder['doing']} (since {holder['since']:%H:%M} UTC).",
                 "Wait for it to finish, then re-run the command.",
             )
         time.sleep(_POLL_S)

@@ -177,7 +177,7 @@ def test_the_lock_of_a_machine_that_died_runs_out_and_one_in_use_is_named(old: C
     other = {"_id": LOCK, "owner": "elsewhere/1/2|77|3|4", "doing": "restores a back-up", "since": "$$NOW"}
     meta.update_one({"_id": LOCK}, [{"$set": {**other, "until": {"$add": ["$$NOW", 60_000]}}}], upsert=True)
     with (
-        pytest.raises(UnavailableError, match="Process 77 on elsewhere restores a back-up, since"),
+        pytest.raises(UnavailableError, match=r"Process 77 on elsewhere restores a back-up \(since"),
         holding(meta, "tries", patience_s=0.2),
     ):
         pass
