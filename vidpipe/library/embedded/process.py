@@ -51,7 +51,7 @@ class ServerFiles:
 
     @property
     def pid(self) -> Path:
-        """mongod's own lock file: its process id while it runs, empty after a clean shutdown."""
+        """The lock file of mongod itself: its process id while it runs, empty after a clean shutdown."""
         return self.data / "mongod.lock"
 
 
