@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.library.show import view
+from vidpipe.library.queries.show import view
 from vidpipe.pipeline.launch import run_ingest
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner

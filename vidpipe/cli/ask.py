@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
@@ -19,14 +18,15 @@ from vidpipe.cli.output import answered, counted, duration, err, note, out, prin
 from vidpipe.cli.running import finish
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
-from vidpipe.library.runs import Figures, RunName, recorded
-from vidpipe.library.states import chunked
+from vidpipe.library.runs import RunCounters, RunStep, record_run
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection, read_fields
-from vidpipe.planning.describing import Describing
-from vidpipe.stages.asking import MEASURED, READS, SAID, VideoAnswers
-from vidpipe.stages.asking import ask as ask_model
+from vidpipe.models.questions import Question, add_question, new_question
+from vidpipe.runner.plan import DescribingStages
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
-from vidpipe.vlm.questions import Question, add_question, new_question
+from vidpipe.stages.model_requests import READS
+from vidpipe.stages.single_question import MEASURED, SCENE_DESCRIPTIONS, VideoAnswers
+from vidpipe.stages.single_question import ask_question as ask_model
 
 _BATCH = 16
 
@@ -83,7 +83,7 @@ def ask(
         fault = opened.plan.unavailable.get("descriptions")
         if fault:
             raise fault
-        describing = Describing.of(opened.plan)
+        describing = DescribingStages.of(opened.plan)
         if describing is None:
             raise UnavailableError(
                 "No answering model is configured: Backend = statistics only measures.",
@@ -106,7 +106,7 @@ def ask(
 
 def _asked(
     opened: OpenLibrary,
-    describing: Describing,
+    describing: DescribingStages,
     ids: Sequence[str],
     question: Question,
     cancelled: threading.Event,
@@ -117,7 +117,7 @@ def _asked(
     if not ids:
         return {"answers": [], "failed": [], "interrupted": False}
     run = f"ask-{uuid.uuid4().hex}"
-    with recorded(opened.library.collections["runs"], RunName(run, "ask", "command", "ask")) as figures:
+    with record_run(opened.library.collections["runs"], RunStep(run, "ask", "command", "ask")) as figures:
         figures.asks(describing.model.name, describing.names)
         clock = _Clock(figures, describing.names[0])
         context = StageContext(opened.settings, opened.plan.resources, opened.library.cells(run), cancelled)
@@ -129,7 +129,7 @@ def _asked(
 class _Clock:
     """Counts the model's answers, and the time since it was started or last counted."""
 
-    def __init__(self, figures: Figures, stage: str) -> None:
+    def __init__(self, figures: RunCounters, stage: str) -> None:
         self._figures, self._stage = figures, stage
         self.start()
 
@@ -194,7 +194,7 @@ def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, 
     """Yield (sha256, name, the stage input or why there is none yet)."""
     graph, library = opened.library.graph, opened.library
     found = {row["_id"]: row for row in library.collections["videos"].find(
-        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SAID, MEASURED)))}  # fmt: skip
+        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SCENE_DESCRIPTIONS, MEASURED)))}  # fmt: skip
     scenes = library.videos.scenes(list(found))
     for sha256, row in found.items():
         name = (row["ingest"].get("names") or [sha256[:12]])[0]
@@ -204,7 +204,9 @@ def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, 
             and not (row.get(graph.key("descriptions")) or {}).get("measured")
         )
         try:
-            fields = read_fields(graph, (*READS, SAID) if described else READS, row, scenes.get(sha256, ()))
+            fields = read_fields(
+                graph, (*READS, SCENE_DESCRIPTIONS) if described else READS, row, scenes.get(sha256, ())
+            )
         except KeyError as missing:
             yield (
                 sha256,

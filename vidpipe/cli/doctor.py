@@ -263,7 +263,7 @@ def _mongodb(settings: Settings) -> DoctorCheck:
         f"{found.product} {found.version} at {found.host} ({where}), {kind}, {secured}, responds in "
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
-    serious = [lack for lack in found.lacks if "vidpipe needs neither" not in lack]
+    serious = [limitation.message for limitation in found.limitations if limitation.affects_vidpipe]
     if not found.writable:
         return DoctorCheck(
             "MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Use the primary's address in [MongoDB] URI."

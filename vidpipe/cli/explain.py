@@ -7,19 +7,18 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
-
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import SettingsError, VidpipeError
-from vidpipe.library.states import classify
+from vidpipe.library.queries.states import classify
 from vidpipe.library.videos import read_fields
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.build import build_categories, build_rules
-from vidpipe.tagging.evaluate import evaluate
+from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation
+from vidpipe.tagging.rules import build_rules, evaluate
 
 
 def explain(

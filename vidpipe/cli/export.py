@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
-from vidpipe.library import export as exports
-from vidpipe.library.search import Filters
+from vidpipe.library.queries import export as exports
+from vidpipe.library.queries.search import Filters
 from vidpipe.settings import audit
 
 

@@ -6,13 +6,12 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
-
 from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.library.connection import connect
-from vidpipe.library.preparing import Step, pending, prepare
 from vidpipe.library.schema import COLLECTIONS
+from vidpipe.library.schema_setup import MigrationStep, pending, update_schema
 from vidpipe.settings import audit
 from vidpipe.stages.registry import GRAPH
 
@@ -42,7 +41,7 @@ def migrate(
         if not as_json:
             _show(report, nothing=wanted.nothing)
         if not dry_run and not wanted.nothing:
-            done = prepare(connection.database, names, GRAPH, long=True, tell=None if as_json else _show_step)
+            done = update_schema(connection.database, names, GRAPH, long=True, on_step=None if as_json else _show_step)
             report["steps"] = [asdict(step) for step in done.steps]
             report["seconds"] = round(done.seconds, 3)
             audit("migrate", **report)
@@ -68,5 +67,5 @@ def _show(report: dict[str, Any], *, nothing: bool) -> None:
         note("Make a backup first: `vidpipe backup DIR`.")
 
 
-def _show_step(step: Step) -> None:
+def _show_step(step: MigrationStep) -> None:
     note(f"  {step.since} to {step.to}: {counted(step.changed or 0, 'document')} changed, {step.seconds:.1f} s")

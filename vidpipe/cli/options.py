@@ -7,8 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-
-from vidpipe.library.search import Filters
+from vidpipe.library.queries.search import Filters
 
 _FILTERS = "Filters"
 #: Options of an earlier script; underscores are accepted in all option names.

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidpipe.errors import VidpipeError, visible
-from vidpipe.library.as_json import to_json
+from vidpipe.library.queries.json_encoding import to_json
 
 #: Without a terminal, table rows are not wrapped.
 _PIPE_WIDTH = 1000

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
-
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import (
     DueVideos,
@@ -21,15 +20,12 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import counted, error_object, note, out, print_json, say, table, words
 from vidpipe.cli.running import warn_of_unread
 from vidpipe.errors import VidpipeError
-from vidpipe.library.launchable import waiting_for_spec
-from vidpipe.measures.wording import brief
-from vidpipe.planning.amounts import Prices
-from vidpipe.planning.budget import used_sentence
-from vidpipe.planning.due import Wish
-from vidpipe.planning.estimate import Estimate, ModelEstimate, StageEstimate, estimate
-from vidpipe.planning.plain import as_plain
-from vidpipe.planning.usage import spans, used
+from vidpipe.library.queries.launchable import waiting_for_spec
+from vidpipe.operations.metrics.formatting import format_duration
+from vidpipe.runner.budget import Prices, recent_usages, usage_in_window, usage_sentence
+from vidpipe.runner.estimate import Estimate, ModelEstimate, StageEstimate, estimate, estimate_as_json
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunRequest
 
 
 def plan(
@@ -54,7 +50,7 @@ def plan(
         chosen = Plan.make(opened.library.graph, opened.settings, names)
         try:
             ids = [opened.library.videos.resolve(video) for video in videos] if videos else None
-            wish = Wish(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
+            wish = RunRequest(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
             found = estimate(opened.library, chosen, wish)
             changed = _changed(opened, chosen, found)
             budget = _budget(opened)
@@ -64,14 +60,14 @@ def plan(
             chosen.close()
     if as_json:
         problems = {name: error_object(problem) for name, problem in chosen.unavailable.items()}
-        print_json({**as_plain(found), "changed": changed, "budget": budget, "problems": problems})
+        print_json({**estimate_as_json(found), "changed": changed, "budget": budget, "problems": problems})
     else:
         show_plan(found, changed, budget, chosen.unavailable)
 
 
 def _changed(opened: OpenLibrary, plan: Any, found: Estimate) -> dict[str, str]:
     """Return stage -> what changed, for stages in which a change made videos due."""
-    from vidpipe.pipeline.waiting import what_changed
+    from vidpipe.runner.pending_changes import what_changed
 
     changed = {}
     for stage in plan.stages:
@@ -87,10 +83,10 @@ def _budget(opened: OpenLibrary) -> dict[str, Any] | None:
     budget = opened.settings.budget
     if not budget.is_limited:
         return None
-    spent = used(spans(opened.library.collections["runs"], Prices.of(opened.settings)))
+    spent = usage_in_window(recent_usages(opened.library.collections["runs"], Prices.of(opened.settings)))
     return {
         "model_hours": budget.model_hours, "used_model_hours": round(spent.seconds / 3600, 5), "cost": budget.cost,
-        "used_cost": round(spent.cost, 6), "sentence": used_sentence(budget, spent),
+        "used_cost": round(spent.cost, 6), "sentence": usage_sentence(budget, spent),
     }  # fmt: skip
 
 
@@ -161,7 +157,7 @@ def _stages(found: Estimate, changed: Mapping[str, str]) -> Any:
 def _work(stage: StageEstimate) -> Any:
     if not stage.due.computed:
         return ""
-    return words(_UNMEASURED, "dim") if stage.seconds is None else brief(stage.seconds)
+    return words(_UNMEASURED, "dim") if stage.seconds is None else format_duration(stage.seconds)
 
 
 def _why(stage: StageEstimate, changed: Mapping[str, str]) -> str:
@@ -216,7 +212,7 @@ def _hours(seconds: float | None) -> str:
     """Of the model's time."""
     if seconds is None:
         return _UNMEASURED
-    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else brief(seconds)
+    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
 
 
 def _money(cost: float) -> str:

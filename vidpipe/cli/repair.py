@@ -10,20 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
-
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.cli.services import users_of
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.backups.manifest import BackupError, Follower, Manifest, read
-from vidpipe.library.backups.restore import check, restore
 from vidpipe.library.connection import connect
-from vidpipe.library.embedded_damage import MissingLibraryError, logged_damage
+from vidpipe.library.embedded.damage import MissingLibraryError, logged_damage
+from vidpipe.library.embedded.salvage import DamagedFilesFolder, salvage
 from vidpipe.library.library import Library
 from vidpipe.library.rebuild import audited, lost_videos, rebuild, request_again, unknown_files
-from vidpipe.library.salvage import Aside, salvage
+from vidpipe.operations.backups.manifest import BackupError, Manifest, ProgressMonitor, read
+from vidpipe.operations.backups.restore import check_backup, restore
+from vidpipe.operations.services.service_definitions import find_running
 from vidpipe.safe_files import private_directory
-from vidpipe.services.service import find_running
 from vidpipe.settings import Settings, audit
 from vidpipe.stages.registry import GRAPH
 
@@ -60,7 +59,7 @@ class Repair:
     steps: list[RepairStep] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.aside = Aside(self.settings)
+        self.aside = DamagedFilesFolder(self.settings)
         self._marker = self.settings.data_directory / "run" / _MARKER
 
     def run(self) -> None:
@@ -90,7 +89,7 @@ class Repair:
         return self.steps[-1].state == "done"
 
     def _set_aside(self, path: Path, found: str) -> None:
-        from vidpipe.pipeline.history.damage import set_aside
+        from vidpipe.pipeline.history_damage import set_aside
 
         self._step(
             "history", f"{path} {found}. Move it to {self.aside.folder}, and let Dagster create a new one?",
@@ -148,7 +147,7 @@ class Repair:
         folder, manifest = found
 
         def work() -> str:
-            check(folder, manifest, Follower())
+            check_backup(folder, manifest, ProgressMonitor())
             restore(library.connection, self.settings, library.graph, folder, manifest, replace=True)
             return f"Restored {counted(manifest.videos, 'video')} from {folder}."
 
@@ -186,14 +185,14 @@ class Repair:
         self._step("lost", f"List the sources of {counted(len(lost), 'lost video')} in {place}?", work)
 
     def _show_again(self, library: Library) -> None:
+        from vidpipe.pipeline.in_process_run import report_results_again
         from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.launch import show_again
         from vidpipe.pipeline.partitions import add_videos
 
         try:
             with instance(self.settings) as opened:
                 add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
-            show_again(self.settings, library)
+            report_results_again(self.settings, library)
             self.steps.append(RepairStep("Dagster", "done", "Dagster shows all videos and their results."))
         except VidpipeError as error:
             self.steps.append(RepairStep("Dagster", "failed", str(error)))
@@ -218,8 +217,8 @@ def library_damage(settings: Settings) -> DamagedError | None:
 
 
 def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
-    from vidpipe.pipeline.history.damage import damaged_files
-    from vidpipe.pipeline.instance import dagster_home
+    from vidpipe.operations.services.state import dagster_home
+    from vidpipe.pipeline.history_damage import damaged_files
 
     return list(damaged_files(dagster_home(settings)))
 

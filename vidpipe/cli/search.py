@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-
 from vidpipe.cli import options
 from vidpipe.cli.context import open_library
 from vidpipe.cli.output import duration, note, out, print_json, table, words
-from vidpipe.library.search import Page, find_scenes, find_videos
+from vidpipe.library.queries.search import SearchPage, find_scenes, find_videos
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
@@ -130,7 +129,7 @@ def search(
         tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
         resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
     )  # fmt: skip
-    videos = found = Page([], "filters", more=False)
+    videos = found = SearchPage([], "filters", more=False)
     with open_library(context) as opened:
         if not scenes:
             videos = find_videos(opened.library, text, filters, limit=limit, offset=offset, specs=opened.plan.specs)

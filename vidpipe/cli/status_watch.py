@@ -13,12 +13,11 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
-
 from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
 from vidpipe.cli.status_view import sentences, stage_table
 from vidpipe.errors import VidpipeError
-from vidpipe.library.as_json import to_json
+from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.runs import Runs
 from vidpipe.runner.plan import Plan
 
@@ -140,13 +139,13 @@ class StatusWatcher:
 
     def _running_runs(self) -> dict[str, Any]:
         from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.run_queue import queue_figures, runs_at_work
+        from vidpipe.pipeline.run_queue import active_runs, queue_figures
 
         try:
             if self._instance is None:
                 self._instance = instance(self._opened.settings)
             queue = queue_figures(self._instance)
-            runs = runs_at_work(self._instance, _MOST_RUNS)
+            runs = active_runs(self._instance, _MOST_RUNS)
         except Exception as error:  # a broken Dagster storage must not hide the library
             return {"running": [], "queued": {}, "problem": f"Dagster's runs cannot be read: {error}"}
         return {"running": [asdict(run) for run in runs], "queued": queue.queued, "oldest_queued_s": queue.oldest_s}

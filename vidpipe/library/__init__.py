@@ -1,4 +1,4 @@
-"""MongoDB: connection, embedded server, documents, versions, search and export.
+"""MongoDB: connection, embedded server, documents, commits and queries. `vidpipe.library.library.Library` opens it.
 
-Only this room knows pymongo. `Library` is the way in.
+Only this package, its users' queries and `vidpipe.dagster_mongo` use pymongo.
 """

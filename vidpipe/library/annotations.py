@@ -1,4 +1,4 @@
-"""What users and lists say of a video's sources (labels, titles, priority), put together for the video."""
+"""What users and lists say about a video's sources (labels, titles, priority), combined for the video."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document
 
 @dataclass(frozen=True)
 class Annotations:
-    """labels, titles: of the sources that give the video or gave it before, up to the limits of its document
-    priority: the highest of the sources that give it today; 0 if none has one
+    """What the sources of a video say about it.
+
+    Attributes:
+        labels: Of the sources that lead to the video or did before, up to the limit of its document.
+        titles: Likewise.
+        priority: The highest of the sources that lead to it today; 0 if none has one.
     """
 
     labels: tuple[str, ...] = ()
@@ -31,7 +35,7 @@ class _Gathered:
 
 
 def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict[str, Annotations]:
-    """sha256 -> what its sources say, in one query; a video without a source has nothing said of it."""
+    """Return sha256 -> what its sources say, in one query; empty annotations for a video without a source."""
     gathered = {video: _Gathered() for video in videos}
     fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority"), 1)
     for row in in_order_of_addition(sources, videos, fields):
@@ -50,26 +54,33 @@ def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict
 def in_order_of_addition(
     sources: Collection[Document], videos: Sequence[str], fields: Document | None = None
 ) -> Iterable[Document]:
-    """The sources that give one of `videos` or gave it before, oldest first."""
+    """Return the sources that lead to one of `videos` or did before, oldest first."""
     query = {"$or": [{"video": {"$in": list(videos)}}, {"earlier_videos": {"$in": list(videos)}}]}
     return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
 
 
 def title_of(facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
-    """What a video is called, given its stored facts and metadata: by its sources, else by its file."""
+    """Return a video's title according to its sources, else to its file.
+
+    Args:
+        facts: The video's stored ingest facts.
+        metadata: Its stored metadata.
+    """
     return next(iter(facts.get("titles") or ()), metadata.get("title"))
 
 
 def distinct(texts: Iterable[str | None], most: int = MOST_KEPT) -> tuple[str, ...]:
-    """The first `most` of `texts`, sorted; of those that differ only in case one is left, always the same one. Empty
-    ones are left out."""
+    """Return the first `most` of `texts` that are not empty, sorted.
+
+    Of texts that differ only in case one is kept, always the same one.
+    """
     by_key: dict[str, str] = {}
     _put(by_key, texts, most)
     return _sorted(by_key)
 
 
 def first_distinct(texts: Iterable[str]) -> tuple[str, ...]:
-    """The first `MOST_KEPT` different texts, sorted."""
+    """Return the first `MOST_KEPT` different texts, sorted."""
     return tuple(sorted(islice(dict.fromkeys(texts), MOST_KEPT)))
 
 

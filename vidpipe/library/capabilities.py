@@ -1,4 +1,4 @@
-"""What the connected server can do; where it lacks something, that is probed and said."""
+"""What the connected server supports, probed where the server cannot be asked."""
 
 from __future__ import annotations
 
@@ -11,79 +11,114 @@ from dataclasses import dataclass
 from pymongo import TEXT
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.connection import Connection, Document, is_cosmos_host
+from vidpipe.library.connection import Connection
+from vidpipe.library.connection_options import is_cosmos_host
+from vidpipe.library.schema import Document
+
+
+@dataclass(frozen=True)
+class Limitation:
+    """Something that the server does not support.
+
+    Attributes:
+        message: One sentence for the user.
+        affects_vidpipe: Whether vidpipe works less well without it.
+    """
+
+    message: str
+    affects_vidpipe: bool = True
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server can do, as probed.
+    """What a server supports, as probed.
 
-    product:      MongoDB, Atlas, Cosmos DB, Amazon DocumentDB or FerretDB
-    replica_set:  its name; None for a stand-alone server
-    members:      of the replica set, as far as the server names them
-    tls:          whether the connection is encrypted
-    latency_ms:   of a question and its answer, the median of a few
-    transactions: a replica set or a sharded cluster; the library needs none
-    change_streams: likewise
-    text_index:   a text index could be created; False: search reads every document; None: not allowed to try
-    lacks:        one sentence for each thing missing that the user will notice
+    Attributes:
+        product: MongoDB, Atlas, Cosmos DB, Amazon DocumentDB or FerretDB.
+        version: The server's version.
+        host: The server's hosts and ports.
+        replica_set: The replica set's name; None for a standalone server.
+        members: Members of the replica set, as far as the server lists them.
+        sharded: Whether it is a sharded cluster.
+        writable: Whether it accepts writes.
+        transactions: Whether it supports transactions and change streams; vidpipe needs neither.
+        text_index: Whether a text index could be created; without one, search reads every document. None: not
+            permitted to try.
+        tls: Whether the connection is encrypted.
+        latency_ms: Median round-trip time of a few pings.
+        limitations: What is missing that the user will notice.
     """
 
     product: str
     version: str
     host: str
     replica_set: str | None
+    members: int
     sharded: bool
     writable: bool
     transactions: bool
-    change_streams: bool
     text_index: bool | None
-    members: int = 0
-    tls: bool = False
-    latency_ms: float = 0.0
-    lacks: tuple[str, ...] = ()
+    tls: bool
+    latency_ms: float
+    limitations: tuple[Limitation, ...]
 
 
 def capabilities(connection: Connection) -> Capabilities:
-    """Asks the server what it is and tries what cannot be asked. Raises UnavailableError when it does not answer."""
+    """Ask the server what it is, and try what it cannot be asked.
+
+    Raises:
+        UnavailableError: The server does not respond.
+    """
     with connection.errors_explained():
         admin = connection.client.admin
         hello = admin.command("hello")
-        try:
+        build: Document = {}
+        with contextlib.suppress(OperationFailure):
             build = admin.command("buildInfo")
-        except OperationFailure:
-            build = {}
         text_index = _text_index(connection)
         latency_ms = _latency_ms(connection)
-    product = _product(connection.host, hello, build)
+    product = _product(connection.host, build)
     replica_set = hello.get("setName")
     sharded = hello.get("msg") == "isdbgrid"
-    clustered = (replica_set is not None or sharded) and product != "Cosmos DB"
+    transactions = (replica_set is not None or sharded) and product != "Cosmos DB"
     writable = bool(hello.get("isWritablePrimary", hello.get("ismaster", False)))
-    lacks = []
+    limitations = []
     if not writable:
-        lacks.append(f"{connection.host} takes no writes: it is not the primary of its replica set.")
+        limitations.append(
+            Limitation(f"{connection.host} accepts no writes: it is not the primary of its replica set.")
+        )
     if text_index is False:
-        lacks.append(f"{product} has no text index here: search by words reads every document.")
+        limitations.append(
+            Limitation(f"{product} supports no text index here: searching for words reads every document.")
+        )
     if text_index is None:
-        lacks.append("The user may not create a collection, so that text search was not tried.")
-    if not clustered:
-        lacks.append("No replica set: no transactions or change streams (vidpipe needs neither).")
+        limitations.append(Limitation("The user may not create collections, so text search was not probed."))
+    if not transactions:
+        message = "No replica set: no transactions or change streams (vidpipe needs neither)."
+        limitations.append(Limitation(message, affects_vidpipe=False))
     return Capabilities(
-        product=product, version=str(build.get("version", "unknown")), host=connection.host, replica_set=replica_set,
-        sharded=sharded, writable=writable, transactions=clustered, change_streams=clustered, text_index=text_index,
-        members=len([*hello.get("hosts", ()), *hello.get("passives", ()), *hello.get("arbiters", ())]),
-        tls=connection.tls, latency_ms=latency_ms, lacks=tuple(lacks),
-    )  # fmt: skip
+        product=product,
+        version=str(build.get("version", "unknown")),
+        host=connection.host,
+        replica_set=replica_set,
+        members=sum(len(hello.get(role, ())) for role in ("hosts", "passives", "arbiters")),
+        sharded=sharded,
+        writable=writable,
+        transactions=transactions,
+        text_index=text_index,
+        tls=connection.tls,
+        latency_ms=latency_ms,
+        limitations=tuple(limitations),
+    )
 
 
 def _latency_ms(connection: Connection) -> float:
-    taken = []
+    taken_ms = []
     for _ in range(5):
         began = time.perf_counter()
         connection.client.admin.command("ping")
-        taken.append((time.perf_counter() - began) * 1000)
-    return statistics.median(taken)
+        taken_ms.append((time.perf_counter() - began) * 1000)
+    return statistics.median(taken_ms)
 
 
 def _text_index(connection: Connection) -> bool | None:
@@ -98,7 +133,7 @@ def _text_index(connection: Connection) -> bool | None:
             probe.drop()
 
 
-def _product(host: str, hello: Document, build: Document) -> str:
+def _product(host: str, build: Document) -> str:
     if is_cosmos_host(host) or "cosmos" in str(build).lower():
         return "Cosmos DB"
     if ".docdb.amazonaws.com" in host or ".docdb-elastic.amazonaws.com" in host:

@@ -1,8 +1,8 @@
-"""Storing results: scenes and lineage first, under ids that repeat safely; then one conditional update of the
-video's document that names them. That update is the commit point.
+"""Storing results in two steps, of which the second is the commit point.
 
-It is conditional on the lease and on the data versions that were read, so that an older run cannot overwrite a newer
-result. It marks every stage that reads a changed field as stale, and says which stages may now run, in the same update.
+First come scenes and lineage, whose ids make repeating safe; then one conditional update of the video's document that
+names them. Its condition is the lease and the data versions that were read, so that an older run cannot overwrite a
+newer result. It also marks every stage that reads a changed field as stale, and records which stages may now run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bson.errors import BSONError
@@ -19,8 +19,7 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.attempts import attempts_before, next_try
-from vidpipe.library.inserting import insert_once
+from vidpipe.library.retry import insert_once
 from vidpipe.library.schema import Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
@@ -28,21 +27,35 @@ from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 log = logging.getLogger(__name__)
 
-#: What the client says of a value that no document holds: too large, a number beyond 64 bits, half a character.
+#: What the client raises for a value that no document can hold: too large, a number beyond 64 bits, a lone surrogate.
 _UNSTORABLE = (BSONError, OverflowError, UnicodeError)
-#: What a server says of a document that is too large: as sent, after an update, on an upsert.
+#: What a server reports for a document that is too large: as sent, after an update, on an upsert.
 _TOO_LARGE = {10334, 17419, 17420}
+#: Waits before the automatic retries of transient failures.
+_RETRY_WAITS = (timedelta(minutes=1), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=6))
+#: After this many transient failures in a row, under the same spec and inputs, the failure is final.
+MOST_ATTEMPTS = 8
 
 
 @dataclass
 class Commit:
     """One outcome on its way into the library.
 
-    entry:          `stages.<stage>` as it was read
-    run_began:      of two runs under other settings the one that began later wins
-    inputs:         data versions that were read
-    result / error: exactly one, or neither to say that the old result is current after all (its inputs came back)
-    generation:     the video's scene generation that was read (None: no scenes yet)
+    Attributes:
+        sha256: The video.
+        stage: The stage.
+        spec: The spec that the stage ran under.
+        inputs: The data versions that were read.
+        entry: `stages.<stage>` as it was read.
+        run_id: The run.
+        run_began: When the run began; of two runs under different settings the later one wins.
+        seconds: Time spent.
+        result: The result. Neither result nor error: the old result is current after all (its inputs came back).
+        error: The failure.
+        quarantined: Whether the video crashed the process.
+        lineage: Further lineage entries, such as tag changes.
+        generation: The video's scene generation that was read; None: no scenes yet.
+        token: Identifies the commit.
     """
 
     sha256: str
@@ -62,8 +75,17 @@ class Commit:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A commit with what follows from it: the new entry, the changed fields, the scenes to write."""
+class PreparedCommit:
+    """A commit with its consequences.
+
+    Attributes:
+        commit: The commit.
+        entry: The new `stages.<stage>`.
+        changed: Fields whose data version changes.
+        data: field -> data version of the result.
+        generation: The video's scene generation afterwards.
+        scene_rows: index -> what to store in the scene's document.
+    """
 
     commit: Commit
     entry: Document
@@ -74,25 +96,32 @@ class Prepared:
 
     @property
     def confirms(self) -> bool:
-        """Whether a good result of the same inputs came out as before, under another spec perhaps."""
+        """Whether a good result of the same inputs came out as before, perhaps under another spec."""
         before = self.commit.entry
         same = before.get("status") == "ok" and before.get("inputs") == self.commit.inputs and not self.changed
         return same and self.commit.error is None and not self.commit.lineage
 
 
-def prepare(commit: Commit, graph: StageGraph) -> Prepared:
-    """What a commit will store, known before it is stored, so that the next stage can go on with it."""
+def prepare(commit: Commit, graph: StageGraph) -> PreparedCommit:
+    """Return what a commit will store, known before it is stored, so that the next stage can continue with it."""
     entry = dict(commit.entry)
     now = datetime.now(UTC)
-    entry.update(spec=commit.spec, inputs=commit.inputs, stale=False, at=now, commit=commit.token)
-    entry.update(run=commit.run_id, run_began=commit.run_began)
-    entry["ready"] = True  # it ran, so everything it reads had a usable result
     for key in ("next_try_at", "crashes"):
         entry.pop(key, None)
+    entry.update(
+        spec=commit.spec,
+        inputs=commit.inputs,
+        stale=False,
+        at=now,
+        commit=commit.token,
+        run=commit.run_id,
+        run_began=commit.run_began,
+        ready=True,  # it ran, so everything it reads had a usable result
+    )
     old_data: Mapping[str, str] = commit.entry.get("data") or {}
     if commit.error is not None:
-        attempts = attempts_before(commit.entry, commit.spec, commit.inputs) + 1
-        error, wait = next_try(commit.error, attempts)
+        attempts = _earlier_attempts(commit) + 1
+        error, wait = _next_attempt(commit.error, attempts)
         entry.update(
             status="quarantined" if commit.quarantined else "failed",
             error={"message": error.message, "hint": error.hint, "transient": error.transient},
@@ -101,28 +130,50 @@ def prepare(commit: Commit, graph: StageGraph) -> Prepared:
         )
         if wait is not None:
             entry["next_try_at"] = now + wait
-        commit = replace(commit, error=error)
-        return Prepared(commit, entry, frozenset(), old_data, commit.generation, {})
+        return PreparedCommit(replace(commit, error=error), entry, frozenset(), old_data, commit.generation, {})
     for key in ("error", "attempts"):
         entry.pop(key, None)
     entry["status"] = "ok"
     if commit.result is None:
-        return Prepared(commit, entry, frozenset(), old_data, commit.generation, {})
+        return PreparedCommit(commit, entry, frozenset(), old_data, commit.generation, {})
     data = graph.data_versions(commit.stage, commit.result)
     changed = frozenset(name for name in {*data, *old_data} if data.get(name) != old_data.get(name))
     entry.update(data=data, result_spec=commit.spec, seconds=commit.seconds)
     generation, rows = _scene_rows(commit, commit.result, graph, data, changed)
     if type(commit.result).scene_fields:
         entry["generation"] = generation
-    return Prepared(commit, entry, changed, data, generation, rows)
+    return PreparedCommit(commit, entry, changed, data, generation, rows)
+
+
+def _earlier_attempts(commit: Commit) -> int:
+    """Return the failures in a row so far.
+
+    Another spec, other inputs, and a retry on request of a failure that had become final start a new count.
+    """
+    entry = commit.entry
+    if entry.get("spec") != commit.spec or entry.get("inputs") != commit.inputs:
+        return 0
+    attempts = int(entry.get("attempts", 0))
+    was_final = attempts >= MOST_ATTEMPTS and entry.get("error", {}).get("transient")
+    return 0 if was_final else attempts
+
+
+def _next_attempt(error: StageError, attempts: int) -> tuple[StageError, timedelta | None]:
+    """Return the error to store after so many attempts, and the wait before the next one; None: there is none."""
+    if not error.transient:
+        return error, None
+    if attempts < MOST_ATTEMPTS:
+        return error, _RETRY_WAITS[min(attempts, len(_RETRY_WAITS)) - 1]
+    final = f"It failed {attempts} times and is not retried automatically any more; `vidpipe run --retry` retries it."
+    return StageError(error.message, f"{error.hint} {final}".strip(), transient=True), None
 
 
 def _scene_rows(
     commit: Commit, result: StageResult, graph: StageGraph, data: Mapping[str, str], changed: frozenset[str]
 ) -> tuple[str | None, dict[int, Document]]:
-    """The scene generation after this commit, and what it adds to each scene's document (by index)."""
+    """Return the scene generation after this commit, and what it adds to each scene's document (by index)."""
     fields = sorted(type(result).scene_fields)
-    # A stage that adds to scenes has to add an unchanged result too, where the scenes are others than it last added to.
+    # A stage that adds to scenes must add an unchanged result too if the scenes differ from those it last added to.
     in_force = graph.makes_scenes(commit.stage) or commit.entry.get("generation") == commit.generation
     if not fields or (commit.generation is not None and in_force and not changed.intersection(fields)):
         return commit.generation, {}
@@ -135,53 +186,60 @@ def _scene_rows(
 
 
 class Committer:
-    """Writes prepared commits in bulk and says which took effect."""
+    """Writes prepared commits in bulk and reports which took effect."""
 
     def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
         self._collections = collections
         self._videos = collections["videos"]
         self._graph = graph
 
-    def write(self, batch: Sequence[Prepared], owner: str, release: Sequence[str] = ()) -> list[Prepared | None]:
-        """Stores `batch` in order; for each what took effect: itself, a failure instead of a result that MongoDB cannot
-        hold, or None (something it had read changed meanwhile).
+    def write(
+        self, batch: Sequence[PreparedCommit], owner: str, release: Sequence[str] = ()
+    ) -> list[PreparedCommit | None]:
+        """Store `batch` in order. May be repeated after a lost connection: what was stored counts as stored.
 
-        release: videos whose lease is given back after the batch, when nothing is left to clean up.
-        May be repeated after a lost connection: what was stored already counts as stored.
+        Args:
+            batch: The commits.
+            owner: The holder of the videos' leases.
+            release: Videos whose lease is released after the batch, when nothing is left to clean up.
+
+        Returns:
+            For each commit what took effect: the commit itself, a failure instead of a result that MongoDB cannot hold,
+            or None (something it had read changed meanwhile).
         """
-        stored = self._write_or_refuse(batch, owner)
+        stored = self._write_storable(batch, owner)
         if release:
             held = {"_id": {"$in": list(release)}, "lease.owner": owner}
             self._videos.update_many(held, {"$unset": {"lease": ""}})
         return stored
 
-    def _write_or_refuse(self, batch: Sequence[Prepared], owner: str) -> list[Prepared | None]:
+    def _write_storable(self, batch: Sequence[PreparedCommit], owner: str) -> list[PreparedCommit | None]:
         try:
             return self._write(batch, owner)
         except (*_UNSTORABLE, OperationFailure) as fault:
             if isinstance(fault, OperationFailure) and not _is_too_large(fault):
                 raise
             if len(batch) > 1:
-                return [stored for item in batch for stored in self._write_or_refuse([item], owner)]
+                return [stored for item in batch for stored in self._write_storable([item], owner)]
             (item,) = batch
             self._clean_up(batch, [False])
-            if item.commit.error is not None:  # not even that fits: the video stays due
+            if item.commit.error is not None:  # not even the failure can be stored: the video stays due
                 log.exception("the failure of %s in %s cannot be stored", item.commit.sha256, item.commit.stage)
                 return [None]
             return self._write([_refusal(item.commit, fault, self._graph)], owner)
 
-    def _write(self, batch: Sequence[Prepared], owner: str) -> list[Prepared | None]:
+    def _write(self, batch: Sequence[PreparedCommit], owner: str) -> list[PreparedCommit | None]:
         if not batch:
             return []
         self._write_scenes(batch)
-        insert_once(self._collections["lineage"], [entry for item in batch for entry in self._lineage(item)])
+        insert_once(self._collections["lineage"], [entry for item in batch for entry in _lineage(item)])
         self._videos.bulk_write([self._update(item, owner) for item in batch], ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
         self._clean_up(batch, stored)
         return [item if ok else None for item, ok in zip(batch, stored, strict=True)]
 
-    def _update(self, item: Prepared, owner: str) -> UpdateOne:
+    def _update(self, item: PreparedCommit, owner: str) -> UpdateOne:
         commit = item.commit
         condition: Document = {"_id": commit.sha256, "lease.owner": owner}
         for stage, fields in commit.inputs.items():
@@ -201,7 +259,7 @@ class Committer:
         }
         return UpdateOne(condition, [{"$set": values}, {"$set": readiness}] if readiness else [{"$set": values}])
 
-    def _stored_tokens(self, batch: Sequence[Prepared]) -> dict[tuple[str, str], str]:
+    def _stored_tokens(self, batch: Sequence[PreparedCommit]) -> dict[tuple[str, str], str]:
         stages = sorted({item.commit.stage for item in batch})
         ids = sorted({item.commit.sha256 for item in batch})
         projection = {f"stages.{stage}.commit": 1 for stage in stages}
@@ -211,8 +269,8 @@ class Committer:
             for stage in stages
         }
 
-    def _write_scenes(self, batch: Sequence[Prepared]) -> None:
-        """New generations of scene documents. A stage that adds to scenes starts from the generation it read."""
+    def _write_scenes(self, batch: Sequence[PreparedCommit]) -> None:
+        """Write new generations of scene documents. A stage that adds to scenes starts from the generation it read."""
         scenes = self._collections["scenes"]
         written: dict[tuple[str, str], dict[int, Document]] = {}
         operations: list[ReplaceOne[Document]] = []
@@ -235,37 +293,12 @@ class Committer:
         if operations:
             scenes.bulk_write(operations, ordered=False)
 
-    @staticmethod
-    def _lineage(item: Prepared) -> list[Document]:
-        """What is kept of a commit for ever. One that only says that all is as before leaves nothing, as in a sweep."""
-        commit = item.commit
-        if item.confirms:
-            return []
-        common = {"video": commit.sha256, "stage": commit.stage, "at": item.entry["at"], "run": commit.run_id}
-        entries: list[Document] = [
-            {
-                "_id": f"{commit.token}:0",
-                "kind": "commit",
-                **common,
-                "status": item.entry["status"],
-                "spec": commit.spec,
-                "inputs": commit.inputs,
-                "data": dict(item.data),
-                "changed": sorted(item.changed),
-                "seconds": commit.seconds,
-                **({"error": item.entry["error"]} if commit.error else {}),
-            }
-        ]
-        for number, extra in enumerate(commit.lineage, start=1):
-            entries.append({**extra, "_id": f"{commit.token}:{number}", **common})
-        return entries
-
-    def _clean_up(self, batch: Sequence[Prepared], stored: Sequence[bool]) -> None:
-        """Removes what a refused commit wrote, and the scenes that a stored one replaced."""
+    def _clean_up(self, batch: Sequence[PreparedCommit], stored: Sequence[bool]) -> None:
+        """Remove what a refused commit wrote, and the scenes that a stored one replaced."""
         refused = [item for item, ok in zip(batch, stored, strict=True) if not ok]
         if refused:
-            tokens = [f"^{item.commit.token}:" for item in refused]
-            self._collections["lineage"].delete_many({"$or": [{"_id": {"$regex": token}} for token in tokens]})
+            tokens = [{"_id": {"$regex": f"^{item.commit.token}:"}} for item in refused]
+            self._collections["lineage"].delete_many({"$or": tokens})
         replaced = [
             {"video": item.commit.sha256, "generation": item.commit.generation}
             for item, ok in zip(batch, stored, strict=True)
@@ -275,25 +308,45 @@ class Committer:
             self._collections["scenes"].delete_many({"$or": replaced})
 
 
+def _lineage(item: PreparedCommit) -> list[Document]:
+    """Return what is kept of a commit for good; nothing for one that only says that all is as before."""
+    commit = item.commit
+    if item.confirms:
+        return []
+    common = {"video": commit.sha256, "stage": commit.stage, "at": item.entry["at"], "run": commit.run_id}
+    first: Document = {
+        "kind": "commit",
+        "status": item.entry["status"],
+        "spec": commit.spec,
+        "inputs": commit.inputs,
+        "data": dict(item.data),
+        "changed": sorted(item.changed),
+        "seconds": commit.seconds,
+        **({"error": item.entry["error"]} if commit.error else {}),
+    }
+    entries = enumerate((first, *commit.lineage))
+    return [{**entry, "_id": f"{commit.token}:{number}", **common} for number, entry in entries]
+
+
 def _is_too_large(fault: OperationFailure) -> bool:
-    """Whether the server refused one document for its size, and not the write as such (full disk, no right)."""
+    """Return whether the server refused one document for its size, and not the write as such (full disk, privilege)."""
     errors = (fault.details or {}).get("writeErrors") or [{"code": fault.code}]
     return {error["code"] for error in errors} <= _TOO_LARGE
 
 
-def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> Prepared:
-    """The failure that is stored instead of a result which MongoDB cannot hold."""
+def _refusal(commit: Commit, fault: Exception, graph: StageGraph) -> PreparedCommit:
+    """Return the failure that is stored instead of a result that MongoDB cannot hold."""
     said = "it is too large" if isinstance(fault, OperationFailure) else str(fault)[:200].rstrip(".")
     error = StageError(
         f"{video_name(commit.sha256)}, stage {commit.stage}: its result cannot be stored: {said}.",
-        "A document of MongoDB holds at most 16 MB; the file is unusual or forged.",
+        "A MongoDB document holds at most 16 MB; the file is unusual or forged.",
     )
-    # Another token, the same at each repetition: what was written under the first one has been taken back.
+    # Another token, the same at each repetition: what was written under the first one has been removed.
     failed = replace(commit, result=None, error=error, lineage=(), token=f"{commit.token}-refused")
     return prepare(failed, graph)
 
 
 def _stored(result: StageResult) -> Any:
-    """A result as it lies in the video's document: without the fields that are stored in the scenes' documents."""
-    plain = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
-    return next(iter(plain.values())) if type(result).root else plain
+    """Return a result as the video's document holds it: without the fields stored in the scenes' documents."""
+    stored = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
+    return next(iter(stored.values())) if type(result).root else stored

@@ -1,16 +1,18 @@
 """Who works on a video: a lease in the video's document, renewed while its owner lives.
 
-An owner is named by machine and process, so that the leases of a process that died on this machine are freed at once;
-those of another machine run out. What a dead process was working on is read from its journal (a small local file) and
-counted against the video: a video that crashes the process twice is tried alone.
+An owner is named after machine and process, so that the leases of a process that died on this machine are released at
+once; those of another machine expire. What a dead process was working on is read from its journal (a small local file)
+and counted against the video: a video that crashes the process twice is tried alone.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,59 +20,57 @@ from typing import Any
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.journal import Journal, left_open, take_dead
-from vidpipe.library.orphans import remove_orphans
-from vidpipe.library.processes import is_dead, this_process
+from vidpipe.library.process_identity import is_dead, this_process
+from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 
+#: A condition: nobody works on the video, or its lease has expired.
+UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
+
 
 class Leases:
-    """The leases of one run. Used as a context manager it renews them until the end and frees what is left."""
+    """The leases of one run. Obtain it from `holding_leases`, which renews them.
+
+    Attributes:
+        owner: The name of this run in its leases.
+        journal: What the run is working on.
+    """
 
     def __init__(
         self,
         collections: Mapping[str, Collection[Document]],
         run_directory: Path,
-        ride_out: Callable[[Callable[[], Any]], Any],
+        retry: Callable[[Callable[[], Any]], Any],
     ) -> None:
         self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
         self._videos = collections["videos"]
         self._directory = run_directory
-        self._ride_out = ride_out
-        self._stop = threading.Event()
-        self._renewer = threading.Thread(target=self._renew, name="lease-renewer", daemon=True)
+        self._retry = retry
         self.journal = Journal(run_directory, self.owner)
 
-    def __enter__(self) -> Leases:
-        self._renewer.start()
-        return self
+    def renew(self) -> None:
+        """Extend the leases. If they expire nevertheless, the run can commit nothing any more."""
+        self._videos.update_many({"lease.owner": self.owner}, [{"$set": {"lease.until": _lease_end()}}])
 
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._renewer.join(timeout=5)
+    def close(self) -> None:
+        """Release all leases and remove the journal."""
         self.journal.close()
         try:
             self._videos.update_many({"lease.owner": self.owner}, {"$unset": {"lease": ""}})
         except PyMongoError:
-            log.warning("MongoDB is away; the leases of this run are freed by the next one")
-
-    def _renew(self) -> None:
-        while not self._stop.wait(LEASE_S / 4):
-            try:
-                self._videos.update_many({"lease.owner": self.owner}, [{"$set": {"lease.until": _in_seconds(LEASE_S)}}])
-            except PyMongoError:
-                continue  # the committer reports a server that stays away; a lease that ran out refuses the commit
+            log.warning("MongoDB is unavailable; the next run releases the leases of this one")
 
     def free_dead(self) -> int:
-        """Frees the leases of dead processes of this machine, counts their crashes and removes what they left.
+        """Release the leases of dead processes of this machine, count their crashes and remove their leftovers.
 
-        Returns how many videos they were working on.
+        Returns:
+            How many videos they were working on.
         """
         dead: dict[str, set[tuple[str, str]]] = {
             owner: set() for owner in self._videos.distinct("lease.owner") if is_dead(owner.rpartition("|")[0])
@@ -78,47 +78,46 @@ class Leases:
         dead |= take_dead(self._directory)
         crashed = 0
         for owner, begun in dead.items():
-            mine = [{"$set": {"lease": {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S)}}}]
+            mine = [{"$set": {"lease": {"owner": {"$literal": self.owner}, "until": _lease_end()}}}]
             for sha256, stage in begun:
                 counted = self._videos.update_one(
                     {"_id": sha256, "lease.owner": owner}, {"$inc": {f"stages.{stage}.crashes": 1}}
                 )
                 crashed += counted.modified_count
-            self._ride_out(partial(self._videos.update_many, {"lease.owner": owner}, mine))
+            self._retry(partial(self._videos.update_many, {"lease.owner": owner}, mine))
         if dead:
-            wanted = {"lease.owner": self.owner}
-            held = self._ride_out(lambda: [row["_id"] for row in self._videos.find(wanted, {"_id": 1})])
-            self._ride_out(partial(remove_orphans, self._collections, held))
+            query = {"lease.owner": self.owner}
+            held = self._retry(lambda: [row["_id"] for row in self._videos.find(query, {"_id": 1})])
+            self._retry(partial(remove_orphans, self._collections, held))
             self.give_back(held)
         return crashed
 
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
-        """Takes the lease of those of `ids` that nobody holds; returns their documents as `projection` asks.
+        """Lease those of `ids` that nobody holds; return the fields of their documents in `projection`.
 
-        Where an owner's lease ran out (it hangs, or its machine or container died), what it left unfinished is removed
-        and, where it shared this home, the crash is counted.
+        If an owner's lease expired (it hangs, or its machine or container died), what it left unfinished is removed
+        and, if it shared this home, the crash is counted.
         """
-        free = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
-        lease = {"owner": {"$literal": self.owner}, "until": _in_seconds(LEASE_S), "from": "$lease.owner"}
+        lease = {"owner": {"$literal": self.owner}, "until": _lease_end(), "from": "$lease.owner"}
 
         def operation() -> list[Document]:
-            self._videos.update_many({"_id": {"$in": ids}, **free}, [{"$set": {"lease": lease}}])
+            self._videos.update_many({"_id": {"$in": ids}, **UNLEASED}, [{"$set": {"lease": lease}}])
             held = {"_id": {"$in": ids}, "lease.owner": self.owner}
             documents = list(self._videos.find(held, {**projection, "lease": 1}))
-            left = [row for row in documents if "from" in row["lease"]]
-            if left:
-                remove_orphans(self._collections, [row["_id"] for row in left])
-                if self._count_crashes(left):
+            expired = [row for row in documents if "from" in row["lease"]]
+            if expired:
+                remove_orphans(self._collections, [row["_id"] for row in expired])
+                if self._count_crashes(expired):
                     documents = list(self._videos.find(held, {**projection, "lease": 1}))
             return documents
 
-        taken: list[Document] = self._ride_out(operation)
+        taken: list[Document] = self._retry(operation)
         return taken
 
-    def _count_crashes(self, left: list[Document]) -> int:
-        """Counts each only once, also when repeated: with it, the former owner's name goes."""
+    def _count_crashes(self, expired: list[Document]) -> int:
+        """Count each crash once, also when repeated: the former owner's name is removed with it."""
         counted = 0
-        for row in left:
+        for row in expired:
             former = row["lease"]["from"]
             for sha256, stage in left_open(self._directory, former):
                 if sha256 == row["_id"]:
@@ -128,10 +127,127 @@ class Leases:
         return counted
 
     def give_back(self, ids: Iterable[str]) -> None:
+        """Release the leases of these videos."""
         for chunk in chunked(ids):
             held = {"_id": {"$in": chunk}, "lease.owner": self.owner}
-            self._ride_out(partial(self._videos.update_many, held, {"$unset": {"lease": ""}}))
+            self._retry(partial(self._videos.update_many, held, {"$unset": {"lease": ""}}))
 
 
-def _in_seconds(seconds: float) -> Document:
-    return {"$add": ["$$NOW", int(seconds * 1000)]}
+@contextmanager
+def holding_leases(
+    collections: Mapping[str, Collection[Document]], run_directory: Path, retry: Callable[[Callable[[], Any]], Any]
+) -> Iterator[Leases]:
+    """Give the block leases of its own, renewed while it runs and released at its end.
+
+    Args:
+        collections: The library's collections.
+        run_directory: The folder of the home for journals.
+        retry: Runs an operation that may be repeated, as `Library.retry` does.
+    """
+    leases = Leases(collections, run_directory, retry)
+    try:
+        with repeating(leases.renew, LEASE_S / 4, "lease-renewer"):
+            yield leases
+    finally:
+        leases.close()
+
+
+def _lease_end() -> Document:
+    return {"$add": ["$$NOW", int(LEASE_S * 1000)]}
+
+
+def remove_orphans(collections: Mapping[str, Collection[Document]], ids: Sequence[str]) -> None:
+    """Remove scenes and lineage that no video's document names: what an interrupted commit left.
+
+    Args:
+        collections: The library's collections.
+        ids: Videos whose lease the caller holds, so that nobody else is just writing what looks like an orphan.
+    """
+    for chunk in chunked(ids, 100):
+        for document in collections["videos"].find({"_id": {"$in": chunk}}, {"scene_generation": 1, "stages": 1}):
+            sha256 = document["_id"]
+            unnamed = {"video": sha256, "generation": {"$ne": document.get("scene_generation")}}
+            collections["scenes"].delete_many(unnamed)
+            for stage, entry in document["stages"].items():
+                newer = {"at": {"$gt": entry["at"]}} if "at" in entry else {}
+                collections["lineage"].delete_many({"video": sha256, "stage": stage, **newer})
+
+
+class Journal:
+    """What a process is working on, in a small local file that survives a kill. Used from several threads.
+
+    The first line names the owner, `process|random` as in its leases; each other line is `+ sha256 stage`. Each change
+    overwrites the file by one write of constant size, so that a kill leaves the old or the new content.
+    """
+
+    def __init__(self, directory: Path, owner: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = _journal_path(directory, owner)
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._open: set[tuple[str, str]] = set()
+        self._size = 0
+        self._file: int | None = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._write()
+
+    def begin(self, sha256: str, stage: str) -> None:
+        """Record that work on a stage of a video begins."""
+        with self._lock:
+            self._open.add((sha256, stage))
+            self._write()
+
+    def end(self, sha256: str, stage: str) -> None:
+        """Record that it has ended."""
+        with self._lock:
+            self._open.discard((sha256, stage))
+            self._write()
+
+    def close(self) -> None:
+        """Remove the file."""
+        with self._lock:
+            if self._file is not None:
+                os.close(self._file)
+            self._file = None
+            self._path.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        if self._file is not None:  # else by a thread that continues after the run was aborted
+            lines = [self._owner, *(f"+ {sha256} {stage}" for sha256, stage in self._open)]
+            content = "".join(f"{line}\n" for line in lines).encode()
+            self._size = max(self._size, len(content))
+            os.pwrite(self._file, content.ljust(self._size), 0)
+
+
+def take_dead(directory: Path) -> dict[str, set[tuple[str, str]]]:
+    """Return dead owner -> the (sha256, stage) that it had begun and not ended, and delete their journals."""
+    dead: dict[str, set[tuple[str, str]]] = {}
+    for path in directory.glob("*.journal"):
+        with suppress(FileNotFoundError):  # taken by another process
+            owner, *lines = path.read_text().splitlines() or [""]
+            if is_dead(owner.rpartition("|")[0]):
+                path.unlink()
+                dead[owner] = _begun(lines)
+    return dead
+
+
+def left_open(directory: Path, owner: str) -> set[tuple[str, str]]:
+    """Return what `owner`, of another machine or container that shares the home, had begun and not ended."""
+    try:
+        return _begun(_journal_path(directory, owner).read_text().splitlines()[1:])
+    except FileNotFoundError:
+        return set()
+
+
+def _journal_path(directory: Path, owner: str) -> Path:
+    return directory / f"{owner.rpartition('|')[2]}.journal"
+
+
+def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
+    begun: set[tuple[str, str]] = set()
+    for line in lines:
+        match line.split():
+            case ["+", sha256, stage]:
+                begun.add((sha256, stage))
+            case ["-", sha256, stage]:  # in journals of older versions, which only append
+                begun.discard((sha256, stage))
+    return begun

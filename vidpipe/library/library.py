@@ -1,24 +1,25 @@
-"""The library: everything vidpipe keeps, in one MongoDB database."""
+"""The library: everything vidpipe stores, in one MongoDB database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from types import TracebackType
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from pymongo.collection import Collection
-from pymongo.errors import DuplicateKeyError
 
-from vidpipe.library import preparing
-from vidpipe.library.cells import Cells
-from vidpipe.library.commits import Committer, Prepared
+from vidpipe.library.answers import AnswerStore
+from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
-from vidpipe.library.leases import Leases
-from vidpipe.library.outages import ride_out
+from vidpipe.library.leases import Leases, holding_leases
+from vidpipe.library.lineage import store_texts
+from vidpipe.library.migrations import MIGRATIONS, Migration
+from vidpipe.library.queries.states import States
+from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
+from vidpipe.library.schema_setup import update_schema
 from vidpipe.library.sources import Sources
-from vidpipe.library.states import States, chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import Videos
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -27,9 +28,25 @@ Result = TypeVar("Result")
 
 
 class Library:
-    """Opened once a process; closing it leaves an embedded server running for others."""
+    """Opened once per process; closing it leaves an embedded server running for others.
 
-    def __init__(self, connection: Connection, settings: Settings, graph: StageGraph) -> None:
+    Attributes:
+        settings: The home's settings.
+        graph: The stages.
+        connection: The connection to the server.
+        collections: name -> collection.
+        videos: The videos' documents.
+        states: Which videos are current, due, blocked, failed or quarantined.
+        sources: The sources' records.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        graph: StageGraph,
+        migrations: Mapping[int, Migration] = MIGRATIONS,
+    ) -> None:
         self.settings = settings
         self.graph = graph
         self.connection = connection
@@ -37,70 +54,61 @@ class Library:
             name: connection.collection(name) for name in COLLECTIONS
         }
         names = {name: collection.name for name, collection in self.collections.items()}
-        preparing.prepare(connection.database, names, graph)
+        update_schema(connection.database, names, graph, migrations=migrations)
         self.videos = Videos(self.collections, graph)
-        self.states = States(self.collections["videos"], graph)
-        self.sources = Sources(self.collections, self.videos, self.ride_out)
+        self.states = States(self.collections["videos"])
+        self.sources = Sources(self.collections, self.videos, self.retry)
         self._committer = Committer(self.collections, graph)
 
     @classmethod
-    def open(cls, settings: Settings, graph: StageGraph) -> Library:
-        """Connects (starting the embedded server where no URI is set) and brings the database up to date.
+    def open(cls, settings: Settings, graph: StageGraph, migrations: Mapping[int, Migration] = MIGRATIONS) -> Library:
+        """Connect (starting the embedded server if no URI is set) and bring the database up to date.
 
-        Raises UnavailableError when the server cannot be reached or started, or holds a newer schema.
+        Raises:
+            UnavailableError: The server cannot be reached or started, or holds a newer schema.
         """
         connection = connect(settings)
         try:
-            return cls(connection, settings, graph)
+            return cls(connection, settings, graph, migrations)
         except BaseException:
             connection.close()
             raise
 
     def close(self) -> None:
+        """Close the connection."""
         self.connection.close()
 
     def __enter__(self) -> Library:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def cells(self, run_id: str = "") -> Cells:
-        """The answers of the describing model; new ones are kept under the name of a run."""
-        return Cells(self.collections["answers"], self.ride_out, run_id)
+    def cells(self, run_id: str = "") -> AnswerStore:
+        """Return the model's answers; new ones are stored with the name of the run."""
+        return AnswerStore(self.collections["answers"], self.retry, run_id)
 
-    def leases(self) -> Leases:
-        """The leases of one run, to be used as a context manager."""
-        return Leases(self.collections, self.settings.data_directory / "run", self.ride_out)
+    def leases(self) -> AbstractContextManager[Leases]:
+        """Return the leases of one run, renewed and finally released by the context manager."""
+        return holding_leases(self.collections, self.settings.data_directory / "run", self.retry)
 
-    def ride_out(self, operation: Callable[[], Result]) -> Result:
-        """`operation`, repeated while the server is away for a while (see `vidpipe.library.outages`)."""
-        return ride_out(self.connection, operation)
+    def retry(self, operation: Callable[[], Result]) -> Result:
+        """Run `operation`, repeating it while the server is away (see `vidpipe.library.retry`)."""
+        return retry_operation(self.connection, operation)
 
-    def commit(self, batch: Sequence[Prepared], owner: str, release: Sequence[str]) -> list[Prepared | None]:
-        """Stores `batch` (see `Committer.write`), also across an outage of the server."""
-        return self.ride_out(lambda: self._committer.write(batch, owner, release))
+    def commit(
+        self, batch: Sequence[PreparedCommit], owner: str, release: Sequence[str]
+    ) -> list[PreparedCommit | None]:
+        """Store `batch` (see `Committer.write`), also across an outage of the server."""
+        return self.retry(lambda: self._committer.write(batch, owner, release))
 
     def current_results(self, stage: str, spec: str, videos: Iterable[str] | None = None) -> Iterator[Document]:
-        """The stored results of `stage` that were made with `spec`, of `videos` or of all."""
-        condition: Document = {f"stages.{stage}.status": "ok", f"stages.{stage}.spec": spec}
-        wanted = {self.graph.key(stage): 1}
-        if videos is None:
-            yield from self.collections["videos"].find(condition, wanted)
-        else:
-            for chunk in chunked(videos):
-                yield from self.collections["videos"].find({"_id": {"$in": chunk}, **condition}, wanted)
+        """Yield the stored results of `stage` that were made with `spec`, of `videos` or of all."""
+        of_stage: Document = {f"stages.{stage}.status": "ok", f"stages.{stage}.spec": spec}
+        queries = [of_stage] if videos is None else ({"_id": {"$in": chunk}, **of_stage} for chunk in chunked(videos))
+        for query in queries:
+            yield from self.collections["videos"].find(query, {self.graph.key(stage): 1})
 
-    def keep_texts(self, texts: Mapping[str, str]) -> None:
-        """Keeps texts of rules and prompts by their hash, so that what was made with them can be explained later."""
-        lineage = self.collections["lineage"]
-        for version, text in texts.items():
-            if lineage.find_one({"_id": f"text:{version}"}, {"_id": 1}) is None:
-                try:
-                    lineage.insert_one(
-                        {"_id": f"text:{version}", "kind": "text", "text": text, "at": datetime.now(UTC)}
-                    )
-                except DuplicateKeyError:
-                    continue
+    def store_texts(self, texts: Mapping[str, str]) -> None:
+        """Store texts of rules and prompts by their hash, so that their results can be explained later."""
+        store_texts(self.collections["lineage"], texts)

@@ -16,7 +16,7 @@ from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.ingest.records import SAID, ListedSource, SourceRecord
 from vidpipe.library.schema import Document
 from vidpipe.library.sources import Sources
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 
 _WRITTEN_AT_ONCE = 1000
 #: What a source begins with.

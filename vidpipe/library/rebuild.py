@@ -1,4 +1,4 @@
-"""Rebuilds a library from the media store: ingests stored files that no video's document names."""
+"""Rebuilds a library from the media store: adds stored files that no video's document names."""
 
 from __future__ import annotations
 
@@ -16,48 +16,58 @@ from vidpipe.ingest.partial import hash_file
 from vidpipe.ingest.records import NO_FAILURE, SourceRecord
 from vidpipe.ingest.sources import request_for
 from vidpipe.ingest.urls import url_file_name
-from vidpipe.library.embedded_damage import stored_videos
+from vidpipe.library.embedded.damage import stored_videos
 from vidpipe.library.library import Library
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.stages.contract import IngestFacts
 
 
 @dataclass
-class Remembered:
-    """What audit.jsonl records about a video. sources: its URLs, without secrets"""
+class AuditedVideo:
+    """What audit.jsonl records about a video.
+
+    Attributes:
+        names: Its file names.
+        sources: Its URLs, without secrets.
+    """
 
     names: set[str] = field(default_factory=set)
     sources: set[str] = field(default_factory=set)
 
 
 @dataclass
-class Rebuilt:
-    """videos: sha256 of the ingested ones; damaged: files whose bytes do not have the hash in their name"""
+class RebuildResult:
+    """What a rebuild found.
+
+    Attributes:
+        videos: sha256 of the videos added.
+        damaged: Files whose content does not match the hash in their name.
+    """
 
     videos: list[str] = field(default_factory=list)
     damaged: list[Path] = field(default_factory=list)
 
 
 def unknown_files(library: Library) -> Iterator[tuple[str, Path]]:
-    """(sha256, path) of the stored files that no video's document names."""
+    """Yield (sha256, path) of the stored files that no video's document names."""
     files = dict(stored_videos(library.settings))
     for chunk in chunked(files):
         known = {row["_id"] for row in library.collections["videos"].find({"_id": {"$in": chunk}}, {"_id": 1})}
         yield from ((sha256, files[sha256]) for sha256 in chunk if sha256 not in known)
 
 
-def rebuild(library: Library) -> Rebuilt:
-    """Ingests every unknown file whose bytes still have the hash in its name; all its stages become due.
+def rebuild(library: Library) -> RebuildResult:
+    """Add every unknown file whose content still matches the hash in its name; all its stages become due.
 
     Names and sources come from audit.jsonl. Labels, titles and results cannot be recovered.
     """
-    done, remembered = Rebuilt(), audited_videos(library.settings)
+    done, audited = RebuildResult(), audited_videos(library.settings)
     for sha256, path in unknown_files(library):
         digest, _ = hash_file(path, threading.Event())
         if digest.hexdigest() == sha256:
-            _ingest(library, sha256, path, remembered.get(sha256, Remembered()))
+            _add(library, sha256, path, audited.get(sha256, AuditedVideo()))
             done.videos.append(sha256)
         else:
             done.damaged.append(path)
@@ -65,7 +75,7 @@ def rebuild(library: Library) -> Rebuilt:
 
 
 def lost_videos(library: Library) -> dict[str, set[str]]:
-    """sha256 -> addresses, without secrets, of the videos that sources or audit.jsonl name but the library lacks."""
+    """Return sha256 -> URLs, without secrets, of videos that sources or audit.jsonl name but the library lacks."""
     named = {sha256: known.sources for sha256, known in audited_videos(library.settings).items()}
     for row in library.collections["sources"].find({"state": "stored"}, {"video": 1, "url": 1}):
         named.setdefault(row["video"], set()).add(row["url"])
@@ -76,7 +86,7 @@ def lost_videos(library: Library) -> dict[str, set[str]]:
 
 
 def request_again(library: Library, lost: Mapping[str, set[str]]) -> list[str]:
-    """Marks the sources of lost videos as new. Returns their addresses, for use in a list."""
+    """Mark the sources of lost videos as new; return their URLs, for use in a list."""
     again = {**NO_FAILURE, "state": "new", "video": None}
     for chunk in chunked(list(lost)):
         library.collections["sources"].update_many({"state": "stored", "video": {"$in": chunk}}, {"$set": again})
@@ -84,41 +94,49 @@ def request_again(library: Library, lost: Mapping[str, set[str]]) -> list[str]:
     return sorted({record.url for record in records if record is not None})
 
 
-def _ingest(library: Library, sha256: str, path: Path, known: Remembered) -> None:
+def _add(library: Library, sha256: str, path: Path, known: AuditedVideo) -> None:
     stat = path.stat()
     records = [record for url in sorted(known.sources) if (record := _record(sha256, url)) is not None]
     names = {*known.names, *(record.file_name for record in records if record.file_name)} - {sha256[:12]}
     facts = IngestFacts(
-        path=library.settings.relative(path), size_bytes=stat.st_size, modified_ns=stat.st_mtime_ns,
-        names=tuple(sorted(names)), urls=tuple(record.url for record in records),
-    )  # fmt: skip
+        path=library.settings.relative(path),
+        size_bytes=stat.st_size,
+        modified_ns=stat.st_mtime_ns,
+        names=tuple(sorted(names)),
+        urls=tuple(record.url for record in records),
+    )
     library.videos.add(sha256, facts)
     for record in records:
         library.sources.save(record)
 
 
 def _record(sha256: str, url: str) -> SourceRecord | None:
-    """The source's record; None for a URL that was logged with its secrets masked."""
+    """Return the source's record; None for a URL that was logged with its secrets masked."""
     with suppress(VidpipeError):
         request = request_for(url)
         if not request.has_secret:
             return SourceRecord(
-                id=request.id, url=request.url, kind=request.kind, state="stored", video=sha256,
-                file_name=url_file_name(request.url), first_seen=datetime.now(UTC),
-            )  # fmt: skip
+                id=request.id,
+                url=request.url,
+                kind=request.kind,
+                state="stored",
+                video=sha256,
+                file_name=url_file_name(request.url),
+                first_seen=datetime.now(UTC),
+            )
     return None
 
 
-def audited_videos(settings: Settings) -> dict[str, Remembered]:
-    """sha256 -> what audit.jsonl and its rotated files record about each video that was not forgotten since."""
-    found: dict[str, Remembered] = {}
+def audited_videos(settings: Settings) -> dict[str, AuditedVideo]:
+    """Return sha256 -> what audit.jsonl and its rotated files record about each video not forgotten since."""
+    found: dict[str, AuditedVideo] = {}
     for entry in audited(settings):
         if entry.get("event") == "forget":
             for one in entry.get("videos", ()):
                 if one["state"] == "forgotten":
                     found.pop(one["video"], None)
         if entry.get("event") in ("source", "stage") and isinstance(entry.get("video"), str):
-            known = found.setdefault(entry["video"], Remembered())
+            known = found.setdefault(entry["video"], AuditedVideo())
             if isinstance(entry.get("url"), str):
                 known.sources.add(entry["url"])
             if isinstance(entry.get("name"), str):
@@ -127,7 +145,7 @@ def audited_videos(settings: Settings) -> dict[str, Remembered]:
 
 
 def audited(settings: Settings) -> Iterator[dict[str, Any]]:
-    """The entries of audit.jsonl and its rotated files, oldest first."""
+    """Yield the entries of audit.jsonl and its rotated files, oldest first."""
     log = settings.resolve(settings.logging.log_file).with_name(AUDIT_NAME)
     for path in sorted(log.parent.glob(f"{AUDIT_NAME}*"), key=lambda path: path.stat().st_mtime):
         with suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:

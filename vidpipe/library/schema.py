@@ -1,18 +1,19 @@
-"""The collections, their indexes and the schema version: the one place where they are named.
+"""The collections, their indexes and the schema version.
 
-videos    one document a video; `stages.<name>` says how current each result is
-scenes    one document a scene and generation; the video's `scene_generation` names the one in force
-answers   the model's cells
-sources   one document a URL
+videos    one document per video; `stages.<name>` says how current each result is
+scenes    one document per scene and generation; the video's `scene_generation` names the one in force
+answers   the model's answers
+sources   one document per URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
-runs      one document a run: what it did in each stage, in figures
-meta      schema version and the shape of the stage graph; who is just changing them
+runs      one document per run: what it did in each stage, in numbers
+meta      schema version and the shape of the stage graph; who is currently changing them
 
-How an older database gets there: `vidpipe.library.migrations`, `vidpipe.library.preparing`.
+How an older database gets there: `vidpipe.library.migrations`, `vidpipe.library.schema_setup`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
@@ -25,11 +26,11 @@ SCHEMA_VERSION = 6
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
 
-#: Text indexes read a field of this name as the language of the document; no document of ours has it, so that a
-#: subtitle stream's `language` is not taken for it.
+#: Text indexes read a field of this name as the document's language. No document of ours has it, so that a subtitle
+#: stream's `language` is not mistaken for it.
 _LANGUAGE_OVERRIDE = "text_index_language"
 
-_SEARCHED_IN_VIDEOS = {
+_VIDEO_TEXT_WEIGHTS = {
     "ingest.names": 6,
     "ingest.labels": 10,
     "ingest.titles": 8,
@@ -44,82 +45,70 @@ _SEARCHED_IN_VIDEOS = {
     "metadata.cues.text": 2,
 }
 
-
 #: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
 #: of its sources hold all of them.
 MOST_KEPT = 100
-#: Enough for a label for each class of a large data set.
+#: Enough for one label per class of a large data set.
 MOST_LABELS = 1000
 #: Exists in documents of videos with `MOST_KEPT` URLs.
 LAST_URL = f"ingest.urls.{MOST_KEPT - 1}"
-
-
-def stage_index(stage: str) -> list[tuple[str, int]]:
-    """The index that answers "how current is this stage" without reading a document."""
-    return [(f"stages.{stage}.{field}", ASCENDING) for field in ("status", "ready", "stale", "spec", "next_try_at")]
-
 
 #: Sums over all videos are read from this index alone: bytes of media, seconds of footage, bytes of frame packs.
 SIZES_INDEX = "sizes"
 SIZES = ("ingest.size_bytes", "metadata.duration_s", "scenes.pack.bytes")
 
 
+def stage_index(stage: str) -> list[tuple[str, int]]:
+    """Return the keys of the index that answers "how current is this stage" without reading a document."""
+    return [(f"stages.{stage}.{field}", ASCENDING) for field in ("status", "ready", "stale", "spec", "next_try_at")]
+
+
 def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
-    """collection -> its indexes. Repeating their creation costs nothing."""
-    videos = [IndexModel(stage_index(stage.name), name=f"stage_{stage.name}") for stage in graph]
-    videos += [
-        IndexModel([("lease.owner", ASCENDING)], name="lease_owner", sparse=True),
-        IndexModel([("ingest.names", ASCENDING)], name="names"),
-        IndexModel([("ingest.urls", ASCENDING)], name="urls"),
-        IndexModel([(LAST_URL, ASCENDING)], name="full_of_urls", sparse=True),
-        IndexModel([("ingest.path", ASCENDING)], name="path"),
-        IndexModel([("ingest.labels", ASCENDING)], name="labels"),
-        IndexModel([("tags.tag", ASCENDING)], name="tag"),
-        IndexModel([("category.category", ASCENDING)], name="category"),
-        IndexModel([("metadata.duration_s", ASCENDING)], name="duration"),
-        IndexModel([("scenes.duration_s", ASCENDING)], name="decoded_duration"),
-        IndexModel([("added_at", DESCENDING), ("_id", ASCENDING)], name="latest"),
-        IndexModel([(field, ASCENDING) for field in SIZES], name=SIZES_INDEX),
-        IndexModel(
-            [(field, TEXT) for field in _SEARCHED_IN_VIDEOS],
-            name="words",
-            weights=_SEARCHED_IN_VIDEOS,
-            default_language="english",
-            language_override=_LANGUAGE_OVERRIDE,
-        ),
-    ]
+    """Return collection -> its indexes. Repeating their creation costs nothing."""
     return {
-        "videos": videos,
-        "scenes": [
-            IndexModel([("video", ASCENDING), ("generation", ASCENDING), ("index", ASCENDING)], name="scene"),
-            IndexModel(
-                [("description", TEXT)],
-                name="words",
-                default_language="english",
-                language_override=_LANGUAGE_OVERRIDE,
-            ),
+        "videos": [
+            *(IndexModel(stage_index(stage.name), name=f"stage_{stage.name}") for stage in graph),
+            _index("lease_owner", "lease.owner", sparse=True),
+            _index("names", "ingest.names"),
+            _index("urls", "ingest.urls"),
+            _index("full_of_urls", LAST_URL, sparse=True),
+            _index("path", "ingest.path"),
+            _index("labels", "ingest.labels"),
+            _index("tag", "tags.tag"),
+            _index("category", "category.category"),
+            _index("duration", "metadata.duration_s"),
+            _index("decoded_duration", "scenes.duration_s"),
+            _index("latest", "-added_at", "_id"),
+            _index(SIZES_INDEX, *SIZES),
+            _text_index(_VIDEO_TEXT_WEIGHTS, weights=_VIDEO_TEXT_WEIGHTS),
         ],
-        "answers": [
-            IndexModel([("video", ASCENDING)], name="video"),
-            IndexModel([("model", ASCENDING), ("at", DESCENDING)], name="latest_of_model"),
-        ],
+        "scenes": [_index("scene", "video", "generation", "index"), _text_index(["description"])],
+        "answers": [_index("video", "video"), _index("latest_of_model", "model", "-at")],
         "sources": [
-            IndexModel([("video", ASCENDING), ("priority", DESCENDING)], name="video_priority"),
-            IndexModel([("earlier_videos", ASCENDING)], name="earlier_videos"),
-            IndexModel([("url", ASCENDING)], name="url"),
-            IndexModel([("state", ASCENDING), ("next_try_at", ASCENDING)], name="state"),
-            IndexModel([("lists", ASCENDING), ("state", ASCENDING), ("priority", DESCENDING)], name="watched"),
+            _index("video_priority", "video", "-priority"),
+            _index("earlier_videos", "earlier_videos"),
+            _index("url", "url"),
+            _index("state", "state", "next_try_at"),
+            _index("watched", "lists", "state", "-priority"),
         ],
-        "lineage": [
-            IndexModel([("video", ASCENDING), ("at", DESCENDING)], name="video"),
-            IndexModel([("kind", ASCENDING), ("at", DESCENDING)], name="kind"),
-        ],
-        "runs": [IndexModel([("began_at", DESCENDING)], name="began")],
+        "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],
+        "runs": [_index("began", "-began_at")],
     }
 
 
+def _index(name: str, *fields: str, **options: Any) -> IndexModel:
+    """Return an index over `fields`; one with a minus sign is descending."""
+    keys = [(field.removeprefix("-"), DESCENDING if field.startswith("-") else ASCENDING) for field in fields]
+    return IndexModel(keys, name=name, **options)
+
+
+def _text_index(fields: Iterable[str], **options: Any) -> IndexModel:
+    keys = [(field, TEXT) for field in fields]
+    return IndexModel(keys, name="words", default_language="english", language_override=_LANGUAGE_OVERRIDE, **options)
+
+
 def ready_expression(graph: StageGraph, stage: str) -> Any:
-    """An aggregation expression: does every stage that `stage` reads have a usable result?"""
+    """Return an aggregation expression: does every stage that `stage` reads have a usable result?"""
     upstream = graph.upstream(stage)
     return (
         {"$and": [{"$eq": [f"$stages.{name}.status", "ok"]} for name in upstream]} if upstream else {"$literal": True}
@@ -127,5 +116,5 @@ def ready_expression(graph: StageGraph, stage: str) -> Any:
 
 
 def new_entry(graph: StageGraph, stage: str) -> Document:
-    """`stages.<stage>` of a video that has just come in."""
+    """Return `stages.<stage>` of a new video."""
     return {"status": "new", "ready": not graph.upstream(stage), "stale": False, "spec": ""}

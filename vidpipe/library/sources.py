@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from vidpipe.ingest.records import SAID, SourceRecord, StoredVideo
 from vidpipe.library.annotations import annotations_of, distinct
 from vidpipe.library.schema import MOST_LABELS, Document
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import Videos
 from vidpipe.stages.contract import IngestFacts
 

@@ -1,4 +1,4 @@
-"""The videos' documents: how they come in, how they are found, and how stored results become typed again."""
+"""The videos' documents: how they are added and found, and how stored results become typed again."""
 
 from __future__ import annotations
 
@@ -25,19 +25,21 @@ from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
 
-#: Longest file name that is searched for; MongoDB refuses much longer patterns.
+#: Longest file name that is searched for; MongoDB rejects much longer patterns.
 _LONGEST_NAME = 255
 _HASH_PREFIX = re.compile(r"^[0-9a-f]{4,64}$")
 _SHORT_PREFIX = re.compile(r"[0-9a-f]{1,3}$")
 
 
 class NoSuchVideo(VidpipeError):
-    """No video, or more than one, answers to a name."""
+    """No video, or more than one, matches a name."""
 
     exit_code = 4
 
 
 class Videos:
+    """The documents of the library's videos."""
+
     def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
         self._videos = collections["videos"]
         self._sources = collections["sources"]
@@ -45,10 +47,10 @@ class Videos:
         self._graph = graph
 
     def add(self, sha256: str, facts: IngestFacts) -> bool:
-        """Records a stored file. A video that is known gains names, addresses, labels and titles, as long as its
-        document has room for them. Returns whether it is new.
+        """Record a stored file; return whether the video is new.
 
-        What reads a fact that changed becomes stale in the same update.
+        A known video gains names, URLs, labels and titles, as long as its document has room for them. What reads a fact
+        that changed becomes stale in the same update.
         """
         while True:
             known = self._videos.find_one({"_id": sha256}, {INGEST: 1})
@@ -59,42 +61,40 @@ class Videos:
                     continue
                 return True
             before = IngestFacts.model_validate(known[INGEST])
-            merged = facts.model_copy(
-                update={
-                    "names": first_distinct((*before.names, *facts.names)),
-                    "urls": first_distinct((*before.urls, *facts.urls)),
-                    "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
-                    "titles": distinct((*before.titles, *facts.titles)),
-                }
-            )
-            if before.referenced and not facts.referenced:
-                pass  # a copy in the store is better than a file somebody else may move: the new facts win
-            elif not before.referenced and facts.referenced:
-                merged = merged.model_copy(
-                    update={name: getattr(before, name) for name in ("path", "size_bytes", "modified_ns", "referenced")}
-                )
-            if merged == before:
-                return False
-            if self._videos.bulk_write([self._replacement(known, merged)]).matched_count:
+            update: dict[str, Any] = {
+                "names": first_distinct((*before.names, *facts.names)),
+                "urls": first_distinct((*before.urls, *facts.urls)),
+                "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
+                "titles": distinct((*before.titles, *facts.titles)),
+            }
+            # A copy in the store is better than a file that somebody else may move; else the new facts win.
+            if facts.referenced and not before.referenced:
+                place = ("path", "size_bytes", "modified_ns", "referenced")
+                update |= {name: getattr(before, name) for name in place}
+            merged = facts.model_copy(update=update)
+            if merged == before or self._videos.bulk_write([self._replacement(known, merged)]).matched_count:
                 return False
 
     def annotate(self, ids: Sequence[str], read: Callable[[], Mapping[str, Annotations]]) -> Mapping[str, Annotations]:
-        """Gives the videos the labels and titles that `read` finds, and returns what it found. What reads them becomes
-        stale where they changed.
+        """Give the videos the labels and titles that `read` finds; return what it found.
 
-        read: called after the videos were read, and again when one of them changed meanwhile
+        What reads them becomes stale where they changed.
+
+        Args:
+            ids: The videos.
+            read: Called after the videos were read, and again if one of them changed meanwhile.
         """
         while True:
             known = list(self._videos.find({"_id": {"$in": list(ids)}}, {INGEST: 1}))
-            said = read()
+            annotations = read()
             changes = []
             for row in known:
-                before, now = IngestFacts.model_validate(row[INGEST]), said[row["_id"]]
+                before, now = IngestFacts.model_validate(row[INGEST]), annotations[row["_id"]]
                 after = before.model_copy(update={"labels": now.labels, "titles": now.titles})
                 if after != before:
                     changes.append(self._replacement(row, after))
             if not changes or self._videos.bulk_write(changes, ordered=False).matched_count == len(changes):
-                return said
+                return annotations
 
     def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
@@ -102,7 +102,7 @@ class Videos:
         return {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump(), "stages": stages}
 
     def _replacement(self, known: Document, after: IngestFacts) -> UpdateOne:
-        """New facts for a video whose facts are still those that were read."""
+        """Return the update to new facts, on the condition that the facts are still those that were read."""
         before = IngestFacts.model_validate(known[INGEST])
         old, new = (self._graph.data_versions(INGEST, facts) for facts in (before, after))
         changed = [name for name in new if new[name] != old[name]]
@@ -111,30 +111,32 @@ class Videos:
         return UpdateOne({"_id": known["_id"], INGEST: known[INGEST]}, {"$set": values})
 
     def resolve(self, name: str) -> str:
-        """The sha256 of the video that answers to a hash prefix (4 digits or more), a URL, a path or a file name.
+        """Return the sha256 of the video with this hash prefix (4 digits or more), URL, path or file name.
 
-        URLs and paths may be percent-encoded or decoded. Raises NoSuchVideo when there is none or when several answer.
+        URLs and paths may be percent-encoded or decoded.
+
+        Raises:
+            NoSuchVideo: No video matches, or several do.
         """
         found = self.named(name)
         if not found and "/" in name and "://" not in name:
             found = self._ids({"ingest.names": name.rsplit("/", 1)[1]})
         if not found:
-            raise NoSuchVideo(
-                f"No video is known under '{name}'."
-                + (" A hash is known by four digits or more." if _SHORT_PREFIX.match(name.lower()) else ""),
-                "`vidpipe list` shows all; `vidpipe add` brings a new one in.",
-            )
+            short = " A hash prefix needs at least four digits." if _SHORT_PREFIX.match(name.lower()) else ""
+            raise NoSuchVideo(f"No video matches '{name}'.{short}", "`vidpipe list` shows all; `vidpipe add` adds one.")
         if len(found) > 1:
             some = ", ".join(sha256[:12] for sha256 in found[:5])
             raise NoSuchVideo(
-                f"'{name}' names {len(found)} videos: {some}{', …' if len(found) > 5 else ''}.",
-                "Give more digits of the hash.",
+                f"'{name}' matches {len(found)} videos: {some}{', …' if len(found) > 5 else ''}.",
+                "Use more digits of the hash.",
             )
         return found[0]
 
     def named(self, name: str) -> list[str]:
-        """The sha256 of the videos that answer to a hash prefix, a URL, a whole path, or a file name with or without
-        its suffix. A URL that gave several videos means the latest."""
+        """Return the sha256 of the videos with this hash prefix, URL, path, or file name with or without its suffix.
+
+        A URL that led to several videos means the latest.
+        """
         path = path_text(Path(name).absolute()) if "/" in name else name
         spellings = list(stored_spellings(name))
         name = spellings[0]
@@ -156,20 +158,17 @@ class Videos:
         return [document["_id"] for document in self._videos.find(query, {"_id": 1}).limit(100)]
 
     def get(self, sha256: str) -> Document | None:
+        """Return a video's document."""
         return self._videos.find_one({"_id": sha256})
 
     def scenes(self, ids: Sequence[str]) -> dict[str, list[Document]]:
-        """sha256 -> the scenes in force, in order."""
-        generations = {
-            document["_id"]: document["scene_generation"]
-            for document in self._videos.find(
-                {"_id": {"$in": list(ids)}, "scene_generation": {"$ne": None}}, {"scene_generation": 1}
-            )
-        }
-        return self.scenes_of(generations)
+        """Return sha256 -> the scenes in force, in order."""
+        query = {"_id": {"$in": list(ids)}, "scene_generation": {"$ne": None}}
+        rows = self._videos.find(query, {"scene_generation": 1})
+        return self.scenes_of({row["_id"]: row["scene_generation"] for row in rows})
 
     def scenes_of(self, generations: Mapping[str, str]) -> dict[str, list[Document]]:
-        """sha256 -> the scenes of the given generations, in order."""
+        """Return sha256 -> the scenes of the given generation, in order."""
         found: dict[str, list[Document]] = {sha256: [] for sha256 in generations}
         if not generations:
             return found
@@ -179,14 +178,17 @@ class Videos:
         return found
 
     def count(self) -> int:
-        """Counted, which the server's own estimate is not: after a kill it forgets what came in a minute before."""
+        """Return the exact number of videos; the server's estimate may be a minute old after a kill."""
         return self._videos.count_documents({}, hint="_id_")
 
 
 def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] = ()) -> dict[str, int]:
-    """What has to be fetched of a video's document to give a stage the fields it reads.
+    """Return the projection of a video's document that holds the fields a stage reads.
 
-    results: stages whose whole stored result is wanted.
+    Args:
+        graph: The stages.
+        reads: The fields ("stage.field").
+        results: Stages whose whole stored result is needed.
     """
     paths: set[str] = {"stages", "scene_generation", "lease", "ingest.names"}
     for read in map(FieldRead.parse, reads):
@@ -194,16 +196,17 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
         if read.field not in model.scene_fields:
             paths.add(graph.key(read.stage) if model.root else f"{graph.key(read.stage)}.{read.field}")
     paths.update(graph.key(stage) for stage in results)
-    # MongoDB refuses a path beside its own parent.
+    # MongoDB rejects a path beside its own parent.
     return {path: 1 for path in paths if not any(path.startswith(f"{other}.") for other in paths)}
 
 
 def read_fields(
     graph: StageGraph, reads: tuple[str, ...], document: Document, scenes: Sequence[Document]
 ) -> dict[str, Any]:
-    """The typed values of the fields called `reads` ("stage.field") from what is stored.
+    """Return the typed values of the fields `reads` ("stage.field") of a stored document.
 
-    KeyError when one of the stages has no result there.
+    Raises:
+        KeyError: One of the stages has no result in it.
     """
     places, adapter = _reading(graph, reads)
     stored = [
@@ -216,7 +219,7 @@ def read_fields(
 def _reading(
     graph: StageGraph, reads: tuple[str, ...]
 ) -> tuple[list[tuple[str | None, str | None]], TypeAdapter[tuple[Any, ...]]]:
-    """(key in the document, None for scenes; key therein) of each field, and what makes all values typed at once."""
+    """Return (key in the document, None for scenes; key therein) of each field, and the adapter for all values."""
     places: list[tuple[str | None, str | None]] = []
     types: list[Any] = []
     for read in map(FieldRead.parse, reads):
@@ -229,7 +232,7 @@ def _reading(
 
 
 def read_result(graph: StageGraph, stage: str, document: Document) -> StageResult | None:
-    """A stage's stored result, typed; None when there is none of today's shape. Its scene fields are left empty."""
+    """Return a stage's stored result, its scene fields empty; None if there is none of today's shape."""
     model = graph.result_model(stage)
     stored = document.get(graph.key(stage))
     if stored is None:
@@ -238,5 +241,5 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
     try:
         return model.model_validate({**dict.fromkeys(model.scene_fields, ()), **values})
     except ValidationError:
-        log.warning("the stored result of %s of video %s has another shape than today's", stage, document["_id"][:12])
+        log.warning("the stored result of %s of video %s has an outdated shape", stage, document["_id"][:12])
         return None

@@ -16,9 +16,9 @@ from pymongo.errors import OperationFailure
 from vidpipe.errors import UnavailableError
 from vidpipe.library import embedded
 from vidpipe.library.connection import Connection, connect
+from vidpipe.library.queries.states import State, States, due_branches
 from vidpipe.library.runs import Runs
 from vidpipe.library.schema import SIZES, SIZES_INDEX, Document
-from vidpipe.library.states import State, States, due_branches
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -69,7 +69,7 @@ def connected(settings: Settings) -> Iterator[Connection]:
 def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
     """The figures under today's settings. Raises PyMongoError where the server goes away."""
     videos = connection.collection("videos")
-    states = States(videos, plan.graph)
+    states = States(videos)
     sums = _sums(connection)
     return LibraryFigures(
         videos=videos.count_documents({}, hint="_id_"),  # the server's estimate is wrong after a kill

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.pipeline.check_rules import CHECKS, Check, Found
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.execution import Session

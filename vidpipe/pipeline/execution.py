@@ -13,8 +13,8 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.processes import this_process
-from vidpipe.library.runs import Figures
+from vidpipe.library.process_identity import this_process
+from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.figures import figures_of
@@ -91,7 +91,7 @@ class Progress:
 
     log: EventLog[StageEvent]
     caller: Caller | None
-    figures: Figures
+    figures: RunCounters
     untold: frozenset[str]
     counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
@@ -143,7 +143,7 @@ def _run_stages(
     session: Session,
     graph: StageGraph,
     *,
-    figures: Figures,
+    figures: RunCounters,
     stages: Sequence[str] | None,
     videos: Iterable[str] | None,
     options: RunOptions,

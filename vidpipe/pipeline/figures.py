@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from vidpipe.ingest.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 from vidpipe.library.library import Library
-from vidpipe.library.runs import Figures, RunName, SourceResult, recorded
+from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
 from vidpipe.pipeline.caller import Caller
 from vidpipe.pipeline.events import StepContext
 
@@ -28,12 +28,12 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 
 
 @contextmanager
-def figures_of(context: StepContext, library: Library, caller: Caller | None) -> Iterator[Figures]:
-    """Figures of the step of `context`, kept in the collection `runs`; see `vidpipe.library.runs.recorded`."""
+def figures_of(context: StepContext, library: Library, caller: Caller | None) -> Iterator[RunCounters]:
+    """Figures of the step of `context`, kept in the collection `runs`; see `vidpipe.library.runs.record_run`."""
     run = context.run
     step = context.get_step_execution_context().step.key
-    name = RunName(run.run_id, run.job_name, _by(run.tags, caller), step)
-    with recorded(library.collections["runs"], name) as figures:
+    name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), step)
+    with record_run(library.collections["runs"], name) as figures:
         yield figures
 
 
@@ -44,7 +44,7 @@ def _by(tags: Mapping[str, str], caller: Caller | None) -> str:
     return tags.get("vidpipe/by", found)
 
 
-def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
+def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
     """What became of one input. Not counted are one that was interrupted, which will be resumed, and an error that
     an earlier run has counted."""
     result = _SOURCE_RESULTS.get(outcome.state)
@@ -57,7 +57,7 @@ def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
 class Counting:
     """An observer of ingest that counts what comes in, and passes on to another."""
 
-    figures: Figures
+    figures: RunCounters
     observer: IngestObserver | None = None
 
     def on_note(self, note: IngestNote) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vidpipe.library.library import Library
-from vidpipe.library.runs import Figures, ModelUse
+from vidpipe.library.runs import ModelUse, RunCounters
 from vidpipe.pipeline.events import StepContext
 from vidpipe.planning.amounts import Amount, Prices
 from vidpipe.planning.describing import Describing
@@ -14,7 +14,7 @@ from vidpipe.runner.plan import Plan
 _ESTIMATED = "vidpipe/estimated_"
 
 
-def begin_model_use(context: StepContext, figures: Figures, library: Library, plan: Plan, wish: Wish) -> None:
+def begin_model_use(context: StepContext, figures: RunCounters, library: Library, plan: Plan, wish: Wish) -> None:
     """Has the time of the stages that ask the model count as the model's, and puts on the run what it is expected to
     ask, where whoever launched it has not. wish: what the run is to do"""
     describing = Describing.of(plan)
@@ -28,7 +28,7 @@ def begin_model_use(context: StepContext, figures: Figures, library: Library, pl
             context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def tag_model_use(context: StepContext, figures: Figures, plan: Plan) -> None:
+def tag_model_use(context: StepContext, figures: RunCounters, plan: Plan) -> None:
     """Puts what the model did on the run; nothing where no model was asked."""
     use = figures.model_use
     if figures.model and (use.asked or use.reused or use.model_seconds):

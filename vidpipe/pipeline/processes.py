@@ -24,13 +24,13 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, serialize_value
 from dagster._serdes.config_class import ConfigurableClassData
 
-from vidpipe.library.processes import is_dead, name_of, pid_of
+from vidpipe.library.process_identity import is_dead, name_of, pid_of
 from vidpipe.safe_files import open_private, private_directory
 from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
 
-#: Run tag: the name of the process that works on the run (see vidpipe.library.processes).
+#: Run tag: the name of the process that works on the run (see vidpipe.library.process_identity).
 PROCESS_TAG = "vidpipe/process"
 #: Run tag, not shown on the page: Dagster launched the run, not a command in a terminal.
 _LAUNCHED_TAG = ".dagster/vidpipe_launched"

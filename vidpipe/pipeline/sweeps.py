@@ -8,8 +8,8 @@ from itertools import takewhile
 
 import dagster as dg
 
-from vidpipe.library.launchable import is_waiting_for_spec
 from vidpipe.library.library import Library
+from vidpipe.library.queries.launchable import is_waiting_for_spec
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.sensors.tags import SWEEP_TAG, run_tags

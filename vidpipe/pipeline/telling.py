@@ -93,7 +93,7 @@ class Telling:
             fields |= {f"stages.{name}.{field}": 1 for field in ("status", "error", "attempts", "next_try_at", "run")}
         ids = list({event.sha256 for event in short})
         find = self.library.collections["videos"].find
-        rows = self.library.ride_out(lambda: list(find({"_id": {"$in": ids}}, fields))) if ids else []
+        rows = self.library.retry(lambda: list(find({"_id": {"$in": ids}}, fields))) if ids else []
         return {row["_id"]: row for row in rows}
 
     def _with_result(self, event: StageEvent, row: Document | None) -> StageEvent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vidpipe.library.launchable import Launchable
+from vidpipe.library.queries.launchable import LaunchableVideo
 
 #: Unfinished runs of a step of a priority or a higher one: one at work, one ready to follow.
 MOST_RUNS = 2
@@ -26,7 +26,7 @@ class Batch:
     keys: tuple[str, ...]
 
 
-def choose(due: Iterable[Launchable], unfinished: Sequence[Kind], size: int) -> list[Batch]:
+def choose(due: Iterable[LaunchableVideo], unfinished: Sequence[Kind], size: int) -> list[Batch]:
     """Batches of at most `size` of the `due` videos, which come by falling priority, as far as `unfinished` runs of the
     step leave room.
 

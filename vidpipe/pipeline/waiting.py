@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from vidpipe.library.launchable import waiting_for_spec
 from vidpipe.library.library import Library
-from vidpipe.library.specs import changed_parts, keep_spec
+from vidpipe.library.lineage import changed_parts, store_spec
+from vidpipe.library.queries.launchable import waiting_for_spec
 from vidpipe.planning.describing import MODEL
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
@@ -26,7 +26,7 @@ def keep_specs(library: Library, plan: Plan) -> None:
     """Keeps of what today's specs are made, so that it can be said later what changed."""
     for stage in plan.stages:
         parts = spec_parts(stage, plan.settings, plan.resources)
-        keep_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
+        store_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
 
 
 def starts_changed(settings: Settings, step: str, stages: Sequence[Stage]) -> bool:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.media.facts import PackReference, Scene
 from vidpipe.planning.amounts import Amount, total

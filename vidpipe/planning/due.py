@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from vidpipe.library.library import Library
+from vidpipe.library.queries.states import Reason, classify, due_because, due_branches
 from vidpipe.library.schema import Document
-from vidpipe.library.states import Reason, chunked, classify, due_because, due_branches
+from vidpipe.library.video_ids import chunked
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import StageGraph

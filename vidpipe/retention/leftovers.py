@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
-from vidpipe.library.processes import is_dead, this_process
+from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.retention.report import Pruned, cutoff
 from vidpipe.settings import Settings
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from vidpipe.library.commits import Prepared
+from vidpipe.library.commits import PreparedCommit
 from vidpipe.library.library import Library
 from vidpipe.stages.contract import StageEvent
 
@@ -20,7 +20,7 @@ class Write:
     neither: the end of a video (its lease is given back)."""
 
     sha256: str
-    prepared: Prepared | None = None
+    prepared: PreparedCommit | None = None
     event: StageEvent | None = None
 
     @property
@@ -98,7 +98,7 @@ class CommitThread:
                 self._tell(write.event if same else _otherwise(write.event, took_effect))
 
 
-def _otherwise(event: StageEvent, took_effect: Prepared | None) -> StageEvent:
+def _otherwise(event: StageEvent, took_effect: PreparedCommit | None) -> StageEvent:
     """What happened instead of `event`: nothing was stored, or a failure."""
     event = replace(event, changed=False, result=None, data_version="")
     if took_effect is None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from vidpipe.library.library import Library
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.runner.committing import CommitThread, Write
 from vidpipe.runner.plan import Plan
@@ -121,7 +121,7 @@ class _Run:
         began = time.monotonic()
         if not self.plan.stages:
             return self.report
-        self.library.keep_texts(self.plan.texts())
+        self.library.store_texts(self.plan.texts())
         with self.library.leases() as self._leases:
             if crashed := self._leases.free_dead():
                 log.warning("%d videos were being worked on by a process that died; they are due again", crashed)
@@ -243,7 +243,7 @@ class _Run:
             raise self._fault
 
     def _load_scenes(self, sha256: str, generation: str) -> list[Document]:
-        return self.library.ride_out(lambda: self.library.videos.scenes_of({sha256: generation})[sha256])
+        return self.library.retry(lambda: self.library.videos.scenes_of({sha256: generation})[sha256])
 
     # --- one video's way
 

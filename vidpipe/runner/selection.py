@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from vidpipe.library.library import Library
-from vidpipe.library.states import VideoIds, chunked
+from vidpipe.library.video_ids import VideoIds, chunked
 from vidpipe.library.videos import read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import Document, VideoState
@@ -53,8 +53,8 @@ class Selection:
             self._check_files(None)
         if self.options.force:
             find = self.library.collections["videos"].find
-            return self.library.ride_out(lambda: VideoIds(row["_id"] for row in find({}, {"_id": 1})))
-        return self.library.ride_out(lambda: self.library.states.due(self.plan.specs, retry=self.options.retry))
+            return self.library.retry(lambda: VideoIds(row["_id"] for row in find({}, {"_id": 1})))
+        return self.library.retry(lambda: self.library.states.due(self.plan.specs, retry=self.options.retry))
 
     def given(self, videos: Iterable[str]) -> VideoIds:
         """The given videos, each once."""
@@ -73,7 +73,7 @@ class Selection:
     def _documents(self, ids: list[str]) -> list[Document]:
         fields = {"stages": 1, "ingest.names": 1}
         find = self.library.collections["videos"].find
-        return self.library.ride_out(lambda: list(find({"_id": {"$in": ids}}, fields)))
+        return self.library.retry(lambda: list(find({"_id": {"$in": ids}}, fields)))
 
     def _check_files(self, videos: Iterable[str] | None) -> None:
         """Results whose files are gone are due again."""
@@ -81,7 +81,7 @@ class Selection:
             if stage.still_there is None:
                 continue
             find = partial(self._missing, stage, stage.still_there, videos)
-            self.library.ride_out(partial(self._mark_missing, stage.name, find))
+            self.library.retry(partial(self._mark_missing, stage.name, find))
 
     def _mark_missing(self, stage: str, find: Callable[[], Iterator[str]]) -> None:
         self.library.states.mark_missing(stage, VideoIds(find()))

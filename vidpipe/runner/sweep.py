@@ -17,9 +17,10 @@ from functools import partial
 from itertools import islice
 from threading import Event
 
-from vidpipe.library.confirming import FREE, Confirmation, confirm
+from vidpipe.library.bulk_revalidate import Revalidation, revalidate
+from vidpipe.library.leases import UNLEASED
 from vidpipe.library.library import Library
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.selection import Selection
@@ -112,8 +113,8 @@ class Sweep:
             }
             for stage in self._stages
         ]
-        query = {"_id": {"$in": ids}, "$and": [FREE, {"$or": branches}]}
-        return self.library.ride_out(lambda: list(self._videos.find(query, self._projection, hint="_id_")))
+        query = {"_id": {"$in": ids}, "$and": [UNLEASED, {"$or": branches}]}
+        return self.library.retry(lambda: list(self._videos.find(query, self._projection, hint="_id_")))
 
     def _sweep(self, ids: list[str]) -> list[Swept]:
         """Those of `ids` that are due for their spec alone in a quick stage, after what was to be confirmed is."""
@@ -151,7 +152,7 @@ class Sweep:
             return
         seconds = (time.perf_counter() - began) / len(videos)
         entries = [video.state.entries[stage.name] for video in same]
-        made = Confirmation(
+        made = Revalidation(
             stage.name,
             self.plan.specs[stage.name],
             self.run.id,
@@ -160,7 +161,7 @@ class Sweep:
             specs=sorted({entry["spec"] for entry in entries}),
             seconds=seconds,
         )
-        stored = self.library.ride_out(partial(confirm, self._videos, made))
+        stored = self.library.retry(partial(revalidate, self._videos, made))
         for video, entry in zip(same, entries, strict=True):
             if video.state.sha256 not in stored:
                 continue

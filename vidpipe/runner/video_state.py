@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from vidpipe.library.commits import Commit, Prepared, prepare
-from vidpipe.library.states import State, classify
+from vidpipe.library.commits import Commit, PreparedCommit, prepare
+from vidpipe.library.queries.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
 from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph
@@ -119,7 +119,7 @@ class VideoState:
         seconds: float,
         *,
         quarantined: bool = False,
-    ) -> Prepared:
+    ) -> PreparedCommit:
         """The commit of an outcome (None: the old result is current after all).
 
         This state goes on as if it were stored; a commit that is refused later takes those built on it along.

@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import psutil
 
-from vidpipe.library.embedded_process import is_alive, wait_until_gone
+from vidpipe.library.embedded.process import is_alive, wait_until_gone
 from vidpipe.safe_files import open_private, private_directory
 
 #: No name of a setting, which begin with VIDPIPE_.

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.embedded_process import is_alive
+from vidpipe.library.embedded.process import is_alive
 from vidpipe.services.ports import is_free, listens
 from vidpipe.services.service import Running, Service, find_running, resume
 from vidpipe.services.state import is_desired

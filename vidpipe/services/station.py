@@ -17,7 +17,7 @@ from vidpipe import __version__
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
-from vidpipe.library.embedded_process import find_process
+from vidpipe.library.embedded.process import find_process
 from vidpipe.services.ports import url
 from vidpipe.services.running_runs import stop_runs
 from vidpipe.services.service import TITLES, Running, Service, find_running, resume, stop

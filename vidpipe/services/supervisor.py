@@ -19,7 +19,7 @@ import psutil
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded_process import find_process, is_alive
+from vidpipe.library.embedded.process import find_process, is_alive
 from vidpipe.services.ports import answers, url
 from vidpipe.services.service import FINGERPRINT, find_running, resume, stop
 from vidpipe.services.starting import Say, bring_up

@@ -50,7 +50,7 @@ def test_errors_are_one_sentence_and_a_hint_on_stderr(vidpipe: Command) -> None:
     result = vidpipe("show", "nobody.mp4")
     assert result.exit_code == 4
     assert result.stdout == ""
-    assert "No video is known under 'nobody.mp4'." in result.stderr
+    assert "No video matches 'nobody.mp4'." in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from vidpipe.cli.output import EscapingWriter, clean
 from vidpipe.errors import UNSAFE
-from vidpipe.library.as_json import to_json
+from vidpipe.library.queries.json_encoding import to_json
 
 UNSEEN = [
     "\x1b", "\x07", "\x7f", "\x9b", "\u061c", "\u180e", "\u200b", "\u200e", "\u2028", "\u202e", "\u2060", "\u2066",

@@ -14,9 +14,9 @@ from vidpipe.library.backups.manifest import Follower
 from vidpipe.library.backups.restore import Restored, check, restore
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
-from vidpipe.library.show import views
+from vidpipe.library.queries.show import views
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import GRAPH, plan_of
+from vidpipe_tests.library.sample_library import GRAPH, plan_of
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs")
 

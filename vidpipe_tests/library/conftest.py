@@ -1,4 +1,4 @@
-"""A library on the shelf, a folder for its back-ups, and another home to restore them into."""
+"""The sample library, a folder for its backups, and another home to restore them into."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pymongo import MongoClient
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import MongoDB
-from vidpipe_tests.library.shelf import GRAPH, fill
+from vidpipe_tests.library.sample_library import GRAPH, fill
 
 
 @pytest.fixture
 def library(settings: Settings) -> Iterator[Library]:
-    """Everything on the shelf, through all stages."""
+    """The sample library, through all stages."""
     with Library.open(settings, GRAPH) as library:
         fill(library)
         yield library

@@ -11,7 +11,7 @@ from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
-from vidpipe.library.search import find_videos
+from vidpipe.library.queries.search import find_videos
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 

@@ -25,7 +25,7 @@ from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import Paths, Rules
 from vidpipe_tests.library.backing_up import backed_up, documents, everything, restored, shown
-from vidpipe_tests.library.shelf import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
+from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, fill, plan_of, put, sha256_of
 
 
 def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_is_due(

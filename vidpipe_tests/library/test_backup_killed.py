@@ -21,7 +21,7 @@ from vidpipe.library.backups.manifest import BackupError
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
 from vidpipe_tests.library.backing_up import backed_up, everything, restored
-from vidpipe_tests.library.shelf import GRAPH, fill
+from vidpipe_tests.library.sample_library import GRAPH, fill
 
 _PASSWORD = "pw"  # noqa: S105 - of a user that lives as long as a test
 
@@ -37,7 +37,7 @@ from vidpipe.library.backups.restore import restore
 from vidpipe.library.connection import connect
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
-from vidpipe_tests.library.shelf import GRAPH
+from vidpipe_tests.library.sample_library import GRAPH
 
 what, home, database, collection, folder, moment = sys.argv[1:]
 
@@ -146,7 +146,7 @@ def test_where_nothing_can_be_renamed_a_half_loaded_library_says_so(
     with Library.open(without_rename, GRAPH) as there:
         assert everything(there) == everything(library)
     killed("restore", without_rename, backups, "scenes")
-    with pytest.raises(UnavailableError, match="not whole"):
+    with pytest.raises(UnavailableError, match="is incomplete"):
         Library.open(without_rename, GRAPH)
     restored(without_rename, backups, replace=True)
     with Library.open(without_rename, GRAPH) as there:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library import journal
-from vidpipe.library.journal import Journal, take_dead
+from vidpipe.library.leases import Journal, take_dead
 from vidpipe.library.library import Library
-from vidpipe.library.processes import is_dead, this_process
+from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import GRAPH, fill, sha256_of
+from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def library(settings: Settings) -> Iterator[Library]:
 
 
 def _ended_process() -> str:
-    command = "from vidpipe.library.processes import this_process; print(this_process())"
+    command = "from vidpipe.library.process_identity import this_process; print(this_process())"
     return subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -76,8 +75,7 @@ def test_what_an_owner_left_unfinished_is_removed_when_its_lease_has_run_out(lib
     assert library.collections["lineage"].count_documents({"video": sha256, "stage": "tags"}) == 1
 
 
-def test_the_journal_stays_small_and_tells_what_was_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "_MOST_LINES", 50)
+def test_the_journal_stays_small_and_says_what_was_open(tmp_path: Path) -> None:
     owner = f"{_ended_process()}|abcd"
     written = Journal(tmp_path, owner)
     written.begin("first", "scenes")

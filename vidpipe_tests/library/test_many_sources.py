@@ -14,9 +14,9 @@ from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.library.migrations import MIGRATIONS
+from vidpipe.library.queries.search import Filters, find_videos
+from vidpipe.library.queries.show import view
 from vidpipe.library.schema import MOST_KEPT, Document
-from vidpipe.library.search import Filters, find_videos
-from vidpipe.library.show import view
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH

@@ -14,13 +14,13 @@ from pydantic import SecretStr
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
-from vidpipe.library.show import views
+from vidpipe.library.queries.show import views
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 from vidpipe.stages.contract import StageEvent
 from vidpipe_tests.library.replica_set import ReplicaSet, replica_set
-from vidpipe_tests.library.shelf import CONTENTS, GRAPH, plan_of, put
+from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, plan_of, put
 
 _OF_THE_RUN = {"at", "run", "seconds", "added_at"}
 #: Enough for some seconds of work.
@@ -28,7 +28,7 @@ NAMES = [f"{number:03d}-{name}" for number in range(40) for name in CONTENTS]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _shelf_of_many() -> Iterator[None]:
+def _library_of_many() -> Iterator[None]:
     more = {name: CONTENTS[name[4:]] for name in NAMES}
     CONTENTS.update(more)
     yield
@@ -88,7 +88,7 @@ def counts(library: Library) -> dict[str, int]:
 def test_it_is_known_for_what_it_is_and_a_majority_confirms_writes(remote: Settings) -> None:
     with connect(remote) as connection:
         found = capabilities(connection)
-        assert (found.replica_set, found.members, found.transactions, found.lacks) == ("members", 3, True, ())
+        assert (found.replica_set, found.members, found.transactions, found.limitations) == ("members", 3, True, ())
         assert found.latency_ms > 0
         concern = connection.collection("videos").write_concern.document
         assert concern["w"] == "majority"
@@ -128,7 +128,7 @@ def test_what_ingest_and_sensors_ask_survives_an_election(members: ReplicaSet, r
             put(library, name)
         specs = plan_of(library).specs
         gone = members.kill_primary()
-        assert len(library.ride_out(lambda: library.states.due(specs))) == 20
+        assert len(library.retry(lambda: library.states.due(specs))) == 20
         put(library, NAMES[20])
         assert library.sources.counts() == {"stored": 21}
         assert members.wait_for_primary() != gone

@@ -15,12 +15,12 @@ import pytest
 from pymongo import MongoClient
 
 from vidpipe.library.library import Library
-from vidpipe.library.runs import TOTALS, Figures, ModelUse, RunName, Runs, model_figures, recorded, status_of
+from vidpipe.library.runs import TOTALS, ModelUse, RunCounters, Runs, RunStep, model_figures, record_run, status_of
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import ModelTokens, StageEvent
-from vidpipe_tests.library.shelf import GRAPH
+from vidpipe_tests.library.sample_library import GRAPH
 
-NAME = RunName("run-1", "process", "command", "process_videos")
+NAME = RunStep("run-1", "process", "command", "process_videos")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def library(settings: Settings) -> Iterator[Library]:
         yield opened
 
 
-def work(figures: Figures, computed: int = 1, current: int = 0, failed: int = 0) -> None:
+def work(figures: RunCounters, computed: int = 1, current: int = 0, failed: int = 0) -> None:
     for number in range(computed):
         figures.count(StageEvent(f"{number:064x}", "scenes", "started"))
         figures.count(StageEvent(f"{number:064x}", "scenes", "computed", seconds=0.5, changed=number == 0))
@@ -50,7 +50,7 @@ def eventually(look: Callable[[], Any]) -> Any:
 def test_a_run_is_one_document_of_figures(library: Library) -> None:
     runs = library.collections["runs"]
     before = datetime.now(UTC) - timedelta(seconds=1)
-    with recorded(runs, NAME) as figures:
+    with record_run(runs, NAME) as figures:
         work(figures, computed=3, current=2, failed=1)
         figures.count_source("stored", 5000)
         figures.count_source("known")
@@ -65,7 +65,7 @@ def test_a_run_is_one_document_of_figures(library: Library) -> None:
 
 def test_figures_can_be_read_while_the_run_goes_on(library: Library) -> None:
     runs = library.collections["runs"]
-    with recorded(runs, NAME, flush_s=0.02) as figures:
+    with record_run(runs, NAME, flush_s=0.02) as figures:
         work(figures)
         run = eventually(lambda: runs.find_one({"stages.scenes.computed": 1}))
         assert status_of(run) == "running"
@@ -75,10 +75,10 @@ def test_figures_can_be_read_while_the_run_goes_on(library: Library) -> None:
 
 def test_the_steps_of_a_run_add_up_and_the_worst_names_its_status(library: Library) -> None:
     runs = library.collections["runs"]
-    with contextlib.suppress(ValueError), recorded(runs, RunName("r", "prepare", "page", "scenes")) as figures:
+    with contextlib.suppress(ValueError), record_run(runs, RunStep("r", "prepare", "page", "scenes")) as figures:
         work(figures, computed=0, failed=1)
         raise ValueError("broken")
-    with recorded(runs, RunName("r", "prepare", "page", "tags")) as figures:
+    with record_run(runs, RunStep("r", "prepare", "page", "tags")) as figures:
         work(figures, computed=2)
     (run,) = Runs(runs).since()
     assert (run["stages"]["scenes"]["computed"], run["stages"]["scenes"]["failed"]) == (2, 1)
@@ -89,7 +89,7 @@ def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time_and
     runs = library.collections["runs"]
     said = ModelTokens(asked=4, reused=2, prompt_tokens=900, output_tokens=50)
     half = ModelTokens(asked=1, prompt_tokens=300, output_tokens=10)
-    with recorded(runs, NAME) as figures:
+    with record_run(runs, NAME) as figures:
         figures.asks("seer", ["descriptions"])
         for number in range(2):
             figures.count(StageEvent(f"{number:064x}", "descriptions", "computed", seconds=3.0, used=said))
@@ -100,7 +100,7 @@ def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time_and
     assert used == ModelUse(asked=9, reused=4, prompt_tokens=2100, output_tokens=110, model_seconds=7.5)
     assert model_figures(run["stages"]) == model_figures(Runs(runs).totals()["stages"]) == used
     assert run["models"] == ["seer"]
-    with recorded(runs, RunName("run-2", "process", "command", "process_videos")) as figures:
+    with record_run(runs, RunStep("run-2", "process", "command", "process_videos")) as figures:
         figures.count(StageEvent("c" * 64, "descriptions", "computed", seconds=3.0, used=said))
     assert model_figures(next(Runs(runs).since())["stages"]) == ModelUse(), (
         "sentences made of measurements cost nothing"
@@ -109,7 +109,7 @@ def test_what_the_model_did_is_kept_with_its_name_and_failures_take_its_time_and
 
 def test_a_failure_is_counted_by_the_run_that_tried(library: Library) -> None:
     runs = library.collections["runs"]
-    with recorded(runs, NAME) as figures:
+    with record_run(runs, NAME) as figures:
         figures.count(StageEvent("b" * 64, "scenes", "failed", earlier=True))
     (run,) = Runs(runs).since()
     assert run["stages"]["scenes"] == {"failed_before": 1}
@@ -117,9 +117,9 @@ def test_a_failure_is_counted_by_the_run_that_tried(library: Library) -> None:
 
 def test_a_stopped_run_is_cancelled_not_failed(library: Library) -> None:
     runs = library.collections["runs"]
-    with pytest.raises(KeyboardInterrupt), recorded(runs, NAME):
+    with pytest.raises(KeyboardInterrupt), record_run(runs, NAME):
         raise KeyboardInterrupt
-    with recorded(runs, RunName("run-2", "ask", "command", "ask")) as figures:
+    with record_run(runs, RunStep("run-2", "ask", "command", "ask")) as figures:
         figures.stopped = True
     assert [status_of(run) for run in Runs(runs).since()] == ["canceled"] * 2
 
@@ -127,7 +127,7 @@ def test_a_stopped_run_is_cancelled_not_failed(library: Library) -> None:
 def test_totals_outlive_the_runs_they_are_made_of(library: Library) -> None:
     runs = library.collections["runs"]
     for number in range(3):
-        with recorded(runs, RunName(str(number), "process", "sensor", "op")) as figures:
+        with record_run(runs, RunStep(str(number), "process", "sensor", "op")) as figures:
             work(figures, computed=2)
             figures.count_source("stored", 10)
     runs.delete_many({"began_at": {"$lt": datetime.now(UTC)}})  # as the clean-up does
@@ -142,7 +142,7 @@ def test_runs_at_the_same_time_lose_nothing(library: Library) -> None:
     runs = library.collections["runs"]
 
     def run(number: int) -> None:
-        with recorded(runs, RunName(f"run-{number}", "process", "sensor", "op"), flush_s=0.001) as figures:
+        with record_run(runs, RunStep(f"run-{number}", "process", "sensor", "op"), flush_s=0.001) as figures:
             for _ in range(50):
                 work(figures)
 
@@ -158,11 +158,11 @@ def test_runs_at_the_same_time_lose_nothing(library: Library) -> None:
 _KILLED = """
 import os, signal, sys, time
 from pymongo import MongoClient
-from vidpipe.library.runs import RunName, recorded
+from vidpipe.library.runs import RunStep, record_run
 from vidpipe.stages.contract import StageEvent
 
 runs = MongoClient(sys.argv[1])[sys.argv[2]][sys.argv[3]]
-with recorded(runs, RunName("killed", "process", "sensor", "op"), flush_s=0.02) as figures:
+with record_run(runs, RunStep("killed", "process", "sensor", "op"), flush_s=0.02) as figures:
     figures.count(StageEvent("a" * 64, "scenes", "computed", seconds=2.0))
     while runs.find_one({"stages.scenes.computed": 1}) is None:
         time.sleep(0.02)
@@ -183,14 +183,11 @@ def test_a_killed_run_keeps_its_figures_and_is_seen_to_be_lost(library: Library,
     assert Runs(runs).totals()["stages"]["scenes"]["computed"] == 1
 
 
-def test_a_server_that_is_away_does_not_fail_the_run(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("vidpipe.library.runs._PATIENCE_S", 0.2)
+def test_a_server_that_is_away_does_not_fail_the_run(caplog: pytest.LogCaptureFixture) -> None:
     address = "mongodb://someone:hidden@127.0.0.1:9/"
     with (
         MongoClient[dict[str, Any]](address, serverSelectionTimeoutMS=50) as client,
-        recorded(client["any"]["runs"], NAME, flush_s=0.01) as figures,
+        record_run(client["any"]["runs"], NAME, flush_s=0.01, patience_s=0.2) as figures,
     ):
         work(figures)
         time.sleep(0.6)

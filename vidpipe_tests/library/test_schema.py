@@ -6,7 +6,7 @@ from typing import Any
 
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import GRAPH, fill
+from vidpipe_tests.library.sample_library import GRAPH, fill
 
 
 def plan_stages(plan: dict[str, Any]) -> set[str]:

@@ -98,14 +98,14 @@ def test_a_server_that_wants_a_certificate_gets_it(home: Path, strict_server: in
 def test_an_unknown_authority_is_named_as_such(home: Path, server: int, tmp_path: Path) -> None:
     other = Authority(tmp_path, "other")
     said = refusal(settings_for(home, server, tls_ca_file=other.file))
-    assert "signed by an authority that is not known here" in said
+    assert "signed by an unknown authority" in said
     assert "TlsCaFile" in said
-    assert "not known here" in refusal(settings_for(home, server, options="&tls=true"))
+    assert "unknown authority" in refusal(settings_for(home, server, options="&tls=true"))
 
 
 def test_a_certificate_for_another_host_is_named_as_such(home: Path, strict_server: int, authority: Authority) -> None:
     said = refusal(settings_for(home, strict_server, tls_ca_file=authority.file))
-    assert "made out to another name" in said
+    assert "issued for another name" in said
     assert "127.0.0.1" in said
 
 
@@ -133,15 +133,15 @@ def test_an_expired_certificate_is_named_as_such(home: Path, authority: Authorit
 def test_a_connection_in_the_clear_to_a_server_with_tls(home: Path, server: int) -> None:
     said = refusal(settings_for(home, server))
     assert f"127.0.0.1:{server}" in said
-    assert "wants TLS" in said
+    assert "requires TLS" in said
 
 
 def test_files_that_cannot_be_used_are_named(home: Path, server: int, authority: Authority, tmp_path: Path) -> None:
     no_certificate = tmp_path / "text.pem"
     no_certificate.write_text("nothing\n")
     without_key = authority.certificate("without-key", with_key=False)
-    assert "there is no file" in refusal(settings_for(home, server, tls_ca_file=tmp_path / "nowhere.pem"))
-    assert "holds no certificate" in refusal(settings_for(home, server, tls_ca_file=no_certificate))
+    assert "no file" in refusal(settings_for(home, server, tls_ca_file=tmp_path / "nowhere.pem"))
+    assert "contains no certificate" in refusal(settings_for(home, server, tls_ca_file=no_certificate))
     said = refusal(settings_for(home, server, tls_ca_file=authority.file, tls_certificate_key_file=without_key))
     assert "with its private key" in said
     assert "tls=false" in refusal(settings_for(home, server, options="&tls=false", tls_ca_file=authority.file))

@@ -16,7 +16,7 @@ from vidpipe.library.library import Library
 from vidpipe.measures.readings import Home
 from vidpipe.measures.server import measures_app
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import BROKEN, CONTENTS, GRAPH, fill
+from vidpipe_tests.library.sample_library import BROKEN, CONTENTS, GRAPH, fill
 from vidpipe_tests.pipeline.pages.serving_page import serving
 
 

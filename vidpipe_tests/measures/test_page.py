@@ -24,13 +24,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from vidpipe import __version__
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
-from vidpipe.library.runs import RunName, recorded
+from vidpipe.library.runs import RunStep, record_run
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.measures import readings
 from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import StageEvent
-from vidpipe_tests.library.shelf import GRAPH, HOSTILE, put
+from vidpipe_tests.library.sample_library import GRAPH, HOSTILE, put
 from vidpipe_tests.measures.conftest import Page, page_of
 
 
@@ -50,7 +50,7 @@ def eventually(look: Callable[[], Any], limit_s: float = 20) -> Any:
 
 
 def work(library: Library, run: str) -> None:
-    with recorded(library.collections["runs"], RunName(run, "process", "sensor", "op")) as figures:
+    with record_run(library.collections["runs"], RunStep(run, "process", "sensor", "op")) as figures:
         figures.count(StageEvent("a" * 64, "tags", "computed", seconds=1.5, changed=True))
         figures.count(StageEvent("b" * 64, "tags", "current"))
         figures.count(StageEvent("c" * 64, "tags", "failed", seconds=0.5))

@@ -22,7 +22,7 @@ from vidpipe.library.library import Library
 from vidpipe.measures import page, plots
 from vidpipe.measures.statistics import Day, SlowVideo, StageStatistics, Statistics, covered_s, gather, percentile
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import GRAPH, plan_of
+from vidpipe_tests.library.sample_library import GRAPH, plan_of
 
 NOW = datetime.now(UTC)
 NAME = '<script>alert("x")</script> $\\frac{1}{$ & \x1b[2J日本.mp4'

@@ -141,7 +141,7 @@ def test_keys_of_process_may_be_prefixes_and_a_wrong_one_is_named(
 
     assert process(ids[0][:12], ids[1]).success
     assert len(calls(settings, "length")) == 2
-    assert "No video is known under 'nosuch'" in failure(process("nosuch"))
+    assert "No video matches 'nosuch'" in failure(process("nosuch"))
 
 
 def test_keys_of_process_may_be_one_text_with_a_name_a_line(

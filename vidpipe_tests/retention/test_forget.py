@@ -12,7 +12,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.listed_sources import ListedSources
 from vidpipe.retention.forget import Forgotten, forget
 from vidpipe.settings import Settings
-from vidpipe_tests.library.shelf import GRAPH, fill, sha256_of, url_of
+from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of
 from vidpipe_tests.retention.conftest import write
 
 NAME, OTHER = "harbour.mp4", "race.mkv"

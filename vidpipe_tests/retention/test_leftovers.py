@@ -13,7 +13,7 @@ import pytest
 from vidpipe.errors import UnavailableError
 from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
-from vidpipe.library.processes import this_process
+from vidpipe.library.process_identity import this_process
 from vidpipe.library.runs import TOTALS
 from vidpipe.retention.kinds import kinds_of_home
 from vidpipe.retention.leftovers import delete_downloads, delete_journals

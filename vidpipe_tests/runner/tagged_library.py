@@ -1,4 +1,4 @@
-"""Videos of the shelf under the real rules: stages with known results, then the real tags and categories.
+"""Videos of the sample library under the real rules: stages with known results, then the real tags and categories.
 
 `python -m … HOME DATABASE KILL_AFTER` sweeps them in a process of its own, which kills itself after so many results.
 """
@@ -24,15 +24,15 @@ from vidpipe.settings.schema import MongoDB
 from vidpipe.stages import categories, tags
 from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
-from vidpipe_tests.library import shelf
+from vidpipe_tests.library import sample_library
 
-#: file name -> as in the shelf; every seventh is in 4K.
+#: file name -> as in the sample library; every seventh is in 4K.
 NAMES = [f"video-{number:02d}.mp4" for number in range(42)]
 for _number, _name in enumerate(NAMES):
-    _known = shelf.CONTENTS["race.mkv" if _number % 7 == 0 else "harbour.mp4"]
-    shelf.MORE[_name] = {**_known, "duration_s": 10.0 + _number}
+    _known = sample_library.CONTENTS["race.mkv" if _number % 7 == 0 else "harbour.mp4"]
+    sample_library.MORE[_name] = {**_known, "duration_s": 10.0 + _number}
 
-_MADE = tuple(stage for stage in shelf.GRAPH if stage.name not in ("tags", "categories"))
+_MADE = tuple(stage for stage in sample_library.GRAPH if stage.name not in ("tags", "categories"))
 GRAPH = StageGraph((*_MADE, tags.STAGE, categories.STAGE))
 #: The same without the sweep.
 PLAIN = StageGraph((*_MADE, *(replace(stage, quick=False) for stage in (tags.STAGE, categories.STAGE))))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vidpipe.library.attempts import MOST_ATTEMPTS
+from vidpipe.library.commits import MOST_ATTEMPTS
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
@@ -169,7 +169,7 @@ def test_a_transient_failure_that_lasts_becomes_final_and_says_so(library: Libra
     assert waits == sorted(waits)
     assert waits[0] < waits[-1]
     for hint in (entry["error"]["hint"], report.failures[0].error.hint):  # type: ignore[union-attr]
-        assert "tried 8 times and is not tried again by itself; `vidpipe run --retry` does" in hint
+        assert "failed 8 times and is not retried automatically any more; `vidpipe run --retry` retries it" in hint
     assert run(library).videos == 0
     run(library, retry=True)
     (entry,) = (row["stages"]["length"] for row in library.collections["videos"].find())

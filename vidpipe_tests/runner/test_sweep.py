@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library.confirming import Confirmation, confirm
+from vidpipe.library.bulk_revalidate import Revalidation, revalidate
 from vidpipe.library.library import Library
 from vidpipe.runner import sweep
 from vidpipe.runner.plan import Plan
@@ -25,7 +25,7 @@ from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageEvent
 from vidpipe.stages.graph import StageGraph
-from vidpipe_tests.library import shelf
+from vidpipe_tests.library import sample_library
 from vidpipe_tests.runner.tagged_library import GRAPH, LONG, NAMES, PLAIN, SHARP, write_rules
 
 #: What differs between any two runs.
@@ -46,7 +46,7 @@ def opened(settings: Settings, graph: StageGraph = GRAPH) -> Iterator[Library]:
     with Library.open(settings.model_copy(update={"mongodb": mongodb}), graph) as library:
         try:
             for video in NAMES:
-                shelf.put(library, video)
+                sample_library.put(library, video)
             assert run(library).ok
             yield library
         finally:
@@ -90,18 +90,20 @@ class Following:
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
 
 
-@pytest.mark.parametrize("chosen", [None, [shelf.sha256_of(name) for name in NAMES]], ids=["all due", "a list"])
+@pytest.mark.parametrize(
+    "chosen", [None, [sample_library.sha256_of(name) for name in NAMES]], ids=["all due", "a list"]
+)
 def test_a_sweep_ends_as_if_every_video_were_done_by_itself(settings: Settings, chosen: list[str] | None) -> None:
     """Among them: a video that fails, one that is new, one whose file name changed."""
     after, told = [], []
     for graph in (GRAPH, PLAIN):
         with opened(settings, graph) as library:
-            shelf.put(library, shelf.BROKEN)
-            shelf.MORE["new.mp4"] = shelf.MORE[NAMES[0]]
-            shelf.put(library, "new.mp4")
-            ids = [*chosen, *map(shelf.sha256_of, (shelf.BROKEN, "new.mp4"))] if chosen else None
+            sample_library.put(library, sample_library.BROKEN)
+            sample_library.MORE["new.mp4"] = sample_library.MORE[NAMES[0]]
+            sample_library.put(library, "new.mp4")
+            ids = [*chosen, *map(sample_library.sha256_of, (sample_library.BROKEN, "new.mp4"))] if chosen else None
             facts = IngestFacts(path="a", size_bytes=1, modified_ns=1, names=("harbour.mp4",))
-            library.videos.add(shelf.sha256_of(NAMES[3]), facts)
+            library.videos.add(sample_library.sha256_of(NAMES[3]), facts)
             write_rules(settings, [LONG, SHARP])
             follower = Following()
             report = run(library, follower, videos=ids)
@@ -125,7 +127,7 @@ def test_only_what_comes_out_otherwise_is_leased_and_leaves_a_trace(settings: Se
         follower = Following()
         assert run(library, follower).ok
         started = {(event.sha256, event.stage) for event in follower.events if event.state == "started"}
-        sharp = {shelf.sha256_of(name) for name in NAMES[::7]}
+        sharp = {sample_library.sha256_of(name) for name in NAMES[::7]}
         assert started == {(sha256, stage) for sha256 in sharp for stage in ("tags", "categories")}
         assert library.collections["lineage"].count_documents({"kind": "commit"}) == before + 2 * len(sharp)
 
@@ -178,7 +180,7 @@ def test_a_killed_sweep_leaves_the_rest_due_and_no_lease(settings: Settings, mon
 def test_a_video_that_another_run_holds_is_left_alone_and_stays_due(settings: Settings) -> None:
     with opened(settings) as library:
         write_rules(settings, [LONG, SHARP])
-        held = shelf.sha256_of(NAMES[1])
+        held = sample_library.sha256_of(NAMES[1])
         with library.leases() as leases:
             assert leases.take([held], {"_id": 1})
             report = run(library)
@@ -191,7 +193,7 @@ def test_a_rule_that_fails_for_one_video_is_narrowed_down_to_it(
 ) -> None:
     """A stored result of another shape, as an older version may have left it."""
     with opened(settings) as library:
-        odd = shelf.sha256_of(NAMES[5])
+        odd = sample_library.sha256_of(NAMES[5])
         library.collections["videos"].update_one({"_id": odd}, {"$set": {"scenes.duration_s": "long"}})
         write_rules(settings, [LONG, SHARP])
         report = run(library)
@@ -211,14 +213,14 @@ def test_a_rule_that_fails_for_one_video_is_narrowed_down_to_it(
 def test_what_changed_since_it_was_read_is_not_confirmed(settings: Settings, meanwhile: dict[str, Any]) -> None:
     with opened(settings) as library:
         videos = library.collections["videos"]
-        ids = [shelf.sha256_of(name) for name in NAMES[:3]]
+        ids = [sample_library.sha256_of(name) for name in NAMES[:3]]
         entries = {row["_id"]: row["stages"]["tags"] for row in videos.find({"_id": {"$in": ids}})}
         videos.update_one({"_id": ids[1]}, {"$set": meanwhile})
-        made = Confirmation(
+        made = Revalidation(
             "tags", "new", "run", datetime.now(UTC),
             seen={sha256: entry["commit"] for sha256, entry in entries.items()}, specs=[entries[ids[0]]["spec"]],
         )  # fmt: skip
-        assert confirm(videos, made) == {ids[0], ids[2]}
-        assert confirm(videos, made) == {ids[0], ids[2]}, "it may be repeated after a lost connection"
+        assert revalidate(videos, made) == {ids[0], ids[2]}
+        assert revalidate(videos, made) == {ids[0], ids[2]}, "it may be repeated after a lost connection"
         specs = {row["_id"]: row["stages"]["tags"]["spec"] for row in videos.find({"_id": {"$in": ids}})}
         assert [specs[sha256] == "new" for sha256 in ids] == [True, False, True]

@@ -13,7 +13,7 @@ from bson.raw_bson import RawBSONDocument
 
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError
-from vidpipe.library import replacing
+from vidpipe.library import collection_swap
 from vidpipe.library.backups import home_files
 from vidpipe.library.backups.carrying import (
     DERIVED,
@@ -37,10 +37,9 @@ from vidpipe.library.backups.manifest import (
     whole_backups,
 )
 from vidpipe.library.connection import Connection
-from vidpipe.library.meta_lock import holding
-from vidpipe.library.outages import ride_out
-from vidpipe.library.preparing import PATIENCE_S, pending
+from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
+from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -66,9 +65,9 @@ class _Work:
     graph: StageGraph
     follower: Follower
 
-    def ride_out(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
+    def retry(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
         self.follower.check()
-        return ride_out(self.connection, read)
+        return retry_operation(self.connection, read)
 
 
 def back_up(
@@ -145,7 +144,7 @@ def _schema_version(work: _Work) -> int:
     found = pending(database, names, work.graph)
     if found.half_done:
         with holding(database[names["meta"]], "finishes a restore", patience_s=PATIENCE_S):
-            replacing.finish(database, names)
+            collection_swap.finish(database, names)
         found = pending(database, names, work.graph)
     if found.version is None:
         raise UnavailableError(
@@ -169,7 +168,7 @@ def _dump(work: _Work, part: Path) -> tuple[dict[str, DumpedCollection], dict[st
         collection = work.connection.collection(name)
         total = collection.estimated_document_count()
         with writer(part, below, collection.name) as file:
-            for page in pages(collection, work.ride_out):
+            for page in pages(collection, work.retry):
                 file.write(page)
                 work.follower.progress(name, file.documents, total)
             add(name, file)
@@ -182,7 +181,7 @@ def _dump(work: _Work, part: Path) -> tuple[dict[str, DumpedCollection], dict[st
     stages = [stage.name for stage in work.graph if stage.result.scene_fields]
     media = MediaListWriter(part)
     with writer(part, below, videos.name) as video_file, writer(part, below, scenes.name) as scene_file:
-        for found, their_scenes in videos_with_scenes(videos, scenes, stages, work.ride_out):
+        for found, their_scenes in videos_with_scenes(videos, scenes, stages, work.retry):
             video_file.write(found)
             scene_file.write(their_scenes)
             for video in found:

@@ -16,16 +16,16 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import InsertOne, ReplaceOne, WriteConcern
 from pymongo.database import Database
 
-from vidpipe.library import replacing
+from vidpipe.library import collection_swap
 from vidpipe.library.backups.dump import RAW, Document
 from vidpipe.library.backups.manifest import BackupError, Follower, Manifest
-from vidpipe.library.meta_lock import LOCK
-from vidpipe.library.states import VideoIds
+from vidpipe.library.schema_setup import LOCK
+from vidpipe.library.video_ids import VideoIds
 
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
 #: Not for a library that is loaded: who was just working on its shape, and what was read of lists that may differ.
-_DROPPED_FROM_META = (LOCK, replacing.MARKER)
+_DROPPED_FROM_META = (LOCK, collection_swap.MARKER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that names it.
 _LONGEST_COMMIT = timedelta(minutes=10)

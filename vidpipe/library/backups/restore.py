@@ -14,16 +14,15 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.library import replacing
+from vidpipe.library import collection_swap
 from vidpipe.library.backups.carrying import Count, MediaFile, carry_out, media_list, put_packs
 from vidpipe.library.backups.load import drop_unfinished, load
 from vidpipe.library.backups.manifest import BackupError, Follower, Manifest, verify
 from vidpipe.library.connection import Connection
-from vidpipe.library.meta_lock import holding
-from vidpipe.library.preparing import Step, make_indexes, prepare
-from vidpipe.library.processes import is_dead
+from vidpipe.library.process_identity import is_dead
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION, Document
-from vidpipe.library.states import VideoIds
+from vidpipe.library.schema_setup import MigrationStep, holding, make_indexes, update_schema
+from vidpipe.library.video_ids import VideoIds
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -49,7 +48,7 @@ class Restored:
     folder: Path
     manifest: Manifest
     replaced: dict[str, int] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
+    steps: list[MigrationStep] = field(default_factory=list)
     videos: VideoIds = field(default_factory=VideoIds)
     media: Count = field(default_factory=Count)
     derived: Count = field(default_factory=Count)
@@ -99,16 +98,16 @@ def restore(
     database = connection.database
     names = {name: connection.collection(name).name for name in COLLECTIONS}
     with connection.errors_explained(), holding(database[names["meta"]], "restores a back-up", patience_s=_PATIENCE_S):
-        replacing.finish(database, names)  # what an earlier one began is whole, and may be replaced again
+        collection_swap.finish(database, names)  # what an earlier one began is whole, and may be replaced again
         done = Restored(folder, manifest, replaced=what_is_there(connection))
         if not is_empty(done.replaced) and not replace:
             raise not_empty(connection, done.replaced)
         _refuse_while_running(connection)
-        replacing.drop_left_over(database, names)
-        beside = replacing.can_rename(database, names)
-        loading = replacing.loading_names(names) if beside else names
+        collection_swap.drop_left_over(database, names)
+        beside = collection_swap.can_rename(database, names)
+        loading = collection_swap.loading_names(names) if beside else names
         if not beside:
-            replacing.begin_in_place(database, names)
+            collection_swap.begin_in_place(database, names)
         try:
             for name in loading.values():
                 if name not in names.values():
@@ -118,14 +117,14 @@ def restore(
             if beside:
                 done.steps = _finish(database, loading, graph, manifest)
                 _refuse_while_running(connection)
-                replacing.replace(database, names, loading)
+                collection_swap.replace(database, names, loading)
         except BaseException:
             if beside and not _renaming(connection):
                 with suppress(PyMongoError):
-                    replacing.drop_left_over(database, names)
+                    collection_swap.drop_left_over(database, names)
             raise
         if not beside:
-            replacing.end_in_place(database, names)
+            collection_swap.end_in_place(database, names)
     if not beside:
         done.steps = _finish(database, names, graph, manifest)
     # What a sensor remembers of the watched lists is of another library.
@@ -135,9 +134,9 @@ def restore(
 
 def _finish(
     database: Database[Document], names: Mapping[str, str], graph: StageGraph, manifest: Manifest
-) -> list[Step]:
+) -> list[MigrationStep]:
     make_indexes(database, names, graph)
-    steps = prepare(database, names, graph, long=True).steps
+    steps = update_schema(database, names, graph, long=True).steps
     drop_unfinished(database, names, manifest)
     return steps
 
@@ -145,7 +144,7 @@ def _finish(
 def _renaming(connection: Connection) -> bool:
     """Whether the restore is past the point from which it is only finished. True where nobody can say."""
     try:
-        return connection.collection("meta").find_one({"_id": replacing.MARKER}) is not None
+        return connection.collection("meta").find_one({"_id": collection_swap.MARKER}) is not None
     except PyMongoError:
         return True
 

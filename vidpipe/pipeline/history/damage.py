@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from vidpipe.errors import DamagedError
-from vidpipe.library.salvage import Aside
+from vidpipe.library.embedded.salvage import DamagedFilesFolder
 
 _EVENTS = ("SELECT run_id, event, dagster_event_type, asset_key, partition FROM event_logs LIMIT 0",)
 #: file below DAGSTER_HOME -> queries that its tables answer once Dagster has made them
@@ -57,7 +57,7 @@ def damaged_files(home: Path, *, thorough: bool = True) -> Iterator[tuple[Path, 
             yield path, fault
 
 
-def set_aside(path: Path, aside: Aside) -> Path:
+def set_aside(path: Path, aside: DamagedFilesFolder) -> Path:
     """Moves a file of the history, with the files that SQLite keeps beside it, aside. Returns its new path."""
     for suffix in _SQLITE_SUFFIXES:
         beside = path.with_name(path.name + suffix)

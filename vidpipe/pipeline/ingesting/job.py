@@ -10,7 +10,7 @@ from pydantic import Field
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.urls import readable_url, redacted_url
-from vidpipe.library.runs import Figures
+from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
 from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
@@ -72,7 +72,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     return ingest
 
 
-def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: Figures) -> None:
+def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: RunCounters) -> None:
     from vidpipe.ingest.ingest import Ingest  # brings in requests, which the other jobs do not need
     from vidpipe.ingest.sources import Gathered, gather
     from vidpipe.pipeline.ingesting.listed_requests import request_listed

@@ -24,7 +24,7 @@ from vidpipe.ingest.watch.local import Local, look_at_local, pause_after
 from vidpipe.ingest.watch.memory import LOCAL, Memory, MemoryFiles
 from vidpipe.ingest.watch.reading import Reading, read_lines
 from vidpipe.library.listed_sources import ListedSources
-from vidpipe.library.processes import this_process
+from vidpipe.library.process_identity import this_process
 from vidpipe.settings import Settings
 
 log = logging.getLogger(__name__)

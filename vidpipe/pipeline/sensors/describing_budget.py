@@ -10,9 +10,9 @@ from functools import cached_property
 
 import dagster as dg
 
-from vidpipe.library.launchable import Launchable
 from vidpipe.library.library import Library
-from vidpipe.library.states import due_branches
+from vidpipe.library.queries.launchable import LaunchableVideo
+from vidpipe.library.queries.states import due_branches
 from vidpipe.pipeline.alerting.telling import take_in_budget
 from vidpipe.pipeline.budget_note import forget_note, keep_note
 from vidpipe.pipeline.model_use import estimate_tags
@@ -57,7 +57,7 @@ class DescribingBudget:
     def prices(self) -> Prices:
         return Prices.of(self.plan.settings)
 
-    def within(self, found: Sequence[Launchable], held: Collection[str]) -> list[Launchable]:
+    def within(self, found: Sequence[LaunchableVideo], held: Collection[str]) -> list[LaunchableVideo]:
         """Those of `found` that may be launched. held: what unfinished runs have"""
         budget = self.plan.settings.budget
         if not budget.is_limited or not found:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import dagster as dg
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.launchable import BY_ITSELF, launchable, note_launch
 from vidpipe.library.library import Library
-from vidpipe.library.states import REASONS
+from vidpipe.library.queries.launchable import BY_ITSELF, launchable, note_launch
+from vidpipe.library.queries.states import REASONS
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import DamagedError
-from vidpipe.library.salvage import Aside
+from vidpipe.library.embedded.salvage import DamagedFilesFolder
 from vidpipe.pipeline.history.damage import damaged_files, set_aside
 from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.settings import Settings
@@ -64,7 +64,7 @@ def test_a_damaged_file_is_named_with_the_remedy(history: Settings, name: str, d
 def test_a_file_moved_aside_is_kept_and_made_anew(history: Settings) -> None:
     path = dagster_home(history) / "schedules" / "schedules.db"
     garbage(path)
-    kept = set_aside(path, Aside(history))
+    kept = set_aside(path, DamagedFilesFolder(history))
     assert kept.read_bytes().startswith(b"no database")
     instance(history).dispose()
     assert not list(damaged_files(dagster_home(history)))

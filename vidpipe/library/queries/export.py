@@ -1,0 +1,325 @@
+"""Exports: one JSON file per video, one JSON line per video, or a flat table in CSV or Parquet.
+
+Videos are written in the order of their hashes and in batches, so that memory does not grow with the library. A file
+appears completely or not at all: it is written beside its place and then renamed.
+
+CSV is for spreadsheets, and spreadsheets run text that begins with = + - @ (or a tab) as a formula. Names, titles and
+descriptions come from others, so such a text gets a ' before it. Parquet and JSON hold every text as it is.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.library.library import Library
+from vidpipe.library.queries.json_encoding import to_json
+from vidpipe.library.queries.search import Filters, query_of
+from vidpipe.library.queries.show import views
+from vidpipe.library.schema import Document
+from vidpipe.safe_files import check_replaceable
+
+Format = Literal["json", "jsonl", "csv", "parquet"]
+
+_SUFFIXES: Mapping[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+_FORMULA = re.compile(r"^[\s\0]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+
+#: column -> type. Lists are lists in Parquet and joined by "; " in CSV.
+_VIDEO_COLUMNS = {
+    "video": "text", "name": "text", "names": "texts", "urls": "texts", "path": "text", "added_at": "time",
+    "state": "text", "title": "text", "titles": "texts", "file_title": "text", "labels": "texts",
+    "duration_s": "number", "size_bytes": "whole", "bit_rate": "whole", "container": "text", "video_codec": "text",
+    "width": "whole", "height": "whole", "resolution": "text", "orientation": "text", "frame_rate": "number",
+    "frame_count": "whole", "hdr": "text", "audio_streams": "whole", "subtitle_streams": "whole", "scenes": "whole",
+    "cuts_per_minute": "number", "brightness": "number", "contrast": "number", "saturation": "number",
+    "motion": "number", "loudness_db": "number", "silence_share": "number", "damage": "text", "description": "text",
+    "described_by": "text", "sentiment": "text", "sentiment_score": "number", "sentiment_reason": "text",
+    "summary": "text", "keywords": "texts", "tags": "texts", "ai_generated_tags": "texts", "category": "text",
+    "category_score": "number", "proposed_category": "text", "answers": "text", "errors": "texts",
+}  # fmt: skip
+_SCENE_COLUMNS = {
+    "video": "text", "name": "text", "path": "text", "title": "text", "labels": "texts", "tags": "texts",
+    "category": "text", "index": "whole", "start_s": "number", "end_s": "number", "start_frame": "whole",
+    "end_frame": "whole", "thumbnail": "text", "description": "text", "described_by": "text", "brightness": "number",
+    "contrast": "number", "saturation": "number", "motion": "number", "loudness_db": "number",
+    "silence_share": "number", "colors": "texts", "answers": "text",
+}  # fmt: skip
+_OF_THE_VIDEO = ("name", "names", "urls", "path", "added_at", "state", "title", "titles", "labels", "size_bytes")
+_STATS = ("brightness", "contrast", "saturation", "motion", "loudness_db", "silence_share")
+
+Rows = Iterator[list[Document]]
+
+
+@dataclass(frozen=True)
+class ExportSummary:
+    """What was written.
+
+    Attributes:
+        path: Of the file, or of the folder with one file per video; "-" for a stream.
+        format: The format.
+        videos: Number of videos.
+        rows: Number of files, lines or rows.
+        scenes: Whether a row is a scene.
+    """
+
+    path: str
+    format: Format
+    videos: int
+    rows: int
+    scenes: bool = False
+
+
+def format_of(destination: str) -> Format:
+    """Return the format of a destination's suffix; json (a folder) if it has none of them."""
+    return _SUFFIXES.get(Path(destination).suffix.lower(), "json")
+
+
+def export(
+    library: Library,
+    destination: Path | IO[bytes],
+    file_format: Format,
+    specs: Mapping[str, str],
+    *,
+    filters: Filters | None = None,
+    ids: Sequence[str] | None = None,
+    scenes: bool = False,
+    batch_size: int = 100,
+) -> ExportSummary:
+    """Write the videos that match `filters` (or those in `ids`).
+
+    Args:
+        library: The library.
+        destination: A folder for json, a file for the others (in a folder: videos.csv, scenes.csv, …), or a stream for
+            jsonl and csv.
+        file_format: The format.
+        specs: Today's spec of each stage that can run.
+        filters: Conditions on the videos.
+        ids: The videos to write.
+        scenes: In csv and parquet: one row per scene instead of one per video.
+        batch_size: Videos read at once.
+
+    Raises:
+        SettingsError: The destination does not fit the format.
+        UnavailableError: The destination cannot be written.
+    """
+    batches = _documents(library, specs, filters, ids, batch_size)
+    scenes = scenes and file_format in ("csv", "parquet")
+    if not isinstance(destination, Path):
+        if file_format in ("json", "parquet"):
+            raise SettingsError(f"{file_format} cannot be written to a stream.", "Use jsonl or csv.")
+        return _write(batches, destination, "-", file_format, scenes=scenes)
+    if file_format == "json":
+        return _write_folder(batches, destination)
+    path = destination
+    if path.is_dir():
+        path = path / f"{'scenes' if scenes else 'videos'}.{file_format}"
+    with _replacing(path) as file:
+        return _write(batches, file, str(path), file_format, scenes=scenes)
+
+
+def _documents(
+    library: Library,
+    specs: Mapping[str, str],
+    filters: Filters | None,
+    ids: Sequence[str] | None,
+    batch_size: int,
+) -> Rows:
+    """Yield batches of videos as `views` returns them, by hash."""
+    query = query_of(library, filters)
+    last = ""
+    remaining = sorted(set(ids)) if ids is not None else None
+    while True:
+        if remaining is not None:
+            chosen, remaining = remaining[:batch_size], remaining[batch_size:]
+        else:
+            # From the last hash on, not by one cursor: it would expire in an export longer than its time limit.
+            conditions = [{"_id": {"$gt": last}}, *([query] if query else [])]
+            with library.connection.errors_explained():
+                found = library.collections["videos"].find({"$and": conditions}, {"_id": 1}).sort("_id", 1)
+                chosen = [row["_id"] for row in found.limit(batch_size)]
+        if not chosen:
+            return
+        last = chosen[-1]
+        yield list(views(library, chosen, specs))
+
+
+def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"{folder} is a file; json needs a folder, with one file per video.", "Name a folder.")
+    videos = 0
+    for batch in batches:
+        for document in batch:
+            with _replacing(folder / f"{document['video']['sha256']}.json") as file:
+                file.write(to_json(document) + b"\n")
+            videos += 1
+    with _errors_explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return ExportSummary(str(folder), "json", videos, videos)
+
+
+def _write(batches: Rows, file: IO[bytes], shown: str, file_format: Format, *, scenes: bool) -> ExportSummary:
+    videos = rows = 0
+
+    def tables() -> Rows:
+        nonlocal videos, rows
+        for batch in batches:
+            table = batch
+            if scenes:
+                table = [row for document in batch for row in _scene_rows(document)]
+            elif file_format != "jsonl":
+                table = [_video_row(document) for document in batch]
+            videos += len(batch)
+            rows += len(table)
+            yield table
+
+    if file_format == "jsonl":
+        for table in tables():
+            file.writelines(to_json(document) + b"\n" for document in table)
+    else:
+        write = _write_csv if file_format == "csv" else _write_parquet
+        write(tables(), file, _SCENE_COLUMNS if scenes else _VIDEO_COLUMNS)
+    return ExportSummary(shown, file_format, videos, rows, scenes)
+
+
+def _write_csv(tables: Rows, file: IO[bytes], columns: Mapping[str, str]) -> None:
+    def write(rows: Iterable[Iterable[Any]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        file.write(text.getvalue().encode("utf-8", "replace"))
+
+    write([columns])
+    for table in tables:
+        write([[_csv_cell(row[name], kind) for name, kind in columns.items()] for row in table])
+
+
+def _write_parquet(tables: Rows, file: IO[bytes], columns: Mapping[str, str]) -> None:
+    """Write one row group per batch."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    types: dict[str, pa.DataType] = {
+        "text": pa.string(),
+        "texts": pa.list_(pa.string()),
+        "number": pa.float64(),
+        "whole": pa.int64(),
+        "time": pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
+    with pq.ParquetWriter(file, schema) as writer:
+        for table in tables:
+            writer.write_table(pa.Table.from_pylist([_encodable(row) for row in table], schema=schema))
+
+
+def _encodable(row: Document) -> Document:
+    """Replace lone surrogates in texts, which Parquet cannot hold."""
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+def _csv_cell(value: Any, kind: str) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if kind == "texts":
+        value = "; ".join(value)
+    if kind in ("text", "texts"):
+        return f"'{value}" if _FORMULA.match(value) else value
+    return value.isoformat() if kind == "time" else value
+
+
+def _video_row(document: Document) -> Document:
+    video = document["video"]
+    metadata: Document = document["metadata"] or {}
+    summary: Document = document["scene_summary"] or {}
+    stats: Document = summary.get("stats") or {}
+    description: Document = document["description"] or {}
+    sentiment: Document = document["sentiment"] or {}
+    category: Document = document["category"] or {}
+    errors = {name: stage["error"] for name, stage in document["stages"].items() if stage.get("error")}
+    return {
+        **{name: metadata.get(name) for name in _VIDEO_COLUMNS},
+        **{name: video[name] for name in _OF_THE_VIDEO},
+        **{name: stats.get(name) for name in _STATS},
+        "video": video["sha256"],
+        "file_title": metadata.get("title"),
+        "audio_streams": len(metadata["audio"]) if "audio" in metadata else None,
+        "subtitle_streams": len(metadata["subtitles"]) if "subtitles" in metadata else None,
+        "scenes": summary.get("count"),
+        "cuts_per_minute": summary.get("cuts_per_minute"),
+        "damage": (document["damage"] or {}).get("sentence"),
+        "description": description.get("text"),
+        "described_by": description.get("model"),
+        "summary": description.get("summary"),
+        "keywords": list(description.get("keywords") or ()),
+        "ai_generated_tags": [tag["tag"] for tag in description.get("tags") or ()],
+        "answers": _answers(description.get("questions")),
+        "sentiment": sentiment.get("label"),
+        "sentiment_score": sentiment.get("score"),
+        "sentiment_reason": sentiment.get("reason"),
+        "tags": [tag["tag"] for tag in document["tags"]],
+        "category": category.get("category"),
+        "category_score": category.get("score"),
+        "proposed_category": (category.get("proposal") or {}).get("category"),
+        "errors": [f"{name}: {error['message']}" for name, error in errors.items()],
+    }
+
+
+def _answers(questions: Sequence[Document] | None) -> str | None:
+    """Return question id -> value as JSON, since each library has its own questions; None: none were asked."""
+    if not questions:
+        return None
+    return json.dumps({answer["id"]: answer["value"] for answer in questions}, ensure_ascii=False)
+
+
+def _scene_rows(document: Document) -> Iterator[Document]:
+    video = document["video"]
+    for scene in document["scenes"]:
+        stats: Document = scene.get("stats") or {}
+        yield {
+            **{name: scene.get(name) for name in _SCENE_COLUMNS},
+            **{name: stats.get(name) for name in _STATS},
+            **{name: video[name] for name in ("name", "path", "title", "labels")},
+            "video": video["sha256"],
+            "tags": [tag["tag"] for tag in document["tags"]],
+            "category": (document["category"] or {}).get("category"),
+            "colors": [color["name"] for color in stats.get("colors", ())],
+            "answers": _answers(scene.get("answers")),
+        }
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that replaces `path` when the block succeeds; otherwise nothing of it remains."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    with _errors_explained(path):
+        check_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _errors_explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}."
+        raise UnavailableError(message, "Choose another path, or free space on its disk.") from error

@@ -1,0 +1,160 @@
+"""Everything that is known of one video, combined from its documents: the output of `vidpipe show` and of exports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from vidpipe.ingest.records import SourceRecord
+from vidpipe.ingest.urls import readable_url
+from vidpipe.library.annotations import in_order_of_addition, title_of
+from vidpipe.library.library import Library
+from vidpipe.library.queries.states import State, classify
+from vidpipe.library.schema import Document
+from vidpipe.library.videos import NoSuchVideo
+from vidpipe.stages.contract import INGEST
+
+_WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
+
+_SOURCE_FIELDS = {
+    "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
+    "file_name", "last_error", "failed_at", "next_try_at", "first_seen", "last_fetched", "title", "labels", "priority",
+}  # fmt: skip
+_SCENE_FIELDS = (
+    "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
+    "active_area", "stats",
+)  # fmt: skip
+_STAGE_FIELDS = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
+
+
+def overall_state(document: Document, specs: Mapping[str, str]) -> State:
+    """Return a video's state: the worst of its stages' states.
+
+    Args:
+        document: The video's document with `stages`.
+        specs: Today's spec of each stage that can run.
+    """
+    now = datetime.now(UTC)
+    states = {classify(document["stages"][stage], spec, now) for stage, spec in specs.items()}
+    return next((state for state in _WORST_FIRST if state in states), "current")
+
+
+def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
+    """Return one video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
+
+    The `title` of the video is the first of its sources' `titles`, else the file's. `names`, `urls` and `titles` are
+    the first hundred, `sources` all of them. Missing results are None (scenes and tags: an empty list).
+
+    Args:
+        library: The library.
+        sha256: The video.
+        specs: Today's spec of each stage that can run; the others' state is "unknown".
+
+    Raises:
+        NoSuchVideo: The library has no such video.
+    """
+    for found in views(library, [sha256], specs):
+        return found
+    raise NoSuchVideo(f"No video has the hash {sha256[:12]}.", "`vidpipe list` shows all.")
+
+
+def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:
+    """Yield the `view` of several videos, in the order of `ids`, in four queries; unknown ids are left out."""
+    with library.connection.errors_explained():
+        found = {row["_id"]: row for row in library.collections["videos"].find({"_id": {"$in": list(ids)}})}
+        generations = {sha256: row["scene_generation"] for sha256, row in found.items() if row.get("scene_generation")}
+        scenes = library.videos.scenes_of(generations)
+        sources = _sources(library, list(found))
+    for sha256 in ids:
+        if sha256 in found:
+            yield _view(library, found[sha256], scenes.get(sha256, ()), sources.get(sha256, ()), specs)
+
+
+def answers_of(library: Library, sha256: str) -> list[Document]:
+    """Return every answer of the model about a video, by scope and time.
+
+    Each has what it was made of (see `AnswerCell`), the run and the time; `in_force`: the stored description is made of
+    it.
+    """
+    row = library.collections["videos"].find_one({"_id": sha256}, {"description.answers": 1}) or {}
+    in_force = set((row.get("description") or {}).get("answers") or ())
+    found = [
+        {**asdict(cell), "run": stored.get("run"), "at": stored.get("at"), "in_force": cell.key in in_force}
+        for cell, stored in library.cells().of_video(sha256)
+    ]
+    return sorted(found, key=lambda answer: (answer["scope"] == "scene", answer["start_s"], not answer["in_force"]))
+
+
+def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
+    by_video: dict[str, list[Document]] = {sha256: [] for sha256 in ids}
+    for row in in_order_of_addition(library.collections["sources"], ids):
+        record = SourceRecord.model_validate({"id": row["_id"], **row})
+        shown = record.model_dump(include=_SOURCE_FIELDS) | {"url": readable_url(record.url)}
+        for sha256 in {record.video, *record.earlier_videos}:
+            if sha256 in by_video:
+                by_video[sha256].append(shown)
+    return by_video
+
+
+def _view(
+    library: Library,
+    document: Document,
+    scenes: Sequence[Document],
+    sources: Sequence[Document],
+    specs: Mapping[str, str],
+) -> Document:
+    facts: Document = document[INGEST]
+    summary: Document | None = document.get("scenes")
+    names: Sequence[str] = facts.get("names") or ()
+    return {
+        "video": {
+            "sha256": document["_id"],
+            "name": names[0] if names else document["_id"][:12],
+            "names": list(names),
+            "urls": [readable_url(url) for url in facts.get("urls") or ()],
+            "title": title_of(facts, document.get("metadata") or {}),
+            "titles": list(facts.get("titles") or ()),
+            "labels": list(facts.get("labels") or ()),
+            "path": facts["path"],
+            "size_bytes": facts["size_bytes"],
+            "referenced": facts.get("referenced", False),
+            "added_at": document.get("added_at"),
+            "state": overall_state(document, specs),
+        },
+        "sources": list(sources),
+        "metadata": _without(_as_decoded(document.get("metadata"), summary), "title_words"),
+        "scenes": [_fields(row, _SCENE_FIELDS) for row in scenes],
+        "scene_summary": _without(summary, "thumbnails", "damage") if summary else None,
+        "thumbnails": list((summary or {}).get("thumbnails") or ()),
+        "damage": (summary or {}).get("damage"),
+        "description": _without(document.get("description"), "answers"),
+        "sentiment": document.get("sentiment"),
+        "tags": list(document.get("tags") or ()),
+        "category": document.get("category"),
+        "stages": {
+            stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
+        },
+    }
+
+
+def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
+    """Return the metadata with the number of frames and the duration that the decode measured."""
+    if not metadata or not scenes or not scenes.get("duration_s"):
+        return metadata
+    decoded = {"frame_count": scenes["frames_decoded"], "duration_s": scenes["duration_s"]}
+    return metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
+
+
+def _stage(entry: Mapping[str, Any], spec: str | None) -> Document:
+    state = classify(entry, spec) if spec is not None else "unknown"
+    return {"state": state, **_fields(entry, _STAGE_FIELDS)}
+
+
+def _fields(document: Mapping[str, Any], names: Sequence[str]) -> Document:
+    return {name: document.get(name) for name in names}
+
+
+def _without(document: Document | None, *names: str) -> Document | None:
+    return {name: value for name, value in document.items() if name not in names} if document is not None else None

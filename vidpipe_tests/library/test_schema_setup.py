@@ -1,0 +1,187 @@
+"""A library of an older vidpipe: written by that one, brought up to date by today's, by one process at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from vidpipe.errors import UnavailableError
+from vidpipe.ingest.dependencies import Dependencies
+from vidpipe.library.backups import manifest as manifests
+from vidpipe.library.backups.load import load
+from vidpipe.library.backups.manifest import Follower
+from vidpipe.library.connection import Connection, connect
+from vidpipe.library.library import Library
+from vidpipe.library.migrations import MIGRATIONS, Migration
+from vidpipe.library.queries.export import export
+from vidpipe.library.queries.search import Filters, find_videos
+from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
+from vidpipe.library.schema_setup import LOCK, MigrationStep, SchemaUpdate, holding, pending, update_schema
+from vidpipe.runner.plan import Plan
+from vidpipe.settings import Settings, init_home
+from vidpipe.stages.contract import IngestFacts
+from vidpipe.stages.registry import GRAPH
+
+#: Made by the last vidpipe with schema 1 (its clips through all stages), dumped as it was.
+SCHEMA_1 = Path(__file__).with_name("dumps") / "schema-1"
+
+Document = dict[str, Any]
+
+
+def names_of(connection: Connection) -> dict[str, str]:
+    return {name: connection.collection(name).name for name in COLLECTIONS}
+
+
+@pytest.fixture
+def old(settings: Settings) -> Iterator[Connection]:
+    """A database as the older vidpipe left it."""
+    folder, manifest = manifests.read(SCHEMA_1)
+    assert manifest.schema_version == 1
+    init_home(settings.home)
+    with connect(settings) as connection:
+        load(connection.database, names_of(connection), folder, manifest, Follower())
+        connection.collection("videos").create_index([("added_at", -1)], name="added")
+        yield connection
+
+
+@pytest.fixture
+def with_a_long_one() -> Mapping[int, Migration]:
+    """One more schema version, whose migration goes over every video."""
+
+    def mark(database: Database[Document], names: Mapping[str, str]) -> int:
+        return database[names["videos"]].update_many({}, [{"$set": {"marks": {"$add": ["$marks", 1]}}}]).modified_count
+
+    long = Migration("Every video gets a mark.", mark, over=("videos",), quick=False)
+    return {**MIGRATIONS, SCHEMA_VERSION: long}
+
+
+def test_what_would_be_done_is_told_step_by_step_and_nothing_is_changed(old: Connection) -> None:
+    wanted = pending(old.database, names_of(old), GRAPH)
+    assert (wanted.version, wanted.target) == (1, SCHEMA_VERSION)
+    assert [(step.since, step.to) for step in wanted.steps] == [(n, n + 1) for n in range(1, SCHEMA_VERSION)]
+    assert all(step.what.endswith(".") for step in wanted.steps)
+    assert pending(old.database, names_of(old), GRAPH) == wanted
+
+
+def test_a_library_of_schema_1_is_brought_up_to_date_by_opening_it_and_can_be_exported(
+    old: Connection, settings: Settings, tmp_path: Path
+) -> None:
+    before = {name: list(old.collection(name).find().sort("_id", 1)) for name in ("scenes", "lineage")}
+    with Library.open(settings, GRAPH) as library:
+        assert library.collections["meta"].find_one({"_id": "schema"})["version"] == SCHEMA_VERSION  # type: ignore[index]
+        assert {"latest", "added"} & library.collections["videos"].index_information().keys() == {"latest"}
+        assert {name: list(library.collections[name].find().sort("_id", 1)) for name in before} == before
+        specs = Plan.make(GRAPH, settings).specs
+        assert export(library, tmp_path / "out", "json", specs).videos == 3
+        assert library.videos.resolve("night-watch")
+        assert pending(old.database, names_of(old), GRAPH).nothing
+        assert LOCK not in {row["_id"] for row in library.collections["meta"].find()}
+
+
+def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what_reads_them_is_due(
+    old: Connection, settings: Settings
+) -> None:
+    videos = old.collection("videos")
+    row = videos.find_one({"ingest.names": "night-watch.mp4"}) or {}
+    sources = old.collection("sources")
+    assert sources.update_one(
+        {"video": row["_id"]}, {"$set": {"labels": ["Dusk", "b"], "title": "CityAtNight"}}
+    ).modified_count
+    specs = Plan.make(GRAPH, settings).specs
+    videos.update_many({}, {"$set": {f"stages.{stage}.spec": spec for stage, spec in specs.items()}})
+    before = {found["_id"]: found for found in videos.find()}
+    with Library.open(settings, GRAPH) as library:
+        for found in videos.find():
+            known = before[found["_id"]]
+            facts = IngestFacts.model_validate(found["ingest"])
+            assert facts.labels == (("b", "Dusk") if found["_id"] == row["_id"] else ())
+            assert found["stages"]["ingest"]["data"] == GRAPH.data_versions("ingest", facts)
+            assert {**found["ingest"], **known["ingest"]} == found["ingest"]
+            assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
+        assert [hit["video"] for hit in find_videos(library, "city", Filters(labels=("dusk",))).hits] == [row["_id"]]
+
+
+def test_what_an_older_version_rejected_is_asked_for_again(old: Connection, settings: Settings) -> None:
+    rejected = {"url": "https://h/x.mp4", "state": "refused", "last_error": "10.0.0.1 is a private address."}
+    old.collection("sources").insert_one({"_id": "x", **rejected})
+    with Library.open(settings, GRAPH) as library:
+        record = library.sources.get_many(["x"])["x"]
+        assert Dependencies.of(settings).changed_for(record)
+        assert (record.state, record.last_error) == ("refused", rejected["last_error"])
+
+
+def test_every_step_from_every_version_has_a_migration() -> None:
+    assert set(MIGRATIONS) == set(range(1, SCHEMA_VERSION))
+
+
+def test_a_migration_that_takes_long_waits_for_a_person(
+    old: Connection, settings: Settings, with_a_long_one: Mapping[int, Migration]
+) -> None:
+    with pytest.raises(UnavailableError, match=r"schema version 1.*vidpipe backup.*vidpipe migrate"):
+        Library.open(settings, GRAPH, with_a_long_one)
+    assert pending(old.database, names_of(old), GRAPH).version == 1, "not even the quick ones before it are begun"
+    old.collection("videos").update_many({}, {"$set": {"marks": 0}})
+    told: list[MigrationStep] = []
+    done = update_schema(old.database, names_of(old), GRAPH, migrations=with_a_long_one, long=True, on_step=told.append)
+    assert done.steps == told
+    assert (told[-1].documents, told[-1].changed) == (3, 3)
+    Library.open(settings, GRAPH, with_a_long_one).close()
+
+
+def test_of_many_that_migrate_at_once_one_does_it_and_the_others_find_it_done(
+    old: Connection, settings: Settings, with_a_long_one: Mapping[int, Migration]
+) -> None:
+    old.collection("videos").update_many({}, {"$set": {"marks": 0}})
+    did: list[SchemaUpdate] = []
+
+    def migrate() -> None:
+        with connect(settings) as connection:
+            did.append(
+                update_schema(connection.database, names_of(connection), GRAPH, migrations=with_a_long_one, long=True)
+            )
+
+    threads = [threading.Thread(target=migrate) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(done.steps) for done in did) == [0] * 5 + [SCHEMA_VERSION]
+    assert {row["marks"] for row in old.collection("videos").find()} == {1}
+
+
+def test_a_process_that_died_while_it_migrated_holds_nobody_up(old: Connection, settings: Settings) -> None:
+    dead = subprocess.run(
+        [sys.executable, "-c", "from vidpipe.library.process_identity import this_process; print(this_process())"],
+        check=True, capture_output=True, text=True,
+    ).stdout.strip()  # fmt: skip
+    lock = {"_id": LOCK, "owner": f"{dead}|1", "doing": "brings the library up to date"}
+    old.collection("meta").update_one(
+        {"_id": LOCK}, [{"$set": {**lock, "since": "$$NOW", "until": {"$add": ["$$NOW", 60_000]}}}], upsert=True
+    )
+    began = time.monotonic()
+    Library.open(settings, GRAPH).close()
+    assert time.monotonic() - began < 30
+    assert pending(old.database, names_of(old), GRAPH).nothing
+
+
+def test_the_lock_of_a_machine_that_died_runs_out_and_one_in_use_is_named(old: Connection) -> None:
+    meta = old.collection("meta")
+    other = {"_id": LOCK, "owner": "elsewhere/1/2|77|3|4", "doing": "restores a back-up", "since": "$$NOW"}
+    meta.update_one({"_id": LOCK}, [{"$set": {**other, "until": {"$add": ["$$NOW", 60_000]}}}], upsert=True)
+    with (
+        pytest.raises(UnavailableError, match=r"Process 77 on elsewhere restores a back-up \(since"),
+        holding(meta, "tries", patience_s=0.2),
+    ):
+        pass
+    meta.update_one({"_id": LOCK}, [{"$set": {"until": {"$subtract": ["$$NOW", 1]}}}])
+    with holding(meta, "tries", patience_s=0.2):
+        pass
+    assert meta.find_one({"_id": LOCK}) is None
