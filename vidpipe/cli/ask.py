@@ -153,7 +153,7 @@ def _ask(
 ) -> dict[str, Any]:
     # answers stay traceable even if the question is not saved
     source = opened.plan.resources["prompts"].asked(question)
-    opened.library.keep_texts({source.template: source.text})
+    opened.library.store_texts({source.template: source.text})
     answers: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     names: dict[str, str] = {}

@@ -25,7 +25,7 @@ from vidpipe.library import embedded
 from vidpipe.library.backups.manifest import whole_backups
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.embedded import files_of
-from vidpipe.library.embedded_damage import logged_damage, traces
+from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
 from vidpipe.media import ffmpeg
 from vidpipe.safe_files import readable_by_others
