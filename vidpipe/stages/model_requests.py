@@ -7,9 +7,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
 from vidpipe.media.facts import Scene, SubtitleCue
 from vidpipe.vlm.views import SceneView, VideoView
+from collections.abc import Sequence
+from dataclasses import dataclass
+from vidpipe.media.facts import PackReference
+from vidpipe.media.frame_pack import FramePack
+from vidpipe.settings import Settings
+from vidpipe.vlm.model import Frame
+
+
 
 #: The fields of other stages that a view is made of.
 READS: tuple[str, ...] = (
@@ -65,3 +72,26 @@ def _by_scene(scenes: Sequence[Scene], cues: Sequence[SubtitleCue]) -> list[list
         for place in range(first, min(end, len(scenes))):
             spoken[place].append(cue)
     return spoken
+
+
+# DOC """The frames of a video's pack as a describing model asks for them."""
+# 
+
+
+@dataclass(frozen=True)
+class PackFrames:
+    """The frames of one scene, or with `scene` None of the whole video; nothing is read before `load`.
+
+    version: names these frames
+    """
+
+    settings: Settings
+    pack: PackReference
+    version: str
+    scene: int | None = None
+
+    def load(self) -> Sequence[Frame]:
+        """Raises MediaError where the pack is missing or damaged."""
+        pack = FramePack.open(self.settings, self.pack)
+        chosen = pack if self.scene is None else pack.of_scene(self.scene)
+        return [Frame(frame.time_s, jpeg) for frame, jpeg in chosen]

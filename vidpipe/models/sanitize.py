@@ -10,8 +10,9 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-
 from vidpipe.vlm.spread import spread
+
+
 
 ItemT = TypeVar("ItemT")
 

@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
 from vidpipe.errors import SettingsError
 from vidpipe.tagging.rules_file import Source, Texts, Versioned, parse_json, read_text, validated
+from typing import Annotated
+from pydantic import Field, StringConstraints
+from vidpipe.settings import Settings
+from vidpipe.tagging.rules_file import Source, parse_json, read_text, unique_names, validated
+
 
 
 class _Group(Source):
@@ -62,3 +66,32 @@ def parse_priority_keywords(text: str, shown: str = "priority_keywords.json") ->
 
 def _keywords(words: Any, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(validated(_Group, {"keywords": words}, where).keywords))
+
+
+# DOC """The tags that a model may give, where they are given: the JSON file of [Rules] TagVocabulary."""
+# 
+
+
+#: A prompt holds all of them.
+_MOST = 500
+_Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
+
+
+class _VocabularySource(Source):
+    tags: list[_Tag] = Field(min_length=1, max_length=_MOST)
+
+
+def build_vocabulary(settings: Settings) -> tuple[str, ...]:
+    """The tags of the file that is named; none where none is. Raises SettingsError."""
+    named = settings.rules.tag_vocabulary
+    return parse_vocabulary(read_text(settings.resolve(Path(named)), named, "TagVocabulary"), named) if named else ()
+
+
+def parse_vocabulary(text: str, shown: str = "tag_vocabulary.json") -> tuple[str, ...]:
+    """The tags in a JSON text: a list, alone or under "tags". Raises SettingsError."""
+    document = parse_json(text, shown)
+    if not isinstance(document, list | dict):
+        raise SettingsError(f'{shown}: expected a list of tags, alone or as {{"tags": [...]}}.')
+    tags = validated(_VocabularySource, document if isinstance(document, dict) else {"tags": document}, shown).tags
+    unique_names(((tag, f"tag {number}") for number, tag in enumerate(tags, 1)), shown)
+    return tuple(tags)

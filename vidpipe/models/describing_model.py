@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
 from vidpipe.errors import VidpipeError
 from vidpipe.media.facts import SceneStats
 from vidpipe.vlm.cells import digest
 from vidpipe.vlm.prompts import Prompt, Scope
+from vidpipe.settings import Settings
+from vidpipe.vlm.statistics import StatisticsDescriber
+
 
 
 @dataclass(frozen=True)
@@ -145,3 +147,20 @@ class DescribingModel(Protocol):
 
     def close(self) -> None:
         """Releases weights and connections; the next `answer` loads them again."""
+
+
+# DOC """The describing model that the settings name."""
+# 
+
+
+def build_model(settings: Settings) -> DescribingModel:
+    """The model of Backend in [QwenVL]. Raises UnavailableError where a setting that it needs is missing or wrong."""
+    if settings.qwen_vl.backend == "qwen":
+        from vidpipe.vlm.qwen.backend import QwenModel
+
+        return QwenModel(settings)
+    if settings.qwen_vl.backend == "endpoint":
+        from vidpipe.vlm.endpoint.model import EndpointModel
+
+        return EndpointModel(settings)
+    return StatisticsDescriber()

@@ -1,14 +1,49 @@
-"""What templates see of a video: the views with every text of a stranger cleaned, quoted and limited."""
+"""What prompts see of a video besides its frames: plain data, some of it written by strangers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import dataclass, fields
 from itertools import groupby
-
 from vidpipe.vlm import wording
 from vidpipe.vlm.plain_text import quoted, thinned
-from vidpipe.vlm.views import SceneView, VideoView
+
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """One scene. start_s, end_s: seconds from the first frame.
+
+    subtitles: what is spoken or shown in it, a line a cue
+    said:      what the model said of it; "" before it was asked
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    subtitles: Sequence[str] = ()
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class VideoView:
+    """One video. title: the one in the file, "" where it has none; subtitles: of the whole video, a line a cue."""
+
+    duration_s: float
+    title: str = ""
+    resolution: str = ""
+    orientation: str = ""
+    width: int = 0
+    height: int = 0
+    has_sound: bool = False
+    subtitles: Sequence[str] = ()
+    scenes: Sequence[SceneView] = ()
+
+
+# DOC """What templates see of a video: the views with every text of a stranger cleaned, quoted and limited."""
+# 
+
 
 #: Characters of a title, of one subtitle and of what was said of one scene.
 _TITLE, _SUBTITLE, _SAID = 200, 200, 400
@@ -111,3 +146,21 @@ SHOWN_FIELDS = {
     "video": tuple(field.name for field in fields(ShownVideo)),
     "scene": tuple(field.name for field in fields(ShownScene)),
 }
+
+
+# DOC """Two videos that every template is rendered for before a run: one with everything, one with nothing."""
+# 
+
+
+_RICH_SCENES = (
+    SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio."),
+    SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
+)
+_RICH = VideoView(
+    12.0, "Evening news", "HD", "landscape", 1280, 720, True, ("Good evening.", "It rained all day."), _RICH_SCENES
+)
+_BARE_SCENE = SceneView(0, 0.0, 0.5)
+_BARE = VideoView(0.5, scenes=(_BARE_SCENE,))
+
+#: (video, its scene)
+SAMPLES = ((_RICH, _RICH_SCENES[0]), (_BARE, _BARE_SCENE))
