@@ -20,10 +20,10 @@ from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
 if TYPE_CHECKING:
     from vidpipe.library.runs import Figures
+    from vidpipe.models.questions import Question
     from vidpipe.planning.describing import Describing
-    from vidpipe.stages.asking import VideoAnswers
     from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
-    from vidpipe.vlm.questions import Question
+    from vidpipe.stages.single_question import VideoAnswers
 
 _BATCH = 16
 
@@ -61,8 +61,8 @@ def ask(
     Example: vidpipe ask clip.mp4 "Is there a person in it?" --kind yes_no
     """
     from vidpipe.cli.running import finish
+    from vidpipe.models.questions import add_question, new_question
     from vidpipe.planning.describing import Describing
-    from vidpipe.vlm.questions import add_question, new_question
 
     *videos, text = given
     question = new_question(
@@ -144,7 +144,7 @@ def _ask(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from vidpipe.library.states import chunked
-    from vidpipe.stages.asking import ask as ask_model
+    from vidpipe.stages.single_question import ask_question as ask_model
 
     # so that the answers can be traced, also where the question is not kept
     source = opened.plan.resources["prompts"].asked(question)
@@ -188,12 +188,13 @@ def _ask(
 def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
     """(sha256, name, what is known of it or why it cannot be asked about yet)."""
     from vidpipe.library.videos import projection, read_fields
-    from vidpipe.stages.asking import MEASURED, READS, SAID
     from vidpipe.stages.contract import Item
+    from vidpipe.stages.model_requests import READS
+    from vidpipe.stages.single_question import MEASURED, SCENE_DESCRIPTIONS
 
     graph, library = opened.library.graph, opened.library
     found = {row["_id"]: row for row in library.collections["videos"].find(
-        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SAID, MEASURED)))}  # fmt: skip
+        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SCENE_DESCRIPTIONS, MEASURED)))}  # fmt: skip
     scenes = library.videos.scenes(list(found))
     for sha256, row in found.items():
         name = (row["ingest"].get("names") or [sha256[:12]])[0]
@@ -203,7 +204,9 @@ def _items(opened: Opened, ids: Sequence[str]) -> Iterator[tuple[str, str, Item 
             and not (row.get(graph.key("descriptions")) or {}).get("measured")
         )
         try:
-            fields = read_fields(graph, (*READS, SAID) if described else READS, row, scenes.get(sha256, ()))
+            fields = read_fields(
+                graph, (*READS, SCENE_DESCRIPTIONS) if described else READS, row, scenes.get(sha256, ())
+            )
         except KeyError as missing:
             yield (
                 sha256,

@@ -197,11 +197,12 @@ def _disk(settings: Settings) -> Check:
 
 
 def _rules(settings: Settings) -> Check:
-    from vidpipe.tagging.build import build_categories, build_rules
-    from vidpipe.vlm.templating.rendered import rendered_prompts
+    from vidpipe.models.prompt_building import template_prompts
+    from vidpipe.tagging.categories import build_categories
+    from vidpipe.tagging.rules import build_rules
 
     rules, categories = build_rules(settings), build_categories(settings)
-    prompts = rendered_prompts(settings)  # whatever the backend: a broken template is better found before it is needed
+    prompts = template_prompts(settings)  # whatever the backend: a broken template is better found before it is needed
     found = (
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "
         f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}"
@@ -214,8 +215,8 @@ def _rules(settings: Settings) -> Check:
 
 
 def _model(settings: Settings) -> Check:
-    from vidpipe.vlm.build import build_model
-    from vidpipe.vlm.prompts import unread_instructions
+    from vidpipe.models.describing_model import build_model
+    from vidpipe.models.prompt_building import unread_instructions
 
     model = build_model(settings)
     try:

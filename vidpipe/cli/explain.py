@@ -56,9 +56,9 @@ def _explanations(opened: Opened, sha256: str) -> tuple[list[RuleExplanation], l
     from vidpipe.library.videos import read_fields
     from vidpipe.stages.results import Tag
     from vidpipe.stages.rule_facts import READS, rule_facts
-    from vidpipe.tagging.build import build_categories, build_rules
-    from vidpipe.tagging.evaluate import evaluate
+    from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.explain import explain, explain_categories
+    from vidpipe.tagging.rules import build_rules, evaluate
 
     library = opened.library
     rules, categories = build_rules(opened.settings), build_categories(opened.settings)

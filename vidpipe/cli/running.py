@@ -70,7 +70,7 @@ def run_and_show(opened: Opened, wish: Wish, *, as_json: bool) -> tuple[dict[str
 def warn_of_unread(settings: Settings) -> bool:
     """A warning on stderr where the describer does not read an instruction or a question that it was given. Returns
     whether there was one."""
-    from vidpipe.vlm.prompts import unread_instructions
+    from vidpipe.models.prompt_building import unread_instructions
 
     sentence = unread_instructions(settings)
     if sentence:

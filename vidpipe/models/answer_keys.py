@@ -6,7 +6,7 @@ import hashlib
 
 
 def digest(*parts: str) -> str:
-    """16 hex digits of the sha256 of `parts`; parts that are divided otherwise give another one."""
+    """Return 16 hex digits of the sha256 of `parts`, which also depend on where one part ends and the next begins."""
     joined = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -14,16 +14,20 @@ def digest(*parts: str) -> str:
     return joined.hexdigest()[:16]
 
 
-def cell_key(
+def answer_key(
     *, video: str, scope: str, start_s: float, end_s: float, prompt_hash: str, model: str, frames_version: str
 ) -> str:
-    """The key of an answer cell: equal keys have equal answers.
+    """Return the key of a stored answer: equal keys have equal answers.
 
-    video:          sha256 of its bytes
-    scope:          "video" or "scene"; the scene is named by its times, so that a scene which stays the same while
-                    others are cut anew keeps its answers
-    model:          the model's `version`
-    frames_version: of what the model was shown: frames, or measurements
+    Args:
+        video: sha256 of its bytes.
+        scope: "video" or "scene". A scene is identified by its times, so that it keeps its answers while other scenes
+            change.
+        start_s: Start of what is described, in seconds.
+        end_s: Its end.
+        prompt_hash: Hash of the prompt.
+        model: The model's `version`.
+        frames_version: Version of what the model saw: frames, or measurements.
     """
     span = f"{start_s:.3f}-{end_s:.3f}"
     return f"{video[:16]}:{scope}:{span}:{digest(video, scope, span, prompt_hash, model, frames_version)}"

@@ -6,47 +6,48 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
 from vidpipe.errors import VidpipeError
 from vidpipe.media.facts import SceneStats
-from vidpipe.vlm.cells import digest
-from vidpipe.vlm.prompts import Prompt, Scope
+from vidpipe.models.answer_keys import digest
+from vidpipe.models.prompts import Prompt, Scope
 from vidpipe.settings import Settings
-from vidpipe.vlm.statistics import StatisticsDescriber
-
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: a JPEG, and its time in seconds from the first frame of the video."""
+    """One frame as a JPEG, and its time in seconds from the first frame of the video."""
 
     time_s: float
     jpeg: bytes
 
 
 class FrameSource(Protocol):
-    """Frames that are read when a model asks for them. Raises MediaError where they cannot be read."""
+    """Frames that are read when a model needs them."""
 
     @property
     def version(self) -> str:
-        """Names which frames these are (times, sizes, extractor)."""
+        """Identifies the frames (times, sizes, extractor)."""
 
-    def load(self) -> Sequence[Frame]: ...
+    def load(self) -> Sequence[Frame]:
+        """Read the frames. Raises MediaError if they cannot be read."""
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What was measured of a video, or of one scene of it; all a model may say without looking.
+class MeasuredFacts:
+    """What was measured of a video or scene: all that a model which sees no frames may state.
 
-    duration_s:        of what is described
-    scenes:            number of scenes in it
-    cuts_per_minute:   0 within a scene
-    stats:             light, colours, motion and sound; None where nothing could be measured
-    orientation:       landscape, portrait or square
-    resolution:        SD, HD, Full HD, 2K, 4K or 8K
-    has_sound:         there is an audio stream
-    subtitle_languages: of its subtitle streams; "" for one whose language is not given
-    hdr:               kind of high dynamic range
-    scene_stats:       for a whole video: (start_s, stats) of each scene
+    Attributes:
+        duration_s: Duration of what is described, in seconds.
+        scenes: Number of scenes in it.
+        cuts_per_minute: 0 within a scene.
+        stats: Light, colors, motion and sound; None if nothing could be measured.
+        orientation: landscape, portrait or square.
+        resolution: SD, HD, Full HD, 2K, 4K or 8K.
+        has_sound: Whether there is an audio stream.
+        subtitle_languages: Language code of each subtitle stream; "" if it has none.
+        hdr: Kind of high dynamic range.
+        scene_stats: (start_s, stats) of each scene; only for a whole video.
     """
 
     duration_s: float
@@ -62,17 +63,22 @@ class Facts:
 
     @property
     def version(self) -> str:
-        """Names these facts: what a model that only measures depends on."""
+        """Identifies these facts, on which the answers of the statistics backend depend."""
         return digest(repr(self))
 
 
 @dataclass(frozen=True)
-class Request:
+class ModelRequest:
     """Several prompts about the same frames.
 
-    video:          sha256
-    start_s, end_s: the span that is described, in seconds from the first frame
-    frames:         read only when the model asks for them; None where there are none
+    Attributes:
+        video: sha256 of the video.
+        scope: Whether a scene or the whole video is described.
+        start_s: Start of what is described, in seconds from the first frame.
+        end_s: Its end.
+        prompts: What is asked.
+        facts: What was measured.
+        frames: Read only if the model needs them; None if there are none.
     """
 
     video: str
@@ -80,17 +86,20 @@ class Request:
     start_s: float
     end_s: float
     prompts: tuple[Prompt, ...]
-    facts: Facts
+    facts: MeasuredFacts
     frames: FrameSource | None = None
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model said to one prompt.
+class ModelAnswer:
+    """The answer to one prompt.
 
-    tokens:        generated; 0 where no model was asked
-    prompt_tokens: read for it. What several prompts of one request share counts for the first of them alone, where the
-                   model computes it once
+    Attributes:
+        prompt: What was asked.
+        text: What the model generated.
+        tokens: Generated tokens; 0 if no model was asked.
+        prompt_tokens: Tokens read for this answer. What the prompts of a request share is counted with the first one
+            only if the model computes it once.
     """
 
     prompt: Prompt
@@ -100,15 +109,18 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What became of one request: answers to all its prompts, or an error for it alone.
+class ModelReply:
+    """The outcome of one request: answers to all of its prompts, or an error.
 
-    answers:   with an error, those that were there before it
-    transient: the same request may succeed later (a busy server)
+    Attributes:
+        request: What was asked.
+        answers: With an error, those received before it.
+        error: Why answers are missing.
+        transient: Whether the same request may succeed later (busy server).
     """
 
-    request: Request
-    answers: Sequence[Answer] = ()
+    request: ModelRequest
+    answers: Sequence[ModelAnswer] = ()
     error: VidpipeError | None = None
     transient: bool = False
 
@@ -116,51 +128,61 @@ class Reply:
 class DescribingModel(Protocol):
     """A describing model: a resource of the stage `descriptions`.
 
-    name:     as it is recorded with each description
-    measured: says only what was measured, and sees no frames
+    Attributes:
+        measured: Whether it states measurements only and sees no frames.
     """
 
     measured: bool
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As recorded with each description."""
 
     @property
     def version(self) -> str:
-        """Names what the answers depend on: configuration and weights, not path or address."""
+        """Identifies what answers depend on: configuration and weights, not paths or addresses."""
 
-    def texts(self) -> Mapping[str, str]: ...
+    def texts(self) -> Mapping[str, str]:
+        """Texts for the lineage by their hash; models have none."""
 
     def readiness(self) -> str:
-        """What `vidpipe doctor` says of it: on which device it would compute, whether its server answers. Loads no
-        weights. Raises VidpipeError where it could not be asked."""
+        """Return what `vidpipe doctor` reports: the device, or that the server answers. Loads no weights.
 
-    def basis(self, request: Request) -> str:
-        """The version of what this model looks at in a request: its frames, or its facts."""
+        Raises:
+            VidpipeError: The model cannot be used.
+        """
 
-    def answer(self, requests: Sequence[Request], cancelled: threading.Event) -> Iterator[Reply]:
-        """One reply a request, in any order; weights are loaded at the first call.
+    def basis(self, request: ModelRequest) -> str:
+        """Return the version of what this model sees of a request: its frames, or its facts."""
 
-        Prompts of one request share its frames. A fault of one request is a `Reply` with an error; UnavailableError is
-        raised where the model itself is out of reach. Stops early, without further replies, once `cancelled` is set.
+    def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
+        """Yield one reply per request, in any order. Weights are loaded on the first call.
+
+        Prompts of one request share its frames. Stops early, without further replies, once `cancelled` is set.
+
+        Raises:
+            UnavailableError: The model itself is unavailable. An error of a single request is part of its reply.
         """
 
     def close(self) -> None:
-        """Releases weights and connections; the next `answer` loads them again."""
-
-
-# DOC """The describing model that the settings name."""
-# 
+        """Release weights and connections; the next `answer` loads them again."""
 
 
 def build_model(settings: Settings) -> DescribingModel:
-    """The model of Backend in [QwenVL]. Raises UnavailableError where a setting that it needs is missing or wrong."""
+    """Return the model of Backend in [QwenVL].
+
+    Raises:
+        UnavailableError: A setting that it needs is missing or wrong.
+    """
+    # each backend brings packages that the others do not need
     if settings.qwen_vl.backend == "qwen":
-        from vidpipe.vlm.qwen.backend import QwenModel
+        from vidpipe.models.qwen.backend import QwenModel
 
         return QwenModel(settings)
     if settings.qwen_vl.backend == "endpoint":
-        from vidpipe.vlm.endpoint.model import EndpointModel
+        from vidpipe.models.endpoint.backend import EndpointModel
 
         return EndpointModel(settings)
-    return StatisticsDescriber()
+    from vidpipe.models.statistics import StatisticsModel
+
+    return StatisticsModel()

@@ -1,22 +1,32 @@
-"""What prompts see of a video besides its frames: plain data, some of it written by strangers."""
+"""What prompts see of a video besides its frames, and how untrusted text in it is cleaned for templates."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import dataclass, fields
 from itertools import groupby
-from vidpipe.vlm import wording
-from vidpipe.vlm.plain_text import quoted, thinned
 
+from vidpipe.models.sampling import sample_within_budget
+from vidpipe.models.sanitize import quote
+from vidpipe.text.phrases import duration_in_words
+
+#: Characters of a title, of one subtitle and of the description of one scene.
+_TITLE, _SUBTITLE, _SAID = 200, 200, 400
+#: Characters of all subtitles and of all descriptions of scenes, and how many of them at most.
+_SUBTITLES_IN_ALL, _SAID_IN_ALL = 3_000, 8_000
+_MAX_SUBTITLES, _MAX_SCENES = 150, 100
 
 
 @dataclass(frozen=True)
 class SceneView:
-    """One scene. start_s, end_s: seconds from the first frame.
+    """What is known of one scene.
 
-    subtitles: what is spoken or shown in it, a line a cue
-    said:      what the model said of it; "" before it was asked
+    Attributes:
+        index: Number of the scene, from 0.
+        start_s: Its start, in seconds from the first frame.
+        end_s: Its end.
+        subtitles: What is spoken or shown in it, one line per cue.
+        said: How the model described it; "" before it was asked.
     """
 
     index: int
@@ -28,7 +38,19 @@ class SceneView:
 
 @dataclass(frozen=True)
 class VideoView:
-    """One video. title: the one in the file, "" where it has none; subtitles: of the whole video, a line a cue."""
+    """What is known of one video.
+
+    Attributes:
+        duration_s: Its duration, in seconds.
+        title: The title in the file; "" if it has none.
+        resolution: Name of the resolution, such as "Full HD".
+        orientation: landscape, portrait or square.
+        width: Displayed width, in pixels.
+        height: Displayed height, in pixels.
+        has_sound: Whether there is an audio stream.
+        subtitles: Of the whole video, one line per cue.
+        scenes: Its scenes, in order.
+    """
 
     duration_s: float
     title: str = ""
@@ -41,26 +63,21 @@ class VideoView:
     scenes: Sequence[SceneView] = ()
 
 
-# DOC """What templates see of a video: the views with every text of a stranger cleaned, quoted and limited."""
-# 
-
-
-#: Characters of a title, of one subtitle and of what was said of one scene.
-_TITLE, _SUBTITLE, _SAID = 200, 200, 400
-#: Characters of all subtitles and of all that was said of scenes, and how many of them at most.
-_SUBTITLES_IN_ALL, _SAID_IN_ALL = 3_000, 8_000
-_MOST_SUBTITLES, _MOST_SCENES = 150, 100
-
-
 @dataclass(frozen=True)
-class ShownVideo:
-    """The video. Texts of strangers are in quotation marks already; "" where there are none.
+class TemplateVideo:
+    """The variable `video` of templates. Untrusted texts are in quotation marks; "" if there are none.
 
-    duration:       in words; duration_s: in seconds
-    size:           "1920x1080"; resolution: "Full HD"
-    subtitles:      of the whole video, spread evenly over it; empty in prompts about a scene
-    subtitle_count: of how many they were chosen
-    scene_count:    0 in prompts about a scene, so that a cut elsewhere changes none of them
+    Attributes:
+        title: The title in the file.
+        duration: Duration in words.
+        duration_s: Duration in seconds.
+        size: "1920x1080".
+        resolution: "Full HD".
+        orientation: landscape, portrait or square.
+        has_sound: Whether there is an audio stream.
+        subtitles: An even sample over the whole video; empty in prompts about a scene.
+        subtitle_count: Number of subtitles from which they were sampled.
+        scene_count: 0 in prompts about a scene, so that they do not change with the other scenes.
     """
 
     title: str
@@ -76,8 +93,19 @@ class ShownVideo:
 
 
 @dataclass(frozen=True)
-class ShownScene:
-    """One scene. start, end: as on a clock; said: what the model said of it before, in quotation marks, or ""."""
+class TemplateScene:
+    """The variable `scene`, and each of `scenes`, of templates.
+
+    Attributes:
+        start: Start as on a clock.
+        end: End as on a clock.
+        start_s: Start, in seconds.
+        end_s: End, in seconds.
+        duration: Duration in words.
+        said: How the model described it before, in quotation marks, or "".
+        subtitles: A sample of its subtitles.
+        subtitle_count: Number of subtitles from which they were sampled.
+    """
 
     start: str
     end: str
@@ -89,12 +117,12 @@ class ShownScene:
     subtitle_count: int
 
 
-def shown_video(video: VideoView, scene: SceneView | None) -> ShownVideo:
-    """`video` as prompts see it; with `scene`, as prompts about that scene do."""
+def template_video(video: VideoView, scene: SceneView | None) -> TemplateVideo:
+    """Return `video` for the templates of prompts about it, or about its scene `scene`."""
     subtitles = _subtitles(video.subtitles) if scene is None else []
-    return ShownVideo(
-        title=quoted(video.title, _TITLE),
-        duration=wording.duration(video.duration_s),
+    return TemplateVideo(
+        title=quote(video.title, _TITLE),
+        duration=duration_in_words(video.duration_s),
         duration_s=round(video.duration_s, 3),
         size=f"{video.width}x{video.height}" if video.width and video.height else "",
         resolution=video.resolution,
@@ -106,34 +134,34 @@ def shown_video(video: VideoView, scene: SceneView | None) -> ShownVideo:
     )
 
 
-def shown_scene(scene: SceneView) -> ShownScene:
-    """One scene, with its subtitles."""
-    return ShownScene(
+def template_scene(scene: SceneView) -> TemplateScene:
+    """Return one scene with its subtitles for templates."""
+    return TemplateScene(
         start=clock(scene.start_s),
         end=clock(scene.end_s),
         start_s=round(scene.start_s, 3),
         end_s=round(scene.end_s, 3),
-        duration=wording.duration(scene.end_s - scene.start_s),
-        said=quoted(scene.said, _SAID),
+        duration=duration_in_words(scene.end_s - scene.start_s),
+        said=quote(scene.said, _SAID),
         subtitles=_subtitles(scene.subtitles),
         subtitle_count=len(scene.subtitles),
     )
 
 
-def shown_scenes(scenes: Sequence[SceneView]) -> list[ShownScene]:
-    """Scenes of a whole video, spread evenly over it where they are many or much was said; without their subtitles."""
-    few = thinned(scenes, _MOST_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
-    return [shown_scene(SceneView(scene.index, scene.start_s, scene.end_s, (), scene.said)) for scene in few]
+def template_scenes(scenes: Sequence[SceneView]) -> list[TemplateScene]:
+    """Return the scenes of a whole video, without subtitles; an even sample of them if there are too many."""
+    few = sample_within_budget(scenes, _MAX_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
+    return [template_scene(SceneView(scene.index, scene.start_s, scene.end_s, (), scene.said)) for scene in few]
 
 
 def _subtitles(lines: Sequence[str]) -> list[str]:
-    """A line that is said again at once is one line; many formats repeat what is still on the screen."""
-    few = thinned(lines, _MOST_SUBTITLES, _SUBTITLES_IN_ALL, lambda line: len(quoted(line, _SUBTITLE)))
-    return [line for line, _ in groupby(quoted(line, _SUBTITLE) for line in few) if line]
+    """Sample subtitles. Lines repeated at once count once: many formats repeat what is still on the screen."""
+    few = sample_within_budget(lines, _MAX_SUBTITLES, _SUBTITLES_IN_ALL, lambda line: len(quote(line, _SUBTITLE)))
+    return [line for line, _ in groupby(quote(line, _SUBTITLE) for line in few) if line]
 
 
 def clock(seconds: float) -> str:
-    """0:07.5, 12:31.0, 1:02:03."""
+    """Return a time as on a clock: 0:07.5, 12:31.0, 1:02:03."""
     tenths = round(seconds * 10)
     hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
     if hours:
@@ -141,16 +169,11 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest // 10:02d}.{rest % 10}"
 
 
-#: variable of a template -> what may follow its dot
-SHOWN_FIELDS = {
-    "video": tuple(field.name for field in fields(ShownVideo)),
-    "scene": tuple(field.name for field in fields(ShownScene)),
+#: Variable of a template -> its fields.
+TEMPLATE_FIELDS = {
+    "video": tuple(field.name for field in fields(TemplateVideo)),
+    "scene": tuple(field.name for field in fields(TemplateScene)),
 }
-
-
-# DOC """Two videos that every template is rendered for before a run: one with everything, one with nothing."""
-# 
-
 
 _RICH_SCENES = (
     SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio."),
@@ -162,5 +185,5 @@ _RICH = VideoView(
 _BARE_SCENE = SceneView(0, 0.0, 0.5)
 _BARE = VideoView(0.5, scenes=(_BARE_SCENE,))
 
-#: (video, its scene)
-SAMPLES = ((_RICH, _RICH_SCENES[0]), (_BARE, _BARE_SCENE))
+#: (video, one of its scenes) for which every template is rendered before a run: one with everything, one with nothing.
+SAMPLE_VIEWS = ((_RICH, _RICH_SCENES[0]), (_BARE, _BARE_SCENE))

@@ -1,4 +1,4 @@
-"""The questions in rules/questions.json: what is asked about each video or scene besides the descriptions."""
+"""The questions in rules/questions.json, asked about each video or scene besides the descriptions."""
 
 from __future__ import annotations
 
@@ -15,35 +15,37 @@ from filelock import FileLock
 from pydantic import AfterValidator, Field, StringConstraints
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.answer_keys import digest
+from vidpipe.models.sanitize import find_control_token
 from vidpipe.settings import Settings
-from vidpipe.tagging.build import load_named
-from vidpipe.tagging.rules_file import Source, Texts, parse_json, read_text, unique_names, validated
-from vidpipe.vlm.cells import digest
-from vidpipe.vlm.plain_text import control_token
+from vidpipe.tagging.rules_file import RulesFileModel, Texts, load_named, parse_json, read_text, unique_names, validated
 
-Kind = Literal["text", "yes_no", "choice", "number"]
+QuestionKind = Literal["text", "yes_no", "choice", "number"]
 Scope = Literal["video", "scene"]
 
-#: kind -> tokens of an answer, where the question names no other number
+#: Kind -> default token limit of an answer.
 _TOKENS: dict[str, int] = {"text": 128, "yes_no": 16, "choice": 48, "number": 24}
-#: Each question costs an answer for each video or scene.
-_MOST_QUESTIONS = 100
+#: Each question costs one answer per video or scene.
+_MAX_QUESTIONS = 100
 _LOCK_S = 10
 
 
 @dataclass(frozen=True)
 class Question:
-    """
-    id:         names its answers: 1 to 40 of a-z, 0-9, _ and -
-    kind:       what the answer is read as
-    scope:      asked about each scene, or once about the whole video
-    choices:    of kind choice: the answers that are allowed
-    max_tokens: of the answer; 0 stands for what fits its kind
+    """One question.
+
+    Attributes:
+        id: Identifies its answers: 1 to 40 characters of a-z, 0-9, _ and -.
+        text: What is asked.
+        kind: How the answer is parsed.
+        scope: Whether it is asked about each scene, or once about the whole video.
+        choices: Allowed answers of kind choice.
+        max_tokens: Token limit of the answer; 0 is replaced by the default of its kind.
     """
 
     id: str
     text: str
-    kind: Kind = "text"
+    kind: QuestionKind = "text"
     scope: Scope = "video"
     choices: tuple[str, ...] = ()
     max_tokens: int = 0
@@ -53,7 +55,7 @@ class Question:
             object.__setattr__(self, "max_tokens", _TOKENS[self.kind])
 
     def plain(self) -> dict[str, Any]:
-        """As the file holds it."""
+        """Return the question as written in the file."""
         entry: dict[str, Any] = {"id": self.id, "text": self.text, "kind": self.kind, "scope": self.scope}
         if self.choices:
             entry["choices"] = list(self.choices)
@@ -68,35 +70,35 @@ def _is_id(value: str) -> str:
     return value
 
 
-class _QuestionSource(Source):
+class _QuestionSource(RulesFileModel):
     id: Annotated[str, AfterValidator(_is_id)]
     text: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f]+$"),
     ]
-    kind: Kind = "text"
+    kind: QuestionKind = "text"
     scope: Scope = "video"
     choices: Texts = Field(default=[], max_length=50)
     max_tokens: int = Field(0, ge=1, le=4096)
 
 
-class _FileSource(Source):
-    questions: list[Any] = Field(max_length=_MOST_QUESTIONS)
+class _FileSource(RulesFileModel):
+    questions: list[Any] = Field(max_length=_MAX_QUESTIONS)
 
 
 def build_questions(settings: Settings) -> tuple[Question, ...]:
-    """The questions in force. Raises SettingsError."""
-    return load_named(settings, "questions", load_questions)
+    """Return the questions in force. Raises SettingsError."""
+    return load_named(settings, "questions", parse_questions)
 
 
 def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
-    """The questions in the file at `path`; `shown` is what errors call it. Raises SettingsError."""
+    """Return the questions in the file at `path`, which error messages call `shown`. Raises SettingsError."""
     shown = shown or str(path)
     return parse_questions(read_text(path, shown, "Questions"), shown)
 
 
 def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
-    """The questions in a JSON text. Raises SettingsError that names file, question and key."""
+    """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
     entries = validated(_FileSource, parse_json(text, shown), shown).questions
     questions = [parse_question(entry, f"{shown}, question {_place(n, entry)}") for n, entry in enumerate(entries, 1)]
     unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
@@ -109,46 +111,49 @@ def _place(number: int, entry: Any) -> str:
 
 
 def parse_question(entry: Any, where: str = "The question") -> Question:
-    """One question as the file holds it; `where` is what errors call it. Raises SettingsError."""
+    """Return one entry of the file, which error messages call `where`, as a question. Raises SettingsError."""
     source = validated(_QuestionSource, entry, where)
-    if found := control_token(" ".join([source.text, *source.choices])):
-        raise SettingsError(f"{where}: {found} means something else to a model than words.", "Write it otherwise.")
+    if found := find_control_token(" ".join([source.text, *source.choices])):
+        raise SettingsError(f"{where}: {found} is a control token of chat models.", "Rephrase it.")
     if source.kind == "choice":
         if len({choice.casefold() for choice in source.choices}) != len(source.choices):
-            raise SettingsError(f'{where}: "choices" holds the same answer twice.', "Keep one of them.")
+            raise SettingsError(f'{where}: "choices" contains the same answer twice.', "Remove one of them.")
         if len(source.choices) < 2:
-            raise SettingsError(f'{where}: kind choice needs "choices", a list of at least two answers.')
+            raise SettingsError(f'{where}: kind choice requires "choices", a list of at least two answers.')
     elif source.choices:
         raise SettingsError(
-            f'{where}: "choices" belong to kind choice, and this one has kind {source.kind}.',
-            'Set "kind": "choice", or leave the choices out.',
+            f'{where}: "choices" requires kind choice; found kind {source.kind}.',
+            'Set "kind": "choice", or remove the choices.',
         )
     return Question(source.id, source.text, source.kind, source.scope, tuple(source.choices), source.max_tokens)
 
 
 def new_question(
-    text: str, *, kind: Kind = "text", scope: Scope = "video", choices: Sequence[str] = (), id: str = ""
+    text: str, *, kind: QuestionKind = "text", scope: Scope = "video", choices: Sequence[str] = (), id: str = ""
 ) -> Question:
-    """A question that somebody asks now; without an id it gets one from its words. Raises SettingsError."""
+    """Return a new question; without an id it gets one made from its text. Raises SettingsError."""
     slug = re.sub(r"[^a-z0-9]+", "-", text.casefold())[:40].strip("-") or f"question-{digest(text)[:8]}"
     entry = {"id": id or slug, "text": text, "kind": kind, "scope": scope}
     return parse_question(entry | ({"choices": list(choices)} if choices else {}))
 
 
 def add_question(path: Path, question: Question) -> bool:
-    """Writes `question` into the file at `path`, which is made where it is not there; everything else in it stays.
+    """Add `question` to the file at `path`, which is created if missing; everything else in it is kept.
 
-    Returns False where it is in there already. Raises SettingsError where its id belongs to another question, or the
-    file cannot be read or written.
+    Returns:
+        False if the file already contains it.
+
+    Raises:
+        SettingsError: Its id belongs to another question, or the file cannot be read or written.
     """
     path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_S):
             return _add(path, question)
-    except OSError as error:  # a lock that does not come is one too
+    except OSError as error:  # includes the timeout of the lock
         raise SettingsError(
-            f"{path} cannot be written: {error.strerror or error}.", "Make it writable; the question is not kept."
+            f"{path} cannot be written: {error.strerror or error}.", "Make it writable; the question was not saved."
         ) from error
 
 
@@ -162,7 +167,7 @@ def _add(path: Path, question: Question) -> bool:
             if known.id == question.id:
                 raise SettingsError(
                     f'{path} has another question with the id "{question.id}": {known.text}',
-                    "Give this one another id, or change the other in the file.",
+                    "Choose another id, or change the other question in the file.",
                 )
         document = parse_json(text, str(path))
     document["questions"] = [*document["questions"], question.plain()]

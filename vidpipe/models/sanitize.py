@@ -1,86 +1,64 @@
-"""Text of strangers (titles, subtitles, what a model said) made harmless for a prompt, a sentence or a database.
+"""Makes untrusted text (titles, subtitles, model output) safe for a prompt, a message or a database.
 
-A prompt is one text in which a model tells data from instructions by their form alone. So what is data stays on one
-line, between quotation marks that it cannot close, and holds nothing that a tokenizer takes for a control token.
+In a prompt, a model tells data from instructions by their form alone. Data therefore stays on one line, between
+quotation marks that it cannot close, and contains nothing that a tokenizer reads as a control token.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
-from typing import TypeVar
-from vidpipe.vlm.spread import spread
 
-
-
-ItemT = TypeVar("ItemT")
-
-#: `<|im_end|>`, `</s>`, `<image>`: every family of models writes most control tokens in angle brackets, so none stay.
+#: `<|im_end|>`, `</s>`, `<image>`: every family of models writes most control tokens in angle brackets.
 _BRACKETS = str.maketrans({"<": "‹", ">": "›"})
-#: `[INST]`, `[/INST]`, `[SYSTEM_PROMPT]`: the control tokens that others write so.
+#: `[INST]`, `[/INST]`, `[SYSTEM_PROMPT]`: the control tokens that others write this way.
 _SQUARE = re.compile(r"\[(/?[A-Z][A-Z_]{2,30})\]")
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>\s]{1,60}\|>|\[/?INST\]")
-#: Characters of a text that are looked at, for each one that is kept: the rest may vanish in the cleaning.
-_LOOKED_AT = 8
+#: Characters read for each one that is kept; the others may all be removed.
+_READ_PER_KEPT = 8
 
 
-def printable(text: str, most: int) -> str:
-    """`text` without control, formatting (bidirectional, zero-width) and unassigned characters; lines stay lines.
+def printable(text: str, max_length: int) -> str:
+    """Return `text` without control, formatting (bidirectional, zero-width) and unassigned characters.
 
-    Cut to `most` characters, the last of which is then an ellipsis.
+    Lines stay lines. A text longer than `max_length` characters is cut and ends with an ellipsis.
     """
-    seen = text[: most * _LOOKED_AT]
-    lines = [" ".join("".join(map(_shown, line)).split()) for line in seen.splitlines()]
+    read = text[: max_length * _READ_PER_KEPT]
+    lines = [" ".join("".join(map(_printable_character, line)).split()) for line in read.splitlines()]
     whole = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-    if not whole or (len(whole) <= most and len(seen) == len(text)):
+    if not whole or (len(whole) <= max_length and len(read) == len(text)):
         return whole
-    return whole[: most - 1].rstrip() + "…"
+    return whole[: max_length - 1].rstrip() + "…"
 
 
-def one_line(text: str, most: int) -> str:
-    """`printable` on a single line."""
-    return " ".join(printable(text, most).split())
+def single_line(text: str, max_length: int) -> str:
+    """Return `printable` text on a single line."""
+    return " ".join(printable(text, max_length).split())
 
 
-def harmless(text: str, most: int) -> str:
-    """`one_line` that holds no control token of any chat format."""
-    return _SQUARE.sub(r"(\1)", one_line(text, most).translate(_BRACKETS))
+def sanitize(text: str, max_length: int) -> str:
+    """Return `single_line` text without the control tokens of any chat format."""
+    return _SQUARE.sub(r"(\1)", single_line(text, max_length).translate(_BRACKETS))
 
 
-def quoted(text: str, most: int) -> str:
-    """`harmless` between double quotation marks, with none within; "" where nothing is left."""
-    inner = harmless(text, most).replace('"', "'").replace("“", "'").replace("”", "'")
+def quote(text: str, max_length: int) -> str:
+    """Return sanitized text between double quotation marks, with none inside; "" if nothing is left."""
+    inner = sanitize(text, max_length).replace('"', "'").replace("“", "'").replace("”", "'")
     return f'"{inner}"' if inner else ""
 
 
 def without_control_tokens(text: str) -> str:
-    """A whole prompt in which nothing is a control token of Qwen's: none of its texts may end the user's turn."""
+    """Return a whole prompt without control tokens of Qwen: nothing in it can end the user's turn."""
     return text.replace("<|", "< |")
 
 
-def control_token(text: str) -> str:
-    """The first control token of a chat format in `text`, or ""."""
+def find_control_token(text: str) -> str:
+    """Return the first control token of a chat format in `text`, or ""."""
     found = _CONTROL_TOKEN.search(text)
     return found.group() if found else ""
 
 
-def thinned(items: Sequence[ItemT], most: int, budget: int, cost: Callable[[ItemT], int]) -> list[ItemT]:
-    """Items spread evenly over `items`, the first and the last among them.
-
-    At most `most`, and together at most `budget` of `cost`.
-    """
-    count = min(most, len(items))
-    while count > 0:
-        chosen = spread(items, count)
-        total = sum(map(cost, chosen))
-        if total <= budget:
-            return chosen
-        count = min(count - 1, count * budget // total)
-    return []
-
-
-def _shown(character: str) -> str:
+def _printable_character(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] != "C":
         return character

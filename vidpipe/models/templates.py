@@ -1,31 +1,29 @@
-"""What a template may hold, checked before it is ever rendered.
+"""The templates in rules/prompts/: read once, checked, and rendered within limits.
 
-Jinja's sandbox keeps a template from the machine, but not from using up its time and memory: calls, macros, arithmetic
-and joined texts can grow without end, in a loop or in a few lines that double each other. A prompt needs none of
-these, so there are none.
+Jinja2's immutable sandbox protects the machine from a template, but not its time and memory: calls, macros, arithmetic
+and joined texts can grow without limit. A prompt needs none of these, so they are rejected before the first rendering.
+Nothing is escaped: untrusted text is cleaned before a template sees it (`prompt_context`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from jinja2 import nodes
-from vidpipe.errors import SettingsError
-from vidpipe.tagging.conditions import did_you_mean
 import re
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta
+
+from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from vidpipe.errors import SettingsError
+from vidpipe.models.prompt_context import TEMPLATE_FIELDS
+from vidpipe.models.sanitize import find_control_token
 from vidpipe.settings import Settings
 from vidpipe.tagging.rules_file import DEFAULT_RULES, read_text
-from vidpipe.vlm.plain_text import control_token
-from vidpipe.vlm.templating.shown import SHOWN_FIELDS
-
-
+from vidpipe.text.phrases import did_you_mean
 
 FILTERS = (
     "capitalize", "count", "d", "default", "first", "int", "join", "last", "length", "list", "lower", "reverse",
@@ -37,7 +35,7 @@ _ALLOWED: tuple[type[nodes.Node], ...] = (
     nodes.Slice, nodes.If, nodes.For, nodes.Include, nodes.Assign, nodes.CondExpr, nodes.Filter, nodes.Test,
     nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Neg, nodes.List, nodes.Tuple, nodes.Keyword,
 )  # fmt: skip
-_CALLED = {
+_NODE_NAMES = {
     nodes.Call: "a call", nodes.Macro: "a macro", nodes.Concat: "the operator ~", nodes.Import: "an import",
     nodes.FromImport: "an import", nodes.Extends: "extends", nodes.Block: "a block", nodes.Mul: "the operator *",
     nodes.Add: "the operator +", nodes.Pow: "the operator **", nodes.AssignBlock: "a set over several lines",
@@ -46,43 +44,52 @@ _CALLED = {
 
 
 def check_template(tree: nodes.Template, shown: str, fields: Mapping[str, Collection[str]]) -> None:
-    """Raises SettingsError, with file and line, for what a template may not hold, and for a field of a variable that
-    does not exist. fields: variable -> its fields."""
+    """Check what a template contains.
+
+    Args:
+        tree: The parsed template.
+        shown: What error messages call it.
+        fields: Variable -> its fields.
+
+    Raises:
+        SettingsError: It contains something that is not allowed, or uses a field that does not exist; the message
+            names file and line.
+    """
     for node, loops in _walk(tree, 0):
         where = f"{shown}, line {node.lineno}"
         if not isinstance(node, _ALLOWED):
             raise SettingsError(
-                f"{where}: {_CALLED.get(type(node), type(node).__name__.lower())} has no place in a prompt's template.",
-                "Templates take variables, if, for, set, include, comparisons and filters.",
+                f"{where}: {_NODE_NAMES.get(type(node), type(node).__name__.lower())} is not allowed in prompts.",
+                "Templates may use variables, if, for, set, include, comparisons and filters.",
             )
         if _holds_variables(node):
-            raise SettingsError(f"{where}: a list in a template holds plain values only, no variables.")
+            raise SettingsError(f"{where}: lists in templates may contain constants only, no variables.")
         if isinstance(node, nodes.Filter) and node.name not in FILTERS:
             raise SettingsError(
-                f'{where}: there is no filter "{node.name}" here{did_you_mean(node.name, FILTERS)}',
-                f"Filters are {', '.join(FILTERS)}.",
+                f'{where}: unknown filter "{node.name}"{did_you_mean(node.name, FILTERS)}',
+                f"Available filters: {', '.join(FILTERS)}.",
             )
         if isinstance(node, nodes.Include):
             _check_include(node, where, loops)
         if loops > 1:
-            raise SettingsError(f"{where}: a loop has no place in a loop.")
+            raise SettingsError(f"{where}: loops cannot be nested.")
         if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name in fields:
             check_field(node.attr, fields[node.node.name], f"{where}: {node.node.name}")
 
 
 def check_field(name: str, known: Collection[str], where: str) -> None:
-    """Raises SettingsError where `name` is not among `known`."""
+    """Raise SettingsError if `name` is not among `known`."""
     if name not in known:
         raise SettingsError(f'{where} has no "{name}"{_or_stop(name, known)}', f"There are {', '.join(known)}.")
 
 
 def check_names(tree: nodes.Template, undeclared: Collection[str], known: Collection[str], shown: str) -> None:
-    """Raises SettingsError where a template uses a variable that it is not given."""
+    """Raise SettingsError if a template uses a variable that it is not given."""
     for node in tree.find_all(nodes.Name):
         if node.name in (*undeclared, "self") and node.name not in known:
             raise SettingsError(
-                f'{shown}, line {node.lineno}: there is no variable "{node.name}" here{_or_stop(node.name, known)}',
-                f"This template is given {', '.join(sorted(known))}.",
+                f'{shown}, line {node.lineno}: unknown variable "{node.name}"{_or_stop(node.name, known)}',
+                f"Variables of this template: {', '.join(sorted(known))}.",
             )
 
 
@@ -98,33 +105,24 @@ def _or_stop(name: str, known: Collection[str]) -> str:
 
 def _check_include(node: nodes.Include, where: str, loops: int) -> None:
     if not isinstance(node.template, nodes.Const) or not isinstance(node.template.value, str):
-        raise SettingsError(f'{where}: an include names one file, in quotation marks: {{% include "context.j2" %}}.')
+        raise SettingsError(f'{where}: include takes one quoted file name: {{% include "context.j2" %}}.')
     if loops:
-        raise SettingsError(f"{where}: an include has no place in a loop.")
+        raise SettingsError(f"{where}: include is not allowed in a loop.")
 
 
 def _walk(node: nodes.Node, loops: int) -> Iterator[tuple[nodes.Node, int]]:
-    """Every node, and in how many loops it stands."""
+    """Yield every node with the number of loops around it."""
     yield node, loops
     for child in node.iter_child_nodes():
         yield from _walk(child, loops + isinstance(child, nodes.For))
 
 
-# DOC """The templates in rules/prompts/: read once, checked, and rendered within limits.
-# 
-# Jinja2's immutable sandbox with a list of what a template may hold (`template_check`) keeps a template from the machine
-# and from its time and memory. Nothing else is escaped: what strangers wrote is cleaned before a template sees it
-# (`shown`).
-# """
-# 
-
-
 _DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
-#: Characters of a file, and of what a template may make. Qwen2-VL's own window is 32,768 tokens, frames included.
-_MOST_SOURCE, _MOST_TEXT = 32_000, 60_000
-#: Files that one template includes, directly or not, each as often as it does.
-_MOST_INCLUDED = 20
+#: Characters of a file, and of a rendered text. Qwen2-VL's context window is 32,768 tokens, frames included.
+_MAX_SOURCE, _MAX_TEXT = 32_000, 60_000
+#: Includes of one template, direct and indirect.
+_MAX_INCLUDED = 20
 _FAULTS = (
     TemplateError, SyntaxError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError,
 )  # fmt: skip
@@ -132,14 +130,19 @@ _FAULTS = (
 
 @dataclass(frozen=True)
 class Templates:
-    """sources: file name -> text; shown: file name -> what errors call it."""
+    """Checked templates.
+
+    Attributes:
+        sources: File name -> text.
+        shown: File name -> what error messages call it.
+    """
 
     sources: Mapping[str, str]
     shown: Mapping[str, str]
     _environment: ImmutableSandboxedEnvironment = field(repr=False, compare=False)
 
     def sources_of(self, name: str) -> dict[str, str]:
-        """The text of a template and of all that it includes."""
+        """Return the text of a template and of everything that it includes, by file name."""
         found: dict[str, str] = {}
         waiting = [name]
         while waiting:
@@ -150,8 +153,7 @@ class Templates:
         return dict(sorted(found.items()))
 
     def used(self, name: str, known: Collection[str]) -> set[str]:
-        """The variables that a template, and those that it includes, use. Raises SettingsError for one that is not
-        among `known`."""
+        """Return the variables that a template and its includes use. Raises SettingsError for one not in `known`."""
         used: set[str] = set()
         for file, source in self.sources_of(name).items():
             tree = self._environment.parse(source)
@@ -161,22 +163,26 @@ class Templates:
         return used
 
     def render(self, name: str, variables: Mapping[str, Any]) -> str:
-        """Raises SettingsError, with file and line, where it fails, or makes more text than a model takes."""
+        """Return the rendered text.
+
+        Raises:
+            SettingsError: It fails, or renders more text than a model takes; the message names file and line.
+        """
         parts: list[str] = []
         length = 0
         try:
             for part in self._environment.get_template(name).generate(variables):
                 parts.append(part)
                 length += len(part)
-                if length > _MOST_TEXT:
-                    raise SettingsError(f"{self.shown[name]} makes more than {_MOST_TEXT:,} characters of text.")
+                if length > _MAX_TEXT:
+                    raise SettingsError(f"{self.shown[name]} renders more than {_MAX_TEXT:,} characters.")
         except _FAULTS as error:
             raise self._fault(name, error) from None
         text = re.sub(r"\n{3,}", "\n\n", "\n".join(line.rstrip() for line in "".join(parts).splitlines())).strip()
-        if found := control_token(text):
+        if found := find_control_token(text):
             raise SettingsError(
-                f"{self.shown[name]} makes a text with {found}, which means something else to a model than words.",
-                "Take it out of the template, the question or the keywords.",
+                f"{self.shown[name]} renders {found}, a control token of chat models.",
+                "Remove it from the template, the question or the keywords.",
             )
         return text
 
@@ -186,27 +192,34 @@ class Templates:
         place = f"{self.shown[frame.filename]}, line {frame.lineno}" if frame else self.shown[name]
         if str(error).startswith("'None' has no attribute"):
             return SettingsError(
-                f"{place}: there is no scene in a prompt about a whole video.",
+                f"{place}: prompts about a whole video have no scene.",
                 "Put {% if scene %} and {% endif %} around it.",
             )
-        known = [entry for entries in SHOWN_FIELDS.values() for entry in entries]
+        known = [entry for entries in TEMPLATE_FIELDS.values() for entry in entries]
         if missing := re.search(r"has no attribute '(\w+)'", str(error)):
             return SettingsError(
-                f'{place}: there is no field "{missing[1]}" here{did_you_mean(missing[1], known) or "."}',
-                f"Of videos and scenes there are {', '.join(known)}.",
+                f'{place}: unknown field "{missing[1]}"{did_you_mean(missing[1], known) or "."}',
+                f"Fields of videos and scenes: {', '.join(known)}.",
             )
         return SettingsError(f"{place}: {str(error).rstrip('.') or type(error).__name__}.")
 
 
 def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
-    """The templates in the folder of [Rules] Prompts with these file names, and what they include; a file that is not
-    there comes from the defaults. Raises SettingsError."""
+    """Load templates and what they include from the folder of [Rules] Prompts, and missing ones from the defaults.
+
+    Args:
+        settings: The settings.
+        names: File names of the templates.
+
+    Raises:
+        SettingsError: A file is missing or cannot be used.
+    """
     named = settings.rules.prompts
     folder = settings.resolve(named)
     if not folder.is_dir() and named != type(settings.rules).model_fields["prompts"].default:
         raise SettingsError(
             f"{named.as_posix()} is not a folder; [Rules] Prompts in config.ini names it.",
-            "Make it, or leave the key empty for rules/prompts. Files that it lacks come from the defaults.",
+            "Create it, or leave the key empty for rules/prompts. Missing files are taken from the defaults.",
         )
     environment = _environment()
     sources: dict[str, str] = {}
@@ -219,8 +232,8 @@ def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
         own = (folder / file).is_file()
         shown[file] = f"{named.as_posix()}/{file}" if own else f"{file} of the defaults"
         sources[file] = read_text(folder / file if own else _DEFAULT_FOLDER / file, shown[file], "Prompts")
-        if len(sources[file]) > _MOST_SOURCE:
-            raise SettingsError(f"{shown[file]} has more than {_MOST_SOURCE:,} characters.")
+        if len(sources[file]) > _MAX_SOURCE:
+            raise SettingsError(f"{shown[file]} has more than {_MAX_SOURCE:,} characters.")
         waiting += _checked_includes(environment, file, sources[file], shown[file], folder)
     for file in sources:
         _check_included(environment, sources, shown, file)
@@ -240,19 +253,19 @@ def _environment() -> ImmutableSandboxedEnvironment:
 
 
 def _join(values: Iterable[Any], between: str = ", ") -> str:
-    """Jinja's own, with a limit: joins of joins grow fast."""
+    """Join like Jinja, with a limit: joins of joins grow fast."""
     parts: list[str] = []
     length = 0
     for value in values:
         parts.append(str(value))
         length += len(parts[-1]) + len(between)
-        if length > _MOST_TEXT:
-            raise ValueError(f"join makes more than {_MOST_TEXT:,} characters of text")
+        if length > _MAX_TEXT:
+            raise ValueError(f"join makes more than {_MAX_TEXT:,} characters")
     return between.join(parts)
 
 
 def _round(value: float, digits: int = 0) -> float:
-    """Jinja's own computes any power of ten that it is asked for."""
+    """Round like Jinja, which would compute any power of ten."""
     return round(value, max(-9, min(9, digits)))
 
 
@@ -260,7 +273,7 @@ def _checked_includes(
     environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, folder: Path
 ) -> list[str]:
     try:
-        check_template(environment.parse(source, file, file), shown, SHOWN_FIELDS)
+        check_template(environment.parse(source, file, file), shown, TEMPLATE_FIELDS)
     except TemplateSyntaxError as error:
         raise SettingsError(f"{shown}, line {error.lineno}: {str(error.message).rstrip('.')}.") from None
     except RecursionError:
@@ -270,7 +283,7 @@ def _checked_includes(
         if not _NAME.fullmatch(name):
             raise SettingsError(f'{shown} includes "{name}"; a name has letters, digits, - and _, and ends in .j2.')
         if not (folder / name).is_file() and not (_DEFAULT_FOLDER / name).is_file():
-            raise SettingsError(f'{shown} includes "{name}", which is not there.', f"Put it into {folder}.")
+            raise SettingsError(f'{shown} includes "{name}", which does not exist.', f"Put it into {folder}.")
     return included
 
 
@@ -281,7 +294,7 @@ def _included(environment: ImmutableSandboxedEnvironment, source: str) -> list[s
 def _check_included(
     environment: ImmutableSandboxedEnvironment, sources: Mapping[str, str], shown: Mapping[str, str], file: str
 ) -> None:
-    """Raises SettingsError where `file` includes itself, or so much that it would not come to an end."""
+    """Raise SettingsError if `file` includes itself or too many files."""
     visits = 0
 
     def visit(name: str, above: tuple[str, ...]) -> None:
@@ -289,8 +302,8 @@ def _check_included(
         visits += 1
         if name in above:
             raise SettingsError(f"{shown[name]} includes itself, through {' and '.join(above[above.index(name) :])}.")
-        if visits > _MOST_INCLUDED:
-            raise SettingsError(f"{shown[file]} includes more than {_MOST_INCLUDED} files, each time counted.")
+        if visits > _MAX_INCLUDED:
+            raise SettingsError(f"{shown[file]} includes more than {_MAX_INCLUDED} files, repeated ones included.")
         for included in _included(environment, sources[name]):
             visit(included, (*above, name))
 

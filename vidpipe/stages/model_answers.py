@@ -1,5 +1,7 @@
-"""Asking the describing model: only what has no answer yet; each answer is kept as it comes; a wrong form is asked for
-once more, then kept as it is and marked."""
+"""Gets answers of the describing model: only missing ones are asked, and each is stored as it arrives.
+
+An answer in the wrong form is requested once more, then stored as it is and marked.
+"""
 
 from __future__ import annotations
 
@@ -7,28 +9,33 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.errors import UnavailableError
+from vidpipe.models.answer_keys import answer_key
+from vidpipe.models.answers.form import AnswerFormatError
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.prompts import Prompt, correction_prompt
 from vidpipe.stages.contract import AnswerCell, ModelTokens, OutOfReach, StageContext, StageError
-from vidpipe.vlm.answers.forms import WrongForm
-from vidpipe.vlm.cells import cell_key
-from vidpipe.vlm.model import Answer, DescribingModel, Reply, Request
-from vidpipe.vlm.prompts import Prompt, asked_again
 
-#: Answers are stored at the latest when so many wait, or when the first of them has waited so long.
-_MOST_WAITING, _LONGEST_WAIT_S = 256, 2.0
-_MOST_CHARACTERS = 20_000
+#: Answers are stored as soon as this many are waiting, or the first of them has waited this long.
+_MAX_UNSAVED, _MAX_UNSAVED_S = 256, 2.0
+_MAX_CHARACTERS = 20_000
 
 
 @dataclass
-class Answered:
+class RequestAnswers:
     """One request and its answers.
 
-    cells: prompt id -> answer, for those that could be had
-    asked: how many of them the model gave now; reused: how many were there
-    error: why some are missing; None where all are there
+    Attributes:
+        request: What was asked.
+        cells: Prompt id -> answer, for those that exist.
+        asked: How many of them the model gave now.
+        reused: How many of them were stored before.
+        prompt_tokens: Tokens that the model read now.
+        output_tokens: Tokens that the model generated now.
+        error: Why answers are missing; None if there are none missing.
     """
 
-    request: Request
+    request: ModelRequest
     cells: dict[str, AnswerCell] = field(default_factory=dict)
     asked: int = 0
     reused: int = 0
@@ -38,23 +45,24 @@ class Answered:
 
     @property
     def missing(self) -> tuple[Prompt, ...]:
+        """The prompts without an answer."""
         return tuple(prompt for prompt in self.request.prompts if prompt.id not in self.cells)
 
 
-def tokens_of(parts: Iterable[Answered]) -> ModelTokens:
-    """What the model did for all of `parts`."""
-    works = list(parts)
+def total_tokens(parts: Iterable[RequestAnswers]) -> ModelTokens:
+    """Return what the model did for all of `parts`."""
+    every = list(parts)
     return ModelTokens(
-        asked=sum(work.asked for work in works),
-        reused=sum(work.reused for work in works),
-        prompt_tokens=sum(work.prompt_tokens for work in works),
-        output_tokens=sum(work.output_tokens for work in works),
+        asked=sum(answers.asked for answers in every),
+        reused=sum(answers.reused for answers in every),
+        prompt_tokens=sum(answers.prompt_tokens for answers in every),
+        output_tokens=sum(answers.output_tokens for answers in every),
     )
 
 
-def key_of(request: Request, prompt: Prompt, model: DescribingModel) -> str:
-    """The key of the answer to one prompt of a request."""
-    return cell_key(
+def request_key(request: ModelRequest, prompt: Prompt, model: DescribingModel) -> str:
+    """Return the key of the answer to one prompt of a request."""
+    return answer_key(
         video=request.video,
         scope=request.scope,
         start_s=request.start_s,
@@ -65,101 +73,112 @@ def key_of(request: Request, prompt: Prompt, model: DescribingModel) -> str:
     )
 
 
-def known(requests: Iterable[Request], context: StageContext, model: DescribingModel) -> list[Answered]:
-    """Each request with the answers that are there already; nothing is asked.
+def stored_answers(
+    requests: Iterable[ModelRequest], context: StageContext, model: DescribingModel
+) -> list[RequestAnswers]:
+    """Return each request with its stored answers; nothing is asked.
 
-    A model that only measures has none: what it says costs less than looking it up.
+    A model that only measures has none: its answers cost less than looking them up.
     """
-    works = [Answered(request) for request in requests]
+    every = [RequestAnswers(request) for request in requests]
     if context.cells is None or model.measured:
-        return works
+        return every
     wanted = [
-        (key_of(work.request, prompt, model), work, prompt.id) for work in works for prompt in work.request.prompts
+        (request_key(answers.request, prompt, model), answers, prompt.id)
+        for answers in every
+        for prompt in answers.request.prompts
     ]
     found = context.cells.get({key for key, _, _ in wanted})
-    for key, work, prompt_id in wanted:
+    for key, answers, prompt_id in wanted:
         if key in found:
-            work.cells[prompt_id] = found[key]
-            work.reused += 1
-    return works
+            answers.cells[prompt_id] = found[key]
+            answers.reused += 1
+    return every
 
 
-def answered(requests: Iterable[Request], context: StageContext, model: DescribingModel) -> Iterator[Answered]:
-    """Each request once its answers are there, in any order. Ends early once `context.cancelled` is set.
+def answer_requests(
+    requests: Iterable[ModelRequest], context: StageContext, model: DescribingModel
+) -> Iterator[RequestAnswers]:
+    """Yield each request once it is answered, in any order. Ends early once `context.cancelled` is set.
 
-    Raises OutOfReach where the model is out of reach; what was answered until then is kept.
+    Raises:
+        OutOfReach: The model is unavailable. Its answers so far are stored.
     """
-    works = known(requests, context, model)
-    asking = []
-    for work in works:
-        if work.missing:
-            asking.append(replace(work.request, prompts=work.missing))
+    every = stored_answers(requests, context, model)
+    unanswered = []
+    for answers in every:
+        if answers.missing:
+            unanswered.append(replace(answers.request, prompts=answers.missing))
         else:
-            yield work
-    if asking:
-        yield from _Interview(works, context, model).hold(asking)
+            yield answers
+    if unanswered:
+        yield from _ModelSession(every, context, model).answer(unanswered)
 
 
-class _Interview:
-    """One conversation with the model about the requests in `works`."""
+class _ModelSession:
+    """Asks the model the requests in `every`, and stores its answers."""
 
-    def __init__(self, works: Sequence[Answered], context: StageContext, model: DescribingModel) -> None:
-        self._works = {_place(work.request): work for work in works}
+    def __init__(self, every: Sequence[RequestAnswers], context: StageContext, model: DescribingModel) -> None:
+        self._answers = {_identity(answers.request): answers for answers in every}
         self._context = context
         self._model = model
         self._unsaved: list[AnswerCell] = []
         self._saved_at = self._replied_at = time.monotonic()
 
-    def hold(self, asking: Sequence[Request]) -> Iterator[Answered]:
+    def answer(self, requests: Sequence[ModelRequest]) -> Iterator[RequestAnswers]:
+        """Yield each request once it is answered and its answers are stored."""
         try:
-            again: list[Request] = []
-            for work, wrong in self._ask(asking, last=False):
-                if wrong and work.error is None:
-                    again.append(replace(work.request, prompts=tuple(wrong)))
+            again: list[ModelRequest] = []
+            for answers, corrections in self._ask(requests, last=False):
+                if corrections and answers.error is None:
+                    again.append(replace(answers.request, prompts=tuple(corrections)))
                 else:
-                    yield self._finished(work)
-            for work, _ in self._ask(again, last=True) if again else ():
-                yield self._finished(work)
+                    self._save()
+                    yield answers
+            for answers, _ in self._ask(again, last=True) if again else ():
+                self._save()
+                yield answers
         finally:
             self._save()
 
-    def _ask(self, requests: Sequence[Request], *, last: bool) -> Iterator[tuple[Answered, list[Prompt]]]:
-        """Each request that was replied to, with the prompts that have to be asked again."""
+    def _ask(self, requests: Sequence[ModelRequest], *, last: bool) -> Iterator[tuple[RequestAnswers, list[Prompt]]]:
+        """Yield each request that got a reply, with the prompts that have to be asked once more."""
         for reply in self._replies(requests):
             now = time.monotonic()
             seconds, self._replied_at = now - self._replied_at, now
-            work = self._works[_place(reply.request)]
-            originals = {prompt.id: prompt for prompt in work.request.prompts}
-            wrong = []
+            answers = self._answers[_identity(reply.request)]
+            originals = {prompt.id: prompt for prompt in answers.request.prompts}
+            corrections = []
             for answer in reply.answers:
                 prompt = originals[answer.prompt.id]
-                cell = self._cell(work.request, prompt, answer, seconds / len(reply.answers))
-                work.prompt_tokens += answer.prompt_tokens
-                work.output_tokens += answer.tokens
+                cell = self._cell(answers.request, prompt, answer, seconds / len(reply.answers))
+                answers.prompt_tokens += answer.prompt_tokens
+                answers.output_tokens += answer.tokens
                 if cell.fault and not last:
-                    wrong.append(asked_again(prompt, cell.fault))
+                    corrections.append(correction_prompt(prompt, cell.fault))
                     continue
-                work.cells[prompt.id] = cell
-                work.asked += 1
+                answers.cells[prompt.id] = cell
+                answers.asked += 1
                 self._keep(cell)
             if reply.error:
-                work.error = _stage_error(reply.error, transient=reply.transient)
-            yield work, wrong
+                answers.error = StageError(reply.error.message, reply.error.hint, transient=reply.transient)
+            yield answers, corrections
 
-    def _replies(self, requests: Sequence[Request]) -> Iterator[Reply]:
+    def _replies(self, requests: Sequence[ModelRequest]) -> Iterator[ModelReply]:
         try:
             yield from self._model.answer(requests, self._context.cancelled)
         except UnavailableError as error:
             raise OutOfReach(error.message, error.hint) from error
 
-    def _cell(self, request: Request, prompt: Prompt, answer: Answer, seconds: float) -> AnswerCell:
-        text = _storable(answer.text)
+    def _cell(self, request: ModelRequest, prompt: Prompt, answer: ModelAnswer, seconds: float) -> AnswerCell:
+        # models can generate half characters, and texts of any length
+        text = answer.text.encode("utf-8", "replace").decode("utf-8")[:_MAX_CHARACTERS].strip()
         try:
             value, fault = prompt.form.parse(text), ""
-        except WrongForm as error:
+        except AnswerFormatError as error:
             value, fault = None, str(error)
         return AnswerCell(
-            key=key_of(request, prompt, self._model),
+            key=request_key(request, prompt, self._model),
             video=request.video,
             scope=request.scope,
             start_s=request.start_s,
@@ -181,7 +200,7 @@ class _Interview:
         if self._context.cells is None or self._model.measured:
             return
         self._unsaved.append(cell)
-        if len(self._unsaved) >= _MOST_WAITING or time.monotonic() - self._saved_at > _LONGEST_WAIT_S:
+        if len(self._unsaved) >= _MAX_UNSAVED or time.monotonic() - self._saved_at > _MAX_UNSAVED_S:
             self._save()
 
     def _save(self) -> None:
@@ -189,20 +208,6 @@ class _Interview:
             self._context.cells.keep(self._unsaved)
         self._unsaved, self._saved_at = [], time.monotonic()
 
-    def _finished(self, work: Answered) -> Answered:
-        """Its answers are stored before anything is made of them."""
-        self._save()
-        return work
 
-
-def _place(request: Request) -> tuple[str, str, float, float]:
+def _identity(request: ModelRequest) -> tuple[str, str, float, float]:
     return request.video, request.scope, request.start_s, request.end_s
-
-
-def _storable(text: str) -> str:
-    """What a model says may hold half characters, and be of any length."""
-    return text.encode("utf-8", "replace").decode("utf-8")[:_MOST_CHARACTERS].strip()
-
-
-def _stage_error(error: VidpipeError, *, transient: bool) -> StageError:
-    return StageError(error.message, error.hint, transient=transient)

@@ -1,4 +1,4 @@
-"""What the stages found out about a video, as the flat facts that rules and categories ask about."""
+"""Converts the results of stages to the flat facts that rules and categories check."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, Su
 from vidpipe.stages.model_results import ModelCategory, ModelTag
 from vidpipe.stages.results import Tag
 from vidpipe.tagging import names
-from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
-from vidpipe.tagging.words import normalise
+from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
+from vidpipe.text.languages import UNKNOWN_LANGUAGES, language_code
+from vidpipe.text.words import normalize
 
-#: The fields of other stages that rules can ask about; `rule_facts` needs them all.
+#: The fields of other stages that rules can check; `rule_facts` needs all of them.
 READS: tuple[str, ...] = (
     "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
     "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
@@ -26,14 +27,17 @@ READS: tuple[str, ...] = (
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
 
-#: Dates that cameras and muxers write when they know none.
+#: Dates that cameras and muxers write instead of an unknown date.
 _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
 
-def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> TagFacts:
-    """The facts of one video. fields: "stage.field" -> value, at least those in `READS`.
+def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> RuleFacts:
+    """Return the facts of one video.
 
-    tags: that rules gave; proposal: the model's category. Only categories look at them.
+    Args:
+        fields: "stage.field" -> value, at least those in `READS`.
+        tags: Tags given by rules; only categories check them.
+        proposal: The model's category; only categories check it.
     """
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio = [stream for stream in fields["metadata.audio"] if not stream.empty]
@@ -41,7 +45,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
     model_tags: tuple[ModelTag, ...] = fields["descriptions.tags"]
     damage: Damage | None = fields["scenes.damage"]
     width, height = fields["metadata.width"], fields["metadata.height"]
-    return TagFacts(
+    return RuleFacts(
         duration_s=fields["scenes.duration_s"],
         size_bytes=fields["metadata.size_bytes"],
         bit_rate=fields["metadata.bit_rate"],
@@ -73,7 +77,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         sentiment=fields["sentiment.label"],
         sentiment_score=fields["sentiment.score"],
         description=fields["descriptions.text"],
-        # rolling captions, and streams in one language, say the same again
+        # rolling captions and streams in one language repeat texts
         subtitles="\n".join(dict.fromkeys(cue.text for cue in cues)),
         title=fields["metadata.title"] or "",
         model_tags=tuple(tag.tag for tag in model_tags),
@@ -82,7 +86,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         labels=fields["ingest.labels"],
         source_titles=fields["ingest.titles"],
         tags=tuple(tag.tag for tag in tags),
-        tag_sources={normalise(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
+        tag_sources={normalize(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
         model_category=proposal.category if proposal else "",
         model_confidence=proposal.confidence if proposal else None,
         **_measured(fields["scenes.stats"]),
@@ -108,9 +112,9 @@ def _measured(stats: SceneStats | None) -> dict[str, Any]:
 
 
 def _languages(streams: Iterable[AudioStream | SubtitleStream]) -> tuple[str, ...] | None:
-    """None where there are streams, but none of them says its language."""
-    found = [names.language(stream.language or "") for stream in streams]
-    known = sorted(set(found) - names.UNKNOWN_LANGUAGES)
+    """Return the languages of streams; None if there are streams but all of unknown language."""
+    found = [language_code(stream.language or "") for stream in streams]
+    known = sorted(set(found) - UNKNOWN_LANGUAGES)
     return None if found and not known else tuple(known)
 
 

@@ -1,4 +1,4 @@
-"""What the scenes stage does with one video: the decode, what is kept of it, and its result."""
+"""The scenes stage for one video: decoding, thumbnails and frames, and the result."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from vidpipe.stages.results import Scenes
 
 _LEAST_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
-#: Less than this is missing at the end of many sound files.
+#: Many intact files lack less than this at their end.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
 
 class _Pictures(NamedTuple):
-    """frames: of the pack, as they are in it; converted: see DecodePlan"""
+    """What is stored of the pictures; `frames` are those in the pack, `converted` is explained by DecodePlan."""
 
     pack: PackReference
     frames: Sequence[PackedFrame]
@@ -40,16 +40,21 @@ class _Pictures(NamedTuple):
     poster: str | None
 
 
-def make_scenes(item: Item, context: StageContext) -> Scenes:
-    """Decodes the video once, and keeps its thumbnails and the model's frames.
+def analyze_scenes(item: Item, context: StageContext) -> Scenes:
+    """Decode a video once, and store its thumbnails and the model's frames.
 
-    Raises StageError, MediaError, UnavailableError, OSError, Cancelled.
+    Raises:
+        StageError: The video cannot be decoded.
+        MediaError: Its frames cannot be read.
+        UnavailableError: ffmpeg is missing or memory ran out.
+        OSError: Frames cannot be written.
+        Cancelled: The run was stopped.
     """
     started = time.monotonic()
     settings = context.settings
     path = settings.resolve(item["raw_video.path"])
     if not path.is_file():
-        raise StageError(f"{item.name}: its file {path} is not there.", "Run the raw_video stage for it.")
+        raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
     plan = plan_decode(
         settings.scene_detection,
         video_stream=item["metadata.video_stream"],
@@ -104,7 +109,7 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
 
     findings = decode(plan)
     if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
-        # ffmpeg gives up at once if it has no decoder for the sound; the pictures can still be decoded
+        # ffmpeg stops at once if it has no decoder for the sound; the pictures can still be decoded
         findings = decode(replace(plan, audio_stream=None))
     if context.cancelled.is_set():
         raise Cancelled
@@ -112,14 +117,14 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
     reached = f"after {findings.end_us / 1e6:.1f} s of video" if findings.frames else "before the first frame"
     if end.ended == "time limit":
         raise StageError(
-            f"{item.name}: decoding took longer than {limit_s:.0f} s and was ended {reached}.",
-            "The machine may be overloaded; TimeoutFactor in [SceneDetection] allows more time.",
+            f"{item.name}: decoding exceeded its time limit of {limit_s:.0f} s and was stopped {reached}.",
+            "The machine may be overloaded; raise TimeoutFactor in [SceneDetection] to allow more time.",
             transient=True,
         )
     if end.returncode < 0:
         raise StageError(
-            f"{item.name}: ffmpeg was ended by signal {-end.returncode} {reached}{_first_message(end)}",
-            "Out of memory, or a fault of this ffmpeg with this file: try `ffmpeg -i FILE -f null -`.",
+            f"{item.name}: ffmpeg was killed by signal {-end.returncode} {reached}{_first_message(end)}",
+            "Out of memory, or a bug of this ffmpeg version with this file: try `ffmpeg -i FILE -f null -`.",
         )
     if not findings.frames and end.lacked_memory:
         raise memory.MemoryLimitError("ffmpeg", limits.limit_bytes or 0)
@@ -140,7 +145,7 @@ def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spi
 def _write(
     options: SceneDetection, plan: DecodePlan, findings: SceneFindings, writer: FramePackWriter, spill: Spill
 ) -> _Pictures:
-    """The frame pack and the thumbnails of what was kept."""
+    """Write the frame pack and the thumbnails."""
     durations = {index: (end_us - start_us) / 1e6 for index, (start_us, end_us) in enumerate(findings.spans_us)}
     for kept in model_frames(findings.kept, durations, options):
         jpeg = spill.read(kept)
@@ -214,7 +219,7 @@ def _result(
 
 
 def _damage(findings: SceneFindings, item: Item) -> Damage | None:
-    """None: the file is whole, and decoded without complaint and as long as its packets."""
+    """Return what is damaged; None if the file is complete and was decoded without errors."""
     end, decoded_s = findings.end, findings.end_us / 1e6
     expected_s: float | None = item["metadata.duration_s"]
     announced_s: float | None = item["metadata.announced_duration_s"]
@@ -222,7 +227,7 @@ def _damage(findings: SceneFindings, item: Item) -> Damage | None:
     all_decoded = count is not None and findings.frames >= count
     missing_s = expected_s - decoded_s if expected_s and not all_decoded else 0.0
     incomplete = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
-    # what the decoder says of pictures before the first key frame is no damage, where all others were decoded
+    # errors before the first key frame are no damage if all other pictures were decoded
     leading = item["metadata.undecodable_packets"] and findings.frames == count
     if not ((end.errors and not leading) or incomplete or end.returncode or announced_s):
         return None

@@ -1,4 +1,4 @@
-"""Tag rules: the model of rules/custom_tags.json, and the rule set made from it."""
+"""Tag rules: reads rules/custom_tags.json, gives tags to videos, and compares two rule sets."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
+
 from pydantic import Field
+
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.blocks import BLOCKS, Block, tag_key
-from vidpipe.tagging.facts import TagFacts
+from vidpipe.settings import Settings
+from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock, tag_key
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
     Patterns,
-    Source,
+    RulesFileModel,
     Text,
     Texts,
     Versioned,
     compiled,
+    load_named,
     parse_json,
     read_text,
     unique_names,
     validated,
+    value_under,
 )
-from vidpipe.tagging.blocks import TagBlock
-from collections.abc import Iterable
-from typing import Any, Literal, Protocol
-from vidpipe.tagging.blocks import tag_key
 
 
-
-class BlocksSource(Source):
-    """The blocks that rules and categories share, as the file holds them."""
+class BlocksSource(RulesFileModel):
+    """The blocks that rules and categories have in common, as in the file."""
 
     enabled: bool = True
     metadata_conditions: ConditionGroups = Field(default=[], description="all of one object must hold")
@@ -44,13 +44,13 @@ class BlocksSource(Source):
     source_patterns: Patterns = Field(default=[])
 
     def blocks(self, where: str) -> tuple[Block, ...]:
-        """The blocks that ask for something. Raises SettingsError naming `where` and the block."""
+        """Return the blocks that are not empty. Raises SettingsError, which names `where` and the block."""
         sources = {key: [entry for entry in getattr(self, key) if entry != {}] for key in BLOCKS}
         return tuple(compiled(partial(BLOCKS[key], source), where, key) for key, source in sources.items() if source)
 
 
 class RuleSource(BlocksSource):
-    """One rule as the file holds it."""
+    """One rule as in the file."""
 
     name: Text | None = None
     match: Literal["any", "all"] = "any"
@@ -60,9 +60,14 @@ class RuleSource(BlocksSource):
 
 @dataclass(frozen=True)
 class Rule:
-    """Gives its tags when one of its blocks matches ("any"), or when all of them do ("all").
+    """Gives its tags if one of its blocks matches ("any"), or if all of them do ("all").
 
-    facet: whether they are technical facts to filter by, listed after the other tags
+    Attributes:
+        name: Name of the rule.
+        tags: The tags that it gives.
+        blocks: What it checks.
+        match: "any" or "all".
+        facet: Whether its tags are technical facts to filter by, listed after the other tags.
     """
 
     name: str
@@ -76,8 +81,8 @@ class Rule:
         """(key, tag) of each tag; see `tag_key`."""
         return tuple((tag_key(tag), tag) for tag in self.tags)
 
-    def matching(self, facts: TagFacts) -> tuple[Block, ...]:
-        """The blocks that make the rule match: the first one ("any") or all of them; () when it does not match."""
+    def matching(self, facts: RuleFacts) -> tuple[Block, ...]:
+        """Return the blocks that make the rule match: the first one ("any") or all of them; () if it does not match."""
         if self.match == "all":
             return self.blocks if all(block.matches(facts) for block in self.blocks) else ()
         for block in self.blocks:
@@ -86,6 +91,7 @@ class Rule:
         return ()
 
     def normal(self) -> dict[str, Any]:
+        """Return the rule as in a rules file."""
         body: dict[str, Any] = {"name": self.name, "tags": list(self.tags)}
         body |= {block.name: block.normal() for block in self.blocks}
         body |= {"match": "all"} if self.match == "all" else {}
@@ -94,28 +100,35 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleSet(Versioned):
-    """Rules in the order of their file; where several give one tag, the first gets the credit."""
+    """Rules in the order of their file; if several give the same tag, it is attributed to the first."""
 
     rules: tuple[Rule, ...]
 
     def normal(self) -> dict[str, Any]:
+        """Return the rules as in a rules file."""
         return {"rules": [rule.normal() for rule in self.rules]}
 
 
+def build_rules(settings: Settings) -> RuleSet:
+    """Return the tag rules in force. Raises SettingsError."""
+    return load_named(settings, "custom_tag_rules", parse_rules)
+
+
 def load_rules(path: Path, shown: str = "") -> RuleSet:
-    """The rules in the file at `path`; `shown` is what errors call it. Raises SettingsError."""
+    """Return the rules in the file at `path`, which error messages call `shown`. Raises SettingsError."""
     shown = shown or str(path)
     return parse_rules(read_text(path, shown, "CustomTagRules"), shown)
 
 
 def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
-    """The rules in a JSON text: `{"rules": [...]}`, or the list alone.
+    """Return the rules in a JSON text: `{"rules": [...]}`, or a bare list.
 
-    Raises SettingsError that names the file, the rule, the key, what was found and what is allowed.
+    Raises:
+        SettingsError: It is invalid; the message names file, rule and key, what was found and what is allowed.
     """
     document = parse_json(text, shown)
-    if isinstance(document, dict):
-        document = _rule_list(document, shown)
+    if isinstance(document, dict) and "rules" in document:
+        document = value_under(document, "rules", shown)
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
     sources = [
@@ -130,20 +143,12 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         where = _place(shown, number, document[number - 1])
         blocks = source.blocks(where)
         if not blocks:
-            raise SettingsError(f"{where} asks for nothing, so it would never give its tags.", _hint())
+            raise SettingsError(f"{where} has no conditions, so it would never give its tags.", _hint())
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
         match = source.match if len(blocks) > 1 else "any"
         rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
     return RuleSet(tuple(rules))
-
-
-def _rule_list(document: dict[str, Any], shown: str) -> Any:
-    unknown = sorted(set(document) - {"rules", "note"})
-    if unknown or "rules" not in document:
-        found = f'found "{unknown[0]}"' if unknown else "found no such key"
-        raise SettingsError(f'{shown}: expected the key "rules" with a list of rules (and perhaps "note"); {found}.')
-    return document["rules"]
 
 
 def _place(shown: str, number: int, source: Any) -> str:
@@ -152,7 +157,7 @@ def _place(shown: str, number: int, source: Any) -> str:
 
 
 def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> str:
-    """A name for a rule without one, from its tags: unlike its number, it stays when rules above it come and go."""
+    """Return a name made from its tags for a rule without one; unlike its number, it does not depend on other rules."""
     base = " + ".join(tags)
     while True:
         counts[base] += 1
@@ -163,18 +168,20 @@ def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> st
 
 
 def _hint() -> str:
-    return f"Give it one of {', '.join(BLOCKS)}."
-
-
-# DOC """Which tags a rule set gives a video, and why."""
-# 
+    return f"Add one of {', '.join(BLOCKS)}."
 
 
 @dataclass(frozen=True)
 class TagMatch:
-    """A tag, the rule that gave it, the block that matched ("a + b" where a rule asks for all) and what it found.
+    """A tag that a rule gave.
 
-    facet: see `Rule`. model_tags: the model's own tags that the rule found, in normal form
+    Attributes:
+        tag: The tag.
+        rule: Name of the rule.
+        block: The block that matched; "a + b" if the rule requires all.
+        evidence: What the block found.
+        facet: See `Rule`.
+        model_tags: The model's own tags that the rule matched, normalized.
     """
 
     tag: str
@@ -185,8 +192,8 @@ class TagMatch:
     model_tags: tuple[str, ...] = ()
 
 
-def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
-    """Each tag once, in the order of the rules; the first rule that gives a tag is named with it."""
+def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
+    """Return each tag once, in the order of the rules, with the first rule that gives it."""
     given: dict[str, TagMatch] = {}
     for rule in rules.rules:
         blocks = rule.matching(facts)
@@ -201,16 +208,16 @@ def evaluate(rules: RuleSet, facts: TagFacts) -> tuple[TagMatch, ...]:
     return tuple(given.values())
 
 
-# DOC """What differs between two rule sets, and between the tags a video had and has."""
-# 
-
-
-ChangeKind = Literal["added", "removed", "rule changed", "evidence changed"]
-
-
 @dataclass(frozen=True)
 class RuleChange:
-    """A rule that is in both sets under one name, with the keys in which its normal forms differ."""
+    """A rule that changed between two sets.
+
+    Attributes:
+        rule: Its name.
+        keys: The keys in which the normal forms differ.
+        before: The old normal form.
+        after: The new normal form.
+    """
 
     rule: str
     keys: tuple[str, ...]
@@ -220,8 +227,15 @@ class RuleChange:
 
 @dataclass(frozen=True)
 class RuleSetChange:
-    """Names of rules that are only in the new or only in the old set, (old, new) names of those that do the same under
-    another name, the changed ones, and whether rules in both sets stand in another order."""
+    """How two rule sets differ; false if they do not.
+
+    Attributes:
+        added: Names of rules that are in the new set only.
+        removed: Names of rules that are in the old set only.
+        renamed: (old, new) names of rules that are otherwise equal.
+        changed: Rules with the same name that differ.
+        reordered: Whether the order of the rules in both sets differs.
+    """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
@@ -233,30 +247,8 @@ class RuleSetChange:
         return bool(self.added or self.removed or self.renamed or self.changed or self.reordered)
 
 
-class GivenTag(Protocol):
-    """What `tag_changes` needs of a tag, stored or just given."""
-
-    @property
-    def tag(self) -> str: ...
-    @property
-    def rule(self) -> str: ...
-    @property
-    def evidence(self) -> str: ...
-
-
-@dataclass(frozen=True)
-class TagChange:
-    """rule: the one that gives the tag now, or gave it before where the tag is removed. was: the evidence before."""
-
-    tag: str
-    change: ChangeKind
-    rule: str
-    evidence: str = ""
-    was: str = ""
-
-
 def compare(old: RuleSet, new: RuleSet) -> RuleSetChange:
-    """How `new` differs from `old`; false in a condition where both have the same version."""
+    """Return how `new` differs from `old`."""
     before = {rule.name: rule.normal() for rule in old.rules}
     after = {rule.name: rule.normal() for rule in new.rules}
     gone = [name for name in before if name not in after]
@@ -280,21 +272,6 @@ def compare(old: RuleSet, new: RuleSet) -> RuleSetChange:
         ),
         reordered=stayed != [name for name in after if name in set(stayed)],
     )
-
-
-def tag_changes(before: Iterable[GivenTag], after: Iterable[GivenTag]) -> list[TagChange]:
-    """Removed tags first, then the others in their order; [] where nothing differs."""
-    old = {tag_key(tag.tag): tag for tag in before}
-    new = {tag_key(tag.tag): tag for tag in after}
-    changes = [TagChange(tag.tag, "removed", tag.rule, was=tag.evidence) for key, tag in old.items() if key not in new]
-    for key, tag in new.items():
-        if key not in old:
-            changes.append(TagChange(tag.tag, "added", tag.rule, tag.evidence))
-        elif tag.rule != old[key].rule:
-            changes.append(TagChange(tag.tag, "rule changed", tag.rule, tag.evidence, old[key].evidence))
-        elif tag.evidence != old[key].evidence:
-            changes.append(TagChange(tag.tag, "evidence changed", tag.rule, tag.evidence, old[key].evidence))
-    return changes
 
 
 def _body(normal: dict[str, Any]) -> dict[str, Any]:

@@ -11,20 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidpipe.vlm.answers.forms import TEXT, Form, WrongForm
-from vidpipe.vlm.answers.object_answers import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.vlm.answers.short_answers import NUMBER, YES_NO, choice_form
+from vidpipe.models.answers.form import TEXT_FORM, AnswerForm, AnswerFormatError
+from vidpipe.models.answers.object_forms import category_form, sentiment_form, summary_form, tags_form
+from vidpipe.models.answers.short_forms import NUMBER, YES_NO, choice_form
 
 CHOICE = choice_form(["indoors", "outdoors", "both indoors and outdoors"])
 SENTIMENT, TAGS, SUMMARY = sentiment_form("English"), tags_form(), summary_form("English")
 FEW_TAGS = tags_form(["Beach", "Night Shot"])
 CATEGORY = category_form(["News", "Sports", "Unclassified"], "English")
 JSON_FORMS = (SENTIMENT, TAGS, FEW_TAGS, CATEGORY, SUMMARY)
-FORMS = (TEXT, YES_NO, NUMBER, CHOICE, *JSON_FORMS)
+FORMS = (TEXT_FORM, YES_NO, NUMBER, CHOICE, *JSON_FORMS)
 
-WELL_READ: list[tuple[Form, str, Any]] = [
-    (TEXT, "  A red square.\n", "A red square."),
-    (TEXT, "One.\x00\x1b[31m\u202e\nTwo.\r\n", "One.[31m\nTwo."),
+WELL_READ: list[tuple[AnswerForm, str, Any]] = [
+    (TEXT_FORM, "  A red square.\n", "A red square."),
+    (TEXT_FORM, "One.\x00\x1b[31m\u202e\nTwo.\r\n", "One.[31m\nTwo."),
     (YES_NO, "Yes.", True),
     (YES_NO, "no", False),
     (YES_NO, "**Yes**", True),
@@ -84,8 +84,8 @@ WELL_READ: list[tuple[Form, str, Any]] = [
     (SUMMARY, '[{"summary": "A walk.", "keywords": "park, dog"}]', {"summary": "A walk.", "keywords": ["park", "dog"]}),
 ]  # fmt: skip
 
-REFUSED: list[tuple[Form, str, str]] = [
-    (TEXT, " \n\x00", "empty"),
+REFUSED: list[tuple[AnswerForm, str, str]] = [
+    (TEXT_FORM, " \n\x00", "empty"),
     (YES_NO, "", "empty"),
     (YES_NO, "Maybe.", "Expected yes or no; found “Maybe.”"),
     (YES_NO, "Yes or no", "Expected yes or no"),
@@ -129,14 +129,14 @@ REFUSED: list[tuple[Form, str, str]] = [
 
 
 @pytest.mark.parametrize(("form", "said", "value"), WELL_READ, ids=lambda part: str(part)[:30])
-def test_what_models_write_is_read(form: Form, said: str, value: Any) -> None:
+def test_what_models_write_is_read(form: AnswerForm, said: str, value: Any) -> None:
     assert form.parse(said) == value
     assert type(form.parse(said)) is type(value)
 
 
 @pytest.mark.parametrize(("form", "said", "sentence"), REFUSED, ids=lambda part: str(part)[:30])
-def test_another_form_is_refused_with_a_sentence(form: Form, said: str, sentence: str) -> None:
-    with pytest.raises(WrongForm) as error:
+def test_another_form_is_refused_with_a_sentence(form: AnswerForm, said: str, sentence: str) -> None:
+    with pytest.raises(AnswerFormatError) as error:
         form.parse(said)
     assert sentence in str(error.value)
     assert len(str(error.value)) < 500
@@ -188,17 +188,17 @@ JUNK = st.recursive(
 )  # fmt: skip
 
 
-def read(form: Form, said: str) -> tuple[Any, str]:
+def read(form: AnswerForm, said: str) -> tuple[Any, str]:
     """The value, or why there is none."""
     try:
         return form.parse(said), ""
-    except WrongForm as error:
+    except AnswerFormatError as error:
         return None, str(error)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 @given(said=st.text() | JUNK.map(json.dumps) | JUNK.map(repr) | st.text(alphabet="{}[]\",:'\\ 0yesno1", max_size=200))
-def test_whatever_is_said_gives_the_form_or_a_wrong_form(form: Form, said: str) -> None:
+def test_whatever_is_said_gives_the_form_or_a_wrong_form(form: AnswerForm, said: str) -> None:
     value, fault = read(form, said)
     if not fault:
         assert SHAPES[form.name](value)
@@ -212,13 +212,13 @@ def test_whatever_is_said_gives_the_form_or_a_wrong_form(form: Form, said: str) 
      "1 " * 100_000, "answer " * 50_000, "('" * 100_000, "<think>" * 50_000, "a " * 1_000_000, "\\" * 200_000],
     ids=lambda said: said[:6],
 )  # fmt: skip
-def test_a_hostile_answer_costs_neither_time_nor_an_error(form: Form, said: str) -> None:
+def test_a_hostile_answer_costs_neither_time_nor_an_error(form: AnswerForm, said: str) -> None:
     _, fault = read(form, said)
     assert len(fault) < 500
 
 
 @pytest.mark.parametrize("form", JSON_FORMS, ids=lambda form: form.name)
-def test_a_schema_is_one_that_strict_servers_take(form: Form) -> None:
+def test_a_schema_is_one_that_strict_servers_take(form: AnswerForm) -> None:
     def check(schema: Any) -> None:
         if schema["type"] == "object":
             assert schema["additionalProperties"] is False
@@ -236,8 +236,8 @@ def test_a_schema_is_one_that_strict_servers_take(form: Form) -> None:
 
 
 @pytest.mark.parametrize("form", JSON_FORMS, ids=lambda form: form.name)
-def test_the_example_in_an_instruction_is_no_answer(form: Form) -> None:
+def test_the_example_in_an_instruction_is_no_answer(form: AnswerForm) -> None:
     example = form.instruction.splitlines()[1]
     assert set(json.loads(example)) == set(form.schema["properties"])  # type: ignore[index]
-    with pytest.raises(WrongForm):
+    with pytest.raises(AnswerFormatError):
         form.parse(example)

@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.questions import (
+    Question,
+    add_question,
+    build_questions,
+    load_questions,
+    new_question,
+    parse_questions,
+)
 from vidpipe.tagging.rules_file import DEFAULT_RULES
-from vidpipe.vlm.questions import Question, add_question, build_questions, load_questions, new_question, parse_questions
-from vidpipe_tests.vlm.homes import settings, write_questions
+from vidpipe_tests.models.homes import settings, write_questions
 
 PEOPLE: dict[str, Any] = {"id": "people", "text": "How many people?", "kind": "number", "scope": "scene"}
 PLACE: dict[str, Any] = {"id": "place", "text": "Where?", "kind": "choice", "choices": ["indoors", "outdoors"]}

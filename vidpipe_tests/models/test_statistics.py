@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from vidpipe.media.facts import ColorShare, SceneStats
-from vidpipe.vlm import wording
-from vidpipe.vlm.model import Facts, Request
-from vidpipe.vlm.prompts import Prompt
-from vidpipe.vlm.statistics import StatisticsDescriber, describe_scene, describe_video
+from vidpipe.models import statistics
+from vidpipe.models.describing_model import MeasuredFacts, ModelRequest
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.statistics import StatisticsModel, describe_scene, describe_video
 
 _COLORS = {"dark blue": 0.4, "black": 0.35, "red": 0.02}
 _NIGHT = SceneStats(
@@ -22,8 +22,10 @@ _NIGHT = SceneStats(
 _DAY = _NIGHT.model_copy(update={"brightness": 0.7, "motion": 0.03, "colorful_share": 0.9})
 
 
-def facts(**changed: object) -> Facts:
-    base = Facts(9.7, 3, 12.4, _NIGHT, "portrait", "HD", True, (), None, ((0.0, _NIGHT), (3.0, _DAY), (5.0, _NIGHT)))
+def facts(**changed: object) -> MeasuredFacts:
+    base = MeasuredFacts(
+        9.7, 3, 12.4, _NIGHT, "portrait", "HD", True, (), None, ((0.0, _NIGHT), (3.0, _DAY), (5.0, _NIGHT))
+    )
     return dataclasses.replace(base, **changed)  # type: ignore[arg-type]
 
 
@@ -79,7 +81,7 @@ def test_what_was_not_measured_is_not_told() -> None:
 
 
 def test_durations_read_well() -> None:
-    told = [wording.duration(seconds) for seconds in (0.04, 1.0, 9.68, 59.99, 60.0, 200.4, 3600.0, 4350.0)]
+    told = [statistics.duration(seconds) for seconds in (0.04, 1.0, 9.68, 59.99, 60.0, 200.4, 3600.0, 4350.0)]
     assert told == [
         "0.04 seconds", "1 second", "9.7 seconds", "1 minute", "1 minute", "3 minutes 20 seconds", "1 hour",
         "1 hour 12 minutes",
@@ -88,8 +90,8 @@ def test_durations_read_well() -> None:
 
 def test_the_same_measurements_give_the_same_text_and_another_basis_when_they_change() -> None:
     prompts = (Prompt("describe_video", "video", "?"), Prompt("other", "video", "!"))
-    request = Request("a" * 64, "video", 0.0, 9.7, prompts, facts())
-    describer = StatisticsDescriber()
+    request = ModelRequest("a" * 64, "video", 0.0, 9.7, prompts, facts())
+    describer = StatisticsModel()
     first, second = (next(describer.answer([request], threading.Event())) for _ in range(2))
     assert [answer.text for answer in first.answers] == [answer.text for answer in second.answers]
     assert len(first.answers) == 2

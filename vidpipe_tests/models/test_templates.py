@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.prompt_context import SAMPLE_VIEWS
+from vidpipe.models.prompts import PromptSet
 from vidpipe.tagging.rules_file import DEFAULT_RULES
-from vidpipe.vlm.prompts import PromptSet, build_prompts
-from vidpipe.vlm.templating.sample_views import SAMPLES
-from vidpipe_tests.vlm.homes import settings, write_template
+from vidpipe_tests.models.homes import settings, write_template
 
-VIDEO, SCENE = SAMPLES[0]
+VIDEO, SCENE = SAMPLE_VIEWS[0]
 
 
 def scene_text(prompts: PromptSet) -> str:

@@ -16,7 +16,7 @@ from PIL import Image
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages import scene_making, scenes
+from vidpipe.stages import scene_analysis, scenes
 from vidpipe.stages.contract import Cancelled, StageContext
 from vidpipe.stages.results import Scenes
 from vidpipe_tests import clips
@@ -279,7 +279,7 @@ def test_ffmpeg_ended_from_outside_is_an_error(tmp_path: Path, home: Path) -> No
 
 
 def test_decoding_has_a_time_limit(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene_making, "_LEAST_TIME_LIMIT_S", 0.2)
+    monkeypatch.setattr(scene_analysis, "_LEAST_TIME_LIMIT_S", 0.2)
     outcome = outcome_of(scene_item(slow_clip(tmp_path / "slow.mp4")), home, timeout_factor=0.001)
     assert outcome.error is not None
     assert outcome.error.transient

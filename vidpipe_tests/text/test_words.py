@@ -3,15 +3,15 @@
 import pytest
 
 from vidpipe.tagging.blocks import KeywordBlock
-from vidpipe.tagging.facts import TagFacts
-from vidpipe.tagging.words import label_key, normalise, search_forms
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.text.words import label_key, normalize, search_forms
 
 
 def found(keyword: str, description: str) -> bool:
     said, spoken, titled = (
-        TagFacts(description=description),
-        TagFacts(subtitles=description),
-        TagFacts(title=description),
+        RuleFacts(description=description),
+        RuleFacts(subtitles=description),
+        RuleFacts(title=description),
     )
     block = KeywordBlock.parse("subtitle_keywords", [keyword])
     in_description = KeywordBlock.parse("description_keywords", [keyword]).matches(said)
@@ -50,7 +50,7 @@ def test_parts_of_words_are_not(keyword: str, description: str) -> None:
 
 
 def test_evidence_names_what_the_description_says_not_what_was_asked() -> None:
-    facts = TagFacts(description="Drones over beaches")
+    facts = RuleFacts(description="Drones over beaches")
     assert KeywordBlock.parse("description_keywords", ["beach", "drone", "snow"]).evidence(facts) == (
         'the description says "beaches", "drones"'
     )
@@ -58,23 +58,23 @@ def test_evidence_names_what_the_description_says_not_what_was_asked() -> None:
 
 def test_evidence_names_subtitles_before_the_title() -> None:
     block = KeywordBlock.parse("subtitle_keywords", ["garden", "flower", "slow motion", "winter"])
-    both = TagFacts(subtitles="The garden\nis full of flowers", title="Garden flowers in winter, in slow motion")
+    both = RuleFacts(subtitles="The garden\nis full of flowers", title="Garden flowers in winter, in slow motion")
     assert block.evidence(both) == 'the subtitles say "flowers", "garden", the title says "slow motion", "winter"'
     assert block.count(both) == 4
-    titled = TagFacts(title="My garden", description="flowers")
+    titled = RuleFacts(title="My garden", description="flowers")
     assert block.evidence(titled) == 'the title says "garden"'
     assert block.count(titled) == 1
 
 
 def test_a_block_reads_only_its_own_text() -> None:
-    facts = TagFacts(description="sea", subtitles="hill", title="lake")
+    facts = RuleFacts(description="sea", subtitles="hill", title="lake")
     words = ["hill", "lake", "sea"]
     assert KeywordBlock.parse("description_keywords", words).evidence(facts) == 'the description says "sea"'
     assert KeywordBlock.parse("subtitle_keywords", words).count(facts) == 2
 
 
 def test_subtitles_are_brought_into_normal_form_once_and_only_if_a_rule_asks_for_them() -> None:
-    facts = TagFacts(description="sea", subtitles="garden", title="garden")
+    facts = RuleFacts(description="sea", subtitles="garden", title="garden")
     KeywordBlock.parse("description_keywords", ["sea"]).parts(facts)
     assert "spoken" not in vars(facts)
     KeywordBlock.parse("subtitle_keywords", ["garden"]).matches(facts)
@@ -87,7 +87,7 @@ def test_subtitles_are_brought_into_normal_form_once_and_only_if_a_rule_asks_for
 def test_a_text_of_nothing_but_combining_marks_costs_no_more_than_its_length() -> None:
     hostile = "\u0301\u0316" * 64_000
     assert found("sunset", f"a{hostile} the sunset, cafe\u0301")
-    assert normalise("cafe\u0301 " * 1000) == normalise("caf\u00e9 " * 1000)
+    assert normalize("cafe\u0301 " * 1000) == normalize("caf\u00e9 " * 1000)
 
 
 @pytest.mark.parametrize(

@@ -1,32 +1,35 @@
-"""The forms an answer is asked for in: how a model is told of it, and how its text is read and checked."""
+"""The base of all forms of answers, and a tolerant JSON parser for them.
+
+JSON is found between code fences, after a sentence, with trailing commas and in single quotes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-from vidpipe.vlm.plain_text import printable
 import ast
 import json
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from vidpipe.models.sanitize import printable
+
+_MAX_FREE_TEXT = 8_000
 
 
-_TEXT_MOST = 8_000
-
-
-class WrongForm(ValueError):
-    """An answer is not in the form that was asked for; the message says what is wrong with it."""
+class AnswerFormatError(ValueError):
+    """An answer does not have the requested form; the message says why."""
 
 
 @dataclass(frozen=True)
-class Form:
-    """name: text, yes_no, choice, number, sentiment, tags, category, summary
+class AnswerForm:
+    """One form of answers.
 
-    instruction: the sentence that tells a model of the form; "" for free text
-    schema:      JSON Schema of the answer, for servers that can be held to one; None for what is not JSON
-    parse:       raw text -> plain JSON value; raises WrongForm
+    Attributes:
+        name: text, yes_no, choice, number, sentiment, tags, category or summary.
+        parse: Returns the JSON value of a raw text; raises AnswerFormatError.
+        instruction: Describes the form to the model; "" for free text.
+        schema: JSON Schema for servers that support structured output; None if the answer is not JSON.
     """
 
     name: str
@@ -36,46 +39,43 @@ class Form:
 
 
 def parse_text(text: str) -> str:
-    """Any words, without control characters. Raises WrongForm where there are none."""
-    plain = printable(text, _TEXT_MOST)
+    """Return any text, without control characters. Raises AnswerFormatError if it is empty."""
+    plain = printable(text, _MAX_FREE_TEXT)
     if not plain:
-        raise WrongForm("The answer is empty.")
+        raise AnswerFormatError("The answer is empty.")
     return plain
 
 
-TEXT = Form("text", parse_text)
+TEXT_FORM = AnswerForm("text", parse_text)
 
 
-# DOC """Finds JSON in what a model said: between code fences, after a sentence, with a comma too many, in single quotes."""
-# 
-
-
-#: Characters of an answer that are looked at, and places in it where JSON may begin. Answers are far shorter; the
-#: limits keep a hostile one from costing time.
-_MOST_TEXT, _MOST_STARTS = 20_000, 40
-#: Qwen3 and others think aloud first.
+#: Characters of an answer that are read, and positions in it that are tried as the start of JSON. Answers are far
+#: shorter; the limits bound the time that a hostile one costs.
+_MAX_TEXT, _MAX_STARTS = 20_000, 40
+#: Qwen3 and others write their reasoning first.
 _THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"```[\w-]*")
 _BEGIN = re.compile(r"[\[{]")
-#: A comma before a closing bracket. Within a string it may hit too: only text that is no JSON otherwise is mended.
+#: A comma before a closing bracket. It may match inside strings, so only text that is not valid JSON is repaired.
 _STRANGE_ESCAPE = re.compile(r"\\[^\\'\"nrtbfux]")
 _TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 
 
 def without_wrapping(text: str) -> str:
-    """An answer without what a model thought aloud before it, and without code fences."""
-    return _FENCE.sub("", _THOUGHT.sub("", text[:_MOST_TEXT], count=1)).strip()
+    """Return an answer without the reasoning before it and without code fences."""
+    return _FENCE.sub("", _THOUGHT.sub("", text[:_MAX_TEXT], count=1)).strip()
 
 
 def json_values(text: str) -> list[Any]:
-    """Every object or list of JSON in `text`, outermost ones only, in order, equal ones once.
+    """Return the outermost JSON objects and lists in `text`, in order, without duplicates.
 
-    Raises WrongForm where there is none.
+    Raises:
+        AnswerFormatError: There is none.
     """
     text = without_wrapping(text)
     found: list[Any] = []
     at = starts = 0
-    while (begin := _BEGIN.search(text, at)) and starts < _MOST_STARTS:
+    while (begin := _BEGIN.search(text, at)) and starts < _MAX_STARTS:
         starts += 1
         value, at = _read(text, begin.start())
         if isinstance(value, dict | list) and value not in found:
@@ -83,26 +83,26 @@ def json_values(text: str) -> list[Any]:
     if found:
         return found
     if not text:
-        raise WrongForm("The answer is empty.")
+        raise AnswerFormatError("The answer is empty.")
     cut = text.rstrip()[-1] not in "]}" and _BEGIN.search(text)
-    raise WrongForm("The JSON ends before it is complete." if cut else "There is no valid JSON in the answer.")
+    raise AnswerFormatError("The JSON ends before it is complete." if cut else "There is no valid JSON in the answer.")
 
 
 def one_object(text: str) -> dict[str, Any]:
-    """The one JSON object in `text`; a list of just one object is that object. Raises WrongForm."""
+    """Return the only JSON object in `text`, perhaps in a list of its own. Raises AnswerFormatError."""
     values = json_values(text)
     objects = [value for value in values if isinstance(value, dict)]
     if len(objects) > 1:
-        raise WrongForm(f"There are {len(objects)} different JSON objects in the answer; one was asked for.")
+        raise AnswerFormatError(f"There are {len(objects)} different JSON objects in the answer; one was asked for.")
     if objects:
         return objects[0]
     if len(values[0]) == 1 and isinstance(values[0][0], dict):
         return dict(values[0][0])
-    raise WrongForm("The answer is a JSON list; one JSON object was asked for.")
+    raise AnswerFormatError("The answer is a JSON list; one JSON object was asked for.")
 
 
 def _read(text: str, start: int) -> tuple[Any, int]:
-    """The value that begins at `start` and where it ends; None and the next place where none does."""
+    """Return the value that begins at `start` and its end; None and the next position if there is none."""
     try:
         return json.JSONDecoder(parse_constant=_no_constant).raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -111,7 +111,7 @@ def _read(text: str, start: int) -> tuple[Any, int]:
     if end is None:
         return None, start + 1
     part = text[start:end]
-    for read in (_mended, _python):
+    for read in (_without_trailing_commas, _python):
         try:
             return read(part), end
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
@@ -119,13 +119,13 @@ def _read(text: str, start: int) -> tuple[Any, int]:
     return None, start + 1
 
 
-def _mended(part: str) -> Any:
+def _without_trailing_commas(part: str) -> Any:
     return json.loads(_TRAILING_COMMA.sub(r"\1", part), parse_constant=_no_constant)
 
 
 def _python(part: str) -> Any:
-    """A Python literal: many models write single quotes. Only what JSON has too counts."""
-    if _STRANGE_ESCAPE.search(part):  # Python would warn of it on the terminal
+    """Read a Python literal, since many models write single quotes; only types that JSON has are accepted."""
+    if _STRANGE_ESCAPE.search(part):  # Python would print a warning
         raise ValueError(part)
     value = ast.literal_eval(part)
     return json.loads(json.dumps(value, allow_nan=False))
@@ -136,7 +136,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _closing(text: str, start: int) -> int | None:
-    """Where the bracket at `start` is closed, strings left aside; None where it is not."""
+    """Return the end of the bracket at `start`, ignoring strings; None if it is not closed."""
     depth, quote, escaped = 0, "", False
     for at in range(start, len(text)):
         character = text[at]

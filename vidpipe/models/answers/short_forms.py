@@ -1,4 +1,4 @@
-"""Answers in a word: yes or no, one of some choices, a number. Read tolerantly, and never guessed."""
+"""One-word answers: yes or no, one of several choices, a number. Parsed tolerantly, never guessed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidpipe.vlm.answers.forms import Form, WrongForm, parse_text
-from vidpipe.vlm.answers.json_answers import without_wrapping
-from vidpipe.vlm.plain_text import harmless
-from vidpipe.vlm.questions import Question
+from vidpipe.models.answers.form import AnswerForm, AnswerFormatError, parse_text, without_wrapping
+from vidpipe.models.questions import Question
+from vidpipe.models.sanitize import sanitize
 
-_MOST_LOOKED_AT = 2_000
-#: MongoDB and JSON readers keep whole numbers up to here exactly.
+_MAX_READ = 2_000
+#: Largest integer that MongoDB and JSON parsers represent exactly.
 _LARGEST = 2**53
 
 _YES_NO = {"yes": True, "true": True, "no": False, "false": False}
@@ -38,15 +37,19 @@ _WORDS = (
 NUMBER_WORDS: Mapping[str, int] = {word: number for number, word in enumerate(_WORDS)} | {"none": 0}
 
 
-def choice_form(choices: Sequence[str]) -> Form:
-    """One of `choices`, as it is written there."""
+def choice_form(choices: Sequence[str]) -> AnswerForm:
+    """Return the form of an answer that is one of `choices`, as written there."""
     told = "\n".join(f"- {choice}" for choice in choices)
     instruction = f"Answer with exactly one of these, word for word, and nothing else:\n{told}"
-    return Form("choice", partial(parse_choice, choices=tuple(choices)), instruction)
+    return AnswerForm("choice", partial(parse_choice, choices=tuple(choices)), instruction)
 
 
 def parse_yes_no(text: str) -> bool:
-    """The word that an answer begins or ends with, or that follows "answer". Raises WrongForm for anything unclear."""
+    """Return the word that an answer begins or ends with, or that follows "answer".
+
+    Raises:
+        AnswerFormatError: The answer is ambiguous.
+    """
     said = _plain(text)
     if isinstance(said, bool):
         return said
@@ -63,11 +66,11 @@ def parse_yes_no(text: str) -> bool:
             after = {_YES_NO[word] for word in _YES_NO_WORD.findall(told["said"])}
             if len(after) == 1:
                 return after.pop()
-    raise WrongForm(f"Expected yes or no; found {_found(said)}.")
+    raise AnswerFormatError(f"Expected yes or no; found {_found(said)}.")
 
 
 def parse_choice(text: str, choices: Sequence[str]) -> str:
-    """The one choice that an answer is, or names without a negation. Raises WrongForm."""
+    """Return the only choice that an answer names without a negation. Raises AnswerFormatError."""
     said = str(_plain(text))
     named = {_bare(choice): choice for choice in choices}
     for candidate in (said, said.splitlines()[0] if said else ""):
@@ -78,12 +81,12 @@ def parse_choice(text: str, choices: Sequence[str]) -> str:
     found = choices_in(said, choices)
     if len(found) == 1 and not _NEGATION.search(_without(said, found[0])):
         return found[0]
-    expected = harmless("; ".join(choices), 300)
-    raise WrongForm(f"Expected one of: {expected}. Found {_found(said)}.")
+    expected = sanitize("; ".join(choices), 300)
+    raise AnswerFormatError(f"Expected one of: {expected}. Found {_found(said)}.")
 
 
 def choices_in(text: str, choices: Sequence[str]) -> list[str]:
-    """The choices that stand in `text` as whole words, in their order; one within a longer one does not count."""
+    """Return the choices in `text` as whole words, in their order; not those inside a longer one."""
     rest = text.casefold()
     found: list[str] = []
     for choice in sorted(choices, key=len, reverse=True):
@@ -95,7 +98,11 @@ def choices_in(text: str, choices: Sequence[str]) -> list[str]:
 
 
 def parse_number(text: str) -> int | float:
-    """The one number in an answer, or the one that it begins with, or that follows "answer". Raises WrongForm."""
+    """Return the only number in an answer, or the one that it begins with, or that follows "answer".
+
+    Raises:
+        AnswerFormatError: There is none, or it is ambiguous.
+    """
     said = _plain(text)
     if isinstance(said, int | float) and not isinstance(said, bool):
         return _checked(said)
@@ -112,7 +119,7 @@ def parse_number(text: str) -> int | float:
     words = [word for word in re.findall(r"[a-z]+", said.lower()) if word in NUMBER_WORDS]
     if len(words) == 1 and not _NUMBER.search(said) and words[0] not in ("one", "none"):
         return NUMBER_WORDS[words[0]]
-    raise WrongForm(f"Expected one number; found {_found(said)}.")
+    raise AnswerFormatError(f"Expected one number; found {_found(said)}.")
 
 
 def _value(written: str) -> int | float:
@@ -123,15 +130,15 @@ def _value(written: str) -> int | float:
 
 def _checked(number: int | float) -> int | float:
     if abs(number) > _LARGEST or not math.isfinite(number):
-        raise WrongForm("The number is too large to be a measurement or a count.")
+        raise AnswerFormatError("The number is too large to be a measurement or a count.")
     return number
 
 
 def _plain(text: str) -> Any:
-    """What was said, without fences, thoughts and marks around it; the value of {"answer": ...} where it is that."""
-    said = without_wrapping(text)[:_MOST_LOOKED_AT].strip()
+    """Return an answer without fences, reasoning and punctuation around it, or the value of {"answer": ...}."""
+    said = without_wrapping(text)[:_MAX_READ].strip()
     if not said:
-        raise WrongForm("The answer is empty.")
+        raise AnswerFormatError("The answer is empty.")
     if said[0] == "{":
         try:
             value = json.loads(said)
@@ -144,7 +151,7 @@ def _plain(text: str) -> Any:
 
 
 def _bare(text: str) -> str:
-    """Letters to compare: without case, marks around it and a list's dash before it."""
+    """Return text for comparison: without case, punctuation around it and a bullet before it."""
     return " ".join(re.sub(r"^[-•\s]+", "", text).strip(" \t\n*_`\"'“”.,:;!()[]").casefold().split())
 
 
@@ -153,15 +160,15 @@ def _without(text: str, choice: str) -> str:
 
 
 def _found(said: Any) -> str:
-    return f"“{harmless(str(said), 60)}”"
+    return f"“{sanitize(str(said), 60)}”"
 
 
-YES_NO = Form("yes_no", parse_yes_no, "Answer with one word: yes or no.")
-NUMBER = Form("number", parse_number, "Answer with one number in digits and nothing else.")
+YES_NO = AnswerForm("yes_no", parse_yes_no, "Answer with one word: yes or no.")
+NUMBER = AnswerForm("number", parse_number, "Answer with one number in digits and nothing else.")
 
 
-def question_form(question: Question, language: str) -> Form:
-    """The form of the answer that `question` asks for; free text is in `language`."""
+def question_form(question: Question, language: str) -> AnswerForm:
+    """Return the form of the answer to `question`; free text is requested in `language`."""
     match question.kind:
         case "yes_no":
             return YES_NO
@@ -169,4 +176,4 @@ def question_form(question: Question, language: str) -> Form:
             return NUMBER
         case "choice":
             return choice_form(question.choices)
-    return Form("text", parse_text, f"Answer in one or two short sentences in {language}.")
+    return AnswerForm("text", parse_text, f"Answer in one or two short sentences in {language}.")

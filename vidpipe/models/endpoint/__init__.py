@@ -1,6 +1,6 @@
-"""The describing model behind an OpenAI-compatible server, or behind a PAI-EAS deployment in its plain form.
+"""The backend `endpoint`: a model behind an OpenAI-compatible server, or a PAI-EAS deployment with its own API.
 
-address.py (where it is, and the key), payload.py (frames and prompts as the server takes them), reading.py (what it
-says), faults.py (what goes wrong, in sentences), connection.py (one connection, with a time limit on the whole),
-client.py (attempts), rounds.py (which prompt is asked when), model.py (the describing model).
+address.py (server and key), payload.py (frames and prompts as the server takes them), transport.py (limits, and where
+the key may go), client.py (the `openai` client with retries), errors.py (what can go wrong, in sentences),
+response_parsing.py, scheduler.py (the order of prompts), backend.py (the describing model).
 """

@@ -1,10 +1,10 @@
-"""Where the model's server is, and the key that is shown to it."""
+"""The address of the model server, and the key sent to it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
@@ -20,10 +20,13 @@ _KEY = re.compile(r"[\x21-\x7e]*")
 
 
 @dataclass(frozen=True)
-class Server:
-    """url: what is posted to; key: "" where none is set
+class ServerAddress:
+    """Where requests are sent.
 
-    setting: the key of [QwenVL] that the address came from
+    Attributes:
+        url: Full URL of the requests.
+        key: API key; "" if none is set.
+        setting: Key of [QwenVL] that holds the address.
     """
 
     url: str
@@ -32,51 +35,70 @@ class Server:
 
     @property
     def shown(self) -> str:
-        """The address without its query."""
+        """The URL without its query, for messages."""
         return self.url.partition("?")[0]
 
     @property
+    def base_url(self) -> str:
+        """What the `openai` client appends its paths to."""
+        return self.shown.removesuffix(_CHAT)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of its query."""
+        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
+
+    @property
     def encrypted(self) -> bool:
+        """Whether it uses https."""
         return self.url.startswith("https://")
 
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is sent."""
+        return bool(self.key.get_secret_value())
 
-def server_of(settings: QwenVL) -> Server:
-    """The server of PublicEndpoint, or of VpcEndpoint with UseVpc.
 
-    openai: the address may end before /v1, after it, or be the whole path; pai: it is asked as it is given.
-    Raises UnavailableError where it is empty or no address, or where the key cannot be sent.
+def server_address(settings: QwenVL) -> ServerAddress:
+    """Return the server of PublicEndpoint, or of VpcEndpoint with UseVpc.
+
+    With API style openai, the configured address may end before or after /v1 or include the whole path; with pai, it is
+    used as is.
+
+    Raises:
+        UnavailableError: The address is missing or invalid, or the key cannot be sent.
     """
     setting = "VpcEndpoint" if settings.use_vpc else "PublicEndpoint"
     given = (settings.vpc_endpoint if settings.use_vpc else settings.public_endpoint).strip()
     if not given:
         other = settings.public_endpoint if settings.use_vpc else settings.vpc_endpoint
-        hint = f"Set {setting} in the section [QwenVL] of config.ini, or VIDPIPE_QWENVL_{setting.upper()}."
+        hint = f"Set {setting} in section [QwenVL] of config.ini, or VIDPIPE_QWENVL_{setting.upper()}."
         if other:
-            hint += f" UseVpc = {'no' if settings.use_vpc else 'yes'} asks the other endpoint, which is set."
+            hint += f" UseVpc = {'no' if settings.use_vpc else 'yes'} selects the other endpoint, which is set."
         raise UnavailableError(f"Backend endpoint has no address: {setting} of [QwenVL] is empty.", hint)
     parts = _split(given, setting)
     if settings.api_style == "openai":
         parts = parts._replace(path=_chat_path(parts.path))
-    return Server(urlunsplit(parts), _checked_key(settings.access_key), setting)
+    return ServerAddress(urlunsplit(parts), _checked_key(settings.access_key), setting)
 
 
 def _split(given: str, setting: str) -> SplitResult:
     fault = ""
     try:
         parts = urlsplit(given)
-        parts.port  # noqa: B018 - raises where it is none
+        parts.port  # noqa: B018 - raises ValueError if it is invalid
     except ValueError:
-        fault = "is no address"
+        fault = "is not a valid URL"
     else:
         if _SPACE_OR_CONTROL.search(given):
-            fault = "has a space in it"
+            fault = "contains whitespace"
         elif parts.scheme not in ("http", "https") or not parts.hostname:
-            fault = "is no http(s) address"
+            fault = "is not an http(s) URL"
         elif "@" in parts.netloc:
-            fault = "holds a user name; AccessKey is the place of the key"
+            fault = "contains a user name; the key belongs into AccessKey"
     if fault:
         raise UnavailableError(
-            f"{setting} of [QwenVL] {fault}.", "It looks like https://models.example.com or http://127.0.0.1:8000/v1."
+            f"{setting} of [QwenVL] {fault}.", "Example: https://models.example.com or http://127.0.0.1:8000/v1."
         )
     return parts._replace(fragment="")
 
@@ -89,12 +111,15 @@ def _chat_path(path: str) -> str:
 
 
 def _checked_key(key: SecretStr) -> SecretStr:
-    """The key without white space around it. Its characters are looked at here, because a library that finds one it
-    cannot send quotes the whole."""
+    """Return the key without surrounding whitespace.
+
+    Its characters are checked here, because a library that cannot send one quotes the whole key.
+    """
     text = key.get_secret_value().strip()
     if not _KEY.fullmatch(text):
         raise UnavailableError(
-            "AccessKey of [QwenVL] holds a character that cannot be sent (a space, a line end or a special letter).",
+            "AccessKey of [QwenVL] contains a character that cannot be sent (whitespace, a line break or a non-ASCII "
+            "letter).",
             "Copy the key again into VIDPIPE_QWENVL_ACCESSKEY or config.local.ini.",
         )
     return SecretStr(text)

@@ -1,94 +1,93 @@
-"""Answers of the model's server, with as many attempts as they take and may take."""
+"""Asks the model server: the `openai` client over a guarded transport, with retries and a time limit per answer."""
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import itertools
 import json
 import logging
-import queue
-import random
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Self
 
+import httpx2
+import openai
+
+from vidpipe.models.endpoint.address import ServerAddress
+from vidpipe.models.endpoint.errors import EndpointError, overdue_error, status_error
+from vidpipe.models.endpoint.payload import FramesPayload
+from vidpipe.models.endpoint.response_parsing import ServerAnswer, parse_response
+from vidpipe.models.endpoint.transport import GuardedTransport
+from vidpipe.models.prompts import Prompt
+from vidpipe.network.retry import RetryPolicy
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.endpoint import reading
-from vidpipe.vlm.endpoint.address import Server
-from vidpipe.vlm.endpoint.connection import Line, Stopped, Watch
-from vidpipe.vlm.endpoint.faults import Fault, status_fault
-from vidpipe.vlm.endpoint.reading import Said
+
+_CONNECT_S = 10.0
 
 _log = logging.getLogger(__name__)
 
 
-class Client:
-    """RequestsInFlight connections to one server, for the threads of one run."""
+class EndpointClient:
+    """Connections to one server, open while it is used as an asynchronous context."""
 
-    def __init__(self, server: Server, settings: QwenVL, cancelled: threading.Event) -> None:
+    def __init__(self, server: ServerAddress, settings: QwenVL, is_public: Callable[[str], bool]) -> None:
+        """Prepare connections; none is made yet. Raises as GuardedTransport does."""
         self._server = server
         self._settings = settings
-        lines = [Line(server, settings.request_timeout) for _ in range(settings.requests_in_flight)]
-        self._all = lines
-        self._free: queue.SimpleQueue[Line] = queue.SimpleQueue()
-        for line in lines:
-            self._free.put(line)
-        self._watch = Watch(lines, cancelled)
+        self._policy = RetryPolicy(settings.request_retries + 1, settings.request_backoff, settings.request_max_wait)
+        transport = GuardedTransport(server, connections=settings.requests_in_flight, is_public=is_public)
+        timeout_s = settings.request_timeout
+        self._openai = openai.AsyncOpenAI(
+            api_key="sent by the transport",
+            base_url=server.base_url,
+            default_query=server.query if settings.api_style == "openai" else None,
+            timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
+            max_retries=0,
+            http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
+        )
 
-    def ask(self, body: bytes) -> Said:
-        """What the server says to `body`, after retries where they may help. Raises Fault, or Stopped after `stop`."""
-        settings, tries = self._settings, 0
-        while True:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._openai.close()
+
+    async def ask(self, payload: FramesPayload, prompt: Prompt, *, structured: bool) -> ServerAnswer:
+        """Return the answer to one prompt, with retries of transient errors. Raises EndpointError."""
+        for failures in itertools.count(1):
             try:
-                return self._attempt(body)
-            except Fault as fault:
-                tries += 1
-                if not fault.retried:
+                return await self._attempt(payload, prompt, structured)
+            except EndpointError as error:
+                if not error.retryable:
                     raise
-                if tries > settings.request_retries:
-                    raise fault.after(tries) from fault
-                wait_s = pause_s(tries, settings.request_backoff, settings.request_max_wait, fault.retry_after_s)
-                _log.info("%s Asked again in %.1f s.", fault.message, wait_s)
-            if self._watch.stopped.wait(wait_s):
-                raise Stopped
+                if failures > self._settings.request_retries:
+                    raise error.repeated(failures) from error
+                wait_s = self._policy.wait_s(failures, error.retry_after_s)
+                _log.info("%s Retrying in %.1f s.", error.message, wait_s)
+            await asyncio.sleep(wait_s)
+        raise AssertionError("unreachable")
 
-    def stop(self) -> None:
-        """Ends what is in flight, and what waits for its next attempt."""
-        self._watch.stopped.set()
-
-    def close(self) -> None:
-        """After the threads that ask have ended."""
-        self._watch.close()
-        for line in self._all:
-            line.close()
-
-    def _attempt(self, body: bytes) -> Said:
-        with self._line() as line:
-            response = line.post(body)
-        if response.status != 200:
-            raise status_fault(self._server, response.status, response.headers, response.body)
+    async def _attempt(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> ServerAnswer:
         try:
-            answer = json.loads(response.body)
+            # a timeout of httpx starts anew with every byte; this one limits the whole answer
+            async with asyncio.timeout(self._settings.request_timeout):
+                response = await self._post(payload, prompt, structured)
+        except TimeoutError:
+            raise overdue_error(self._server, self._settings.request_timeout) from None
+        except openai.APIStatusError as error:
+            response = error.response
+            raise status_error(self._server, response.status_code, response.headers, response.content) from None
+        try:
+            answer = json.loads(response.content)
         except (ValueError, RecursionError) as error:
-            raise Fault(f"The answer of {self._server.shown} is not JSON.", kind="transient", status=200) from error
-        return reading.read(answer, self._server, self._settings)
+            message = f"The answer of {self._server.shown} is not JSON."
+            raise EndpointError(message, kind="transient", status=response.status_code) from error
+        return parse_response(answer, self._server, self._settings)
 
-    @contextlib.contextmanager
-    def _line(self) -> Iterator[Line]:
-        if self._watch.stopped.is_set():
-            raise Stopped
-        line = self._free.get()
-        try:
-            yield line
-        finally:
-            self._free.put(line)
-
-
-def pause_s(tries: int, backoff_s: float, max_wait_s: float, retry_after_s: float | None) -> float:
-    """Seconds before the next attempt after `tries` faults in a row.
-
-    Exponential backoff with jitter (Brooker, "Exponential Backoff And Jitter", 2015), at least half of it, so that an
-    overloaded server has its rest; not less than a Retry-After asks for, and a little more, so that not all who were
-    told the same come at once; never more than `max_wait_s`.
-    """
-    jittered_s = backoff_s * 2.0 ** min(tries - 1, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
-    asked_s = 0.0 if retry_after_s is None else retry_after_s + random.uniform(0, min(1.0, backoff_s))  # noqa: S311
-    return min(max_wait_s, max(jittered_s, asked_s))
+    async def _post(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> httpx2.Response:
+        if self._settings.api_style == "pai":
+            body = payload.pai_body(prompt)
+            return await self._openai.post(self._server.url, body=body, cast_to=httpx2.Response)
+        parameters = payload.chat_parameters(prompt, structured=structured)
+        raw = await self._openai.chat.completions.with_raw_response.create(**parameters)
+        response: httpx2.Response = raw.http_response
+        return response

@@ -1,152 +1,166 @@
-"""Which prompt is asked when: the first of a request alone, so that the server has read its frames for the others."""
+"""The order of prompts: the first of a request goes alone, so that the others find its frames in the server's cache."""
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.vlm.endpoint.connection import Stopped
-from vidpipe.vlm.endpoint.faults import Fault
-from vidpipe.vlm.endpoint.payload import Payload
-from vidpipe.vlm.endpoint.reading import Said
-from vidpipe.vlm.model import Answer, Reply, Request
-from vidpipe.vlm.prompts import Prompt
+from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.endpoint.errors import EndpointError
+from vidpipe.models.endpoint.payload import FramesPayload
+from vidpipe.models.endpoint.response_parsing import ServerAnswer
+from vidpipe.models.prompts import Prompt
 
-_LOOK_EVERY_S = 0.05
-#: So many requests given up in a row, with none answered in between, and the server counts as out of reach.
-_HOPELESS = 8
-_MAY_BE_ONE_REQUESTS = frozenset({403, 404, 405, 410, *range(300, 400)})
-
-Read = Callable[[Request], Payload]
-Ask = Callable[[Payload, Prompt], Said]
+#: After so many failed requests in a row without an answer in between, the server counts as unavailable.
+_MAX_FAILED_REQUESTS = 8
+_MAY_CONCERN_ONE_REQUEST = frozenset({403, 404, 405, 410, *range(300, 400)})
 
 
 @dataclass(eq=False)
-class _Job:
-    """One request: its frames, encoded when its turn comes, and what was said so far."""
+class _Progress:
+    """One request: its frames, encoded when its turn comes, and the answers so far by the prompt's position."""
 
-    request: Request
-    payload: Payload | None = None
-    said: dict[int, Said] = field(default_factory=dict)
-    flying: int = 0
+    request: ModelRequest
+    payload: FramesPayload | None = None
+    answers: dict[int, ServerAnswer] = field(default_factory=dict)
+    running: int = 0
     error: VidpipeError | None = None
     transient: bool = False
 
     @property
     def finished(self) -> bool:
-        return self.flying == 0 and (self.error is not None or len(self.said) == len(self.request.prompts))
+        return self.running == 0 and (self.error is not None or len(self.answers) == len(self.request.prompts))
 
-    def reply(self) -> Reply:
+    def reply(self) -> ModelReply:
         answers = [
-            Answer(self.request.prompts[place], said.text, said.tokens, said.prompt_tokens)
-            for place, said in sorted(self.said.items())
+            ModelAnswer(self.request.prompts[position], answer.text, answer.tokens, answer.prompt_tokens)
+            for position, answer in sorted(self.answers.items())
         ]
-        return Reply(self.request, answers, self.error, self.transient)
+        return ModelReply(self.request, answers, self.error, self.transient)
 
-    def fail(self, place: int, error: VidpipeError, *, transient: bool) -> None:
-        """The first error is the request's; answers that are there, or still come, stay."""
+    def fail(self, position: int, error: VidpipeError, *, transient: bool) -> None:
+        """Record the first error as that of the request; answers before and after it are kept."""
         if self.error is None:
-            video, prompt = self.request.video[:12], self.request.prompts[place].id
+            video, prompt = self.request.video[:12], self.request.prompts[position].id
             self.error = VidpipeError(f"Video {video}, prompt {prompt}: {error.message}", error.hint)
             self.transient = transient
 
 
-class Rounds:
-    """Requests on their way through a server.
+class RequestScheduler:
+    """Sends the prompts of many requests to a server."""
 
-    read, ask: called in threads, at most `at_once` of them. `ask` raises Fault, or Stopped.
-    """
+    def __init__(
+        self,
+        requests: Sequence[ModelRequest],
+        load: Callable[[ModelRequest], FramesPayload],
+        ask: Callable[[FramesPayload, Prompt], Awaitable[ServerAnswer]],
+        *,
+        concurrency: int,
+    ) -> None:
+        """Prepare the requests; `replies` sends them.
 
-    def __init__(self, requests: Sequence[Request], read: Read, ask: Ask, *, at_once: int) -> None:
-        self._waiting = deque(_Job(request) for request in requests)
-        self._ready: deque[tuple[_Job, int]] = deque()
-        self._flying: dict[Future[Said], tuple[_Job, int]] = {}
-        self._open: list[_Job] = []
-        self._read, self._ask, self._at_once = read, ask, at_once
-        self._answered = False
-        self._given_up = 0
-        self._gone: Fault | None = None
-
-    def replies(self, cancelled: threading.Event, stop: Callable[[], None]) -> Iterator[Reply]:
-        """A reply a request, as they are whole; stops early once `cancelled` is set.
-
-        stop: ends what `ask` is doing. Raises UnavailableError, after the replies that are there already: requests of
-        which a part is answered come with those answers and a transient error.
+        Args:
+            requests: What is asked.
+            load: Reads the frames of a request; called in a thread.
+            ask: Asks one prompt; raises EndpointError.
+            concurrency: Maximum number of prompts in flight.
         """
-        pool = ThreadPoolExecutor(self._at_once, "endpoint")
-        try:
-            yield from [job.reply() for job in self._waiting if not job.request.prompts]
-            while self._submit(pool):
-                done, _ = wait(self._flying, timeout=_LOOK_EVERY_S, return_when=FIRST_COMPLETED)
-                if cancelled.is_set():
-                    return
-                whole = self._taken(done)
-                if self._gone is not None:
-                    yield from whole + self._in_part(self._gone)
-                    raise UnavailableError(self._gone.message, self._gone.hint)
-                self._submit(pool)  # the server works on while the replies are looked at
-                yield from whole
-        finally:
-            stop()
-            pool.shutdown(wait=True, cancel_futures=True)
+        self._waiting = deque(_Progress(request) for request in requests)
+        self._ready: deque[tuple[_Progress, int]] = deque()
+        self._running: dict[asyncio.Task[ServerAnswer], tuple[_Progress, int]] = {}
+        self._open: list[_Progress] = []
+        self._load, self._ask, self._concurrency = load, ask, concurrency
+        self._cancelled = False
+        self._any_answered = False
+        self._failed_in_a_row = 0
+        self._unavailable: EndpointError | None = None
 
-    def _submit(self, pool: ThreadPoolExecutor) -> bool:
-        """Fills the free places; prompts about frames that the server has just read go first. False: all is done."""
-        while len(self._flying) < self._at_once and (self._ready or self._waiting):
-            job, place = self._ready.popleft() if self._ready else (self._waiting.popleft(), 0)
-            if job.error is None and job.request.prompts:
-                if place == 0:
-                    self._open.append(job)
-                job.flying += 1
-                self._flying[pool.submit(self._work, job, place)] = job, place
-        return bool(self._flying)
+    def cancel(self) -> None:
+        """End all prompts in flight; `replies` then stops."""
+        self._cancelled = True
+        for task in self._running:
+            task.cancel()
 
-    def _work(self, job: _Job, place: int) -> Said:
-        if job.payload is None:
-            job.payload = self._read(job.request)
-        return self._ask(job.payload, job.request.prompts[place])
+    async def replies(self) -> AsyncGenerator[ModelReply, None]:
+        """Yield one reply per request, as they are completed.
 
-    def _taken(self, done: set[Future[Said]]) -> list[Reply]:
-        """Replies that are whole by what was said now."""
-        whole = []
-        for future in done:
-            job, place = self._flying.pop(future)
-            job.flying -= 1
+        Raises:
+            UnavailableError: The server is unavailable. Requests that are partly answered are yielded before, with
+                these answers and a transient error.
+        """
+        for reply in [progress.reply() for progress in self._waiting if not progress.request.prompts]:
+            yield reply
+        while self._start_tasks():
+            done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            if self._cancelled:
+                return
+            finished = self._collect(done)
+            if self._unavailable is not None:
+                for reply in finished + self._partial_replies(self._unavailable):
+                    yield reply
+                raise UnavailableError(self._unavailable.message, self._unavailable.hint)
+            self._start_tasks()  # the server works on while the replies are processed
+            for reply in finished:
+                yield reply
+
+    def _start_tasks(self) -> bool:
+        """Use the free slots, first for prompts about frames that the server has just read. False: all is done."""
+        while len(self._running) < self._concurrency and (self._ready or self._waiting) and not self._cancelled:
+            progress, position = self._ready.popleft() if self._ready else (self._waiting.popleft(), 0)
+            if progress.error is None and progress.request.prompts:
+                if position == 0:
+                    self._open.append(progress)
+                progress.running += 1
+                self._running[asyncio.create_task(self._answer(progress, position))] = progress, position
+        return bool(self._running)
+
+    async def _answer(self, progress: _Progress, position: int) -> ServerAnswer:
+        if progress.payload is None:
+            progress.payload = await asyncio.to_thread(self._load, progress.request)
+        return await self._ask(progress.payload, progress.request.prompts[position])
+
+    def _collect(self, done: set[asyncio.Task[ServerAnswer]]) -> list[ModelReply]:
+        """Return the replies that the finished tasks complete."""
+        finished = []
+        for task in done:
+            progress, position = self._running.pop(task)
+            progress.running -= 1
             try:
-                job.said[place] = future.result()
-            except Fault as fault:
-                self._failed(job, place, fault)
+                progress.answers[position] = task.result()
+            except EndpointError as error:
+                self._failed(progress, position, error)
             except VidpipeError as error:
-                job.fail(place, error, transient=False)
-            except Stopped:
-                continue
+                progress.fail(position, error, transient=False)
             else:
-                self._answered, self._given_up = True, 0
-                if place == 0:
-                    self._ready.extend((job, other) for other in range(1, len(job.request.prompts)))
-            if job.finished:
-                self._open.remove(job)
-                job.payload = None
-                whole.append(job.reply())
-        return whole
+                self._any_answered, self._failed_in_a_row = True, 0
+                if position == 0:
+                    self._ready.extend((progress, other) for other in range(1, len(progress.request.prompts)))
+            if progress.finished:
+                self._open.remove(progress)
+                progress.payload = None
+                finished.append(progress.reply())
+        return finished
 
-    def _failed(self, job: _Job, place: int, fault: Fault) -> None:
-        # a gateway may refuse one request (403 of a filter); where it has answered others, the settings are right
-        own = self._answered and fault.status in _MAY_BE_ONE_REQUESTS
-        self._given_up += fault.kind == "overloaded"
-        hopeless = fault.kind == "overloaded" and self._given_up >= max(_HOPELESS, self._at_once)
-        if fault.kind == "unreachable" or (fault.kind == "setup" and not own) or hopeless:
-            self._gone = self._gone or fault
-        if self._gone is not fault:
-            job.fail(place, fault, transient=fault.kind != "request")
+    def _failed(self, progress: _Progress, position: int, error: EndpointError) -> None:
+        # a gateway may reject one request (403 of a filter); if it has answered others, the settings are right
+        single = self._any_answered and error.status in _MAY_CONCERN_ONE_REQUEST
+        self._failed_in_a_row += error.kind == "overloaded"
+        overloaded = error.kind == "overloaded" and self._failed_in_a_row >= max(
+            _MAX_FAILED_REQUESTS, self._concurrency
+        )
+        if error.kind == "unreachable" or (error.kind == "setup" and not single) or overloaded:
+            self._unavailable = self._unavailable or error
+        if self._unavailable is not error:
+            progress.fail(position, error, transient=error.kind != "request")
 
-    def _in_part(self, gone: Fault) -> list[Reply]:
-        begun = [job for job in self._open if job.said]
-        for job in begun:
-            unsaid = next(place for place in range(len(job.request.prompts)) if place not in job.said)
-            job.fail(unsaid, gone, transient=True)
-        return [job.reply() for job in begun]
+    def _partial_replies(self, error: EndpointError) -> list[ModelReply]:
+        begun = [progress for progress in self._open if progress.answers]
+        for progress in begun:
+            unanswered = next(
+                position for position in range(len(progress.request.prompts)) if position not in progress.answers
+            )
+            progress.fail(unanswered, error, transient=True)
+        return [progress.reply() for progress in begun]

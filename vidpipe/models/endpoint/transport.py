@@ -1,199 +1,126 @@
-"""One connection to the model's server, on which one request at a time has a limit on its whole time.
+"""The guarded transport under the `openai` client.
 
-A socket's own time limit starts anew with every byte, so a server that sends one now and then would hold a request for
-ever. Here a watch looks at all connections and shuts down those whose time is over, or all once the run is stopped.
+It limits the size of answers, sends the key over an unencrypted connection only to addresses that are not public, and
+sends no headers but its own: neither the key nor the machine's details go anywhere through the environment.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import socket
-import threading
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import requests
-import urllib3
-from requests.utils import get_environ_proxies
-from urllib3.connection import HTTPConnection, HTTPSConnection
+import httpx2
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
-from vidpipe.network.session import Pools, authorities, pools_of, session_over, shut_down
-from vidpipe.vlm.endpoint.address import Server
-from vidpipe.vlm.endpoint.faults import Fault, overdue, transport_fault
+from vidpipe.errors import UnavailableError
+from vidpipe.models.endpoint.address import ServerAddress
+from vidpipe.models.endpoint.errors import EndpointError, connection_error, interrupted_error
+from vidpipe.network.session import authorities
 
-CONNECT_S = 10.0
-_CHUNK_BYTES = 64 * 1024
-#: Far more than the longest answer to a prompt takes; and of an error only its sentence is wanted.
-_MOST_ANSWER_BYTES, _MOST_ERROR_BYTES = 4 << 20, 64 << 10
-_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity",
-            "User-Agent": "vidpipe"}  # fmt: skip
+#: Far more than the longest answer to a prompt; of an error, only its message is needed.
+_MAX_ANSWER_BYTES, _MAX_ERROR_BYTES = 4 << 20, 64 << 10
+_KEPT_HEADERS = ("host", "connection", "content-type", "content-length", "accept")
 
-
-class Stopped(Exception):
-    """The run was cancelled, or another request found that the server is out of reach."""
+# at DEBUG they write prompts, and queries with tokens in them, into the log
+for _logger in ("openai", "httpx2", "httpcore2"):
+    logging.getLogger(_logger).setLevel(logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Response:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Line:
-    """A connection that is kept between requests. One thread uses it; another may hang it up."""
-
-    def __init__(self, server: Server, timeout_s: float) -> None:
-        self._server = server
-        self._timeout_s = timeout_s
-        self._socket: socket.socket | None = None
-        self._lock = threading.Lock()  # so that one request's end is not taken for the next one's
-        self._ends_at: float | None = None
-        self._ended = ""
-        self._session = _session(self, server)
-
-    def post(self, body: bytes) -> Response:
-        """The whole answer, whatever its status. Raises Fault; Stopped after `hang_up("stopped")`."""
-        server = self._server
-        with self._lock:
-            self._ended, self._ends_at = "", time.monotonic() + self._timeout_s
-        try:
-            with self._session.post(
-                server.url,
-                data=body,
-                headers=_HEADERS,
-                auth=self._authorize,
-                timeout=(min(CONNECT_S, self._timeout_s), self._timeout_s),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                answer = Response(response.status_code, response.headers, self._read(response))
-        except Fault:
-            raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self._raise_ended()
-            raise transport_fault(server, error, timeout_s=self._timeout_s) from error
-        finally:
-            with self._lock:
-                self._ends_at = None
-        self._raise_ended()  # an answer without a length ends where it is cut
-        return answer
-
-    def look(self, *, stopped: bool) -> None:
-        """Hangs up where the request in flight has had its time, or where all are to end."""
-        with self._lock:
-            if self._ends_at is None or (not stopped and time.monotonic() < self._ends_at):
-                return
-            self._ended = "stopped" if stopped else "overdue"
-            if self._socket is not None:
-                shut_down(self._socket)
-
-    def use(self, sock: socket.socket) -> None:
-        """Called in the act of connecting, before anything is sent.
-
-        Raises Fault where a key would cross the internet unencrypted: the peer itself is looked at, so a name that is
-        looked up differently the next time changes nothing.
-        """
-        self._socket = sock
-        sock.settimeout(self._timeout_s)  # of connecting, until now: too short for sending many frames
-        if self._server.encrypted or not self._server.key.get_secret_value():
-            return
-        if _is_on_the_internet(sock):
-            raise Fault(
-                f"The key is not sent to {self._server.shown}: the address is on the internet and not encrypted.",
-                f"Give {self._server.setting} in [QwenVL] as https://, or reach the server through a tunnel or VPN.",
-                kind="setup",
-            )
-
-    def close(self) -> None:
-        self._session.close()
-
-    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        key = self._server.key.get_secret_value()
-        if key:
-            request.headers["Authorization"] = f"Bearer {key}"
-        return request
-
-    def _read(self, response: requests.Response) -> bytes:
-        body = bytearray()
-        while data := response.raw.read1(_CHUNK_BYTES, decode_content=True):
-            body += data
-            if response.status_code != 200 and len(body) >= _MOST_ERROR_BYTES:
-                return bytes(body[:_MOST_ERROR_BYTES])
-            if len(body) > _MOST_ANSWER_BYTES:
-                said = f"The answer of {self._server.shown} is longer than {_MOST_ANSWER_BYTES >> 20} MB."
-                raise Fault(said, kind="request", status=response.status_code)
-        return bytes(body)
-
-    def _raise_ended(self) -> None:
-        if self._ended == "stopped":
-            raise Stopped
-        if self._ended:
-            raise overdue(self._server, self._timeout_s)
-
-
-class Watch:
-    """Looks at lines until it is closed; `stop` ends all requests on them, those to come included."""
-
-    _LOOK_EVERY_S = 0.05
-
-    def __init__(self, lines: list[Line], cancelled: threading.Event) -> None:
-        self._lines = lines
-        self._cancelled = cancelled
-        self.stopped = threading.Event()
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="endpoint-watch", daemon=True)
-        self._thread.start()
-
-    def close(self) -> None:
-        self._closed.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._closed.wait(self._LOOK_EVERY_S):
-            if self._cancelled.is_set():
-                self.stopped.set()
-            for line in self._lines:
-                # again and again: a connection that was just being made had no socket yet
-                line.look(stopped=self.stopped.is_set())
-
-
-def _is_on_the_internet(sock: socket.socket) -> bool:
-    peer = ipaddress.ip_address(str(sock.getpeername()[0]).partition("%")[0])
+def is_public(address: str) -> bool:
+    """Return whether an IP address is on the public internet."""
+    peer = ipaddress.ip_address(address.partition("%")[0])
     mapped = peer.ipv4_mapped if isinstance(peer, ipaddress.IPv6Address) else None
     return (mapped or peer).is_global
 
 
-def _session(line: Line, server: Server) -> requests.Session:
-    """A session in which no ~/.netrc password takes the key's place.
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to one server, reads whole answers, and raises EndpointError for what goes wrong on the way."""
 
-    Authorities (REQUESTS_CA_BUNDLE) are the environment's, and for https its proxy (HTTPS_PROXY, NO_PROXY), which sees
-    neither key nor frames. A plain http server is asked directly. Raises UnavailableError where such a variable names
-    nothing.
-    """
-    session = session_over(_pools(line), size=1)
-    if server.encrypted:
-        session.verify = authorities() or True
-        session.proxies = dict(get_environ_proxies(server.url, no_proxy=None))
-    return session
+    def __init__(
+        self, server: ServerAddress, *, connections: int, is_public: Callable[[str], bool] = is_public
+    ) -> None:
+        """Prepare connections; none is made yet.
+
+        Args:
+            server: The server.
+            connections: Maximum number of open connections.
+            is_public: Returns whether a peer's IP address is on the public internet.
+
+        Raises:
+            UnavailableError: The certificate authorities or the proxy of the environment cannot be used.
+        """
+        self._server = server
+        self._is_public = is_public
+        proxies = get_environ_proxies(server.url, no_proxy=None) if server.encrypted else {}
+        try:
+            self._inner = httpx2.AsyncHTTPTransport(
+                verify=_tls_context() if server.encrypted else False,
+                trust_env=False,
+                proxy=proxies.get("https") or proxies.get("all"),
+                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+            )
+        except (ImportError, ValueError) as error:
+            raise UnavailableError(f"The proxy of HTTPS_PROXY cannot be used: {error}") from error
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request and return the whole response, whatever its status."""
+        headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
+        request.headers = httpx2.Headers({**headers, "Accept-Encoding": "identity", "User-Agent": "vidpipe"})
+        if self._server.has_key:
+            request.headers["Authorization"] = f"Bearer {self._server.key.get_secret_value()}"
+            if not self._server.encrypted:
+                request.extensions = {**request.extensions, "trace": self._check_peer}
+        try:
+            response = await self._inner.handle_async_request(request)
+        except (httpx2.TransportError, UnicodeError) as error:
+            raise connection_error(self._server, error) from error
+        try:
+            body = await self._read(response)
+        except httpx2.RequestError as error:
+            raise interrupted_error(self._server, error) from error
+        finally:
+            await response.aclose()
+        described = ("content-encoding", "content-length", "transfer-encoding")
+        kept = {name: value for name, value in response.headers.items() if name not in described}
+        return httpx2.Response(response.status_code, headers=kept, content=body)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._inner.aclose()
+
+    async def _read(self, response: httpx2.Response) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if response.status_code != httpx2.codes.OK and len(body) >= _MAX_ERROR_BYTES:
+                return bytes(body[:_MAX_ERROR_BYTES])
+            if len(body) > _MAX_ANSWER_BYTES:
+                message = f"The answer of {self._server.shown} is longer than {_MAX_ANSWER_BYTES >> 20} MB."
+                raise EndpointError(message, kind="request", status=response.status_code)
+        return bytes(body)
+
+    async def _check_peer(self, event: str, info: Mapping[str, Any]) -> None:
+        """Check the peer of a new connection before anything is sent.
+
+        The peer itself is checked, so that it does not matter how a name is resolved the next time.
+        """
+        if event != "connection.connect_tcp.complete":
+            return
+        stream = info["return_value"]
+        if self._is_public(stream.get_extra_info("server_addr")[0]):
+            await stream.aclose()
+            raise EndpointError(
+                f"The key is not sent to {self._server.shown}: the address is public and the connection unencrypted.",
+                f"Use https:// for {self._server.setting} in [QwenVL], or reach the server through a tunnel or VPN.",
+                kind="setup",
+            )
 
 
-def _pools(line: Line) -> Pools:
-    class WatchedHTTPConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            sock = super()._new_conn()
-            try:
-                line.use(sock)
-            except Fault:
-                sock.close()
-                raise
-            return sock
-
-    class WatchedHTTPSConnection(HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
-            if isinstance(self.sock, socket.socket):
-                line.use(self.sock)
-
-    return pools_of(WatchedHTTPConnection, WatchedHTTPSConnection)
+def _tls_context() -> ssl.SSLContext:
+    """Return a context with the certificate authorities of REQUESTS_CA_BUNDLE, or those of `requests`."""
+    path = Path(authorities() or DEFAULT_CA_BUNDLE_PATH)
+    return ssl.create_default_context(cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None)

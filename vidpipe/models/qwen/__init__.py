@@ -1,7 +1,6 @@
-"""Qwen2-VL in this process: batches of scenes, and one prefill of the frames for all prompts about them.
+"""The backend `qwen`: Qwen2-VL in this process, with one prefill of the frames for all prompts about them.
 
-checkpoint.py (which weights, and their version), loading.py (into memory, once a process), frames.py (JPEGs under a
-pixel and token budget), inputs.py (token ids and pixels of a request), prefix.py (the shared prefill, and answers from
-it), batches.py (filled by tokens, halved when memory runs out), backend.py (the describing model). Importing
-backend.py imports no torch.
+checkpoint.py (which weights, and their version), loading.py (into memory, once per process), inputs.py (frames within a
+pixel and token budget, token ids), prefill.py (the shared prefill and the answers from it), batching.py (batches filled
+by tokens, halved when memory runs out), backend.py (the describing model). Importing backend.py imports no torch.
 """

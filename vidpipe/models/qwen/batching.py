@@ -7,31 +7,31 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from vidpipe.errors import VidpipeError
-from vidpipe.vlm.model import Answer, Reply
-from vidpipe.vlm.qwen.inputs import Prepared
-from vidpipe.vlm.qwen.loading import Engine, free_memory
-from vidpipe.vlm.qwen.prefix import answer_batch
+from vidpipe.models.describing_model import ModelAnswer, ModelReply
+from vidpipe.models.qwen.inputs import PreparedRequest
+from vidpipe.models.qwen.loading import LoadedModel, free_memory
+from vidpipe.models.qwen.prefill import answer_batch
 
 
 @dataclass
-class Room:
-    """Tokens that fit at once: what the settings say, and less once memory ran out."""
+class TokenBudget:
+    """Tokens that fit into memory at once: the setting, and less after memory ran out."""
 
     tokens: int
 
 
-def batch_tokens(batch: Sequence[Prepared]) -> int:
-    """Tokens that a batch holds at once: a row a prompt, padded to the longest prefix, question and answer."""
+def batch_tokens(batch: Sequence[PreparedRequest]) -> int:
+    """Return the tokens in a batch: one row per prompt, padded to the longest prefix, question and answer."""
     rows = sum(len(each.prompts) for each in batch)
     prefix, question, answer = (max(each.longest[part] for each in batch) for part in range(3))
     return rows * (prefix + question + answer)
 
 
-def filled(requests: Iterable[Prepared], room: Room) -> Iterator[list[Prepared]]:
-    """Consecutive requests in batches that fit into `room`; one that is larger alone goes alone."""
-    batch: list[Prepared] = []
+def fill_batches(requests: Iterable[PreparedRequest], budget: TokenBudget) -> Iterator[list[PreparedRequest]]:
+    """Yield consecutive requests in batches that fit into `budget`; a larger one goes alone."""
+    batch: list[PreparedRequest] = []
     for request in requests:
-        if batch and batch_tokens([*batch, request]) > room.tokens:
+        if batch and batch_tokens([*batch, request]) > budget.tokens:
             yield batch
             batch = []
         batch.append(request)
@@ -39,39 +39,44 @@ def filled(requests: Iterable[Prepared], room: Room) -> Iterator[list[Prepared]]
         yield batch
 
 
-def answered(engine: Engine, batch: Sequence[Prepared], room: Room) -> Iterator[Reply]:
-    """One reply a request. Out of memory halves the batch, then a request's prompts, until it fits or one is left.
+def answer_in_batches(
+    engine: LoadedModel, batch: Sequence[PreparedRequest], budget: TokenBudget
+) -> Iterator[ModelReply]:
+    """Yield one reply per request.
 
-    `room` shrinks with it, so that the batches to come need not find out again.
+    When memory runs out, the batch is halved, then the prompts of a request, until it fits or one is left. `budget`
+    shrinks accordingly for the following batches.
     """
     if len(batch) > 1:
-        answers = _tried(engine, batch, room)
+        answers = _try(engine, batch, budget)
         if answers is not None:
             for each, said in zip(batch, answers, strict=True):
-                yield Reply(each.request, said)
+                yield ModelReply(each.request, said)
             return
         middle = len(batch) // 2
-        yield from answered(engine, batch[:middle], room)
-        yield from answered(engine, batch[middle:], room)
+        yield from answer_in_batches(engine, batch[:middle], budget)
+        yield from answer_in_batches(engine, batch[middle:], budget)
         return
-    said, error = _alone(engine, batch[0], room)
-    yield Reply(batch[0].request, said, error)
+    said, error = _answer_alone(engine, batch[0], budget)
+    yield ModelReply(batch[0].request, said, error)
 
 
-def _alone(engine: Engine, one: Prepared, room: Room) -> tuple[list[Answer], VidpipeError | None]:
-    answers = _tried(engine, [one], room)
+def _answer_alone(
+    engine: LoadedModel, one: PreparedRequest, budget: TokenBudget
+) -> tuple[list[ModelAnswer], VidpipeError | None]:
+    answers = _try(engine, [one], budget)
     if answers is not None:
         return answers[0], None
     if len(one.prompts) == 1:
         return [], _too_large(engine, one)
     middle = len(one.prompts) // 2
-    parts = [_alone(engine, part, room) for part in (one.part(0, middle), one.part(middle, len(one.prompts)))]
+    parts = [_answer_alone(engine, part, budget) for part in (one.part(0, middle), one.part(middle, len(one.prompts)))]
     said = list(itertools.chain.from_iterable(answers for answers, _ in parts))
     return said, next((error for _, error in parts if error), None)
 
 
-def _tried(engine: Engine, batch: Sequence[Prepared], room: Room) -> list[list[Answer]] | None:
-    """The answers; None where memory ran out."""
+def _try(engine: LoadedModel, batch: Sequence[PreparedRequest], budget: TokenBudget) -> list[list[ModelAnswer]] | None:
+    """Return the answers; None if memory ran out."""
     import torch
 
     try:
@@ -79,14 +84,14 @@ def _tried(engine: Engine, batch: Sequence[Prepared], room: Room) -> list[list[A
     except torch.OutOfMemoryError:
         pass
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):  # a CPU's allocator has no error class of its own
+        if "DefaultCPUAllocator" not in str(error):  # the CPU allocator has no error class of its own
             raise
-    room.tokens = min(room.tokens, batch_tokens(batch) // 2)
-    free_memory()  # only here, where the traceback no longer holds the tensors
+    budget.tokens = min(budget.tokens, batch_tokens(batch) // 2)
+    free_memory()  # only here, after the traceback has released the tensors
     return None
 
 
-def _too_large(engine: Engine, one: Prepared) -> VidpipeError:
+def _too_large(engine: LoadedModel, one: PreparedRequest) -> VidpipeError:
     request = one.request
     return VidpipeError(
         f"The {request.scope} {request.start_s:.1f}-{request.end_s:.1f} s of video {request.video[:12]} does not fit "

@@ -1,37 +1,44 @@
-"""The checkpoint that the settings name: where it is, and the version that its answers depend on."""
+"""The checkpoint that the settings name: a folder, or a name on Hugging Face or ModelScope.
+
+A checkpoint on a hub is downloaded once, then read from the hub's own cache.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from vidpipe.errors import UnavailableError
-from vidpipe.settings import Settings
-from vidpipe.vlm.cells import digest
-import importlib.util
 from functools import partial
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-
+from vidpipe.errors import UnavailableError
+from vidpipe.models.answer_keys import digest
+from vidpipe.settings import Settings
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _PROCESSOR = "processor_config.json"
-#: What may differ without a change of answers: who saved it, and how answers would be drawn by lot.
-_UNIMPORTANT = frozenset(
+#: Keys that do not affect answers: who saved the checkpoint, and how answers would be sampled.
+_IGNORED_KEYS = frozenset(
     {
         "_name_or_path", "_from_model_config", "transformers_version", "torch_dtype", "dtype", "processor_class",
         "image_processor_type", "video_processor_type", "chat_template", "do_sample", "temperature", "top_p", "top_k",
         "use_cache", "output_attentions", "output_hidden_states", "return_metadata", "max_length", "max_new_tokens",
     }
 )  # fmt: skip
-_WHOLLY_HASHED_BYTES = 64 * 1024 * 1024
+_FULLY_HASHED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """source: a folder, or a name on `hub`; folder: whether it is the former."""
+    """A checkpoint of a model.
+
+    Attributes:
+        source: A folder, or a name on `hub`.
+        folder: Whether it is a folder.
+        hub: Where it is downloaded from.
+    """
 
     source: str
     folder: bool
@@ -39,35 +46,38 @@ class Checkpoint:
 
     @classmethod
     def of(cls, settings: Settings) -> Checkpoint:
-        """ModelDir of [QwenVL] where it is set, else Model."""
+        """Return ModelDir of [QwenVL] if it is set, else Model."""
         if settings.qwen_vl.model_dir:
             return cls(str(settings.resolve(Path(settings.qwen_vl.model_dir).expanduser())), folder=True)
         return cls(settings.qwen_vl.model, folder=False, hub=settings.qwen_vl.model_hub)
 
     def name(self) -> str:
-        """The model's name; a folder's is its architecture and version, since folders are named as one likes."""
+        """Return the model's name; for a folder, whose name means nothing, its architecture and version."""
         return self.source if not self.folder else f"{self._config().get('model_type')} {self.version()[:8]}"
 
     def version(self) -> str:
-        """16 hex digits of all that answers depend on; where the files lie does not matter.
+        """Return 16 hex digits that identify what answers depend on, wherever the files are.
 
-        That is the configuration, the weights index, the chat template, how pictures are prepared, and what of the
-        generation's settings is in force when nothing is drawn by lot. A checkpoint of one file has no index: a small
-        file is hashed whole, of a large one the header and the size. Raises UnavailableError where files are missing.
+        That is the configuration, the weights index, the chat template, the preprocessing of pictures and the settings
+        of greedy generation. A checkpoint of one file has no index: a small file is hashed completely, of a large one
+        the header and the size.
+
+        Raises:
+            UnavailableError: Files are missing.
         """
         parts = (self._config(), self._video_processor(), self._read("generation_config.json"))
         index = self._find(_INDEX)
         weights = _read_json(index)["weight_map"] if index else self._single_file()
-        described = [{key: value for key, value in part.items() if key not in _UNIMPORTANT} for part in parts]
+        described = [{key: value for key, value in part.items() if key not in _IGNORED_KEYS} for part in parts]
         return digest(*(json.dumps(part, sort_keys=True) for part in (*described, weights, self._template())))
 
     def to_load(self) -> str:
-        """What transformers loads it from. Raises UnavailableError as `check` does, or where it cannot be fetched."""
+        """Return what transformers loads it from. Raises UnavailableError as `check` does, or if a download fails."""
         self.check()
         return self.source if self.folder else loadable(self.hub, self.source)
 
     def check(self) -> None:
-        """Raises UnavailableError where a folder is no checkpoint, or lacks some of its weights."""
+        """Raise UnavailableError if a folder is not a checkpoint, or lacks some of its weights."""
         self._config()
         if not self.folder:
             return
@@ -82,16 +92,16 @@ class Checkpoint:
             raise UnavailableError(
                 f"The checkpoint {self.source} lacks weights: {', '.join(missing[:3])}"
                 f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}.",
-                "Download the whole checkpoint again; nothing of it is fetched by itself where ModelDir is set.",
+                "Download the whole checkpoint again; with ModelDir set, nothing is downloaded automatically.",
             )
 
     def _config(self) -> dict[str, Any]:
         path = self._find(_CONFIG)
         if path is None:
             raise UnavailableError(
-                f"{self.source} is no checkpoint: it has no {_CONFIG}.",
-                "ModelDir in [QwenVL] is the folder that holds config.json, the tokenizer and *.safetensors, as "
-                "`hf download Qwen/Qwen2-VL-7B-Instruct --local-dir FOLDER` (or `modelscope download`) makes it.",
+                f"{self.source} is not a checkpoint: it has no {_CONFIG}.",
+                "ModelDir in [QwenVL] must be a folder with config.json, the tokenizer and *.safetensors, created by "
+                "`hf download Qwen/Qwen2-VL-7B-Instruct --local-dir FOLDER` (or `modelscope download`).",
             )
         return _read_json(path)
 
@@ -100,30 +110,30 @@ class Checkpoint:
         if path is None:
             raise UnavailableError(
                 f"The checkpoint {self.source} has no weights: neither {_INDEX} nor {_SINGLE}.",
-                "Weights are read from safetensors only. Download the checkpoint again, *.safetensors included.",
+                "Only safetensors are supported. Download the checkpoint again, including *.safetensors.",
             )
         size_bytes = path.stat().st_size
         with path.open("rb") as file:
-            if size_bytes <= _WHOLLY_HASHED_BYTES:
+            if size_bytes <= _FULLY_HASHED_BYTES:
                 return hashlib.file_digest(file, "sha256").hexdigest()
             header_bytes = int.from_bytes(file.read(8), "little")
-            header = file.read(min(header_bytes, _WHOLLY_HASHED_BYTES))
+            header = file.read(min(header_bytes, _FULLY_HASHED_BYTES))
             return f"{hashlib.sha256(header).hexdigest()} {size_bytes}"
 
     def _find(self, name: str) -> Path | None:
-        """The local file of that name, fetched from the hub first where the checkpoint is a name there."""
+        """Return the local file of that name, downloaded from the hub first if necessary; None if there is none."""
         if self.folder:
             path = Path(self.source) / name
             return path if path.is_file() else None
         return find_file(self.hub, self.source, name)
 
     def _read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the checkpoint; empty where it has none of that name."""
+        """Return a JSON file of the checkpoint; {} if it does not exist."""
         path = self._find(name)
         return _read_json(path) if path else {}
 
     def _template(self) -> str:
-        """The chat template in force; checkpoints have it in one of four places."""
+        """Return the chat template, which is in one of four places."""
         if path := self._find("chat_template.jinja"):
             return path.read_text("utf-8")
         holders = ("chat_template.json", _PROCESSOR, "tokenizer_config.json")
@@ -131,7 +141,7 @@ class Checkpoint:
         return str(next((template for template in found if template), ""))
 
     def _video_processor(self) -> dict[str, Any]:
-        """How pictures become what the model sees; the first of three places, as transformers reads them."""
+        """Return the preprocessing of pictures from the first of three places, in the order of transformers."""
         return (
             self._read(_PROCESSOR).get("video_processor")
             or self._read("video_preprocessor_config.json")
@@ -145,31 +155,28 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UnavailableError(f"{path} cannot be read as JSON: {error}.", "Download the checkpoint again.") from error
     if not isinstance(read, dict) or (path.name == _INDEX and not isinstance(read.get("weight_map"), dict)):
-        raise UnavailableError(f"{path} does not hold what a checkpoint's {path.name} holds.", "Download it again.")
+        raise UnavailableError(f"{path} is not a valid {path.name} of a checkpoint.", "Download it again.")
     return read
-
-
-# DOC """Checkpoints by name, from Hugging Face or ModelScope: fetched once, then read from the hub's own cache."""
-# 
 
 
 Hub = Literal["huggingface", "modelscope"]
 _TITLES: dict[Hub, str] = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 _WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
-#: What is read of a checkpoint: weights from safetensors only, since a pickled file runs code when it is read.
+#: Files of a checkpoint besides its weights, which are read from safetensors only: unpickling runs code.
 _DESCRIPTION = ["*.json", "*.jinja", "*.txt"]
 
 
 def find_file(hub: Hub, model: str, name: str) -> Path | None:
-    """The local path of one file of `model`, fetched where it is not there yet; None where the model has none such.
+    """Return the local path of one file of `model`, downloaded first if necessary; None if the model has no such file.
 
-    Raises UnavailableError where the hub is out of reach or does not know the model.
+    Raises:
+        UnavailableError: The hub is unreachable or does not have the model.
     """
     return _find_on_hugging_face(model, name) if hub == "huggingface" else _find_on_modelscope(model, name)
 
 
 def loadable(hub: Hub, model: str) -> str:
-    """What transformers loads `model` from: its name on Hugging Face, a folder else. Raises UnavailableError."""
+    """Return what transformers loads `model` from: its name on Hugging Face, else a folder. Raises UnavailableError."""
     if hub == "huggingface":
         return model
     folder = _modelscope_cache(model)
@@ -179,7 +186,7 @@ def loadable(hub: Hub, model: str) -> str:
 
 
 def _has_weights(folder: Path) -> bool:
-    """Whether all of them are there: a download may have been interrupted."""
+    """Return whether all weights exist: a download may have been interrupted."""
     index, single = (folder / name for name in _WEIGHTS)
     if not index.is_file():
         return single.is_file()
@@ -195,16 +202,16 @@ def _find_on_hugging_face(model: str, name: str) -> Path | None:
         from huggingface_hub import errors as hub_errors
     except ImportError as error:
         raise UnavailableError(
-            "Backend qwen needs packages that are not installed.", "Install the extra: pip install 'vidpipe[qwen]'."
+            "Backend qwen requires packages that are not installed.", "Install the extra: pip install 'vidpipe[qwen]'."
         ) from error
     kept = huggingface_hub.try_to_load_from_cache(model, name)
-    if kept is not None:  # a path, or the knowledge that there is none
+    if kept is not None:  # a path, or a marker that it does not exist
         return Path(kept) if isinstance(kept, str) else None
     try:
         # A single request: without a network, the download would retry for half a minute and print each attempt.
         huggingface_hub.file_exists(model, name)
-    except Exception as error:  # errors of its HTTP client are not part of its interface
-        # without a network, what a whole download does not hold does not exist
+    except Exception as error:  # errors of its HTTP client are not part of its API
+        # without a network, files that a complete download lacks do not exist
         cached = partial(huggingface_hub.try_to_load_from_cache, model)
         if any(isinstance(cached(weights), str) for weights in _WEIGHTS):
             return None
@@ -228,13 +235,13 @@ def _find_on_modelscope(model: str, name: str) -> Path | None:
 
 
 def _modelscope_cache(model: str) -> Path | None:
-    """The folder of what was fetched of `model` before."""
+    """Return the folder of an earlier download of `model`."""
     _need_modelscope()
     from modelscope import snapshot_download
 
     try:
         folder = Path(snapshot_download(model, local_files_only=True))
-    except Exception:  # the package has several classes for "not there", which differ between its versions
+    except Exception:  # the exception differs between versions of the package
         return None
     return folder if (folder / "config.json").is_file() else None
 
@@ -251,15 +258,15 @@ def _from_modelscope(model: str, patterns: list[str]) -> Path:
 def _need_modelscope() -> None:
     if importlib.util.find_spec("modelscope") is None:
         raise UnavailableError(
-            "ModelHub = modelscope needs the package modelscope, which is not installed.",
-            "Install it (pip install modelscope), or set ModelDir to a folder that `modelscope download` made, or "
+            "ModelHub = modelscope requires the package modelscope, which is not installed.",
+            "Install it (pip install modelscope), set ModelDir to a folder created by `modelscope download`, or set "
             "ModelHub = huggingface.",
         )
 
 
 def _out_of_reach(hub: Hub, model: str) -> UnavailableError:
     return UnavailableError(
-        f"The model {model} is not on this machine, and cannot be fetched from {_TITLES[hub]}.",
+        f"The model {model} is not on this machine and cannot be downloaded from {_TITLES[hub]}.",
         "Check the name (Model and ModelHub in [QwenVL]) and the network, or set ModelDir to a folder with the "
         "checkpoint.",
     )

@@ -1,12 +1,13 @@
 """Several prompts about the same frames from one prefill.
 
-What all prompts of a request begin with, the frames and the text about them, is computed once; each prompt's row starts
-from a copy of its key-value cache. The recipe stands on stock `generate`; what it has to mind:
+The common beginning of all prompts of a request (the frames and the text about them) is computed once; each prompt
+starts from a copy of its key-value cache. This uses the stock `generate`, with these precautions:
 
-- positions are always given: the model's `rope_deltas` is hidden state that any other call overwrites;
-- what follows the frames counts on from the position of their end token, which for long clips is not the highest one;
-- rows are padded on the left: prefixes among one another, then the questions;
-- `generate` goes on until the longest answer ends, so it is called for some tokens at a time; rows that ended leave.
+- positions are always passed: the model's `rope_deltas` is hidden state that any other call overwrites;
+- positions after the frames continue from that of their end token, which in long clips is not the highest one;
+- rows are padded on the left: first the prefixes, then the questions;
+- `generate` runs until the longest answer ends, so it is called for a few tokens at a time, and finished rows are
+  removed.
 """
 
 from __future__ import annotations
@@ -15,24 +16,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.vlm.model import Answer
-from vidpipe.vlm.qwen.inputs import Prepared
-from vidpipe.vlm.qwen.loading import Engine
+from vidpipe.models.describing_model import ModelAnswer
+from vidpipe.models.qwen.inputs import PreparedRequest
+from vidpipe.models.qwen.loading import LoadedModel
 
 if TYPE_CHECKING:
     import torch
 
-#: A call of `generate` costs about as much as one token does, and a row that ended costs as much as one that goes on.
-_TOKENS_AT_A_TIME = 32
+#: A call of `generate` costs about as much as one token, and a finished row as much as a running one.
+_TOKENS_PER_CALL = 32
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """What the prompts of each of several requests begin with, computed, and padded on the left to one length.
+    """The computed beginnings of several requests, padded on the left to one length.
 
-    ids, mask: shape (requests, length)
-    following: position of what comes next, shape (requests,)
-    cache:     the DynamicCache of `length` tokens; answering changes it
+    Attributes:
+        ids: Token ids, of shape (requests, length).
+        mask: Attention mask, of shape (requests, length).
+        following: Position of the next token, of shape (requests,).
+        cache: The DynamicCache of `length` tokens; answering changes it.
     """
 
     ids: torch.Tensor
@@ -41,16 +44,16 @@ class Prefix:
     cache: Any
 
 
-def answer_batch(engine: Engine, batch: Sequence[Prepared]) -> list[list[Answer]]:
-    """The answers to all prompts of all requests, greedily. Raises torch.OutOfMemoryError."""
+def answer_batch(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> list[list[ModelAnswer]]:
+    """Return the greedy answers to all prompts of all requests. Raises torch.OutOfMemoryError."""
     import torch
 
     with engine.running, torch.inference_mode():
         return _answers(engine, prefill(engine, batch), batch)
 
 
-def prefill(engine: Engine, batch: Sequence[Prepared]) -> Prefix:
-    """Computes the beginnings of `batch` once."""
+def prefill(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> Prefix:
+    """Compute the beginnings of `batch`."""
     import torch
     from transformers import DynamicCache
 
@@ -75,8 +78,8 @@ def prefill(engine: Engine, batch: Sequence[Prepared]) -> Prefix:
     return Prefix(ids, mask, vision[0, :, -1] + 1, cache)
 
 
-def _answers(engine: Engine, prefix: Prefix, batch: Sequence[Prepared]) -> list[list[Answer]]:
-    """All prompts together: rows of [padding, prefix, padding, question]."""
+def _answers(engine: LoadedModel, prefix: Prefix, batch: Sequence[PreparedRequest]) -> list[list[ModelAnswer]]:
+    """Answer all prompts together, in rows of [padding, prefix, padding, question]."""
     import torch
 
     asked = [_Row(request, place) for request, each in enumerate(batch) for place in range(len(each.prompts))]
@@ -94,19 +97,19 @@ def _answers(engine: Engine, prefix: Prefix, batch: Sequence[Prepared]) -> list[
         cache=prefix.cache,
     )
     while rows.left:
-        _go_on(engine, rows, batch)
-    answers: list[list[Answer]] = [[] for _ in batch]
+        _generate(engine, rows, batch)
+    answers: list[list[ModelAnswer]] = [[] for _ in batch]
     for row in asked:
         each = batch[row.request]
         text = engine.decoder.decode(row.said, skip_special_tokens=True).strip()
         read = len(each.questions[row.place]) + (0 if row.place else len(each.prefix))
-        answers[row.request].append(Answer(each.prompts[row.place], text, len(row.said), read))
+        answers[row.request].append(ModelAnswer(each.prompts[row.place], text, len(row.said), read))
     return answers
 
 
 @dataclass
 class _Row:
-    """The prompt at `place` of a request of the batch, and the tokens of its answer so far."""
+    """The prompt at position `place` of a request of the batch, and the tokens of its answer so far."""
 
     request: int
     place: int
@@ -115,9 +118,14 @@ class _Row:
 
 @dataclass
 class _Rows:
-    """The rows whose answers have not ended.
+    """The rows whose answers are not finished.
 
-    ids, mask: shape (rows, length); ahead: how far positions of pictures are ahead of those of text, shape (rows,)
+    Attributes:
+        left: The rows.
+        ids: Token ids, of shape (rows, length).
+        mask: Attention mask, of shape (rows, length).
+        ahead: Offset of the positions of pictures to those of text, of shape (rows,).
+        cache: The key-value cache.
     """
 
     left: list[_Row]
@@ -127,12 +135,12 @@ class _Rows:
     cache: Any
 
 
-def _go_on(engine: Engine, rows: _Rows, batch: Sequence[Prepared]) -> None:
-    """The next tokens of all rows; those that end leave."""
+def _generate(engine: LoadedModel, rows: _Rows, batch: Sequence[PreparedRequest]) -> None:
+    """Generate the next tokens of all rows, and remove those that are finished."""
     import torch
 
     counted = _counted(rows.mask)
-    # positions of what the cache holds are not looked at any more
+    # positions of cached tokens are ignored
     shifted = counted + rows.ahead[:, None]
     room = [batch[row.request].prompts[row.place].max_tokens - len(row.said) for row in rows.left]
     ids = engine.model.generate(
@@ -140,7 +148,7 @@ def _go_on(engine: Engine, rows: _Rows, batch: Sequence[Prepared]) -> None:
         attention_mask=rows.mask,
         position_ids=torch.stack([counted, shifted, shifted, shifted]),
         past_key_values=rows.cache,
-        max_new_tokens=min(_TOKENS_AT_A_TIME, max(room)),
+        max_new_tokens=min(_TOKENS_PER_CALL, max(room)),
         do_sample=False, temperature=None, top_p=None, top_k=None,  # what checkpoints set for sampling
         pad_token_id=engine.pad_token,
     )  # fmt: skip
@@ -160,7 +168,7 @@ def _go_on(engine: Engine, rows: _Rows, batch: Sequence[Prepared]) -> None:
 
 
 def _counted(mask: torch.Tensor) -> torch.Tensor:
-    """Positions as of text: 0, 1, 2 … over what is not padding; 0 at padding."""
+    """Return text positions: 0, 1, 2 … without padding; 0 at padding."""
     return (mask.cumsum(dim=-1) - 1).clamp(min=0) * mask
 
 
@@ -171,6 +179,6 @@ def _left_padded(values: torch.Tensor, length: int, padding: int) -> torch.Tenso
 
 
 def _up_to_end(tokens: Sequence[int], ends: frozenset[int]) -> list[int]:
-    """The tokens up to and including the one that ends the answer."""
+    """Return the tokens up to and including the one that ends the answer."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     return list(tokens if end is None else tokens[: end + 1])

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from vidpipe_tests.vlm.endpoint.model_server import ModelServer
-from vidpipe_tests.vlm.endpoint.serving import served
+from vidpipe_tests.models.endpoint.model_server import ModelServer
+from vidpipe_tests.models.endpoint.serving import served
 
 __all__ = ["served", "server"]
 

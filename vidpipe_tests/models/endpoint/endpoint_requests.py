@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelReply, ModelRequest
+from vidpipe.models.endpoint.backend import EndpointModel
+from vidpipe.models.prompts import Prompt
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.model import Facts, Frame, Reply, Request
-from vidpipe.vlm.prompts import Prompt
 
-FACTS = Facts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
+FACTS = MeasuredFacts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
 #: What the server of these tests does not look at.
 JPEGS = tuple(Frame(index / 2, b"\xff\xd8\xff" + bytes([index]) * 20) for index in range(4))
 WHAT = Prompt("describe_scene", "scene", "What is it?", max_tokens=24)
@@ -30,8 +30,8 @@ class Frames:
         return self.frames
 
 
-def request(*prompts: Prompt, video: str = "a", frames: Sequence[Frame] = JPEGS) -> Request:
-    return Request(video * 64, "scene", 0.0, 3.0, prompts or (WHAT,), FACTS, Frames(frames))
+def request(*prompts: Prompt, video: str = "a", frames: Sequence[Frame] = JPEGS) -> ModelRequest:
+    return ModelRequest(video * 64, "scene", 0.0, 3.0, prompts or (WHAT,), FACTS, Frames(frames))
 
 
 def settings(url: str, **qwen_vl: object) -> Settings:
@@ -40,17 +40,17 @@ def settings(url: str, **qwen_vl: object) -> Settings:
     return Settings(home=Path("/nowhere"), qwen_vl=QwenVL.model_validate(named))
 
 
-def replies(url: str, *requests: Request, **qwen_vl: object) -> list[Reply]:
+def replies(url: str, *requests: ModelRequest, **qwen_vl: object) -> list[ModelReply]:
     model = EndpointModel(settings(url, **qwen_vl))
     return list(model.answer(requests or [request()], threading.Event()))
 
 
-def one(url: str, *prompts: Prompt, **qwen_vl: object) -> Reply:
+def one(url: str, *prompts: Prompt, **qwen_vl: object) -> ModelReply:
     """The reply to one request."""
     (reply,) = replies(url, request(*prompts), **qwen_vl)
     return reply
 
 
-def error(reply: Reply) -> str:
+def error(reply: ModelReply) -> str:
     assert reply.error is not None
     return str(reply.error)

@@ -2,7 +2,7 @@
 
 A test uses it by importing the fixture into its conftest:
 
-    from vidpipe_tests.vlm.endpoint.serving import served  # noqa: F401
+    from vidpipe_tests.models.endpoint.serving import served  # noqa: F401
 """
 
 from __future__ import annotations

@@ -6,10 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from vidpipe.errors import UnavailableError
+from vidpipe.models.describing_model import build_model
+from vidpipe.models.endpoint.address import server_address
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.build import build_model
-from vidpipe.vlm.endpoint.address import server_of
-from vidpipe_tests.vlm.endpoint.asking import settings
+from vidpipe_tests.models.endpoint.endpoint_requests import settings
 
 
 @pytest.mark.parametrize(
@@ -27,28 +27,28 @@ from vidpipe_tests.vlm.endpoint.asking import settings
     ],
 )
 def test_the_path_may_be_left_out_in_part_or_wholly(given: str, asked: str) -> None:
-    server = server_of(QwenVL(backend="endpoint", public_endpoint=given))
+    server = server_address(QwenVL(backend="endpoint", public_endpoint=given))
     assert server.url == asked
     assert "?" not in server.shown
 
 
 def test_pai_is_asked_as_it_is_given() -> None:
     given = "https://1.pai-eas.example/api/predict/qwen"
-    assert server_of(QwenVL(public_endpoint=given, api_style="pai")).url == given
+    assert server_address(QwenVL(public_endpoint=given, api_style="pai")).url == given
 
 
 def test_the_vpc_endpoint_is_asked_where_it_is_chosen() -> None:
     both = {"public_endpoint": "https://public.example", "vpc_endpoint": "http://vpc.example"}
-    assert server_of(QwenVL.model_validate(both)).url.startswith("https://public.example/")
-    assert server_of(QwenVL.model_validate({**both, "use_vpc": True})).url.startswith("http://vpc.example/")
+    assert server_address(QwenVL.model_validate(both)).url.startswith("https://public.example/")
+    assert server_address(QwenVL.model_validate({**both, "use_vpc": True})).url.startswith("http://vpc.example/")
 
 
 def test_a_missing_endpoint_is_named_with_the_one_that_is_set() -> None:
     with pytest.raises(UnavailableError, match=r"PublicEndpoint of \[QwenVL\] is empty.*VIDPIPE_QWENVL_PUBLICENDPOINT"):
         build_model(settings(""))
-    with pytest.raises(UnavailableError, match=r"VpcEndpoint of \[QwenVL\] is empty.*UseVpc = no asks the other"):
+    with pytest.raises(UnavailableError, match=r"VpcEndpoint of \[QwenVL\] is empty.*UseVpc = no selects the other"):
         build_model(settings("http://public.example", use_vpc=True))
-    with pytest.raises(UnavailableError, match=r"PublicEndpoint .* is empty.*UseVpc = yes asks the other"):
+    with pytest.raises(UnavailableError, match=r"PublicEndpoint .* is empty.*UseVpc = yes selects the other"):
         build_model(settings("", vpc_endpoint="http://vpc.example"))
 
 

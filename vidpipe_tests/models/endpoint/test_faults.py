@@ -11,13 +11,12 @@ from email.utils import format_datetime
 import pytest
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.vlm.endpoint.client import pause_s
-from vidpipe.vlm.endpoint.faults import parse_retry_after
-from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.model import Frame, Reply
-from vidpipe.vlm.prompts import Prompt
-from vidpipe_tests.vlm.endpoint.asking import WHAT, error, one, replies, request, settings
-from vidpipe_tests.vlm.endpoint.model_server import (
+from vidpipe.models.describing_model import Frame, ModelReply
+from vidpipe.models.endpoint.backend import EndpointModel
+from vidpipe.models.prompts import Prompt
+from vidpipe.network.retry import RetryPolicy, parse_retry_after
+from vidpipe_tests.models.endpoint.endpoint_requests import WHAT, error, one, replies, request, settings
+from vidpipe_tests.models.endpoint.model_server import (
     Fault,
     Handler,
     ModelServer,
@@ -53,8 +52,8 @@ def test_what_may_pass_is_tried_again(server: ModelServer, fault: Fault) -> None
 @pytest.mark.parametrize(
     ("fault", "said"),
     [(status(503, said="All workers are busy."), "answered 503.*All workers are busy.*3 times in a row"),
-     (cut, "broke off in the middle of an answer, 3 times"), (says(b"{"), "is not JSON, 3 times"),
-     (says(b'{"choices": []}'), "has no `choices`, 3 times"), (hang_up, "connection .* broke, 3 times")],
+     (cut, "closed the connection in the middle of an answer, 3 times"), (says(b"{"), "is not JSON, 3 times"),
+     (says(b'{"choices": []}'), "has no `choices`, 3 times"), (hang_up, "connection .* was lost, 3 times")],
     ids=["503", "cut", "half", "no choices", "hung up"],
 )  # fmt: skip
 def test_what_does_not_pass_is_a_transient_error_of_its_request(server: ModelServer, fault: Fault, said: str) -> None:
@@ -132,7 +131,7 @@ def test_where_nothing_listens_the_setting_is_named() -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(UnavailableError, match=r"connection refused.* 3 times in a row.*running\? PublicEndpoint"):
         replies(url)
-    with pytest.raises(UnavailableError, match=r"name cannot be looked up.*VpcEndpoint"):
+    with pytest.raises(UnavailableError, match=r"name cannot be resolved.*VpcEndpoint"):
         replies("", use_vpc=True, vpc_endpoint="http://nowhere.invalid", request_retries=0)
 
 
@@ -145,7 +144,7 @@ def test_what_is_answered_already_is_kept_when_the_server_goes_away(server: Mode
     server.faults = [well, well, status(401)]
     model = EndpointModel(settings(server.url, requests_in_flight=1))
     asked = [request(video="a"), request(WHAT, SECOND, video="b"), request(video="c")]
-    found: list[Reply] = []
+    found: list[ModelReply] = []
     with pytest.raises(UnavailableError):
         found.extend(model.answer(asked, threading.Event()))
     # `extend` keeps what came before the error
@@ -164,7 +163,7 @@ def test_answers_that_are_there_come_with_the_error_of_the_others(server: ModelS
 
 def test_a_server_that_only_fails_counts_as_gone(server: ModelServer) -> None:
     server.always = status(503)
-    found: list[Reply] = []
+    found: list[ModelReply] = []
     model = EndpointModel(settings(server.url, request_retries=0, requests_in_flight=4))
     with pytest.raises(UnavailableError, match="503"):
         found.extend(model.answer([request(video=letter) for letter in "abcdefghijklmnop"], threading.Event()))
@@ -173,8 +172,8 @@ def test_a_server_that_only_fails_counts_as_gone(server: ModelServer) -> None:
 
 @pytest.mark.parametrize(
     ("body", "said"),
-    [(completion(None), "answered with no text.*chat template"),
-     (completion(None, finish_reason="length"), "no text.*thinks first"),
+    [(completion(None), "returned no text.*chat template"),
+     (completion(None, finish_reason="length"), "no text.*thinking"),
      (completion(None, refusal="I cannot help\x07 with that."), "refused to answer: I cannot help with that"),
      (completion("x", finish_reason="content_filter"), "refused to answer")],
     ids=["null", "thought only", "refusal", "filter"],
@@ -264,9 +263,10 @@ def test_the_server_works_on_while_a_reply_is_looked_at(server: ModelServer) -> 
 
 
 def test_retry_after_is_kept_to_up_to_the_longest_wait() -> None:
-    assert 3.0 <= pause_s(1, 0.1, 60, 3.0) <= 3.1
-    assert pause_s(1, 0.1, 60, 3600.0) == 60
-    waits = [pause_s(tries, 1.0, 60, None) for tries in (1, 2, 3, 30)]
+    quick = RetryPolicy(None, 0.1, 60)
+    assert 3.0 <= quick.wait_s(1, 3.0) <= 3.1
+    assert quick.wait_s(1, 3600.0) == 60
+    waits = [RetryPolicy(None, 1.0, 60).wait_s(failures) for failures in (1, 2, 3, 30)]
     assert 0.5 <= waits[0] <= 1 <= waits[1] <= 2 <= waits[2] <= 4
     assert 30 <= waits[3] <= 60
     assert parse_retry_after("7") == 7
@@ -303,7 +303,7 @@ def test_a_kept_connection_that_the_server_closes_is_made_anew(server: ModelServ
 
 
 def test_doctor_asks_the_server_for_a_word(server: ModelServer) -> None:
-    assert "said a word in" in EndpointModel(settings(server.url)).readiness()
+    assert "answered in" in EndpointModel(settings(server.url)).readiness()
     assert server.posts[0].body["max_tokens"] == 4
     server.always = status(401, said="no such key")
     with pytest.raises(VidpipeError, match="401"):

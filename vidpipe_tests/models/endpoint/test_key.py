@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.vlm.endpoint import connection
-from vidpipe.vlm.endpoint.address import server_of
-from vidpipe.vlm.endpoint.model import EndpointModel
+from vidpipe.models.describing_model import ModelReply
+from vidpipe.models.endpoint.address import server_address
+from vidpipe.models.endpoint.backend import EndpointModel
+from vidpipe.models.endpoint.transport import is_public
 from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
-from vidpipe_tests.vlm.endpoint.asking import error, one, settings
-from vidpipe_tests.vlm.endpoint.model_server import Fault, ModelServer, completion, echo_key, says, status, well
+from vidpipe_tests.models.endpoint.endpoint_requests import error, one, request, settings
+from vidpipe_tests.models.endpoint.model_server import Fault, ModelServer, completion, echo_key, says, status, well
 
 KEY = "sk-hunter2/AbCd+0123=="
 
@@ -91,16 +93,20 @@ def test_a_key_that_no_header_takes_is_refused_without_quoting_it(key: str) -> N
 
 
 def test_a_key_is_not_shown_by_what_holds_it() -> None:
-    assert KEY not in repr(server_of(settings("http://127.0.0.1:1", access_key=KEY).qwen_vl))
+    assert KEY not in repr(server_address(settings("http://127.0.0.1:1", access_key=KEY).qwen_vl))
 
 
-def test_a_key_does_not_cross_the_internet_in_the_clear(server: ModelServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_does_not_cross_the_internet_in_the_clear(server: ModelServer) -> None:
     """The loopback stands in for a public address, which tests cannot have."""
-    monkeypatch.setattr(connection, "_is_on_the_internet", lambda sock: True)
+
+    def asked(key: str) -> list[ModelReply]:
+        model = EndpointModel(settings(server.url, access_key=key), is_public=lambda address: True)
+        return list(model.answer([request()], threading.Event()))
+
     with pytest.raises(UnavailableError, match=r"The key is not sent.*https://"):
-        one(server.url, access_key=KEY)
+        asked(KEY)
     assert not server.posts
-    assert one(server.url).error is None, "without a key there is nothing to lose but the frames"
+    assert asked("")[0].error is None, "without a key there is nothing to lose but the frames"
 
 
 @pytest.mark.parametrize(
@@ -110,11 +116,7 @@ def test_a_key_does_not_cross_the_internet_in_the_clear(server: ModelServer, mon
      ("::ffff:8.8.8.8", True), ("2606:4700::1111", True)],
 )  # fmt: skip
 def test_which_addresses_are_on_the_internet(address: str, public: bool) -> None:
-    class Peer:
-        def getpeername(self) -> tuple[str, int]:
-            return address, 80
-
-    assert connection._is_on_the_internet(Peer()) is public  # type: ignore[arg-type]
+    assert is_public(address) is public
 
 
 def test_a_plain_server_is_asked_directly_and_an_encrypted_one_through_the_proxy(

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from vidpipe.vlm.answers.forms import Form
-from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.model import Frame
-from vidpipe_tests.vlm.endpoint.asking import JPEGS, WHAT, one, replies, request, settings
-from vidpipe_tests.vlm.endpoint.model_server import (
+from vidpipe.models.answers.form import AnswerForm
+from vidpipe.models.describing_model import Frame
+from vidpipe.models.endpoint.backend import EndpointModel
+from vidpipe_tests.models.endpoint.endpoint_requests import JPEGS, WHAT, one, replies, request, settings
+from vidpipe_tests.models.endpoint.model_server import (
     Handler,
     ModelServer,
     completion,
@@ -25,7 +25,7 @@ from vidpipe_tests.vlm.endpoint.model_server import (
 )
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
-JUDGED = replace(WHAT, id="sentiment", text="How is it?", form=Form("sentiment", str, schema=SCHEMA))
+JUDGED = replace(WHAT, id="sentiment", text="How is it?", form=AnswerForm("sentiment", str, schema=SCHEMA))
 PROMPTS = (WHAT, JUDGED, replace(WHAT, id="tags", text="Which tags?"))
 
 

@@ -12,22 +12,22 @@ import pytest
 from pymongo import MongoClient
 
 from vidpipe.errors import UnavailableError
-from vidpipe.vlm.answers.forms import Form
-from vidpipe.vlm.endpoint.model import EndpointModel
-from vidpipe.vlm.model import Reply
-from vidpipe.vlm.prompts import Prompt
+from vidpipe.models.answers.form import AnswerForm
+from vidpipe.models.describing_model import ModelReply
+from vidpipe.models.endpoint.backend import EndpointModel
+from vidpipe.models.prompts import Prompt
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command, command_on
-from vidpipe_tests.vlm.endpoint.asking import request, settings
-from vidpipe_tests.vlm.endpoint.serving import Served
-from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip
+from vidpipe_tests.models.endpoint.endpoint_requests import request, settings
+from vidpipe_tests.models.endpoint.serving import Served
+from vidpipe_tests.models.qwen.conftest import DESCRIBE, clip
 
 KEY = "sk-hunter2-AbCd0123"
 COLORS = ("red", "green", "blue", "yellow", "white", "purple", "cyan")
 SHORT = Prompt("short", "scene", "Which colour?", max_tokens=24)
 
 
-def asked(served: Served, *prompts: Prompt, **qwen_vl: object) -> dict[str, Reply]:
+def asked(served: Served, *prompts: Prompt, **qwen_vl: object) -> dict[str, ModelReply]:
     """What is said of a clip of each colour, asked all at once."""
     named = {"model": served.model, "request_timeout": 120, **qwen_vl}
     model = EndpointModel(settings(served.url, **named))
@@ -55,7 +55,7 @@ def test_the_budget_of_tokens_and_of_frames_holds(served: Served) -> None:
 
 
 def test_a_schema_does_not_harm_where_the_server_ignores_it(served: Served) -> None:
-    form = Form("tags", json.loads, schema={"type": "array"})
+    form = AnswerForm("tags", json.loads, schema={"type": "array"})
     found = asked(served, replace(SHORT, form=form))
     assert found["red"].answers[0].text == "A red square."
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.vlm.endpoint.model import EndpointModel
+from vidpipe.models.endpoint.backend import EndpointModel
 from vidpipe_tests.library.certificates import Authority
-from vidpipe_tests.vlm.endpoint.asking import error, one, replies, request, settings
-from vidpipe_tests.vlm.endpoint.model_server import ModelServer, cut, drip_body, hang
+from vidpipe_tests.models.endpoint.endpoint_requests import error, one, replies, request, settings
+from vidpipe_tests.models.endpoint.model_server import ModelServer, cut, drip_body, hang
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_time_limits_and_cut_answers_are_seen_through_the_encryption(secure: Mod
     secure.always = drip_body
     assert "did not answer within 0.5 s" in error(one(secure.url, request_timeout=0.5, request_retries=0))
     secure.always = cut
-    assert "broke off" in error(one(secure.url, request_retries=0))
+    assert "in the middle of an answer" in error(one(secure.url, request_retries=0))
 
 
 @pytest.mark.usefixtures("trusted")

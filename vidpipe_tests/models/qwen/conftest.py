@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe.models.qwen.loading import LoadedModel
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.model import Facts, Frame, Request
-from vidpipe.vlm.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.qwen.loading import Engine
 
 _HOME = tempfile.TemporaryDirectory(prefix="vidpipe-qwen-")
 TINY = Path(__file__).parent / "tiny"
-FACTS = Facts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
+FACTS = MeasuredFacts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
 DESCRIBE = Prompt("describe_scene", "scene", DESCRIBE_SCENE, max_tokens=24)
 
 
@@ -68,8 +68,8 @@ def clip(color: str, thing: str, *, frames: int = 4, size: str = "160x120") -> t
     return tuple(Frame(index / 2, b"\xff\xd8\xff" + jpeg) for index, jpeg in enumerate(jpegs))
 
 
-def request(frames: Sequence[Frame], *prompts: Prompt, video: str = "a") -> Request:
-    return Request(video * 64, "scene", 0.0, 3.0, prompts or (DESCRIBE,), FACTS, Frames(frames))
+def request(frames: Sequence[Frame], *prompts: Prompt, video: str = "a") -> ModelRequest:
+    return ModelRequest(video * 64, "scene", 0.0, 3.0, prompts or (DESCRIBE,), FACTS, Frames(frames))
 
 
 def settings(**qwen_vl: object) -> Settings:
@@ -77,18 +77,18 @@ def settings(**qwen_vl: object) -> Settings:
     return Settings(home=Path(_HOME.name), qwen_vl=QwenVL.model_validate(named))
 
 
-def replies(model: QwenModel, requests: Sequence[Request]) -> list[list[str]]:
+def replies(model: QwenModel, requests: Sequence[ModelRequest]) -> list[list[str]]:
     """The texts in the order of the requests."""
     by_frames = {id(reply.request.frames): reply for reply in model.answer(requests, threading.Event())}
     assert not [reply.error for reply in by_frames.values() if reply.error]
     return [[answer.text for answer in by_frames[id(each.frames)].answers] for each in requests]
 
 
-def requests_of(seen: Iterable[tuple[str, str, int, str]], *prompts: Prompt) -> list[Request]:
+def requests_of(seen: Iterable[tuple[str, str, int, str]], *prompts: Prompt) -> list[ModelRequest]:
     return [request(clip(color, thing, frames=frames, size=size), *prompts) for color, thing, frames, size in seen]
 
 
-def engine_of(model: QwenModel) -> Engine:
+def engine_of(model: QwenModel) -> LoadedModel:
     """What is behind `model`, loaded if need be."""
     engine = model._loaded(threading.Event())
     assert engine is not None

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
-from vidpipe.vlm.model import Frame, Reply
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe_tests.vlm.qwen.conftest import QUESTIONS, SEEN, clip, replies, request, requests_of, settings
+from vidpipe.models.describing_model import Frame, ModelReply
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe_tests.models.qwen.conftest import QUESTIONS, SEEN, clip, replies, request, requests_of, settings
 
 
 def test_each_clip_gets_its_colour(model: QwenModel) -> None:
@@ -50,7 +50,7 @@ def test_a_broken_frame_is_an_error_of_its_request_alone(model: QwenModel) -> No
 def test_cancelled_between_batches(model: QwenModel) -> None:
     cancelled = threading.Event()
     small = QwenModel(settings(batch_tokens=256))
-    said: list[Reply] = []
+    said: list[ModelReply] = []
     for reply in small.answer(requests_of(SEEN), cancelled):
         said.append(reply)
         cancelled.set()

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.vlm.build import build_model
-from vidpipe.vlm.qwen import hub, loading
-from vidpipe.vlm.qwen.checkpoint import Checkpoint
-from vidpipe_tests.vlm.qwen.conftest import TINY, settings
+from vidpipe.models.describing_model import build_model
+from vidpipe.models.qwen import checkpoint, loading
+from vidpipe.models.qwen.checkpoint import Checkpoint
+from vidpipe_tests.models.qwen.conftest import TINY, settings
 
 
 @pytest.fixture
@@ -117,8 +117,10 @@ def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.Monkey
 
 
 def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = hub.importlib.util.find_spec
-    monkeypatch.setattr(hub.importlib.util, "find_spec", lambda name: None if name == "modelscope" else found(name))
+    found = checkpoint.importlib.util.find_spec
+    monkeypatch.setattr(
+        checkpoint.importlib.util, "find_spec", lambda name: None if name == "modelscope" else found(name)
+    )
     model = build_model(settings(model_dir="", model_hub="modelscope"))
     assert model.name == "Qwen/Qwen2-VL-7B-Instruct"
     with pytest.raises(UnavailableError, match="needs the package modelscope") as raised:
@@ -127,14 +129,14 @@ def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_half_a_download_from_modelscope_is_noticed(copied: Path) -> None:
-    assert hub._has_weights(copied)
+    assert checkpoint._has_weights(copied)
     (copied / "model.safetensors").rename(copied / "model-00001-of-00002.safetensors")
-    assert not hub._has_weights(copied)
+    assert not checkpoint._has_weights(copied)
     shards = {name: f"model-0000{number}-of-00002.safetensors" for number, name in enumerate("ab", start=1)}
     (copied / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}), "utf-8")
-    assert not hub._has_weights(copied)
+    assert not checkpoint._has_weights(copied)
     shutil.copy(copied / shards["a"], copied / shards["b"])
-    assert hub._has_weights(copied)
+    assert checkpoint._has_weights(copied)
 
 
 def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +175,8 @@ def test_without_a_network_what_was_fetched_whole_is_enough(copied: Path, monkey
 def test_naming_the_model_imports_no_torch() -> None:
     """`vidpipe status` must not pay for it."""
     code = (
-        "import sys; from vidpipe_tests.vlm.qwen.conftest import settings; from vidpipe.vlm.build import build_model;"
+        "import sys; from vidpipe_tests.models.qwen.conftest import settings\n"
+        "from vidpipe.models.describing_model import build_model\n"
         "model = build_model(settings()); print(model.name, model.version, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

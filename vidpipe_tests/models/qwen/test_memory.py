@@ -19,16 +19,15 @@ import torch
 from PIL import Image
 
 from vidpipe.errors import UnavailableError
-from vidpipe.vlm.model import Frame
-from vidpipe.vlm.prompts import Prompt
-from vidpipe.vlm.qwen import loading
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.qwen.batches import Room, batch_tokens, filled
-from vidpipe.vlm.qwen.frames import Budget, to_video
-from vidpipe.vlm.qwen.inputs import budget_of, prepare
-from vidpipe.vlm.qwen.loading import Engine
-from vidpipe.vlm.spread import spread
-from vidpipe_tests.vlm.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
+from vidpipe.models.describing_model import Frame
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.qwen import loading
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe.models.qwen.batching import TokenBudget, batch_tokens, fill_batches
+from vidpipe.models.qwen.inputs import FrameBudget, frame_budget, prepare_request, to_video
+from vidpipe.models.qwen.loading import LoadedModel
+from vidpipe.models.sampling import sample_evenly
+from vidpipe_tests.models.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
 
 COLORS = ("red", "green", "blue", "yellow", "white")
 
@@ -40,7 +39,7 @@ def grey(count: int, width: int, height: int) -> list[Frame]:
 
 
 @contextmanager
-def memory_for(engine: Engine, tokens: int) -> Iterator[list[int]]:
+def memory_for(engine: LoadedModel, tokens: int) -> Iterator[list[int]]:
     """A limit hook: torch's own OutOfMemoryError, as a GPU raises it, above `tokens` at once. Gives the sizes."""
     sizes: list[int] = []
 
@@ -61,7 +60,7 @@ def memory_for(engine: Engine, tokens: int) -> Iterator[list[int]]:
 @pytest.mark.parametrize(("width", "height"), [(420, 360), (64, 48), (1920, 180)])
 @pytest.mark.parametrize("most", [64, 1000, 16_384])
 def test_the_token_budget_holds(count: int, width: int, height: int, most: int) -> None:
-    budget = Budget(min_pixels=28 * 28, max_pixels=360 * 420, max_tokens=most)
+    budget = FrameBudget(min_pixels=28 * 28, max_pixels=360 * 420, max_tokens=most)
     video, times_s = to_video(grey(count, width, height), budget)
     frames, _, shown_height, shown_width = video.shape
     assert frames == len(times_s)
@@ -76,7 +75,7 @@ def test_the_models_own_tokens_are_those_of_the_budget(model: QwenModel) -> None
     """Counted by the model's processor, not by our arithmetic."""
     engine = engine_of(model)
     wanted = settings(max_video_tokens=100, max_pixels=200_000).qwen_vl
-    prepared = prepare(engine, request(grey(12, 420, 360)), budget_of(engine, wanted))
+    prepared = prepare_request(engine, request(grey(12, 420, 360)), frame_budget(engine, wanted))
     tokens = int((prepared.prefix_types == 2).sum())
     assert 60 <= tokens <= 100
     assert tokens == int(prepared.seen["video_grid_thw"].prod()) // 4
@@ -84,18 +83,21 @@ def test_the_models_own_tokens_are_those_of_the_budget(model: QwenModel) -> None
 
 def test_left_out_frames_are_evenly_spread() -> None:
     frames = [Frame(float(index), b"") for index in range(11)]
-    assert [frame.time_s for frame in spread(frames, 3)] == [0.0, 5.0, 10.0]
-    assert spread(frames, 11) == frames
-    assert [frame.time_s for frame in spread(frames, 1)] == [5.0]
+    assert [frame.time_s for frame in sample_evenly(frames, 3)] == [0.0, 5.0, 10.0]
+    assert sample_evenly(frames, 11) == frames
+    assert [frame.time_s for frame in sample_evenly(frames, 1)] == [5.0]
 
 
 def test_batches_are_filled_by_tokens_not_by_count(model: QwenModel) -> None:
     engine = engine_of(model)
-    budget = budget_of(engine, settings().qwen_vl)
-    asked = [prepare(engine, request(clip("red", "square", frames=frames)), budget) for frames in (1, 1, 1, 1, 40, 40)]
+    budget = frame_budget(engine, settings().qwen_vl)
+    asked = [
+        prepare_request(engine, request(clip("red", "square", frames=frames)), budget)
+        for frames in (1, 1, 1, 1, 40, 40)
+    ]
     most = 4 * asked[0].length
-    assert [len(batch) for batch in filled(asked, Room(most))] == [4, 1, 1]
-    assert all(batch_tokens(batch) <= most or len(batch) == 1 for batch in filled(asked, Room(most)))
+    assert [len(batch) for batch in fill_batches(asked, TokenBudget(most))] == [4, 1, 1]
+    assert all(batch_tokens(batch) <= most or len(batch) == 1 for batch in fill_batches(asked, TokenBudget(most)))
 
 
 def test_out_of_memory_halves_the_batch_and_says_the_same(model: QwenModel) -> None:

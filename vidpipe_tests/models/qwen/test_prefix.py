@@ -13,14 +13,14 @@ pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
 import torch
 
-from vidpipe.vlm.prompts import Prompt
-from vidpipe.vlm.qwen import prefix
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.qwen.batches import Room, batch_tokens, filled
-from vidpipe.vlm.qwen.inputs import Prepared, budget_of, prepare, shared_tokens
-from vidpipe.vlm.qwen.loading import Engine
-from vidpipe.vlm.qwen.prefix import answer_batch
-from vidpipe_tests.vlm.qwen.conftest import QUESTIONS, SEEN, clip, engine_of, replies, request, requests_of, settings
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.qwen import prefill
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe.models.qwen.batching import TokenBudget, batch_tokens, fill_batches
+from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request, shared_tokens
+from vidpipe.models.qwen.loading import LoadedModel
+from vidpipe.models.qwen.prefill import answer_batch
+from vidpipe_tests.models.qwen.conftest import QUESTIONS, SEEN, clip, engine_of, replies, request, requests_of, settings
 
 #: What is known of a video, before the question: some hundred tokens that all prompts share.
 CONTEXT = "What is known of the video:\n" + "\n".join(f"- scene {n}: a square is shown, it moves" for n in range(40))
@@ -44,12 +44,14 @@ PROMPTS = pytest.mark.parametrize(
 )
 
 
-def prepared(model: QwenModel, seen: tuple[str, str, int, str], prompts: Sequence[Prompt]) -> tuple[Engine, Prepared]:
+def prepared(
+    model: QwenModel, seen: tuple[str, str, int, str], prompts: Sequence[Prompt]
+) -> tuple[LoadedModel, PreparedRequest]:
     engine = engine_of(model)
-    return engine, prepare(engine, requests_of([seen], *prompts)[0], budget_of(engine, settings().qwen_vl))
+    return engine, prepare_request(engine, requests_of([seen], *prompts)[0], frame_budget(engine, settings().qwen_vl))
 
 
-def stock(engine: Engine, one: Prepared, place: int) -> str:
+def stock(engine: LoadedModel, one: PreparedRequest, place: int) -> str:
     """One plain `generate` with pixels, from which positions and padding are worked out inside."""
     question = torch.tensor(one.questions[place])
     ids = torch.cat([one.prefix, question])[None]
@@ -63,7 +65,7 @@ def stock(engine: Engine, one: Prepared, place: int) -> str:
 
 
 @contextmanager
-def watched(engine: Engine) -> Iterator[tuple[list[tuple[int, int]], list[torch.Tensor]]]:
+def watched(engine: LoadedModel) -> Iterator[tuple[list[tuple[int, int]], list[torch.Tensor]]]:
     """(rows, new tokens) of each pass through the model, and its last logits."""
     shapes: list[tuple[int, int]] = []
     logits: list[torch.Tensor] = []
@@ -153,7 +155,7 @@ def test_rows_that_ended_cost_nothing_any_more(model: QwenModel, monkeypatch: py
     prompts = [Prompt(f"p{most}", "scene", "Which colour is it?", max_tokens=most) for most in (1, 2, 24)]
     engine, one = prepared(model, SEEN[0], prompts)
     plain = [stock(engine, one, place) for place in range(len(prompts))]
-    monkeypatch.setattr(prefix, "_TOKENS_AT_A_TIME", 2)
+    monkeypatch.setattr(prefill, "_TOKENS_AT_A_TIME", 2)
     with watched(engine) as (shapes, _):
         (answers,) = answer_batch(engine, [one])
     assert [answer.text for answer in answers] == plain
@@ -177,8 +179,8 @@ def test_a_batch_counts_what_it_is_padded_to(model: QwenModel) -> None:
     finally:
         hook.remove()
     assert max(sizes) <= together
-    assert [len(batch) for batch in filled([long_clip, long_text], Room(together))] == [2]
-    assert [len(batch) for batch in filled([long_clip, long_text], Room(together - 1))] == [1, 1]
+    assert [len(batch) for batch in fill_batches([long_clip, long_text], TokenBudget(together))] == [2]
+    assert [len(batch) for batch in fill_batches([long_clip, long_text], TokenBudget(together - 1))] == [1, 1]
 
 
 def test_control_tokens_in_a_prompt_are_words(model: QwenModel) -> None:

@@ -10,11 +10,12 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
-from vidpipe.vlm.prompts import Prompt, PromptSet, build_prompts
-from vidpipe.vlm.questions import Question
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.views import SceneView, VideoView
-from vidpipe_tests.vlm.qwen.conftest import clip, request, settings
+from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.prompt_context import SceneView, VideoView
+from vidpipe.models.prompts import Prompt, PromptSet
+from vidpipe.models.questions import Question
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe_tests.models.qwen.conftest import clip, request, settings
 
 QUESTIONS = (
     Question("color", "Which colour is it?", "choice", choices=("blue", "green", "yellow", "white", "red")),

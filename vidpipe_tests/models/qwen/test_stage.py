@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
+from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.qwen.backend import QwenModel
 from vidpipe.stages import descriptions
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import Descriptions
-from vidpipe.vlm.prompts import build_prompts
-from vidpipe.vlm.qwen.backend import QwenModel
 from vidpipe_tests import clips
+from vidpipe_tests.models.qwen.conftest import TINY, settings
 from vidpipe_tests.stages.scene_items import scene_item, scenes_of
-from vidpipe_tests.vlm.qwen.conftest import TINY, settings
 
 
 def described_item(path: Path, home: Path) -> Item:

@@ -16,18 +16,18 @@ import pytest
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
 from vidpipe.errors import UnavailableError
+from vidpipe.models.describing_model import ModelReply
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe.models.qwen.loading import ModelLock
 from vidpipe.settings import Settings, notices_shown
-from vidpipe.vlm.model import Reply
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.qwen.model_lock import ModelLock
-from vidpipe_tests.vlm.qwen.conftest import clip, request, settings
+from vidpipe_tests.models.qwen.conftest import clip, request, settings
 
 #: Answers once, then whenever it is told to; lets the model go when it is told that.
 HOLDER = """
 import itertools, sys, threading
 from pathlib import Path
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe_tests.vlm.qwen.conftest import clip, request, settings
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe_tests.models.qwen.conftest import clip, request, settings
 model = QwenModel(settings().model_copy(update={"home": Path(sys.argv[1])}))
 for line in itertools.chain(["first"], sys.stdin):
     (reply,) = model.answer([request(clip("red", "square"))], threading.Event())
@@ -63,7 +63,7 @@ class Asking(threading.Thread):
     def __init__(self, model: QwenModel, color: str) -> None:
         super().__init__(daemon=True)
         self.cancelled = threading.Event()
-        self.replies: list[Reply] = []
+        self.replies: list[ModelReply] = []
         self._model, self._request = model, request(clip(color, "square"))
         self.start()
 
