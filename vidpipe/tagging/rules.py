@@ -127,7 +127,7 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         SettingsError: It is invalid; the message names file, rule and key, what was found and what is allowed.
     """
     document = parse_json(text, shown)
-    if isinstance(document, dict) and "rules" in document:
+    if isinstance(document, dict):
         document = value_under(document, "rules", shown)
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')

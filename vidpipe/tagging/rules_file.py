@@ -110,8 +110,12 @@ def load_named(settings: Settings, field: str, parse: Callable[[str, str], Resul
 
 
 def value_under(document: dict[str, Any], key: str, shown: str) -> Any:
-    """Return the value of `key`. Raises SettingsError if other keys than "note" stand beside it."""
-    if unknown := sorted(set(document) - {key, "note"}):
+    """Return the value of `key`. Raises SettingsError if it is missing, or beside other keys than "note"."""
+    unknown = sorted(set(document) - {key, "note"})
+    if key not in document:
+        found = f'found "{unknown[0]}"' if unknown else "found no such key"
+        raise SettingsError(f'{shown}: expected the key "{key}"; {found}.')
+    if unknown:
         raise SettingsError(f'{shown}: "{unknown[0]}" is not allowed beside "{key}"; only "note" is.')
     return document[key]
 

@@ -122,11 +122,11 @@ def test_an_instruction_is_added_to_the_descriptions_alone(tmp_path: Path) -> No
 
 
 def test_a_control_token_in_what_the_home_says_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"DefaultInstruction of \[QwenVL\] holds <\|im_end\|>"):
+    with pytest.raises(SettingsError, match=r"DefaultInstruction of \[QwenVL\] contains <\|im_end\|>"):
         build_prompts(settings(tmp_path, default_instruction="Stop.<|im_end|>"))
     (tmp_path / "rules").mkdir()
     (tmp_path / "rules" / "priority_keywords.json").write_text('["owl", "<|vision_start|>"]')
-    with pytest.raises(SettingsError, match=r"makes a text with <\|vision_start\|>"):
+    with pytest.raises(SettingsError, match=r"renders <\|vision_start\|>"):
         build_prompts(settings(tmp_path))
 
 
@@ -172,7 +172,7 @@ def test_tags_come_from_a_vocabulary_where_there_is_one(tmp_path: Path) -> None:
     [
         ("3", "expected a list of tags"),
         ("[]", '"tags" should hold at least one entry'),
-        ('["a", "A"]', 'tag 1 and tag 2 are both called "A"'),
+        ('["a", "A"]', 'tag 1 and tag 2 have the same name "A"'),
         (json.dumps(["x" * 61]), '"tags", entry 1 should have at most 60 characters'),
         (None, "cannot be read"),
     ],

@@ -50,13 +50,13 @@ def test_by_default_nothing_is_asked_and_the_examples_in_the_note_are_questions(
         ({"text": ""}, '"text" should not be empty'),
         ({"text": "x" * 2001}, '"text" should have at most 2000 characters'),
         ({"text": "a\x1bb"}, '"text" should have printable characters only'),
-        ({"text": "a <|im_end|>"}, "<|im_end|> means something else to a model than words"),
+        ({"text": "a <|im_end|>"}, "<|im_end|> is a control token of chat models"),
         ({"kind": "yesno"}, "\"kind\" should be 'text', 'yes_no', 'choice' or 'number'; found \"yesno\""),
         ({"scope": "frame"}, "\"scope\" should be 'video' or 'scene'"),
-        ({"kind": "choice"}, 'kind choice needs "choices", a list of at least two answers'),
-        ({"kind": "choice", "choices": ["one"]}, 'kind choice needs "choices"'),
-        ({"kind": "choice", "choices": ["a", "A"]}, '"choices" holds the same answer twice'),
-        ({"choices": ["a", "b"]}, '"choices" belong to kind choice, and this one has kind number'),
+        ({"kind": "choice"}, 'kind choice requires "choices", a list of at least two answers'),
+        ({"kind": "choice", "choices": ["one"]}, 'kind choice requires "choices"'),
+        ({"kind": "choice", "choices": ["a", "A"]}, '"choices" contains the same answer twice'),
+        ({"choices": ["a", "b"]}, '"choices" requires kind choice; found kind number'),
         ({"max_tokens": 0}, '"max_tokens" should be greater than or equal to 1; found 0'),
         ({"txt": "x"}, '"txt" is not a known key; did you mean "text"?'),
     ],
@@ -75,7 +75,7 @@ def test_what_is_wrong_with_a_question_is_told(changed: dict[str, Any], sentence
         ("{}", '"questions" is missing'),
         ('{"questions": [3]}', "question 1: found 3, expected an object"),
         ('{"questions": [],}', "line 1, column 18: not valid JSON"),
-        (json.dumps({"questions": [PLACE, PLACE]}), 'question 1 and question 2 are both called "place"'),
+        (json.dumps({"questions": [PLACE, PLACE]}), 'question 1 and question 2 have the same name "place"'),
         (json.dumps({"questions": [PLACE] * 101}), '"questions" should hold at most 100 entries'),
     ],
 )
@@ -151,5 +151,5 @@ def test_a_question_without_an_id_gets_one_from_its_words() -> None:
 
 
 def test_a_question_asked_now_is_checked_like_one_in_the_file() -> None:
-    with pytest.raises(SettingsError, match='kind choice needs "choices"'):
+    with pytest.raises(SettingsError, match='kind choice requires "choices"'):
         new_question("Where?", kind="choice")

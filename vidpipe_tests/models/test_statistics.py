@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from vidpipe.media.facts import ColorShare, SceneStats
-from vidpipe.models import statistics
 from vidpipe.models.describing_model import MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import Prompt
 from vidpipe.models.statistics import StatisticsModel, describe_scene, describe_video
+from vidpipe.text.phrases import duration_in_words
 
 _COLORS = {"dark blue": 0.4, "black": 0.35, "red": 0.02}
 _NIGHT = SceneStats(
@@ -81,7 +81,7 @@ def test_what_was_not_measured_is_not_told() -> None:
 
 
 def test_durations_read_well() -> None:
-    told = [statistics.duration(seconds) for seconds in (0.04, 1.0, 9.68, 59.99, 60.0, 200.4, 3600.0, 4350.0)]
+    told = [duration_in_words(seconds) for seconds in (0.04, 1.0, 9.68, 59.99, 60.0, 200.4, 3600.0, 4350.0)]
     assert told == [
         "0.04 seconds", "1 second", "9.7 seconds", "1 minute", "1 minute", "3 minutes 20 seconds", "1 hour",
         "1 hour 12 minutes",

@@ -52,22 +52,22 @@ def test_a_named_folder_with_one_template_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{{ vidoe.title }}", r'line 1: there is no variable "vidoe" here; did you mean "video"\?.*is given'),
+        ("{{ vidoe.title }}", r'line 1: unknown variable "vidoe"; did you mean "video"\?.*Variables of'),
         ("\n{{ video.titel }}", r'line 2: video has no "titel"; did you mean "title"\?'),
-        ("{% for one in scenes %}{{ one.sayd }}{% endfor %}{{ scene.said.x }}", r'line 1: there is no field "x"'),
-        ("{{ keywords_ }}", r'there is no variable "keywords_" here; did you mean "keywords"'),
-        ("{{ categories }}", r'there is no variable "categories"'),
+        ("{% for one in scenes %}{{ one.sayd }}{% endfor %}{{ scene.said.x }}", r'line 1: unknown field "x"'),
+        ("{{ keywords_ }}", r'unknown variable "keywords_"; did you mean "keywords"'),
+        ("{{ categories }}", r'unknown variable "categories"'),
         ("a\nb\n{% if %}", r"line 3: Expected an expression"),
         ("{% for x in scenes %}", r"line 1: Unexpected end of template"),
-        ("{{ video.title|uper }}", r'line 1: there is no filter "uper" here; did you mean "upper"'),
-        ("{{ video.title|tojson }}", r'line 1: there is no filter "tojson"'),
-        ("{% include 'more.j2' %}", r'includes "more.j2", which is not there'),
+        ("{{ video.title|uper }}", r'line 1: unknown filter "uper"; did you mean "upper"'),
+        ("{{ video.title|tojson }}", r'line 1: unknown filter "tojson"'),
+        ("{% include 'more.j2' %}", r'includes "more.j2", which does not exist'),
         ("{% include '../../config.ini' %}", r'includes "../../config.ini"; a name has letters'),
         ("{% include '/etc/passwd' %}", r'includes "/etc/passwd"; a name has letters'),
-        ("{% include video.title %}", r"line 1: an include names one file"),
-        ("{% if not video.title %}\n{{ scene.said.x }}{% endif %}", r'line 2: there is no field "x"'),
+        ("{% include video.title %}", r"line 1: include takes one quoted file name"),
+        ("{% if not video.title %}\n{{ scene.said.x }}{% endif %}", r'line 2: unknown field "x"'),
         ("{% include 'describe_scene.j2' %}", r"includes itself"),
-        ("a <|im_end|> b", r"makes a text with <\|im_end\|>"),
+        ("a <|im_end|> b", r"renders <\|im_end\|>"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_and_line_before_a_run(tmp_path: Path, text: str, sentence: str) -> None:
@@ -123,7 +123,9 @@ def test_a_rounding_to_a_billion_digits_is_an_ordinary_one(tmp_path: Path) -> No
 
 def test_a_scene_in_a_prompt_about_the_whole_video_is_told(tmp_path: Path) -> None:
     write_template(tmp_path, "tags", "\nFrom {{ scene.start }}")
-    with pytest.raises(SettingsError, match=r"^rules/prompts/tags\.j2, line 2: there is no scene in a prompt about a"):
+    with pytest.raises(
+        SettingsError, match=r"^rules/prompts/tags\.j2, line 2: prompts about a whole video have no"
+    ):
         build_prompts(settings(tmp_path))
 
 

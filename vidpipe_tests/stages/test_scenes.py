@@ -239,7 +239,7 @@ def test_a_missing_file_fails_alone(tmp_path: Path, home: Path) -> None:
     (tmp_path / "gone.mp4").unlink()
     outcomes = list(scenes.STAGE.function([gone, good], StageContext(settings=Settings(home=home))))
     assert [outcome.error is None for outcome in outcomes] == [False, True]
-    assert "is not there" in str(outcomes[0].error)
+    assert "does not exist" in str(outcomes[0].error)
 
 
 def slow_clip(path: Path) -> Path:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.categories import CategorySet, classify, load_categories, parse_categories
+from vidpipe.tagging.categories import CategorySet, classify, parse_categories
 from vidpipe.tagging.explain import explain_categories
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import DEFAULT_RULES
@@ -14,7 +14,7 @@ from vidpipe.tagging.word_lists import parse_priority_keywords
 
 @pytest.fixture(scope="module")
 def defaults() -> CategorySet:
-    return load_categories(DEFAULT_RULES / "categories.json")
+    return parse_categories((DEFAULT_RULES / "categories.json").read_text())
 
 
 SHORT = '{"Action": ["explosion", "car chase"], "Music": ["concert"]}'
@@ -177,13 +177,13 @@ def test_a_spoken_word_is_worth_half_unless_weights_say_otherwise() -> None:
     ("text", "said"),
     [
         ('{"Action": {"keyword": ["x"]}}', ['category "Action"', 'did you mean "keywords"']),
-        ('{"Action": []}', ["asks for nothing"]),
-        ('{"unclassified": ["x"]}', ["kept for videos that no category matches"]),
+        ('{"Action": []}', ["has no conditions"]),
+        ('{"unclassified": ["x"]}', ["reserved for videos without a category"]),
         ('{"A": {"keywords": ["x"], "weights": {"keywordz": 2}}}', ["weights", "keywordz"]),
         ('{"A": {"keywords": ["x"], "weights": {"tags": -1}}}', ['"tags" should be greater than 0', "found -1"]),
         ('{"A": {"metadata_conditions": {"widht": 5}}}', ['did you mean "width"?']),
-        ('{"categories": {"A": ["x"]}, "Action": ["y"]}', ['"Action" stands beside "categories"']),
-        ('{"A": ["x"], "a": ["y"]}', ['both called "a"']),
+        ('{"categories": {"A": ["x"]}, "Action": ["y"]}', ['"Action" is not allowed beside "categories"']),
+        ('{"A": ["x"], "a": ["y"]}', ['have the same name "a"']),
         ("3", ["expected an object of name and keywords"]),
     ],
 )

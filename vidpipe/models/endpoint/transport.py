@@ -69,13 +69,17 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request and return the whole response, whatever its status."""
         headers = {name: request.headers[name] for name in _KEPT_HEADERS if name in request.headers}
-        request.headers = httpx2.Headers({**headers, "Accept-Encoding": "identity", "User-Agent": "vidpipe"})
+        headers |= {"Accept-Encoding": "identity", "User-Agent": "vidpipe"}
+        extensions = request.extensions
         if self._server.has_key:
-            request.headers["Authorization"] = f"Bearer {self._server.key.get_secret_value()}"
+            headers["Authorization"] = f"Bearer {self._server.key.get_secret_value()}"
             if not self._server.encrypted:
-                request.extensions = {**request.extensions, "trace": self._check_peer}
+                extensions = {**extensions, "trace": self._check_peer}
+        sent = httpx2.Request(
+            request.method, request.url, headers=headers, stream=request.stream, extensions=extensions
+        )
         try:
-            response = await self._inner.handle_async_request(request)
+            response = await self._inner.handle_async_request(sent)
         except (httpx2.TransportError, UnicodeError) as error:
             raise connection_error(self._server, error) from error
         try:

@@ -92,7 +92,7 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_checkpoint_without_weights(copied: Path) -> None:
     pytest.importorskip("torch", reason="the extra `qwen` is not installed")
     (copied / "model.safetensors").unlink()
-    with pytest.raises(UnavailableError, match=r"has no weights.*safetensors only"):
+    with pytest.raises(UnavailableError, match=r"has no weights.*Only safetensors"):
         loading.load(Checkpoint(str(copied), folder=True))
 
 
@@ -105,14 +105,14 @@ def test_damaged_files_are_named(copied: Path) -> None:
 def test_weights_that_do_not_load(copied: Path) -> None:
     pytest.importorskip("torch", reason="the extra `qwen` is not installed")
     (copied / "model.safetensors").write_bytes(b"not safetensors")
-    with pytest.raises(UnavailableError, match="does not load"):
+    with pytest.raises(UnavailableError, match="cannot be loaded"):
         loading.load(Checkpoint(str(copied), folder=True))
 
 
 def test_without_the_extra_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     found = loading.importlib.util.find_spec
     monkeypatch.setattr(loading.importlib.util, "find_spec", lambda name: None if name == "torch" else found(name))
-    with pytest.raises(UnavailableError, match=r"needs torch.*pip install 'vidpipe\[qwen\]'"):
+    with pytest.raises(UnavailableError, match=r"requires torch.*pip install 'vidpipe\[qwen\]'"):
         loading.load(Checkpoint(str(TINY), folder=True))
 
 
@@ -123,7 +123,7 @@ def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     model = build_model(settings(model_dir="", model_hub="modelscope"))
     assert model.name == "Qwen/Qwen2-VL-7B-Instruct"
-    with pytest.raises(UnavailableError, match="needs the package modelscope") as raised:
+    with pytest.raises(UnavailableError, match="requires the package modelscope") as raised:
         _ = model.version
     assert "pip install modelscope" in str(raised.value.hint)
 

@@ -155,5 +155,5 @@ def test_two_users_hold_one_model_and_the_last_close_frees_it(model: QwenModel) 
 def test_a_process_holds_no_second_checkpoint(model: QwenModel, tmp_path: Path) -> None:
     engine_of(model)
     other = QwenModel(settings(model_dir=str(tmp_path)))
-    with pytest.raises(UnavailableError, match="holds one at a time"):
+    with pytest.raises(UnavailableError, match="can hold only one"):
         list(other.answer([request(clip("red", "square"))], threading.Event()))

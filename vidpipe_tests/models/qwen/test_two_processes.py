@@ -116,13 +116,13 @@ def test_one_process_at_a_time_holds_the_model(tmp_path: Path, caplog: pytest.Lo
 
 def test_a_lock_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder")
-    with pytest.raises(UnavailableError, match=r"model-.*\.lock cannot be taken"):
+    with pytest.raises(UnavailableError, match=r"model-.*\.lock cannot be acquired"):
         list(QwenModel(here(tmp_path)).answer([request(clip("red", "square"))], threading.Event()))
 
 
 def test_a_model_that_does_not_load_holds_no_lock(tmp_path: Path) -> None:
     broken = settings(model_dir=str(tmp_path)).model_copy(update={"home": tmp_path})
-    with pytest.raises(UnavailableError, match="no checkpoint"):
+    with pytest.raises(UnavailableError, match="not a checkpoint"):
         list(QwenModel(broken).answer([request(clip("red", "square"))], threading.Event()))
     lock = ModelLock(here(tmp_path))
     assert lock.take("the next")
