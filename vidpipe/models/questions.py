@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from vidpipe.errors import SettingsError
 from vidpipe.models.answer_keys import digest
 from vidpipe.models.sanitize import find_control_token
+from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
 from vidpipe.tagging.rules_file import RulesFileModel, Texts, load_named, parse_json, read_text, unique_names, validated
 
@@ -173,15 +172,5 @@ def _add(path: Path, question: Question) -> bool:
     document["questions"] = [*document["questions"], question.plain()]
     changed = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
     parse_questions(changed, str(path))
-    descriptor, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(changed)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(new, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(new, path)
-    except BaseException:
-        Path(new).unlink(missing_ok=True)
-        raise
+    replace_file(path, changed.encode(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
     return True

@@ -14,15 +14,26 @@ from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
 from vidpipe.text.languages import UNKNOWN_LANGUAGES, language_code
 from vidpipe.text.words import normalize
 
+#: Facts that have the name and the value of a field: stage -> fields.
+_SAME_NAME: Mapping[str, Sequence[str]] = {
+    "metadata": (
+        "bit_depth", "bit_rate", "frame_rate", "height", "orientation", "rotation", "size_bytes", "variable_frame_rate",
+        "width",
+    ),
+    "scenes": ("cuts_per_minute", "duration_s", "mean_scene_s"),
+}  # fmt: skip
+_FROM_STATS = (
+    "brightness", "contrast", "saturation", "motion", "dark_share", "colored_share", "colorful_share", "moving_share",
+    "loudness_db", "silence_share",
+)  # fmt: skip
+
 #: The fields of other stages that rules can check; `rule_facts` needs all of them.
 READS: tuple[str, ...] = (
+    *(f"{stage}.{name}" for stage, same in _SAME_NAME.items() for name in same),
     "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
-    "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
-    "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
-    "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
-    "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
-    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.duration_s", "scenes.mean_scene_s",
-    "scenes.stats",
+    "metadata.audio", "metadata.container", "metadata.created", "metadata.cues", "metadata.hdr", "metadata.resolution",
+    "metadata.subtitles", "metadata.title", "metadata.video_codec",
+    "scenes.count", "scenes.damage", "scenes.stats",
     "descriptions.tags", "descriptions.text",
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
@@ -46,20 +57,10 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
     damage: Damage | None = fields["scenes.damage"]
     width, height = fields["metadata.width"], fields["metadata.height"]
     return RuleFacts(
-        duration_s=fields["scenes.duration_s"],
-        size_bytes=fields["metadata.size_bytes"],
-        bit_rate=fields["metadata.bit_rate"],
         container=names.container(fields["metadata.container"]),
         video_codec=names.codec(fields["metadata.video_codec"]),
         resolution=names.resolution(fields["metadata.resolution"]),
-        width=width,
-        height=height,
         aspect_ratio=round(width / height, 4) if height else None,
-        orientation=fields["metadata.orientation"],
-        rotation=fields["metadata.rotation"],
-        frame_rate=fields["metadata.frame_rate"],
-        variable_frame_rate=fields["metadata.variable_frame_rate"],
-        bit_depth=fields["metadata.bit_depth"],
         hdr=names.plain(fields["metadata.hdr"] or STANDARD_RANGE),
         year=_year(fields["metadata.created"]),
         has_audio=bool(audio),
@@ -70,8 +71,6 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         has_subtitles=bool(subtitles),
         subtitle_language=_languages(subtitles),
         scene_count=fields["scenes.count"],
-        cuts_per_minute=fields["scenes.cuts_per_minute"],
-        mean_scene_s=fields["scenes.mean_scene_s"],
         damaged=damage is not None and not damage.truncated,
         truncated=damage is not None and damage.truncated,
         sentiment=fields["sentiment.label"],
@@ -89,6 +88,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         tag_sources={normalize(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
         model_category=proposal.category if proposal else "",
         model_confidence=proposal.confidence if proposal else None,
+        **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
         **_measured(fields["scenes.stats"]),
     )
 
@@ -96,19 +96,8 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
 def _measured(stats: SceneStats | None) -> dict[str, Any]:
     if stats is None:
         return {}
-    return {
-        "brightness": stats.brightness,
-        "contrast": stats.contrast,
-        "saturation": stats.saturation,
-        "motion": stats.motion,
-        "dark_share": stats.dark_share,
-        "colored_share": stats.colored_share,
-        "colorful_share": stats.colorful_share,
-        "moving_share": stats.moving_share,
-        "loudness_db": stats.loudness_db,
-        "silence_share": stats.silence_share,
-        "color": tuple(names.color(color.name) for color in stats.colors if color.share >= COLOR_SHARE),
-    }
+    colors = tuple(names.color(color.name) for color in stats.colors if color.share >= COLOR_SHARE)
+    return {"color": colors} | {name: getattr(stats, name) for name in _FROM_STATS}
 
 
 def _languages(streams: Iterable[AudioStream | SubtitleStream]) -> tuple[str, ...] | None:

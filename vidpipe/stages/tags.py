@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.stages.results import MODEL_TAGS, Tag, Tags
 from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.rules import RuleSet, evaluate
+from vidpipe.tagging.rules import RuleSet, TagMatch, evaluate
 
 
 def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
@@ -54,22 +54,6 @@ def _lineage(item: Item, result: Tags, rules_version: str) -> list[dict[str, Any
     ]
 
 
-class GivenTag(Protocol):
-    """What `tag_changes` compares of a tag, stored or just given."""
-
-    @property
-    def tag(self) -> str:
-        """The tag."""
-
-    @property
-    def rule(self) -> str:
-        """The rule that gave it."""
-
-    @property
-    def evidence(self) -> str:
-        """What the rule found."""
-
-
 @dataclass(frozen=True)
 class TagChange:
     """One difference between the tags that a video had and has.
@@ -89,7 +73,7 @@ class TagChange:
     was: str = ""
 
 
-def tag_changes(before: Iterable[GivenTag], after: Iterable[GivenTag]) -> list[TagChange]:
+def tag_changes(before: Iterable[Tag | TagMatch], after: Iterable[Tag | TagMatch]) -> list[TagChange]:
     """Return how two lists of tags differ: removed tags first, then the others in their order."""
     old = {tag_key(tag.tag): tag for tag in before}
     new = {tag_key(tag.tag): tag for tag in after}

@@ -152,14 +152,7 @@ class KeywordBlock:
         texts = self._texts(facts)
         there = [text.name for text in texts if text.normal]
         nothing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(t.name for t in texts)}"
-        return tuple(
-            PartExplanation(
-                asks=f'"{phrase}"',
-                found=f'"{found[phrase]}"' if phrase in found else nothing,
-                matched=phrase in found,
-            )
-            for phrase in self.normal()
-        )
+        return tuple(_part(f'"{phrase}"', found.get(phrase), nothing) for phrase in self.normal())
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -332,14 +325,7 @@ class LabelBlock:
         """Return each alternative with what was found."""
         found = self._found(facts)
         nothing = "not among the labels" if facts.labels else "there are no labels"
-        return tuple(
-            PartExplanation(
-                asks=f'"{key}"',
-                found=f'"{_safe(found[key])}"' if key in found else nothing,
-                matched=key in found,
-            )
-            for key in self.wanted
-        )
+        return tuple(_part(f'"{key}"', found.get(key), nothing) for key in self.wanted)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -389,12 +375,7 @@ class PatternBlock:
         subjects = self._subjects(facts)
         nothing = f"no {self._what} matches" if subjects else f"there is no {self._what}"
         firsts = [pattern.first(subjects) for pattern in self.patterns]
-        return tuple(
-            PartExplanation(
-                asks=pattern.text, found=nothing if first is None else f'"{_safe(first)}"', matched=first is not None
-            )
-            for pattern, first in zip(self.patterns, firsts, strict=True)
-        )
+        return tuple(_part(pattern.text, first, nothing) for pattern, first in zip(self.patterns, firsts, strict=True))
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
@@ -417,6 +398,12 @@ BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
 def tag_key(tag: str) -> str:
     """Return what tags are compared by: case, hyphens and spaces do not matter."""
     return normalize(tag).strip() or tag.casefold()
+
+
+def _part(asks: str, found: str | None, nothing: str) -> PartExplanation:
+    return PartExplanation(
+        asks=asks, found=nothing if found is None else f'"{_safe(found)}"', matched=found is not None
+    )
 
 
 def _quoted(texts: list[str]) -> str:

@@ -42,7 +42,7 @@ def test_a_broken_frame_is_an_error_of_its_request_alone(model: QwenModel) -> No
     empty = request([], video="c")
     good = request(clip("blue", "picture"))
     by_video = {reply.request.video[0]: reply for reply in model.answer([broken, empty, good], threading.Event())}
-    assert "0.50 s is no readable JPEG" in str(by_video["b"].error)
+    assert "0.50 s is not a readable JPEG" in str(by_video["b"].error)
     assert "no frames" in str(by_video["c"].error)
     assert [answer.text for answer in by_video["a"].answers] == ["A blue picture."]
 
