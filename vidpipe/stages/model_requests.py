@@ -16,7 +16,7 @@ from vidpipe.models.prompts import Prompt, PromptSet
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, StageContext
 
-#: The fields of other stages from which requests are made.
+#: The fields of other stages from which requests are made. Their order is part of stored specs.
 READS: tuple[str, ...] = (
     "metadata.audio",
     "metadata.cues",

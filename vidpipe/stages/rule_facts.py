@@ -27,13 +27,15 @@ _FROM_STATS = (
     "loudness_db", "silence_share",
 )  # fmt: skip
 
-#: The fields of other stages that rules can check; `rule_facts` needs all of them.
+#: The fields of other stages that rules can check; `rule_facts` needs all of them. Their order is part of stored specs.
 READS: tuple[str, ...] = (
-    *(f"{stage}.{name}" for stage, same in _SAME_NAME.items() for name in same),
     "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
-    "metadata.audio", "metadata.container", "metadata.created", "metadata.cues", "metadata.hdr", "metadata.resolution",
-    "metadata.subtitles", "metadata.title", "metadata.video_codec",
-    "scenes.count", "scenes.damage", "scenes.stats",
+    "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
+    "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
+    "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
+    "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
+    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.duration_s", "scenes.mean_scene_s",
+    "scenes.stats",
     "descriptions.tags", "descriptions.text",
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
