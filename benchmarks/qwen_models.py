@@ -14,7 +14,7 @@ from transformers import AutoProcessor, Qwen2VLConfig, Qwen2VLForConditionalGene
 from vidpipe.models.qwen.inputs import PreparedRequest
 from vidpipe.models.qwen.loading import LoadedModel, best_attention
 
-TINY = Path(__file__).parent.parent / "vidpipe_tests" / "vlm" / "qwen" / "tiny"
+TINY = Path(__file__).parent.parent / "vidpipe_tests" / "models" / "qwen" / "tiny"
 
 
 @dataclass(frozen=True)

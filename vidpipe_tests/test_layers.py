@@ -17,13 +17,14 @@ ALLOWED = {
     "settings": set(),
     "network": set(),
     "media": {"settings"},
-    "tagging": {"settings"},
-    "vlm": {"settings", "network", "media", "tagging"},
+    "text": set(),
+    "tagging": {"settings", "text"},
+    "models": {"settings", "network", "media", "tagging", "text"},
     "ingest": {"settings", "network", "media"},
-    "stages": {"settings", "media", "vlm", "tagging", "ingest"},
-    "library": {"settings", "media", "tagging", "ingest", "stages"},
+    "stages": {"settings", "media", "models", "tagging", "text", "ingest"},
+    "library": {"settings", "media", "tagging", "text", "ingest", "stages"},
     "runner": {"settings", "stages", "library"},
-    "planning": {"settings", "media", "vlm", "stages", "library", "runner"},
+    "planning": {"settings", "media", "models", "stages", "library", "runner"},
     "retention": {"settings", "media", "ingest", "library"},
     "alerts": {"settings"},
     "measures": {"settings", "stages", "library", "runner", "pipeline"},
@@ -45,7 +46,7 @@ ALLOWED = {
         "alerts",
         "retention",
         "media",
-        "vlm",
+        "models",
         "ingest",
         "tagging",
         "stages",
@@ -57,7 +58,7 @@ ALLOWED = {
         "services",
     },
 }
-CORE = ("settings", "network", "alerts", "media", "tagging", "vlm", "ingest", "stages")
+CORE = ("settings", "network", "alerts", "media", "tagging", "text", "models", "ingest", "stages")
 
 
 def imports(room: str) -> Iterator[tuple[Path, str]]:

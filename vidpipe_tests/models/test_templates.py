@@ -123,9 +123,7 @@ def test_a_rounding_to_a_billion_digits_is_an_ordinary_one(tmp_path: Path) -> No
 
 def test_a_scene_in_a_prompt_about_the_whole_video_is_told(tmp_path: Path) -> None:
     write_template(tmp_path, "tags", "\nFrom {{ scene.start }}")
-    with pytest.raises(
-        SettingsError, match=r"^rules/prompts/tags\.j2, line 2: prompts about a whole video have no"
-    ):
+    with pytest.raises(SettingsError, match=r"^rules/prompts/tags\.j2, line 2: prompts about a whole video have no"):
         build_prompts(settings(tmp_path))
 
 

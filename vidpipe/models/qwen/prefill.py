@@ -44,12 +44,23 @@ class Prefix:
     cache: Any
 
 
-def answer_batch(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> list[list[ModelAnswer]]:
-    """Return the greedy answers to all prompts of all requests. Raises torch.OutOfMemoryError."""
+def answer_batch(
+    engine: LoadedModel, batch: Sequence[PreparedRequest], tokens_per_call: int = _TOKENS_PER_CALL
+) -> list[list[ModelAnswer]]:
+    """Return the greedy answers to all prompts of all requests.
+
+    Args:
+        engine: The model.
+        batch: The requests.
+        tokens_per_call: Tokens after which finished rows are removed.
+
+    Raises:
+        torch.OutOfMemoryError: The batch does not fit into memory.
+    """
     import torch
 
     with engine.running, torch.inference_mode():
-        return _answers(engine, prefill(engine, batch), batch)
+        return _answers(engine, prefill(engine, batch), batch, tokens_per_call)
 
 
 def prefill(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> Prefix:
@@ -78,7 +89,9 @@ def prefill(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> Prefix:
     return Prefix(ids, mask, vision[0, :, -1] + 1, cache)
 
 
-def _answers(engine: LoadedModel, prefix: Prefix, batch: Sequence[PreparedRequest]) -> list[list[ModelAnswer]]:
+def _answers(
+    engine: LoadedModel, prefix: Prefix, batch: Sequence[PreparedRequest], tokens_per_call: int
+) -> list[list[ModelAnswer]]:
     """Answer all prompts together, in rows of [padding, prefix, padding, question]."""
     import torch
 
@@ -97,7 +110,7 @@ def _answers(engine: LoadedModel, prefix: Prefix, batch: Sequence[PreparedReques
         cache=prefix.cache,
     )
     while rows.left:
-        _generate(engine, rows, batch)
+        _generate(engine, rows, batch, tokens_per_call)
     answers: list[list[ModelAnswer]] = [[] for _ in batch]
     for row in asked:
         each = batch[row.request]
@@ -135,7 +148,7 @@ class _Rows:
     cache: Any
 
 
-def _generate(engine: LoadedModel, rows: _Rows, batch: Sequence[PreparedRequest]) -> None:
+def _generate(engine: LoadedModel, rows: _Rows, batch: Sequence[PreparedRequest], tokens_per_call: int) -> None:
     """Generate the next tokens of all rows, and remove those that are finished."""
     import torch
 
@@ -148,7 +161,7 @@ def _generate(engine: LoadedModel, rows: _Rows, batch: Sequence[PreparedRequest]
         attention_mask=rows.mask,
         position_ids=torch.stack([counted, shifted, shifted, shifted]),
         past_key_values=rows.cache,
-        max_new_tokens=min(_TOKENS_PER_CALL, max(room)),
+        max_new_tokens=min(tokens_per_call, max(room)),
         do_sample=False, temperature=None, top_p=None, top_k=None,  # what checkpoints set for sampling
         pad_token_id=engine.pad_token,
     )  # fmt: skip

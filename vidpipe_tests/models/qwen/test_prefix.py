@@ -14,7 +14,6 @@ pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 import torch
 
 from vidpipe.models.prompts import Prompt
-from vidpipe.models.qwen import prefill
 from vidpipe.models.qwen.backend import QwenModel
 from vidpipe.models.qwen.batching import TokenBudget, batch_tokens, fill_batches
 from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request, shared_tokens
@@ -151,13 +150,12 @@ def test_the_frames_of_a_batch_are_looked_at_once(model: QwenModel) -> None:
     assert len(looks) == 1, "three clips and five prompts are one batch"
 
 
-def test_rows_that_ended_cost_nothing_any_more(model: QwenModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_ended_cost_nothing_any_more(model: QwenModel) -> None:
     prompts = [Prompt(f"p{most}", "scene", "Which colour is it?", max_tokens=most) for most in (1, 2, 24)]
     engine, one = prepared(model, SEEN[0], prompts)
     plain = [stock(engine, one, place) for place in range(len(prompts))]
-    monkeypatch.setattr(prefill, "_TOKENS_AT_A_TIME", 2)
     with watched(engine) as (shapes, _):
-        (answers,) = answer_batch(engine, [one])
+        (answers,) = answer_batch(engine, [one], tokens_per_call=2)
     assert [answer.text for answer in answers] == plain
     assert [rows for rows, _ in shapes[1:4]] == [3, 3, 1], "two tokens together, then the one that goes on"
 
