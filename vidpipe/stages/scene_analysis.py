@@ -24,7 +24,7 @@ from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
 from vidpipe.stages.results import Scenes
 
-_LEAST_TIME_LIMIT_S = 120.0
+_MIN_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
 #: Many intact files lack less than this at their end.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.02
@@ -40,8 +40,13 @@ class _Pictures(NamedTuple):
     poster: str | None
 
 
-def analyze_scenes(item: Item, context: StageContext) -> Scenes:
+def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float = _MIN_TIME_LIMIT_S) -> Scenes:
     """Decode a video once, and store its thumbnails and the model's frames.
+
+    Args:
+        item: The video.
+        context: The context of the stage.
+        min_time_limit_s: Shortest time limit of the decode, in seconds, however short the video is.
 
     Raises:
         StageError: The video cannot be decoded.
@@ -69,7 +74,7 @@ def analyze_scenes(item: Item, context: StageContext) -> Scenes:
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
     )
     with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
-        findings = _decode(item, context, path, plan, spill)
+        findings = _decode(item, context, path, plan, spill, min_time_limit_s=min_time_limit_s)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
         areas = active_areas(
             [light_profile_of(span.sums) for span in findings.scenes],
@@ -82,10 +87,12 @@ def analyze_scenes(item: Item, context: StageContext) -> Scenes:
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
 
 
-def _decode(item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: Spill) -> SceneFindings:
+def _decode(
+    item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: Spill, *, min_time_limit_s: float
+) -> SceneFindings:
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
-    limit_s = max(_LEAST_TIME_LIMIT_S, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
+    limit_s = max(min_time_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
 
     limits = memory.FileLimits(context.settings.limits, pixels=item["metadata.width"] * item["metadata.height"])
 
