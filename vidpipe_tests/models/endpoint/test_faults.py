@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 import time
@@ -308,3 +309,11 @@ def test_doctor_asks_the_server_for_a_word(server: ModelServer) -> None:
     server.always = status(401, said="no such key")
     with pytest.raises(VidpipeError, match="401"):
         EndpointModel(settings(server.url)).readiness()
+
+
+def test_a_compressed_answer_is_limited_by_its_real_size(server: ModelServer) -> None:
+    def bomb(handler: Handler) -> None:
+        handler.send(200, gzip.compress(completion("x" * (5 << 20))), {"Content-Encoding": "gzip"})
+
+    server.faults = [bomb]
+    assert "longer than 4 MB" in error(one(server.url))

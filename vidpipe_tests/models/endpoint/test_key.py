@@ -46,6 +46,21 @@ def test_without_a_key_nothing_takes_its_place(
     assert server.posts[1].headers["authorization"] == f"Bearer {KEY}"
 
 
+def test_nothing_of_the_environment_or_the_machine_is_sent(
+    server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The `openai` client would take keys and headers from the environment, and describe the machine in others."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-provider")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-another-provider")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Other: of-another-provider")
+    assert one(server.url).error is None
+    assert sorted(server.posts[0].headers) == [
+        "accept", "accept-encoding", "connection", "content-length", "content-type", "host", "user-agent",
+    ]  # fmt: skip
+    assert server.posts[0].headers["user-agent"] == "vidpipe"
+
+
 @pytest.mark.parametrize("code", [301, 302, 307, 308])
 def test_no_redirect_is_followed(server: ModelServer, elsewhere: ModelServer, code: int) -> None:
     server.always = status(code, {"Location": f"{elsewhere.url}/v1/chat/completions"})
