@@ -30,15 +30,15 @@ from PIL import Image
 from qwen_vl_utils import process_vision_info
 
 from benchmarks.qwen_models import SHAPES, build, only, parameters, peak_flops, prefill_work, synchronize
+from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
+from vidpipe.models.prompts import DESCRIBE_SCENE, Prompt
+from vidpipe.models.qwen.backend import QwenModel
+from vidpipe.models.qwen.batching import TokenBudget, fill_batches
+from vidpipe.models.qwen.inputs import frame_budget, prepare_request
+from vidpipe.models.qwen.loading import LoadedModel
+from vidpipe.models.qwen.prefill import prefill
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.model import Facts, Frame, Request
-from vidpipe.vlm.prompts import DESCRIBE_SCENE, Prompt
-from vidpipe.vlm.qwen.backend import QwenModel
-from vidpipe.vlm.qwen.batches import Room, filled
-from vidpipe.vlm.qwen.inputs import budget_of, prepare
-from vidpipe.vlm.qwen.loading import Engine
-from vidpipe.vlm.qwen.prefix import prefill
 
 QUESTIONS = (
     DESCRIBE_SCENE, "What is the mood?", "Give tags for this scene.", "Is there a person in it?", "Which category?",
@@ -98,7 +98,7 @@ class Measured:
     equal_to_usual: float
 
 
-def scenes(count: int, frames: int, width: int, height: int, tokens: int) -> list[Request]:
+def scenes(count: int, frames: int, width: int, height: int, tokens: int) -> list[ModelRequest]:
     """Requests about pictures of noise."""
     random = np.random.default_rng(1)
     prompts = tuple(Prompt(f"q{n}", "scene", text, max_tokens=tokens) for n, text in enumerate(QUESTIONS))
@@ -109,14 +109,16 @@ def scenes(count: int, frames: int, width: int, height: int, tokens: int) -> lis
         small.resize((width, height)).save(made, "JPEG")
         return made.getvalue()
 
-    facts = Facts(duration_s=4.0, scenes=1, cuts_per_minute=0.0, stats=None)
+    facts = MeasuredFacts(duration_s=4.0, scenes=1, cuts_per_minute=0.0, stats=None)
     return [
-        Request(f"{n:064d}", "scene", 0.0, 4.0, prompts, facts, Pictures([Frame(t / 2, jpeg()) for t in range(frames)]))
+        ModelRequest(
+            f"{n:064d}", "scene", 0.0, 4.0, prompts, facts, Pictures([Frame(t / 2, jpeg()) for t in range(frames)])
+        )
         for n in range(count)
     ]
 
 
-def usual_inputs(engine: Engine, request: Request, prompt: Prompt, max_pixels: int) -> dict[str, Any]:
+def usual_inputs(engine: LoadedModel, request: ModelRequest, prompt: Prompt, max_pixels: int) -> dict[str, Any]:
     """As on the model's page, its frames in place of a file."""
     assert request.frames is not None
     pictures = [Image.open(io.BytesIO(frame.jpeg)) for frame in request.frames.load()]
@@ -132,7 +134,7 @@ def usual_inputs(engine: Engine, request: Request, prompt: Prompt, max_pixels: i
 
 
 @torch.inference_mode()
-def usual_way(engine: Engine, asked: Sequence[Request], max_pixels: int) -> Asked:
+def usual_way(engine: LoadedModel, asked: Sequence[ModelRequest], max_pixels: int) -> Asked:
     synchronize(engine.device)
     began, texts, tokens = time.perf_counter(), [], 0
     for request in asked:
@@ -145,7 +147,7 @@ def usual_way(engine: Engine, asked: Sequence[Request], max_pixels: int) -> Aske
     return Asked(time.perf_counter() - began, texts, tokens)
 
 
-def our_way(model: QwenModel, rounds: Sequence[Sequence[Request]]) -> Asked:
+def our_way(model: QwenModel, rounds: Sequence[Sequence[ModelRequest]]) -> Asked:
     """One `answer` a round."""
     began, texts, tokens = time.perf_counter(), [], 0
     for requests in rounds:
@@ -160,11 +162,13 @@ def our_way(model: QwenModel, rounds: Sequence[Sequence[Request]]) -> Asked:
 
 
 @torch.inference_mode()
-def prefill_shares(engine: Engine, asked: Sequence[Request], settings: QwenVL, peak: float) -> tuple[float, float]:
+def prefill_shares(
+    engine: LoadedModel, asked: Sequence[ModelRequest], settings: QwenVL, peak: float
+) -> tuple[float, float]:
     """(usual, ours): FLOP/s to the first token, as a share of `peak`. Pictures are prepared beforehand for both."""
-    budget = budget_of(engine, settings)
-    prepared = [prepare(engine, request, budget) for request in asked]
-    batch = next(filled(prepared, Room(settings.batch_tokens)))
+    budget = frame_budget(engine, settings)
+    prepared = [prepare_request(engine, request, budget) for request in asked]
+    batch = next(fill_batches(prepared, TokenBudget(settings.batch_tokens)))
     inputs = usual_inputs(engine, asked[0], asked[0].prompts[0], settings.max_pixels or 0)
     seconds = []
     for run in (
@@ -199,7 +203,7 @@ def measure(name: str, given: argparse.Namespace, device: str) -> Measured:
     one = our_way(model, [[only(request, 0) for request in asked]])
     alone = our_way(model, [[only(each, place)] for each in few for place in range(len(each.prompts))])
     shares = prefill_shares(engine, asked, settings, max(peak, peak_flops(device, dtype)))
-    prepared = prepare(engine, asked[0], budget_of(engine, settings))
+    prepared = prepare_request(engine, asked[0], frame_budget(engine, settings))
     usual_a_minute, ours_a_minute = 60 * len(few) / usual.seconds, 60 * len(asked) / ours.seconds
     return Measured(
         configuration=name + (f", {given.layers} layers" if given.layers and name != "tiny" else ""),

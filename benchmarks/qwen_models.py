@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from transformers import AutoProcessor, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from vidpipe.vlm.qwen.inputs import Prepared
-from vidpipe.vlm.qwen.loading import Engine, best_attention
+from vidpipe.models.qwen.inputs import PreparedRequest
+from vidpipe.models.qwen.loading import LoadedModel, best_attention
 
-TINY = Path(__file__).parent.parent / "vidpipe_tests" / "vlm" / "qwen" / "tiny"
+TINY = Path(__file__).parent.parent / "vidpipe_tests" / "models" / "qwen" / "tiny"
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def parameters(shape: Shape) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def build(name: str, device: str, dtype: torch.dtype, layers: int | None = None) -> Engine:
+def build(name: str, device: str, dtype: torch.dtype, layers: int | None = None) -> LoadedModel:
     """The tiny checkpoint, or random weights made on `device`, behind the tiny one's tokenizer and processor.
 
     Only ids that this tokenizer knows are ever generated, and none that ends an answer: all answers are of full length.
@@ -82,7 +82,7 @@ def build(name: str, device: str, dtype: torch.dtype, layers: int | None = None)
         model = Qwen2VLForConditionalGeneration.from_pretrained(
             TINY, local_files_only=True, dtype=dtype, attn_implementation=attention
         ).to(device)
-        return Engine(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
+        return LoadedModel(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
     torch.manual_seed(1)
     with torch.device(device):
         model = Qwen2VLForConditionalGeneration._from_config(
@@ -95,7 +95,7 @@ def build(name: str, device: str, dtype: torch.dtype, layers: int | None = None)
     weights[[tokenizer.convert_tokens_to_ids(token) for token in tokenizer.get_added_vocab()]] = 0
     end = tokenizer.eos_token_id
     model.generation_config.update(eos_token_id=end, pad_token_id=tokenizer.pad_token_id)
-    return Engine(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
+    return LoadedModel(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Work:
         return self.vision + self.text
 
 
-def prefill_work(engine: Engine, batch: Sequence[Prepared]) -> Work:
+def prefill_work(engine: LoadedModel, batch: Sequence[PreparedRequest]) -> Work:
     """Of the prefixes of `batch`: twice the weights for each token, and attention (half of it is masked in text)."""
     model, config = engine.model, engine.model.config
     text, vision = config.text_config, config.vision_config

@@ -33,8 +33,7 @@ from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.tagging.build import build_rules
-from vidpipe.tagging.evaluate import evaluate
+from vidpipe.tagging.rules import build_rules, evaluate
 
 OUT = Path(__file__).parent / "out" / "sweep"
 STAGES = [stage.name for stage in GRAPH if stage.job == "label"]

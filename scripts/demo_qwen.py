@@ -15,7 +15,7 @@ from demo import ROOT, vidpipe
 from make_samples import ffmpeg
 
 HOME = ROOT / "demo-qwen"
-CHECKPOINT = ROOT / "vidpipe_tests" / "vlm" / "qwen" / "tiny"
+CHECKPOINT = ROOT / "vidpipe_tests" / "models" / "qwen" / "tiny"
 SETTINGS = f"""\
 [QwenVL]
 Backend = qwen

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
+from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.prompt_context import SceneView, VideoView
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt, correction_prompt
+from vidpipe.models.questions import Question
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
-from vidpipe.vlm.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt, asked_again, build_prompts
-from vidpipe.vlm.questions import Question
-from vidpipe.vlm.views import SceneView, VideoView
 
 ROOT = Path(__file__).parent.parent
 
@@ -142,7 +143,7 @@ class Lessons:
             question, answer = self._question(clip)
             prompt = prompts.of_question(question, video, scene)
         if rng.random() < 0.05:
-            prompt = asked_again(prompt, "There is no valid JSON in the answer.")
+            prompt = correction_prompt(prompt, "There is no valid JSON in the answer.")
         return prompt.text if whole else prompt.text.split("End of the data.\n\n")[-1], answer
 
     def _answer(self, prompt: Prompt, clip: Clip) -> str:

@@ -27,7 +27,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-TARGET = Path(__file__).parent.parent / "vidpipe_tests" / "vlm" / "qwen" / "tiny"
+TARGET = Path(__file__).parent.parent / "vidpipe_tests" / "models" / "qwen" / "tiny"
 PEAK_LEARNING_RATE = 3e-3
 Batch = dict[str, torch.Tensor]
 

@@ -17,7 +17,7 @@ from vidpipe.cli.output import counted, duration, error_object, note, out, say, 
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, audit
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
@@ -69,7 +69,7 @@ def run_and_show(opened: OpenLibrary, wish: Wish, *, as_json: bool) -> tuple[dic
 
 def warn_of_unread(settings: Settings) -> bool:
     """Warn on stderr if the backend ignores a configured instruction or question. Returns whether it warned."""
-    from vidpipe.vlm.prompts import unread_instructions
+    from vidpipe.models.prompt_building import unread_instructions
 
     sentence = unread_instructions(settings)
     if sentence:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidpipe.settings import Settings
-from vidpipe.tagging.build import build_rules
+from vidpipe.tagging.rules import build_rules
 
 Document = Mapping[str, Any]
 Figures = Mapping[str, int | float | str]

@@ -15,18 +15,18 @@ from vidpipe.library.library import Library
 from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.media.facts import PackReference, Scene
+from vidpipe.models.describing_model import ModelRequest
+from vidpipe.models.prompt_context import SceneView, VideoView
+from vidpipe.models.prompts import PromptSet
 from vidpipe.planning.amounts import Amount, total
 from vidpipe.planning.describing import Describing
 from vidpipe.planning.model_rates import Bounds, ModelRates, measure_model
 from vidpipe.planning.stage_rates import Typical
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages import descriptions, views
-from vidpipe.stages.answering import Answered, known
+from vidpipe.stages import model_requests
 from vidpipe.stages.contract import Item, Stage, StageContext
-from vidpipe.vlm.model import Request
-from vidpipe.vlm.prompts import PromptSet
-from vidpipe.vlm.views import SceneView, VideoView
+from vidpipe.stages.model_answers import RequestAnswers, stored_answers
 
 #: Videos that are looked at together.
 _TOGETHER = 20
@@ -38,8 +38,8 @@ class _Video:
 
     item: Item
     view: VideoView
-    scenes: list[Answered]
-    whole: Answered | None = None
+    scenes: list[RequestAnswers]
+    whole: RequestAnswers | None = None
 
 
 @dataclass(frozen=True)
@@ -93,30 +93,30 @@ class Counting:
                 parts.append(self._amount(video.whole, pack.frames if pack else 0))
             yield sha256, replace(total(parts), videos=1, scenes=len(video.scenes))
 
-    def _amount(self, answered: Answered, frames: int) -> Amount:
+    def _amount(self, answered: RequestAnswers, frames: int) -> Amount:
         missing = self.rates.amount(answered.request.scope, frames, answered.missing)
         return replace(missing, reused=answered.reused)
 
     def _videos(self, items: Sequence[Item], context: StageContext) -> dict[str, _Video]:
         model = self.describing.model
         videos: dict[str, _Video] = {}
-        requests: list[Request] = []
+        requests: list[ModelRequest] = []
         for item in items:
-            view = views.video_view(item.fields)
+            view = model_requests.video_view(item.fields)
             try:
-                requests += descriptions.scene_requests(item, context, view)
+                requests += model_requests.scene_requests(item, context, view)
             except VidpipeError:  # a template that fails: the run says so
                 continue
             videos[item.sha256] = _Video(item, view, [])
-        for answered in known(requests, context, model):
+        for answered in stored_answers(requests, context, model):
             videos[answered.request.video].scenes.append(answered)
-        whole: list[Request] = []
+        whole: list[ModelRequest] = []
         for sha256, video in list(videos.items()):
             try:
-                whole.append(descriptions.whole_request(video.item, context, video.view, _said(video)))
+                whole.append(model_requests.whole_request(video.item, context, video.view, _said(video)))
             except VidpipeError:
                 del videos[sha256]
-        for answered in known(whole, context, model):
+        for answered in stored_answers(whole, context, model):
             videos[answered.request.video].whole = answered
         return videos
 

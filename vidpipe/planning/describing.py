@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from vidpipe.models.describing_model import DescribingModel
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import Stage
-from vidpipe.vlm.model import DescribingModel
 
 #: The name of the resource.
 MODEL = "model"

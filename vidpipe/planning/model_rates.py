@@ -12,10 +12,10 @@ from pymongo.collection import Collection
 
 from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import Document
+from vidpipe.models.prompts import Prompt
 from vidpipe.planning.amounts import Amount
 from vidpipe.planning.model_speed import Asked, Speed, speed_of
 from vidpipe.settings import Settings
-from vidpipe.vlm.prompts import Prompt
 
 #: Answers that the rates are taken from, the latest first.
 RECENT = 2000

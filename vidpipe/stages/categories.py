@@ -1,5 +1,7 @@
-"""categories: which of the categories in categories.json a video belongs to, with score and reason. The describing
-model's proposal is one of the candidates, and kept beside the verdict."""
+"""categories: the category in categories.json to which a video belongs, with score and reason.
+
+The describing model's proposal is one of the candidates and is stored beside the result.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +14,14 @@ from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.tagging.categories import CategorySet, classify
 
 
-def put_into_categories(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """One outcome a video; "Unclassified" only where no category matched."""
+def categorize(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    """Yield one outcome per video; "Unclassified" only if no category matched."""
     categories: CategorySet = context.resources["categories"]
     for item in items:
         if context.cancelled.is_set():
             raise Cancelled
         tags: Sequence[Tag] = item["tags.tags"]
-        # the model's own tags are a fact of their own, which weighs less
+        # the model's own tags are a separate fact with less weight
         by_rules = [tag for tag in tags if tag.given_by == "rule"]
         proposal: ModelCategory | None = item["descriptions.category"]
         verdict = classify(categories, rule_facts(item.fields, by_rules, proposal))
@@ -40,7 +42,7 @@ STAGE = Stage(
     job="label",
     description="The category with the highest score under categories.json and the model's proposal, and why.",
     result=Categories,
-    function=put_into_categories,
+    function=categorize,
     reads=(*READS, "tags.tags", "descriptions.category"),
     resources=("categories",),
     code_version="3",

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import Settings
-from vidpipe.tagging.words import search_forms
+from vidpipe.text.words import search_forms
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]

@@ -1,4 +1,4 @@
-"""metadata: what the container and its streams say of themselves, by ffprobe."""
+"""metadata: what ffprobe reads from the container and its streams."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vidpipe.stages.results import Metadata
 
 
 def read_metadata(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Probes each file; one that is no video is an error for it alone."""
+    """Probe each file; one that is not a video is an error of that video alone."""
     for item in items:
         if context.cancelled.is_set():
             raise Cancelled

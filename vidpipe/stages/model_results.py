@@ -1,4 +1,4 @@
-"""What the describing model concluded, as parts of the stages' results."""
+"""What the describing model concluded: parts of the results of stages."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Part(BaseModel):
+class _ModelResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ModelSentiment(_Part):
-    """score: -1 to 1"""
+class ModelSentiment(_ModelResult):
+    """The model's judgment of the sentiment; `score` is from -1 to 1."""
 
     label: Literal["positive", "neutral", "negative"]
     score: float = Field(ge=-1, le=1)
     reason: str = ""
 
 
-class ModelTag(_Part):
-    """confidence: 0 to 1, as the model says of itself; None where it does not say"""
+class ModelTag(_ModelResult):
+    """One of the model's own tags. `confidence` is from 0 to 1, as the model states it; None if it states none."""
 
     tag: str
     confidence: float | None = Field(None, ge=0, le=1)
 
 
-class ModelCategory(_Part):
-    """One of the categories' names, as the model would have it. confidence: 0 to 1, as it says of itself"""
+class ModelCategory(_ModelResult):
+    """The category that the model chose. `confidence` is from 0 to 1, as the model states it."""
 
     category: str
     confidence: float | None = Field(None, ge=0, le=1)
     reason: str = ""
 
 
-class QuestionAnswer(_Part):
+class QuestionAnswer(_ModelResult):
     """The answer to one of the questions in questions.json.
 
-    value: text, true or false, one of the choices or a number, as the question's kind asks; None where the answer could
-           not be read so
-    raw:   what the model said, where it could not; fault: why not
+    Attributes:
+        id: The question's id.
+        value: Text, true or false, one of the choices or a number, as the question's kind requires; None if the answer
+            could not be parsed.
+        raw: What the model answered, if it could not be parsed.
+        fault: Why it could not.
     """
 
     id: str
@@ -48,8 +51,16 @@ class QuestionAnswer(_Part):
     fault: str = ""
 
 
-class WrongAnswer(_Part):
-    """An answer that was in the wrong form twice. start_s, end_s: of the scene; None: about the whole video."""
+class WrongAnswer(_ModelResult):
+    """An answer that did not have the requested form twice.
+
+    Attributes:
+        prompt: Id of the prompt.
+        fault: What was wrong with it.
+        raw: What the model answered.
+        start_s: Start of the scene, in seconds; None if the prompt was about the whole video.
+        end_s: End of the scene.
+    """
 
     prompt: str
     fault: str

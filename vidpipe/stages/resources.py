@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from vidpipe.models.describing_model import build_model
+from vidpipe.models.prompt_building import build_prompts
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Resource
-from vidpipe.tagging.build import build_categories, build_rules
-from vidpipe.vlm.build import build_model
-from vidpipe.vlm.prompts import build_prompts
+from vidpipe.tagging.categories import build_categories
+from vidpipe.tagging.rules import build_rules
 
 BUILDERS: dict[str, Callable[[Settings], Resource]] = {
     "model": build_model,

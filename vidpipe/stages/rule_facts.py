@@ -1,4 +1,4 @@
-"""What the stages found out about a video, as the flat facts that rules and categories ask about."""
+"""Converts the results of stages to the flat facts that rules and categories check."""
 
 from __future__ import annotations
 
@@ -10,10 +10,24 @@ from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, Su
 from vidpipe.stages.model_results import ModelCategory, ModelTag
 from vidpipe.stages.results import Tag
 from vidpipe.tagging import names
-from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, TagFacts
-from vidpipe.tagging.words import normalise
+from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
+from vidpipe.text.languages import UNKNOWN_LANGUAGES, language_code
+from vidpipe.text.words import normalize
 
-#: The fields of other stages that rules can ask about; `rule_facts` needs them all.
+#: Facts that have the name and the value of a field: stage -> fields.
+_SAME_NAME: Mapping[str, Sequence[str]] = {
+    "metadata": (
+        "bit_depth", "bit_rate", "frame_rate", "height", "orientation", "rotation", "size_bytes", "variable_frame_rate",
+        "width",
+    ),
+    "scenes": ("cuts_per_minute", "duration_s", "mean_scene_s"),
+}  # fmt: skip
+_FROM_STATS = (
+    "brightness", "contrast", "saturation", "motion", "dark_share", "colored_share", "colorful_share", "moving_share",
+    "loudness_db", "silence_share",
+)  # fmt: skip
+
+#: The fields of other stages that rules can check; `rule_facts` needs all of them. Their order is part of stored specs.
 READS: tuple[str, ...] = (
     "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
     "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
@@ -26,14 +40,17 @@ READS: tuple[str, ...] = (
     "sentiment.label", "sentiment.score",
 )  # fmt: skip
 
-#: Dates that cameras and muxers write when they know none.
+#: Dates that cameras and muxers write instead of an unknown date.
 _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
 
-def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> TagFacts:
-    """The facts of one video. fields: "stage.field" -> value, at least those in `READS`.
+def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> RuleFacts:
+    """Return the facts of one video.
 
-    tags: that rules gave; proposal: the model's category. Only categories look at them.
+    Args:
+        fields: "stage.field" -> value, at least those in `READS`.
+        tags: Tags given by rules; only categories check them.
+        proposal: The model's category; only categories check it.
     """
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio = [stream for stream in fields["metadata.audio"] if not stream.empty]
@@ -41,21 +58,11 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
     model_tags: tuple[ModelTag, ...] = fields["descriptions.tags"]
     damage: Damage | None = fields["scenes.damage"]
     width, height = fields["metadata.width"], fields["metadata.height"]
-    return TagFacts(
-        duration_s=fields["scenes.duration_s"],
-        size_bytes=fields["metadata.size_bytes"],
-        bit_rate=fields["metadata.bit_rate"],
+    return RuleFacts(
         container=names.container(fields["metadata.container"]),
         video_codec=names.codec(fields["metadata.video_codec"]),
         resolution=names.resolution(fields["metadata.resolution"]),
-        width=width,
-        height=height,
         aspect_ratio=round(width / height, 4) if height else None,
-        orientation=fields["metadata.orientation"],
-        rotation=fields["metadata.rotation"],
-        frame_rate=fields["metadata.frame_rate"],
-        variable_frame_rate=fields["metadata.variable_frame_rate"],
-        bit_depth=fields["metadata.bit_depth"],
         hdr=names.plain(fields["metadata.hdr"] or STANDARD_RANGE),
         year=_year(fields["metadata.created"]),
         has_audio=bool(audio),
@@ -66,14 +73,12 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         has_subtitles=bool(subtitles),
         subtitle_language=_languages(subtitles),
         scene_count=fields["scenes.count"],
-        cuts_per_minute=fields["scenes.cuts_per_minute"],
-        mean_scene_s=fields["scenes.mean_scene_s"],
         damaged=damage is not None and not damage.truncated,
         truncated=damage is not None and damage.truncated,
         sentiment=fields["sentiment.label"],
         sentiment_score=fields["sentiment.score"],
         description=fields["descriptions.text"],
-        # rolling captions, and streams in one language, say the same again
+        # rolling captions and streams in one language repeat texts
         subtitles="\n".join(dict.fromkeys(cue.text for cue in cues)),
         title=fields["metadata.title"] or "",
         model_tags=tuple(tag.tag for tag in model_tags),
@@ -82,9 +87,10 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         labels=fields["ingest.labels"],
         source_titles=fields["ingest.titles"],
         tags=tuple(tag.tag for tag in tags),
-        tag_sources={normalise(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
+        tag_sources={normalize(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
         model_category=proposal.category if proposal else "",
         model_confidence=proposal.confidence if proposal else None,
+        **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
         **_measured(fields["scenes.stats"]),
     )
 
@@ -92,25 +98,14 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
 def _measured(stats: SceneStats | None) -> dict[str, Any]:
     if stats is None:
         return {}
-    return {
-        "brightness": stats.brightness,
-        "contrast": stats.contrast,
-        "saturation": stats.saturation,
-        "motion": stats.motion,
-        "dark_share": stats.dark_share,
-        "colored_share": stats.colored_share,
-        "colorful_share": stats.colorful_share,
-        "moving_share": stats.moving_share,
-        "loudness_db": stats.loudness_db,
-        "silence_share": stats.silence_share,
-        "color": tuple(names.color(color.name) for color in stats.colors if color.share >= COLOR_SHARE),
-    }
+    colors = tuple(names.color(color.name) for color in stats.colors if color.share >= COLOR_SHARE)
+    return {"color": colors} | {name: getattr(stats, name) for name in _FROM_STATS}
 
 
 def _languages(streams: Iterable[AudioStream | SubtitleStream]) -> tuple[str, ...] | None:
-    """None where there are streams, but none of them says its language."""
-    found = [names.language(stream.language or "") for stream in streams]
-    known = sorted(set(found) - names.UNKNOWN_LANGUAGES)
+    """Return the languages of streams; None if there are streams but all of unknown language."""
+    found = [language_code(stream.language or "") for stream in streams]
+    known = sorted(set(found) - UNKNOWN_LANGUAGES)
     return None if found and not known else tuple(known)
 
 

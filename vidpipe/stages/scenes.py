@@ -16,14 +16,14 @@ from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageErr
 from vidpipe.stages.results import Scenes
 
 
-def run(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    # numpy, OpenCV and PySceneDetect (which runs ffmpeg once as it is imported): commands that decode nothing need not
-    # wait for them
-    from vidpipe.stages.scene_making import make_scenes
+def detect_scenes(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+    """Yield one outcome per video; a file that cannot be decoded is an error of that video alone."""
+    # imports numpy, OpenCV and PySceneDetect (which runs ffmpeg on import): only for commands that decode
+    from vidpipe.stages.scene_analysis import analyze_scenes
 
     for item in batch:
         try:
-            yield Outcome(item.sha256, result=make_scenes(item, context))
+            yield Outcome(item.sha256, result=analyze_scenes(item, context))
         except StageError as error:
             yield Outcome(item.sha256, error=error)
         except MediaError as error:
@@ -37,14 +37,14 @@ def run(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
 def _not_written(name: str, error: OSError, folder: Path) -> StageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StageError(
-            f"{name}: the disk of {folder} is full; its frames found no room there.",
-            "Make room, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then `vidpipe run "
-            "--retry`.",
+            f"{name}: the disk of {folder} is full; its frames could not be written.",
+            "Free space, or move ProcessedDirectory (section [Paths] of config.ini) to a larger disk; then run "
+            "`vidpipe run --retry`.",
             transient=True,
         )
     return StageError(
         f"{name}: its frames could not be written or read: {error}.",
-        f"Check the disk of {folder} (ProcessedDirectory) and who may write there; then `vidpipe run --retry`.",
+        f"Check the disk and the permissions of {folder} (ProcessedDirectory); then run `vidpipe run --retry`.",
         transient=True,
     )
 
@@ -58,7 +58,7 @@ STAGE = Stage(
     job="prepare",
     description="Scene cuts, thumbnails, the frames the describing model sees and statistics, all from one decode.",
     result=Scenes,
-    function=run,
+    function=detect_scenes,
     reads=(
         "raw_video.content",
         "raw_video.path",

@@ -1,10 +1,10 @@
 """sentiment: how positive or negative a video is.
 
-Where a describing model was asked, its judgement counts: it saw the frames and read the subtitles. Otherwise the words
-that come with the video are judged: its subtitles, or where there are none what a describing model said (never measured
-statistics: light and loudness are no opinion). Words are judged by VADER (Hutto & Gilbert, 2014), a lexicon for English
-sentences: each sentence gets its compound score (-1 to 1), the video their mean, weighted by the sentences' words, so
-that "Yes." counts less than a speech. Labels follow VADER's own limits: positive from 0.05, negative from -0.05.
+If a describing model was asked, its judgment counts: it saw the frames and read the subtitles. Otherwise the words of
+the video are rated: its subtitles, or if there are none the model's description (never measurements: light and loudness
+express no opinion). They are rated by VADER (Hutto & Gilbert, 2014), a lexicon for English sentences: each sentence
+gets its compound score (-1 to 1), and the video their mean, weighted by their number of words, so that "Yes." counts
+less than a speech. Labels follow VADER's own thresholds: positive from 0.05, negative from -0.05.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from vidpipe.stages.results import Sentiment
 _METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
 _LIMIT = 0.05
 _ENGLISH = re.compile(r"^en(?:g(?:lish)?)?(?:[-_].*)?$", re.I)
-#: Words that hardly a sentence of English does without, and few other languages have.
+#: Words that occur in most English sentences and in few other languages.
 _COMMON = (
     "the and of to is it that you this with are not have they we he she what i my your from there but all do don't "
     "it's i'm was were be been for his her our their who when where why how would could should can can't"
 )
 _FUNCTION_WORDS = frozenset(_COMMON.split())
-_LEAST_FUNCTION_WORDS = 0.2
+_MIN_FUNCTION_WORDS = 0.2
 
-#: A longer pause ends a sentence without punctuation, as does this many words.
+#: A longer pause, or this many words, end a sentence without punctuation.
 _PAUSE_S = 1.5
-_LONGEST_SENTENCE_WORDS = 60
+_MAX_SENTENCE_WORDS = 60
 _SOUND_NOTES = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|[♪♫#*]+")
 _SPEAKER = re.compile(r"^(?:-\s*)?(?:>>\s*)?[A-Z][A-Z0-9 .'’-]{0,30}:\s+|^-\s*|^>>\s*", re.M)
 _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+")
@@ -42,7 +42,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def judge_sentiment(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """One verdict a video; "no basis", with the reason, where there are no English words to judge."""
+    """Yield one outcome per video; "no basis", with the reason, if there are no English words to rate."""
     for item in items:
         if context.cancelled.is_set():
             raise Cancelled
@@ -74,16 +74,21 @@ def _sentiment(item: Item) -> Sentiment:
 
 @dataclass(frozen=True)
 class ChosenStream:
-    """The subtitle stream that is judged: its sentences (none where no stream can be), and why this one."""
+    """The subtitle stream that is rated.
+
+    Attributes:
+        sentences: Its sentences; none if no stream can be rated.
+        reason: Why this stream, or none, was chosen.
+    """
 
     sentences: Sequence[str]
     reason: str
 
 
 def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> ChosenStream:
-    """One English stream: one that says so, else one of unnamed language that reads so; the fullest of them.
+    """Return the longest English stream: one marked as English, else one of unknown language that reads as English.
 
-    Only one is taken: the same words in two streams say nothing twice.
+    Only one is rated, since the same words in two streams are not twice as positive.
     """
     spoken: dict[int, list[str]] = {}
     for index, group in itertools.groupby(sorted(cues, key=lambda cue: cue.stream), key=lambda cue: cue.stream):
@@ -116,13 +121,13 @@ def _is_english(stream: SubtitleStream, sentences: Sequence[str]) -> bool:
 
 
 def reads_as_english(text: str) -> bool:
-    """Whether a fifth of the words are English function words (in English text it is two fifths)."""
+    """Return whether a fifth of the words are English function words (two fifths in English text)."""
     words = [word.lower().replace("’", "'") for word in _WORD.findall(text)]
-    return bool(words) and sum(word in _FUNCTION_WORDS for word in words) >= _LEAST_FUNCTION_WORDS * len(words)
+    return bool(words) and sum(word in _FUNCTION_WORDS for word in words) >= _MIN_FUNCTION_WORDS * len(words)
 
 
 def sentences_of_cues(cues: Sequence[SubtitleCue]) -> list[str]:
-    """The spoken sentences of one stream's cues: joined across cues, without sound notes and speakers' names."""
+    """Return the spoken sentences of one stream, joined across cues, without sound notes and speakers' names."""
     sentences: list[str] = []
     run: list[str] = []
     end_s, last = 0.0, ""
@@ -130,7 +135,7 @@ def sentences_of_cues(cues: Sequence[SubtitleCue]) -> list[str]:
         text = " ".join(_SPEAKER.sub("", _SOUND_NOTES.sub(" ", cue.text)).split())
         if not text or text == last:
             continue  # rolling captions repeat a line until it has scrolled away
-        if run and (cue.start_s - end_s > _PAUSE_S or sum(map(_count_words, run)) >= _LONGEST_SENTENCE_WORDS):
+        if run and (cue.start_s - end_s > _PAUSE_S or sum(map(_count_words, run)) >= _MAX_SENTENCE_WORDS):
             sentences += _sentences(" ".join(run))
             run = []
         run.append(text)
@@ -142,8 +147,8 @@ def _sentences(text: str) -> Iterator[str]:
     for sentence in _SENTENCE_END.split(" ".join(text.split())):
         words = sentence.split(" ")
         # VADER's time grows with the square of a sentence's length
-        for start in range(0, len(words), _LONGEST_SENTENCE_WORDS):
-            part = " ".join(words[start : start + _LONGEST_SENTENCE_WORDS])
+        for start in range(0, len(words), _MAX_SENTENCE_WORDS):
+            part = " ".join(words[start : start + _MAX_SENTENCE_WORDS])
             if _WORD.search(part):
                 yield part
 
@@ -159,7 +164,7 @@ def _judged(sentences: Sequence[str], read_from: Literal["subtitles", "descripti
 
 
 def mean_score(sentences: Sequence[str]) -> float:
-    """Mean of the sentences' compound scores, weighted by their words; -1 to 1."""
+    """Return the mean compound score of the sentences, weighted by their words: -1 to 1."""
     analyzer = _analyzer()
     weights = [max(1, _count_words(sentence)) for sentence in sentences]
     scores = [float(analyzer.polarity_scores(sentence)["compound"]) for sentence in sentences]

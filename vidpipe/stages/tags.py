@@ -1,25 +1,24 @@
-"""tags: what the rules in custom_tags.json and the describing model say of a video; each tag with who gave it, and why.
+"""tags: what the rules in custom_tags.json and the describing model say about a video, each tag with its evidence.
 
-A tag that a rule gives is the rule's, also where the model would give it. Facets come after all others."""
+A tag that both a rule and the model give is attributed to the rule. Facets come after all other tags.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.stages.results import MODEL_TAGS, Tag, Tags
 from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.compare import tag_changes
-from vidpipe.tagging.evaluate import evaluate
-from vidpipe.tagging.rules import RuleSet
+from vidpipe.tagging.rules import RuleSet, TagMatch, evaluate
 
 
 def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """One outcome a video. Every tag that came, went, or has another rule or evidence than before is in its lineage."""
+    """Yield one outcome per video. Added and removed tags, and changed rules and evidence, are in its lineage."""
     rules: RuleSet = context.resources["custom_tags"]
     for item in items:
         if context.cancelled.is_set():
@@ -31,7 +30,7 @@ def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]
 
 
 def _by_model(item: Item, given: set[str]) -> Iterator[Tag]:
-    """The model's tags that no rule gave."""
+    """Yield the model's tags that no rule gave."""
     suggested: Sequence[ModelTag] = item["descriptions.tags"]
     for suggestion in suggested:
         key = tag_key(suggestion.tag)
@@ -53,6 +52,40 @@ def _lineage(item: Item, result: Tags, rules_version: str) -> list[dict[str, Any
         {"kind": "tag", **asdict(change), "rules_version": rules_version}
         for change in tag_changes(previous, result.tags)
     ]
+
+
+@dataclass(frozen=True)
+class TagChange:
+    """One difference between the tags that a video had and has.
+
+    Attributes:
+        tag: The tag.
+        change: What happened to it.
+        rule: The rule that gives it now, or gave it if it was removed.
+        evidence: The new evidence.
+        was: The old evidence.
+    """
+
+    tag: str
+    change: Literal["added", "removed", "rule changed", "evidence changed"]
+    rule: str
+    evidence: str = ""
+    was: str = ""
+
+
+def tag_changes(before: Iterable[Tag | TagMatch], after: Iterable[Tag | TagMatch]) -> list[TagChange]:
+    """Return how two lists of tags differ: removed tags first, then the others in their order."""
+    old = {tag_key(tag.tag): tag for tag in before}
+    new = {tag_key(tag.tag): tag for tag in after}
+    changes = [TagChange(tag.tag, "removed", tag.rule, was=tag.evidence) for key, tag in old.items() if key not in new]
+    for key, tag in new.items():
+        if key not in old:
+            changes.append(TagChange(tag.tag, "added", tag.rule, tag.evidence))
+        elif tag.rule != old[key].rule:
+            changes.append(TagChange(tag.tag, "rule changed", tag.rule, tag.evidence, old[key].evidence))
+        elif tag.evidence != old[key].evidence:
+            changes.append(TagChange(tag.tag, "evidence changed", tag.rule, tag.evidence, old[key].evidence))
+    return changes
 
 
 STAGE = Stage(

@@ -1,0 +1,1 @@
+"""The rule language: rules and categories are parsed, evaluated and explained."""

@@ -1,4 +1,4 @@
-"""The blocks of a rule: each asks one kind of question of a video's facts, and can say what it found."""
+"""The blocks of a rule: each checks one kind of fact of a video and explains what it found."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, Protocol
 
+from pydantic import BaseModel, ConfigDict
+
 from vidpipe.tagging.conditions import Condition, parse_conditions
-from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.patterns import Pattern, parse_pattern
-from vidpipe.tagging.words import Keyword, SearchedText, label_key, normalise
+from vidpipe.text.words import Keyword, SearchedText, label_key, normalize
 
-_MOST_SHOWN = 5
-_LONGEST_SHOWN = 120
+_MAX_SHOWN = 5
+_MAX_SHOWN_LENGTH = 120
 
 
-@dataclass(frozen=True)
-class Part:
-    """One thing that a block asks, what was found, and whether that is enough."""
+class Explanation(BaseModel):
+    """Base of what explains a rule or category to the user."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class PartExplanation(Explanation):
+    """One keyword, condition, tag or pattern.
+
+    Attributes:
+        asks: What it requires.
+        found: What was found; "not known" if the fact is unknown.
+        matched: Whether that satisfies it.
+    """
 
     asks: str
     found: str
@@ -26,29 +39,35 @@ class Part:
 
 
 class Block(Protocol):
-    """name: its key in the rules file."""
+    """One kind of condition on the facts of a video."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Its key in the rules file."""
 
-    def matches(self, facts: TagFacts) -> bool: ...
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
 
-    def count(self, facts: TagFacts) -> int:
-        """How many of the alternatives hold; 0 just where `matches` is False."""
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold; 0 if and only if the block does not match."""
 
-    def evidence(self, facts: TagFacts) -> str:
-        """One clause on what was found; only of use where the block matches."""
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause on what was found; meaningful only if the block matches."""
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]: ...
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
 
     def normal(self) -> Any:
-        """As a rules file would hold it, one way for all spellings that mean the same."""
+        """Return the block as in a rules file, with one spelling for everything that means the same."""
 
 
 @dataclass(frozen=True)
 class KeywordBlock:
-    """Matches when the description ("description_keywords"), or the subtitles or the title ("subtitle_keywords"),
-    hold one of the keywords.
+    """Matches if a text contains one of the keywords.
+
+    Attributes:
+        name: "description_keywords" searches the description, "subtitle_keywords" the subtitles and titles.
+        keywords: What is searched for.
     """
 
     name: Literal["description_keywords", "subtitle_keywords"]
@@ -56,14 +75,14 @@ class KeywordBlock:
 
     @classmethod
     def parse(cls, name: Literal["description_keywords", "subtitle_keywords"], texts: list[str]) -> KeywordBlock:
-        """Keywords that are the plural of another one add nothing and are left out."""
+        """Return the block for these keywords, without those that are the plural of another one."""
         by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
         plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}
         return cls(name, tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
 
     @cached_property
     def _words(self) -> dict[str, str]:
-        """Forms of one word -> their keyword."""
+        """Single-word forms -> their keyword."""
         return {
             form.strip(): keyword.phrase
             for keyword in self.keywords
@@ -73,7 +92,7 @@ class KeywordBlock:
 
     @cached_property
     def _phrases(self) -> tuple[tuple[str, str, str], ...]:
-        """(first word, form, keyword) of phrases: most texts do not even hold the first word."""
+        """(first word, form, keyword) of phrases: most texts do not even contain the first word."""
         return tuple(
             (form.split()[0], form, keyword.phrase)
             for keyword in self.keywords
@@ -81,10 +100,11 @@ class KeywordBlock:
             if " " in form.strip()
         )
 
-    def _texts(self, facts: TagFacts) -> tuple[SearchedText, ...]:
+    def _texts(self, facts: RuleFacts) -> tuple[SearchedText, ...]:
         return facts.described if self.name == "description_keywords" else facts.spoken
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
         for text in self._texts(facts):
             words = text.words
             if not words.isdisjoint(self._words):
@@ -94,15 +114,16 @@ class KeywordBlock:
                     return True
         return False
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold."""
         return len(self._found(facts))
 
-    def _found(self, facts: TagFacts) -> dict[str, str]:
-        """keyword -> the form that is there."""
+    def _found(self, facts: RuleFacts) -> dict[str, str]:
+        """Return the keywords found, with the form in the text."""
         return {phrase: form for _, forms in self._found_by_text(facts) for phrase, form in forms.items()}
 
-    def _found_by_text(self, facts: TagFacts) -> list[tuple[SearchedText, dict[str, str]]]:
-        """Each keyword with the first text that holds it; in the shortest form where there are several."""
+    def _found_by_text(self, facts: RuleFacts) -> list[tuple[SearchedText, dict[str, str]]]:
+        """Return each keyword with the first text that contains it, in the shortest form if there are several."""
         by_text: list[tuple[SearchedText, dict[str, str]]] = []
         seen: set[str] = set()
         for text in self._texts(facts):
@@ -119,38 +140,40 @@ class KeywordBlock:
                 seen.update(new)
         return by_text
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause on what was found."""
         return ", ".join(
             f"{text.says} {_quoted(list(forms.values()))}" for text, forms in self._found_by_text(facts) if forms
         )
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
         found = self._found(facts)
         texts = self._texts(facts)
         there = [text.name for text in texts if text.normal]
         nothing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(t.name for t in texts)}"
-        return tuple(
-            Part(f'"{phrase}"', f'"{found[phrase]}"' if phrase in found else nothing, phrase in found)
-            for phrase in self.normal()
-        )
+        return tuple(_part(f'"{phrase}"', found.get(phrase), nothing) for phrase in self.normal())
 
     def normal(self) -> Any:
+        """Return the block as in a rules file."""
         return [keyword.phrase for keyword in self.keywords]
 
 
 @dataclass(frozen=True)
 class ConditionsBlock:
-    """Matches when all conditions of one of its groups hold."""
+    """Matches if all conditions of one of its groups hold."""
 
     groups: tuple[tuple[Condition, ...], ...]
     name: str = "metadata_conditions"
 
     @classmethod
     def parse(cls, sources: list[dict[str, Any]]) -> ConditionsBlock:
+        """Return the block for these groups. Raises ValueError."""
         groups = {str(_normal_group(group)): group for group in map(parse_conditions, sources) if group}
         return cls(tuple(groups[key] for key in sorted(groups)))
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
         for group in self.groups:
             for condition in group:
                 if not condition.holds(facts):
@@ -159,13 +182,14 @@ class ConditionsBlock:
                 return True
         return False
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold."""
         return len(self._holding(facts))
 
-    def _holding(self, facts: TagFacts) -> list[tuple[Condition, ...]]:
+    def _holding(self, facts: RuleFacts) -> list[tuple[Condition, ...]]:
         return [group for group in self.groups if all(condition.holds(facts) for condition in group)]
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
         """`duration is 725.3 s (asked: above 600 s), resolution is 4K (asked: 4K)`."""
         asked: dict[tuple[str, str], dict[str, None]] = {}
         for group in self._holding(facts):
@@ -173,19 +197,21 @@ class ConditionsBlock:
                 asked.setdefault((condition.label, condition.found(facts)), {})[condition.asks] = None
         return ", ".join(f"{label} is {found} (asked: {' and '.join(asks)})" for (label, found), asks in asked.items())
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
         several = len(self.groups) > 1
         return tuple(
-            Part(
-                f"{condition.label}: {condition.asks}" + (f" [alternative {number}]" if several else ""),
-                condition.found(facts),
-                condition.holds(facts),
+            PartExplanation(
+                asks=f"{condition.label}: {condition.asks}" + (f" [alternative {number}]" if several else ""),
+                found=condition.found(facts),
+                matched=condition.holds(facts),
             )
             for number, group in enumerate(self.groups, 1)
             for condition in group
         )
 
     def normal(self) -> Any:
+        """Return the block as in a rules file."""
         groups = [_normal_group(group) for group in self.groups]
         return groups[0] if len(groups) == 1 else groups
 
@@ -196,10 +222,12 @@ def _normal_group(group: tuple[Condition, ...]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class TagBlock:
-    """Matches when one of the wanted tags is among the model's own ("ai_generated_tags") or those given ("tags").
+    """Matches if the video has one of the wanted tags; case and hyphens do not matter.
 
-    Case and hyphens do not count.
-    counted: tags of the model that another block of the same category already counts
+    Attributes:
+        name: "ai_generated_tags" checks the model's own tags, "tags" those given by rules.
+        wanted: Normalized tags.
+        counted: Tags of the model that another block of the same category already counts.
     """
 
     name: Literal["ai_generated_tags", "tags"]
@@ -210,17 +238,18 @@ class TagBlock:
     def parse(
         cls, name: Literal["ai_generated_tags", "tags"], texts: Iterable[str], counted: Iterable[str] = ()
     ) -> TagBlock:
+        """Return the block for these tags. Raises ValueError."""
         return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})), frozenset(counted))
 
     @cached_property
     def _set(self) -> frozenset[str]:
         return frozenset(self.wanted)
 
-    def _there(self, facts: TagFacts) -> frozenset[str]:
+    def _there(self, facts: RuleFacts) -> frozenset[str]:
         return facts.tag_words if self.name == "tags" else facts.model_tag_words
 
-    def hits(self, facts: TagFacts) -> list[str]:
-        """The wanted tags that the video has; of those derived from the same tags of the model, the first."""
+    def hits(self, facts: RuleFacts) -> list[str]:
+        """Return the wanted tags that the video has; of those derived from the same tags of the model, the first."""
         found = sorted(self._set & self._there(facts))
         if self.name == "ai_generated_tags":
             return found
@@ -232,113 +261,128 @@ class TagBlock:
                 counted |= sources
         return hits
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
         return bool(self.hits(facts))
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold."""
         return len(self.hits(facts))
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause on what was found."""
         found = _quoted(self.hits(facts))
         return f"it is tagged {found}" if self.name == "tags" else f"the model's own tags hold {found}"
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
         there = self._there(facts)
         whose = "tags" if self.name == "tags" else "model's own tags"
         nothing = f"not among the {whose}" if there else f"there are no {whose}"
         found = dict.fromkeys(there, "it, already counted as the model's own tag")
         found |= {tag: f'"{tag}"' for tag in self.hits(facts)}
-        return tuple(Part(f'"{tag}"', found.get(tag, nothing), found.get(tag) == f'"{tag}"') for tag in self.wanted)
+        return tuple(
+            PartExplanation(asks=f'"{tag}"', found=found.get(tag, nothing), matched=found.get(tag) == f'"{tag}"')
+            for tag in self.wanted
+        )
 
     def normal(self) -> Any:
+        """Return the block as in a rules file."""
         return list(self.wanted)
 
 
 @dataclass(frozen=True)
 class LabelBlock:
-    """Matches when a list or user that added the video gave it one of the labels: whole labels, see `label_key`."""
+    """Matches if a list or user that added the video gave it one of the labels (compared by `label_key`)."""
 
     wanted: tuple[str, ...]
     name: str = "labels"
 
     @classmethod
     def parse(cls, texts: list[str]) -> LabelBlock:
+        """Return the block for these labels."""
         return cls(tuple(sorted({label_key(text) for text in texts})))
 
-    def _found(self, facts: TagFacts) -> dict[str, str]:
-        """key -> the label as it was given."""
+    def _found(self, facts: RuleFacts) -> dict[str, str]:
+        """Return the labels found: key -> label as written."""
         given = dict(zip(facts.label, facts.labels, strict=True))
         return {key: given[key] for key in self.wanted if key in given}
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
         return not set(facts.label).isdisjoint(self.wanted)
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold."""
         return len(self._found(facts))
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause on what was found."""
         found = [_safe(label) for label in self._found(facts).values()]
         return f"the list or user that added it labels it {_quoted(found)}"
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
         found = self._found(facts)
         nothing = "not among the labels" if facts.labels else "there are no labels"
-        return tuple(
-            Part(f'"{key}"', f'"{_safe(found[key])}"' if key in found else nothing, key in found) for key in self.wanted
-        )
+        return tuple(_part(f'"{key}"', found.get(key), nothing) for key in self.wanted)
 
     def normal(self) -> Any:
+        """Return the block as in a rules file."""
         return list(self.wanted)
 
 
 @dataclass(frozen=True)
 class PatternBlock:
-    """Matches when one of the file names, or one of the addresses, matches one of the patterns."""
+    """Matches if one of the file names or URLs matches one of the patterns."""
 
     name: Literal["filename_patterns", "source_patterns"]
     patterns: tuple[Pattern, ...]
 
     @classmethod
     def parse(cls, name: Literal["filename_patterns", "source_patterns"], texts: list[str]) -> PatternBlock:
+        """Return the block for these patterns. Raises ValueError."""
         subject: Literal["filename", "source"] = "filename" if name == "filename_patterns" else "source"
         return cls(name, tuple(parse_pattern(text, subject) for text in sorted(set(texts))))
 
-    def _subjects(self, facts: TagFacts) -> tuple[str, ...]:
+    def _subjects(self, facts: RuleFacts) -> tuple[str, ...]:
         return facts.names if self.name == "filename_patterns" else facts.urls
 
     @property
     def _what(self) -> str:
         return "file name" if self.name == "filename_patterns" else "address"
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
         subjects = self._subjects(facts)
         return any(pattern.first(subjects) is not None for pattern in self.patterns)
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return how many alternatives hold."""
         subjects = self._subjects(facts)
         return sum(pattern.first(subjects) is not None for pattern in self.patterns)
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause on what was found."""
         subjects = self._subjects(facts)
         found = [(first, one.text) for one in self.patterns if (first := one.first(subjects)) is not None]
         return ", ".join(
-            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in found[:_MOST_SHOWN]
+            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in found[:_MAX_SHOWN]
         )
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
         subjects = self._subjects(facts)
         nothing = f"no {self._what} matches" if subjects else f"there is no {self._what}"
         firsts = [pattern.first(subjects) for pattern in self.patterns]
-        return tuple(
-            Part(pattern.text, nothing if first is None else f'"{_safe(first)}"', first is not None)
-            for pattern, first in zip(self.patterns, firsts, strict=True)
-        )
+        return tuple(_part(pattern.text, first, nothing) for pattern, first in zip(self.patterns, firsts, strict=True))
 
     def normal(self) -> Any:
+        """Return the block as in a rules file."""
         return [pattern.text for pattern in self.patterns]
 
 
-#: key in the rules file -> how its list becomes a block. The order is the one in which evidence is looked for.
+#: Key in the rules file -> makes a block of its list. Blocks are checked in this order.
 BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
     "metadata_conditions": ConditionsBlock.parse,
     "description_keywords": lambda texts: KeywordBlock.parse("description_keywords", texts),
@@ -352,16 +396,22 @@ BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
 
 @lru_cache(4096)  # rules give the same tags to every video
 def tag_key(tag: str) -> str:
-    """Tags with the same key are one tag: case, hyphens and spaces do not count."""
-    return normalise(tag).strip() or tag.casefold()
+    """Return what tags are compared by: case, hyphens and spaces do not matter."""
+    return normalize(tag).strip() or tag.casefold()
+
+
+def _part(asks: str, found: str | None, nothing: str) -> PartExplanation:
+    return PartExplanation(
+        asks=asks, found=nothing if found is None else f'"{_safe(found)}"', matched=found is not None
+    )
 
 
 def _quoted(texts: list[str]) -> str:
-    shown = ", ".join(f'"{text}"' for text in texts[:_MOST_SHOWN])
-    return shown + (f" and {len(texts) - _MOST_SHOWN} more" if len(texts) > _MOST_SHOWN else "")
+    shown = ", ".join(f'"{text}"' for text in texts[:_MAX_SHOWN])
+    return shown + (f" and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else "")
 
 
 def _safe(text: str) -> str:
-    """A stranger's file name or address, fit for a sentence: one line, printable, not too long."""
+    """Return an untrusted file name or URL for a message: on one line, printable, not too long."""
     printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return printable if len(printable) <= _LONGEST_SHOWN else printable[: _LONGEST_SHOWN - 1] + "…"
+    return printable if len(printable) <= _MAX_SHOWN_LENGTH else printable[: _MAX_SHOWN_LENGTH - 1] + "…"

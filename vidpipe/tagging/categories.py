@@ -1,36 +1,37 @@
-"""Categories: the model of rules/categories.json, and which of them a video belongs to."""
+"""Categories: reads rules/categories.json, and decides to which of them a video belongs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.blocks import BLOCKS, Block, Part, TagBlock, tag_key
-from vidpipe.tagging.facts import TagFacts
+from vidpipe.settings import Settings
+from vidpipe.tagging.blocks import BLOCKS, Block, PartExplanation, TagBlock, tag_key
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import BlocksSource
 from vidpipe.tagging.rules_file import (
-    Source,
+    RulesFileModel,
     Text,
     Texts,
     Versioned,
     compiled,
+    load_named,
     parse_json,
-    read_text,
     unique_names,
     validated,
+    value_under,
 )
 
 UNCLASSIFIED = "Unclassified"
 #: Name of the block, and of its weight in the file.
 MODEL_CATEGORY = "model_category"
 
-#: What one hit in a block is worth: words of a model and tags say more than a measurement or a name,
-#: and than words that are spoken, of which there are many. The model's own choice of a category is worth two words.
+#: What one hit in a block counts: words of a model and tags say more than a measurement, a name or spoken words, of
+#: which there are many. The model's own choice of a category counts as two words.
 DEFAULT_WEIGHTS: dict[str, float] = {
     "tags": 1.0,
     "description_keywords": 1.0,
@@ -47,22 +48,13 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 Weight = Annotated[float, Field(gt=0, le=1000)]
 
 
-class WeightsSource(Source):
-    """Other values than the default weights."""
-
-    tags: Weight = DEFAULT_WEIGHTS["tags"]
-    description_keywords: Weight = DEFAULT_WEIGHTS["description_keywords"]
-    subtitle_keywords: Weight = DEFAULT_WEIGHTS["subtitle_keywords"]
-    ai_generated_tags: Weight = DEFAULT_WEIGHTS["ai_generated_tags"]
-    labels: Weight = DEFAULT_WEIGHTS["labels"]
-    filename_patterns: Weight = DEFAULT_WEIGHTS["filename_patterns"]
-    source_patterns: Weight = DEFAULT_WEIGHTS["source_patterns"]
-    metadata_conditions: Weight = DEFAULT_WEIGHTS["metadata_conditions"]
-    model_category: Weight = DEFAULT_WEIGHTS[MODEL_CATEGORY]
+#: Other values than the default weights.
+_WEIGHT_FIELDS: dict[str, Any] = {name: (Weight, weight) for name, weight in DEFAULT_WEIGHTS.items()}
+WeightsSource = create_model("WeightsSource", __base__=RulesFileModel, **_WEIGHT_FIELDS)
 
 
 class CategorySource(BlocksSource):
-    """One category as the file holds it. `keywords` is `description_keywords` under a shorter name."""
+    """One category as in the file. `keywords` is short for `description_keywords`."""
 
     name: Text
     keywords: Texts = Field(default=[])
@@ -73,47 +65,61 @@ class CategorySource(BlocksSource):
 
 @dataclass(frozen=True)
 class ModelCategoryBlock:
-    """Matches when the describing model chose this category. Every category has this block; no file contains it."""
+    """Matches if the describing model chose this category. Every category has this block; no file contains it."""
 
     category: str
     name: str = MODEL_CATEGORY
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the model chose this category."""
         return tag_key(facts.model_category) == tag_key(self.category)
 
-    def count(self, facts: TagFacts) -> int:
+    def count(self, facts: RuleFacts) -> int:
+        """Return 1 if it matches, else 0."""
         return int(self.matches(facts))
 
-    def evidence(self, facts: TagFacts) -> str:
+    def evidence(self, facts: RuleFacts) -> str:
+        """Return a clause about the model's choice."""
         sure = "" if facts.model_confidence is None else f", with confidence {facts.model_confidence:.2g}"
         return f"the model proposed it{sure}"
 
-    def parts(self, facts: TagFacts) -> tuple[Part, ...]:
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return what the model chose."""
         found = f'"{facts.model_category}"' if facts.model_category else "the model proposed none"
-        return (Part(f'"{self.category}"', found, self.matches(facts)),)
+        return (PartExplanation(asks=f'"{self.category}"', found=found, matched=self.matches(facts)),)
 
     def normal(self) -> Any:
+        """Return the category's name."""
         return self.category
 
 
 @dataclass(frozen=True)
 class Category:
-    """weights: block name -> what one hit in it is worth. min_score: less than that is no match."""
+    """One category.
+
+    Attributes:
+        name: Its name.
+        blocks: What it checks.
+        weights: Block name -> what one hit in it counts.
+        min_score: Lowest score of a match.
+    """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
 
-    def score(self, facts: TagFacts) -> float:
+    def score(self, facts: RuleFacts) -> float:
+        """Return the sum of all weighted hits."""
         return round(sum(self.weights[block.name] * block.count(facts) for block in self.blocks), 3)
 
-    def matches(self, facts: TagFacts) -> bool:
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the score is positive and reaches `min_score`."""
         score = self.score(facts)
         return score > 0 and score >= self.min_score
 
-    def reason(self, facts: TagFacts) -> str:
-        """A sentence without its full stop; it says so where nothing but measurements spoke for the category."""
+    def reason(self, facts: RuleFacts) -> str:
+        """Return a sentence without its full stop; it says so if only measurements support the category."""
         hits = [block for block in self.blocks if block.matches(facts)]
         reason = "; ".join(block.evidence(facts) for block in hits)
         return (
@@ -123,6 +129,7 @@ class Category:
         )
 
     def normal(self) -> dict[str, Any]:
+        """Return the category as in a rules file."""
         body: dict[str, Any] = {"name": self.name} | {block.name: block.normal() for block in self.blocks}
         weights = {name: self.weights[name] for name in body if self.weights.get(name) != DEFAULT_WEIGHTS.get(name)}
         del body[MODEL_CATEGORY]
@@ -138,13 +145,19 @@ class CategorySet(Versioned):
     categories: tuple[Category, ...]
 
     def normal(self) -> dict[str, Any]:
+        """Return the categories as in a rules file."""
         return {"categories": [category.normal() for category in self.categories]}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """category:   the best one, or "Unclassified" (score 0) where none matched
-    candidates: all that matched, best first
+    """The category of a video.
+
+    Attributes:
+        category: The best match, or "Unclassified" (score 0) if none matched.
+        score: Its score.
+        reason: Why, as a sentence without its full stop.
+        candidates: (name, score) of all matches, best first.
     """
 
     category: str
@@ -153,8 +166,8 @@ class Verdict:
     candidates: tuple[tuple[str, float], ...] = ()
 
 
-def classify(categories: CategorySet, facts: TagFacts) -> Verdict:
-    """The category with the highest score; of equal ones the first in the file."""
+def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
+    """Return the category with the highest score; the first in the file if several have it."""
     matching = [(category, category.score(facts)) for category in categories.categories if category.matches(facts)]
     if not matching:
         return Verdict(UNCLASSIFIED, 0.0, f"none of the {len(categories.categories)} categories matched")
@@ -163,23 +176,25 @@ def classify(categories: CategorySet, facts: TagFacts) -> Verdict:
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
 
 
-def load_categories(path: Path, shown: str = "") -> CategorySet:
-    """The categories in the file at `path`; `shown` is what errors call it. Raises SettingsError."""
-    shown = shown or str(path)
-    return parse_categories(read_text(path, shown, "Categories"), shown)
+def build_categories(settings: Settings) -> CategorySet:
+    """Return the categories in force. Raises SettingsError."""
+    return load_named(settings, "categories", parse_categories)
 
 
 def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
-    """The categories in a JSON text: a list of objects, or an object of name -> keywords or name -> object;
-    either alone or under the key "categories".
+    """Return the categories in a JSON text.
 
-    Raises SettingsError that names the file, the category, the key, what was found and what is allowed.
+    Args:
+        text: A list of objects, or an object of name -> keywords or name -> object; either may be under the key
+            "categories".
+        shown: What error messages call the file.
+
+    Raises:
+        SettingsError: It is invalid; the message names file, category and key, what was found and what is allowed.
     """
     document = parse_json(text, shown)
     if isinstance(document, dict) and isinstance(document.get("categories"), dict | list):
-        if unknown := sorted(set(document) - {"categories", "note"}):
-            raise SettingsError(f'{shown}: "{unknown[0]}" stands beside "categories"; only "note" may.')
-        document = document["categories"]
+        document = value_under(document, "categories", shown)
     if isinstance(document, dict):
         document = [_named(name, body) for name, body in document.items()]
     if not isinstance(document, list):
@@ -204,7 +219,7 @@ def _place(shown: str, number: int, source: Any) -> str:
 
 def _category(source: CategorySource, where: str) -> Category:
     if source.name.casefold() == UNCLASSIFIED.casefold():
-        raise SettingsError(f"{where}: this name is kept for videos that no category matches.", "Choose another name.")
+        raise SettingsError(f"{where}: this name is reserved for videos without a category.", "Choose another name.")
     merged = source.model_copy(update={"description_keywords": [*source.description_keywords, *source.keywords]})
     blocks = merged.blocks(where)
     if source.tags:
@@ -212,8 +227,8 @@ def _category(source: CategorySource, where: str) -> Category:
         blocks = (compiled(lambda: TagBlock.parse("tags", source.tags, counted), where, "tags"), *blocks)
     if not blocks:
         raise SettingsError(
-            f"{where} asks for nothing, so no video would ever be in it.",
-            f"Give it keywords, tags or one of {', '.join(BLOCKS)}.",
+            f"{where} has no conditions, so it would never match.",
+            f"Add keywords, tags or one of {', '.join(BLOCKS)}.",
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(WeightsSource, given, f"{where}, weights").model_dump(exclude={"note"})

@@ -1,17 +1,17 @@
-"""One entry of `metadata_conditions`, such as `"duration_gt": 600`: parsed, tested, put into words."""
+"""One entry of `metadata_conditions`, such as `"duration_gt": 600`: parsed, tested and described."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, TagFacts
+from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, RuleFacts
+from vidpipe.text.phrases import did_you_mean
 
 Scalar = str | float | bool
 
@@ -27,11 +27,13 @@ _SUFFIXES = ("_not", "_in", *_COMPARISONS)
 
 @dataclass(frozen=True)
 class Condition:
-    """A field, an operator and what it is compared with, all in normal form.
+    """A comparison of one field, normalized.
 
-    operator: "" (equals one of), "_not" (equals none of), "_gt", "_gte", "_lt", "_lte"
-    values:   what to compare with; one value unless the operator is "" or "_not"
-    test:     whether a known value of the field fulfils the condition
+    Attributes:
+        field: Name of the field.
+        operator: "" (equals one of), "_not" (equals none of), "_gt", "_gte", "_lt" or "_lte".
+        values: What to compare with; one value unless the operator is "" or "_not".
+        test: Returns whether a known value of the field satisfies the condition.
     """
 
     field: str
@@ -39,31 +41,32 @@ class Condition:
     values: tuple[Scalar, ...]
     test: Callable[[Any], bool]
 
-    def holds(self, facts: TagFacts) -> bool:
-        """Never for a field that is not known."""
+    def holds(self, facts: RuleFacts) -> bool:
+        """Return whether the condition is satisfied; never if the field is unknown."""
         value = getattr(facts, self.field)
         return value is not None and self.test(value)
 
     @property
     def key(self) -> str:
+        """Its key in a rules file."""
         return self.field + self.operator
 
     @property
     def value(self) -> Any:
-        """As a rules file would hold it."""
+        """Its value in a rules file."""
         return self.values[0] if len(self.values) == 1 else list(self.values)
 
     @cached_property
     def asks(self) -> str:
-        """`above 600 s`, `4K or 8K`, `not portrait`."""
+        """What it requires, in words: `above 600 s`, `4K or 8K`, `not portrait`."""
         unit = FIELDS[self.field].unit
         wanted = " or ".join(_shown(value, unit) for value in self.values)
         if self.operator == "_not":
             return f"not {wanted}"
         return f"{_SIGNS[self.operator]} {wanted}" if self.operator else wanted
 
-    def found(self, facts: TagFacts) -> str:
-        """`725.3 s`, `eng and deu`, `not known`."""
+    def found(self, facts: RuleFacts) -> str:
+        """Return the value of the field in words: `725.3 s`, `eng and deu`, `not known`."""
         value = getattr(facts, self.field)
         if value is None:
             return "not known"
@@ -73,26 +76,27 @@ class Condition:
 
     @cached_property
     def label(self) -> str:
-        """The field in words; its unit stands behind the value."""
+        """The field in words, without its unit, which follows the value."""
         return FIELDS[self.field].label
 
 
 def parse_conditions(source: dict[str, Any]) -> tuple[Condition, ...]:
-    """The conditions of one `metadata_conditions` object, sorted by key; all of them must hold.
+    """Return the conditions of one `metadata_conditions` object, sorted by key; all of them must hold.
 
-    Raises ValueError with a sentence that names the key, what was found and what is allowed.
+    Raises:
+        ValueError: One is invalid; the message names the key, what was found and what is allowed.
     """
     conditions: dict[str, Condition] = {}
     for key, value in source.items():
         condition = parse_condition(key, value)
         if condition.key in conditions:
-            raise ValueError(f'"{key}" says the same as another condition here ({condition.key}): keep one of them')
+            raise ValueError(f'"{key}" duplicates another condition ({condition.key}): remove one of them')
         conditions[condition.key] = condition
     return tuple(conditions[key] for key in sorted(conditions))
 
 
 def parse_condition(key: str, value: Any) -> Condition:
-    """One condition. Raises ValueError with a sentence for the user."""
+    """Return one condition. Raises ValueError with a message for the user."""
     spec, suffix = _split(key)
     if suffix not in spec.operators:
         allowed = ", ".join(spec.name + other for other in spec.operators)
@@ -121,12 +125,6 @@ def _split(key: str) -> tuple[FieldSpec, str]:
     known = [name + suffix for name, spec in FIELD_NAMES.items() for suffix in spec.operators]
     near = did_you_mean(key, known) or f"; fields are {', '.join(FIELDS)}"
     raise ValueError(f'"{key}" is not a condition{near}')
-
-
-def did_you_mean(found: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?`, or "" where nothing known is near."""
-    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
-    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def _value(spec: FieldSpec, key: str, value: Any) -> Scalar:
@@ -189,7 +187,7 @@ def _example_of(spec: FieldSpec) -> str:
 
 
 def as_found(value: Any) -> str:
-    """A wrong value, short enough for a sentence."""
+    """Return an invalid value for an error message."""
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     return json.dumps(value, ensure_ascii=False)[:80]

@@ -1,37 +1,39 @@
-"""What each rule and category asked of a video, what was found, and whether that was enough."""
+"""Explains what each rule and category required of a video, what was found, and whether it matched."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict
-
-from vidpipe.tagging.blocks import Block
+from vidpipe.tagging.blocks import Block, Explanation, PartExplanation
 from vidpipe.tagging.categories import CategorySet
-from vidpipe.tagging.facts import TagFacts
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import RuleSet
 
 
-class Explanation(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class PartExplanation(Explanation):
-    """One keyword, condition, tag or pattern: what it asks, what was found ("not known" where nothing is)."""
-
-    asks: str
-    found: str
-    matched: bool
-
-
 class BlockExplanation(Explanation):
+    """One block of a rule or category.
+
+    Attributes:
+        block: Its key in the rules file.
+        matched: Whether it matched.
+        parts: Its alternatives.
+    """
+
     block: str
     matched: bool
     parts: tuple[PartExplanation, ...]
 
 
 class RuleExplanation(Explanation):
-    """gives: the tags that the rule has; match: "any" block is enough, or "all" must match."""
+    """One rule.
+
+    Attributes:
+        rule: Its name.
+        matched: Whether it matched.
+        gives: Its tags.
+        match: Whether "any" block is enough, or "all" must match.
+        blocks: Its blocks.
+    """
 
     rule: str
     matched: bool
@@ -41,7 +43,15 @@ class RuleExplanation(Explanation):
 
 
 class CategoryExplanation(Explanation):
-    """matched: the score is above 0 and reaches min_score."""
+    """One category.
+
+    Attributes:
+        category: Its name.
+        matched: Whether the score is positive and reaches `min_score`.
+        score: Sum of all weighted hits.
+        min_score: Lowest score of a match.
+        blocks: Its blocks.
+    """
 
     category: str
     matched: bool
@@ -50,8 +60,8 @@ class CategoryExplanation(Explanation):
     blocks: tuple[BlockExplanation, ...]
 
 
-def explain(rules: RuleSet, facts: TagFacts) -> list[RuleExplanation]:
-    """Every rule, in order, whether it matched or not. It agrees with `evaluate`."""
+def explain(rules: RuleSet, facts: RuleFacts) -> list[RuleExplanation]:
+    """Explain every rule, in order, whether it matched or not."""
     return [
         RuleExplanation(
             rule=rule.name,
@@ -64,8 +74,8 @@ def explain(rules: RuleSet, facts: TagFacts) -> list[RuleExplanation]:
     ]
 
 
-def explain_categories(categories: CategorySet, facts: TagFacts) -> list[CategoryExplanation]:
-    """Every category, in the file's order. It agrees with `classify`."""
+def explain_categories(categories: CategorySet, facts: RuleFacts) -> list[CategoryExplanation]:
+    """Explain every category, in the order of the file, whether it matched or not."""
     return [
         CategoryExplanation(
             category=category.name,
@@ -78,14 +88,12 @@ def explain_categories(categories: CategorySet, facts: TagFacts) -> list[Categor
     ]
 
 
-def _blocks(blocks: Iterable[Block], facts: TagFacts) -> tuple[BlockExplanation, ...]:
+def _blocks(blocks: Iterable[Block], facts: RuleFacts) -> tuple[BlockExplanation, ...]:
     return tuple(
         BlockExplanation(
             block=block.name,
             matched=block.matches(facts),
-            parts=tuple(
-                PartExplanation(asks=part.asks, found=part.found, matched=part.matched) for part in block.parts(facts)
-            ),
+            parts=block.parts(facts),
         )
         for block in blocks
     )

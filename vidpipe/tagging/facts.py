@@ -1,4 +1,4 @@
-"""What rules see of a video, and under which names they may ask for it."""
+"""The facts of a video that rules can check, and the names of these fields."""
 
 from __future__ import annotations
 
@@ -7,28 +7,37 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from vidpipe.tagging import names, words
+from vidpipe.tagging import names
+from vidpipe.text import words
+from vidpipe.text.languages import language_code
 
-#: What `hdr` is for a picture of standard range.
+#: Value of `hdr` for a picture of standard dynamic range.
 STANDARD_RANGE = "none"
 
-#: A colour is one of the video's colours from this share of the picture on.
+#: Minimum share of the picture of a color that counts as one of the video's colors.
 COLOR_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class TagFacts:
-    """Flat facts of one video. None: not known; a condition on it never matches.
+class RuleFacts:
+    """Flat facts of one video. A condition on a fact that is None (unknown) never matches.
 
-    Names are canonical (see `vidpipe.tagging.names`); a tuple holds one name a stream or colour, () when there is none.
-    description: the text of the describing model, whichever it was
-    subtitles:   the text of all cues; title: the one in the file
-    model_tags:  the describing model's own tags; () when it gave none
-    names, urls: every file name and address the video came under; of an address each spelling, decoded and encoded
-    labels, source_titles: what the lists and users that added it say of it, as written
-    tags:        those given so far; this and the following are for categories only
-    tag_sources: normal form of a tag -> the model's own tags from which a rule derived it
-    model_category, model_confidence: the category that the model chose, and its confidence
+    Names are canonical (see `vidpipe.tagging.names`); a tuple has one name per stream or color and may be empty.
+    `FIELDS` describes the facts that conditions can check; the others are:
+
+    Attributes:
+        description: Text of the describing model.
+        subtitles: Text of all cues.
+        title: The title in the file.
+        model_tags: The describing model's own tags.
+        names: All file names of the video.
+        urls: All its URLs, each in decoded and encoded spelling.
+        labels: Labels from the lists and users that added it, as written.
+        source_titles: Titles from these, as written.
+        tags: Tags given so far; this and the following are for categories only.
+        tag_sources: Normalized tag -> the model's own tags from which a rule derived it.
+        model_category: The category that the model chose.
+        model_confidence: Its confidence.
     """
 
     duration_s: float | None = None
@@ -87,12 +96,12 @@ class TagFacts:
 
     @cached_property
     def described(self) -> tuple[words.SearchedText, ...]:
-        """What `description_keywords` are looked for in; one object for all rules, which share its normal form."""
+        """What `description_keywords` search; one object, so that it is normalized once for all rules."""
         return (words.SearchedText("description", "the description says", self.description),)
 
     @cached_property
     def spoken(self) -> tuple[words.SearchedText, ...]:
-        """What `subtitle_keywords` are looked for in."""
+        """What `subtitle_keywords` search."""
         texts = (
             words.SearchedText("subtitles", "the subtitles say", self.subtitles),
             words.SearchedText("title", "the title says", self.title),
@@ -104,34 +113,40 @@ class TagFacts:
 
     @cached_property
     def label(self) -> tuple[str, ...]:
-        """The labels as they are compared."""
+        """The keys by which labels are compared."""
         return tuple(words.label_key(label) for label in self.labels)
 
     @cached_property
     def tag_words(self) -> frozenset[str]:
-        return frozenset(words.normalise(tag).strip() for tag in self.tags)
+        """The normalized tags."""
+        return frozenset(words.normalize(tag).strip() for tag in self.tags)
 
     @cached_property
     def model_tag_words(self) -> frozenset[str]:
-        return frozenset(words.normalise(tag).strip() for tag in self.model_tags)
+        """The model's own tags, normalized."""
+        return frozenset(words.normalize(tag).strip() for tag in self.model_tags)
 
 
-Kind = Literal["number", "flag", "name", "names", "hdr"]
+FieldKind = Literal["number", "flag", "name", "names", "hdr"]
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field that conditions may name.
+    """One field that conditions can check.
 
-    kind:      number, flag (true or false), name, names (one a stream or colour), hdr (a name, or true or false)
-    unit:      of a number
-    canonical: brings a name to the spelling of the facts
-    allowed:   every value a name can have, where they are few
-    ordered:   `allowed` is in order, and _gt and its like compare in it
+    Attributes:
+        name: Canonical name of the field.
+        kind: number, flag (true or false), name, names (one per stream or color) or hdr (a name, or true or false).
+        meaning: Description for the documentation.
+        unit: Unit of a number.
+        aliases: Other names of the field.
+        canonical: Returns the canonical spelling of a name.
+        allowed: All values of a name, if they are few.
+        ordered: Whether `allowed` is in ascending order, which _gt and the like compare by.
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     meaning: str
     unit: str = ""
     aliases: tuple[str, ...] = ()
@@ -146,14 +161,14 @@ class FieldSpec:
 
     @property
     def operators(self) -> tuple[str, ...]:
-        """The suffixes allowed after the name; "" is the bare name."""
+        """The allowed suffixes of the name; "" is the bare name."""
         equality = ("", "_not", "_in")
         if self.kind == "flag":
             return equality[:2]
         return (*equality, "_gt", "_gte", "_lt", "_lte") if self.kind == "number" or self.ordered else equality
 
 
-def _field(name: str, kind: Kind, meaning: str, unit: str = "", *aliases: str, **more: Any) -> FieldSpec:
+def _field(name: str, kind: FieldKind, meaning: str, unit: str = "", *aliases: str, **more: Any) -> FieldSpec:
     return FieldSpec(name, kind, meaning, unit, aliases, **more)
 
 
@@ -180,10 +195,10 @@ _SPECS = (
     _field("has_audio", "flag", "there is an audio stream"),
     _field("audio_streams", "number", "how many"),
     _field("audio_codec", "names", "of any audio stream", canonical=names.codec),
-    _field("audio_language", "names", "of any audio stream; eng, en, English", canonical=names.language),
+    _field("audio_language", "names", "of any audio stream; eng, en, English", canonical=language_code),
     _field("channels", "number", "most channels of an audio stream"),
     _field("has_subtitles", "flag", "there is a subtitle stream"),
-    _field("subtitle_language", "names", "of any subtitle stream", canonical=names.language),
+    _field("subtitle_language", "names", "of any subtitle stream", canonical=language_code),
     _field("scene_count", "number", "how many scenes were found", "", "scenes"),
     _field("cuts_per_minute", "number", "how often the picture is cut"),
     _field("mean_scene_s", "number", "mean length of a scene", "s"),
@@ -209,8 +224,8 @@ _SPECS = (
     _field("sentiment_score", "number", "-1 to 1"),
 )  # fmt: skip
 
-#: canonical name -> field
+#: Canonical name -> field.
 FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _SPECS}
 
-#: every name under which a field can be asked for -> field
+#: Canonical name or alias -> field.
 FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in _SPECS for name in (spec.name, *spec.aliases)}

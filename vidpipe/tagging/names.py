@@ -1,11 +1,11 @@
-"""One spelling for names that files and people spell in many ways: codecs, containers, languages, resolutions."""
+"""Canonical spellings of names that files and people spell in many ways: codecs, containers, colors, resolutions."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
 
-#: From the smallest to the largest, as the metadata stage names them; rules compare them in this order.
+#: As the metadata stage names them, in ascending order, by which rules compare them.
 RESOLUTIONS = ("SD", "HD", "Full HD", "2K", "4K", "8K")
 
 _RESOLUTION_ALIASES = {
@@ -35,26 +35,12 @@ _CONTAINER_ALIASES = {
     "asf": ("wmv",),
 }
 
-#: ISO 639-2/T code -> its other codes (639-1, 639-2/B) and its English name.
-_LANGUAGE_ALIASES = {
-    "ara": ("ar", "arabic"), "ces": ("cs", "cze", "czech"), "dan": ("da", "danish"), "deu": ("de", "ger", "german"),
-    "ell": ("el", "gre", "greek"), "eng": ("en", "english"), "fin": ("fi", "finnish"), "fra": ("fr", "fre", "french"),
-    "heb": ("he", "hebrew"), "hin": ("hi", "hindi"), "hun": ("hu", "hungarian"), "ind": ("id", "indonesian"),
-    "ita": ("it", "italian"), "jpn": ("ja", "japanese"), "kor": ("ko", "korean"), "nld": ("nl", "dut", "dutch"),
-    "nor": ("no", "norwegian"), "pol": ("pl", "polish"), "por": ("pt", "portuguese"), "ron": ("ro", "rum", "romanian"),
-    "rus": ("ru", "russian"), "spa": ("es", "spanish"), "swe": ("sv", "swedish"), "tha": ("th", "thai"),
-    "tur": ("tr", "turkish"), "ukr": ("uk", "ukrainian"), "vie": ("vi", "vietnamese"), "zho": ("zh", "chi", "chinese"),
-}  # fmt: skip
-
-#: What containers write for "nobody said which language".
-UNKNOWN_LANGUAGES = frozenset({"", "und", "unknown", "mis", "zxx"})
-
 
 def _by_alias(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
     return {alias: name for name, aliases in table.items() for alias in aliases}
 
 
-_CODECS, _CONTAINERS, _LANGUAGES = map(_by_alias, (_CODEC_ALIASES, _CONTAINER_ALIASES, _LANGUAGE_ALIASES))
+_CODECS, _CONTAINERS = map(_by_alias, (_CODEC_ALIASES, _CONTAINER_ALIASES))
 _SEPARATORS = re.compile(r"[\s._/-]+")
 
 
@@ -64,35 +50,29 @@ def _compact(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """Lower case, with single spaces."""
+    """Return `name` in lower case with single spaces."""
     return " ".join(name.lower().split())
 
 
 def codec(name: str) -> str:
-    """ffmpeg's name: `H.264` and `avc1` are `h264`, `H.265` is `hevc`; separators do not count (`pcm_s16le`)."""
+    """Return ffmpeg's name: `H.264` and `avc1` are `h264`, `H.265` is `hevc`. Separators are removed (`pcm_s16le`)."""
     compact = _compact(name)
     return _CODECS.get(compact, compact)
 
 
 def container(name: str) -> str:
-    """The first of ffprobe's names for the format: `mp4` is `mov`, `webm` and `mkv` are `matroska`."""
+    """Return the first of ffprobe's names of the format: `mp4` is `mov`, `webm` and `mkv` are `matroska`."""
     compact = _compact(name)
     return _CONTAINERS.get(compact, compact)
 
 
-def language(name: str) -> str:
-    """The ISO 639-2/T code where it is known: `en`, `en-US` and `English` are `eng`."""
-    lowered = plain(name)
-    primary = re.split(r"[-_]", lowered)[0]
-    return _LANGUAGES.get(lowered) or _LANGUAGES.get(primary, primary)
-
-
 def color(name: str) -> str:
+    """Return the name of a color in British spelling, as the facts have it."""
     return plain(name).replace("gray", "grey")
 
 
 def resolution(name: str) -> str:
-    """`1080p` and `full hd` are `Full HD`, `UHD` is `4K`; an unknown name comes back as it is."""
+    """Return `Full HD` for `1080p` and `full hd`, `4K` for `UHD`; an unknown name is returned unchanged."""
     compact = _compact(name)
     by_name = {_compact(known): known for known in RESOLUTIONS}
     return by_name.get(compact) or _RESOLUTION_ALIASES.get(compact, name)

@@ -1,7 +1,7 @@
 """`filename_patterns` and `source_patterns`: globs, or `re:` and a regular expression.
 
-File names and addresses come from strangers, so matching takes time in proportion to their length: regular
-expressions run on RE2, which has no backtracking, and globs become expressions whose `*` never tries twice.
+File names and URLs are not trusted, so matching takes linear time: regular expressions run on RE2, which does not
+backtrack, and globs become expressions whose `*` never backtracks.
 """
 
 from __future__ import annotations
@@ -25,21 +25,29 @@ _LONGEST_SUBJECT = 4096
 
 @dataclass(frozen=True)
 class Pattern:
-    """A pattern as it is written (`text`) and compiled. Case does not count."""
+    """A case-insensitive pattern.
+
+    Attributes:
+        text: As written.
+        matches: Returns whether a file name or URL matches.
+    """
 
     text: str
     matches: Callable[[str], bool]
 
     def first(self, subjects: Iterable[str]) -> str | None:
-        """The first of `subjects` that matches; None where none does."""
+        """Return the first of `subjects` that matches, or None."""
         return next((subject for subject in subjects if self.matches(subject[:_LONGEST_SUBJECT])), None)
 
 
 def parse_pattern(text: str, subject: Subject) -> Pattern:
-    """A glob must match the whole file name, or the whole address with or without its `https://`; a source pattern
-    without `*`, `?`, `[` and `/` is a host, which also stands for the hosts below it. A regular expression is searched.
+    """Compile a pattern.
 
-    Raises ValueError with a sentence for the user.
+    A glob must match the whole file name, or the whole URL with or without its `https://`. A source pattern without
+    `*`, `?`, `[` and `/` is a host and includes its subdomains. A regular expression may match anywhere.
+
+    Raises:
+        ValueError: It is invalid; the message is for the user.
     """
     if not text.strip() or len(text) > _LONGEST_PATTERN:
         raise ValueError(f"a pattern has 1 to {_LONGEST_PATTERN} characters; found {len(text.strip())}")
@@ -61,8 +69,8 @@ def _regex(expression: str) -> Callable[[str], bool]:
         reason = error.args[0]
         reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
         raise ValueError(
-            f'"re:{expression}" is not a regular expression that RE2 takes: {reason} '
-            "(it has no look-ahead, look-behind and back-references)"
+            f'"re:{expression}" is not a valid RE2 regular expression: {reason} '
+            "(RE2 has no look-ahead, look-behind or back-references)"
         ) from None
     return lambda subject: compiled.search(subject) is not None
 
@@ -83,7 +91,7 @@ def _host(name: str) -> Callable[[str], bool]:
     def matches(subject: str) -> bool:
         try:
             host = (urlsplit(subject).hostname or "").lower()
-        except ValueError:  # an address that has no host to compare
+        except ValueError:  # a URL without a host
             return False
         return host == wanted or host.endswith("." + wanted)
 

@@ -1,4 +1,4 @@
-"""Tag rules: the model of rules/custom_tags.json, and the rule set made from it."""
+"""Tag rules: reads rules/custom_tags.json, gives tags to videos, and compares two rule sets."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Any, Literal
 from pydantic import Field
 
 from vidpipe.errors import SettingsError
-from vidpipe.tagging.blocks import BLOCKS, Block, tag_key
-from vidpipe.tagging.facts import TagFacts
+from vidpipe.settings import Settings
+from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock, tag_key
+from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
     Patterns,
-    Source,
+    RulesFileModel,
     Text,
     Texts,
     Versioned,
     compiled,
+    load_named,
     parse_json,
     read_text,
     unique_names,
     validated,
+    value_under,
 )
 
 
-class BlocksSource(Source):
-    """The blocks that rules and categories share, as the file holds them."""
+class BlocksSource(RulesFileModel):
+    """The blocks that rules and categories have in common, as in the file."""
 
     enabled: bool = True
     metadata_conditions: ConditionGroups = Field(default=[], description="all of one object must hold")
@@ -41,13 +44,13 @@ class BlocksSource(Source):
     source_patterns: Patterns = Field(default=[])
 
     def blocks(self, where: str) -> tuple[Block, ...]:
-        """The blocks that ask for something. Raises SettingsError naming `where` and the block."""
+        """Return the blocks that are not empty. Raises SettingsError, which names `where` and the block."""
         sources = {key: [entry for entry in getattr(self, key) if entry != {}] for key in BLOCKS}
         return tuple(compiled(partial(BLOCKS[key], source), where, key) for key, source in sources.items() if source)
 
 
 class RuleSource(BlocksSource):
-    """One rule as the file holds it."""
+    """One rule as in the file."""
 
     name: Text | None = None
     match: Literal["any", "all"] = "any"
@@ -57,9 +60,14 @@ class RuleSource(BlocksSource):
 
 @dataclass(frozen=True)
 class Rule:
-    """Gives its tags when one of its blocks matches ("any"), or when all of them do ("all").
+    """Gives its tags if one of its blocks matches ("any"), or if all of them do ("all").
 
-    facet: whether they are technical facts to filter by, listed after the other tags
+    Attributes:
+        name: Name of the rule.
+        tags: The tags that it gives.
+        blocks: What it checks.
+        match: "any" or "all".
+        facet: Whether its tags are technical facts to filter by, listed after the other tags.
     """
 
     name: str
@@ -73,8 +81,8 @@ class Rule:
         """(key, tag) of each tag; see `tag_key`."""
         return tuple((tag_key(tag), tag) for tag in self.tags)
 
-    def matching(self, facts: TagFacts) -> tuple[Block, ...]:
-        """The blocks that make the rule match: the first one ("any") or all of them; () when it does not match."""
+    def matching(self, facts: RuleFacts) -> tuple[Block, ...]:
+        """Return the blocks that make the rule match: the first one ("any") or all of them; () if it does not match."""
         if self.match == "all":
             return self.blocks if all(block.matches(facts) for block in self.blocks) else ()
         for block in self.blocks:
@@ -83,6 +91,7 @@ class Rule:
         return ()
 
     def normal(self) -> dict[str, Any]:
+        """Return the rule as in a rules file."""
         body: dict[str, Any] = {"name": self.name, "tags": list(self.tags)}
         body |= {block.name: block.normal() for block in self.blocks}
         body |= {"match": "all"} if self.match == "all" else {}
@@ -91,28 +100,35 @@ class Rule:
 
 @dataclass(frozen=True)
 class RuleSet(Versioned):
-    """Rules in the order of their file; where several give one tag, the first gets the credit."""
+    """Rules in the order of their file; if several give the same tag, it is attributed to the first."""
 
     rules: tuple[Rule, ...]
 
     def normal(self) -> dict[str, Any]:
+        """Return the rules as in a rules file."""
         return {"rules": [rule.normal() for rule in self.rules]}
 
 
+def build_rules(settings: Settings) -> RuleSet:
+    """Return the tag rules in force. Raises SettingsError."""
+    return load_named(settings, "custom_tag_rules", parse_rules)
+
+
 def load_rules(path: Path, shown: str = "") -> RuleSet:
-    """The rules in the file at `path`; `shown` is what errors call it. Raises SettingsError."""
+    """Return the rules in the file at `path`, which error messages call `shown`. Raises SettingsError."""
     shown = shown or str(path)
     return parse_rules(read_text(path, shown, "CustomTagRules"), shown)
 
 
 def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
-    """The rules in a JSON text: `{"rules": [...]}`, or the list alone.
+    """Return the rules in a JSON text: `{"rules": [...]}`, or a bare list.
 
-    Raises SettingsError that names the file, the rule, the key, what was found and what is allowed.
+    Raises:
+        SettingsError: It is invalid; the message names file, rule and key, what was found and what is allowed.
     """
     document = parse_json(text, shown)
     if isinstance(document, dict):
-        document = _rule_list(document, shown)
+        document = value_under(document, "rules", shown)
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
     sources = [
@@ -127,20 +143,12 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         where = _place(shown, number, document[number - 1])
         blocks = source.blocks(where)
         if not blocks:
-            raise SettingsError(f"{where} asks for nothing, so it would never give its tags.", _hint())
+            raise SettingsError(f"{where} has no conditions, so it would never give its tags.", _hint())
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
         match = source.match if len(blocks) > 1 else "any"
         rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
     return RuleSet(tuple(rules))
-
-
-def _rule_list(document: dict[str, Any], shown: str) -> Any:
-    unknown = sorted(set(document) - {"rules", "note"})
-    if unknown or "rules" not in document:
-        found = f'found "{unknown[0]}"' if unknown else "found no such key"
-        raise SettingsError(f'{shown}: expected the key "rules" with a list of rules (and perhaps "note"); {found}.')
-    return document["rules"]
 
 
 def _place(shown: str, number: int, source: Any) -> str:
@@ -149,7 +157,7 @@ def _place(shown: str, number: int, source: Any) -> str:
 
 
 def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> str:
-    """A name for a rule without one, from its tags: unlike its number, it stays when rules above it come and go."""
+    """Return a name made from its tags for a rule without one; unlike its number, it does not depend on other rules."""
     base = " + ".join(tags)
     while True:
         counts[base] += 1
@@ -160,4 +168,115 @@ def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> st
 
 
 def _hint() -> str:
-    return f"Give it one of {', '.join(BLOCKS)}."
+    return f"Add one of {', '.join(BLOCKS)}."
+
+
+@dataclass(frozen=True)
+class TagMatch:
+    """A tag that a rule gave.
+
+    Attributes:
+        tag: The tag.
+        rule: Name of the rule.
+        block: The block that matched; "a + b" if the rule requires all.
+        evidence: What the block found.
+        facet: See `Rule`.
+        model_tags: The model's own tags that the rule matched, normalized.
+    """
+
+    tag: str
+    rule: str
+    block: str
+    evidence: str
+    facet: bool = False
+    model_tags: tuple[str, ...] = ()
+
+
+def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
+    """Return each tag once, in the order of the rules, with the first rule that gives it."""
+    given: dict[str, TagMatch] = {}
+    for rule in rules.rules:
+        blocks = rule.matching(facts)
+        if not blocks:
+            continue
+        new = [(key, tag) for key, tag in rule.keyed_tags if key not in given]
+        if new:
+            block = " + ".join(one.name for one in blocks)
+            evidence = "; ".join(one.evidence(facts) for one in blocks)
+            suggested = sorted({tag for one in blocks if isinstance(one, TagBlock) for tag in one.hits(facts)})
+            given |= {key: TagMatch(tag, rule.name, block, evidence, rule.facet, tuple(suggested)) for key, tag in new}
+    return tuple(given.values())
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """A rule that changed between two sets.
+
+    Attributes:
+        rule: Its name.
+        keys: The keys in which the normal forms differ.
+        before: The old normal form.
+        after: The new normal form.
+    """
+
+    rule: str
+    keys: tuple[str, ...]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RuleSetChange:
+    """How two rule sets differ; false if they do not.
+
+    Attributes:
+        added: Names of rules that are in the new set only.
+        removed: Names of rules that are in the old set only.
+        renamed: (old, new) names of rules that are otherwise equal.
+        changed: Rules with the same name that differ.
+        reordered: Whether the order of the rules in both sets differs.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    renamed: tuple[tuple[str, str], ...]
+    changed: tuple[RuleChange, ...]
+    reordered: bool
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.renamed or self.changed or self.reordered)
+
+
+def compare(old: RuleSet, new: RuleSet) -> RuleSetChange:
+    """Return how `new` differs from `old`."""
+    before = {rule.name: rule.normal() for rule in old.rules}
+    after = {rule.name: rule.normal() for rule in new.rules}
+    gone = [name for name in before if name not in after]
+    come = [name for name in after if name not in before]
+    renamed: list[tuple[str, str]] = []
+    for name in gone:
+        twin = next((one for one in come if _body(after[one]) == _body(before[name])), None)
+        if twin is not None:
+            come.remove(twin)
+            renamed.append((name, twin))
+    new_names = dict(renamed)
+    stayed = [new_names.get(name, name) for name in before if name in after or name in new_names]
+    return RuleSetChange(
+        added=tuple(come),
+        removed=tuple(name for name in gone if name not in new_names),
+        renamed=tuple(renamed),
+        changed=tuple(
+            RuleChange(name, _differing(before[name], after[name]), before[name], after[name])
+            for name in before
+            if name in after and before[name] != after[name]
+        ),
+        reordered=stayed != [name for name in after if name in set(stayed)],
+    )
+
+
+def _body(normal: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in normal.items() if key != "name"}
+
+
+def _differing(before: dict[str, Any], after: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(key for key in sorted(before | after) if before.get(key) != after.get(key))

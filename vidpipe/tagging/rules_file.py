@@ -1,4 +1,4 @@
-"""Reading the JSON files in rules/, and sentences for what is wrong in them."""
+"""Reads the JSON files in rules/ and reports what is wrong in them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, StringConstraints, 
 
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import read_regular_text
-from vidpipe.tagging.conditions import as_found, did_you_mean
+from vidpipe.settings import Settings, default_file
+from vidpipe.tagging.conditions import as_found
+from vidpipe.text.phrases import did_you_mean
 
-#: The rule files that come with vidpipe; a home without rules of its own uses them.
 
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 
-#: pydantic's kind of error -> what follows the key's name
+#: pydantic error type -> what follows the key's name.
 _MESSAGES = {
     "string_type": "should be text",
     "bool_type": "should be true or false",
@@ -39,7 +40,7 @@ ResultT = TypeVar("ResultT")
 
 
 def _as_list(value: Any) -> Any:
-    """One value where a list is asked for is a list of one."""
+    """Accept a single value where a list is expected."""
     return [value] if isinstance(value, str | dict) else value
 
 
@@ -52,10 +53,11 @@ Patterns = Annotated[list[str], BeforeValidator(_as_list)]
 ConditionGroups = Annotated[list[dict[str, Any]], BeforeValidator(_as_list)]
 
 
-class Source(BaseModel):
-    """Base of what rules files hold: every key is known, and no value is turned into another type.
+class RulesFileModel(BaseModel):
+    """Base of the models of rules files: unknown keys are errors, and values are not converted.
 
-    note: for the reader of the file; has no effect
+    Attributes:
+        note: For the reader of the file; has no effect.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -64,12 +66,21 @@ class Source(BaseModel):
 
 
 def read_text(path: Path, shown: str, setting: str) -> str:
-    """The text of a rules file; `shown` names it in errors, `setting` is the key of config.ini that points to it."""
+    """Return the text of a rules file.
+
+    Args:
+        path: The file.
+        shown: What error messages call it.
+        setting: The key of config.ini that names it.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
     try:
         return read_regular_text(path)
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{shown} is not UTF-8 text: byte {error.start} does not fit.", "Save it as UTF-8."
+            f"{shown} is not UTF-8 text: invalid byte at position {error.start}.", "Save it as UTF-8."
         ) from None
     except OSError as error:
         raise SettingsError(
@@ -78,42 +89,72 @@ def read_text(path: Path, shown: str, setting: str) -> str:
         ) from None
 
 
-def parse_json(text: str, shown: str) -> Any:
-    """The JSON in `text`. A key that is there twice, NaN and Infinity are errors.
+def load_named(settings: Settings, field: str, parse: Callable[[str, str], ResultT]) -> ResultT:
+    """Load the file that a field of [Rules] names. Only the default file may be missing: those of vidpipe replace it.
 
-    Raises SettingsError naming file, line and column.
+    Args:
+        settings: The settings.
+        field: Name of the field.
+        parse: Parses the file's text; its second argument is what error messages call the file.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
+    named: Path = getattr(settings.rules, field)
+    path, shown = settings.resolve(named), named.as_posix()
+    if not path.exists() and named == type(settings.rules).model_fields[field].default:
+        path = default_file(f"rules/{named.name}")
+    return parse(read_text(path, shown, field.title().replace("_", "")), shown)
+
+
+def value_under(document: dict[str, Any], key: str, shown: str) -> Any:
+    """Return the value of `key`. Raises SettingsError if it is missing, or beside other keys than "note"."""
+    unknown = sorted(set(document) - {key, "note"})
+    if key not in document:
+        found = f'found "{unknown[0]}"' if unknown else "found no such key"
+        raise SettingsError(f'{shown}: expected the key "{key}"; {found}.')
+    if unknown:
+        raise SettingsError(f'{shown}: "{unknown[0]}" is not allowed beside "{key}"; only "note" is.')
+    return document[key]
+
+
+def parse_json(text: str, shown: str) -> Any:
+    """Return the JSON in `text`; duplicate keys, NaN and Infinity are errors.
+
+    Raises:
+        SettingsError: It is invalid; the message names file, line and column.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise SettingsError(f'{shown}: the key "{key}" is there twice in one object.', "Keep one of them.")
+                raise SettingsError(f'{shown}: duplicate key "{key}" in one object.', "Remove one of them.")
             found[key] = value
         return found
 
     def no_constant(name: str) -> NoReturn:
-        raise SettingsError(f"{shown}: {name} is not a number that can be compared with.", "Write a finite number.")
+        raise SettingsError(f"{shown}: {name} cannot be compared with.", "Write a finite number.")
 
     try:
         return json.loads(text, object_pairs_hook=unique, parse_constant=no_constant)
     except json.JSONDecodeError as error:
         raise SettingsError(
             f"{shown}, line {error.lineno}, column {error.colno}: not valid JSON: {error.msg}.",
-            'JSON takes no comments and no comma after the last entry; a "note" key may hold remarks.',
+            'JSON allows no comments and no comma after the last entry; use a "note" key for remarks.',
         ) from None
     except (RecursionError, ValueError) as error:
         raise SettingsError(f"{shown} cannot be read as JSON: {error}.") from None
 
 
 def validated(model: type[ModelT], source: Any, where: str) -> ModelT:
-    """`source` as a `model`. Raises SettingsError that tells each wrong key or value apart."""
+    """Return `source` as a `model`. Raises SettingsError, which lists each wrong key and value."""
     if not isinstance(source, dict):
         raise SettingsError(f"{where}: found {as_found(source)}, expected an object.")
     try:
         return model.model_validate(source)
     except ValidationError as error:
-        sentences = [_sentence(model, entry) for entry in error.errors()[:_MOST_ERRORS]]
+        sentences = [_sentence(model, entry) for entry in error.errors()[:_MAX_ERRORS]]
         raise SettingsError(f"{where}: {'; '.join(sentences)}.") from None
 
 
@@ -134,40 +175,40 @@ def _sentence(model: type[BaseModel], error: Any) -> str:
 
 
 def compiled(build: Callable[[], ResultT], where: str, key: str) -> ResultT:
-    """`build()`, with the sentence of its ValueError turned into a SettingsError that names the place."""
+    """Return `build()`; its ValueError becomes a SettingsError that names the place and the key."""
     try:
         return build()
     except ValueError as error:
         sentence = str(error)
         end = "" if sentence.endswith("?") else "."
-        raise SettingsError(f"{where}, {key}: {sentence}{end}", "docs/rules.md lists what a rule can ask.") from None
+        raise SettingsError(f"{where}, {key}: {sentence}{end}", "docs/rules.md lists all conditions.") from None
 
 
 def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:
-    """Raises SettingsError where two of the (name, place) are called the same."""
+    """Raise SettingsError if two of the (name, place) pairs have the same name."""
     seen: dict[str, str] = {}
     for name, place in names:
         if (other := seen.setdefault(name.casefold(), place)) != place:
-            raise SettingsError(f'{shown}: {other} and {place} are both called "{name}".', "Rename one of them.")
+            raise SettingsError(f'{shown}: {other} and {place} have the same name "{name}".', "Rename one of them.")
 
 
 class Versioned(ABC):
-    """What was read from a rules file, under a version that only a change of meaning changes."""
+    """The contents of a rules file, with a version that changes only with their meaning."""
 
     @abstractmethod
     def normal(self) -> dict[str, Any]:
-        """As a rules file would hold it, one way for all spellings that mean the same."""
+        """Return it as in a rules file, with one spelling for everything that means the same."""
 
     @cached_property
     def text(self) -> str:
-        """The normal form as JSON; itself a valid rules file that means the same."""
+        """The normal form as JSON: a valid rules file with the same meaning."""
         return json.dumps(self.normal(), sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
 
     @cached_property
     def version(self) -> str:
-        """16 hex digits of the sha256 of `text`: layout, notes, order of keys and aliases do not change it."""
+        """16 hex digits of the sha256 of `text`; layout, notes, key order and aliases do not change it."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:16]
 
     def texts(self) -> Mapping[str, str]:
-        """version -> text, for the lineage."""
+        """Return the text by its version, for the lineage."""
         return {self.version: self.text}

@@ -24,7 +24,7 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command, command_on
-from vidpipe_tests.vlm.qwen.conftest import TINY
+from vidpipe_tests.models.qwen.conftest import TINY
 
 COLORS = {"rgb.mp4": ("red", "green", "blue"), "pyw.mp4": ("purple", "yellow", "white")}
 
@@ -105,7 +105,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from vidpipe.settings import load
-from vidpipe.vlm.qwen.model_lock import ModelLock
+from vidpipe.models.qwen.loading import ModelLock
 settings = load(Path(sys.argv[1])).settings
 lock = ModelLock(settings)
 assert lock.take("another model")

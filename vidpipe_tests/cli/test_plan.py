@@ -16,8 +16,8 @@ from pymongo import MongoClient
 
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
-from vidpipe_tests.vlm.endpoint.model_server import ModelServer, status
-from vidpipe_tests.vlm.endpoint.serving import TINY
+from vidpipe_tests.models.endpoint.model_server import ModelServer, status
+from vidpipe_tests.models.endpoint.serving import TINY
 
 STAGES = ["raw_video", "metadata", "scenes", "descriptions", "sentiment", "tags", "categories"]
 

@@ -276,7 +276,7 @@ def test_a_model_that_is_away_leaves_the_videos_due_and_the_rest_is_done(vidpipe
     report = away.json("run", code=3)
     assert report["stages"]["scenes"]["computed"] == 3
     assert report["failures"] == []
-    assert "The model's server" in report["problems"]["descriptions"]["message"]
+    assert "The model server" in report["problems"]["descriptions"]["message"]
     stages = away.json("status")["stages"]
     assert (stages["scenes"]["current"], stages["descriptions"]["due"], stages["descriptions"]["failed"]) == (3, 3, 0)
     assert vidpipe.json("run")["stages"]["descriptions"]["computed"] == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.stages.categories import STAGE, put_into_categories
+from vidpipe.stages.categories import STAGE, categorize
 from vidpipe.stages.model_results import ModelCategory, ModelTag
 from vidpipe.stages.results import Categories, Tag
 from vidpipe_tests import clips
@@ -18,7 +18,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def category_of(home: Path, clip: Path, **changed: object) -> Categories:
-    (outcome,) = put_into_categories([label_item(clip, **changed)], label_context(home, "categories"))
+    (outcome,) = categorize([label_item(clip, **changed)], label_context(home, "categories"))
     assert isinstance(outcome.result, Categories)
     return outcome.result
 

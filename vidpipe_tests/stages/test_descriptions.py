@@ -13,14 +13,15 @@ import pytest
 
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.facts import AudioStream, ColorShare, PackReference, Scene, SceneStats, SubtitleCue
+from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.statistics import StatisticsModel
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL
 from vidpipe.stages import descriptions
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, ModelTokens, OutOfReach, StageContext
 from vidpipe.stages.results import Descriptions
-from vidpipe.vlm.model import Answer, Reply, Request
-from vidpipe.vlm.prompts import Prompt, build_prompts
-from vidpipe.vlm.statistics import StatisticsDescriber
 
 ANSWERS = {
     "describe_scene": "A dog runs over a lawn.",
@@ -48,22 +49,22 @@ class Scripted:
     def texts(self) -> Mapping[str, str]:
         return {}
 
-    def basis(self, request: Request) -> str:
+    def basis(self, request: ModelRequest) -> str:
         return request.frames.version if request.frames else "none"
 
-    def answer(self, requests: Sequence[Request], cancelled: threading.Event) -> Iterator[Reply]:
+    def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         for request in requests:
             if cancelled.is_set():
                 return
             if self.stops_after is not None and len(self.asked) >= self.stops_after:
                 raise UnavailableError("The endpoint does not answer.")
-            answers = [Answer(prompt, self._say(prompt), 7, 100) for prompt in request.prompts]
+            answers = [ModelAnswer(prompt, self._say(prompt), 7, 100) for prompt in request.prompts]
             self.asked += [(request.video[0], request.scope, request.start_s, prompt.id) for prompt in request.prompts]
             self.texts_asked += request.prompts
             if request.video == self.failing and request.scope == "scene" and request.start_s > 0:
-                yield Reply(request, error=MediaError("The frames are unreadable.", "Run scenes again."))
+                yield ModelReply(request, error=MediaError("The frames are unreadable.", "Run scenes again."))
             else:
-                yield Reply(request, answers)
+                yield ModelReply(request, answers)
 
     def _say(self, prompt: Prompt) -> str:
         text = self.says[prompt.id]
@@ -139,7 +140,7 @@ def described(items: Sequence[Item], given: StageContext) -> list[Descriptions]:
 
 def test_without_a_model_every_scene_and_the_whole_are_described_by_what_was_measured() -> None:
     cells = Cells()
-    (result,) = described([item()], context(StatisticsDescriber(), cells))
+    (result,) = described([item()], context(StatisticsModel(), cells))
     assert result.text.startswith("A dark portrait HD video of 9.7 seconds in 3 scenes, mostly dark blue and black,")
     assert [scene.index for scene in result.scenes] == [0, 1, 2]
     assert result.scenes[0].description == (
@@ -331,7 +332,7 @@ def test_whatever_a_model_says_can_be_stored(said: str) -> None:
 
 
 def test_a_stopped_run_records_nothing() -> None:
-    for model in (StatisticsDescriber(), Scripted()):
+    for model in (StatisticsModel(), Scripted()):
         stopped = context(model)
         stopped.cancelled.set()
         with pytest.raises(Cancelled):
@@ -340,7 +341,7 @@ def test_a_stopped_run_records_nothing() -> None:
 
 def test_progress_reaches_the_end() -> None:
     told: list[float] = []
-    watched = context(StatisticsDescriber())
+    watched = context(StatisticsModel())
     watched.progress = lambda _, fraction: told.append(fraction)
     list(descriptions.describe([item()], watched))
     assert told == sorted(told)

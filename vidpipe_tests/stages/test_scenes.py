@@ -16,9 +16,10 @@ from PIL import Image
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages import scene_making, scenes
-from vidpipe.stages.contract import Cancelled, StageContext
+from vidpipe.stages import scenes
+from vidpipe.stages.contract import Cancelled, StageContext, StageError
 from vidpipe.stages.results import Scenes
+from vidpipe.stages.scene_analysis import analyze_scenes
 from vidpipe_tests import clips
 from vidpipe_tests.stages.scene_items import outcome_of, scene_item, scenes_of, starts
 
@@ -239,7 +240,7 @@ def test_a_missing_file_fails_alone(tmp_path: Path, home: Path) -> None:
     (tmp_path / "gone.mp4").unlink()
     outcomes = list(scenes.STAGE.function([gone, good], StageContext(settings=Settings(home=home))))
     assert [outcome.error is None for outcome in outcomes] == [False, True]
-    assert "is not there" in str(outcomes[0].error)
+    assert "does not exist" in str(outcomes[0].error)
 
 
 def slow_clip(path: Path) -> Path:
@@ -278,12 +279,13 @@ def test_ffmpeg_ended_from_outside_is_an_error(tmp_path: Path, home: Path) -> No
     assert "signal 9" in outcome.error.message
 
 
-def test_decoding_has_a_time_limit(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scene_making, "_LEAST_TIME_LIMIT_S", 0.2)
-    outcome = outcome_of(scene_item(slow_clip(tmp_path / "slow.mp4")), home, timeout_factor=0.001)
-    assert outcome.error is not None
-    assert outcome.error.transient
-    assert "TimeoutFactor" in outcome.error.hint
+def test_decoding_has_a_time_limit(tmp_path: Path, home: Path) -> None:
+    settings = Settings(home=home, scene_detection=SceneDetection(timeout_factor=0.001))
+    item = scene_item(slow_clip(tmp_path / "slow.mp4"))
+    with pytest.raises(StageError) as raised:
+        analyze_scenes(item, StageContext(settings=settings), min_time_limit_s=0.2)
+    assert raised.value.transient
+    assert "TimeoutFactor" in raised.value.hint
 
 
 def test_an_error_while_frames_are_read_ends_ffmpeg(tmp_path: Path, home: Path) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from vidpipe.media.facts import ColorShare, Damage, SceneStats, SubtitleCue
+from vidpipe.models.describing_model import MeasuredFacts
+from vidpipe.models.statistics import describe_video
 from vidpipe.stages.contract import Cancelled
 from vidpipe.stages.model_results import ModelTag
 from vidpipe.stages.results import Tag, Tags
 from vidpipe.stages.rule_facts import READS, rule_facts
 from vidpipe.stages.tags import give_tags
 from vidpipe.tagging.categories import classify
-from vidpipe.tagging.evaluate import evaluate
-from vidpipe.tagging.facts import TagFacts
-from vidpipe.vlm.model import Facts
-from vidpipe.vlm.statistics import describe_video
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.rules import evaluate
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 
@@ -203,13 +203,13 @@ def test_the_default_keywords_read_nothing_into_a_description_made_of_measuremen
         silence_share=0.5 if sound else None, colors=(ColorShare(name="orange", share=0.9),),
     )  # fmt: skip
     text = describe_video(
-        Facts(
+        MeasuredFacts(
             duration_s=90.0, scenes=30, cuts_per_minute=19.0, stats=stats, orientation="portrait", resolution="HD",
             has_sound=sound, subtitle_languages=("eng",), hdr="HDR10", scene_stats=((0.0, stats), (3.0, stats)),
         )
     )  # fmt: skip
     context = label_context(home, "custom_tags", "categories")
-    facts = TagFacts(description=text)
+    facts = RuleFacts(description=text)
     assert evaluate(context.resources["custom_tags"], facts) == ()
     assert classify(context.resources["categories"], facts).category == "Unclassified"
 

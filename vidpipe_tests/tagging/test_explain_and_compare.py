@@ -7,12 +7,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vidpipe.stages.tags import tag_changes
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.compare import compare, tag_changes
-from vidpipe.tagging.evaluate import evaluate
 from vidpipe.tagging.explain import explain
-from vidpipe.tagging.facts import TagFacts
-from vidpipe.tagging.rules import parse_rules
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.rules import compare, evaluate, parse_rules
 
 #: A busy machine is no failure.
 unhurried = settings(deadline=None)
@@ -45,7 +44,7 @@ RULE = st.fixed_dictionaries(
 )
 RULES = st.lists(RULE, max_size=4)
 FACTS = st.builds(
-    TagFacts,
+    RuleFacts,
     duration_s=st.none() | st.floats(0, 20),
     resolution=st.none() | st.sampled_from(["SD", "HD", "4K"]),
     video_codec=st.none() | st.sampled_from(["h264", "hevc"]),
@@ -64,7 +63,7 @@ FACTS = st.builds(
 
 @unhurried
 @given(RULES, FACTS)
-def test_evaluate_agrees_with_explain(source: list[dict[str, Any]], facts: TagFacts) -> None:
+def test_evaluate_agrees_with_explain(source: list[dict[str, Any]], facts: RuleFacts) -> None:
     rules = parse_rules(json.dumps(source))
     given_tags = {tag_key(match.tag): match for match in evaluate(rules, facts)}
     explained = explain(rules, facts)
@@ -94,7 +93,7 @@ def shuffled(value: Any, draw: Any) -> Any:
 
 @unhurried
 @given(st.data(), RULES, FACTS)
-def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source: list[Any], facts: TagFacts) -> None:
+def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source: list[Any], facts: RuleFacts) -> None:
     space = data.draw(st.text(" \n\t", max_size=5))
     other = [shuffled(rule, data.draw) for rule in source]
     one, two = parse_rules(json.dumps(source)), parse_rules(space + json.dumps({"rules": other}, indent=3) + space)
@@ -104,7 +103,7 @@ def test_version_and_outcome_do_not_depend_on_layout(data: st.DataObject, source
 
 @unhurried
 @given(RULES, FACTS)
-def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dict[str, Any]], facts: TagFacts) -> None:
+def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dict[str, Any]], facts: RuleFacts) -> None:
     rules = parse_rules(json.dumps(source))
     again = parse_rules(rules.texts()[rules.version])
     assert again.version == rules.version
@@ -114,7 +113,7 @@ def test_the_text_kept_in_the_lineage_explains_as_the_rules_did(source: list[dic
 
 @unhurried
 @given(RULES, RULES, FACTS)
-def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new: list[Any], facts: TagFacts) -> None:
+def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new: list[Any], facts: RuleFacts) -> None:
     before, after = parse_rules(json.dumps(old)), parse_rules(json.dumps(new))
     assert bool(compare(before, after)) == (before.version != after.version)
     if before.version == after.version:
@@ -125,7 +124,7 @@ def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new
 @given(st.text(alphabet=string.printable + "äß海\u0301", max_size=60))
 def test_any_description_can_be_judged(description: str) -> None:
     rules = parse_rules('[{"tags": "T", "description_keywords": ["a"]}]')
-    assert len(evaluate(rules, TagFacts(description=description))) <= 1
+    assert len(evaluate(rules, RuleFacts(description=description))) <= 1
 
 
 def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_match() -> None:
@@ -133,7 +132,7 @@ def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_matc
         '[{"name": "long", "tags": "Long", "metadata_conditions": {"duration_gt": 600, "loudness_db_lt": -30},'
         ' "description_keywords": ["film"]}]'
     )
-    (rule,) = explain(rules, TagFacts(duration_s=12.25, description="a short clip"))
+    (rule,) = explain(rules, RuleFacts(duration_s=12.25, description="a short clip"))
     assert not rule.matched
     assert [(part.asks, part.found, part.matched) for block in rule.blocks for part in block.parts] == [
         ("duration: above 600 s", "12.25 s", False),
@@ -146,15 +145,15 @@ def test_an_explanation_says_where_the_spoken_words_were_looked_for() -> None:
     (rule,) = parse_rules('[{"tags": "Garden", "subtitle_keywords": ["flower", "lake"]}]').rules
     (block,) = rule.blocks
 
-    def found(facts: TagFacts) -> list[tuple[str, str]]:
+    def found(facts: RuleFacts) -> list[tuple[str, str]]:
         return [(part.asks, part.found) for part in block.parts(facts)]
 
-    assert found(TagFacts(subtitles="Flowers!", title="May")) == [
+    assert found(RuleFacts(subtitles="Flowers!", title="May")) == [
         ('"flower"', '"flowers"'),
         ('"lake"', "not in the subtitles or the title"),
     ]
-    assert found(TagFacts(title="May"))[0][1] == "not in the title"
-    assert found(TagFacts(description="a lake"))[1][1] == "no subtitles and no title"
+    assert found(RuleFacts(title="May"))[0][1] == "not in the title"
+    assert found(RuleFacts(description="a lake"))[1][1] == "no subtitles and no title"
 
 
 def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> None:
@@ -163,7 +162,7 @@ def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> Non
     other = parse_rules('[{"name": "r", "tags": "T", "description_keywords": ["close up", "lake"]}]')
     assert one.version == same.version != other.version
     assert [change.keys for change in compare(one, other).changed] == [("description_keywords", "subtitle_keywords")]
-    facts = TagFacts(subtitles="the lake")
+    facts = RuleFacts(subtitles="the lake")
     (change,) = tag_changes(evaluate(one, facts), evaluate(other, facts))
     assert (change.change, change.was) == ("removed", 'the subtitles say "lake"')
 
@@ -177,7 +176,7 @@ def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> No
     change = compare(old, new)
     assert (change.added, change.removed, change.renamed, change.reordered) == (("e",), ("d",), (("c", "sea"),), True)
     assert [(one.rule, one.keys) for one in change.changed] == [("a", ("metadata_conditions",))]
-    facts = TagFacts(duration_s=4.5)
+    facts = RuleFacts(duration_s=4.5)
     outcome = tag_changes(evaluate(old, facts), evaluate(new, facts))
     assert [(one.tag, one.change, one.rule) for one in outcome] == [
         ("A", "removed", "a"),

@@ -11,10 +11,10 @@ from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.settings.schema import Rules
 from vidpipe.stages.results import Tag
-from vidpipe.tagging.build import build_categories, build_priority_keywords, build_rules
-from vidpipe.tagging.evaluate import evaluate
-from vidpipe.tagging.facts import TagFacts
-from vidpipe.tagging.rules import load_rules, parse_rules
+from vidpipe.tagging.categories import build_categories
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.rules import build_rules, evaluate, load_rules, parse_rules
+from vidpipe.tagging.word_lists import build_priority_keywords
 
 #: The example that the older script's users have.
 KNOWN = """{
@@ -28,19 +28,19 @@ KNOWN = """{
 
 
 def tags_of(rules: Any, **facts: Any) -> list[str]:
-    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), TagFacts(**facts))]
+    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), RuleFacts(**facts))]
 
 
 def test_the_known_file_gives_the_tags_its_users_expect() -> None:
     rules = parse_rules(KNOWN)
-    long_film = TagFacts(resolution="4K", duration_s=601.0, video_codec="h264", bit_rate=2_000_001)
+    long_film = RuleFacts(resolution="4K", duration_s=601.0, video_codec="h264", bit_rate=2_000_001)
     given = {match.tag: match for match in evaluate(rules, long_film)}
     assert list(given) == ["High Resolution", "Extended Play", "High Bitrate", "H.264 Codec"]
     assert given["Extended Play"].rule == "High Resolution + Extended Play"
     assert given["Extended Play"].evidence == ("duration is 601 s (asked: above 600 s), resolution is 4K (asked: 4K)")
-    short_film = TagFacts(resolution="4K", duration_s=600.0, video_codec="hevc", bit_rate=9_000_000)
+    short_film = RuleFacts(resolution="4K", duration_s=600.0, video_codec="hevc", bit_rate=9_000_000)
     assert evaluate(rules, short_film) == ()
-    flight = TagFacts(description="A drone circles a tower.", model_tags=("explosive",))
+    flight = RuleFacts(description="A drone circles a tower.", model_tags=("explosive",))
     assert [match.tag for match in evaluate(rules, flight)] == [
         "Aerial Shot", "Drone Footage", "High-Intensity", "Action-Packed",
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_tag_is_given_once_and_the_first_rule_gets_the_credit() -> None:
         '[{"name": "a", "description_keywords": "sea", "tags": "Water"},'
         ' {"name": "b", "description_keywords": "sea", "tags": ["water", "Sea"]}]'
     )
-    assert [(match.tag, match.rule) for match in evaluate(rules, TagFacts(description="sea"))] == [
+    assert [(match.tag, match.rule) for match in evaluate(rules, RuleFacts(description="sea"))] == [
         ("Water", "a"),
         ("Sea", "b"),
     ]
@@ -129,18 +129,18 @@ def test_the_name_of_an_unnamed_rule_stays_when_rules_above_it_come_and_go() -> 
             ["rule 2", "at least one entry", "should be text; found 3"],
         ),
         ('[{"description_keywords": ["x"]}]', ['"tags" is missing']),
-        ('[{"tags": ["a"]}]', ["asks for nothing"]),
-        ('[{"tags": ["a"], "metadata_conditions": {}}]', ["asks for nothing"]),
+        ('[{"tags": ["a"]}]', ["has no conditions"]),
+        ('[{"tags": ["a"], "metadata_conditions": {}}]', ["has no conditions"]),
         ('[{"tags": ["a"], "filename_patterns": [""]}]', ["filename_patterns", "1 to 500 characters"]),
         ('[{"tags": ["a\\u001b[2J"], "description_keywords": ["x"]}]', ['"tags", entry 1', "printable"]),
-        ('[{"tags": ["a"], "description_keywords": ["!!"]}]', ["has no word in it"]),
+        ('[{"tags": ["a"], "description_keywords": ["!!"]}]', ["contains no word"]),
         ('[{"tags": ["a"], "match": "some", "description_keywords": ["x"]}]', ["'any' or 'all'", 'found "some"']),
         (
             '[{"name": "N", "tags": "a", "description_keywords": "x"},'
             ' {"name": "n", "tags": "a", "description_keywords": "x"}]',
-            ["rule 1 and rule 2", 'both called "n"'],
+            ["rule 1 and rule 2", 'have the same name "n"'],
         ),
-        ('[{"tags": ["a"], "tags": ["b"]}]', ['"tags" is there twice']),
+        ('[{"tags": ["a"], "tags": ["b"]}]', ['duplicate key "tags"']),
         ('[{"tags": ["a"], "metadata_conditions": {"width": NaN}}]', ["NaN"]),
         ('{"rulez": []}', ['the key "rules"', 'found "rulez"']),
         ('{"rules": {}}', ["a list of rules"]),
@@ -182,13 +182,13 @@ def test_labels_match_as_wholes_and_the_evidence_says_who_gave_them() -> None:
         ' {"metadata_conditions": {"label_in": ["CATS"], "label_not": "dogs"}, "tags": ["Cats"]},'
         ' {"subtitle_keywords": "harbour", "tags": ["Sea"]}]'
     )
-    found = evaluate(rules, TagFacts(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
+    found = evaluate(rules, RuleFacts(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
     assert {match.tag: match.evidence for match in found} == {
         "Busker": 'the list or user that added it labels it "Street_Performance"',
         "Cats": "label is cats and street performance (asked: cats and not dogs)",
         "Sea": 'the title from its list or user says "harbour"',
     }
-    assert evaluate(rules, TagFacts()) == ()
+    assert evaluate(rules, RuleFacts()) == ()
 
 
 def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> None:
@@ -197,5 +197,5 @@ def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> Non
         parse_rules(json.dumps([rule | more])) for more in ({}, {"facet": False}, {"facet": True})
     )
     assert plain.version == no_facet.version != facet.version == parse_rules(facet.text).version
-    assert [evaluate(rules, TagFacts(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
+    assert [evaluate(rules, RuleFacts(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
     assert not Tag.model_validate({"tag": "SD", "rule": "stored before there were facets"}).facet

@@ -23,7 +23,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.show import overall_state
 from vidpipe.library.schema import LAST_URL, Document
 from vidpipe.tagging import names
-from vidpipe.tagging.words import label_pattern
+from vidpipe.text.words import label_pattern
 
 How = Literal["words", "parts of words", "filters"]
 

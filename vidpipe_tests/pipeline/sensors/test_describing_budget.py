@@ -19,8 +19,8 @@ from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
 from vidpipe_tests.alerts.hook_server import HookServer
+from vidpipe_tests.models.endpoint.model_server import ModelServer
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, keys
-from vidpipe_tests.vlm.endpoint.model_server import ModelServer
 
 PREPARE = ["raw_video", "metadata", "scenes"]
 COLORS = (("red", "green", "blue"), ("white", "black"), ("black", "white"))

@@ -1,0 +1,188 @@
+"""The interface of a describing model: batches of requests in, answers out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vidpipe.errors import VidpipeError
+from vidpipe.media.facts import SceneStats
+from vidpipe.models.answer_keys import digest
+from vidpipe.models.prompts import Prompt, Scope
+from vidpipe.settings import Settings
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame as a JPEG, and its time in seconds from the first frame of the video."""
+
+    time_s: float
+    jpeg: bytes
+
+
+class FrameSource(Protocol):
+    """Frames that are read when a model needs them."""
+
+    @property
+    def version(self) -> str:
+        """Identifies the frames (times, sizes, extractor)."""
+
+    def load(self) -> Sequence[Frame]:
+        """Read the frames. Raises MediaError if they cannot be read."""
+
+
+@dataclass(frozen=True)
+class MeasuredFacts:
+    """What was measured of a video or scene: all that a model which sees no frames may state.
+
+    Attributes:
+        duration_s: Duration of what is described, in seconds.
+        scenes: Number of scenes in it.
+        cuts_per_minute: 0 within a scene.
+        stats: Light, colors, motion and sound; None if nothing could be measured.
+        orientation: landscape, portrait or square.
+        resolution: SD, HD, Full HD, 2K, 4K or 8K.
+        has_sound: Whether there is an audio stream.
+        subtitle_languages: Language code of each subtitle stream; "" if it has none.
+        hdr: Kind of high dynamic range.
+        scene_stats: (start_s, stats) of each scene; only for a whole video.
+    """
+
+    duration_s: float
+    scenes: int
+    cuts_per_minute: float
+    stats: SceneStats | None
+    orientation: str = "landscape"
+    resolution: str = ""
+    has_sound: bool = False
+    subtitle_languages: tuple[str, ...] = ()
+    hdr: str | None = None
+    scene_stats: tuple[tuple[float, SceneStats], ...] = ()
+
+    @property
+    def version(self) -> str:
+        """Identifies these facts, on which the answers of the statistics backend depend."""
+        return digest(repr(self))
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """Several prompts about the same frames.
+
+    Attributes:
+        video: sha256 of the video.
+        scope: Whether a scene or the whole video is described.
+        start_s: Start of what is described, in seconds from the first frame.
+        end_s: Its end.
+        prompts: What is asked.
+        facts: What was measured.
+        frames: Read only if the model needs them; None if there are none.
+    """
+
+    video: str
+    scope: Scope
+    start_s: float
+    end_s: float
+    prompts: tuple[Prompt, ...]
+    facts: MeasuredFacts
+    frames: FrameSource | None = None
+
+
+@dataclass(frozen=True)
+class ModelAnswer:
+    """The answer to one prompt.
+
+    Attributes:
+        prompt: What was asked.
+        text: What the model generated.
+        tokens: Generated tokens; 0 if no model was asked.
+        prompt_tokens: Tokens read for this answer. What the prompts of a request share is counted with the first one
+            only if the model computes it once.
+    """
+
+    prompt: Prompt
+    text: str
+    tokens: int = 0
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """The outcome of one request: answers to all of its prompts, or an error.
+
+    Attributes:
+        request: What was asked.
+        answers: With an error, those received before it.
+        error: Why answers are missing.
+        transient: Whether the same request may succeed later (busy server).
+    """
+
+    request: ModelRequest
+    answers: Sequence[ModelAnswer] = ()
+    error: VidpipeError | None = None
+    transient: bool = False
+
+
+class DescribingModel(Protocol):
+    """A describing model: a resource of the stage `descriptions`.
+
+    Attributes:
+        measured: Whether it states measurements only and sees no frames.
+    """
+
+    measured: bool
+
+    @property
+    def name(self) -> str:
+        """As recorded with each description."""
+
+    @property
+    def version(self) -> str:
+        """Identifies what answers depend on: configuration and weights, not paths or addresses."""
+
+    def texts(self) -> Mapping[str, str]:
+        """Texts for the lineage by their hash; models have none."""
+
+    def readiness(self) -> str:
+        """Return what `vidpipe doctor` reports: the device, or that the server answers. Loads no weights.
+
+        Raises:
+            VidpipeError: The model cannot be used.
+        """
+
+    def basis(self, request: ModelRequest) -> str:
+        """Return the version of what this model sees of a request: its frames, or its facts."""
+
+    def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
+        """Yield one reply per request, in any order. Weights are loaded on the first call.
+
+        Prompts of one request share its frames. Stops early, without further replies, once `cancelled` is set.
+
+        Raises:
+            UnavailableError: The model itself is unavailable. An error of a single request is part of its reply.
+        """
+
+    def close(self) -> None:
+        """Release weights and connections; the next `answer` loads them again."""
+
+
+def build_model(settings: Settings) -> DescribingModel:
+    """Return the model of Backend in [QwenVL].
+
+    Raises:
+        UnavailableError: A setting that it needs is missing or wrong.
+    """
+    # each backend brings packages that the others do not need
+    if settings.qwen_vl.backend == "qwen":
+        from vidpipe.models.qwen.backend import QwenModel
+
+        return QwenModel(settings)
+    if settings.qwen_vl.backend == "endpoint":
+        from vidpipe.models.endpoint.backend import EndpointModel
+
+        return EndpointModel(settings)
+    from vidpipe.models.statistics import StatisticsModel
+
+    return StatisticsModel()

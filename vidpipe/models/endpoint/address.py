@@ -1,0 +1,125 @@
+"""The address of the model server, and the key sent to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+
+from pydantic import SecretStr
+
+from vidpipe.errors import UnavailableError
+from vidpipe.settings.schema import QwenVL
+
+_CHAT = "/chat/completions"
+#: As at most providers (/v1), and at some (/api/v3).
+_API_VERSION = re.compile(r"/v\d+\Z")
+_SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x20\x7f]")
+#: RFC 6750 allows fewer, servers more; a space or a line end would end the header.
+_KEY = re.compile(r"[\x21-\x7e]*")
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where requests are sent.
+
+    Attributes:
+        url: Full URL of the requests.
+        key: API key; "" if none is set.
+        setting: Key of [QwenVL] that holds the address.
+    """
+
+    url: str
+    key: SecretStr
+    setting: str
+
+    @property
+    def shown(self) -> str:
+        """The URL without its query, for messages."""
+        return self.url.partition("?")[0]
+
+    @property
+    def base_url(self) -> str:
+        """What the `openai` client appends its paths to."""
+        return self.shown.removesuffix(_CHAT)
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of its query."""
+        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it uses https."""
+        return self.url.startswith("https://")
+
+    @property
+    def has_key(self) -> bool:
+        """Whether a key is sent."""
+        return bool(self.key.get_secret_value())
+
+
+def server_address(settings: QwenVL) -> ServerAddress:
+    """Return the server of PublicEndpoint, or of VpcEndpoint with UseVpc.
+
+    With API style openai, the configured address may end before or after /v1 or include the whole path; with pai, it is
+    used as is.
+
+    Raises:
+        UnavailableError: The address is missing or invalid, or the key cannot be sent.
+    """
+    setting = "VpcEndpoint" if settings.use_vpc else "PublicEndpoint"
+    given = (settings.vpc_endpoint if settings.use_vpc else settings.public_endpoint).strip()
+    if not given:
+        other = settings.public_endpoint if settings.use_vpc else settings.vpc_endpoint
+        hint = f"Set {setting} in section [QwenVL] of config.ini, or VIDPIPE_QWENVL_{setting.upper()}."
+        if other:
+            hint += f" UseVpc = {'no' if settings.use_vpc else 'yes'} selects the other endpoint, which is set."
+        raise UnavailableError(f"Backend endpoint has no address: {setting} of [QwenVL] is empty.", hint)
+    parts = _split(given, setting)
+    if settings.api_style == "openai":
+        parts = parts._replace(path=_chat_path(parts.path))
+    return ServerAddress(urlunsplit(parts), _checked_key(settings.access_key), setting)
+
+
+def _split(given: str, setting: str) -> SplitResult:
+    fault = ""
+    try:
+        parts = urlsplit(given)
+        parts.port  # noqa: B018 - raises ValueError if it is invalid
+    except ValueError:
+        fault = "is not a valid URL"
+    else:
+        if _SPACE_OR_CONTROL.search(given):
+            fault = "contains whitespace"
+        elif parts.scheme not in ("http", "https") or not parts.hostname:
+            fault = "is not an http(s) URL"
+        elif "@" in parts.netloc:
+            fault = "contains a user name; the key belongs into AccessKey"
+    if fault:
+        raise UnavailableError(
+            f"{setting} of [QwenVL] {fault}.", "Example: https://models.example.com or http://127.0.0.1:8000/v1."
+        )
+    return parts._replace(fragment="")
+
+
+def _chat_path(path: str) -> str:
+    path = path.rstrip("/")
+    if path.endswith(_CHAT):
+        return path
+    return f"{path}{_CHAT}" if _API_VERSION.search(path) else f"{path}/v1{_CHAT}"
+
+
+def _checked_key(key: SecretStr) -> SecretStr:
+    """Return the key without surrounding whitespace.
+
+    Its characters are checked here, because a library that cannot send one quotes the whole key.
+    """
+    text = key.get_secret_value().strip()
+    if not _KEY.fullmatch(text):
+        raise UnavailableError(
+            "AccessKey of [QwenVL] contains a character that cannot be sent (whitespace, a line break or a non-ASCII "
+            "letter).",
+            "Copy the key again into VIDPIPE_QWENVL_ACCESSKEY or config.local.ini.",
+        )
+    return SecretStr(text)

@@ -1,0 +1,176 @@
+"""The questions in rules/questions.json, asked about each video or scene besides the descriptions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from filelock import FileLock
+from pydantic import AfterValidator, Field, StringConstraints
+
+from vidpipe.errors import SettingsError
+from vidpipe.models.answer_keys import digest
+from vidpipe.models.sanitize import find_control_token
+from vidpipe.safe_files import replace_file
+from vidpipe.settings import Settings
+from vidpipe.tagging.rules_file import RulesFileModel, Texts, load_named, parse_json, read_text, unique_names, validated
+
+QuestionKind = Literal["text", "yes_no", "choice", "number"]
+Scope = Literal["video", "scene"]
+
+#: Kind -> default token limit of an answer.
+_TOKENS: dict[str, int] = {"text": 128, "yes_no": 16, "choice": 48, "number": 24}
+#: Each question costs one answer per video or scene.
+_MAX_QUESTIONS = 100
+_LOCK_S = 10
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question.
+
+    Attributes:
+        id: Identifies its answers: 1 to 40 characters of a-z, 0-9, _ and -.
+        text: What is asked.
+        kind: How the answer is parsed.
+        scope: Whether it is asked about each scene, or once about the whole video.
+        choices: Allowed answers of kind choice.
+        max_tokens: Token limit of the answer; 0 is replaced by the default of its kind.
+    """
+
+    id: str
+    text: str
+    kind: QuestionKind = "text"
+    scope: Scope = "video"
+    choices: tuple[str, ...] = ()
+    max_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.max_tokens:
+            object.__setattr__(self, "max_tokens", _TOKENS[self.kind])
+
+    def plain(self) -> dict[str, Any]:
+        """Return the question as written in the file."""
+        entry: dict[str, Any] = {"id": self.id, "text": self.text, "kind": self.kind, "scope": self.scope}
+        if self.choices:
+            entry["choices"] = list(self.choices)
+        if self.max_tokens != _TOKENS[self.kind]:
+            entry["max_tokens"] = self.max_tokens
+        return entry
+
+
+def _is_id(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9_-]{1,40}", value):
+        raise ValueError("should have 1 to 40 characters of a-z, 0-9, _ and -")
+    return value
+
+
+class _QuestionSource(RulesFileModel):
+    id: Annotated[str, AfterValidator(_is_id)]
+    text: Annotated[
+        str,
+        StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"^[^\x00-\x08\x0b-\x1f]+$"),
+    ]
+    kind: QuestionKind = "text"
+    scope: Scope = "video"
+    choices: Texts = Field(default=[], max_length=50)
+    max_tokens: int = Field(0, ge=1, le=4096)
+
+
+class _FileSource(RulesFileModel):
+    questions: list[Any] = Field(max_length=_MAX_QUESTIONS)
+
+
+def build_questions(settings: Settings) -> tuple[Question, ...]:
+    """Return the questions in force. Raises SettingsError."""
+    return load_named(settings, "questions", parse_questions)
+
+
+def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
+    """Return the questions in the file at `path`, which error messages call `shown`. Raises SettingsError."""
+    shown = shown or str(path)
+    return parse_questions(read_text(path, shown, "Questions"), shown)
+
+
+def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
+    """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
+    entries = validated(_FileSource, parse_json(text, shown), shown).questions
+    questions = [parse_question(entry, f"{shown}, question {_place(n, entry)}") for n, entry in enumerate(entries, 1)]
+    unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
+    return tuple(questions)
+
+
+def _place(number: int, entry: Any) -> str:
+    name = entry.get("id") if isinstance(entry, dict) else None
+    return f'{number} ("{name}")' if isinstance(name, str) and re.fullmatch(r"[\w -]{1,40}", name) else str(number)
+
+
+def parse_question(entry: Any, where: str = "The question") -> Question:
+    """Return one entry of the file, which error messages call `where`, as a question. Raises SettingsError."""
+    source = validated(_QuestionSource, entry, where)
+    if found := find_control_token(" ".join([source.text, *source.choices])):
+        raise SettingsError(f"{where}: {found} is a control token of chat models.", "Rephrase it.")
+    if source.kind == "choice":
+        if len({choice.casefold() for choice in source.choices}) != len(source.choices):
+            raise SettingsError(f'{where}: "choices" contains the same answer twice.', "Remove one of them.")
+        if len(source.choices) < 2:
+            raise SettingsError(f'{where}: kind choice requires "choices", a list of at least two answers.')
+    elif source.choices:
+        raise SettingsError(
+            f'{where}: "choices" requires kind choice; found kind {source.kind}.',
+            'Set "kind": "choice", or remove the choices.',
+        )
+    return Question(source.id, source.text, source.kind, source.scope, tuple(source.choices), source.max_tokens)
+
+
+def new_question(
+    text: str, *, kind: QuestionKind = "text", scope: Scope = "video", choices: Sequence[str] = (), id: str = ""
+) -> Question:
+    """Return a new question; without an id it gets one made from its text. Raises SettingsError."""
+    slug = re.sub(r"[^a-z0-9]+", "-", text.casefold())[:40].strip("-") or f"question-{digest(text)[:8]}"
+    entry = {"id": id or slug, "text": text, "kind": kind, "scope": scope}
+    return parse_question(entry | ({"choices": list(choices)} if choices else {}))
+
+
+def add_question(path: Path, question: Question) -> bool:
+    """Add `question` to the file at `path`, which is created if missing; everything else in it is kept.
+
+    Returns:
+        False if the file already contains it.
+
+    Raises:
+        SettingsError: Its id belongs to another question, or the file cannot be read or written.
+    """
+    path = path.resolve()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_S):
+            return _add(path, question)
+    except OSError as error:  # includes the timeout of the lock
+        raise SettingsError(
+            f"{path} cannot be written: {error.strerror or error}.", "Make it writable; the question was not saved."
+        ) from error
+
+
+def _add(path: Path, question: Question) -> bool:
+    document: dict[str, Any] = {"questions": []}
+    if path.exists():
+        text = read_text(path, str(path), "Questions")
+        for known in parse_questions(text, str(path)):
+            if known == question:
+                return False
+            if known.id == question.id:
+                raise SettingsError(
+                    f'{path} has another question with the id "{question.id}": {known.text}',
+                    "Choose another id, or change the other question in the file.",
+                )
+        document = parse_json(text, str(path))
+    document["questions"] = [*document["questions"], question.plain()]
+    changed = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+    parse_questions(changed, str(path))
+    replace_file(path, changed.encode(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
+    return True

@@ -1,0 +1,213 @@
+"""Gets answers of the describing model: only missing ones are asked, and each is stored as it arrives.
+
+An answer in the wrong form is requested once more, then stored as it is and marked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from vidpipe.errors import UnavailableError
+from vidpipe.models.answer_keys import answer_key
+from vidpipe.models.answers.form import AnswerFormatError
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.prompts import Prompt, correction_prompt
+from vidpipe.stages.contract import AnswerCell, ModelTokens, OutOfReach, StageContext, StageError
+
+#: Answers are stored as soon as this many are waiting, or the first of them has waited this long.
+_MAX_UNSAVED, _MAX_UNSAVED_S = 256, 2.0
+_MAX_CHARACTERS = 20_000
+
+
+@dataclass
+class RequestAnswers:
+    """One request and its answers.
+
+    Attributes:
+        request: What was asked.
+        cells: Prompt id -> answer, for those that exist.
+        asked: How many of them the model gave now.
+        reused: How many of them were stored before.
+        prompt_tokens: Tokens that the model read now.
+        output_tokens: Tokens that the model generated now.
+        error: Why answers are missing; None if there are none missing.
+    """
+
+    request: ModelRequest
+    cells: dict[str, AnswerCell] = field(default_factory=dict)
+    asked: int = 0
+    reused: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    error: StageError | None = None
+
+    @property
+    def missing(self) -> tuple[Prompt, ...]:
+        """The prompts without an answer."""
+        return tuple(prompt for prompt in self.request.prompts if prompt.id not in self.cells)
+
+
+def total_tokens(parts: Iterable[RequestAnswers]) -> ModelTokens:
+    """Return what the model did for all of `parts`."""
+    every = list(parts)
+    return ModelTokens(
+        asked=sum(answers.asked for answers in every),
+        reused=sum(answers.reused for answers in every),
+        prompt_tokens=sum(answers.prompt_tokens for answers in every),
+        output_tokens=sum(answers.output_tokens for answers in every),
+    )
+
+
+def request_key(request: ModelRequest, prompt: Prompt, model: DescribingModel) -> str:
+    """Return the key of the answer to one prompt of a request."""
+    return answer_key(
+        video=request.video,
+        scope=request.scope,
+        start_s=request.start_s,
+        end_s=request.end_s,
+        prompt_hash=prompt.hash,
+        model=model.version,
+        frames_version=model.basis(request),
+    )
+
+
+def stored_answers(
+    requests: Iterable[ModelRequest], context: StageContext, model: DescribingModel
+) -> list[RequestAnswers]:
+    """Return each request with its stored answers; nothing is asked.
+
+    A model that only measures has none: its answers cost less than looking them up.
+    """
+    every = [RequestAnswers(request) for request in requests]
+    if context.cells is None or model.measured:
+        return every
+    wanted = [
+        (request_key(answers.request, prompt, model), answers, prompt.id)
+        for answers in every
+        for prompt in answers.request.prompts
+    ]
+    found = context.cells.get({key for key, _, _ in wanted})
+    for key, answers, prompt_id in wanted:
+        if key in found:
+            answers.cells[prompt_id] = found[key]
+            answers.reused += 1
+    return every
+
+
+def answer_requests(
+    requests: Iterable[ModelRequest], context: StageContext, model: DescribingModel
+) -> Iterator[RequestAnswers]:
+    """Yield each request once it is answered, in any order. Ends early once `context.cancelled` is set.
+
+    Raises:
+        OutOfReach: The model is unavailable. Its answers so far are stored.
+    """
+    every = stored_answers(requests, context, model)
+    unanswered = []
+    for answers in every:
+        if answers.missing:
+            unanswered.append(replace(answers.request, prompts=answers.missing))
+        else:
+            yield answers
+    if unanswered:
+        yield from _ModelSession(every, context, model).answer(unanswered)
+
+
+class _ModelSession:
+    """Asks the model the requests in `every`, and stores its answers."""
+
+    def __init__(self, every: Sequence[RequestAnswers], context: StageContext, model: DescribingModel) -> None:
+        self._answers = {_identity(answers.request): answers for answers in every}
+        self._context = context
+        self._model = model
+        self._unsaved: list[AnswerCell] = []
+        self._saved_at = self._replied_at = time.monotonic()
+
+    def answer(self, requests: Sequence[ModelRequest]) -> Iterator[RequestAnswers]:
+        """Yield each request once it is answered and its answers are stored."""
+        try:
+            again: list[ModelRequest] = []
+            for answers, corrections in self._ask(requests, last=False):
+                if corrections and answers.error is None:
+                    again.append(replace(answers.request, prompts=tuple(corrections)))
+                else:
+                    self._save()
+                    yield answers
+            for answers, _ in self._ask(again, last=True) if again else ():
+                self._save()
+                yield answers
+        finally:
+            self._save()
+
+    def _ask(self, requests: Sequence[ModelRequest], *, last: bool) -> Iterator[tuple[RequestAnswers, list[Prompt]]]:
+        """Yield each request that got a reply, with the prompts that have to be asked once more."""
+        for reply in self._replies(requests):
+            now = time.monotonic()
+            seconds, self._replied_at = now - self._replied_at, now
+            answers = self._answers[_identity(reply.request)]
+            originals = {prompt.id: prompt for prompt in answers.request.prompts}
+            corrections = []
+            for answer in reply.answers:
+                prompt = originals[answer.prompt.id]
+                cell = self._cell(answers.request, prompt, answer, seconds / len(reply.answers))
+                answers.prompt_tokens += answer.prompt_tokens
+                answers.output_tokens += answer.tokens
+                if cell.fault and not last:
+                    corrections.append(correction_prompt(prompt, cell.fault))
+                    continue
+                answers.cells[prompt.id] = cell
+                answers.asked += 1
+                self._keep(cell)
+            if reply.error:
+                answers.error = StageError(reply.error.message, reply.error.hint, transient=reply.transient)
+            yield answers, corrections
+
+    def _replies(self, requests: Sequence[ModelRequest]) -> Iterator[ModelReply]:
+        try:
+            yield from self._model.answer(requests, self._context.cancelled)
+        except UnavailableError as error:
+            raise OutOfReach(error.message, error.hint) from error
+
+    def _cell(self, request: ModelRequest, prompt: Prompt, answer: ModelAnswer, seconds: float) -> AnswerCell:
+        # models can generate half characters, and texts of any length
+        text = answer.text.encode("utf-8", "replace").decode("utf-8")[:_MAX_CHARACTERS].strip()
+        try:
+            value, fault = prompt.form.parse(text), ""
+        except AnswerFormatError as error:
+            value, fault = None, str(error)
+        return AnswerCell(
+            key=request_key(request, prompt, self._model),
+            video=request.video,
+            scope=request.scope,
+            start_s=request.start_s,
+            end_s=request.end_s,
+            prompt_id=prompt.id,
+            prompt_hash=prompt.hash,
+            template=prompt.template,
+            model=self._model.version,
+            frames_version=self._model.basis(request),
+            raw_text=text,
+            value=value,
+            fault=fault,
+            tokens=answer.tokens,
+            prompt_tokens=answer.prompt_tokens,
+            seconds=round(seconds, 6),
+        )
+
+    def _keep(self, cell: AnswerCell) -> None:
+        if self._context.cells is None or self._model.measured:
+            return
+        self._unsaved.append(cell)
+        if len(self._unsaved) >= _MAX_UNSAVED or time.monotonic() - self._saved_at > _MAX_UNSAVED_S:
+            self._save()
+
+    def _save(self) -> None:
+        if self._unsaved and self._context.cells is not None:
+            self._context.cells.keep(self._unsaved)
+        self._unsaved, self._saved_at = [], time.monotonic()
+
+
+def _identity(request: ModelRequest) -> tuple[str, str, float, float]:
+    return request.video, request.scope, request.start_s, request.end_s

@@ -1,0 +1,172 @@
+"""What is asked of the describing model about a video: requests with prompts, facts and frames."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vidpipe.media.facts import AudioStream, PackReference, Scene, SubtitleCue, SubtitleStream
+from vidpipe.media.frame_pack import FramePack
+from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
+from vidpipe.models.prompt_context import SceneView, VideoView
+from vidpipe.models.prompts import Prompt, PromptSet
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Item, StageContext
+
+#: The fields of other stages from which requests are made. Their order is part of stored specs.
+READS: tuple[str, ...] = (
+    "metadata.audio",
+    "metadata.cues",
+    "metadata.height",
+    "metadata.orientation",
+    "metadata.resolution",
+    "metadata.title",
+    "metadata.width",
+    "scenes.duration_s",
+    "scenes.scenes",
+    "metadata.hdr",
+    "metadata.subtitles",
+    "scenes.count",
+    "scenes.cuts_per_minute",
+    "scenes.stats",
+    "scenes.pack",
+    "scenes.frames_version",
+)
+
+
+@dataclass(frozen=True)
+class PackFrames:
+    """Frames in a video's pack; nothing is read before `load`.
+
+    Attributes:
+        settings: The settings.
+        pack: The frame pack.
+        version: Identifies these frames.
+        scene: Index of their scene; None for the whole video.
+    """
+
+    settings: Settings
+    pack: PackReference
+    version: str
+    scene: int | None = None
+
+    def load(self) -> Sequence[Frame]:
+        """Read the frames. Raises MediaError if the pack is missing or damaged."""
+        pack = FramePack.open(self.settings, self.pack)
+        chosen = pack if self.scene is None else pack.of_scene(self.scene)
+        return [Frame(frame.time_s, jpeg) for frame, jpeg in chosen]
+
+
+def video_view(fields: Mapping[str, Any]) -> VideoView:
+    """Return what prompts see of a video.
+
+    Args:
+        fields: "stage.field" -> value, at least those in `READS`.
+    """
+    scenes: Sequence[Scene] = fields["scenes.scenes"]
+    cues = _cues(fields["metadata.cues"])
+    return VideoView(
+        duration_s=fields["scenes.duration_s"],
+        title=fields["metadata.title"] or "",
+        resolution=fields["metadata.resolution"],
+        orientation=fields["metadata.orientation"],
+        width=fields["metadata.width"],
+        height=fields["metadata.height"],
+        has_sound=bool(fields["metadata.audio"]),
+        subtitles=_lines(cues),
+        scenes=tuple(
+            SceneView(scene.index, scene.start_s, scene.end_s, _lines(spoken))
+            for scene, spoken in zip(scenes, _cues_by_scene(scenes, cues), strict=True)
+        ),
+    )
+
+
+def with_descriptions(view: VideoView, descriptions: Mapping[int, str]) -> VideoView:
+    """Return `view` with the model's descriptions of its scenes, by their index."""
+    scenes = tuple(replace(scene, said=descriptions.get(scene.index, "")) for scene in view.scenes)
+    return replace(view, scenes=scenes)
+
+
+def scene_requests(item: Item, context: StageContext, view: VideoView) -> list[ModelRequest]:
+    """Return the requests about the scenes of a video, in order."""
+    prompts: PromptSet = context.resources["prompts"]
+    scenes: Sequence[Scene] = item["scenes.scenes"]
+    return [
+        scene_request(item, context, scene, prompts.of_scene(view, scene_view))
+        for scene, scene_view in zip(scenes, view.scenes, strict=True)
+    ]
+
+
+def scene_request(item: Item, context: StageContext, scene: Scene, prompts: tuple[Prompt, ...]) -> ModelRequest:
+    """Return the request to answer `prompts` about one scene."""
+    facts = MeasuredFacts(
+        duration_s=round(scene.end_s - scene.start_s, 6),
+        scenes=1,
+        cuts_per_minute=0.0,
+        stats=scene.stats,
+        has_sound=_has_sound(item),
+    )
+    frames = _frames(item, context, scene.frames_version, scene.index)
+    return ModelRequest(item.sha256, "scene", scene.start_s, scene.end_s, prompts, facts, frames)
+
+
+def whole_request(item: Item, context: StageContext, view: VideoView, descriptions: Mapping[int, str]) -> ModelRequest:
+    """Return the request about a whole video, given the descriptions of its scenes by their index."""
+    prompts: PromptSet = context.resources["prompts"]
+    return video_request(item, context, prompts.of_video(with_descriptions(view, descriptions)))
+
+
+def video_request(item: Item, context: StageContext, prompts: tuple[Prompt, ...]) -> ModelRequest:
+    """Return the request to answer `prompts` about a whole video."""
+    scenes: Sequence[Scene] = item["scenes.scenes"]
+    subtitles: Sequence[SubtitleStream] = item["metadata.subtitles"]
+    facts = MeasuredFacts(
+        duration_s=item["scenes.duration_s"],
+        scenes=item["scenes.count"],
+        cuts_per_minute=item["scenes.cuts_per_minute"],
+        stats=item["scenes.stats"],
+        orientation=item["metadata.orientation"],
+        resolution=item["metadata.resolution"],
+        has_sound=_has_sound(item),
+        subtitle_languages=tuple(stream.language or "" for stream in subtitles),
+        hdr=item["metadata.hdr"],
+        scene_stats=tuple((scene.start_s, scene.stats) for scene in scenes),
+    )
+    frames = _frames(item, context, item["scenes.frames_version"], None)
+    return ModelRequest(item.sha256, "video", 0.0, item["scenes.duration_s"], prompts, facts, frames)
+
+
+def _frames(item: Item, context: StageContext, version: str, scene: int | None) -> PackFrames | None:
+    pack = item["scenes.pack"]
+    return PackFrames(context.settings, pack, version, scene) if pack else None
+
+
+def _has_sound(item: Item) -> bool:
+    audio: Sequence[AudioStream] = item["metadata.audio"]
+    return bool(audio)
+
+
+def _cues(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:
+    """Return the cues of the first stream that has any: the same words in another language add nothing."""
+    first = min((cue.stream for cue in cues), default=None)
+    return sorted((cue for cue in cues if cue.stream == first), key=lambda cue: cue.start_s)
+
+
+def _lines(cues: Sequence[SubtitleCue]) -> tuple[str, ...]:
+    """Return their texts, repeated ones once: rolling captions repeat a line until it has scrolled away."""
+    return tuple(text for text, _ in itertools.groupby(cue.text for cue in cues))
+
+
+def _cues_by_scene(scenes: Sequence[Scene], cues: Sequence[SubtitleCue]) -> list[list[SubtitleCue]]:
+    """Return the cues visible in each scene; one across a cut belongs to both sides."""
+    starts = [scene.start_s for scene in scenes]
+    by_scene: list[list[SubtitleCue]] = [[] for _ in scenes]
+    for cue in cues:
+        first = max(bisect.bisect_right(starts, cue.start_s) - 1, 0)
+        end = max(bisect.bisect_left(starts, cue.end_s), first + 1)
+        for index in range(first, min(end, len(scenes))):
+            by_scene[index].append(cue)
+    return by_scene

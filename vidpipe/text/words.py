@@ -1,0 +1,138 @@
+"""Word forms: how keywords, labels, titles and file names are normalized and compared.
+
+Keywords match whole words; case, hyphens and the encoding of accents do not matter.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from urllib.parse import unquote
+
+import re2
+
+# Scripts written without spaces have no words to split at, so each of their characters counts as a word of its own.
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
+#: Normalizing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.
+_PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
+_SIBILANTS = ("s", "x", "z", "ch", "sh")
+_JOINT = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
+_SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
+#: Where a digit meets a letter, and where a capital begins a word ("myHoliday", "HDVideo").
+_DIGIT_BORDERS = (r"(\p{L})(\p{N})", r"(\p{N})(\p{L})")
+_CASE_BORDERS = (r"(\p{Ll})(\p{Lu})", r"(\p{Lu})(\p{Lu}\p{Ll})")
+#: Longer titles are indexed by their first words.
+_MOST_SEARCHED = 2000
+
+
+def normalize(text: str) -> str:
+    """Return the words of `text` in lower case, with a space around each: `" the bird's eye "`.
+
+    `"Close-up"` and `"close up"` give the same result. A text without words gives "".
+    """
+    found = _WORD.findall(_folded(text).replace("\u2019", "'"))
+    return f" {' '.join(found)} " if found else ""
+
+
+def _folded(text: str) -> str:
+    if not text.isascii():
+        text = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECE.findall(text))
+    return text.casefold()
+
+
+def label_key(label: str) -> str:
+    """Return what two labels are compared by.
+
+    Case does not matter, nor whether a space, hyphen or underscore joins the words. Other characters do: "-1" is not
+    "1", and "C++" is not "C".
+    """
+    return _JOINT.sub(" ", _folded(label).strip())
+
+
+def label_pattern(label: str) -> str:
+    """Return a case-insensitive regular expression for all labels with the same key as `label`."""
+    return r"[\s_-]+".join(map(re.escape, _JOINT.split(label.strip())))
+
+
+def search_forms(texts: Iterable[str], file_names: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return what a text index needs to find every word of `texts` and `file_names`.
+
+    The index splits at whitespace and punctuation only; with these forms, "MyHoliday2019_v2.mp4" is also found by my,
+    holiday and 2019.
+
+    Returns:
+        Each text split in several ways, sorted. A phrase is found within one of them.
+    """
+    forms: set[str] = set()
+    for text in (*texts, *(_SUFFIX.sub("", unquote(name)) for name in file_names)):
+        split = text[:_MOST_SEARCHED].encode("utf-8", "replace").decode()  # RE2 takes no halves of surrogate pairs
+        forms.add(normalize(split))
+        for borders in (_DIGIT_BORDERS, _CASE_BORDERS):
+            for border in borders:
+                split = re2.sub(border, r"\1 \2", split)
+            forms.add(normalize(split))
+    return tuple(sorted({form.strip() for form in forms} - {""}))
+
+
+@dataclass(frozen=True)
+class SearchedText:
+    """A text in which keywords are searched; it is normalized on first use.
+
+    Attributes:
+        name: What the text is, such as "subtitles".
+        says: How evidence from it begins: "the subtitles say".
+        text: The text as written.
+    """
+
+    name: str
+    says: str
+    text: str
+
+    @cached_property
+    def normal(self) -> str:
+        """The text as `normalize` returns it."""
+        return normalize(self.text)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Its normalized words."""
+        return frozenset(self.normal.split())
+
+
+def _plurals(phrase: str) -> tuple[str, ...]:
+    if not (phrase[-1].isascii() and phrase[-1].isalpha()):
+        return ()
+    if phrase.endswith(_SIBILANTS):
+        return (phrase + "es",)
+    if phrase.endswith("y") and phrase[-2:-1] not in tuple("aeiou "):
+        return (phrase + "s", phrase[:-1] + "ies")
+    return (phrase + "s",)
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """A word or phrase that matches as a whole, also in its regular English plural: "beach" in "two beaches".
+
+    Attributes:
+        phrase: The normalized phrase, without the outer spaces.
+        forms: What is searched in a normalized text.
+    """
+
+    phrase: str
+    forms: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Keyword:
+        """Return the keyword that `text` spells.
+
+        Raises:
+            ValueError: There is no word in it.
+        """
+        phrase = normalize(text).strip()
+        if not phrase:
+            raise ValueError(f'"{text}" contains no word')
+        return cls(phrase, tuple(f" {form} " for form in (phrase, *_plurals(phrase))))
