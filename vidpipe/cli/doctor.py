@@ -28,13 +28,14 @@ from vidpipe.library.embedded import files_of
 from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
 from vidpipe.media import ffmpeg
+from vidpipe.models.prompt_building import template_prompts
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.stages.registry import GRAPH
-from vidpipe.tagging.build import build_categories, build_rules
-from vidpipe.vlm.templating.rendered import rendered_prompts
+from vidpipe.tagging.categories import build_categories
+from vidpipe.tagging.rules import build_rules
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -288,7 +289,7 @@ def _disk(settings: Settings) -> DoctorCheck:
 
 def _rules(settings: Settings) -> DoctorCheck:
     rules, categories = build_rules(settings), build_categories(settings)
-    prompts = rendered_prompts(settings)  # for any backend: find a broken template before it is needed
+    prompts = template_prompts(settings)  # for any backend: find a broken template before it is needed
     found = (
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "
         f"{counted(len(settings.qwen_vl.prompts), 'prompt')}, {counted(len(prompts.questions), 'question')}"
@@ -303,8 +304,8 @@ def _rules(settings: Settings) -> DoctorCheck:
 
 
 def _model(settings: Settings) -> DoctorCheck:
-    from vidpipe.vlm.build import build_model
-    from vidpipe.vlm.prompts import unread_instructions
+    from vidpipe.models.describing_model import build_model
+    from vidpipe.models.prompt_building import unread_instructions
 
     model = build_model(settings)
     try:

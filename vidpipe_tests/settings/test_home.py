@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.questions import add_question, build_questions, load_questions, new_question
 from vidpipe.settings import find_home, init_home, load
 from vidpipe.settings.home import render_config
 from vidpipe.settings.keys import all_keys
-from vidpipe.vlm.questions import add_question, build_questions, load_questions, new_question
 
 ROOT = Path(__file__).parents[2]
 
