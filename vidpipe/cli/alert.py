@@ -30,13 +30,13 @@ def alert(
 
 
 def _test(settings: Settings, as_json: bool) -> int:
-    from vidpipe.alerts.message import test_message
-    from vidpipe.alerts.ways import half_configured, send_by_all, ways_of
+    from vidpipe.operations.alerts.channels import configured_channels, mail_settings_problem, send_through
+    from vidpipe.operations.alerts.message import test_message
 
-    ways = ways_of(settings.alerts)
+    ways = configured_channels(settings.alerts)
     message = test_message(socket.gethostname(), str(settings.home))
-    results = send_by_all([(way, message) for way in ways])
-    problem = half_configured(settings.alerts)
+    results = send_through([(way, message) for way in ways])
+    problem = mail_settings_problem(settings.alerts)
     told = [
         {"way": way.name, "to": way.to, "sent": (error := results[way.name]) is None,
          "message": error.message if error else "", "hint": error.hint if error else ""}
@@ -65,15 +65,15 @@ def _show(told: list[dict[str, Any]], problem: str) -> None:
 
 
 def _tell_of_state(context: typer.Context, as_json: bool) -> int:
-    from vidpipe.alerts.ways import half_configured, ways_of
-    from vidpipe.pipeline.alerting.telling import state_of
+    from vidpipe.operations.alerts.channels import configured_channels, mail_settings_problem
+    from vidpipe.pipeline.alert_sensors import alert_queue
     from vidpipe.pipeline.instance import instance
 
     with opened(context) as library, instance(library.settings) as dagster:
         alerts = library.settings.alerts
-        state = state_of(dagster, library.library)
-        found = [(way, state.waiting(way.name)) for way in ways_of(alerts)]
-    problem = half_configured(alerts)
+        state = alert_queue(dagster, library.library)
+        found = [(way, state.waiting(way.name)) for way in configured_channels(alerts)]
+    problem = mail_settings_problem(alerts)
     if as_json:
         ways = [
             {"way": way.name, "to": way.to, "waiting_runs": waiting.jobs,

@@ -36,9 +36,9 @@ def backup(
     Secrets are never in it. Files are linked where DIR is on the same disk, and copied otherwise; an interrupted one
     is continued. `vidpipe restore DIR` makes a library of it again.
     """
-    from vidpipe.library.backups.backup import back_up, plain
-    from vidpipe.library.backups.manifest import Follower, Stopped
     from vidpipe.library.connection import connect
+    from vidpipe.operations.backups.backup import back_up, backup_json
+    from vidpipe.operations.backups.manifest import BackupCancelled, ProgressMonitor
     from vidpipe.settings import audit
     from vidpipe.stages.registry import GRAPH
 
@@ -47,17 +47,17 @@ def backup(
     with connect(settings) as connection, connection.errors_explained(), PartsDisplay("Backing up") as display:
 
         def work(cancelled: threading.Event) -> Any:
-            follower = Follower(display.progress, cancelled)
+            follower = ProgressMonitor(display.progress, cancelled)
             return back_up(
                 connection, settings, GRAPH, directory, media=media, derived=derived, keep=keep, config=call.config,
-                follower=follower,
+                monitor=follower,
             )  # fmt: skip
 
         try:
             done = stoppable(work, lambda text: display.say("Stopping; nothing is left that looks like a back-up."))
-        except Stopped:
+        except BackupCancelled:
             raise KeyboardInterrupt from None
-    told = plain(done)
+    told = backup_json(done)
     audit("backup", **told)
     if as_json:
         print_json(told)

@@ -244,8 +244,8 @@ def _dagster(settings: Settings) -> Check:
 
 def _readable_by_others(settings: Settings) -> Check | None:
     """A warning if other users can read files that may hold secrets or reveal what is in the library."""
-    from vidpipe.library.backups.manifest import whole_backups
     from vidpipe.library.embedded import files_of
+    from vidpipe.operations.backups.manifest import whole_backups
     from vidpipe.pipeline.instance import dagster_home
 
     log_file = settings.resolve(settings.logging.log_file)

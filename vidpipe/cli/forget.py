@@ -15,7 +15,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
 
 if TYPE_CHECKING:
-    from vidpipe.retention.forget import Forgotten
+    from vidpipe.operations.retention.forget import ForgottenVideo
 
 
 def forget(
@@ -68,8 +68,8 @@ def _resolve(library: Opened, named: list[str]) -> tuple[list[str], list[NoSuchV
     return list(dict.fromkeys(ids)), unknown
 
 
-def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
-    from vidpipe.retention.forget import forget as forget_videos
+def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[ForgottenVideo]:
+    from vidpipe.operations.retention.forget import forget as forget_videos
 
     if dry_run:
         return forget_videos(library.library, ids, lambda _: None, dry_run=True)
@@ -82,14 +82,14 @@ def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten
         return forget_videos(library.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
-def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:
+def _agrees(found: list[ForgottenVideo], *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
         raise SettingsError("`vidpipe forget` asks before it deletes.", "Give --yes; --dry-run shows the videos.")
     _show(found, dry_run=True)
     return typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True)
 
 
-def _show(found: list[Forgotten], *, dry_run: bool) -> None:
+def _show(found: list[ForgottenVideo], *, dry_run: bool) -> None:
     console = out()
     for one in found:
         label = "busy" if one.state == "busy" else "would forget" if dry_run else "forgotten"

@@ -7,7 +7,7 @@ from typing import Any
 
 from vidpipe.cli.output import counted, note, out, say, table, words
 from vidpipe.errors import VidpipeError
-from vidpipe.measures.wording import brief
+from vidpipe.operations.metrics.formatting import format_duration
 from vidpipe.planning.estimate import Estimate, ModelEstimate, StageEstimate
 
 _WHY = {
@@ -70,7 +70,7 @@ def _stages(found: Estimate, changed: Mapping[str, str]) -> Any:
 def _work(stage: StageEstimate) -> Any:
     if not stage.due.computed:
         return ""
-    return words(_UNMEASURED, "dim") if stage.seconds is None else brief(stage.seconds)
+    return words(_UNMEASURED, "dim") if stage.seconds is None else format_duration(stage.seconds)
 
 
 def _why(stage: StageEstimate, changed: Mapping[str, str]) -> str:
@@ -87,8 +87,8 @@ def _sentences(found: Estimate) -> Iterator[str]:
     if found.seconds or not found.unmeasured:
         without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
         yield (
-            f"{_videos(found.videos)}: about {brief(found.wall_s)} from beginning to end, "
-            f"{brief(found.seconds)} of work{without}."
+            f"{_videos(found.videos)}: about {format_duration(found.wall_s)} from beginning to end, "
+            f"{format_duration(found.seconds)} of work{without}."
         )
     else:
         yield f"{_videos(found.videos)}. How long that takes is {_UNMEASURED}: the first run measures it."
@@ -126,7 +126,9 @@ def _hours(seconds: float | None) -> str:
     """Of the model's time."""
     if seconds is None:
         return _UNMEASURED
-    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else brief(seconds)
+    return (
+        f"{format_duration(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
+    )
 
 
 def _money(cost: float) -> str:

@@ -20,8 +20,8 @@ from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings, audit
 
 if TYPE_CHECKING:
-    from vidpipe.library.backups.manifest import Manifest
     from vidpipe.library.library import Library
+    from vidpipe.operations.backups.manifest import Manifest
 
 #: In data/run while a repair is unfinished, so that the next one restores and rebuilds what is missing.
 _MARKER = "repair"
@@ -137,8 +137,8 @@ class Repair:
             self._marker.unlink(missing_ok=True)
 
     def _restore(self, library: Library) -> None:
-        from vidpipe.library.backups.manifest import Follower
-        from vidpipe.library.backups.restore import check, restore
+        from vidpipe.operations.backups.manifest import ProgressMonitor
+        from vidpipe.operations.backups.restore import check_backup, restore
 
         found = newest_backup(self.settings, self.backup)
         there = library.videos.count()
@@ -147,7 +147,7 @@ class Repair:
         folder, manifest = found
 
         def work() -> str:
-            check(folder, manifest, Follower())
+            check_backup(folder, manifest, ProgressMonitor())
             restore(library.connection, self.settings, library.graph, folder, manifest, replace=True)
             return f"Restored {counted(manifest.videos, 'video')} from {folder}."
 
@@ -229,8 +229,8 @@ def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
 
 def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifest] | None:
     """The backup in `named`, or the newest readable one that audit.jsonl names."""
-    from vidpipe.library.backups.manifest import BackupError, read
     from vidpipe.library.rebuild import audited
+    from vidpipe.operations.backups.manifest import BackupError, read
 
     if named is not None:
         return read(named.expanduser().absolute())

@@ -18,9 +18,9 @@ from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.cli.parts import PartsDisplay
 
 if TYPE_CHECKING:
-    from vidpipe.library.backups.manifest import Manifest
-    from vidpipe.library.backups.restore import Restored
     from vidpipe.library.connection import Connection
+    from vidpipe.operations.backups.manifest import Manifest
+    from vidpipe.operations.backups.restore import RestoreResult
     from vidpipe.settings import Settings
 
 
@@ -45,8 +45,8 @@ def restore(
     Every hash is checked before anything is changed. An older schema is brought up to date. A library that is there is
     replaced only with --replace, at the very end, as a whole.
     """
-    from vidpipe.library.backups import manifest as manifests
     from vidpipe.library.connection import connect
+    from vidpipe.operations.backups import manifest as manifests
     from vidpipe.settings import audit
 
     folder, manifest = manifests.read(directory.expanduser().absolute())
@@ -65,9 +65,9 @@ def restore(
                     _ask(told, connection)
                 told = _restore(connection, settings, (folder, manifest), display, replace=replace)
                 if settings_too:
-                    from vidpipe.library.backups.home_files import put_back
+                    from vidpipe.operations.backups.home_files import restore_home_files
 
-                    told["settings"] = put_back(settings.home, folder, manifest.settings)
+                    told["settings"] = restore_home_files(settings.home, folder, manifest.settings)
     told["dry_run"] = dry_run
     if not dry_run:
         audit("restore", **told)
@@ -90,39 +90,39 @@ def _with_settings(call: Call, folder: Path, manifest: Manifest) -> Call:
 
 
 def _stoppable(display: PartsDisplay, work: Any) -> Any:
-    from vidpipe.library.backups.manifest import Follower, Stopped
+    from vidpipe.operations.backups.manifest import BackupCancelled, ProgressMonitor
 
     def follow(cancelled: threading.Event) -> Any:
-        return work(Follower(display.progress, cancelled))
+        return work(ProgressMonitor(display.progress, cancelled))
 
     try:
         return stoppable(follow, lambda text: display.say("Stopping; the library stays as it was."))
-    except Stopped:
+    except BackupCancelled:
         raise KeyboardInterrupt from None
 
 
 def _check(folder: Path, manifest: Manifest, follower: Any) -> None:
-    from vidpipe.library.backups.restore import check
+    from vidpipe.operations.backups.restore import check_backup
 
-    check(folder, manifest, follower)
+    check_backup(folder, manifest, follower)
 
 
 def _what_would_be(connection: Connection, folder: Path, manifest: Manifest) -> dict[str, Any]:
-    from vidpipe.library.backups.restore import Restored, is_empty, plain, what_is_there
     from vidpipe.library.migrations import MIGRATIONS
     from vidpipe.library.schema import SCHEMA_VERSION
+    from vidpipe.operations.backups.restore import RestoreResult, count_documents, is_empty, restore_json
 
-    there = what_is_there(connection)
-    told = plain(Restored(folder, manifest, replaced={} if is_empty(there) else there))
+    there = count_documents(connection)
+    told = restore_json(RestoreResult(folder, manifest, replaced={} if is_empty(there) else there))
     told["into"] = f"{connection.collection('videos').full_name} at {connection.host}"
     told["migrations"] = [MIGRATIONS[since].what for since in range(manifest.schema_version, SCHEMA_VERSION)]
     return told
 
 
 def _refuse(connection: Connection, there: Mapping[str, int], *, dry_run: bool) -> None:
-    from vidpipe.library.backups.restore import not_empty
+    from vidpipe.operations.backups.restore import not_empty_error
 
-    refusal = not_empty(connection, there)
+    refusal = not_empty_error(connection, there)
     if not dry_run:
         raise refusal
     note(f"{refusal.message} {refusal.hint}", "yellow")
@@ -143,16 +143,16 @@ def _restore(
     *,
     replace: bool,
 ) -> dict[str, Any]:
-    from vidpipe.library.backups.restore import plain, restore
+    from vidpipe.operations.backups.restore import restore, restore_json
     from vidpipe.stages.registry import GRAPH
 
-    def work(follower: Any) -> Restored:
-        return restore(connection, settings, GRAPH, *chosen, replace=replace, follower=follower)
+    def work(follower: Any) -> RestoreResult:
+        return restore(connection, settings, GRAPH, *chosen, replace=replace, monitor=follower)
 
-    done: Restored = _stoppable(display, work)
+    done: RestoreResult = _stoppable(display, work)
     display.progress("partitions", 0, None)
     _make_partitions(settings, done.videos)
-    return {**plain(done), "into": f"{connection.collection('videos').full_name} at {connection.host}"}
+    return {**restore_json(done), "into": f"{connection.collection('videos').full_name} at {connection.host}"}
 
 
 def _make_partitions(settings: Settings, videos: Iterable[str]) -> None:

@@ -14,12 +14,13 @@ from vidpipe.cli.call import opened
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
+from vidpipe.operations.metrics.formatting import format_duration, format_percent
 from vidpipe.safe_files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from vidpipe.measures.statistics import Statistics
+    from vidpipe.operations.metrics.statistics import LibraryStatistics
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
 _UNITS = {"h": 1 / 24, "d": 1, "w": 7, "m": 30, "y": 365}
@@ -41,15 +42,14 @@ def stats(
     """Stage times, hit rates, failures, growth by day, and the slowest videos."""
     moment = moment_of(since, datetime.now(UTC)) if since is not None else None
     draw = _drawing(plot) if plot is not None else None
-    from vidpipe.measures.plain import as_plain
-    from vidpipe.measures.statistics import gather
+    from vidpipe.operations.metrics.statistics import collect_statistics, statistics_json
 
     with opened(context) as library:
-        found = gather(library.library, library.plan, moment, limit)
+        found = collect_statistics(library.library, library.plan, moment, limit)
     if plot is not None and draw is not None:
         replace_file(plot, draw(found))
     if as_json:
-        print_json(as_plain(found) | ({"plot": plot} if plot else {}))
+        print_json(statistics_json(found) | ({"plot": plot} if plot else {}))
     else:
         _show(found)
         if plot is not None:
@@ -69,12 +69,12 @@ def moment_of(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
+def _drawing(plot: Path) -> Callable[[LibraryStatistics], bytes]:
     """What draws a file of this name, looked for before anything is read."""
-    from vidpipe.measures import page, plots
+    from vidpipe.operations.metrics import plots, statistics_page
 
-    drawings: dict[str, Callable[[Statistics], bytes]] = {
-        ".png": plots.png, ".html": page.html, ".htm": page.html,
+    drawings: dict[str, Callable[[LibraryStatistics], bytes]] = {
+        ".png": plots.png, ".html": statistics_page.html, ".htm": statistics_page.html,
     }  # fmt: skip
     draw = drawings.get(plot.suffix.lower())
     if draw is None:
@@ -85,7 +85,7 @@ def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
     return draw
 
 
-def _show(found: Statistics) -> None:
+def _show(found: LibraryStatistics) -> None:
     console = out()
     hours = found.footage_s / 3600
     console.print(words(f"{counted(found.videos, 'video')}, {hours:,.1f} h of footage, {size(found.size_bytes)}."))
@@ -94,27 +94,25 @@ def _show(found: Statistics) -> None:
     _days(console, found)
     ended = ", ".join(f"{number} {status}" for status, number in sorted(found.runs.items()))
     if ended:
-        from vidpipe.measures.wording import brief
-
         hour = found.results_per_hour
         rate = f"; {hour:,.0f} results an hour of work" if hour is not None else ""
-        console.print(words(f"Runs: {ended}; {brief(found.busy_s)} at work{rate}; {size(found.bytes_in)} taken in."))
+        console.print(
+            words(f"Runs: {ended}; {format_duration(found.busy_s)} at work{rate}; {size(found.bytes_in)} taken in.")
+        )
     _model(console, found)
 
 
-def _model(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief
+def _model(console: Console, found: LibraryStatistics) -> None:
 
     use = found.model_use
     if use.asked or use.reused:
         console.print(words(
             f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} were there already; "
-            f"{use.prompt_tokens:,} tokens read, {use.output_tokens:,} written; {brief(use.model_seconds)}."
+            f"{use.prompt_tokens:,} tokens read, {use.output_tokens:,} written; {format_duration(use.model_seconds)}."
         ))  # fmt: skip
 
 
-def _stages(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief, percent
+def _stages(console: Console, found: LibraryStatistics) -> None:
 
     right = {"justify": "right"}
     names = ("videos", "median", "95 %", "longest", "together", "× real time", "computed", "current", "hit rate",
@@ -122,16 +120,23 @@ def _stages(console: Console, found: Statistics) -> None:
     made = table("stage", *((name, right) for name in names))
     for stage in found.stages:
         made.add_row(
-            words(stage.stage), f"{stage.videos:,}", brief(stage.median_s), brief(stage.p95_s), brief(stage.longest_s),
-            brief(stage.total_s), "" if stage.speed is None else f"{stage.speed:,.1f}", f"{stage.computed:,}",
-            f"{stage.current:,}", percent(stage.hit_rate), words(f"{stage.failed:,}", "red" if stage.failed else "dim"),
+            words(stage.stage),
+            f"{stage.videos:,}",
+            format_duration(stage.median_s),
+            format_duration(stage.p95_s),
+            format_duration(stage.longest_s),
+            format_duration(stage.total_s),
+            "" if stage.speed is None else f"{stage.speed:,.1f}",
+            f"{stage.computed:,}",
+            f"{stage.current:,}",
+            format_percent(stage.hit_rate),
+            words(f"{stage.failed:,}", "red" if stage.failed else "dim"),
             words(f"{stage.failing:,}", "red" if stage.failing else "dim"),
-        )  # fmt: skip
+        )
     console.print(made)
 
 
-def _slowest(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief
+def _slowest(console: Console, found: LibraryStatistics) -> None:
 
     if not found.slowest:
         return
@@ -140,14 +145,16 @@ def _slowest(console: Console, found: Statistics) -> None:
     for video in found.slowest:
         stage = max(video.stages, key=lambda name: video.stages[name])
         made.add_row(
-            words(video.name), brief(video.seconds), brief(video.seconds_per_minute), brief(video.duration_s),
-            words(f"{stage} {brief(video.stages[stage])}"),
-        )  # fmt: skip
+            words(video.name),
+            format_duration(video.seconds),
+            format_duration(video.seconds_per_minute),
+            format_duration(video.duration_s),
+            words(f"{stage} {format_duration(video.stages[stage])}"),
+        )
     console.print(made)
 
 
-def _days(console: Console, found: Statistics) -> None:
-    from vidpipe.measures.wording import brief, percent
+def _days(console: Console, found: LibraryStatistics) -> None:
 
     if not found.days:
         return
@@ -156,10 +163,16 @@ def _days(console: Console, found: Statistics) -> None:
     made = table("day", *((name, right) for name in names))
     for day in found.days[-_MOST_DAYS:]:
         made.add_row(
-            day.day.isoformat(), f"{day.videos:,}", brief(day.footage_s), size(day.size_bytes), f"{day.runs:,}",
-            f"{day.computed:,}", f"{day.current:,}", percent(day.hit_rate),
+            day.day.isoformat(),
+            f"{day.videos:,}",
+            format_duration(day.footage_s),
+            size(day.size_bytes),
+            f"{day.runs:,}",
+            f"{day.computed:,}",
+            f"{day.current:,}",
+            format_percent(day.hit_rate),
             words(f"{day.failed:,}", "red" if day.failed else "dim"),
-        )  # fmt: skip
+        )
     console.print(made)
     left_out = len(found.days) - _MOST_DAYS
     if left_out > 0:

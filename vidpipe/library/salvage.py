@@ -15,7 +15,6 @@ from pathlib import Path
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library import embedded
-from vidpipe.library.backups.manifest import folder_name
 from vidpipe.library.embedded_damage import holds_data
 from vidpipe.library.embedded_launch import find_mongod, repair
 from vidpipe.library.embedded_process import Files
@@ -30,7 +29,7 @@ class Aside:
     moved: list[Path] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.folder = self.settings.data_directory / "damaged" / folder_name(datetime.now(UTC))
+        self.folder = self.settings.data_directory / "damaged" / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%SZ}"
 
     def move(self, path: Path) -> Path:
         """Moves a file or folder there, keeping its path below the data directory. Returns its new path."""

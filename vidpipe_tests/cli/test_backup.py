@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from pymongo import MongoClient
 
-from vidpipe.library.backups import manifest as manifests
+from vidpipe.operations.backups import manifest as manifests
 from vidpipe.settings import init_home
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command

@@ -16,10 +16,10 @@ from vidpipe.errors import DamagedError
 from vidpipe.ingest.records import SourceRecord
 from vidpipe.ingest.sources import request_for
 from vidpipe.library import embedded
-from vidpipe.library.backups.backup import back_up
 from vidpipe.library.embedded_damage import MissingLibraryError, damage_in
 from vidpipe.library.library import Library
 from vidpipe.library.rebuild import lost_videos, rebuild, request_again
+from vidpipe.operations.backups.backup import back_up
 from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
 from vidpipe.stages.contract import IngestFacts

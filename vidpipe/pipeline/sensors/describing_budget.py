@@ -13,7 +13,7 @@ import dagster as dg
 from vidpipe.library.launchable import Launchable
 from vidpipe.library.library import Library
 from vidpipe.library.states import due_branches
-from vidpipe.pipeline.alerting.telling import take_in_budget
+from vidpipe.pipeline.alert_sensors import queue_budget_alert
 from vidpipe.pipeline.budget_note import forget_note, keep_note
 from vidpipe.pipeline.model_use import estimate_tags
 from vidpipe.planning.amounts import Amount, Prices, total
@@ -87,7 +87,7 @@ class DescribingBudget:
         sentence = stop_sentence(self.plan.settings.budget, self.prices, self.reach, self._waiting())
         keep_note(self.library, sentence, datetime.now(UTC))
         if not self.reach.is_measuring:
-            take_in_budget(instance, self.library, self.plan.settings, sentence)
+            queue_budget_alert(instance, self.library, self.plan.settings, sentence)
         return sentence
 
     def _waiting(self) -> int:

@@ -12,13 +12,14 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
-from vidpipe.pipeline.alerting.telling import state_of, tell
+from vidpipe.operations.alerts.delivery import send_alerts
+from vidpipe.pipeline.alert_sensors import alert_queue
 from vidpipe.pipeline.budget_note import note_of
 from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
-from vidpipe_tests.alerts.hook_server import HookServer
+from vidpipe_tests.operations.alerts.hook_server import HookServer
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, keys
 from vidpipe_tests.vlm.endpoint.model_server import ModelServer
 
@@ -126,7 +127,7 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
     used(library, 20, 1800)
     with HookServer() as hook:
         monkeypatch.setenv("VIDPIPE_ALERTS_WEBHOOKURL", hook.url)
-        state_of(dagster, library).after(0)
+        alert_queue(dagster, library).after(0)
         sentence = due.skipped()
         assert "3 videos wait to be described" in sentence
         assert "0.50 of 0.5 model hours" in sentence
@@ -136,9 +137,9 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         )
         assert note_of(library) == sentence, "for `vidpipe status`"
         settings = load(library.settings.home).settings
-        tell(dagster, library, settings)
+        send_alerts(dagster, library, settings)
         due.skipped()
-        tell(dagster, library, settings)
+        send_alerts(dagster, library, settings)
         (post,) = hook.posts
         assert "the budget of the describing model is reached" in str(post["text"])
         assert "`vidpipe run` describes them now" in str(post["text"])
