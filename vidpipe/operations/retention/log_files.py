@@ -62,7 +62,7 @@ def delete_log_files(settings: Settings, report: PruneReport, dry_run: bool) -> 
             left -= file.size_bytes
     if left > max_bytes:
         report.notes.append(
-            f"{left / 1e6:.0f} MB of log files are in use or too young to delete, which exceeds [Retention] LogsSizeMB."
+            f"{left / 1e6:.0f} MB of log files are in use or too young to delete; [Retention] LogsSizeMB is less."
         )
     for file in doomed:
         if not dry_run:

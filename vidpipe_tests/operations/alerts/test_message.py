@@ -61,7 +61,7 @@ def test_hostile_names_stay_on_their_line_and_call_nobody() -> None:
 def test_a_mail_has_no_header_that_a_file_name_wrote() -> None:
     alerts = Alerts(mail_to=("a@example.org",), smtp_host="localhost")
     message = compose([run(1, HOSTILE)], [], {HOSTILE: 1}, host="box\r\nBcc: b@example.org", home="/home")
-    mail = MailChannel(alerts).written(message)
+    mail = MailChannel(alerts).compose(message)
     assert set(mail.keys()) == {"Subject", "From", "To", "Date", "Message-ID", "Auto-Submitted", "Content-Type",
                                 "Content-Transfer-Encoding", "MIME-Version"}  # fmt: skip
     assert b"\nBcc:" not in mail.as_bytes()

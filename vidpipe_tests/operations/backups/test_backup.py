@@ -1,4 +1,4 @@
-"""Back-ups: the same library comes out of them, whatever was at work while they were made, read or broken off."""
+"""Backups: the same library comes out of them, whatever ran while they were made, read or interrupted."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_run_that_is_at_work_is_not_disturbed(library: Library, backups: Path)
     backed_up(library, backups)
     with library.leases() as leases:
         leases.take([sha256_of("race.mkv")], {"_id": 1})
-        with pytest.raises(UnavailableError, match=f"A run is at work on the library: process {os.getpid()}"):
+        with pytest.raises(UnavailableError, match=f"A run is working on the library: process {os.getpid()}"):
             restored(library.settings, backups, replace=True)
 
 
@@ -188,7 +188,7 @@ def test_no_secret_is_in_a_back_up(library: Library, backups: Path) -> None:
     kept = (done.path / "settings" / "data" / "urls.txt").read_text().splitlines()
     assert kept[1] == "https://videos.example/a.mp4 priority=5"
     assert kept[4] == "https://me:${VIDPIPE_SOURCE_PASSWORD}@videos.example/d.mp4"
-    assert all(line.startswith("# left out of the back-up, it holds a secret: https://") for line in kept[2:4])
+    assert all(line.startswith("# left out of the backup, contains a secret: https://") for line in kept[2:4])
     assert (done.path / "settings" / "data" / "more.csv").read_text() == "url,title\nf.mp4,F\n"
     assert any("data/urls.txt: 2 lines are left out" in note for note in done.manifest.notes)
 
@@ -226,14 +226,14 @@ def test_so_many_are_kept_and_the_latest_is_restored(library: Library, backups: 
 
 
 def test_one_that_is_stopped_leaves_nothing_that_looks_like_a_back_up(library: Library, backups: Path) -> None:
-    follower = ProgressMonitor()
+    monitor = ProgressMonitor()
 
     def stop_at_lineage(part: str, done: int, total: int | None) -> None:
         if part == "lineage":
-            follower.cancelled.set()
+            monitor.cancelled.set()
 
     with pytest.raises(BackupCancelled):
-        backed_up(library, backups, follower=replace(follower, progress=stop_at_lineage))
+        backed_up(library, backups, monitor=replace(monitor, progress=stop_at_lineage))
     assert [path for path in backups.iterdir() if path.is_dir()] == []
     with pytest.raises(BackupError, match="none"):
         manifests.read(backups)
@@ -249,5 +249,5 @@ def test_two_back_ups_into_one_folder_do_not_mix(library: Library, backups: Path
         with pytest.raises(BackupError, match="Another vidpipe is backing up"):
             backed_up(library, backups)
 
-    backed_up(library, backups, follower=ProgressMonitor(another))
+    backed_up(library, backups, monitor=ProgressMonitor(another))
     assert len(manifests.whole_backups(backups)) == 1

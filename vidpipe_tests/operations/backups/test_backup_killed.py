@@ -57,12 +57,12 @@ class Listener(monitoring.CommandListener):
 monitoring.register(Listener())
 uri = SecretStr(os.environ["URI"])
 settings = Settings(home=Path(home), mongodb=MongoDB(uri=uri, database_name=database, collection_name=collection))
-follower = manifests.Follower(lambda part, done, total: die() if part == moment else None)
+monitor = manifests.ProgressMonitor(lambda part, done, total: die() if part == moment else None)
 with connect(settings) as connection:
     if what == "backup":
-        back_up(connection, settings, GRAPH, Path(folder), follower=follower)
+        back_up(connection, settings, GRAPH, Path(folder), monitor=monitor)
     else:
-        restore(connection, settings, GRAPH, *manifests.read(Path(folder)), replace=True, follower=follower)
+        restore(connection, settings, GRAPH, *manifests.read(Path(folder)), replace=True, monitor=monitor)
 """
 
 
@@ -72,7 +72,7 @@ def killed(what: str, settings: Settings, folder: Path, moment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _KILLED, what, *names, str(folder), moment],
         env={**os.environ, "URI": mongodb.uri.get_secret_value()}, check=False,
-        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        cwd=Path(__file__).parents[3], capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL, done.stderr
 
@@ -82,7 +82,7 @@ def test_a_killed_back_up_never_looks_whole_and_the_next_one_clears_it_away(libr
     (left,) = (path for path in backups.iterdir() if path.is_dir())
     assert left.name.endswith(".part")
     for directory in (backups, left):
-        with pytest.raises(BackupError, match="broken off"):
+        with pytest.raises(BackupError, match="only an incomplete one"):
             manifests.read(directory)
     done = backed_up(library, backups)
     assert [path for path in backups.iterdir() if path.is_dir()] == [done.path]

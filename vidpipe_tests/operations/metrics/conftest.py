@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from vidpipe.library.library import Library
 from vidpipe.operations.metrics.exposition import metrics_app
 from vidpipe.operations.metrics.snapshot import HomeMetrics
+from vidpipe.pipeline.instance import instance
+from vidpipe.pipeline.run_queue import queue_figures
 from vidpipe.settings import Settings
 from vidpipe_tests.library.shelf import BROKEN, CONTENTS, GRAPH, fill
 from vidpipe_tests.pipeline.pages.serving_page import serving
@@ -48,11 +51,14 @@ class Page:
 
 
 @contextmanager
-def page_of(settings: Settings) -> Iterator[Page]:
-    home = HomeMetrics(lambda: settings, GRAPH)
-    with serving(metrics_app(home)) as port:
-        yield Page(f"http://127.0.0.1:{port}", home)
-    home.close()
+def page_of(settings: Settings, **cache: float) -> Iterator[Page]:
+    """No figure is kept unless `cache` says so, so that a test sees what it just did."""
+    limits = cache or {"min_age_s": 0.0, "max_load": math.inf}
+    with instance(settings) as dagster:
+        home = HomeMetrics(lambda: settings, GRAPH, lambda: queue_figures(dagster), **limits)
+        with serving(metrics_app(home)) as port:
+            yield Page(f"http://127.0.0.1:{port}", home)
+        home.close()
 
 
 @pytest.fixture

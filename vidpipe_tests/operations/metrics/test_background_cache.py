@@ -12,7 +12,7 @@ from vidpipe.operations.metrics.background_cache import BackgroundCache
 
 def test_a_value_is_kept_for_a_while() -> None:
     numbers = iter(range(100))
-    kept = BackgroundCache("numbers", lambda: next(numbers), least_s=0.2)
+    kept = BackgroundCache("numbers", lambda: next(numbers), min_age_s=0.2)
     values = [taken.value for _ in range(5) if (taken := kept.get(5)) is not None]
     assert values == [0] * 5
     time.sleep(0.3)
@@ -29,7 +29,7 @@ def test_what_takes_long_is_made_seldom() -> None:
         made.append(1)
         return len(made)
 
-    kept = BackgroundCache("dear", make, least_s=0.0, share=0.1)
+    kept = BackgroundCache("dear", make, min_age_s=0.0, max_load=0.1)
     end = time.monotonic() + 0.8
     while time.monotonic() < end:
         kept.get(5)
@@ -39,7 +39,7 @@ def test_what_takes_long_is_made_seldom() -> None:
 
 def test_nobody_waits_without_end() -> None:
     go = threading.Event()
-    kept = BackgroundCache("slow", lambda: go.wait(20), least_s=0.0, share=1.0)
+    kept = BackgroundCache("slow", lambda: go.wait(20), min_age_s=0.0, max_load=1.0)
     began = time.monotonic()
     assert kept.get(0.1) is None
     assert time.monotonic() - began < 5
@@ -59,7 +59,7 @@ def test_the_old_value_is_given_while_a_new_one_is_made() -> None:
         made.append(1)
         return len(made)
 
-    kept = BackgroundCache("slow", make, least_s=0.0, share=1.0)
+    kept = BackgroundCache("slow", make, min_age_s=0.0, max_load=1.0)
     kept.get(5)
     go.clear()
     time.sleep(0.01)
@@ -77,7 +77,7 @@ def test_a_fault_is_said_once_and_gone_when_it_works_again(caplog: pytest.LogCap
             raise OSError("no route to mongodb://someone:hidden@db/")
         return "there"
 
-    kept = BackgroundCache("the library", make, least_s=0.0, share=1.0)
+    kept = BackgroundCache("the library", make, min_age_s=0.0, max_load=1.0)
     for _ in range(3):
         taken = kept.get(5)
         assert taken is not None

@@ -27,18 +27,13 @@ from vidpipe.library.library import Library
 from vidpipe.library.runs import RunName, recorded
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.operations.metrics import snapshot
+from vidpipe.operations.metrics.snapshot import HomeMetrics, QueueFigures
 from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import StageEvent
+from vidpipe.stages.registry import GRAPH as ALL
 from vidpipe_tests.library.shelf import GRAPH, HOSTILE, put
 from vidpipe_tests.operations.metrics.conftest import Page, page_of
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No figure is kept, so that a test sees what it just did."""
-    monkeypatch.setattr(snapshot, "_FRESH_S", 0.0)
-    monkeypatch.setattr("vidpipe.operations.metrics.background_cache.BackgroundCache._is_old", lambda kept: True)
 
 
 def eventually(look: Callable[[], Any], limit_s: float = 20) -> Any:
@@ -118,7 +113,7 @@ def test_names_of_strangers_are_on_no_label(page: Page) -> None:
 
 def test_every_figure_is_explained(page: Page, library: Library) -> None:
     work(library, "one")
-    explained = (Path(__file__).parents[2] / "docs" / "measures.md").read_text()
+    explained = (Path(__file__).parents[3] / "docs" / "measures.md").read_text()
     assert {name for name, *_ in page.figures() if f"`{name}`" not in explained} == set()
 
 
@@ -144,15 +139,12 @@ def test_the_other_pages(page: Page) -> None:
 
 
 def test_rules_that_do_not_parse_are_seen_and_the_rest_is_told(home: Path, settings: Settings) -> None:
-    from vidpipe.operations.metrics.snapshot import HomeMetrics
-    from vidpipe.stages.registry import GRAPH as ALL
-
     (home / "rules").mkdir()
     (home / "rules" / "custom_tags.json").write_text("{ this is no JSON")
     with Library.open(settings, ALL):
         pass
-    figures = HomeMetrics(lambda: settings, ALL)
-    library = figures.readings().library
+    figures = HomeMetrics(lambda: settings, ALL, QueueFigures)
+    library = figures.snapshot().library
     figures.close()
     assert library is not None
     assert "tags" in library.unavailable
@@ -228,8 +220,9 @@ def test_the_page_is_a_process_of_its_own(home: Path, mongod_uri: str) -> None:
         first.kill()
 
 
-def test_scrapes_at_the_same_time_share_one_reading(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
+def test_scrapes_at_the_same_time_share_one_reading(
+    settings: Settings, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reads: list[float] = []
     real = snapshot.read_library
 
@@ -240,10 +233,11 @@ def test_scrapes_at_the_same_time_share_one_reading(page: Page, monkeypatch: pyt
 
     monkeypatch.setattr(snapshot, "read_library", counting)
     answers: list[int] = []
-    threads = [threading.Thread(target=lambda: answers.append(page.get()[0])) for _ in range(30)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with page_of(settings, min_age_s=5.0) as page:
+        threads = [threading.Thread(target=lambda: answers.append(page.get()[0])) for _ in range(30)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert answers == [200] * 30
     assert len(reads) == 1, json.dumps(reads)

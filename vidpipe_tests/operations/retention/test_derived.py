@@ -89,7 +89,7 @@ def test_with_the_wrong_database_nothing_is_deleted(settings: Settings, library:
     for number in range(25):
         pack(settings, hashlib.sha256(str(number).encode()).hexdigest(), "1" * 16, 90)
     for dry_run in (True, False):
-        with pytest.raises(VidpipeError, match="25 of the 25 folders in data/derived belong to videos that this"):
+        with pytest.raises(VidpipeError, match="25 of the 25 folders in data/derived belong to videos that are not"):
             delete_unreferenced(settings, library, PruneReport("derived"), dry_run)
     assert len(list(settings.derived_directory.iterdir())) == 25
 

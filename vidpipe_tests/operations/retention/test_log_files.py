@@ -10,7 +10,6 @@ from pymongo import MongoClient
 
 from vidpipe.library import embedded
 from vidpipe.library.connection import connect
-from vidpipe.operations.retention import log_files
 from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.operations.retention.pruning import PruneReport
 from vidpipe.settings import Settings
@@ -61,7 +60,7 @@ def test_what_cannot_go_is_told(home: Path, logs: Path) -> None:
     write(logs / "vidpipe.log", 1_500_000)
     report = both(partial(delete_log_files, keeping(home, logs_size_mb=1)))
     assert report.count == 0
-    assert report.notes == ["2 MB of log files are in use or too young; [Retention] LogsSizeMB is less."]
+    assert report.notes == ["2 MB of log files are in use or too young to delete; [Retention] LogsSizeMB is less."]
 
 
 def test_rotated_files_beside_a_log_elsewhere_go_too_and_nothing_else_there(home: Path, tmp_path: Path) -> None:
@@ -75,12 +74,11 @@ def test_rotated_files_beside_a_log_elsewhere_go_too_and_nothing_else_there(home
 
 
 def test_mongod_begins_a_new_log_file_when_its_own_is_large(
-    embedded_settings: Settings, monkeypatch: pytest.MonkeyPatch
+    embedded_settings: Settings,
 ) -> None:
-    monkeypatch.setattr(log_files, "MONGOD_LOG_BYTES", 100)
     log = embedded.files_of(embedded_settings).log
     with connect(embedded_settings) as connection:
-        work = partial(rotate_mongod_log, embedded_settings, connection)
+        work = partial(rotate_mongod_log, embedded_settings, connection, max_bytes=100)
         told = PruneReport("test")
         work(told, True)
         assert told.count == 1

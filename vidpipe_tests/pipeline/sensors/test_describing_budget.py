@@ -127,7 +127,6 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
     used(library, 20, 1800)
     with HookServer() as hook:
         monkeypatch.setenv("VIDPIPE_ALERTS_WEBHOOKURL", hook.url)
-        alert_queue(dagster, library).after(0)
         sentence = due.skipped()
         assert "3 videos wait to be described" in sentence
         assert "0.50 of 0.5 model hours" in sentence
@@ -137,9 +136,9 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         )
         assert note_of(library) == sentence, "for `vidpipe status`"
         settings = load(library.settings.home).settings
-        send_alerts(dagster, library, settings)
+        send_alerts(alert_queue(dagster, library), settings)
         due.skipped()
-        send_alerts(dagster, library, settings)
+        send_alerts(alert_queue(dagster, library), settings)
         (post,) = hook.posts
         assert "the budget of the describing model is reached" in str(post["text"])
         assert "`vidpipe run` describes them now" in str(post["text"])
