@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pydantic import BaseModel
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
@@ -121,18 +122,13 @@ class AlertQueue:
         return self._add_once({"told_budget": reached.at}, long_ago, reached, {"kind": "budget"}, channels)
 
     def _add_once(
-        self,
-        mark: Document,
-        older: Document,
-        event: HighFailureRate | BudgetReached,
-        same: Document,
-        channels: Iterable[str],
+        self, mark: Document, older: Document, event: BaseModel, same: dict[str, str], channels: Iterable[str]
     ) -> bool:
         """Set `mark` if its field is missing or `older`, and then put `event` first, in place of the `same` one."""
         (name,) = mark
         if not self._update({"$or": [{name: {"$exists": False}}, {name: older}]}, {"$set": mark}):
             return False
-        entry = {**event.model_dump(), "id": event.id}
+        entry = {**event.model_dump(), "id": " ".join(same.values())}
         for channel in channels:
             waiting = f"ways.{channel}.waiting"
             self._meta.update_one({"_id": self._id}, {"$pull": {waiting: same}})

@@ -74,11 +74,6 @@ class HighFailureRate(_Event):
     minutes: float
     limit: float
 
-    @property
-    def id(self) -> str:
-        """Identifies the rate among what waits to be sent."""
-        return f"rate {self.what}"
-
     def sentence(self) -> str:
         """Describe the rate in one sentence."""
         things = "sources" if self.what == "sources" else f"videos in stage {self.what}"
@@ -97,11 +92,6 @@ class BudgetReached(_Event):
 
     kind: Literal["budget"] = "budget"
     sentence: str
-
-    @property
-    def id(self) -> str:
-        """Identifies the event among what waits to be sent."""
-        return "budget"
 
 
 class AlertMessage(BaseModel):

@@ -20,38 +20,10 @@ from vidpipe.library.meta_lock import holding
 from vidpipe.library.outages import ride_out
 from vidpipe.library.preparing import PATIENCE_S, pending
 from vidpipe.library.schema import COLLECTIONS, Document
-from vidpipe.operations.backups import home_files
-from vidpipe.operations.backups.collection_dump import (
-    CollectionWriter,
-    collection_writer,
-    metadata,
-    pages,
-    videos_with_scenes,
-)
-from vidpipe.operations.backups.file_transfer import (
-    COPYING,
-    DERIVED,
-    MEDIA,
-    MEDIA_LIST,
-    MediaListWriter,
-    TransferCount,
-    media_file,
-    media_list,
-    pack_files,
-    save_file,
-)
-from vidpipe.operations.backups.manifest import (
-    PART_SUFFIX,
-    BackupError,
-    DumpedCollection,
-    FileDigest,
-    FileSummary,
-    Manifest,
-    ProgressMonitor,
-    folder_name,
-    folder_time,
-    whole_backups,
-)
+from vidpipe.operations.backups import collection_dump, file_transfer, home_files, manifest
+from vidpipe.operations.backups.collection_dump import CollectionFile
+from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
+from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, FileSummary, Manifest, ProgressMonitor
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -85,10 +57,24 @@ class _Backup:
     graph: StageGraph
     monitor: ProgressMonitor
     folder: Path
-    collections: dict[str, DumpedCollection] = field(default_factory=dict)
-    parts: dict[str, FileDigest] = field(default_factory=dict)
+    collections: dict[str, manifest.DumpedCollection] = field(default_factory=dict)
+    parts: dict[str, manifest.FileDigest] = field(default_factory=dict)
     media: TransferCount = field(default_factory=TransferCount)
     derived: TransferCount = field(default_factory=TransferCount)
+
+    def path_of(self, name: str, suffix: str = ".bson.gz") -> Path:
+        """Return the path of a collection's file."""
+        database = self.connection.database.name
+        return self.folder / "dump" / database / f"{self.connection.collection(name).name}{suffix}"
+
+    def finish(self, name: str, file: CollectionFile) -> None:
+        """Finish a collection's file, and write the one with its metadata."""
+        path, beside = self.path_of(name), self.path_of(name, ".metadata.json.gz")
+        options = collection_dump.metadata(self.connection.collection(name))
+        place = path.relative_to(self.folder).as_posix()
+        self.parts[place] = file.finish()
+        self.parts[beside.relative_to(self.folder).as_posix()] = manifest.write_part(beside, options)
+        self.collections[name] = manifest.DumpedCollection(file=place, documents=file.documents)
 
     def retry(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
         self.monitor.check()
@@ -131,13 +117,13 @@ def back_up(
         part = part_folder(directory, media=media, derived=derived)
         work = _Backup(connection, settings, graph, monitor or ProgressMonitor(), part)
         try:
-            manifest = _write(work, media=media, derived=derived, config=config)
+            made = _write(work, media=media, derived=derived, config=config)
         except BaseException:
             _clear(part, keep_files=media and (part / MEDIA).is_dir())
             raise
-        done = BackupResult(_final_folder(directory, manifest.began_at), manifest, work.media, work.derived)
+        done = BackupResult(_final_folder(directory, made.began_at), made, work.media, work.derived)
         part.rename(done.path)
-        for old in whole_backups(directory)[:-keep] if keep else ():
+        for old in manifest.whole_backups(directory)[:-keep] if keep else ():
             # Renamed first, so that an interrupted removal leaves nothing that looks complete.
             removed = old.with_name(f"{old.name}{PART_SUFFIX}")
             old.rename(removed)
@@ -157,7 +143,7 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
     if media or derived:
         _save_files(work, media=media, derived=derived)
     build = work.connection.client.server_info()
-    manifest = Manifest(
+    made = Manifest(
         vidpipe=__version__,
         schema_version=schema_version,
         began_at=began_at,
@@ -173,8 +159,8 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
         derived=_summary(work.derived, included=derived),
         derived_directory=settings.relative(settings.derived_directory),
     )
-    manifest.write(work.folder)
-    return manifest
+    made.write(work.folder)
+    return made
 
 
 def _summary(count: TransferCount, *, included: bool) -> FileSummary:
@@ -199,61 +185,59 @@ def _schema_version(work: _Backup) -> int:
 
 def _dump(work: _Backup) -> int:
     """Write every collection and the media list. Returns the size of all media in bytes."""
-    folder = f"dump/{work.connection.database.name}"
-
-    def add(name: str, writer: CollectionWriter) -> None:
-        work.collections[name], parts = writer.close(metadata(work.connection.collection(name)))
-        work.parts.update(parts)
-
-    def dump(name: str) -> None:
-        collection = work.connection.collection(name)
-        total = collection.estimated_document_count()
-        with collection_writer(work.folder, folder, collection.name) as writer:
-            for page in pages(collection, work.retry):
-                writer.write(page)
-                work.monitor.progress(name, writer.documents, total)
-            add(name, writer)
-
-    for name in _BEFORE_VIDEOS:
-        dump(name)
     videos, scenes = (work.connection.collection(name) for name in ("videos", "scenes"))
+    for name in _BEFORE_VIDEOS:
+        _dump_collection(work, name)
     total = videos.estimated_document_count()
     key = work.graph.key("raw_video") if "raw_video" in work.graph else ""
     stages = [stage.name for stage in work.graph if stage.result.scene_fields]
-    media = MediaListWriter(work.folder)
+    media_bytes = 0
     with (
-        collection_writer(work.folder, folder, videos.name) as video_writer,
-        collection_writer(work.folder, folder, scenes.name) as scene_writer,
+        CollectionFile(work.path_of("videos")) as video_file,
+        CollectionFile(work.path_of("scenes")) as scene_file,
+        manifest.PartFile(work.folder / MEDIA_LIST) as media,
     ):
-        for found, their_scenes in videos_with_scenes(videos, scenes, stages, work.retry):
-            video_writer.write(found)
-            scene_writer.write(their_scenes)
+        for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.retry):
+            video_file.add(found)
+            scene_file.add(their_scenes)
             for video in found:
-                media.write(media_file(video, video.get(key)))
-            work.monitor.progress("videos", video_writer.documents, total)
-        add("videos", video_writer)
-        add("scenes", scene_writer)
-    work.parts[MEDIA_LIST] = media.close()
+                file = file_transfer.media_file(video, video.get(key))
+                media.write(file.line())
+                media_bytes += file.size_bytes
+            work.monitor.progress("videos", video_file.documents, total)
+        work.finish("videos", video_file)
+        work.finish("scenes", scene_file)
+        work.parts[MEDIA_LIST] = media.finish()
     for name in _AFTER_VIDEOS:
-        dump(name)
-    return media.size_bytes
+        _dump_collection(work, name)
+    return media_bytes
+
+
+def _dump_collection(work: _Backup, name: str) -> None:
+    collection = work.connection.collection(name)
+    total = collection.estimated_document_count()
+    with CollectionFile(work.path_of(name)) as file:
+        for page in collection_dump.pages(collection, work.retry):
+            file.add(page)
+            work.monitor.progress(name, file.documents, total)
+        work.finish(name, file)
 
 
 def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
     settings, part = work.settings, work.folder
-    earlier = next(reversed(whole_backups(part.parent)), None)
+    earlier = next(reversed(manifest.whole_backups(part.parent)), None)
 
     def save(source: Path, place: str, size_bytes: int | None, *, link: bool) -> str:
         last = earlier / place if earlier else None
-        return save_file(source, part / place, size_bytes, work.monitor, link=link, earlier=last)
+        return file_transfer.save_file(source, part / place, size_bytes, work.monitor, link=link, earlier=last)
 
-    for number, file in enumerate(media_list(part), start=1):
+    for number, file in enumerate(file_transfer.media_list(part), start=1):
         work.monitor.check()
         if media:
             # The owner of a referenced file may modify it in place, so it is not linked.
             outcome = save(settings.resolve(file.path), file.place, file.size_bytes, link=not file.referenced)
             work.media.add(outcome, file.path, file.size_bytes)
-        for source, name in pack_files(settings.derived_directory, file.video) if derived else ():
+        for source, name in file_transfer.pack_files(settings.derived_directory, file.video) if derived else ():
             place = f"{DERIVED}/{name}"
             outcome = save(source, place, None, link=True)
             work.derived.add(outcome, name, 0 if outcome == "missing" else (part / place).stat().st_size)
@@ -304,7 +288,7 @@ def part_folder(directory: Path, *, media: bool, derived: bool) -> Path:
         derived: Keep copied thumbnails and frame packs.
     """
     left = sorted(directory.glob(f"*{PART_SUFFIX}"))
-    part = directory / f"{folder_name(datetime.now(UTC))}{PART_SUFFIX}"
+    part = directory / f"{manifest.folder_name(datetime.now(UTC))}{PART_SUFFIX}"
     for old in left[:-1]:
         shutil.rmtree(old)
     if left and left[-1] != part:
@@ -333,24 +317,24 @@ def _clear(part: Path, *, keep_files: bool, media: bool = True, derived: bool = 
 
 def _final_folder(directory: Path, began_at: datetime) -> Path:
     """The folder of a backup, named by its time, which is always after the latest one."""
-    before = whole_backups(directory)
-    if before and folder_name(began_at) <= before[-1].name:
-        began_at = folder_time(before[-1]) + timedelta(seconds=1)
-    return directory / folder_name(began_at)
+    before = manifest.whole_backups(directory)
+    if before and manifest.folder_name(began_at) <= before[-1].name:
+        began_at = manifest.folder_time(before[-1]) + timedelta(seconds=1)
+    return directory / manifest.folder_name(began_at)
 
 
 def backup_json(done: BackupResult) -> Document:
     """Return a backup as it appears in `--json` and the audit log."""
-    manifest = done.manifest
+    made = done.manifest
     return {
         "path": done.path,
-        "schema_version": manifest.schema_version,
-        "documents": {name: collection.documents for name, collection in manifest.collections.items()},
-        "size_bytes": sum(part.size_bytes for part in manifest.parts.values()),
-        "settings": list(manifest.settings),
-        "media": _files_json(manifest.media, done.media),
-        "derived": _files_json(manifest.derived, done.derived),
-        "notes": list(manifest.notes),
+        "schema_version": made.schema_version,
+        "documents": {name: collection.documents for name, collection in made.collections.items()},
+        "size_bytes": sum(part.size_bytes for part in made.parts.values()),
+        "settings": list(made.settings),
+        "media": _files_json(made.media, done.media),
+        "derived": _files_json(made.derived, done.derived),
+        "notes": list(made.notes),
         "removed": done.removed,
     }
 

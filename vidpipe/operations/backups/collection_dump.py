@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from itertools import islice
@@ -30,21 +29,12 @@ from vidpipe.library import replacing
 from vidpipe.library.meta_lock import LOCK
 from vidpipe.library.schema import Document
 from vidpipe.library.states import VideoIds
-from vidpipe.operations.backups.manifest import (
-    BackupError,
-    DumpedCollection,
-    FileDigest,
-    HashingFile,
-    Manifest,
-    ProgressMonitor,
-)
+from vidpipe.operations.backups.manifest import BackupError, Manifest, PartFile, ProgressMonitor
 
 #: Runs a read, and repeats it if the connection fails.
 Retry = Callable[[Callable[[], list[RawBSONDocument]]], list[RawBSONDocument]]
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
-#: Fast; BSON of text still shrinks to a quarter.
-_COMPRESSION = 3
 _PAGE = 1000
 _VIDEOS_AT_ONCE = 100
 _WITHOUT_LEASE = {"lease": 0}
@@ -58,65 +48,26 @@ _LONGEST_COMMIT = timedelta(minutes=10)
 _OTHER_BACKUP = "Choose another backup."
 
 
-class CollectionWriter:
-    """Writes the files of a collection.
+class CollectionFile(PartFile):
+    """A new file with the documents of a collection.
 
-    Args:
-        folder: The backup.
-        below: Folder of the files in it.
-        name: The collection's name.
+    Attributes:
+        documents: Their number so far.
     """
 
-    def __init__(self, folder: Path, below: str, name: str) -> None:
-        self._path = f"{below}/{name}"
-        self._folder = folder
-        self._file = HashingFile(folder / f"{self._path}.bson.gz")
-        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, compresslevel=_COMPRESSION, mtime=0)
-        self.documents = 0
+    documents = 0
 
-    def write(self, documents: Sequence[RawBSONDocument]) -> None:
+    def add(self, documents: Sequence[RawBSONDocument]) -> None:
         """Add documents."""
-        self._gzip.write(b"".join(document.raw for document in documents))
+        self.write(b"".join(document.raw for document in documents))
         self.documents += len(documents)
 
-    def close(self, options: str) -> tuple[DumpedCollection, dict[str, FileDigest]]:
-        """Finish the files.
 
-        Args:
-            options: Contents of the metadata file.
-
-        Returns:
-            The collection's entry in the manifest, and the digests of its files.
-        """
-        self._gzip.close()
-        file, beside = f"{self._path}.bson.gz", f"{self._path}.metadata.json.gz"
-        metadata_file = HashingFile(self._folder / beside)
-        with gzip.GzipFile(filename="", mode="wb", fileobj=metadata_file, mtime=0) as packed:
-            packed.write(options.encode())
-        parts = {file: self._file.close(), beside: metadata_file.close()}
-        return DumpedCollection(file=file, documents=self.documents), parts
-
-    def abandon(self) -> None:
-        """Close the files without finishing them."""
-        self._file.abandon()
-
-
-@contextmanager
-def collection_writer(folder: Path, below: str, name: str) -> Iterator[CollectionWriter]:
-    """Open the files of a collection, to be closed by `CollectionWriter.close`. See there for the arguments."""
-    writer = CollectionWriter(folder, below, name)
-    try:
-        yield writer
-    except BaseException:
-        writer.abandon()
-        raise
-
-
-def metadata(collection: Collection[Document]) -> str:
+def metadata(collection: Collection[Document]) -> bytes:
     """Return the contents of a collection's metadata file: its indexes, as the server lists them."""
     indexes: list[Any] = [dict(index) for index in collection.list_indexes()]
     options = {"indexes": indexes, "collectionName": collection.name, "type": "collection"}
-    return json_util.dumps(options, json_options=json_util.CANONICAL_JSON_OPTIONS)
+    return json_util.dumps(options, json_options=json_util.CANONICAL_JSON_OPTIONS).encode()
 
 
 def pages(collection: Collection[Document], retry: Retry) -> Iterator[list[RawBSONDocument]]:

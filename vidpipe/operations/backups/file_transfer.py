@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from vidpipe.media.frame_pack import TEMPORARY
-from vidpipe.operations.backups.manifest import BackupError, FileDigest, HashingFile, ProgressMonitor, path_inside
+from vidpipe.operations.backups.manifest import BackupError, ProgressMonitor, path_inside
 
 MEDIA_LIST = "media.jsonl.gz"
 MEDIA, DERIVED = "media", "derived"
@@ -46,6 +46,10 @@ class BackedUpFile:
     def place(self) -> str:
         """Its path in the backup."""
         return f"{MEDIA}/{self.video[:2]}/{self.video}{Path(self.path).suffix[:20]}"
+
+    def line(self) -> bytes:
+        """Return its line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
 
 
 @dataclass
@@ -91,25 +95,6 @@ def media_file(video: Mapping[str, Any], raw: Mapping[str, Any] | None) -> Backe
     return BackedUpFile(
         video["_id"], last["path"], last["size_bytes"], last["modified_ns"], bool(facts.get("referenced", False))
     )
-
-
-class MediaListWriter:
-    """Writes the media list of a backup."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = HashingFile(folder / MEDIA_LIST)
-        self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=self._file, mtime=0)
-        self.size_bytes = 0
-
-    def write(self, media: BackedUpFile) -> None:
-        """Add a line."""
-        self._gzip.write(json.dumps(asdict(media)).encode() + b"\n")
-        self.size_bytes += media.size_bytes
-
-    def close(self) -> FileDigest:
-        """Finish the list and return its digest."""
-        self._gzip.close()
-        return self._file.close()
 
 
 def media_list(folder: Path) -> Iterator[BackedUpFile]:

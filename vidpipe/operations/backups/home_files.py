@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from vidpipe.errors import SettingsError, UnavailableError, readable
 from vidpipe.ingest.list_files import CSV_SUFFIXES
 from vidpipe.ingest.urls import redacted_url
-from vidpipe.operations.backups.manifest import FileDigest, HashingFile
+from vidpipe.operations.backups.manifest import FileDigest, write_part
 from vidpipe.redaction import redact
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
@@ -48,10 +48,8 @@ def save(settings: Settings, config: Path | None, folder: Path) -> SavedHomeFile
     saved = SavedHomeFiles()
 
     def put(name: str, content: bytes) -> None:
-        file = HashingFile(folder / FOLDER / name)
-        file.write(content)
         saved.names.append(name)
-        saved.parts[f"{FOLDER}/{name}"] = file.close()
+        saved.parts[f"{FOLDER}/{name}"] = write_part(folder / FOLDER / name, content)
 
     config = config or settings.home / CONFIG_NAME
     if config.name == LOCAL_CONFIG_NAME:

@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 import threading
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
@@ -23,6 +24,9 @@ PART_SUFFIX = ".part"
 _FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
 _FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
 _BLOCK_BYTES = 1 << 20
+#: Fast; BSON of text still shrinks to a quarter.
+_COMPRESSION = 3
+_GZIP = 31  # zlib's wbits for the gzip format
 _OTHER_BACKUP = "Choose another backup."
 
 #: Called with the name of a part of the work, the items that are done, and their total (None: unknown).
@@ -246,32 +250,41 @@ def _damaged(path: Path, what: str) -> BackupError:
     return BackupError(f"The backup is damaged: {path} {what}.", "Nothing was changed. Restore from another backup.")
 
 
-class HashingFile:
-    """A file to write that computes the digest of its contents."""
+class PartFile:
+    """A new file of the backup: computes its digest, and compresses if its name ends in .gz. A context manager."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
-        self._digest = hashlib.sha256()
-        self._size_bytes = 0
+        self._digest, self._size_bytes = hashlib.sha256(), 0
+        self._compressor = zlib.compressobj(_COMPRESSION, wbits=_GZIP) if path.suffix == ".gz" else None
 
-    def write(self, data: Any) -> int:
-        """Write bytes."""
-        self._digest.update(data)
-        self._size_bytes += len(data)
-        return self._file.write(data)
+    def __enter__(self) -> Self:
+        return self
 
-    def flush(self) -> None:
-        """Flush Python's buffer."""
-        self._file.flush()
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
-    def close(self) -> FileDigest:
+    def write(self, data: bytes) -> None:
+        """Add bytes."""
+        self._write(self._compressor.compress(data) if self._compressor else data)
+
+    def finish(self) -> FileDigest:
         """Write everything to disk and return the digest."""
+        if self._compressor:
+            self._write(self._compressor.flush())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         return FileDigest(sha256=self._digest.hexdigest(), size_bytes=self._size_bytes)
 
-    def abandon(self) -> None:
-        """Close the file without a digest."""
-        self._file.close()
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        self._size_bytes += len(data)
+        self._file.write(data)
+
+
+def write_part(path: Path, content: bytes) -> FileDigest:
+    """Write a file of the backup at once."""
+    with PartFile(path) as file:
+        file.write(content)
+        return file.finish()

@@ -96,18 +96,11 @@ def _is_current(settings: Settings, path: Path) -> bool:
 def _open_files(folders: Iterable[Path]) -> set[Path]:
     """Files in `folders` that a process of this machine has open, if this user can see that."""
     roots = {folder.resolve() for folder in folders}
-    names: set[str] = set()
-    if Path("/proc/self/fd").is_dir():  # many times faster than psutil
-        for folder in Path("/proc").iterdir():
-            with contextlib.suppress(OSError):  # not a process, has ended, or belongs to another user
-                for descriptor in (folder / "fd").iterdir() if folder.name.isdigit() else ():
-                    with contextlib.suppress(OSError):
-                        names.add(os.readlink(descriptor))
-    else:
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                names.update(file.path for file in process.open_files())
-    return {path for path in map(Path, names) if any(path.is_relative_to(root) for root in roots)}
+    found: set[Path] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # has ended, or belongs to another user
+            found.update(Path(file.path) for file in process.open_files())
+    return {path for path in found if any(path.is_relative_to(root) for root in roots)}
 
 
 def rotate_server_logs(settings: Settings, report: PruneReport, dry_run: bool) -> None:
