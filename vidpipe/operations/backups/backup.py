@@ -113,7 +113,7 @@ def back_up(
         BackupCancelled: The user canceled.
     """
     directory = directory.expanduser().absolute()
-    with _write_errors_explained(directory), _locked(directory):
+    with _writing_to(directory):
         part = part_folder(directory, media=media, derived=derived)
         work = _Backup(connection, settings, graph, monitor or ProgressMonitor(), part)
         try:
@@ -259,19 +259,14 @@ def _check_free_space(work: _Backup, media_bytes: int) -> None:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    private_directory(directory)
+def _writing_to(directory: Path) -> Iterator[None]:
+    """Lock the directory, and explain errors of its disk."""
     try:
+        private_directory(directory)
         with FileLock(directory / _LOCK, blocking=False):
             yield
     except Timeout:
         raise BackupError(f"Another vidpipe is backing up into {directory}.", "Wait until it has finished.") from None
-
-
-@contextmanager
-def _write_errors_explained(directory: Path) -> Iterator[None]:
-    try:
-        yield
     except OSError as error:
         raise UnavailableError(
             f"The backup cannot be written: {error.filename or directory}: {error.strerror or error}.",

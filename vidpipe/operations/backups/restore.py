@@ -21,14 +21,9 @@ from vidpipe.library.preparing import Step, make_indexes, prepare
 from vidpipe.library.processes import is_dead
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION, Document
 from vidpipe.library.states import VideoIds
+from vidpipe.operations.backups import file_transfer
 from vidpipe.operations.backups.collection_dump import drop_late_lineage, load_collections
-from vidpipe.operations.backups.file_transfer import (
-    BackedUpFile,
-    TransferCount,
-    media_list,
-    restore_file,
-    restore_packs,
-)
+from vidpipe.operations.backups.file_transfer import BackedUpFile, TransferCount
 from vidpipe.operations.backups.manifest import BackupError, Manifest, ProgressMonitor, verify
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -204,20 +199,22 @@ def _put_files(
     videos: Collection[Document], settings: Settings, graph: StageGraph, done: RestoreResult, monitor: ProgressMonitor
 ) -> None:
     """Restore missing files, and update the paths in the documents."""
-    derived = _derived_directory(settings, done.manifest)
+    derived = settings.derived_directory
+    # Not restored if this home stores frame packs elsewhere than the documents say.
+    packs_too = done.manifest.derived.included and settings.relative(derived) == done.manifest.derived_directory
     moved: list[UpdateOne] = []
-    for number, file in enumerate(media_list(done.folder), start=1):
+    for number, file in enumerate(file_transfer.media_list(done.folder), start=1):
         monitor.check()
         place = _place_of(settings, file)
         if _is_there(place, file):
             done.media.present += 1
         else:
-            outcome = restore_file(done.folder / file.place, place, file.video, file.modified_ns, monitor)
+            outcome = file_transfer.restore_file(done.folder / file.place, place, file.video, file.modified_ns, monitor)
             done.media.add(outcome, file.path, file.size_bytes)
         if settings.relative(place) != file.path and place.exists():
             moved += _moved(file, settings.relative(place), graph)
-        if derived is not None:
-            restore_packs(done.folder, derived, file.video, done.derived, monitor)
+        if packs_too:
+            file_transfer.restore_packs(done.folder, derived, file.video, done.derived, monitor)
         if len(moved) >= _PATHS_AT_ONCE:
             videos.bulk_write(moved)
             moved = []
@@ -248,12 +245,6 @@ def _moved(file: BackedUpFile, path: str, graph: StageGraph) -> list[UpdateOne]:
         key = f"{graph.key('raw_video')}.path"
         changes.append(UpdateOne({"_id": file.video, key: {"$exists": True}}, {"$set": {key: path}}))
     return changes
-
-
-def _derived_directory(settings: Settings, manifest: Manifest) -> Path | None:
-    """Where the documents refer to frame packs; None if this home stores them elsewhere."""
-    same = settings.relative(settings.derived_directory) == manifest.derived_directory
-    return settings.derived_directory if same and manifest.derived.included else None
 
 
 def restore_json(done: RestoreResult) -> Document:

@@ -39,10 +39,6 @@ class _Folder:
     modified: float
     size_bytes: int
 
-    @property
-    def sha256(self) -> str:
-        return self.path.parent.name
-
 
 def delete_unreferenced(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
     """Delete folders older than [Retention] DerivedDays that nothing refers to.
@@ -59,14 +55,11 @@ def delete_unreferenced(settings: Settings, library: Library, report: PruneRepor
     for chunk in chunked(names, _CHUNK):
         named = _packs(library, chunk)
         unknown += [sha256 for sha256 in chunk if sha256 not in named]
-        suspects = [
-            folder
-            for sha256 in chunk
-            if sha256 in named
-            for folder in _versions(root / sha256, limit)
-            if folder.path.name not in named[sha256]
-        ]
-        _delete_suspects(library, suspects, report, dry_run)
+        suspects = {
+            sha256: [folder for folder in _versions(root / sha256, limit) if folder.path.name not in named[sha256]]
+            for sha256 in named
+        }
+        _delete_suspects(library, {sha256: found for sha256, found in suspects.items() if found}, report, dry_run)
     if len(unknown) > max(_MAX_UNKNOWN, _MAX_UNKNOWN_SHARE * len(names)):
         raise VidpipeError(
             f"{len(unknown)} of the {len(names)} folders in {settings.relative(root)} belong to videos that are not "
@@ -116,10 +109,9 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
     return found
 
 
-def _delete_suspects(library: Library, folders: list[_Folder], report: PruneReport, dry_run: bool) -> None:
-    by_video: dict[str, list[_Folder]] = {}
-    for folder in folders:
-        by_video.setdefault(folder.sha256, []).append(folder)
+def _delete_suspects(
+    library: Library, by_video: Mapping[str, list[_Folder]], report: PruneReport, dry_run: bool
+) -> None:
     if not by_video:
         return
     if dry_run:
