@@ -26,7 +26,6 @@ from vidpipe.pipeline.alert_sensors import (
 )
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.services import service
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.operation import Alerts
 from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
@@ -332,12 +331,10 @@ def test_an_outage_of_the_library_is_told_too_after_a_while_and_with_its_quiet_t
 def test_a_run_has_an_address_where_the_page_runs(settings: Settings, dagster: dg.DagsterInstance) -> None:
     run_id = fail(dagster)
     assert failed_runs(dagster, settings, 0)[0][0].address == ""
-    environment = {
-        **os.environ, service.SERVICE: "web", "_VIDPIPE_PORT": "3001", "VIDPIPE_HOME": str(settings.home),
-    }  # fmt: skip
+    marks = {"_VIDPIPE_SERVICE": "web", "_VIDPIPE_PORT": "3001", "VIDPIPE_HOME": str(settings.home)}
     # A server is recognized by its command line, too.
-    page = [sys.executable, "-c", "print(flush=True); input()", service.MODULES["web"]]
-    sleeper = subprocess.Popen(page, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    page = [sys.executable, "-c", "print(flush=True); input()", "dagster_webserver"]
+    sleeper = subprocess.Popen(page, env=os.environ | marks, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     try:
         assert sleeper.stdout is not None
         sleeper.stdout.readline()
