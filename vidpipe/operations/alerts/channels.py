@@ -68,14 +68,11 @@ class Channel(ABC):
 
     Attributes:
         name: The channel's name in the alert queue.
+        to: The receiver, as shown to people; without secrets.
     """
 
     name: str
-
-    @property
-    @abstractmethod
-    def to(self) -> str:
-        """The receiver, as shown to people; without secrets."""
+    to: str
 
     @abstractmethod
     def send(self, message: AlertMessage) -> None:
@@ -102,14 +99,10 @@ class WebhookChannel(Channel):
     def __init__(self, alerts: Alerts, read_timeout_s: float = _READ_TIMEOUT_S) -> None:
         self._url = alerts.webhook_url.get_secret_value().strip()
         self._read_timeout_s = read_timeout_s
-
-    @property
-    def to(self) -> str:
-        """The webhook's host."""
         try:
-            return f"the webhook at {urlsplit(self._url).hostname or 'a URL without a host'}"
+            self.to = f"the webhook at {urlsplit(self._url).hostname or 'a URL without a host'}"
         except ValueError:
-            return "the webhook"
+            self.to = "the webhook"
 
     def send(self, message: AlertMessage) -> None:
         """Post the message; transient failures are retried a few times.
@@ -179,11 +172,7 @@ class MailChannel(Channel):
 
     def __init__(self, alerts: Alerts) -> None:
         self._alerts = alerts
-
-    @property
-    def to(self) -> str:
-        """The mail server's address."""
-        return f"the mail server {self._alerts.smtp_host}:{self._alerts.smtp_port}"
+        self.to = f"the mail server {alerts.smtp_host}:{alerts.smtp_port}"
 
     def send(self, message: AlertMessage) -> None:
         """Send one mail to all of MailTo.

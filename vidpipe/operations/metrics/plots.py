@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import UnavailableError
 from vidpipe.operations.metrics.formatting import format_duration, printable_name
-from vidpipe.operations.metrics.statistics import DayStatistics, LibraryStatistics
+from vidpipe.operations.metrics.statistics import LibraryStatistics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,8 @@ _STYLE: Any = {
 _MAX_NAME_LENGTH = 36
 _SIZE_INCHES = (7.2, 3.8)
 
-Panel = Callable[["Axes", LibraryStatistics], None]
+#: Draws a picture; returns why there is nothing to draw, or an empty string.
+Panel = Callable[["Axes", LibraryStatistics], str]
 
 
 def require_matplotlib() -> None:
@@ -65,8 +66,8 @@ def png(statistics: LibraryStatistics) -> bytes:
     with _drawing() as new_figure:
         figure = new_figure((2 * _SIZE_INCHES[0], 2 * _SIZE_INCHES[1] + 0.4))
         figure.suptitle(heading(statistics), fontsize=13, x=0.01, ha="left")
-        for axes, panel in zip(figure.subplots(2, 2).flat, PANELS.values(), strict=True):
-            panel(axes, statistics)
+        for axes, title in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+            _draw(axes, title, statistics)
         return _saved(figure, "png")
 
 
@@ -74,9 +75,9 @@ def svgs(statistics: LibraryStatistics) -> dict[str, bytes]:
     """Return each picture as an SVG, by its title."""
     made = {}
     with _drawing() as new_figure:
-        for title, panel in PANELS.items():
+        for title in PANELS:
             figure = new_figure(_SIZE_INCHES)
-            panel(figure.subplots(), statistics)
+            _draw(figure.subplots(), title, statistics)
             made[title] = _saved(figure, "svg")
     return made
 
@@ -106,12 +107,11 @@ def _saved(figure: Figure, file_format: str) -> bytes:
     return target.getvalue()
 
 
-def _growth(axes: Axes, statistics: LibraryStatistics) -> None:
+def _growth(axes: Axes, statistics: LibraryStatistics) -> str:
     """Videos of each day as bars, hours of footage so far as a line."""
-    axes.set_title("Growth by day")
     days = [day for day in statistics.days if day.videos]
     if not days:
-        return _empty(axes, "No videos were added.")
+        return "No videos were added."
     places: Any = [day.day for day in days]
     axes.bar(places, [day.videos for day in days], color=_BLUE, width=0.9)
     axes.set_ylabel("videos per day", color=_BLUE)
@@ -123,14 +123,13 @@ def _growth(axes: Axes, statistics: LibraryStatistics) -> None:
     right.set_ylim(bottom=0)
     right.grid(visible=False)
     _days(axes)
-    return None
+    return ""
 
 
-def _times(axes: Axes, statistics: LibraryStatistics) -> None:
-    axes.set_title("Time by stage")
+def _times(axes: Axes, statistics: LibraryStatistics) -> str:
     stages = [stage for stage in reversed(statistics.stages) if stage.videos]
     if not stages:
-        return _empty(axes, "Nothing was computed.")
+        return "Nothing was computed."
     unit_s, unit = _unit(max(stage.total_s for stage in stages))
     totals = [stage.total_s / unit_s for stage in stages]
     bars = axes.barh([stage.stage for stage in stages], totals, color=_BLUE, height=0.65)
@@ -139,38 +138,32 @@ def _times(axes: Axes, statistics: LibraryStatistics) -> None:
     axes.set_xlim(right=max(totals) * 1.45 or 1)
     axes.set_xlabel(f"{unit}, all videos")
     axes.grid(visible=False, axis="y")
-    return None
+    return ""
 
 
-def _hits(axes: Axes, statistics: LibraryStatistics) -> None:
+def _hits(axes: Axes, statistics: LibraryStatistics) -> str:
     """Shares of the checked results that were current, computed or failed."""
-    axes.set_title("Hit rate by day")
     days = [day for day in statistics.days if day.current + day.computed + day.failed]
     if not days:
-        return _empty(axes, "No runs.")
-    kinds: tuple[tuple[str, str, Callable[[DayStatistics], int]], ...] = (
-        ("current (no work)", _GREEN, lambda day: day.current),
-        ("computed", _BLUE, lambda day: day.computed),
-        ("failed", _RED, lambda day: day.failed),
-    )
+        return "No runs."
+    kinds = (("current", "current (no work)", _GREEN), ("computed", "computed", _BLUE), ("failed", "failed", _RED))
     places: Any = [day.day for day in days]
     below = [0.0] * len(days)
-    for label, color, number in kinds:
-        shares = [100 * number(day) / (day.current + day.computed + day.failed) for day in days]
+    for kind, label, color in kinds:
+        shares = [100 * getattr(day, kind) / (day.current + day.computed + day.failed) for day in days]
         axes.bar(places, shares, bottom=below, color=color, width=0.9, label=label)
         below = [before + added for before, added in zip(below, shares, strict=True)]
     axes.set_ylim(0, 100)
     axes.set_ylabel("% of checked results")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=3)
     _days(axes)
-    return None
+    return ""
 
 
-def _slowest(axes: Axes, statistics: LibraryStatistics) -> None:
-    axes.set_title("Slowest videos")
+def _slowest(axes: Axes, statistics: LibraryStatistics) -> str:
     videos = list(reversed(statistics.slowest))
     if not videos:
-        return _empty(axes, "Nothing was computed.")
+        return "Nothing was computed."
     unit_s, unit = _unit(max(video.seconds for video in videos))
     places = range(len(videos))
     left = [0.0] * len(videos)
@@ -182,19 +175,24 @@ def _slowest(axes: Axes, statistics: LibraryStatistics) -> None:
     axes.set_xlabel(unit)
     axes.grid(visible=False, axis="y")
     axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.14), ncols=4)
-    return None
+    return ""
 
 
-#: title -> what draws it.
+#: Title -> what draws the picture.
 PANELS: dict[str, Panel] = {
-    "Growth by day": _growth, "Time by stage": _times, "Hit rate by day": _hits, "Slowest videos": _slowest,
-}  # fmt: skip
+    "Growth by day": _growth,
+    "Time by stage": _times,
+    "Hit rate by day": _hits,
+    "Slowest videos": _slowest,
+}
 
 
-def _empty(axes: Axes, sentence: str) -> None:
-    axes.text(0.5, 0.5, sentence, ha="center", va="center", transform=axes.transAxes, color="#777777")
-    axes.set_xticks([])
-    axes.set_yticks([])
+def _draw(axes: Axes, title: str, statistics: LibraryStatistics) -> None:
+    axes.set_title(title)
+    if reason := PANELS[title](axes, statistics):
+        axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, color="#777777")
+        axes.set_xticks([])
+        axes.set_yticks([])
 
 
 def _days(axes: Axes) -> None:

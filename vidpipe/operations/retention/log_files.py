@@ -13,7 +13,6 @@ import re
 import shutil
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -32,58 +31,51 @@ _ROTATED = re.compile(r"\.(\d{1,4}|\d{4}-\d{2}-\d{2}T[\d.:-]+)(\.gz)?$")
 _YOUNG_S = 3600.0
 
 
-@dataclass(frozen=True)
-class _LogFile:
-    path: Path
-    size_bytes: int
-    modified: float
-
-    @property
-    def may_go_early(self) -> bool:
-        """Whether it may be deleted to save space: rotated, or of a run that ended a while ago."""
-        of_run = self.path.parent.name == "runs" and self.modified < time.time() - _YOUNG_S
-        return of_run or _ROTATED.search(self.path.name) is not None
-
-
 def delete_log_files(settings: Settings, report: PruneReport, dry_run: bool) -> None:
     """Delete log files older than LogsDays and, oldest first, as many as are needed to get below LogsSizeMB."""
     files = _log_files(settings)
-    open_files = _open_files({settings.data_directory, *(file.path.parent for file in files)}) if files else set()
-    unused = [file for file in files if file.path.resolve() not in open_files and not _is_current(settings, file.path)]
-    limit = cutoff(settings.retention.logs_days)
-    doomed = [file for file in unused if file.modified < limit]
-    left = sum(file.size_bytes for file in files) - sum(file.size_bytes for file in doomed)
-    max_bytes = settings.retention.logs_size_mb * 1_000_000
-    for file in sorted(unused, key=lambda file: file.modified):
-        if left <= max_bytes:
-            break
-        if file.modified >= limit and file.may_go_early:
-            doomed.append(file)
-            left -= file.size_bytes
+    open_files = _open_files({settings.data_directory, *(path.parent for path in files)}) if files else set()
+    unused = {
+        path: stat
+        for path, stat in sorted(files.items(), key=lambda item: item[1].st_mtime)
+        if path.resolve() not in open_files and not _is_current(settings, path)
+    }
+    limit, max_bytes = cutoff(settings.retention.logs_days), settings.retention.logs_size_mb * 1_000_000
+    doomed = [path for path, stat in unused.items() if stat.st_mtime < limit]
+    left = sum(stat.st_size for stat in files.values()) - sum(files[path].st_size for path in doomed)
+    for path, stat in unused.items():
+        if left > max_bytes and stat.st_mtime >= limit and _may_go_early(path, stat):
+            doomed.append(path)
+            left -= stat.st_size
     if left > max_bytes:
         report.notes.append(
             f"{left / 1e6:.0f} MB of log files are in use or too young to delete; [Retention] LogsSizeMB is less."
         )
-    for file in doomed:
+    for path in doomed:
         if not dry_run:
-            file.path.unlink(missing_ok=True)
-        report.add(file.size_bytes, file.modified)
+            path.unlink(missing_ok=True)
+        report.add(files[path].st_size, files[path].st_mtime)
 
 
-def _log_files(settings: Settings) -> list[_LogFile]:
+def _may_go_early(path: Path, stat: os.stat_result) -> bool:
+    """Whether a log file may be deleted to save space: rotated, or of a run that ended a while ago."""
+    of_run = path.parent.name == "runs" and stat.st_mtime < time.time() - _YOUNG_S
+    return of_run or _ROTATED.search(path.name) is not None
+
+
+def _log_files(settings: Settings) -> dict[Path, os.stat_result]:
     """All files in data/logs, and the rotated ones of a [Logging] LogFile elsewhere."""
     paths = {path for path in (settings.data_directory / "logs").rglob("*") if path.is_file() and not path.is_symlink()}
     log_file = settings.resolve(settings.logging.log_file)
     for current in (log_file, log_file.with_name(AUDIT_NAME)):
         if current.parent.is_dir():
             paths |= {path for path in current.parent.iterdir() if path.name.startswith(f"{current.name}.")}
-    found = []
+    found = {}
     for path in sorted(paths):
         # Lock files (.__vidpipe.lock) keep writers apart and are not logs.
         if path.suffix != ".lock" and not path.name.startswith("."):
             with contextlib.suppress(FileNotFoundError):  # rotated away meanwhile
-                stat = path.stat()
-                found.append(_LogFile(path, stat.st_size, stat.st_mtime))
+                found[path] = path.stat()
     return found
 
 
