@@ -49,12 +49,12 @@ class History:
     def kinds(self) -> list[PruneTask]:
         """Events first, then the runs they belong to, then files: cut off in between, the next clean-up goes on."""
         return [
-            PruneTask("events", "events of old runs that later ones have taken the place of", self._events),
-            PruneTask("backfills", "backfills that are over and have no run any more", self._backfills),
-            PruneTask("runs", "records of old runs", self._runs),
-            PruneTask("run files", "event logs and output of each old run", self._run_files),
-            PruneTask("ticks", "what sensors and schedules saw", self._ticks),
-            PruneTask("space", "space that the deleted rows left in Dagster's databases", self._space),
+            PruneTask("events", self._events),
+            PruneTask("backfills", self._backfills),
+            PruneTask("runs", self._runs),
+            PruneTask("run files", self._run_files),
+            PruneTask("ticks", self._ticks),
+            PruneTask("space", self._space),
         ]
 
     def _events(self, report: PruneReport, dry_run: bool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
+from pydantic import AwareDatetime, BaseModel
 from pymongo.collection import Collection
 
 from vidpipe.errors import VidpipeError
@@ -162,10 +162,15 @@ def _send(queue: AlertQueue, channels: list[Channel], settings: Settings, now: d
     return sentences
 
 
+class _Outage(BaseModel):
+    """The contents of a small file in data/run: since when the library is unreachable, and the last alert."""
+
+    since: AwareDatetime
+    told_at: AwareDatetime | None = None
+
+
 def report_outage(settings: Settings, error: VidpipeError, now: datetime | None = None) -> list[str]:
     """Send an alert if the library, which holds the alert queue, has been unreachable for a while.
-
-    A small file in data/run keeps the quiet time meanwhile.
 
     Args:
         settings: Of the home.
@@ -176,13 +181,12 @@ def report_outage(settings: Settings, error: VidpipeError, now: datetime | None 
         Sentences about what was done.
     """
     now = now or datetime.now().astimezone()
-    known = _read_outage(settings)
-    since = datetime.fromisoformat(known.setdefault("since", now.isoformat()))
-    last = known.get("told_at")
-    quiet = quiet_until(settings.alerts, datetime.fromisoformat(last) if last else None, now)
+    outage = _read_outage(settings, now)
+    since = outage.since.astimezone()
+    quiet = quiet_until(settings.alerts, outage.told_at, now)
     channels = configured_channels(settings.alerts)
     if (now - since).total_seconds() < _OUTAGE_AFTER_S or quiet is not None or not channels:
-        _write_outage(settings, known)
+        _write_outage(settings, outage)
         return [str(error)]
     host, reason = socket.gethostname(), one_line(str(error), 600)
     title = one_line(f"vidpipe on {host}: the library is unreachable", 150)
@@ -193,8 +197,8 @@ def report_outage(settings: Settings, error: VidpipeError, now: datetime | None 
     fields = {"host": host, "outage": reason, "since": since.isoformat()}
     message = AlertMessage(title=title, text=text, fields=fields)
     results = send_through([(channel, message) for channel in channels])
-    known["told_at"] = now.isoformat()  # even if it failed: the next attempt follows after the quiet time
-    _write_outage(settings, known)
+    outage.told_at = now  # even if it failed: the next attempt follows after the quiet time
+    _write_outage(settings, outage)
     log.warning("alert: the library is unreachable: %s", error)
     audit("library out of reach", error=str(error), told=[name for name, failure in results.items() if failure is None])
     return [str(error), *(str(failure) if failure else f"Sent by {name}." for name, failure in results.items())]
@@ -209,18 +213,17 @@ def _outage_file(settings: Settings) -> Path:
     return settings.data_directory / "run" / "alert-outage.json"
 
 
-def _read_outage(settings: Settings) -> dict[str, str]:
+def _read_outage(settings: Settings, now: datetime) -> _Outage:
     try:
-        known = json.loads(_outage_file(settings).read_text(encoding="utf-8"))
+        return _Outage.model_validate_json(_outage_file(settings).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}
-    return {str(name): str(value) for name, value in known.items()} if isinstance(known, dict) else {}
+        return _Outage(since=now)
 
 
-def _write_outage(settings: Settings, known: dict[str, str]) -> None:
+def _write_outage(settings: Settings, outage: _Outage) -> None:
     file = _outage_file(settings)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known), encoding="utf-8")
+        file.write_text(outage.model_dump_json(exclude_none=True), encoding="utf-8")
     except OSError as error:  # a full disk may be the cause of the outage
         log.warning("the quiet time of alerts cannot be saved: %s", error)

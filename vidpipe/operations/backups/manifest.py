@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.safe_files import open_regular, read_regular_text
@@ -65,6 +65,21 @@ class BackupError(VidpipeError):
     exit_code = 3
 
 
+def path_inside(path: str) -> str:
+    """Check that a relative path stays in its folder; a manifest may be forged.
+
+    Raises:
+        ValueError: It does not.
+    """
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in path:
+        raise ValueError(f"{path!r} leads out of the folder")
+    return path
+
+
+PathInside = Annotated[str, AfterValidator(path_inside)]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -83,13 +98,8 @@ class DumpedCollection(_Entry):
         file: Path of its BSON file in the backup.
     """
 
-    file: str
+    file: PathInside
     documents: int
-
-    @field_validator("file")
-    @classmethod
-    def _stays_inside(cls, value: str) -> str:
-        return path_inside(value)
 
 
 class FileSummary(_Entry):
@@ -129,16 +139,11 @@ class Manifest(_Entry):
     collection_name: str
     collections: dict[str, DumpedCollection]
     parts: dict[str, FileDigest]
-    settings: tuple[str, ...] = ()
+    settings: tuple[PathInside, ...] = ()
     notes: tuple[str, ...] = ()
     media: FileSummary
     derived: FileSummary
     derived_directory: str
-
-    @field_validator("settings")
-    @classmethod
-    def _stay_inside(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(map(path_inside, value))
 
     @property
     def videos(self) -> int:
@@ -148,18 +153,6 @@ class Manifest(_Entry):
     def write(self, folder: Path) -> None:
         """Write the manifest of the backup in `folder`."""
         (folder / NAME).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def path_inside(path: str) -> str:
-    """Check that a relative path stays in its folder; a manifest may be forged.
-
-    Raises:
-        ValueError: It does not.
-    """
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts or "\\" in path:
-        raise ValueError(f"{path!r} leads out of the folder")
-    return path
 
 
 def folder_name(now: datetime) -> str:

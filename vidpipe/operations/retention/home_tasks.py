@@ -27,31 +27,13 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
     """Return the tasks, in the order in which they run."""
     runs, figures_before = library.collections["runs"], cutoff(settings.retention.measures_days)
     return [
-        PruneTask(
-            "mongod log",
-            "start a new log file of the embedded MongoDB server if the current one is large",
-            partial(rotate_mongod_log, settings, library.connection),
-        ),
-        PruneTask("server logs", "rotate large log files of servers", partial(rotate_server_logs, settings)),
-        PruneTask(
-            "log files",
-            "rotated log files, and those of servers and runs that have ended",
-            partial(delete_log_files, settings),
-        ),
-        PruneTask(
-            "derived",
-            "frame packs and thumbnails that no video refers to",
-            partial(delete_unreferenced, settings, library),
-        ),
-        PruneTask("downloads", "abandoned partial downloads", partial(delete_downloads, settings)),
-        PruneTask(
-            "journals",
-            "journals of other machines and containers that no longer hold a lease",
-            partial(delete_journals, settings, library),
-        ),
-        PruneTask(
-            "measures", "figures of old runs; totals are kept", partial(delete_run_figures, runs, figures_before)
-        ),
+        PruneTask("mongod log", partial(rotate_mongod_log, settings, library.connection)),
+        PruneTask("server logs", partial(rotate_server_logs, settings)),
+        PruneTask("log files", partial(delete_log_files, settings)),
+        PruneTask("derived", partial(delete_unreferenced, settings, library)),
+        PruneTask("downloads", partial(delete_downloads, settings)),
+        PruneTask("journals", partial(delete_journals, settings, library)),
+        PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
 
 

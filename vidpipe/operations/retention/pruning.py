@@ -72,7 +72,6 @@ class PruneTask:
     """
 
     name: str
-    description: str
     work: Callable[[PruneReport, bool], None]
 
 

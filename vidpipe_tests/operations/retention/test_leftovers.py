@@ -74,7 +74,7 @@ def test_an_error_in_one_kind_is_told_and_the_others_go_on(settings: Settings, l
         raise OSError(28, "No space left on device")
 
     old = write(settings.data_directory / "logs" / "vidpipe.log.1", days=90)
-    kinds = [PruneTask("broken", "", broken), *home_tasks(settings, library)]
+    kinds = [PruneTask("broken", broken), *home_tasks(settings, library)]
     reports = prune(kinds, settings.data_directory / "run")
     assert reports[0].error == "OSError: [Errno 28] No space left on device"
     assert reports[0].count == 1
@@ -88,5 +88,5 @@ def test_two_clean_ups_of_a_home_keep_out_of_each_others_way(tmp_path: Path) -> 
             prune([], tmp_path)
         report.add(0, None)
 
-    (report,) = prune([PruneTask("outer", "", again)], tmp_path)
+    (report,) = prune([PruneTask("outer", again)], tmp_path)
     assert (report.count, report.error) == (1, "")
