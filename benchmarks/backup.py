@@ -18,12 +18,12 @@ import psutil
 
 from benchmarks.synthetic_library import fill, make_prototypes
 from vidpipe.library import embedded
-from vidpipe.library.backups import manifest as manifests
-from vidpipe.library.backups.backup import back_up
-from vidpipe.library.backups.manifest import Follower
-from vidpipe.library.backups.restore import check, restore
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
+from vidpipe.operations.backups import manifest as manifests
+from vidpipe.operations.backups.backup import back_up
+from vidpipe.operations.backups.manifest import ProgressMonitor
+from vidpipe.operations.backups.restore import check_backup, restore
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.registry import GRAPH
 
@@ -90,7 +90,7 @@ def main() -> None:
         print(f"back-up {backup_s:.1f} s; a plain scan into gzip {plain_s:.1f} s: {backup_s / plain_s:.2f} times")
         began = time.perf_counter()
         path, manifest = manifests.read(folder / "backups")
-        check(path, manifest, Follower())
+        check_backup(path, manifest, ProgressMonitor())
         checked_s = time.perf_counter() - began
         with connect(other) as connection:
             restore(connection, other, GRAPH, path, manifest)

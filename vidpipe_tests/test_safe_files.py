@@ -13,8 +13,8 @@ from vidpipe.cli.doctor import check_all
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.list_files import read_list
 from vidpipe.ingest.sources import gather
-from vidpipe.library.backups.folders import part_folder
 from vidpipe.media.ffmpeg import run
+from vidpipe.operations.backups.backup import part_folder
 from vidpipe.pipeline.instance import dagster_home, prepare
 from vidpipe.safe_files import check_replaceable, open_private, read_regular
 from vidpipe.settings import Settings, audit, configure_logging, load

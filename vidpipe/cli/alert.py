@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from vidpipe.alerts.message import test_message
-from vidpipe.alerts.ways import half_configured, send_by_all, ways_of
 from vidpipe.cli.context import command_context, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, words
+from vidpipe.operations.alerts.channels import configured_channels, mail_settings_problem, send_through
+from vidpipe.operations.alerts.message import test_message
 from vidpipe.settings import Settings
 
 _NOT_CONFIGURED = (
@@ -30,10 +30,10 @@ def alert(
 
 
 def _test(settings: Settings, as_json: bool) -> int:
-    ways = ways_of(settings.alerts)
+    ways = configured_channels(settings.alerts)
     message = test_message(socket.gethostname(), str(settings.home))
-    results = send_by_all([(way, message) for way in ways])
-    problem = half_configured(settings.alerts)
+    results = send_through([(way, message) for way in ways])
+    problem = mail_settings_problem(settings.alerts)
     results_json = [
         {"way": way.name, "to": way.to, "sent": (error := results[way.name]) is None,
          "message": error.message if error else "", "hint": error.hint if error else ""}
@@ -62,14 +62,14 @@ def _show_test(results_json: list[dict[str, Any]], problem: str) -> None:
 
 
 def _show_state(context: typer.Context, as_json: bool) -> int:
-    from vidpipe.pipeline.alerting.telling import state_of
+    from vidpipe.pipeline.alert_sensors import alert_queue
     from vidpipe.pipeline.instance import instance
 
     with open_library(context) as opened, instance(opened.settings) as dagster:
         alerts = opened.settings.alerts
-        state = state_of(dagster, opened.library)
-        found = [(way, state.waiting(way.name)) for way in ways_of(alerts)]
-    problem = half_configured(alerts)
+        state = alert_queue(dagster, opened.library)
+        found = [(way, state.waiting(way.name)) for way in configured_channels(alerts)]
+    problem = mail_settings_problem(alerts)
     if as_json:
         ways = [
             {"way": way.name, "to": way.to, "waiting_runs": waiting.jobs,

@@ -16,17 +16,22 @@ from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, words
 from vidpipe.cli.progress import BackupDisplay
-from vidpipe.library.backups import manifest as manifests
-from vidpipe.library.backups.backup import back_up
-from vidpipe.library.backups.backup import plain as backup_json
-from vidpipe.library.backups.home_files import put_back
-from vidpipe.library.backups.manifest import Follower, Manifest, Stopped
-from vidpipe.library.backups.restore import Restored, check, is_empty, not_empty, what_is_there
-from vidpipe.library.backups.restore import plain as restore_json
-from vidpipe.library.backups.restore import restore as restore_backup
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.migrations import MIGRATIONS
 from vidpipe.library.schema import SCHEMA_VERSION
+from vidpipe.operations.backups import manifest as manifests
+from vidpipe.operations.backups.backup import back_up, backup_json
+from vidpipe.operations.backups.home_files import restore_home_files
+from vidpipe.operations.backups.manifest import BackupCancelled, Manifest, ProgressMonitor
+from vidpipe.operations.backups.restore import (
+    RestoreResult,
+    check_backup,
+    count_documents,
+    is_empty,
+    not_empty_error,
+    restore_json,
+)
+from vidpipe.operations.backups.restore import restore as restore_backup
 from vidpipe.settings import Settings, audit, find_home
 from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.stages.registry import GRAPH
@@ -62,15 +67,15 @@ def backup(
     with connect(settings) as connection, connection.errors_explained(), BackupDisplay("Backing up") as display:
 
         def work(cancelled: threading.Event) -> Any:
-            follower = Follower(display.progress, cancelled)
+            follower = ProgressMonitor(display.progress, cancelled)
             return back_up(
                 connection, settings, GRAPH, directory, media=media, derived=derived, keep=keep, config=call.config,
-                follower=follower,
+                monitor=follower,
             )  # fmt: skip
 
         try:
             done = stoppable(work, lambda text: display.say("Stopping; no incomplete backup is left behind."))
-        except Stopped:
+        except BackupCancelled:
             raise KeyboardInterrupt from None
     report = backup_json(done)
     audit("backup", **report)
@@ -127,7 +132,7 @@ def restore(
     folder, manifest = manifests.read(directory.expanduser().absolute())
     command_context(context).load()  # report a wrong home before reading a large backup
     with BackupDisplay("Restoring") as display:
-        _run_stoppable(display, lambda follower: check(folder, manifest, follower))
+        _run_stoppable(display, lambda follower: check_backup(folder, manifest, follower))
         call = command_context(context)
         if settings_too:
             call = _with_backup_settings(call, folder, manifest)
@@ -142,7 +147,7 @@ def restore(
                     _confirm_replacement(report, connection)
                 report = _restore(connection, settings, (folder, manifest), display, replace=replace)
                 if settings_too:
-                    report["settings"] = put_back(settings.home, folder, manifest.settings)
+                    report["settings"] = restore_home_files(settings.home, folder, manifest.settings)
     report["dry_run"] = dry_run
     if not dry_run:
         audit("restore", **report)
@@ -163,24 +168,24 @@ def _with_backup_settings(call: CommandContext, folder: Path, manifest: Manifest
 
 def _run_stoppable(display: BackupDisplay, work: Any) -> Any:
     def follow(cancelled: threading.Event) -> Any:
-        return work(Follower(display.progress, cancelled))
+        return work(ProgressMonitor(display.progress, cancelled))
 
     try:
         return stoppable(follow, lambda text: display.say("Stopping; the library is unchanged."))
-    except Stopped:
+    except BackupCancelled:
         raise KeyboardInterrupt from None
 
 
 def _preview(connection: Connection, folder: Path, manifest: Manifest) -> dict[str, Any]:
-    there = what_is_there(connection)
-    report = restore_json(Restored(folder, manifest, replaced={} if is_empty(there) else there))
+    there = count_documents(connection)
+    report = restore_json(RestoreResult(folder, manifest, replaced={} if is_empty(there) else there))
     report["into"] = f"{connection.collection('videos').full_name} at {connection.host}"
     report["migrations"] = [MIGRATIONS[since].what for since in range(manifest.schema_version, SCHEMA_VERSION)]
     return report
 
 
 def _refuse_existing(connection: Connection, there: Mapping[str, int], *, dry_run: bool) -> None:
-    refusal = not_empty(connection, there)
+    refusal = not_empty_error(connection, there)
     if not dry_run:
         raise refusal
     note(f"{refusal.message} {refusal.hint}", "yellow")
@@ -201,10 +206,10 @@ def _restore(
     *,
     replace: bool,
 ) -> dict[str, Any]:
-    def work(follower: Any) -> Restored:
-        return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, follower=follower)
+    def work(follower: Any) -> RestoreResult:
+        return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, monitor=follower)
 
-    done: Restored = _run_stoppable(display, work)
+    done: RestoreResult = _run_stoppable(display, work)
     display.progress("partitions", 0, None)
     _add_partitions(settings, done.videos)
     return {**restore_json(done), "into": f"{connection.collection('videos').full_name} at {connection.host}"}

@@ -13,8 +13,8 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.retention.forget import Forgotten
-from vidpipe.retention.forget import forget as forget_videos
+from vidpipe.operations.retention.forget import ForgottenVideo
+from vidpipe.operations.retention.forget import forget as forget_videos
 from vidpipe.settings import audit
 
 
@@ -68,19 +68,19 @@ def _resolve(opened: OpenLibrary, named: list[str]) -> tuple[list[str], list[NoS
     return list(dict.fromkeys(ids)), unknown
 
 
-def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[Forgotten]:
+def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[ForgottenVideo]:
     if dry_run:
         return forget_videos(opened.library, ids, lambda _: None, dry_run=True)
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.partitions import remove_video
-    from vidpipe.pipeline.sensors.unfinished import videos_of_unfinished_runs
+    from vidpipe.pipeline.sensors.launched_runs import videos_of_unfinished_runs
 
     with instance(opened.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)
         return forget_videos(opened.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
 
 
-def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:
+def _agrees(found: list[ForgottenVideo], *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
         raise SettingsError(
             "`vidpipe forget` asks for confirmation, but stdin is not a terminal.",
@@ -90,7 +90,7 @@ def _agrees(found: list[Forgotten], *, as_json: bool) -> bool:
     return typer.confirm(f"Permanently remove {counted(len(found), 'video')}?", err=True)
 
 
-def _show(found: list[Forgotten], *, dry_run: bool) -> None:
+def _show(found: list[ForgottenVideo], *, dry_run: bool) -> None:
     console = out()
     for one in found:
         label = "busy" if one.state == "busy" else "would forget" if dry_run else "forgotten"

@@ -174,7 +174,7 @@ def _sentences(found: Estimate) -> Iterator[str]:
     if found.seconds or not found.unmeasured:
         without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
         yield (
-            f"{_videos(found.videos)}: about {brief(found.wall_s)} wall time, {brief(found.seconds)} of work{without}."
+            f"{_videos(found.videos)}: about {format_duration(found.wall_s)} wall time, {format_duration(found.seconds)} of work{without}."
         )
     else:
         yield f"{_videos(found.videos)}. Duration {_UNMEASURED}: the first run measures it."
@@ -212,7 +212,7 @@ def _hours(seconds: float | None) -> str:
     """Of the model's time."""
     if seconds is None:
         return _UNMEASURED
-    return f"{brief(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
+    return f"{format_duration(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
 
 
 def _money(cost: float) -> str:

@@ -10,7 +10,7 @@ from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, size, table, words
 from vidpipe.library.library import Library
-from vidpipe.retention.report import Pruned
+from vidpipe.operations.retention.pruning import PruneReport
 from vidpipe.settings import Settings
 
 
@@ -34,7 +34,7 @@ def prune(
     return 1 if any(report.error for report in reports) else 0
 
 
-def _prune(settings: Settings, library: Library, dry_run: bool) -> list[Pruned]:
+def _prune(settings: Settings, library: Library, dry_run: bool) -> list[PruneReport]:
     from vidpipe.pipeline.clean_up import clean_up
     from vidpipe.pipeline.instance import instance
 
@@ -42,7 +42,7 @@ def _prune(settings: Settings, library: Library, dry_run: bool) -> list[Pruned]:
         return clean_up(dagster, settings, library, dry_run=dry_run)
 
 
-def _show(reports: list[Pruned], dry_run: bool) -> None:
+def _show(reports: list[PruneReport], dry_run: bool) -> None:
     console = out()
     right = {"justify": "right"}
     made = table("what", ("would delete" if dry_run else "deleted", right), ("size", right), "oldest")

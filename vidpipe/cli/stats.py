@@ -15,9 +15,8 @@ from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
-from vidpipe.measures.plain import as_plain
-from vidpipe.measures.statistics import Statistics, gather
-from vidpipe.measures.wording import brief, percent
+from vidpipe.operations.metrics.formatting import format_duration, format_percent
+from vidpipe.operations.metrics.statistics import LibraryStatistics, collect_statistics, statistics_json
 from vidpipe.safe_files import replace_file
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
@@ -42,11 +41,11 @@ def stats(
     draw = _drawing(plot) if plot is not None else None
 
     with open_library(context) as opened:
-        found = gather(opened.library, opened.plan, moment, limit)
+        found = collect_statistics(opened.library, opened.plan, moment, limit)
     if plot is not None and draw is not None:
         replace_file(plot, draw(found))
     if as_json:
-        print_json(as_plain(found) | ({"plot": plot} if plot else {}))
+        print_json(statistics_json(found) | ({"plot": plot} if plot else {}))
     else:
         _show(found)
         if plot is not None:
@@ -66,12 +65,12 @@ def moment_of(text: str, now: datetime) -> datetime:
         ) from None
 
 
-def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
+def _drawing(plot: Path) -> Callable[[LibraryStatistics], bytes]:
     """Return the function that draws the plot file; checked before anything is read."""
-    from vidpipe.measures import page, plots
+    from vidpipe.operations.metrics import plots, statistics_page
 
-    drawings: dict[str, Callable[[Statistics], bytes]] = {
-        ".png": plots.png, ".html": page.html, ".htm": page.html,
+    drawings: dict[str, Callable[[LibraryStatistics], bytes]] = {
+        ".png": plots.png, ".html": statistics_page.html, ".htm": statistics_page.html,
     }  # fmt: skip
     draw = drawings.get(plot.suffix.lower())
     if draw is None:
@@ -82,7 +81,7 @@ def _drawing(plot: Path) -> Callable[[Statistics], bytes]:
     return draw
 
 
-def _show(found: Statistics) -> None:
+def _show(found: LibraryStatistics) -> None:
     console = out()
     hours = found.footage_s / 3600
     console.print(words(f"{counted(found.videos, 'video')}, {hours:,.1f} h of footage, {size(found.size_bytes)}."))
@@ -93,35 +92,43 @@ def _show(found: Statistics) -> None:
     if ended:
         hour = found.results_per_hour
         rate = f"; {hour:,.0f} results per hour of work" if hour is not None else ""
-        console.print(words(f"Runs: {ended}; {brief(found.busy_s)} busy{rate}; {size(found.bytes_in)} added."))
+        console.print(words(f"Runs: {ended}; {format_duration(found.busy_s)} busy{rate}; {size(found.bytes_in)} added."))
     _model(console, found)
 
 
-def _model(console: Console, found: Statistics) -> None:
+def _model(console: Console, found: LibraryStatistics) -> None:
     use = found.model_use
     if use.asked or use.reused:
         console.print(words(
             f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} reused; "
-            f"{use.prompt_tokens:,} prompt tokens, {use.output_tokens:,} output tokens; {brief(use.model_seconds)}."
+            f"{use.prompt_tokens:,} prompt tokens, {use.output_tokens:,} output tokens; {format_duration(use.model_seconds)}."
         ))  # fmt: skip
 
 
-def _stages(console: Console, found: Statistics) -> None:
+def _stages(console: Console, found: LibraryStatistics) -> None:
     right = {"justify": "right"}
     names = ("videos", "median", "95 %", "longest", "total", "× real time", "computed", "current", "hit rate",
              "failed tries", "failing now")  # fmt: skip
     made = table("stage", *((name, right) for name in names))
     for stage in found.stages:
         made.add_row(
-            words(stage.stage), f"{stage.videos:,}", brief(stage.median_s), brief(stage.p95_s), brief(stage.longest_s),
-            brief(stage.total_s), "" if stage.speed is None else f"{stage.speed:,.1f}", f"{stage.computed:,}",
-            f"{stage.current:,}", percent(stage.hit_rate), words(f"{stage.failed:,}", "red" if stage.failed else "dim"),
+            words(stage.stage),
+            f"{stage.videos:,}",
+            format_duration(stage.median_s),
+            format_duration(stage.p95_s),
+            format_duration(stage.longest_s),
+            format_duration(stage.total_s),
+            "" if stage.speed is None else f"{stage.speed:,.1f}",
+            f"{stage.computed:,}",
+            f"{stage.current:,}",
+            format_percent(stage.hit_rate),
+            words(f"{stage.failed:,}", "red" if stage.failed else "dim"),
             words(f"{stage.failing:,}", "red" if stage.failing else "dim"),
-        )  # fmt: skip
+        )
     console.print(made)
 
 
-def _slowest(console: Console, found: Statistics) -> None:
+def _slowest(console: Console, found: LibraryStatistics) -> None:
     if not found.slowest:
         return
     right = {"justify": "right"}
@@ -129,13 +136,16 @@ def _slowest(console: Console, found: Statistics) -> None:
     for video in found.slowest:
         stage = max(video.stages, key=lambda name: video.stages[name])
         made.add_row(
-            words(video.name), brief(video.seconds), brief(video.seconds_per_minute), brief(video.duration_s),
-            words(f"{stage} {brief(video.stages[stage])}"),
-        )  # fmt: skip
+            words(video.name),
+            format_duration(video.seconds),
+            format_duration(video.seconds_per_minute),
+            format_duration(video.duration_s),
+            words(f"{stage} {format_duration(video.stages[stage])}"),
+        )
     console.print(made)
 
 
-def _days(console: Console, found: Statistics) -> None:
+def _days(console: Console, found: LibraryStatistics) -> None:
     if not found.days:
         return
     right = {"justify": "right"}
@@ -143,10 +153,16 @@ def _days(console: Console, found: Statistics) -> None:
     made = table("day", *((name, right) for name in names))
     for day in found.days[-_MOST_DAYS:]:
         made.add_row(
-            day.day.isoformat(), f"{day.videos:,}", brief(day.footage_s), size(day.size_bytes), f"{day.runs:,}",
-            f"{day.computed:,}", f"{day.current:,}", percent(day.hit_rate),
+            day.day.isoformat(),
+            f"{day.videos:,}",
+            format_duration(day.footage_s),
+            size(day.size_bytes),
+            f"{day.runs:,}",
+            f"{day.computed:,}",
+            f"{day.current:,}",
+            format_percent(day.hit_rate),
             words(f"{day.failed:,}", "red" if day.failed else "dim"),
-        )  # fmt: skip
+        )
     console.print(made)
     left_out = len(found.days) - _MOST_DAYS
     if left_out > 0:

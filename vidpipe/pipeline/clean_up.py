@@ -10,6 +10,8 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
+from vidpipe.operations.retention.home_tasks import home_tasks
+from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, prune
 from vidpipe.pipeline.execution import Session
 from vidpipe.pipeline.history.asset_events import delete_other_events, delete_superseded
 from vidpipe.pipeline.history.old_runs import OldRuns, delete_records, find_old_runs
@@ -20,8 +22,6 @@ from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.untold import tell_untold
-from vidpipe.retention.kinds import kinds_of_home
-from vidpipe.retention.report import Kind, Pruned, cutoff, prune
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -46,47 +46,47 @@ class History:
     def _old(self) -> OldRuns:
         return find_old_runs(self._instance, self._runs_before)
 
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[PruneTask]:
         """Events first, then the runs they belong to, then files: cut off in between, the next clean-up goes on."""
         return [
-            Kind("events", "events of old runs that later ones have taken the place of", self._events),
-            Kind("backfills", "backfills that are over and have no run any more", self._backfills),
-            Kind("runs", "records of old runs", self._runs),
-            Kind("run files", "event logs and output of each old run", self._run_files),
-            Kind("ticks", "what sensors and schedules saw", self._ticks),
-            Kind("space", "space that the deleted rows left in Dagster's databases", self._space),
+            PruneTask("events", self._events),
+            PruneTask("backfills", self._backfills),
+            PruneTask("runs", self._runs),
+            PruneTask("run files", self._run_files),
+            PruneTask("ticks", self._ticks),
+            PruneTask("space", self._space),
         ]
 
-    def _events(self, report: Pruned, dry_run: bool) -> None:
+    def _events(self, report: PruneReport, dry_run: bool) -> None:
         delete_superseded(self._instance, self._old, self._runs_before, report, dry_run)
         delete_other_events(self._instance, self._old, report, dry_run)
 
-    def _backfills(self, report: Pruned, dry_run: bool) -> None:
+    def _backfills(self, report: PruneReport, dry_run: bool) -> None:
         delete_backfills(self._instance, self._old, self._runs_before, report, dry_run)
 
-    def _runs(self, report: Pruned, dry_run: bool) -> None:
+    def _runs(self, report: PruneReport, dry_run: bool) -> None:
         delete_records(self._instance, self._old, report, dry_run)
 
-    def _run_files(self, report: Pruned, dry_run: bool) -> None:
+    def _run_files(self, report: PruneReport, dry_run: bool) -> None:
         delete_run_files(self._instance, self._old, report, home=self._home, before=self._runs_before, dry_run=dry_run)
         thin_red_runs(self._instance, self._old, report, dry_run)
         trim_runless(self._instance, self._runs_before, report, dry_run)
 
-    def _ticks(self, report: Pruned, dry_run: bool) -> None:
+    def _ticks(self, report: PruneReport, dry_run: bool) -> None:
         delete_ticks(self._instance, self._ticks_before, report, dry_run)
 
-    def _space(self, report: Pruned, dry_run: bool) -> None:
+    def _space(self, report: PruneReport, dry_run: bool) -> None:
         give_back(self._instance, self._home, self._own_run, report, dry_run=dry_run)
 
 
 def clean_up(
     instance: dg.DagsterInstance, settings: Settings, library: Library, *, dry_run: bool = False, own_run: str = ""
-) -> list[Pruned]:
+) -> list[PruneReport]:
     """One report a kind. With `dry_run` nothing changes, and the numbers are the same.
 
     Raises UnavailableError where another clean-up of the home is at work.
     """
-    kinds = [*History(instance, settings, own_run).kinds(), *kinds_of_home(settings, library)]
+    kinds = [*History(instance, settings, own_run).kinds(), *home_tasks(settings, library)]
     return prune(kinds, settings.data_directory / "run", dry_run=dry_run)
 
 
@@ -146,7 +146,7 @@ def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     ]
 
 
-def sentence(report: Pruned, *, dry_run: bool) -> str:
+def sentence(report: PruneReport, *, dry_run: bool) -> str:
     """The report in a line for people."""
     done = "would go" if dry_run else "deleted"
     oldest = f", the oldest of {report.oldest:%Y-%m-%d}" if report.oldest else ""

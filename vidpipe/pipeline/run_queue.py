@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +12,7 @@ from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
+from vidpipe.operations.metrics.snapshot import PoolFigures, QueueFigures
 from vidpipe.pipeline.sensors.tags import BY_TAG, STEP_TAG
 from vidpipe.pipeline.sensors.unfinished import UNFINISHED, listed
 
@@ -31,40 +31,6 @@ class RunAtWork:
     status: str
     began_at: datetime | None
     items: int | None
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Slots of a pool: how many there are, how many are taken, and how many steps wait for one."""
-
-    slots: int
-    taken: int
-    waiting: int
-
-
-@dataclass(frozen=True)
-class QueueFigures:
-    """
-    unfinished:  (job, Dagster's status in small letters) -> number of runs
-    oldest_s:    since the oldest of the runs that wait was created; 0 where none waits
-    ticks:       sensor -> its last tick, in seconds since 1970
-    heartbeats:  Dagster's daemons -> last heartbeat, likewise
-    """
-
-    unfinished: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    oldest_s: float = 0.0
-    ticks: Mapping[str, float] = field(default_factory=dict)
-    heartbeats: Mapping[str, float] = field(default_factory=dict)
-    pools: Mapping[str, Pool] = field(default_factory=dict)
-
-    @property
-    def queued(self) -> dict[str, int]:
-        """job -> its runs that have not begun."""
-        found: dict[str, int] = {}
-        for (job, status), number in self.unfinished.items():
-            if status.upper() in _WAITING:
-                found[job] = found.get(job, 0) + number
-        return found
 
 
 def queue_figures(instance: dg.DagsterInstance) -> QueueFigures:
@@ -102,12 +68,12 @@ def _unfinished(instance: dg.DagsterInstance) -> tuple[dict[tuple[str, str], int
     return {(row["pipeline_name"], row["status"].lower()): row["number"] for row in rows}, oldest_s
 
 
-def _pools(instance: dg.DagsterInstance) -> dict[str, Pool]:
+def _pools(instance: dg.DagsterInstance) -> dict[str, PoolFigures]:
     storage = instance.event_log_storage
     found = {}
     for limit in storage.get_pool_limits():
         info = storage.get_concurrency_info(limit.name)
-        found[limit.name] = Pool(info.slot_count, info.active_slot_count, info.pending_step_count)
+        found[limit.name] = PoolFigures(info.slot_count, info.active_slot_count, info.pending_step_count)
     return found
 
 

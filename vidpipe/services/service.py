@@ -33,7 +33,7 @@ TITLES = {
 #: name of a service -> the Python module that is its program
 MODULES = {
     "code": "dagster", "web": "dagster_webserver", "daemon": "vidpipe.services.daemon",
-    "measures": "vidpipe.measures.server", "supervisor": "vidpipe.services.supervisor",
+    "measures": "vidpipe.pipeline.metrics_server", "supervisor": "vidpipe.services.supervisor",
 }  # fmt: skip
 _PORT = "_VIDPIPE_PORT"
 FINGERPRINT = "_VIDPIPE_SETTINGS"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from pymongo import MongoClient
 
-from vidpipe.library.backups import manifest as manifests
+from vidpipe.operations.backups import manifest as manifests
 from vidpipe.settings import init_home
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
@@ -112,7 +112,7 @@ def test_a_back_up_that_was_changed_is_refused(filled: Command, fresh: Command, 
     rules = manifests.whole_backups(tmp_path / "backups")[0] / "settings" / "rules" / "custom_tags.json"
     rules.write_text(rules.read_text().replace("0", "1", 1))
     error = fresh.json("restore", tmp_path / "backups", code=3)["error"]
-    assert "custom_tags.json holds other bytes" in error["message"]
+    assert "custom_tags.json does not match its hash" in error["message"]
     assert fresh.json("status")["videos"] == 0
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe_tests.alerts.hook_server import SECRET, Answer, HookServer
-from vidpipe_tests.alerts.mail_server import Post, mail_server
 from vidpipe_tests.cli.conftest import Command
+from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
+from vidpipe_tests.operations.alerts.mail_server import Post, mail_server
 
 KINDS = ["events", "backfills", "runs", "run files", "ticks", "space", "mongod log", "server logs", "log files",
          "derived", "downloads", "journals", "measures"]  # fmt: skip
@@ -52,7 +52,7 @@ def test_what_goes_wrong_is_told_and_gives_an_exit_code(vidpipe: Command, old_lo
         (vidpipe.home / "data" / "derived" / f"{number:064x}" / "0" / "x").mkdir(parents=True)
     shown = vidpipe("prune")
     assert shown.exit_code == 1
-    assert "25 of the 25 folders in data/derived belong to videos that this library does not know" in shown.output
+    assert "25 of the 25 folders in data/derived belong to videos that are not in this library" in shown.output
     assert not old_log.exists(), "the other kinds are done"
 
 
@@ -73,7 +73,7 @@ def test_a_test_alert_goes_each_way_and_says_what_happened(vidpipe: Command) -> 
             told = configured(vidpipe, webhookurl=hook.url, **mail).json("alert", "--test", code=1)
             sent = {way["way"]: way["sent"] for way in told["ways"]}
             assert sent == {"webhook": False, "mail": True}
-            assert told["ways"][0]["message"] == "The webhook at 127.0.0.1 answered 404 (no_service)."
+            assert told["ways"][0]["message"] == "The webhook at 127.0.0.1 responded with 404 (no_service)."
             assert SECRET not in str(told)
     finally:
         mails.stop()
@@ -85,7 +85,7 @@ def test_without_a_way_it_says_what_to_set(vidpipe: Command) -> None:
     assert "Failed runs are only logged" in shown.output
     assert "VIDPIPE_ALERTS_WEBHOOKURL" in shown.output
     half = configured(vidpipe, mailto="a@example.org")("alert")
-    assert "[Alerts] MailTo is set and SmtpHost is not: no mail is sent." in half.output
+    assert "[Alerts] MailTo is set but SmtpHost is not: no mail is sent." in half.output
 
 
 def test_what_waits_is_shown(vidpipe: Command) -> None:

@@ -78,5 +78,6 @@ def test_spans_and_dates() -> None:
 
 
 def test_without_a_plot_matplotlib_is_not_loaded() -> None:
-    code = "import sys; import vidpipe.cli.stats, vidpipe.measures.page; print('matplotlib' in sys.modules)"
+    modules = "sys, vidpipe.cli.stats, vidpipe.operations.metrics.statistics_page"
+    code = f"import {modules}; print('matplotlib' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

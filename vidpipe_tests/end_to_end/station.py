@@ -20,7 +20,7 @@ _KINDS = {
     "code server": ("api", "grpc"),
     "web server": ("dagster_webserver",),
     "daemon": ("vidpipe.services.daemon",),
-    "measures": ("vidpipe.measures.server",),
+    "measures": ("vidpipe.pipeline.metrics_server",),
     "supervisor": ("vidpipe.services.supervisor",),
     "mongod": ("mongod",),
 }

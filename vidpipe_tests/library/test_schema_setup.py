@@ -14,10 +14,6 @@ import pytest
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
-from vidpipe.ingest.dependencies import Dependencies
-from vidpipe.library.backups import manifest as manifests
-from vidpipe.library.backups.load import load
-from vidpipe.library.backups.manifest import Follower
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
 from vidpipe.library.migrations import MIGRATIONS, Migration
@@ -25,8 +21,12 @@ from vidpipe.library.queries.export import export
 from vidpipe.library.queries.search import Filters, find_videos
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
 from vidpipe.library.schema_setup import LOCK, MigrationStep, SchemaUpdate, holding, pending, update_schema
+from vidpipe.operations.backups import manifest as manifests
+from vidpipe.operations.backups.collection_dump import load_collections
+from vidpipe.operations.backups.manifest import ProgressMonitor
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, init_home
+from vidpipe.sources.failures import Dependencies
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 
@@ -47,7 +47,7 @@ def old(settings: Settings) -> Iterator[Connection]:
     assert manifest.schema_version == 1
     init_home(settings.home)
     with connect(settings) as connection:
-        load(connection.database, names_of(connection), folder, manifest, Follower())
+        load_collections(connection.database, names_of(connection), folder, manifest, ProgressMonitor())
         connection.collection("videos").create_index([("added_at", -1)], name="added")
         yield connection
 

@@ -18,8 +18,8 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 
+from vidpipe.operations.retention.pruning import PruneReport, paced_chunks
 from vidpipe.pipeline.history.old_runs import OldRuns, asset_keys, chunks_of, event_storage, from_utc
-from vidpipe.retention.report import Pruned, in_chunks
 
 #: Events of 2 to 20 kB each: a transaction of so many takes some tens of milliseconds.
 _CHUNK = 300
@@ -29,7 +29,9 @@ _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED.value
 _ROWS = SqlEventLogStorageTable.c
 
 
-def delete_superseded(instance: dg.DagsterInstance, old: OldRuns, before: float, report: Pruned, dry_run: bool) -> None:
+def delete_superseded(
+    instance: dg.DagsterInstance, old: OldRuns, before: float, report: PruneReport, dry_run: bool
+) -> None:
     """Of each (asset, type, partition) all events but the latest, where their run is old; planned
     materialisations also where one was made later. before: seconds since 1970, for events of no run."""
     storage = event_storage(instance)
@@ -68,14 +70,14 @@ def _superseded(asset_key: str, event_type: str) -> db.Select[Any]:
 
 def _delete(instance: dg.DagsterInstance, ids: Sequence[int]) -> None:
     storage = event_storage(instance)
-    for chunk in in_chunks(ids, _CHUNK):
+    for chunk in paced_chunks(ids, _CHUNK):
         with storage.index_connection() as connection:
             wanted = list(chunk)
             connection.execute(SqlEventLogStorageTable.delete().where(_ROWS.id.in_(wanted)))
             connection.execute(AssetEventTagsTable.delete().where(AssetEventTagsTable.c.event_id.in_(wanted)))
 
 
-def delete_other_events(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, dry_run: bool) -> None:
+def delete_other_events(instance: dg.DagsterInstance, old: OldRuns, report: PruneReport, dry_run: bool) -> None:
     """Beginnings and ends of forgotten runs, and results of asset checks that a later one has taken the place of.
 
     The very last event stays, whatever it is: SQLite would give its number to the next one, and sensors that remember
@@ -93,12 +95,12 @@ def delete_other_events(instance: dg.DagsterInstance, old: OldRuns, report: Prun
             if not dry_run:
                 connection.execute(SqlEventLogStorageTable.delete().where(wanted))
     checks = list(_superseded_checks(instance, old, report))
-    for ids in in_chunks(checks, _CHUNK) if not dry_run else ():
+    for ids in paced_chunks(checks, _CHUNK) if not dry_run else ():
         with storage.index_connection() as connection:
             connection.execute(AssetCheckExecutionsTable.delete().where(AssetCheckExecutionsTable.c.id.in_(ids)))
 
 
-def _superseded_checks(instance: dg.DagsterInstance, old: OldRuns, report: Pruned) -> Iterator[int]:
+def _superseded_checks(instance: dg.DagsterInstance, old: OldRuns, report: PruneReport) -> Iterator[int]:
     """All but the latest execution of a check on a partition, and the latest that came to a result."""
     rows = AssetCheckExecutionsTable.c
     group = (rows.asset_key, rows.check_name, rows.partition)

@@ -17,7 +17,7 @@ from dagster._core.storage.runs.schema import BulkActionsTable, RunsTable, RunTa
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from vidpipe.errors import UnavailableError
-from vidpipe.retention.report import Pruned, in_chunks
+from vidpipe.operations.retention.pruning import PruneReport, paced_chunks
 
 _CHUNK = 200
 _FINISHED = [status.value for status in FINISHED_STATUSES]
@@ -126,7 +126,7 @@ def _last_of_assets(instance: dg.DagsterInstance) -> set[str]:
         return {row[0] for row in connection.execute(db.select(AssetKeyTable.c.last_run_id)) if row[0]}
 
 
-def delete_records(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, dry_run: bool) -> None:
+def delete_records(instance: dg.DagsterInstance, old: OldRuns, report: PruneReport, dry_run: bool) -> None:
     """The runs' records and tags, and what they still hold in pools."""
     for chunk in chunks_of(list(old.doomed)):
         with run_storage(instance).connect() as connection:
@@ -141,7 +141,7 @@ def delete_records(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, d
     if events.supports_global_concurrency_limits:
         for run_id in events.get_concurrency_run_ids() & old.doomed.keys():
             events.free_concurrency_slots_for_run(run_id)
-    for chunk in in_chunks(list(old.doomed), _CHUNK):
+    for chunk in paced_chunks(list(old.doomed), _CHUNK):
         with run_storage(instance).connect() as connection:
             connection.execute(RunTagsTable.delete().where(RunTagsTable.c.run_id.in_(chunk)))
             connection.execute(RunsTable.delete().where(RunsTable.c.run_id.in_(chunk)))

@@ -17,8 +17,8 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 
+from vidpipe.operations.retention.pruning import PruneReport
 from vidpipe.pipeline.history.old_runs import OldRuns, event_storage, to_utc
-from vidpipe.retention.report import Pruned
 
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: The log of an old run that stays is made smaller where it is larger than this.
@@ -27,7 +27,7 @@ _MADE = (dg.DagsterEventType.ASSET_MATERIALIZATION.value, dg.DagsterEventType.AS
 
 
 def delete_run_files(
-    instance: dg.DagsterInstance, old: OldRuns, report: Pruned, *, home: Path, before: float, dry_run: bool
+    instance: dg.DagsterInstance, old: OldRuns, report: PruneReport, *, home: Path, before: float, dry_run: bool
 ) -> None:
     """Of forgotten runs all files, also those that an earlier clean-up was not able to delete. home: DAGSTER_HOME."""
     for run_id, paths in _files_by_run(event_storage(instance), home).items():
@@ -38,7 +38,7 @@ def delete_run_files(
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def thin_red_runs(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, dry_run: bool) -> None:
+def thin_red_runs(instance: dg.DagsterInstance, old: OldRuns, report: PruneReport, dry_run: bool) -> None:
     """Old failed runs that stay keep their log, but for what they made: that stands in the log of all runs as well."""
     storage = event_storage(instance)
     if not isinstance(storage, SqliteEventLogStorage):
@@ -60,7 +60,7 @@ def thin_red_runs(instance: dg.DagsterInstance, old: OldRuns, report: Pruned, dr
             _vacuum(path)
 
 
-def trim_runless(instance: dg.DagsterInstance, before: float, report: Pruned, dry_run: bool) -> None:
+def trim_runless(instance: dg.DagsterInstance, before: float, report: PruneReport, dry_run: bool) -> None:
     """Events of no run are written to a file of their own too, which nobody reads."""
     storage = event_storage(instance)
     if not isinstance(storage, SqliteEventLogStorage) or not Path(storage.path_for_shard("")).is_file():

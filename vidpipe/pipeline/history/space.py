@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
-from vidpipe.retention.report import PAUSE_S, Pruned
+from vidpipe.operations.retention.pruning import PAUSE_S, PruneReport
 
 #: Written anew while others use the file: about a second, in which they wait. Dagster's own limit is 5 s.
 _SMALL_BYTES = 100_000_000
@@ -28,7 +28,7 @@ _LONGEST_S = 60.0
 _HEARTBEAT_S = 300.0
 
 
-def give_back(instance: dg.DagsterInstance, folder: Path, own_run: str, report: Pruned, *, dry_run: bool) -> None:
+def give_back(instance: dg.DagsterInstance, folder: Path, own_run: str, report: PruneReport, *, dry_run: bool) -> None:
     """For each database of Dagster's below `folder` (DAGSTER_HOME); what it came to goes into the report's notes.
 
     own_run: id of the run that this is part of, or empty

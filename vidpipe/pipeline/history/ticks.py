@@ -10,13 +10,13 @@ from dagster._core.storage.schedules.schema import JobTickTable
 from dagster._core.storage.schedules.sql_schedule_storage import SqlScheduleStorage
 
 from vidpipe.errors import UnavailableError
+from vidpipe.operations.retention.pruning import PruneReport, paced_chunks
 from vidpipe.pipeline.history.old_runs import OldRuns, from_utc, run_storage, to_utc
-from vidpipe.retention.report import Pruned, in_chunks
 
 _CHUNK = 1000
 
 
-def delete_ticks(instance: dg.DagsterInstance, before: float, report: Pruned, dry_run: bool) -> None:
+def delete_ticks(instance: dg.DagsterInstance, before: float, report: PruneReport, dry_run: bool) -> None:
     """Ticks before `before` (seconds since 1970), also of sensors that are no more, which Dagster keeps for ever.
 
     The last one of each sensor and schedule stays: from it a schedule goes on.
@@ -31,12 +31,14 @@ def delete_ticks(instance: dg.DagsterInstance, before: float, report: Pruned, dr
         rows = connection.execute(query.where((ticks.timestamp < to_utc(before)) & ticks.id.not_in(last))).fetchall()
     for _, size, at in rows:
         report.add(size or 0, from_utc(at))
-    for chunk in in_chunks([row[0] for row in rows], _CHUNK) if not dry_run else ():
+    for chunk in paced_chunks([row[0] for row in rows], _CHUNK) if not dry_run else ():
         with storage.connect() as connection:
             connection.execute(JobTickTable.delete().where(ticks.id.in_(chunk)))
 
 
-def delete_backfills(instance: dg.DagsterInstance, old: OldRuns, before: float, report: Pruned, dry_run: bool) -> None:
+def delete_backfills(
+    instance: dg.DagsterInstance, old: OldRuns, before: float, report: PruneReport, dry_run: bool
+) -> None:
     """Backfills that ended, began before `before` and have no run any more."""
     storage = run_storage(instance)
     actions = BulkActionsTable.c
@@ -54,7 +56,7 @@ def delete_backfills(instance: dg.DagsterInstance, old: OldRuns, before: float, 
     rows = [row for row in rows if row[0] not in with_runs]
     for _, size, at in rows:
         report.add(size or 0, from_utc(at))
-    for chunk in in_chunks([row[0] for row in rows], _CHUNK) if not dry_run else ():
+    for chunk in paced_chunks([row[0] for row in rows], _CHUNK) if not dry_run else ():
         with storage.connect() as connection:
             connection.execute(BackfillTagsTable.delete().where(BackfillTagsTable.c.backfill_id.in_(chunk)))
             connection.execute(BulkActionsTable.delete().where(actions.key.in_(chunk)))

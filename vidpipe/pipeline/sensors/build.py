@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from vidpipe.pipeline.alert_sensors import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.clean_up import clean_up_schedules
 from vidpipe.pipeline.sensors.changed_rules import changed_rules_schedules, changed_rules_sensors
 from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
-from vidpipe.pipeline.sensors.failure_rate import failure_rate_sensor
 from vidpipe.pipeline.sensors.health import health_sensor
-from vidpipe.pipeline.sensors.run_failures import run_failures_sensor
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph

@@ -15,9 +15,9 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Retention
+from vidpipe_tests.operations.retention.conftest import write
 from vidpipe_tests.pipeline.test_jobs import failure, run_job
 from vidpipe_tests.pipeline.test_process import GREEN, colors
-from vidpipe_tests.retention.conftest import write
 from vidpipe_tests.runner.small_graph import GRAPH
 
 Add = Callable[..., list[str]]

@@ -14,12 +14,12 @@ import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from vidpipe.library.library import Library
+from vidpipe.operations.retention.pruning import PruneReport, prune
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.clean_up import History
 from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
-from vidpipe.retention.report import Pruned, prune
 from vidpipe.settings import Settings
 from vidpipe_tests.pipeline.test_jobs import run_job
 from vidpipe_tests.runner.small_graph import GRAPH
@@ -74,7 +74,7 @@ def states(dagster: dg.DagsterInstance, *, afresh: bool) -> dict[str, Any]:
     return shown
 
 
-def clean(dagster: dg.DagsterInstance, settings: Settings, *, dry_run: bool = False) -> dict[str, Pruned]:
+def clean(dagster: dg.DagsterInstance, settings: Settings, *, dry_run: bool = False) -> dict[str, PruneReport]:
     reports = prune(History(dagster, settings).kinds(), settings.data_directory / "run", dry_run=dry_run)
     assert [report.error for report in reports] == [""] * len(reports)
     return {report.kind: report for report in reports}
@@ -181,7 +181,7 @@ def content(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def numbers(reports: dict[str, Pruned]) -> dict[str, Any]:
+def numbers(reports: dict[str, PruneReport]) -> dict[str, Any]:
     return {kind: (report.count, report.size_bytes, report.oldest) for kind, report in reports.items()
             if kind != "space"}  # fmt: skip
 

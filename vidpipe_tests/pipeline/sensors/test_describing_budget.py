@@ -12,14 +12,16 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
-from vidpipe.pipeline.alerting.telling import state_of, tell
-from vidpipe.pipeline.budget_note import note_of
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.operations.alerts.delivery import send_alerts
+from vidpipe.pipeline.alert_sensors import alert_queue
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.runner.budget import budget_note
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
-from vidpipe_tests.alerts.hook_server import HookServer
 from vidpipe_tests.models.endpoint.model_server import ModelServer
+from vidpipe_tests.operations.alerts.hook_server import HookServer
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, keys
 
 PREPARE = ["raw_video", "metadata", "scenes"]
@@ -126,7 +128,6 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
     used(library, 20, 1800)
     with HookServer() as hook:
         monkeypatch.setenv("VIDPIPE_ALERTS_WEBHOOKURL", hook.url)
-        state_of(dagster, library).after(0)
         sentence = due.skipped()
         assert "3 videos wait to be described" in sentence
         assert "0.50 of 0.5 model hours" in sentence
@@ -134,11 +135,11 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         assert (
             f"room again at {room:%Y-%m-%d %H}" in sentence or f"{room + timedelta(minutes=1):%Y-%m-%d %H}" in sentence
         )
-        assert note_of(library) == sentence, "for `vidpipe status`"
+        assert budget_note(library) == sentence, "for `vidpipe status`"
         settings = load(library.settings.home).settings
-        tell(dagster, library, settings)
+        send_alerts(alert_queue(dagster, library), settings)
         due.skipped()
-        tell(dagster, library, settings)
+        send_alerts(alert_queue(dagster, library), settings)
         (post,) = hook.posts
         assert "the budget of the describing model is reached" in str(post["text"])
         assert "`vidpipe run` describes them now" in str(post["text"])
@@ -146,7 +147,7 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
     report = run_process(settings, stages=["descriptions"], graph=GRAPH, library=library)
     assert report.counts["descriptions"]["computed"] == 3, "a person's own run is never held back"
     due.tick()
-    assert note_of(library) is None
+    assert budget_note(library) is None
 
 
 def test_a_budget_of_cost_launches_what_fits(
@@ -160,7 +161,7 @@ def test_a_budget_of_cost_launches_what_fits(
     assert len(keys(request)) == 2
     queued = due.queue(request)
     assert describing(due) == []
-    sentence = note_of(library) or ""
+    sentence = budget_note(library) or ""
     assert "1 video waits to be described" in sentence
     assert "Runs that have not ended may take 0.20 USD more." in sentence
     monkeypatch.setenv("VIDPIPE_BUDGET_COST", "1.35")
@@ -170,7 +171,7 @@ def test_a_budget_of_cost_launches_what_fits(
 
 def test_an_unknown_speed_is_measured_first(due: Ticks, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDPIPE_BUDGET_MODELHOURS", "1")
-    monkeypatch.setattr("vidpipe.planning.budget.UNMEASURED", 2)
+    monkeypatch.setattr("vidpipe.runner.budget.UNMEASURED", 2)
     (request,) = describing(due)
     assert len(keys(request)) == 2
     queued = due.queue(request)

@@ -1,0 +1,1 @@
+"""Operating a home: alerts, retention, backups, metrics and services."""

@@ -1,0 +1,247 @@
+"""Collections to and from files in mongodump's directory format: gzipped BSON, with options as extended JSON.
+
+Others may write during a backup. So whatever refers to something is read before what it must not miss, or together with
+it: sources before videos (a source that is "stored" refers to an existing video), each video with exactly the scenes
+of the generation that its document names, answers and lineage after the videos that they were made from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, cast
+
+import bson
+from bson import json_util
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import InsertOne, ReplaceOne, WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+
+from vidpipe.library import replacing
+from vidpipe.library.meta_lock import LOCK
+from vidpipe.library.schema import Document
+from vidpipe.library.states import VideoIds
+from vidpipe.operations.backups.manifest import BackupError, Manifest, PartFile, ProgressMonitor
+
+#: Runs a read, and repeats it if the connection fails.
+Retry = Callable[[Callable[[], list[RawBSONDocument]]], list[RawBSONDocument]]
+
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
+_PAGE = 1000
+_VIDEOS_AT_ONCE = 100
+_WITHOUT_LEASE = {"lease": 0}
+_BATCH = 1000
+_BATCH_BYTES = 16_000_000
+#: Not restored: the lock and marker of whoever changed the library, and reports on watched lists, which may differ.
+_NOT_RESTORED = (LOCK, replacing.MARKER)
+_LIST_REPORT = "list:"
+#: What a commit wrote first may be this much older than the video's document that refers to it.
+_LONGEST_COMMIT = timedelta(minutes=10)
+_OTHER_BACKUP = "Choose another backup."
+
+
+class CollectionFile(PartFile):
+    """A new file with the documents of a collection.
+
+    Attributes:
+        documents: Their number so far.
+    """
+
+    documents = 0
+
+    def add(self, documents: Sequence[RawBSONDocument]) -> None:
+        """Add documents."""
+        self.write(b"".join(document.raw for document in documents))
+        self.documents += len(documents)
+
+
+def metadata(collection: Collection[Document]) -> bytes:
+    """Return the contents of a collection's metadata file: its indexes, as the server lists them."""
+    indexes: list[Any] = [dict(index) for index in collection.list_indexes()]
+    options = {"indexes": indexes, "collectionName": collection.name, "type": "collection"}
+    return json_util.dumps(options, json_options=json_util.CANONICAL_JSON_OPTIONS).encode()
+
+
+def pages(collection: Collection[Document], retry: Retry) -> Iterator[list[RawBSONDocument]]:
+    """Read every document in pages by _id. A single cursor would not survive a restart of the server."""
+    raw = collection.with_options(codec_options=RAW)
+    query: Document = {}
+    while page := retry(partial(_read, raw, query, limit=_PAGE)):
+        yield page
+        query = {"_id": {"$gt": page[-1]["_id"]}}
+
+
+def _read(
+    collection: Collection[RawBSONDocument], query: Document, fields: Document | None = None, limit: int = 0
+) -> list[RawBSONDocument]:
+    """In the order of the _id."""
+    return list(collection.find(query, fields).sort("_id", 1).limit(limit))
+
+
+def videos_with_scenes(
+    videos: Collection[Document], scenes: Collection[Document], stages: Sequence[str], retry: Retry
+) -> Iterator[tuple[list[RawBSONDocument], list[RawBSONDocument]]]:
+    """Read batches of videos, without leases, and the scenes that they refer to.
+
+    A commit writes scenes first and removes those it replaced last. So a generation that a video still refers to after
+    its scenes were read was read completely; videos that refer to another one by then are read again.
+
+    Args:
+        videos: The collection of videos.
+        scenes: The collection of scenes.
+        stages: Those whose results are stored in the scenes.
+        retry: Repeats a read if the connection fails.
+    """
+    raw_videos, raw_scenes = (one.with_options(codec_options=RAW) for one in (videos, scenes))
+    last = ""
+    while page := retry(partial(_read, raw_videos, {"_id": {"$gt": last}}, _WITHOUT_LEASE, _VIDEOS_AT_ONCE)):
+        last = page[-1]["_id"]
+        while page:
+            named = {video["_id"]: _named(video, stages) for video in page}
+            rows = _scenes_of(raw_scenes, named, retry)
+            now = _named_now(raw_videos, list(named), stages, retry)
+            again = [sha256 for sha256 in named if now.get(sha256) != named[sha256]]
+            if again:
+                page = [video for video in page if video["_id"] not in again]
+                rows = [row for row in rows if row["video"] not in again]
+            yield page, rows
+            page = retry(partial(_read, raw_videos, {"_id": {"$in": again}}, _WITHOUT_LEASE)) if again else []
+
+
+#: The generation of scenes that a video refers to, and the commits that may have changed it and changed it back.
+_Named = tuple[Any, ...]
+
+
+def _named(video: Mapping[str, Any], stages: Sequence[str]) -> _Named:
+    entries = video.get("stages", {})
+    return (video.get("scene_generation"), *(entries.get(stage, {}).get("commit") for stage in stages))
+
+
+def _named_now(
+    videos: Collection[RawBSONDocument], ids: list[str], stages: Sequence[str], retry: Retry
+) -> dict[str, _Named]:
+    fields = {"scene_generation": 1, **{f"stages.{stage}.commit": 1 for stage in stages}}
+    found = retry(partial(_read, videos, {"_id": {"$in": ids}}, fields))
+    return {row["_id"]: _named(row, stages) for row in found}
+
+
+def _scenes_of(scenes: Collection[RawBSONDocument], named: Mapping[str, _Named], retry: Retry) -> list[RawBSONDocument]:
+    wanted = [{"video": sha256, "generation": generation} for sha256, (generation, *_) in named.items() if generation]
+    return retry(partial(_read, scenes, {"$or": wanted})) if wanted else []
+
+
+def documents(path: Path) -> Iterator[RawBSONDocument]:
+    """Read a gzipped BSON file.
+
+    Raises:
+        BackupError: It is damaged.
+    """
+    try:
+        with gzip.open(path, "rb") as file:
+            yield from bson.decode_file_iter(cast(IO[bytes], file), RAW)
+    except (OSError, EOFError, zlib.error, BSONError) as error:
+        raise BackupError(f"The backup is damaged: {path}: {error}.", _OTHER_BACKUP) from error
+
+
+def load_collections(
+    database: Database[Document],
+    names: Mapping[str, str],
+    folder: Path,
+    manifest: Manifest,
+    monitor: ProgressMonitor,
+) -> VideoIds:
+    """Load every collection of a backup, without leases.
+
+    Args:
+        database: To load into.
+        names: Collection -> its name in the database, where it is empty except for `meta`.
+        folder: The backup.
+        manifest: Its manifest.
+        monitor: Can cancel.
+
+    Returns:
+        The ids of the videos.
+
+    Raises:
+        BackupError: A file is damaged.
+        BackupCancelled: The user canceled.
+    """
+    ids = VideoIds()
+    for name in names:
+        collection = manifest.collections.get(name)
+        if name == "meta" or collection is None:
+            continue
+        # Fast, since the final rename or marker waits until everything is replicated.
+        target = database[names[name]].with_options(write_concern=WriteConcern(w=1))
+        count = 0
+        for batch in _batches(documents(folder / collection.file)):
+            monitor.check()
+            inserts: list[Any] = [InsertOne(document) for document in batch]
+            target.bulk_write(inserts, ordered=False)
+            if name == "videos":
+                try:
+                    ids.extend(video["_id"] for video in batch)
+                except (TypeError, ValueError) as error:
+                    raise BackupError(f"The backup is damaged: {collection.file}: {error}.", _OTHER_BACKUP) from None
+            count += len(batch)
+            monitor.progress(name, count, collection.documents)
+        if count != collection.documents:
+            raise BackupError(
+                f"The backup is damaged: {collection.file} has {count} documents instead of {collection.documents}.",
+                _OTHER_BACKUP,
+            )
+    database[names["videos"]].update_many({"lease": {"$exists": True}}, {"$unset": {"lease": ""}})
+    _load_meta(database, names["meta"], folder / manifest.collections["meta"].file)
+    return ids
+
+
+def _load_meta(database: Database[Document], name: str, file: Path) -> None:
+    rows: list[Any] = [
+        ReplaceOne({"_id": row["_id"]}, row, upsert=True)
+        for row in documents(file)
+        if row["_id"] not in _NOT_RESTORED and not str(row["_id"]).startswith(_LIST_REPORT)
+    ]
+    database[name].bulk_write(rows)
+
+
+def _batches(found: Iterator[RawBSONDocument]) -> Iterator[list[RawBSONDocument]]:
+    batch: list[RawBSONDocument] = []
+    size_bytes = 0
+    for document in found:
+        batch.append(document)
+        size_bytes += len(document.raw)
+        if len(batch) >= _BATCH or size_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, size_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def drop_late_lineage(database: Database[Document], names: Mapping[str, str], manifest: Manifest) -> None:
+    """Remove lineage of commits that were made after their video was read for the backup."""
+    lineage, videos = database[names["lineage"]], database[names["videos"]]
+    late = lineage.find(
+        {"at": {"$gte": manifest.began_at - _LONGEST_COMMIT}, "video": {"$exists": True}},
+        {"video": 1, "stage": 1, "at": 1},
+    )
+    while rows := list(islice(late, _BATCH)):
+        ids = sorted({row["video"] for row in rows})
+        stages = {row["_id"]: row["stages"] for row in videos.find({"_id": {"$in": ids}}, {"stages": 1})}
+        late_ids = [row["_id"] for row in rows if _is_late(row, stages.get(row["video"]))]
+        if late_ids:
+            lineage.delete_many({"_id": {"$in": late_ids}})
+
+
+def _is_late(row: Document, stages: Mapping[str, Any] | None) -> bool:
+    if stages is None:  # its video was added later
+        return True
+    at = stages.get(row.get("stage", ""), {}).get("at")
+    return at is None or row["at"] > at

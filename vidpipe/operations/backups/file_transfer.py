@@ -1,0 +1,242 @@
+"""Media files and frame packs: linked or copied into a backup, and copied out of it, each complete or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from vidpipe.media.frame_pack import TEMPORARY
+from vidpipe.operations.backups.manifest import BackupError, ProgressMonitor, path_inside
+
+MEDIA_LIST = "media.jsonl.gz"
+MEDIA, DERIVED = "media", "derived"
+#: Suffix of a file that is being copied.
+COPYING = ".copying"
+_BLOCK_BYTES = 1 << 20
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MAX_NAMES = 20
+
+
+@dataclass(frozen=True)
+class BackedUpFile:
+    """A video's file, as a line of the media list.
+
+    Attributes:
+        video: The video's sha256, which is the hash of the file.
+        path: Relative to the home, or absolute.
+        referenced: Whether the file is outside the media store.
+    """
+
+    video: str
+    path: str
+    size_bytes: int
+    modified_ns: int
+    referenced: bool = False
+
+    @property
+    def place(self) -> str:
+        """Its path in the backup."""
+        return f"{MEDIA}/{self.video[:2]}/{self.video}{Path(self.path).suffix[:20]}"
+
+    def line(self) -> bytes:
+        """Return its line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+@dataclass
+class TransferCount:
+    """Counts files by what happened to them.
+
+    Attributes:
+        present: Already there.
+        names: Of the first missing or damaged files.
+    """
+
+    linked: int = 0
+    copied: int = 0
+    present: int = 0
+    missing: int = 0
+    damaged: int = 0
+    size_bytes: int = 0
+    names: list[str] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        """Number of transferred files."""
+        return self.linked + self.copied + self.present
+
+    def add(self, outcome: str, name: str, size_bytes: int = 0) -> None:
+        """Count a file. `outcome` is the name of one of the counters."""
+        setattr(self, outcome, getattr(self, outcome) + 1)
+        if outcome not in ("missing", "damaged"):
+            self.size_bytes += size_bytes
+        elif len(self.names) < _MAX_NAMES:
+            self.names.append(name)
+
+
+def media_file(video: Mapping[str, Any], raw: Mapping[str, Any] | None) -> BackedUpFile:
+    """Return a video's file.
+
+    Args:
+        video: The video's document.
+        raw: The result of the stage that checked the file last, and may have fetched it again.
+    """
+    facts = video["ingest"]
+    last = raw if raw is not None and "path" in raw else facts
+    return BackedUpFile(
+        video["_id"], last["path"], last["size_bytes"], last["modified_ns"], bool(facts.get("referenced", False))
+    )
+
+
+def media_list(folder: Path) -> Iterator[BackedUpFile]:
+    """Read the media list of a backup.
+
+    Raises:
+        BackupError: A line is invalid.
+    """
+    with gzip.open(folder / MEDIA_LIST, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            file = BackedUpFile(**json.loads(line))
+            if not _SHA256.fullmatch(file.video):
+                raise BackupError(f"{folder / MEDIA_LIST} is damaged.", "Choose another backup.")
+            yield file
+
+
+def save_file(
+    source: Path,
+    target: Path,
+    size_bytes: int | None,
+    monitor: ProgressMonitor,
+    *,
+    link: bool,
+    earlier: Path | None = None,
+) -> Literal["linked", "copied", "present", "missing"]:
+    """Link or copy a file into a backup.
+
+    Args:
+        source: The file.
+        target: Its place in the backup.
+        size_bytes: Its expected size; None for any.
+        monitor: Can cancel.
+        link: Whether a hard link will do; only for files that are never modified in place.
+        earlier: The same file in the previous backup, which can always be linked.
+
+    Raises:
+        OSError: The backup's disk failed.
+        BackupCancelled: The user canceled.
+    """
+    try:
+        found = source.stat()
+    except OSError:
+        return "missing"
+    if size_bytes is not None and found.st_size != size_bytes:
+        return "missing"
+    with contextlib.suppress(FileNotFoundError):
+        if target.stat().st_size == found.st_size:
+            return "present"
+        target.unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for same in [path for path in (source if link else None, earlier) if path is not None]:
+        with contextlib.suppress(OSError):  # another disk, or one without links
+            if same.stat().st_size == found.st_size:
+                os.link(same, target)
+                return "linked"
+    try:
+        opened = source.open("rb")
+    except OSError:
+        return "missing"
+    with opened:
+        _copy(opened, target, monitor, (found.st_atime_ns, found.st_mtime_ns))
+    return "copied"
+
+
+def restore_file(
+    source: Path, target: Path, sha256: str | None, modified_ns: int | None, monitor: ProgressMonitor
+) -> Literal["copied", "missing", "damaged"]:
+    """Copy a file out of a backup, if it has the right hash.
+
+    Args:
+        source: The file in the backup.
+        target: Its new place.
+        sha256: Its expected hash; None for any.
+        modified_ns: Its new modification time; None for that of `source`.
+        monitor: Can cancel.
+
+    Raises:
+        OSError: The target's disk failed.
+        BackupCancelled: The user canceled.
+    """
+    try:
+        opened = source.open("rb")
+        found = source.stat()
+    except OSError:
+        return "missing"
+    with opened:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        times = (found.st_atime_ns, found.st_mtime_ns if modified_ns is None else modified_ns)
+        return "copied" if _copy(opened, target, monitor, times, sha256) else "damaged"
+
+
+def _copy(
+    source: IO[bytes], target: Path, monitor: ProgressMonitor, times: tuple[int, int], sha256: str | None = None
+) -> bool:
+    """Copy a file. Returns False, and leaves nothing, if its hash is not `sha256`."""
+    part = target.with_name(target.name + COPYING)
+    digest = hashlib.sha256()
+    try:
+        with part.open("wb") as file:
+            while block := source.read(_BLOCK_BYTES):
+                monitor.check()
+                file.write(block)
+                if sha256 is not None:
+                    digest.update(block)
+            file.flush()
+            os.fsync(file.fileno())
+        if sha256 is not None and digest.hexdigest() != sha256:
+            return False
+        os.utime(part, ns=times)
+        part.replace(target)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
+    """Yield every file of a video's complete frame packs, and its path in `derived`."""
+    folder = derived / sha256
+    for version in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if version.is_dir() and not version.name.startswith("."):
+            yield from ((file, str(file.relative_to(derived))) for file in sorted(version.iterdir()) if file.is_file())
+
+
+def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount, monitor: ProgressMonitor) -> None:
+    """Copy a video's frame packs out of a backup; an existing folder is kept. Raises as `restore_file` does."""
+    saved = folder / DERIVED / sha256
+    if saved.is_symlink():
+        return
+    for version in sorted(saved.iterdir()) if saved.is_dir() else ():
+        place = derived / path_inside(f"{sha256}/{version.name}")
+        if place.is_dir():
+            count.present += 1
+            continue
+        new = place.with_name(f"{TEMPORARY}{version.name}")
+        shutil.rmtree(new, ignore_errors=True)
+        try:
+            for file in sorted(version.iterdir()):
+                if file.is_file() and not file.is_symlink():
+                    restore_file(file, new / file.name, None, None, monitor)
+                    count.size_bytes += file.stat().st_size
+            with contextlib.suppress(FileNotFoundError):  # an empty folder
+                new.rename(place)
+            count.copied += 1
+        finally:
+            shutil.rmtree(new, ignore_errors=True)

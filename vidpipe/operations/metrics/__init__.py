@@ -1,0 +1,1 @@
+"""Metrics for Prometheus (`/metrics`) and statistics for people (`vidpipe stats`)."""

@@ -1,0 +1,289 @@
+"""All metrics of a home at one moment, read within a bounded time and at a cost that does not grow with the library."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pymongo
+from pydantic import SecretStr
+from pymongo.errors import OperationFailure
+
+from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.library import embedded
+from vidpipe.library.connection import Connection, connect
+from vidpipe.library.runs import Runs
+from vidpipe.library.schema import SIZES, SIZES_INDEX, Document
+from vidpipe.library.states import State, States, due_branches
+from vidpipe.operations.metrics.background_cache import BackgroundCache, CachedValue
+from vidpipe.runner.plan import Plan
+from vidpipe.settings import Settings
+from vidpipe.stages.graph import StageGraph
+
+#: Longest wait for MongoDB to respond.
+RESPONSE_LIMIT_S = 2.0
+#: Longest time for reading the library. The page shows the previous figures meanwhile.
+_READ_LIMIT_S = 120.0
+#: Longest wait of the page for all metrics; Prometheus gives a page ten seconds.
+PAGE_LIMIT_S = 6.0
+_BAD_HINT = 2  # MongoDB's error code for a missing index: a library of an older version
+
+
+@dataclass(frozen=True)
+class LibraryFigures:
+    """Figures of the library under today's settings.
+
+    Attributes:
+        stages: Stage -> state -> videos; without the `unavailable` stages.
+        unavailable: Stages that cannot run (their rules do not parse).
+        sources: State -> sources.
+        due: Step -> videos with something due in it.
+        leased: Videos that runs are working on.
+        totals: Of all runs ever; see `vidpipe.library.runs.Runs.totals`.
+    """
+
+    videos: int
+    stages: Mapping[str, Mapping[State, int]]
+    unavailable: tuple[str, ...]
+    sources: Mapping[str, int]
+    due: Mapping[str, int]
+    media_bytes: int
+    footage_s: float
+    frame_pack_bytes: int
+    leased: int
+    totals: Document = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PoolFigures:
+    """Slots of a Dagster pool, those that are taken, and the steps that wait for one."""
+
+    slots: int
+    taken: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class QueueFigures:
+    """Figures of Dagster.
+
+    Attributes:
+        unfinished: (job, Dagster's status in lower case) -> number of runs.
+        oldest_s: Age of the oldest run that has not begun, in seconds; 0 if there is none.
+        ticks: Sensor -> its last tick, in seconds since 1970.
+        heartbeats: Dagster daemon -> its last heartbeat, in seconds since 1970.
+        pools: Figures of each pool.
+    """
+
+    unfinished: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    oldest_s: float = 0.0
+    ticks: Mapping[str, float] = field(default_factory=dict)
+    heartbeats: Mapping[str, float] = field(default_factory=dict)
+    pools: Mapping[str, PoolFigures] = field(default_factory=dict)
+
+    @property
+    def queued(self) -> dict[str, int]:
+        """Job -> its runs that have not begun."""
+        found: Counter[str] = Counter()
+        for (job, status), number in self.unfinished.items():
+            if status in ("queued", "not_started"):
+                found[job] += number
+        return dict(found)
+
+
+@dataclass(frozen=True)
+class MetricsSnapshot:
+    """The metrics; parts that are unavailable are None or empty.
+
+    Attributes:
+        settings_ok: Whether config.ini can be read; if not, the previous settings apply.
+        free_bytes: Folder -> free space on its disk.
+        ages_s: Part -> seconds since it was read.
+        costs_s: Part -> seconds that reading it took.
+    """
+
+    mongodb_up: bool
+    dagster_up: bool
+    settings_ok: bool
+    library: LibraryFigures | None = None
+    queue: QueueFigures | None = None
+    free_bytes: Mapping[str, int] = field(default_factory=dict)
+    ages_s: Mapping[str, float] = field(default_factory=dict)
+    costs_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class HomeMetrics:
+    """Reads the metrics of a home; settings, rules and prompts are read each time. Thread-safe.
+
+    Args:
+        load: Returns today's settings; raises SettingsError if they are wrong.
+        graph: The stages.
+        read_queue: Reads Dagster's figures.
+        min_age_s: Younger figures are not read again.
+        max_load: Maximum share of the time that is spent on reading the library or Dagster, from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Settings],
+        graph: StageGraph,
+        read_queue: Callable[[], QueueFigures],
+        min_age_s: float = 5.0,
+        max_load: float = 0.05,
+    ) -> None:
+        self._load = load
+        self._graph = graph
+        self._settings = load()
+        self._settings_ok = True
+        self._connected = ExitStack()
+        self._connection: Connection | None = None
+        self._lock = threading.Lock()
+        self._mongodb = BackgroundCache("MongoDB", self._ping, min(1.0, min_age_s), max(1.0, max_load))
+        self._library = BackgroundCache("the library", self._read_library, min_age_s, max_load)
+        self._queue = BackgroundCache("Dagster", read_queue, min_age_s, max_load)
+
+    def snapshot(self, limit_s: float = PAGE_LIMIT_S) -> MetricsSnapshot:
+        """Return what is available within `limit_s` seconds."""
+        deadline = time.monotonic() + limit_s
+        ping = self._mongodb.get(min(limit_s, RESPONSE_LIMIT_S + 1))
+        up = ping is not None and bool(ping.value) and ping.age_s < RESPONSE_LIMIT_S + 1
+        library = self._library.get(deadline - time.monotonic()) if up else None
+        queue = self._queue.get(deadline - time.monotonic())
+        parts: dict[str, CachedValue[Any] | None] = {"library": library, "dagster": queue}
+        known = {name: part for name, part in parts.items() if part is not None and part.value is not None}
+        return MetricsSnapshot(
+            mongodb_up=up,
+            dagster_up="dagster" in known,
+            settings_ok=self._settings_ok,
+            library=library.value if library else None,
+            queue=queue.value if queue else None,
+            free_bytes=self._free_bytes(),
+            ages_s={name: part.age_s for name, part in known.items()},
+            costs_s={name: part.cost_s for name, part in known.items()},
+        )
+
+    def close(self) -> None:
+        """Close the connection to MongoDB."""
+        with self._lock:
+            self._disconnect()
+
+    def _ping(self) -> bool:
+        """Whether MongoDB responds. If not, it is located again next time: an embedded server may have moved."""
+        try:
+            with pymongo.timeout(RESPONSE_LIMIT_S):
+                self._connect().client.admin.command("ping")
+        except Exception:
+            with self._lock:
+                self._disconnect()
+            raise
+        return True
+
+    def _connect(self) -> Connection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = self._connected.enter_context(connected(self._settings))
+            return self._connection
+
+    def _disconnect(self) -> None:
+        self._connected.close()
+        self._connection = None
+
+    def _read_library(self) -> LibraryFigures:
+        try:
+            settings = self._load()
+            self._settings_ok = True
+        except SettingsError:
+            settings, self._settings_ok = self._settings, False
+        if settings.mongodb != self._settings.mongodb:
+            with self._lock:
+                self._disconnect()
+        self._settings = settings
+        plan = Plan.make(self._graph, settings)
+        try:
+            with pymongo.timeout(_READ_LIMIT_S):
+                return read_library(self._connect(), plan)
+        finally:
+            plan.close()
+
+    def _free_bytes(self) -> dict[str, int]:
+        settings = self._settings
+        folders = {
+            "data": settings.data_directory,
+            "media": settings.media_directory,
+            "derived": settings.derived_directory,
+        }
+        return {name: shutil.disk_usage(folder).free for name, folder in folders.items() if folder.is_dir()}
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Connection]:
+    """Connect to the library's server without starting it.
+
+    Raises:
+        UnavailableError: It cannot be reached; immediately if the embedded server is not running.
+    """
+    mongodb = settings.mongodb
+    values: dict[str, Any] = {"timeout_s": min(mongodb.timeout_s, RESPONSE_LIMIT_S)}
+    if embedded.is_embedded(settings):
+        server = embedded.find(settings)
+        if server is None:
+            raise UnavailableError("The embedded MongoDB server is not running.", "Start it with `vidpipe up`.")
+        values["uri"] = SecretStr(server.uri)
+    with connect(settings.model_copy(update={"mongodb": mongodb.model_copy(update=values)})) as connection:
+        yield connection
+
+
+def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
+    """Read the library's figures from indexes and from documents whose number does not grow with the library.
+
+    Raises:
+        PyMongoError: The connection was lost.
+    """
+    videos = connection.collection("videos")
+    states = States(videos, plan.graph)
+    by_state: list[Document] = [{"$group": {"_id": "$state", "sources": {"$sum": 1}}}]
+    sums = _sums(connection)
+    return LibraryFigures(
+        videos=videos.count_documents({}, hint="_id_"),  # the server's estimate is wrong after a kill
+        stages=states.counts(plan.specs),
+        unavailable=tuple(sorted(plan.unavailable)),
+        sources={row["_id"]: row["sources"] for row in connection.collection("sources").aggregate(by_state)},
+        due=_due_by_step(connection, plan.graph, plan.specs),
+        media_bytes=int(sums.get("media_bytes", 0)),
+        footage_s=float(sums.get("footage_s", 0.0)),
+        frame_pack_bytes=int(sums.get("frame_pack_bytes", 0)),
+        leased=videos.count_documents({"lease.owner": {"$exists": True}}, hint="lease_owner"),
+        totals=Runs(connection.collection("runs")).totals(),
+    )
+
+
+def _due_by_step(connection: Connection, graph: StageGraph, specs: Mapping[str, str]) -> dict[str, int]:
+    videos = connection.collection("videos")
+    due: dict[str, int] = {stage.job: 0 for stage in graph}
+    for step in due:
+        stages = [stage.name for stage in graph if stage.job == step and stage.name in specs]
+        branches = [branch for name in stages for branch in due_branches(name, specs[name])]
+        if branches:
+            due[step] = videos.count_documents({"$or": branches})
+    return due
+
+
+def _sums(connection: Connection) -> Document:
+    names = ("media_bytes", "footage_s", "frame_pack_bytes")
+    sums = {name: {"$sum": f"${field}"} for name, field in zip(names, SIZES, strict=True)}
+    # The condition lets the server read only the index.
+    groups: list[Document] = [{"$match": {SIZES[0]: {"$gte": 0}}}, {"$group": {"_id": None, **sums}}]
+    videos = connection.collection("videos")
+    try:
+        found = list(videos.aggregate(groups, hint=SIZES_INDEX))
+    except OperationFailure as error:
+        if error.code != _BAD_HINT:
+            raise
+        found = list(videos.aggregate(groups))
+    return found[0] if found else {}

@@ -1,1 +1,0 @@
-"""What of Dagster's and the library's history is worth an alert, what waits to be told, and the telling."""

@@ -1,0 +1,108 @@
+"""vidpipe forget: all that was made of a video goes, nothing else does, and no list brings it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vidpipe.library.library import Library
+from vidpipe.library.sources import ListedSources
+from vidpipe.operations.retention.forget import ForgottenVideo, forget
+from vidpipe.settings import Settings
+from vidpipe.sources.records import ListedSource
+from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of
+from vidpipe_tests.operations.retention.conftest import write
+
+NAME, OTHER = "harbour.mp4", "race.mkv"
+SHA256 = sha256_of(NAME)
+
+
+@pytest.fixture(scope="module")
+def opened(module_settings: Settings) -> Iterator[Library]:
+    with Library.open(module_settings, GRAPH) as library:
+        yield library
+
+
+@pytest.fixture
+def library(opened: Library) -> Library:
+    """Two videos through all stages, with their files."""
+    settings = opened.settings
+    for collection in opened.collections.values():
+        collection.delete_many({"_id": {"$ne": "schema"}})
+    fill(opened, NAME, OTHER)
+    for sha256 in map(sha256_of, (NAME, OTHER)):
+        write(settings.media_directory / sha256[:2] / f"{sha256}.mp4", 1000)
+        write(settings.derived_directory / sha256 / "0" / "thumb.jpg", 50)
+    return opened
+
+
+def stored(library: Library, sha256: str) -> dict[str, int]:
+    """Where anything of the video is stored still."""
+    found = {
+        name: library.collections[name].count_documents({"video": sha256}) for name in ("scenes", "lineage", "sources")
+    }
+    found["videos"] = library.collections["videos"].count_documents({"_id": sha256})
+    for folder in (library.settings.media_directory, library.settings.derived_directory):
+        found[folder.name] = sum(1 for path in folder.rglob("*") if path.is_file() and sha256 in str(path))
+    return {name: count for name, count in found.items() if count}
+
+
+def forgotten(library: Library) -> ForgottenVideo:
+    (done,) = forget(library, [SHA256], lambda _: None)
+    return done
+
+
+def test_a_dry_run_says_what_goes_and_forgetting_leaves_nothing_of_it(library: Library) -> None:
+    other, all_of_it = stored(library, sha256_of(OTHER)), stored(library, SHA256)
+    assert all_of_it.keys() == {"scenes", "lineage", "sources", "videos", "media", "derived"}
+    (told,) = forget(library, [SHA256], lambda _: None, dry_run=True)
+    assert stored(library, SHA256) == all_of_it
+    removed: list[str] = []
+    (done,) = forget(library, [SHA256], removed.append)
+    assert done == told == ForgottenVideo(SHA256, NAME, "forgotten", sources=1, freed_bytes=1050)
+    assert removed == [SHA256]
+    assert stored(library, SHA256) == {}
+    assert stored(library, sha256_of(OTHER)) == other
+
+
+def test_a_watched_list_does_not_bring_it_back(library: Library) -> None:
+    listed = ListedSources(library.collections, library.sources)
+    lines = [ListedSource(SHA256[:16], url_of(NAME)), ListedSource("new", "https://example.org/new.mp4")]
+    forgotten(library)
+    listed.save_many("urls.txt", lines)
+    listed.again([SHA256[:16]])
+    assert [source.id for source in listed.due(["urls.txt"], limit=9)] == ["new"]
+
+
+def test_killed_half_way_the_same_again_completes_it(library: Library) -> None:
+    def killed(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        forget(library, [SHA256], killed)
+    assert library.videos.resolve(NAME) == SHA256
+    assert forgotten(library).state == "forgotten"
+    assert stored(library, SHA256) == {}
+
+
+def test_a_video_that_a_run_works_on_is_left_alone(library: Library) -> None:
+    before = stored(library, SHA256)
+    with library.leases() as run:
+        run.take([SHA256], {"_id": 1})
+        assert forgotten(library).state == "busy"
+        (told,) = forget(library, [SHA256], lambda _: None, dry_run=True)
+        assert told.state == "busy"
+    (waiting,) = forget(library, [SHA256], lambda _: None, busy={SHA256})
+    assert waiting.state == "busy"
+    assert stored(library, SHA256) == before
+
+
+def test_a_file_that_is_only_referenced_stays(library: Library, tmp_path: Path) -> None:
+    path = write(tmp_path / "own.mp4")
+    library.collections["videos"].update_one(
+        {"_id": SHA256}, {"$set": {"ingest.referenced": True, "ingest.path": str(path)}}
+    )
+    assert forgotten(library).kept == str(path)
+    assert path.exists()
