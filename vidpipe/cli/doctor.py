@@ -22,13 +22,13 @@ from vidpipe.cli.output import counted, err, out, print_json, table, words
 from vidpipe.cli.repair import repair as repair_home
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.backups.manifest import whole_backups
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.embedded import files_of
 from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
 from vidpipe.media import ffmpeg
 from vidpipe.models.prompt_building import template_prompts
+from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME

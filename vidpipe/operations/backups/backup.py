@@ -14,12 +14,11 @@ from filelock import FileLock, Timeout
 
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError
-from vidpipe.library import replacing
+from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
-from vidpipe.library.meta_lock import holding
-from vidpipe.library.outages import ride_out
-from vidpipe.library.preparing import PATIENCE_S, pending
+from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
+from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
 from vidpipe.operations.backups import collection_dump, file_transfer, home_files, manifest
 from vidpipe.operations.backups.collection_dump import CollectionFile
 from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
@@ -78,7 +77,7 @@ class _Backup:
 
     def retry(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
         self.monitor.check()
-        return ride_out(self.connection, read)
+        return retry_operation(self.connection, read)
 
 
 def back_up(
@@ -173,7 +172,7 @@ def _schema_version(work: _Backup) -> int:
     found = pending(database, names, work.graph)
     if found.half_done:
         with holding(database[names["meta"]], "finishes a restore", patience_s=PATIENCE_S):
-            replacing.finish(database, names)
+            collection_swap.finish(database, names)
         found = pending(database, names, work.graph)
     if found.version is None:
         raise UnavailableError(

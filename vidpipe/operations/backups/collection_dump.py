@@ -25,10 +25,10 @@ from pymongo import InsertOne, ReplaceOne, WriteConcern
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from vidpipe.library import replacing
-from vidpipe.library.meta_lock import LOCK
+from vidpipe.library import collection_swap
 from vidpipe.library.schema import Document
-from vidpipe.library.states import VideoIds
+from vidpipe.library.schema_setup import LOCK
+from vidpipe.library.video_ids import VideoIds
 from vidpipe.operations.backups.manifest import BackupError, Manifest, PartFile, ProgressMonitor
 
 #: Runs a read, and repeats it if the connection fails.
@@ -41,7 +41,7 @@ _WITHOUT_LEASE = {"lease": 0}
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
 #: Not restored: the lock and marker of whoever changed the library, and reports on watched lists, which may differ.
-_NOT_RESTORED = (LOCK, replacing.MARKER)
+_NOT_RESTORED = (LOCK, collection_swap.MARKER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that refers to it.
 _LONGEST_COMMIT = timedelta(minutes=10)

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
-from vidpipe.library.processes import is_dead, this_process
+from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.operations.retention.derived_files import delete_unreferenced
 from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
