@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 #: A home with a dozen videos in every stage; one whose servers are up; PyTorch with a model.
-_IN_ONE_PIECE = ("vidpipe_tests/end_to_end/", "vidpipe_tests/services/", "vidpipe_tests/vlm/qwen/")
+_IN_ONE_PIECE = ("vidpipe_tests/end_to_end/", "vidpipe_tests/operations/services/", "vidpipe_tests/vlm/qwen/")
 
 
 def in_one_piece(nodeid: str) -> bool:

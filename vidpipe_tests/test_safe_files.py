@@ -15,7 +15,8 @@ from vidpipe.ingest.list_files import read_list
 from vidpipe.ingest.sources import gather
 from vidpipe.library.backups.folders import part_folder
 from vidpipe.media.ffmpeg import run
-from vidpipe.pipeline.instance import dagster_home, prepare
+from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.instance import prepare
 from vidpipe.safe_files import check_replaceable, open_private, read_regular
 from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.settings.files import file_layer

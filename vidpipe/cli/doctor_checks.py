@@ -229,9 +229,9 @@ def _model(settings: Settings) -> Check:
 
 
 def _dagster(settings: Settings) -> Check:
+    from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
     from vidpipe.pipeline.history.damage import check_history
-    from vidpipe.pipeline.instance import dagster_home
     from vidpipe.stages.registry import GRAPH
 
     folder = dagster_home(settings)
@@ -246,7 +246,7 @@ def _readable_by_others(settings: Settings) -> Check | None:
     """A warning if other users can read files that may hold secrets or reveal what is in the library."""
     from vidpipe.library.backups.manifest import whole_backups
     from vidpipe.library.embedded import files_of
-    from vidpipe.pipeline.instance import dagster_home
+    from vidpipe.operations.services.state import dagster_home
 
     log_file = settings.resolve(settings.logging.log_file)
     own_logs = settings.data_directory / "logs"

@@ -23,8 +23,8 @@ def down(
     `vidpipe up` starts them again; other commands start MongoDB alone.
     """
     from vidpipe.library import embedded
-    from vidpipe.services.service import TITLES
-    from vidpipe.services.station import down as bring_down
+    from vidpipe.operations.services.lifecycle import down as bring_down
+    from vidpipe.operations.services.service_definitions import TITLES
 
     settings = call_of(context).load().settings
     stopped = bring_down(settings, note, keep_database=True)

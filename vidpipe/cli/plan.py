@@ -72,7 +72,7 @@ def plan(
 def _changed(opened: Opened, plan: Any, found: Estimate) -> dict[str, str]:
     """stage -> what changed, where that made videos due."""
     from vidpipe.library.launchable import waiting_for_spec
-    from vidpipe.pipeline.waiting import what_changed
+    from vidpipe.runner.pending_changes import what_changed
 
     changed = {}
     for stage in plan.stages:

@@ -221,8 +221,8 @@ def library_damage(settings: Settings) -> DamagedError | None:
 
 
 def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
+    from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.history.damage import damaged_files
-    from vidpipe.pipeline.instance import dagster_home
 
     return list(damaged_files(dagster_home(settings)))
 
@@ -244,7 +244,7 @@ def newest_backup(settings: Settings, named: Path | None) -> tuple[Path, Manifes
 
 def _refuse_while_in_use(settings: Settings) -> None:
     from vidpipe.cli.down import users_of
-    from vidpipe.services.service import find_running
+    from vidpipe.operations.services.service_definitions import find_running
 
     running = embedded.status(settings)
     users = users_of(running.port) if running.port is not None else []

@@ -58,8 +58,8 @@ def status(
 
 def status_of(opened: Opened) -> dict[str, Any]:
     from vidpipe.library.states import STATES
-    from vidpipe.services.station import down_servers
-    from vidpipe.services.station import status as running_services
+    from vidpipe.operations.services.lifecycle import down_servers
+    from vidpipe.operations.services.lifecycle import status as running_services
     from vidpipe.settings import free_by_disk, free_bytes
 
     library, plan, settings = opened.library, opened.plan, opened.settings
@@ -90,7 +90,7 @@ def status_of(opened: Opened) -> dict[str, Any]:
 def _waiting(opened: Opened) -> Iterator[str]:
     """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
     from vidpipe.pipeline.budget_note import note_of
-    from vidpipe.pipeline.waiting import starts_changed, waiting_sentences
+    from vidpipe.runner.pending_changes import starts_changed, waiting_sentences
 
     for step in ("prepare", "describe"):
         stages = [stage for stage in opened.plan.stages if stage.job == step]

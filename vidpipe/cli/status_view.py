@@ -58,7 +58,7 @@ def _room(disks: Mapping[str, int]) -> str:
 
 
 def _down(server: Mapping[str, str]) -> str:
-    from vidpipe.services.service import TITLES
+    from vidpipe.operations.services.service_definitions import TITLES
 
     since = datetime.fromisoformat(server["since"]).astimezone() if server["since"] else None
     reason = f": {server['reason']}" if server["reason"] else "."

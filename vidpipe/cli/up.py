@@ -12,7 +12,7 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, size, table, words
 
 if TYPE_CHECKING:
-    from vidpipe.services.station import UpReport
+    from vidpipe.operations.services.lifecycle import UpReport
 
 
 def up(
@@ -31,8 +31,8 @@ def up(
     Until `vidpipe down`, the watched lists are read, due stages are computed and changed rules are applied. The
     supervisor restarts servers that die. Servers that already run are kept; after a crash the same command finds them.
     """
-    from vidpipe.services.station import become_supervisor
-    from vidpipe.services.station import up as bring_up
+    from vidpipe.operations.services.lifecycle import become_supervisor
+    from vidpipe.operations.services.lifecycle import up as bring_up
 
     settings = call_of(context).load().settings
     report = bring_up(settings, note, foreground=foreground)
@@ -45,7 +45,7 @@ def up(
 
 
 def _show(report: UpReport) -> None:
-    from vidpipe.services.service import TITLES
+    from vidpipe.operations.services.service_definitions import TITLES
 
     console = out()
     made = table("server", "address", ("process", {"justify": "right"}), ("memory", {"justify": "right"}))

@@ -139,13 +139,13 @@ class Watch:
 
     def _at_work(self) -> dict[str, Any]:
         from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.run_queue import queue_figures, runs_at_work
+        from vidpipe.pipeline.run_queue import active_runs, queue_figures
 
         try:
             if self._instance is None:
                 self._instance = instance(self._opened.settings)
             queue = queue_figures(self._instance)
-            runs = runs_at_work(self._instance, _MOST_RUNS)
+            runs = active_runs(self._instance, _MOST_RUNS)
         except Exception as error:  # whatever ails Dagster's storage: the library is shown all the same
             return {"running": [], "queued": {}, "problem": f"Dagster's runs cannot be read: {error}"}
         return {"running": [asdict(run) for run in runs], "queued": queue.queued, "oldest_queued_s": queue.oldest_s}

@@ -20,7 +20,7 @@ from starlette.routing import Route
 from vidpipe.errors import VidpipeError
 from vidpipe.measures.exposition import exposition
 from vidpipe.measures.readings import Home
-from vidpipe.pipeline.pages.serving import serve
+from vidpipe.operations.http_guard import serve
 from vidpipe.settings import configure_logging, load
 
 _INDEX = """<!doctype html>

@@ -10,13 +10,13 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.execution import Session
 from vidpipe.pipeline.history.asset_events import delete_other_events, delete_superseded
 from vidpipe.pipeline.history.old_runs import OldRuns, delete_records, find_old_runs
 from vidpipe.pipeline.history.run_files import delete_run_files, thin_red_runs, trim_runless
 from vidpipe.pipeline.history.space import give_back
 from vidpipe.pipeline.history.ticks import delete_backfills, delete_ticks
-from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.untold import tell_untold

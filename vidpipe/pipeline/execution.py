@@ -19,12 +19,12 @@ from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.figures import figures_of
 from vidpipe.pipeline.model_use import begin_model_use, tag_model_use
-from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
+from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe.pipeline.telling import Telling
-from vidpipe.pipeline.waiting import keep_specs
 from vidpipe.planning.due import Wish
+from vidpipe.runner.pending_changes import keep_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner

@@ -166,11 +166,12 @@ def _without_work(
 def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: Caller) -> bool:
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.library.processes import this_process
+    from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.history.damage import history_explained
-    from vidpipe.pipeline.instance import dagster_home, instance
+    from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.jobs import FILE_LOGGER
-    from vidpipe.pipeline.processes import PROCESS_TAG
     from vidpipe.pipeline.resources import LibraryResource
+    from vidpipe.pipeline.run_launcher import PROCESS_TAG
 
     run_config = {"ops": {op: {"config": config}}, "loggers": {FILE_LOGGER: {}}}
     token = CALLER.set(caller)

@@ -1,28 +1,36 @@
-"""What Dagster has in hand: its queue, its running runs, and when sensors and daemons were last heard of."""
+"""What Dagster is working on: queued and running runs, pools, and the last signs of life of sensors and daemons."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
-import sqlalchemy as db
-from dagster._core.scheduler.instigation import SensorInstigatorData
-from dagster._core.storage.runs.schema import RunsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
+from vidpipe.pipeline.dagster_internals import pool_slots
 from vidpipe.pipeline.sensors.tags import BY_TAG, STEP_TAG
 from vidpipe.pipeline.sensors.unfinished import UNFINISHED, listed
 
 _RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-_WAITING = (dg.DagsterRunStatus.QUEUED.value, dg.DagsterRunStatus.NOT_STARTED.value)
+_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+#: Runs of one status that are read to learn the names of their jobs; all are counted.
+_MOST_READ = 50
 
 
 @dataclass(frozen=True)
-class RunAtWork:
-    """A run that has begun and not ended. items: videos or sources it was given; None: its config does not say."""
+class ActiveRun:
+    """A run that has begun and not ended.
+
+    Attributes:
+        id: Dagster's run id.
+        job: Name of the job.
+        by: What launched it: `sensor`, or empty.
+        step: ingest, prepare, describe, label, or empty.
+        status: Dagster's status in lower case.
+        began_at: None: not yet recorded.
+        items: Videos or sources that it was given; None: its config does not say.
+    """
 
     id: str
     job: str
@@ -34,8 +42,14 @@ class RunAtWork:
 
 
 @dataclass(frozen=True)
-class Pool:
-    """Slots of a pool: how many there are, how many are taken, and how many steps wait for one."""
+class PoolFigures:
+    """Slots of a pool.
+
+    Attributes:
+        slots: How many there are.
+        taken: How many of them are taken.
+        waiting: How many steps wait for one.
+    """
 
     slots: int
     taken: int
@@ -44,78 +58,72 @@ class Pool:
 
 @dataclass(frozen=True)
 class QueueFigures:
-    """
-    unfinished:  (job, Dagster's status in small letters) -> number of runs
-    oldest_s:    since the oldest of the runs that wait was created; 0 where none waits
-    ticks:       sensor -> its last tick, in seconds since 1970
-    heartbeats:  Dagster's daemons -> last heartbeat, likewise
+    """Counts and times of an instance.
+
+    Attributes:
+        unfinished: (job, Dagster's status in lower case) -> number of runs.
+        oldest_s: Seconds since the oldest of the waiting runs was created; 0 if none waits.
+        ticks: Sensor -> its last tick, in seconds since 1970.
+        heartbeats: Dagster's daemons -> last heartbeat, in seconds since 1970.
+        pools: By name.
     """
 
     unfinished: Mapping[tuple[str, str], int] = field(default_factory=dict)
     oldest_s: float = 0.0
     ticks: Mapping[str, float] = field(default_factory=dict)
     heartbeats: Mapping[str, float] = field(default_factory=dict)
-    pools: Mapping[str, Pool] = field(default_factory=dict)
+    pools: Mapping[str, PoolFigures] = field(default_factory=dict)
 
     @property
     def queued(self) -> dict[str, int]:
-        """job -> its runs that have not begun."""
+        """Job -> its runs that have not begun."""
+        waiting = {status.value.lower() for status in _WAITING}
         found: dict[str, int] = {}
         for (job, status), number in self.unfinished.items():
-            if status.upper() in _WAITING:
+            if status in waiting:
                 found[job] = found.get(job, 0) + number
         return found
 
 
 def queue_figures(instance: dg.DagsterInstance) -> QueueFigures:
-    """Counted in Dagster's storage; no run is read."""
-    unfinished, oldest_s = _unfinished(instance)
+    """Counts in Dagster's storage, reading few runs."""
+    oldest = instance.get_run_records(dg.RunsFilter(statuses=list(_WAITING)), limit=1, ascending=True)
+    oldest_s = (datetime.now(UTC) - oldest[0].create_timestamp.replace(tzinfo=UTC)).total_seconds() if oldest else 0.0
     ticks = {
-        state.instigator_name: data.last_tick_timestamp
+        state.instigator_name: float(last)
         for state in instance.all_instigator_state()
-        if isinstance(data := state.instigator_data, SensorInstigatorData) and data.last_tick_timestamp
+        if (last := getattr(state.instigator_data, "last_tick_timestamp", None))  # sensors alone have it
     }
     heartbeats = {str(name): beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
-    return QueueFigures(unfinished, oldest_s, ticks, heartbeats, _pools(instance))
+    pools = {name: PoolFigures(*slots) for name, slots in pool_slots(instance).items()}
+    return QueueFigures(_unfinished(instance), max(oldest_s, 0.0), ticks, heartbeats, pools)
 
 
-def _unfinished(instance: dg.DagsterInstance) -> tuple[dict[tuple[str, str], int], float]:
-    storage: Any = instance.run_storage
-    statuses = [status.value for status in UNFINISHED]
-    if not isinstance(storage, SqlRunStorage):  # of somebody's own making
-        counts = {
-            ("", status.value.lower()): instance.get_runs_count(dg.RunsFilter(statuses=[status]))
-            for status in UNFINISHED
-        }
-        return {key: number for key, number in counts.items() if number}, 0.0
-    columns = RunsTable.c
-    rows = storage.fetchall(
-        db.select(
-            columns.pipeline_name, columns.status, db.func.count().label("number"),
-            db.func.min(columns.create_timestamp).label("oldest"),
-        )
-        .where(columns.status.in_(statuses))
-        .group_by(columns.pipeline_name, columns.status)
-    )  # fmt: skip
-    waiting = [row["oldest"].replace(tzinfo=UTC) for row in rows if row["status"] in _WAITING and row["oldest"]]
-    oldest_s = max((datetime.now(UTC) - min(waiting)).total_seconds(), 0.0) if waiting else 0.0
-    return {(row["pipeline_name"], row["status"].lower()): row["number"] for row in rows}, oldest_s
-
-
-def _pools(instance: dg.DagsterInstance) -> dict[str, Pool]:
-    storage = instance.event_log_storage
-    found = {}
-    for limit in storage.get_pool_limits():
-        info = storage.get_concurrency_info(limit.name)
-        found[limit.name] = Pool(info.slot_count, info.active_slot_count, info.pending_step_count)
+def _unfinished(instance: dg.DagsterInstance) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for status in UNFINISHED:
+        name, left = status.value.lower(), instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+        for ascending in (False, True):
+            if left <= 0:
+                break
+            for run in instance.get_run_records(
+                dg.RunsFilter(statuses=[status]), limit=_MOST_READ, ascending=ascending
+            ):
+                job = run.dagster_run.job_name
+                if (job, name) not in found:
+                    number = instance.get_runs_count(dg.RunsFilter(statuses=[status], job_name=job))
+                    found[job, name] = number
+                    left -= number
+        if left > 0:  # of jobs that have no run among the first and last ones
+            found["", name] = left
     return found
 
 
-def runs_at_work(instance: dg.DagsterInstance, most: int = 20) -> list[RunAtWork]:
-    """The running runs, oldest first, `most` of them."""
+def active_runs(instance: dg.DagsterInstance, most: int = 20) -> list[ActiveRun]:
+    """Returns the running runs, oldest first, `most` of them."""
     records = instance.get_run_records(dg.RunsFilter(statuses=list(_RUNNING)), limit=most, ascending=True)
     return [
-        RunAtWork(
+        ActiveRun(
             id=record.dagster_run.run_id,
             job=record.dagster_run.job_name,
             by=record.dagster_run.tags.get(BY_TAG, ""),

@@ -14,7 +14,7 @@ from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.sensors.tags import SWEEP_TAG, run_tags
 from vidpipe.pipeline.sensors.unfinished import UNFINISHED
-from vidpipe.pipeline.waiting import keep_specs
+from vidpipe.runner.pending_changes import keep_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.versions import fingerprint

@@ -17,7 +17,7 @@ from vidpipe.measures.readings import Home
 from vidpipe.measures.server import measures_app
 from vidpipe.settings import Settings
 from vidpipe_tests.library.shelf import BROKEN, CONTENTS, GRAPH, fill
-from vidpipe_tests.pipeline.pages.serving_page import serving
+from vidpipe_tests.operations.serving_page import serving
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def page_and_daemon(module: str, environment: Mapping[str, str], logs: Path) -> 
     env = {**os.environ, **environment, "PYTHONPATH": str(root)}
     commands = {
         "web": ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", module],
-        "daemon": ["vidpipe.services.daemon", "run", "-m", module],
+        "daemon": ["vidpipe.pipeline.dagster_entrypoint", "dagster-daemon", "run", "-m", module],
     }
     started = []
     with contextlib.ExitStack() as files:

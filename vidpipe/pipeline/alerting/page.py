@@ -9,7 +9,7 @@ import psutil
 
 from vidpipe.settings import Settings
 
-#: As `vidpipe.services.service` marks the processes it starts; a test compares them.
+#: As `vidpipe.operations.services.service_definitions` marks the processes it starts; a test compares them.
 SERVICE, PORT, WEB = "_VIDPIPE_SERVICE", "_VIDPIPE_PORT", "web"
 
 

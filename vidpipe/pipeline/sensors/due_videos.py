@@ -19,7 +19,7 @@ from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
 from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
 from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
 from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
-from vidpipe.pipeline.waiting import keep_specs, starts_changed, waiting_sentences
+from vidpipe.runner.pending_changes import keep_specs, starts_changed, waiting_sentences
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dagster as dg
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.stages.graph import StageGraph
 
 _EVERY_S = 20

@@ -14,9 +14,9 @@ import pytest
 from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from vidpipe.library.library import Library
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.clean_up import History
-from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
 from vidpipe.retention.report import Pruned, prune

@@ -12,6 +12,7 @@ from pymongo import MongoClient
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
+from vidpipe.operations.services import service_definitions
 from vidpipe.pipeline.alerting import page
 from vidpipe.pipeline.alerting.outage import end_outage, tell_outage
 from vidpipe.pipeline.alerting.telling import state_of, take_in_failures, take_in_rates, tell
@@ -19,7 +20,6 @@ from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.failure_rate import failure_rate_sensor
 from vidpipe.pipeline.sensors.run_failures import run_failures_sensor
-from vidpipe.services import service
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.operation import Alerts
 from vidpipe_tests.alerts.hook_server import SECRET, Answer, HookServer
@@ -325,7 +325,7 @@ def test_a_run_has_an_address_where_the_page_runs(settings: Settings, monkeypatc
     import subprocess
     import sys
 
-    assert (page.SERVICE, page.PORT) == (service.SERVICE, service._PORT)
+    assert (page.SERVICE, page.PORT) == (service_definitions.SERVICE, service_definitions.PORT)
     assert page.run_addresses(settings)("abc") == ""
     environment = {**os.environ, page.SERVICE: page.WEB, page.PORT: "3001", "VIDPIPE_HOME": str(settings.home)}
     sleeper = subprocess.Popen([sys.executable, "-c", "print(flush=True); input()"], env=environment,

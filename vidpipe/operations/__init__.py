@@ -1,0 +1,1 @@
+"""Keeping a home running: services, alerts, retention, backups and metrics."""
