@@ -75,7 +75,7 @@ def _forget(library: Opened, ids: list[str], *, dry_run: bool) -> list[Forgotten
         return forget_videos(library.library, ids, lambda _: None, dry_run=True)
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.partitions import remove_video
-    from vidpipe.pipeline.sensors.unfinished import videos_of_unfinished_runs
+    from vidpipe.pipeline.sensors.launched_runs import videos_of_unfinished_runs
 
     with instance(library.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)

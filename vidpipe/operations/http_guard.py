@@ -287,7 +287,7 @@ def listen(host: str, port: int, setting: str) -> list[socket.socket]:
     return sockets
 
 
-def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = ConnectionLimits()) -> uvicorn.Server:  # noqa: B008 - immutable
+def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = ConnectionLimits()) -> uvicorn.Server:
     """Returns the server of `app`; its `run(sockets)` serves until SIGTERM, which then ends the process.
 
     Args:

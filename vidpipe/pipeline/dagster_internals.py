@@ -24,6 +24,10 @@ from dagster._grpc.types import ExecuteRunArgs
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+# The job of runs that a backfill or the page launches over assets, and the tags of a range of partitions.
+ASSET_JOB = "__ASSET_JOB"
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
 __all__ = ["CheckError", "CheckRunHealthResult", "ExecuteRunArgs", "LaunchRunContext", "WorkerStatus"]
 
 

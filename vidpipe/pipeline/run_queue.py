@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from vidpipe.pipeline.dagster_internals import pool_slots
-from vidpipe.pipeline.sensors.tags import BY_TAG, STEP_TAG
-from vidpipe.pipeline.sensors.unfinished import UNFINISHED, listed
+from vidpipe.pipeline.sensors.launched_runs import BY_TAG, STEP_TAG, UNFINISHED, config_list
 
 _RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
@@ -137,7 +136,7 @@ def active_runs(instance: dg.DagsterInstance, most: int = 20) -> list[ActiveRun]
 
 
 def _items(run: dg.DagsterRun) -> int | None:
-    given = sum(1 for name in ("keys", "sources", "inputs") for _ in listed(run, name))
+    given = sum(1 for name in ("keys", "sources", "inputs") for _ in config_list(run, name))
     if given:
         return given
     return 1 if "dagster/partition" in run.tags else None

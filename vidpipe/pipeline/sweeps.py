@@ -12,8 +12,7 @@ from vidpipe.library.launchable import is_waiting_for_spec
 from vidpipe.library.library import Library
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
-from vidpipe.pipeline.sensors.tags import SWEEP_TAG, run_tags
-from vidpipe.pipeline.sensors.unfinished import UNFINISHED
+from vidpipe.pipeline.sensors.launched_runs import SWEEP_TAG, UNFINISHED, run_tags
 from vidpipe.runner.pending_changes import keep_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings

@@ -24,6 +24,7 @@ from vidpipe.library.embedded import is_embedded
 from vidpipe.library.embedded_process import find_process, is_alive
 from vidpipe.operations.services.ports import is_free, listens, url
 from vidpipe.operations.services.service_definitions import (
+    ENTRYPOINT,
     TITLES,
     Running,
     Service,
@@ -90,13 +91,13 @@ class UpReport:
 
 
 def fingerprint(settings: Settings) -> str:
-    """Returns a hash of all settings. Servers keep the settings that they were started with."""
+    """Returns a hash of all settings, which servers keep from their start, and of what starts them."""
     text = settings.model_dump_json() + "".join(
         secret.get_secret_value()
         for secret in (settings.mongodb.uri, settings.qwen_vl.access_key, settings.alerts.webhook_url,
                        settings.alerts.smtp_password)
     )  # fmt: skip
-    return hashlib.sha256(f"{__version__}\n{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{__version__} {ENTRYPOINT}\n{text}".encode()).hexdigest()
 
 
 def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:

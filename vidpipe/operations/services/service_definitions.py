@@ -39,6 +39,8 @@ _PROGRAMS = {
     "code": {"dagster"}, "web": {"dagster_page", "dagster_webserver"}, "daemon": {"dagster-daemon", "daemon"},
     "measures": {"metrics_server", "server"}, "supervisor": {"supervisor"},
 }  # fmt: skip
+#: What starts programs of Dagster.
+ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
 _WORKSPACE = """\
 load_from:
   - grpc_server:
@@ -170,10 +172,9 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 
     web, metrics = port("web", settings.services.web_port), port("measures", settings.services.metrics_port)
     web_address, metrics_address = url(host, web), f"{url(host, metrics)}/metrics"
-    entrypoint = "vidpipe.pipeline.dagster_entrypoint"
     services = [
         service(
-            "code", entrypoint, "dagster", "api", "grpc", "--socket", str(socket),
+            "code", ENTRYPOINT, "dagster", "api", "grpc", "--socket", str(socket),
             "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe",
             answers=lambda: code_server_answers(socket),
         ),
@@ -182,7 +183,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
             answers=lambda: answers(f"{web_address}/server_info"), port=web, address=web_address, after="code",
         ),
         service(
-            "daemon", entrypoint, "dagster-daemon", "run", "-w", str(workspace),
+            "daemon", ENTRYPOINT, "dagster-daemon", "run", "-w", str(workspace),
             answers=lambda: ready_pid(settings, "daemon") in {process_id("daemon")} - {None}, after="code",
         ),
         service(

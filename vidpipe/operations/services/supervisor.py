@@ -228,11 +228,14 @@ def _say(line: str) -> None:
 
 def watch_supervisor(settings: Settings, fingerprint: str) -> None:
     """Restarts a dead supervisor; never returns. Dagster's daemon runs this in a thread."""
+    known: psutil.Process | None = None
     while True:
         time.sleep(_CHECK_SUPERVISOR_EVERY_S)
-        found = find_running(settings.home).get("supervisor")
-        if found is not None:
-            resume(found.process)
+        if known is None or not is_alive(known):  # else a look at all processes, which takes 20 ms, is spared
+            found = find_running(settings.home).get("supervisor")
+            known = found.process if found else None
+        if known is not None:
+            resume(known)
             continue
         with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
             running = find_running(settings.home)

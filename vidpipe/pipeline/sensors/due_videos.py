@@ -13,11 +13,19 @@ from vidpipe.library.launchable import BY_ITSELF, launchable, note_launch
 from vidpipe.library.library import Library
 from vidpipe.library.states import REASONS
 from vidpipe.pipeline.assets import steps
+from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
-from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
-from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
+from vidpipe.pipeline.sensors.launched_runs import (
+    PRIORITY_TAG,
+    STEP_TAG,
+    SWEEP_TAG,
+    config_list,
+    held_by_runs,
+    run_tags,
+    unfinished_runs,
+)
 from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
 from vidpipe.runner.pending_changes import keep_specs, starts_changed, waiting_sentences
 from vidpipe.runner.plan import Plan
@@ -146,4 +154,4 @@ def kind_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> Kind:
         priority = int(run.tags.get(PRIORITY_TAG, "0"))
     except ValueError:
         priority = 0
-    return Kind(priority, tuple(listed(run, "stages")) or tuple(stage.name for stage in stages))
+    return Kind(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))

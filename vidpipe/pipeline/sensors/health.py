@@ -13,7 +13,7 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.stages.graph import StageGraph
 
-_EVERY_S = 20
+_EVERY_S = 30
 
 
 def health_sensor(graph: StageGraph) -> dg.SensorDefinition:

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-import pytest
 import requests
 
 from vidpipe.operations.services import ports
