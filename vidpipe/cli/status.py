@@ -90,12 +90,12 @@ def status_of(opened: Opened) -> dict[str, Any]:
 def _waiting(opened: Opened) -> Iterator[str]:
     """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
     from vidpipe.pipeline.budget_note import note_of
-    from vidpipe.runner.pending_changes import starts_changed, waiting_sentences
+    from vidpipe.runner.pending_changes import launches_changed, pending_sentences
 
     for step in ("prepare", "describe"):
         stages = [stage for stage in opened.plan.stages if stage.job == step]
-        if not starts_changed(opened.settings, step, stages):
-            yield from waiting_sentences(opened.library, opened.plan, stages)
+        if not launches_changed(opened.settings, step, stages):
+            yield from pending_sentences(opened.library, opened.plan, stages)
     note = note_of(opened.library)
     if note is not None:
         yield note

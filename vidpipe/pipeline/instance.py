@@ -82,18 +82,20 @@ def instance(settings: Settings) -> dg.DagsterInstance:
     home = prepare(settings)
     file = home / "dagster.yaml"
     configured = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    if removed := [advice for name, advice in _REMOVED.items() if _names(configured, name)]:
+        raise SettingsError(
+            f"{file} cannot be used: it names classes that vidpipe no longer has.",
+            f"In that file, {' and '.join(removed)}; or delete it to have it written again.",
+        )
     if "storage" not in configured:  # then Dagster uses SQLite, in this folder
         check_history(home)
     try:
         with history_explained(home):
             opened = dg.DagsterInstance.from_config(str(home))
     except (dg.DagsterError, CheckError, ImportError) as error:
-        removed = [advice for name, advice in _REMOVED.items() if _names(configured, name)]
-        if removed:
-            advice = f"In that file, {' and '.join(removed)}."
-        else:
-            advice = "Correct it, or delete it to have it written again."
-        raise SettingsError(f"{file} cannot be used: {str(error).splitlines()[0]}", advice) from error
+        raise SettingsError(
+            f"{file} cannot be used: {str(error).splitlines()[0]}", "Correct it, or delete it to have it written again."
+        ) from error
     try:
         with history_explained(home):
             end_dead_runs(opened)

@@ -36,7 +36,7 @@ from vidpipe.settings import Settings, configure_logging, find_home, load
 _CHECK_EVERY_S = 1.0
 _PROBE_EVERY_S = 10.0
 #: The daemon checks on the supervisor, which checks on the daemon.
-_CHECK_SUPERVISOR_EVERY_S = 10.0
+_CHECK_SUPERVISOR_EVERY_S = 20.0
 #: A page hangs that has failed to answer this many times in a row.
 MOST_UNANSWERED = 6
 _PATHS = {"web": "/server_info", "measures": "/"}
