@@ -1,4 +1,4 @@
-"""Describes in sentences which videos wait until a person starts them, because of a changed setting, model or prompt."""
+"""Describes which videos wait until a person starts them, because of a changed setting, model or prompt."""
 
 from __future__ import annotations
 

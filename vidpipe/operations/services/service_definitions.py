@@ -182,8 +182,8 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
             "web", "vidpipe.pipeline.dagster_page", "-h", host, "-p", str(web), "-w", str(workspace),
             answers=lambda: answers(f"{web_address}/server_info"), port=web, address=web_address, after="code",
         ),
-        service(
-            "daemon", ENTRYPOINT, "dagster-daemon", "run", "-w", str(workspace),
+        service(  # at the default log level, ticks would write 15 MB a day
+            "daemon", ENTRYPOINT, "dagster-daemon", "run", "-w", str(workspace), "--log-level", "warning",
             answers=lambda: ready_pid(settings, "daemon") in {process_id("daemon")} - {None}, after="code",
         ),
         service(

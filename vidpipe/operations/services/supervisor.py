@@ -33,7 +33,7 @@ from vidpipe.operations.services.state import (
 )
 from vidpipe.settings import Settings, configure_logging, find_home, load
 
-_CHECK_EVERY_S = 1.0
+_CHECK_EVERY_S = 2.0
 _PROBE_EVERY_S = 10.0
 #: The daemon checks on the supervisor, which checks on the daemon.
 _CHECK_SUPERVISOR_EVERY_S = 20.0

@@ -6,6 +6,7 @@ connecting to MongoDB takes 8 ms. The sensors themselves need a few milliseconds
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
+from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.graph import StageGraph
 
 
@@ -74,11 +76,27 @@ class _SharedInstance:
             return self._opened[1]
 
 
+def _facts(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:
+        return None
+
+
 class SharedLibraryResource(LibraryResource):
     """The library on a connection that is kept until the server becomes unavailable or other settings name another."""
 
     _lock: Any = PrivateAttr(default_factory=threading.Lock)
+    _loaded: tuple[Any, Settings] | None = PrivateAttr(None)
     _connected: tuple[Any, Connection] | None = PrivateAttr(None)
+
+    def settings(self) -> Settings:
+        """Returns today's settings, read again when one of their files has changed."""
+        files = [Path(self.home) / name for name in (CONFIG_NAME, LOCAL_CONFIG_NAME)]
+        now = [(facts.st_mtime_ns, facts.st_size, facts.st_ino) if (facts := _facts(file)) else None for file in files]
+        if self._loaded is None or self._loaded[0] != now:
+            self._loaded = now, super().settings()
+        return self._loaded[1]
 
     @contextmanager
     def opened(self, graph: StageGraph, settings: Settings | None = None) -> Iterator[Library]:
