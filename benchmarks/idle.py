@@ -30,7 +30,7 @@ def cpu_seconds(home: Path) -> dict[tuple[str, int], float]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             server = process.environ().get("_VIDPIPE_SERVICE")
-            if process.name() == "mongod" and str(home) in " ".join(process.cmdline()):
+            if process.name() == "mongod" and f"{home}/data/mongo" in process.cmdline():
                 server = "mongod"
             elif process.environ().get("VIDPIPE_HOME") != str(home):
                 continue

@@ -12,9 +12,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
@@ -46,12 +44,6 @@ _UNFINISHED = [
 class ProcessRunLauncher(dg.DefaultRunLauncher):
     """Starts each run as a process of its own, and reports to Dagster when that process has died."""
 
-    def __init__(self, inst_data: Any = None) -> None:
-        super().__init__(inst_data)
-        #: run id -> process; one that has ended stays in the process table until it is polled
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._lock = threading.Lock()
-
     def launch_run(self, context: LaunchRunContext) -> None:
         """Starts the process of a run. Its output goes to `run_log`."""
         run = context.dagster_run
@@ -62,15 +54,13 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         path = run_log(run.run_id)
         private_directory(path.parent)
         with open_private(path) as output:
-            child = subprocess.Popen(
+            # The next call reaps those that have ended, which until then count as dead.
+            pid = subprocess.Popen(
                 [sys.executable, "-m", "vidpipe.pipeline.dagster_entrypoint", "dagster", "api", "execute_run"],
                 env={**_inherited(), "DAGSTER_EXECUTE_RUN_ARGS": dg.serialize_value(arguments)},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            )  # fmt: skip
-        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(child.pid), LAUNCHED_TAG: "yes"})
-        with self._lock:
-            self._children = {name: other for name, other in self._children.items() if other.poll() is None}
-            self._children[run.run_id] = child
+            ).pid  # fmt: skip
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:
         """Asks the process of a run to stop. Returns whether there was one."""
@@ -88,13 +78,6 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         if tag and is_dead(tag):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ({tag}) has died.")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
-
-    def join(self, timeout: int = 30) -> None:
-        """Waits for the processes started here, up to `timeout` seconds each."""
-        with self._lock:
-            children = list(self._children.values())
-        for child in children:
-            child.wait(timeout)
 
 
 def run_log(run_id: str) -> Path:

@@ -102,18 +102,11 @@ def _unfinished(instance: dg.DagsterInstance) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
     for status in UNFINISHED:
         name, left = status.value.lower(), instance.get_runs_count(dg.RunsFilter(statuses=[status]))
-        for ascending in (False, True):
-            if left <= 0:
-                break
-            for run in instance.get_run_records(
-                dg.RunsFilter(statuses=[status]), limit=_MOST_READ, ascending=ascending
-            ):
-                job = run.dagster_run.job_name
-                if (job, name) not in found:
-                    number = instance.get_runs_count(dg.RunsFilter(statuses=[status], job_name=job))
-                    found[job, name] = number
-                    left -= number
-        if left > 0:  # of jobs that have no run among the first and last ones
+        records = instance.get_run_records(dg.RunsFilter(statuses=[status]), limit=_MOST_READ) if left else ()
+        for job in {record.dagster_run.job_name for record in records}:
+            found[job, name] = instance.get_runs_count(dg.RunsFilter(statuses=[status], job_name=job))
+            left -= found[job, name]
+        if left > 0:  # of jobs that have no run among the last ones
             found["", name] = left
     return found
 

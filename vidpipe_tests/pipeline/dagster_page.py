@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 
-PATIENCE_S = 90
+#: Dagster's daemon checks backfills every 30 s.
+PATIENCE_S = 240
 _LAUNCH_RUN = """mutation($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""

@@ -40,12 +40,11 @@ def run_tags(step: str, priority: int = 0) -> dict[str, str]:
 
 def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
     """Returns the unfinished runs of the jobs called `jobs`; all of those that sensors launched."""
-    own = dg.RunsFilter(statuses=list(UNFINISHED), tags={BY_TAG: "sensor"})
-    records = [
-        *instance.get_run_records(own),
-        *instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=MOST_READ, ascending=True),
-    ]
-    found = {record.dagster_run.run_id: record.dagster_run for record in records}
+    first = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=MOST_READ, ascending=True)
+    found = {record.dagster_run.run_id: record.dagster_run for record in first}
+    if len(first) >= MOST_READ:
+        own = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED), tags={BY_TAG: "sensor"}))
+        found |= {record.dagster_run.run_id: record.dagster_run for record in own}
     return [run for run in found.values() if run.job_name in jobs]
 
 
