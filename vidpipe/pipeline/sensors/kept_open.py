@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
 from pymongo.errors import PyMongoError
 
 from vidpipe.errors import UnavailableError
@@ -31,18 +31,15 @@ def kept_open(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.Sen
 
     Where a test provides the instance, they get what the test provides.
     """
-    shared = _SharedInstance()
-    resources = {"library": SharedLibraryResource(home=str(home))}
-    return [_kept_open(sensor, shared, resources) for sensor in sensors]
+    return [_kept_open(sensor, str(home)) for sensor in sensors]
 
 
-def _kept_open(
-    sensor: dg.SensorDefinition, shared: _SharedInstance, resources: Mapping[str, object]
-) -> dg.SensorDefinition:
+def _kept_open(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Any:
         if context.instance_ref is None:
             return sensor(context)
-        instance = shared.get(context.instance_ref)
+        instance = _shared(home).instance(context.instance_ref)
+        resources = {"library": SharedLibraryResource(home=home)}
         with dg.build_sensor_context(
             instance, cursor=context.cursor, sensor_name=sensor.name, resources=resources
         ) as opened:
@@ -61,56 +58,58 @@ def _kept_open(
     )
 
 
-class _SharedInstance:
-    """Opens an instance once."""
+class _SharedHome:
+    """What the sensors of a home keep between ticks; Dagster makes a new copy of a resource for each tick."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._opened: tuple[Any, dg.DagsterInstance] | None = None
+        self._kept: dict[str, tuple[Any, Any]] = {}
 
-    def get(self, reference: Any) -> dg.DagsterInstance:
-        """Returns the instance that `reference`, Dagster's own, describes."""
+    def get(self, name: str, key: Any, make: Any) -> Any:
+        """Returns what `make` returned for the same `key` before, or calls it."""
         with self._lock:
-            if self._opened is None or self._opened[0] != reference:
-                self._opened = reference, dg.DagsterInstance.from_ref(reference)
-            return self._opened[1]
+            if name not in self._kept or self._kept[name][0] != key:
+                self._kept[name] = key, make()
+            return self._kept[name][1]
+
+    def forget(self, name: str) -> None:
+        """Has `get` call `make` again. Other threads may be using what was kept, so it is not closed."""
+        with self._lock:
+            self._kept.pop(name, None)
+
+    def instance(self, reference: Any) -> dg.DagsterInstance:
+        """Returns the instance that `reference`, Dagster's own, describes."""
+        opened: dg.DagsterInstance = self.get("instance", reference, lambda: dg.DagsterInstance.from_ref(reference))
+        return opened
 
 
-def _facts(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:
-        return None
+_shared = cache(lambda home: _SharedHome())  # one for each home
 
 
 class SharedLibraryResource(LibraryResource):
     """The library on a connection that is kept until the server becomes unavailable or other settings name another."""
 
-    _lock: Any = PrivateAttr(default_factory=threading.Lock)
-    _loaded: tuple[Any, Settings] | None = PrivateAttr(None)
-    _connected: tuple[Any, Connection] | None = PrivateAttr(None)
-
     def settings(self) -> Settings:
         """Returns today's settings, read again when one of their files has changed."""
         files = [Path(self.home) / name for name in (CONFIG_NAME, LOCAL_CONFIG_NAME)]
-        now = [(facts.st_mtime_ns, facts.st_size, facts.st_ino) if (facts := _facts(file)) else None for file in files]
-        if self._loaded is None or self._loaded[0] != now:
-            self._loaded = now, super().settings()
-        return self._loaded[1]
+        settings: Settings = _shared(self.home).get("settings", [_facts(file) for file in files], super().settings)
+        return settings
 
     @contextmanager
     def opened(self, graph: StageGraph, settings: Settings | None = None) -> Iterator[Library]:
         """Yields the library of `graph`. Raises UnavailableError if MongoDB cannot be reached."""
-        today = settings or self.settings()
+        today, shared = settings or self.settings(), _shared(self.home)
         try:
-            yield Library(self._connect(today), today, graph)
+            connection: Connection = shared.get("connection", today.mongodb, lambda: connect(today))
+            yield Library(connection, today, graph)
         except (UnavailableError, PyMongoError):
-            with self._lock:
-                self._connected = None  # other threads may be using it, so it is not closed
+            shared.forget("connection")
             raise
 
-    def _connect(self, settings: Settings) -> Connection:
-        with self._lock:
-            if self._connected is None or self._connected[0] != settings.mongodb:
-                self._connected = settings.mongodb, connect(settings)
-            return self._connected[1]
+
+def _facts(file: Path) -> tuple[int, int, int] | None:
+    try:
+        facts = os.stat(file)
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size, facts.st_ino
