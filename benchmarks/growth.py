@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
-from vidpipe.pipeline.instance import dagster_home
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.launch import run_process
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, Item, Outcome, Stage, StageContext, StageResult

@@ -127,7 +127,8 @@ def module_settings(tmp_path_factory: pytest.TempPathFactory, mongod_uri: str) -
 @pytest.fixture(scope="session")
 def empty_history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """data/dagster of a new home, to copy: Dagster takes a second to create its tables."""
-    from vidpipe.pipeline.instance import dagster_home, instance
+    from vidpipe.operations.services.state import dagster_home
+    from vidpipe.pipeline.instance import instance
 
     settings = Settings(home=tmp_path_factory.mktemp("history"))
     instance(settings).dispose()

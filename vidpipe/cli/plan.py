@@ -212,7 +212,9 @@ def _hours(seconds: float | None) -> str:
     """Of the model's time."""
     if seconds is None:
         return _UNMEASURED
-    return f"{format_duration(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
+    return (
+        f"{format_duration(seconds)} ({seconds / 3600:,.1f} hours)" if seconds >= _LONG_S else format_duration(seconds)
+    )
 
 
 def _money(cost: float) -> str:

@@ -14,6 +14,7 @@ from vidpipe.pipeline.ingesting.job import ingest_job
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
 from vidpipe.pipeline.resources import library_of
 from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
+from vidpipe.pipeline.sensors.kept_open import kept_open
 from vidpipe.pipeline.sources_asset import SOURCES
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -29,7 +30,7 @@ def build_definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=build_sensors(graph, settings, {job.name: job for job in jobs}),
+        sensors=kept_open(build_sensors(graph, settings, {job.name: job for job in jobs}), settings.home),
         schedules=build_schedules(graph, settings),
         resources=resources or {"library": library_of(settings.home)},
         executor=dg.in_process_executor,

@@ -12,16 +12,16 @@ from pydantic import Field
 from vidpipe.library.library import Library
 from vidpipe.operations.retention.home_tasks import home_tasks
 from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, prune
-from vidpipe.pipeline.execution import Session
-from vidpipe.pipeline.history.asset_events import delete_other_events, delete_superseded
-from vidpipe.pipeline.history.old_runs import OldRuns, delete_records, find_old_runs
-from vidpipe.pipeline.history.run_files import delete_run_files, thin_red_runs, trim_runless
-from vidpipe.pipeline.history.space import give_back
-from vidpipe.pipeline.history.ticks import delete_backfills, delete_ticks
-from vidpipe.pipeline.instance import dagster_home
+from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.event_resync import resync_events
+from vidpipe.pipeline.execution import StepSession
+from vidpipe.pipeline.history_pruning.asset_events import delete_other_events, delete_superseded
+from vidpipe.pipeline.history_pruning.old_runs import OldRuns, delete_records, find_old_runs
+from vidpipe.pipeline.history_pruning.run_files import delete_run_files, thin_red_runs, trim_runless
+from vidpipe.pipeline.history_pruning.space import give_back
+from vidpipe.pipeline.history_pruning.ticks import delete_backfills, delete_ticks
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.untold import tell_untold
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -101,9 +101,9 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
         description="Deletes what is older than [Retention] says; shows results that a killed run did not tell of.",
     )
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
+        with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
-                tell_untold(context, session, graph)
+                resync_events(context, session, graph)
             if config.only_show:
                 return
             reports = clean_up(

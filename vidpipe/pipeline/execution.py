@@ -19,12 +19,12 @@ from vidpipe.pipeline.caller import CALLER, Caller
 from vidpipe.pipeline.events import EventLog, StepContext
 from vidpipe.pipeline.figures import figures_of
 from vidpipe.pipeline.model_use import begin_model_use, tag_model_use
-from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
+from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe.pipeline.telling import Telling
-from vidpipe.pipeline.waiting import keep_specs
 from vidpipe.planning.due import Wish
+from vidpipe.runner.pending_changes import record_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner
@@ -154,7 +154,7 @@ def _run_stages(
     records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
     given = None if videos is None else list(videos)
     try:
-        keep_specs(session.library, plan)
+        record_specs(session.library, plan)
         wish = Wish(given, options.retry, options.force)
         begin_model_use(context, figures, session.library, plan, wish)
         with EventLog(context, records) as log:

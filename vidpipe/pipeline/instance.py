@@ -1,4 +1,4 @@
-"""The Dagster instance of a home: data/dagster, with its settings file. One history for the page and the command."""
+"""The Dagster instance of a home: data/dagster with its dagster.yaml, one history for page and commands."""
 
 from __future__ import annotations
 
@@ -8,46 +8,59 @@ from typing import Any
 
 import dagster as dg
 import yaml  # type: ignore[import-untyped]
-from dagster._check import CheckError
-from dagster._core.instance.ref import InstanceRef
 
 from vidpipe.errors import SettingsError
-from vidpipe.pipeline.history.damage import check_history, history_explained
-from vidpipe.pipeline.processes import end_dead_runs
+from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.dagster_internals import CheckError
+from vidpipe.pipeline.history_damage import check_history, history_explained
+from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.safe_files import private_directory, replace_file
 from vidpipe.settings import Settings, default_file
 
 _STAMP = "# Written by vidpipe, which renews this file until somebody edits it. sha256 of the rest: "
-
-
-def dagster_home(settings: Settings) -> Path:
-    """The folder that DAGSTER_HOME has to name for `dagster dev`."""
-    return settings.data_directory / "dagster"
+#: Hashes of the dagster.yaml that former versions put into a home for `dagster dev` without DAGSTER_HOME.
+_FORMER = ("64860e46514c8fb2", "25ca045fa1176d34", "27cba8753ea8f746", "29678c260819399909")
+#: Classes of former versions -> what to do about a dagster.yaml that names them.
+_REMOVED = {
+    "HomeStorage": "delete the block `storage:`",
+    "WatchedRunLauncher": "write `module: vidpipe.pipeline.run_launcher` and `class: ProcessRunLauncher` under "
+    "`run_launcher:`",
+}
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """What the environment of Dagster's own commands needs, for `dagster dev` on this home."""
+    """Returns the environment that Dagster's own commands need to work on this home, and prepares the home for them."""
     prepare(settings)
     return {"DAGSTER_HOME": str(dagster_home(settings)), "VIDPIPE_HOME": str(settings.home)}
 
 
 def prepare(settings: Settings) -> Path:
-    """Writes dagster.yaml into `dagster_home`, and anew after a change of [Services] MaxRuns or of vidpipe; one that
-    the user has edited stays. Gives that folder."""
+    """Writes dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
+
+    A file that the user has edited is kept.
+
+    Returns:
+        That folder.
+    """
     home = dagster_home(settings)
     private_directory(home)
-    text = default_file("dagster.yaml").read_text(encoding="utf-8")
-    text = text.replace("max_concurrent_runs: 4", f"max_concurrent_runs: {settings.services.max_runs}")
+    shipped = default_file("dagster.yaml").read_bytes()
+    config = yaml.safe_load(shipped)
+    del config["storage"]  # names data/dagster for a Dagster without DAGSTER_HOME
+    config["concurrency"]["runs"]["max_concurrent_runs"] = settings.services.max_runs
+    text = _stamped(yaml.safe_dump(config, sort_keys=False))
     file = home / "dagster.yaml"
     known = file.read_text(encoding="utf-8") if file.exists() else ""
-    if known == _stamped(text) or (known and not _is_unedited(known)):
-        return home
-    replace_file(file, _stamped(text).encode())
+    if known != text and (not known or _is_unedited(known)):
+        replace_file(file, text.encode())
+    plain = settings.home / "dagster.yaml"
+    if plain.is_file() and hashlib.sha256(plain.read_bytes()).hexdigest().startswith(_FORMER):
+        replace_file(plain, shipped)
     return home
 
 
 def _stamped(text: str) -> str:
-    """`text` below a line by which an edited file is known."""
+    """Returns `text` below a line by which an edited file is recognised."""
     return f"{_STAMP}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
@@ -57,30 +70,30 @@ def _is_unedited(known: str) -> bool:
 
 
 def instance(settings: Settings) -> dg.DagsterInstance:
-    """The instance of the home, for use in this process. Close it with `dispose()`, or use it in a `with`.
+    """Opens the instance of the home for use in this process, and ends runs that a killed process left behind.
 
-    Runs that a killed process left behind are ended. Output of steps is not captured: capturing would take the
-    terminal away from the command's own display. Raises SettingsError for a dagster.yaml that cannot be used,
-    DamagedError for files of the history that cannot.
+    Close it with `dispose()`, or use it in a `with`.
+
+    Raises:
+        SettingsError: dagster.yaml cannot be used.
+        DamagedError: Files of the history are damaged.
     """
     home = prepare(settings)
-    overrides: dict[str, Any] = {
-        "compute_logs": {
-            "module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager",
-        },
-    }  # fmt: skip
-    configured = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")) or {}
-    storage = configured.get("storage", {}).get("custom", {})
-    if storage.get("class") == "HomeStorage" and not storage.get("config"):
-        overrides["storage"] = {"custom": {**storage, "config": {"base_dir": str(home)}}}
+    file = home / "dagster.yaml"
+    configured = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    if removed := [advice for name, advice in _REMOVED.items() if _names(configured, name)]:
+        raise SettingsError(
+            f"{file} cannot be used: it names classes that vidpipe no longer has.",
+            f"In that file, {' and '.join(removed)}; or delete it to have it written again.",
+        )
+    if "storage" not in configured:  # then Dagster uses SQLite, in this folder
         check_history(home)
     try:
         with history_explained(home):
-            opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+            opened = dg.DagsterInstance.from_config(str(home))
     except (dg.DagsterError, CheckError, ImportError) as error:
         raise SettingsError(
-            f"{home / 'dagster.yaml'} cannot be used: {str(error).splitlines()[0]}",
-            "Correct it, or delete it: it is written anew.",
+            f"{file} cannot be used: {str(error).splitlines()[0]}", "Correct it, or delete it to have it written again."
         ) from error
     try:
         with history_explained(home):
@@ -89,3 +102,8 @@ def instance(settings: Settings) -> dg.DagsterInstance:
         opened.dispose()
         raise
     return opened
+
+
+def _names(config: Any, name: str) -> bool:
+    """Returns whether a block of `config` names the class `name`."""
+    return isinstance(config, dict) and (config.get("class") == name or any(_names(v, name) for v in config.values()))

@@ -16,22 +16,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError, readable
-from vidpipe.ingest.records import IngestObserver, IngestOutcome
-from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
-from vidpipe.pipeline.caller import CALLER, Caller
+from vidpipe.pipeline.in_process_run import CALLER, InProcessRun
+from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
-from vidpipe.runner.runner import Runner, Silent
-from vidpipe.runner.selection import RunOptions, Selection
+from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
+from vidpipe.sources.records import IngestObserver, IngestOutcome
+from vidpipe.sources.urls import redacted_url
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from vidpipe.ingest.local import LocalMode
+    from vidpipe.sources.local_files import LocalMode
 
 #: Names the code location of workspace.yaml, so that Dagster's page lists these runs with their job.
 _REPOSITORY_TAG = {".dagster/repository": "__repository__@vidpipe"}
@@ -57,9 +57,9 @@ def run_process(
     Raises SettingsError for unknown stages, UnavailableError when MongoDB is out of reach for too long.
     """
     graph = graph or _stages()
-    options = RunOptions(retry=retry, force=frozenset(force))
+    options = RunRequest(retry=retry, force=frozenset(force))
     with _opened(settings, graph, library) as opened:
-        caller = Caller(settings, opened, observer, cancelled=cancelled or threading.Event())
+        caller = InProcessRun(settings, opened, observer, cancelled=cancelled or threading.Event())
         done = _without_work(caller, graph, stages, videos, options)
         if done is not None:
             return done
@@ -100,7 +100,7 @@ def run_ingest(
     """
     graph = graph or _stages()
     with _opened(settings, graph, library) as opened:
-        caller = Caller(
+        caller = InProcessRun(
             settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
         )
         config = {
@@ -108,7 +108,7 @@ def run_ingest(
             "title": title, "refresh": refresh, "retry": retry,
         }  # fmt: skip
 
-        from vidpipe.pipeline.ingesting.job import ingest_job
+        from vidpipe.pipeline.ingest_job import ingest_job
 
         ok = _execute(ingest_job(graph), "ingest_sources", config, caller)
         if caller.outcomes is None:
@@ -122,7 +122,7 @@ def show_again(settings: Settings, library: Library) -> None:
     """Makes every good result a materialization if Dagster does not know it, in a new history for instance."""
     from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
 
-    if not _execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}, Caller(settings, library)):
+    if not _execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}, InProcessRun(settings, library)):
         raise _unexplained(ok=False)
 
 
@@ -139,11 +139,11 @@ def _opened(
 
 
 def _without_work(
-    caller: Caller,
+    caller: InProcessRun,
     graph: StageGraph,
     stages: Sequence[str] | None,
     videos: Sequence[str] | None,
-    options: RunOptions,
+    options: RunRequest,
 ) -> RunReport | None:
     """The report of a run that has nothing to compute; None where there is work."""
     began = time.monotonic()
@@ -158,19 +158,22 @@ def _without_work(
         if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
             return None
         seen = replace(options, check_files=False)
-        return Runner(caller.library, plan, caller.observer or Silent(), seen, cancelled=caller.cancelled).run(given)
+        return Runner(caller.library, plan, caller.observer or NullObserver(), seen, cancelled=caller.cancelled).run(
+            given
+        )
     finally:
         plan.close()
 
 
-def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: Caller) -> bool:
+def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: InProcessRun) -> bool:
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.library.process_identity import this_process
-    from vidpipe.pipeline.history.damage import history_explained
-    from vidpipe.pipeline.instance import dagster_home, instance
+    from vidpipe.operations.services.state import dagster_home
+    from vidpipe.pipeline.history_damage import history_explained
+    from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.jobs import FILE_LOGGER
-    from vidpipe.pipeline.processes import PROCESS_TAG
     from vidpipe.pipeline.resources import LibraryResource
+    from vidpipe.pipeline.run_launcher import PROCESS_TAG
 
     run_config = {"ops": {op: {"config": config}}, "loggers": {FILE_LOGGER: {}}}
     token = CALLER.set(caller)

@@ -1,28 +1,35 @@
-"""What Dagster has in hand: its queue, its running runs, and when sensors and daemons were last heard of."""
+"""What Dagster is working on: queued and running runs, pools, and the last signs of life of sensors and daemons."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import dagster as dg
-import sqlalchemy as db
-from dagster._core.scheduler.instigation import SensorInstigatorData
-from dagster._core.storage.runs.schema import RunsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from vidpipe.operations.metrics.snapshot import PoolFigures, QueueFigures
-from vidpipe.pipeline.sensors.tags import BY_TAG, STEP_TAG
-from vidpipe.pipeline.sensors.unfinished import UNFINISHED, listed
+from vidpipe.pipeline.dagster_internals import pool_slots
+from vidpipe.pipeline.sensors.launched_runs import BY_TAG, STEP_TAG, UNFINISHED, config_list
 
 _RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
-_WAITING = (dg.DagsterRunStatus.QUEUED.value, dg.DagsterRunStatus.NOT_STARTED.value)
+_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+#: Runs of one status that are read to learn the names of their jobs; all are counted.
+_MOST_READ = 50
 
 
 @dataclass(frozen=True)
-class RunAtWork:
-    """A run that has begun and not ended. items: videos or sources it was given; None: its config does not say."""
+class ActiveRun:
+    """A run that has begun and not ended.
+
+    Attributes:
+        id: Dagster's run id.
+        job: Name of the job.
+        by: What launched it: `sensor`, or empty.
+        step: ingest, prepare, describe, label, or empty.
+        status: Dagster's status in lower case.
+        began_at: None: not yet recorded.
+        items: Videos or sources that it was given; None: its config does not say.
+    """
 
     id: str
     job: str
@@ -34,54 +41,37 @@ class RunAtWork:
 
 
 def queue_figures(instance: dg.DagsterInstance) -> QueueFigures:
-    """Counted in Dagster's storage; no run is read."""
-    unfinished, oldest_s = _unfinished(instance)
+    """Counts in Dagster's storage, reading few runs."""
+    oldest = instance.get_run_records(dg.RunsFilter(statuses=list(_WAITING)), limit=1, ascending=True)
+    oldest_s = (datetime.now(UTC) - oldest[0].create_timestamp.replace(tzinfo=UTC)).total_seconds() if oldest else 0.0
     ticks = {
-        state.instigator_name: data.last_tick_timestamp
+        state.instigator_name: float(last)
         for state in instance.all_instigator_state()
-        if isinstance(data := state.instigator_data, SensorInstigatorData) and data.last_tick_timestamp
+        if (last := getattr(state.instigator_data, "last_tick_timestamp", None))  # sensors alone have it
     }
     heartbeats = {str(name): beat.timestamp for name, beat in instance.get_daemon_heartbeats().items()}
-    return QueueFigures(unfinished, oldest_s, ticks, heartbeats, _pools(instance))
+    pools = {name: PoolFigures(*slots) for name, slots in pool_slots(instance).items()}
+    return QueueFigures(_unfinished(instance), max(oldest_s, 0.0), ticks, heartbeats, pools)
 
 
-def _unfinished(instance: dg.DagsterInstance) -> tuple[dict[tuple[str, str], int], float]:
-    storage: Any = instance.run_storage
-    statuses = [status.value for status in UNFINISHED]
-    if not isinstance(storage, SqlRunStorage):  # of somebody's own making
-        counts = {
-            ("", status.value.lower()): instance.get_runs_count(dg.RunsFilter(statuses=[status]))
-            for status in UNFINISHED
-        }
-        return {key: number for key, number in counts.items() if number}, 0.0
-    columns = RunsTable.c
-    rows = storage.fetchall(
-        db.select(
-            columns.pipeline_name, columns.status, db.func.count().label("number"),
-            db.func.min(columns.create_timestamp).label("oldest"),
-        )
-        .where(columns.status.in_(statuses))
-        .group_by(columns.pipeline_name, columns.status)
-    )  # fmt: skip
-    waiting = [row["oldest"].replace(tzinfo=UTC) for row in rows if row["status"] in _WAITING and row["oldest"]]
-    oldest_s = max((datetime.now(UTC) - min(waiting)).total_seconds(), 0.0) if waiting else 0.0
-    return {(row["pipeline_name"], row["status"].lower()): row["number"] for row in rows}, oldest_s
-
-
-def _pools(instance: dg.DagsterInstance) -> dict[str, PoolFigures]:
-    storage = instance.event_log_storage
-    found = {}
-    for limit in storage.get_pool_limits():
-        info = storage.get_concurrency_info(limit.name)
-        found[limit.name] = PoolFigures(info.slot_count, info.active_slot_count, info.pending_step_count)
+def _unfinished(instance: dg.DagsterInstance) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for status in UNFINISHED:
+        name, left = status.value.lower(), instance.get_runs_count(dg.RunsFilter(statuses=[status]))
+        records = instance.get_run_records(dg.RunsFilter(statuses=[status]), limit=_MOST_READ) if left else ()
+        for job in {record.dagster_run.job_name for record in records}:
+            found[job, name] = instance.get_runs_count(dg.RunsFilter(statuses=[status], job_name=job))
+            left -= found[job, name]
+        if left > 0:  # of jobs that have no run among the last ones
+            found["", name] = left
     return found
 
 
-def runs_at_work(instance: dg.DagsterInstance, most: int = 20) -> list[RunAtWork]:
-    """The running runs, oldest first, `most` of them."""
+def active_runs(instance: dg.DagsterInstance, most: int = 20) -> list[ActiveRun]:
+    """Returns the running runs, oldest first, `most` of them."""
     records = instance.get_run_records(dg.RunsFilter(statuses=list(_RUNNING)), limit=most, ascending=True)
     return [
-        RunAtWork(
+        ActiveRun(
             id=record.dagster_run.run_id,
             job=record.dagster_run.job_name,
             by=record.dagster_run.tags.get(BY_TAG, ""),
@@ -95,7 +85,7 @@ def runs_at_work(instance: dg.DagsterInstance, most: int = 20) -> list[RunAtWork
 
 
 def _items(run: dg.DagsterRun) -> int | None:
-    given = sum(1 for name in ("keys", "sources", "inputs") for _ in listed(run, name))
+    given = sum(1 for name in ("keys", "sources", "inputs") for _ in config_list(run, name))
     if given:
         return given
     return 1 if "dagster/partition" in run.tags else None

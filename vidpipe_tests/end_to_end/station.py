@@ -18,10 +18,10 @@ from vidpipe_tests.end_to_end.home import Home
 _KINDS = {
     "run": ("api", "execute_run"),
     "code server": ("api", "grpc"),
-    "web server": ("dagster_webserver",),
-    "daemon": ("vidpipe.services.daemon",),
+    "web server": ("vidpipe.pipeline.dagster_page",),
+    "daemon": ("dagster-daemon",),
     "measures": ("vidpipe.pipeline.metrics_server",),
-    "supervisor": ("vidpipe.services.supervisor",),
+    "supervisor": ("vidpipe.operations.services.supervisor",),
     "mongod": ("mongod",),
 }
 

@@ -11,7 +11,8 @@ import dagster as dg
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.instance import dagster_home, instance
+from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import IngestFacts
 from vidpipe_tests.runner.small_graph import GRAPH

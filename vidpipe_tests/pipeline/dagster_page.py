@@ -16,7 +16,8 @@ from typing import Any
 
 import requests
 
-PATIENCE_S = 90
+#: Dagster's daemon checks backfills every 30 s.
+PATIENCE_S = 240
 _LAUNCH_RUN = """mutation($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } }
     ... on PythonError { message } ... on RunConfigValidationInvalid { errors { message } } } }"""
@@ -152,7 +153,7 @@ def page_and_daemon(module: str, environment: Mapping[str, str], logs: Path) -> 
     env = {**os.environ, **environment, "PYTHONPATH": str(root)}
     commands = {
         "web": ["dagster_webserver", "-h", "127.0.0.1", "-p", str(port), "-m", module],
-        "daemon": ["vidpipe.services.daemon", "run", "-m", module],
+        "daemon": ["vidpipe.pipeline.dagster_entrypoint", "dagster-daemon", "run", "-m", module],
     }
     started = []
     with contextlib.ExitStack() as files:

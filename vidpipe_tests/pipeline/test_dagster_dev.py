@@ -20,7 +20,7 @@ from vidpipe.library.library import Library
 from vidpipe.settings import Settings, default_file
 from vidpipe_tests.runner.small_graph import calls
 
-PATIENCE_S = 60
+PATIENCE_S = 180
 
 
 @pytest.fixture

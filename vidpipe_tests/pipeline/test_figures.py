@@ -11,7 +11,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs, status_of
 from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.pipeline.partitions import add_videos
-from vidpipe.pipeline.run_queue import queue_figures, runs_at_work
+from vidpipe.pipeline.run_queue import active_runs, queue_figures
 from vidpipe.settings import Settings
 from vidpipe_tests import clips
 from vidpipe_tests.pipeline.test_jobs import run_job
@@ -82,7 +82,7 @@ def test_what_dagster_has_in_hand(dagster: dg.DagsterInstance) -> None:
     assert figures.unfinished == {("label_list", "not_started"): 1, ("label_list", "started"): 2}
     assert figures.queued == {"label_list": 1}
     assert 0 <= figures.oldest_s < 60
-    assert [(run.job, run.by, run.step, run.items) for run in runs_at_work(dagster)] == [
+    assert [(run.job, run.by, run.step, run.items) for run in active_runs(dagster)] == [
         ("label_list", "sensor", "label", 2), ("label_list", "sensor", "label", 2),
     ]  # fmt: skip
-    assert len(runs_at_work(dagster, most=1)) == 1
+    assert len(active_runs(dagster, most=1)) == 1

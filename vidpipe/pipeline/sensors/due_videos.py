@@ -13,13 +13,21 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.launchable import BY_ITSELF, launchable, note_launch
 from vidpipe.library.queries.states import REASONS
 from vidpipe.pipeline.assets import steps
+from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
-from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
-from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
+from vidpipe.pipeline.sensors.launched_runs import (
+    PRIORITY_TAG,
+    STEP_TAG,
+    SWEEP_TAG,
+    config_list,
+    held_by_runs,
+    run_tags,
+    unfinished_runs,
+)
 from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
-from vidpipe.pipeline.waiting import keep_specs, starts_changed, waiting_sentences
+from vidpipe.runner.pending_changes import launches_changed, pending_sentences, record_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
@@ -54,7 +62,7 @@ def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> 
     """The runs to launch now, or why there are none. Launches are noted in the library."""
     plan = Plan.make(library.graph, settings)
     try:
-        keep_specs(library, plan)
+        record_specs(library, plan)
         unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         seen = [
             _Step(name, stages, plan, instance, library, unfinished) for name, stages in steps(library.graph).items()
@@ -92,7 +100,7 @@ class _Step:
     @property
     def _changed_too(self) -> bool:
         """Whether what a changed spec made due may start by itself. In label it is the business of changed_rules."""
-        return starts_changed(self.plan.settings, self.name, self.stages)
+        return launches_changed(self.plan.settings, self.name, self.stages)
 
     def requests(self) -> list[dg.RunRequest]:
         sensors = self.plan.settings.sensors
@@ -136,7 +144,7 @@ class _Step:
             said.append(f"{runs} not ended yet.")
         if self.name != "label" and not self._changed_too:
             waiting = [stage for stage in self.stages if stage.name in self._specs]
-            said += waiting_sentences(self.library, self.plan, waiting)
+            said += pending_sentences(self.library, self.plan, waiting)
         return said
 
 
@@ -146,4 +154,4 @@ def kind_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> Kind:
         priority = int(run.tags.get(PRIORITY_TAG, "0"))
     except ValueError:
         priority = 0
-    return Kind(priority, tuple(listed(run, "stages")) or tuple(stage.name for stage in stages))
+    return Kind(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))

@@ -1,7 +1,7 @@
-"""health: what a killed process left behind is put right, whoever started it.
+"""The sensor health: cleans up after killed processes.
 
-Dagster's own run monitoring ends a launched run whose process died. This also sees runs of commands in a terminal, and
-frees what dead processes hold in the library, so that their videos are due again.
+Dagster's own run monitoring ends a launched run whose process died. This sensor also finds runs of commands in a
+terminal, and frees the leases of dead processes, so that their videos are due again.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ from __future__ import annotations
 import dagster as dg
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.stages.graph import StageGraph
 
-_EVERY_S = 20
+_EVERY_S = 30
 
 
 def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
+    """Returns the sensor; it also runs where [Sensors] Enabled is no."""
+
     @dg.sensor(
         name="health",
         description="Ends runs whose process was killed, and frees the videos that they held.",
@@ -29,13 +31,13 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
             freed = free_dead_leases(opened)
         if not ended and not freed:
             return dg.SkipReason("No process has died.")
-        return dg.SkipReason(f"Processes have died. Runs ended for them: {len(ended)}; videos freed: {freed}.")
+        return dg.SkipReason(f"Processes have died: ended {len(ended)} runs and freed {freed} videos.")
 
     return health
 
 
 def free_dead_leases(library: Library) -> int:
-    """Frees the videos that dead processes of this machine hold; gives their number."""
+    """Frees the videos that dead processes of this machine hold. Returns their number."""
     videos = library.collections["videos"]
     held = {"lease": {"$exists": True}}
     before = videos.count_documents(held)

@@ -11,8 +11,8 @@ from vidpipe.pipeline.ingesting.batches import UnfinishedIngest, next_batches
 from vidpipe.pipeline.ingesting.job import JOB, source_config
 from vidpipe.pipeline.ingesting.list_watch import Watch
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.unfinished import UNFINISHED
-from vidpipe.pipeline.sensors.unfinished import listed as listed_in
+from vidpipe.pipeline.sensors.launched_runs import UNFINISHED
+from vidpipe.pipeline.sensors.launched_runs import config_list as listed_in
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 

@@ -20,7 +20,7 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_queue import queue_figures
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import BROKEN, CONTENTS, GRAPH, fill
-from vidpipe_tests.pipeline.pages.serving_page import serving
+from vidpipe_tests.operations.serving_page import serving
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import pytest
 
 from vidpipe.errors import DamagedError
 from vidpipe.library.embedded.salvage import DamagedFilesFolder
-from vidpipe.pipeline.history.damage import damaged_files, set_aside
-from vidpipe.pipeline.instance import dagster_home, instance
+from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.history_damage import damaged_files, set_aside
+from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings
 
 

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from vidpipe.library.process_identity import pid_of
-from vidpipe.pipeline.processes import PROCESS_TAG
+from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe_tests import clips
 from vidpipe_tests.end_to_end.home import wait_for
 from vidpipe_tests.end_to_end.station import Station

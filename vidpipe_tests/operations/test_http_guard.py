@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dagster_webserver.webserver import DagsterWebserver
 
-from vidpipe.pipeline.pages.guard import Guard
+from vidpipe.operations.http_guard import Guard
 
 OWN = "localhost:3000"
 LINK = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}

@@ -1,8 +1,12 @@
-"""Where servers listen: the port that is asked for, or the next free one, and the same again the next time."""
+"""Where the servers of a home listen, and whether they answer there.
+
+A server gets the port that is configured or the next free one, and the same again the next time.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -19,12 +23,21 @@ from vidpipe.errors import UnavailableError
 _TRIED = 100
 #: A path of a Unix socket has at most 107 characters.
 _LONGEST_SOCKET = 100
+_PROBE_LIMIT_S = 5.0
 
 
 def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collection[int] = ()) -> int:
-    """The port for the service `name`. memory: the file that says which ones were found before.
+    """Returns a free port for a server.
 
-    Raises UnavailableError where no port from `asked` on is free.
+    Args:
+        memory: The file that records the ports chosen before.
+        name: The server.
+        asked: The configured port; the search for a free one starts here.
+        host: The address to listen on.
+        taken: Ports that other servers of the home get.
+
+    Raises:
+        UnavailableError: No port from `asked` on is free.
     """
     known = _read(memory)
     before = known.get(name, {})
@@ -36,8 +49,8 @@ def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collectio
                 memory.write_text(json.dumps({**known, name: {"asked": asked, "got": port}}), encoding="utf-8")
             return int(port)
     raise UnavailableError(
-        f"None of the ports {asked} to {asked + _TRIED - 1} is free on {host}, which {name} asks for.",
-        "Name another in config.ini, [Services].",
+        f"No port for {name} is free on {host}: tried {asked} to {asked + _TRIED - 1}.",
+        "Choose another one in config.ini, [Services].",
     )
 
 
@@ -50,7 +63,7 @@ def _read(memory: Path) -> dict[str, dict[str, int]]:
 
 
 def listens(process: psutil.Process, port: int) -> bool:
-    """Whether it is this process that listens on `port`."""
+    """Returns whether it is this process that listens on `port`."""
     try:
         found = process.net_connections("tcp")
     except psutil.NoSuchProcess:
@@ -59,45 +72,65 @@ def listens(process: psutil.Process, port: int) -> bool:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Raises UnavailableError where `host` is no address of this machine."""
+    """Returns whether a server could listen on `port`.
+
+    Raises:
+        UnavailableError: `host` is not an address of this machine.
+    """
+    foreign = f"[Services] Host {host} is not an address of this machine"
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise UnavailableError(
-            f"[Services] Host {host} is no address of this machine: {error.strerror or error}.", "Correct it."
-        ) from error
+        raise UnavailableError(f"{foreign}: {error.strerror or error}.", "Correct it.") from error
     with socket.socket(family, kind, protocol) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
         except OSError as error:
-            if error.errno == 99:  # EADDRNOTAVAIL
-                raise UnavailableError(
-                    f"[Services] Host {host} is no address of this machine.", "Correct it."
-                ) from error
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UnavailableError(f"{foreign}.", "Correct it.") from error
             return False
         return True
 
 
 def url(host: str, port: int) -> str:
-    """How a browser on this machine reaches what listens there."""
+    """Returns the address at which a browser on this machine reaches a server that listens on `host` and `port`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reached}:{port}"
 
 
 def answers(address: str) -> bool:
-    """Whether the page answers within 5 s."""
+    """Returns whether a page answers within 5 s."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(address, timeout=5) as answer:
+        with opener.open(address, timeout=_PROBE_LIMIT_S) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
 
 
+def code_server_answers(path: Path) -> bool:
+    """Returns whether a code server answers within 5 s, asked by gRPC's health protocol on its Unix socket."""
+    if not path.exists():
+        return False
+    import grpc  # type: ignore[import-untyped]  # here, because `status` and `down` do not need it
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_PROBE_LIMIT_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
 def socket_path(run_directory: Path) -> Path:
-    """The Unix socket of a home's code server. It lies where only this user gets in, since who reaches it may run code:
-    in `run_directory`, or, where that path is too long for a socket, in a folder for temporary files."""
+    """Returns the Unix socket of a home's code server, in a folder that only this user can enter.
+
+    Whoever reaches the socket may run code. It lies in `run_directory`, or in a folder for temporary files if that path
+    is too long for a socket.
+    """
     run_directory.mkdir(parents=True, exist_ok=True)
     own = run_directory / "sockets"
     if len(str(own / "code.sock")) > _LONGEST_SOCKET:

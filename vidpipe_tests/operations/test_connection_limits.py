@@ -18,9 +18,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vidpipe.errors import UnavailableError
-from vidpipe.pipeline.pages import serving as limits
-from vidpipe.pipeline.pages.serving import listen
-from vidpipe_tests.pipeline.pages.serving_page import serving
+from vidpipe.operations.http_guard import ConnectionLimits, listen
+from vidpipe_tests.operations.serving_page import serving
 
 POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
 UPGRADE = (
@@ -28,6 +27,7 @@ UPGRADE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
 given_up = threading.Event()
+IMPATIENT = ConnectionLimits(request_s=0.2, response_s=0.2)
 
 
 async def echo(request: Request) -> Response:
@@ -66,15 +66,14 @@ APP = Starlette(
 
 
 @pytest.fixture
-def port() -> Iterator[int]:
-    with serving(APP) as port:
-        yield port
+def limits() -> ConnectionLimits:
+    return ConnectionLimits()
 
 
 @pytest.fixture
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_REQUEST_LIMIT_S", 0.2)
-    monkeypatch.setattr(limits, "_ANSWER_LIMIT_S", 0.2)
+def port(limits: ConnectionLimits) -> Iterator[int]:
+    with serving(APP, limits) as port:
+        yield port
 
 
 def connect(port: int, data: bytes = b"") -> socket.socket:
@@ -117,7 +116,7 @@ def get(port: int, path: str = "/", **headers: str) -> tuple[int, dict[str, list
     return answer.status, {name: answer.headers.get_all(name) or [] for name in names}
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("limits", [IMPATIENT])
 @pytest.mark.parametrize(
     ("begun", "byte"),
     [(b"", b"G"), (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: ", b"y"), (POST, b"z"), (UPGRADE, b"X"),
@@ -129,14 +128,14 @@ def test_a_request_that_never_ends_is_cut_off_however_it_drips(port: int, begun:
         drip(connection, byte)
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("limits", [IMPATIENT])
 def test_so_is_the_second_on_a_connection(port: int) -> None:
     with answered(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200) as connection:
         drip(connection, b"G")
 
 
-def test_any_number_of_unfinished_requests_shuts_nobody_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_MOST_UNFINISHED", 5)
+@pytest.mark.parametrize("limits", [ConnectionLimits(unfinished=5)])
+def test_any_number_of_unfinished_requests_shuts_nobody_out(port: int) -> None:
     with contextlib.ExitStack() as opened:
         slow = [opened.enter_context(connect(port, b"GET /")) for _ in range(20)]
         assert get(port)[0] == 200
@@ -144,8 +143,8 @@ def test_any_number_of_unfinished_requests_shuts_nobody_out(port: int, monkeypat
             assert slow[0].recv(10) == b"", "the oldest made room"
 
 
-def test_any_number_of_idle_websockets_does_neither(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_MOST_CONNECTIONS", 5)
+@pytest.mark.parametrize("limits", [ConnectionLimits(connections=5)])
+def test_any_number_of_idle_websockets_does_neither(port: int) -> None:
     with contextlib.ExitStack() as opened:
         idle = [opened.enter_context(answered(port, UPGRADE + b"\r\n", 101)) for _ in range(20)]
         assert get(port)[0] == 200
@@ -162,13 +161,13 @@ def standing(connection: socket.socket) -> bool:
         return False
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("limits", [IMPATIENT])
 def test_an_answer_that_is_not_taken_is_given_up(port: int) -> None:
     with connect(port, b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"):
         assert given_up.wait(30)
 
 
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.parametrize("limits", [IMPATIENT])
 def test_a_websocket_may_idle(port: int) -> None:
     with answered(port, UPGRADE + b"\r\n", 101) as connection:
         threading.Event().wait(0.4)
@@ -181,9 +180,8 @@ def test_a_websocket_of_another_site_is_refused(port: int) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 403")
 
 
-def test_slow_clients_do_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "_STOP_LIMIT_S", 0.2)
-    with contextlib.ExitStack() as opened, serving(APP) as port:
+def test_slow_clients_do_not_hold_up_the_end() -> None:
+    with contextlib.ExitStack() as opened, serving(APP, ConnectionLimits(stop_s=0.2)) as port:
         for begun in (b"", b"GET /", POST, UPGRADE + b"\r\n", b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n"):
             opened.enter_context(connect(port, begun))
         assert get(port)[0] == 200

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
-from vidpipe.services.service import find_running
+from vidpipe.operations.services.service_definitions import find_running
 from vidpipe_tests.end_to_end.station import Station
 from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 

@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from starlette.types import ASGIApp
 
-from vidpipe.pipeline.pages.serving import listen, page_server
+from vidpipe.operations.http_guard import ConnectionLimits, listen, page_server
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[int]:
+def serving(app: ASGIApp, limits: ConnectionLimits = ConnectionLimits()) -> Iterator[int]:  # noqa: B008 - immutable
     """The port on the loopback where `app` answers."""
     (listener,) = listen("127.0.0.1", 0, "WebPort")
-    server = page_server(app, ["127.0.0.1"])
+    server = page_server(app, ["127.0.0.1"], limits)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -13,13 +13,11 @@ import psutil
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.services import supervisor
-from vidpipe.services.ports import choose_port
-from vidpipe.services.service import MODULES, Running, Service, find_running
-from vidpipe.services.starting import bring_up
-from vidpipe.services.state import DesiredState, set_desired_state
-from vidpipe.services.station import down_servers, locked
-from vidpipe.services.supervisor import Supervisor
+from vidpipe.operations.services.lifecycle import bring_up, down_servers
+from vidpipe.operations.services.ports import choose_port
+from vidpipe.operations.services.service_definitions import Running, Service, find_running
+from vidpipe.operations.services.state import DesiredState, ServicesBusyError, locked, set_desired_state
+from vidpipe.operations.services.supervisor import MOST_UNANSWERED, Supervisor
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.home import wait_for
 
@@ -33,17 +31,21 @@ _CRASH = "print('a start', flush=True); raise SystemExit('no such thing')"
 class Page:
     """A home whose only server is a page that runs `code`."""
 
-    def __init__(self, settings: Settings, code: str) -> None:
+    def __init__(self, settings: Settings, code: str, first_pause_s: float) -> None:
         self.settings = settings
         self.code = code
         self.lines: list[str] = []
-        self.supervisor = Supervisor(settings, "mine", self.lines.append)
+        self.answers = True
+        self.supervisor = Supervisor(
+            settings, "mine", self.lines.append, define=self.services_of, probe=lambda address: self.answers,
+            probe_every_s=0.0, first_pause_s=first_pause_s,
+        )  # fmt: skip
         self.log = settings.home / "web.log"
         set_desired_state(settings, DesiredState("mine", ("web",)))
 
     def services_of(self, settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
         port = choose_port(settings.home / "ports.json", "web", 22700, "127.0.0.1")
-        command = [sys.executable, "-c", self.code, MODULES["web"], str(port)]
+        command = [sys.executable, "-c", self.code, "dagster_page", str(port)]
         return {"web": Service("web", "the page", command, lambda: True, settings.home, self.log, port)}
 
     @property
@@ -56,11 +58,9 @@ class Page:
 
 
 @pytest.fixture
-def page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Page]]:
-    def make(code: str) -> Page:
-        made = Page(settings, code)
-        monkeypatch.setattr("vidpipe.services.servers.services_of", made.services_of)
-        return made
+def page(settings: Settings) -> Iterator[Callable[..., Page]]:
+    def make(code: str, first_pause_s: float = 2.0) -> Page:
+        return Page(settings, code, first_pause_s)
 
     yield make
     for running in find_running(settings.home).values():
@@ -68,11 +68,8 @@ def page(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
             running.process.kill()
 
 
-def test_what_was_killed_is_started_again_and_why_it_ended_is_said(
-    page: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.2)
-    one = page(_PAGE)
+def test_what_was_killed_is_started_again_and_why_it_ended_is_said(page: Callable[..., Page]) -> None:
+    one = page(_PAGE, first_pause_s=0.2)
     one.supervisor.check()
     first = one.process
     one.supervisor.check()
@@ -90,7 +87,7 @@ def test_what_was_killed_is_started_again_and_why_it_ended_is_said(
     assert one.process != first
 
 
-def test_what_ends_at_every_start_is_not_started_without_a_pause(page: Callable[[str], Page]) -> None:
+def test_what_ends_at_every_start_is_not_started_without_a_pause(page: Callable[..., Page]) -> None:
     one = page(_CRASH)
     for _ in range(10):
         one.supervisor.check()
@@ -101,11 +98,8 @@ def test_what_ends_at_every_start_is_not_started_without_a_pause(page: Callable[
     assert any("Next attempt in 2 s" in line for line in one.lines)
 
 
-def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(
-    page: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "_FIRST_PAUSE_S", 0.0)
-    one = page(_PAGE)
+def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(page: Callable[..., Page]) -> None:
+    one = page(_PAGE, first_pause_s=0.0)
     one.supervisor.check()
     first = one.process
     first.send_signal(signal.SIGSTOP)
@@ -113,16 +107,15 @@ def test_what_hangs_is_started_again_and_what_a_signal_stopped_goes_on(
     assert down_servers(one.settings, ["web"])["web"].reason == "stopped by a signal (SIGSTOP)"
     one.supervisor.check()
     assert first.status() != psutil.STATUS_STOPPED
-    monkeypatch.setattr(supervisor, "_ASK_EVERY_S", 0.0)
-    monkeypatch.setattr(supervisor, "answers", lambda address: False)
-    for _ in range(supervisor._MOST_UNANSWERED):
+    one.answers = False
+    for _ in range(MOST_UNANSWERED):
         assert one.process == first
         one.supervisor.check()
     assert one.process != first
     assert "web: does not answer." in one.lines
 
 
-def test_nothing_comes_back_after_down(page: Callable[[str], Page]) -> None:
+def test_nothing_comes_back_after_down(page: Callable[..., Page]) -> None:
     one = page(_PAGE)
     set_desired_state(one.settings, None)
     one.supervisor.check()
@@ -131,7 +124,7 @@ def test_nothing_comes_back_after_down(page: Callable[[str], Page]) -> None:
     assert down_servers(one.settings, []) == {}
 
 
-def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> None:
+def test_down_ends_a_start_that_is_under_way(page: Callable[..., Page]) -> None:
     one = page("import time; time.sleep(60)")
 
     def failed(name: str, error: UnavailableError) -> None:
@@ -141,22 +134,22 @@ def test_down_ends_a_start_that_is_under_way(page: Callable[[str], Page]) -> Non
     with pytest.raises(UnavailableError, match="`vidpipe down`"):
         bring_up(
             one.settings, ["web"], {}, "mine",
-            say=lambda line: set_desired_state(one.settings, None), failed=failed, begun=begun,
+            say=lambda line: set_desired_state(one.settings, None), failed=failed, begun=begun, define=one.services_of,
         )  # fmt: skip
     assert begun == ["web"]
 
 
-def test_the_supervisor_leaves_the_servers_to_an_up_that_is_at_work(page: Callable[[str], Page]) -> None:
+def test_the_supervisor_leaves_the_servers_to_an_up_that_is_at_work(page: Callable[..., Page]) -> None:
     one = page(_PAGE)
-    with locked(one.settings), pytest.raises(supervisor.ServicesBusyError):
+    with locked(one.settings), pytest.raises(ServicesBusyError):
         one.supervisor.check()
     assert one.starts == 0
 
 
-def test_only_one_supervisor_stays(page: Callable[[str], Page]) -> None:
+def test_only_one_supervisor_stays(page: Callable[..., Page]) -> None:
     one = page(_PAGE)
     marked = {**os.environ, "_VIDPIPE_SERVICE": "supervisor", "VIDPIPE_HOME": str(one.settings.home)}
-    command = [sys.executable, "-c", "import time; time.sleep(60)", MODULES["supervisor"]]
+    command = [sys.executable, "-c", "import time; time.sleep(60)", "vidpipe.operations.services.supervisor"]
     with subprocess.Popen(command, env=marked) as other:
         wait_for("the other one is there", lambda: "supervisor" in find_running(one.settings.home))
         one.supervisor.run()

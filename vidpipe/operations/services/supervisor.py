@@ -1,4 +1,4 @@
-"""The supervisor of a home (`python -m vidpipe.services.supervisor`): restarts servers that died or hang.
+"""Restarts servers of a home that died or hang: `python -m vidpipe.operations.services.supervisor`.
 
 `vidpipe up` starts it, or becomes it with --foreground; `vidpipe down` stops it. It touches servers only while they are
 desired and under the same lock as `up` and `down`, so that it never works against them.
@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,17 +20,25 @@ import psutil
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded.process import find_process, is_alive
-from vidpipe.services.ports import answers, url
-from vidpipe.services.service import FINGERPRINT, find_running, resume, stop
-from vidpipe.services.starting import Say, bring_up
-from vidpipe.services.state import Outage, desired_state, is_desired, write_supervisor_state
-from vidpipe.services.station import FOREGROUND, ServicesBusyError, down, locked
+from vidpipe.operations.services.lifecycle import FOREGROUND, DefineServices, Say, bring_up, down
+from vidpipe.operations.services.ports import answers, url
+from vidpipe.operations.services.service_definitions import FINGERPRINT, find_running, resume, services_of, stop
+from vidpipe.operations.services.state import (
+    Outage,
+    ServicesBusyError,
+    desired_state,
+    is_desired,
+    locked,
+    write_supervisor_state,
+)
 from vidpipe.settings import Settings, configure_logging, find_home, load
 
-_LOOK_EVERY_S = 1.0
-_ASK_EVERY_S = 10.0
+_CHECK_EVERY_S = 2.0
+_PROBE_EVERY_S = 10.0
+#: The daemon checks on the supervisor, which checks on the daemon.
+_CHECK_SUPERVISOR_EVERY_S = 20.0
 #: A page hangs that has failed to answer this many times in a row.
-_MOST_UNANSWERED = 6
+MOST_UNANSWERED = 6
 _PATHS = {"web": "/server_info", "measures": "/"}
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 300.0
@@ -40,7 +48,14 @@ _STEADY_S = 180.0
 
 @dataclass
 class _Failure:
-    """A server that died recently. retry_at, tried_at: seconds of the monotonic clock"""
+    """A server that died recently.
+
+    Attributes:
+        outage: Why it is down; None: it is up again.
+        pause_s: Before the next attempt to start it.
+        retry_at: On the monotonic clock.
+        tried_at: On the monotonic clock.
+    """
 
     outage: Outage | None = None
     pause_s: float = 0.0
@@ -51,18 +66,38 @@ class _Failure:
 class Supervisor:
     """Watches the servers of one home.
 
-    fingerprint: of the settings that the servers were started under
-    say:         given each event, one line at a time
+    Args:
+        settings: Of the home.
+        fingerprint: Of the settings that the servers were started under.
+        say: Called with each event, a line each.
+        define: Returns the servers of the home.
+        probe: Returns whether the page at an address answers.
+        probe_every_s: How often pages are probed.
+        first_pause_s: Before the first restart of a server; doubled each time it fails.
     """
 
-    def __init__(self, settings: Settings, fingerprint: str, say: Say) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fingerprint: str,
+        say: Say,
+        *,
+        define: DefineServices = services_of,
+        probe: Callable[[str], bool] = answers,
+        probe_every_s: float = _PROBE_EVERY_S,
+        first_pause_s: float = _FIRST_PAUSE_S,
+    ) -> None:
         self._settings = settings
         self._fingerprint = fingerprint
         self._say = say
+        self._define = define
+        self._probe = probe
+        self._probe_every_s = probe_every_s
+        self._first_pause_s = first_pause_s
         self._known: dict[str, psutil.Process] = {}
         self._ports: dict[str, int] = {}
         self._unanswered: dict[str, int] = {}
-        self._asked_at = 0.0
+        self._probed_at = 0.0
         self._failures: dict[str, _Failure] = {}
 
     def run(self) -> None:
@@ -73,11 +108,14 @@ class Supervisor:
                 self.check()
             if self._known.get("supervisor", psutil.Process()) != psutil.Process():
                 return
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_CHECK_EVERY_S)
 
     def check(self) -> None:
-        """Restarts servers that died or hang, once their pause is over. Raises ServicesBusyError while `up` or `down`
-        runs, which then looks after them."""
+        """Restarts servers that died or hang, once their pause is over.
+
+        Raises:
+            ServicesBusyError: `up` or `down` is running and takes care of the servers.
+        """
         hanging = self._hanging()
         if not (self._dead() or hanging):
             self._forget(())
@@ -127,21 +165,21 @@ class Supervisor:
         return [name for name in names if name not in self._known or not is_alive(self._known[name])]
 
     def _hanging(self) -> list[str]:
-        """The pages whose process runs but that have not answered for a minute."""
+        """Returns the pages whose process runs but that have not answered for a minute."""
         now = time.monotonic()
-        if now - self._asked_at < _ASK_EVERY_S:
+        if now - self._probed_at < self._probe_every_s:
             return []
-        self._asked_at = now
+        self._probed_at = now
         for name, path in _PATHS.items():
             port = self._ports.get(name)
-            if port is None or answers(f"{url(self._settings.services.host, port)}{path}"):
+            if port is None or self._probe(f"{url(self._settings.services.host, port)}{path}"):
                 self._unanswered[name] = 0
             else:
                 self._unanswered[name] = self._unanswered.get(name, 0) + 1
-        return [name for name, number in self._unanswered.items() if number >= _MOST_UNANSWERED]
+        return [name for name, number in self._unanswered.items() if number >= MOST_UNANSWERED]
 
     def _how_it_ended(self, name: str) -> str:
-        """How the server ended, with its exit code if this process started it."""
+        """Returns how the server ended, with its exit code if this process started it."""
         code = None
         with contextlib.suppress(psutil.Error):
             code = self._known[name].wait(0) if name in self._known else None
@@ -157,7 +195,7 @@ class Supervisor:
         now = time.monotonic()
         for name in names:
             failure = self._failures[name]
-            failure.pause_s = min(max(2 * failure.pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+            failure.pause_s = min(max(2 * failure.pause_s, self._first_pause_s), _LONGEST_PAUSE_S)
             failure.retry_at, failure.tried_at = now + failure.pause_s, now
         if "mongod" in names:
             self._say("MongoDB …")
@@ -165,7 +203,10 @@ class Supervisor:
                 embedded.start(self._settings)
             except VidpipeError as error:
                 self._failed("mongod", error)
-        bring_up(self._settings, names, running, self._fingerprint, say=self._say, failed=self._failed, begun=[])
+        bring_up(
+            self._settings, names, running, self._fingerprint, say=self._say, failed=self._failed, begun=[],
+            define=self._define,
+        )  # fmt: skip
 
     def _failed(self, name: str, error: VidpipeError) -> None:
         failure = self._failures[name]
@@ -185,9 +226,29 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
+def watch_supervisor(settings: Settings, fingerprint: str) -> None:
+    """Restarts a dead supervisor; never returns. Dagster's daemon runs this in a thread."""
+    known: psutil.Process | None = None
+    while True:
+        time.sleep(_CHECK_SUPERVISOR_EVERY_S)
+        if known is None or not is_alive(known):  # else a look at all processes, which takes 20 ms, is spared
+            found = find_running(settings.home).get("supervisor")
+            known = found.process if found else None
+        if known is not None:
+            resume(known)
+            continue
+        with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
+            running = find_running(settings.home)
+            if is_desired(settings, fingerprint) and "supervisor" not in running:
+                services_of(settings, running)["supervisor"].launch(fingerprint)
+
+
 def main() -> int:
-    """Runs the supervisor; the exit code is 3 where another `up` took over from one in the foreground, so that systemd
-    restarts it."""
+    """Runs the supervisor.
+
+    Returns:
+        The exit code: 3 where another `up` took over from a supervisor in the foreground, so that systemd restarts it.
+    """
     foreground = FOREGROUND in sys.argv
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     fingerprint = os.environ[FINGERPRINT]
@@ -204,7 +265,7 @@ def main() -> int:
             return 0
         except (VidpipeError, OSError, psutil.Error) as error:  # a full disk, say: it must survive
             _say(f"{error}")
-            time.sleep(_ASK_EVERY_S)
+            time.sleep(_PROBE_EVERY_S)
         else:
             return UnavailableError.exit_code if foreground and desired_state(settings) else 0
 

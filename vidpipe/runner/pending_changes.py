@@ -1,4 +1,4 @@
-"""What waits for a person, in sentences."""
+"""Describes which videos wait until a person starts them, because of a changed setting, model or prompt."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ _RESOURCES = {
 }
 
 
-def keep_specs(library: Library, plan: Plan) -> None:
-    """Keeps of what today's specs are made, so that it can be said later what changed."""
+def record_specs(library: Library, plan: Plan) -> None:
+    """Stores what today's specs are made of, so that later changes can be named."""
     for stage in plan.stages:
         parts = spec_parts(stage, plan.settings, plan.resources)
         store_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
 
 
-def starts_changed(settings: Settings, step: str, stages: Sequence[Stage]) -> bool:
-    """Whether a step starts by itself for what a changed setting, model or prompt made due: where that is wished, or
-    where it asks the describing model and there is a budget for that."""
+def launches_changed(settings: Settings, step: str, stages: Sequence[Stage]) -> bool:
+    """Returns whether sensors launch what a changed setting, model or prompt made due in `step`.
+
+    They do if that is configured, or if the step uses the describing model and there is a budget for it.
+    """
     budgeted = settings.budget.is_limited and any(MODEL in stage.resources for stage in stages)
     return step != "label" and (settings.sensors.describe_changed or budgeted)
 
 
-def waiting_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> Iterator[str]:
-    """How many videos wait in which of `stages`, and what changed."""
+def pending_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> Iterator[str]:
+    """Yields how many videos wait in each of `stages`, and what changed."""
     for stage in stages:
         waiting = waiting_for_spec(library.collections["videos"], stage.name, plan.specs[stage.name])
         if waiting is not None:
@@ -47,7 +49,7 @@ def waiting_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> 
 
 
 def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
-    """What differs between the spec `former` of `stage` and today's, in the names of config.ini."""
+    """Returns what differs between the spec `former` of `stage` and today's, in the names of config.ini."""
     parts = spec_parts(stage, plan.settings, plan.resources)
     changed = changed_parts(library.collections["lineage"], former, parts)
     return " and ".join(_name(part, stage) for part in changed) or "its settings, model or code"

@@ -14,14 +14,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
-import pytest
 import requests
 
-from vidpipe.services import ports
-from vidpipe.services.service import SERVICE, Running, Service, find_running
-from vidpipe.services.starting import bring_up
-from vidpipe.services.state import DesiredState, set_desired_state
-from vidpipe.services.station import down_servers
+from vidpipe.operations.services import ports
+from vidpipe.operations.services.lifecycle import bring_up, down_servers
+from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running
+from vidpipe.operations.services.state import DesiredState, set_desired_state
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
@@ -187,9 +185,7 @@ def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
     assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
 
 
-def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(settings: Settings) -> None:
     """Even where what listens there answers as the server would."""
     with FaultServer() as other:
         chosen = [urlsplit(other.url("/")).port, 3801]
@@ -200,11 +196,17 @@ def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(
             log = settings.home / "web.log"
             return {"web": Service("web", "the page", command, lambda: True, settings.home, log, port)}
 
-        monkeypatch.setattr("vidpipe.services.servers.services_of", services_of)
         set_desired_state(settings, DesiredState("mine", ("web",)))
         begun: list[str] = []
         (service,) = bring_up(
-            settings, ["web"], {}, "mine", say=lambda line: None, failed=lambda name, error: None, begun=begun
+            settings,
+            ["web"],
+            {},
+            "mine",
+            say=lambda line: None,
+            failed=lambda name, error: None,
+            begun=begun,
+            define=services_of,
         )
         process = next(found for found in psutil.Process().children() if "3801" in found.cmdline())
         process.kill()

@@ -1,0 +1,244 @@
+"""The servers of a home: their command lines, how they are started, and how their processes are recognised.
+
+A server's process is recognised by its environment: the home and the name of the server that it was given at its start.
+So no record can go stale, get lost, or name a process that is another by now; a server that was started a moment before
+its starter was killed is found as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from vidpipe.library.embedded.process import is_alive, wait_until_gone
+from vidpipe.operations.services.ports import answers, choose_port, code_server_answers, socket_path, url
+from vidpipe.operations.services.state import dagster_home, ready_pid, run_directory, supervisor_state
+from vidpipe.safe_files import open_private, private_directory
+from vidpipe.settings import Settings
+
+#: Environment variables that mark a server. Settings have names that begin with VIDPIPE_, without an underscore.
+SERVICE, PORT, FINGERPRINT = "_VIDPIPE_SERVICE", "_VIDPIPE_PORT", "_VIDPIPE_SETTINGS"
+#: name of a server, MongoDB's included, in the order in which they are shown -> how it is called in messages
+TITLES = {
+    "mongod": "MongoDB", "code": "code server", "measures": "metrics page", "web": "Dagster's page",
+    "daemon": "Dagster's daemon", "supervisor": "supervisor",
+}  # fmt: skip
+#: name of a server -> last parts of the program names that its command line has, former versions' included
+_PROGRAMS = {
+    "code": {"dagster"}, "web": {"dagster_page", "dagster_webserver"}, "daemon": {"dagster-daemon", "daemon"},
+    "measures": {"metrics_server", "server"}, "supervisor": {"supervisor"},
+}  # fmt: skip
+#: What starts programs of Dagster.
+ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
+_WORKSPACE = """\
+load_from:
+  - grpc_server:
+      socket: {socket}
+      location_name: vidpipe
+"""
+
+
+def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
+    """Returns `environment` for a program that is not a server of the home."""
+    return {name: value for name, value in environment.items() if name not in (SERVICE, PORT, FINGERPRINT)}
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server's process.
+
+    Attributes:
+        process: The process.
+        port: The port that it was given; None: it needs none.
+        settings: Fingerprint of the settings that it was started under.
+    """
+
+    process: psutil.Process
+    port: int | None
+    settings: str
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return int(self.process.pid)
+
+    @property
+    def started(self) -> datetime:
+        """When the process began."""
+        return datetime.fromtimestamp(self.process.create_time(), UTC)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory."""
+        return int(self.process.memory_info().rss)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server of a home.
+
+    Attributes:
+        name: As in the name of its log: web.
+        title: As users read it: Dagster's page.
+        command: Without secrets: other users of the machine can read it.
+        answers: Returns whether the server that was started with this port is at work; called repeatedly at its start.
+        home: The vidpipe home.
+        log: The file for its output.
+        port: Where it listens; None: on no port.
+        address: Where a browser finds it; may be empty.
+        environment: Variables besides those of this process.
+        after: The server that must answer before this one is started.
+        start_limit_s: Time to answer after its start.
+    """
+
+    name: str
+    title: str
+    command: Sequence[str]
+    answers: Callable[[], bool]
+    home: Path
+    log: Path
+    port: int | None = None
+    address: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    after: str = ""
+    start_limit_s: float = 90.0
+
+    def launch(self, fingerprint: str) -> subprocess.Popen[bytes]:
+        """Starts the server, detached from the terminal and this process's group. Its output goes to its log."""
+        private_directory(self.log.parent)
+        with open_private(self.log) as log:
+            return subprocess.Popen(
+                list(self.command), env=self._marked(fingerprint), cwd=self.home, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def become(self, fingerprint: str, *arguments: str) -> NoReturn:
+        """Replaces this process by the server, in the same terminal."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(self.command[0], [*self.command, *arguments], self._marked(fingerprint))  # noqa: S606
+
+    def _marked(self, fingerprint: str) -> dict[str, str]:
+        return {
+            **without_marks(os.environ), **self.environment, "VIDPIPE_HOME": str(self.home), SERVICE: self.name,
+            PORT: str(self.port or ""), FINGERPRINT: fingerprint,
+        }  # fmt: skip
+
+
+def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Service]:
+    """Returns the servers of a home by name, in the order in which they are started.
+
+    Args:
+        settings: Of the home.
+        running: Servers that run and keep their port.
+    """
+    host = settings.services.host
+    run = run_directory(settings)
+    socket = socket_path(run)
+    workspace = run / "workspace.yaml"
+    workspace.write_text(_WORKSPACE.format(socket=json.dumps(str(socket))), encoding="utf-8")
+    taken: set[int] = set()
+
+    def port(name: str, asked: int) -> int:
+        known = running.get(name)
+        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, asked, host, taken)
+        taken.add(chosen)
+        return chosen
+
+    def service(
+        name: str, module: str, *arguments: str, answers: Callable[[], bool], port: int | None = None,
+        address: str = "", after: str = "",
+    ) -> Service:  # fmt: skip
+        return Service(
+            name, TITLES[name], [sys.executable, "-m", module, *arguments], answers, settings.home,
+            settings.data_directory / "logs" / f"{name}.log", port, address,
+            {"DAGSTER_HOME": str(dagster_home(settings))}, after,
+        )  # fmt: skip
+
+    def process_id(name: str) -> int | None:
+        found = find_running(settings.home).get(name)
+        return found.pid if found else None
+
+    web, metrics = port("web", settings.services.web_port), port("measures", settings.services.metrics_port)
+    web_address, metrics_address = url(host, web), f"{url(host, metrics)}/metrics"
+    services = [
+        service(
+            "code", ENTRYPOINT, "dagster", "api", "grpc", "--socket", str(socket),
+            "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe",
+            answers=lambda: code_server_answers(socket),
+        ),
+        service(
+            "web", "vidpipe.pipeline.dagster_page", "-h", host, "-p", str(web), "-w", str(workspace),
+            answers=lambda: answers(f"{web_address}/server_info"), port=web, address=web_address, after="code",
+        ),
+        service(  # at the default log level, ticks would write 15 MB a day
+            "daemon", ENTRYPOINT, "dagster-daemon", "run", "-w", str(workspace), "--log-level", "warning",
+            answers=lambda: ready_pid(settings, "daemon") in {process_id("daemon")} - {None}, after="code",
+        ),
+        service(
+            "measures", "vidpipe.pipeline.metrics_server", "--home", str(settings.home), "--host", host, "--port", str(metrics),
+            answers=lambda: answers(metrics_address), port=metrics, address=metrics_address,
+        ),
+        service(
+            "supervisor", "vidpipe.operations.services.supervisor",
+            answers=lambda: supervisor_state(settings).pid == process_id("supervisor"),
+        ),
+    ]  # fmt: skip
+    return {service.name: service for service in services}
+
+
+def find_running(home: Path) -> dict[str, Running]:
+    """Returns name -> the running server of `home`."""
+    found: dict[str, Running] = {}
+    for name, running in _servers(home):
+        if name not in found or running.started < found[name].started:  # what it has forked is younger
+            found[name] = running
+    return found
+
+
+def _servers(home: Path) -> Iterator[tuple[str, Running]]:
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ValueError):
+            environment = process.environ()
+            name = environment.get(SERVICE)
+            if not name or environment.get("VIDPIPE_HOME") != str(home) or not is_alive(process):
+                continue
+            # What a server starts (mongod, ffmpeg) has its environment, too, but another command line.
+            programs = _PROGRAMS.get(name, set())
+            if any(word.rpartition(".")[2] in programs for word in process.cmdline()):
+                port = environment.get(PORT)
+                yield name, Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
+
+
+def resume(process: psutil.Process) -> bool:
+    """Resumes a process that a signal has stopped (SIGSTOP). Returns whether it was stopped."""
+    with contextlib.suppress(psutil.Error):
+        if process.status() == psutil.STATUS_STOPPED:
+            process.resume()
+            return True
+    return False
+
+
+def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Terminates all processes at once and kills those that still run after `limit_s`. Returns those that survive."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
+            resume(process)
+    deadline = time.monotonic() + limit_s
+    left = [process for process in processes if not wait_until_gone(process, deadline - time.monotonic())]
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    return [process for process in left if not wait_until_gone(process, 10.0)]

@@ -1,0 +1,154 @@
+"""Files in data/run that record the servers of a home: which ones should run, which are down, which are ready.
+
+`up` writes the first and `down` deletes it; only the supervisor writes the second; a server itself writes the third.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
+
+from vidpipe.errors import UnavailableError
+from vidpipe.safe_files import replace_file
+from vidpipe.settings import Settings
+
+State = TypeVar("State")
+
+_LOCK_LIMIT_S = 180.0
+
+
+@dataclass(frozen=True)
+class DesiredState:
+    """The servers that run until `vidpipe down`.
+
+    Attributes:
+        fingerprint: Of the settings that the servers were started under.
+        servers: Names of the servers.
+    """
+
+    fingerprint: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outage:
+    """Why a server is down. Both fields are empty if unknown.
+
+    Attributes:
+        since: ISO 8601, UTC.
+        reason: A sentence or part of one.
+    """
+
+    since: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SupervisorState:
+    """What a supervisor knows.
+
+    Attributes:
+        pid: Of the supervisor that wrote this, or 0.
+        outages: Server -> outage, for servers that are down.
+    """
+
+    pid: int = 0
+    outages: dict[str, Outage] = field(default_factory=dict)
+
+
+class ServicesBusyError(UnavailableError):
+    """Another process is starting or stopping the servers of the home."""
+
+
+def dagster_home(settings: Settings) -> Path:
+    """Returns the folder that DAGSTER_HOME names for the servers and runs of a home."""
+    return settings.data_directory / "dagster"
+
+
+def run_directory(settings: Settings) -> Path:
+    """Returns the folder for the files that the servers of a home need while they run."""
+    return settings.data_directory / "run"
+
+
+def desired_state(settings: Settings) -> DesiredState | None:
+    """Returns None after `vidpipe down`, and before the first `vidpipe up`."""
+    return _read(_desired_file(settings), DesiredState)
+
+
+def is_desired(settings: Settings, fingerprint: str) -> bool:
+    """Returns whether the last `vidpipe up` was one under these settings, and no `vidpipe down` came after it."""
+    desired = desired_state(settings)
+    return desired is not None and desired.fingerprint == fingerprint
+
+
+def set_desired_state(settings: Settings, state: DesiredState | None) -> None:
+    """Records which servers should run; None: none."""
+    if state is None:
+        _desired_file(settings).unlink(missing_ok=True)
+    else:
+        _write(_desired_file(settings), state)
+
+
+def supervisor_state(settings: Settings) -> SupervisorState:
+    """Returns what the supervisor wrote last."""
+    return _read(_supervisor_file(settings), SupervisorState) or SupervisorState()
+
+
+def write_supervisor_state(settings: Settings, outages: dict[str, Outage]) -> None:
+    """Records the outages that the supervisor in this process knows of."""
+    _write(_supervisor_file(settings), SupervisorState(os.getpid(), outages))
+
+
+def report_ready(settings: Settings, name: str) -> None:
+    """Records that this process, the server `name`, is at work."""
+    replace_file(run_directory(settings) / f"{name}.ready", str(os.getpid()).encode(), 0o600)
+
+
+def ready_pid(settings: Settings, name: str) -> int | None:
+    """Returns the process that last reported to be ready as the server `name`."""
+    return _read(run_directory(settings) / f"{name}.ready", int)
+
+
+@contextlib.contextmanager
+def locked(settings: Settings, limit_s: float = _LOCK_LIMIT_S) -> Iterator[None]:
+    """Lets one process at a time start or stop the servers of a home.
+
+    Raises:
+        ServicesBusyError: Another process has held the lock for `limit_s`.
+    """
+    directory = run_directory(settings)
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(directory / "services.lock", timeout=limit_s):
+            yield
+    except Timeout:
+        raise ServicesBusyError(
+            f"Another vidpipe process has been starting or stopping this home's servers for {limit_s:.0f} s.",
+            "Check for a hanging `vidpipe up` or `vidpipe down`.",
+        ) from None
+
+
+def _desired_file(settings: Settings) -> Path:
+    return run_directory(settings) / "desired.json"
+
+
+def _supervisor_file(settings: Settings) -> Path:
+    return run_directory(settings) / "supervisor.json"
+
+
+def _read(path: Path, kind: type[State]) -> State | None:
+    with contextlib.suppress(OSError, ValueError):
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    return None
+
+
+def _write(path: Path, state: DesiredState | SupervisorState) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, TypeAdapter(type(state)).dump_json(state), 0o600)

@@ -1,0 +1,55 @@
+"""All that vidpipe takes from inside Dagster because `dagster` does not export it.
+
+No other module imports such names. A test says which of them a new release of Dagster lacks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+# Raised for a dagster.yaml that names a missing module; it is no `DagsterError`.
+from dagster._check import CheckError
+
+# Types in the signatures of a run launcher, which is a documented extension point.
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
+
+# The input of `dagster api execute_run`, with which all launchers start the process of a run.
+from dagster._grpc.types import ExecuteRunArgs
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+# The job of runs that a backfill or the page launches over assets, and the tags of a range of partitions.
+ASSET_JOB = "__ASSET_JOB"
+RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+__all__ = ["CheckError", "CheckRunHealthResult", "ExecuteRunArgs", "LaunchRunContext", "WorkerStatus"]
+
+
+def pool_slots(instance: dg.DagsterInstance) -> dict[str, tuple[int, int, int]]:
+    """Returns pool -> its slots, slots taken and waiting steps, which Dagster shows on its page only."""
+    storage = instance.event_log_storage
+    found = {limit.name: storage.get_concurrency_info(limit.name) for limit in storage.get_pool_limits()}
+    return {name: (pool.slot_count, pool.active_slot_count, pool.pending_step_count) for name, pool in found.items()}
+
+
+def free_pool_slots(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Frees the slots of a dead run at once; Dagster's daemon takes a minute, and need not be running."""
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+@contextlib.contextmanager
+def dagster_page(instance: dg.DagsterInstance, workspace: Path) -> Iterator[ASGIApp]:
+    """Yields the app of Dagster's page, which its own command serves without a guard."""
+    # Imported here because they take a second, which other users of this module need not spend.
+    from dagster._core.workspace.context import WorkspaceProcessContext
+    from dagster._core.workspace.load_target import WorkspaceFileTarget
+    from dagster_webserver.app import create_app_from_workspace_process_context
+
+    with WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)]), dg.__version__) as context:
+        yield create_app_from_workspace_process_context(context, live_data_poll_rate=2000)

@@ -1,0 +1,137 @@
+"""Starts each run that Dagster launches as a process of its own, and finds out when such a process has died.
+
+Dagster's default launcher runs everything as children of the code server and does not check on them. A process started
+here outlives a killed daemon, page or code server, and the run's tags name it from the start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+
+from vidpipe.library.process_identity import is_dead, name_of, pid_of
+from vidpipe.pipeline.dagster_internals import (
+    CheckRunHealthResult,
+    ExecuteRunArgs,
+    LaunchRunContext,
+    WorkerStatus,
+    free_pool_slots,
+)
+from vidpipe.safe_files import open_private, private_directory
+from vidpipe.settings import find_home
+
+log = logging.getLogger(__name__)
+
+#: Run tag: the name of the process that executes the run (see vidpipe.library.process_identity).
+PROCESS_TAG = "vidpipe/process"
+#: Run tag: Dagster launched the run, not a command in a terminal.
+LAUNCHED_TAG = "vidpipe/launched"
+_UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+class ProcessRunLauncher(dg.DefaultRunLauncher):
+    """Starts each run as a process of its own, and reports to Dagster when that process has died."""
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Starts the process of a run. Its output goes to `run_log`."""
+        run = context.dagster_run
+        origin = context.job_code_origin
+        if origin is None:
+            raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say where its job is defined")
+        arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
+        path = run_log(run.run_id)
+        private_directory(path.parent)
+        with open_private(path) as output:
+            # The next call reaps those that have ended, which until then count as dead.
+            pid = subprocess.Popen(
+                [sys.executable, "-m", "vidpipe.pipeline.dagster_entrypoint", "dagster", "api", "execute_run"],
+                env={**_inherited(), "DAGSTER_EXECUTE_RUN_ARGS": dg.serialize_value(arguments)},
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            ).pid  # fmt: skip
+        self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
+
+    def terminate(self, run_id: str) -> bool:
+        """Asks the process of a run to stop. Returns whether there was one."""
+        run = self._instance.get_run_by_id(run_id) if self.has_instance else None
+        return run is not None and not run.is_finished and stop_run(self._instance, run)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """Dagster's run monitoring calls `check_run_worker_health`."""
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Reports whether the process of `run` is alive."""
+        tag = run.tags.get(PROCESS_TAG, "")
+        if tag and is_dead(tag):
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ({tag}) has died.")
+        return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+
+def run_log(run_id: str) -> Path:
+    """Returns the file for the output of a launched run's process."""
+    return find_home() / "data" / "logs" / "runs" / f"{run_id}.log"
+
+
+def _inherited() -> dict[str, str]:
+    """Returns this process's environment without the marks of a server."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("_VIDPIPE_")}
+
+
+def launched_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Returns the unfinished runs that Dagster launched and whose process is alive."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={LAUNCHED_TAG: "yes"}))
+    return [run for run in runs if is_alive(run)]
+
+
+def is_alive(run: dg.DagsterRun) -> bool:
+    """Returns whether the process of `run` is alive on this machine."""
+    return pid_of(run.tags.get(PROCESS_TAG, "")) is not None
+
+
+def stop_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Asks the process of `run` to store what is finished and exit. Returns False if it has none on this machine."""
+    if run.status != dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceling(run)
+    return signal_run(run, signal.SIGTERM)
+
+
+def signal_run(run: dg.DagsterRun, number: signal.Signals) -> bool:
+    """Sends a signal to the process of `run`. Returns False if it has none on this machine."""
+    pid = pid_of(run.tags.get(PROCESS_TAG, ""))
+    if pid is None:
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+        return True
+    return False
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Ends the runs whose process was killed, and frees their slots in pools. Returns their ids."""
+    ended = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        tag = run.tags.get(PROCESS_TAG, "")
+        if run.status == dg.DagsterRunStatus.NOT_STARTED and run.parent_run_id:
+            continue  # re-executed from the page a moment ago: the tag still names the first run's process
+        if tag and is_dead(tag):
+            log.warning("ending run %s, whose process has died (%s)", run.run_id, tag)
+            if run.status == dg.DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, "Its process exited before it could report this.")
+            else:
+                instance.report_run_failed(run, f"The process of this run ({tag}) has died.")
+            free_pool_slots(instance, run.run_id)
+            ended.append(run.run_id)
+    return ended

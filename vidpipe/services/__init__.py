@@ -1,1 +1,0 @@
-"""The servers of a home: started, found again, stopped."""

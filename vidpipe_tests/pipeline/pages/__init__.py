@@ -1,1 +1,0 @@
-"""The guard and the limits of the pages."""
