@@ -321,9 +321,9 @@ def _model(settings: Settings) -> DoctorCheck:
 
 
 def _dagster(settings: Settings) -> DoctorCheck:
+    from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
     from vidpipe.pipeline.history.damage import check_history
-    from vidpipe.pipeline.instance import dagster_home
 
     folder = dagster_home(settings)
     _can_write(folder)
@@ -335,7 +335,7 @@ def _dagster(settings: Settings) -> DoctorCheck:
 
 def _readable_by_others(settings: Settings) -> DoctorCheck | None:
     """Return a warning if other users can read files that may contain secrets or reveal the library's content."""
-    from vidpipe.pipeline.instance import dagster_home
+    from vidpipe.operations.services.state import dagster_home
 
     log_file = settings.resolve(settings.logging.log_file)
     own_logs = settings.data_directory / "logs"

@@ -14,10 +14,10 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, size, table, words
 from vidpipe.errors import VidpipeError
 from vidpipe.library import embedded
-from vidpipe.services.service import TITLES
-from vidpipe.services.station import UpReport, become_supervisor
-from vidpipe.services.station import down as bring_down
-from vidpipe.services.station import up as bring_up
+from vidpipe.operations.services.lifecycle import UpReport, become_supervisor
+from vidpipe.operations.services.lifecycle import down as bring_down
+from vidpipe.operations.services.lifecycle import up as bring_up
+from vidpipe.operations.services.service_definitions import TITLES
 
 
 def up(

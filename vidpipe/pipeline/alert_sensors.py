@@ -14,8 +14,8 @@ from vidpipe.operations.alerts import delivery
 from vidpipe.operations.alerts.alert_queue import AlertQueue
 from vidpipe.operations.alerts.delivery import end_outage, queue_budget, queue_high_rates, report_outage, send_alerts
 from vidpipe.operations.alerts.message import FailedRun, one_line
+from vidpipe.operations.services.service_definitions import find_running
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.services.service import find_running
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 

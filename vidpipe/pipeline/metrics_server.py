@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError
+from vidpipe.operations.http_guard import serve
 from vidpipe.operations.metrics.exposition import metrics_app
 from vidpipe.operations.metrics.snapshot import HomeMetrics
 from vidpipe.pipeline.instance import instance
-from vidpipe.pipeline.pages.serving import serve
 from vidpipe.pipeline.run_queue import queue_figures
 from vidpipe.settings import configure_logging, load
 from vidpipe.stages.registry import GRAPH
