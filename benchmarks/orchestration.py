@@ -21,8 +21,9 @@ from pathlib import Path
 from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.pipeline.instance import dagster_home, instance
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.launch import run_process
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.report import RunReport
 from vidpipe.runner.runner import Runner

@@ -46,7 +46,7 @@ class VidpipeError(Exception):
     hint:    what to do about it; may be empty.
     Both are redacted and made `readable` on the way in, so that no secret and no text that cannot be encoded reaches
     a log, MongoDB or Dagster.
-    depends_on: names of settings and the like that it depends on (see `vidpipe.ingest.dependencies`).
+    depends_on: names of settings and the like that it depends on (see `vidpipe.sources.failures`).
     """
 
     exit_code = 1

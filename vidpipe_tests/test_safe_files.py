@@ -11,8 +11,6 @@ import pytest
 
 from vidpipe.cli.doctor_checks import check_all
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.list_files import read_list
-from vidpipe.ingest.sources import gather
 from vidpipe.library.backups.folders import part_folder
 from vidpipe.media.ffmpeg import run
 from vidpipe.pipeline.instance import dagster_home, prepare
@@ -21,6 +19,8 @@ from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.settings.files import file_layer
 from vidpipe.settings.lists import Lists
 from vidpipe.settings.logs import AUDIT_NAME, reset_logging
+from vidpipe.sources.inputs import gather
+from vidpipe.sources.list_files import read_list
 from vidpipe.tagging.rules_file import read_text
 
 

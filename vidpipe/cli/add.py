@@ -84,7 +84,7 @@ def add(
 
 def _is_several(given: str) -> bool:
     """Whether an input is a folder or a list."""
-    from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES
+    from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
     local = "://" not in given and (Path(given).is_dir() or Path(given).suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES)
     return local or (given.startswith("s3://") and given.endswith("/"))

@@ -15,14 +15,14 @@ from vidpipe.cli.output import note, print_error
 from vidpipe.cli.running import Wish, plain_report, run_and_show
 from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.report import RunReport
 from vidpipe.settings import audit
+from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.sources.urls import readable_url, redacted_url
 
 if TYPE_CHECKING:
-    from vidpipe.ingest.sources import SourceRequest
+    from vidpipe.sources.inputs import SourceRequest
 
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
@@ -120,7 +120,7 @@ def sort_inputs(opened: Opened, inputs: Iterable[str], adding: Adding) -> Sorted
 def _video(opened: Opened, text: str, adding: Adding) -> str | None:
     """The library's video that `text` means; None where it is to be taken in. Raises NoSuchVideo where it is neither,
     or names several videos."""
-    from vidpipe.ingest.sources import request_for, urlsplit_scheme
+    from vidpipe.sources.inputs import request_for, url_scheme
 
     videos = opened.library.videos
     try:
@@ -128,7 +128,7 @@ def _video(opened: Opened, text: str, adding: Adding) -> str | None:
     except VidpipeError as error:
         if videos.named(text):
             return videos.resolve(text)
-        if urlsplit_scheme(text) not in ("", "file"):
+        if url_scheme(text) not in ("", "file"):
             return None  # refused when it is taken in, with a sentence about this address
         raise NoSuchVideo(
             f"No video of the library is known under '{text}', and it cannot be added: {error.message}",
@@ -168,7 +168,7 @@ def with_stdin(
 ) -> tuple[list[str], list[IngestOutcome]]:
     """`inputs` with `-` replaced by the lines of stdin, without empty lines and # comments; and the lines that are
     neither a source nor `known`, which are reported by number only: stdin may be a private file."""
-    from vidpipe.ingest.sources import request_for
+    from vidpipe.sources.inputs import request_for
 
     found: list[str] = []
     refused: list[IngestOutcome] = []

@@ -17,15 +17,15 @@ from rich.progress import (
 )
 
 from vidpipe.cli.output import clean, err, say, words
-from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.ingest.urls import readable_url
+from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.sources.urls import readable_url
 
 _NAME_WIDTH = 40
 _STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
 
 
 class AddDisplay:
-    """Follows an ingest (`vidpipe.ingest.records.IngestObserver`); a context manager around it."""
+    """Follows an ingest (`vidpipe.sources.records.IngestObserver`); a context manager around it."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or err()

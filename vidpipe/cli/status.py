@@ -121,8 +121,8 @@ def _failures(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 
 def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
-    from vidpipe.ingest.dependencies import Dependencies
-    from vidpipe.ingest.urls import readable_url
+    from vidpipe.sources.failures import Dependencies
+    from vidpipe.sources.urls import readable_url
 
     today = Dependencies.of(opened.settings)
     for number, source in enumerate(opened.library.sources.in_state(*FAILED_SOURCES)):
@@ -141,7 +141,7 @@ def _failed_sources(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
 
 def _list_problems(opened: Opened, limit: int) -> Iterator[dict[str, Any]]:
     """What the sensor could not read in the watched lists when it last looked."""
-    from vidpipe.library.listed_sources import ListedSources
+    from vidpipe.library.sources import ListedSources
 
     problems = ListedSources(opened.library.collections, opened.library.sources).problems()
     for where, sentence in islice(problems, limit or None):

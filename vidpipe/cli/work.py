@@ -12,8 +12,8 @@ from vidpipe.runner.report import RunReport
 from vidpipe.stages.contract import Observer
 
 if TYPE_CHECKING:
-    from vidpipe.ingest.local import LocalMode
-    from vidpipe.ingest.records import IngestObserver, IngestOutcome
+    from vidpipe.sources.local_files import LocalMode
+    from vidpipe.sources.records import IngestObserver, IngestOutcome
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def take_in(
     opened: Opened, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
-    from vidpipe.pipeline.launch import run_ingest
+    from vidpipe.pipeline.ingest_job import run_ingest
 
     return run_ingest(
         opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,

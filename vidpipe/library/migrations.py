@@ -21,7 +21,7 @@ Document = dict[str, Any]
 #: No such collection, no such index: another process was faster.
 _NOTHING_TO_DROP = {26, 27}
 _BATCH = 500
-#: A dependency (see `vidpipe.ingest.dependencies`) that differs from today's whatever it is: the source is due again.
+#: A dependency (see `vidpipe.sources.failures`) that differs from today's whatever it is: the source is due again.
 _DIFFERENT = {"name": "download.allowed_private", "value": ""}
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.partial import hash_file
-from vidpipe.ingest.records import NO_FAILURE, SourceRecord
-from vidpipe.ingest.sources import request_for
-from vidpipe.ingest.urls import url_file_name
 from vidpipe.library.embedded_damage import stored_videos
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.records import NO_FAILURE, SourceRecord
+from vidpipe.sources.urls import url_file_name
 from vidpipe.stages.contract import IngestFacts
+from vidpipe.storage.media_store import hash_file
 
 
 @dataclass

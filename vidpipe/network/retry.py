@@ -56,7 +56,7 @@ class RetryPolicy:
         self,
         is_transient: Callable[[BaseException], bool],
         *,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], None] = time.sleep,
         after_failure: Callable[[RetryCallState], None] = lambda state: None,
         before_sleep: Callable[[RetryCallState], None] = lambda state: None,
         on_give_up: Callable[[RetryCallState], Any] | None = None,
@@ -69,7 +69,7 @@ class RetryPolicy:
         Args:
             is_transient: Whether an error may go away by itself. Others are raised at once.
             sleep: Waits the given seconds; what it raises ends the attempts.
-            after_failure: Called after each transient failure. Setting `state.attempt_number = 1` starts the count anew.
+            after_failure: Called after each transient failure; `state.attempt_number = 1` counts anew.
             before_sleep: Called before each wait; `state.upcoming_sleep` holds its seconds.
             on_give_up: Called with the last state instead of raising its error.
         """

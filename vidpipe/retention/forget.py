@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vidpipe.ingest.records import NO_FAILURE
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
 from vidpipe.retention.derived import delete_folders_of
 from vidpipe.retention.report import Pruned
+from vidpipe.sources.records import NO_FAILURE
+from vidpipe.storage.media_store import MediaStore
 
 #: Collections with documents of a video besides its own.
 _BESIDE = ("scenes", "answers", "lineage")

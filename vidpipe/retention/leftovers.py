@@ -6,11 +6,11 @@ import contextlib
 import os
 from pathlib import Path
 
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
 from vidpipe.library.processes import is_dead, this_process
 from vidpipe.retention.report import Pruned, cutoff
 from vidpipe.settings import Settings
+from vidpipe.storage.media_store import MediaStore
 
 
 def delete_downloads(settings: Settings, report: Pruned, dry_run: bool) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.faults import FetchCancelled, FetchError
-from vidpipe.ingest.partial import hash_file
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.settings import Settings
 from vidpipe.settings.stored_paths import text_path
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
+from vidpipe.storage.media_store import hash_file
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _holds(path: Path, sha256: str, context: StageContext) -> bool:
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
     # it brings requests, which no run without a lost file has to load
-    from vidpipe.ingest.refetch import refetch
+    from vidpipe.sources.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:

@@ -13,8 +13,6 @@ import pytest
 
 from vidpipe.cli.repair import Repair, library_damage, newest_backup
 from vidpipe.errors import DamagedError
-from vidpipe.ingest.records import SourceRecord
-from vidpipe.ingest.sources import request_for
 from vidpipe.library import embedded
 from vidpipe.library.backups.backup import back_up
 from vidpipe.library.embedded_damage import MissingLibraryError, damage_in
@@ -22,6 +20,8 @@ from vidpipe.library.library import Library
 from vidpipe.library.rebuild import lost_videos, rebuild, request_again
 from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 

@@ -14,7 +14,6 @@ import pytest
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
-from vidpipe.ingest.dependencies import Dependencies
 from vidpipe.library import migrations, preparing
 from vidpipe.library.backups import manifest as manifests
 from vidpipe.library.backups.load import load
@@ -29,6 +28,7 @@ from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
 from vidpipe.library.search import Filters, find_videos
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, init_home
+from vidpipe.sources.failures import Dependencies
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 

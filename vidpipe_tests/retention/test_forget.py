@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.ingest.records import ListedSource
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.sources import ListedSources
 from vidpipe.retention.forget import Forgotten, forget
 from vidpipe.settings import Settings
+from vidpipe.sources.records import ListedSource
 from vidpipe_tests.library.shelf import GRAPH, fill, sha256_of, url_of
 from vidpipe_tests.retention.conftest import write
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
 from vidpipe.library.processes import this_process
 from vidpipe.library.runs import TOTALS
@@ -20,6 +19,7 @@ from vidpipe.retention.leftovers import delete_downloads, delete_journals
 from vidpipe.retention.measures import delete_measures
 from vidpipe.retention.report import Kind, Pruned, cutoff, prune
 from vidpipe.settings import Settings
+from vidpipe.storage.media_store import MediaStore
 from vidpipe_tests.retention.conftest import age, both, write
 
 

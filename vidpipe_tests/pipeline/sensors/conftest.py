@@ -14,7 +14,7 @@ from vidpipe_tests.pipeline.sensors.desk import Desk
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files need not be at rest before they are read: the tests that are not about that need not wait."""
     for name in ("files.REST_S", "files.REST_IN_LINE_S", "local._REST_S"):
-        monkeypatch.setattr(f"vidpipe.ingest.watch.{name}", 0.0)
+        monkeypatch.setattr(f"vidpipe.sources.watch.{name}", 0.0)
 
 
 @pytest.fixture

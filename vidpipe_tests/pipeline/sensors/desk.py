@@ -7,13 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from vidpipe.ingest.records import SourceRecord
-from vidpipe.ingest.sources import request_for
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.records import SourceRecord
 from vidpipe_tests.runner.small_graph import GRAPH
 
 LIST = "data/urls.txt"

@@ -14,7 +14,8 @@ from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
 from vidpipe.pipeline.alerting.telling import state_of, tell
 from vidpipe.pipeline.budget_note import note_of
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.launch import run_process
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips

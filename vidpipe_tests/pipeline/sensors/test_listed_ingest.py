@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vidpipe.pipeline.ingesting.job import ingest_job
+from vidpipe.pipeline.ingest_job import ingest_job
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.fault_server import FaultServer
-from vidpipe_tests.ingest.s3_server import KEY_ID, S3Server
-from vidpipe_tests.ingest.s3_server import SECRET as S3_SECRET
 from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source
 from vidpipe_tests.runner.small_graph import GRAPH
+from vidpipe_tests.sources.s3_server import KEY_ID, S3Server
+from vidpipe_tests.sources.s3_server import SECRET as S3_SECRET
 
 pytestmark = pytest.mark.usefixtures("no_rest")
 

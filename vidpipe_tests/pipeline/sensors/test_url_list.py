@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from vidpipe.pipeline.ingesting import list_watch
 from vidpipe.settings import Settings
+from vidpipe.sources import list_watch
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source, write
 
