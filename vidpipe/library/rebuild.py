@@ -102,9 +102,10 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
     with suppress(VidpipeError):
         request = request_for(url)
         if not request.has_secret:
+            shown = request.url.display_url
             return SourceRecord(
-                id=request.id, url=request.url, kind=request.kind, state="stored", video=sha256,
-                file_name=url_file_name(request.url), first_seen=datetime.now(UTC),
+                id=request.id, url=shown, kind=request.kind, state="stored", video=sha256,
+                file_name=url_file_name(shown), first_seen=datetime.now(UTC),
             )  # fmt: skip
     return None
 

@@ -211,7 +211,13 @@ class ListedSources:
             yield row["_id"]
 
     def due(
-        self, names: Sequence[str], *, limit: int, held: Names[str] = (), today: Dependencies | None = None
+        self,
+        names: Sequence[str],
+        *,
+        limit: int,
+        held: Names[str] = (),
+        states: Sequence[str] = ("new", "fetching"),
+        today: Dependencies | None = None,
     ) -> list[DueSource]:
         """Return the due sources of watched lists, the highest priority first.
 
@@ -222,10 +228,11 @@ class ListedSources:
             names: Of the lists.
             limit: Maximum number of sources.
             held: Ids that are left out.
+            states: Sources in these states are due at any time.
             today: What failures can depend on.
         """
         now = datetime.now(UTC)
-        conditions: list[Document] = [{"state": state} for state in ("new", "fetching")]
+        conditions: list[Document] = [{"state": state} for state in states]
         conditions += [{"state": state, "next_try_at": {"$lte": now}} for state in ("failed", "listed")]
         conditions += _changed(today) if today is not None else []
         found: dict[str, int] = {}

@@ -224,9 +224,7 @@ class Transfer:
                 held = None  # it counts the encoded bytes
             part.start(self._new_state(response, validators, held, body))
         elif status == 206:
-            raise FetchError(
-                f"{self._display_url}: the server sent a part of the file although all of it was requested."
-            )
+            raise FetchError(f"{self._display_url}: the server sent a partial response to a full request.")
         else:
             raise self._remote.error(response)
         total = part.state.total_bytes

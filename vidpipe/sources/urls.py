@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
@@ -70,11 +70,11 @@ def loses_fragment(url: str) -> bool:
     return bool(fragment) and not _MEDIA_FRAGMENT.match(fragment)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SourceUrl:
     """The real URL of a source, canonical, secrets included. `str()` and `repr()` do not reveal the secrets."""
 
-    _value: str = field(repr=False)
+    _value: str
 
     def reveal(self) -> str:
         """Return the real URL; never to be stored or displayed."""
@@ -87,6 +87,9 @@ class SourceUrl:
 
     def __str__(self) -> str:
         return self.display_url
+
+    def __repr__(self) -> str:
+        return f"SourceUrl({self.display_url!r})"
 
     @property
     def id(self) -> str:

@@ -1,4 +1,4 @@
-"""A file that is still incomplete: its bytes so far, their hash, and what is needed to resume after a break or a kill."""
+"""A file that is still incomplete: its bytes so far, their hash, and what is needed to resume after a kill."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from vidpipe.network.http_response import PartialState
-from vidpipe.storage.media_store import hash_file, writing
+from vidpipe.storage.media_store import Digest, hash_file, writing
 
 
 class PartialFile:
@@ -27,7 +27,7 @@ class PartialFile:
         self.path = directory / f"{source_id}.part"
         self._state_path = directory / f"{source_id}.json"
         self._file: BinaryIO | None = None
-        self._hash = hashlib.sha256()
+        self._hash: Digest = hashlib.sha256()
         self.size = 0
         self.state = PartialState()
 

@@ -68,8 +68,8 @@ def test_a_pause_is_never_shorter_than_the_server_asks(asked: float, longest: fl
 
 
 def test_only_transient_errors_are_retried() -> None:
-    function, calls = _failing(_Busy(), ValueError())
-    with pytest.raises(ValueError):
+    function, calls = _failing(_Busy(), ValueError("wrong"))
+    with pytest.raises(ValueError, match="wrong"):
         RetryPolicy(9, 0.0, 0.0).retrying(_is_busy)(function)
     assert len(calls) == 2
 

@@ -87,7 +87,7 @@ def test_a_name_that_stands_for_loopback_is_refused(room: IngestHome, server: Fa
     room.with_download(allowed_private=())
     outcome = room.add_one(f"http://localhost:{server.port}/clip.mp4")
     assert outcome.state == "refused"
-    assert "localhost stands for" in str(outcome.error)
+    assert "localhost resolves to" in str(outcome.error)
     assert "AllowedPrivate" in str(outcome.error)
     assert server.requests == []
 
@@ -106,7 +106,7 @@ def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatc
         ]
 
     monkeypatch.setattr(socket, "getaddrinfo", answers)
-    with pytest.raises(FetchError, match=r"stands for 10\.0\.0\.5"):
+    with pytest.raises(FetchError, match=r"resolves to 10\.0\.0\.5"):
         AddressPolicy().resolve("rebind.example", 80)
 
 

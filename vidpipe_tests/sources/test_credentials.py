@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.network.fetch_errors import FetchError
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
 from vidpipe.sources.refetch import refetch
@@ -142,13 +143,16 @@ def test_a_list_takes_its_secrets_from_the_environment(
     assert first.state == "stored"
     assert second.state == "failed"
     assert not any("other-secret" in seen.path for seen in server.requests)
-    assert "no variable VIDPIPE_SOURCE_MISSING" in str(third.error)
+    assert "variable VIDPIPE_SOURCE_MISSING is not set" in str(third.error)
 
     assert first.source is not None
     room.stored_files()[0].unlink()
-    file, given_by = refetch(room.settings, sha256_of(clip), [first.source.url])
-    assert file.path.read_bytes() == clip
-    assert given_by == first.source.url
+    with pytest.raises(FetchError, match="run `vidpipe add` with the full URL, or with the list that contains it"):
+        refetch(room.settings, sha256_of(clip), [first.source.url])
+    again = room.add(listed)[0]
+    assert again.source is not None
+    assert again.source.url == first.source.url
+    assert room.stored_files()[0].read_bytes() == clip
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def again(room: IngestHome, url: str) -> IngestOutcome:
     [
         ({"allowed_private": ()}, "is a loopback address"),
         ({"max_size_mb": 1}, "larger than 1 MB"),
-        ({"max_redirects": 0}, "redirects more than 0 times"),
+        ({"max_redirects": 0}, "more than 0 redirects"),
     ],
 )
 def test_what_a_setting_refused_is_asked_for_when_the_setting_has_changed(
@@ -74,7 +74,7 @@ def test_what_did_not_fit_is_asked_for_when_there_is_room(
     url = server.add("/clip.mp4", clip)
     first = room.add_one(url)
     assert first.transient
-    assert str(first.error).startswith(f"{url}: Not enough room")
+    assert str(first.error).startswith(f"{url}: Not enough free space")
     room.with_download(min_free_mb=11)
     assert [again(room, url).known for _ in range(2)] == [False, True]
     room.with_download(min_free_mb=10)
@@ -99,7 +99,7 @@ def test_what_grew_until_the_disk_was_full_needs_more_than_that(
     monkeypatch.setattr("shutil.disk_usage", disk_usage)
     room.with_download(min_free_mb=1)
     url = server.add("/clip.mp4", clip, always=endless(chunked=True))
-    assert "Not enough room" in str(room.add_one(url).error)
+    assert "Not enough free space" in str(room.add_one(url).error)
     assert again(room, url).known
 
 
@@ -109,7 +109,7 @@ def test_a_missing_module_is_waited_for(room: IngestHome, monkeypatch: pytest.Mo
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in hidden else find_spec(name))
     monkeypatch.setitem(sys.modules, "boto3.session", None)
     url = "s3://films/a.mp4"
-    missing = "s3:// addresses need boto3, which is not installed."
+    missing = "s3:// URLs need boto3, which is not installed."
     assert str(room.add_one(url).error).startswith(f"{url}: {missing}")
     assert str(room.add_one("s3://films/").error).startswith(f"s3://films/: {missing}")
     assert again(room, url).known
@@ -167,7 +167,7 @@ def test_a_known_failure_says_when_it_was_found_and_how_to_ask_again(room: Inges
     assert known.source.failed_at is not None
     assert datetime.now(UTC) - known.source.failed_at < timedelta(minutes=1)
     day = known.source.failed_at.astimezone()
-    assert known.sentence == f"Failed on {day:%Y-%m-%d %H:%M}: {first.error} `vidpipe add --retry` asks again."
+    assert known.sentence == f"Failed on {day:%Y-%m-%d %H:%M}: {first.error} Use `vidpipe add --retry` to retry."
     assert len(server.requests) == 1
 
 
@@ -175,11 +175,11 @@ def test_a_record_of_an_older_version_waits_for_retry(room: IngestHome, server: 
     from vidpipe.sources.inputs import request_for
 
     request = request_for(server.add("/clip.mp4", clip))
-    old = {"id": request.id, "url": request.url, "state": "refused", "last_error": "It is not allowed."}
+    old = {"id": request.id, "url": request.url.display_url, "state": "refused", "last_error": "It is not allowed."}
     room.sources.save(SourceRecord.model_validate(old))
-    known = again(room, request.address)
-    assert known.sentence == "Rejected earlier: It is not allowed. `vidpipe add --retry` asks again."
-    assert room.add_one(request.address).state == "stored"
+    known = again(room, request.url.reveal())
+    assert known.sentence == "Rejected earlier: It is not allowed. Use `vidpipe add --retry` to retry."
+    assert room.add_one(request.url.reveal()).state == "stored"
 
 
 def test_a_dropped_fragment_is_said_of_what_fails_and_noted_of_what_does_not(
@@ -188,7 +188,7 @@ def test_a_dropped_fragment_is_said_of_what_fails_and_noted_of_what_does_not(
     server.add("/whole", clip)
     server.add("/timed", clip)
     wrong, noted, timed = room.add(*(server.url(path) for path in ("/a#b.mp4", "/whole#b.mp4", "/timed#t=10")))
-    hint = "The part after # is not sent to servers; a # that belongs to the name is written %23."
-    assert str(wrong.error).endswith(f"Check the URL for a typing error. {hint}")
+    hint = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
+    assert str(wrong.error).endswith(f"Check the URL for a typo. {hint}")
     assert (noted.note, noted.video) == (hint, sha256_of(clip))
     assert (timed.note, timed.error) == ("", None)

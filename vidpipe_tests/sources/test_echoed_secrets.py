@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from vidpipe.network.fetch_errors import FetchError
 from vidpipe.sources.refetch import refetch
 from vidpipe_tests.fault_server import FaultServer, Handler, Served, cut, serve
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
@@ -82,8 +83,13 @@ def test_what_a_server_gives_back_is_kept_without_secrets(
     assert direct.source.content_type == "video/mp4; of=/***/clip.mp4?x=***"
     assert "sekret" not in said_of(room, caplog, direct, redirected)
 
-    room.stored_files()[0].unlink()  # the full address is found in the list again
-    assert refetch(room.settings, sha256_of(clip), [direct.source.url])[1] == direct.source.url
+    room.stored_files()[0].unlink()  # the list has the full URL
+    with pytest.raises(FetchError) as caught:
+        refetch(room.settings, sha256_of(clip), [direct.source.url])
+    assert "sekret" not in str(caught.value)
+    again = room.add(listed)[0]
+    assert again.source is not None
+    assert (again.state, again.source.url) == ("stored", direct.source.url)
 
 
 def test_a_reason_phrase_is_scrubbed_before_it_is_cut(

@@ -1,48 +1,10 @@
-"""Waiting times and names that servers give."""
+"""File names that servers give, and URLs without secrets."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vidpipe.network.retry import parse_retry_after
-from vidpipe.sources.download import pause_s
 from vidpipe.sources.urls import redacted_url, safe_file_name, scrub, secrets_of, url_file_name
-
-NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("120", 120.0),
-        ("0", 0.0),
-        ("-5", 0.0),
-        ("Thu, 01 Jan 2026 12:01:30 GMT", 90.0),
-        ("Thu, 01 Jan 2026 11:00:00 GMT", 0.0),
-        ("soon", None),
-        ("inf", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: float | None) -> None:
-    assert parse_retry_after(value, NOW) == seconds
-
-
-@given(tries=st.integers(1, 200), backoff=st.floats(0, 600), longest=st.floats(0, 1000))
-def test_a_pause_is_never_longer_than_allowed_and_grows_with_the_tries(
-    tries: int, backoff: float, longest: float
-) -> None:
-    assert 0 <= pause_s(tries, backoff, longest, None) <= min(longest, backoff * 2.0 ** (tries - 1))
-
-
-@given(asked=st.floats(0, 100), longest=st.floats(100, 1000))
-def test_a_pause_is_never_shorter_than_the_server_asks(asked: float, longest: float) -> None:
-    assert pause_s(1, 1.0, longest, asked) >= asked
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_what_a_sensor_asks_for_is_only_what_is_due(room: IngestHome, server: Fa
 
 def test_a_source_left_fetching_by_a_killed_process_is_due(room: IngestHome, server: FaultServer, clip: bytes) -> None:
     (request,) = gather([server.add("/clip.mp4", clip)]).requests
-    room.sources.save(SourceRecord(id=request.id, url=request.url, state="fetching"))
+    room.sources.save(SourceRecord(id=request.id, url=request.url.display_url, state="fetching"))
     assert Ingest(room.settings, room.sources).run([request], retry=False)[0].state == "stored"
 
 

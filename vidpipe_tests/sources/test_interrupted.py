@@ -212,8 +212,8 @@ def test_a_file_that_would_not_fit_is_not_begun(
     )
     outcome = room.add_one(server.add("/clip.mp4", clip, always=wrong_length(6 << 20)))
     assert outcome.state == "failed"
-    assert "Not enough room" in str(outcome.error)
-    assert "6 MB are still to come, and 3 MB must stay free" in str(outcome.error)
+    assert "Not enough free space" in str(outcome.error)
+    assert "6 MB are still to be written, and 3 MB must stay free" in str(outcome.error)
     assert room.partial_files() == []
     assert room.add_one(server.add("/small.mp4", clip)).state == "stored"
 

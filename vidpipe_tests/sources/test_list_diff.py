@@ -36,7 +36,7 @@ class Shelf:
             self._tell(reading.edited())
             for source in reading.removed():
                 self.sources.pop(source)
-        self.memory = reading.memory() if at_most is None else reading.memory_so_far()
+        self.memory = reading.cache() if at_most is None else reading.partial_cache()
         return reading
 
     def _tell(self, told: Iterable[ListedSource]) -> None:

@@ -40,12 +40,12 @@ def test_options_stand_behind_the_address_in_any_order(line: str, entry: ListEnt
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("https://h/a.mp4 priority=high", "the priority is not a whole number"),
-        ("https://h/a.mp4 prio=5", "unknown option; there are priority, labels, title"),
-        ("https://h/a.mp4 priority=1 priority=2", "priority is there twice"),
-        ("https://h/a.mp4 title=My film", 'the value of title has to be in quotes: title="…"'),
-        ('https://h/a.mp4 title="open', "the value of title has to be in quotes"),
-        ("https://h/${VIDPIPE_SOURCE_NOWHERE}", "the environment has no variable VIDPIPE_SOURCE_NOWHERE"),
+        ("https://h/a.mp4 priority=high", "the priority is not an integer"),
+        ("https://h/a.mp4 prio=5", "unknown option; the options are priority, labels, title"),
+        ("https://h/a.mp4 priority=1 priority=2", "priority is given twice"),
+        ("https://h/a.mp4 title=My film", 'the value of title must be quoted: title="…"'),
+        ('https://h/a.mp4 title="open', "the value of title must be quoted"),
+        ("https://h/${VIDPIPE_SOURCE_NOWHERE}", "the environment variable VIDPIPE_SOURCE_NOWHERE is not set"),
         ("https://h/" + "a" * 9000, "the longest that is read has 8192"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_list_is_read_in_each_encoding_that_has_a_mark(encoding: str) -> None:
 
 
 def test_a_binary_file_is_no_list() -> None:
-    with pytest.raises(VidpipeError, match=r"not a text file in UTF-8: line 2 holds U\+0000"):
+    with pytest.raises(VidpipeError, match=r"not a text file in UTF-8: line 2 contains U\+0000"):
         decoded(b"\x7fELF\n\0\0", "u.txt")
 
 

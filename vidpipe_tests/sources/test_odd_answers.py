@@ -20,6 +20,7 @@ from vidpipe.network.http_response import (
     unsatisfied_total,
 )
 from vidpipe.network.retry import http_date, parse_retry_after
+from vidpipe.sources.urls import safe_file_name
 from vidpipe_tests.fault_server import FaultServer, Handler, Served
 from vidpipe_tests.sources.conftest import IngestHome, assert_stored
 
@@ -43,7 +44,7 @@ _ANY = st.text(st.characters(max_codepoint=0xFF), max_size=60)
 @example('attachment; filename="=?x-unknown?B?////?="')
 @example('attachment; filename="=?utf-8?B?a?="')
 def test_no_content_disposition_is_fatal(header: str) -> None:
-    name = disposition_name(header)
+    name = disposition_name(header, safe_file_name)
     assert "/" not in name
     assert name.isprintable()
     assert len(name) <= 200
@@ -95,7 +96,7 @@ def test_no_other_header_is_fatal(text: str, before: str) -> None:
     ],
 )  # fmt: skip
 def test_the_name_in_a_content_disposition(header: str, name: str) -> None:
-    assert disposition_name(header) == name
+    assert disposition_name(header, safe_file_name) == name
 
 
 @pytest.mark.parametrize(

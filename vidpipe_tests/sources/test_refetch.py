@@ -55,7 +55,7 @@ def test_the_error_tells_what_each_source_said(
     assert sha256_of(clip)[:12] in said
     for part in (
         "no such file (404",
-        f"gives other bytes now (sha256 {sha256_of(other_clip)[:12]})",
+        f"the content has changed (sha256 {sha256_of(other_clip)[:12]})",
         "503",
         "a secret",
     ):

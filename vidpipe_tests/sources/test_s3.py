@@ -122,7 +122,7 @@ def test_a_folder_gives_its_videos_page_by_page(
     assert sum("list-type=2" in query for _, _, query, _ in s3.requests) == 3
     assert [outcome.input for outcome in add(room, "s3://films")] == ["s3://films/b.mp4", FILM]
     (nothing,) = add(room, "s3://films/summer/")
-    assert "s3://films/summer/: there is no video" in str(nothing.error)
+    assert "s3://films/summer/: no video" in str(nothing.error)
 
 
 def test_a_list_may_hold_objects_and_folders(room: IngestHome, clip: bytes, tmp_path: Path) -> None:
@@ -158,12 +158,16 @@ def test_a_public_object_needs_no_credentials(room: IngestHome, s3: S3Server, mo
     [
         ({"AWS_ACCESS_KEY_ID": "AKIAOTHER"}, FILM, "does not accept the credentials (InvalidAccessKeyId). Check AWS_"),
         ({"AWS_SECRET_ACCESS_KEY": "other"}, FILM, "does not accept the credentials (SignatureDoesNotMatch). Check"),
-        ({"AWS_PROFILE": "absent"}, FILM, "cannot be used: The config profile (absent) could not be found."),
-        ({"AWS_ENDPOINT_URL_S3": "nonsense"}, FILM, "cannot be used: Invalid endpoint: nonsense. Check AWS_PROFILE"),
-        ({}, "s3://films/winter", "s3://films/winter: there is no object with this key (NoSuchKey). Capitals"),
+        ({"AWS_PROFILE": "absent"}, FILM, "not usable: The config profile (absent) could not be found."),
+        ({"AWS_ENDPOINT_URL_S3": "nonsense"}, FILM, "not usable: Invalid endpoint: nonsense. Check AWS_PROFILE"),
+        ({}, "s3://films/winter", "s3://films/winter: there is no object with this key (NoSuchKey). Case"),
         ({}, "s3://film/a.mp4", "s3://film/a.mp4: there is no bucket named film (NoSuchBucket). Check its name"),
         ({}, "s3://film/", "s3://film/: there is no bucket named film (NoSuchBucket)."),
-        ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, FILM, "127.0.0.1 is a loopback address and is not asked. If"),
+        (
+            {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"},
+            FILM,
+            "127.0.0.1 is a loopback address; vidpipe does not connect to it. To",
+        ),
         ({"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}, "s3://films/", "s3://films/: 127.0.0.1 is a loopback"),
     ],
 )
@@ -207,7 +211,7 @@ def test_addresses_that_cannot_be_asked_are_refused(text: str) -> None:
 def test_credentials_in_an_address_are_refused_and_not_repeated(room: IngestHome) -> None:
     (outcome,) = add(room, f"s3://{KEY_ID}:{SECRET.replace('/', '')}@films/a.mp4")
     assert outcome.state == "refused"
-    assert "credentials are taken from the environment" in str(outcome.error)
+    assert "credentials come from the environment" in str(outcome.error)
     assert SECRET.replace("/", "") not in repr(outcome)
 
 

@@ -13,7 +13,7 @@ from vidpipe_tests.sources.conftest import Write
 
 
 def given(path: Path, **how: object) -> list[str]:
-    return [request.url for request in gather([path], **how).requests]  # type: ignore[arg-type]
+    return [request.url.reveal() for request in gather([path], **how).requests]  # type: ignore[arg-type]
 
 
 def test_a_text_list_has_comments_blank_lines_and_duplicates(file_of: Write) -> None:
@@ -23,13 +23,13 @@ def test_a_text_list_has_comments_blank_lines_and_duplicates(file_of: Write) -> 
         b"  HTTPS://EXAMPLE.org:443/a.mp4 \nhttps://example.org/b.mp4\n\tftp://example.org/c.mp4\nnot a url\n",
     )
     gathered = gather([listed])
-    assert [request.url for request in gathered.requests] == [
+    assert [request.url.reveal() for request in gathered.requests] == [
         "https://example.org/a.mp4",
         "https://example.org/b.mp4",
     ]
     assert [problem.state for problem in gathered.problems] == ["refused", "refused"]
     first, second = (str(problem.error) for problem in gathered.problems)
-    assert first.startswith("urls.txt, line 7: ftp:// is not read.")
+    assert first.startswith("urls.txt, line 7: ftp:// is not supported.")
     assert "urls.txt, line 8" in second
 
 
@@ -45,7 +45,7 @@ def test_a_table_keeps_title_labels_and_priority(file_of: Write) -> None:
     assert (second.title, second.labels, second.priority) == (None, (), None)
     errors = [str(problem.error) for problem in gathered.problems]
     assert any("6 fields" in error for error in errors)
-    assert any("the priority is not a whole number" in error for error in errors)
+    assert any("the priority is not an integer" in error for error in errors)
 
 
 @pytest.mark.parametrize("separator", [";", "\t"])
@@ -62,7 +62,7 @@ def test_a_table_of_one_column_is_read(file_of: Write) -> None:
     ("content", "said"),
     [
         (b"name,size\na,1\n", "has no column url; its first row has 2 other columns"),
-        (b"", "not a table"),
+        (b"", "not a valid table"),
         (b"url\n\xff\xfe\x00broken", "not a text file in UTF-8"),
     ],
 )
@@ -109,20 +109,18 @@ def test_lines_that_repeat_a_source_are_named(file_of: Write) -> None:
     )
     gathered = gather([table])
     assert [request.labels for request in gathered.requests] == [("cat",), ()]
-    assert [note.sentence for note in gathered.notes] == [
-        "v.csv: lines that repeat an earlier source are ignored: 3, 5."
-    ]
+    assert [note.sentence for note in gathered.notes] == ["v.csv: ignored lines that repeat an earlier source: 3, 5."]
 
 
 def test_a_list_without_a_source_says_so(file_of: Write) -> None:
     for name, content in (("a.csv", b"url,title\n"), ("a.txt", b"# later\n")):
         (note,) = gather([file_of(name, content)]).notes
-        assert note.sentence == f"{name} names no source."
+        assert note.sentence == f"{name} contains no source."
 
 
 def test_a_folder_without_videos_says_so(tmp_path: Path) -> None:
     (problem,) = gather([tmp_path]).problems
-    assert "there is no video in this folder" in str(problem.error)
+    assert "no video in this folder" in str(problem.error)
 
 
 def test_local_paths_in_a_list_are_taken_from_where_it_lies(
@@ -160,7 +158,7 @@ def test_one_spelling_of_a_url_has_one_id() -> None:
         " https://example.org/a%20b.mp4#t ",
     ]
     assert len({request_for(spelling).id for spelling in spellings}) == 1
-    assert request_for("https://müller.example/ü.mp4").url == "https://xn--mller-kva.example/%C3%BC.mp4"
+    assert request_for("https://müller.example/ü.mp4").url.reveal() == "https://xn--mller-kva.example/%C3%BC.mp4"
 
 
 def test_an_address_is_not_shown_by_repr() -> None:

@@ -60,7 +60,7 @@ def test_a_file_is_looked_up_by_path_shown_path_and_url(
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    stored = request_for(str(path)).url
+    stored = request_for(str(path)).url.reveal()
     monkeypatch.chdir(tmp_path)
     for typed in (str(path), name, f"./{name}", readable_url(stored), stored, f"file://{path}"):
         assert stored in stored_spellings(typed), typed

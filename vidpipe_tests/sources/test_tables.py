@@ -66,7 +66,7 @@ def test_windows_1252_is_read_and_said() -> None:
     entries, problems, (note,) = read(f"url;title;class\r\n{A};Grüße;Fußball\r\n{B};plain;\r\n".encode("cp1252"))
     assert [(entry.title, entry.labels) for entry in entries] == [("Grüße", ("Fußball",)), ("plain", ())]
     assert problems == {}
-    assert "v.csv is not UTF-8 (line 2); titles and labels are read as Windows-1252" in note
+    assert "v.csv is not UTF-8 (line 2); titles and labels are decoded as Windows-1252" in note
 
 
 def test_french_punctuation_is_not_taken_for_another_script() -> None:
@@ -126,14 +126,14 @@ def test_a_url_with_separators_need_not_be_in_quotes(content: str, taken: list[s
 @pytest.mark.parametrize(
     ("row", "line", "said"),
     [
-        (f"{A},a,b,c", 4, "the row has 4 fields instead of 2 (a value that holds ',' has to be in quotes)"),
+        (f"{A},a,b,c", 4, "the row has 4 fields instead of 2 (quote values that contain ',')"),
         (f"{A},{C}", 0, ""),
         (f"{A},x,{C}", 4, "the row has 3 fields instead of 2"),
         ("https://h/v?id=1,2,x", 4, "the row has 3 fields instead of 2"),
         (A, 4, "the row has 1 field instead of 2"),
-        (",only a title", 4, "the row has nothing in the column url"),
-        (f'{A},"never closed', 4, 'the quote (") that opens here is not closed'),
-        (f'{A},"5" screen"', 4, 'text follows a closing quote; a quote inside quotes is written ""'),
+        (",only a title", 4, "the column url is empty"),
+        (f'{A},"never closed', 4, 'the quote (") opened here is not closed'),
+        (f'{A},"5" screen"', 4, 'text follows a closing quote; write a quote inside quotes as ""'),
         (f"{A},{'x' * 200_000}", 4, "more than 131072 characters"),
         (f"{A},{'x,' * 600_000}", 4, "the line has more than 1048576 characters"),
     ],
@@ -165,7 +165,7 @@ def test_an_open_quote_that_a_later_one_closes_swallows_no_row() -> None:
 def test_after_a_hundred_open_quotes_reading_ends_and_says_so() -> None:
     entries, problems, _ = read("url,title\n" + f'{A},"{"x" * 900}\n' * 1001)
     assert (entries, len(problems)) == ([], 102)
-    assert "nothing more is read" in list(problems.values())[-1]
+    assert "the rest is ignored" in list(problems.values())[-1]
 
 
 def test_label_columns_are_taken_together_in_order_each_label_once() -> None:
@@ -207,16 +207,16 @@ def test_the_column_that_is_asked_for_is_the_one_that_is_set() -> None:
     [
         (
             f"My films\n\nurl,title\n{A},x\n",
-            "no column url in its first row (line 1); line 3 names one. Delete what stands",
+            "no column url in its first row (line 1); line 3 has one. Delete the lines above",
         ),
-        (f'My films,,\n"URL",title,labels\n{A},x,\n', "line 2 names one"),
+        (f'My films,,\n"URL",title,labels\n{A},x,\n', "line 2 has one"),
         (f"sep= \nurl title\n{A} x\n", "no column url; its first row has 1 other column."),
-        (f"{A}\n{B}\n", "its first row holds an address, not column names"),
+        (f"{A}\n{B}\n", "its first row contains a URL, not column names"),
         (f"url,title,url\n{A},x,{B}\n", "more than one column url"),
         ('url,"title\n', "line 1: the quote"),
-        ("# only\n# comments\n", "it holds no row"),
+        ("# only\n# comments\n", "it has no rows"),
         (f"id,name\n1,{A}\n", "no column url; its first row has 2 other columns. Name the column url, or"),
-        ("url\n\0\n", r"line 2 holds U+0000"),
+        ("url\n\0\n", r"line 2 contains U+0000"),
     ],
 )
 def test_a_file_that_is_no_table_says_why(content: str, said: str) -> None:

@@ -125,7 +125,7 @@ def test_what_every_source_said_is_told(settings: Settings, source: Path, server
     assert f"{server}/gone.mp4" in error.message
     assert "404" in error.message
     assert f"{server}/other.mp4" in error.message
-    assert "other bytes" in error.message
+    assert "the content has changed" in error.message
     assert error.hint
     assert not error.transient
 

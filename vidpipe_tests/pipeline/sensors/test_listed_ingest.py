@@ -116,7 +116,7 @@ def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
     assert [seen.path for seen in server.requests] == ["/kept.mp4"]
     (waits,) = (record for record in desk.records().values() if record.has_secret)
     assert waits.next_try_at is not None
-    assert "no watched list that can be read has its full address" in str(waits.last_error)
+    assert "no readable watched list has the full URL" in str(waits.last_error)
     assert not desk.tick().run_requests
 
 

@@ -86,7 +86,8 @@ class TestDue:
         due = {source(urls[name]) for name in ("new", "killed", "try-again", "folder")}
         assert set(ids(request)) == due
         run = desk.dagster.create_run_for_job(
-            self._job(), run_config={"ops": {"ingest_sources": {"config": {"inputs": ["x"]}}}}
+            self._job(),
+            run_config={"ops": {"ingest_sources": {"config": {"sources": [source(urls["killed"])]}}}},
         )
         (request,) = desk.tick().run_requests
         assert set(ids(request)) == due - {source(urls["killed"])}, "`vidpipe add` may be fetching it"
