@@ -72,25 +72,16 @@ def _connection_problem(error: Exception, cause: BaseException) -> str:
         ("connection timed out", any(isinstance(layer, connect_timeout) for layer in layers)),
         ("read timed out", any(isinstance(layer, read_timeout) for layer in layers)),
         # other names are resolved by the address policy
-        (
-            "the host name of the proxy could not be resolved",
-            isinstance(cause, urllib3.exceptions.NameResolutionError),
-        ),
+        ("the host name of the proxy could not be resolved", isinstance(cause, urllib3.exceptions.NameResolutionError)),
         ("connection refused", isinstance(cause, ConnectionRefusedError)),
         (f"TLS handshake failed ({getattr(cause, 'reason', None) or 'TLS error'})", isinstance(cause, ssl.SSLError)),
-        (
-            "the server closed the connection without a response",
-            isinstance(cause, http.client.RemoteDisconnected),
-        ),
+        ("the server closed the connection without a response", isinstance(cause, http.client.RemoteDisconnected)),
         ("the compressed body is corrupt", isinstance(error, urllib3.exceptions.DecodeError)),
         (
             f"the response is not valid HTTP ({type(cause).__name__})",
             isinstance(cause, malformed) and not isinstance(cause, http.client.IncompleteRead),
         ),
-        (
-            f"the connection failed ({getattr(cause, 'strerror', None)})",
-            isinstance(cause, OSError) and cause.strerror,
-        ),
+        (f"the connection failed ({getattr(cause, 'strerror', None)})", isinstance(cause, OSError) and cause.strerror),
     )
     interrupted = f"the connection was interrupted ({type(cause).__name__})"
     return next((problem for problem, holds in problems if holds), interrupted)

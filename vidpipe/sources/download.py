@@ -71,12 +71,7 @@ def download(
     is_s3 = url.reveal().startswith(SCHEME)
     remote: RemoteFile = S3Remote(url, clients or S3Clients(limits)) if is_s3 else HttpRemote(url)
     transfer = Transfer(
-        remote,
-        settings=limits,
-        part=part,
-        reservations=store.reservations,
-        on_bytes=on_bytes,
-        cancelled=cancelled,
+        remote, settings=limits, part=part, reservations=store.reservations, on_bytes=on_bytes, cancelled=cancelled
     )
     furthest = 0
 

@@ -50,12 +50,7 @@ class DueSourceStore(ListedSourceStore, Protocol):
     """Finds the due sources of watched lists."""
 
     def due(
-        self,
-        names: Sequence[str],
-        *,
-        limit: int,
-        held: Collection[str] = (),
-        today: Dependencies | None = None,
+        self, names: Sequence[str], *, limit: int, held: Collection[str] = (), today: Dependencies | None = None
     ) -> list[DueSource]:
         """Return at most `limit` due sources of the lists `names`, the highest priority first, without those `held`."""
 
@@ -217,11 +212,7 @@ def _count_crash(record: SourceRecord, sources: SourceStore) -> VidpipeError | N
 
 
 def _list_folder(
-    record: SourceRecord,
-    folder: SourceRequest,
-    sources: SourceStore,
-    listed: ListedSourceStore,
-    settings: Settings,
+    record: SourceRecord, folder: SourceRequest, sources: SourceStore, listed: ListedSourceStore, settings: Settings
 ) -> list[IngestOutcome]:
     """Record the objects of a folder of S3; return those that cannot be added. Raises VidpipeError."""
     found = folder_requests(folder, settings.download)

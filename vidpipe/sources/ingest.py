@@ -230,12 +230,7 @@ class Ingest:
         if request.path is not None:
             on_attempt()
             file, stat = add_local_file(
-                request.path,
-                request.id,
-                mode=request.mode,
-                store=self._store,
-                cancelled=self._stop,
-                on_bytes=on_bytes,
+                request.path, request.id, mode=request.mode, store=self._store, cancelled=self._stop, on_bytes=on_bytes
             )
             changes: dict[str, object] = {"size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
             return _Fetched(file, changes, readable(request.path.name))

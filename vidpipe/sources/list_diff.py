@@ -6,16 +6,15 @@ same information. A line's digest may be that of a secret, so only the owner may
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import VidpipeError
+from vidpipe.safe_files import replace_file
 from vidpipe.settings.lists import Lists
 from vidpipe.sources.inputs import SourceRequest, local_path, request_for
 from vidpipe.sources.list_files import list_lines
@@ -78,7 +77,7 @@ class ListCacheFiles:
         """Write the cache of the list `name`."""
         entries = b"".join(part for entry in cache.lines.items() for part in entry)
         header = {"of": self._of(name), "bytes": len(entries), "complete": cache.complete}
-        self._write(self._path(name, "lines"), [json.dumps(header).encode(), b"\n", entries])
+        self._write(self._path(name, "lines"), json.dumps(header).encode() + b"\n" + entries)
 
     def load_local(self, name: str) -> dict[str, Any]:
         """Return what is cached of the local files in the list `name`."""
@@ -91,7 +90,7 @@ class ListCacheFiles:
     def save_local(self, name: str, local: Mapping[str, Any]) -> None:
         """Cache the local files in the list `name`."""
         content = json.dumps({"of": self._of(name), "local": local}, separators=(",", ":"))
-        self._write(self._path(name, "local"), [content.encode()])
+        self._write(self._path(name, "local"), content.encode())
 
     def forget(self, name: str) -> None:
         """Delete the cache of the list `name`."""
@@ -104,17 +103,9 @@ class ListCacheFiles:
     def _path(self, name: str, kind: str) -> Path:
         return self._folder / f"{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.{kind}"
 
-    def _write(self, path: Path, parts: Iterable[bytes]) -> None:
+    def _write(self, path: Path, content: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.writelines(parts)
-            part.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                part.unlink()
-            raise
+        replace_file(path, content, mode=0o600)
 
 
 def parse_list(path: Path, data: bytes, columns: Lists) -> Lines:

@@ -6,7 +6,6 @@ that is too long for one tick is continued by the next.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterable
@@ -14,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.settings import Settings
@@ -43,8 +43,7 @@ _MOST_PROBLEMS = 100
 _PAUSES = 20
 
 
-@dataclass
-class ListState:
+class ListState(BaseModel):
     """What is kept of a list between two ticks. It may be lost.
 
     Attributes:
@@ -61,21 +60,12 @@ class ListState:
     checked_at: float = 0.0
     problem: str = ""
 
-    @classmethod
-    def from_json(cls, state: dict[str, Any]) -> ListState:
-        """Restore what `as_json` returned."""
-        read = state.get("read")
-        return cls(
-            FileState.from_json(state.get("seen")),
-            (read[0], read[1], read[2]) if read else None,
-            bool(state.get("local")),
-            float(state.get("checked_at", 0.0)),
-            str(state.get("problem", "")),
-        )
 
-    def as_json(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {**vars(self), "seen": self.seen.as_json() if self.seen else None}
+class _Cursor(BaseModel):
+    """The cursor of the sensor: the process of the last tick, and the state of each list."""
+
+    process: str = ""
+    lists: dict[str, ListState] = {}
 
 
 @dataclass
@@ -115,18 +105,17 @@ class ListWatch:
             VidpipeError: MongoDB is not available.
             OSError: The disk of data/run cannot be written.
         """
-        process, states = _read_cursor(cursor)
+        last = _read_cursor(cursor)
         names = self.settings.paths.source_lists
-        for name in states.keys() - set(names):
+        for name in last.lists.keys() - set(names):
             self.sources.forget(name)
             self._caches.forget(name)
-        states = {name: states.get(name, ListState()) for name in names}
+        states = {name: last.lists.get(name, ListState()) for name in names}
         for name, state in states.items():
-            if process != self.process:
+            if last.process != self.process:
                 state.checked_at = 0.0
             self._check(name, state)
-        lists = {name: state.as_json() for name, state in states.items()}
-        return json.dumps({"process": self.process, "lists": lists}, separators=(",", ":"))
+        return _Cursor(process=self.process, lists=states).model_dump_json()
 
     def _check(self, name: str, state: ListState) -> None:
         path = self.settings.resolve(name)
@@ -221,14 +210,12 @@ class ListWatch:
             self.messages.append(f"{name}: {listed}.")
 
 
-def _read_cursor(cursor: str | None) -> tuple[str, dict[str, ListState]]:
+def _read_cursor(cursor: str | None) -> _Cursor:
     try:
-        content = json.loads(cursor or "{}")
-        states = {name: ListState.from_json(state) for name, state in content.get("lists", {}).items()}
-        return str(content.get("process", "")), states
-    except (ValueError, TypeError, LookupError, AttributeError):
+        return _Cursor.model_validate_json(cursor or "{}")
+    except ValidationError:
         log.warning("the cursor of the sensor url_list is invalid; all lists are read again")
-        return "", {}
+        return _Cursor()
 
 
 def _line_problems(name: str, problems: list[ListProblem]) -> list[list[str]]:

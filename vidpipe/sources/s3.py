@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -268,22 +268,22 @@ class _ErrorCase:
     Attributes:
         message: What is wrong.
         hint: What to do.
-        codes: Error codes of S3.
+        codes: Error codes of S3, separated by spaces.
         statuses: Statuses of HTTP.
         kind: `access`: the user's configuration is incomplete; a retry helps only after it was fixed.
     """
 
     message: str
     hint: str
-    codes: frozenset[str] = frozenset()
-    statuses: frozenset[int] = frozenset()
+    codes: str = ""
+    statuses: Collection[int] = ()
     kind: Literal["permanent", "transient", "access"] = "permanent"
 
 
 _ANONYMOUS = _ErrorCase(
     "it is not public, and no credentials were found",
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run with an instance role.",
-    statuses=frozenset({401, 403}),
+    statuses=(401, 403),
     kind="access",
 )
 _EXPIRED = "RequestExpired"
@@ -292,71 +292,53 @@ _CASES = (
     _ErrorCase(
         "there is no bucket named {bucket}",
         "Check its name; for another service than AWS, set AWS_ENDPOINT_URL_S3.",
-        codes=frozenset({"NoSuchBucket", "InvalidBucketName"}),
+        codes="NoSuchBucket InvalidBucketName",
     ),
     _ErrorCase(
         "the storage does not accept the credentials",
         "Check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or the profile that AWS_PROFILE names; if they are "
         "temporary, sign in again.",
-        codes=frozenset(
-            {
-                "InvalidAccessKeyId",
-                "SignatureDoesNotMatch",
-                "InvalidToken",
-                "ExpiredToken",
-                "TokenRefreshRequired",
-                "InvalidSecurity",
-                "InvalidSecurityToken",
-                "SecurityTokenExpired",
-                "NotSignedUp",
-            }
-        ),
+        codes="InvalidAccessKeyId SignatureDoesNotMatch InvalidToken ExpiredToken TokenRefreshRequired "
+        "InvalidSecurity InvalidSecurityToken SecurityTokenExpired NotSignedUp",
         kind="access",
     ),
     _ErrorCase(
         "the storage rejects the time of the request",
         "Check the clock of this machine.",
-        codes=frozenset({"RequestTimeTooSkewed", _EXPIRED}),
+        codes="RequestTimeTooSkewed RequestExpired",
         kind="access",
     ),
     _ErrorCase(
         "the bucket {bucket} is in another region{region}",
         "Set AWS_DEFAULT_REGION to the bucket's region, and AWS_ENDPOINT_URL_S3 if it is not on AWS.",
-        codes=frozenset(
-            {
-                "PermanentRedirect",
-                "TemporaryRedirect",
-                "AuthorizationHeaderMalformed",
-                "AuthorizationQueryParametersError",
-                "IllegalLocationConstraintException",
-            }
-        ),
+        codes="PermanentRedirect TemporaryRedirect AuthorizationHeaderMalformed "
+        "AuthorizationQueryParametersError IllegalLocationConstraintException",
         kind="access",
     ),
     _ErrorCase(
         "the storage requires the bucket in the host name",
         "In ~/.aws/config, set addressing_style = virtual in the s3 part of the profile.",
-        codes=frozenset({"SecondLevelDomainForbidden", "PathStyleDomainForbidden"}),
+        codes="SecondLevelDomainForbidden PathStyleDomainForbidden",
         kind="access",
     ),
-    _ErrorCase("the object is archived", "Restore it in the storage first.", codes=frozenset({"InvalidObjectState"})),
+    _ErrorCase("the object is archived", "Restore it in the storage first.", codes="InvalidObjectState"),
     _ErrorCase(
         "the storage is temporarily unavailable",
         "",
-        codes=frozenset({"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling"}),
+        codes="SlowDown RequestTimeout InternalError ServiceUnavailable Throttling",
         statuses=TRANSIENT_STATUS,
         kind="transient",
     ),
     _ErrorCase(
         "there is no object with this key",
         "Case and spaces matter; a folder ends with a slash.",
-        codes=frozenset({"NoSuchKey"}),
-        statuses=frozenset({404, 410}),
+        codes="NoSuchKey",
+        statuses=(404, 410),
     ),
     _ErrorCase(
         "the credentials do not permit this",
         "They need {action}; without s3:ListBucket, a missing object gives the same error.",
-        statuses=frozenset({401, 403}),
+        statuses=(401, 403),
     ),
 )
 _OTHER = _ErrorCase("the storage rejected the request", "")
@@ -404,7 +386,7 @@ class S3ErrorResponse:
             action: What they must permit (s3:GetObject).
         """
         cases = _CASES if signed else (*_CASES[:-1], _ANONYMOUS)
-        case = next((case for case in cases if self.code in case.codes), None)
+        case = next((case for case in cases if self.code in case.codes.split()), None)
         case = case or next((case for case in cases if self.status in case.statuses), _OTHER)
         region = f", {self.region}" if self.region else ""
         reason = case.message.format(bucket=bucket, region=region)

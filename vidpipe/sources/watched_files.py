@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from vidpipe.redaction import redact
 from vidpipe.safe_files import check_regular, open_regular
 from vidpipe.sources.inputs import local_requests
@@ -46,8 +48,7 @@ class WatchTiming:
 DEFAULT_TIMING = WatchTiming()
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(BaseModel):
     """What a file looks like.
 
     Attributes:
@@ -55,17 +56,10 @@ class FileState:
         since: When it changed last, in seconds since the epoch.
     """
 
+    model_config = ConfigDict(frozen=True)
+
     signature: Signature
     since: float
-
-    @classmethod
-    def from_json(cls, state: Mapping[str, Any] | None) -> FileState | None:
-        """Restore what `as_json` returned."""
-        return cls(tuple(state["signature"]), state["since"]) if state else None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return {"signature": list(self.signature), "since": self.since}
 
 
 def file_state(path: Path, before: FileState | None) -> FileState:
@@ -83,7 +77,7 @@ def file_state(path: Path, before: FileState | None) -> FileState:
     changed_at = max(stat.st_mtime, stat.st_ctime)
     if changed_at > now:
         changed_at = before.since if before is not None and before.signature == signature else now
-    return FileState(signature, changed_at)
+    return FileState(signature=signature, since=changed_at)
 
 
 def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | None:

@@ -243,25 +243,22 @@ class MediaStore:
         path = self.find(sha256)
         return path if path is not None and path.stat().st_size == size else None
 
-    def clean(self, older_than_days: float = 7.0) -> list[Path]:
-        """Delete what abandoned transfers left behind; return the deleted files."""
-        removed: list[Path] = []
-        for stem, paths in self._leftovers(older_than_days).items():
-            with self._held(stem) as held:
-                for path in paths if held else ():
-                    path.unlink(missing_ok=True)
-                    removed.append(path)
-        return removed
+    def clean(self, older_than_days: float = 7.0, *, dry_run: bool = False) -> list[Path]:
+        """Delete what abandoned transfers left behind; return these files.
 
-    def leftovers(self, older_than_days: float) -> list[Path]:
-        """Return the files that `clean` would delete now."""
+        Args:
+            older_than_days: Files that were written later are kept.
+            dry_run: Delete nothing.
+        """
         found: list[Path] = []
         for stem, paths in self._leftovers(older_than_days).items():
-            if not (self.incoming / f"{stem}.lock").exists():
-                found += paths
+            if dry_run and not (self.incoming / f"{stem}.lock").exists():
+                found += paths  # taking the lock would create it
                 continue
             with self._held(stem) as held:
                 found += paths if held else []
+                for path in paths if held and not dry_run else ():
+                    path.unlink(missing_ok=True)
         return found
 
     def _leftovers(self, older_than_days: float) -> dict[str, list[Path]]:

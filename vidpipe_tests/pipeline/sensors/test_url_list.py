@@ -58,7 +58,7 @@ class TestLines:
         shown = sorted(desk.problems())
         assert len(shown) == 3
         assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not supported.")
-        assert shown[1] == f"{LIST}, line 3: the priority is not a whole number."
+        assert shown[1] == f"{LIST}, line 3: the priority is not an integer."
         assert "line 4" in shown[2]
         assert "no such file" in shown[2]
         desk.say(good)
