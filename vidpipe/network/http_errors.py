@@ -63,25 +63,26 @@ def transport_error(display_url: str, error: Exception) -> FetchError:
     return FetchError(f"{display_url}: {_connection_problem(error, cause)}.", kind="transient")
 
 
-def _connection_problem(error: Exception, cause: BaseException) -> str:
-    layers = (error, cause)
+def _connection_problem(error: Exception, cause: BaseException) -> str:  # noqa: PLR0911 - one per kind of problem
     connect_timeout = requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError
     read_timeout = requests.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError
     malformed = http.client.HTTPException | urllib3.exceptions.InvalidHeader | ValueError
-    problems = (
-        ("connection timed out", any(isinstance(layer, connect_timeout) for layer in layers)),
-        ("read timed out", any(isinstance(layer, read_timeout) for layer in layers)),
-        # other names are resolved by the address policy
-        ("the host name of the proxy could not be resolved", isinstance(cause, urllib3.exceptions.NameResolutionError)),
-        ("connection refused", isinstance(cause, ConnectionRefusedError)),
-        (f"TLS handshake failed ({getattr(cause, 'reason', None) or 'TLS error'})", isinstance(cause, ssl.SSLError)),
-        ("the server closed the connection without a response", isinstance(cause, http.client.RemoteDisconnected)),
-        ("the compressed body is corrupt", isinstance(error, urllib3.exceptions.DecodeError)),
-        (
-            f"the response is not valid HTTP ({type(cause).__name__})",
-            isinstance(cause, malformed) and not isinstance(cause, http.client.IncompleteRead),
-        ),
-        (f"the connection failed ({getattr(cause, 'strerror', None)})", isinstance(cause, OSError) and cause.strerror),
-    )
-    interrupted = f"the connection was interrupted ({type(cause).__name__})"
-    return next((problem for problem, holds in problems if holds), interrupted)
+    if isinstance(error, connect_timeout) or isinstance(cause, connect_timeout):
+        return "connection timed out"
+    if isinstance(error, read_timeout) or isinstance(cause, read_timeout):
+        return "read timed out"
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):  # other names are resolved by the address policy
+        return "the host name of the proxy could not be resolved"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS handshake failed ({cause.reason or 'TLS error'})"
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "the server closed the connection without a response"
+    if isinstance(error, urllib3.exceptions.DecodeError):
+        return "the compressed body is corrupt"
+    if isinstance(cause, malformed) and not isinstance(cause, http.client.IncompleteRead):
+        return f"the response is not valid HTTP ({type(cause).__name__})"
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"the connection failed ({cause.strerror})"
+    return f"the connection was interrupted ({type(cause).__name__})"

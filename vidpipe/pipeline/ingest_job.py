@@ -19,7 +19,7 @@ from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
-from vidpipe.sources.records import IngestObserver, IngestOutcome
+from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
@@ -145,23 +145,21 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
             caller.outcomes = outcomes
         add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
         for outcome in outcomes:
-            if outcome.video:
-                context.log_event(_observation(outcome))
+            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
+                context.log_event(_observation(outcome, outcome.stored))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
         if any(outcome.error for outcome in outcomes):
             raise _failure(outcomes)
 
 
-def _observation(outcome: IngestOutcome) -> dg.AssetObservation:
+def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservation:
     """Return the observation that a source gave a video, on the page of the asset of sources."""
-    metadata: dict[str, str | int] = {"state": outcome.state}
+    metadata: dict[str, str | int] = {"state": outcome.state, "size_bytes": file.size_bytes}
     if outcome.source is not None:
         metadata |= {"source": outcome.source.id, "attempts": outcome.source.attempts}
-    if outcome.stored is not None:
-        metadata["size_bytes"] = outcome.stored.size_bytes
     return dg.AssetObservation(
-        SOURCES_KEY, partition=outcome.video, description=f"{_name(outcome)}: {outcome.state}", metadata=metadata
+        SOURCES_KEY, partition=file.sha256, description=f"{_name(outcome)}: {outcome.state}", metadata=metadata
     )
 
 

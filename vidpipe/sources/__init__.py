@@ -1,7 +1,7 @@
-"""A URL, a local file or a list of them becomes a stored file with a hash.
+"""From a URL, a local file or a list of them to a stored file with a hash.
 
-The way: sources.py (what the user gave -> requests), addresses.py and connection.py (which machines may be asked),
-transfer.py and download.py (bytes over http), s3.py (objects of S3 as URLs), local.py (bytes from this machine),
-store.py (the media store), ingest.py (all of it for many sources at once), refetch.py (a lost file from its known
-sources).
+In order: `inputs` (what the user gave -> requests), `ingest` (many sources at once), `download` (attempts), `transfer`
+(one attempt over a session of `vidpipe.network`), `local_files` (files of this machine), and `vidpipe.storage` (the
+media store).
+Watched lists: `list_watch` (changes -> records), `due_sources` (records -> requests).
 """

@@ -33,7 +33,7 @@ class _LineTooLong(Exception):
 
 
 @dataclass(frozen=True)
-class _Record:
+class _TableRow:
     """One row.
 
     Attributes:
@@ -114,11 +114,11 @@ def _content(row: ListRow) -> object:
     return row.sentence if isinstance(row, ListProblem) else (row.text, row.title, row.labels, row.priority)
 
 
-def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_Record]]:
+def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_TableRow]]:
     """Return the header and the rows below it. Raises VidpipeError if none has a column of URLs."""
     position, separators = _start(lines, name, columns)
     best: _Header | None = None
-    problem: _Record | None = None
+    problem: _TableRow | None = None
     for separator in separators:
         records = _records(lines, position, separator)
         first = next(records)
@@ -146,8 +146,8 @@ def _start(lines: Sequence[str], name: str, columns: Lists) -> tuple[int, str]:
     """Return the position of the first row, after blank lines, comments and Excel's `sep=;`, and its separators."""
     separators = _SEPARATORS
     for position, line in enumerate(lines):
-        if said := _SEP_LINE.fullmatch(line):
-            separators = said[1]
+        if found := _SEP_LINE.fullmatch(line):
+            separators = found[1]
         elif line.strip(f"{_SEPARATORS} \r\n") and (line.lstrip()[:1] != "#" or _names_url(line, separators, columns)):
             return position, separators
     raise VidpipeError(f"{name} is not a valid table: it has no rows.")
@@ -177,7 +177,7 @@ def _check(header: _Header, name: str) -> None:
         raise VidpipeError(f"{name} has more than one column {url}.", "Keep one of them.")
 
 
-def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_Record]:
+def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_TableRow]:
     """Yield the rows from line `position` (from 0) on. After a broken row, reading continues with the next line."""
     open_quotes = 0
     while position < len(lines):
@@ -185,7 +185,7 @@ def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_R
         first = position
         try:
             for fields in reader:
-                yield _Record(first + 1, fields)
+                yield _TableRow(first + 1, fields)
                 first = position + reader.line_num
             return
         except (csv.Error, _LineTooLong) as error:
@@ -194,15 +194,17 @@ def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_R
             if count > 1 or (count == 1 and "end of data" in str(error)):
                 position += _broken_quote(lines[first : first + count], separator)
                 open_quotes += 1
-                yield _Record(position, f'the quote (") opened here is not closed; {_DOUBLED}')
+                yield _TableRow(position, f'the quote (") opened here is not closed; {_DOUBLED}')
             elif count == 1 and "limit" not in str(error):
-                yield _Record(position, _mended(lines[first], separator) or f"text follows a closing quote; {_DOUBLED}")
+                yield _TableRow(
+                    position, _mended(lines[first], separator) or f"text follows a closing quote; {_DOUBLED}"
+                )
             elif count:
-                yield _Record(position, f"a value has more than {csv.field_size_limit()} characters")
+                yield _TableRow(position, f"a value has more than {csv.field_size_limit()} characters")
             else:
-                yield _Record(position, f"the line has more than {_LONGEST_LINE} characters")
+                yield _TableRow(position, f"the line has more than {_LONGEST_LINE} characters")
         if open_quotes > _MOST_OPEN_QUOTES:
-            yield _Record(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; the rest is ignored")
+            yield _TableRow(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; the rest is ignored")
             return
 
 
@@ -245,7 +247,7 @@ def _broken_quote(lines: Sequence[str], separator: str) -> int:
     return len(_PHYSICAL_LINE.findall(text[:position] + "x")) - 1
 
 
-def _row(record: _Record, header: _Header) -> ListRow | None:
+def _row(record: _TableRow, header: _Header) -> ListRow | None:
     """Return the entry or problem of a row; None if it is empty."""
     if isinstance(record.fields, str):
         return ListProblem(record.line, record.fields)

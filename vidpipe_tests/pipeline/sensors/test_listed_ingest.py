@@ -81,6 +81,17 @@ def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
     assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
 
 
+def test_a_run_without_ids_fetches_all_that_is_due(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+) -> None:
+    desk.say(server.add("/one.mp4", clips[0]), server.add("/two.mp4", clips[1]))
+    result = ingest_job(GRAPH).execute_in_process(
+        instance=desk.dagster, resources={"library": LibraryResource(home=str(settings.home))}
+    )
+    assert result.success
+    assert states(desk) == {"one.mp4": "stored", "two.mp4": "stored"}
+
+
 def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_they_are(
     desk: Desk, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
