@@ -126,7 +126,7 @@ class LiveConnections:
             self._connecting.append(connection)
         try:
             yield
-            if connection.sock is not None:
+            if isinstance(connection.sock, socket.socket):  # not TLS within the TLS of a proxy
                 with self._lock:
                     self._sockets = [known for known in self._sockets if known.fileno() >= 0] + [connection.sock]
         finally:
@@ -137,7 +137,7 @@ class LiveConnections:
         """Shut down all sockets."""
         with self._lock:
             for sock in [*self._sockets, *(connection.sock for connection in self._connecting)]:
-                if sock is not None:
+                if isinstance(sock, socket.socket):
                     shut_down(sock)
 
 
