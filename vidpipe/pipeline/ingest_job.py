@@ -10,11 +10,11 @@ from pydantic import Field
 
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
-from vidpipe.pipeline import launch
 from vidpipe.pipeline.caller import Caller
 from vidpipe.pipeline.execution import Session
 from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
+from vidpipe.pipeline.launch import default_graph, execute, open_library, unexplained
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
@@ -81,24 +81,24 @@ def run_ingest(
     from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
     from vidpipe.sources.inputs import gather
 
-    graph = graph or launch.default_graph()
+    graph = graph or default_graph()
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
         for one in gathered.requests
     ]
-    with launch.open_library(settings, graph, library) as opened:
+    with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)
         caller = Caller(
             settings, opened, ingest_observer=observer, gathered=gathered, cancelled=cancelled or threading.Event()
         )
         config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
-        ok = launch.execute(ingest_job(graph), OP, config, caller)
+        ok = execute(ingest_job(graph), OP, config, caller)
         if caller.outcomes is None:
             if caller.cancelled.is_set():
                 return []
-            raise launch.unexplained(ok)
+            raise unexplained(ok)
         return caller.outcomes
 
 
