@@ -216,9 +216,9 @@ def _bounded(lines: Sequence[str], position: int) -> Iterator[str]:
 
 
 def _mended(line: str, separator: str) -> list[str] | None:
-    """Return the cells of a line with a common quoting mistake; None if it has another one.
+    r"""Return the cells of a line with a common quoting mistake; None if it has another one.
 
-    These are spaces after a closing quote, doubled quotes around a value (""a""), and \\" for a quote inside.
+    These are spaces after a closing quote, doubled quotes around a value (""a""), and \" for a quote inside.
     """
     sep = re.escape(separator)
     end = rf"(?=[{sep}\r\n]|\Z)"

@@ -118,7 +118,7 @@ class Ingest:
     def _known_outcome(
         self, request: SourceRequest, record: SourceRecord | None, *, refresh: bool, today: Dependencies | None
     ) -> IngestOutcome | None:
-        """Return the outcome of a source that need not be fetched; None if it must. today: None retries all failures"""
+        """Return the outcome of a source that need not be fetched; None if it must. `today` = None retries failures."""
         if record is None:
             return None
         if self._is_stored(request, record):

@@ -193,9 +193,9 @@ def url_file_name(url: str) -> str:
 
 
 def readable_url(url: str) -> str:
-    """Return `url` as it is displayed: the decoded path of a file URL, any other URL as it is stored.
+    r"""Return `url` as it is displayed: the decoded path of a file URL, any other URL as it is stored.
 
-    Bytes that are not UTF-8 and characters that could control a terminal stay escaped: \\xe9, \\u202e.
+    Bytes that are not UTF-8 and characters that could control a terminal stay escaped: \xe9, \u202e.
     """
     if not _is_file_url(url):
         return url
