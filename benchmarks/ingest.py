@@ -21,12 +21,12 @@ from pathlib import Path
 
 from benchmarks.homes import empty_home
 from benchmarks.orchestration import make_clips
-from vidpipe.ingest.records import SourceRecord, StoredVideo
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
-from vidpipe.pipeline.launch import run_ingest
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.settings import Settings
+from vidpipe.sources.records import SourceRecord, StoredVideo
 from vidpipe.stages.registry import GRAPH
 
 OUT = Path(__file__).parent / "out" / "ingest"

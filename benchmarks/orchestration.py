@@ -22,10 +22,11 @@ from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.pipeline.instance import instance
-from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH

@@ -23,13 +23,13 @@ from pathlib import Path
 
 import dagster as dg
 
-from vidpipe.ingest.watch import files
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings, init_home, load
+from vidpipe.sources.watched_files import DEFAULT_TIMING
 from vidpipe.stages.registry import GRAPH
 
 OUT = Path(__file__).parent / "out" / "sensor_tick"
@@ -69,7 +69,7 @@ def write(path: Path, lines: list[str]) -> None:
     part = path.with_suffix(".part")
     part.write_text("\n".join([*lines, ""]))
     part.replace(path)
-    time.sleep(files.REST_S + 0.1)
+    time.sleep(DEFAULT_TIMING.list_rest_s + 0.1)
 
 
 def peer(path: Path, known: set[bytes], library: Library) -> float:

@@ -47,7 +47,7 @@ class VidpipeError(Exception):
     Attributes:
         message: What was found, with the video, file or key it was found in.
         hint: What to do about it; may be empty.
-        depends_on: Settings and the like that the error depends on (see `vidpipe.ingest.dependencies`).
+        depends_on: Settings and the like that the error depends on (see `vidpipe.sources.failures`).
         exit_code: Exit code of a command that fails with it.
     """
 

@@ -23,7 +23,7 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.running import Wish, finish
 from vidpipe.cli.work import Adding
-from vidpipe.ingest.list_files import CSV_SUFFIXES, LIST_SUFFIXES
+from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
 
 def add(

@@ -16,12 +16,12 @@ from vidpipe.cli.progress import AddDisplay
 from vidpipe.cli.running import Wish, plain_report, run_and_show
 from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.ingest.sources import SourceRequest, request_for, urlsplit_scheme
-from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import audit
+from vidpipe.sources.inputs import SourceRequest, request_for, url_scheme
+from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.sources.urls import readable_url, redacted_url
 
 _FAILED = ("failed", "refused")
 _INTERRUPTED = 130
@@ -136,7 +136,7 @@ def _video(opened: OpenLibrary, text: str, adding: Adding) -> str | None:
     except VidpipeError as error:
         if videos.named(text):
             return videos.resolve(text)
-        if urlsplit_scheme(text) not in ("", "file"):
+        if url_scheme(text) not in ("", "file"):
             return None  # adding it rejects it with an error about this URL
         raise NoSuchVideo(
             f"No video in the library is called '{text}', and it cannot be added: {error.message}",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidpipe.cli.context import OpenLibrary
-from vidpipe.ingest.local import LocalMode
-from vidpipe.ingest.records import IngestObserver, IngestOutcome
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
+from vidpipe.sources.local_files import LocalMode
+from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import Observer
 
 
@@ -28,7 +28,7 @@ def take_in(
     opened: OpenLibrary, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
-    from vidpipe.pipeline.launch import run_ingest
+    from vidpipe.pipeline.ingest_job import run_ingest
 
     return run_ingest(
         opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,
@@ -47,7 +47,7 @@ def run_stages(
     force: Sequence[str] = (),
 ) -> RunReport:
     """Brings `videos` (None: all that are due) up to date in `stages` (None: all)."""
-    from vidpipe.pipeline.launch import run_process
+    from vidpipe.pipeline.in_process_run import run_process
 
     return run_process(
         opened.settings, videos, stages=stages, retry=retry, force=force, observer=observer, cancelled=cancelled,

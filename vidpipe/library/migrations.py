@@ -18,7 +18,7 @@ from vidpipe.stages.versions import fingerprint
 #: No such collection or index: another process was faster.
 _NOTHING_TO_DROP = {26, 27}
 _BATCH = 500
-#: A dependency (see `vidpipe.ingest.dependencies`) that always differs from today's: the source is due again.
+#: A dependency (see `vidpipe.sources.failures`) that always differs from today's: the source is due again.
 _DIFFERENT = {"name": "download.allowed_private", "value": ""}
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.partial import hash_file
-from vidpipe.ingest.records import NO_FAILURE, SourceRecord
-from vidpipe.ingest.sources import request_for
-from vidpipe.ingest.urls import url_file_name
 from vidpipe.library.embedded.damage import stored_videos
 from vidpipe.library.library import Library
 from vidpipe.library.video_ids import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.records import NO_FAILURE, SourceRecord
+from vidpipe.sources.urls import url_file_name
 from vidpipe.stages.contract import IngestFacts
+from vidpipe.storage.media_store import hash_file
 
 
 @dataclass
@@ -115,13 +115,14 @@ def _record(sha256: str, url: str) -> SourceRecord | None:
     with suppress(VidpipeError):
         request = request_for(url)
         if not request.has_secret:
+            shown = request.url.display_url
             return SourceRecord(
                 id=request.id,
-                url=request.url,
+                url=shown,
                 kind=request.kind,
                 state="stored",
                 video=sha256,
-                file_name=url_file_name(request.url),
+                file_name=url_file_name(shown),
                 first_seen=datetime.now(UTC),
             )
     return None

@@ -1,27 +1,44 @@
-"""The sources' records in MongoDB: what ingest keeps of each URL (the store that `vidpipe.ingest.records` asks for)."""
+"""Records of sources in MongoDB, and which watched list names which source.
+
+Implements the stores of `vidpipe.sources.records`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
+from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.ingest.records import SAID, SourceRecord, StoredVideo
 from vidpipe.library.annotations import annotations_of, distinct
 from vidpipe.library.schema import MOST_LABELS, Document
 from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import Videos
+from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
+
+if TYPE_CHECKING:
+    from vidpipe.sources.failures import Dependencies
 
 #: Fields of a source that are copied to its video.
 _OF_VIDEOS = frozenset({"labels", "title", "priority"})
+_WRITTEN_AT_ONCE = 1000
+#: Fields of a new source.
+_NEW_SOURCE = SourceRecord(id="", url="").model_dump(
+    exclude={"id", "url", "has_secret", "fragment_dropped", "kind", "first_seen", *USER_FIELDS}
+)
+#: No priority is 0. One range after the other, each in the order of the index.
+_PRIORITIES: tuple[Document, ...] = ({"$gt": 0}, {"$in": [0, None]}, {"$lt": 0})
 
 
 class Sources:
+    """The records of sources (a `SourceStore`)."""
+
     def __init__(
         self,
         collections: Mapping[str, Collection[Document]],
@@ -34,6 +51,7 @@ class Sources:
         self._videos = videos
 
     def get_many(self, ids: Sequence[str]) -> dict[str, SourceRecord]:
+        """Return the known ones of `ids`."""
         found: dict[str, SourceRecord] = {}
         for chunk in chunked(ids):
             for row in self._ride_out(partial(self._rows, chunk)):
@@ -43,26 +61,31 @@ class Sources:
     def _rows(self, ids: list[str]) -> list[Document]:
         return list(self._sources.find({"_id": {"$in": ids}}))
 
-    def save(self, record: SourceRecord, said: Names[str] = ()) -> None:
-        """What lists say of a known source (`SAID`) stays as it is, except for the fields named in `said`."""
-        self._ride_out(partial(self._save, record, said))
-        if record.video is not None and not _OF_VIDEOS.isdisjoint(said):
+    def save(self, record: SourceRecord, user_fields: Names[str] = ()) -> None:
+        """Write a record; of a known source, `USER_FIELDS` are kept except for those in `user_fields`."""
+        self._ride_out(partial(self._save, record, user_fields))
+        if record.video is not None and not _OF_VIDEOS.isdisjoint(user_fields):
             self._ride_out(partial(self.annotate, [record.video, *record.earlier_videos]))
 
-    def _save(self, record: SourceRecord, said: Names[str]) -> Document:
-        """Returns the `_OF_VIDEOS` fields as they are stored now."""
-        plain = record.model_dump(mode="python", exclude={"id"})
-        kept = {name: plain.pop(name) for name in SAID - set(said)}
+    def _save(self, record: SourceRecord, user_fields: Names[str]) -> Document:
+        """Return the `_OF_VIDEOS` fields as they are stored now."""
+        fields = record.model_dump(mode="python", exclude={"id"})
+        kept = {name: fields.pop(name) for name in USER_FIELDS - set(user_fields)}
         now = self._sources.find_one_and_update(
-            {"_id": record.id}, {"$set": plain, "$setOnInsert": kept}, dict.fromkeys(_OF_VIDEOS, 1),
-            upsert=True, return_document=ReturnDocument.AFTER,
-        )  # fmt: skip
-        assert now is not None  # noqa: S101  (it was inserted where there was none)
+            {"_id": record.id},
+            {"$set": fields, "$setOnInsert": kept},
+            dict.fromkeys(_OF_VIDEOS, 1),
+            upsert=True,
+            return_document=ReturnDocument.AFTER,
+        )
+        assert now is not None  # noqa: S101  (it was inserted if there was none)
         return now
 
     def record_stored(self, record: SourceRecord, video: StoredVideo) -> None:
-        """Stores the video first, so that a source never names a missing one. Does not read the video's other sources,
-        of which there may be tens of thousands."""
+        """Store the video, then its source, so that a source never refers to a missing video.
+
+        The video's other sources, of which there may be tens of thousands, are not read.
+        """
         facts = IngestFacts(
             path=video.path,
             size_bytes=video.size_bytes,
@@ -75,8 +98,8 @@ class Sources:
         )
         new = self._ride_out(partial(self._videos.add, video.sha256, facts))
         now = self._ride_out(partial(self._save, record, ()))
-        said = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
-        if said != (record.labels, record.title, record.priority):  # a list was edited meanwhile
+        stored = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
+        if stored != (record.labels, record.title, record.priority):  # a list was edited meanwhile
             self._ride_out(partial(self.annotate, [video.sha256, *record.earlier_videos]))
             return
         if record.priority or not new:
@@ -85,7 +108,7 @@ class Sources:
             self._ride_out(partial(self._rank, former))
 
     def _rank(self, video: str) -> None:
-        """Gives the video the highest priority of the sources that give it today."""
+        """Give the video the highest priority of the sources that give it now."""
         of_video: Document = {"video": video}
         first = self._sources.find_one(of_video, {"priority": 1}, sort=[("priority", -1)]) or {}
         priority = first.get("priority") or 0
@@ -94,18 +117,19 @@ class Sources:
         self._collection_of_videos.bulk_write([_ranked(video, priority)])
 
     def annotate(self, videos: Iterable[str]) -> None:
-        """Gives each video the labels and titles of its sources, and the highest priority; 0 is not written."""
+        """Give each video the labels and titles of its sources, and the highest priority; 0 is not written."""
         for chunk in chunked(videos):
             found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
-            changes = [_ranked(video, said.priority) for video, said in found.items()]
+            changes = [_ranked(video, annotations.priority) for video, annotations in found.items()]
             self._collection_of_videos.bulk_write(changes, ordered=False)
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
+        """Yield the sources in these states, the last fetched first."""
         for row in self._sources.find({"state": {"$in": list(states)}}).sort("last_fetched", -1):
             yield _record(row)
 
     def counts(self) -> dict[str, int]:
-        """state -> number of sources."""
+        """Return the number of sources by state."""
         return {
             row["_id"]: row["n"] for row in self._sources.aggregate([{"$group": {"_id": "$state", "n": {"$sum": 1}}}])
         }
@@ -119,3 +143,164 @@ def _ranked(video: str, priority: int) -> UpdateOne:
 
 def _record(row: Mapping[str, Any]) -> SourceRecord:
     return SourceRecord.model_validate({"id": row["_id"], **row})
+
+
+class ListedSources:
+    """Which watched list names which source, and which of these sources are due (a `DueSourceStore`)."""
+
+    def __init__(self, collections: Mapping[str, Collection[Document]], sources: Sources) -> None:
+        self._sources = collections["sources"]
+        self._meta = collections["meta"]
+        self._annotate = sources.annotate
+
+    def save_many(self, name: str, listed: Iterable[ListedSource], *, folder: str | None = None) -> int:
+        """Write entries of the list `name`; return the number of new sources.
+
+        Known sources keep their state; labels, titles and priorities of their videos follow.
+
+        Args:
+            name: Of the list.
+            listed: Its entries.
+            folder: Id of the watched folder in which the sources were found; sources that a list names itself are not
+                changed by it.
+        """
+        new = 0
+        entries = iter(listed)
+        while chunk := list(islice(entries, _WRITTEN_AT_ONCE)):
+            now = datetime.now(UTC)
+            if folder is not None:
+                unnamed = {"_id": {"$in": [one.id for one in chunk]}, "lists": []}
+                self._sources.update_many(unnamed, {"$set": {"folder": folder}})
+            result = self._sources.bulk_write([_change(name, one, folder, now) for one in chunk], ordered=False)
+            inserted = result.upserted_ids or {}
+            new += len(inserted)
+            if len(inserted) < len(chunk):
+                self._annotate_videos_of([one.id for position, one in enumerate(chunk) if position not in inserted])
+        return new
+
+    def drop(self, name: str, ids: Iterable[str]) -> None:
+        """Remove sources from the list `name`: they are not fetched again, and their videos are kept.
+
+        The objects of a removed folder are removed with it.
+        """
+        for chunk in chunked(ids, _WRITTEN_AT_ONCE):
+            gone = {"_id": {"$in": chunk}}
+            self._sources.update_many({"lists": name, **gone}, {"$pull": {"lists": name}})
+            folders = [
+                row["_id"] for row in self._sources.find({**gone, "kind": "s3", "url": {"$regex": "/$"}}, {"_id": 1})
+            ]
+            if folders:
+                self._sources.update_many({"lists": name, "folder": {"$in": folders}}, {"$pull": {"lists": name}})
+
+    def forget(self, name: str) -> None:
+        """Remove the list `name`: the file is no longer watched."""
+        self._sources.update_many({"lists": name}, {"$pull": {"lists": name}})
+        self._meta.delete_one({"_id": f"list:{name}"})
+
+    def again(self, ids: Iterable[str]) -> None:
+        """Make sources due again, whatever their state, because their files have changed."""
+        settled = {"state": {"$in": ["stored", "failed", "refused"]}}
+        for chunk in chunked(ids):
+            self._sources.update_many(
+                {"_id": {"$in": chunk}, **settled}, {"$set": {"state": "new", "failures": 0, "next_try_at": None}}
+            )
+
+    def ids(self, name: str) -> Iterator[str]:
+        """Yield the ids of the sources that the list itself names, without those of S3 folders in it."""
+        for row in self._sources.find({"lists": name, "folder": None}, {"_id": 1}, batch_size=10_000):
+            yield row["_id"]
+
+    def due(
+        self,
+        names: Sequence[str],
+        *,
+        limit: int,
+        held: Names[str] = (),
+        states: Sequence[str] = ("new", "fetching"),
+        today: Dependencies | None = None,
+    ) -> list[DueSource]:
+        """Return the due sources of watched lists, the highest priority first.
+
+        Due are new sources and those whose process died; failed ones and folders whose next attempt has come; and those
+        whose failure depended on something that is different now.
+
+        Args:
+            names: Of the lists.
+            limit: Maximum number of sources.
+            held: Ids that are left out.
+            states: Sources in these states are due at any time.
+            today: What failures can depend on.
+        """
+        now = datetime.now(UTC)
+        conditions: list[Document] = [{"state": state} for state in states]
+        conditions += [{"state": state, "next_try_at": {"$lte": now}} for state in ("failed", "listed")]
+        conditions += _changed(today) if today is not None else []
+        found: dict[str, int] = {}
+        for priorities in _PRIORITIES:
+            in_range: dict[str, int] = {}
+            for name in names:
+                for condition in conditions:
+                    query = {"lists": name, **condition, "priority": priorities}
+                    if held:
+                        query["_id"] = {"$nin": list(held)}
+                    rows = self._sources.find(query, {"priority": 1}).hint("watched").sort("priority", -1).limit(limit)
+                    in_range.update({row["_id"]: row.get("priority") or 0 for row in rows})
+            found.update(sorted(in_range.items(), key=lambda item: -item[1]))
+            if len(found) >= limit:
+                break
+        return [DueSource(source, priority) for source, priority in list(found.items())[:limit]]
+
+    def report(self, name: str, **fields: Any) -> None:
+        """Store facts about the list itself: problems of its lines, when it was read."""
+        self._meta.update_one({"_id": f"list:{name}"}, {"$set": fields}, upsert=True)
+
+    def reports(self) -> dict[str, Document]:
+        """Return what `report` stored, by list."""
+        return {row.pop("_id").removeprefix("list:"): row for row in self._meta.find({"_id": {"$regex": "^list:"}})}
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield (where, message) for each problem of the watched lists: files, lines, files that they name."""
+        for _, report in sorted(self.reports().items()):
+            for field in ("file_problems", "line_problems", "local_problems"):
+                yield from ((where, message) for where, message in report.get(field, ()))
+
+    def _annotate_videos_of(self, ids: Iterable[str]) -> None:
+        for chunk in chunked(ids):
+            rows = self._sources.find(
+                {"_id": {"$in": chunk}, "video": {"$ne": None}}, {"video": 1, "earlier_videos": 1}
+            )
+            self._annotate({video for row in rows for video in (row["video"], *row.get("earlier_videos", ()))})
+
+
+def _changed(today: Dependencies) -> list[Document]:
+    """Return the queries for sources for which `Dependencies.changed_for` is true."""
+    differs = [{"name": name, "value": {"$ne": value}} for name, value in today.values.items()]
+    changed = {"blocked_by": {"$elemMatch": {"$or": differs}}}
+    return [
+        {"state": "failed", **changed},
+        {"state": "refused", **changed},
+        {"state": "failed", "needed_bytes": {"$lte": today.spare_bytes}},
+    ]
+
+
+def _change(name: str, one: ListedSource, folder: str | None, now: datetime) -> UpdateOne:
+    user_fields: Document = {"title": one.title, "labels": list(one.labels), "priority": one.priority}
+    new = {
+        **_NEW_SOURCE,
+        "url": one.url,
+        "has_secret": one.has_secret,
+        "fragment_dropped": one.fragment_dropped,
+        "kind": one.kind,
+        "first_seen": now,
+    }
+    if not one.edited:
+        new.update((field, value) for field, value in user_fields.items() if value in (None, []))
+        user_fields = {field: value for field, value in user_fields.items() if value not in (None, [])}
+    if folder is None:
+        user_fields["folder"] = None
+    else:
+        new["folder"] = folder
+    change: Document = {"$setOnInsert": new, "$addToSet": {"lists": name}}
+    if user_fields:
+        change["$set"] = user_fields
+    return UpdateOne({"_id": one.id}, change, upsert=True)

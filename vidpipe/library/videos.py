@@ -16,10 +16,10 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.urls import stored_spellings
 from vidpipe.library.annotations import Annotations, distinct, first_distinct
 from vidpipe.library.schema import MOST_LABELS, Document, new_entry
 from vidpipe.safe_files import path_text
+from vidpipe.sources.urls import stored_spellings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 

@@ -1,1 +1,1 @@
-"""What downloads and the model's server have in common: sessions whose connections are looked at, and authorities."""
+"""What downloads and the model client share: guarded connections, HTTP responses and errors, the retry policy."""

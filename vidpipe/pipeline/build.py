@@ -10,7 +10,7 @@ import dagster as dg
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
 from vidpipe.pipeline.clean_up import clean_up_job
-from vidpipe.pipeline.ingesting.job import ingest_job
+from vidpipe.pipeline.ingest_job import ingest_job
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
 from vidpipe.pipeline.resources import library_of
 from vidpipe.pipeline.sensors.build import build_schedules, build_sensors

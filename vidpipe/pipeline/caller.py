@@ -10,10 +10,11 @@ import threading
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.library.library import Library
 from vidpipe.runner.report import RunReport
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import Gathered
+from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import Observer
 
 
@@ -22,7 +23,7 @@ class Caller:
     """
     settings:  in force, with the options of the command
     library:   open; the op does not close it
-    inputs:    of ingest, as given, secrets included
+    gathered:  requests of ingest, secrets included
     cancelled: set by the caller to stop
     fault:     what ended the work, to be raised again outside Dagster
     """
@@ -31,7 +32,7 @@ class Caller:
     library: Library
     observer: Observer | None = None
     ingest_observer: IngestObserver | None = None
-    inputs: tuple[str, ...] = ()
+    gathered: Gathered | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     report: RunReport | None = None
     outcomes: list[IngestOutcome] | None = None

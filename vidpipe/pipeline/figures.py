@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from vidpipe.ingest.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
 from vidpipe.pipeline.caller import Caller
 from vidpipe.pipeline.events import StepContext
+from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 
 #: Run tag -> who started the run.
 _BY_TAG = {

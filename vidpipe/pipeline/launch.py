@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import VidpipeError, readable
+from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.in_process_run import CALLER, InProcessRun
 from vidpipe.runner.due import Selection
@@ -23,15 +23,11 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.sources.records import IngestObserver, IngestOutcome
-from vidpipe.sources.urls import redacted_url
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
     import dagster as dg
-
-    from vidpipe.sources.local_files import LocalMode
 
 #: Names the code location of workspace.yaml, so that Dagster's page lists these runs with their job.
 _REPOSITORY_TAG = {".dagster/repository": "__repository__@vidpipe"}
@@ -56,9 +52,9 @@ def run_process(
     library: open; it stays open. Otherwise one is opened and closed.
     Raises SettingsError for unknown stages, UnavailableError when MongoDB is out of reach for too long.
     """
-    graph = graph or _stages()
+    graph = graph or default_graph()
     options = RunRequest(retry=retry, force=frozenset(force))
-    with _opened(settings, graph, library) as opened:
+    with open_library(settings, graph, library) as opened:
         caller = InProcessRun(settings, opened, observer, cancelled=cancelled or threading.Event())
         done = _without_work(caller, graph, stages, videos, options)
         if done is not None:
@@ -71,68 +67,27 @@ def run_process(
 
         from vidpipe.pipeline.jobs import process_job
 
-        ok = _execute(process_job(graph, settings), "process_videos", config, caller)
+        ok = execute(process_job(graph, settings), "process_videos", config, caller)
         if caller.report is None:
-            raise _unexplained(ok)
+            raise unexplained(ok)
         return caller.report
-
-
-def run_ingest(
-    settings: Settings,
-    inputs: Sequence[str],
-    *,
-    mode: LocalMode = "copy",
-    labels: Sequence[str] = (),
-    title: str = "",
-    refresh: bool = False,
-    retry: bool = True,
-    observer: IngestObserver | None = None,
-    cancelled: threading.Event | None = None,
-    graph: StageGraph | None = None,
-    library: Library | None = None,
-) -> list[IngestOutcome]:
-    """Takes `inputs` (URLs, files, folders, lists) in by the job `ingest`; one outcome for each source, in order.
-
-    labels: of all of them, besides those in lists; title: of the only one
-
-    Secrets in URLs do not reach Dagster. Stopped by Ctrl-C, SIGTERM or `cancelled`, it gives the outcomes there are;
-    partial downloads are resumed next time. Raises UnavailableError when MongoDB cannot be reached.
-    """
-    graph = graph or _stages()
-    with _opened(settings, graph, library) as opened:
-        caller = InProcessRun(
-            settings, opened, ingest_observer=observer, inputs=tuple(inputs), cancelled=cancelled or threading.Event()
-        )
-        config = {
-            "inputs": [readable(redacted_url(text)) for text in inputs], "mode": mode, "labels": list(labels),
-            "title": title, "refresh": refresh, "retry": retry,
-        }  # fmt: skip
-
-        from vidpipe.pipeline.ingest_job import ingest_job
-
-        ok = _execute(ingest_job(graph), "ingest_sources", config, caller)
-        if caller.outcomes is None:
-            if caller.cancelled.is_set():
-                return []
-            raise _unexplained(ok)
-        return caller.outcomes
 
 
 def show_again(settings: Settings, library: Library) -> None:
     """Makes every good result a materialization if Dagster does not know it, in a new history for instance."""
     from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
 
-    if not _execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}, InProcessRun(settings, library)):
-        raise _unexplained(ok=False)
+    if not execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}, InProcessRun(settings, library)):
+        raise unexplained(ok=False)
 
 
-def _stages() -> StageGraph:
+def default_graph() -> StageGraph:
     from vidpipe.stages.registry import GRAPH  # brings in every stage's libraries
 
     return GRAPH
 
 
-def _opened(
+def open_library(
     settings: Settings, graph: StageGraph, library: Library | None
 ) -> contextlib.AbstractContextManager[Library]:
     return Library.open(settings, graph) if library is None else contextlib.nullcontext(library)
@@ -165,7 +120,7 @@ def _without_work(
         plan.close()
 
 
-def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: InProcessRun) -> bool:
+def execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: InProcessRun) -> bool:
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.library.process_identity import this_process
     from vidpipe.operations.services.state import dagster_home
@@ -220,7 +175,7 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _unexplained(ok: bool) -> VidpipeError:
+def unexplained(ok: bool) -> VidpipeError:
     return VidpipeError(
         f"The run {'ended' if ok else 'failed'} before it began its work.",
         "The log file says why; `vidpipe doctor` looks for what is missing.",

@@ -1,30 +1,29 @@
-"""raw_video: the stored file is there and holds the bytes its name says; a lost one is fetched again.
+"""raw_video: checks that the stored file is there and holds the bytes its name says; fetches a lost one again.
 
-Size and modification time are compared, which costs a stat; the bytes are hashed where the time differs, or on request
-(`verify_hash`). The stage reads the video's URLs, because they say where a lost file comes from: a further source makes
-it due, which costs that one stat and, as the content stays the same, nothing after it.
+Size and modification time are compared, which costs a stat; the bytes are hashed if the time differs. The stage reads
+the video's URLs, because a lost file is fetched from them: another source makes the stage due, which costs that one
+stat and, as the content stays the same, nothing after it.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.faults import FetchCancelled, FetchError
-from vidpipe.ingest.partial import hash_file
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
+from vidpipe.storage.media_store import hash_file
+
+_HINT = "Put the file back, or add the video again from a source that has it: vidpipe add URL-OR-FILE."
 
 
-@dataclass(frozen=True)
-class _Known:
+class _KnownFile(NamedTuple):
     """A file that held the right bytes when it had this size and time."""
 
     path: str
@@ -33,7 +32,11 @@ class _Known:
 
 
 def check_files(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Looks for each video's file; fetches it again where it is lost or changed."""
+    """Check each video's file; fetch it again if it is lost or changed.
+
+    Raises:
+        Cancelled: The run was stopped.
+    """
     for item in items:
         if context.cancelled.is_set():
             raise Cancelled
@@ -41,6 +44,8 @@ def check_files(items: Sequence[Item], context: StageContext) -> Iterator[Outcom
             yield Outcome(item.sha256, result=_check(item, context))
         except StageError as error:
             yield Outcome(item.sha256, error=error)
+        except FetchCancelled:
+            raise Cancelled from None
 
 
 def _check(item: Item, context: StageContext) -> RawVideo:
@@ -51,23 +56,31 @@ def _check(item: Item, context: StageContext) -> RawVideo:
             stat = path.stat()
             if stat.st_size != known.size_bytes:
                 problems.append(f"{shown} has {stat.st_size} bytes instead of {known.size_bytes}")
-            elif stat.st_mtime_ns == known.modified_ns:
+                continue
+            if stat.st_mtime_ns == known.modified_ns:
                 return _result(item, known.path, stat, verified="size and time")
-            elif _holds(path, item.sha256, context):
+            if _hash(path, item, context) == item.sha256:
                 return _result(item, known.path, stat, verified="hash")
-            else:
-                problems.append(f"{shown} holds other bytes than when it was added")
+            problems.append(f"{shown} has other bytes than when it was added")
         except OSError as error:
             problems.append(f"{shown} cannot be read ({error.strerror or error})")
     return _fetch_again(item, context, "; ".join(dict.fromkeys(problems)))
 
 
-def _known_files(item: Item) -> list[_Known]:
-    """Where the file may lie: as this stage saw it last (perhaps fetched again since), then as ingest stored it."""
-    known = [_Known(item["ingest.path"], item["ingest.size_bytes"], item["ingest.modified_ns"])]
+def _hash(path: Path, item: Item, context: StageContext) -> str:
+    size_bytes = max(1, path.stat().st_size)
+    digest, _ = hash_file(
+        path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes))
+    )
+    return digest.hexdigest()
+
+
+def _known_files(item: Item) -> list[_KnownFile]:
+    """Return where the file may be: as this stage saw it last (perhaps fetched again since), then as it was added."""
+    known = [_KnownFile(item["ingest.path"], item["ingest.size_bytes"], item["ingest.modified_ns"])]
     if isinstance(item.previous, RawVideo):
         last = item.previous
-        known.insert(0, _Known(last.path, last.size_bytes, last.modified_ns))
+        known.insert(0, _KnownFile(last.path, last.size_bytes, last.modified_ns))
         if last.path == known[1].path:
             known.pop()
     return known
@@ -91,13 +104,9 @@ def _result(
     )
 
 
-def _holds(path: Path, sha256: str, context: StageContext) -> bool:
-    return _hash(path, context.cancelled, lambda fraction: context.progress(sha256, fraction)) == sha256
-
-
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
     # it brings requests, which no run without a lost file has to load
-    from vidpipe.ingest.refetch import refetch
+    from vidpipe.sources.refetch import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:
@@ -109,43 +118,11 @@ def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
 
     try:
         stored, url = refetch(context.settings, item.sha256, urls, cancelled=context.cancelled, on_bytes=on_bytes)
-    except FetchCancelled:
-        raise Cancelled from None
     except VidpipeError as error:
         transient = isinstance(error, FetchError) and error.transient
         raise StageError(f"{problems}. {error.message}", error.hint or _HINT, transient=transient) from error
     path = context.settings.relative(stored.path)
     return _result(item, path, stored.path.stat(), verified="hash", refetched_from=url)
-
-
-_HINT = "Put the file back, or add the video again from a source that has it: vidpipe add URL-OR-FILE."
-
-
-def verify_hash(
-    settings: Settings,
-    path: str,
-    sha256: str,
-    *,
-    cancelled: threading.Event | None = None,
-    progress: Callable[[float], None] | None = None,
-) -> bool:
-    """Whether the stored file at `path` (relative to the home, or absolute) still has its hash; reads all of it.
-
-    progress: told the share that is read. Raises StageError where the file cannot be read, Cancelled.
-    """
-    try:
-        return _hash(settings.resolve(path), cancelled or threading.Event(), progress or (lambda share: None)) == sha256
-    except OSError as error:
-        raise StageError(f"The stored file {path} cannot be read ({error.strerror or error}).", _HINT) from error
-
-
-def _hash(path: Path, cancelled: threading.Event, progress: Callable[[float], None]) -> str:
-    size_bytes = max(1, path.stat().st_size)
-    try:
-        digest, _ = hash_file(path, cancelled, lambda done: progress(min(1.0, done / size_bytes)))
-    except FetchCancelled:
-        raise Cancelled from None
-    return digest.hexdigest()
 
 
 def _still_there(result: StageResult, settings: Settings) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from vidpipe.ingest.urls import url_spellings
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
+from vidpipe.sources.urls import url_spellings
 from vidpipe.stages.model_results import ModelCategory, ModelTag
 from vidpipe.stages.results import Tag
 from vidpipe.tagging import names

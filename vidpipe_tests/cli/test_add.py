@@ -74,7 +74,7 @@ def test_what_failed_is_tried_again_when_asked(vidpipe: Command, site: tuple[str
     assert (again["state"], again["attempts"], again["known"]) == ("failed", 1, True)
     shown = vidpipe("add", url)
     assert "Failed on 20" in shown.output
-    assert "`vidpipe add --retry` asks again." in shown.output
+    assert "Use `vidpipe add --retry` to retry." in shown.output
     retried = vidpipe.json("add", url, "--retry")["inputs"][0]
     assert (retried["state"], retried["error"]) == ("stored", None)
 

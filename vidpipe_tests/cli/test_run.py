@@ -93,7 +93,7 @@ def test_urls_files_and_videos_of_the_library_are_brought_up_to_date_in_one_step
     assert result["stages"]["metadata"]["computed"] == 3
     said = {entry["input"]: entry["error"] for entry in result["inputs"]}
     assert "No video in the library" in said["nobody"]
-    assert "cannot be added: nobody: there is no such file" in said["nobody"]
+    assert "cannot be added: nobody: no such file" in said["nobody"]
 
     (served / "clip.mp4").unlink()
     path = tmp_path / "My Cats" / "cat.mp4"

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vidpipe.ingest.records import SourceRecord, StoredVideo
 from vidpipe.library.library import Library
 from vidpipe.media.facts import AudioStream, ColorShare, Damage, Scene, SceneStats, SubtitleCue
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
+from vidpipe.sources.records import SourceRecord, StoredVideo
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageFunction, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.results import Categories, Descriptions, Metadata, SceneDescription, Scenes, Sentiment, Tag, Tags

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
 from vidpipe.library.queries.search import find_videos
+from vidpipe.library.sources import ListedSources
 from vidpipe.settings import Settings
+from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.registry import GRAPH
 
 VIDEO, OTHER = "a" * 64, "b" * 64

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vidpipe.ingest.dependencies import Dependencies
-from vidpipe.ingest.records import Dependency, ListedSource, SourceRecord
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.sources import ListedSources
 from vidpipe.settings import Settings
+from vidpipe.sources.failures import Dependencies
+from vidpipe.sources.records import Dependency, ListedSource, SourceRecord
 from vidpipe_tests.runner.small_graph import GRAPH
 
 

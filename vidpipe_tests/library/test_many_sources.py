@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vidpipe.cli.show import _facts
-from vidpipe.ingest.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.library import sources as library_sources
 from vidpipe.library.annotations import distinct
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
 from vidpipe.library.migrations import MIGRATIONS
 from vidpipe.library.queries.search import Filters, find_videos
 from vidpipe.library.queries.show import view
 from vidpipe.library.schema import MOST_KEPT, Document
+from vidpipe.library.sources import ListedSources
 from vidpipe.settings import Settings
+from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.versions import fingerprint

@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+import requests
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from vidpipe.errors import UnavailableError
-from vidpipe.network.session import Pools, authorities, pools_of, session_over
+from vidpipe.network.addresses import AddressPolicy
+from vidpipe.network.session import Pools, authorities, open_session, pools_of, session_over
 from vidpipe_tests.fault_server import FaultServer
 
 
@@ -75,3 +77,24 @@ def test_authorities_are_those_of_the_first_variable_that_names_some(
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
     with pytest.raises(UnavailableError, match=r"REQUESTS_CA_BUNDLE names /nowhere/ca\.pem"):
         authorities()
+
+
+def test_a_guarded_session_connects_to_checked_addresses_only_and_keeps_the_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = AddressPolicy(("127.0.0.0/8",))
+    with FaultServer() as server:
+        addresses = ["127.0.0.3", "127.0.0.1"]  # nothing listens on the first one
+        monkeypatch.setattr(policy, "resolve", lambda host, port: addresses if host == "videos.example" else [])
+        session, live = open_session(policy, "test")
+        url = f"http://videos.example:{server.port}/clip.mp4"
+        server.add("/clip.mp4", b"one")
+        with session:
+            assert session.get(url, timeout=5).content == b"one"
+            assert server.requests[0].headers["host"] == f"videos.example:{server.port}"
+            live.shut_down()
+            assert session.get(url, timeout=5).content == b"one", "a new connection takes the place of a closed one"
+            addresses.pop()
+            session.close()
+            with pytest.raises(requests.ConnectionError):
+                session.get(url, timeout=5)

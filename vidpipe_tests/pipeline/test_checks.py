@@ -12,7 +12,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.check_rules import scenes_cover_duration
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.launch import run_process
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips

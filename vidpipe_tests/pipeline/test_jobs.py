@@ -14,11 +14,14 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
+from vidpipe.sources.ingest import register
+from vidpipe.sources.inputs import request_for
 from vidpipe_tests import clips
 from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializations
 from vidpipe_tests.runner.small_graph import GRAPH, calls
@@ -225,12 +228,42 @@ def test_no_secret_of_a_url_reaches_dagster(settings: Settings, library: Library
         assert not any(secret in data for data in written)
 
 
-def test_a_secret_typed_into_dagsters_page_is_refused(
-    settings: Settings, library: Library, dagster: dg.DagsterInstance
+def test_dagsters_page_takes_ids_of_sources_and_no_urls(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
 ) -> None:
     config = {"ops": {"ingest_sources": {"config": {"inputs": ["http://me:hunter2@example.org/a.mp4"]}}}}
-    result = run_job(dagster, settings, "ingest", run_config=config)
-    assert "Dagster shows everybody a run's inputs" in failure(result)
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        run_job(dagster, settings, "ingest", run_config=config)
+    request = request_for(str(clips.moving(tmp_path / "good.mp4", seconds=0.4)))
+    register([request], library.sources)
+    result = run_job(
+        dagster, settings, "ingest", run_config={"ops": {"ingest_sources": {"config": {"sources": [request.id]}}}}
+    )
+    assert result.success
+    assert library.sources.get_many([request.id])[request.id].state == "stored"
+
+
+def test_dagster_names_sources_by_id_and_their_errors_without_url_name_or_path(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    good = clips.moving(tmp_path / "holiday.mp4", seconds=0.4)
+    bad = tmp_path / "wedding.mp4"
+    bad.write_bytes(b"no video at all" * 100)
+    gone = "http://127.0.0.1:9/birthday.mp4"
+    outcomes = run_ingest(
+        settings,
+        [str(good), str(bad), gone, str(tmp_path / "party.mp4")],
+        title="",
+        labels=["family"],
+        graph=GRAPH,
+        library=library,
+    )
+    (run,) = dagster.get_runs()
+    told = repr(run.run_config) + repr([event.to_json() for event in dagster.all_logs(run.run_id)])
+    for name in ("holiday", "wedding", "birthday", "party", "family", "127.0.0.1", str(tmp_path)):
+        assert name not in told
+    assert all(outcome.source.id in told for outcome in outcomes if outcome.source)
+    assert "is a loopback address" in told
 
 
 def test_a_wrong_config_ini_is_a_sentence(settings: Settings, library: Library, dagster: dg.DagsterInstance) -> None:

@@ -37,7 +37,7 @@ def events(settings: Settings) -> list[dict[str, object]]:
 
 
 def test_secrets_reach_neither_file_in_no_spelling(settings: Settings) -> None:
-    log = logging.getLogger("vidpipe.ingest")
+    log = logging.getLogger("vidpipe.sources")
     log.info("asking with %s at %s", "sk-hunter2", "mongodb://ann:p%40ss@db.lan/")
     log.info("decoded it is p@ss; a stranger's is https://eve:word@h/?token=abc123&x=1")
     try:
@@ -71,7 +71,7 @@ def test_an_audit_event_is_one_json_line_with_time_process_and_fields(settings: 
 
 
 def test_a_hostile_text_forges_no_line_and_steers_no_terminal(settings: Settings) -> None:
-    logging.getLogger("vidpipe.ingest").warning("title %s", "x\n2026-01-01 INFO all is well\x1b[2J\r")
+    logging.getLogger("vidpipe.sources").warning("title %s", "x\n2026-01-01 INFO all is well\x1b[2J\r")
     first, second = log_text(settings).splitlines()
     assert "title x" in first
     assert second == r"    2026-01-01 INFO all is well\x1b[2J\x0d"

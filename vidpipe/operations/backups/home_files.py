@@ -10,13 +10,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vidpipe.errors import SettingsError, UnavailableError, readable
-from vidpipe.ingest.list_files import CSV_SUFFIXES
-from vidpipe.ingest.urls import redacted_url
 from vidpipe.operations.backups.manifest import FileDigest, write_part
 from vidpipe.redaction import redact
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
+from vidpipe.sources.list_files import CSV_SUFFIXES
+from vidpipe.sources.urls import redacted_url
 
 FOLDER = "settings"
 _VARIABLE = re.compile(r"\$\{VIDPIPE_SOURCE_[A-Z0-9_]+\}")

@@ -11,11 +11,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vidpipe.ingest.records import NO_FAILURE
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
 from vidpipe.operations.retention.derived_files import delete_folders_of
 from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.sources.records import NO_FAILURE
+from vidpipe.storage.media_store import MediaStore
 
 #: Collections with further documents of a video.
 _RELATED = ("scenes", "answers", "lineage")

@@ -7,16 +7,15 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
-from vidpipe_tests.pipeline.sensors.desk import Desk
+from vidpipe.sources.watched_files import DEFAULT_TIMING
+from vidpipe_tests.pipeline.sensors.desk import NO_REST, Desk
 
 
 @pytest.fixture
-def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files need not be at rest before they are read: the tests that are not about that need not wait."""
-    for name in ("files.REST_S", "files.REST_IN_LINE_S", "local._REST_S"):
-        monkeypatch.setattr(f"vidpipe.ingest.watch.{name}", 0.0)
+def no_rest() -> None:
+    """Files need not be unchanged for a while before they are read: see `desk`."""
 
 
 @pytest.fixture
-def desk(settings: Settings, library: Library, dagster: dg.DagsterInstance) -> Desk:
-    return Desk(settings, library, dagster)
+def desk(request: pytest.FixtureRequest, settings: Settings, library: Library, dagster: dg.DagsterInstance) -> Desk:
+    return Desk(settings, library, dagster, NO_REST if "no_rest" in request.fixturenames else DEFAULT_TIMING)

@@ -7,16 +7,18 @@ from typing import Any
 
 import dagster as dg
 
-from vidpipe.ingest.records import SourceRecord
-from vidpipe.ingest.sources import request_for
 from vidpipe.library.library import Library
-from vidpipe.library.listed_sources import ListedSources
+from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import request_for
+from vidpipe.sources.records import SourceRecord
+from vidpipe.sources.watched_files import WatchTiming
 from vidpipe_tests.runner.small_graph import GRAPH
 
 LIST = "data/urls.txt"
+NO_REST = WatchTiming(list_rest_s=0.0, open_line_rest_s=0.0, video_rest_s=0.0)
 SECRET = "hunter2secret"  # noqa: S105
 
 
@@ -34,14 +36,18 @@ def source(url: str) -> str:
 class Desk:
     """Ticks of the sensor, one after the other, with the cursor that the daemon would keep."""
 
-    def __init__(self, settings: Settings, library: Library, dagster: dg.DagsterInstance) -> None:
+    def __init__(self, settings: Settings, library: Library, dagster: dg.DagsterInstance, timing: WatchTiming) -> None:
         self.list = settings.home / LIST
         self.library = library
         self.listed = ListedSources(library.collections, library.sources)
         self.dagster = dagster
         self.cursor: str | None = None
         self._resource = LibraryResource(home=str(settings.home))
-        self._sensor = url_list_sensor(GRAPH, settings)
+        self._settings = settings
+        self.set_timing(timing)
+
+    def set_timing(self, timing: WatchTiming) -> None:
+        self._sensor = url_list_sensor(GRAPH, self._settings, timing)
 
     def tick(self) -> Any:
         with dg.build_sensor_context(

@@ -10,15 +10,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vidpipe.pipeline.ingesting.job import ingest_job
+from vidpipe.pipeline.ingest_job import ingest_job
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.fault_server import FaultServer
-from vidpipe_tests.ingest.s3_server import KEY_ID, S3Server
-from vidpipe_tests.ingest.s3_server import SECRET as S3_SECRET
 from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source
 from vidpipe_tests.runner.small_graph import GRAPH
+from vidpipe_tests.sources.s3_server import KEY_ID, S3Server
+from vidpipe_tests.sources.s3_server import SECRET as S3_SECRET
 
 pytestmark = pytest.mark.usefixtures("no_rest")
 
@@ -81,6 +81,17 @@ def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
     assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
 
 
+def test_a_run_without_ids_fetches_all_that_is_due(
+    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+) -> None:
+    desk.say(server.add("/one.mp4", clips[0]), server.add("/two.mp4", clips[1]))
+    result = ingest_job(GRAPH).execute_in_process(
+        instance=desk.dagster, resources={"library": LibraryResource(home=str(settings.home))}
+    )
+    assert result.success
+    assert states(desk) == {"one.mp4": "stored", "two.mp4": "stored"}
+
+
 def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_they_are(
     desk: Desk, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +127,7 @@ def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
     assert [seen.path for seen in server.requests] == ["/kept.mp4"]
     (waits,) = (record for record in desk.records().values() if record.has_secret)
     assert waits.next_try_at is not None
-    assert "no watched list that can be read has its full address" in str(waits.last_error)
+    assert "no readable watched list has the full URL" in str(waits.last_error)
     assert not desk.tick().run_requests
 
 

@@ -7,13 +7,14 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from vidpipe.pipeline.ingesting import list_watch
+from vidpipe.pipeline.sensors import url_list
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
-from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source, write
+from vidpipe_tests.pipeline.sensors.desk import LIST, NO_REST, SECRET, Desk, ids, source, write
 
 
 @pytest.mark.usefixtures("no_rest")
@@ -56,10 +57,10 @@ class TestLines:
         assert desk.named() == {good}
         shown = sorted(desk.problems())
         assert len(shown) == 3
-        assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not read.")
-        assert shown[1] == f"{LIST}, line 3: the priority is not a whole number."
+        assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not supported.")
+        assert shown[1] == f"{LIST}, line 3: the priority is not an integer."
         assert "line 4" in shown[2]
-        assert "there is no such file" in shown[2]
+        assert "no such file" in shown[2]
         desk.say(good)
         assert desk.problems() == []
 
@@ -70,7 +71,7 @@ class TestLines:
         data = desk.tick()
         assert [ids(request) for request in data.run_requests] == [[source(url)]]
         assert desk.named() == {url}
-        assert desk.problems() == [f"{LIST}: there is no such file; what it named stays as it is."]
+        assert desk.problems() == [f"{LIST}: no such file; its sources are kept."]
         desk.list.write_bytes(b"\x7fELF\0\0\0")
         desk.tick()
         assert desk.named() == {url}
@@ -122,14 +123,14 @@ class TestLines:
         desk.say(b)
         assert desk.named() == {b}, "what was removed meanwhile is known from MongoDB"
         desk.library.collections["sources"].delete_many({})
-        monkeypatch.setattr(list_watch, "this_process", lambda: "the next one")
+        monkeypatch.setattr(url_list, "this_process", lambda: "the next one")
         desk.tick()
         assert desk.named() == {b}
 
-    def test_a_long_list_is_gone_on_with_at_the_next_tick(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_long_list_is_continued_at_the_next_tick(self, desk: Desk) -> None:
         gone = "https://h.example/gone.mp4"
         desk.say(gone)
-        monkeypatch.setattr(list_watch, "_BUDGET_S", 0.0)
+        desk.set_timing(replace(NO_REST, budget_s=0.0))
         lines = [f"https://h.example/{number}.mp4" for number in range(3000)]
         write(desk.list, "\n".join(lines))
         seen = []

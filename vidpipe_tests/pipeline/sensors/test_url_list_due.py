@@ -9,8 +9,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vidpipe.ingest.records import SourceRecord
 from vidpipe.settings import Settings
+from vidpipe.sources.records import SourceRecord
 from vidpipe_tests.pipeline.sensors.desk import Desk, ids, source
 from vidpipe_tests.runner.small_graph import GRAPH
 
@@ -51,7 +51,7 @@ class TestDue:
 
     @staticmethod
     def _queue(desk: Desk, request: Any) -> dg.DagsterRun:
-        from vidpipe.pipeline.ingesting.job import ingest_job
+        from vidpipe.pipeline.ingest_job import ingest_job
 
         return desk.dagster.create_run_for_job(ingest_job(GRAPH), run_config=request.run_config, tags=request.tags)
 
@@ -86,7 +86,8 @@ class TestDue:
         due = {source(urls[name]) for name in ("new", "killed", "try-again", "folder")}
         assert set(ids(request)) == due
         run = desk.dagster.create_run_for_job(
-            self._job(), run_config={"ops": {"ingest_sources": {"config": {"inputs": ["x"]}}}}
+            self._job(),
+            run_config={"ops": {"ingest_sources": {"config": {"sources": [source(urls["killed"])]}}}},
         )
         (request,) = desk.tick().run_requests
         assert set(ids(request)) == due - {source(urls["killed"])}, "`vidpipe add` may be fetching it"
@@ -94,7 +95,7 @@ class TestDue:
 
     @staticmethod
     def _job() -> dg.JobDefinition:
-        from vidpipe.pipeline.ingesting.job import ingest_job
+        from vidpipe.pipeline.ingest_job import ingest_job
 
         return ingest_job(GRAPH)
 

@@ -1,0 +1,177 @@
+"""The job ingest: sources become stored videos, each a partition. Dagster knows sources by id only."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import dagster as dg
+from pydantic import Field
+
+from vidpipe.library.library import Library
+from vidpipe.library.sources import ListedSources
+from vidpipe.pipeline.caller import Caller
+from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
+from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
+from vidpipe.pipeline.launch import default_graph, execute, open_library, unexplained
+from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.settings import Settings
+from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
+from vidpipe.stages.graph import StageGraph
+
+if TYPE_CHECKING:
+    from vidpipe.sources.local_files import LocalMode
+
+JOB = "ingest"
+OP = "ingest_sources"
+_MOST_LISTED = 20
+
+
+class IngestConfig(dg.Config):
+    """The config of the job; no URLs or names, which everybody could read in Dagster's history."""
+
+    sources: list[str] = Field(
+        default_factory=list, description="ids of sources; empty: all due sources of the watched lists"
+    )
+    listed_only: bool = Field(False, description="skip sources that no watched list names any more")
+    refresh: bool = Field(False, description="check known URLs for changed content")
+    retry: bool = Field(True, description="retry failed and rejected sources")
+
+
+def run_ingest(
+    settings: Settings,
+    inputs: Sequence[str],
+    *,
+    mode: "LocalMode" = "copy",
+    labels: Sequence[str] = (),
+    title: str = "",
+    refresh: bool = False,
+    retry: bool = True,
+    observer: IngestObserver | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> list[IngestOutcome]:
+    """Add `inputs` by the job `ingest`, run in this process.
+
+    Stopped by Ctrl-C, SIGTERM or `cancelled`, it returns the outcomes so far; partial downloads are resumed next time.
+
+    Args:
+        settings: Those in force.
+        inputs: URLs, files, folders, lists.
+        mode: How local files are added.
+        labels: Of all inputs, besides those in lists.
+        title: Of the only input.
+        refresh: Check known URLs for changed content.
+        retry: Retry failed and rejected sources.
+        observer: Follows the ingest.
+        cancelled: Set it to stop.
+        graph: Stages of the library; the default ones if None.
+        library: Open, and left open; None opens one.
+
+    Returns:
+        One outcome for each source, in order, after the inputs that cannot be added.
+
+    Raises:
+        UnavailableError: MongoDB is not available.
+    """
+    from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
+    from vidpipe.sources.inputs import gather
+
+    graph = graph or default_graph()
+    own = (settings.media_directory, settings.derived_directory)
+    gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
+    gathered.requests = [
+        replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
+        for one in gathered.requests
+    ]
+    with open_library(settings, graph, library) as opened:
+        register(gathered.requests, opened.sources)
+        caller = Caller(
+            settings, opened, ingest_observer=observer, gathered=gathered, cancelled=cancelled or threading.Event()
+        )
+        config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
+        ok = execute(ingest_job(graph), OP, config, caller)
+        if caller.outcomes is None:
+            if caller.cancelled.is_set():
+                return []
+            raise unexplained(ok)
+        return caller.outcomes
+
+
+def ingest_job(graph: StageGraph) -> dg.JobDefinition:
+    """Return the job for the stages of `graph`."""
+
+    @dg.op(name=OP, description="Adds each source to the media store.")
+    def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
+        with Session.begin(context, library, graph) as session:
+            _ingest(context, session, config)
+
+    @dg.job(
+        name=JOB,
+        description="URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs.",
+        executor_def=dg.in_process_executor,
+        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
+    )
+    def ingest() -> None:
+        ingest_sources()
+
+    return ingest
+
+
+def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
+    from vidpipe.sources.due_sources import all_due, requests_by_id
+    from vidpipe.sources.ingest import Ingest
+
+    settings, caller, sources = session.settings, session.caller, session.library.sources
+    with figures_of(context, session.library, caller) as figures:
+        observer = Counting(figures, caller.ingest_observer if caller is not None else None)
+        if caller is not None and caller.gathered is not None:  # with the secrets of its URLs
+            gathered = caller.gathered
+        else:
+            listed = ListedSources(session.library.collections, sources)
+            ids = config.sources or all_due(listed, settings)
+            gathered = requests_by_id(ids, sources, listed, settings, listed_only=config.listed_only)
+        for note in gathered.notes:
+            observer.on_note(note)
+        for outcome in gathered.problems:
+            count_outcome(figures, outcome)
+        ingest = Ingest(settings, sources, observer, cancelled=session.cancelled)
+        outcomes = [*gathered.problems, *ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)]
+        if caller is not None:
+            caller.outcomes = outcomes
+        add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
+        for outcome in outcomes:
+            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
+                context.log_event(_observation(outcome, outcome.stored))
+        if session.cancelled.is_set():
+            raise KeyboardInterrupt
+        if any(outcome.error for outcome in outcomes):
+            raise _failure(outcomes)
+
+
+def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservation:
+    """Return the observation that a source gave a video, on the page of the asset of sources."""
+    metadata: dict[str, str | int] = {"state": outcome.state, "size_bytes": file.size_bytes}
+    if outcome.source is not None:
+        metadata |= {"source": outcome.source.id, "attempts": outcome.source.attempts}
+    return dg.AssetObservation(
+        SOURCES_KEY, partition=file.sha256, description=f"{_name(outcome)}: {outcome.state}", metadata=metadata
+    )
+
+
+def _failure(outcomes: Sequence[IngestOutcome]) -> dg.Failure:
+    failed = [outcome for outcome in outcomes if outcome.error]
+    lines = [f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."]
+    lines += [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
+    if len(failed) > _MOST_LISTED:
+        lines.append(f"… and {len(failed) - _MOST_LISTED} more.")
+    metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
+    return dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
+
+
+def _name(outcome: IngestOutcome) -> str:
+    return f"source {outcome.source.id}" if outcome.source is not None else "an input"

@@ -1,0 +1,378 @@
+"""From what the user gave (URLs, files, folders, lists) to source requests.
+
+Every input is handled by itself: an invalid one becomes a refused outcome, and the others continue.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import stat
+import traceback
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from vidpipe.errors import VidpipeError, readable
+from vidpipe.safe_files import check_regular, file_url_path
+from vidpipe.settings.operation import Download, Lists
+from vidpipe.sources.characters import invalid_character, misleading_character, windows_1252
+from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
+from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
+from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
+from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
+from vidpipe.sources.s3 import S3Address, S3Clients
+from vidpipe.sources.urls import SourceUrl, canonical_url, loses_fragment, redacted_url, scrub
+from vidpipe.storage.containers import VIDEO_SUFFIXES
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SCHEME = 12
+#: Servers accept less, and lines of text lists are not longer.
+_LONGEST_URL = 8192
+_LONGEST_SHOWN = 300
+
+
+@dataclass(frozen=True)
+class SourceRequest:
+    """One URL or file to add.
+
+    Attributes:
+        url: The canonical URL.
+        kind: Where the bytes come from.
+        path: Of a local file.
+        mode: How a local file is added.
+        given: As the user gave it, without secrets.
+        fragment_dropped: It was given with a fragment, which is not part of the URL.
+        title: Title of the video.
+        labels: Labels of the video.
+        priority: Higher ones are fetched and processed first.
+    """
+
+    url: SourceUrl
+    kind: SourceKind = "http"
+    path: Path | None = None
+    mode: LocalMode = "copy"
+    given: str = ""
+    fragment_dropped: bool = False
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Id of the source."""
+        return self.url.id
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether the URL contains a secret."""
+        return self.url.display_url != self.url.reveal()
+
+    @property
+    def user_fields(self) -> dict[str, object]:
+        """What the request sets besides the URL."""
+        fields = {"title": self.title, "labels": self.labels, "priority": self.priority}
+        return {name: value for name, value in fields.items() if value not in (None, ())}
+
+
+@dataclass
+class Gathered:
+    """What the inputs contain.
+
+    Attributes:
+        requests: Each source once, in the order given.
+        problems: Inputs that cannot be added.
+        notes: Messages about lists and folders.
+    """
+
+    requests: list[SourceRequest] = field(default_factory=list)
+    problems: list[IngestOutcome] = field(default_factory=list)
+    notes: list[IngestNote] = field(default_factory=list)
+
+    def put(self, found: Found) -> None:
+        """Append to the list for its type."""
+        if isinstance(found, IngestOutcome):
+            self.problems.append(found)
+        elif isinstance(found, IngestNote):
+            self.notes.append(found)
+        else:
+            self.requests.append(found)
+
+
+Found = SourceRequest | IngestOutcome | IngestNote
+
+
+@dataclass(frozen=True)
+class _GatherOptions:
+    """How inputs are expanded.
+
+    Attributes:
+        mode: How local files are added.
+        exclude: Folders that are skipped.
+        clients: For folders of S3; None leaves them unlisted.
+        columns: Names of the columns of tables.
+        seen: Ids of the sources so far.
+        may_be_empty: A folder without a video is not an error: one may be added later.
+    """
+
+    mode: LocalMode
+    exclude: frozenset[Path]
+    clients: S3Clients | None
+    columns: Lists
+    seen: set[str] = field(default_factory=set)
+    may_be_empty: bool = False
+
+
+def gather(
+    inputs: Iterable[str | Path],
+    *,
+    mode: LocalMode = "copy",
+    exclude: Collection[Path] = (),
+    download: Download | None = None,
+    columns: Lists | None = None,
+) -> Gathered:
+    """Return the requests for `inputs`; a source that is given twice is requested once.
+
+    Args:
+        inputs: URLs, objects and folders of S3, video files, folders (all videos below), CSV files with a url column,
+            and lists (.txt: one URL or path per line, # comments).
+        mode: How local files are added.
+        exclude: Folders below a given one that are skipped: the media store itself, if it is there.
+        download: Address policy and timeouts for listing folders of S3.
+        columns: Names of the columns of CSV files.
+    """
+    excluded = frozenset(path.resolve() for path in exclude)
+    options = _GatherOptions(mode, excluded, S3Clients(download or Download()), columns or Lists())
+    gathered = Gathered()
+    for given in inputs:
+        for found in _expand(str(given), options):
+            if isinstance(found, SourceRequest):
+                if found.id in options.seen:
+                    continue
+                options.seen.add(found.id)
+            gathered.put(found)
+    return gathered
+
+
+def request_for(text: str, *, mode: LocalMode = "copy", base: Path | None = None, quoted: bool = True) -> SourceRequest:
+    """Return the request for one URL, object of S3 or local file.
+
+    Args:
+        text: As the user gave it.
+        mode: How a local file is added.
+        base: Folder of relative paths.
+        quoted: Begin errors with the text, its secrets masked. Otherwise, errors reveal nothing of it, since it may be
+            a line of a private file.
+
+    Raises:
+        VidpipeError: It is none of these.
+    """
+    try:
+        return _request(text, mode, Path(base or ""))
+    except VidpipeError as error:
+        if not quoted:
+            raise
+        raise VidpipeError(f"{_displayed(text)}: {error.message}", error.hint) from None
+
+
+def _displayed(text: str) -> str:
+    text = redacted_url(text)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+def _request(text: str, mode: LocalMode, base: Path) -> SourceRequest:
+    scheme = url_scheme(text)
+    if scheme:
+        text = text.strip()
+    if scheme and len(text) > _LONGEST_URL:
+        raise VidpipeError(f"the URL has {len(text)} characters; at most {_LONGEST_URL} are allowed.")
+    if scheme in ("http", "https", "s3") and (character := invalid_character(text)):
+        raise VidpipeError(
+            f"the URL contains {character}, which is not allowed in a URL.", "Remove or percent-encode it."
+        )
+    if scheme in ("http", "https") and re.search(r" [a-z0-9+]+://", text, re.IGNORECASE):
+        raise VidpipeError("this contains two URLs.", "Give them one by one.")
+    if scheme in ("http", "https"):
+        url = SourceUrl(canonical_url(text))
+        return SourceRequest(url, given=url.display_url, fragment_dropped=loses_fragment(text))
+    if scheme == "s3":
+        url = SourceUrl(str(S3Address.parse(text)))
+        return SourceRequest(url, "s3", given=url.display_url)
+    if scheme not in ("", "file"):
+        raise VidpipeError(
+            f"{scheme[:_LONGEST_SCHEME]}:// is not supported.", "Give an http(s) or s3 URL or the path of a local file."
+        )
+    if not text.strip():
+        raise VidpipeError("the path is empty.")
+    path = _local(text, base)
+    return SourceRequest(SourceUrl(path.as_uri()), "file", path, mode, given=readable(redacted_url(text)))
+
+
+def _local(text: str, base: Path) -> Path:
+    """Return the existing file or folder of a path or file URL, links followed.
+
+    A name is tried as it is, then without surrounding whitespace, then with bytes that are not UTF-8 decoded as
+    Windows-1252.
+    """
+    hint = "Check the path; a URL begins with https://." if "." in text and "/" in text else "Check the path."
+    try:
+        for name in dict.fromkeys((text, text.strip(), windows_1252(text))):
+            is_url = bool(url_scheme(name))
+            path = file_url_path(name) if is_url else Path(base, Path(name).expanduser())
+            if path.exists() and (path.is_absolute() or not is_url):
+                if not path.is_dir() and not stat.S_ISREG(check_regular(path).st_mode):
+                    raise VidpipeError("this is a pipe.", "Pass a list from a pipe through stdin: `vidpipe add -`.")
+                return path.resolve()
+        character = misleading_character(text)
+        contains = f" (the name contains {character})" if character else ""
+        raise VidpipeError(f"no such file or folder{contains}.", hint)
+    except OSError as error:  # a name that is too long, a folder without permission
+        raise VidpipeError(f"{error.strerror or type(error).__name__}.", hint) from None
+    except (ValueError, RuntimeError):  # not a URL, or the home of a user that does not exist
+        raise VidpipeError("this is not a valid path.", hint) from None
+
+
+def url_scheme(text: str) -> str:
+    """Return the scheme of a URL in lower case; empty for a path (a drive letter is not a scheme)."""
+    scheme, separator, _ = text.lstrip().partition("://")
+    return scheme.lower() if separator and scheme.replace("+", "").isalnum() else ""
+
+
+def _problem(given: str, error: VidpipeError) -> IngestOutcome:
+    return IngestOutcome(input=readable(_displayed(given)), state="refused", error=str(error))
+
+
+def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
+    try:
+        request = request_for(given, mode=options.mode)
+        path = request.path
+        if path is None:
+            yield from _remote(request, options)
+        elif path.is_dir():
+            yield from _folder(path, given, options)
+        elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
+            lines = read_list(path, options.columns)
+            yield from _list_notes(lines, given)
+            yield from _listed(lines, path, options)
+        else:
+            yield request
+    except VidpipeError as error:
+        yield _problem(given, error)
+    except Exception as unexpected:
+        yield _problem(given, _unexpected(given, unexpected, _displayed(given)))
+
+
+def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:
+    """Return the error for an unexpected one, so that one input does not stop the others."""
+    trace = scrub("".join(traceback.format_exception(error)), given)
+    log.error("Unexpected error while reading %s:\n%s", shown, trace)
+    return VidpipeError(f"{shown}: unexpected error ({type(error).__name__}).", "Please report this bug.")
+
+
+def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
+    sentences = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
+    return (IngestNote(readable(given), readable(sentence)) for sentence in sentences)
+
+
+def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _GatherOptions) -> Iterator[Found]:
+    """Expand the entries of a list. Invalid lines are reported by number only: the file may be private."""
+    repeated: list[str] = []
+    for entry in entries:
+        where = readable(f"{path.name}, line {entry.line}")
+        if isinstance(entry, ListProblem):
+            yield IngestOutcome(input=where, state="refused", error=f"{where}: {entry.sentence}")
+            continue
+        try:
+            request = request_for(entry.text, mode=options.mode, base=path.parent, quoted=False)
+            if request.path is None:
+                found = _remote(request, options)
+            elif request.path.is_dir():
+                found = _folder(request.path, entry.text, options)
+            else:
+                found = iter([request])
+            for one in found:
+                if isinstance(one, SourceRequest):
+                    # the title of a folder is not that of its videos
+                    title = entry.title if one == request else None
+                    if one == request and one.id in options.seen:
+                        repeated.append(str(entry.line))
+                    yield replace(one, title=title, labels=entry.labels, priority=entry.priority)
+                else:
+                    yield one
+        except VidpipeError as error:
+            yield _problem(where, VidpipeError(f"{where}: {error}"))
+        except Exception as unexpected:
+            yield _problem(where, _unexpected(entry.text, unexpected, where))
+    if repeated:
+        sentence = f"{path.name}: ignored lines that repeat an earlier source: {first_few(repeated)}."
+        yield IngestNote(readable(str(path)), readable(sentence))
+
+
+def _remote(request: SourceRequest, options: _GatherOptions) -> Iterator[Found]:
+    """Yield the request itself, or one for each video below a folder of S3, recognized by its key's suffix.
+
+    Keys with a part that begins with a dot are skipped like hidden files. Raises VidpipeError.
+    """
+    folder = S3Address.parse(request.url.reveal()) if request.kind == "s3" else None
+    if folder is None or not folder.is_folder:
+        yield request
+        return
+    if options.clients is None:
+        return
+    any_found = False
+    skipped = SkippedFiles()
+    for key in options.clients.keys(folder):
+        hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
+        if key.endswith("/"):
+            continue
+        if hidden or PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
+            skipped.count("a hidden file" if hidden else "not named like a video")
+            continue
+        any_found = True
+        try:
+            yield request_for(str(S3Address(folder.bucket, key)))
+        except VidpipeError as error:
+            yield _problem(str(folder), error)
+    if note := skipped.note(request.given):
+        yield note
+    if not any_found and not options.may_be_empty:
+        yield _problem(request.given, VidpipeError(f"{folder}: no video in this folder or below."))
+
+
+def _folder(folder: Path, given: str, options: _GatherOptions) -> Iterator[Found]:
+    any_found = False
+    skipped = SkippedFiles()
+    for path in videos_below(folder, options.exclude, skipped):
+        any_found = True
+        yield SourceRequest(SourceUrl(path.as_uri()), "file", path, options.mode, given=readable(str(path)))
+    if note := skipped.note(given):
+        yield note
+    for fault in skipped.unreadable:
+        yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
+    if not any_found and not options.may_be_empty:
+        yield _problem(given, VidpipeError(f"{given}: no video in this folder or below."))
+
+
+def local_path(text: str) -> bool:
+    """Return whether a line of a list names something on this machine."""
+    return url_scheme(text) in ("", "file")
+
+
+def local_requests(entries: Iterable[ListEntry], watched: Path, exclude: Collection[Path]) -> Iterator[Found]:
+    """Yield what the local files and folders in the list `watched` contain now. An empty folder is not an error."""
+    excluded = frozenset(path.resolve() for path in exclude)
+    return _listed(entries, watched, _GatherOptions("copy", excluded, None, Lists(), may_be_empty=True))
+
+
+def folder_requests(folder: SourceRequest, download: Download) -> Gathered:
+    """Return what a folder of S3 contains now.
+
+    Raises:
+        VidpipeError: It cannot be listed.
+    """
+    options = _GatherOptions("copy", frozenset(), S3Clients(download), Lists(), may_be_empty=True)
+    gathered = Gathered()
+    for found in _remote(folder, options):
+        gathered.put(found)
+    return gathered

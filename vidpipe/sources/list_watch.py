@@ -1,0 +1,228 @@
+"""Checks the watched lists and records their changes in the library, as much as fits into one tick.
+
+Nothing depends on a tick: what was recorded in MongoDB is cached afterwards, so a tick that dies is repeated. A list
+that is too long for one tick is continued by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from vidpipe.errors import VidpipeError
+from vidpipe.settings import Settings
+from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff, parse_list
+from vidpipe.sources.lists import ListProblem
+from vidpipe.sources.records import ListedSource, ListedSourceStore
+from vidpipe.sources.watched_files import (
+    DEFAULT_TIMING,
+    FileState,
+    Signature,
+    WatchedFiles,
+    WatchTiming,
+    diff_watched_files,
+    file_state,
+    read_complete,
+)
+
+log = logging.getLogger(__name__)
+
+_BATCH = 1000
+#: Now and then, and in each new process, the cache is compared with MongoDB and a list is read again: the library may
+#: be another one, restored or emptied, and a variable may have another value.
+_VERIFY_EVERY_S = 3600.0
+_MOST_PROBLEMS = 100
+#: The next check of local files waits this many times as long as the last one took, to spare slow disks.
+_PAUSES = 20
+
+
+class ListState(BaseModel):
+    """What is kept of a list between two ticks. It may be lost.
+
+    Attributes:
+        seen: State of the file at the last tick.
+        read: Its signature when it was last read to its end.
+        local: It names files of this machine, or did when these were last checked.
+        checked_at: When its cache was compared with MongoDB, in seconds since the epoch.
+        problem: Why the file cannot be read.
+    """
+
+    seen: FileState | None = None
+    read: Signature | None = None
+    local: bool = False
+    checked_at: float = 0.0
+    problem: str = ""
+
+
+class _Cursor(BaseModel):
+    """The cursor of the sensor: the process of the last tick, and the state of each list."""
+
+    process: str = ""
+    lists: dict[str, ListState] = {}
+
+
+@dataclass
+class ListWatch:
+    """One check of all lists of [Paths] SourceLists.
+
+    Attributes:
+        settings: Those in force.
+        sources: Records which list names which source.
+        process: Identifies this process; in each new one, the caches are verified.
+        timing: How long files must be unchanged.
+        messages: About what was found; empty if nothing is new.
+    """
+
+    settings: Settings
+    sources: ListedSourceStore
+    process: str
+    timing: WatchTiming = DEFAULT_TIMING
+    messages: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        mongodb = self.settings.mongodb
+        folder = self.settings.data_directory / "run" / "lists"
+        self._caches = ListCacheFiles(folder, f"{mongodb.database_name}.{mongodb.collection_name}")
+        self._deadline = time.monotonic() + self.timing.budget_s
+
+    def check(self, cursor: str | None) -> str:
+        """Check the lists.
+
+        Args:
+            cursor: What the last check returned.
+
+        Returns:
+            The cursor of the next check.
+
+        Raises:
+            VidpipeError: MongoDB is not available.
+            OSError: The disk of data/run cannot be written.
+        """
+        last = _read_cursor(cursor)
+        names = self.settings.paths.source_lists
+        for name in last.lists.keys() - set(names):
+            self.sources.forget(name)
+            self._caches.forget(name)
+        states = {name: last.lists.get(name, ListState()) for name in names}
+        for name, state in states.items():
+            if last.process != self.process:
+                state.checked_at = 0.0
+            self._check(name, state)
+        return _Cursor(process=self.process, lists=states).model_dump_json()
+
+    def _check(self, name: str, state: ListState) -> None:
+        path = self.settings.resolve(name)
+        problem = ""
+        try:
+            before, state.seen = state.seen, None
+            state.seen = file_state(path, before)
+            if state.seen.signature != state.read or time.time() - state.checked_at > _VERIFY_EVERY_S:
+                data = read_complete(path, state.seen, self.timing)
+                if data is None:
+                    self.messages.append(f"{name} is being written; waiting until it is complete.")
+                elif not self._read(name, path, data, state.seen.signature, state):
+                    self.messages.append(f"{name} is long; the next check continues it.")
+            if state.local:
+                self._check_local(name, path)
+        except FileNotFoundError:
+            problem = f"{name}: no such file; its sources are kept."
+        except OSError as error:
+            problem = f"{name} cannot be read: {error.strerror or error}; its sources are kept."
+        except VidpipeError as error:
+            problem = f"{error} Its sources are kept."
+        if problem:
+            self.messages.append(problem)
+        if problem != state.problem:
+            self.sources.report(name, file_problems=[[name, problem]] if problem else [])
+            state.problem = problem
+
+    def _read(self, name: str, path: Path, data: bytes, signature: Signature, state: ListState) -> bool:
+        """Record the contents; return False if time ran out before their end."""
+        lines = parse_list(path, data, self.settings.lists)
+        cache = self._caches.load(name)
+        local = WatchedFiles.from_json(self._caches.load_local(name))
+        stored: set[str] | None = None
+        if not cache.complete or time.time() - state.checked_at > _VERIFY_EVERY_S:
+            stored = set(self.sources.ids(name))
+            known = {key: source for key, source in cache.lines.items() if source == LOCAL or source.hex() in stored}
+            cache = LineCache(known, complete=False)
+            local.files = {source: file for source, file in local.files.items() if source in stored}
+        diff = ListDiff(lines, cache)
+        complete, new = self._save(name, diff.news())
+        if not complete:
+            self._caches.save(name, diff.partial_cache())
+            return False
+        self.sources.save_many(name, diff.edited())
+        after = diff.cache()
+        removed = set(diff.removed())
+        if stored is not None:
+            removed |= stored - {source.hex() for source in after.ids()} - local.files.keys()
+        self.sources.drop(name, removed)
+        self._caches.save(name, after)
+        local.entries, local.wait_to = diff.local, 0.0
+        state.local = bool(local.entries or local.files or local.problems)
+        if state.local:
+            self._caches.save_local(name, local.as_json())
+        problems = _line_problems(name, diff.problems)
+        self.sources.report(name, read_at=datetime.now(UTC), lines=len(lines.keys), line_problems=problems)
+        state.read, state.checked_at = signature, time.time()
+        self.messages += lines.notes
+        self._count(name, {"new": new, "removed": len(removed), "invalid lines": len(diff.problems)})
+        return True
+
+    def _save(self, name: str, listed: Iterable[ListedSource]) -> tuple[bool, int]:
+        """Return whether all were written in time, and how many are new."""
+        new = 0
+        listed = iter(listed)
+        while batch := list(islice(listed, _BATCH)):
+            new += self.sources.save_many(name, batch)
+            if time.monotonic() > self._deadline:
+                return False, new
+        return True, new
+
+    def _check_local(self, name: str, path: Path) -> None:
+        before = WatchedFiles.from_json(self._caches.load_local(name))
+        if time.time() < before.wait_to:
+            return
+        start = time.monotonic()
+        own = (self.settings.media_directory, self.settings.derived_directory)
+        diff = diff_watched_files(before.entries, before.files, path, own, self.timing.video_rest_s)
+        pause_s = _PAUSES * (time.monotonic() - start)
+        new = self.sources.save_many(name, diff.sources)
+        self.sources.again(diff.changed)
+        self.sources.drop(name, diff.removed)
+        if diff.problems != before.problems:
+            self.sources.report(name, local_problems=[list(problem) for problem in diff.problems])
+        after = WatchedFiles(before.entries, diff.files, diff.problems, time.time() + pause_s)
+        self._caches.save_local(name, after.as_json())
+        self._count(name, {"new": new, "changed": len(diff.changed), "removed": len(diff.removed)})
+
+    def _count(self, name: str, counts: dict[str, int]) -> None:
+        if any(counts.values()):
+            listed = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+            self.messages.append(f"{name}: {listed}.")
+
+
+def _read_cursor(cursor: str | None) -> _Cursor:
+    try:
+        return _Cursor.model_validate_json(cursor or "{}")
+    except ValidationError:
+        log.warning("the cursor of the sensor url_list is invalid; all lists are read again")
+        return _Cursor()
+
+
+def _line_problems(name: str, problems: list[ListProblem]) -> list[list[str]]:
+    listed = []
+    for problem in problems[:_MOST_PROBLEMS]:
+        where = f"{name}, line {problem.line}" if problem.line else name
+        listed.append([where, f"{where}: {VidpipeError(problem.sentence).message.rstrip('.')}."])
+    if len(problems) > _MOST_PROBLEMS:
+        listed.append([name, f"{name}: {len(problems) - _MOST_PROBLEMS} more invalid lines."])
+    return listed

@@ -1,0 +1,192 @@
+"""Entries of lists, and text lists: one URL or path per line."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import quote
+
+from vidpipe.sources.characters import JOINERS, bare, has_bytes, windows_1252
+
+#: What a line can set besides the URL.
+OPTIONS = ("priority", "labels", "title")
+#: `${VIDPIPE_SOURCE_...}` in a list is replaced by an environment variable, so that secrets stay out of the file. Only
+#: variables of this name are read, so that a list from elsewhere cannot send other secrets to its own server.
+_VARIABLE = re.compile(r"\$\{(VIDPIPE_SOURCE_[A-Z0-9_]+)\}")
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_CURLY_QUOTED = r"[“„”][^“„”]*[“”]"
+_OPTION = re.compile(rf'\s(?P<name>[A-Za-z]+)=(?P<value>{_QUOTED}|{_CURLY_QUOTED}|[^\s"]*)$')
+_LIKE_OPTION = re.compile(rf"\s(?P<name>{'|'.join(OPTIONS)})=", re.IGNORECASE)
+#: A quoted value, in which # has no special meaning; or a comment.
+_QUOTED_OR_COMMENT = re.compile(rf"\s[A-Za-z]+=(?:{_QUOTED}|{_CURLY_QUOTED})|(?P<comment>(?:^|\s)#.*$)")
+#: Western languages have no words of such letters only; in encodings of other scripts they are the rule.
+#: Quotes, dashes and no-break spaces of Windows-1252 do not count: in French they occur beside such letters.
+_OTHER_SCRIPT = re.compile("[\udc80-\udc84\udc86-\udc90\udc98-\udc9f\udca1-\udcaa\udcac-\udcba\udcbc-\udcff]{4}")
+_PRIORITY = re.compile(r"[+-]?\d{1,9}(?:[.,]0+)?")
+_LONGEST_LINE = 8192
+_LONGEST_TITLE = 500
+_KEY_BYTES = 16
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class ListEntry:
+    """One line of a list.
+
+    Attributes:
+        line: Line number, from 1.
+        text: A URL or path as it is in the list; it may contain secrets, and bytes that are not UTF-8 (as lone
+            surrogates).
+        title: Title of the video.
+        labels: Labels of the video.
+        priority: Higher ones are fetched and processed first.
+    """
+
+    line: int
+    text: str
+    title: str | None = None
+    labels: tuple[str, ...] = ()
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class ListProblem:
+    """An invalid line.
+
+    Attributes:
+        line: Line number, from 1; 0 if unknown.
+        sentence: What is wrong. It reveals nothing of the line, since the file may be private.
+    """
+
+    line: int
+    sentence: str
+
+
+ListRow = ListEntry | ListProblem
+
+
+@dataclass(frozen=True)
+class Lines:
+    """The lines of a list without blank lines and comments, parsed on demand.
+
+    Attributes:
+        keys: A digest of each line, in order; equal lines have equal ones.
+        row: Parses the line at a position of `keys`.
+        notes: Messages about the list as a whole: ignored columns, another encoding.
+    """
+
+    keys: Sequence[bytes]
+    row: Callable[[int], ListRow]
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[ListRow]:
+        return map(self.row, range(len(self.keys)))
+
+
+def text_lines(text: str, notes: tuple[str, ...] = ()) -> Lines:
+    """Return the lines of a text list: one URL or path per line; `#` at the start or after a space begins a comment.
+
+    The URL may be followed by `priority=5`, `labels=cats,dogs` and `title="My film"`.
+    """
+    keys: list[bytes] = []
+    numbers: list[int] = []
+    lines: list[str] = []
+    with_variables = "${" in text
+    for number, line in enumerate(map(str.strip, physical_lines(text)), start=1):
+        if line and not line.startswith("#"):
+            numbers.append(number)
+            lines.append(line)
+            keys.append(key_of(_filled(line) if with_variables else line))
+    return Lines(keys, lambda position: _text_row(numbers[position], lines[position]), notes)
+
+
+def physical_lines(text: str) -> list[str]:
+    """Split a file into lines as an editor numbers them, with any line ending."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def key_of(line: str) -> bytes:
+    """Return the digest that identifies a line."""
+    return blake2b(line.encode("utf-8", "surrogateescape"), digest_size=_KEY_BYTES).digest()
+
+
+def first_few(words: Sequence[str]) -> str:
+    """Return `words` separated by commas; of many, the first ones and how many more there are."""
+    more = len(words) - _MOST_NAMED
+    return ", ".join(words[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _text_row(number: int, text: str) -> ListRow:
+    if len(text) > _LONGEST_LINE:
+        return ListProblem(number, f"the line has {len(text)} characters; the longest that is read has {_LONGEST_LINE}")
+    comment = next((found for found in _QUOTED_OR_COMMENT.finditer(text) if found["comment"] is not None), None)
+    if comment is not None:
+        text = text[: comment.start()].rstrip()
+    given: dict[str, str] = {}
+    while found := _OPTION.search(text):
+        name, value = found["name"].lower(), found["value"]
+        if name not in OPTIONS:
+            if "://" not in text:
+                break  # a path may hold blanks and equals signs
+            return ListProblem(
+                number, f"unknown option; the options are {', '.join(OPTIONS)} (write a space in a URL as %20)"
+            )
+        if name in given:
+            return ListProblem(number, f"{name} is given twice")
+        given[name] = re.sub(r'\\(["\\])', r"\1", value[1:-1]) if value[:1] in tuple('"“„”') else value
+        text = text[: found.start()].rstrip()
+    odd = _LIKE_OPTION.search(text)
+    if odd is not None:
+        return ListProblem(number, f'the value of {odd["name"].lower()} must be quoted: {odd["name"].lower()}="…"')
+    labels = re.split("[|;,]", given.get("labels", ""))
+    return entry(number, text, title=given.get("title", ""), labels=labels, priority=given.get("priority", ""))
+
+
+def entry(number: int, text: str, *, title: str, labels: Sequence[str], priority: str) -> ListRow:
+    """Return the entry of a URL or path and its options, with environment variables filled in."""
+    text = bare(text)
+    if has_bytes(text) and "://" in text and (without := bare(windows_1252(text))).isascii():
+        text = without  # quotes and spaces of Windows-1252 surrounded it
+    if not text:
+        return ListProblem(number, "the URL is missing")
+    if priority and not _PRIORITY.fullmatch(priority):
+        return ListProblem(number, "the priority is not an integer")
+    missing = [name for name in _VARIABLE.findall(text) if name not in os.environ]
+    if missing:
+        return ListProblem(number, f"the environment variable {missing[0]} is not set")
+    for text_option in (title, *labels):
+        garbled = "\N{REPLACEMENT CHARACTER}" in windows_1252(text_option)
+        if has_bytes(text_option) and (garbled or _OTHER_SCRIPT.search(text_option)):
+            return ListProblem(number, "a title or label is neither UTF-8 nor Windows-1252; save the list as UTF-8")
+    return ListEntry(
+        number,
+        _VARIABLE.sub(_value, text),
+        title=_printable(title)[:_LONGEST_TITLE] or None,
+        labels=tuple(dict.fromkeys(filter(None, map(_printable, labels)))),
+        priority=int(priority.replace(",", ".").partition(".")[0]) if priority else None,
+    )
+
+
+def _value(variable: re.Match[str]) -> str:
+    """Return the value of a variable in a URL.
+
+    In a user name or password, characters that would end the host are percent-encoded.
+    """
+    value = os.environ[variable[1]]
+    before, after = variable.string[: variable.start()], variable.string[variable.end() :]
+    _, scheme, rest = before.partition("://")
+    is_login = scheme and not re.search("[/?#]", rest) and "@" in re.split("[/?#]", after)[0]
+    return re.sub("[/?#]", lambda found: quote(found.group(), safe=""), value) if is_login else value
+
+
+def _printable(text: str) -> str:
+    text = windows_1252(text)
+    return "".join(character if character.isprintable() or character in JOINERS else " " for character in text).strip()
+
+
+def _filled(line: str) -> str:
+    """Return what identifies a line: with another value of its variable, it is another line."""
+    return _VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), line)

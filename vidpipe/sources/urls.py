@@ -1,0 +1,270 @@
+"""URLs: the canonical spelling, the source id, and the form without secrets that may be stored and displayed.
+
+A real URL, secrets included, is a `SourceUrl`; `display_url` and names ending in it are the redacted form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, unquote_to_bytes, urlsplit, urlunsplit
+
+import idna
+
+from vidpipe.errors import VidpipeError
+from vidpipe.redaction import MASK, SECRET_NAME, mask, redact, source_secrets
+from vidpipe.sources.characters import JOINERS
+
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+#: Fragments that select a part of a video (W3C Media Fragments).
+_MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
+_FILE = "file://"
+_PIECE = re.compile(r"\\x[0-9a-fA-F]{2}|.", re.DOTALL)
+#: Symbolic links may have changed since a path was stored.
+_RESOLVED = (os.path.realpath, os.path.abspath)
+_ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
+
+
+def canonical_url(url: str) -> str:
+    """Return the spelling of an http(s) URL that its id is made of: lower-case ASCII host, no default port or fragment.
+
+    Raises:
+        VidpipeError: It has no usable host, port or scheme. The message reveals nothing of the URL.
+    """
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname or ""
+        if not host.isascii():
+            host = idna.encode(host, uts46=True).decode("ascii")
+    except ValueError:
+        raise VidpipeError("malformed URL: its host is not valid.") from None
+    try:
+        port = parts.port
+    except ValueError:
+        raise VidpipeError("malformed URL: its port is not a number from 0 to 65535.") from None
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS:
+        raise VidpipeError("only http and https URLs are supported.")
+    if not host or _CONTROL.search(host):
+        raise VidpipeError("the URL has no host.", "Write it as https://host/path/file.mp4.")
+    userinfo = parts.netloc.rpartition("@")[0]
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[scheme]:
+        netloc += f":{port}"
+    if userinfo:
+        netloc = f"{quote(userinfo, safe=_SAFE)}@{netloc}"
+    path = quote(parts.path, safe=_SAFE) or "/"
+    return urlunsplit((scheme, netloc, path, quote(parts.query, safe=_SAFE), ""))
+
+
+def loses_fragment(url: str) -> bool:
+    """Return whether an http(s) URL has a fragment, which is never sent to a server, that may be part of the name."""
+    fragment = url.partition("#")[2].strip()
+    return bool(fragment) and not _MEDIA_FRAGMENT.match(fragment)
+
+
+@dataclass(frozen=True, repr=False)
+class SourceUrl:
+    """The real URL of a source, canonical, secrets included. `str()` and `repr()` do not reveal the secrets."""
+
+    _value: str
+
+    def reveal(self) -> str:
+        """Return the real URL; never to be stored or displayed."""
+        return self._value
+
+    @cached_property
+    def display_url(self) -> str:
+        """The URL without its secrets."""
+        return redacted_url(self._value)
+
+    def __str__(self) -> str:
+        return self.display_url
+
+    def __repr__(self) -> str:
+        return f"SourceUrl({self.display_url!r})"
+
+    @property
+    def id(self) -> str:
+        """Id of the source: a hash of the real URL, from which its secrets cannot be recovered."""
+        return hashlib.sha256(self._value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def without_userinfo(url: str) -> tuple[str, tuple[bytes, bytes] | None]:
+    """Split the user information off a URL.
+
+    Returns:
+        The URL without it, and (user, password) in UTF-8 for Basic authentication; None if there is none.
+    """
+    parts = urlsplit(url)
+    userinfo, at, netloc = parts.netloc.rpartition("@")
+    if not at:
+        return url, None
+    user, _, password = userinfo.partition(":")
+    return urlunsplit(parts._replace(netloc=netloc)), (unquote_to_bytes(user), unquote_to_bytes(password))
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
+
+
+def secrets_of(url: str) -> frozenset[str]:
+    """Return every secret in `url`, as written and decoded: user, password, values of secret parameters."""
+    parts = _split(url)
+    if parts is None:
+        return frozenset({url})
+    found: list[str] = []
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    if at:
+        found += [part for part in (userinfo, *userinfo.split(":", 1)) if part]
+    for piece in re.split("[&;]", f"{parts.query}&{parts.fragment}"):
+        name, _, value = piece.partition("=")
+        if value and SECRET_NAME.search(unquote(name)):
+            found.append(value)
+    return frozenset([*found, *map(unquote, found)])
+
+
+def redacted_url(url: str) -> str:
+    """Return `url` with its secrets replaced by `***`.
+
+    Secrets are the user and password, the values of secret parameters (query and fragment), and the values of
+    VIDPIPE_SOURCE_… variables (anywhere). File URLs keep their path, which is needed to find the file.
+    """
+    if not _is_file_url(url):
+        url = mask(url, source_secrets())
+    parts = _split(url)
+    if parts is None:
+        return MASK
+    _, at, host = parts.netloc.rpartition("@")
+    query, fragment = _masked(parts.query), _masked(parts.fragment)
+    if not at and (query, fragment) == (parts.query, parts.fragment):
+        return url  # splitting and joining may lose a question mark of an S3 key
+    return urlunsplit(parts._replace(netloc=f"{MASK}@{host}" if at else parts.netloc, query=query, fragment=fragment))
+
+
+def _masked(parameters: str) -> str:
+    """Return `name=value&…` with the values of secret names replaced."""
+    pieces = re.split("([&;])", parameters)
+    for position, piece in enumerate(pieces):
+        name, equals, value = piece.partition("=")
+        if value and SECRET_NAME.search(unquote(name)):
+            pieces[position] = f"{name}{equals}{MASK}"
+    return "".join(pieces)
+
+
+def scrub(text: str, *urls: str) -> str:
+    """Return `text`, from a library or a server, without the secrets of `urls` and of this process."""
+    for url in urls:
+        text = mask(text.replace(url, redacted_url(url)), secrets_of(url))
+    return redact(text)
+
+
+def safe_file_name(name: str) -> str:
+    """Return `name` as a plain file name: no folders or control characters, at most 200 characters; may be empty."""
+    name = name.replace("\\", "/").rsplit("/", 1)[-1]
+    name = "".join(character for character in name if character.isprintable()).strip(" .")
+    if len(name) > 200:
+        suffix = PurePosixPath(name).suffix[:20]
+        name = name[: 200 - len(suffix)] + suffix
+    return name
+
+
+def url_file_name(url: str) -> str:
+    """Return the file name at the end of a URL's path, or the first query value that looks like one."""
+    parts = urlsplit(url)
+    name = safe_file_name(unquote(parts.path))
+    if "." in name:
+        return name
+    for key, value in parse_qsl(parts.query):
+        candidate = safe_file_name(value)
+        if not SECRET_NAME.search(key) and re.fullmatch(r"[^/?&]+\.[A-Za-z0-9]{2,4}", candidate):
+            return candidate
+    return name or parts.hostname or ""
+
+
+def readable_url(url: str) -> str:
+    r"""Return `url` as it is displayed: the decoded path of a file URL, any other URL as it is stored.
+
+    Bytes that are not UTF-8 and characters that could control a terminal stay escaped: \xe9, \u202e.
+    """
+    if not _is_file_url(url):
+        return url
+    return "".join(_visible(character) for character in _decoded(url[len(_FILE) :]))
+
+
+def url_spellings(url: str) -> tuple[str, ...]:
+    """Return the spellings of a stored URL that patterns match: as displayed, decoded, and percent-encoded as stored.
+
+    Keys of S3 are stored as they are, not encoded.
+    """
+    parts = _split(url)
+    if parts is None or parts.scheme not in ("file", *_DEFAULT_PORTS):
+        return (url,)
+    path = _decoded(parts.path)
+    decoded = urlunsplit(parts._replace(path=path, query=_decoded(parts.query)))
+    return tuple(dict.fromkeys((readable_url(url), *([path] if parts.scheme == "file" else []), decoded, url)))
+
+
+def stored_spellings(text: str) -> tuple[str, ...]:
+    """Return the spellings under which a URL or path, percent-encoded or decoded, may be stored."""
+    given = text.encode("utf-8", "surrogateescape")
+    shown = given.decode("utf-8", "backslashreplace")
+    scheme = text.partition("://")[0].lower()
+    if scheme in _DEFAULT_PORTS:
+        try:
+            return shown, redacted_url(canonical_url(shown))
+        except VidpipeError:
+            return (shown,)
+    if "://" in text and scheme != "file":
+        return (shown,)
+    path = given[len(_FILE) :] if scheme == "file" else os.path.expanduser(given)
+    paths = {path, _ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), path)}
+    if scheme == "file":
+        paths.add(unquote_to_bytes(path))
+    whole = {resolve(path) for path in paths if path and b"\0" not in path for resolve in _RESOLVED}
+    return shown, *sorted(Path(os.fsdecode(path)).as_uri() for path in whole)
+
+
+def either_spelling(text: str) -> str:
+    """Return a regular expression that finds `text`, decoded or percent-encoded, in names and in stored URLs.
+
+    Whether case matters is up to the caller.
+    """
+    return "|".join(
+        "".join(_either(piece) for piece in _PIECE.findall(spelling))
+        for spelling in dict.fromkeys((text, unquote(text)))
+    )
+
+
+def _either(piece: str) -> str:
+    if len(piece) > 1:  # \xe9, as `readable_url` shows a byte that is not UTF-8
+        return f"(?:{re.escape(piece)}|%{piece[2:]})"
+    if piece.isascii() and (piece.isalnum() or piece in "/-._~"):
+        return re.escape(piece)
+    encoded = (quote(form, safe="", errors="surrogateescape") for form in (piece, piece.lower(), piece.upper()))
+    literal = [] if "\ud800" <= piece <= "\udfff" else [re.escape(piece)]  # surrogates reach no database
+    return f"(?:{'|'.join(dict.fromkeys((*literal, *encoded)))})"
+
+
+def _is_file_url(url: str) -> bool:
+    return url[: len(_FILE)].lower() == _FILE
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "backslashreplace")
+
+
+def _visible(character: str) -> str:
+    if character.isprintable() or unicodedata.category(character) == "Zs" or character in JOINERS:
+        return character
+    return character.encode("unicode_escape").decode("ascii")

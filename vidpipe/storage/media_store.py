@@ -1,0 +1,308 @@
+"""The media store: every video once, under the hash of its bytes.
+
+    <media>/ab/abcdef….mp4     a video; its suffix is that of the container, not of the URL
+    <media>/incoming/          incomplete files, and locks
+
+A file gets in by one atomic rename on the same disk, after its bytes are on the disk and ffprobe found a video stream
+that decodes. Whatever is not under its final name is not in the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from filelock import FileLock, Timeout
+
+from vidpipe.media.probe import check_decodable
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.safe_files import open_regular
+from vidpipe.settings import Settings
+from vidpipe.storage.containers import HEAD_BYTES, suffix_for
+
+BLOCK_BYTES = 1 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DiskFullError(FetchError):
+    """The disk has no space for the file; other sources may still fit.
+
+    Attributes:
+        needed_bytes: How much was to be written beyond MinFreeMB, in bytes; None if unknown.
+    """
+
+    exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", *, needed_bytes: int | None = None) -> None:
+        super().__init__(
+            message, hint, kind="transient", depends_on=("paths.download_directory", "download.min_free_mb")
+        )
+        self.needed_bytes = needed_bytes
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn OS errors while `path`, in the media store, is written into a FetchError or DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise DiskFullError(
+                f"The disk of {path.parent} is full; the incomplete file was deleted.",
+                "Free space, or move DownloadDirectory (section [Paths] of config.ini) to a larger disk.",
+            ) from error
+        raise FetchError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Check DownloadDirectory in the section [Paths] of config.ini and its permissions.",
+            kind="transient",
+            depends_on=("paths.download_directory",),
+        ) from error
+
+
+class Digest(Protocol):
+    """A hash object of hashlib."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of the bytes so far."""
+
+
+def hash_file(
+    path: Path, cancelled: threading.Event, on_bytes: Callable[[int], None] = lambda done: None
+) -> tuple[Digest, int]:
+    """Return the sha256 object and the size in bytes of a file's content.
+
+    Args:
+        path: A regular file.
+        cancelled: Stops the work once it is set.
+        on_bytes: Called with the number of bytes read so far.
+
+    Raises:
+        FetchCancelled: `cancelled` was set.
+        OSError: The file cannot be read.
+    """
+    digest, size = hashlib.sha256(), 0
+    with open_regular(path) as file:
+        while block := file.read(BLOCK_BYTES):
+            if cancelled.is_set():
+                raise FetchCancelled
+            digest.update(block)
+            size += len(block)
+            on_bytes(size)
+    return digest, size
+
+
+class DiskReservations:
+    """Free disk space, shared out among the transfers of this process so that together they leave MinFreeMB."""
+
+    def __init__(self, directory: Path, min_free_bytes: int) -> None:
+        self._directory = directory
+        self._min_free_bytes = min_free_bytes
+        self._expected: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def reserve(self, owner: str, expected_bytes: int) -> None:
+        """Reserve `expected_bytes` that `owner` is still going to write; replaces its earlier reservation.
+
+        Raises:
+            DiskFullError: With the other reservations, less than MinFreeMB would remain.
+        """
+        with self._lock:
+            self._expected.pop(owner, None)
+            free = shutil.disk_usage(self._directory).free
+            needed_bytes = sum(self._expected.values()) + expected_bytes
+            if free - needed_bytes < self._min_free_bytes:
+                raise DiskFullError(
+                    f"Not enough free space on the disk of {self._directory}: {free >> 20} MB are free, "
+                    f"{expected_bytes / (1 << 20):.0f} MB are still to be written, "
+                    f"and {self._min_free_bytes >> 20} MB must stay free.",
+                    "Free space, lower MinFreeMB (section [Download] of config.ini), or move DownloadDirectory "
+                    "(section [Paths]) to a larger disk.",
+                    needed_bytes=needed_bytes,
+                )
+            self._expected[owner] = expected_bytes
+
+    def release(self, owner: str) -> None:
+        """Drop the reservation of `owner`."""
+        with self._lock:
+            self._expected.pop(owner, None)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file under its final name.
+
+    Attributes:
+        sha256: Hash of its bytes.
+        path: Where it is.
+        size_bytes: Its size.
+        modified_ns: Time of its last change, in nanoseconds since the epoch.
+        new: The store did not have it before.
+        referenced: It stays where the user has it, outside the store.
+    """
+
+    sha256: str
+    path: Path
+    size_bytes: int
+    modified_ns: int
+    new: bool
+    referenced: bool = False
+
+
+class MediaStore:
+    """The media store of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.limits = settings.limits
+        self.root = settings.media_directory
+        self.incoming = self.root / "incoming"
+        with writing(self.incoming):
+            self.incoming.mkdir(parents=True, exist_ok=True)
+        self.reservations = DiskReservations(self.incoming, settings.download.min_free_mb << 20)
+
+    def find(self, sha256: str) -> Path | None:
+        """Return the stored file with this hash in its name."""
+        if not _SHA256.fullmatch(sha256):
+            return None
+        folder = self.root / sha256[:2]
+        # checking the usual names costs less than reading a large folder
+        usual = (folder / f"{sha256}{suffix}" for suffix in (".mp4", ".webm", ".mkv", ".mov"))
+        return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
+
+    def files(self, sha256: str) -> list[Path]:
+        """Return all stored files with this hash in their names; several if fetches found different containers."""
+        return sorted((self.root / sha256[:2]).glob(f"{sha256}.*")) if _SHA256.fullmatch(sha256) else []
+
+    @contextlib.contextmanager
+    def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:
+        """Lock one source: one thread of one process at a time works on it.
+
+        Raises:
+            FetchCancelled: `cancelled` was set while waiting for the lock.
+        """
+        lock = FileLock(self.incoming / f"{source_id}.lock")
+        while True:
+            if cancelled.is_set():
+                raise FetchCancelled
+            try:
+                lock.acquire(timeout=0.5, poll_interval=0.05)
+                break
+            except Timeout:
+                continue
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def enter(self, file: Path, sha256: str, *, name: str, replace: bool = False) -> StoredFile:
+        """Move `file`, in `incoming`, to its final place; delete it if its bytes are in the store already.
+
+        Args:
+            file: The complete file.
+            sha256: Hash of its bytes.
+            name: What it is called in errors.
+            replace: Replace a stored file that was found damaged.
+
+        Raises:
+            MediaError: It has no video stream that decodes; the file is left where it is.
+        """
+        size = file.stat().st_size
+        known = None if replace else self._whole(sha256, size)
+        if known is None:
+            container = check_decodable(file, name=name, limits=self.limits)
+            with writing(file), file.open("rb") as opened:
+                suffix = suffix_for(container, opened.read(HEAD_BYTES))
+                os.fsync(opened.fileno())
+            place = self.root / sha256[:2] / f"{sha256}{suffix}"
+            with writing(place), FileLock(self.incoming / "store.lock"):
+                place.parent.mkdir(exist_ok=True)
+                # another process may have brought the same bytes meanwhile
+                known = None if replace else self._whole(sha256, size)
+                if known is None:
+                    os.replace(file, place)
+                    for directory in (place.parent, self.root):
+                        _sync_directory(directory)
+                    return _stored(sha256, place, new=True)
+        file.unlink()
+        return _stored(sha256, known, new=False)
+
+    def _whole(self, sha256: str, size: int) -> Path | None:
+        path = self.find(sha256)
+        return path if path is not None and path.stat().st_size == size else None
+
+    def clean(self, older_than_days: float = 7.0, *, dry_run: bool = False) -> list[Path]:
+        """Delete what abandoned transfers left behind; return these files.
+
+        Args:
+            older_than_days: Files that were written later are kept.
+            dry_run: Delete nothing.
+        """
+        found: list[Path] = []
+        for stem, paths in self._leftovers(older_than_days).items():
+            if dry_run and not (self.incoming / f"{stem}.lock").exists():
+                found += paths  # taking the lock would create it
+                continue
+            with self._held(stem) as held:
+                found += paths if held else []
+                for path in paths if held and not dry_run else ():
+                    path.unlink(missing_ok=True)
+        return found
+
+    def _leftovers(self, older_than_days: float) -> dict[str, list[Path]]:
+        limit = time.time() - older_than_days * 86400
+        groups: dict[str, list[Path]] = {}
+        for path in self.incoming.iterdir():
+            groups.setdefault(path.name.split(".")[0], []).append(path)
+        return {
+            stem: paths
+            for stem, paths in groups.items()
+            if stem != "store" and all(_modified(path) < limit for path in paths)
+        }
+
+    @contextlib.contextmanager
+    def _held(self, stem: str) -> Iterator[bool]:
+        """Yield whether no transfer holds the lock; one that has received nothing for days may still be running."""
+        lock = FileLock(self.incoming / f"{stem}.lock")
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def _modified(path: Path) -> float:
+    """Return when `path` was last written; now if another process has deleted it meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _stored(sha256: str, path: Path, *, new: bool) -> StoredFile:
+    stat = path.stat()
+    return StoredFile(sha256, path, stat.st_size, stat.st_mtime_ns, new)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
