@@ -23,8 +23,8 @@ from rich.progress import (
 )
 
 from vidpipe.cli.output import clean, err, say, words
-from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.ingest.urls import readable_url
+from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
+from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import StageEvent
 
 #: Lines for running stages; more would push the bars off the screen.
@@ -145,7 +145,7 @@ _STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
 
 
 class AddDisplay:
-    """Shows the progress of adding videos (`vidpipe.ingest.records.IngestObserver`). Use as a context manager."""
+    """Shows the progress of adding videos (`vidpipe.sources.records.IngestObserver`). Use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or err()

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from vidpipe.errors import VidpipeError
 from vidpipe.redaction import mask, source_secrets
+from vidpipe.safe_files import file_url_path
 from vidpipe.settings import Settings
-from vidpipe.settings.stored_paths import file_url_path
 from vidpipe.sources.failures import Dependencies, failed_record
 from vidpipe.sources.inputs import Gathered, SourceRequest, folder_requests, local_path, request_for
 from vidpipe.sources.list_files import read_list

@@ -15,7 +15,7 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.safe_files import replace_file
-from vidpipe.settings.lists import Lists
+from vidpipe.settings.operation import Lists
 from vidpipe.sources.inputs import SourceRequest, local_path, request_for
 from vidpipe.sources.list_files import list_lines
 from vidpipe.sources.lists import Lines, ListEntry, ListProblem

@@ -22,7 +22,7 @@ from vidpipe.network.addresses import AddressPolicy
 from vidpipe.network.fetch_errors import TRANSIENT_STATUS, FetchError
 from vidpipe.network.retry import parse_retry_after
 from vidpipe.network.session import authorities
-from vidpipe.settings.schema import Download
+from vidpipe.settings.operation import Download
 from vidpipe.sources.urls import SourceUrl
 
 SCHEME = "s3://"

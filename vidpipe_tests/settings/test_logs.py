@@ -101,10 +101,10 @@ def test_the_log_file_as_json_has_one_object_per_line_without_secrets(home: Path
     try:
         raise RuntimeError("refused sk-hunter2")
     except RuntimeError:
-        logging.getLogger("vidpipe.ingest").exception("two\nlines of %s", "sk-hunter2")
+        logging.getLogger("vidpipe.sources").exception("two\nlines of %s", "sk-hunter2")
     reset_logging()
     (record,) = map(json.loads, log_text(settings).splitlines())
-    assert (record["level"], record["logger"], record["message"]) == ("ERROR", "vidpipe.ingest", "two\nlines of ***")
+    assert (record["level"], record["logger"], record["message"]) == ("ERROR", "vidpipe.sources", "two\nlines of ***")
     assert record["exception"].endswith("RuntimeError: refused ***")
     assert {"at", "process"} <= record.keys()
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.library import Library
 from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.schema import Document
@@ -19,6 +18,7 @@ from vidpipe.operations.retention.derived_files import delete_unreferenced
 from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, paced_chunks
 from vidpipe.settings import Settings
+from vidpipe.storage.media_store import MediaStore
 
 _CHUNK = 1000
 
