@@ -47,7 +47,7 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
         with contextlib.suppress(FileNotFoundError):
             stats[path] = path.stat()
     days = settings.retention.partial_days
-    for path in store.leftovers(days) if dry_run else store.clean(days):
+    for path in store.clean(days, dry_run=dry_run):
         if path in stats:
             report.add(stats[path].st_size, stats[path].st_mtime)
 
