@@ -24,7 +24,7 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH

@@ -18,7 +18,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import audit
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 
 if TYPE_CHECKING:
     from vidpipe.library.runs import Figures
-    from vidpipe.planning.describing import Describing
+    from vidpipe.runner.plan import DescribingStages
     from vidpipe.stages.asking import VideoAnswers
     from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
     from vidpipe.vlm.questions import Question
@@ -61,7 +61,7 @@ def ask(
     Example: vidpipe ask clip.mp4 "Is there a person in it?" --kind yes_no
     """
     from vidpipe.cli.running import finish
-    from vidpipe.planning.describing import Describing
+    from vidpipe.runner.plan import DescribingStages
     from vidpipe.vlm.questions import add_question, new_question
 
     *videos, text = given
@@ -76,7 +76,7 @@ def ask(
         fault = library.plan.unavailable.get("descriptions")
         if fault:
             raise fault
-        describing = Describing.of(library.plan)
+        describing = DescribingStages.of(library.plan)
         if describing is None:
             raise UnavailableError(
                 "Nobody is there to ask: Backend is statistics, which only measures.",
@@ -99,7 +99,7 @@ def ask(
 
 def _asked(
     opened: Opened,
-    describing: Describing,
+    describing: DescribingStages,
     ids: Sequence[str],
     question: Question,
     cancelled: threading.Event,

@@ -20,7 +20,7 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import error_object, print_json
 
 if TYPE_CHECKING:
-    from vidpipe.planning.estimate import Estimate
+    from vidpipe.runner.estimate import Estimate
 
 
 def plan(
@@ -41,16 +41,16 @@ def plan(
     Nothing is changed, and no model is loaded. Files are not looked for: a lost one is found by the run.
     """
     from vidpipe.cli.running import warn_of_unread
-    from vidpipe.planning.due import Wish
-    from vidpipe.planning.estimate import estimate
+    from vidpipe.runner.estimate import estimate
     from vidpipe.runner.plan import Plan
+    from vidpipe.runner.request import RunRequest
 
     names = stage_names(stages)
     with opened(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as library:
         chosen = Plan.make(library.library.graph, library.settings, names)
         try:
             ids = [library.library.videos.resolve(video) for video in videos] if videos else None
-            wish = Wish(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
+            wish = RunRequest(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
             found = estimate(library.library, chosen, wish)
             changed = _changed(library, chosen, found)
             budget = _budget(library)
@@ -59,10 +59,10 @@ def plan(
         finally:
             chosen.close()
     if as_json:
-        from vidpipe.planning.plain import as_plain
+        from vidpipe.runner.estimate import estimate_as_json
 
         problems = {name: error_object(problem) for name, problem in chosen.unavailable.items()}
-        print_json({**as_plain(found), "changed": changed, "budget": budget, "problems": problems})
+        print_json({**estimate_as_json(found), "changed": changed, "budget": budget, "problems": problems})
     else:
         from vidpipe.cli.plan_view import show
 
@@ -85,15 +85,13 @@ def _changed(opened: Opened, plan: Any, found: Estimate) -> dict[str, str]:
 
 def _budget(opened: Opened) -> dict[str, Any] | None:
     """What was used of the budget; None where there is none."""
-    from vidpipe.planning.amounts import Prices
-    from vidpipe.planning.budget import used_sentence
-    from vidpipe.planning.usage import spans, used
+    from vidpipe.runner.budget import Prices, recent_usages, usage_in_window, usage_sentence
 
     budget = opened.settings.budget
     if not budget.is_limited:
         return None
-    spent = used(spans(opened.library.collections["runs"], Prices.of(opened.settings)))
+    spent = usage_in_window(recent_usages(opened.library.collections["runs"], Prices.of(opened.settings)))
     return {
         "model_hours": budget.model_hours, "used_model_hours": round(spent.seconds / 3600, 5), "cost": budget.cost,
-        "used_cost": round(spent.cost, 6), "sentence": used_sentence(budget, spent),
+        "used_cost": round(spent.cost, 6), "sentence": usage_sentence(budget, spent),
     }  # fmt: skip

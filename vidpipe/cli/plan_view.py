@@ -8,7 +8,7 @@ from typing import Any
 from vidpipe.cli.output import counted, note, out, say, table, words
 from vidpipe.errors import VidpipeError
 from vidpipe.measures.wording import brief
-from vidpipe.planning.estimate import Estimate, ModelEstimate, StageEstimate
+from vidpipe.runner.estimate import Estimate, ModelEstimate, StageEstimate
 
 _WHY = {
     "new": "new", "inputs": "inputs changed", "files": "files lost", "next try": "to be tried again",

@@ -16,7 +16,7 @@ from vidpipe.cli.output import counted, duration, error_object, note, out, say, 
 from vidpipe.cli.progress import RunDisplay
 from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, audit
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")

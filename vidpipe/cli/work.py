@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vidpipe.cli.call import Opened
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.stages.contract import Observer
 
 if TYPE_CHECKING:

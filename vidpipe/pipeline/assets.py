@@ -15,7 +15,7 @@ from vidpipe.pipeline.execution import Session, run_stages
 from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.runner.selection import RunOptions
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
@@ -90,7 +90,7 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
     def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:
         chosen = {key.to_user_string() for key in context.selected_asset_keys}
         names = [stage.name for stage in stages if stage.name in chosen]
-        options = RunOptions(retry=config.retry, force=frozenset(names if config.force else ()))
+        options = RunRequest(retry=config.retry, force=frozenset(names if config.force else ()))
         keys = context.partition_keys
         # An Output marks all partitions of the run as done, so only a run over one can give it. Without, Dagster skips
         # what comes after this step in the same run: checks, the next step.

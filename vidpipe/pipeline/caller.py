@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.library.library import Library
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
 

@@ -24,11 +24,9 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
 from vidpipe.pipeline.telling import Telling
 from vidpipe.pipeline.waiting import keep_specs
-from vidpipe.planning.due import Wish
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
-from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
@@ -123,7 +121,7 @@ def run_stages(
     *,
     stages: Sequence[str] | None,
     videos: Iterable[str] | None,
-    options: RunOptions,
+    options: RunRequest,
     partitioned: bool,
     keep: list[dg.AssetMaterialization] | None = None,
 ) -> RunReport:
@@ -146,7 +144,7 @@ def _run_stages(
     figures: Figures,
     stages: Sequence[str] | None,
     videos: Iterable[str] | None,
-    options: RunOptions,
+    options: RunRequest,
     partitioned: bool,
     keep: list[dg.AssetMaterialization] | None,
 ) -> RunReport:
@@ -155,7 +153,7 @@ def _run_stages(
     given = None if videos is None else list(videos)
     try:
         keep_specs(session.library, plan)
-        wish = Wish(given, options.retry, options.force)
+        wish = RunRequest(given, options.retry, options.force)
         begin_model_use(context, figures, session.library, plan, wish)
         with EventLog(context, records) as log:
             # Where only what is due is run, what is current comes by by chance, and most of it is known.

@@ -13,7 +13,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.pipeline.assets import step_tags, steps, uses_gpu
 from vidpipe.pipeline.execution import Session, run_stages
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.runner.selection import RunOptions
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import StageGraph
@@ -144,7 +144,7 @@ def _videos_job(
                 )
             # A caller has looked at the files already, to know whether there is work.
             checks = session.caller is None
-            options = RunOptions(retry=config.retry, force=frozenset(config.force), check_files=checks)
+            options = RunRequest(retry=config.retry, force=frozenset(config.force), check_files=checks)
             run_stages(
                 context,
                 session,

@@ -20,10 +20,10 @@ from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.ingest.urls import redacted_url
 from vidpipe.library.library import Library
 from vidpipe.pipeline.caller import CALLER, Caller
+from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
-from vidpipe.runner.runner import Runner, Silent
-from vidpipe.runner.selection import RunOptions, Selection
+from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
@@ -57,7 +57,7 @@ def run_process(
     Raises SettingsError for unknown stages, UnavailableError when MongoDB is out of reach for too long.
     """
     graph = graph or _stages()
-    options = RunOptions(retry=retry, force=frozenset(force))
+    options = RunRequest(retry=retry, force=frozenset(force))
     with _opened(settings, graph, library) as opened:
         caller = Caller(settings, opened, observer, cancelled=cancelled or threading.Event())
         done = _without_work(caller, graph, stages, videos, options)
@@ -143,7 +143,7 @@ def _without_work(
     graph: StageGraph,
     stages: Sequence[str] | None,
     videos: Sequence[str] | None,
-    options: RunOptions,
+    options: RunRequest,
 ) -> RunReport | None:
     """The report of a run that has nothing to compute; None where there is work."""
     began = time.monotonic()
@@ -158,7 +158,9 @@ def _without_work(
         if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
             return None
         seen = replace(options, check_files=False)
-        return Runner(caller.library, plan, caller.observer or Silent(), seen, cancelled=caller.cancelled).run(given)
+        return Runner(caller.library, plan, caller.observer or NullObserver(), seen, cancelled=caller.cancelled).run(
+            given
+        )
     finally:
         plan.close()
 

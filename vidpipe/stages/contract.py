@@ -193,7 +193,7 @@ class Outcome:
             raise ValueError("an outcome is either a result or an error")
 
 
-class Resource(Protocol):
+class StageResource(Protocol):
     """Something a stage uses besides the video: a rule set, a model. `version` is in the stage's spec."""
 
     @property
@@ -266,6 +266,7 @@ class Stage:
     function: StageFunction
     reads: tuple[str, ...]
     settings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     code_version: str = "1"
     stored_as: str = ""
@@ -273,7 +274,7 @@ class Stage:
     batch_size: int = 1
     kinds: tuple[str, ...] = ()
     reads_previous: bool = False
-    still_there: Callable[[StageResult, Settings], bool] | None = None
+    artifacts_exist: Callable[[StageResult, Settings], bool] | None = None
     quick: bool = False
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
+from vidpipe.stages.declared_settings import setting
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 
@@ -132,7 +133,7 @@ def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> s
             "stage": stage.name,
             "code": stage.code_version,
             "reads": stage.reads,
-            "settings": {name: _setting(settings, name) for name in stage.settings},
+            "settings": {name: setting(settings, name) for name in stage.settings},
             "resources": {name: resources[name].version for name in stage.resources},
         }
     )
@@ -145,13 +146,7 @@ def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -
     """
     return {
         "code": stage.code_version,
-        **{f"settings.{name}": fingerprint(_setting(settings, name)) for name in stage.settings},
+        **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
         **{f"resources.{name}": resources[name].version for name in stage.resources},
     }
 
-
-def _setting(settings: Settings, dotted: str) -> Any:
-    value: Any = settings
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value

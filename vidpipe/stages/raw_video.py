@@ -148,7 +148,7 @@ def _hash(path: Path, cancelled: threading.Event, progress: Callable[[float], No
     return digest.hexdigest()
 
 
-def _still_there(result: StageResult, settings: Settings) -> bool:
+def _artifacts_exist(result: StageResult, settings: Settings) -> bool:
     assert isinstance(result, RawVideo)  # noqa: S101  (the contract: the stage's own result)
     try:
         stat = os.stat(settings.resolve(result.path))
@@ -164,8 +164,9 @@ STAGE = Stage(
     result=RawVideo,
     function=check_files,
     reads=("ingest.path", "ingest.size_bytes", "ingest.modified_ns", "ingest.urls"),
+    environment=("download", "limits", "lists", "paths"),
     pool="network",
     kinds=("file",),
     reads_previous=True,
-    still_there=_still_there,
+    artifacts_exist=_artifacts_exist,
 )

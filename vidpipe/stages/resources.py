@@ -1,4 +1,4 @@
-"""What stages use besides the video: name -> how it is built from the settings (see `contract.Resource`).
+"""What stages use besides the video: name -> how it is built from the settings (see `contract.StageResource`).
 
 A builder is called once a run. It must be cheap (a model loads its weights at first use), and what it builds may have a
 `close()`, called when the run ends.
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Resource
+from vidpipe.stages.contract import StageResource
 from vidpipe.tagging.build import build_categories, build_rules
 from vidpipe.vlm.build import build_model
 from vidpipe.vlm.prompts import build_prompts
 
-BUILDERS: dict[str, Callable[[Settings], Resource]] = {
+BUILDERS: dict[str, Callable[[Settings], StageResource]] = {
     "model": build_model,
     "prompts": build_prompts,
     "custom_tags": build_rules,

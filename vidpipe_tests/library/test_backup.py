@@ -20,8 +20,8 @@ from vidpipe.library.backups.manifest import BackupError, Follower, Stopped
 from vidpipe.library.backups.restore import NotEmptyError
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
+from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
-from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings, init_home
 from vidpipe.settings.schema import Paths, Rules
 from vidpipe_tests.library.backing_up import backed_up, documents, everything, restored, shown
@@ -82,7 +82,7 @@ def test_while_a_run_writes_each_video_has_exactly_the_scenes_that_its_document_
                     CONTENTS[name]["scenes"] = scenes
                 plan = plan_of(writing)
                 force = frozenset({"scenes", "descriptions"})
-                Runner(writing, plan, options=RunOptions(force=force, check_files=False)).run()
+                Runner(writing, plan, options=RunRequest(force=force, check_files=False)).run()
 
     run = threading.Thread(target=change_scenes_again_and_again)
     run.start()

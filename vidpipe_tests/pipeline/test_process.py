@@ -19,7 +19,7 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
 from vidpipe_tests.runner.small_graph import GRAPH, calls

@@ -20,7 +20,7 @@ from vidpipe.library.confirming import Confirmation, confirm
 from vidpipe.library.library import Library
 from vidpipe.runner import sweep
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageEvent

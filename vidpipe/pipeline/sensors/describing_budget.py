@@ -16,14 +16,12 @@ from vidpipe.library.states import due_branches
 from vidpipe.pipeline.alerting.telling import take_in_budget
 from vidpipe.pipeline.budget_note import forget_note, keep_note
 from vidpipe.pipeline.model_use import estimate_tags
-from vidpipe.planning.amounts import Amount, Prices, total
-from vidpipe.planning.budget import Allowance, Reach, stop_sentence
-from vidpipe.planning.counting import Counting
-from vidpipe.planning.describing import Describing
-from vidpipe.planning.due import Wish, due_ids
-from vidpipe.planning.estimate import counted
-from vidpipe.planning.usage import spans
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.answer_estimate import AnswerCounter
+from vidpipe.runner.budget import Allowance, BudgetDecision, ModelWork, Prices, held_back_sentence, recent_usages, total
+from vidpipe.runner.due import due_ids
+from vidpipe.runner.estimate import sampled_work
+from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.request import RunRequest
 
 #: Of what unfinished runs hold, so many videos are looked at, and the others taken to be like them.
 _MOST_PENDING = 100
@@ -35,23 +33,23 @@ class DescribingBudget:
 
     library: Library
     plan: Plan
-    describing: Describing
-    reach: Reach | None = None
-    _amounts: dict[str, Amount] = field(default_factory=dict)
+    describing: DescribingStages
+    reach: BudgetDecision | None = None
+    _amounts: dict[str, ModelWork] = field(default_factory=dict)
     _held_due: int = 0
 
     @classmethod
     def of(cls, library: Library, plan: Plan, stages: Collection[str]) -> DescribingBudget | None:
         """None: none of `stages` asks a describing model whose answers cost anything."""
-        describing = Describing.of(plan)
+        describing = DescribingStages.of(plan)
         if describing is None or not set(stages).intersection(describing.names):
             return None
         return cls(library, plan, describing)
 
     @cached_property
-    def counting(self) -> Counting:
+    def counting(self) -> AnswerCounter:
         """Made only where there is something to count: it reads thousands of answers."""
-        return Counting.of(self.library, self.plan, self.describing)
+        return AnswerCounter.of(self.library, self.plan, self.describing)
 
     @property
     def prices(self) -> Prices:
@@ -62,7 +60,7 @@ class DescribingBudget:
         budget = self.plan.settings.budget
         if not budget.is_limited or not found:
             return list(found)
-        allowance = Allowance(budget, self.prices, spans(self.library.collections["runs"], self.prices))
+        allowance = Allowance(budget, self.prices, recent_usages(self.library.collections["runs"], self.prices))
         self.reach = allowance.used_up()
         if self.reach is not None:  # what each takes does not matter
             return []
@@ -84,7 +82,7 @@ class DescribingBudget:
         if self.reach is None or (self.reach.stopped is None and not self.reach.too_large):
             forget_note(self.library)
             return None
-        sentence = stop_sentence(self.plan.settings.budget, self.prices, self.reach, self._waiting())
+        sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.reach, self._waiting())
         keep_note(self.library, sentence, datetime.now(UTC))
         if not self.reach.is_measuring:
             take_in_budget(instance, self.library, self.plan.settings, sentence)
@@ -95,16 +93,16 @@ class DescribingBudget:
         due = self.library.collections["videos"].count_documents({"$or": branches})
         return max(due - self._held_due - len(self.reach.fits if self.reach else ()), 1)
 
-    def _each(self, ids: Sequence[str]) -> Iterator[tuple[str, Amount]]:
+    def _each(self, ids: Sequence[str]) -> Iterator[tuple[str, ModelWork]]:
         """In the order of `ids`; one that cannot be counted is launched: the run says what is wrong with it."""
         for start in range(0, len(ids), 20):
             part = ids[start : start + 20]
             self._amounts.update(self.counting.amounts(part))
-            yield from ((sha256, self._amounts.get(sha256, Amount(videos=1))) for sha256 in part)
+            yield from ((sha256, self._amounts.get(sha256, ModelWork(videos=1))) for sha256 in part)
 
-    def _pending(self, held: Collection[str]) -> Amount:
-        wish = Wish(tuple(held))
+    def _pending(self, held: Collection[str]) -> ModelWork:
+        wish = RunRequest(tuple(held))
         due = {sha256 for name in self.describing.names for sha256 in due_ids(self.library, self.plan, name, wish)}
         self._held_due = len(due)
-        amounts = counted(self.counting, sorted(due), _MOST_PENDING)
-        return total(amounts).scaled(len(due) / len(amounts)) if amounts else Amount(videos=len(due))
+        amounts = sampled_work(self.counting, sorted(due), _MOST_PENDING)
+        return total(amounts).scaled(len(due) / len(amounts)) if amounts else ModelWork(videos=len(due))

@@ -9,11 +9,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from vidpipe.pipeline.budget_note import note_of
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
 from vidpipe.pipeline.alerting.telling import state_of, tell
-from vidpipe.pipeline.budget_note import note_of
 from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
@@ -170,7 +170,7 @@ def test_a_budget_of_cost_launches_what_fits(
 
 def test_an_unknown_speed_is_measured_first(due: Ticks, library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDPIPE_BUDGET_MODELHOURS", "1")
-    monkeypatch.setattr("vidpipe.planning.budget.UNMEASURED", 2)
+    monkeypatch.setattr("vidpipe.runner.budget.UNMEASURED", 2)
     (request,) = describing(due)
     assert len(keys(request)) == 2
     queued = due.queue(request)

@@ -1,0 +1,234 @@
+"""Estimates a run: what each stage would do, what the describing model would be asked, and how long it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidpipe.library.library import Library
+from vidpipe.runner.answer_estimate import AnswerCounter
+from vidpipe.runner.budget import ModelWork, Prices, total
+from vidpipe.runner.due import StageDueCounts, count_due, due_ids
+from vidpipe.runner.model_rates import ModelRates
+from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.request import RunRequest
+from vidpipe.runner.stage_rates import StageRate, StageRates, TypicalVideo, measure_stages
+from vidpipe.runner.threads import pool_sizes
+from vidpipe.stages.contract import Pool
+
+#: Up to this many videos are counted one by one; of more, a sample, which stands for the others.
+MOST_COUNTED = 300
+SAMPLED = 200
+#: Time limit for counting.
+_COUNTING_S = 1.0
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """The estimate of one stage.
+
+    Attributes:
+        name: The stage.
+        pool: Its pool.
+        due: Numbers of videos.
+        rate: None if not measured yet.
+        seconds: Seconds of work; None if unknown.
+    """
+
+    name: str
+    pool: Pool
+    due: StageDueCounts
+    rate: StageRate | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class ModelEstimate:
+    """What the describing model would be asked.
+
+    Attributes:
+        name: The model.
+        version: Its version.
+        stages: The stages that ask it.
+        rates: Its measured rates.
+        amount: The work for all videos that will be described.
+        counted: Videos whose missing answers were counted one by one.
+        like_them: Videos assumed to be like these.
+        typical: Videos not cut into scenes yet, assumed to be like those that are.
+        unknown: Videos without an estimate, because no video has been cut into scenes yet.
+        cost: None without prices, or if the time is unknown.
+    """
+
+    name: str
+    version: str
+    stages: tuple[str, ...]
+    rates: ModelRates
+    amount: ModelWork
+    counted: int = 0
+    like_them: int = 0
+    typical: int = 0
+    unknown: int = 0
+    cost: float | None = None
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The estimate of a run.
+
+    Attributes:
+        videos: Videos with work to do.
+        stages: The estimate of each stage.
+        model: The estimate for the describing model; None if none is asked.
+        prices: The prices in force.
+        seconds: Work of all stages whose speed is known.
+        wall_s: Time from start to end, with pools working in parallel.
+        unmeasured: Stages with work whose speed is unknown.
+    """
+
+    videos: int
+    stages: tuple[StageEstimate, ...]
+    model: ModelEstimate | None
+    prices: Prices
+    seconds: float
+    wall_s: float
+    unmeasured: tuple[str, ...] = field(default=())
+
+
+def estimate(library: Library, plan: Plan, request: RunRequest | None = None) -> Estimate:
+    """Estimate a run of `plan`. Nothing is loaded or changed, and files are not checked."""
+    request = request or RunRequest()
+    due = count_due(library, plan, request)
+    describing = DescribingStages.of(plan)
+    rates = measure_stages(library, plan, without=describing.names if describing else ())
+    prices = Prices.of(plan.settings)
+    model = None
+    if describing is not None:
+        ids = sorted({sha256 for name in describing.names for sha256 in due_ids(library, plan, name, request)})
+        later = max(sum(due.stages[name].computed for name in describing.names) - len(ids), 0)
+        model = _model(AnswerCounter.of(library, plan, describing), ids, later, rates.typical)
+    stages = tuple(_stage(plan, name, found, rates, model) for name, found in due.stages.items())
+    return Estimate(
+        videos=due.videos,
+        stages=stages,
+        model=model,
+        prices=prices,
+        seconds=sum(stage.seconds or 0.0 for stage in stages),
+        wall_s=_wall_s(plan, stages),
+        unmeasured=tuple(stage.name for stage in stages if stage.seconds is None),
+    )
+
+
+def _wall_s(plan: Plan, stages: Sequence[StageEstimate]) -> float:
+    """Wall time with pools working in parallel, each with its number of calls at once."""
+    return max(
+        sum(stage.seconds or 0.0 for stage in stages if stage.pool == pool) / size
+        for pool, size in pool_sizes(plan.settings).items()
+    )
+
+
+def _stage(plan: Plan, name: str, due: StageDueCounts, rates: StageRates, model: ModelEstimate | None) -> StageEstimate:
+    pool = plan.graph[name].pool
+    if model is not None and name in model.stages:
+        return StageEstimate(name, pool, due, None, None if model.unknown else model.amount.seconds)
+    rate = rates.stages.get(name)
+    if not due.computed:
+        return StageEstimate(name, pool, due, rate, 0.0)
+    untimed = due.computed - due.timed
+    if rate is None or (rate.per_second_s and untimed and rates.duration_s is None):
+        return StageEstimate(name, pool, due, rate)
+    duration_s = due.duration_s + untimed * (rates.duration_s or 0.0)
+    return StageEstimate(name, pool, due, rate, rate.seconds(due.computed, duration_s))
+
+
+def _model(counting: AnswerCounter, ids: Sequence[str], later: int, typical: TypicalVideo | None) -> ModelEstimate:
+    """Estimate describing `ids` at once, and `later` more videos that are cut into scenes first."""
+    amounts = sampled_work(counting, ids)
+    seen = total(amounts)
+    like_them = len(ids) - len(amounts) if amounts else 0
+    later += 0 if amounts else len(ids)
+    amount = seen + seen.scaled(like_them / len(amounts)) if like_them else seen
+    one = counting.typical_work(typical) if typical else seen.scaled(1 / len(amounts)) if amounts else None
+    if later and one is not None:
+        amount += one.scaled(later)
+    if amount.asked:
+        amount += counting.rates.start
+    unknown = later if one is None else 0
+    describing, settings = counting.describing, counting.plan.settings
+    return ModelEstimate(
+        name=describing.model.name,
+        version=describing.model.version,
+        stages=describing.names,
+        rates=counting.rates,
+        amount=amount,
+        counted=len(amounts),
+        like_them=like_them,
+        typical=later - unknown,
+        unknown=unknown,
+        cost=None if unknown else Prices.of(settings).cost_of(amount),
+    )
+
+
+def sampled_work(counting: AnswerCounter, ids: Sequence[str], most: int | None = None) -> list[ModelWork]:
+    """Return what single videos take: of all if they are few, else of a sample, as far as time allows.
+
+    Args:
+        counting: Counts the answers of a video.
+        ids: The videos, in random order.
+        most: Most videos that are counted (default `MOST_COUNTED`).
+    """
+    most = most or MOST_COUNTED
+    chosen = ids if len(ids) <= most else ids[: min(most, SAMPLED)]
+    return [work for _, work in counting.per_video(chosen, deadline=time.monotonic() + _COUNTING_S)]
+
+
+def estimate_as_json(estimate: Estimate) -> dict[str, Any]:
+    """Return the estimate as plain values, as `vidpipe plan --json` shows it; None for what was not measured."""
+    return {
+        "videos": estimate.videos,
+        "stages": {stage.name: _stage_as_json(stage) for stage in estimate.stages},
+        "model": _model_as_json(estimate.model, estimate.prices.currency) if estimate.model else None,
+        "seconds": round(estimate.seconds, 3),
+        "wall_seconds": round(estimate.wall_s, 3),
+        "unmeasured": list(estimate.unmeasured),
+    }
+
+
+def _stage_as_json(stage: StageEstimate) -> dict[str, Any]:
+    due = stage.due
+    return {
+        "due": due.due,
+        "follows": due.follows,
+        "may_follow": due.may_follow,
+        "why": dict(due.why),
+        "blocked": due.blocked,
+        "failed": due.failed,
+        "quarantined": due.quarantined,
+        "seconds": _rounded(stage.seconds),
+        "measured_results": stage.rate.results if stage.rate else 0,
+    }
+
+
+def _model_as_json(model: ModelEstimate, currency: str) -> dict[str, Any]:
+    speed = model.rates.speed
+    return {
+        "name": model.name,
+        "version": model.version,
+        "stages": list(model.stages),
+        **model.amount.as_json(),
+        "gpu_hours": None if model.amount.seconds is None else round(model.amount.seconds / 3600, 5),
+        "cost": _rounded(model.cost, 6),
+        "currency": currency,
+        "counted_videos": model.counted,
+        "estimated_videos": model.like_them + model.typical,
+        "unknown_videos": model.unknown,
+        "measured_answers": model.rates.answers,
+        "seconds_per_prompt_token": speed.per_prompt_token_s if speed else None,
+        "seconds_per_output_token": speed.per_output_token_s if speed else None,
+        "seconds_to_start": speed.start_s if speed else None,
+    }
+
+
+def _rounded(value: float | None, digits: int = 3) -> float | None:
+    return None if value is None else round(value, digits)
