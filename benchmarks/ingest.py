@@ -25,7 +25,7 @@ from vidpipe.ingest.records import SourceRecord, StoredVideo
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
-from vidpipe.pipeline.launch import run_ingest
+from vidpipe.pipeline.in_process_run import run_ingest
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
 from vidpipe.pipeline.instance import dagster_home, instance
-from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner

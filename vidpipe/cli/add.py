@@ -54,8 +54,9 @@ def add(
     only.
     """
     from vidpipe.cli.adding import add_and_run, add_and_show, plain_outcomes, with_stdin
-    from vidpipe.cli.running import Wish, finish
+    from vidpipe.cli.running import finish
     from vidpipe.cli.work import Adding
+    from vidpipe.runner.request import RunRequest
 
     run = run or output is not None
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
@@ -69,8 +70,16 @@ def add(
     adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
     with opened(context, given) as library:
         if run:
-            wish = Wish(retry=retry, output=output, overridden=changed)
-            result, report, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            result, report, code = add_and_run(
+                library,
+                sources,
+                adding,
+                RunRequest(retry=retry),
+                refused=refused,
+                output=output,
+                overridden=changed,
+                as_json=as_json,
+            )
             result["run"] = report
         else:
             outcomes, notes, code = add_and_show(library, sources, adding, refused)

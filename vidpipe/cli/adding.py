@@ -6,19 +6,19 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.cli.call import Opened
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import note, print_error
-from vidpipe.cli.running import Wish, plain_report, run_and_show
+from vidpipe.cli.running import plain_report, run_and_show
 from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.runner.request import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import audit
 
 if TYPE_CHECKING:
@@ -47,12 +47,14 @@ def add_and_run(
     opened: Opened,
     inputs: Sequence[str],
     adding: Adding,
-    wish: Wish,
+    request: RunRequest,
     *,
     refused: Sequence[IngestOutcome] = (),
+    output: str | None = None,
+    overridden: frozenset[str] = frozenset(),
     as_json: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Takes in what is not in the library yet, and runs `wish` over it and over the videos that `inputs` name.
+    """Takes in what is not in the library yet, and fulfils `request` for it and for the videos that `inputs` name.
 
     Returns what became of the inputs, the report of the run, and the exit code. Raises NoSuchVideo where no input is
     a video, a file or a URL; where only some are not, they are reported and the others are processed.
@@ -74,7 +76,13 @@ def add_and_run(
     videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
     if not videos or code == _INTERRUPTED:
         return result, plain_report(RunReport(interrupted=code == _INTERRUPTED), opened.library.graph.names), code
-    report, run_code = run_and_show(opened, replace(wish, videos=videos), as_json=as_json)
+    report, run_code = run_and_show(
+        opened,
+        request.model_copy(update={"videos": tuple(videos)}),
+        output=output,
+        overridden=overridden,
+        as_json=as_json,
+    )
     return result, report, max(code, run_code)
 
 

@@ -50,8 +50,9 @@ def plan(
         chosen = Plan.make(library.library.graph, library.settings, names)
         try:
             ids = [library.library.videos.resolve(video) for video in videos] if videos else None
-            wish = RunRequest(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
-            found = estimate(library.library, chosen, wish)
+            forced = frozenset(chosen.specs) if force else frozenset()
+            request = RunRequest(videos=ids, stages=names, retry=retry, force=forced)
+            found = estimate(library.library, chosen, request)
             changed = _changed(library, chosen, found)
             budget = _budget(library)
             if names is None or "descriptions" in names:

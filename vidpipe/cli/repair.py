@@ -189,14 +189,14 @@ class Repair:
         self._step("lost", f"List the sources of {counted(len(lost), 'lost video')} in {place}?", work)
 
     def _show_again(self, library: Library) -> None:
+        from vidpipe.pipeline.in_process_run import report_results_again
         from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.launch import show_again
         from vidpipe.pipeline.partitions import add_videos
 
         try:
             with instance(self.settings) as opened:
                 add_videos(opened, [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})])
-            show_again(self.settings, library)
+            report_results_again(self.settings, library)
             self.steps.append(RepairStep("Dagster", "done", "Dagster's page shows all videos and their results."))
         except VidpipeError as error:
             self.steps.append(RepairStep("Dagster", "failed", str(error)))

@@ -56,24 +56,30 @@ def run(
     Options that are settings count for this call: what is due, and what is current, is judged under them.
     """
     from vidpipe.cli.adding import add_and_run, with_stdin
-    from vidpipe.cli.running import Wish, finish, run_and_show
+    from vidpipe.cli.running import finish, run_and_show
     from vidpipe.cli.work import Adding
     from vidpipe.runner.plan import Plan
+    from vidpipe.runner.request import RunRequest
 
     names = stage_names(stages)
     given = overrides(scene_threshold, scene_detector, qwen_instruction, use_vpc)
     with opened(context, given) as library:
         if names:
             Plan.make(library.library.graph, library.settings, names).close()  # names that are no stage's end here
-        wish = Wish(None, names, retry=retry, force=force, output=output, overridden=stand_in(given))
+        request = RunRequest(stages=names, retry=retry)
+        if force:
+            request = request.model_copy(update={"force": frozenset(request.stage_names(library.library.graph.names))})
+        changed = stand_in(given)
         if inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
             videos = library.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
-            became, result, code = add_and_run(library, sources, adding, wish, refused=refused, as_json=as_json)
+            became, result, code = add_and_run(
+                library, sources, adding, request, refused=refused, output=output, overridden=changed, as_json=as_json
+            )
             result |= became
         else:
-            result, code = run_and_show(library, wish, as_json=as_json)
+            result, code = run_and_show(library, request, output=output, overridden=changed, as_json=as_json)
     if as_json:
         print_json(result)
     finish(code)

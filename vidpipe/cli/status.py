@@ -89,14 +89,14 @@ def status_of(opened: Opened) -> dict[str, Any]:
 
 def _waiting(opened: Opened) -> Iterator[str]:
     """What no sensor starts: what a changed setting, model or prompt made due, and what is beyond the budget."""
-    from vidpipe.pipeline.budget_note import note_of
     from vidpipe.pipeline.waiting import starts_changed, waiting_sentences
+    from vidpipe.runner.budget import budget_note
 
     for step in ("prepare", "describe"):
         stages = [stage for stage in opened.plan.stages if stage.job == step]
         if not starts_changed(opened.settings, step, stages):
             yield from waiting_sentences(opened.library, opened.plan, stages)
-    note = note_of(opened.library)
+    note = budget_note(opened.library)
     if note is not None:
         yield note
 

@@ -1,4 +1,4 @@
-"""The two pieces of work a command can ask for, each a Dagster job run in this process: one history for all."""
+"""Adds sources by a Dagster job in this process, so that there is one history."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vidpipe.cli.call import Opened
-from vidpipe.runner.request import RunReport
-from vidpipe.stages.contract import Observer
 
 if TYPE_CHECKING:
     from vidpipe.ingest.local import LocalMode
@@ -31,28 +29,9 @@ def take_in(
     opened: Opened, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
-    from vidpipe.pipeline.launch import run_ingest
+    from vidpipe.pipeline.in_process_run import run_ingest
 
     return run_ingest(
         opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,
         refresh=adding.refresh, retry=adding.retry, observer=observer, cancelled=cancelled, library=opened.library,
-    )  # fmt: skip
-
-
-def run_stages(
-    opened: Opened,
-    videos: Sequence[str] | None,
-    stages: Sequence[str] | None,
-    observer: Observer,
-    cancelled: threading.Event,
-    *,
-    retry: bool = False,
-    force: Sequence[str] = (),
-) -> RunReport:
-    """Brings `videos` (None: all that are due) up to date in `stages` (None: all)."""
-    from vidpipe.pipeline.launch import run_process
-
-    return run_process(
-        opened.settings, videos, stages=stages, retry=retry, force=force, observer=observer, cancelled=cancelled,
-        library=opened.library,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.history.asset_events import delete_other_events, delete_superseded
 from vidpipe.pipeline.history.old_runs import OldRuns, delete_records, find_old_runs
 from vidpipe.pipeline.history.run_files import delete_run_files, thin_red_runs, trim_runless
@@ -101,7 +101,7 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
         description="Deletes what is older than [Retention] says; shows results that a killed run did not tell of.",
     )
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
+        with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
                 tell_untold(context, session, graph)
             if config.only_show:

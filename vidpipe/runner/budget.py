@@ -192,7 +192,9 @@ def usage_in_window(usages: Sequence[RunUsage], now: datetime | None = None) -> 
     """Return what was used within the 24 hours before `now`."""
     now = now or datetime.now(UTC)
     shares = [(usage.within(now - WINDOW, now), usage.used) for usage in usages]
-    sums = {field.name: sum(share * getattr(used, field.name) for share, used in shares) for field in fields(ModelUsage)}
+    sums = {
+        field.name: sum(share * getattr(used, field.name) for share, used in shares) for field in fields(ModelUsage)
+    }
     return ModelUsage(**sums)
 
 
@@ -319,7 +321,9 @@ class Allowance:
 
 def usage_sentence(budget: Budget, spent: ModelUsage) -> str:
     """Say what was used of the budget."""
-    parts = [f"{spent.seconds / 3600:.2f} of {budget.model_hours:g} model hours"] if budget.model_hours is not None else []
+    parts = (
+        [f"{spent.seconds / 3600:.2f} of {budget.model_hours:g} model hours"] if budget.model_hours is not None else []
+    )
     parts += [f"{spent.cost:.2f} of {budget.cost:g} {budget.currency}"] if budget.cost is not None else []
     return f"In the last 24 hours the describing model used {' and '.join(parts)} of [Budget]."
 

@@ -6,7 +6,7 @@ Counting changes nothing and reads no results: the server groups videos that are
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -166,7 +166,9 @@ def _add(stage: StageDueCounts, step: Step, why: Why | None, group: Mapping[str,
         stage.timed += group["timed"]
 
 
-def _walk(plan: Plan, entries: Mapping[str, Document], request: RunRequest, now: datetime) -> dict[str, tuple[Step, Why | None]]:
+def _walk(
+    plan: Plan, entries: Mapping[str, Document], request: RunRequest, now: datetime
+) -> dict[str, tuple[Step, Why | None]]:
     """Predict what happens to one video in each stage of the plan, provided that nothing fails."""
     graph = plan.graph
     found: dict[str, tuple[Step, Why | None]] = {}
@@ -262,9 +264,7 @@ def _group_key(stage: str, spec: str | None, now: datetime) -> Document:
     }  # fmt: skip
 
 
-def _entries(
-    graph: StageGraph, plan: Plan, states: Sequence[Mapping[str, Any]], now: datetime
-) -> dict[str, Document]:
+def _entries(graph: StageGraph, plan: Plan, states: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Document]:
     """Rebuild the group's `stages.<name>` entries with the fields that `classify` reads."""
     specs = {_CURRENT: plan.specs, _OTHER: {}, _NONE: dict.fromkeys(graph.names, "")}
     return {

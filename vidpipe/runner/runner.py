@@ -256,9 +256,7 @@ class _Run:
         # The child loads the model, which only one process may hold. Nothing else is in progress here; later work
         # loads the model again.
         self.plan.close()
-        isolated = IsolatedRetry(
-            self.library, self.plan, self._request, self.run_id, self.cancelled, run=_run_in_child
-        )
+        isolated = IsolatedRetry(self.library, self.plan, self._request, self.run_id, self.cancelled, run=_run_in_child)
         for event in isolated.retry(state, crashes):
             self._committed(event)
 

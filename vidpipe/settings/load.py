@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 from vidpipe.errors import SettingsError
 from vidpipe.settings.files import Layer, environment_layer, file_layer, override_layer
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
-from vidpipe.settings.keys import Key, all_keys, as_text, masked, section_model
+from vidpipe.settings.keys import Key, all_keys, as_text, holds_secret, masked, section_model
 from vidpipe.settings.schema import SECTION_NAMES, Settings
 from vidpipe.settings.section import Section
 
@@ -68,12 +68,15 @@ def load(
     environ: Mapping[str, str] = os.environ,
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    secrets: bool = True,
 ) -> LoadedSettings:
     """The settings of a home. Strongest last: config.ini, config.local.ini, VIDPIPE_<SECTION>_<KEY>, `overrides`.
 
     home:      else VIDPIPE_HOME, else the nearest folder at or above the working directory that is a home
     config:    read instead of the home's config.ini; its folder is the home where there is no other
     overrides: "scene_detection.detector" (or "SceneDetection.Detector") -> text or value; None is skipped
+    secrets:   False leaves every secret out and does without a config.local.ini that cannot be read
     An empty text means the default. Raises SettingsError that names every wrong section, key and value, where it
     stands, what was found and what is allowed.
     """
@@ -83,8 +86,15 @@ def load(
     layers = [file_layer(config, _source(config, home), secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
     if local.exists() and local != config:
-        layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
+        try:
+            layers.append(file_layer(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
+        except SettingsError as error:
+            if secrets or not isinstance(error.__cause__, OSError):
+                raise
     layers += [environment_layer(environ), override_layer(overrides or {})]
+    if not secrets:
+        for layer in layers:
+            layer.values = {key: text for key, text in layer.values.items() if not holds_secret(key, str(text))}
     _imply_detector(layers)
 
     problems = [problem for layer in layers for problem in layer.problems]

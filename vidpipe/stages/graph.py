@@ -149,4 +149,3 @@ def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -
         **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
         **{f"resources.{name}": resources[name].version for name in stage.resources},
     }
-

@@ -14,9 +14,9 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
-from vidpipe.pipeline.launch import run_ingest, run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
 from vidpipe_tests import clips

@@ -42,11 +42,10 @@ def computed(due: DueCounts) -> dict[str, int]:
     return {name: stage.computed for name, stage in due.stages.items()}
 
 
-def check(library: Library, plan: Plan, wish: RunRequest) -> DueCounts:
+def check(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
     """Counts, then runs, and holds the one against the other."""
-    due = count_due(library, plan, wish)
-    options = RunRequest(retry=wish.retry, force=wish.force, check_files=False, trials=False)
-    report = Runner(library, plan, options=options).run(wish.videos)
+    due = count_due(library, plan, request)
+    report = Runner(library, plan).run(request.model_copy(update={"check_files": False, "isolate_crashes": False}))
     for name, stage in due.stages.items():
         counts = report.counts.get(name, {})
         tried = counts.get("computed", 0) + counts.get("failed", 0)
@@ -56,7 +55,7 @@ def check(library: Library, plan: Plan, wish: RunRequest) -> DueCounts:
 
 def test_new_videos_and_those_that_wait_for_earlier_stages(library: Library) -> None:
     ids = add(library, "a", "bb", "ccc")
-    due = check(library, plan_of(library), RunRequest(ids[:1]))
+    due = check(library, plan_of(library), RunRequest(videos=ids[:1]))
     assert computed(due) == {"length": 1, "parts": 1, "report": 1}
     assert (due.stages["length"].due, due.stages["parts"].follows) == (1, 1)
     assert computed(check(library, plan_of(library), RunRequest())) == {"length": 2, "parts": 2, "report": 2}
@@ -93,18 +92,18 @@ def test_failures_wait_for_a_retry(library: Library) -> None:
     due = check(library, plan_of(library), RunRequest(retry=True))
     assert dict(due.stages["length"].why) == {"retry": 1}
     assert computed(due) == {"length": 1, "parts": 1, "report": 1}
-    assert due_ids(library, plan_of(library), "length", RunRequest(ids)) == []
+    assert due_ids(library, plan_of(library), "length", RunRequest(videos=ids)) == []
 
 
 def test_force_takes_what_is_current_too(library: Library) -> None:
     ids = add(library, "a", "bb", "ccc")
     check(library, plan_of(library), RunRequest())
-    wish = RunRequest(ids[1:], force=frozenset({"parts"}))
-    due = check(library, plan_of(library), wish)
+    request = RunRequest(videos=ids[1:], force=frozenset({"parts"}))
+    due = check(library, plan_of(library), request)
     assert computed(due) == {"length": 0, "parts": 2, "report": 0}
     assert dict(due.stages["parts"].why) == {"force": 2}
     assert due.stages["report"].may_follow == 2
-    assert due_ids(library, plan_of(library), "parts", wish) == sorted(ids[1:])
+    assert due_ids(library, plan_of(library), "parts", request) == sorted(ids[1:])
     assert computed(check(library, plan_of(library), RunRequest(force=frozenset(GRAPH.names)))) == dict.fromkeys(
         GRAPH.names, 3
     )

@@ -38,7 +38,7 @@ def add(library: Library, *names: str) -> list[str]:
 def run(library: Library, *, settings: Settings | None = None, videos: list[str] | None = None,
         stages: list[str] | None = None, **options: object) -> RunReport:  # fmt: skip
     plan = Plan.make(GRAPH, settings or library.settings, stages)
-    return Runner(library, plan, options=RunRequest(**options)).run(videos)  # type: ignore[arg-type]
+    return Runner(library, plan).run(RunRequest(videos=videos, **options))  # type: ignore[arg-type]
 
 
 def states(library: Library, settings: Settings | None = None) -> dict[str, dict[str, int]]:

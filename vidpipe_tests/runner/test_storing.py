@@ -114,7 +114,7 @@ def _cut_anew(library: Library, texts: list[str]) -> RunReport:
     changed = replace(PARTS, function=cut)
     graph = StageGraph(changed if stage is PARTS else stage for stage in SMALL)
     plan = Plan.make(graph, library.settings, ["parts"])
-    return Runner(library, plan, options=RunRequest(force=frozenset({"parts"}))).run()
+    return Runner(library, plan).run(RunRequest(force=frozenset({"parts"})))
 
 
 def test_a_server_that_refuses_to_write_ends_the_run_with_a_sentence_and_blames_no_video(library: Library) -> None:

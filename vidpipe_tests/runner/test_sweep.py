@@ -57,7 +57,9 @@ def run(library: Library, observer: Any = None, cancelled: threading.Event | Non
         videos: list[str] | None = None, stages: list[str] | None = None) -> RunReport:  # fmt: skip
     plan = Plan.make(library.graph, library.settings, stages)
     more: dict[str, Any] = {"observer": observer} if observer else {}
-    return Runner(library, plan, cancelled=cancelled or threading.Event(), **more).run(videos)
+    return Runner(library, plan, cancelled=cancelled or threading.Event(), sweep_size=8, **more).run(
+        RunRequest(videos=videos)
+    )
 
 
 def plain(value: Any) -> Any:

@@ -12,12 +12,11 @@ from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.events import EventLog
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
-from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.redaction import MASK
 from vidpipe.stages.graph import StageGraph
 
@@ -55,7 +54,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     @dg.op(name=_OP, description="Takes each source into the media store.")
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
         with (
-            Session.begin(context, library, graph) as session,
+            StepSession.begin(context, library, graph) as session,
             figures_of(context, session.library, session.caller) as figures,
         ):
             _ingest(context, session, config, figures)
@@ -72,7 +71,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     return ingest
 
 
-def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig, figures: Figures) -> None:
+def _ingest(context: dg.OpExecutionContext, session: StepSession, config: IngestConfig, figures: Figures) -> None:
     from vidpipe.ingest.ingest import Ingest  # brings in requests, which the other jobs do not need
     from vidpipe.ingest.sources import Gathered, gather
     from vidpipe.pipeline.ingesting.listed_requests import request_listed
@@ -93,7 +92,8 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     for note in gathered.notes:
         context.log.info(note.sentence)
         observer.on_note(note)
-    requests = [_described(request, config) for request in gathered.requests] + named.requests
+    labels, title = (caller.labels, caller.title) if caller is not None else (config.labels, config.title)
+    requests = [_described(request, labels, title) for request in gathered.requests] + named.requests
     outcomes = gathered.problems + named.problems
     for outcome in outcomes:
         count_outcome(figures, outcome)
@@ -119,9 +119,8 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
         )
 
 
-def _described(request: "SourceRequest", config: IngestConfig) -> "SourceRequest":
-    labels = tuple(dict.fromkeys((*request.labels, *config.labels)))
-    return replace(request, labels=labels, title=config.title or request.title)
+def _described(request: "SourceRequest", labels: Iterable[str], title: str) -> "SourceRequest":
+    return replace(request, labels=tuple(dict.fromkeys((*request.labels, *labels))), title=title or request.title)
 
 
 def _observation(outcome: IngestOutcome) -> dg.AssetObservation:

@@ -1,5 +1,4 @@
-"""The budget of [Budget] at the sensor due_videos: which videos may be described now, what that takes, and why the
-others wait."""
+"""The budget at the sensor due_videos: which videos may be described now, what that takes, and why the others wait."""
 
 from __future__ import annotations
 
@@ -12,35 +11,51 @@ import dagster as dg
 
 from vidpipe.library.launchable import Launchable
 from vidpipe.library.library import Library
-from vidpipe.library.states import due_branches
+from vidpipe.library.states import chunked, due_branches
 from vidpipe.pipeline.alerting.telling import take_in_budget
-from vidpipe.pipeline.budget_note import forget_note, keep_note
 from vidpipe.pipeline.model_use import estimate_tags
 from vidpipe.runner.answer_estimate import AnswerCounter
-from vidpipe.runner.budget import Allowance, BudgetDecision, ModelWork, Prices, held_back_sentence, recent_usages, total
+from vidpipe.runner.budget import (
+    Allowance,
+    BudgetDecision,
+    ModelWork,
+    Prices,
+    delete_budget_note,
+    held_back_sentence,
+    recent_usages,
+    save_budget_note,
+    total,
+)
 from vidpipe.runner.due import due_ids
 from vidpipe.runner.estimate import sampled_work
 from vidpipe.runner.plan import DescribingStages, Plan
 from vidpipe.runner.request import RunRequest
 
-#: Of what unfinished runs hold, so many videos are looked at, and the others taken to be like them.
+#: Videos of unfinished runs that are counted one by one; they stand for the others.
 _MOST_PENDING = 100
 
 
 @dataclass
 class DescribingBudget:
-    """One look of the sensor. reach: how far the budget goes; None: there is none, or nothing was due"""
+    """The budget at one tick of the sensor.
+
+    Attributes:
+        library: The open library.
+        plan: All stages.
+        describing: The stages that ask the model.
+        decision: Which videos fit into the budget; None without a budget, or if nothing was due.
+    """
 
     library: Library
     plan: Plan
     describing: DescribingStages
-    reach: BudgetDecision | None = None
-    _amounts: dict[str, ModelWork] = field(default_factory=dict)
+    decision: BudgetDecision | None = None
+    _work: dict[str, ModelWork] = field(default_factory=dict)
     _held_due: int = 0
 
     @classmethod
     def of(cls, library: Library, plan: Plan, stages: Collection[str]) -> DescribingBudget | None:
-        """None: none of `stages` asks a describing model whose answers cost anything."""
+        """Return None if none of `stages` asks a describing model whose answers cost anything."""
         describing = DescribingStages.of(plan)
         if describing is None or not set(stages).intersection(describing.names):
             return None
@@ -48,61 +63,60 @@ class DescribingBudget:
 
     @cached_property
     def counting(self) -> AnswerCounter:
-        """Made only where there is something to count: it reads thousands of answers."""
+        """The counter, built only if there is something to count: it reads thousands of answers."""
         return AnswerCounter.of(self.library, self.plan, self.describing)
 
     @property
     def prices(self) -> Prices:
+        """The prices in force."""
         return Prices.of(self.plan.settings)
 
     def within(self, found: Sequence[Launchable], held: Collection[str]) -> list[Launchable]:
-        """Those of `found` that may be launched. held: what unfinished runs have"""
+        """Return those of `found` that may be launched, given the videos `held` by unfinished runs."""
         budget = self.plan.settings.budget
         if not budget.is_limited or not found:
             return list(found)
         allowance = Allowance(budget, self.prices, recent_usages(self.library.collections["runs"], self.prices))
-        self.reach = allowance.used_up()
-        if self.reach is not None:  # what each takes does not matter
+        self.decision = allowance.exhausted()
+        if self.decision is not None:  # what each video takes does not matter
             return []
         waiting = self._each([video.sha256 for video in found])
-        self.reach = allowance.reach(self._pending(held), waiting)
-        fits = set(self.reach.fits)
+        self.decision = allowance.decide(self._pending(held), waiting)
+        fits = set(self.decision.fits)
         return [video for video in found if video.sha256 in fits]
 
     def tags(self, keys: Sequence[str]) -> dict[str, str]:
-        """What a run over `keys` is expected to ask, as its tags."""
-        missing = [sha256 for sha256 in keys if sha256 not in self._amounts]
-        self._amounts.update(self.counting.amounts(missing))
-        amount = total(self._amounts[sha256] for sha256 in keys if sha256 in self._amounts)
+        """Return what a run over `keys` is expected to ask, as its tags."""
+        missing = [sha256 for sha256 in keys if sha256 not in self._work]
+        self._work.update(self.counting.per_video(missing))
+        amount = total(self._work[sha256] for sha256 in keys if sha256 in self._work)
         return estimate_tags(amount + self.counting.rates.start if amount.asked else amount, self.prices)
 
-    def tell(self, instance: dg.DagsterInstance) -> str | None:
-        """Keeps for `vidpipe status` why videos wait for the budget, has a person asked, and gives the sentence; None
-        where none wait."""
-        if self.reach is None or (self.reach.stopped is None and not self.reach.too_large):
-            forget_note(self.library)
+    def explain(self, instance: dg.DagsterInstance) -> str | None:
+        """Say why videos wait for the budget, to `vidpipe status` and by an alert; None if none wait."""
+        if self.decision is None or (self.decision.held_back is None and not self.decision.too_large):
+            delete_budget_note(self.library)
             return None
-        sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.reach, self._waiting())
-        keep_note(self.library, sentence, datetime.now(UTC))
-        if not self.reach.is_measuring:
+        sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.decision, self._waiting())
+        save_budget_note(self.library, sentence, datetime.now(UTC))
+        if not self.decision.is_measuring:
             take_in_budget(instance, self.library, self.plan.settings, sentence)
         return sentence
 
     def _waiting(self) -> int:
         branches = [branch for name in self.describing.names for branch in due_branches(name, self.plan.specs[name])]
         due = self.library.collections["videos"].count_documents({"$or": branches})
-        return max(due - self._held_due - len(self.reach.fits if self.reach else ()), 1)
+        return max(due - self._held_due - len(self.decision.fits if self.decision else ()), 1)
 
     def _each(self, ids: Sequence[str]) -> Iterator[tuple[str, ModelWork]]:
-        """In the order of `ids`; one that cannot be counted is launched: the run says what is wrong with it."""
-        for start in range(0, len(ids), 20):
-            part = ids[start : start + 20]
-            self._amounts.update(self.counting.amounts(part))
-            yield from ((sha256, self._amounts.get(sha256, ModelWork(videos=1))) for sha256 in part)
+        """Yield the work of each of `ids`. One that cannot be counted is launched: the run reports what is wrong."""
+        for part in chunked(ids, 20):
+            self._work.update(self.counting.per_video(part))
+            yield from ((sha256, self._work.get(sha256, ModelWork(videos=1))) for sha256 in part)
 
     def _pending(self, held: Collection[str]) -> ModelWork:
-        wish = RunRequest(tuple(held))
-        due = {sha256 for name in self.describing.names for sha256 in due_ids(self.library, self.plan, name, wish)}
+        request = RunRequest(videos=tuple(held))
+        due = {sha256 for name in self.describing.names for sha256 in due_ids(self.library, self.plan, name, request)}
         self._held_due = len(due)
         amounts = sampled_work(self.counting, sorted(due), _MOST_PENDING)
         return total(amounts).scaled(len(due) / len(amounts)) if amounts else ModelWork(videos=len(due))

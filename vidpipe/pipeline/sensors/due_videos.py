@@ -1,15 +1,18 @@
-"""The sensor due_videos: what may start by itself becomes runs of prepare_list, describe_list and label_list."""
+"""The sensor due_videos: turns what is due into runs of prepare_list, describe_list and label_list.
+
+Batches grow with the number of waiting videos, and more urgent videos overtake the runs of others.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.launchable import BY_ITSELF, launchable, note_launch
+from vidpipe.library.launchable import BY_ITSELF, Launchable, launchable, note_launch
 from vidpipe.library.library import Library
 from vidpipe.library.states import REASONS
 from vidpipe.pipeline.assets import steps
@@ -18,49 +21,55 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
 from vidpipe.pipeline.sensors.tags import PRIORITY_TAG, STEP_TAG, SWEEP_TAG, run_tags
 from vidpipe.pipeline.sensors.unfinished import ASSET_JOB, held_by_runs, listed, unfinished_runs
-from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
 from vidpipe.pipeline.waiting import keep_specs, starts_changed, waiting_sentences
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
 NAME = "due_videos"
+#: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
+MOST_RUNS = 2
+_MOST_RUNS_OF_ALL = 6
 
 
 def due_videos_sensor(
     graph: StageGraph, settings: Settings, jobs: Mapping[str, dg.JobDefinition]
 ) -> dg.SensorDefinition:
+    """Return the sensor. Its target jobs are in `jobs`, by name."""
+
     @dg.sensor(
         name=NAME,
         jobs=[jobs[list_job_name(step)] for step in steps(graph)],
         minimum_interval_seconds=math.ceil(settings.sensors.interval),
         default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
-        description="Launches prepare, describe and label for videos that are new, have other inputs, lost files, or "
-        "may be tried again; never what waits for a person, is worked on, or failed for good.",
+        description="Launches prepare, describe and label for videos that are new, have changed inputs or lost files, "
+        "or may be retried; never for videos that wait for a person, are in progress, or failed for good.",
     )
     def due_videos(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
         try:
             today = library.settings()
             with library.opened(graph, today) as opened, opened.connection.errors_explained():
-                return look(context.instance, opened, today)
+                return evaluate(context.instance, opened, today)
         except VidpipeError as error:
             return dg.SensorResult(skip_reason=str(error))
 
     return due_videos
 
 
-def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
-    """The runs to launch now, or why there are none. Launches are noted in the library."""
+def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
+    """Return the runs to launch now, or why there are none. Launches are noted in the library."""
     plan = Plan.make(library.graph, settings)
     try:
         keep_specs(library, plan)
         unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         seen = [
-            _Step(name, stages, plan, instance, library, unfinished) for name, stages in steps(library.graph).items()
+            _StepLauncher(name, stages, plan, instance, library, unfinished)
+            for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
-        waiting = [sentence for step in seen if (sentence := step.told_budget())]
+        waiting = [sentence for step in seen if (sentence := step.budget_sentence())]
         if requests:
             return dg.SensorResult(run_requests=requests)
         problems = [f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items()]
@@ -71,7 +80,9 @@ def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> 
 
 
 @dataclass
-class _Step:
+class _StepLauncher:
+    """Launches the runs of one step."""
+
     name: str
     stages: Sequence[Stage]
     plan: Plan
@@ -86,15 +97,16 @@ class _Step:
         jobs = (list_job_name(self.name), "process", self.name, ASSET_JOB)
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
-        self._unfinished = [kind_of(run, self.stages) for run in own]
+        self._unfinished = [group_of(run, self.stages) for run in own]
         self._budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
     def _changed_too(self) -> bool:
-        """Whether what a changed spec made due may start by itself. In label it is the business of changed_rules."""
+        """Whether videos that a changed spec made due may start; in label the sensor changed_rules starts them."""
         return starts_changed(self.plan.settings, self.name, self.stages)
 
     def requests(self) -> list[dg.RunRequest]:
+        """Return the runs to launch now."""
         sensors = self.plan.settings.sensors
         size = {"prepare": sensors.prepare_batch, "describe": sensors.describe_batch, "label": sensors.label_batch}
         held = held_by_runs(self.instance, self._runs)
@@ -109,41 +121,89 @@ class _Step:
         )
         if self._budget is not None:
             found = self._budget.within(found, held)
-        return [self._request(batch) for batch in choose(found, self._unfinished, size[self.name])]
+        return [self._request(batch) for batch in choose_batches(found, self._unfinished, size[self.name])]
 
-    def _request(self, batch: Batch) -> dg.RunRequest:
+    def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
-        config: dict[str, object] = {"keys": list(batch.keys)}
-        if len(batch.kind.stages) < len(self.stages):
-            config["stages"] = list(batch.kind.stages)
+        stages = batch.group.stages if len(batch.group.stages) < len(self.stages) else None
+        request = RunRequest(videos=batch.keys, stages=stages)
         estimated = self._budget.tags(batch.keys) if self._budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
-            run_config={"ops": {list_op_name(self.name): {"config": config}}},
-            tags={**run_tags(self.name, batch.kind.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
+            run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
+            tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
 
-    def told_budget(self) -> str | None:
-        """Why videos wait for the budget of the describing model; None where none do."""
-        return self._budget.tell(self.instance) if self._budget is not None else None
+    def budget_sentence(self) -> str | None:
+        """Say why videos wait for the budget of the describing model; None if none do."""
+        return self._budget.explain(self.instance) if self._budget is not None else None
 
     def sentences(self) -> list[str]:
-        """Why nothing is launched, as far as it is worth telling."""
-        said = []
+        """Say why nothing is launched."""
+        sentences = []
         if self._unfinished:
             number = len(self._unfinished)
             runs = f"{number} runs of {self.name} have" if number > 1 else f"A run of {self.name} has"
-            said.append(f"{runs} not ended yet.")
+            sentences.append(f"{runs} not finished yet.")
         if self.name != "label" and not self._changed_too:
             waiting = [stage for stage in self.stages if stage.name in self._specs]
-            said += waiting_sentences(self.library, self.plan, waiting)
-        return said
+            sentences += waiting_sentences(self.library, self.plan, waiting)
+        return sentences
 
 
-def kind_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> Kind:
-    """What a run that this sensor launched was for."""
+def group_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> RunGroup:
+    """Return the group of a run that this sensor launched."""
     try:
         priority = int(run.tags.get(PRIORITY_TAG, "0"))
     except ValueError:
         priority = 0
-    return Kind(priority, tuple(listed(run, "stages")) or tuple(stage.name for stage in stages))
+    return RunGroup(priority, tuple(listed(run, "stages")) or tuple(stage.name for stage in stages))
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """What the videos of one run have in common: their priority, and the stages that may run for them."""
+
+    priority: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VideoBatch:
+    """Videos for one run."""
+
+    group: RunGroup
+    keys: tuple[str, ...]
+
+
+def choose_batches(due: Iterable[Launchable], unfinished: Sequence[RunGroup], size: int) -> list[VideoBatch]:
+    """Choose the batches to launch now.
+
+    Fewer videos than `size` wait while a run of their group is unfinished: on a busy machine more of them gather
+    meanwhile, on an idle one nothing waits. Videos that are more urgent than all unfinished runs do not wait for them.
+
+    Args:
+        due: Videos, by falling priority.
+        unfinished: The unfinished runs of the step.
+        size: Most videos of a batch.
+    """
+    waiting: dict[RunGroup, list[str]] = {}
+    for video in due:
+        waiting.setdefault(RunGroup(video.priority, video.stages), []).append(video.sha256)
+    chosen: list[VideoBatch] = []
+    for group, keys in sorted(waiting.items(), key=lambda item: -item[0].priority):
+        for start in range(0, len(keys), size):
+            batch = VideoBatch(group, tuple(keys[start : start + size]))
+            runs = [*unfinished, *(other.group for other in chosen)]
+            gathers = len(batch.keys) < size and group in runs
+            full = sum(run.priority >= group.priority for run in runs) >= MOST_RUNS or len(runs) >= _MOST_RUNS_OF_ALL
+            if not gathers and not full:
+                chosen.append(batch)
+    return chosen
+
+
+def least_priority(unfinished: Sequence[RunGroup]) -> int | None:
+    """Return the priority that a video has to exceed to be launched beside `unfinished`; None if any will do."""
+    if len(unfinished) < MOST_RUNS:
+        return None
+    return sorted((run.priority for run in unfinished), reverse=True)[MOST_RUNS - 1]

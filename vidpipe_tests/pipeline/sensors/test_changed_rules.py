@@ -112,7 +112,7 @@ def test_a_sweep_that_changes_nothing_is_not_repeated_on_and_on(
     assert "2 sweeps with today's rules have left videos" in rules.skipped()
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
-        patch.setattr("vidpipe.pipeline.sweeps.time.time", lambda: now + 61)
+        patch.setattr("vidpipe.pipeline.sensors.rule_sweep.time.time", lambda: now + 61)
         assert len(rules.requests()) == 1
     change_rules(settings, "Newer")
     assert len(rules.requests()) == 1, "other rules are tried at once"

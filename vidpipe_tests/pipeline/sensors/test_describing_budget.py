@@ -9,12 +9,13 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from vidpipe.pipeline.budget_note import note_of
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
 from vidpipe.pipeline.alerting.telling import state_of, tell
-from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.runner.budget import budget_note
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
@@ -50,7 +51,7 @@ def due(
     inputs = [clips.color_cuts(tmp_path / f"clip{number}.mp4", colors) for number, colors in enumerate(COLORS)]
     settings = load(library.settings.home).settings
     run_ingest(settings, [str(path) for path in inputs], graph=GRAPH, library=library)
-    run_process(settings, stages=PREPARE, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(stages=PREPARE), graph=GRAPH, library=library)
     return Ticks(library, dagster, GRAPH, "due_videos")
 
 
@@ -97,7 +98,7 @@ def test_a_run_carries_what_it_was_launched_for_and_what_it_came_to(
 
 
 def test_a_persons_run_carries_its_estimate_too(due: Ticks, library: Library) -> None:
-    run_process(load(library.settings.home).settings, stages=["descriptions"], graph=GRAPH, library=library)
+    run_process(load(library.settings.home).settings, RunRequest(stages=["descriptions"]), graph=GRAPH, library=library)
     run = due.dagster.get_runs(limit=1)[0]
     assert run.tags["vidpipe/estimated_answers"] == run.tags["vidpipe/answers_asked"] == "10"
 
@@ -134,7 +135,7 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         assert (
             f"room again at {room:%Y-%m-%d %H}" in sentence or f"{room + timedelta(minutes=1):%Y-%m-%d %H}" in sentence
         )
-        assert note_of(library) == sentence, "for `vidpipe status`"
+        assert budget_note(library) == sentence, "for `vidpipe status`"
         settings = load(library.settings.home).settings
         tell(dagster, library, settings)
         due.skipped()
@@ -143,10 +144,10 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         assert "the budget of the describing model is reached" in str(post["text"])
         assert "`vidpipe run` describes them now" in str(post["text"])
     assert server.posts == []
-    report = run_process(settings, stages=["descriptions"], graph=GRAPH, library=library)
+    report = run_process(settings, RunRequest(stages=["descriptions"]), graph=GRAPH, library=library)
     assert report.counts["descriptions"]["computed"] == 3, "a person's own run is never held back"
     due.tick()
-    assert note_of(library) is None
+    assert budget_note(library) is None
 
 
 def test_a_budget_of_cost_launches_what_fits(
@@ -160,7 +161,7 @@ def test_a_budget_of_cost_launches_what_fits(
     assert len(keys(request)) == 2
     queued = due.queue(request)
     assert describing(due) == []
-    sentence = note_of(library) or ""
+    sentence = budget_note(library) or ""
     assert "1 video waits to be described" in sentence
     assert "Runs that have not ended may take 0.20 USD more." in sentence
     monkeypatch.setenv("VIDPIPE_BUDGET_COST", "1.35")

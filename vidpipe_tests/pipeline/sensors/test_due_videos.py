@@ -11,7 +11,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.plan import Plan
