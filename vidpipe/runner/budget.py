@@ -232,13 +232,11 @@ class Allowance:
         budget: The limits of [Budget].
         prices: The prices in force.
         usages: Usage of recent runs (see `recent_usages`).
-        unmeasured: Videos described at a time while the model's speed is unknown.
     """
 
     budget: Budget
     prices: Prices
     usages: Sequence[RunUsage]
-    unmeasured: int = UNMEASURED
 
     def decide(
         self, pending: ModelWork, waiting: Iterable[tuple[str, ModelWork]], now: datetime | None = None
@@ -287,7 +285,7 @@ class Allowance:
         """Whether the model's speed has to be measured with other videos first."""
         limited = self.budget.model_hours is not None or self.prices.second > 0
         unknown = work.seconds is None and limited
-        return unknown and (pending.videos > 0 or launched >= self.unmeasured or self.budget.model_hours == 0)
+        return unknown and (pending.videos > 0 or launched >= UNMEASURED or self.budget.model_hours == 0)
 
     def _fits(self, spent: ModelUsage, work: ModelWork) -> bool:
         """Whether `work` fits beside `spent`. What takes nothing always fits."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, cast
 
+from pydantic import BaseModel
+
 from vidpipe.settings import Settings
 
 #: Every stage may read these: where files are stored does not change a result.
@@ -46,8 +48,9 @@ class _DeclaredSettings:
         dotted = f"{self._section}{name}"
         if dotted in self._declared or dotted in _PATHS:
             return getattr(self._settings, name)
-        if any(declared.startswith(f"{dotted}.") for declared in self._declared):
-            return _DeclaredSettings(getattr(self._settings, name), self._declared, self._stage, f"{dotted}.")
+        value = getattr(self._settings, name, None)
+        if isinstance(value, BaseModel):
+            return _DeclaredSettings(value, self._declared, self._stage, f"{dotted}.")
         raise UndeclaredSettingError(
             f"The stage {self._stage} reads the setting {dotted}, which it does not declare. Add it to `settings` of "
             "the stage if it changes results, otherwise to `environment`."

@@ -210,7 +210,7 @@ def test_a_run_is_tried_again_only_where_the_library_is_away(
 
     original = LibraryResource.opened
     monkeypatch.setattr(LibraryResource, "opened", opened)
-    monkeypatch.setattr("vidpipe.pipeline.execution._FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("vidpipe.pipeline.execution.FIRST_RETRY_WAIT_S", 0.1)
     result = run_job(dagster, settings, "process")
     assert result.success
     assert [event.step_retry_data.seconds_to_wait for event in result.all_events if event.is_step_up_for_retry] == [0.1]

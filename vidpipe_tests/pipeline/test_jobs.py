@@ -141,14 +141,15 @@ def test_keys_of_process_may_be_prefixes_and_a_wrong_one_is_named(
 
     assert process(ids[0][:12], ids[1]).success
     assert len(calls(settings, "length")) == 2
-    assert "No video is known under 'nosuch'" in failure(process("nosuch"))
+    assert "No video is known under 'abcd'" in failure(process("abcd"))
+    assert "'good' is not the sha256 of a video" in failure(process("good")), "names do not belong into run configs"
 
 
-def test_keys_of_process_may_be_one_text_with_a_name_a_line(
+def test_keys_of_process_may_be_one_text_with_a_hash_a_line(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:
     ids = add("good", "other", "third")
-    text = f"good\n\n  {ids[1][:12]}  \r\ngood\n"
+    text = f"{ids[0]}\n\n  {ids[1][:12]}  \r\n{ids[0]}\n"
     config = {"ops": {"process_videos": {"config": {"keys": text}}}}
     assert run_job(dagster, settings, "process", run_config=config).success
     assert sorted(calls(settings, "length")) == sorted(ids[:2])

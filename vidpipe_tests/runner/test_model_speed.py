@@ -34,9 +34,9 @@ def test_reading_writing_and_loading_are_told_apart(size: int) -> None:
     requests = [request for run in ("a", "b", "c") for request in batched(run, size, 120 // size)]
     speed = measure_speed(requests)
     assert speed is not None
-    assert speed.apart
-    assert speed.a_prompt_token == pytest.approx(READ_S, rel=0.1)
-    assert speed.a_output_token == pytest.approx(WRITE_S, rel=0.1)
+    assert speed.separated
+    assert speed.per_prompt_token_s == pytest.approx(READ_S, rel=0.1)
+    assert speed.per_output_token_s == pytest.approx(WRITE_S, rel=0.1)
     assert speed.start_s == pytest.approx(LOAD_S, rel=0.1)
 
 
@@ -44,7 +44,7 @@ def test_two_batches_a_run_give_a_pace_for_both() -> None:
     requests = batched("a", 300, 2)
     speed = measure_speed(requests)
     assert speed is not None
-    assert not speed.apart
+    assert not speed.separated
     worked = sum(request.seconds for request in requests) - LOAD_S
     read = sum(sum(request.read) for request in requests)
     assert speed.seconds(read, sum(request.written for request in requests)) == pytest.approx(worked, rel=0.2)
@@ -56,7 +56,7 @@ def test_a_machine_that_slept_is_not_a_slow_model() -> None:
     requests[50].seconds += 3600
     speed = measure_speed(requests)
     assert speed is not None
-    assert speed.a_output_token == pytest.approx(WRITE_S, rel=0.15)
+    assert speed.per_output_token_s == pytest.approx(WRITE_S, rel=0.15)
 
 
 def test_a_single_answer_is_better_than_none() -> None:

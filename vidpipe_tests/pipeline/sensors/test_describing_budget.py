@@ -163,7 +163,7 @@ def test_a_budget_of_cost_launches_what_fits(
     assert describing(due) == []
     sentence = budget_note(library) or ""
     assert "1 video waits to be described" in sentence
-    assert "Runs that have not ended may take 0.20 USD more." in sentence
+    assert "Unfinished runs may take 0.20 USD more." in sentence
     monkeypatch.setenv("VIDPIPE_BUDGET_COST", "1.35")
     due.dagster.report_run_failed(queued)
     assert len([key for request in describing(due) for key in keys(request)]) == 3
@@ -175,7 +175,7 @@ def test_an_unknown_speed_is_measured_first(due: Ticks, library: Library, monkey
     (request,) = describing(due)
     assert len(keys(request)) == 2
     queued = due.queue(request)
-    assert "speed is measured with a few first" in due.skipped()
+    assert "speed, which is measured with a few videos first" in due.skipped()
     due.dagster.report_run_failed(queued)
     assert due.run(describing(due)[0]).success
     (rest,) = describing(due)
