@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.embedded import FullDiskError
 from vidpipe.library.library import Library
 from vidpipe.library.processes import this_process
@@ -74,7 +74,6 @@ class StepSession:
             if caller is not None:
                 yield cls(caller.settings, caller.library, caller, caller.cancelled)
                 return
-            _refuse_other_resources(context.run)
             context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
             settings = resource.settings()
             with resource.opened(graph, settings) as library:
@@ -96,19 +95,6 @@ class StepSession:
                 wait_s = FIRST_RETRY_WAIT_S * 2**context.retry_number
                 raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=wait_s) from failed
             raise failed from error
-
-
-def _refuse_other_resources(run: dg.DagsterRun) -> None:
-    """Refuse a run config that replaces resources.
-
-    Everybody who can launch a run could otherwise send this home's secrets to a server of their own, or have files
-    written anywhere.
-    """
-    resources: Any = run.run_config.get("resources")
-    if any((resources or {}).values()):
-        raise SettingsError(
-            "The run config replaces resources of vidpipe.", "Replace them in Definitions or in config.ini instead."
-        )
 
 
 def _is_temporary(error: VidpipeError) -> bool:

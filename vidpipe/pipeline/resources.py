@@ -19,6 +19,7 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 from vidpipe.dagster_mongo import MongoDBIOManager, MongoDBResource
+from vidpipe.errors import SettingsError
 from vidpipe.ingest.store import MediaStore
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
@@ -36,16 +37,40 @@ if TYPE_CHECKING:
 #: Key of the IO manager that loads the stages' results.
 RESULTS_IO_MANAGER = "stage_results"
 _OVERRIDES = ("mongodb", "media_store", "describing_model")
-_HOME = "the vidpipe home, the folder of config.ini"
 
 
-class LibraryMongoDB(MongoDBResource):
+def refuse_replaced_resources(run: dg.DagsterRun | None) -> None:
+    """Refuse a run whose config replaces resources.
+
+    Everybody who can launch a run could otherwise send this home's secrets to a server of their own, or have files
+    written anywhere.
+
+    Raises:
+        SettingsError: The run config has an entry for a resource.
+    """
+    resources: Any = run.run_config.get("resources") if run is not None else None
+    if any((resources or {}).values()):
+        raise SettingsError(
+            "The run config replaces resources of vidpipe.", "Replace them in Definitions or in config.ini instead."
+        )
+
+
+class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A resource of a home, which no run can replace."""
+
+    home: str = Field(description="the vidpipe home, the folder of config.ini")
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Refuse a run that replaces resources."""
+        refuse_replaced_resources(context.run)
+
+
+class LibraryMongoDB(MongoDBResource, HomeResource):
     """The library's database: the server that [MongoDB] names, or the embedded one.
 
     `uri` and `database` replace the settings of the home.
     """
 
-    home: str = Field(description=_HOME)
     uri: str = Field(default="", description="address of the server; empty: as in [MongoDB]")
     database: str = Field(default="", description="name of the database; empty: as in [MongoDB]")
 
@@ -62,10 +87,9 @@ class LibraryMongoDB(MongoDBResource):
             yield connection.database
 
 
-class MediaStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class MediaStoreResource(HomeResource):
     """The folder of stored videos."""
 
-    home: str = Field(description=_HOME)
     directory: str = Field(default="", description="replaces DownloadDirectory of [Paths]")
 
     def apply(self, settings: Settings) -> Settings:
@@ -77,10 +101,9 @@ class MediaStoreResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return MediaStore(self.apply(_settings_of(self.home))).find(sha256)
 
 
-class DescribingModelResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class DescribingModelResource(HomeResource):
     """The model that describes videos."""
 
-    home: str = Field(description=_HOME)
     backend: Literal["", "statistics", "qwen", "endpoint"] = Field(
         default="", description="replaces Backend of [QwenVL]"
     )
@@ -108,13 +131,12 @@ class DescribingModelResource(dg.ConfigurableResource):  # type: ignore[type-arg
                 close()
 
 
-class LibraryResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class LibraryResource(HomeResource):
     """The library of a home.
 
     Dagster knows only the home: addresses and passwords stay in the settings, which each run reads anew.
     """
 
-    home: str = Field(description=_HOME)
     _overrides: tuple[Any, ...] = PrivateAttr(())
     _caller: InProcessRun | None = PrivateAttr(None)
 
@@ -199,14 +221,18 @@ def home_resources(graph: StageGraph, home: Path) -> dict[str, Any]:
     The library takes no config, so that a run cannot name another home: with that home's settings, the access key of
     this one would be sent to whatever endpoint they name.
     """
+
+    def library(context: dg.InitResourceContext) -> LibraryResource:
+        refuse_replaced_resources(context.run)
+        overrides = [getattr(context.resources, key) for key in _OVERRIDES]
+        return LibraryResource(home=str(home)).overridden_by(overrides)
+
     return {
         "mongodb": LibraryMongoDB(home=str(home)),
         "media_store": MediaStoreResource(home=str(home)),
         "describing_model": DescribingModelResource(home=str(home)),
         "library": dg.ResourceDefinition(
-            lambda context: LibraryResource(home=str(home)).overridden_by(
-                [getattr(context.resources, key) for key in _OVERRIDES]
-            ),
+            library,
             config_schema={},
             required_resource_keys=set(_OVERRIDES),
             description="The library of the home: its settings, its database, its media store.",

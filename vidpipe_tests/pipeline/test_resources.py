@@ -16,7 +16,6 @@ from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.resources import DescribingModelResource, LibraryMongoDB, MediaStoreResource
 from vidpipe.settings import Settings, load
 from vidpipe_tests.pipeline.test_gpu import GRAPH as GPU_GRAPH
-from vidpipe_tests.pipeline.test_jobs import failure, run_job
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 Add = Callable[..., list[str]]
@@ -65,9 +64,12 @@ def test_a_run_cannot_replace_resources(
 ) -> None:
     """Secrets of the home would be sent to a server of the run's choice, or files written anywhere."""
     add("good")
+    job = build_definitions(GRAPH, settings).resolve_job_def("process")
     for key, config in (("mongodb", {"uri": "mongodb://elsewhere"}), ("media_store", {"directory": "/elsewhere"})):
-        result = run_job(dagster, settings, "process", run_config={"resources": {key: {"config": config}}})
-        assert "The run config replaces resources of vidpipe." in failure(result)
+        replaced = {"resources": {key: {"config": {"home": str(settings.home), **config}}}}
+        with pytest.raises(dg.DagsterResourceFunctionError) as raised:
+            job.execute_in_process(instance=dagster, run_config=replaced)
+        assert "The run config replaces resources of vidpipe." in str(raised.value.__cause__)
     assert calls(settings, "length") == []
 
 
@@ -77,8 +79,8 @@ def test_definitions_load_without_the_secrets(settings: Settings, monkeypatch: p
     monkeypatch.setenv("VIDPIPE_MONGODB_URI", "mongodb://me:hunter2@127.0.0.1:9")
     monkeypatch.setenv("VIDPIPE_QWENVL_ACCESSKEY", "s3cret")
     code = (
-        "import dagster as dg; from vidpipe.pipeline import definitions; dg.Definitions.validate_loadable(definitions.defs);"
-        "s = definitions._SETTINGS; assert not s.mongodb.uri.get_secret_value(); assert not s.qwen_vl.access_key;"
+        "import dagster as dg; from vidpipe.pipeline import definitions;"
+        "dg.Definitions.validate_loadable(definitions.defs); s = definitions._SETTINGS; assert not s.mongodb.uri.get_secret_value(); assert not s.qwen_vl.access_key;"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts, Item, Outcome, StageContext
-from vidpipe.stages.declared_settings import UndeclaredSettingError, declared_settings
+from vidpipe.stages.declared_settings import UndeclaredSettingError, declared_settings, setting
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests.runner.small_graph import LENGTH, Length
@@ -34,8 +34,7 @@ def test_declared_settings_sections_and_paths_are_read() -> None:
 def test_any_other_setting_raises_and_says_where_to_declare_it(name: str) -> None:
     view = declared_settings(SETTINGS, ("scene_detection.threshold",), "scenes")
     with pytest.raises(UndeclaredSettingError, match=f"The stage scenes reads the setting {name}, which"):
-        for part in name.split("."):
-            view = getattr(view, part)
+        setting(view, name)
 
 
 def test_a_stage_that_reads_an_undeclared_setting_fails_in_a_run(settings: Settings) -> None:
