@@ -115,7 +115,6 @@ class StepObserver:
         caller: The caller, if the run is in its process.
         figures: The figures of the run.
         ignored: States that are not worth an event in this run.
-        counted: The report so far.
         unfinished: The first events of videos without a result that are not failures.
     """
 
@@ -123,12 +122,10 @@ class StepObserver:
     caller: InProcessRun | None
     figures: Figures
     ignored: frozenset[str]
-    counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
 
     def on_event(self, event: StageEvent) -> None:
         """Count an event and pass it on."""
-        self.counted.count(event)
         self.figures.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
@@ -141,11 +138,6 @@ class StepObserver:
         """Pass progress on to the caller."""
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_progress(sha256, stage, fraction)
-
-    def interrupted_report(self) -> RunReport:
-        """Return the report of a run that was interrupted."""
-        videos = max((sum(counter.values()) for counter in self.counted.counts.values()), default=0)
-        return replace(self.counted, videos=videos, interrupted=True)
 
 
 def run_stages(
@@ -180,9 +172,7 @@ def run_stages(
             ignored = frozenset({"started", "current"} if request.videos is None else {"started"})
             records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
             with EventLog(context, records) as log:
-                observer = StepObserver(
-                    log, session.caller, figures, ignored, RunReport(problems=dict(plan.unavailable))
-                )
+                observer = StepObserver(log, session.caller, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
                     report = runner.run(request)
@@ -190,7 +180,7 @@ def run_stages(
                         for sha256, stage in product(report.unknown, plan.stages):
                             log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
                 except _INTERRUPTS:
-                    report = observer.interrupted_report()
+                    report = replace(runner.report, interrupted=True)
                 if session.caller is not None:
                     session.caller.report = report
             tag_model_use(context, figures, plan)

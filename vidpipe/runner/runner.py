@@ -65,6 +65,7 @@ class Runner:
         run_id: Stored with every commit.
         cancelled: Set it, from any thread, to stop: no new work starts, finished work is stored, leases are released.
         sweep_size: Videos that a sweep examines together (see `Sweep`).
+        report: The report so far; complete once `run` has returned.
     """
 
     library: Library
@@ -73,6 +74,7 @@ class Runner:
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     cancelled: threading.Event = field(default_factory=threading.Event)
     sweep_size: int = 128
+    report: RunReport = field(default_factory=RunReport)
 
     def run(self, request: RunRequest | None = None) -> RunReport:
         """Bring the videos of `request` (None: all that are due) up to date in the plan's stages.
@@ -123,7 +125,8 @@ class _Run:
         self.run_id = runner.run_id
         self._stamp = RunStamp(runner.run_id, datetime.now(UTC))
         self.cancelled = runner.cancelled
-        self.report = RunReport(problems=dict(runner.plan.unavailable))
+        self.report = runner.report
+        self.report.problems.update(runner.plan.unavailable)
         self._request = request
         self._sweep_size = runner.sweep_size
         self._selection = Selection(runner.library, runner.plan, request)

@@ -51,16 +51,7 @@ def changed_rules_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.
         description="Applies changed rules to the library in one run; only changed results are materialized.",
     )
     def changed_rules(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.RunRequest | dg.SkipReason:
-        try:
-            today = library.settings()
-            if today.rules.schedule != settings.rules.schedule:
-                return dg.SkipReason(
-                    "Schedule of [Rules] has changed: restart `vidpipe up`, or reload the code location on this page."
-                )
-            with library.opened(graph, today) as opened, opened.connection.errors_explained():
-                return next_sweep(context.instance, opened, today, begin=not today.rules.schedule)
-        except VidpipeError as error:
-            return dg.SkipReason(str(error))
+        return _evaluate(context.instance, library, graph, settings, begin=not settings.rules.schedule)
 
     return [changed_rules]
 
@@ -83,14 +74,25 @@ def changed_rules_schedules(graph: StageGraph, settings: Settings) -> Sequence[d
     def changed_rules_schedule(
         context: dg.ScheduleEvaluationContext, library: LibraryResource
     ) -> dg.RunRequest | dg.SkipReason:
-        try:
-            today = library.settings()
-            with library.opened(graph, today) as opened, opened.connection.errors_explained():
-                return next_sweep(context.instance, opened, today, begin=True)
-        except VidpipeError as error:
-            return dg.SkipReason(str(error))
+        return _evaluate(context.instance, library, graph, settings, begin=True)
 
     return [changed_rules_schedule]
+
+
+def _evaluate(
+    instance: dg.DagsterInstance, resource: LibraryResource, graph: StageGraph, loaded: Settings, *, begin: bool
+) -> dg.RunRequest | dg.SkipReason:
+    """Evaluate the sensor or schedule, which was built with the settings `loaded`."""
+    try:
+        settings = resource.settings()
+        if settings.rules.schedule != loaded.rules.schedule:
+            return dg.SkipReason(
+                "Schedule of [Rules] has changed: restart `vidpipe up`, or reload the code location on this page."
+            )
+        with resource.opened(graph, settings) as library, library.connection.errors_explained():
+            return next_sweep(instance, library, settings, begin=begin)
+    except VidpipeError as error:
+        return dg.SkipReason(str(error))
 
 
 def next_sweep(
