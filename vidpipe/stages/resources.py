@@ -1,7 +1,7 @@
-"""What stages use besides the video: name -> how it is built from the settings (see `contract.StageResource`).
+"""The resources of stages: name -> how each is built from the settings (see `contract.StageResource`).
 
-A builder is called once a run. It must be cheap (a model loads its weights at first use), and what it builds may have a
-`close()`, called when the run ends.
+A builder is called once per run and must be cheap: a model loads its weights at first use. What it builds may have a
+`close()`, which is called when the run ends.
 """
 
 from __future__ import annotations
