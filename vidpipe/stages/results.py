@@ -37,7 +37,7 @@ class Metadata(StageResult, MediaInfo):
         return search_forms([self.title or ""])
 
     def key_figures(self) -> dict[str, Any]:
-        """Return what Dagster\'s page shows of the result."""
+        """Return what Dagster's page shows of the result."""
         return {
             "duration_s": self.duration_s, "size": f"{self.width}x{self.height}", "resolution": self.resolution,
             "codec": self.video_codec, "frame_rate": self.frame_rate, "audio_streams": len(self.audio),
@@ -73,7 +73,7 @@ class Scenes(StageResult):
     decode_seconds: float = 0.0
 
     def key_figures(self) -> dict[str, Any]:
-        """Return what Dagster\'s page shows of the result."""
+        """Return what Dagster's page shows of the result."""
         figures: dict[str, Any] = {
             "scenes": self.count,
             "frames_decoded": self.frames_decoded,
@@ -126,7 +126,7 @@ class Descriptions(StageResult):
     output_tokens: int = Field(0, description="that it wrote")
 
     def key_figures(self) -> dict[str, Any]:
-        """Return what Dagster\'s page shows of the result."""
+        """Return what Dagster's page shows of the result."""
         figures: dict[str, Any] = {"model": self.model, "description": self.text}
         if self.summary:
             figures["summary"] = self.summary
@@ -152,7 +152,7 @@ class Sentiment(StageResult):
     reason: str = Field("", description="one sentence: which words were judged, or why none could be")
 
     def key_figures(self) -> dict[str, Any]:
-        """Return what Dagster\'s page shows of the result."""
+        """Return what Dagster's page shows of the result."""
         return {"label": self.label, "score": self.score, "read_from": self.read_from}
 
 
@@ -199,5 +199,5 @@ class Categories(StageResult):
     proposal: ModelCategory | None = Field(None, description="the describing model's own; a candidate")
 
     def key_figures(self) -> dict[str, Any]:
-        """Return what Dagster\'s page shows of the result."""
+        """Return what Dagster's page shows of the result."""
         return {"category": self.category, "score": self.score, "reason": self.reason}
