@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -49,22 +49,15 @@ def build_definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=_sensors(graph, settings, {job.name: job for job in jobs}),
+        sensors=[
+            health_sensor(graph),
+            url_list_sensor(graph, settings),
+            due_videos_sensor(graph, settings, {job.name: job for job in jobs}),
+            *changed_rules_sensors(graph, settings),
+            run_failures_sensor(graph),
+            failure_rate_sensor(graph),
+        ],
         schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
         resources=resources,
         executor=dg.in_process_executor,
     )
-
-
-def _sensors(
-    graph: StageGraph, settings: Settings, jobs: Mapping[str, dg.JobDefinition]
-) -> Sequence[dg.SensorDefinition]:
-    """Return all sensors; one with several target jobs needs their definitions, by name."""
-    return [
-        health_sensor(graph),
-        url_list_sensor(graph, settings),
-        due_videos_sensor(graph, settings, jobs),
-        *changed_rules_sensors(graph, settings),
-        run_failures_sensor(graph),
-        failure_rate_sensor(graph),
-    ]

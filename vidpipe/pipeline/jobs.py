@@ -32,6 +32,10 @@ _REQUEST_SCHEMA = {
     "stages": dg.Field([str], default_value=[], description="names of the stages; empty: all of this job"),
     "retry": dg.Field(bool, default_value=False, description="retry failed and quarantined videos"),
     "force": dg.Field([str], default_value=[], description="stages to recompute even if current"),
+    "check_files": dg.Field(bool, default_value=True, description="check that the files of current results exist"),
+    "isolate_crashes": dg.Field(
+        bool, default_value=True, description="retry videos that crashed the process in a child process"
+    ),
 }
 
 
@@ -141,7 +145,7 @@ def _request(
             "videos": None if request.videos is None else tuple(_sha256(session, key) for key in request.videos),
             "stages": request.stages or (None if len(own) == len(graph.names) else own),
             # An in-process run has checked the files already, to know whether there is work.
-            "check_files": session.caller is None,
+            "check_files": request.check_files and session.caller is None,
         }
     )
 

@@ -24,7 +24,7 @@ from vidpipe.stages.graph import StageGraph
 
 #: Why a stage has work to do: what made it due, or an option of the request.
 Why = Reason | Literal["retry", "force"]
-Step = Literal["due", "follows", "may follow", "blocked", "failed", "quarantined", "current"]
+PlannedState = Literal["due", "follows", "may follow", "blocked", "failed", "quarantined", "current"]
 
 _WORK = ("due", "follows")
 # How a result's spec compares with today's, as the server groups by it.
@@ -154,7 +154,7 @@ def count_due(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
     return found
 
 
-def _add(stage: StageDueCounts, step: Step, why: Why | None, group: Mapping[str, Any]) -> None:
+def _add(stage: StageDueCounts, step: PlannedState, why: Why | None, group: Mapping[str, Any]) -> None:
     if step == "current":
         return
     videos = group["videos"]
@@ -168,10 +168,10 @@ def _add(stage: StageDueCounts, step: Step, why: Why | None, group: Mapping[str,
 
 def _walk(
     plan: Plan, entries: Mapping[str, Document], request: RunRequest, now: datetime
-) -> dict[str, tuple[Step, Why | None]]:
+) -> dict[str, tuple[PlannedState, Why | None]]:
     """Predict what happens to one video in each stage of the plan, provided that nothing fails."""
     graph = plan.graph
-    found: dict[str, tuple[Step, Why | None]] = {}
+    found: dict[str, tuple[PlannedState, Why | None]] = {}
     for stage in plan.stages:
         entry, spec = entries[stage.name], plan.specs[stage.name]
         state = classify(entry, spec, now)
@@ -181,7 +181,7 @@ def _walk(
             because = "retry"
         elif because is None and stage.name in request.force:
             because = "force"
-        step: Step = state
+        step: PlannedState = state
         if because is not None and entry.get("ready"):
             step = "due"
         elif because is not None:
@@ -198,7 +198,7 @@ def _comes(
     graph: StageGraph,
     stage: Stage,
     entries: Mapping[str, Document],
-    found: Mapping[str, tuple[Step, Why | None]],
+    found: Mapping[str, tuple[PlannedState, Why | None]],
 ) -> bool:
     """Whether every stage that `stage` reads has a result, or will have one after this run."""
     return all(
@@ -207,7 +207,7 @@ def _comes(
     )
 
 
-def _may_change(graph: StageGraph, stage: Stage, found: Mapping[str, tuple[Step, Why | None]]) -> bool:
+def _may_change(graph: StageGraph, stage: Stage, found: Mapping[str, tuple[PlannedState, Why | None]]) -> bool:
     """Whether an earlier stage may produce another result in this run."""
     for name in graph.upstream(stage.name):
         model = graph.result_model(name)

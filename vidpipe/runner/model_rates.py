@@ -217,13 +217,13 @@ class TokenSpeed:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _TokenSums:
     read: float
     written: float
     seconds: float
 
     @classmethod
-    def of(cls, requests: Sequence[AnsweredRequest]) -> _Part:
+    def of(cls, requests: Sequence[AnsweredRequest]) -> _TokenSums:
         return cls(
             float(sum(sum(request.read) for request in requests)),
             float(sum(request.written for request in requests)),
@@ -248,18 +248,18 @@ def measure_speed(requests: Sequence[AnsweredRequest]) -> TokenSpeed | None:
     runs: dict[str, list[AnsweredRequest]] = {}
     for request in requests:
         runs.setdefault(request.run, []).append(request)
-    first: list[_Part] = []
+    first: list[_TokenSums] = []
     rest: list[list[AnsweredRequest]] = []
     together = _joint_answers_limit_s([request.seconds for each in runs.values() for request in each[1:]])
     for each in runs.values():
         parts = _parts(each, together)
-        first.append(_Part.of(parts[0]))
+        first.append(_TokenSums.of(parts[0]))
         rest += parts[1:]
     if not together:
         flat = [request for part in rest for request in part]
         size = max(1, -(-len(flat) // _PARTS))
         rest = [flat[start : start + size] for start in range(0, len(flat), size)]
-    speed = _fit_speed([_Part.of(part) for part in rest]) or _fit_speed(first)
+    speed = _fit_speed([_TokenSums.of(part) for part in rest]) or _fit_speed(first)
     if speed is None or not rest:
         return speed
     waits = [max(part.seconds - speed.seconds(part.read, part.written), 0.0) for part in first]
@@ -288,7 +288,7 @@ def _parts(requests: Sequence[AnsweredRequest], together: float | None) -> list[
     return parts
 
 
-def _fit_speed(parts: Sequence[_Part]) -> TokenSpeed | None:
+def _fit_speed(parts: Sequence[_TokenSums]) -> TokenSpeed | None:
     parts = [part for part in parts if part.seconds > 0 and part.read + part.written > 0]
     if not parts:
         return None
