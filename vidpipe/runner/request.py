@@ -58,14 +58,14 @@ class RunRequest(BaseModel):
         return cls.model_validate({name: value for name, value in config.items() if value not in ([], "")})
 
     def as_config(self) -> dict[str, Any]:
-        """Return the run config of this request: plain JSON, without default values.
+        """Return the run config of this request: plain JSON, without default values but for `keys`.
 
         Raises:
             ValueError: The request names no video at all: a run config cannot say that.
         """
         if self.videos == ():
             raise ValueError("a request for no videos needs no run")
-        config = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        config = {"keys": [], **self.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
         return {name: sorted(value) if name == "force" else value for name, value in config.items()}
 
     def stage_names(self, known: Iterable[str]) -> tuple[str, ...]:
