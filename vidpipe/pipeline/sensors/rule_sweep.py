@@ -117,7 +117,7 @@ def next_sweep(
         plan.close()
     rules = fingerprint(dict(plan.specs))
     if instance.get_run_records(dg.RunsFilter(job_name=JOB, tags=_ALL_VIDEOS, statuses=list(UNFINISHED)), limit=1):
-        return dg.SkipReason("A sweep is in progress; later changes come next.")
+        return dg.SkipReason("Changed rules are being applied; later changes come next.")
     before = _sweeps_before(instance, rules)
     if not before and not begin:
         return dg.SkipReason(f"Changed rules wait for Schedule of [Rules]: {settings.rules.schedule}.")
