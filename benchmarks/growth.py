@@ -23,7 +23,8 @@ from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, Item, Outcome, Stage, StageContext, StageResult
 from vidpipe.stages.graph import StageGraph
@@ -47,7 +48,7 @@ def _stage(name: str, read: str) -> Stage:
 
     return Stage(
         name=name, job="label", description=name, result=Text, function=function, reads=(read,), batch_size=32,
-        still_there=(lambda result, settings: True) if name == "first" else None,
+        artifacts_exist=(lambda result, settings: True) if name == "first" else None,
     )  # fmt: skip
 
 
@@ -74,7 +75,7 @@ class Growing:
     def run(self, videos: int, ids: Sequence[str] | None = None) -> float:
         """ms a video."""
         began = time.perf_counter()
-        report = run_process(self._settings, ids, graph=GRAPH, library=self._library)
+        report = run_process(self._settings, RunRequest(videos=ids), graph=GRAPH, library=self._library)
         seconds = time.perf_counter() - began
         if not report.ok:
             raise SystemExit(f"not everything was done: {report.counts} {report.failures[:3]}")

@@ -22,8 +22,7 @@ from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
-from vidpipe.pipeline.in_process_run import run_process
-from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
 from vidpipe.pipeline.instance import instance
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport

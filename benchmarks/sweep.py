@@ -27,8 +27,9 @@ from benchmarks.synthetic_library import fill, make_prototypes
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.instance import instance
-from vidpipe.pipeline.launch import run_process
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Tag
@@ -71,7 +72,7 @@ def bare_loop(settings: Settings, library: Library) -> tuple[float, float, int]:
 def sweep(settings: Settings, library: Library) -> tuple[float, float, int]:
     """(seconds, CPU seconds, materialisations in Dagster's log) of a run over all that is due in the label stages."""
     began, busy = time.monotonic(), time.process_time()
-    report = run_process(settings, stages=STAGES, library=library)
+    report = run_process(settings, RunRequest(stages=STAGES), library=library)
     seconds, busy = time.monotonic() - began, time.process_time() - busy
     if not report.ok or report.counts["tags"]["computed"] != library.videos.count():
         raise SystemExit(f"not everything was swept: {report.counts}")

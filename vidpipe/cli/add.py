@@ -21,7 +21,7 @@ from vidpipe.cli.options import (
     overrides,
 )
 from vidpipe.cli.output import note, print_json
-from vidpipe.cli.running import Wish, finish
+from vidpipe.cli.running import finish
 from vidpipe.cli.work import Adding
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
@@ -68,8 +68,10 @@ def add(
     adding = Adding(mode.value if mode else None, labels=labels, title=title.strip(), retry=retry, refresh=refresh)
     with open_library(context, given) as opened:
         if run:
-            wish = Wish(retry=retry, output=output, overridden=changed)
-            result, report, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
+            request = RunRequest(retry=retry)
+            result, report, code = add_and_run(
+                opened, sources, adding, request, refused=refused, output=output, overridden=changed, as_json=as_json
+            )
             result["run"] = report
         else:
             outcomes, notes, code = add_and_show(opened, sources, adding, refused)

@@ -6,18 +6,18 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import note, print_error
 from vidpipe.cli.progress import AddDisplay
-from vidpipe.cli.running import Wish, plain_report, run_and_show
+from vidpipe.cli.running import plain_report, run_and_show
 from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.runner.request import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import audit
 from vidpipe.sources.inputs import SourceRequest, request_for, url_scheme
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
@@ -48,9 +48,11 @@ def add_and_run(
     opened: OpenLibrary,
     inputs: Sequence[str],
     adding: Adding,
-    wish: Wish,
+    request: RunRequest,
     *,
     refused: Sequence[IngestOutcome] = (),
+    output: str | None = None,
+    overridden: frozenset[str] = frozenset(),
     as_json: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], int]:
     """Add inputs that are not in the library, then run the stages over all videos that `inputs` name.
@@ -78,7 +80,13 @@ def add_and_run(
     videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
     if not videos or code == _INTERRUPTED:
         return result, plain_report(RunReport(interrupted=code == _INTERRUPTED), opened.library.graph.names), code
-    report, run_code = run_and_show(opened, replace(wish, videos=videos), as_json=as_json)
+    report, run_code = run_and_show(
+        opened,
+        request.model_copy(update={"videos": tuple(videos)}),
+        output=output,
+        overridden=overridden,
+        as_json=as_json,
+    )
     return result, report, max(code, run_code)
 
 

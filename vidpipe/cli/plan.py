@@ -50,8 +50,9 @@ def plan(
         chosen = Plan.make(opened.library.graph, opened.settings, names)
         try:
             ids = [opened.library.videos.resolve(video) for video in videos] if videos else None
-            wish = RunRequest(ids, retry, frozenset(stage.name for stage in chosen.stages) if force else frozenset())
-            found = estimate(opened.library, chosen, wish)
+            forced = frozenset(chosen.specs) if force else frozenset()
+            request = RunRequest(videos=ids, stages=names, retry=retry, force=forced)
+            found = estimate(opened.library, chosen, request)
             changed = _changed(opened, chosen, found)
             budget = _budget(opened)
             if names is None or "descriptions" in names:

@@ -22,7 +22,7 @@ from vidpipe.cli.options import (
     stage_names,
 )
 from vidpipe.cli.output import print_json
-from vidpipe.cli.running import Wish, finish, run_and_show
+from vidpipe.cli.running import finish, run_and_show
 from vidpipe.cli.work import Adding
 from vidpipe.runner.plan import Plan
 
@@ -64,15 +64,20 @@ def run(
     with open_library(context, given) as opened:
         if names:
             Plan.make(opened.library.graph, opened.settings, names).close()  # rejects unknown stage names
-        wish = Wish(None, names, retry=retry, force=force, output=output, overridden=overridden_settings(given))
+        request = RunRequest(stages=names, retry=retry)
+        if force:
+            request = request.model_copy(update={"force": frozenset(request.stage_names(opened.library.graph.names))})
+        changed = overridden_settings(given)
         if inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
             videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))
-            became, result, code = add_and_run(opened, sources, adding, wish, refused=refused, as_json=as_json)
+            became, result, code = add_and_run(
+                opened, sources, adding, request, refused=refused, output=output, overridden=changed, as_json=as_json
+            )
             result |= became
         else:
-            result, code = run_and_show(opened, wish, as_json=as_json)
+            result, code = run_and_show(opened, request, output=output, overridden=changed, as_json=as_json)
     if as_json:
         print_json(result)
     finish(code)

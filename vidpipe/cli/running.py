@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import typer
@@ -15,40 +14,43 @@ from vidpipe.cli.export import export_to
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.output import counted, duration, error_object, note, out, say, table, words
 from vidpipe.cli.progress import RunDisplay
-from vidpipe.cli.work import run_stages
 from vidpipe.errors import VidpipeError
-from vidpipe.runner.request import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import Settings, audit
 
 _COLUMNS = ("computed", "current", "failed", "blocked", "busy", "discarded")
 _MOST_FAILURES_SHOWN = 20
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What is to be run. videos: sha256 (None: all that are due); output: where results are exported to afterwards;
-    overridden: settings that results depend on and that options of this call stand in for.
+def run_and_show(
+    opened: OpenLibrary,
+    request: RunRequest,
+    *,
+    output: str | None = None,
+    overridden: frozenset[str] = frozenset(),
+    as_json: bool,
+) -> tuple[dict[str, Any], int]:
+    """Run the stages, show the report, and export.
+
+    Args:
+        opened: The open library.
+        request: What to run.
+        output: Where to export the results afterwards.
+        overridden: Settings that affect results and that options of this call replace.
+        as_json: Whether the caller prints the report as JSON.
+
+    Returns:
+        The report as JSON values, and the exit code.
     """
-
-    videos: Sequence[str] | None = None
-    stages: Sequence[str] | None = None
-    retry: bool = False
-    force: bool = False
-    output: str | None = None
-    overridden: frozenset[str] = frozenset()
-
-
-def run_and_show(opened: OpenLibrary, wish: Wish, *, as_json: bool) -> tuple[dict[str, Any], int]:
-    """Run the stages, show the report, and export. Returns the report as JSON values and the exit code."""
-    stages = tuple(name for name in opened.library.graph.names if wish.stages is None or name in wish.stages)
-    force = stages if wish.force else ()
-    overridden = wish.overridden
+    stages = request.stage_names(opened.library.graph.names)
     if "descriptions" in stages and warn_of_unread(opened.settings):
         overridden -= {"qwen_vl.default_instruction"}
-    with RunDisplay(stages, _expected(opened, wish, stages)) as display:
+    with RunDisplay(stages, _expected(opened, request, stages)) as display:
 
         def work(cancelled: threading.Event) -> RunReport:
-            return run_stages(opened, wish.videos, wish.stages, display, cancelled, retry=wish.retry, force=force)
+            from vidpipe.pipeline.in_process_run import run_process
+
+            return run_process(opened.settings, request, observer=display, cancelled=cancelled, library=opened.library)
 
         report = stoppable(work, display.say)
     result = plain_report(report, stages)
@@ -62,8 +64,8 @@ def run_and_show(opened: OpenLibrary, wish: Wish, *, as_json: bool) -> tuple[dic
     if report.interrupted:
         note("Stopped. Finished results are stored; `vidpipe run` resumes.", "yellow")
         return result, 130
-    if wish.output:
-        result["export"] = export_to(opened, wish.output, None, ids=wish.videos)
+    if output:
+        result["export"] = export_to(opened, output, None, ids=request.videos)
     return result, exit_code(report)
 
 
@@ -77,13 +79,13 @@ def warn_of_unread(settings: Settings) -> bool:
     return bool(sentence)
 
 
-def _expected(opened: OpenLibrary, wish: Wish, stages: Sequence[str]) -> int:
-    if wish.videos is not None:
-        return len(wish.videos)
-    if wish.force:
+def _expected(opened: OpenLibrary, request: RunRequest, stages: Sequence[str]) -> int:
+    if request.videos is not None:
+        return len(request.videos)
+    if request.force:
         return opened.library.videos.count()
     specs = {name: spec for name, spec in opened.plan.specs.items() if name in stages}
-    return len(opened.library.states.due(specs, retry=wish.retry))
+    return len(opened.library.states.due(specs, retry=request.retry))
 
 
 def exit_code(report: RunReport) -> int:

@@ -1,4 +1,4 @@
-"""The two pieces of work a command can ask for, each a Dagster job run in this process: one history for all."""
+"""Adds sources by a Dagster job in this process, so that there is one history."""
 
 from __future__ import annotations
 
@@ -28,28 +28,9 @@ def take_in(
     opened: OpenLibrary, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
-    from vidpipe.pipeline.ingest_job import run_ingest
+    from vidpipe.pipeline.in_process_run import run_ingest
 
     return run_ingest(
         opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,
         refresh=adding.refresh, retry=adding.retry, observer=observer, cancelled=cancelled, library=opened.library,
-    )  # fmt: skip
-
-
-def run_stages(
-    opened: OpenLibrary,
-    videos: Sequence[str] | None,
-    stages: Sequence[str] | None,
-    observer: Observer,
-    cancelled: threading.Event,
-    *,
-    retry: bool = False,
-    force: Sequence[str] = (),
-) -> RunReport:
-    """Brings `videos` (None: all that are due) up to date in `stages` (None: all)."""
-    from vidpipe.pipeline.in_process_run import run_process
-
-    return run_process(
-        opened.settings, videos, stages=stages, retry=retry, force=force, observer=observer, cancelled=cancelled,
-        library=opened.library,
     )  # fmt: skip

@@ -1,27 +1,29 @@
 """The stages as assets: one each, partitioned by video, in three steps (prepare, describe, label).
 
-A step is a multi-asset that can be run in part. It has to fail where one video failed, and Dagster skips everything
-downstream of a failed step in the same run; so steps differ in how many partitions a run takes, which keeps a backfill
-from putting two of them into one run.
+A step is a multi-asset that can be run in part. It fails if one video fails, and Dagster skips everything downstream
+of a failed step in the same run. So steps differ in how many partitions a run takes, which keeps a backfill from
+putting two of them into one run.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from vidpipe.pipeline.checks import log_checks_of_failed_step
-from vidpipe.pipeline.execution import Session, run_stages
+from vidpipe.pipeline.execution import StepSession, run_stages
 from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
-from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.runner.selection import RunOptions
+from vidpipe.pipeline.resources import RESULTS_IO_MANAGER, LibraryResource
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
-#: Videos a run; each another number, see above.
-_PARTITIONS_A_RUN = {"prepare": 1000, "describe": 500, "label": 2000}
+#: Videos per run; a different number for each step, see above.
+_PARTITIONS_PER_RUN = {"prepare": 1000, "describe": 500, "label": 2000}
 _GPU_TAGS = {
     "dagster/priority": "1",
     "dagster-celery/queue": "gpu",
@@ -29,36 +31,50 @@ _GPU_TAGS = {
 }
 
 
-class StepConfig(dg.Config):
-    """retry: try again what failed before (a person asked for it); force: compute again what is current."""
+@dataclass(frozen=True)
+class GpuRequirements:
+    """What an op needs to compute on a GPU of this machine.
 
-    retry: bool = True
-    force: bool = False
+    Attributes:
+        pool: The concurrency pool; None without a GPU.
+        tags: The op's tags: priority, Celery queue, Kubernetes limits; none without a GPU.
+    """
+
+    pool: str | None = None
+    tags: Mapping[str, Any] = field(default_factory=dict)
+
+
+def gpu_requirements(stages: Iterable[Stage], settings: Settings) -> GpuRequirements:
+    """Return what an op that runs `stages` needs.
+
+    Only the backend qwen computes on a GPU of this machine: statistics needs none, and an endpoint has its own.
+    """
+    if settings.qwen_vl.backend == "qwen" and any(stage.pool == "gpu" for stage in stages):
+        return GpuRequirements("gpu", _GPU_TAGS)
+    return GpuRequirements()
+
+
+class StepConfig(dg.Config):
+    """Config of a step over partitions, which a person or a backfill asked for."""
+
+    retry: bool = Field(True, description="retry failed and quarantined videos")
+    force: bool = Field(False, description="recompute even what is current")
 
 
 def build_assets(graph: StageGraph, settings: Settings) -> list[dg.AssetsDefinition]:
-    """One multi-asset for each step that has stages."""
+    """Return one multi-asset for each step that has stages."""
     return [_step(step, stages, graph, settings) for step, stages in steps(graph).items()]
 
 
 def steps(graph: StageGraph) -> dict[str, tuple[Stage, ...]]:
-    """step -> its stages, for the steps that have any, in order."""
+    """Return step -> its stages, for the steps that have any, in order."""
     groups = {step: tuple(stage for stage in graph if stage.job == step) for step in STEPS}
     return {step: stages for step, stages in groups.items() if stages}
 
 
-def uses_gpu(stages: Iterable[Stage], settings: Settings) -> bool:
-    """Whether one of `stages` computes on a GPU of this machine."""
-    return settings.qwen_vl.backend == "qwen" and any(stage.pool == "gpu" for stage in stages)
-
-
-def step_tags(step: str, stages: Iterable[Stage], settings: Settings) -> dict[str, Any]:
-    """The tags of the op that runs `stages` of `step`."""
-    return {"vidpipe/step": step, **(_GPU_TAGS if uses_gpu(stages, settings) else {})}
-
-
 def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
-    return dg.AssetSpec(
+    """Return the asset of a stage. Its IO manager loads results from the library, for downstream assets."""
+    spec = dg.AssetSpec(
         key=stage.name,
         deps=parents(graph, stage.name),
         description=stage.description,
@@ -75,33 +91,35 @@ def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
             "pool": stage.pool,
         },
     )
+    return spec.with_io_manager_key(RESULTS_IO_MANAGER)
 
 
 def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Settings) -> dg.AssetsDefinition:
+    gpu = gpu_requirements(stages, settings)
+
     @dg.multi_asset(
         name=f"{step}_videos",
         specs=[asset_spec(stage, graph) for stage in stages],
         can_subset=True,
         partitions_def=VIDEOS,
-        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_A_RUN[step]),
-        op_tags=step_tags(step, stages, settings),
-        pool="gpu" if any(stage.pool == "gpu" for stage in stages) else None,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=_PARTITIONS_PER_RUN[step]),
+        op_tags={"vidpipe/step": step, **gpu.tags},
+        pool=gpu.pool,
     )
     def run_step(context: dg.AssetExecutionContext, config: StepConfig, library: LibraryResource) -> Iterator[Any]:
         chosen = {key.to_user_string() for key in context.selected_asset_keys}
         names = [stage.name for stage in stages if stage.name in chosen]
-        options = RunOptions(retry=config.retry, force=frozenset(names if config.force else ()))
         keys = context.partition_keys
-        # An Output marks all partitions of the run as done, so only a run over one can give it. Without, Dagster skips
-        # what comes after this step in the same run: checks, the next step.
+        force = names if config.force else ()
+        request = RunRequest(videos=keys, stages=names, retry=config.retry, force=force)
+        # An Output marks all partitions of the run as done, so only a run over one can yield it. Without it, Dagster
+        # skips what follows this step in the same run: checks, the next step.
         made: list[dg.AssetMaterialization] | None = [] if len(keys) == 1 else None
         failure: dg.Failure | None = None
         try:
-            with Session.begin(context, library, graph) as session:
+            with StepSession.begin(context, library, graph) as session:
                 try:
-                    run_stages(
-                        context, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
-                    )
+                    run_stages(context, session, graph, request, partitioned=True, keep=made)
                 except dg.Failure:
                     log_checks_of_failed_step(context.op_execution_context, session, graph, step, keys)
                     raise

@@ -1,4 +1,4 @@
-"""Everything Dagster is told, for a graph of stages: the seven of the registry, or a test's own."""
+"""Everything Dagster loads, for a graph of stages: vidpipe's seven, or a test's own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from typing import Any
 
 import dagster as dg
 
+from vidpipe.pipeline.alert_sensors import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
-from vidpipe.pipeline.clean_up import clean_up_job
+from vidpipe.pipeline.clean_up import clean_up_job, clean_up_schedules
 from vidpipe.pipeline.ingest_job import ingest_job
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
-from vidpipe.pipeline.resources import library_of
-from vidpipe.pipeline.sensors.build import build_schedules, build_sensors
+from vidpipe.pipeline.partitions import SOURCES
+from vidpipe.pipeline.resources import DescribingModelResource, home_resources
+from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
+from vidpipe.pipeline.sensors.health import health_sensor
 from vidpipe.pipeline.sensors.kept_open import kept_open
-from vidpipe.pipeline.sources_asset import SOURCES
+from vidpipe.pipeline.sensors.rule_sweep import changed_rules_schedules, changed_rules_sensors
+from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -23,15 +27,38 @@ from vidpipe.stages.graph import StageGraph
 def build_definitions(
     graph: StageGraph, settings: Settings, resources: Mapping[str, Any] | None = None
 ) -> dg.Definitions:
-    """Connects to nothing. resources: instead of the library of `settings.home`."""
-    jobs = [process_job(graph, settings), *list_jobs(graph, settings), ingest_job(graph), verify_job(graph)]
-    jobs.append(clean_up_job(graph))
+    """Return the definitions for a graph of stages. Connects to nothing.
+
+    Args:
+        graph: The stages.
+        settings: The settings of the home, which may lack secrets: resources read them when they are used.
+        resources: Replace those of `home_resources` with the same keys.
+    """
+    resources = home_resources(graph, settings.home) | dict(resources or {})
+    model = resources["describing_model"]
+    if isinstance(model, DescribingModelResource):
+        settings = model.apply(settings)  # the backend decides on the ops' GPU tags
+    jobs = [
+        process_job(graph, settings),
+        *list_jobs(graph, settings),
+        ingest_job(graph),
+        verify_job(graph),
+        clean_up_job(graph),
+    ]
+    sensors = [
+        health_sensor(graph),
+        url_list_sensor(graph, settings),
+        due_videos_sensor(graph, settings, {job.name: job for job in jobs}),
+        *changed_rules_sensors(graph, settings),
+        run_failures_sensor(graph),
+        failure_rate_sensor(graph),
+    ]
     return dg.Definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=kept_open(build_sensors(graph, settings, {job.name: job for job in jobs}), settings.home),
-        schedules=build_schedules(graph, settings),
-        resources=resources or {"library": library_of(settings.home)},
+        sensors=kept_open(sensors, settings.home),
+        schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
+        resources=resources,
         executor=dg.in_process_executor,
     )

@@ -14,7 +14,7 @@ from pydantic import Field
 from vidpipe.library.video_ids import chunked
 from vidpipe.pipeline.check_rules import CHECKS, Check, Found
 from vidpipe.pipeline.events import EventLog, StepContext
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.stages.contract import STEPS
@@ -47,7 +47,7 @@ def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
 
 
 def log_checks_of_failed_step(
-    context: dg.OpExecutionContext, session: Session, graph: StageGraph, step: str, videos: Sequence[str]
+    context: dg.OpExecutionContext, session: StepSession, graph: StageGraph, step: str, videos: Sequence[str]
 ) -> None:
     """Checks the results that a failed step has stored.
 
@@ -85,7 +85,7 @@ def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetC
         op = context.op_execution_context
         partitioned = op.has_partition_key or op.has_partition_key_range
         chosen = {key.name for key in op.selected_asset_check_keys}
-        with Session.begin(op, library, graph) as session:
+        with StepSession.begin(op, library, graph) as session:
             videos = op.partition_keys if partitioned else _all_videos(session)
             read_files = config.read_files or (partitioned and len(videos) == 1)
             due = [check for check in checks if check.name in chosen]
@@ -110,7 +110,7 @@ def verify_job(graph: StageGraph) -> dg.JobDefinition:
         unknown = set(config.checks) - {check.name for check in checks_of(graph)}
         if unknown:
             raise dg.Failure(f"There is no check called {', '.join(sorted(unknown))}.", allow_retries=False)
-        with Session.begin(context, library, graph) as session:
+        with StepSession.begin(context, library, graph) as session:
             _verify(context, session, chosen, config.keys)
 
     @dg.job(
@@ -124,7 +124,7 @@ def verify_job(graph: StageGraph) -> dg.JobDefinition:
     return verify
 
 
-def _verify(context: StepContext, session: Session, checks: Sequence[Check], keys: Sequence[str]) -> None:
+def _verify(context: StepContext, session: StepSession, checks: Sequence[Check], keys: Sequence[str]) -> None:
     failures = _log_evaluations(context, session, checks, keys or _all_videos(session), read_files=True)
     if failures:
         said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
@@ -133,12 +133,12 @@ def _verify(context: StepContext, session: Session, checks: Sequence[Check], key
         raise dg.Failure("\n".join(sentences), allow_retries=False)
 
 
-def _all_videos(session: Session) -> list[str]:
+def _all_videos(session: StepSession) -> list[str]:
     return [row["_id"] for row in session.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
 
 
 def _log_evaluations(
-    context: StepContext, session: Session, checks: Sequence[Check], videos: Sequence[str], *, read_files: bool
+    context: StepContext, session: StepSession, checks: Sequence[Check], videos: Sequence[str], *, read_files: bool
 ) -> list[dg.AssetCheckEvaluation]:
     """Checks `videos` and writes each result into Dagster's log; gives those that failed."""
     add_videos(context.instance, videos)
@@ -152,7 +152,7 @@ def _log_evaluations(
 
 
 def _evaluate(
-    session: Session, checks: Sequence[Check], videos: Iterable[str], read_files: bool
+    session: StepSession, checks: Sequence[Check], videos: Iterable[str], read_files: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
     """One evaluation for each video and check whose stage has a result."""
     library = session.library

@@ -1,196 +1,212 @@
-"""The Runner inside a Dagster step: what each video came to is reported alone, and the step fails once, at its end."""
+"""The runner inside a Dagster step: each video's result is reported on its own, and the step fails once, at its end."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.library.embedded import FullDiskError
 from vidpipe.library.library import Library
 from vidpipe.library.process_identity import this_process
 from vidpipe.library.runs import RunCounters
-from vidpipe.pipeline.caller import CALLER, Caller
-from vidpipe.pipeline.events import EventLog, StepContext
-from vidpipe.pipeline.figures import figures_of
-from vidpipe.pipeline.model_use import begin_model_use, tag_model_use
+from vidpipe.pipeline.event_reporting import EventLog, StepContext, Telling
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.retries import may_pass, retry
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
-from vidpipe.pipeline.telling import Telling
-from vidpipe.planning.due import Wish
+from vidpipe.pipeline.run_metrics import step_metrics
+from vidpipe.pipeline.usage_tags import tag_estimate, tag_usage
 from vidpipe.runner.pending_changes import record_specs
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
-from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 
+if TYPE_CHECKING:
+    from vidpipe.pipeline.in_process_run import InProcessRun
+
+#: Wait before a step is retried because MongoDB was unreachable; doubled for the second retry.
+FIRST_RETRY_WAIT_S = 15.0
+_MOST_RETRIES = 2
 _MOST_LISTED = 20
 _NO_SUCH_VIDEO = StageError(
-    "There is no such video in the library.", "Its file was never taken in, or the library is another one."
+    "There is no such video in the library.", "Its file was never added, or this is another library."
 )
+_INTERRUPTS = (KeyboardInterrupt, dg.DagsterExecutionInterruptedError)
 
 
 @dataclass
-class Session:
-    """A step's way to the library: the caller's own where there is one, otherwise the resource's."""
+class StepSession:
+    """What a step works with.
+
+    Attributes:
+        settings: The settings in force.
+        library: The open library.
+        caller: What the caller shares, if the run is in the caller's process; otherwise None.
+        cancelled: Stops the work once set.
+    """
 
     settings: Settings
     library: Library
-    caller: Caller | None
+    caller: InProcessRun | None
     cancelled: threading.Event
 
     @classmethod
     @contextmanager
-    def begin(cls, context: StepContext, resource: LibraryResource, graph: StageGraph) -> Iterator[Session]:
-        """Raises dg.Failure with the sentence of a VidpipeError, dg.RetryRequested where it may pass by itself, or
-        DagsterExecutionInterruptedError where stopped; the run is then marked as cancelled, not as failed.
+    def begin(cls, context: StepContext, resource: LibraryResource, graph: StageGraph) -> Iterator[StepSession]:
+        """Open the library for a step, or use the caller's.
+
+        Raises:
+            dagster.Failure: With the message of a VidpipeError.
+            dagster.RetryRequested: MongoDB was unreachable, which may pass.
+            dagster.DagsterExecutionInterruptedError: The step was stopped; its run is marked as cancelled.
         """
-        caller = CALLER.get()
-        if caller is None:
-            context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
+        caller = resource.caller
         try:
             if caller is not None:
                 yield cls(caller.settings, caller.library, caller, caller.cancelled)
-            else:
-                settings = resource.settings()
-                with resource.opened(graph, settings) as library:
-                    yield cls(settings, library, None, threading.Event())
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+                return
+            context.instance.add_run_tags(context.run.run_id, {PROCESS_TAG: this_process()})
+            settings = resource.settings()
+            with resource.opened(graph, settings) as library:
+                yield cls(settings, library, None, threading.Event())
+        except _INTERRUPTS:
             run = context.instance.get_run_by_id(context.run.run_id)
             if run is not None and run.status == dg.DagsterRunStatus.STARTED:
-                context.instance.report_run_canceling(run, "Stopped by the user; what was finished is stored.")
-            raise DagsterExecutionInterruptedError() from None
+                context.instance.report_run_canceling(run, "Stopped by the user; finished work is stored.")
+            raise dg.DagsterExecutionInterruptedError from None
         except dg.Failure:
             raise
         except Exception as error:
             if caller is not None:
                 caller.fault = error
-            if isinstance(error, VidpipeError):
-                failed = dg.Failure(str(error), allow_retries=False)
-                if caller is None and may_pass(error):
-                    raise retry(context.retry_number) from failed
-                raise failed from error
-            raise
+            if not isinstance(error, VidpipeError):
+                raise
+            failed = dg.Failure(str(error), allow_retries=False)
+            if caller is None and _is_temporary(error):
+                wait_s = FIRST_RETRY_WAIT_S * 2**context.retry_number
+                raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=wait_s) from failed
+            raise failed from error
+
+
+def _is_temporary(error: VidpipeError) -> bool:
+    """Whether retrying the whole step a little later may help.
+
+    Failed videos are no reason: the library remembers when to retry each. Steps have no retry policy, since with one
+    Dagster also repeats runs that somebody stopped.
+    """
+    return isinstance(error, UnavailableError) and not isinstance(error, FullDiskError)
 
 
 @dataclass
-class Progress:
-    """The Runner's observer: counts, passes on to the caller, and hands to Dagster's log what belongs there.
+class StepObserver:
+    """The runner's observer in a step: counts events, and passes them on to the caller and to Dagster's event log.
 
-    untold: states that nobody has to know of in this run
+    Attributes:
+        log: Dagster's event log.
+        caller: The caller, if the run is in its process.
+        figures: The figures of the run.
+        ignored: States that are not worth an event in this run.
+        unfinished: The first events of videos without a result that are not failures.
     """
 
     log: EventLog[StageEvent]
-    caller: Caller | None
+    caller: InProcessRun | None
     figures: RunCounters
-    untold: frozenset[str]
-    counted: RunReport = field(default_factory=RunReport)
+    ignored: frozenset[str]
     unfinished: list[StageEvent] = field(default_factory=list)
 
     def on_event(self, event: StageEvent) -> None:
-        self.counted.count(event)
+        """Count an event and pass it on."""
         self.figures.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
-        if event.state not in self.untold:
+        if event.state not in self.ignored:
             self.log.put(event)
 
-    def so_far(self) -> RunReport:
-        """The report of a run that was interrupted."""
-        videos = max((sum(counter.values()) for counter in self.counted.counts.values()), default=0)
-        return replace(self.counted, videos=videos, interrupted=True)
-
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Pass progress on to the caller."""
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_progress(sha256, stage, fraction)
 
 
 def run_stages(
     context: StepContext,
-    session: Session,
+    session: StepSession,
     graph: StageGraph,
+    request: RunRequest,
     *,
-    stages: Sequence[str] | None,
-    videos: Iterable[str] | None,
-    options: RunOptions,
     partitioned: bool,
     keep: list[dg.AssetMaterialization] | None = None,
 ) -> RunReport:
-    """Runs `stages` (None: all) over `videos` (None: all that are due), reporting to Dagster.
+    """Fulfil `request` in a step and report to Dagster.
 
-    Raises dg.Failure at the end, with the sentences of what failed; DagsterExecutionInterruptedError where stopped.
+    Args:
+        context: The step's context.
+        session: The step's session.
+        graph: All stages.
+        request: Which videos, which stages, and how.
+        partitioned: Whether the run has partitions; each then gets an event.
+        keep: Collects materializations that the step yields itself, instead of the event log.
+
+    Raises:
+        dagster.Failure: Something failed; it lists what.
+        dagster.DagsterExecutionInterruptedError: The step was stopped.
     """
-    with figures_of(context, session.library, session.caller) as figures:
-        return _run_stages(
-            context, session, graph, figures=figures, stages=stages, videos=videos, options=options,
-            partitioned=partitioned, keep=keep,
-        )  # fmt: skip
-
-
-def _run_stages(
-    context: StepContext,
-    session: Session,
-    graph: StageGraph,
-    *,
-    figures: RunCounters,
-    stages: Sequence[str] | None,
-    videos: Iterable[str] | None,
-    options: RunOptions,
-    partitioned: bool,
-    keep: list[dg.AssetMaterialization] | None,
-) -> RunReport:
-    plan = Plan.make(graph, session.settings, stages)
-    records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
-    given = None if videos is None else list(videos)
-    try:
-        record_specs(session.library, plan)
-        wish = Wish(given, options.retry, options.force)
-        begin_model_use(context, figures, session.library, plan, wish)
-        with EventLog(context, records) as log:
-            # Where only what is due is run, what is current comes by by chance, and most of it is known.
-            untold = frozenset({"started", "current"} if given is None else {"started"})
-            progress = Progress(log, session.caller, figures, untold, RunReport(problems=dict(plan.unavailable)))
-            runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
-            try:
-                report = runner.run(given)
-                if partitioned:
-                    for sha256, stage in product(report.unknown, plan.stages):
-                        log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
-            except (KeyboardInterrupt, DagsterExecutionInterruptedError):
-                report = progress.so_far()
-            if session.caller is not None:
-                session.caller.report = report
-        tag_model_use(context, figures, plan)
-    finally:
-        plan.close()
-    if report.interrupted:
-        raise DagsterExecutionInterruptedError()
-    failure = _failure(report, progress.unfinished if partitioned else ())
-    if failure is not None:
-        raise failure
+    with step_metrics(context, session.library, session.caller) as figures:
+        plan = Plan.make(graph, session.settings, request.stages)
+        try:
+            record_specs(session.library, plan)
+            tag_estimate(context, figures, session.library, plan, request)
+            # When all due videos are run, current ones are met by chance, and most are known.
+            ignored = frozenset({"started", "current"} if request.videos is None else {"started"})
+            records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
+            with EventLog(context, records) as log:
+                observer = StepObserver(log, session.caller, figures, ignored)
+                runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
+                try:
+                    report = runner.run(request)
+                    if partitioned:
+                        for sha256, stage in product(report.unknown, plan.stages):
+                            log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
+                except _INTERRUPTS:
+                    report = replace(runner.report, interrupted=True)
+                if session.caller is not None:
+                    session.caller.report = report
+            tag_usage(context, figures, plan)
+        finally:
+            plan.close()
+        if report.interrupted:
+            raise dg.DagsterExecutionInterruptedError
+        failure = _failure(report, observer.unfinished if partitioned else ())
+        if failure is not None:
+            raise failure
     return report
 
 
 def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure | None:
-    """The one failure of a step; None if all is well. unfinished: what a partitioned run owes its partitions."""
+    """Return the one failure of a step; None if all is well.
+
+    Args:
+        report: What the run did.
+        unfinished: Events of partitions that got no result though nothing failed.
+    """
     sentences = [f"{name} could not run: {error}" for name, error in report.problems.items()]
     sentences += [f"{sha256}: no such video in the library." for sha256 in report.unknown[:_MOST_LISTED]]
     sentences += [f"{event.name}, {event.stage}: {event.error}" for event in report.failures[:_MOST_LISTED]]
     because = {
         "blocked": "waits for an earlier stage that has no result",
-        "busy": "another run works on this video",
-        "discarded": "changed while it was worked on; it is due again",
+        "busy": "in progress in another run",
+        "discarded": "changed during the run; it is due again",
     }
     sentences += [f"{event.name or event.sha256[:12]}, {event.stage}: {because[event.state]}." for event in unfinished]
     if not sentences:
@@ -202,8 +218,8 @@ def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure 
     failed = len({event.sha256 for event in report.failures})
     head = "Not everything is done."
     if failed:
-        all_kept = counts["failed"] == len(report.failures)
-        head = f"{failed if all_kept else f'More than {failed}'} of {report.videos} videos failed; the others are done."
+        complete = counts["failed"] == len(report.failures)
+        head = f"{failed if complete else f'More than {failed}'} of {report.videos} videos failed; the others are done."
     return dg.Failure(
         description="\n".join([head, *sentences]),
         metadata={state: count for state, count in counts.items() if count},

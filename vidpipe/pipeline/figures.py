@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
-from vidpipe.pipeline.caller import Caller
-from vidpipe.pipeline.events import StepContext
+from vidpipe.pipeline.event_reporting import StepContext
+from vidpipe.pipeline.in_process_run import InProcessRun
 from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 
 #: Run tag -> who started the run.
@@ -28,7 +28,7 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 
 
 @contextmanager
-def figures_of(context: StepContext, library: Library, caller: Caller | None) -> Iterator[RunCounters]:
+def figures_of(context: StepContext, library: Library, caller: InProcessRun | None) -> Iterator[RunCounters]:
     """Figures of the step of `context`, kept in the collection `runs`; see `vidpipe.library.runs.record_run`."""
     run = context.run
     step = context.get_step_execution_context().step.key
@@ -37,7 +37,7 @@ def figures_of(context: StepContext, library: Library, caller: Caller | None) ->
         yield figures
 
 
-def _by(tags: Mapping[str, str], caller: Caller | None) -> str:
+def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
     if caller is not None:
         return "command"
     found = next((by for tag, by in _BY_TAG.items() if tag in tags), "page")

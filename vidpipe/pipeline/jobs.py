@@ -1,159 +1,125 @@
-"""The jobs: prepare, describe and label over partitions; process and one for each step, for any list of videos."""
+"""The jobs: prepare, describe and label over partitions; process and one per step, for any list of videos."""
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from pydantic import BaseModel, ConfigDict, field_validator
 
 from vidpipe.errors import SettingsError
-from vidpipe.pipeline.assets import step_tags, steps, uses_gpu
-from vidpipe.pipeline.execution import Session, run_stages
+from vidpipe.pipeline.assets import gpu_requirements, steps
+from vidpipe.pipeline.execution import StepSession, run_stages
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.runner.selection import RunOptions
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import StageGraph
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
 FILE_LOGGER = "vidpipe"
+#: The op of the job `process`, whose config is a RunRequest.
+PROCESS_OP = "process_videos"
+
+_HASH_PREFIX = re.compile("[0-9a-f]{4,64}")
+_HASH_DIGITS = 64
+_REQUEST_SCHEMA = {
+    "keys": dg.Field(
+        dg.ScalarUnion(scalar_type=str, non_scalar_schema=[str]),
+        default_value=[],
+        description="videos by sha256 or its first digits: a list, or a text with one a line; empty: all that are due",
+    ),
+    "stages": dg.Field([str], default_value=[], description="names of the stages; empty: all of this job"),
+    "retry": dg.Field(bool, default_value=False, description="retry failed and quarantined videos"),
+    "force": dg.Field([str], default_value=[], description="stages to recompute even if current"),
+    "check_files": dg.Field(bool, default_value=True, description="check that the files of current results exist"),
+    "isolate_crashes": dg.Field(
+        bool, default_value=True, description="retry videos that crashed the process in a child process"
+    ),
+}
 
 
 @dg.logger(None, description="vidpipe's own log file, nothing on the terminal")
 def file_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Log to vidpipe's log file."""
     logger = logging.getLogger("vidpipe.dagster")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # where no log file is configured, logging would write to the terminal
     return logger
 
 
-def step_jobs(graph: StageGraph) -> list[UnresolvedAssetJobDefinition]:
-    """prepare, describe, label: the assets of one step over chosen partitions."""
+def step_jobs(graph: StageGraph) -> list[Any]:
+    """Return prepare, describe and label: asset jobs over the assets of one step, for chosen partitions."""
     return [
         dg.define_asset_job(
             step,
-            selection=dg.AssetSelection.assets(*names).without_checks(),
-            description=f"{', '.join(names)} for the chosen videos.",
+            selection=dg.AssetSelection.assets(*(stage.name for stage in stages)).without_checks(),
+            description=f"{_names(stages)} for the chosen videos.",
             executor_def=dg.in_process_executor,
         )
         for step, stages in steps(graph).items()
-        if (names := [stage.name for stage in stages])
     ]
 
 
-class VideosConfig(BaseModel):
-    """The config of a job over any list of videos (see `_VIDEOS_SCHEMA` for what each field means)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    keys: list[str] = []
-    stages: list[str] = []
-    retry: bool = False
-    force: list[str] = []
-
-    @field_validator("keys", mode="before")
-    @classmethod
-    def _one_a_line(cls, given: Any) -> Any:
-        texts = [given] if isinstance(given, str) else given
-        lines = (line.strip() for text in texts for line in text.splitlines())
-        return list(dict.fromkeys(line for line in lines if line))
-
-
-_VIDEOS_SCHEMA = {
-    "keys": dg.Field(
-        dg.ScalarUnion(scalar_type=str, non_scalar_schema=[str]),
-        default_value=[],
-        description="videos by hash, its first digits, URL or file name: a list, or a text with one a line; "
-        "empty: all that are due",
-    ),
-    "stages": dg.Field([str], default_value=[], description="names of the stages; empty: all of this job"),
-    "retry": dg.Field(bool, default_value=False, description="try failed and quarantined videos again"),
-    "force": dg.Field([str], default_value=[], description="stages to compute again even where current"),
-}
-
-
 def process_job(graph: StageGraph, settings: Settings) -> dg.JobDefinition:
-    """All chosen stages in one go, for any list of videos."""
-    return _videos_job(
-        "process",
-        "process_videos",
-        "Any list of videos, or all that are due, through all stages or some. What `vidpipe run` runs.",
-        graph,
-        tuple(graph),
-        pool="gpu" if settings.qwen_vl.backend == "qwen" else None,
-    )
+    """Return the job that takes any list of videos through all stages or some."""
+    description = "Any list of videos, or all that are due, through all stages or some. What `vidpipe run` runs."
+    return _videos_job(graph, settings, tuple(graph), name="process", op_name=PROCESS_OP, description=description)
 
 
 def list_jobs(graph: StageGraph, settings: Settings) -> list[dg.JobDefinition]:
-    """prepare_list, describe_list, label_list: one step for any list of videos. What the sensors launch."""
-    jobs = []
-    for step, stages in steps(graph).items():
-        tags = step_tags(step, stages, settings)
-        names = ", ".join(stage.name for stage in stages)
-        jobs.append(
-            _videos_job(
-                list_job_name(step),
-                list_op_name(step),
-                f"{names} for any list of videos, or all that are due. What the sensors launch.",
-                graph,
-                stages,
-                pool="gpu" if uses_gpu(stages, settings) else None,
-                op_tags=tags,
-            )
+    """Return prepare_list, describe_list and label_list: one step for any list of videos, launched by sensors."""
+    return [
+        _videos_job(
+            graph,
+            settings,
+            stages,
+            name=list_job_name(step),
+            op_name=list_op_name(step),
+            description=f"{_names(stages)} for any list of videos, or all that are due. What the sensors launch.",
+            step=step,
         )
-    return jobs
+        for step, stages in steps(graph).items()
+    ]
 
 
 def list_job_name(step: str) -> str:
+    """Return the name of the job for any list of videos of a step."""
     return f"{step}_list"
 
 
 def list_op_name(step: str) -> str:
-    """The op of that job, whose config names the videos."""
+    """Return the name of the op of that job, whose config is a RunRequest."""
     return f"{step}_listed_videos"
 
 
+def _names(stages: Sequence[Stage]) -> str:
+    return ", ".join(stage.name for stage in stages)
+
+
 def _videos_job(
+    graph: StageGraph,
+    settings: Settings,
+    stages: Sequence[Stage],
+    *,
     name: str,
     op_name: str,
     description: str,
-    graph: StageGraph,
-    stages: Sequence[Stage],
-    *,
-    pool: str | None,
-    op_tags: Mapping[str, Any] | None = None,
+    step: str | None = None,
 ) -> dg.JobDefinition:
-    whole = tuple(stage.name for stage in stages)
+    gpu = gpu_requirements(stages, settings)
 
     @dg.op(
         name=op_name,
         description="Takes each video through the chosen stages.",
-        config_schema=_VIDEOS_SCHEMA,
-        pool=pool,
-        tags=op_tags,
+        config_schema=_REQUEST_SCHEMA,
+        pool=gpu.pool,
+        tags={**({"vidpipe/step": step} if step else {}), **gpu.tags},
     )
     def work(context: dg.OpExecutionContext, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
-            config = VideosConfig.model_validate(context.op_config)
-            if others := sorted(set(config.stages) & set(graph.names) - set(whole)):
-                raise SettingsError(
-                    f"The job {name} does not run {', '.join(others)}.", f"Its stages are {', '.join(whole)}."
-                )
-            # A caller has looked at the files already, to know whether there is work.
-            checks = session.caller is None
-            options = RunOptions(retry=config.retry, force=frozenset(config.force), check_files=checks)
-            run_stages(
-                context,
-                session,
-                graph,
-                stages=config.stages or (None if len(whole) == len(graph.names) else whole),
-                videos=[_sha256(session, key) for key in config.keys] or None,
-                options=options,
-                partitioned=False,
-            )
+        with StepSession.begin(context, library, graph) as session:
+            request = _request(RunRequest.from_config(context.op_config), session, graph, stages, name)
+            run_stages(context, session, graph, request, partitioned=False)
 
     @dg.job(
         name=name,
@@ -167,6 +133,28 @@ def _videos_job(
     return videos_job
 
 
-def _sha256(session: Session, key: str) -> str:
-    """A whole sha256 as it is, known or not; whatever else was typed on the page by the library's names."""
-    return key if re.fullmatch("[0-9a-f]{64}", key) else session.library.videos.resolve(key)
+def _request(
+    request: RunRequest, session: StepSession, graph: StageGraph, stages: Sequence[Stage], job: str
+) -> RunRequest:
+    """Complete the request of a run config: whole hashes, and the stages of the job by default."""
+    own = tuple(stage.name for stage in stages)
+    if others := sorted(set(request.stages or ()) & set(graph.names) - set(own)):
+        raise SettingsError(f"The job {job} does not run {', '.join(others)}.", f"Its stages are {', '.join(own)}.")
+    return request.model_copy(
+        update={
+            "videos": None if request.videos is None else tuple(_sha256(session, key) for key in request.videos),
+            "stages": request.stages or (None if len(own) == len(graph.names) else own),
+            # An in-process run has checked the files already, to know whether there is work.
+            "check_files": request.check_files and session.caller is None,
+        }
+    )
+
+
+def _sha256(session: StepSession, key: str) -> str:
+    """Return a whole sha256 as it is, known or not, and complete a prefix."""
+    if not _HASH_PREFIX.fullmatch(key):
+        raise SettingsError(
+            f"{key!r} is not the sha256 of a video, nor its first digits (at least 4).",
+            "Names and URLs do not belong into run configs, which everybody can read; `vidpipe list` shows the hashes.",
+        )
+    return key if len(key) == _HASH_DIGITS else session.library.videos.resolve(key)

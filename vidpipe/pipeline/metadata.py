@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 from PIL import Image
 
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.pipeline.partitions import SOURCES_KEY
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph

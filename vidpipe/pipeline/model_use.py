@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import ModelUse, RunCounters
-from vidpipe.pipeline.events import StepContext
-from vidpipe.planning.amounts import Amount, Prices
-from vidpipe.planning.describing import Describing
-from vidpipe.planning.due import Wish
-from vidpipe.planning.estimate import estimate
-from vidpipe.runner.plan import Plan
+from vidpipe.pipeline.event_reporting import StepContext
+from vidpipe.runner.budget import ModelWork, Prices
+from vidpipe.runner.estimate import estimate
+from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.request import RunRequest
 
 _ESTIMATED = "vidpipe/estimated_"
 
 
-def begin_model_use(context: StepContext, figures: RunCounters, library: Library, plan: Plan, wish: Wish) -> None:
+def begin_model_use(context: StepContext, figures: RunCounters, library: Library, plan: Plan, wish: RunRequest) -> None:
     """Has the time of the stages that ask the model count as the model's, and puts on the run what it is expected to
     ask, where whoever launched it has not. wish: what the run is to do"""
-    describing = Describing.of(plan)
+    describing = DescribingStages.of(plan)
     if describing is None:
         return
     figures.asks(describing.model.name, describing.names)
@@ -49,7 +48,7 @@ def use_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
     }
 
 
-def estimate_tags(amount: Amount, prices: Prices) -> dict[str, str]:
+def estimate_tags(amount: ModelWork, prices: Prices) -> dict[str, str]:
     """What a run is launched for, as far as it is known before it begins."""
     cost = prices.cost_of(amount)
     return {

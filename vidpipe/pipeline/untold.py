@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from vidpipe.pipeline.events import EventLog, StepContext
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.telling import Telling
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
 
 
-def tell_untold(context: StepContext, session: Session, graph: StageGraph) -> None:
+def tell_untold(context: StepContext, session: StepSession, graph: StageGraph) -> None:
     """Materialises every good result whose partition is not green, in the run of `context`.
 
     Takes about 10 s for 100,000 videos of which all are told.

@@ -1,4 +1,4 @@
-"""The one loop over videos and stages: what is due, leases, workers, commits.
+"""The one loop over videos and stages: what is due, leases, workers, commits; and what a run would do and cost.
 
-It knows MongoDB only through the library, and Dagster not at all: whoever watches a run is an `Observer`.
+It accesses MongoDB through the library only and does not know Dagster: whoever watches a run is an `Observer`.
 """

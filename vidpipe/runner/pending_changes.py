@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from vidpipe.library.library import Library
 from vidpipe.library.lineage import changed_parts, store_spec
 from vidpipe.library.queries.launchable import waiting_for_spec
-from vidpipe.planning.describing import MODEL
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.plan import MODEL, Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SECTION_NAMES, key_name
 from vidpipe.stages.contract import Stage

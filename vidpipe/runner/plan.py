@@ -1,24 +1,37 @@
-"""What a run will do: the chosen stages with their resources built and their specs known."""
+"""What a run will do: the chosen stages, their resources and their specs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Stage
+from vidpipe.stages.contract import CellStore, Stage, StageContext
+from vidpipe.stages.declared_settings import declared_settings
 from vidpipe.stages.graph import StageGraph, spec_of
+
+if TYPE_CHECKING:
+    from vidpipe.vlm.model import DescribingModel
+
+#: Name of the resource that is the describing model.
+MODEL = "model"
 
 
 @dataclass(frozen=True)
 class Plan:
     """The stages of a run, in order.
 
-    specs:       today's spec of each stage that can run
-    unavailable: stages that cannot run at all (a rules file that does not parse, a model that is not there), and why;
-                 the stages before them still run
+    Attributes:
+        graph: All stages there are.
+        settings: The settings in force.
+        stages: The chosen stages that can run.
+        specs: Today's spec of each of them.
+        resources: What they share: rule sets, prompts, the model.
+        unavailable: Chosen stages that cannot run (their rules do not parse, their model is missing), and why. The
+            stages before them still run.
     """
 
     graph: StageGraph
@@ -30,7 +43,11 @@ class Plan:
 
     @classmethod
     def make(cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None) -> Plan:
-        """Plans the stages called `names` (None: all). Raises SettingsError for a name that is no stage's."""
+        """Plan the stages called `names` (None: all).
+
+        Raises:
+            SettingsError: A name is not that of a stage.
+        """
         chosen = _choose(graph, names)
         resources, faults = _build({name for stage in chosen for name in stage.resources}, settings)
         specs: dict[str, str] = {}
@@ -44,15 +61,27 @@ class Plan:
         runnable = tuple(stage for stage in chosen if stage.name in specs)
         return cls(graph, settings, runnable, specs, resources, unavailable)
 
-    def resources_of(self, stage: Stage) -> dict[str, Any]:
-        return {name: self.resources[name] for name in stage.resources}
+    def settings_of(self, stage: Stage) -> Settings:
+        """Return the settings that `stage` declares; reading any other raises."""
+        return declared_settings(self.settings, (*stage.settings, *stage.environment), stage.name)
+
+    def context_of(
+        self,
+        stage: Stage,
+        cells: CellStore,
+        cancelled: threading.Event | None = None,
+        progress: Callable[[str, float], None] = lambda sha256, fraction: None,
+    ) -> StageContext:
+        """Return what the function of `stage` gets besides its videos."""
+        resources = {name: self.resources[name] for name in stage.resources}
+        return StageContext(self.settings_of(stage), resources, cells, cancelled or threading.Event(), progress)
 
     def texts(self) -> dict[str, str]:
-        """hash -> text of every rule set and prompt the run uses."""
+        """Return hash -> text of every rule set and prompt of the run."""
         return {version: text for resource in self.resources.values() for version, text in resource.texts().items()}
 
     def close(self) -> None:
-        """Releases what resources hold (a loaded model)."""
+        """Release what resources hold, such as a loaded model."""
         for resource in self.resources.values():
             close = getattr(resource, "close", None)
             if close:
@@ -60,10 +89,10 @@ class Plan:
 
 
 def _build(names: set[str], settings: Settings) -> tuple[dict[str, Any], dict[str, VidpipeError]]:
-    """The resources called `names`, and why some of them could not be built."""
+    """Build the resources called `names`; return them, and why some could not be built."""
     if not names:
         return {}, {}
-    from vidpipe.stages.resources import BUILDERS  # brings in rules and models, which not every plan needs
+    from vidpipe.stages.resources import BUILDERS  # loads rules and models, which not every plan needs
 
     resources: dict[str, Any] = {}
     faults: dict[str, VidpipeError] = {}
@@ -83,3 +112,28 @@ def _choose(graph: StageGraph, names: Iterable[str] | None) -> tuple[Stage, ...]
     if unknown:
         raise SettingsError(f"There is no stage called {', '.join(unknown)}.", f"Stages: {', '.join(graph.names)}.")
     return tuple(stage for stage in graph if stage.name in wanted)
+
+
+@dataclass(frozen=True)
+class DescribingStages:
+    """The stages of a plan that ask a describing model.
+
+    Attributes:
+        model: A model that sees frames, so that its answers cost tokens and time.
+        stages: The stages that ask it.
+    """
+
+    model: DescribingModel
+    stages: tuple[Stage, ...]
+
+    @classmethod
+    def of(cls, plan: Plan) -> DescribingStages | None:
+        """Return None if no stage of the plan asks such a model; the statistics backend costs nothing."""
+        model: DescribingModel | None = plan.resources.get(MODEL)
+        stages = tuple(stage for stage in plan.stages if MODEL in stage.resources)
+        return cls(model, stages) if model is not None and not model.measured and stages else None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the stages."""
+        return tuple(stage.name for stage in self.stages)

@@ -1,8 +1,8 @@
 """The one loop over videos and stages.
 
-The runner asks the library which videos are due, takes a lease on them, moves each through the stages of the run, and
-has every result committed. Each stage has its own threads and queue, so that decoding, the model and writing overlap;
-the number of videos on the way is bounded, so memory does not grow with the number of videos.
+The runner asks the library which videos are due, leases them, moves each through the stages of the run, and commits
+every result. Each stage has its own threads and queue, so that decoding, the model and writing overlap. The number of
+videos in progress is bounded, so memory does not grow with the number of videos.
 """
 
 from __future__ import annotations
@@ -18,73 +18,87 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
-from vidpipe.runner.committing import CommitThread, Write
+from vidpipe.runner.due import Selection
+from vidpipe.runner.isolated_retry import IsolatedRetry
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
-from vidpipe.runner.selection import RunOptions, Selection
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.sweep import Sweep
-from vidpipe.runner.trial import try_alone
-from vidpipe.runner.video_state import Document, RunName, VideoState
-from vidpipe.runner.workers import StageWorkers, Work, named
-from vidpipe.settings import audit
+from vidpipe.runner.threads import CommitEntry, CommitThread, StageWork, StageWorkers, with_names
+from vidpipe.runner.video_state import Document, RunStamp, VideoState
+from vidpipe.settings import Settings, audit
 from vidpipe.stages.contract import Observer, Outcome, OutOfReach, Stage, StageError, StageEvent
+from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)
 
 #: Videos leased together.
 _WINDOW = 32
-#: A video that was being worked on this often when its process died is tried alone, in a process of its own.
-_CRASHES_BEFORE_TRIAL = 2
-#: Objects more than were let go until garbage is looked for, as in a new Python process.
-_PYTHONS_THRESHOLD = (700, 10, 10)
+#: A video that was in progress in this many crashes of the process is retried in a process of its own.
+_CRASHES_BEFORE_ISOLATION = 2
+#: Thresholds of the garbage collector in a new Python process.
+_DEFAULT_GC_THRESHOLDS = (700, 10, 10)
 
 
-class Silent:
+class NullObserver:
     """The observer of a run that nobody watches."""
 
-    def on_event(self, event: StageEvent) -> None: ...
+    def on_event(self, event: StageEvent) -> None:
+        """Ignore the event."""
 
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Ignore the progress."""
 
 
 @dataclass
 class Runner:
-    """Runs the stages of `plan` over videos of `library`.
+    """Runs the stages of a plan over videos of a library.
 
-    observer:  told about each video and stage, from one thread at a time
-    cancelled: set it (from any thread) to stop: no new work is begun, finished work is stored, leases are given back
+    Attributes:
+        library: The open library.
+        plan: The stages to run.
+        observer: Receives what happens to each video and stage, from one thread at a time.
+        run_id: Stored with every commit.
+        cancelled: Set it, from any thread, to stop: no new work starts, finished work is stored, leases are released.
+        sweep_size: Videos that a sweep examines together (see `Sweep`).
+        report: The report so far; complete once `run` has returned.
     """
 
     library: Library
     plan: Plan
-    observer: Observer = field(default_factory=Silent)
-    options: RunOptions = field(default_factory=RunOptions)
+    observer: Observer = field(default_factory=NullObserver)
     run_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     cancelled: threading.Event = field(default_factory=threading.Event)
+    sweep_size: int = 128
+    report: RunReport = field(default_factory=RunReport)
 
-    def run(self, videos: Iterable[str] | None = None) -> RunReport:
-        """Brings `videos` (sha256; None: all that are due) up to date in the plan's stages.
+    def run(self, request: RunRequest | None = None) -> RunReport:
+        """Bring the videos of `request` (None: all that are due) up to date in the plan's stages.
 
-        Returns what happened; one video's failure never stops the others. Raises UnavailableError when the library
-        is out of reach for too long; KeyboardInterrupt passes on after everything finished is stored.
+        Returns:
+            What happened; a failed video never stops the others.
+
+        Raises:
+            UnavailableError: The library is unreachable for too long.
+            KeyboardInterrupt: Passed on after everything finished is stored.
         """
-        with self.library.connection.errors_explained(), _loaded_once():
-            return _Run(self).execute(videos)
+        with self.library.connection.errors_explained(), _garbage_of_this_run_only():
+            return _Run(self, request or RunRequest()).execute()
 
 
 @contextmanager
-def _loaded_once() -> Iterator[None]:
-    """Garbage is looked for among a run's own objects only, not among those of every loaded package again and again.
+def _garbage_of_this_run_only() -> Iterator[None]:
+    """Keep the garbage collector from examining the objects of loaded packages again and again.
 
-    Measured in a sweep: a quarter of its time. As often as Python does by itself: a command starts with fewer looks.
+    Measured in a sweep: a quarter of its time. The thresholds are Python's own; a command starts with higher ones.
     """
     given = gc.get_threshold()
     gc.freeze()
-    gc.set_threshold(*_PYTHONS_THRESHOLD)
+    gc.set_threshold(*_DEFAULT_GC_THRESHOLDS)
     try:
         yield
     finally:
@@ -92,22 +106,36 @@ def _loaded_once() -> Iterator[None]:
         gc.unfreeze()
 
 
+def _run_in_child(
+    settings: Settings, graph: StageGraph, request: RunRequest, run_id: str, cancelled: threading.Event
+) -> None:
+    """Run a request in the child process of an isolated retry."""
+    try:
+        with Library.open(settings, graph) as library:
+            plan = Plan.make(graph, settings, request.stages)
+            Runner(library, plan, run_id=run_id, cancelled=cancelled).run(request)
+    except VidpipeError as error:  # no crash: the video stays due
+        log.warning("the isolated retry could not run: %s", error)
+
+
 class _Run:
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, request: RunRequest) -> None:
         self.library = runner.library
         self.plan = runner.plan
         self.run_id = runner.run_id
-        self._name = RunName(runner.run_id, datetime.now(UTC))
+        self._stamp = RunStamp(runner.run_id, datetime.now(UTC))
         self.cancelled = runner.cancelled
-        self.report = RunReport(problems=dict(runner.plan.unavailable))
-        self._options = runner.options
-        self._selection = Selection(runner.library, runner.plan, runner.options)
+        self.report = runner.report
+        self.report.problems.update(runner.plan.unavailable)
+        self._request = request
+        self._sweep_size = runner.sweep_size
+        self._selection = Selection(runner.library, runner.plan, request)
         self._observer = runner.observer
-        self._tell_lock = threading.Lock()
+        self._observer_lock = threading.Lock()
         self._fault: BaseException | None = None
         self._active: set[str] = set()
         self._swept: Counter[str] = Counter()
-        self._confirmed: dict[str, set[str]] = {}  # of videos that wait: what the sweep has told of them
+        self._confirmed: dict[str, set[str]] = {}  # stages the sweep has reported, of videos still to do
         self._changed = threading.Condition()
         widest = max((stage.batch_size for stage in self.plan.stages), default=1)
         self._most_active = max(widest, 4 * self.plan.settings.concurrency.workers)
@@ -117,14 +145,16 @@ class _Run:
             (stage.name for stage in self.plan.stages if stage.reads_previous),
         )
 
-    def execute(self, videos: Iterable[str] | None) -> RunReport:
+    def execute(self) -> RunReport:
+        """Run the request and return the report."""
+        videos = self._request.videos
         began = time.monotonic()
         if not self.plan.stages:
             return self.report
         self.library.store_texts(self.plan.texts())
         with self.library.leases() as self._leases:
             if crashed := self._leases.free_dead():
-                log.warning("%d videos were being worked on by a process that died; they are due again", crashed)
+                log.warning("%d videos were in progress in a process that died; they are due again", crashed)
             self._committer = CommitThread(
                 self.library, self._leases.owner, self._committed, self._leave, self.stop_with
             )
@@ -150,9 +180,16 @@ class _Run:
     # --- feeding
 
     def _unswept(self, videos: Iterable[str]) -> Iterator[str]:
-        """Those of `videos` that the sweep has not settled; what it has is reported."""
+        """Yield those of `videos` that the sweep has not settled; report the others."""
         sweep = Sweep(
-            self.library, self.plan, self._selection, self._name, self.cancelled, self._load_scenes, self._tell
+            self.library,
+            self.plan,
+            self._selection,
+            self._stamp,
+            self.cancelled,
+            self._load_scenes,
+            self._report_event,
+            self._sweep_size,
         )
         for group, swept in sweep.over(videos):
             for video in swept:
@@ -169,7 +206,7 @@ class _Run:
             yield from (sha256 for sha256 in group if sha256 not in settled)
 
     def _with_work(self, videos: Iterable[str]) -> Iterable[str]:
-        """Of the given videos those with work to do; the others are reported at once, without a lease."""
+        """Yield those of the given videos that have work to do; report the others at once, without a lease."""
         for sha256, state in self._selection.states(videos):
             if state is None:
                 self.report.note_unknown(sha256)
@@ -204,7 +241,7 @@ class _Run:
         documents = self._leases.take(ids, self._projection)
         for busy in set(ids) - {document["_id"] for document in documents}:
             self.report.note_busy(busy)
-            self._tell(StageEvent(busy, self.plan.stages[0].name, "busy"))
+            self._report_event(StageEvent(busy, self.plan.stages[0].name, "busy"))
         states = [VideoState(document, self.plan.graph, self._load_scenes) for document in documents]
         for state in states:
             state.done |= self._confirmed.pop(state.sha256, set())
@@ -215,17 +252,15 @@ class _Run:
 
     def _admit_suspect(self, state: VideoState) -> None:
         crashes = self._crashes(state)
-        if crashes < _CRASHES_BEFORE_TRIAL or not self._options.trials:
+        if crashes < _CRASHES_BEFORE_ISOLATION or not self._request.isolate_crashes:
             self._admit(state)
             return
         self._leases.give_back([state.sha256])
-        # The trial's process loads the model, which one process at a time holds. Nothing else is at work here, and what
-        # comes after loads it again.
+        # The child loads the model, which only one process may hold. Nothing else is in progress here; later work
+        # loads the model again.
         self.plan.close()
-        for event in try_alone(
-            self.library, self.plan, state, self._options,
-            crashes=crashes, run_id=self.run_id, cancelled=self.cancelled,
-        ):  # fmt: skip
+        isolated = IsolatedRetry(self.library, self.plan, self._request, self.run_id, self.cancelled, run=_run_in_child)
+        for event in isolated.retry(state, crashes):
             self._committed(event)
 
     def _admit(self, state: VideoState) -> None:
@@ -235,7 +270,7 @@ class _Run:
         self._advance(state)
 
     def _wait_until_active(self, most: int) -> None:
-        """Waits until at most `most` videos are on their way. Raises the fault that ended the run meanwhile."""
+        """Wait until at most `most` videos are in progress. Raise the fault that ended the run meanwhile."""
         with self._changed:
             while len(self._active) > most and self._fault is None:
                 self._changed.wait(timeout=0.5)
@@ -248,22 +283,22 @@ class _Run:
     # --- one video's way
 
     def _advance(self, state: VideoState) -> None:
-        """Sends a video to the next stage that has work for it; past the last one it is finished."""
+        """Send a video to the next stage that has work for it; after the last one it is finished."""
         for stage in self.plan.stages:
             if self.cancelled.is_set():
                 break
             if stage.name in state.done:
                 continue
             if not self._selection.wants(state, stage) or state.is_of_later_run(
-                stage, self.plan.specs[stage.name], self._name
+                stage, self.plan.specs[stage.name], self._stamp
             ):
                 self._pass_over(state, stage)
-            elif stage.name not in self._options.force and state.came_back(stage, self.plan.specs[stage.name]):
+            elif stage.name not in self._request.force and state.came_back(stage, self.plan.specs[stage.name]):
                 self._commit(state, stage, None, 0.0)
             else:
-                self._workers.put(Work(state, stage))
+                self._workers.put(StageWork(state, stage))
                 return
-        self._committer.put(Write(state.sha256))
+        self._committer.put(CommitEntry(state.sha256))
 
     def _pass_over_all(self, state: VideoState) -> None:
         for stage in self.plan.stages:
@@ -274,22 +309,22 @@ class _Run:
         now = state.state(stage, self.plan.specs[stage.name])
         state.done.add(stage.name)
         if now == "current":
-            self._tell(StageEvent(state.sha256, stage.name, now, state.name))
-        elif now == "blocked":  # told after the failure that it waits for is stored
-            self._committer.put(Write(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
+            self._report_event(StageEvent(state.sha256, stage.name, now, state.name))
+        elif now == "blocked":  # reported after the failure that it waits for is stored
+            self._committer.put(CommitEntry(state.sha256, event=StageEvent(state.sha256, stage.name, now, state.name)))
         elif now in {"failed", "quarantined"}:
             error = state.stored_error(stage)
-            self._tell(StageEvent(state.sha256, stage.name, "failed", state.name, error=error, earlier=True))
+            self._report_event(StageEvent(state.sha256, stage.name, "failed", state.name, error=error, earlier=True))
 
     def _commit(self, state: VideoState, stage: Stage, outcome: Outcome | None, seconds: float) -> None:
-        """outcome: None when a result marked as stale turned out to be current after all."""
+        """Queue a commit; `outcome` is None if a result marked as stale turned out to be current."""
         used = outcome.used if outcome else None
         try:
-            prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self._stamp, outcome, seconds)
         except (TypeError, ValueError) as fault:  # a value without a canonical form: not a number, half a character
-            error = StageError(f"Its result cannot be stored: {fault}.", "This is a fault of the stage's code.")
-            outcome = named(Outcome(state.sha256, error=error, used=used), Work(state, stage))
-            prepared = state.prepare(stage, self.plan.specs[stage.name], self._name, outcome, seconds)
+            error = StageError(f"Its result cannot be stored: {fault}.", "This is a bug in the stage's code.")
+            outcome = with_names(Outcome(state.sha256, error=error, used=used), StageWork(state, stage))
+            prepared = state.prepare(stage, self.plan.specs[stage.name], self._stamp, outcome, seconds)
         event = StageEvent(
             state.sha256,
             stage.name,
@@ -303,32 +338,37 @@ class _Run:
             code_version=stage.code_version,
             used=used,
         )
-        self._committer.put(Write(state.sha256, prepared, event))
+        self._committer.put(CommitEntry(state.sha256, prepared, event))
 
-    # --- told by the workers and the committer, from their threads
+    # --- called by the workers and the commit thread, from their threads
 
-    def began(self, work: Work) -> None:
+    def began(self, work: StageWork) -> None:
+        """Report that a stage starts to work on a video."""
         self._leases.journal.begin(work.state.sha256, work.stage.name)
-        self._tell(StageEvent(work.state.sha256, work.stage.name, "started", work.state.name))
+        self._report_event(StageEvent(work.state.sha256, work.stage.name, "started", work.state.name))
 
     def progressed(self, sha256: str, stage: str, fraction: float) -> None:
-        with self._tell_lock:
+        """Pass progress on to the observer."""
+        with self._observer_lock:
             self._observer.on_progress(sha256, stage, fraction)
 
-    def done(self, work: Work, outcome: Outcome | None, seconds: float) -> None:
+    def done(self, work: StageWork, outcome: Outcome | None, seconds: float) -> None:
+        """Commit the outcome of a stage, and send the video to the next one."""
         self._leases.journal.end(work.state.sha256, work.stage.name)
         if outcome is None:
-            self._committer.put(Write(work.state.sha256))
+            self._committer.put(CommitEntry(work.state.sha256))
             return
-        self._commit(work.state, work.stage, named(outcome, work), seconds)
+        self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)
 
     def went_out_of_reach(self, stage: Stage, error: OutOfReach) -> None:
-        log.warning("stage %s: %s; the run goes on without it", stage.name, error.message)
-        with self._tell_lock:
+        """Note that a stage cannot run any more."""
+        log.warning("stage %s: %s; the run continues without it", stage.name, error.message)
+        with self._observer_lock:
             self.report.problems.setdefault(stage.name, error)
 
     def stop_with(self, fault: BaseException) -> None:
+        """Stop the run, which raises `fault`."""
         with self._changed:
             self._fault = self._fault or fault
             self.cancelled.set()
@@ -339,10 +379,10 @@ class _Run:
             said = {"error": event.error.message} if event.error else {"changed": event.changed}
             audit("stage", run=self.run_id, video=event.sha256, name=event.name, stage=event.stage, state=event.state,
                   seconds=round(event.seconds, 3), **said)  # fmt: skip
-        self._tell(event)
+        self._report_event(event)
 
-    def _tell(self, event: StageEvent) -> None:
-        with self._tell_lock:
+    def _report_event(self, event: StageEvent) -> None:
+        with self._observer_lock:
             self.report.count(event)
             self._observer.on_event(event)
 

@@ -1,9 +1,9 @@
-"""What became due only because rules, settings or code changed, and comes out as before: found and stored in bulk.
+"""Confirms in bulk the results that stay the same after a change of rules, settings or code.
 
-A changed rule makes every video due, though few get another result. For stages that are `quick` the sweep computes the
-results of many videos at once, without leases, and confirms those that equal the stored ones in one update. Whatever
-else is due, and every result that differs, is left to the ordinary way, so that there is only one way to change a
-result. A sweep may be cut off anywhere: what is not confirmed is still due.
+A changed rule makes every video due, though few get another result. For `quick` stages the sweep computes the results
+of many videos at once, without leases, and confirms those equal to the stored ones in one update. Everything else, and
+every result that differs, is left to the runner's loop, so there is only one way to change a result. A sweep may be
+interrupted anywhere: what is not confirmed is still due.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from vidpipe.library.leases import UNLEASED
 from vidpipe.library.library import Library
 from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
+from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.selection import Selection
-from vidpipe.runner.video_state import Document, RunName, VideoState
-from vidpipe.stages.contract import Cancelled, FieldRead, Outcome, Stage, StageContext, StageEvent
+from vidpipe.runner.video_state import Document, RunStamp, VideoState
+from vidpipe.stages.contract import Cancelled, FieldRead, Outcome, Stage, StageEvent
 
-#: Videos looked at together.
-_TOGETHER = 128
-#: Groups in the work: while one waits for MongoDB, another computes. Their documents are in memory at once.
-_AT_ONCE = 2
-#: What the state of a stage, and the error to be told of it, follow from.
+#: Groups in progress: while one waits for MongoDB, another computes. Their documents are in memory together.
+_PARALLEL_GROUPS = 2
+#: The fields that decide the state of a stage, and its error.
 _STATE_FIELDS = ("status", "ready", "stale", "spec", "next_try_at", "error")
 
 
 @dataclass
-class Swept:
-    """A video that the sweep has looked at.
+class SweptVideo:
+    """A video that the sweep has examined.
 
-    confirmed: stages whose result was found to be the same
-    unsettled: stages with work left, or that may get some from a stage before them
+    Attributes:
+        state: The video.
+        confirmed: Stages whose result stays the same.
+        unsettled: Stages with work left, or that may get some from an earlier stage.
     """
 
     state: VideoState
@@ -52,20 +52,28 @@ class Swept:
 class Sweep:
     """The sweep of one run.
 
-    load_scenes: as `VideoState` wants it
-    tell:        told `computed`, unchanged and without the result, for each one that is confirmed
+    Attributes:
+        library: The open library.
+        plan: The stages of the run.
+        selection: Decides what has work to do.
+        run: The run, as its commits name it.
+        cancelled: Stops the sweep.
+        load_scenes: Fetches scenes (see `VideoState`).
+        report: Called with `computed`, unchanged and without the result, for each confirmed result.
+        group_size: Number of videos examined together.
     """
 
     library: Library
     plan: Plan
     selection: Selection
-    run: RunName
+    run: RunStamp
     cancelled: Event
     load_scenes: Callable[[str, str], Sequence[Document]]
-    tell: Callable[[StageEvent], None]
+    report: Callable[[StageEvent], None]
+    group_size: int = 128
 
     def __post_init__(self) -> None:
-        forced = self.selection.options.force
+        forced = self.selection.request.force
         self._stages = [
             stage for stage in self.plan.stages
             if stage.quick and stage.name not in forced and not stage.result.scene_fields
@@ -74,7 +82,7 @@ class Sweep:
         self._projection = self._fields()
 
     def _fields(self) -> dict[str, int]:
-        """What is fetched of a video's document: of the entries of other stages only what their state follows from."""
+        """Return the projection: of other stages only the fields that decide their state."""
         graph = self.plan.graph
         reads = [read for stage in self._stages for read in stage.reads]
         fields = projection(graph, reads, (stage.name for stage in self._stages))
@@ -88,14 +96,14 @@ class Sweep:
                 fields |= {f"stages.{stage.name}.{name}": 1 for name in _STATE_FIELDS}
         return fields
 
-    def over(self, ids: Iterable[str]) -> Iterator[tuple[list[str], list[Swept]]]:
-        """For groups of `ids`: the group itself, and those of it that the sweep has looked at."""
+    def over(self, ids: Iterable[str]) -> Iterator[tuple[list[str], list[SweptVideo]]]:
+        """Yield groups of `ids`, each with those of its videos that the sweep has examined."""
         if not self._stages:
-            yield from ((group, []) for group in chunked(ids, _TOGETHER))
+            yield from ((group, []) for group in chunked(ids, self.group_size))
             return
-        groups = iter(chunked(ids, _TOGETHER))
-        with ThreadPoolExecutor(_AT_ONCE, "sweep") as pool:
-            running = deque((group, pool.submit(self._sweep, group)) for group in islice(groups, _AT_ONCE + 1))
+        groups = iter(chunked(ids, self.group_size))
+        with ThreadPoolExecutor(_PARALLEL_GROUPS, "sweep") as pool:
+            running = deque((group, pool.submit(self._sweep, group)) for group in islice(groups, _PARALLEL_GROUPS + 1))
             while running:
                 group, sweeping = running.popleft()
                 swept = sweeping.result()
@@ -103,7 +111,7 @@ class Sweep:
                 yield group, swept
 
     def _fetch(self, ids: list[str]) -> list[Document]:
-        """The documents of those of `ids` where a quick stage is due for its spec alone."""
+        """Fetch the documents of those of `ids` in which a quick stage is due for its spec alone."""
         branches = [
             {
                 f"stages.{stage.name}.status": "ok",
@@ -116,11 +124,11 @@ class Sweep:
         query = {"_id": {"$in": ids}, "$and": [UNLEASED, {"$or": branches}]}
         return self.library.retry(lambda: list(self._videos.find(query, self._projection, hint="_id_")))
 
-    def _sweep(self, ids: list[str]) -> list[Swept]:
-        """Those of `ids` that are due for their spec alone in a quick stage, after what was to be confirmed is."""
+    def _sweep(self, ids: list[str]) -> list[SweptVideo]:
+        """Confirm what stays the same; return those of `ids` in which a quick stage was due for its spec alone."""
         if self.cancelled.is_set():
             return []
-        videos = [Swept(VideoState(document, self.plan.graph, self.load_scenes)) for document in self._fetch(ids)]
+        videos = [SweptVideo(VideoState(document, self.plan.graph, self.load_scenes)) for document in self._fetch(ids)]
         for stage in self.plan.stages:
             upstream = set(self.plan.graph.upstream(stage.name))
             chosen = []
@@ -145,7 +153,7 @@ class Sweep:
             and not state.is_of_later_run(stage, self.plan.specs[stage.name], self.run)
         )
 
-    def _confirm(self, stage: Stage, videos: list[Swept]) -> None:
+    def _confirm(self, stage: Stage, videos: list[SweptVideo]) -> None:
         began = time.perf_counter()
         same = self._same(stage, videos)
         if not same:
@@ -168,27 +176,24 @@ class Sweep:
             video.state.entries[stage.name] = {**entry, "spec": made.spec}
             video.confirmed.add(stage.name)
             video.unsettled.discard(stage.name)
-            self.tell(StageEvent(video.state.sha256, stage.name, "computed", video.state.name, seconds))
+            self.report(StageEvent(video.state.sha256, stage.name, "computed", video.state.name, seconds))
 
-    def _same(self, stage: Stage, videos: list[Swept]) -> list[Swept]:
-        """Those of `videos` whose result is what is stored. What fails here fails in the ordinary way, too."""
+    def _same(self, stage: Stage, videos: list[SweptVideo]) -> list[SweptVideo]:
+        """Return those of `videos` whose result equals the stored one; failures are left to the runner's loop."""
         by_id = {video.state.sha256: video for video in videos}
-        context = StageContext(
-            settings=self.plan.settings, resources=self.plan.resources_of(stage), cells=self.library.cells(self.run.id),
-            cancelled=self.cancelled,
-        )  # fmt: skip
+        context = self.plan.context_of(stage, self.library.cells(self.run.id), self.cancelled)
         try:
             outcomes = list(stage.function([video.state.item(stage) for video in videos], context))
         except Cancelled:
             return []
-        except Exception:  # whose it is, and what it means, is found out in the ordinary way
+        except Exception:  # the runner's loop finds out which video fails, and why
             if len(videos) == 1:
                 return []
             half = len(videos) // 2
             return [*self._same(stage, videos[:half]), *self._same(stage, videos[half:])]
         return [by_id[outcome.sha256] for outcome in outcomes if self._is_same(stage, by_id[outcome.sha256], outcome)]
 
-    def _is_same(self, stage: Stage, video: Swept, outcome: Outcome) -> bool:
+    def _is_same(self, stage: Stage, video: SweptVideo, outcome: Outcome) -> bool:
         if outcome.result is None or outcome.lineage:
             return False
         data = video.state.entries[stage.name]["data"]

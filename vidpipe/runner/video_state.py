@@ -1,4 +1,4 @@
-"""One video on its way through the stages of a run: what is stored of it, and what this run has added."""
+"""One video in a run: what is stored of it, and what this run has added."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class RunName:
-    """A run as its commits name it."""
+class RunStamp:
+    """The id and start of a run, stored with its commits."""
 
     id: str
     began: datetime
@@ -28,9 +28,13 @@ class RunName:
 class VideoState:
     """The state of one video within a run.
 
-    document:    the video's document, as far as the run's stages read it
-    load_scenes: fetches the scenes of a generation; called only when a stage reads them
-    done:        stages that this run is through with for this video
+    Args:
+        document: The fields of the video's document that the run's stages read.
+        graph: All stages.
+        load_scenes: Fetches the scenes of a generation; called only if a stage reads them.
+
+    Attributes:
+        done: Stages that this run has finished for this video.
     """
 
     def __init__(
@@ -54,28 +58,29 @@ class VideoState:
         self.done: set[str] = set()
 
     def state(self, stage: Stage, spec: str) -> State:
+        """Return the state of the stage's result, given today's spec."""
         return classify(self.entries[stage.name], spec)
 
     def inputs(self, stage: Stage) -> Inputs:
-        """Today's data versions of the fields that `stage` reads."""
+        """Return today's data versions of the fields that `stage` reads."""
         if stage.name not in self._inputs:
             self._inputs[stage.name] = self._graph.inputs(stage.name, self.entries)
         return self._inputs[stage.name]
 
     def item(self, stage: Stage) -> Item:
-        """What the stage's function is given for this video."""
+        """Return what the stage's function gets for this video."""
         previous = self.result(stage) if stage.reads_previous else None
         fields = self._fields(stage)
         return Item(self.sha256, fields, self.inputs(stage), previous)
 
     def result(self, stage: Stage) -> StageResult | None:
-        """The stage's last good result; None when there is none of today's shape. Its scene fields may be empty."""
+        """Return the stage's last good result, or None without one of today's shape. Its scene fields may be empty."""
         if stage.name not in self._made and stage.name not in self._stored:
             self._stored[stage.name] = read_result(self._graph, stage.name, self._document)
         return self._made.get(stage.name) or self._stored[stage.name]
 
     def _fields(self, stage: Stage) -> dict[str, Any]:
-        """The typed values that `stage` reads: what this run has made, and the rest from what is stored."""
+        """Return the typed values that `stage` reads: those this run has made, and stored ones."""
         if self._scenes is None and self._graph.reads_scenes(stage.name):
             self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
         made = {}
@@ -88,12 +93,12 @@ class VideoState:
         return made | read_fields(self._graph, stored, self._document, self._scenes or ())
 
     def stored_error(self, stage: Stage) -> StageError | None:
-        """The error of the stage's last attempt, if that failed."""
+        """Return the error of the stage's last attempt, if it failed."""
         error = self.entries[stage.name].get("error")
         return StageError(error["message"], error["hint"], transient=error["transient"]) if error else None
 
     def came_back(self, stage: Stage, spec: str) -> bool:
-        """Whether a result marked as stale was made from exactly today's spec and inputs after all."""
+        """Whether a result marked as stale was made from exactly today's spec and inputs."""
         entry = self.entries[stage.name]
         adds_to_scenes = stage.result.scene_fields and not self._graph.makes_scenes(stage.name)
         if adds_to_scenes and entry.get("generation") != self.generation:
@@ -105,8 +110,8 @@ class VideoState:
             and entry.get("inputs") == self.inputs(stage)
         )
 
-    def is_of_later_run(self, stage: Stage, spec: str, run: RunName) -> bool:
-        """Whether a run that began after `run` has been here, under other settings: it knows better."""
+    def is_of_later_run(self, stage: Stage, spec: str, run: RunStamp) -> bool:
+        """Whether a run that began after `run`, under other settings, has committed this stage: it takes precedence."""
         entry = self.entries[stage.name]
         return entry.get("spec") != spec and "run_began" in entry and entry["run_began"] > run.began
 
@@ -114,15 +119,15 @@ class VideoState:
         self,
         stage: Stage,
         spec: str,
-        run: RunName,
+        run: RunStamp,
         outcome: Outcome | None,
         seconds: float,
         *,
         quarantined: bool = False,
     ) -> PreparedCommit:
-        """The commit of an outcome (None: the old result is current after all).
+        """Prepare the commit of an outcome (None: the old result is current).
 
-        This state goes on as if it were stored; a commit that is refused later takes those built on it along.
+        This state continues as if the commit were stored; if it is refused later, so are those built on it.
         """
         commit = Commit(
             sha256=self.sha256,

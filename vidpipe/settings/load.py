@@ -112,6 +112,8 @@ def load(
     environ: Mapping[str, str] = os.environ,
     config: Path | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    secrets: bool = True,
 ) -> LoadedSettings:
     """Load the settings of a home.
 
@@ -123,6 +125,7 @@ def load(
         environ: The environment variables.
         config: Read instead of the home's config.ini; its folder is the home if there is no other.
         overrides: "scene_detection.detector" (or "SceneDetection.Detector") -> text or value; None is skipped.
+        secrets: False leaves every secret out and does without a config.local.ini that cannot be read.
 
     Raises:
         SettingsError: Names every wrong section, key and value, where it was found, and what is allowed.
@@ -134,8 +137,15 @@ def load(
     sources = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
     if local.exists() and local != config:
-        sources.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
+        try:
+            sources.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
+        except SettingsError as error:
+            if secrets or not isinstance(error.__cause__, OSError):
+                raise
     sources += [_read_environment(environ), _read_overrides(overrides or {})]
+    if not secrets:
+        for source in sources:
+            source.values = {key: value for key, value in source.values.items() if not holds_secret(key, str(value))}
     _imply_detector(sources)
 
     problems = [problem for source in sources for problem in source.problems]

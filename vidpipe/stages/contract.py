@@ -1,7 +1,7 @@
-"""The stage contract: what a stage declares, what it is given, what it yields.
+"""The stage contract: what a stage declares, what it gets, what it yields.
 
-A stage is one `Stage` declaration and one function. The function takes a batch of videos and yields one `Outcome`
-for each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases and storage belong to the runner.
+A stage is one `Stage` declaration and one function. The function takes a batch of videos and yields one `Outcome` for
+each. It knows neither Dagster nor MongoDB; caching, lineage, progress, leases and storage belong to the runner.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ INGEST = "ingest"
 class StageResult(BaseModel):
     """Base of every stage's result. Each field has a data version of its own; other stages read single fields.
 
-    unversioned:  fields that are stored, but whose change makes nothing else due (a modification time, a path)
-    scene_fields: fields that hold a list with one entry a scene (models with an `index`); they are stored in the
-                  scenes' documents, not in the video's
-    root:         the only field is stored itself as the video's `Stage.stored_as`, instead of an object around it
+    Attributes:
+        unversioned: Stored fields whose change makes nothing else due (a modification time, a path).
+        scene_fields: Fields with one entry per scene (models with an `index`), stored in the scenes' documents.
+        root: The only field is stored directly as the video's `Stage.stored_as`, without an object around it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -43,24 +43,28 @@ class StageResult(BaseModel):
     root: ClassVar[bool] = False
 
     def key_figures(self) -> dict[str, Any]:
-        """A few plain values worth showing where the result is reported (Dagster's page, progress)."""
+        """Return a few plain values to show with the result, on Dagster's page for instance."""
         return {}
 
     def thumbnail(self) -> str | None:
-        """Path, relative to the home, of a JPEG that shows the video; None where this result has none."""
+        """Return the path of a JPEG that shows the video, relative to the home; None without one."""
         return None
 
 
 class IngestFacts(StageResult):
-    """What ingest knows of a stored video; the root that `raw_video` and the rules read.
+    """What ingest knows of a stored video; `raw_video` and the rules read it.
 
-    path:      of the stored file, relative to the home (absolute where the file is referenced in place)
-    names:     the file names the video came under, sorted
-    urls:      the URLs (or file: addresses) it came from, sorted, without secrets
-    labels:    what users and lists label those sources, sorted; those that differ only in case are one
-    titles:    what users and lists call them, likewise
+    Attributes:
+        path: Path of the stored file, relative to the home (absolute if the file is referenced in place).
+        size_bytes: Its size.
+        modified_ns: Its modification time.
+        referenced: The file stays where it was added from.
+        names: File names of its sources, sorted.
+        urls: URLs (or file: addresses) of its sources, sorted, without secrets.
+        labels: Labels of its sources, sorted; labels that differ only in case are one.
+        titles: Titles of its sources, sorted.
 
-    Limited to the first ones (see `vidpipe.library.schema`).
+    Only the first ones are kept (see `vidpipe.library.schema`).
     """
 
     unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
@@ -77,14 +81,15 @@ class IngestFacts(StageResult):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def words(self) -> tuple[str, ...]:
-        """Stored for the text index only; it has no version."""
+        """Words for the text index; they have no version."""
         return search_forms((*self.titles, *self.labels), self.names)
 
 
 class StageError(VidpipeError):
     """One video failed in one stage.
 
-    transient: the same attempt may succeed later (network, busy server); it is tried again after a while.
+    Attributes:
+        transient: A later attempt may succeed (network, busy server); it is retried after a while.
     """
 
     def __init__(self, message: str, hint: str = "", *, transient: bool = False) -> None:
@@ -96,12 +101,23 @@ class StageError(VidpipeError):
 class AnswerCell:
     """One answer of the describing model, stored in `answers`. `key` names everything the answer depends on.
 
-    prompt_hash:   of the text that was asked; template: of what it was rendered from
-    model:         the model's version; frames_version: of what it was shown
-    value:         the answer read in the form that was asked for; None where it cannot be read so
-    fault:         why it cannot; "" where it can
-    tokens:        generated; prompt_tokens: read for it
-    seconds:       of the model's time: since the answers before it, shared by those that came together; right in sum
+    Attributes:
+        key: Hash of everything the answer depends on.
+        video: sha256 of the video.
+        scope: Whether it is about a scene or the whole video.
+        start_s: Start of what it is about.
+        end_s: End of what it is about.
+        prompt_id: Name of the prompt.
+        prompt_hash: Hash of the rendered prompt.
+        template: Hash of the prompt's template.
+        model: Version of the model.
+        frames_version: Version of the frames it was shown.
+        raw_text: The answer as given.
+        value: The answer in the requested form; None if it is malformed.
+        fault: Why it is malformed, or "".
+        tokens: Tokens generated.
+        prompt_tokens: Tokens read.
+        seconds: Model time since the previous answers. Only sums are exact: answers may come together.
     """
 
     key: str
@@ -125,20 +141,22 @@ class AnswerCell:
 class CellStore(Protocol):
     """The answers already given."""
 
-    def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]: ...
+    def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]:
+        """Return key -> answer of those of `keys` that are stored."""
 
     def keep(self, cells: Sequence[AnswerCell]) -> None:
-        """Stores answers as they come, so that a run that is killed has not asked in vain. May be repeated."""
+        """Store answers as they come, so that a killed run has not asked in vain. May be repeated."""
 
 
 @dataclass(frozen=True)
 class Item:
     """One video as a stage sees it.
 
-    fields:   "stage.field" -> value, exactly the fields that the stage declares in `reads`, typed as in the result
-              model of the stage that made them
-    inputs:   their data versions
-    previous: the stage's own last good result, if the stage declares `reads_previous`
+    Attributes:
+        sha256: Its id.
+        fields: "stage.field" -> value of exactly the fields in the stage's `reads`, typed as in their result models.
+        inputs: Stage -> field -> data version.
+        previous: The stage's own last good result, if the stage declares `reads_previous`.
     """
 
     sha256: str
@@ -151,12 +169,12 @@ class Item:
 
     @property
     def name(self) -> str:
-        """How the video is called in messages."""
+        """The video's name in messages."""
         return video_name(self.sha256)
 
 
 def video_name(sha256: str) -> str:
-    """How a stage, which knows no file name, calls a video in its messages; the runner puts its name before them."""
+    """Return the name of a video in a stage's messages; the runner adds the file name, which stages do not know."""
     return f"video {sha256[:12]}"
 
 
@@ -164,8 +182,11 @@ def video_name(sha256: str) -> str:
 class ModelTokens:
     """What the describing model did.
 
-    asked, reused: answers that it gave, and that were there already
-    prompt_tokens, output_tokens: that it read and wrote
+    Attributes:
+        asked: Answers it gave.
+        reused: Answers that were stored already.
+        prompt_tokens: Tokens it read.
+        output_tokens: Tokens it wrote.
     """
 
     asked: int = 0
@@ -176,10 +197,14 @@ class ModelTokens:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one video in one stage: a result or an error, never both.
+    """What a stage made of one video: a result or an error, never both.
 
-    lineage: further entries for the lineage (a changed tag), plain JSON each
-    used:    what it took of the describing model, also where it failed in the end
+    Attributes:
+        sha256: The video.
+        result: The result.
+        error: The error.
+        lineage: Further entries for the lineage (a changed tag), each plain JSON.
+        used: What the describing model did for it, even if it failed.
     """
 
     sha256: str
@@ -193,25 +218,27 @@ class Outcome:
             raise ValueError("an outcome is either a result or an error")
 
 
-class Resource(Protocol):
-    """Something a stage uses besides the video: a rule set, a model. `version` is in the stage's spec."""
+class StageResource(Protocol):
+    """What a stage uses besides the video: a rule set, a model. Its version is part of the stage's spec."""
 
     @property
     def version(self) -> str:
-        """Names what the results depend on (contents, weights), not where it lies."""
+        """Identifies what results depend on (contents, weights), not where it is stored."""
 
     def texts(self) -> Mapping[str, str]:
-        """hash -> text of rules and prompts, kept in the lineage so that an old tag can be explained."""
+        """Return hash -> text of rules and prompts, kept in the lineage so that old tags can be explained."""
 
 
 @dataclass
 class StageContext:
-    """What a stage's function is given besides its videos.
+    """What a stage's function gets besides its videos.
 
-    resources: the resources that the stage declares, by name
-    cells:     answers already given, and where new ones are kept
-    cancelled: set when the run is to stop; long work looks at it and raises `Cancelled`
-    progress:  tells how far a video is, 0 to 1 (may be called often)
+    Attributes:
+        settings: The settings, limited to those the stage declares (see `declared_settings`).
+        resources: The resources the stage declares, by name.
+        cells: Stored answers of the describing model.
+        cancelled: Set when the run is to stop; long work checks it and raises `Cancelled`.
+        progress: Reports how far a video is, 0 to 1. May be called often.
     """
 
     settings: Settings
@@ -222,13 +249,13 @@ class StageContext:
 
 
 class Cancelled(Exception):
-    """The run was stopped while a video was worked on; nothing is recorded for it."""
+    """The run was stopped while a video was in progress; nothing is recorded for it."""
 
 
 class OutOfReach(UnavailableError):
-    """What a stage asks of the outside (the describing model) is out of reach: no video is to blame.
+    """A service that a stage needs (the describing model) is unreachable: no video is to blame.
 
-    Nothing is recorded for the videos without an outcome, which stay due; the run goes on without the stage.
+    Nothing is recorded for the videos without an outcome, which stay due; the run continues without the stage.
     """
 
 
@@ -239,24 +266,27 @@ StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]
 class Stage:
     """The declaration of a stage.
 
-    name:           also the name of the Dagster asset
-    job:            which of the three Dagster steps it belongs to
-    description:    one sentence for the asset's page
-    result:         model of its result
-    function:       takes a batch, yields one outcome a video, in any order
-    reads:          "stage.field" names; a change of one of them makes this stage due
-    settings:       dotted names of settings its result depends on ("scene_detection.threshold"), properties included
-    resources:      names in `vidpipe.stages.resources.BUILDERS`
-    code_version:   raised by hand whenever the code would give another result
-    stored_as:      key of the result in the video's document
-    pool:           what it waits for: network, cpu (MaxWorkers at once) or gpu (one at once)
-    batch_size:     most videos given to one call
-    kinds:          words for the asset's page in Dagster
-    reads_previous: the stage is given its own last good result
-    still_there:    checks files the stored result names; False makes the stage due. Called for every current
-                    video of a run, so it must cost no more than a stat.
-    quick:          the result follows from the fields read, without files or answers, in less time than storing it
-                    takes; where only the spec changed, many videos are computed at once and equal results confirmed
+    Attributes:
+        name: Name of the stage and of its Dagster asset.
+        job: The step it belongs to.
+        description: One sentence for the asset's page.
+        result: Model of its result.
+        function: Takes a batch and yields one outcome per video, in any order.
+        reads: "stage.field" names; a change of one of them makes this stage due.
+        settings: Dotted names of settings or their properties that results depend on ("scene_detection.threshold").
+        environment: Dotted names of settings or sections that the stage reads, but that never change a result: limits,
+            timeouts. They are not part of its spec.
+        resources: Names in `vidpipe.stages.resources.BUILDERS`.
+        code_version: Raised by hand whenever the code gives other results.
+        stored_as: Key of the result in the video's document.
+        pool: What it waits for: network, cpu (MaxWorkers at once) or gpu (one at once).
+        batch_size: Most videos of one call.
+        kinds: Kinds of the asset on Dagster's page.
+        reads_previous: The stage gets its own last good result.
+        artifacts_exist: Checks the files that a result names; False makes the stage due. Called for every current
+            video of a run, so it must cost no more than a stat.
+        quick: The result follows from the fields read alone, faster than it is stored. If only the spec has changed,
+            many videos are computed at once, and equal results are confirmed.
     """
 
     name: str
@@ -266,6 +296,7 @@ class Stage:
     function: StageFunction
     reads: tuple[str, ...]
     settings: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     code_version: str = "1"
     stored_as: str = ""
@@ -273,7 +304,7 @@ class Stage:
     batch_size: int = 1
     kinds: tuple[str, ...] = ()
     reads_previous: bool = False
-    still_there: Callable[[StageResult, Settings], bool] | None = None
+    artifacts_exist: Callable[[StageResult, Settings], bool] | None = None
     quick: bool = False
 
     @property
@@ -284,7 +315,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class FieldRead:
-    """One entry of `Stage.reads`, taken apart."""
+    """One entry of `Stage.reads`."""
 
     stage: str
     field: str
@@ -292,23 +323,30 @@ class FieldRead:
     @classmethod
     @cache
     def parse(cls, name: str) -> FieldRead:
+        """Split "stage.field"."""
         stage, _, field_name = name.partition(".")
         return cls(stage, field_name)
 
 
 @dataclass(frozen=True)
 class StageEvent:
-    """What the runner tells an observer about one video and stage.
+    """What happened to one video in one stage.
 
-    state: started   work on it begins
-           computed  a new result is stored; `changed` says whether any data version differs from before
-           current   nothing to do
-           blocked   an earlier stage has no usable result
-           failed    the error is stored
-           busy      another run holds the video
-           discarded the result was not stored, because something changed meanwhile; it is due again
-    earlier: it failed in an earlier run, and was not tried now
-    used:    of the describing model, whatever became of it
+    Attributes:
+        sha256: The video.
+        stage: The stage.
+        state: "started": work begins. "computed": a new result is stored. "current": nothing to do. "blocked": an
+            earlier stage has no usable result. "failed": the error is stored. "busy": another run holds the video.
+            "discarded": the result was not stored, because something changed meanwhile; it is due again.
+        name: File name of the video.
+        seconds: Time spent in the stage's function.
+        changed: Whether any data version differs from before.
+        result: The new result.
+        error: Why it failed.
+        data_version: Version of the result.
+        code_version: Version of the stage's code.
+        earlier: It failed in an earlier run and was not retried now.
+        used: What the describing model did, even if the stage failed.
     """
 
     sha256: str
@@ -328,6 +366,8 @@ class StageEvent:
 class Observer(Protocol):
     """Follows a run: a progress bar, Dagster. Called from one thread at a time."""
 
-    def on_event(self, event: StageEvent) -> None: ...
+    def on_event(self, event: StageEvent) -> None:
+        """Something happened to a video."""
 
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None: ...
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """A stage has done a share, 0 to 1, of its work on a video."""

@@ -8,11 +8,16 @@ from typing import Any
 
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
+from vidpipe.stages.declared_settings import setting
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 
 class StageGraph:
-    """An ordered set of stages. Raises ValueError for a read of an unknown stage or field, or of a later stage."""
+    """An ordered set of stages.
+
+    Raises:
+        ValueError: A stage reads an unknown or later stage, or an unknown field; or a name occurs twice.
+    """
 
     def __init__(self, stages: Iterable[Stage]) -> None:
         self._stages: dict[str, Stage] = {}
@@ -43,13 +48,15 @@ class StageGraph:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Names of the stages, in order."""
         return tuple(self._stages)
 
     def result_model(self, stage: str) -> type[StageResult]:
+        """Return the model of a stage's result, or of the facts of ingest."""
         return IngestFacts if stage == INGEST else self._stages[stage].result
 
     def key(self, stage: str) -> str:
-        """Where a stage's result lies in the video's document."""
+        """Return the key of a stage's result in the video's document."""
         return INGEST if stage == INGEST else self._stages[stage].key
 
     def makes_scenes(self, stage: str) -> bool:
@@ -70,12 +77,12 @@ class StageGraph:
         )
 
     def upstream(self, stage: str) -> tuple[str, ...]:
-        """The stages (ingest excluded) whose fields `stage` reads, in order."""
+        """Return the stages, without ingest, whose fields `stage` reads, in order."""
         read = {FieldRead.parse(name).stage for name in self._stages[stage].reads}
         return tuple(name for name in self._stages if name in read)
 
     def downstream(self, stage: str) -> tuple[str, ...]:
-        """Every stage that depends on `stage`, directly or not, in order."""
+        """Return every stage that depends on `stage`, directly or not, in order."""
         reached = {stage}
         for other in self:
             if reached.intersection(self.upstream(other.name)):
@@ -91,14 +98,15 @@ class StageGraph:
         return {key: tuple(names) for key, names in readers.items()}
 
     def readers(self, stage: str, fields: Iterable[str]) -> set[str]:
-        """The stages that read one of `fields` of `stage`: what a change of them makes stale."""
+        """Return the stages that read one of `fields` of `stage`: those that become stale if one changes."""
         return {name for field in fields for name in self._readers.get((stage, field), ())}
 
     def direct_downstream(self, stage: str) -> tuple[str, ...]:
+        """Return the stages that read a field of `stage`, in order."""
         return tuple(other.name for other in self if stage in self.upstream(other.name))
 
     def data_versions(self, stage: str, result: StageResult) -> dict[str, str]:
-        """field -> data version of a result of `stage`; unversioned fields are left out."""
+        """Return field -> data version of a result of `stage`, without unversioned fields."""
         return {
             name: fingerprint(getattr(result, name))
             for name in type(result).model_fields
@@ -106,7 +114,7 @@ class StageGraph:
         }
 
     def inputs(self, stage: str, entries: Mapping[str, Mapping[str, Any]]) -> Inputs:
-        """The versions of all fields that `stage` reads, given the `stages.<name>` entries of a video."""
+        """Return the versions of all fields that `stage` reads, given the `stages.<name>` entries of a video."""
         inputs: Inputs = {}
         for source, fields in self._read_fields[stage].items():
             data = entries[source].get("data") or {}
@@ -115,7 +123,7 @@ class StageGraph:
 
     @cached_property
     def _read_fields(self) -> dict[str, dict[str, list[tuple[str, bool]]]]:
-        """stage -> stage it reads -> (field, whether it has a version), in the order of the declaration."""
+        """Stage -> stage it reads -> (field, whether it has a version), in declared order."""
         fields: dict[str, dict[str, list[tuple[str, bool]]]] = {}
         for stage in self:
             sources = fields.setdefault(stage.name, {})
@@ -126,32 +134,25 @@ class StageGraph:
 
 
 def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> str:
-    """The spec of a stage under `settings`, with the resources it declares already built."""
+    """Return the spec of a stage with `settings` and the built resources it declares."""
     return fingerprint(
         {
             "stage": stage.name,
             "code": stage.code_version,
             "reads": stage.reads,
-            "settings": {name: _setting(settings, name) for name in stage.settings},
+            "settings": {name: setting(settings, name) for name in stage.settings},
             "resources": {name: resources[name].version for name in stage.resources},
         }
     )
 
 
 def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> dict[str, str]:
-    """What the spec of a stage is made of, piece by piece: `code`, `settings.<name>`, `resources.<name>` -> version.
+    """Return the parts of a stage's spec: `code`, `settings.<name>`, `resources.<name>` -> version.
 
-    Two specs compared this way tell what changed.
+    Comparing the parts of two specs shows what changed.
     """
     return {
         "code": stage.code_version,
-        **{f"settings.{name}": fingerprint(_setting(settings, name)) for name in stage.settings},
+        **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
         **{f"resources.{name}": resources[name].version for name in stage.resources},
     }
-
-
-def _setting(settings: Settings, dotted: str) -> Any:
-    value: Any = settings
-    for part in dotted.split("."):
-        value = getattr(value, part)
-    return value

@@ -34,6 +34,7 @@ STAGE = Stage(
     result=Metadata,
     function=read_metadata,
     reads=("raw_video.content", "raw_video.path"),
+    environment=("limits",),
     code_version="3",
     pool="cpu",
     kinds=("ffmpeg",),

@@ -125,7 +125,7 @@ def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
     return _result(item, path, stored.path.stat(), verified="hash", refetched_from=url)
 
 
-def _still_there(result: StageResult, settings: Settings) -> bool:
+def _artifacts_exist(result: StageResult, settings: Settings) -> bool:
     assert isinstance(result, RawVideo)  # noqa: S101  (the contract: the stage's own result)
     try:
         stat = os.stat(settings.resolve(result.path))
@@ -141,8 +141,9 @@ STAGE = Stage(
     result=RawVideo,
     function=check_files,
     reads=("ingest.path", "ingest.size_bytes", "ingest.modified_ns", "ingest.urls"),
+    environment=("download", "limits", "lists", "paths"),
     pool="network",
     kinds=("file",),
     reads_previous=True,
-    still_there=_still_there,
+    artifacts_exist=_artifacts_exist,
 )

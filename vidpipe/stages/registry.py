@@ -1,4 +1,4 @@
-"""The seven stages, in order. A new stage is one file and one entry here."""
+"""The seven stages, in order. To add a stage, add its file and an entry here."""
 
 from vidpipe.stages import categories, descriptions, metadata, raw_video, scenes, sentiment, tags
 from vidpipe.stages.graph import StageGraph

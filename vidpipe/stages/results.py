@@ -13,7 +13,7 @@ from vidpipe.text.words import search_forms
 
 
 class RawVideo(StageResult):
-    """The stored file is there and holds the bytes its name says."""
+    """The stored file exists and its bytes match the hash in its name."""
 
     unversioned: ClassVar[frozenset[str]] = frozenset(
         {"path", "size_bytes", "modified_ns", "verified", "refetched_from"}
@@ -28,15 +28,16 @@ class RawVideo(StageResult):
 
 
 class Metadata(StageResult, MediaInfo):
-    """What the file says of itself."""
+    """What the file's headers say."""
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def title_words(self) -> tuple[str, ...]:
-        """Stored for the text index only; it has no version."""
+        """Words for the text index; they have no version."""
         return search_forms([self.title or ""])
 
     def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
         return {
             "duration_s": self.duration_s, "size": f"{self.width}x{self.height}", "resolution": self.resolution,
             "codec": self.video_codec, "frame_rate": self.frame_rate, "audio_streams": len(self.audio),
@@ -72,6 +73,7 @@ class Scenes(StageResult):
     decode_seconds: float = 0.0
 
     def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
         figures: dict[str, Any] = {
             "scenes": self.count,
             "frames_decoded": self.frames_decoded,
@@ -82,6 +84,7 @@ class Scenes(StageResult):
         return figures
 
     def thumbnail(self) -> str | None:
+        """Return the poster."""
         return self.poster
 
 
@@ -97,9 +100,9 @@ class SceneDescription(BaseModel):
 
 
 class Descriptions(StageResult):
-    """What the describing model says. `model` names it; with `measured` it concluded nothing beyond measurements.
+    """What the describing model says. With `measured` it is derived from measurements alone.
 
-    What it was not asked, or answered in the wrong form, is empty or None.
+    What the model was not asked, or answered malformed, is empty or None.
     """
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
@@ -123,6 +126,7 @@ class Descriptions(StageResult):
     output_tokens: int = Field(0, description="that it wrote")
 
     def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
         figures: dict[str, Any] = {"model": self.model, "description": self.text}
         if self.summary:
             figures["summary"] = self.summary
@@ -137,7 +141,7 @@ class Descriptions(StageResult):
 
 
 class Sentiment(StageResult):
-    """label: positive, neutral, negative, or "no basis" where there was nothing to judge (score None then)."""
+    """The sentiment; "no basis", with score None, if there was nothing to judge."""
 
     label: Literal["positive", "neutral", "negative", "no basis"]
     score: float | None = Field(None, ge=-1, le=1)
@@ -148,6 +152,7 @@ class Sentiment(StageResult):
     reason: str = Field("", description="one sentence: which words were judged, or why none could be")
 
     def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
         return {"label": self.label, "score": self.score, "read_from": self.read_from}
 
 
@@ -156,7 +161,7 @@ MODEL_TAGS = "ai_generated_tags"
 
 
 class Tag(BaseModel):
-    """One tag, the rule that gave it and what the rule saw."""
+    """One tag, the rule that gave it, and the evidence."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -173,17 +178,19 @@ class Tag(BaseModel):
 
 
 class Tags(StageResult):
+    """The tags of a video, in order."""
+
     root: ClassVar[bool] = True
 
     tags: tuple[Tag, ...] = ()
 
     def key_figures(self) -> dict[str, Any]:
-        """Facets come last, as stored."""
+        """Return the tags; facets come last, as stored."""
         return {"tags": ", ".join(tag.tag for tag in self.tags)}
 
 
 class Categories(StageResult):
-    """category: "Unclassified" only when nothing matched (score 0 then), the model's proposal included."""
+    """The category; "Unclassified", with score 0, if nothing matched, not even a proposal of the model."""
 
     category: str
     score: float = Field(0.0, ge=0)
@@ -192,4 +199,5 @@ class Categories(StageResult):
     proposal: ModelCategory | None = Field(None, description="the describing model's own; a candidate")
 
     def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
         return {"category": self.category, "score": self.score, "reason": self.reason}

@@ -49,7 +49,7 @@ def _not_written(name: str, error: OSError, folder: Path) -> StageError:
     )
 
 
-def _still_there(result: StageResult, settings: Settings) -> bool:
+def _artifacts_exist(result: StageResult, settings: Settings) -> bool:
     return isinstance(result, Scenes) and result.pack is not None and pack_is_there(settings, result.pack)
 
 
@@ -90,8 +90,9 @@ STAGE = Stage(
         "scene_detection.thumbnail_width",
         "scene_detection.max_thumbnails",
     ),
+    environment=("scene_detection.timeout_factor", "limits"),
     code_version="4",
     pool="cpu",
     kinds=("ffmpeg", "opencv"),
-    still_there=_still_there,
+    artifacts_exist=_artifacts_exist,
 )

@@ -28,9 +28,11 @@ UNVERSIONED = "-"
 
 
 def canonical(value: Any) -> Any:  # noqa: PLR0911 - one return a type
-    """`value` as plain JSON types with one way to write each: models become objects, sets sorted lists.
+    """Return `value` as plain JSON types in one canonical form: models become objects, sets sorted lists.
 
-    Raises TypeError for what has no canonical form, ValueError for NaN and infinity.
+    Raises:
+        TypeError: A value has no canonical form.
+        ValueError: A number is NaN or infinite.
     """
     if isinstance(value, Enum):
         return canonical(value.value)
@@ -56,6 +58,6 @@ def canonical(value: Any) -> Any:  # noqa: PLR0911 - one return a type
 
 
 def fingerprint(value: Any) -> str:
-    """16 hex digits of the sha256 of the canonical form of `value`."""
+    """Return the first 16 hex digits of the sha256 of the canonical form of `value`."""
     text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -143,7 +143,7 @@ def test_videos_not_cut_yet_are_taken_to_be_like_the_others(seeing: Command, tmp
 
 
 def test_of_many_videos_a_sample_is_counted_and_that_is_said(seeing: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vidpipe.planning.estimate.MOST_COUNTED", 1)
+    monkeypatch.setattr("vidpipe.runner.estimate.MOST_COUNTED", 1)
     model = seeing.json("plan")["model"]
     assert (model["videos"], model["counted_videos"], model["estimated_videos"]) == (2, 1, 1)
     assert model["answers_to_ask"] in (2 * (3 + 1), 2 * (2 + 1))

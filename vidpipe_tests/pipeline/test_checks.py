@@ -11,9 +11,9 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.check_rules import scenes_cover_duration
-from vidpipe.pipeline.ingest_job import run_ingest
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.video_checks import scenes_cover_duration
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
@@ -92,7 +92,7 @@ def test_checks_run_with_a_partition_and_alone_as_from_the_page(
 ) -> None:
     clip = clips.color_cuts(tmp_path / "clip.mp4", seconds_each=0.8)
     (outcome,) = run_ingest(settings, [str(clip)], graph=GRAPH, library=library)
-    run_process(settings, stages=["raw_video", "metadata", "scenes"], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(stages=["raw_video", "metadata", "scenes"]), graph=GRAPH, library=library)
     key = dg.AssetCheckKey(dg.AssetKey("scenes"), "scenes_cover_duration")
     jobs = dg.Definitions(
         jobs=[

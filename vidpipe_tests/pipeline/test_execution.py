@@ -13,10 +13,11 @@ from dagster_graphql.cli import execute_query
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.clean_up import clean_up_job
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
@@ -146,7 +147,7 @@ def test_what_dagster_has_not_heard_of_becomes_green(
     Runner(library, Plan.make(GRAPH, settings)).run()
     assert colors(dagster, "length", ids) == [None, None]
     changed = settings.model_copy(update={"scene_detection": SceneDetection(default_threshold=5)})
-    run_process(changed, ids, graph=GRAPH, library=library)
+    run_process(changed, RunRequest(videos=ids), graph=GRAPH, library=library)
     for stage in GRAPH.names:
         assert colors(dagster, stage, ids) == [GREEN, GREEN]
     (made, _) = materializations(dagster, "length")
@@ -173,11 +174,11 @@ def test_a_failure_that_passes_turns_green_though_the_result_is_the_old_one(
     ids = add("ab")
     run_process(settings, graph=GRAPH, library=library)
     (settings.home / "broken-ab").touch()
-    run_process(settings, force=["length"], stages=["length"], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(force=["length"], stages=["length"]), graph=GRAPH, library=library)
     assert colors(dagster, "length", ids) == [RED]
     assert explained(dagster, "length", ids[0])[0]["what_to_do"] == "Mend it."
     (settings.home / "broken-ab").unlink()
-    run_process(settings, retry=True, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(retry=True), graph=GRAPH, library=library)
     assert colors(dagster, "length", ids) == [GREEN]
 
 
@@ -187,8 +188,8 @@ def test_an_old_failure_is_told_once(
     """A run over a list passes over what failed before."""
     evil, new = add("evil", "new")
     (settings.home / "broken-evil").touch()
-    run_process(settings, [evil], graph=GRAPH, library=library)
-    run_process(settings, [evil, new], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[evil]), graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[evil, new]), graph=GRAPH, library=library)
     assert len(calls(settings, "length")) == 2
     assert len(explained(dagster, "length", evil)) == 1
     assert colors(dagster, "length", [evil, new]) == [RED, GREEN]
@@ -209,7 +210,7 @@ def test_a_run_is_tried_again_only_where_the_library_is_away(
 
     original = LibraryResource.opened
     monkeypatch.setattr(LibraryResource, "opened", opened)
-    monkeypatch.setattr("vidpipe.pipeline.retries._FIRST_WAIT_S", 0.1)
+    monkeypatch.setattr("vidpipe.pipeline.execution.FIRST_RETRY_WAIT_S", 0.1)
     result = run_job(dagster, settings, "process")
     assert result.success
     assert [event.step_retry_data.seconds_to_wait for event in result.all_events if event.is_step_up_for_retry] == [0.1]

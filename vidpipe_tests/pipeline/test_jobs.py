@@ -14,10 +14,9 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
-from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings, load
 from vidpipe.sources.ingest import register
@@ -144,14 +143,15 @@ def test_keys_of_process_may_be_prefixes_and_a_wrong_one_is_named(
 
     assert process(ids[0][:12], ids[1]).success
     assert len(calls(settings, "length")) == 2
-    assert "No video matches 'nosuch'" in failure(process("nosuch"))
+    assert "No video matches 'abcd'" in failure(process("abcd"))
+    assert "'good' is not the sha256 of a video" in failure(process("good")), "names do not belong into run configs"
 
 
-def test_keys_of_process_may_be_one_text_with_a_name_a_line(
+def test_keys_of_process_may_be_one_text_with_a_hash_a_line(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:
     ids = add("good", "other", "third")
-    text = f"good\n\n  {ids[1][:12]}  \r\ngood\n"
+    text = f"{ids[0]}\n\n  {ids[1][:12]}  \r\n{ids[0]}\n"
     config = {"ops": {"process_videos": {"config": {"keys": text}}}}
     assert run_job(dagster, settings, "process", run_config=config).success
     assert sorted(calls(settings, "length")) == sorted(ids[:2])

@@ -16,10 +16,10 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.instance import instance
-from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
 from vidpipe_tests.runner.small_graph import GRAPH, calls
@@ -84,7 +84,7 @@ def test_a_second_run_computes_nothing_and_leaves_no_trace_in_dagster(
     run_process(settings, graph=GRAPH, library=library)
     again = run_process(settings, graph=GRAPH, library=library)
     assert (again.videos, again.ok) == (0, True)
-    given = run_process(settings, ids, graph=GRAPH, library=library)
+    given = run_process(settings, RunRequest(videos=ids), graph=GRAPH, library=library)
     assert given.total("current") == 6
     assert len(dagster.get_runs()) == 1
     assert sorted(calls(settings, "length")) == sorted(ids)
@@ -92,7 +92,7 @@ def test_a_second_run_computes_nothing_and_leaves_no_trace_in_dagster(
 
 def test_nothing_due_is_found_without_loading_dagster(settings: Settings, library: Library) -> None:
     code = (
-        "import sys; from vidpipe.settings import load; from vidpipe.pipeline.launch import run_process;"
+        "import sys; from vidpipe.settings import load; from vidpipe.pipeline.in_process_run import run_process;"
         "from vidpipe_tests.runner.small_graph import GRAPH;"
         "report = run_process(load().settings, graph=GRAPH); assert report.ok and report.videos == 0;"
         "sys.exit('dagster' in sys.modules)"
@@ -103,7 +103,7 @@ def test_nothing_due_is_found_without_loading_dagster(settings: Settings, librar
 
 def test_only_the_chosen_videos_and_stages_are_run(settings: Settings, library: Library, add: Add) -> None:
     ids = add("good", "fine", "best")
-    run_process(settings, ids[:2], stages=["length"], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids[:2], stages=["length"]), graph=GRAPH, library=library)
     assert sorted(calls(settings, "length")) == sorted(ids[:2])
     assert calls(settings, "parts") == []
     with instance(settings) as dagster:
@@ -117,7 +117,7 @@ def test_a_retry_makes_the_red_video_green(settings: Settings, library: Library,
     run_process(settings, graph=GRAPH, library=library)
     (settings.home / "broken-evil").unlink()
     assert run_process(settings, graph=GRAPH, library=library).videos == 0, "a failed video is not due by itself"
-    assert run_process(settings, retry=True, graph=GRAPH, library=library).ok
+    assert run_process(settings, RunRequest(retry=True), graph=GRAPH, library=library).ok
     with instance(settings) as dagster:
         assert colors(dagster, "length", ids) == [GREEN]
         assert colors(dagster, "report", ids) == [GREEN]
@@ -126,7 +126,7 @@ def test_a_retry_makes_the_red_video_green(settings: Settings, library: Library,
 def test_an_unknown_stage_is_the_callers_error(settings: Settings, library: Library, add: Add) -> None:
     add("good")
     with pytest.raises(SettingsError, match="no stage called nothing"):
-        run_process(settings, stages=["nothing"], graph=GRAPH, library=library)
+        run_process(settings, RunRequest(stages=["nothing"]), graph=GRAPH, library=library)
 
 
 def test_nothing_of_dagster_reaches_the_terminal(
@@ -198,7 +198,7 @@ def test_a_killed_run_is_ended_by_the_next_one(settings: Settings, library: Libr
     add("good", "evil")
     (settings.home / "crash-evil").touch()
     code = (
-        "from vidpipe.settings import load; from vidpipe.pipeline.launch import run_process;"
+        "from vidpipe.settings import load; from vidpipe.pipeline.in_process_run import run_process;"
         "from vidpipe_tests.runner.small_graph import GRAPH; run_process(load().settings, graph=GRAPH)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)

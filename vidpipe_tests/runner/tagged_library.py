@@ -16,7 +16,6 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from vidpipe.library.library import Library
-from vidpipe.runner import sweep
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
@@ -66,6 +65,5 @@ if __name__ == "__main__":
     home, database, after = sys.argv[1:4]
     uri = SecretStr(os.environ["SMALL_RUN_URI"])
     settings = Settings(home=Path(home), mongodb=MongoDB(uri=uri, database_name=database))
-    sweep._TOGETHER = 8
     with Library.open(settings, GRAPH) as library:
-        Runner(library, Plan.make(GRAPH, settings), KillsItself(int(after))).run()
+        Runner(library, Plan.make(GRAPH, settings), KillsItself(int(after)), sweep_size=8).run()

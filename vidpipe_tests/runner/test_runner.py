@@ -12,9 +12,8 @@ import pytest
 from vidpipe.library.commits import MOST_ATTEMPTS
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
-from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts, StageEvent
@@ -39,7 +38,7 @@ def add(library: Library, *names: str) -> list[str]:
 def run(library: Library, *, settings: Settings | None = None, videos: list[str] | None = None,
         stages: list[str] | None = None, **options: object) -> RunReport:  # fmt: skip
     plan = Plan.make(GRAPH, settings or library.settings, stages)
-    return Runner(library, plan, options=RunOptions(**options)).run(videos)  # type: ignore[arg-type]
+    return Runner(library, plan).run(RunRequest(videos=videos, **options))  # type: ignore[arg-type]
 
 
 def states(library: Library, settings: Settings | None = None) -> dict[str, dict[str, int]]:

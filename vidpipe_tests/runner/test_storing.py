@@ -12,9 +12,8 @@ import pytest
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
-from vidpipe.runner.selection import RunOptions
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph
@@ -115,7 +114,7 @@ def _cut_anew(library: Library, texts: list[str]) -> RunReport:
     changed = replace(PARTS, function=cut)
     graph = StageGraph(changed if stage is PARTS else stage for stage in SMALL)
     plan = Plan.make(graph, library.settings, ["parts"])
-    return Runner(library, plan, options=RunOptions(force=frozenset({"parts"}))).run()
+    return Runner(library, plan).run(RunRequest(force=frozenset({"parts"})))
 
 
 def test_a_server_that_refuses_to_write_ends_the_run_with_a_sentence_and_blames_no_video(library: Library) -> None:

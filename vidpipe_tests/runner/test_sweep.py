@@ -18,9 +18,8 @@ import pytest
 
 from vidpipe.library.bulk_revalidate import Revalidation, revalidate
 from vidpipe.library.library import Library
-from vidpipe.runner import sweep
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.report import RunReport
+from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageEvent
@@ -30,11 +29,6 @@ from vidpipe_tests.runner.tagged_library import GRAPH, LONG, NAMES, PLAIN, SHARP
 
 #: What differs between any two runs.
 _OF_A_RUN = ("at", "commit", "run", "run_began", "seconds", "added_at")
-
-
-@pytest.fixture(autouse=True)
-def _small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweep, "_TOGETHER", 8)
 
 
 @contextmanager
@@ -57,7 +51,9 @@ def run(library: Library, observer: Any = None, cancelled: threading.Event | Non
         videos: list[str] | None = None, stages: list[str] | None = None) -> RunReport:  # fmt: skip
     plan = Plan.make(library.graph, library.settings, stages)
     more: dict[str, Any] = {"observer": observer} if observer else {}
-    return Runner(library, plan, cancelled=cancelled or threading.Event(), **more).run(videos)
+    return Runner(library, plan, cancelled=cancelled or threading.Event(), sweep_size=8, **more).run(
+        RunRequest(videos=videos)
+    )
 
 
 def plain(value: Any) -> Any:

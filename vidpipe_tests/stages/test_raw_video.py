@@ -74,8 +74,8 @@ def test_an_untouched_file_costs_a_stat(settings: Settings, source: Path, monkey
     monkeypatch.setattr(raw_video, "hash_file", lambda *_: pytest.fail("it was hashed"))
     found = result(item, settings)
     assert (found.content, found.verified, found.path) == (item.sha256, "size and time", item["ingest.path"])
-    assert raw_video.STAGE.still_there
-    assert raw_video.STAGE.still_there(found, settings)
+    assert raw_video.STAGE.artifacts_exist
+    assert raw_video.STAGE.artifacts_exist(found, settings)
 
 
 def test_a_file_with_another_time_is_hashed_once(
@@ -84,8 +84,8 @@ def test_a_file_with_another_time_is_hashed_once(
     item = stored(settings, source)
     first = result(item, settings)
     os.utime(settings.resolve(first.path), (1, 1))
-    assert raw_video.STAGE.still_there
-    assert not raw_video.STAGE.still_there(first, settings)
+    assert raw_video.STAGE.artifacts_exist
+    assert not raw_video.STAGE.artifacts_exist(first, settings)
     second = result(item, settings)
     assert second.verified == "hash"
     monkeypatch.setattr(raw_video, "hash_file", lambda *_: pytest.fail("it was hashed again"))

@@ -309,8 +309,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_video(tmp_path: Path
 def test_a_missing_pack_makes_the_stage_due(tmp_path: Path, home: Path) -> None:
     settings = Settings(home=home, scene_detection=SceneDetection())
     result = scenes_of(clips.moving(tmp_path / "clip.mp4", seconds=1), home)
-    assert scenes.STAGE.still_there is not None
-    assert scenes.STAGE.still_there(result, settings)
+    assert scenes.STAGE.artifacts_exist is not None
+    assert scenes.STAGE.artifacts_exist(result, settings)
     assert result.pack is not None
     (settings.resolve(result.pack.path) / "frames.pack").unlink()
-    assert not scenes.STAGE.still_there(result, settings)
+    assert not scenes.STAGE.artifacts_exist(result, settings)

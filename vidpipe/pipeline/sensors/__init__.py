@@ -1,1 +1,1 @@
-"""What starts by itself. One file a sensor; what it decides is a plain function, tested without Dagster."""
+"""Sensors and schedules, one subject per file. Each decision is a plain function, tested without Dagster."""

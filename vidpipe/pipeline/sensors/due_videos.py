@@ -1,22 +1,29 @@
-"""The sensor due_videos: what may start by itself becomes runs of prepare_list, describe_list and label_list."""
+"""The sensor due_videos: turns what is due into runs of prepare_list, describe_list and label_list.
+
+Batches grow with the number of waiting videos, and more urgent videos overtake the runs of others. The budget of
+[Budget] decides which videos may be described.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 
 import dagster as dg
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.launchable import BY_ITSELF, launchable, note_launch
-from vidpipe.library.queries.states import REASONS
+from vidpipe.library.queries.launchable import BY_ITSELF, LaunchableVideo, launchable, note_launch
+from vidpipe.library.queries.states import REASONS, due_branches
+from vidpipe.library.video_ids import chunked
+from vidpipe.pipeline.alert_sensors import queue_budget_alert
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.describing_budget import DescribingBudget
 from vidpipe.pipeline.sensors.launched_runs import (
     PRIORITY_TAG,
     STEP_TAG,
@@ -26,49 +33,71 @@ from vidpipe.pipeline.sensors.launched_runs import (
     run_tags,
     unfinished_runs,
 )
-from vidpipe.pipeline.video_batches import MOST_RUNS, Batch, Kind, choose, least_priority
+from vidpipe.pipeline.usage_tags import estimate_tags
+from vidpipe.runner.budget import (
+    Allowance,
+    BudgetDecision,
+    ModelWork,
+    Prices,
+    delete_budget_note,
+    held_back_sentence,
+    recent_usages,
+    save_budget_note,
+    total,
+)
+from vidpipe.runner.due import due_ids
+from vidpipe.runner.estimate import AnswerCounter, sampled_work
 from vidpipe.runner.pending_changes import launches_changed, pending_sentences, record_specs
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
 NAME = "due_videos"
+#: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
+MOST_RUNS = 2
+_MOST_RUNS_OF_ALL = 6
+#: Videos of unfinished runs that are counted one by one; they stand for the others.
+_MOST_PENDING = 100
 
 
 def due_videos_sensor(
     graph: StageGraph, settings: Settings, jobs: Mapping[str, dg.JobDefinition]
 ) -> dg.SensorDefinition:
+    """Return the sensor. Its target jobs are in `jobs`, by name."""
+
     @dg.sensor(
         name=NAME,
         jobs=[jobs[list_job_name(step)] for step in steps(graph)],
         minimum_interval_seconds=math.ceil(settings.sensors.interval),
         default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
-        description="Launches prepare, describe and label for videos that are new, have other inputs, lost files, or "
-        "may be tried again; never what waits for a person, is worked on, or failed for good.",
+        description="Launches prepare, describe and label for videos that are new, have changed inputs or lost files, "
+        "or may be retried; never for videos that wait for a person, are in progress, or failed for good.",
     )
     def due_videos(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
         try:
             today = library.settings()
             with library.opened(graph, today) as opened, opened.connection.errors_explained():
-                return look(context.instance, opened, today)
+                return evaluate(context.instance, opened, today)
         except VidpipeError as error:
             return dg.SensorResult(skip_reason=str(error))
 
     return due_videos
 
 
-def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
-    """The runs to launch now, or why there are none. Launches are noted in the library."""
+def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
+    """Return the runs to launch now, or why there are none. Launches are noted in the library."""
     plan = Plan.make(library.graph, settings)
     try:
         record_specs(library, plan)
         unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         seen = [
-            _Step(name, stages, plan, instance, library, unfinished) for name, stages in steps(library.graph).items()
+            _StepLauncher(name, stages, plan, instance, library, unfinished)
+            for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
-        waiting = [sentence for step in seen if (sentence := step.told_budget())]
+        waiting = [sentence for step in seen if (sentence := step.budget_sentence())]
         if requests:
             return dg.SensorResult(run_requests=requests)
         problems = [f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items()]
@@ -79,7 +108,9 @@ def look(instance: dg.DagsterInstance, library: Library, settings: Settings) -> 
 
 
 @dataclass
-class _Step:
+class _StepLauncher:
+    """Launches the runs of one step."""
+
     name: str
     stages: Sequence[Stage]
     plan: Plan
@@ -94,15 +125,16 @@ class _Step:
         jobs = (list_job_name(self.name), "process", self.name, ASSET_JOB)
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
-        self._unfinished = [kind_of(run, self.stages) for run in own]
+        self._unfinished = [group_of(run, self.stages) for run in own]
         self._budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
     def _changed_too(self) -> bool:
-        """Whether what a changed spec made due may start by itself. In label it is the business of changed_rules."""
+        """Whether videos that a changed spec made due may start; in label the sensor changed_rules starts them."""
         return launches_changed(self.plan.settings, self.name, self.stages)
 
     def requests(self) -> list[dg.RunRequest]:
+        """Return the runs to launch now."""
         sensors = self.plan.settings.sensors
         size = {"prepare": sensors.prepare_batch, "describe": sensors.describe_batch, "label": sensors.label_batch}
         held = held_by_runs(self.instance, self._runs)
@@ -117,41 +149,176 @@ class _Step:
         )
         if self._budget is not None:
             found = self._budget.within(found, held)
-        return [self._request(batch) for batch in choose(found, self._unfinished, size[self.name])]
+        return [self._request(batch) for batch in choose_batches(found, self._unfinished, size[self.name])]
 
-    def _request(self, batch: Batch) -> dg.RunRequest:
+    def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
-        config: dict[str, object] = {"keys": list(batch.keys)}
-        if len(batch.kind.stages) < len(self.stages):
-            config["stages"] = list(batch.kind.stages)
+        stages = batch.group.stages if len(batch.group.stages) < len(self.stages) else None
+        request = RunRequest(videos=batch.keys, stages=stages)
         estimated = self._budget.tags(batch.keys) if self._budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
-            run_config={"ops": {list_op_name(self.name): {"config": config}}},
-            tags={**run_tags(self.name, batch.kind.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
+            run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
+            tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
 
-    def told_budget(self) -> str | None:
-        """Why videos wait for the budget of the describing model; None where none do."""
-        return self._budget.tell(self.instance) if self._budget is not None else None
+    def budget_sentence(self) -> str | None:
+        """Say why videos wait for the budget of the describing model; None if none do."""
+        return self._budget.explain(self.instance) if self._budget is not None else None
 
     def sentences(self) -> list[str]:
-        """Why nothing is launched, as far as it is worth telling."""
-        said = []
+        """Say why nothing is launched."""
+        sentences = []
         if self._unfinished:
             number = len(self._unfinished)
             runs = f"{number} runs of {self.name} have" if number > 1 else f"A run of {self.name} has"
-            said.append(f"{runs} not ended yet.")
+            sentences.append(f"{runs} not finished yet.")
         if self.name != "label" and not self._changed_too:
             waiting = [stage for stage in self.stages if stage.name in self._specs]
-            said += pending_sentences(self.library, self.plan, waiting)
-        return said
+            sentences += pending_sentences(self.library, self.plan, waiting)
+        return sentences
 
 
-def kind_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> Kind:
-    """What a run that this sensor launched was for."""
+def group_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> RunGroup:
+    """Return the group of a run that this sensor launched."""
     try:
         priority = int(run.tags.get(PRIORITY_TAG, "0"))
     except ValueError:
         priority = 0
-    return Kind(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
+    return RunGroup(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
+
+
+@dataclass(frozen=True)
+class RunGroup:
+    """What the videos of one run have in common: their priority, and the stages that may run for them."""
+
+    priority: int
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VideoBatch:
+    """Videos for one run."""
+
+    group: RunGroup
+    keys: tuple[str, ...]
+
+
+def choose_batches(due: Iterable[LaunchableVideo], unfinished: Sequence[RunGroup], size: int) -> list[VideoBatch]:
+    """Choose the batches to launch now.
+
+    Fewer videos than `size` wait while a run of their group is unfinished: on a busy machine more of them gather
+    meanwhile, on an idle one nothing waits. Videos that are more urgent than all unfinished runs do not wait for them.
+
+    Args:
+        due: Videos, by falling priority.
+        unfinished: The unfinished runs of the step.
+        size: Most videos of a batch.
+    """
+    waiting: dict[RunGroup, list[str]] = {}
+    for video in due:
+        waiting.setdefault(RunGroup(video.priority, video.stages), []).append(video.sha256)
+    chosen: list[VideoBatch] = []
+    for group, keys in sorted(waiting.items(), key=lambda item: -item[0].priority):
+        for start in range(0, len(keys), size):
+            batch = VideoBatch(group, tuple(keys[start : start + size]))
+            runs = [*unfinished, *(other.group for other in chosen)]
+            gathers = len(batch.keys) < size and group in runs
+            full = sum(run.priority >= group.priority for run in runs) >= MOST_RUNS or len(runs) >= _MOST_RUNS_OF_ALL
+            if not gathers and not full:
+                chosen.append(batch)
+    return chosen
+
+
+def least_priority(unfinished: Sequence[RunGroup]) -> int | None:
+    """Return the priority that a video has to exceed to be launched beside `unfinished`; None if any will do."""
+    if len(unfinished) < MOST_RUNS:
+        return None
+    return sorted((run.priority for run in unfinished), reverse=True)[MOST_RUNS - 1]
+
+
+@dataclass
+class DescribingBudget:
+    """The budget at one tick of the sensor.
+
+    Attributes:
+        library: The open library.
+        plan: All stages.
+        describing: The stages that ask the model.
+        decision: Which videos fit into the budget; None without a budget, or if nothing was due.
+    """
+
+    library: Library
+    plan: Plan
+    describing: DescribingStages
+    decision: BudgetDecision | None = None
+    _work: dict[str, ModelWork] = field(default_factory=dict)
+    _held_due: int = 0
+
+    @classmethod
+    def of(cls, library: Library, plan: Plan, stages: Collection[str]) -> DescribingBudget | None:
+        """Return None if none of `stages` asks a describing model whose answers cost anything."""
+        describing = DescribingStages.of(plan)
+        if describing is None or not set(stages).intersection(describing.names):
+            return None
+        return cls(library, plan, describing)
+
+    @cached_property
+    def counting(self) -> AnswerCounter:
+        """The counter, built only if there is something to count: it reads thousands of answers."""
+        return AnswerCounter.of(self.library, self.plan, self.describing)
+
+    @property
+    def prices(self) -> Prices:
+        """The prices in force."""
+        return Prices.of(self.plan.settings)
+
+    def within(self, found: Sequence[LaunchableVideo], held: Collection[str]) -> list[LaunchableVideo]:
+        """Return those of `found` that may be launched, given the videos `held` by unfinished runs."""
+        budget = self.plan.settings.budget
+        if not budget.is_limited or not found:
+            return list(found)
+        allowance = Allowance(budget, self.prices, recent_usages(self.library.collections["runs"], self.prices))
+        self.decision = allowance.exhausted()
+        if self.decision is not None:  # what each video takes does not matter
+            return []
+        waiting = self._each([video.sha256 for video in found])
+        self.decision = allowance.decide(self._pending(held), waiting)
+        fits = set(self.decision.fits)
+        return [video for video in found if video.sha256 in fits]
+
+    def tags(self, keys: Sequence[str]) -> dict[str, str]:
+        """Return what a run over `keys` is expected to ask, as its tags."""
+        missing = [sha256 for sha256 in keys if sha256 not in self._work]
+        self._work.update(self.counting.per_video(missing))
+        amount = total(self._work[sha256] for sha256 in keys if sha256 in self._work)
+        return estimate_tags(amount + self.counting.rates.start if amount.asked else amount, self.prices)
+
+    def explain(self, instance: dg.DagsterInstance) -> str | None:
+        """Say why videos wait for the budget, to `vidpipe status` and by an alert; None if none wait."""
+        if self.decision is None or (self.decision.held_back is None and not self.decision.too_large):
+            delete_budget_note(self.library)
+            return None
+        sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.decision, self._waiting())
+        save_budget_note(self.library, sentence, datetime.now(UTC))
+        if not self.decision.is_measuring:
+            queue_budget_alert(instance, self.library, self.plan.settings, sentence)
+        return sentence
+
+    def _waiting(self) -> int:
+        branches = [branch for name in self.describing.names for branch in due_branches(name, self.plan.specs[name])]
+        due = self.library.collections["videos"].count_documents({"$or": branches})
+        return max(due - self._held_due - len(self.decision.fits if self.decision else ()), 1)
+
+    def _each(self, ids: Sequence[str]) -> Iterator[tuple[str, ModelWork]]:
+        """Yield the work of each of `ids`. One that cannot be counted is launched: the run reports what is wrong."""
+        for part in chunked(ids, 20):
+            self._work.update(self.counting.per_video(part))
+            yield from ((sha256, self._work.get(sha256, ModelWork(videos=1))) for sha256 in part)
+
+    def _pending(self, held: Collection[str]) -> ModelWork:
+        request = RunRequest(videos=tuple(held))
+        due = {sha256 for name in self.describing.names for sha256 in due_ids(self.library, self.plan, name, request)}
+        self._held_due = len(due)
+        amounts = sampled_work(self.counting, sorted(due), _MOST_PENDING)
+        return total(amounts).scaled(len(due) / len(amounts)) if amounts else ModelWork(videos=len(due))

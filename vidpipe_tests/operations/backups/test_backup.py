@@ -82,7 +82,7 @@ def test_while_a_run_writes_each_video_has_exactly_the_scenes_that_its_document_
                     CONTENTS[name]["scenes"] = scenes
                 plan = plan_of(writing)
                 force = frozenset({"scenes", "descriptions"})
-                Runner(writing, plan, options=RunRequest(force=force, check_files=False)).run()
+                Runner(writing, plan).run(RunRequest(force=force, check_files=False))
 
     run = threading.Thread(target=change_scenes_again_and_again)
     run.start()

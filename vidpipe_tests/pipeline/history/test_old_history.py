@@ -20,6 +20,7 @@ from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.history_pruning import HistoryPruning
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe_tests.pipeline.test_jobs import run_job
 from vidpipe_tests.runner.small_graph import GRAPH
@@ -109,7 +110,7 @@ def worn(settings: Settings, library: Library, add: Add, dagster: dg.DagsterInst
     gone = [run_job(dagster, settings, "prepare", ids[:3]).run_id]
     (settings.home / "broken-fine").unlink()
     (settings.home / "broken-evil").touch()
-    run_process(settings, ids[:3], retry=True, force=GRAPH.names, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids[:3], retry=True, force=GRAPH.names), graph=GRAPH, library=library)
     gone.append(dagster.get_run_ids(limit=1)[0])
     gone += materialize(dagster, settings, ids[:1])
     red = run_job(dagster, settings, "prepare", ids[:3])
@@ -122,7 +123,7 @@ def worn(settings: Settings, library: Library, add: Add, dagster: dg.DagsterInst
     check(dagster, ids[2], True)
     for name in ("prepare", "label"):
         assert run_job(dagster, settings, name, partition_key=ids[0]).success
-    run_process(settings, [ids[3]], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[ids[3]]), graph=GRAPH, library=library)
     return ids, set(gone)
 
 
@@ -267,8 +268,8 @@ def test_a_sensor_that_counts_events_misses_none_after_a_clean_up(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:
     ids = add("good")
-    run_process(settings, ids, graph=GRAPH, library=library)
-    run_process(settings, ids, force=GRAPH.names, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids), graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids, force=GRAPH.names), graph=GRAPH, library=library)
     first, second = dagster.get_run_ids()
     make_old(settings, [first, second])
     # as if a person had deleted it: nothing of it keeps the last event
@@ -276,7 +277,7 @@ def test_a_sensor_that_counts_events_misses_none_after_a_clean_up(
     seen = dagster.event_log_storage.get_maximum_record_id()
     clean(dagster, settings)
     assert dagster.event_log_storage.get_maximum_record_id() == seen
-    run_process(settings, ids, force=["length"], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids, force=["length"]), graph=GRAPH, library=library)
     changes = dg.RunStatusChangeRecordsFilter(dg.DagsterEventType.RUN_SUCCESS, after_storage_id=seen)
     assert len(dagster.fetch_run_status_changes(changes, limit=10).records) == 1
 

@@ -68,7 +68,7 @@ def reported(settings: Settings) -> int:
 def test_changed_rules_are_applied_in_one_run_and_by_nobody_else(
     rules: Ticks, labelled: list[str], settings: Settings, dagster: dg.DagsterInstance, add: Add
 ) -> None:
-    assert rules.skipped() == "The library is labelled by today's rules."
+    assert rules.skipped() == "The library is labelled with today's rules."
     change_rules(settings, "New")
     due = Ticks(rules.library, dagster, GRAPH, "due_videos")
     assert due.skipped() == "Nothing is due.", "what changed rules made due is the sweep's"
@@ -84,9 +84,9 @@ def test_changed_rules_are_applied_in_one_run_and_by_nobody_else(
     (again,) = rules.requests()
     assert rules.run(again).success
     assert reported(settings) == 2 * len(labelled)
-    assert rules.skipped() == "The library is labelled by today's rules."
+    assert rules.skipped() == "The library is labelled with today's rules."
     add("dddd")
-    assert rules.skipped() == "The library is labelled by today's rules.", "new videos are no sweep's business"
+    assert rules.skipped() == "The library is labelled with today's rules.", "new videos are no sweep's business"
 
 
 def test_rules_that_are_half_written_wait_until_they_are_whole(
@@ -99,7 +99,7 @@ def test_rules_that_are_half_written_wait_until_they_are_whole(
     file.write_text("")
     assert "custom_tags.json" in rules.skipped()
     file.write_text(whole)
-    assert rules.skipped() == "The library is labelled by today's rules."
+    assert rules.skipped() == "The library is labelled with today's rules."
 
 
 def test_a_sweep_that_changes_nothing_is_not_repeated_on_and_on(
@@ -109,10 +109,10 @@ def test_a_sweep_that_changes_nothing_is_not_repeated_on_and_on(
     for _ in range(2):
         (sweep,) = rules.requests()
         dagster.report_run_failed(rules.queue(sweep))
-    assert "2 sweeps with today's rules have left videos" in rules.skipped()
+    assert "2 sweeps with today's rules left videos" in rules.skipped()
     with pytest.MonkeyPatch.context() as patch:
         now = time.time()
-        patch.setattr("vidpipe.pipeline.sweeps.time.time", lambda: now + 61)
+        patch.setattr("vidpipe.pipeline.sensors.rule_sweep.time.time", lambda: now + 61)
         assert len(rules.requests()) == 1
     change_rules(settings, "Newer")
     assert len(rules.requests()) == 1, "other rules are tried at once"
@@ -127,14 +127,14 @@ def test_with_a_schedule_the_sensor_leaves_new_rules_to_it(
     file.write_text(file.read_text().replace("\nSchedule =\n", "\nSchedule = 15 3 * * *\n", 1))
     assert load(settings.home).settings.rules.schedule == "15 3 * * *"
     scheduled = Ticks(library, dagster, GRAPH, "changed_rules_schedule")
-    assert scheduled.skipped() == "The library is labelled by today's rules."
+    assert scheduled.skipped() == "The library is labelled with today's rules."
     change_rules(settings, "New")
     assert rules.skipped() == "Changed rules wait for Schedule of [Rules]: 15 3 * * *."
     (sweep,) = scheduled.requests()
     dagster.report_run_failed(scheduled.queue(sweep))
     (again,) = rules.requests()
     assert rules.run(again).success, "what the schedule began is gone on with"
-    assert rules.skipped() == "The library is labelled by today's rules."
+    assert rules.skipped() == "The library is labelled with today's rules."
     assert reported(settings) == 2 * len(labelled)
 
 
@@ -145,4 +145,4 @@ def test_a_schedule_that_was_changed_while_the_servers_run_is_told(settings: Set
     resources = {"library": LibraryResource(home=str(settings.home))}
     with dg.build_sensor_context(rules.dagster, resources=resources, repository_def=repository) as context:
         ticked = repository.get_sensor_def("changed_rules").evaluate_tick(context)
-    assert "counts from the next `vidpipe up`" in str(ticked.skip_message)
+    assert "restart `vidpipe up`" in str(ticked.skip_message)

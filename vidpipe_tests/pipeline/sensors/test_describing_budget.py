@@ -14,9 +14,9 @@ from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
 from vidpipe.operations.alerts.delivery import send_alerts
 from vidpipe.pipeline.alert_sensors import alert_queue
-from vidpipe.pipeline.in_process_run import run_process
-from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.in_process_run import run_ingest, run_process
 from vidpipe.runner.budget import budget_note
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, load
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
@@ -52,7 +52,7 @@ def due(
     inputs = [clips.color_cuts(tmp_path / f"clip{number}.mp4", colors) for number, colors in enumerate(COLORS)]
     settings = load(library.settings.home).settings
     run_ingest(settings, [str(path) for path in inputs], graph=GRAPH, library=library)
-    run_process(settings, stages=PREPARE, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(stages=PREPARE), graph=GRAPH, library=library)
     return Ticks(library, dagster, GRAPH, "due_videos")
 
 
@@ -99,7 +99,7 @@ def test_a_run_carries_what_it_was_launched_for_and_what_it_came_to(
 
 
 def test_a_persons_run_carries_its_estimate_too(due: Ticks, library: Library) -> None:
-    run_process(load(library.settings.home).settings, stages=["descriptions"], graph=GRAPH, library=library)
+    run_process(load(library.settings.home).settings, RunRequest(stages=["descriptions"]), graph=GRAPH, library=library)
     run = due.dagster.get_runs(limit=1)[0]
     assert run.tags["vidpipe/estimated_answers"] == run.tags["vidpipe/answers_asked"] == "10"
 
@@ -144,7 +144,7 @@ def test_a_budget_that_is_used_up_holds_back_tells_and_frees_up(
         assert "the budget of the describing model is reached" in str(post["text"])
         assert "`vidpipe run` describes them now" in str(post["text"])
     assert server.posts == []
-    report = run_process(settings, stages=["descriptions"], graph=GRAPH, library=library)
+    report = run_process(settings, RunRequest(stages=["descriptions"]), graph=GRAPH, library=library)
     assert report.counts["descriptions"]["computed"] == 3, "a person's own run is never held back"
     due.tick()
     assert budget_note(library) is None
@@ -163,7 +163,7 @@ def test_a_budget_of_cost_launches_what_fits(
     assert describing(due) == []
     sentence = budget_note(library) or ""
     assert "1 video waits to be described" in sentence
-    assert "Runs that have not ended may take 0.20 USD more." in sentence
+    assert "Unfinished runs may take 0.20 USD more." in sentence
     monkeypatch.setenv("VIDPIPE_BUDGET_COST", "1.35")
     due.dagster.report_run_failed(queued)
     assert len([key for request in describing(due) for key in keys(request)]) == 3
@@ -175,7 +175,7 @@ def test_an_unknown_speed_is_measured_first(due: Ticks, library: Library, monkey
     (request,) = describing(due)
     assert len(keys(request)) == 2
     queued = due.queue(request)
-    assert "speed is measured with a few first" in due.skipped()
+    assert "speed, which is measured with a few videos first" in due.skipped()
     due.dagster.report_run_failed(queued)
     assert due.run(describing(due)[0]).success
     (rest,) = describing(due)

@@ -11,7 +11,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.plan import Plan
@@ -81,10 +81,10 @@ def test_what_unfinished_runs_hold_is_not_launched_again(due: Ticks, add: Add, d
     (request,) = due.requests()
     assert keys(request) == [ids[0], ids[3]]
     queued = due.queue(request)
-    assert due.skipped() == "A run of prepare has not ended yet."
+    assert due.skipped() == "A run of prepare has not finished yet."
     dagster.report_run_failed(backfill)
     dagster.report_run_failed(page)
-    assert "has not ended yet" in due.skipped(), "three videos gather while a run of their kind is unfinished"
+    assert "has not finished yet" in due.skipped(), "three videos gather while a run of their kind is unfinished"
     dagster.report_run_failed(queued)
     (request,) = due.requests()
     assert keys(request) == ids
@@ -100,7 +100,7 @@ def test_a_long_queue_of_a_backfill_does_not_hide_what_the_sensor_launched(
         dagster.create_run_for_job(prepare, tags={"dagster/partition": f"{number:064x}"})
     (request,) = due.requests()
     due.queue(request)
-    assert due.skipped() == "A run of prepare has not ended yet."
+    assert due.skipped() == "A run of prepare has not finished yet."
 
 
 def test_batches_have_one_priority_the_highest_first_and_are_few_at_once(
@@ -114,12 +114,12 @@ def test_batches_have_one_priority_the_highest_first_and_are_few_at_once(
     assert (keys(first), first.tags["dagster/priority"]) == ([ids[7]], "5")
     assert (keys(second), second.tags["dagster/priority"]) == ([ids[0], ids[1], ids[3]], "0")
     runs = [due.queue(first), due.queue(second)]
-    assert due.skipped() == "2 runs of prepare have not ended yet."
+    assert due.skipped() == "2 runs of prepare have not finished yet."
     change(library, ids[9], priority=3)
     (urgent,) = due.requests()
     assert keys(urgent) == [ids[9]], "what is more urgent does not wait for the end of what is less"
     runs.append(due.queue(urgent))
-    assert "have not ended yet" in due.skipped()
+    assert "have not finished yet" in due.skipped()
     for run in runs:
         due.dagster.report_run_failed(run)
     requests = due.requests()

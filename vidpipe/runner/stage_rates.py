@@ -1,4 +1,4 @@
-"""How long a video takes in each stage on this installation, from the results that are stored."""
+"""How long a video takes in each stage on this installation, measured from stored results."""
 
 from __future__ import annotations
 
@@ -8,32 +8,44 @@ from statistics import fmean
 
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document, stage_index
-from vidpipe.planning.fit import two_rates
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import Stage
 
-#: Results that a rate is taken from, the latest videos' first.
+#: Most results that a rate is measured from, latest first.
 RECENT = 500
-#: With fewer results of today's settings, older ones count too.
+#: With fewer results of today's spec, older ones count too.
 _ENOUGH = 20
+#: x, y and the seconds they took together.
+Sample = tuple[float, float, float]
+
+#: Least share of a column that the other does not explain: below it, noise decides the split.
+_MIN_INDEPENDENT = 0.02
+_MIN_SAMPLES = 6
+_OUTLIERS = 0.1
 
 
 @dataclass(frozen=True)
 class StageRate:
-    """results: it was measured from; a_video, a_second: seconds of work for each video, and for each second of it"""
+    """How long a stage takes.
+
+    Attributes:
+        results: Number of results it was measured from.
+        per_video_s: Seconds of work for each video.
+        per_second_s: Seconds of work for each second of video.
+    """
 
     results: int
-    a_video: float
-    a_second: float = 0.0
+    per_video_s: float
+    per_second_s: float = 0.0
 
     def seconds(self, videos: float, duration_s: float) -> float:
-        """For so many videos that last `duration_s` together."""
-        return self.a_video * videos + self.a_second * duration_s
+        """Return the seconds of work for `videos` videos with a total length of `duration_s`."""
+        return self.per_video_s * videos + self.per_second_s * duration_s
 
 
 @dataclass(frozen=True)
-class Typical:
-    """Means of the latest videos that were cut into scenes."""
+class TypicalVideo:
+    """Mean numbers of the latest videos that were cut into scenes."""
 
     scenes: float
     frames: float
@@ -41,15 +53,21 @@ class Typical:
 
 @dataclass(frozen=True)
 class StageRates:
-    """stages: those that were measured; duration_s: mean length of a video, None: no length is known"""
+    """The rates of the stages of a plan.
+
+    Attributes:
+        stages: Name -> rate of each measured stage.
+        duration_s: Mean length of a video; None if no length is known.
+        typical: Mean numbers of scenes and frames; None if no video has been cut into scenes.
+    """
 
     stages: Mapping[str, StageRate]
     duration_s: float | None
-    typical: Typical | None
+    typical: TypicalVideo | None
 
 
 def measure_stages(library: Library, plan: Plan, without: Sequence[str] = ()) -> StageRates:
-    """The rates of the plan's stages, but those called `without`."""
+    """Measure the rates of the plan's stages, except those named in `without`."""
     stages: dict[str, StageRate] = {}
     durations: dict[str, float] = {}
     cut: list[Document] = []
@@ -68,15 +86,15 @@ def measure_stages(library: Library, plan: Plan, without: Sequence[str] = ()) ->
 
 
 def _recent(library: Library, stage: Stage, spec: str) -> Iterator[Document]:
-    """The latest videos with a good result of `stage`: those under today's spec, unless these are too few."""
+    """Yield the latest videos with a good result of `stage`: those with today's spec, unless there are too few."""
     entry = f"stages.{stage.name}"
     wanted: Document = {f"{entry}.seconds": 1, "metadata.duration_s": 1}
     if library.graph.makes_scenes(stage.name):
         wanted |= {f"{library.graph.key(stage.name)}.count": 1, f"{library.graph.key(stage.name)}.pack.frames": 1}
     good: Document = {f"{entry}.status": "ok", f"{entry}.ready": True}
-    todays = {**good, f"{entry}.stale": False, f"{entry}.spec": spec}
+    current = {**good, f"{entry}.stale": False, f"{entry}.spec": spec}
     backwards = [(field, -1) for field, _ in stage_index(stage.name)]
-    for query in (todays, good):
+    for query in (current, good):
         rows = list(library.collections["videos"].find(query, wanted).sort(backwards).limit(RECENT))
         if len(rows) >= _ENOUGH:
             break
@@ -90,17 +108,17 @@ def _rate(library: Library, stage: Stage, rows: Sequence[Document]) -> StageRate
     rates = two_rates(timed)
     if rates is not None:
         return StageRate(len(rows), *rates)
-    if timed and library.graph.makes_scenes(stage.name):  # it decodes: twice as long takes twice as long
+    if timed and library.graph.makes_scenes(stage.name):  # decoding time is proportional to length
         return StageRate(len(rows), 0.0, sum(row[2] for row in timed) / sum(row[1] for row in timed))
     return StageRate(len(rows), fmean(_seconds(row, stage) for row in rows))
 
 
-def _typical(library: Library, rows: Sequence[Document]) -> Typical | None:
+def _typical(library: Library, rows: Sequence[Document]) -> TypicalVideo | None:
     key = next((library.graph.key(name) for name in library.graph.names if library.graph.makes_scenes(name)), "")
     found = [row[key] for row in rows if "count" in (row.get(key) or {})]
     if not found:
         return None
-    return Typical(
+    return TypicalVideo(
         scenes=fmean(result["count"] for result in found),
         frames=fmean((result.get("pack") or {}).get("frames", 0) for result in found),
     )
@@ -112,3 +130,39 @@ def _duration(row: Document) -> float:
 
 def _seconds(row: Document, stage: Stage) -> float:
     return float(row["stages"][stage.name]["seconds"])
+
+
+def two_rates(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    """Fit seconds = a * x + b * y by least squares and return (a, b), neither negative.
+
+    The tenth of the samples that fits worst (a model was loaded, the machine slept) is left out.
+
+    Returns:
+        None with too few samples, or if x and y always have the same proportion.
+    """
+    if len(samples) < _MIN_SAMPLES:
+        return None
+    first = _least_squares(samples)
+    if first is None:
+        return None
+    a, b = first
+    by_fault = sorted(samples, key=lambda sample: abs(sample[2] - a * sample[0] - b * sample[1]))
+    kept = by_fault[: len(samples) - max(1, round(len(samples) * _OUTLIERS))]
+    return _least_squares(kept) or first
+
+
+def _least_squares(samples: Sequence[Sample]) -> tuple[float, float] | None:
+    xx = sum(x * x for x, _, _ in samples)
+    yy = sum(y * y for _, y, _ in samples)
+    xy = sum(x * y for x, y, _ in samples)
+    xs = sum(x * seconds for x, _, seconds in samples)
+    ys = sum(y * seconds for _, y, seconds in samples)
+    apart = xx * yy - xy * xy
+    if not xx or not yy or apart < _MIN_INDEPENDENT * xx * yy:
+        return None
+    a, b = (xs * yy - ys * xy) / apart, (ys * xx - xs * xy) / apart
+    if a < 0:
+        return 0.0, max(ys / yy, 0.0)
+    if b < 0:
+        return max(xs / xx, 0.0), 0.0
+    return a, b

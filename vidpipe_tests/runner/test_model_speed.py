@@ -6,20 +6,20 @@ import random
 
 import pytest
 
-from vidpipe.planning.model_speed import Asked, speed_of
+from vidpipe.runner.model_rates import AnsweredRequest, measure_speed
 
 READ_S, WRITE_S, LOAD_S = 0.0003, 0.02, 40.0
 
 
-def one(chance: random.Random, run: str) -> Asked:
+def one(chance: random.Random, run: str) -> AnsweredRequest:
     read, written = chance.randint(300, 9000), chance.randint(5, 400)
-    return Asked("scene", run, [read], written, READ_S * read + WRITE_S * written)
+    return AnsweredRequest("scene", run, [read], written, READ_S * read + WRITE_S * written)
 
 
-def batched(run: str, size: int, batches: int) -> list[Asked]:
+def batched(run: str, size: int, batches: int) -> list[AnsweredRequest]:
     """As they are stored: the first answer of a batch has the time of all, the first of a run that of loading too."""
     chance = random.Random(f"{run} {size}")
-    found: list[Asked] = []
+    found: list[AnsweredRequest] = []
     for number in range(batches):
         batch = [one(chance, run) for _ in range(size)]
         batch[0].seconds = sum(request.seconds for request in batch) + (0.0 if number else LOAD_S)
@@ -32,19 +32,19 @@ def batched(run: str, size: int, batches: int) -> list[Asked]:
 @pytest.mark.parametrize("size", [1, 12])
 def test_reading_writing_and_loading_are_told_apart(size: int) -> None:
     requests = [request for run in ("a", "b", "c") for request in batched(run, size, 120 // size)]
-    speed = speed_of(requests)
+    speed = measure_speed(requests)
     assert speed is not None
-    assert speed.apart
-    assert speed.a_prompt_token == pytest.approx(READ_S, rel=0.1)
-    assert speed.a_output_token == pytest.approx(WRITE_S, rel=0.1)
+    assert speed.separated
+    assert speed.per_prompt_token_s == pytest.approx(READ_S, rel=0.1)
+    assert speed.per_output_token_s == pytest.approx(WRITE_S, rel=0.1)
     assert speed.start_s == pytest.approx(LOAD_S, rel=0.1)
 
 
 def test_two_batches_a_run_give_a_pace_for_both() -> None:
     requests = batched("a", 300, 2)
-    speed = speed_of(requests)
+    speed = measure_speed(requests)
     assert speed is not None
-    assert not speed.apart
+    assert not speed.separated
     worked = sum(request.seconds for request in requests) - LOAD_S
     read = sum(sum(request.read) for request in requests)
     assert speed.seconds(read, sum(request.written for request in requests)) == pytest.approx(worked, rel=0.2)
@@ -54,14 +54,14 @@ def test_two_batches_a_run_give_a_pace_for_both() -> None:
 def test_a_machine_that_slept_is_not_a_slow_model() -> None:
     requests = batched("a", 1, 100)
     requests[50].seconds += 3600
-    speed = speed_of(requests)
+    speed = measure_speed(requests)
     assert speed is not None
-    assert speed.a_output_token == pytest.approx(WRITE_S, rel=0.15)
+    assert speed.per_output_token_s == pytest.approx(WRITE_S, rel=0.15)
 
 
 def test_a_single_answer_is_better_than_none() -> None:
-    assert speed_of([]) is None
-    speed = speed_of([Asked("video", "a", [100], 10, 5.5)])
+    assert measure_speed([]) is None
+    speed = measure_speed([AnsweredRequest("video", "a", [100], 10, 5.5)])
     assert speed is not None
     assert speed.seconds(200, 20) == pytest.approx(11.0)
-    assert speed_of([Asked("video", "a", [100], 10, 0.0)]) is None
+    assert measure_speed([AnsweredRequest("video", "a", [100], 10, 0.0)]) is None

@@ -1,0 +1,263 @@
+"""Runs jobs in the caller's own process, on the home's Dagster instance, so that there is one history.
+
+Dagster is loaded only if there is work to do: a run that finds everything current ends without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from vidpipe.errors import VidpipeError
+from vidpipe.ingest.records import IngestObserver, IngestOutcome
+from vidpipe.library.library import Library
+from vidpipe.runner.due import Selection
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.runner import NullObserver, Runner
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import Observer
+from vidpipe.stages.graph import StageGraph
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from vidpipe.ingest.local import LocalMode
+
+
+@dataclass
+class InProcessRun:
+    """What a run in the caller's own process shares with its op, attached to the library resource.
+
+    Run configs hold plain data that everybody may read. An open library, a progress display or a URL with a password
+    are passed on here instead. Runs that Dagster launches have none of this.
+
+    Attributes:
+        settings: The settings in force, with the options of the command.
+        library: The open library; the op does not close it.
+        observer: Receives what happens to each video and stage.
+        ingest_observer: Receives what happens to each source.
+        inputs: Inputs to ingest, including secrets.
+        labels: Labels of all inputs.
+        title: Title of the only input.
+        cancelled: Set by the caller to stop the run.
+        report: The report of the stages.
+        outcomes: The outcomes of ingest.
+        fault: What ended the work; raised again outside Dagster.
+    """
+
+    settings: Settings
+    library: Library
+    observer: Observer | None = None
+    ingest_observer: IngestObserver | None = None
+    inputs: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    title: str = ""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    report: RunReport | None = None
+    outcomes: list[IngestOutcome] | None = None
+    fault: BaseException | None = None
+
+    def execute(self, job: dg.JobDefinition, op: str, config: Mapping[str, Any]) -> bool:
+        """Run `job`, whose only op is `op`, in this process.
+
+        Returns:
+            Whether the run succeeded.
+
+        Raises:
+            BaseException: `fault`, as the op left it.
+        """
+        import dagster as dg
+
+        from vidpipe.library.processes import this_process
+        from vidpipe.pipeline.dagster_tags import REPOSITORY_TAGS
+        from vidpipe.pipeline.history.damage import history_explained
+        from vidpipe.pipeline.instance import dagster_home, instance
+        from vidpipe.pipeline.jobs import FILE_LOGGER
+        from vidpipe.pipeline.processes import PROCESS_TAG
+        from vidpipe.pipeline.resources import LibraryResource
+
+        resource = LibraryResource(home=str(self.settings.home)).for_run(self)
+        with history_explained(dagster_home(self.settings)):
+            with instance(self.settings) as opened, _keep_signal_handlers(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                result = job.execute_in_process(
+                    run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
+                    instance=opened,
+                    raise_on_error=False,
+                    tags={**REPOSITORY_TAGS, PROCESS_TAG: this_process()},
+                    resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
+                )
+            if result.dagster_run.status == dg.DagsterRunStatus.CANCELED:
+                self.cancelled.set()
+            if self.fault is not None:
+                raise self.fault
+        return result.success
+
+
+def run_process(
+    settings: Settings,
+    request: RunRequest | None = None,
+    *,
+    observer: Observer | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> RunReport:
+    """Fulfil `request` (None: all that is due) by the job `process`.
+
+    If nothing has to be computed, there is no Dagster run. Ctrl-C, SIGTERM and `cancelled` stop the run gracefully:
+    finished work is stored, the Dagster run is marked as cancelled, and the report is `interrupted`.
+
+    Args:
+        settings: The settings in force.
+        request: Which videos, which stages, and how.
+        observer: Receives what happens to each video and stage.
+        cancelled: Stops the run once set.
+        graph: The stages; those of vidpipe by default.
+        library: An open library, which stays open; by default one is opened and closed.
+
+    Raises:
+        SettingsError: A stage is unknown.
+        UnavailableError: MongoDB is unreachable for too long.
+    """
+    graph = graph or _default_graph()
+    request = request or RunRequest()
+    with _opened(settings, graph, library) as opened:
+        run = InProcessRun(settings, opened, observer, cancelled=cancelled or threading.Event())
+        report = _run_without_work(run, graph, request)
+        if report is not None:
+            return report
+
+        from vidpipe.pipeline.jobs import PROCESS_OP, process_job
+
+        succeeded = run.execute(process_job(graph, settings), PROCESS_OP, request.as_config())
+        if run.report is None:
+            raise _unexplained(succeeded)
+        return run.report
+
+
+def run_ingest(
+    settings: Settings,
+    inputs: Sequence[str],
+    *,
+    mode: LocalMode = "copy",
+    labels: Sequence[str] = (),
+    title: str = "",
+    refresh: bool = False,
+    retry: bool = True,
+    observer: IngestObserver | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> list[IngestOutcome]:
+    """Add `inputs` (URLs, files, folders, lists) by the job `ingest`.
+
+    No input reaches Dagster's run config. Stopped by Ctrl-C, SIGTERM or `cancelled`, it returns the outcomes so far;
+    partial downloads are resumed next time.
+
+    Args:
+        settings: The settings in force.
+        inputs: What to add.
+        mode: How local files are added.
+        labels: Labels of all inputs, in addition to those in lists.
+        title: Title of the only input.
+        refresh: Re-check known URLs for changed content.
+        retry: Retry failed sources.
+        observer: Receives what happens to each source.
+        cancelled: Stops the run once set.
+        graph: The stages; those of vidpipe by default.
+        library: An open library, which stays open; by default one is opened and closed.
+
+    Returns:
+        One outcome for each source, in order.
+
+    Raises:
+        UnavailableError: MongoDB is unreachable.
+    """
+    graph = graph or _default_graph()
+    with _opened(settings, graph, library) as opened:
+        run = InProcessRun(
+            settings,
+            opened,
+            ingest_observer=observer,
+            inputs=tuple(inputs),
+            labels=tuple(labels),
+            title=title,
+            cancelled=cancelled or threading.Event(),
+        )
+
+        from vidpipe.pipeline.ingesting.job import ingest_job
+
+        succeeded = run.execute(ingest_job(graph), "ingest_sources", {"mode": mode, "refresh": refresh, "retry": retry})
+        if run.outcomes is None:
+            if run.cancelled.is_set():
+                return []
+            raise _unexplained(succeeded)
+        return run.outcomes
+
+
+def report_results_again(settings: Settings, library: Library) -> None:
+    """Materialise every good result that Dagster does not know, for instance in a new history."""
+    from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
+
+    if not InProcessRun(settings, library).execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}):
+        raise _unexplained(succeeded=False)
+
+
+def _default_graph() -> StageGraph:
+    from vidpipe.stages.registry import GRAPH  # loads every stage's libraries
+
+    return GRAPH
+
+
+def _opened(
+    settings: Settings, graph: StageGraph, library: Library | None
+) -> contextlib.AbstractContextManager[Library]:
+    return Library.open(settings, graph) if library is None else contextlib.nullcontext(library)
+
+
+def _run_without_work(run: InProcessRun, graph: StageGraph, request: RunRequest) -> RunReport | None:
+    """Return the report of a run that has nothing to compute; None if there is work."""
+    began = time.monotonic()
+    plan = Plan.make(graph, run.settings, request.stages)
+    try:
+        selection = Selection(run.library, plan, request)
+        if request.videos is None:
+            if len(selection.due()):
+                return None
+            return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
+        given = selection.given(request.videos)
+        if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+            return None
+        checked = request.model_copy(update={"check_files": False})
+        return Runner(run.library, plan, run.observer or NullObserver(), cancelled=run.cancelled).run(checked)
+    finally:
+        plan.close()
+
+
+@contextlib.contextmanager
+def _keep_signal_handlers() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM, which Dagster replaces while it runs."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _unexplained(succeeded: bool) -> VidpipeError:
+    return VidpipeError(
+        f"The run {'ended' if succeeded else 'failed'} before it started its work.",
+        "The log file says why; `vidpipe doctor` checks what is missing.",
+    )

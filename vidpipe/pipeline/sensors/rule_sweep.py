@@ -1,0 +1,143 @@
+"""Applies changed rules to the whole library, by one run over everything due in the step label: a sweep.
+
+The sensor changed_rules launches it as soon as it sees changed rules; with Schedule of [Rules], the schedule does, and
+the sensor only continues interrupted sweeps.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from itertools import takewhile
+
+import dagster as dg
+
+from vidpipe.errors import VidpipeError
+from vidpipe.library.launchable import is_waiting_for_spec
+from vidpipe.library.library import Library
+from vidpipe.pipeline.assets import steps
+from vidpipe.pipeline.clean_up import local_timezone
+from vidpipe.pipeline.jobs import list_job_name, list_op_name
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sensors.tags import SWEEP_TAG, run_tags
+from vidpipe.pipeline.sensors.unfinished import UNFINISHED
+from vidpipe.pipeline.waiting import keep_specs
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunRequest
+from vidpipe.settings import Settings
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.versions import fingerprint
+
+NAME = "changed_rules"
+STEP = "label"
+JOB = list_job_name(STEP)
+
+_ALL_VIDEOS = {"vidpipe/videos": "all"}
+#: Seconds after the first, second, ... sweep with the same rules that left videos due, before the next one.
+_WAITS_S = (0.0, 60.0, 300.0, 1800.0)
+
+
+def changed_rules_sensors(graph: StageGraph, settings: Settings) -> Sequence[dg.SensorDefinition]:
+    """Return the sensor; none if the graph has no stage to label."""
+    if STEP not in steps(graph):
+        return []
+
+    @dg.sensor(
+        name=NAME,
+        job_name=JOB,
+        minimum_interval_seconds=math.ceil(settings.sensors.interval),
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
+        description="Applies changed rules to the library in one run; only changed results are materialized.",
+    )
+    def changed_rules(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.RunRequest | dg.SkipReason:
+        return _evaluate(context.instance, library, graph, settings, begin=not settings.rules.schedule)
+
+    return [changed_rules]
+
+
+def changed_rules_schedules(graph: StageGraph, settings: Settings) -> Sequence[dg.ScheduleDefinition]:
+    """Return the schedule of [Rules] Schedule; none if it is empty."""
+    if STEP not in steps(graph) or not settings.rules.schedule:
+        return []
+
+    @dg.schedule(
+        name=f"{NAME}_schedule",
+        job_name=JOB,
+        cron_schedule=settings.rules.schedule,
+        execution_timezone=local_timezone(),
+        default_status=(
+            dg.DefaultScheduleStatus.RUNNING if settings.sensors.enabled else dg.DefaultScheduleStatus.STOPPED
+        ),
+        description="Applies rules that changed since the last time, in one run.",
+    )
+    def changed_rules_schedule(
+        context: dg.ScheduleEvaluationContext, library: LibraryResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        return _evaluate(context.instance, library, graph, settings, begin=True)
+
+    return [changed_rules_schedule]
+
+
+def _evaluate(
+    instance: dg.DagsterInstance, resource: LibraryResource, graph: StageGraph, loaded: Settings, *, begin: bool
+) -> dg.RunRequest | dg.SkipReason:
+    """Evaluate the sensor or schedule, which was built with the settings `loaded`."""
+    try:
+        settings = resource.settings()
+        if settings.rules.schedule != loaded.rules.schedule:
+            return dg.SkipReason(
+                "Schedule of [Rules] has changed: restart `vidpipe up`, or reload the code location on this page."
+            )
+        with resource.opened(graph, settings) as library, library.connection.errors_explained():
+            return next_sweep(instance, library, settings, begin=begin)
+    except VidpipeError as error:
+        return dg.SkipReason(str(error))
+
+
+def next_sweep(
+    instance: dg.DagsterInstance, library: Library, settings: Settings, *, begin: bool
+) -> dg.RunRequest | dg.SkipReason:
+    """Return the sweep to launch now, or why there is none.
+
+    Args:
+        instance: The Dagster instance.
+        library: The open library.
+        settings: The settings in force.
+        begin: Whether a sweep with new rules may start; otherwise only an interrupted one is continued.
+    """
+    stages = [stage.name for stage in steps(library.graph).get(STEP, ())]
+    plan = Plan.make(library.graph, settings, stages)
+    try:
+        keep_specs(library, plan)
+        problems = " ".join(f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items())
+        if not is_waiting_for_spec(library.collections["videos"], plan.specs):
+            return dg.SkipReason(problems or "The library is labelled with today's rules.")
+    finally:
+        plan.close()
+    rules = fingerprint(dict(plan.specs))
+    if instance.get_run_records(dg.RunsFilter(job_name=JOB, tags=_ALL_VIDEOS, statuses=list(UNFINISHED)), limit=1):
+        return dg.SkipReason("Changed rules are being applied; later changes come next.")
+    before = _sweeps_before(instance, rules)
+    if not before and not begin:
+        return dg.SkipReason(f"Changed rules wait for Schedule of [Rules]: {settings.rules.schedule}.")
+    if before:
+        wait_s = _WAITS_S[min(len(before), len(_WAITS_S)) - 1]
+        left_s = (before[0].end_time or before[0].create_timestamp.timestamp()) + wait_s - time.time()
+        if left_s > 0:
+            return dg.SkipReason(
+                f"{len(before)} sweeps with today's rules left videos that are still due; the next one starts in "
+                f"{left_s:.0f} s. {problems}".strip()
+            )
+    request = RunRequest(stages=tuple(plan.specs) if len(plan.specs) < len(stages) else None)
+    return dg.RunRequest(
+        job_name=JOB,
+        run_config={"ops": {list_op_name(STEP): {"config": request.as_config()}}},
+        tags={**run_tags(STEP), **_ALL_VIDEOS, SWEEP_TAG: rules},
+    )
+
+
+def _sweeps_before(instance: dg.DagsterInstance, rules: str) -> Sequence[dg.RunRecord]:
+    """Return the latest sweeps, newest first, back to the first that applied other rules."""
+    records = instance.get_run_records(dg.RunsFilter(job_name=JOB, tags=_ALL_VIDEOS), limit=len(_WAITS_S))
+    return list(takewhile(lambda record: record.dagster_run.tags.get(SWEEP_TAG) == rules, records))

@@ -1,0 +1,304 @@
+"""The threads of a run: workers that call the stages' functions, and the one that writes results.
+
+Each stage has its own queue and each pool a limited number of slots. One thread commits results in batches and reports
+them to the observer.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.library.commits import Prepared
+from vidpipe.library.library import Library
+from vidpipe.runner.plan import Plan
+from vidpipe.runner.video_state import VideoState
+from vidpipe.settings import Settings
+from vidpipe.stages.contract import (
+    Cancelled,
+    CellStore,
+    Outcome,
+    OutOfReach,
+    Pool,
+    Stage,
+    StageContext,
+    StageError,
+    StageEvent,
+    video_name,
+)
+
+log = logging.getLogger(__name__)
+
+#: Most commits written in one bulk operation.
+_LARGEST_BATCH = 256
+
+
+def pool_sizes(settings: Settings) -> dict[Pool, int]:
+    """Return how many calls of the stages of each pool run at once."""
+    return {"cpu": settings.concurrency.workers, "gpu": 1, "network": settings.download.parallel}
+
+
+@dataclass(frozen=True)
+class StageWork:
+    """One video waiting for one stage."""
+
+    state: VideoState
+    stage: Stage
+
+
+class WorkerListener(Protocol):
+    """The run that the workers belong to. Called from their threads."""
+
+    def began(self, work: StageWork) -> None:
+        """A stage starts to work on a video."""
+
+    def progressed(self, sha256: str, stage: str, fraction: float) -> None:
+        """A stage has done a share, 0 to 1, of its work on a video."""
+
+    def done(self, work: StageWork, outcome: Outcome | None, seconds: float) -> None:
+        """A stage is done with a video; `outcome` is None if the run was cancelled or a service was unreachable."""
+
+    def went_out_of_reach(self, stage: Stage, error: OutOfReach) -> None:
+        """A service that the stage needs is unreachable: the stage is not called again in this run."""
+
+    def stop_with(self, fault: BaseException) -> None:
+        """Stop the run; it raises `fault`."""
+
+
+class StageWorkers:
+    """Threads for every stage of a plan; `pool_sizes` limits the calls at once."""
+
+    def __init__(self, plan: Plan, cells: CellStore, cancelled: threading.Event, listener: WorkerListener) -> None:
+        self._cancelled = cancelled
+        self._listener = listener
+        sizes = pool_sizes(plan.settings)
+        pools = {pool: threading.BoundedSemaphore(number) for pool, number in sizes.items()}
+        self._out_of_reach: set[str] = set()
+        self._queues: dict[str, queue.SimpleQueue[StageWork | None]] = {}
+        self._threads: list[threading.Thread] = []
+        for stage in plan.stages:
+            self._queues[stage.name] = queue.SimpleQueue()
+            context = plan.context_of(stage, cells, cancelled, partial(self._progress, stage.name))
+            for number in range(sizes[stage.pool]):
+                thread = threading.Thread(
+                    target=self._serve,
+                    args=(stage, context, pools[stage.pool]),
+                    name=f"{stage.name}-{number}",
+                    daemon=True,
+                )
+                self._threads.append(thread)
+                thread.start()
+
+    def put(self, work: StageWork) -> None:
+        """Queue a video for a stage."""
+        self._queues[work.stage.name].put(work)
+
+    def close(self) -> None:
+        """Wait until everything queued is done; once cancelled, only what has started is finished."""
+        for thread in self._threads:
+            self._queues[thread.name.rsplit("-", 1)[0]].put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _progress(self, stage: str, sha256: str, fraction: float) -> None:
+        self._listener.progressed(sha256, stage, fraction)
+
+    def _serve(self, stage: Stage, context: StageContext, pool: threading.BoundedSemaphore) -> None:
+        while (first := self._queues[stage.name].get()) is not None:
+            with pool:
+                batch = [first, *self._more(stage)]
+                try:
+                    self._call(stage, context, batch)
+                except BaseException as fault:  # the library is unreachable, or a bug: the run stops and raises it
+                    self._listener.stop_with(fault)
+
+    def _more(self, stage: Stage) -> list[StageWork]:
+        """Take what else waits for this stage, up to its batch size."""
+        more: list[StageWork] = []
+        waiting = self._queues[stage.name]
+        while len(more) < stage.batch_size - 1 and not waiting.empty():
+            try:
+                work = waiting.get_nowait()
+            except queue.Empty:
+                break
+            if work is None:
+                waiting.put(None)  # the stop sign stays for the next round
+                break
+            more.append(work)
+        return more
+
+    def _call(self, stage: Stage, context: StageContext, batch: Sequence[StageWork]) -> None:
+        """Call the stage's function. If a batch fails, each of its videos is tried on its own."""
+        waiting = {work.state.sha256: work for work in batch}
+        if self._cancelled.is_set() or stage.name in self._out_of_reach:
+            self._leave_due(batch)
+            return
+        for work in batch:
+            self._listener.began(work)
+        began = time.perf_counter()
+        try:
+            for outcome in stage.function([work.state.item(stage) for work in batch], context):
+                seconds = time.perf_counter() - began
+                self._hand_over(waiting.pop(outcome.sha256), outcome, seconds)
+                began = time.perf_counter()
+        except Cancelled:
+            self._leave_due(waiting.values())
+            return
+        except OutOfReach as away:
+            self._out_of_reach.add(stage.name)
+            self._listener.went_out_of_reach(stage, away)
+            self._leave_due(waiting.values())
+            return
+        except UnavailableError:
+            raise  # the library is unreachable: no video is to blame, all stay due
+        except Exception as fault:
+            if len(waiting) > 1:
+                for work in waiting.values():
+                    self._call(stage, context, [work])
+                return
+            log.exception("stage %s failed unexpectedly", stage.name)
+            for work in waiting.values():
+                self._listener.done(work, Outcome(work.state.sha256, error=_unexpected(fault)), 0.0)
+            return
+        for work in waiting.values():
+            error = StageError(f"The stage {stage.name} yielded no outcome.", "This is a bug in the stage's code.")
+            self._listener.done(work, Outcome(work.state.sha256, error=error), 0.0)
+
+    def _leave_due(self, works: Iterable[StageWork]) -> None:
+        for work in works:
+            self._listener.done(work, None, 0.0)
+
+    def _hand_over(self, work: StageWork, outcome: Outcome, seconds: float) -> None:
+        """Pass an outcome on. A fault in doing so is the run's, not the stage's: it ends the run."""
+        try:
+            self._listener.done(work, outcome, seconds)
+        except Exception as fault:
+            self._listener.stop_with(fault)
+            raise Cancelled from fault
+
+
+def with_names(outcome: Outcome, work: StageWork) -> Outcome:
+    """Return `outcome` with the video and the stage named in its error."""
+    if outcome.error is None:
+        return outcome
+    where = f"{work.state.name} ({work.state.sha256[:12]}), stage {work.stage.name}: "
+    message = outcome.error.message.removeprefix(f"{video_name(work.state.sha256)}: ")
+    error = StageError(where + message, outcome.error.hint, transient=outcome.error.transient)
+    return replace(outcome, error=error)
+
+
+def _unexpected(fault: Exception) -> StageError:
+    if isinstance(fault, VidpipeError):
+        return StageError(fault.message, fault.hint)
+    return StageError(
+        f"An unexpected {type(fault).__name__}: {fault}",
+        "This is a bug in vidpipe or in a library it uses; the log has the details.",
+    )
+
+
+@dataclass(frozen=True)
+class CommitEntry:
+    """One entry of the commit queue.
+
+    A prepared commit and the event that reports it; an event alone, reported after everything queued before it is
+    stored; or neither: the video is finished and its lease is released.
+    """
+
+    sha256: str
+    prepared: Prepared | None = None
+    event: StageEvent | None = None
+
+    @property
+    def is_end(self) -> bool:
+        """Whether the video is finished."""
+        return self.prepared is None and self.event is None
+
+
+class CommitThread:
+    """Commits queued results in order. The first fault stops it.
+
+    Args:
+        library: Where results are committed.
+        owner: Owner of the run's leases.
+        report: Called with the event of each commit.
+        finished: Called with each video whose last entry is written.
+        failed: Called with the fault that stopped the thread.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        owner: str,
+        report: Callable[[StageEvent], None],
+        finished: Callable[[str], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._library = library
+        self._owner = owner
+        self._report = report
+        self._finished = finished
+        self._failed = failed
+        self._queue: queue.SimpleQueue[CommitEntry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
+        self._thread.start()
+
+    def put(self, write: CommitEntry) -> None:
+        """Queue an entry."""
+        self._queue.put(write)
+
+    def close(self) -> None:
+        """Wait until everything queued is written, or a fault has stopped the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        fault: BaseException | None = None
+        last = False
+        while not last:
+            batch: list[CommitEntry] = []
+            entry = self._queue.get()
+            while entry is not None:
+                batch.append(entry)
+                if len(batch) >= _LARGEST_BATCH or self._queue.empty():
+                    break
+                entry = self._queue.get()
+            last = entry is None
+            if not batch:
+                continue
+            if fault is None:
+                try:
+                    self._write(batch)
+                except BaseException as error:  # the run stops and raises it
+                    fault = error
+                    self._failed(error)
+            for write in batch:
+                if write.is_end:
+                    self._finished(write.sha256)
+
+    def _write(self, batch: list[CommitEntry]) -> None:
+        release = [write.sha256 for write in batch if write.is_end]
+        stored = iter(
+            self._library.commit(
+                [write.prepared for write in batch if write.prepared is not None], self._owner, release
+            )
+        )
+        for write in batch:
+            took_effect = next(stored) if write.prepared is not None else None
+            if write.event is not None:
+                same = took_effect is write.prepared
+                self._report(write.event if same else _actual_event(write.event, took_effect))
+
+
+def _actual_event(event: StageEvent, took_effect: Prepared | None) -> StageEvent:
+    """Return what happened instead of `event`: nothing was stored, or a failure."""
+    event = replace(event, changed=False, result=None, data_version="")
+    if took_effect is None:
+        return replace(event, state="discarded", error=None)
+    return replace(event, state="failed", error=took_effect.commit.error)
