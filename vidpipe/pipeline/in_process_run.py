@@ -15,20 +15,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
-from vidpipe.ingest.records import IngestObserver, IngestOutcome
 from vidpipe.library.library import Library
 from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import Gathered
+from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
     import dagster as dg
 
-    from vidpipe.ingest.local import LocalMode
 
 
 @dataclass
@@ -43,9 +43,7 @@ class InProcessRun:
         library: The open library; the op does not close it.
         observer: Receives what happens to each video and stage.
         ingest_observer: Receives what happens to each source.
-        inputs: Inputs to ingest, including secrets.
-        labels: Labels of all inputs.
-        title: Title of the only input.
+        gathered: Requests of ingest, with the secrets of their URLs.
         cancelled: Set by the caller to stop the run.
         report: The report of the stages.
         outcomes: The outcomes of ingest.
@@ -56,9 +54,7 @@ class InProcessRun:
     library: Library
     observer: Observer | None = None
     ingest_observer: IngestObserver | None = None
-    inputs: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    title: str = ""
+    gathered: Gathered | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     report: RunReport | None = None
     outcomes: list[IngestOutcome] | None = None
@@ -75,13 +71,14 @@ class InProcessRun:
         """
         import dagster as dg
 
-        from vidpipe.library.processes import this_process
+        from vidpipe.library.process_identity import this_process
+        from vidpipe.operations.services.state import dagster_home
         from vidpipe.pipeline.dagster_tags import REPOSITORY_TAGS
         from vidpipe.pipeline.history.damage import history_explained
-        from vidpipe.pipeline.instance import dagster_home, instance
+        from vidpipe.pipeline.instance import instance
         from vidpipe.pipeline.jobs import FILE_LOGGER
-        from vidpipe.pipeline.processes import PROCESS_TAG
         from vidpipe.pipeline.resources import LibraryResource
+        from vidpipe.pipeline.run_launcher import PROCESS_TAG
 
         resource = LibraryResource(home=str(self.settings.home)).for_run(self)
         with history_explained(dagster_home(self.settings)):
@@ -127,9 +124,9 @@ def run_process(
         SettingsError: A stage is unknown.
         UnavailableError: MongoDB is unreachable for too long.
     """
-    graph = graph or _default_graph()
+    graph = graph or default_graph()
     request = request or RunRequest()
-    with _opened(settings, graph, library) as opened:
+    with open_library(settings, graph, library) as opened:
         run = InProcessRun(settings, opened, observer, cancelled=cancelled or threading.Event())
         report = _run_without_work(run, graph, request)
         if report is not None:
@@ -139,68 +136,8 @@ def run_process(
 
         succeeded = run.execute(process_job(graph, settings), PROCESS_OP, request.as_config())
         if run.report is None:
-            raise _unexplained(succeeded)
+            raise unexplained(succeeded)
         return run.report
-
-
-def run_ingest(
-    settings: Settings,
-    inputs: Sequence[str],
-    *,
-    mode: LocalMode = "copy",
-    labels: Sequence[str] = (),
-    title: str = "",
-    refresh: bool = False,
-    retry: bool = True,
-    observer: IngestObserver | None = None,
-    cancelled: threading.Event | None = None,
-    graph: StageGraph | None = None,
-    library: Library | None = None,
-) -> list[IngestOutcome]:
-    """Add `inputs` (URLs, files, folders, lists) by the job `ingest`.
-
-    No input reaches Dagster's run config. Stopped by Ctrl-C, SIGTERM or `cancelled`, it returns the outcomes so far;
-    partial downloads are resumed next time.
-
-    Args:
-        settings: The settings in force.
-        inputs: What to add.
-        mode: How local files are added.
-        labels: Labels of all inputs, in addition to those in lists.
-        title: Title of the only input.
-        refresh: Re-check known URLs for changed content.
-        retry: Retry failed sources.
-        observer: Receives what happens to each source.
-        cancelled: Stops the run once set.
-        graph: The stages; those of vidpipe by default.
-        library: An open library, which stays open; by default one is opened and closed.
-
-    Returns:
-        One outcome for each source, in order.
-
-    Raises:
-        UnavailableError: MongoDB is unreachable.
-    """
-    graph = graph or _default_graph()
-    with _opened(settings, graph, library) as opened:
-        run = InProcessRun(
-            settings,
-            opened,
-            ingest_observer=observer,
-            inputs=tuple(inputs),
-            labels=tuple(labels),
-            title=title,
-            cancelled=cancelled or threading.Event(),
-        )
-
-        from vidpipe.pipeline.ingesting.job import ingest_job
-
-        succeeded = run.execute(ingest_job(graph), "ingest_sources", {"mode": mode, "refresh": refresh, "retry": retry})
-        if run.outcomes is None:
-            if run.cancelled.is_set():
-                return []
-            raise _unexplained(succeeded)
-        return run.outcomes
 
 
 def report_results_again(settings: Settings, library: Library) -> None:
@@ -208,16 +145,16 @@ def report_results_again(settings: Settings, library: Library) -> None:
     from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
 
     if not InProcessRun(settings, library).execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}):
-        raise _unexplained(succeeded=False)
+        raise unexplained(succeeded=False)
 
 
-def _default_graph() -> StageGraph:
+def default_graph() -> StageGraph:
     from vidpipe.stages.registry import GRAPH  # loads every stage's libraries
 
     return GRAPH
 
 
-def _opened(
+def open_library(
     settings: Settings, graph: StageGraph, library: Library | None
 ) -> contextlib.AbstractContextManager[Library]:
     return Library.open(settings, graph) if library is None else contextlib.nullcontext(library)
@@ -256,7 +193,7 @@ def _keep_signal_handlers() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _unexplained(succeeded: bool) -> VidpipeError:
+def unexplained(succeeded: bool) -> VidpipeError:
     return VidpipeError(
         f"The run {'ended' if succeeded else 'failed'} before it started its work.",
         "The log file says why; `vidpipe doctor` checks what is missing.",

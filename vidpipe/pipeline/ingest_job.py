@@ -10,14 +10,12 @@ from pydantic import Field
 
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
-from vidpipe.pipeline.caller import Caller
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
+from vidpipe.pipeline.in_process_run import InProcessRun, default_graph, open_library, unexplained
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
-from vidpipe.pipeline.launch import default_graph, execute, open_library, unexplained
-from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.settings import Settings
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
@@ -90,11 +88,11 @@ def run_ingest(
     ]
     with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)
-        caller = Caller(
+        caller = InProcessRun(
             settings, opened, ingest_observer=observer, gathered=gathered, cancelled=cancelled or threading.Event()
         )
         config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
-        ok = execute(ingest_job(graph), OP, config, caller)
+        ok = caller.execute(ingest_job(graph), OP, config)
         if caller.outcomes is None:
             if caller.cancelled.is_set():
                 return []
@@ -107,7 +105,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
 
     @dg.op(name=OP, description="Adds each source to the media store.")
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
+        with StepSession.begin(context, library, graph) as session:
             _ingest(context, session, config)
 
     @dg.job(
@@ -122,7 +120,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     return ingest
 
 
-def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConfig) -> None:
+def _ingest(context: dg.OpExecutionContext, session: StepSession, config: IngestConfig) -> None:
     from vidpipe.sources.due_sources import all_due, requests_by_id
     from vidpipe.sources.ingest import Ingest
 

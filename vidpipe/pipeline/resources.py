@@ -20,16 +20,15 @@ from pymongo.database import Database
 
 from vidpipe.dagster_mongo import MongoDBIOManager, MongoDBResource
 from vidpipe.errors import SettingsError
-from vidpipe.ingest.store import MediaStore
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields, read_result
+from vidpipe.models.describing_model import DescribingModel, build_model
 from vidpipe.redaction import hide
 from vidpipe.settings import Settings, load, secret_values
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.graph import StageGraph
-from vidpipe.vlm.build import build_model
-from vidpipe.vlm.model import DescribingModel
+from vidpipe.storage.media_store import MediaStore
 
 if TYPE_CHECKING:
     from vidpipe.pipeline.in_process_run import InProcessRun

@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Literal
 
 from vidpipe.library.library import Library
+from vidpipe.library.queries.states import Reason, classify, due_because, due_branches
 from vidpipe.library.schema import Document
-from vidpipe.library.states import Reason, VideoIds, chunked, classify, due_because, due_branches
+from vidpipe.library.video_ids import VideoIds, chunked
 from vidpipe.library.videos import read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
@@ -58,8 +59,8 @@ class Selection:
             self._check_files(None)
         if self.request.force:
             find = self.library.collections["videos"].find
-            return self.library.ride_out(lambda: VideoIds(row["_id"] for row in find({}, {"_id": 1})))
-        return self.library.ride_out(lambda: self.library.states.due(self.plan.specs, retry=self.request.retry))
+            return self.library.retry(lambda: VideoIds(row["_id"] for row in find({}, {"_id": 1})))
+        return self.library.retry(lambda: self.library.states.due(self.plan.specs, retry=self.request.retry))
 
     def given(self, videos: Iterable[str]) -> VideoIds:
         """Return the given videos without duplicates."""
@@ -78,13 +79,13 @@ class Selection:
     def _documents(self, ids: list[str]) -> list[Document]:
         fields = {"stages": 1, "ingest.names": 1}
         find = self.library.collections["videos"].find
-        return self.library.ride_out(lambda: list(find({"_id": {"$in": ids}}, fields)))
+        return self.library.retry(lambda: list(find({"_id": {"$in": ids}}, fields)))
 
     def _check_files(self, videos: Iterable[str] | None) -> None:
         """Make results due again whose files are gone."""
         for stage in self.plan.stages:
             if stage.artifacts_exist is not None:
-                self.library.ride_out(partial(self._mark_missing, stage, videos))
+                self.library.retry(partial(self._mark_missing, stage, videos))
 
     def _mark_missing(self, stage: Stage, videos: Iterable[str] | None) -> None:
         self.library.states.mark_missing(stage.name, VideoIds(self._missing(stage, videos)))

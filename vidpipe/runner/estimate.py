@@ -16,9 +16,12 @@ from pydantic import ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.media.facts import PackReference, Scene
+from vidpipe.models.describing_model import ModelRequest
+from vidpipe.models.prompt_context import SceneView, VideoView
+from vidpipe.models.prompts import PromptSet
 from vidpipe.runner.budget import ModelWork, Prices, total
 from vidpipe.runner.due import StageDueCounts, count_due, due_ids
 from vidpipe.runner.model_rates import ModelRates, TokenBounds, measure_model
@@ -27,12 +30,9 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.stage_rates import StageRate, StageRates, TypicalVideo, measure_stages
 from vidpipe.runner.threads import pool_sizes
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages import descriptions, views
-from vidpipe.stages.answering import Answered, known
+from vidpipe.stages import descriptions, model_requests
 from vidpipe.stages.contract import Item, Pool, Stage, StageContext
-from vidpipe.vlm.model import Request
-from vidpipe.vlm.prompts import PromptSet
-from vidpipe.vlm.views import SceneView, VideoView
+from vidpipe.stages.model_answers import RequestAnswers, stored_answers
 
 #: Videos examined together.
 _GROUP_SIZE = 20
@@ -194,8 +194,8 @@ class _Video:
 
     item: Item
     view: VideoView
-    scenes: list[Answered]
-    whole: Answered | None = None
+    scenes: list[RequestAnswers]
+    whole: RequestAnswers | None = None
 
 
 @dataclass(frozen=True)
@@ -250,30 +250,30 @@ class AnswerCounter:
                 parts.append(self._work(video.whole, pack.frames if pack else 0))
             yield sha256, replace(total(parts), videos=1, scenes=len(video.scenes))
 
-    def _work(self, answered: Answered, frames: int) -> ModelWork:
+    def _work(self, answered: RequestAnswers, frames: int) -> ModelWork:
         missing = self.rates.work(answered.request.scope, frames, answered.missing)
         return replace(missing, reused=answered.reused)
 
     def _videos(self, items: Sequence[Item], context: StageContext) -> dict[str, _Video]:
         model = self.describing.model
         videos: dict[str, _Video] = {}
-        requests: list[Request] = []
+        requests: list[ModelRequest] = []
         for item in items:
-            view = views.video_view(item.fields)
+            view = model_requests.video_view(item.fields)
             try:
                 requests += descriptions.scene_requests(item, context, view)
             except VidpipeError:  # a template fails: the run reports it
                 continue
             videos[item.sha256] = _Video(item, view, [])
-        for answered in known(requests, context, model):
+        for answered in stored_answers(requests, context, model):
             videos[answered.request.video].scenes.append(answered)
-        whole: list[Request] = []
+        whole: list[ModelRequest] = []
         for sha256, video in list(videos.items()):
             try:
                 whole.append(descriptions.whole_request(video.item, context, video.view, _known_texts(video)))
             except VidpipeError:
                 del videos[sha256]
-        for answered in known(whole, context, model):
+        for answered in stored_answers(whole, context, model):
             videos[answered.request.video].whole = answered
         return videos
 

@@ -11,10 +11,10 @@ from pymongo.collection import Collection
 
 from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import Document
+from vidpipe.models.prompts import Prompt
 from vidpipe.runner.budget import ModelWork
 from vidpipe.runner.stage_rates import two_rates
 from vidpipe.settings import Settings
-from vidpipe.vlm.prompts import Prompt
 
 #: Most answers that rates are measured from, latest first.
 RECENT = 2000

@@ -14,7 +14,7 @@ from vidpipe.stages.declared_settings import declared_settings
 from vidpipe.stages.graph import StageGraph, spec_of
 
 if TYPE_CHECKING:
-    from vidpipe.vlm.model import DescribingModel
+    from vidpipe.models.describing_model import DescribingModel
 
 #: Name of the resource that is the describing model.
 MODEL = "model"

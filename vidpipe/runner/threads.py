@@ -16,7 +16,7 @@ from functools import partial
 from typing import Protocol
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.library.commits import Prepared
+from vidpipe.library.commits import PreparedCommit
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import VideoState
@@ -212,7 +212,7 @@ class CommitEntry:
     """
 
     sha256: str
-    prepared: Prepared | None = None
+    prepared: PreparedCommit | None = None
     event: StageEvent | None = None
 
     @property
@@ -296,7 +296,7 @@ class CommitThread:
                 self._report(write.event if same else _actual_event(write.event, took_effect))
 
 
-def _actual_event(event: StageEvent, took_effect: Prepared | None) -> StageEvent:
+def _actual_event(event: StageEvent, took_effect: PreparedCommit | None) -> StageEvent:
     """Return what happened instead of `event`: nothing was stored, or a failure."""
     event = replace(event, changed=False, result=None, data_version="")
     if took_effect is None:

@@ -14,15 +14,14 @@ from itertools import takewhile
 import dagster as dg
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.launchable import is_waiting_for_spec
 from vidpipe.library.library import Library
+from vidpipe.library.queries.launchable import is_waiting_for_spec
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.tags import SWEEP_TAG, run_tags
-from vidpipe.pipeline.sensors.unfinished import UNFINISHED
-from vidpipe.pipeline.waiting import keep_specs
+from vidpipe.pipeline.sensors.launched_runs import SWEEP_TAG, UNFINISHED, run_tags
+from vidpipe.runner.pending_changes import record_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
@@ -109,7 +108,7 @@ def next_sweep(
     stages = [stage.name for stage in steps(library.graph).get(STEP, ())]
     plan = Plan.make(library.graph, settings, stages)
     try:
-        keep_specs(library, plan)
+        record_specs(library, plan)
         problems = " ".join(f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items())
         if not is_waiting_for_spec(library.collections["videos"], plan.specs):
             return dg.SkipReason(problems or "The library is labelled with today's rules.")
