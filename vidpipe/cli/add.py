@@ -23,6 +23,7 @@ from vidpipe.cli.options import (
 from vidpipe.cli.output import note, print_json
 from vidpipe.cli.running import finish
 from vidpipe.cli.work import Adding
+from vidpipe.runner.request import RunRequest
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json

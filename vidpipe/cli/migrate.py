@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, words

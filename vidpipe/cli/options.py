@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.library.queries.search import Filters
 
 _FILTERS = "Filters"

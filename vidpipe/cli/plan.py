@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import (
     DueVideos,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import typer
+
 from vidpipe.cli.output import counted, note, out, print_json, words
 from vidpipe.cli.services import users_of
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError

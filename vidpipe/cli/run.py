@@ -25,6 +25,7 @@ from vidpipe.cli.output import print_json
 from vidpipe.cli.running import finish, run_and_show
 from vidpipe.cli.work import Adding
 from vidpipe.runner.plan import Plan
+from vidpipe.runner.request import RunRequest
 
 
 def run(

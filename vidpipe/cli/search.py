@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli import options
 from vidpipe.cli.context import open_library
 from vidpipe.cli.output import duration, note, out, print_json, table, words

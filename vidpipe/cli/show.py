@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import (

@@ -92,7 +92,9 @@ def _show(found: LibraryStatistics) -> None:
     if ended:
         hour = found.results_per_hour
         rate = f"; {hour:,.0f} results per hour of work" if hour is not None else ""
-        console.print(words(f"Runs: {ended}; {format_duration(found.busy_s)} busy{rate}; {size(found.bytes_in)} added."))
+        console.print(
+            words(f"Runs: {ended}; {format_duration(found.busy_s)} busy{rate}; {size(found.bytes_in)} added.")
+        )
     _model(console, found)
 
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Annotated, Any
 
 import typer
+
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import error_object, print_json

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 from rich.text import Text
+
 from vidpipe.cli.output import counted, note, out, say, size, table, words
 from vidpipe.library.queries.states import STATES
 from vidpipe.operations.services.service_definitions import TITLES

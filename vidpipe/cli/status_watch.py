@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.live import Live
+
 from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import clean, counted, error_object, out, size, table, words, write_bytes
 from vidpipe.cli.status_view import sentences, stage_table

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vidpipe.cli.context import OpenLibrary
-from vidpipe.runner.request import RunReport
 from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestObserver, IngestOutcome
-from vidpipe.stages.contract import Observer
 
 
 @dataclass(frozen=True)

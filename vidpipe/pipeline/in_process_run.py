@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,6 @@ from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
     import dagster as dg
-
 
 
 @dataclass

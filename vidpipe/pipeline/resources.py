@@ -25,7 +25,8 @@ from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields, read_result
 from vidpipe.models.describing_model import DescribingModel, build_model
 from vidpipe.redaction import hide
-from vidpipe.settings import Settings, load, secret_values
+from vidpipe.settings import Settings, load
+from vidpipe.settings.load import secret_values
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.storage.media_store import MediaStore

@@ -30,7 +30,7 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.runner.stage_rates import StageRate, StageRates, TypicalVideo, measure_stages
 from vidpipe.runner.threads import pool_sizes
 from vidpipe.runner.video_state import VideoState
-from vidpipe.stages import descriptions, model_requests
+from vidpipe.stages import model_requests
 from vidpipe.stages.contract import Item, Pool, Stage, StageContext
 from vidpipe.stages.model_answers import RequestAnswers, stored_answers
 
@@ -261,7 +261,7 @@ class AnswerCounter:
         for item in items:
             view = model_requests.video_view(item.fields)
             try:
-                requests += descriptions.scene_requests(item, context, view)
+                requests += model_requests.scene_requests(item, context, view)
             except VidpipeError:  # a template fails: the run reports it
                 continue
             videos[item.sha256] = _Video(item, view, [])
@@ -270,7 +270,7 @@ class AnswerCounter:
         whole: list[ModelRequest] = []
         for sha256, video in list(videos.items()):
             try:
-                whole.append(descriptions.whole_request(video.item, context, video.view, _known_texts(video)))
+                whole.append(model_requests.whole_request(video.item, context, video.view, _known_texts(video)))
             except VidpipeError:
                 del videos[sha256]
         for answered in stored_answers(whole, context, model):

@@ -18,7 +18,6 @@ from vidpipe.settings import Settings, default_file
 from vidpipe.tagging.conditions import as_found
 from vidpipe.text.phrases import did_you_mean
 
-
 _MAX_ERRORS = 5
 
 #: pydantic error type -> what follows the key's name.
