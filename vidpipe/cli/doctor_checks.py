@@ -230,7 +230,7 @@ def _model(settings: Settings) -> Check:
 
 def _dagster(settings: Settings) -> Check:
     from vidpipe.pipeline.build import build_definitions
-    from vidpipe.pipeline.history.damage import check_history
+    from vidpipe.pipeline.history_damage import check_history
     from vidpipe.pipeline.instance import dagster_home
     from vidpipe.stages.registry import GRAPH
 

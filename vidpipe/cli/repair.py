@@ -82,7 +82,7 @@ class Repair:
         return self.steps[-1].state == "done"
 
     def _set_aside(self, path: Path, found: str) -> None:
-        from vidpipe.pipeline.history.damage import set_aside
+        from vidpipe.pipeline.history_damage import set_aside
 
         self._step(
             "history", f"{path} {found}. Move it to {self.aside.folder}, so that Dagster creates a new one?",
@@ -221,7 +221,7 @@ def library_damage(settings: Settings) -> DamagedError | None:
 
 
 def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
-    from vidpipe.pipeline.history.damage import damaged_files
+    from vidpipe.pipeline.history_damage import damaged_files
     from vidpipe.pipeline.instance import dagster_home
 
     return list(damaged_files(dagster_home(settings)))

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.pipeline.checks import log_checks_of_failed_step
+from vidpipe.pipeline.event_metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.execution import Session, run_stages
-from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.selection import RunOptions
@@ -97,13 +97,14 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
         made: list[dg.AssetMaterialization] | None = [] if len(keys) == 1 else None
         failure: dg.Failure | None = None
         try:
-            with Session.begin(context, library, graph) as session:
+            op = context.op_execution_context
+            with Session.begin(op, library, graph) as session:
                 try:
                     run_stages(
-                        context, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
+                        op, session, graph, stages=names, videos=keys, options=options, partitioned=True, keep=made
                     )
                 except dg.Failure:
-                    log_checks_of_failed_step(context.op_execution_context, session, graph, step, keys)
+                    log_checks_of_failed_step(op, session, graph, step, keys)
                     raise
         except dg.Failure as failed:
             failure = failed

@@ -9,20 +9,19 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.processes import this_process
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.caller import CALLER, Caller
-from vidpipe.pipeline.events import EventLog, StepContext
-from vidpipe.pipeline.figures import figures_of
-from vidpipe.pipeline.model_use import begin_model_use, tag_model_use
+from vidpipe.pipeline.event_privacy import without_urls
+from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.retries import may_pass, retry
-from vidpipe.pipeline.telling import Telling
+from vidpipe.pipeline.run_metrics import step_metrics
+from vidpipe.pipeline.usage_tags import tag_estimate, tag_usage
 from vidpipe.pipeline.waiting import keep_specs
 from vidpipe.planning.due import Wish
 from vidpipe.runner.plan import Plan
@@ -50,9 +49,9 @@ class Session:
 
     @classmethod
     @contextmanager
-    def begin(cls, context: StepContext, resource: LibraryResource, graph: StageGraph) -> Iterator[Session]:
+    def begin(cls, context: dg.OpExecutionContext, resource: LibraryResource, graph: StageGraph) -> Iterator[Session]:
         """Raises dg.Failure with the sentence of a VidpipeError, dg.RetryRequested where it may pass by itself, or
-        DagsterExecutionInterruptedError where stopped; the run is then marked as cancelled, not as failed.
+        dg.DagsterExecutionInterruptedError where stopped; the run is then marked as cancelled, not as failed.
         """
         caller = CALLER.get()
         if caller is None:
@@ -64,11 +63,11 @@ class Session:
                 settings = resource.settings()
                 with resource.opened(graph, settings) as library:
                     yield cls(settings, library, None, threading.Event())
-        except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
             run = context.instance.get_run_by_id(context.run.run_id)
             if run is not None and run.status == dg.DagsterRunStatus.STARTED:
                 context.instance.report_run_canceling(run, "Stopped by the user; what was finished is stored.")
-            raise DagsterExecutionInterruptedError() from None
+            raise dg.DagsterExecutionInterruptedError() from None
         except dg.Failure:
             raise
         except Exception as error:
@@ -86,13 +85,13 @@ class Session:
 class Progress:
     """The Runner's observer: counts, passes on to the caller, and hands to Dagster's log what belongs there.
 
-    untold: states that nobody has to know of in this run
+    skipped: states that are not reported to Dagster in this run
     """
 
-    log: EventLog[StageEvent]
+    reporter: EventReporter
     caller: Caller | None
     figures: Figures
-    untold: frozenset[str]
+    skipped: frozenset[str]
     counted: RunReport = field(default_factory=RunReport)
     unfinished: list[StageEvent] = field(default_factory=list)
 
@@ -103,8 +102,8 @@ class Progress:
             self.unfinished.append(event)
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
-        if event.state not in self.untold:
-            self.log.put(event)
+        if event.state not in self.skipped:
+            self.reporter.on_event(event)
 
     def so_far(self) -> RunReport:
         """The report of a run that was interrupted."""
@@ -117,7 +116,7 @@ class Progress:
 
 
 def run_stages(
-    context: StepContext,
+    context: dg.OpExecutionContext,
     session: Session,
     graph: StageGraph,
     *,
@@ -129,9 +128,9 @@ def run_stages(
 ) -> RunReport:
     """Runs `stages` (None: all) over `videos` (None: all that are due), reporting to Dagster.
 
-    Raises dg.Failure at the end, with the sentences of what failed; DagsterExecutionInterruptedError where stopped.
+    Raises dg.Failure at the end, with the sentences of what failed; dg.DagsterExecutionInterruptedError where stopped.
     """
-    with figures_of(context, session.library, session.caller) as figures:
+    with step_metrics(context, session.library, session.caller) as figures:
         return _run_stages(
             context, session, graph, figures=figures, stages=stages, videos=videos, options=options,
             partitioned=partitioned, keep=keep,
@@ -139,7 +138,7 @@ def run_stages(
 
 
 def _run_stages(
-    context: StepContext,
+    context: dg.OpExecutionContext,
     session: Session,
     graph: StageGraph,
     *,
@@ -151,48 +150,48 @@ def _run_stages(
     keep: list[dg.AssetMaterialization] | None,
 ) -> RunReport:
     plan = Plan.make(graph, session.settings, stages)
-    records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
     given = None if videos is None else list(videos)
     try:
         keep_specs(session.library, plan)
         wish = Wish(given, options.retry, options.force)
-        begin_model_use(context, figures, session.library, plan, wish)
-        with EventLog(context, records) as log:
-            # Where only what is due is run, what is current comes by by chance, and most of it is known.
-            untold = frozenset({"started", "current"} if given is None else {"started"})
-            progress = Progress(log, session.caller, figures, untold, RunReport(problems=dict(plan.unavailable)))
+        tag_estimate(context, figures, session.library, plan, wish)
+        with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
+            # A run over all that is due meets current results by chance, and Dagster shows nearly all of them already.
+            skipped = frozenset({"current"} if given is None else ())
+            progress = Progress(reporter, session.caller, figures, skipped, RunReport(problems=dict(plan.unavailable)))
             runner = Runner(session.library, plan, progress, options, context.run.run_id, session.cancelled)
             try:
                 report = runner.run(given)
                 if partitioned:
                     for sha256, stage in product(report.unknown, plan.stages):
-                        log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
-            except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+                        reporter.on_event(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
+            except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
                 report = progress.so_far()
             if session.caller is not None:
                 session.caller.report = report
-        tag_model_use(context, figures, plan)
+        tag_usage(context, figures, plan)
     finally:
         plan.close()
     if report.interrupted:
-        raise DagsterExecutionInterruptedError()
-    failure = _failure(report, progress.unfinished if partitioned else ())
+        raise dg.DagsterExecutionInterruptedError()
+    failure = _failure(report, reporter.failures, progress.unfinished if partitioned else ())
     if failure is not None:
         raise failure
     return report
 
 
-def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure | None:
-    """The one failure of a step; None if all is well. unfinished: what a partitioned run owes its partitions."""
-    sentences = [f"{name} could not run: {error}" for name, error in report.problems.items()]
+def _failure(report: RunReport, failures: Sequence[str], unfinished: Sequence[StageEvent]) -> dg.Failure | None:
+    """The one failure of a step; None if all is well. failures: the first of them, in sentences without names;
+    unfinished: what a partitioned run owes its partitions."""
+    sentences = [f"{name} could not run: {without_urls(str(error))}" for name, error in report.problems.items()]
     sentences += [f"{sha256}: no such video in the library." for sha256 in report.unknown[:_MOST_LISTED]]
-    sentences += [f"{event.name}, {event.stage}: {event.error}" for event in report.failures[:_MOST_LISTED]]
+    sentences += failures
     because = {
         "blocked": "waits for an earlier stage that has no result",
         "busy": "another run works on this video",
         "discarded": "changed while it was worked on; it is due again",
     }
-    sentences += [f"{event.name or event.sha256[:12]}, {event.stage}: {because[event.state]}." for event in unfinished]
+    sentences += [f"{event.sha256[:12]}, {event.stage}: {because[event.state]}." for event in unfinished]
     if not sentences:
         return None
     counts = {state: report.total(state) for state in ("computed", "current", "failed", *because)}

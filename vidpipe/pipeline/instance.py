@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml  # type: ignore[import-untyped]
 from dagster._check import CheckError
 from dagster._core.instance.ref import InstanceRef
 
 from vidpipe.errors import SettingsError
-from vidpipe.pipeline.history.damage import check_history, history_explained
+from vidpipe.pipeline.history_damage import check_history, history_explained
 from vidpipe.pipeline.processes import end_dead_runs
 from vidpipe.safe_files import private_directory, replace_file
 from vidpipe.settings import Settings
@@ -71,11 +70,7 @@ def instance(settings: Settings) -> dg.DagsterInstance:
             "module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager",
         },
     }  # fmt: skip
-    configured = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")) or {}
-    storage = configured.get("storage", {}).get("custom", {})
-    if storage.get("class") == "HomeStorage" and not storage.get("config"):
-        overrides["storage"] = {"custom": {**storage, "config": {"base_dir": str(home)}}}
-        check_history(home)
+    check_history(home)
     try:
         with history_explained(home):
             opened = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))

@@ -166,7 +166,7 @@ def _without_work(
 def _execute(job: dg.JobDefinition, op: str, config: Mapping[str, Any], caller: Caller) -> bool:
     """Runs `job` here, with `caller` at hand for its op. Gives whether the run succeeded; raises `caller.fault`."""
     from vidpipe.library.processes import this_process
-    from vidpipe.pipeline.history.damage import history_explained
+    from vidpipe.pipeline.history_damage import history_explained
     from vidpipe.pipeline.instance import dagster_home, instance
     from vidpipe.pipeline.jobs import FILE_LOGGER
     from vidpipe.pipeline.processes import PROCESS_TAG

@@ -11,8 +11,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.check_rules import scenes_cover_duration
 from vidpipe.pipeline.launch import run_ingest, run_process
+from vidpipe.pipeline.video_checks import scenes_cover_duration
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips

@@ -11,12 +11,11 @@ from vidpipe.errors import VidpipeError
 from vidpipe.ingest.records import IngestOutcome
 from vidpipe.ingest.urls import readable_url, redacted_url
 from vidpipe.library.runs import Figures
-from vidpipe.pipeline.events import EventLog
 from vidpipe.pipeline.execution import Session
-from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
 from vidpipe.pipeline.sources_asset import SOURCES_KEY
 from vidpipe.redaction import MASK
 from vidpipe.stages.graph import StageGraph
@@ -56,7 +55,7 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
         with (
             Session.begin(context, library, graph) as session,
-            figures_of(context, session.library, session.caller) as figures,
+            step_metrics(context, session.library, session.caller) as figures,
         ):
             _ingest(context, session, config, figures)
 
@@ -88,7 +87,7 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=config.mode, exclude=own, download=settings.download, columns=settings.lists)
     named = request_listed(config.sources, session.library, settings) if config.sources else Gathered()
-    observer = Counting(figures, caller.ingest_observer if caller is not None else None)
+    observer = CountingObserver(figures, caller.ingest_observer if caller is not None else None)
     ingest = Ingest(settings, session.library.sources, observer, cancelled=session.cancelled)
     for note in gathered.notes:
         context.log.info(note.sentence)
@@ -101,10 +100,9 @@ def _ingest(context: dg.OpExecutionContext, session: Session, config: IngestConf
     if caller is not None:
         caller.outcomes = outcomes
     add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
-    with EventLog[dg.AssetObservation](context, list) as log:
-        for outcome in outcomes:
-            if outcome.video:
-                log.put(_observation(outcome))
+    for outcome in outcomes:
+        if outcome.video:
+            context.instance.report_runless_asset_event(_observation(outcome))
     if session.cancelled.is_set():
         raise KeyboardInterrupt
     failed = [outcome for outcome in outcomes if outcome.error]

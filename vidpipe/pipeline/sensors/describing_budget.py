@@ -15,7 +15,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.states import due_branches
 from vidpipe.pipeline.alerting.telling import take_in_budget
 from vidpipe.pipeline.budget_note import forget_note, keep_note
-from vidpipe.pipeline.model_use import estimate_tags
+from vidpipe.pipeline.usage_tags import estimate_tags
 from vidpipe.planning.amounts import Amount, Prices, total
 from vidpipe.planning.budget import Allowance, Reach, stop_sentence
 from vidpipe.planning.counting import Counting

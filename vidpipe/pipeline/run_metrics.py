@@ -1,4 +1,4 @@
-"""The figures of a run that goes by Dagster: whose run it is, and what ingest adds to them."""
+"""Records what a Dagster run did in the collection `runs`: who started it, and what ingest adds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import dagster as dg
+
 from vidpipe.ingest.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Figures, RunName, SourceResult, recorded
 from vidpipe.pipeline.caller import Caller
-from vidpipe.pipeline.events import StepContext
 
 #: Run tag -> who started the run.
 _BY_TAG = {
@@ -28,11 +29,10 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 
 
 @contextmanager
-def figures_of(context: StepContext, library: Library, caller: Caller | None) -> Iterator[Figures]:
-    """Figures of the step of `context`, kept in the collection `runs`; see `vidpipe.library.runs.recorded`."""
+def step_metrics(context: dg.OpExecutionContext, library: Library, caller: Caller | None) -> Iterator[Figures]:
+    """Yields the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.recorded`)."""
     run = context.run
-    step = context.get_step_execution_context().step.key
-    name = RunName(run.run_id, run.job_name, _by(run.tags, caller), step)
+    name = RunName(run.run_id, run.job_name, _by(run.tags, caller), context.op_def.name)
     with recorded(library.collections["runs"], name) as figures:
         yield figures
 
@@ -45,8 +45,7 @@ def _by(tags: Mapping[str, str], caller: Caller | None) -> str:
 
 
 def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
-    """What became of one input. Not counted are one that was interrupted, which will be resumed, and an error that
-    an earlier run has counted."""
+    """Counts the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
     result = _SOURCE_RESULTS.get(outcome.state)
     if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None
@@ -54,8 +53,8 @@ def count_outcome(figures: Figures, outcome: IngestOutcome) -> None:
 
 
 @dataclass(frozen=True)
-class Counting:
-    """An observer of ingest that counts what comes in, and passes on to another."""
+class CountingObserver:
+    """An observer of ingest that counts outcomes and forwards everything to another observer, if there is one."""
 
     figures: Figures
     observer: IngestObserver | None = None

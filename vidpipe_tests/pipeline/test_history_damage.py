@@ -12,7 +12,7 @@ import pytest
 
 from vidpipe.errors import DamagedError
 from vidpipe.library.salvage import Aside
-from vidpipe.pipeline.history.damage import damaged_files, set_aside
+from vidpipe.pipeline.history_damage import damaged_files, set_aside
 from vidpipe.pipeline.instance import dagster_home, instance
 from vidpipe.settings import Settings
 

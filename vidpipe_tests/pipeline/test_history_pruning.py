@@ -15,7 +15,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.clean_up import History
+from vidpipe.pipeline.history_pruning import HistoryPruning
 from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.launch import run_process
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
@@ -75,7 +75,7 @@ def states(dagster: dg.DagsterInstance, *, afresh: bool) -> dict[str, Any]:
 
 
 def clean(dagster: dg.DagsterInstance, settings: Settings, *, dry_run: bool = False) -> dict[str, Pruned]:
-    reports = prune(History(dagster, settings).kinds(), settings.data_directory / "run", dry_run=dry_run)
+    reports = prune(HistoryPruning(dagster, settings).kinds(), settings.data_directory / "run", dry_run=dry_run)
     assert [report.error for report in reports] == [""] * len(reports)
     return {report.kind: report for report in reports}
 
@@ -284,7 +284,7 @@ def test_a_sensor_that_counts_events_misses_none_after_a_clean_up(
 def test_the_log_of_an_old_failed_run_that_stays_keeps_its_error_and_loses_its_bulk(
     settings: Settings, dagster: dg.DagsterInstance, worn: tuple[list[str], set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidpipe.pipeline.history.run_files._THIN_BYTES", 0)
+    monkeypatch.setattr("vidpipe.pipeline.history_pruning.run_files._THIN_BYTES", 0)
     (red,) = [run.run_id for run in dagster.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))
               if run.run_id not in worn[1]]  # fmt: skip
     shard = index_of(settings).with_name(f"{red}.db")
