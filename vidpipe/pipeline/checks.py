@@ -91,7 +91,15 @@ def _failure_checks(graph: StageGraph) -> dg.AssetChecksDefinition:
         op = context.op_execution_context
         with Session.begin(op, library, graph) as session:
             for key in op.selected_asset_check_keys:
-                yield _result(evaluate_failures(session.library, key.asset_key.to_user_string()))
+                evaluation = evaluate_failures(session.library, key.asset_key.to_user_string())
+                yield dg.AssetCheckResult(
+                    passed=evaluation.passed,
+                    asset_key=evaluation.asset_key,
+                    check_name=evaluation.check_name,
+                    metadata=evaluation.metadata,
+                    severity=evaluation.severity,
+                    description=evaluation.description,
+                )
 
     return check_failures
 
@@ -120,20 +128,10 @@ def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.A
                 for check in due:
                     failed = sum(failure.check_name == check.name for failure in failures)
                     sentence = f"{failed} of {len(videos)} videos failed this check."
-                    yield _result(_evaluation(check, None, CheckOutcome(not failed, sentence)))
+                    _log_evaluation(op, _evaluation(check, None, CheckOutcome(not failed, sentence)))
+        yield from ()
 
     return check_videos
-
-
-def _result(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=evaluation.passed,
-        asset_key=evaluation.asset_key,
-        check_name=evaluation.check_name,
-        metadata=evaluation.metadata,
-        severity=evaluation.severity,
-        description=evaluation.description,
-    )
 
 
 def verify_job(graph: StageGraph) -> dg.JobDefinition:
@@ -193,13 +191,20 @@ def _report_evaluations(
     failures: list[dg.AssetCheckEvaluation] = []
     for evaluation in _evaluate(session, checks, videos, read_files):
         if partitioned:
-            # Dagster accepts an evaluation although the annotation omits it; an AssetCheckResult has no partition.
-            context.log_event(evaluation)  # type: ignore[arg-type]
+            _log_evaluation(context, evaluation)
         else:
             context.instance.report_runless_asset_event(evaluation)
         if not evaluation.passed:
             failures.append(evaluation)
     return failures
+
+
+def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Logs one evaluation of a partitioned check: an AssetCheckResult stands for all partitions of the run.
+
+    Dagster accepts an evaluation although the annotation of `log_event` omits it.
+    """
+    context.log_event(evaluation)  # type: ignore[arg-type]
 
 
 def _evaluate(
