@@ -22,14 +22,18 @@ IDENTIFYING_FIELDS = {
 _PREFIX = re.compile(r"^[^\n]{0,1000}? \((?P<id>[0-9a-f]{12})\), stage \w+: ")
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>]+", re.IGNORECASE)
 _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_URL_SAFE = "/:?&=#%+@,;~"
 _MIN_CHARS = 2
 
 
 def identifying_texts(document: Mapping[str, Any]) -> Iterator[str]:
     """Yields names, titles, URLs and paths of a video, given (part of) its document."""
     ingest = document.get("ingest") or {}
-    for field in ("urls", "titles"):
-        yield from ingest.get(field) or ()
+    yield from ingest.get("titles") or ()
+    for url in ingest.get("urls") or ():
+        yield url
+        if (host := _host(url)) and host not in _LOCAL_HOSTS:
+            yield host
     for name in ingest.get("names") or ():
         yield from (name, PurePath(name).stem)
     for path in (ingest.get("path"), (document.get("raw_video") or {}).get("path")):
@@ -57,15 +61,15 @@ def without_identity(text: str, sha256: str, texts: Iterable[str], settings: Set
     text = text.replace(f"{settings.home}/", "")
     replacement = f"video {sha256[:12]}"
     text = text.replace(replacement, sha256)  # so that a name that is part of the id or "video" leaves it whole
-    forms = {form for known in texts for form in (known, quote(known), quote(known, safe=""), unquote(known))}
-    for form in sorted((form for form in forms if len(form) >= _MIN_CHARS), key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", sha256, text, flags=re.IGNORECASE)
-    return without_urls(text.replace(sha256, replacement))
+    forms = {form for known in texts for form in (known, unquote(known), quote(known), quote(known, safe=_URL_SAFE))}
+    urls = {form for form in forms if "://" in form}
+    text = without_urls(_replace(text, urls, sha256))
+    return _replace(text, forms - urls, sha256).replace(sha256, replacement)
 
 
 def without_urls(text: str) -> str:
     """Replaces each URL by "[URL]", except those of this machine, such as a local model's."""
-    return _URL.sub(lambda match: match[0] if _is_local(match[0]) else "[URL]", text)
+    return _URL.sub(lambda match: match[0] if _host(match[0]) in _LOCAL_HOSTS else "[URL]", text)
 
 
 def anonymous(error: StageError, document: Mapping[str, Any], settings: Settings) -> StageError:
@@ -81,8 +85,14 @@ def anonymous(error: StageError, document: Mapping[str, Any], settings: Settings
     return StageError(message, hint, transient=error.transient)
 
 
-def _is_local(url: str) -> bool:
+def _replace(text: str, known: Iterable[str], replacement: str) -> str:
+    for form in sorted((form for form in known if len(form) >= _MIN_CHARS), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", replacement, text, flags=re.IGNORECASE)
+    return text
+
+
+def _host(url: str) -> str | None:
     try:
-        return urlsplit(url).hostname in _LOCAL_HOSTS
+        return urlsplit(url).hostname
     except ValueError:
-        return False
+        return None

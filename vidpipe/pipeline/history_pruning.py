@@ -212,8 +212,13 @@ class HistoryPruning:
                     self._instance.purge_ticks(*ids, before)
 
 
-def _files_by_run(home: Path, run_id: str = "*") -> dict[str, list[Path]]:
-    """Returns the event log and the captured output of each run, or of one. home: DAGSTER_HOME."""
+def _files_by_run(home: Path, run_id: str = "") -> dict[str, list[Path]]:
+    """Returns the event log and the captured output of each run.
+
+    Args:
+        home: DAGSTER_HOME.
+        run_id: Only those of this run, if given.
+    """
     found: dict[str, list[Path]] = {}
     for folder in (home / "storage", home / "history" / "runs"):
         for path in sorted(folder.glob(f"{run_id}*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,15 +67,12 @@ def test_no_file_of_dagster_holds_a_name_url_title_or_text(
     add_videos(dagster, ids)
     for video in ids:
         run_job(dagster, settings, "prepare", video)
-    assert not run_job(dagster, settings, "verify").success or True
+    run_job(dagster, settings, "verify")
     described = {"descriptions.text": "Something telltale is seen."}
     library.collections["videos"].update_one({"_id": ids[0]}, {"$set": described})
-    holding = [
-        path
-        for path in dagster_home(settings).rglob("*")
-        if path.is_file() and b"telltale" in path.read_bytes().lower()
-    ]
-    assert holding == []
+    files = [path for path in dagster_home(settings).rglob("*") if path.is_file()]
+    around = [match[0] for path in files for match in re.finditer(b"(?i).{,200}telltale.{,50}", path.read_bytes())]
+    assert around == []
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_no_file_of_dagster_holds_a_name_url_title_or_text(
     ],
 )
 def test_a_message_names_the_video_by_its_id(settings: Settings, message: str, expected: str) -> None:
-    texts = ("Holiday.mp4", "Holiday", "https://example.org/a%20b?x=1", "/home/me/films/Holiday.mp4", "video")
+    texts = ("Holiday.mp4", "Holiday", "https://example.org/a%20b?x=1", "/home/me/films/Holiday.mp4")
     assert without_identity(message, SHA256, texts, settings) == expected
 
 
