@@ -23,6 +23,8 @@ from vidpipe.stages.graph import StageGraph
 
 _MOST_LISTED = 20
 _WINDOW = 50
+#: About 60 MB.
+_MAX_LOGGED = 20_000
 
 
 class VerifyConfig(dg.Config):
@@ -72,7 +74,7 @@ def log_checks_of_failed_step(
         if graph[check.stage].job == step
         and (selected is None or dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) in selected)
     ]
-    _report_evaluations(context, session, due, videos, partitioned=True, read_files=len(videos) == 1)
+    _report_evaluations(context, session, due, videos, read_files=len(videos) == 1)
 
 
 def _op_name(step: str) -> str:
@@ -123,7 +125,7 @@ def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.A
             videos = op.partition_keys if partitioned else _all_videos(session)
             read_files = config.read_files or (partitioned and len(videos) == 1)
             due = [check for check in checks if check.name in chosen]
-            failures = _report_evaluations(op, session, due, videos, partitioned=partitioned, read_files=read_files)
+            failures = _report_evaluations(op, session, due, videos, read_files=read_files)
             if not partitioned:  # Dagster expects a result of the run, beside those of the videos
                 for check in due:
                     failed = sum(failure.check_name == check.name for failure in failures)
@@ -161,7 +163,7 @@ def _verify(
     context: dg.OpExecutionContext, session: Session, checks: Sequence[VideoCheck], keys: Sequence[str]
 ) -> None:
     videos = keys or _all_videos(session)
-    failures = _report_evaluations(context, session, checks, videos, partitioned=False, read_files=True)
+    failures = _report_evaluations(context, session, checks, videos, read_files=True)
     if failures:
         said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
         more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
@@ -179,21 +181,18 @@ def _report_evaluations(
     checks: Sequence[VideoCheck],
     videos: Sequence[str],
     *,
-    partitioned: bool,
     read_files: bool,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Checks `videos`, reports each result and returns those that failed.
+    """Checks `videos`, logs the results and returns those that failed.
 
-    A run over partitions has planned their checks and logs the results; any other reports them outside the run, because
-    logged events are kept in memory until the step ends.
+    Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged. Reporting them
+    outside the run is no way out: there, Dagster takes one evaluation per check and partition for ever.
     """
     add_videos(context.instance, videos)
     failures: list[dg.AssetCheckEvaluation] = []
-    for evaluation in _evaluate(session, checks, videos, read_files):
-        if partitioned:
+    for number, evaluation in enumerate(_evaluate(session, checks, videos, read_files)):
+        if number < _MAX_LOGGED or not evaluation.passed:
             _log_evaluation(context, evaluation)
-        else:
-            context.instance.report_runless_asset_event(evaluation)
         if not evaluation.passed:
             failures.append(evaluation)
     return failures

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from vidpipe.library.states import chunked
 from vidpipe.pipeline.event_metadata import rereported
 from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.partitions import VIDEOS
@@ -34,6 +35,8 @@ _FINISHED = [*_HARMLESS, dg.DagsterRunStatus.FAILURE]
 _UNFINISHED_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
 _BACKFILL_TAG = "dagster/backfill"
 _PAGE_SIZE = 500
+#: Events that are reported again before it is checked whether others have come meanwhile.
+_CHUNK_SIZE = 50
 _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 #: Long enough for 50,000 events; a larger history is pruned over several nights.
 DEFAULT_MAX_DURATION_S = 600.0
@@ -90,14 +93,12 @@ class HistoryPruning:
                 break
             size_bytes = _size_bytes(files.get(run_id, ()))
             last = self._last_events(run_id)
-            if last.needed:
+            if last.needed or not (dry_run or self._report_again(run_id, last.records)):
                 needed += 1
                 continue
             report.add(size_bytes, ended)
             reported += len(last.records)
             if not dry_run:
-                for record in last.records:
-                    self._report_again(record)
                 self._instance.delete_run(run_id)
                 _delete(_files_by_run(self._home, run_id).get(run_id, ()))
         if reported:
@@ -136,12 +137,11 @@ class HistoryPruning:
     def _last_events(self, run_id: str) -> _LastEvents:
         last = _LastEvents()
         for asset, partitions in self._partitions_of(run_id).items():
-            for start in range(0, len(partitions), _PAGE_SIZE):
-                self._add_last_events(last, run_id, asset, partitions[start : start + _PAGE_SIZE])
+            for chunk in chunked(partitions, _PAGE_SIZE):
+                self._add_last_events(last, run_id, asset, chunk)
                 if last.needed:
                     return last
         last.records = [record for record in last.records if record.partition_key in self._existing]
-        last.records.sort(key=lambda record: record.storage_id)
         return last
 
     @cached_property
@@ -149,7 +149,7 @@ class HistoryPruning:
         """The partitions that exist: events of removed videos go with their runs."""
         return frozenset(self._instance.get_dynamic_partitions(VIDEOS.name or ""))
 
-    def _partitions_of(self, run_id: str) -> dict[dg.AssetKey, list[str]]:
+    def _partitions_of(self, run_id: str) -> dict[dg.AssetKey, dict[str, None]]:
         found: dict[dg.AssetKey, dict[str, None]] = {}
         cursor, more = None, True
         while more:
@@ -158,7 +158,7 @@ class HistoryPruning:
                 if record.asset_key is not None and record.partition_key is not None:
                     found.setdefault(record.asset_key, {})[record.partition_key] = None
             cursor, more = page.cursor, page.has_more
-        return {asset: list(partitions) for asset, partitions in found.items()}
+        return found
 
     def _add_last_events(self, last: _LastEvents, run_id: str, asset: dg.AssetKey, partitions: Sequence[str]) -> None:
         """Adds what the run knows last of some partitions of one asset."""
@@ -186,10 +186,24 @@ class HistoryPruning:
             observations = self._instance.fetch_observations(in_force, limit=_PAGE_SIZE).records
             last.records += [record for record in observations if record.run_id == run_id]
 
-    def _report_again(self, record: dg.EventLogRecord) -> None:
-        event = record.asset_materialization or record.asset_observation
-        if event is not None:
-            self._instance.report_runless_asset_event(rereported(event, record.timestamp, self._settings))
+    def _report_again(self, run_id: str, records: Sequence[dg.EventLogRecord]) -> bool:
+        """Reports the run's last events outside it. Returns False if another run has made them needed meanwhile."""
+        partitions: dict[dg.AssetKey, dict[str, None]] = {}
+        for record in records:
+            if record.asset_key is not None and record.partition_key is not None:
+                partitions.setdefault(record.asset_key, {})[record.partition_key] = None
+        for asset, keys in partitions.items():
+            for chunk in chunked(keys, _CHUNK_SIZE):
+                last = _LastEvents()
+                self._add_last_events(last, run_id, asset, chunk)  # again, since other runs go on
+                if last.needed:
+                    return False
+                for record in sorted(last.records, key=lambda record: record.storage_id):
+                    event = record.asset_materialization or record.asset_observation
+                    if event is not None:
+                        again = rereported(event, record.timestamp, self._settings)
+                        self._instance.report_runless_asset_event(again)
+        return True
 
     def _delete_stray_files(self, report: Pruned, dry_run: bool) -> None:
         for run_id, paths in _files_by_run(self._home).items():

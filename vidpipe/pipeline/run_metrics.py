@@ -60,18 +60,22 @@ class CountingObserver:
     observer: IngestObserver | None = None
 
     def on_note(self, note: IngestNote) -> None:
+        """Forwards a note."""
         if self.observer is not None:
             self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
+        """Forwards that a source is started."""
         if self.observer is not None:
             self.observer.on_start(source)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
+        """Forwards the progress of a download."""
         if self.observer is not None:
             self.observer.on_bytes(source_id, done, total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
+        """Counts an outcome and forwards it."""
         count_outcome(self.figures, outcome)
         if self.observer is not None:
             self.observer.on_outcome(outcome)
