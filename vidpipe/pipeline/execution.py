@@ -15,7 +15,6 @@ from vidpipe.library.library import Library
 from vidpipe.library.processes import this_process
 from vidpipe.library.runs import Figures
 from vidpipe.pipeline.caller import CALLER, Caller
-from vidpipe.pipeline.event_privacy import without_urls
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.processes import PROCESS_TAG
 from vidpipe.pipeline.resources import LibraryResource
@@ -183,7 +182,7 @@ def _run_stages(
 def _failure(report: RunReport, failures: Sequence[str], unfinished: Sequence[StageEvent]) -> dg.Failure | None:
     """The one failure of a step; None if all is well. failures: the first of them, in sentences without names;
     unfinished: what a partitioned run owes its partitions."""
-    sentences = [f"{name} could not run: {without_urls(str(error))}" for name, error in report.problems.items()]
+    sentences = [f"{name} could not run: {error}" for name, error in report.problems.items()]
     sentences += [f"{sha256}: no such video in the library." for sha256 in report.unknown[:_MOST_LISTED]]
     sentences += failures
     because = {
