@@ -129,10 +129,14 @@ class EventReporter:
     def _report(self, events: list[StageEvent]) -> None:
         tried = (event for event in events if event.state in ("computed", "failed") and not event.earlier)
         self._stages_run |= {event.stage for event in tried}
+        failed = [event for event in events if event.state == "failed"][: _MAX_FAILURES - len(self.failures)]
         if not self._partitioned:
             events = self._news(events)
             add_videos(self._context.instance, (event.sha256 for event in events))
-        documents = self._documents(events)
+        documents = self._documents([*events, *failed])
+        for event in failed:
+            error = self._error_of(event, documents.get(event.sha256, {"_id": event.sha256}))
+            self.failures.append(f"{event.sha256[:12]}, {event.stage}: {error}")
         for event in events:
             document = documents.get(event.sha256, {"_id": event.sha256})
             if event.state in _WITHOUT_RESULT:
@@ -195,10 +199,8 @@ class EventReporter:
     def _explanations(self, event: StageEvent, document: Document) -> Iterator[dg.AssetObservation]:
         """Yields why there is no result, for the event's stage and those that wait for it."""
         entries = document.get("stages", {})
-        if event.state == "failed" and event.error is not None:
-            error = anonymous(event.error, document, self._plan.settings)
-            if len(self.failures) < _MAX_FAILURES:
-                self.failures.append(f"{event.sha256[:12]}, {event.stage}: {error}")
+        if event.state == "failed":
+            error = self._error_of(event, document)
             entry = entries.get(event.stage, {})
             next_try_at = entry.get("next_try_at")
             yield observation(
@@ -216,6 +218,9 @@ class EventReporter:
                 yield observation(replace(event, stage=stage.name), _BUSY)
         elif event.state == "discarded":
             yield observation(event, _DISCARDED)
+
+    def _error_of(self, event: StageEvent, document: Document) -> StageError:
+        return anonymous(event.error or StageError("It failed."), document, self._plan.settings)
 
     def _waiting_stages(self, event: StageEvent, error: StageError) -> Iterator[dg.AssetObservation]:
         """Yields why later stages, which this run does not launch, have no result."""
