@@ -117,11 +117,12 @@ def _step(step: str, stages: Sequence[Stage], graph: StageGraph, settings: Setti
         made: list[dg.AssetMaterialization] | None = [] if len(keys) == 1 else None
         failure: dg.Failure | None = None
         try:
-            with StepSession.begin(context, library, graph) as session:
+            op = context.op_execution_context
+            with StepSession.begin(op, library, graph) as session:
                 try:
-                    run_stages(context, session, graph, request, partitioned=True, keep=made)
+                    run_stages(op, session, graph, request, partitioned=True, keep=made)
                 except dg.Failure:
-                    log_checks_of_failed_step(context.op_execution_context, session, graph, step, keys)
+                    log_checks_of_failed_step(op, session, graph, step, keys)
                     raise
         except dg.Failure as failed:
             failure = failed

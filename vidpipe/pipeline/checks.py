@@ -1,7 +1,7 @@
-"""Asset checks, one result a video: with a step's run, or for any list of videos by the job verify.
+"""Asset checks of results, evaluated per video: with a step's run, or for any list of videos by the job verify.
 
-A result that a check function returns stands for the whole run. So results are logged one by one, each with its
-partition; only a run without partitions (the page's button for a check) returns one, for all videos together.
+A result that a check function returns stands for the whole run. So results are reported one by one, each with its
+partition; only a run without partitions (Dagster's button for a check) adds one for all videos together.
 """
 
 import warnings
@@ -12,37 +12,48 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.video_ids import chunked
-from vidpipe.pipeline.check_rules import CHECKS, Check, Found
-from vidpipe.pipeline.events import EventLog, StepContext
+from vidpipe.pipeline import failure_check
 from vidpipe.pipeline.execution import StepSession
+from vidpipe.pipeline.failure_check import evaluate_failures
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.video_checks import CHECKS, CheckOutcome, VideoCheck
 from vidpipe.stages.contract import STEPS
 from vidpipe.stages.graph import StageGraph
 
 _MOST_LISTED = 20
 _WINDOW = 50
+#: About 60 MB.
+_MAX_LOGGED = 20_000
 
 
 class VerifyConfig(dg.Config):
+    """The run config of the job verify."""
+
     keys: list[str] = Field(default_factory=list, description="sha256 of the videos; empty: all")
     checks: list[str] = Field(default_factory=list, description="names of the checks; empty: all")
 
 
-def checks_of(graph: StageGraph) -> list[Check]:
+def checks_of(graph: StageGraph) -> list[VideoCheck]:
+    """Returns the checks whose stage is in the graph."""
     return [check for check in CHECKS if check.stage in graph]
 
 
 class ReadFiles(dg.Config):
+    """The run config of a step's checks."""
+
     read_files: bool = Field(False, description="read whole files also in a run over many videos")
 
 
 def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
-    """The checks of each step's assets, in an op beside the step."""
+    """Returns the checks of each step's results, in an op beside the step, and the one for failed videos."""
     return [
-        _step_checks(step, checks, graph)
-        for step in STEPS
-        if (checks := [check for check in checks_of(graph) if graph[check.stage].job == step])
+        _failure_checks(graph),
+        *(
+            _step_checks(step, checks, graph)
+            for step in STEPS
+            if (checks := [check for check in checks_of(graph) if graph[check.stage].job == step])
+        ),
     ]
 
 
@@ -54,7 +65,7 @@ def log_checks_of_failed_step(
     Dagster skips the op of the checks after a failed step and would show the checks of all its videos as execution
     errors.
     """
-    if all(node.name != _op_name(step) for node in context.job_def.graph.node_defs):
+    if not context.job_def.graph.has_node_named(_op_name(step)):
         return
     selected = context.run.asset_check_selection  # None: all
     due = [
@@ -63,14 +74,39 @@ def log_checks_of_failed_step(
         if graph[check.stage].job == step
         and (selected is None or dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) in selected)
     ]
-    _log_evaluations(context, session, due, videos, read_files=len(videos) == 1)
+    _report_evaluations(context, session, due, videos, read_files=len(videos) == 1)
 
 
 def _op_name(step: str) -> str:
     return f"check_{step}"
 
 
-def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetChecksDefinition:
+def _failure_checks(graph: StageGraph) -> dg.AssetChecksDefinition:
+    """The checks `videos_succeeded`, which runs also report themselves (see `EventReporter`)."""
+    specs = [
+        dg.AssetCheckSpec(failure_check.CHECK_NAME, asset=stage.name, description=failure_check.DESCRIPTION)
+        for stage in graph
+    ]
+
+    @dg.multi_asset_check(name="check_failures", specs=specs, can_subset=True)
+    def check_failures(context: dg.AssetCheckExecutionContext, library: LibraryResource) -> Iterator[Any]:
+        op = context.op_execution_context
+        with StepSession.begin(op, library, graph) as session:
+            for key in op.selected_asset_check_keys:
+                evaluation = evaluate_failures(session.library, key.asset_key.to_user_string())
+                yield dg.AssetCheckResult(
+                    passed=evaluation.passed,
+                    asset_key=evaluation.asset_key,
+                    check_name=evaluation.check_name,
+                    metadata=evaluation.metadata,
+                    severity=evaluation.severity,
+                    description=evaluation.description,
+                )
+
+    return check_failures
+
+
+def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.AssetChecksDefinition:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)  # partitioned checks are a preview in Dagster 1.13
         specs = [
@@ -89,20 +125,19 @@ def _step_checks(step: str, checks: list[Check], graph: StageGraph) -> dg.AssetC
             videos = op.partition_keys if partitioned else _all_videos(session)
             read_files = config.read_files or (partitioned and len(videos) == 1)
             due = [check for check in checks if check.name in chosen]
-            failures = _log_evaluations(op, session, due, videos, read_files=read_files)
-            if not partitioned:  # Dagster waits for a result of the run, beside those of the videos
-                with EventLog[dg.AssetCheckEvaluation](op, list) as log:
-                    for check in due:
-                        failed = sum(failure.check_name == check.name for failure in failures)
-                        sentence = f"{failed} of {len(videos)} videos failed this check."
-                        log.put(_evaluation(check, None, Found(not failed, sentence)))
+            failures = _report_evaluations(op, session, due, videos, read_files=read_files)
+            if not partitioned:  # Dagster expects a result of the run, beside those of the videos
+                for check in due:
+                    failed = sum(failure.check_name == check.name for failure in failures)
+                    sentence = f"{failed} of {len(videos)} videos failed this check."
+                    _log_evaluation(op, _evaluation(check, None, CheckOutcome(not failed, sentence)))
         yield from ()
 
     return check_videos
 
 
 def verify_job(graph: StageGraph) -> dg.JobDefinition:
-    """Checks any list of videos. The run fails where a check failed, after all are done."""
+    """Builds the job that checks any list of videos; its run fails at the end if a check failed."""
 
     @dg.op(name="verify_videos", description="Runs the checks over each video.")
     def verify_videos(context: dg.OpExecutionContext, config: VerifyConfig, library: LibraryResource) -> None:
@@ -124,8 +159,11 @@ def verify_job(graph: StageGraph) -> dg.JobDefinition:
     return verify
 
 
-def _verify(context: StepContext, session: StepSession, checks: Sequence[Check], keys: Sequence[str]) -> None:
-    failures = _log_evaluations(context, session, checks, keys or _all_videos(session), read_files=True)
+def _verify(
+    context: dg.OpExecutionContext, session: StepSession, checks: Sequence[VideoCheck], keys: Sequence[str]
+) -> None:
+    videos = keys or _all_videos(session)
+    failures = _report_evaluations(context, session, checks, videos, read_files=True)
     if failures:
         said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
         more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
@@ -137,24 +175,41 @@ def _all_videos(session: StepSession) -> list[str]:
     return [row["_id"] for row in session.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
 
 
-def _log_evaluations(
-    context: StepContext, session: StepSession, checks: Sequence[Check], videos: Sequence[str], *, read_files: bool
+def _report_evaluations(
+    context: dg.OpExecutionContext,
+    session: StepSession,
+    checks: Sequence[VideoCheck],
+    videos: Sequence[str],
+    *,
+    read_files: bool,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Checks `videos` and writes each result into Dagster's log; gives those that failed."""
+    """Checks `videos`, logs the results and returns those that failed.
+
+    Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged. Reporting them
+    outside the run is no way out: there, Dagster takes one evaluation per check and partition for ever.
+    """
     add_videos(context.instance, videos)
     failures: list[dg.AssetCheckEvaluation] = []
-    with EventLog[dg.AssetCheckEvaluation](context, list) as log:
-        for evaluation in _evaluate(session, checks, videos, read_files):
-            log.put(evaluation)
-            if not evaluation.passed:
-                failures.append(evaluation)
+    for number, evaluation in enumerate(_evaluate(session, checks, videos, read_files)):
+        if number < _MAX_LOGGED or not evaluation.passed:
+            _log_evaluation(context, evaluation)
+        if not evaluation.passed:
+            failures.append(evaluation)
     return failures
 
 
+def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Logs one evaluation of a partitioned check: an AssetCheckResult stands for all partitions of the run.
+
+    Dagster accepts an evaluation although the annotation of `log_event` omits it.
+    """
+    context.log_event(evaluation)  # type: ignore[arg-type]
+
+
 def _evaluate(
-    session: StepSession, checks: Sequence[Check], videos: Iterable[str], read_files: bool
+    session: StepSession, checks: Sequence[VideoCheck], videos: Iterable[str], read_files: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """One evaluation for each video and check whose stage has a result."""
+    """Yields one evaluation for each video and check whose stage has a result."""
     library = session.library
     for chunk in chunked(videos, _WINDOW):
         scenes = library.videos.scenes(chunk)
@@ -167,7 +222,7 @@ def _evaluate(
                 yield _evaluation(check, document["_id"], found)
 
 
-def _evaluation(check: Check, video: str | None, found: Found) -> dg.AssetCheckEvaluation:
+def _evaluation(check: VideoCheck, video: str | None, found: CheckOutcome) -> dg.AssetCheckEvaluation:
     metadata: dict[str, Any] = dict(found.figures)
     return dg.AssetCheckEvaluation(
         asset_key=dg.AssetKey(check.stage),

@@ -16,7 +16,7 @@ from vidpipe.library.embedded import FullDiskError
 from vidpipe.library.library import Library
 from vidpipe.library.process_identity import this_process
 from vidpipe.library.runs import RunCounters
-from vidpipe.pipeline.event_reporting import EventLog, StepContext, Telling
+from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe.pipeline.run_metrics import step_metrics
@@ -60,7 +60,7 @@ class StepSession:
 
     @classmethod
     @contextmanager
-    def begin(cls, context: StepContext, resource: LibraryResource, graph: StageGraph) -> Iterator[StepSession]:
+    def begin(cls, context: dg.OpExecutionContext, resource: LibraryResource, graph: StageGraph) -> Iterator[StepSession]:
         """Open the library for a step, or use the caller's.
 
         Raises:
@@ -107,17 +107,17 @@ def _is_temporary(error: VidpipeError) -> bool:
 
 @dataclass
 class StepObserver:
-    """The runner's observer in a step: counts events, and passes them on to the caller and to Dagster's event log.
+    """The runner's observer in a step: counts events, and passes them on to the caller and to Dagster.
 
     Attributes:
-        log: Dagster's event log.
+        reporter: Reports events to Dagster.
         caller: The caller, if the run is in its process.
         figures: The figures of the run.
         ignored: States that are not worth an event in this run.
         unfinished: The first events of videos without a result that are not failures.
     """
 
-    log: EventLog[StageEvent]
+    reporter: EventReporter
     caller: InProcessRun | None
     figures: RunCounters
     ignored: frozenset[str]
@@ -131,7 +131,7 @@ class StepObserver:
         if self.caller is not None and self.caller.observer is not None:
             self.caller.observer.on_event(event)
         if event.state not in self.ignored:
-            self.log.put(event)
+            self.reporter.on_event(event)
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         """Pass progress on to the caller."""
@@ -140,7 +140,7 @@ class StepObserver:
 
 
 def run_stages(
-    context: StepContext,
+    context: dg.OpExecutionContext,
     session: StepSession,
     graph: StageGraph,
     request: RunRequest,
@@ -167,17 +167,16 @@ def run_stages(
         try:
             record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request)
-            # When all due videos are run, current ones are met by chance, and most are known.
-            ignored = frozenset({"started", "current"} if request.videos is None else {"started"})
-            records = Telling(context.instance, session.library, plan, context.run.run_id, partitioned, keep)
-            with EventLog(context, records) as log:
-                observer = StepObserver(log, session.caller, figures, ignored)
+            # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
+            ignored = frozenset({"current"} if request.videos is None else ())
+            with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
+                observer = StepObserver(reporter, session.caller, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
                     report = runner.run(request)
                     if partitioned:
                         for sha256, stage in product(report.unknown, plan.stages):
-                            log.put(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
+                            reporter.on_event(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))
                 except _INTERRUPTS:
                     report = replace(runner.report, interrupted=True)
                 if session.caller is not None:
@@ -187,28 +186,29 @@ def run_stages(
             plan.close()
         if report.interrupted:
             raise dg.DagsterExecutionInterruptedError
-        failure = _failure(report, observer.unfinished if partitioned else ())
+        failure = _failure(report, reporter.failures, observer.unfinished if partitioned else ())
         if failure is not None:
             raise failure
     return report
 
 
-def _failure(report: RunReport, unfinished: Sequence[StageEvent]) -> dg.Failure | None:
+def _failure(report: RunReport, failures: Sequence[str], unfinished: Sequence[StageEvent]) -> dg.Failure | None:
     """Return the one failure of a step; None if all is well.
 
     Args:
         report: What the run did.
+        failures: The first failures, as sentences without names.
         unfinished: Events of partitions that got no result though nothing failed.
     """
     sentences = [f"{name} could not run: {error}" for name, error in report.problems.items()]
     sentences += [f"{sha256}: no such video in the library." for sha256 in report.unknown[:_MOST_LISTED]]
-    sentences += [f"{event.name}, {event.stage}: {event.error}" for event in report.failures[:_MOST_LISTED]]
+    sentences += failures
     because = {
         "blocked": "waits for an earlier stage that has no result",
         "busy": "in progress in another run",
         "discarded": "changed during the run; it is due again",
     }
-    sentences += [f"{event.name or event.sha256[:12]}, {event.stage}: {because[event.state]}." for event in unfinished]
+    sentences += [f"{event.sha256[:12]}, {event.stage}: {because[event.state]}." for event in unfinished]
     if not sentences:
         return None
     counts = {state: report.total(state) for state in ("computed", "current", "failed", *because)}

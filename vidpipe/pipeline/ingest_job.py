@@ -11,7 +11,7 @@ from pydantic import Field
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.execution import StepSession
-from vidpipe.pipeline.figures import Counting, count_outcome, figures_of
+from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
 from vidpipe.pipeline.in_process_run import InProcessRun, default_graph, open_library, unexplained
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
@@ -125,8 +125,8 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
     from vidpipe.sources.ingest import Ingest
 
     settings, caller, sources = session.settings, session.caller, session.library.sources
-    with figures_of(context, session.library, caller) as figures:
-        observer = Counting(figures, caller.ingest_observer if caller is not None else None)
+    with step_metrics(context, session.library, caller) as figures:
+        observer = CountingObserver(figures, caller.ingest_observer if caller is not None else None)
         if caller is not None and caller.gathered is not None:  # with the secrets of its URLs
             gathered = caller.gathered
         else:

@@ -77,9 +77,9 @@ def test_three_steps_at_once_with_a_broken_video_among_good_ones_and_its_retry(h
     assert done.status == "COMPLETED_FAILED"
     assert done.assets == ["length", "parts", "report"], "a run a step, each after the one before"
     assert [house.page.colors(asset, ids) for asset in GRAPH.names] == ["gggr", "ggg-", "ggg-"]
-    assert "evil cannot be measured. Mend it." in house.page.failure(done.runs[-1]["runId"])
+    assert f"video {ids[3][:12]} cannot be measured. Mend it." in house.page.failure(done.runs[-1]["runId"])
     (said,) = house.page.told("length", ids[3])
-    assert "evil cannot be measured." in said
+    assert f"video {ids[3][:12]} cannot be measured." in said
     assert "Mend it." in said
     (said,) = house.page.told("report", ids[3])
     assert "It waits for length, which failed: " in said, "a later step that was never begun says why"

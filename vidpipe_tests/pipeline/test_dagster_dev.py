@@ -79,7 +79,8 @@ LAUNCH = """mutation Launch($parameters: ExecutionParams!) {
     ... on PythonError {message}}}"""
 STATUS = "query Status($id: ID!) {runOrError(runId: $id) {... on Run {status}}}"
 PARTITIONS = """query Stats($key: AssetKeyInput!) {assetNodeOrError(assetKey: $key) {... on AssetNode {
-  partitionStats {numMaterialized numFailed numPartitions}}}}"""
+  partitionStats {numMaterialized numFailed numPartitions}
+  assetChecksOrError {... on AssetChecks {checks {name executionForLatestMaterialization {status}}}}}}}"""
 
 
 def test_a_run_launched_from_the_page_works_and_its_videos_show(
@@ -102,7 +103,12 @@ def test_a_run_launched_from_the_page_works_and_its_videos_show(
         lambda: (status := ask(page, STATUS, id=run)["runOrError"]["status"]) in ("SUCCESS", "FAILURE") and status,
     )
     assert ended == "FAILURE", "one of the videos is broken"
-    stats = ask(page, PARTITIONS, key={"path": ["length"]})["assetNodeOrError"]["partitionStats"]
-    assert stats == {"numMaterialized": 2, "numFailed": 1, "numPartitions": 3}
+    node = ask(page, PARTITIONS, key={"path": ["length"]})["assetNodeOrError"]
+    assert node["partitionStats"] == {"numMaterialized": 2, "numFailed": 0, "numPartitions": 3}
+    (check,) = node["assetChecksOrError"]["checks"]
+    assert check["name"] == "videos_succeeded"
+    assert check["executionForLatestMaterialization"]["status"] == "FAILED", (
+        "no partition was planned: the check is red"
+    )
     assert len(calls(settings, "report")) == 2
     assert (settings.data_directory / "dagster" / "history" / "runs").is_dir()

@@ -1,4 +1,4 @@
-"""The figures of a run that goes by Dagster: whose run it is, and what ingest adds to them."""
+"""Records what a Dagster run did in the collection `runs`: who started it, and what ingest adds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import dagster as dg
+
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
-from vidpipe.pipeline.event_reporting import StepContext
 from vidpipe.pipeline.in_process_run import InProcessRun
 from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 
@@ -28,11 +29,12 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 
 
 @contextmanager
-def figures_of(context: StepContext, library: Library, caller: InProcessRun | None) -> Iterator[RunCounters]:
-    """Figures of the step of `context`, kept in the collection `runs`; see `vidpipe.library.runs.record_run`."""
+def step_metrics(
+    context: dg.OpExecutionContext, library: Library, caller: InProcessRun | None
+) -> Iterator[RunCounters]:
+    """Yields the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
     run = context.run
-    step = context.get_step_execution_context().step.key
-    name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), step)
+    name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), context.op_def.name)
     with record_run(library.collections["runs"], name) as figures:
         yield figures
 
@@ -45,8 +47,7 @@ def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
 
 
 def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
-    """What became of one input. Not counted are one that was interrupted, which will be resumed, and an error that
-    an earlier run has counted."""
+    """Counts the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
     result = _SOURCE_RESULTS.get(outcome.state)
     if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None
@@ -54,25 +55,29 @@ def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
 
 
 @dataclass(frozen=True)
-class Counting:
-    """An observer of ingest that counts what comes in, and passes on to another."""
+class CountingObserver:
+    """An observer of ingest that counts outcomes and forwards everything to another observer, if there is one."""
 
     figures: RunCounters
     observer: IngestObserver | None = None
 
     def on_note(self, note: IngestNote) -> None:
+        """Forwards a note."""
         if self.observer is not None:
             self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
+        """Forwards that a source is started."""
         if self.observer is not None:
             self.observer.on_start(source)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
+        """Forwards the progress of a download."""
         if self.observer is not None:
             self.observer.on_bytes(source_id, done, total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
+        """Counts an outcome and forwards it."""
         count_outcome(self.figures, outcome)
         if self.observer is not None:
             self.observer.on_outcome(outcome)

@@ -1,10 +1,11 @@
-"""What the describing model is estimated to do in a run, and what it did, as tags of the Dagster run."""
+"""Run tags that say what the describing model is estimated to do in a run, and what it did."""
 
 from __future__ import annotations
 
+import dagster as dg
+
 from vidpipe.library.library import Library
 from vidpipe.library.runs import ModelUse, RunCounters
-from vidpipe.pipeline.event_reporting import StepContext
 from vidpipe.runner.budget import ModelWork, Prices
 from vidpipe.runner.estimate import estimate
 from vidpipe.runner.plan import DescribingStages, Plan
@@ -13,9 +14,14 @@ from vidpipe.runner.request import RunRequest
 _ESTIMATED = "vidpipe/estimated_"
 
 
-def begin_model_use(context: StepContext, figures: RunCounters, library: Library, plan: Plan, wish: RunRequest) -> None:
-    """Has the time of the stages that ask the model count as the model's, and puts on the run what it is expected to
-    ask, where whoever launched it has not. wish: what the run is to do"""
+def tag_estimate(
+    context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, wish: RunRequest
+) -> None:
+    """Tags the run with what the model is expected to do, unless whoever launched it has.
+
+    Also makes `figures` count the time of the stages that ask the model as the model's. Does nothing if no stage of the
+    plan asks it.
+    """
     describing = DescribingStages.of(plan)
     if describing is None:
         return
@@ -24,18 +30,19 @@ def begin_model_use(context: StepContext, figures: RunCounters, library: Library
         expected = estimate(library, plan, wish).model
         if expected is not None and not expected.unknown:
             tags = estimate_tags(expected.amount, Prices.of(plan.settings))
-            context.instance.add_run_tags(context.run.run_id, tags)
+            context.instance.add_run_tags(context.run_id, tags)
 
 
-def tag_model_use(context: StepContext, figures: RunCounters, plan: Plan) -> None:
-    """Puts what the model did on the run; nothing where no model was asked."""
+def tag_usage(context: dg.OpExecutionContext, figures: RunCounters, plan: Plan) -> None:
+    """Tags the run with what the model did; does nothing if it was not asked."""
     use = figures.model_use
     if figures.model and (use.asked or use.reused or use.model_seconds):
-        tags = use_tags(figures.model, use, Prices.of(plan.settings))
-        context.instance.add_run_tags(context.run.run_id, tags)
+        tags = usage_tags(figures.model, use, Prices.of(plan.settings))
+        context.instance.add_run_tags(context.run_id, tags)
 
 
-def use_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
+def usage_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
+    """Returns the tags for what the model did, with the cost where prices are configured."""
     cost = prices.cost(use.prompt_tokens, use.output_tokens, use.model_seconds)
     return {
         "vidpipe/model": model,
@@ -49,7 +56,7 @@ def use_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
 
 
 def estimate_tags(amount: ModelWork, prices: Prices) -> dict[str, str]:
-    """What a run is launched for, as far as it is known before it begins."""
+    """Returns the tags for what a run is expected to do; seconds and cost only where they can be estimated."""
     cost = prices.cost_of(amount)
     return {
         f"{_ESTIMATED}answers": f"{amount.asked:.0f}",

@@ -1,4 +1,4 @@
-"""What Dagster is told of each video: what is news, why there is no result, and what to do; asked as its page asks."""
+"""What Dagster shows of each video: new results, why there is no result, and what to do; queried as its page does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts
 from vidpipe_tests.pipeline.test_jobs import failure, run_job
-from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, materializations
+from vidpipe_tests.pipeline.test_process import GREEN, RED, colors, failed_videos, materializations
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 Add = Callable[..., list[str]]
@@ -72,8 +72,8 @@ def test_a_failed_partition_says_why_what_to_do_and_when_it_is_tried_again(
     assert not run_job(dagster, settings, "prepare", [evil, slow]).success
     (said,) = explained(dagster, "length", evil)
     assert said == {
-        "error": f"evil ({evil[:12]}), stage length: evil cannot be measured.", "what_to_do": "Mend it.",
-        "file": "evil", "stage": "length", "status": "failed", "attempts": 1,
+        "error": f"video {evil[:12]} cannot be measured.", "what_to_do": "Mend it.",
+        "stage": "length", "status": "failed", "attempts": 1,
     }  # fmt: skip
     (said,) = explained(dagster, "length", slow)
     entry = library.videos.get(slow)["stages"]["length"]  # type: ignore[index]
@@ -89,8 +89,8 @@ def test_a_blocked_partition_says_which_stage_it_waits_for_and_why(
     run_job(dagster, settings, "prepare", [evil, evil])
     assert colors(dagster, "parts", [evil]) == [RED]
     (said,) = explained(dagster, "parts", evil)
-    assert said["error"].startswith("It waits for length, which failed: evil (")
-    assert (said["what_to_do"], said["waits_for"], said["file"]) == ("Mend it.", "length", "evil")
+    assert said["error"] == f"It waits for length, which failed: video {evil[:12]} cannot be measured."
+    assert (said["what_to_do"], said["waits_for"]) == ("Mend it.", "length")
     (said,) = explained(dagster, "report", evil)
     assert said["waits_for"] == "length", "told of a step that nobody has launched, too"
     run_job(dagster, settings, "label", [evil, fresh])
@@ -120,7 +120,7 @@ def test_partitions_of_a_quarantined_a_busy_and_an_unknown_video_say_so(
     assert (said["error"], said["status"]) == ("It crashed the process 3 times.", "quarantined")
     for stage in ("length", "parts"):
         (said,) = explained(dagster, stage, busy)
-        assert said["error"] == "Another run works on this video."
+        assert said["error"] == "Another run is processing this video."
         (said,) = explained(dagster, stage, unknown)
         assert said["error"] == "There is no such video in the library."
 
@@ -174,15 +174,30 @@ def test_a_failure_that_passes_turns_green_though_the_result_is_the_old_one(
     ids = add("ab")
     run_process(settings, graph=GRAPH, library=library)
     (settings.home / "broken-ab").touch()
-    run_process(settings, RunRequest(force=["length"], stages=["length"]), graph=GRAPH, library=library)
-    assert colors(dagster, "length", ids) == [RED]
+    config = {"ops": {"prepare_videos": {"config": {"force": True}}}}
+    run_job(dagster, settings, "prepare", partition_key=ids[0], run_config=config)
+    assert colors(dagster, "length", ids) == [RED], "green before, and planned since"
     assert explained(dagster, "length", ids[0])[0]["what_to_do"] == "Mend it."
     (settings.home / "broken-ab").unlink()
     run_process(settings, RunRequest(retry=True), graph=GRAPH, library=library)
     assert colors(dagster, "length", ids) == [GREEN]
 
 
-def test_an_old_failure_is_told_once(
+def test_a_check_is_red_while_any_video_of_the_stage_has_failed(
+    settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
+) -> None:
+    evil, new = add("evil", "new")
+    (settings.home / "broken-evil").touch()
+    run_process(settings, [evil], graph=GRAPH, library=library)
+    assert list(failed_videos(dagster, "length")) == [evil]
+    run_process(settings, [new], graph=GRAPH, library=library)
+    assert list(failed_videos(dagster, "length")) == [evil], "a later run over other videos does not hide it"
+    (settings.home / "broken-evil").unlink()
+    run_process(settings, [evil], retry=True, graph=GRAPH, library=library)
+    assert failed_videos(dagster, "length") == {}
+
+
+def test_an_old_failure_is_reported_once(
     settings: Settings, library: Library, add: Add, dagster: dg.DagsterInstance
 ) -> None:
     """A run over a list passes over what failed before."""
@@ -192,7 +207,8 @@ def test_an_old_failure_is_told_once(
     run_process(settings, RunRequest(videos=[evil, new]), graph=GRAPH, library=library)
     assert len(calls(settings, "length")) == 2
     assert len(explained(dagster, "length", evil)) == 1
-    assert colors(dagster, "length", [evil, new]) == [RED, GREEN]
+    assert colors(dagster, "length", [evil, new]) == [None, GREEN]
+    assert list(failed_videos(dagster, "length")) == [evil]
 
 
 def test_a_run_is_tried_again_only_where_the_library_is_away(

@@ -1,0 +1,275 @@
+"""Deletes old runs from Dagster's history, which grows for ever otherwise, and keeps the state of each partition.
+
+How Dagster 1.13 derives a partition's state: green by any materialization; failed where it was planned later by a run
+that has failed; in progress where that run has not finished. A planned materialization whose run is gone counts for
+nothing. So before a run is deleted, the materializations and observations that are the latest of their partition are
+reported again, outside any run. A run stays where that would change a state: if a partition is failed by it, or if it
+holds the last materialization of a partition that is failed or in progress.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+import dagster as dg
+
+from vidpipe.library.states import chunked
+from vidpipe.pipeline.event_metadata import rereported
+from vidpipe.pipeline.instance import dagster_home
+from vidpipe.pipeline.partitions import VIDEOS
+from vidpipe.retention.report import Kind, Pruned, cutoff
+from vidpipe.settings import Settings
+
+_MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
+_OBSERVED = dg.DagsterEventType.ASSET_OBSERVATION
+_PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
+_HARMLESS = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED]
+_FINISHED = [*_HARMLESS, dg.DagsterRunStatus.FAILURE]
+_UNFINISHED_BACKFILLS = ("REQUESTED", "CANCELING", "FAILING")
+_BACKFILL_TAG = "dagster/backfill"
+_PAGE_SIZE = 500
+#: Events that are reported again before it is checked whether others have come meanwhile.
+_CHUNK_SIZE = 50
+_RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+#: Long enough for 50,000 events; a larger history is pruned over several nights.
+DEFAULT_MAX_DURATION_S = 600.0
+
+
+@dataclass
+class _LastEvents:
+    """The events of one run that are the latest of their partition.
+
+    Attributes:
+        records: Those to report again before the run is deleted.
+        needed: Whether a partition's state depends on the run itself.
+    """
+
+    records: list[dg.EventLogRecord] = field(default_factory=list)
+    needed: bool = False
+
+
+class HistoryPruning:
+    """The clean-up of Dagster's history under [Retention].
+
+    Args:
+        instance: Its storage is Dagster's SQLite storage in data/dagster.
+        settings: Those of the home.
+        max_duration_s: Runs that are left after this time wait for the next clean-up.
+    """
+
+    def __init__(
+        self, instance: dg.DagsterInstance, settings: Settings, max_duration_s: float = DEFAULT_MAX_DURATION_S
+    ) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._home = dagster_home(settings)
+        self._runs_before = cutoff(settings.retention.runs_days)
+        self._ticks_before = cutoff(settings.retention.ticks_days)
+        self._max_duration_s = max_duration_s
+
+    def kinds(self) -> list[Kind]:
+        """Returns what is cleaned up, in order."""
+        return [
+            Kind("runs", "old runs with their events and files", self._delete_runs),
+            Kind("run files", "files of runs that no longer exist", self._delete_stray_files),
+            Kind("ticks", "evaluations of sensors and schedules", self._delete_ticks),
+        ]
+
+    def _delete_runs(self, report: Pruned, dry_run: bool) -> None:
+        deadline = time.monotonic() + self._max_duration_s
+        files = _files_by_run(self._home)
+        old = self._old_runs()
+        reported = needed = 0
+        for number, (run_id, ended) in enumerate(old):
+            if time.monotonic() > deadline:
+                report.notes.append(f"{len(old) - number} more old runs are left for the next clean-up.")
+                break
+            size_bytes = _size_bytes(files.get(run_id, ()))
+            last = self._last_events(run_id)
+            if last.needed or not (dry_run or self._report_again(run_id, last.records)):
+                needed += 1
+                continue
+            report.add(size_bytes, ended)
+            reported += len(last.records)
+            if not dry_run:
+                self._instance.delete_run(run_id)
+                _delete(_files_by_run(self._home, run_id).get(run_id, ()))
+        if reported:
+            report.notes.append(f"{reported} of their events were kept: partitions are green by them.")
+        if needed:
+            report.notes.append(f"{needed} old runs stay: failed partitions need them.")
+
+    def _old_runs(self) -> list[tuple[str, float]]:
+        """Returns (id, end in seconds since 1970) of the runs that may go, oldest first.
+
+        The last run of each job stays, and the run that ended last: SQLite would give the numbers of its events to new
+        ones, and sensors that remember how far they have read would miss these.
+        """
+        before = datetime.fromtimestamp(self._runs_before, UTC)
+        records = self._instance.get_run_records(dg.RunsFilter(statuses=_FINISHED, updated_before=before))
+        jobs = {record.dagster_run.job_name for record in records}
+        newest = [self._instance.get_run_records(dg.RunsFilter(job_name=job), limit=1) for job in jobs]
+        newest.append(self._instance.get_run_records(limit=1, order_by="update_timestamp"))
+        kept = {record.dagster_run.run_id for found in newest for record in found}
+        backfills: dict[str, bool] = {}
+        old = []
+        for record in records:
+            run = record.dagster_run
+            ended = record.end_time or record.update_timestamp.replace(tzinfo=UTC).timestamp()
+            backfill = run.tags.get(_BACKFILL_TAG)
+            if backfill is not None and backfill not in backfills:
+                backfills[backfill] = self._is_unfinished(backfill)
+            if ended < self._runs_before and run.run_id not in kept and not (backfill and backfills[backfill]):
+                old.append((run.run_id, ended))
+        return sorted(old, key=lambda run: run[1])
+
+    def _is_unfinished(self, backfill_id: str) -> bool:
+        backfill = self._instance.get_backfill(backfill_id)
+        return backfill is not None and backfill.status.value in _UNFINISHED_BACKFILLS
+
+    def _last_events(self, run_id: str) -> _LastEvents:
+        last = _LastEvents()
+        for asset, partitions in self._partitions_of(run_id).items():
+            for chunk in chunked(partitions, _PAGE_SIZE):
+                self._add_last_events(last, run_id, asset, chunk)
+                if last.needed:
+                    return last
+        last.records = [record for record in last.records if record.partition_key in self._existing]
+        return last
+
+    @cached_property
+    def _existing(self) -> frozenset[str]:
+        """The partitions that exist: events of removed videos go with their runs."""
+        return frozenset(self._instance.get_dynamic_partitions(VIDEOS.name or ""))
+
+    def _partitions_of(self, run_id: str) -> dict[dg.AssetKey, dict[str, None]]:
+        found: dict[dg.AssetKey, dict[str, None]] = {}
+        cursor, more = None, True
+        while more:
+            page = self._instance.get_records_for_run(run_id, cursor, {_MADE, _OBSERVED, _PLANNED}, _PAGE_SIZE)
+            for record in page.records:
+                if record.asset_key is not None and record.partition_key is not None:
+                    found.setdefault(record.asset_key, {})[record.partition_key] = None
+            cursor, more = page.cursor, page.has_more
+        return found
+
+    def _add_last_events(self, last: _LastEvents, run_id: str, asset: dg.AssetKey, partitions: Sequence[str]) -> None:
+        """Adds what the run knows last of some partitions of one asset."""
+        made, observed, planned = (
+            self._instance.get_latest_storage_id_by_partition(asset, kind, set(partitions))
+            for kind in (_MADE, _OBSERVED, _PLANNED)
+        )
+        in_force = dg.AssetRecordsFilter(asset, storage_ids=list(made.values()))
+        results = self._instance.fetch_materializations(in_force, limit=_PAGE_SIZE).records if made else ()
+        own = {record.partition_key: record for record in results if record.run_id == run_id}
+        for partition in partitions:
+            if planned.get(partition, 0) > made.get(partition, 0):
+                info = self._instance.get_latest_planned_materialization_info(asset, partition)
+                planner = self._instance.get_run_by_id(info.run_id) if info is not None else None
+                if planner is None or planner.status in _HARMLESS:
+                    continue
+                if planner.run_id == run_id or partition in own:
+                    last.needed = True
+                    return
+        last.records += own.values()
+        # An observation older than the result explains an earlier failure, or nothing any more.
+        newer = [event_id for partition, event_id in observed.items() if event_id > made.get(partition, 0)]
+        if newer:
+            in_force = dg.AssetRecordsFilter(asset, storage_ids=newer)
+            observations = self._instance.fetch_observations(in_force, limit=_PAGE_SIZE).records
+            last.records += [record for record in observations if record.run_id == run_id]
+
+    def _report_again(self, run_id: str, records: Sequence[dg.EventLogRecord]) -> bool:
+        """Reports the run's last events outside it. Returns False if another run has made them needed meanwhile."""
+        partitions: dict[dg.AssetKey, dict[str, None]] = {}
+        for record in records:
+            if record.asset_key is not None and record.partition_key is not None:
+                partitions.setdefault(record.asset_key, {})[record.partition_key] = None
+        for asset, keys in partitions.items():
+            for chunk in chunked(keys, _CHUNK_SIZE):
+                last = _LastEvents()
+                self._add_last_events(last, run_id, asset, chunk)  # again, since other runs go on
+                if last.needed:
+                    return False
+                for record in sorted(last.records, key=lambda record: record.storage_id):
+                    event = record.asset_materialization or record.asset_observation
+                    if event is not None:
+                        again = rereported(event, record.timestamp, self._settings)
+                        self._instance.report_runless_asset_event(again)
+        return True
+
+    def _delete_stray_files(self, report: Pruned, dry_run: bool) -> None:
+        for run_id, paths in _files_by_run(self._home).items():
+            written_at = _written_at(paths)
+            if written_at < self._runs_before and not self._instance.has_run(run_id):
+                report.add(_size_bytes(paths), written_at)
+                if not dry_run:
+                    _delete(paths)
+
+    def _delete_ticks(self, report: Pruned, dry_run: bool) -> None:
+        """Keeps the last tick of each sensor and schedule, from which a schedule continues."""
+        for state in self._instance.all_instigator_state():
+            ids = (state.instigator_origin_id, state.selector_id)
+            newest = self._instance.get_ticks(*ids, limit=1)
+            before = min([self._ticks_before, *(tick.timestamp for tick in newest)])
+            ticks = self._instance.get_ticks(*ids, before=before)
+            if ticks:
+                report.add(0, min(tick.timestamp for tick in ticks), len(ticks))
+                if not dry_run:
+                    self._instance.purge_ticks(*ids, before)
+
+
+def _files_by_run(home: Path, run_id: str = "") -> dict[str, list[Path]]:
+    """Returns the event log and the captured output of each run.
+
+    Args:
+        home: DAGSTER_HOME.
+        run_id: Only those of this run, if given.
+    """
+    found: dict[str, list[Path]] = {}
+    for folder in (home / "storage", home / "history" / "runs"):
+        for path in sorted(folder.glob(f"{run_id}*")):
+            name = path.name.partition(".")[0]
+            if _RUN_ID.fullmatch(name) and not path.is_symlink():
+                found.setdefault(name, []).append(path)
+    return found
+
+
+def _files_below(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        for file in path.rglob("*") if path.is_dir() else [path]:
+            # SQLite's index in shared memory (-shm) comes and goes with each reader.
+            if not file.name.endswith("-shm") and not file.is_symlink() and file.is_file():
+                yield file
+
+
+def _size_bytes(paths: Sequence[Path]) -> int:
+    return sum(_stat(file)[0] for file in _files_below(paths))
+
+
+def _written_at(paths: Sequence[Path]) -> float:
+    return max((_stat(file)[1] for file in _files_below(paths)), default=0.0)
+
+
+def _stat(file: Path) -> tuple[int, float]:
+    """Returns (bytes, modification time); a file that has gone meanwhile was in use just now."""
+    try:
+        stat = file.stat()
+    except FileNotFoundError:
+        return 0, time.time()
+    return stat.st_size, stat.st_mtime
+
+
+def _delete(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""The checks of stored results: each examines one video and describes what it found in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidpipe.settings import Settings
+from vidpipe.tagging.rules import build_rules
+
+Document = Mapping[str, Any]
+Figures = Mapping[str, int | float | str]
+#: One frame at 24 a second, where the video does not say.
+_FRAME_S = 1 / 24
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What a check found for one video.
+
+    Attributes:
+        passed: Whether all is well.
+        sentence: What was found, without names of the video.
+        figures: Plain values for the check's metadata.
+    """
+
+    passed: bool
+    sentence: str
+    figures: Figures = field(default_factory=dict)
+
+
+CheckFunction = Callable[[Document, Sequence[Document], Settings], CheckOutcome]
+
+
+@dataclass(frozen=True)
+class VideoCheck:
+    """A check of one stage's results.
+
+    Attributes:
+        name: Name of the asset check.
+        stage: The stage whose result is checked; the check exists if the graph has that stage.
+        description: One sentence for the check's page.
+        function: Takes the video's document, its scenes in order and the settings.
+        quick: Replaces a `function` that reads whole files, in runs over many videos.
+    """
+
+    name: str
+    stage: str
+    description: str
+    function: CheckFunction
+    quick: CheckFunction | None = None
+
+
+def scenes_cover_duration(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
+    """Checks that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
+    stored = document["scenes"]
+    duration_s, frames = stored["duration_s"], stored.get("frames_decoded") or 0
+    frame_s = duration_s / frames if frames else _FRAME_S
+    figures: Figures = {"scenes": len(scenes), "duration_s": duration_s, "frame_s": round(frame_s, 5)}
+    if not scenes:
+        return CheckOutcome(False, "There are no scenes.", figures)
+    if len(scenes) != stored["count"]:
+        return CheckOutcome(False, f"{stored['count']} scenes were detected, but {len(scenes)} are stored.", figures)
+    end_s = 0.0
+    for scene in scenes:
+        off_s = scene["start_s"] - end_s
+        if abs(off_s) > frame_s:
+            what = "a gap" if off_s > 0 else "an overlap"
+            return CheckOutcome(False, f"Scene {scene['index']} begins with {what} of {abs(off_s):.3f} s.", figures)
+        if scene["end_s"] <= scene["start_s"]:
+            return CheckOutcome(False, f"Scene {scene['index']} has no length.", figures)
+        end_s = scene["end_s"]
+    if abs(end_s - duration_s) > frame_s:
+        return CheckOutcome(False, f"The last scene ends at {end_s:.3f} s of {duration_s:.3f} s.", figures)
+    return CheckOutcome(True, f"{len(scenes)} scenes cover {duration_s:.3f} s.", figures)
+
+
+def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
+    """Checks that the whole stored file still has the hash it is named by."""
+    path = settings.resolve((document.get("raw_video") or document["ingest"])["path"])
+    digest = hashlib.sha256()
+    size = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                size += len(block)
+    except OSError as error:
+        return CheckOutcome(False, f"The stored file cannot be read: {error.strerror or type(error).__name__}.", {})
+    figures: Figures = {"size_bytes": size, "sha256": digest.hexdigest()}
+    if digest.hexdigest() != document["_id"]:
+        return CheckOutcome(False, "The stored file's content does not match its hash; add the video again.", figures)
+    return CheckOutcome(True, f"All {size} bytes are unchanged.", figures)
+
+
+def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
+    """Checks size and modification time against those at hashing; reads the file only if they differ."""
+    stored = document.get("raw_video") or document["ingest"]
+    with contextlib.suppress(OSError):
+        stat = settings.resolve(stored["path"]).stat()
+        if (stat.st_size, stat.st_mtime_ns) == (stored["size_bytes"], stored["modified_ns"]):
+            return CheckOutcome(True, "Size and modification time are unchanged.", {"size_bytes": stat.st_size})
+    return file_has_its_hash(document, scenes, settings)
+
+
+def scenes_are_described(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
+    """Checks that every scene has a description."""
+    missing = [scene["index"] for scene in scenes if not scene.get("description")]
+    figures = {"scenes": len(scenes), "without": len(missing)}
+    if missing:
+        return CheckOutcome(False, f"{len(missing)} of {len(scenes)} scenes have no description.", figures)
+    return CheckOutcome(True, f"All {len(scenes)} scenes have a description.", figures)
+
+
+def tags_name_rules(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
+    """Checks that every tag from a rule names a rule that still exists."""
+    known = {rule.name for rule in build_rules(settings).rules}
+    given = {tag["rule"] for tag in document["tags"] if tag["given_by"] == "rule"}
+    gone = sorted(given - known)
+    figures = {"tags": len(document["tags"]), "rules": len(known)}
+    if gone:
+        return CheckOutcome(
+            False, f"Tags name rules that no longer exist: {', '.join(gone)}. Run the tags stage.", figures
+        )
+    return CheckOutcome(True, "All tags name existing rules.", figures)
+
+
+CHECKS = (
+    VideoCheck(
+        "stored_file_has_its_hash",
+        "raw_video",
+        "The stored file still has its hash. Reads the whole file; in a run over many videos, only if its size or "
+        "modification time has changed.",
+        file_has_its_hash,
+        file_is_unchanged,
+    ),
+    VideoCheck(
+        "scenes_cover_duration",
+        "scenes",
+        "The scenes cover the whole duration, without gap or overlap.",
+        scenes_cover_duration,
+    ),
+    VideoCheck("scenes_are_described", "descriptions", "Each scene has a description.", scenes_are_described),
+    VideoCheck("tags_name_rules", "tags", "Each tag was given by a rule that still exists.", tags_name_rules),
+)
