@@ -13,8 +13,8 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.pipeline.checks import log_checks_of_failed_step
+from vidpipe.pipeline.event_metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.execution import StepSession, run_stages
-from vidpipe.pipeline.metadata import CODE_VERSION_TAG, DATA_VERSION_TAG, parents
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.pipeline.resources import RESULTS_IO_MANAGER, LibraryResource
 from vidpipe.runner.request import RunRequest

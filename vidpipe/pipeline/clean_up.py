@@ -9,13 +9,13 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
+from vidpipe.operations.retention.home_tasks import home_tasks
+from vidpipe.operations.retention.pruning import PruneReport, prune
 from vidpipe.pipeline.event_resync import resync_events
-from vidpipe.pipeline.execution import Session
+from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.history_pruning import HistoryPruning
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.retention.kinds import kinds_of_home
-from vidpipe.retention.report import Pruned, prune
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -26,7 +26,7 @@ _DESCRIPTION = "Deletes what is older than [Retention] allows, and reports resul
 
 def clean_up(
     instance: dg.DagsterInstance, settings: Settings, library: Library, *, dry_run: bool = False
-) -> list[Pruned]:
+) -> list[PruneReport]:
     """Deletes what is too old, or with `dry_run` counts it.
 
     Returns:
@@ -35,7 +35,7 @@ def clean_up(
     Raises:
         UnavailableError: Another clean-up of the home is running.
     """
-    kinds = [*HistoryPruning(instance, settings).kinds(), *kinds_of_home(settings, library)]
+    kinds = [*HistoryPruning(instance, settings).kinds(), *home_tasks(settings, library)]
     return prune(kinds, settings.data_directory / "run", dry_run=dry_run)
 
 
@@ -51,7 +51,7 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
 
     @dg.op(name=OP_NAME, description=_DESCRIPTION)
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
-        with Session.begin(context, library, graph) as session:
+        with StepSession.begin(context, library, graph) as session:
             if not config.dry_run:
                 resync_events(context, session.library)
             if config.only_show:
@@ -95,7 +95,7 @@ def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     ]
 
 
-def sentence(report: Pruned, *, dry_run: bool) -> str:
+def sentence(report: PruneReport, *, dry_run: bool) -> str:
     """Returns the report as one line of text."""
     done = "would be deleted" if dry_run else "deleted"
     oldest = f", the oldest from {report.oldest:%Y-%m-%d}" if report.oldest else ""

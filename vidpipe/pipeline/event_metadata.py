@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from vidpipe.pipeline.event_privacy import without_identity
-from vidpipe.pipeline.sources_asset import SOURCES_KEY
+from vidpipe.pipeline.partitions import SOURCES_KEY
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
 from vidpipe.stages.graph import StageGraph

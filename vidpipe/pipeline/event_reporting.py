@@ -182,7 +182,7 @@ class EventReporter:
                 fields |= {f"stages.{name}.{field}": 1 for field in ("status", "error", "attempts", "next_try_at")}
         ids = list({event.sha256 for event in incomplete})
         find = self._library.collections["videos"].find
-        rows = self._library.ride_out(lambda: list(find({"_id": {"$in": ids}}, fields))) if ids else []
+        rows = self._library.retry(lambda: list(find({"_id": {"$in": ids}}, fields))) if ids else []
         return {row["_id"]: row for row in rows}
 
     def _with_result(self, event: StageEvent, document: Document) -> StageEvent:

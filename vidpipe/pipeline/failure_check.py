@@ -34,9 +34,9 @@ def evaluate_failures(library: Library, stage: str) -> dg.AssetCheckEvaluation:
     """
     videos = library.collections["videos"]
     failed = {f"stages.{stage}.status": {"$in": ["failed", "quarantined"]}}
-    count = library.ride_out(lambda: videos.count_documents(failed))
+    count = library.retry(lambda: videos.count_documents(failed))
     fields = {**IDENTIFYING_FIELDS, f"stages.{stage}.error": 1}
-    rows = library.ride_out(lambda: list(islice(videos.find(failed, fields), _MAX_LISTED))) if count else []
+    rows = library.retry(lambda: list(islice(videos.find(failed, fields), _MAX_LISTED))) if count else []
     metadata: dict[str, Any] = {"failed": count}
     if rows:
         messages = {}

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from vidpipe.library.states import chunked
+from vidpipe.library.video_ids import chunked
+from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.event_metadata import rereported
-from vidpipe.pipeline.instance import dagster_home
 from vidpipe.pipeline.partitions import VIDEOS
-from vidpipe.retention.report import Kind, Pruned, cutoff
 from vidpipe.settings import Settings
 
 _MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -74,15 +74,15 @@ class HistoryPruning:
         self._ticks_before = cutoff(settings.retention.ticks_days)
         self._max_duration_s = max_duration_s
 
-    def kinds(self) -> list[Kind]:
+    def kinds(self) -> list[PruneTask]:
         """Returns what is cleaned up, in order."""
         return [
-            Kind("runs", "old runs with their events and files", self._delete_runs),
-            Kind("run files", "files of runs that no longer exist", self._delete_stray_files),
-            Kind("ticks", "evaluations of sensors and schedules", self._delete_ticks),
+            PruneTask("runs", self._delete_runs),
+            PruneTask("run files", self._delete_stray_files),
+            PruneTask("ticks", self._delete_ticks),
         ]
 
-    def _delete_runs(self, report: Pruned, dry_run: bool) -> None:
+    def _delete_runs(self, report: PruneReport, dry_run: bool) -> None:
         deadline = time.monotonic() + self._max_duration_s
         files = _files_by_run(self._home)
         old = self._old_runs()
@@ -205,7 +205,7 @@ class HistoryPruning:
                         self._instance.report_runless_asset_event(again)
         return True
 
-    def _delete_stray_files(self, report: Pruned, dry_run: bool) -> None:
+    def _delete_stray_files(self, report: PruneReport, dry_run: bool) -> None:
         for run_id, paths in _files_by_run(self._home).items():
             written_at = _written_at(paths)
             if written_at < self._runs_before and not self._instance.has_run(run_id):
@@ -213,7 +213,7 @@ class HistoryPruning:
                 if not dry_run:
                     _delete(paths)
 
-    def _delete_ticks(self, report: Pruned, dry_run: bool) -> None:
+    def _delete_ticks(self, report: PruneReport, dry_run: bool) -> None:
         """Keeps the last tick of each sensor and schedule, from which a schedule continues."""
         for state in self._instance.all_instigator_state():
             ids = (state.instigator_origin_id, state.selector_id)

@@ -73,7 +73,7 @@ class InProcessRun:
         from vidpipe.library.process_identity import this_process
         from vidpipe.operations.services.state import dagster_home
         from vidpipe.pipeline.dagster_tags import REPOSITORY_TAGS
-        from vidpipe.pipeline.history.damage import history_explained
+        from vidpipe.pipeline.history_damage import history_explained
         from vidpipe.pipeline.instance import instance
         from vidpipe.pipeline.jobs import FILE_LOGGER
         from vidpipe.pipeline.resources import LibraryResource

@@ -26,7 +26,7 @@ MODULE = "vidpipe_tests.pipeline.three_steps"
 
 
 @dataclass
-class House:
+class BackfillHome:
     """A home whose page and daemon are up."""
 
     settings: Settings
@@ -51,7 +51,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def backfill_home(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackfillHome]:
     home = tmp_path_factory.mktemp("backfills")
     init_home(home)
     name = f"test_{uuid.uuid4().hex[:16]}"
@@ -64,45 +64,45 @@ def house(mongod_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     }
     instance(settings).dispose()  # lays out Dagster's tables, which two processes cannot do at once
     with Library.open(settings, GRAPH) as library, page_and_daemon(MODULE, environment, home) as page:
-        yield House(settings, library, page)
+        yield BackfillHome(settings, library, page)
     with MongoClient[dict[str, object]](mongod_uri) as client:
         client.drop_database(name)
 
 
-def test_three_steps_at_once_with_a_broken_video_among_good_ones_and_its_retry(house: House) -> None:
-    ids = house.add("good", "fine", "nice", "evil")
-    mended = house.break_("evil")
-    first = house.page.backfill(GRAPH.names, ids)
-    done = house.page.ended(first)
+def test_three_steps_at_once_with_a_broken_video_among_good_ones_and_its_retry(backfill_home: BackfillHome) -> None:
+    ids = backfill_home.add("good", "fine", "nice", "evil")
+    mended = backfill_home.break_("evil")
+    first = backfill_home.page.backfill(GRAPH.names, ids)
+    done = backfill_home.page.ended(first)
     assert done.status == "COMPLETED_FAILED"
     assert done.assets == ["length", "parts", "report"], "a run a step, each after the one before"
-    assert [house.page.colors(asset, ids) for asset in GRAPH.names] == ["gggr", "ggg-", "ggg-"]
-    assert f"video {ids[3][:12]} cannot be measured. Mend it." in house.page.failure(done.runs[-1]["runId"])
-    (said,) = house.page.told("length", ids[3])
+    assert [backfill_home.page.colors(asset, ids) for asset in GRAPH.names] == ["gggr", "ggg-", "ggg-"]
+    assert f"video {ids[3][:12]} cannot be measured. Mend it." in backfill_home.page.failure(done.runs[-1]["runId"])
+    (said,) = backfill_home.page.told("length", ids[3])
     assert f"video {ids[3][:12]} cannot be measured." in said
     assert "Mend it." in said
-    (said,) = house.page.told("report", ids[3])
+    (said,) = backfill_home.page.told("report", ids[3])
     assert "It waits for length, which failed: " in said, "a later step that was never begun says why"
 
     mended.unlink()
-    again = house.page.ended(house.page.again(first))
+    again = backfill_home.page.ended(backfill_home.page.again(first))
     assert again.status == "COMPLETED_SUCCESS"
     assert again.assets == ["length", "parts", "report"]
-    assert [house.page.colors(asset, ids) for asset in GRAPH.names] == ["gggg", "gggg", "gggg"]
-    assert len(calls(house.settings, "report")) == len(ids), "what was green is not computed again"
+    assert [backfill_home.page.colors(asset, ids) for asset in GRAPH.names] == ["gggg", "gggg", "gggg"]
+    assert len(calls(backfill_home.settings, "report")) == len(ids), "what was green is not computed again"
 
 
-def test_a_scattered_selection_is_a_run_a_range_and_one_run_of_process(house: House) -> None:
-    ids = house.add(*(f"scattered-{number}" for number in range(9)))
-    house.break_("scattered-4")
+def test_a_scattered_selection_is_a_run_a_range_and_one_run_of_process(backfill_home: BackfillHome) -> None:
+    ids = backfill_home.add(*(f"scattered-{number}" for number in range(9)))
+    backfill_home.break_("scattered-4")
     chosen = [ids[0], ids[2], ids[3], ids[4], ids[6]]
-    done = house.page.ended(house.page.backfill(["length"], chosen))
+    done = backfill_home.page.ended(backfill_home.page.backfill(["length"], chosen))
     assert len(done.runs) == 3, "Dagster starts a run for each range of neighbours"
-    assert house.page.colors("length", ids) == "g-ggr-g--"
+    assert backfill_home.page.colors("length", ids) == "g-ggr-g--"
 
     rest = [ids[1], ids[5], ids[8]]
     names = "scattered-1\n\n  scattered-5  \n" + ids[8][:12]
-    run = house.page.run("process", {"ops": {"process_videos": {"config": {"keys": names}}}})
+    run = backfill_home.page.run("process", {"ops": {"process_videos": {"config": {"keys": names}}}})
     assert run["status"] == "SUCCESS"
-    assert [house.page.colors(asset, rest) for asset in GRAPH.names] == ["ggg"] * 3
-    assert house.page.colors("length", ids) == "ggggrgg-g"
+    assert [backfill_home.page.colors(asset, rest) for asset in GRAPH.names] == ["ggg"] * 3
+    assert backfill_home.page.colors("length", ids) == "ggggrgg-g"

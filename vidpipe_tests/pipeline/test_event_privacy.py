@@ -11,9 +11,9 @@ import dagster as dg
 import pytest
 
 from vidpipe.library.library import Library
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.event_privacy import anonymous, without_identity
-from vidpipe.pipeline.instance import dagster_home
-from vidpipe.pipeline.launch import run_process
+from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageError

@@ -21,7 +21,7 @@ from vidpipe.sources.records import ListedSource
 Said = tuple[str | None, tuple[str, ...], int | None]
 
 
-class Shelf:
+class KnownSources:
     """What a library would hold, from what it was told alone."""
 
     def __init__(self) -> None:
@@ -74,18 +74,18 @@ TEXTS = st.lists(LINES, max_size=8).map("\n".join)
 def test_whatever_is_edited_and_cut_short_the_last_whole_reading_is_right(
     before: list[tuple[str, int | None]], last: str
 ) -> None:
-    shelf = Shelf()
+    known = KnownSources()
     for text, at_most in before:
-        shelf.read(text, at_most)
-    shelf.read(last)
-    assert shelf.sources == truth(last)
+        known.read(text, at_most)
+    known.read(last)
+    assert known.sources == truth(last)
 
 
 @given(TEXTS)
 def test_a_second_reading_of_the_same_has_nothing_to_tell(text: str) -> None:
-    shelf = Shelf()
-    shelf.read(text)
-    again = ListDiff(text_lines(text), shelf.memory)
+    known = KnownSources()
+    known.read(text)
+    again = ListDiff(text_lines(text), known.memory)
     assert list(again.news()) == list(again.edited()) == again.removed() == []
 
 
@@ -103,9 +103,9 @@ def test_no_line_whatsoever_stops_the_reading(text: bytes, before: bytes) -> Non
 
 
 def test_local_lines_are_told_apart_at_each_reading() -> None:
-    shelf = Shelf()
+    known = KnownSources()
     for _ in range(2):
-        reading = shelf.read("footage/\nhttps://h/a.mp4\nfile:///srv/b.mp4 priority=2\n")
+        reading = known.read("footage/\nhttps://h/a.mp4\nfile:///srv/b.mp4 priority=2\n")
         assert [(entry.text, entry.priority) for entry in reading.local] == [
             ("footage/", None),
             ("file:///srv/b.mp4", 2),
@@ -118,10 +118,10 @@ def test_an_empty_file_has_no_lines_not_even_where_it_should_be_a_table() -> Non
 
 def test_a_memory_is_kept_for_its_owner_alone_and_not_believed_when_damaged(tmp_path: Path) -> None:
     files = ListCacheFiles(tmp_path / "lists", "db.videos")
-    shelf = Shelf()
-    shelf.read("https://h/a.mp4?token=secret\nhttps://h/b.mp4")
-    files.save("data/urls.txt", shelf.memory)
-    assert files.load("data/urls.txt") == shelf.memory
+    known = KnownSources()
+    known.read("https://h/a.mp4?token=secret\nhttps://h/b.mp4")
+    files.save("data/urls.txt", known.memory)
+    assert files.load("data/urls.txt") == known.memory
     assert ListCacheFiles(tmp_path / "lists", "another.videos").load("data/urls.txt") == LineCache()
     (path,) = (tmp_path / "lists").iterdir()
     assert path.stat().st_mode & 0o077 == 0

@@ -15,7 +15,7 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.fault_server import FaultServer
-from vidpipe_tests.pipeline.sensors.desk import LIST, SECRET, Desk, ids, source
+from vidpipe_tests.pipeline.sensors.list_sensor import LIST, SECRET, ListSensor, ids, source
 from vidpipe_tests.runner.small_graph import GRAPH
 from vidpipe_tests.sources.s3_server import KEY_ID, S3Server
 from vidpipe_tests.sources.s3_server import SECRET as S3_SECRET
@@ -38,74 +38,79 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
         yield running
 
 
-def run(desk: Desk, settings: Settings, request: Any) -> dg.ExecuteInProcessResult:
+def run(list_sensor: ListSensor, settings: Settings, request: Any) -> dg.ExecuteInProcessResult:
     """What a run that Dagster launches does, in this process."""
     return ingest_job(GRAPH).execute_in_process(
         run_config=request.run_config,
         tags=request.tags,
-        instance=desk.dagster,
+        instance=list_sensor.dagster,
         resources={"library": LibraryResource(home=str(settings.home))},
         raise_on_error=False,
     )
 
 
-def states(desk: Desk) -> dict[str, str]:
-    return {record.url.rpartition("/")[2].partition("?")[0]: record.state for record in desk.records().values()}
+def states(list_sensor: ListSensor) -> dict[str, str]:
+    return {record.url.rpartition("/")[2].partition("?")[0]: record.state for record in list_sensor.records().values()}
 
 
-def videos(desk: Desk) -> list[dict[str, Any]]:
-    return list(desk.library.collections["videos"].find())
+def videos(list_sensor: ListSensor) -> list[dict[str, Any]]:
+    return list(list_sensor.library.collections["videos"].find())
 
 
 def test_lines_become_videos_with_their_priority_and_secrets_come_from_the_list(
-    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+    list_sensor: ListSensor, settings: Settings, server: FaultServer, clips: list[bytes]
 ) -> None:
     server.add("/plain.mp4", clips[0])
     server.add("/secret.mp4", clips[1])
     bad = server.add("/bad.mp4", b"<html>not a video</html>")
     secret = server.url(f"/secret.mp4?token={SECRET}")
     local = color_cuts(settings.home / "data" / "local.mp4", ("green",))
-    (request,) = desk.say(
+    (request,) = list_sensor.say(
         server.url("/plain.mp4") + " priority=4", f"{secret} priority=4", f"{bad} priority=4", "local.mp4 priority=4"
     ).run_requests
     assert len(ids(request)) == 4
-    result = run(desk, settings, request)
+    result = run(list_sensor, settings, request)
     assert not result.success, "one of them is no video"
-    assert states(desk) == {"plain.mp4": "stored", "secret.mp4": "stored", "bad.mp4": "refused", "local.mp4": "stored"}
-    assert [video["priority"] for video in videos(desk)] == [4, 4, 4]
-    assert set(desk.dagster.get_dynamic_partitions("videos")) == {video["_id"] for video in videos(desk)}
+    assert states(list_sensor) == {
+        "plain.mp4": "stored",
+        "secret.mp4": "stored",
+        "bad.mp4": "refused",
+        "local.mp4": "stored",
+    }
+    assert [video["priority"] for video in videos(list_sensor)] == [4, 4, 4]
+    assert set(list_sensor.dagster.get_dynamic_partitions("videos")) == {video["_id"] for video in videos(list_sensor)}
     assert any(SECRET in seen.path for seen in server.requests)
-    told = [str(event) for event in desk.dagster.all_logs(result.run_id)] + [str(result.dagster_run)]
-    assert SECRET not in "".join([*told, repr([list(one.find()) for one in desk.library.collections.values()])])
+    told = [str(event) for event in list_sensor.dagster.all_logs(result.run_id)] + [str(result.dagster_run)]
+    assert SECRET not in "".join([*told, repr([list(one.find()) for one in list_sensor.library.collections.values()])])
     assert local.exists()
-    assert not desk.tick().run_requests, "nothing is due any more, the refused one neither"
+    assert not list_sensor.tick().run_requests, "nothing is due any more, the refused one neither"
 
 
 def test_a_run_without_ids_fetches_all_that_is_due(
-    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+    list_sensor: ListSensor, settings: Settings, server: FaultServer, clips: list[bytes]
 ) -> None:
-    desk.say(server.add("/one.mp4", clips[0]), server.add("/two.mp4", clips[1]))
+    list_sensor.say(server.add("/one.mp4", clips[0]), server.add("/two.mp4", clips[1]))
     result = ingest_job(GRAPH).execute_in_process(
-        instance=desk.dagster, resources={"library": LibraryResource(home=str(settings.home))}
+        instance=list_sensor.dagster, resources={"library": LibraryResource(home=str(settings.home))}
     )
     assert result.success
-    assert states(desk) == {"one.mp4": "stored", "two.mp4": "stored"}
+    assert states(list_sensor) == {"one.mp4": "stored", "two.mp4": "stored"}
 
 
 def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_they_are(
-    desk: Desk, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    list_sensor: ListSensor, settings: Settings, clips: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "footage"
     folder.mkdir()
-    desk.say(str(folder))
+    list_sensor.say(str(folder))
     found: dict[str, tuple[bool, bool]] = {}
     for mode, clip in zip(("reference", "hardlink", "copy"), clips, strict=True):
         monkeypatch.setenv("VIDPIPE_PATHS_WATCHEDFILES", mode)
         (folder / f"{mode}.mp4").write_bytes(clip)
-        (request,) = desk.tick().run_requests
+        (request,) = list_sensor.tick().run_requests
         assert len(ids(request)) == 1, "what is there is not taken in again"
-        assert run(desk, settings, request).success
-    for video in videos(desk):
+        assert run(list_sensor, settings, request).success
+    for video in videos(list_sensor):
         facts = video["ingest"]
         stored, given = settings.resolve(facts["path"]), folder / facts["names"][0]
         found[given.stem] = (stored == given, stored.samefile(given))
@@ -115,56 +120,60 @@ def test_watched_files_are_taken_in_as_the_setting_says_and_those_taken_stay_as_
 
 
 def test_a_line_that_is_gone_by_then_is_not_fetched_and_a_lost_secret_waits(
-    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes]
+    list_sensor: ListSensor, settings: Settings, server: FaultServer, clips: list[bytes]
 ) -> None:
     gone, kept = server.add("/gone.mp4", clips[0]), server.add("/kept.mp4", clips[1])
     server.add("/secret.mp4", clips[2])
-    (request,) = desk.say(gone, kept, server.url(f"/secret.mp4?token={SECRET}")).run_requests
-    desk.say(kept, server.url(f"/secret.mp4?token={SECRET}"))
-    desk.list.unlink()
-    assert not run(desk, settings, request).success
-    assert states(desk) == {"gone.mp4": "new", "kept.mp4": "stored", "secret.mp4": "failed"}
+    (request,) = list_sensor.say(gone, kept, server.url(f"/secret.mp4?token={SECRET}")).run_requests
+    list_sensor.say(kept, server.url(f"/secret.mp4?token={SECRET}"))
+    list_sensor.list.unlink()
+    assert not run(list_sensor, settings, request).success
+    assert states(list_sensor) == {"gone.mp4": "new", "kept.mp4": "stored", "secret.mp4": "failed"}
     assert [seen.path for seen in server.requests] == ["/kept.mp4"]
-    (waits,) = (record for record in desk.records().values() if record.has_secret)
+    (waits,) = (record for record in list_sensor.records().values() if record.has_secret)
     assert waits.next_try_at is not None
     assert "no readable watched list has the full URL" in str(waits.last_error)
-    assert not desk.tick().run_requests
+    assert not list_sensor.tick().run_requests
 
 
-def test_a_source_that_kills_its_process_again_and_again_waits(desk: Desk, settings: Settings) -> None:
+def test_a_source_that_kills_its_process_again_and_again_waits(list_sensor: ListSensor, settings: Settings) -> None:
     url = "http://127.0.0.1:9/deadly.mp4"
-    (request,) = desk.say(url).run_requests
-    killed = desk.records()[url].model_copy(update={"state": "fetching", "failures": 4})
-    desk.library.sources.save(killed)
-    assert ids(desk.tick().run_requests[0]) == [source(url)]
-    run(desk, settings, request)
-    record = desk.records()[url]
+    (request,) = list_sensor.say(url).run_requests
+    killed = list_sensor.records()[url].model_copy(update={"state": "fetching", "failures": 4})
+    list_sensor.library.sources.save(killed)
+    assert ids(list_sensor.tick().run_requests[0]) == [source(url)]
+    run(list_sensor, settings, request)
+    record = list_sensor.records()[url]
     assert (record.state, record.last_error_kind) == ("failed", "transient")
     assert "the process died 5 times" in str(record.last_error)
-    assert not desk.tick().run_requests
+    assert not list_sensor.tick().run_requests
 
 
 def test_what_a_setting_refused_is_taken_in_when_the_setting_has_changed(
-    desk: Desk, settings: Settings, server: FaultServer, clips: list[bytes], monkeypatch: pytest.MonkeyPatch
+    list_sensor: ListSensor,
+    settings: Settings,
+    server: FaultServer,
+    clips: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     allowed = os.environ["VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE"]
     monkeypatch.delenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE")
-    (request,) = desk.say(server.add("/clip.mp4", clips[0])).run_requests
-    run(desk, settings, request)
-    assert states(desk) == {"clip.mp4": "refused"}
-    assert not desk.tick().run_requests
+    (request,) = list_sensor.say(server.add("/clip.mp4", clips[0])).run_requests
+    run(list_sensor, settings, request)
+    assert states(list_sensor) == {"clip.mp4": "refused"}
+    assert not list_sensor.tick().run_requests
     monkeypatch.setenv("VIDPIPE_DOWNLOAD_ALLOWEDPRIVATE", allowed)
-    (request,) = desk.tick().run_requests
-    assert run(desk, settings, request).success
-    assert states(desk) == {"clip.mp4": "stored"}
+    (request,) = list_sensor.tick().run_requests
+    assert run(list_sensor, settings, request).success
+    assert states(list_sensor) == {"clip.mp4": "stored"}
 
 
 def test_the_hint_about_a_fragment_reaches_what_a_list_names(
-    desk: Desk, settings: Settings, server: FaultServer
+    list_sensor: ListSensor, settings: Settings, server: FaultServer
 ) -> None:
-    (request,) = desk.say(server.url("/a#b.mp4")).run_requests
-    run(desk, settings, request)
-    (record,) = desk.records().values()
+    (request,) = list_sensor.say(server.url("/a#b.mp4")).run_requests
+    run(list_sensor, settings, request)
+    (record,) = list_sensor.records().values()
     assert "is not sent to servers" in str(record.last_error)
 
 
@@ -185,30 +194,30 @@ class TestS3:
             yield running
 
     def test_a_watched_folder_of_s3_brings_its_objects_and_takes_them_along(
-        self, desk: Desk, settings: Settings, s3: S3Server
+        self, list_sensor: ListSensor, settings: Settings, s3: S3Server
     ) -> None:
-        (request,) = desk.say("s3://films/in/ priority=3 labels=archive").run_requests
+        (request,) = list_sensor.say("s3://films/in/ priority=3 labels=archive").run_requests
         assert s3.requests == [], "a tick asks nobody"
-        assert run(desk, settings, request).success
-        folder, film = desk.records()["s3://films/in/"], desk.records()["s3://films/in/a.mp4"]
+        assert run(list_sensor, settings, request).success
+        folder, film = list_sensor.records()["s3://films/in/"], list_sensor.records()["s3://films/in/a.mp4"]
         assert (folder.state, folder.next_try_at is not None) == ("listed", True)
         assert (film.state, film.priority, film.labels, film.lists) == ("new", 3, ("archive",), (LIST,))
         assert film.folder == folder.id
-        (request,) = desk.tick().run_requests
+        (request,) = list_sensor.tick().run_requests
         assert ids(request) == [film.id]
-        assert run(desk, settings, request).success
-        assert desk.records()[film.url].state == "stored"
-        desk.say("s3://films/out.mp4")
-        assert desk.named() == {"s3://films/out.mp4"}
+        assert run(list_sensor, settings, request).success
+        assert list_sensor.records()[film.url].state == "stored"
+        list_sensor.say("s3://films/out.mp4")
+        assert list_sensor.named() == {"s3://films/out.mp4"}
 
     def test_an_object_that_a_line_names_itself_stays_when_the_folder_goes(
-        self, desk: Desk, settings: Settings, s3: S3Server
+        self, list_sensor: ListSensor, settings: Settings, s3: S3Server
     ) -> None:
-        (request,) = desk.say("s3://films/in/", "s3://films/in/a.mp4 priority=1").run_requests[1:]
-        run(desk, settings, request)
-        desk.say("s3://films/in/a.mp4 priority=1")
-        assert desk.named() == {"s3://films/in/a.mp4"}
-        assert desk.records()["s3://films/in/a.mp4"].priority == 1
+        (request,) = list_sensor.say("s3://films/in/", "s3://films/in/a.mp4 priority=1").run_requests[1:]
+        run(list_sensor, settings, request)
+        list_sensor.say("s3://films/in/a.mp4 priority=1")
+        assert list_sensor.named() == {"s3://films/in/a.mp4"}
+        assert list_sensor.records()["s3://films/in/a.mp4"].priority == 1
 
 
 def test_the_sensor_is_one_of_the_definitions(settings: Settings) -> None:

@@ -14,192 +14,207 @@ import pytest
 from vidpipe.pipeline.sensors import url_list
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
-from vidpipe_tests.pipeline.sensors.desk import LIST, NO_REST, SECRET, Desk, ids, source, write
+from vidpipe_tests.pipeline.sensors.list_sensor import LIST, NO_REST, SECRET, ListSensor, ids, source, write
 
 
 @pytest.mark.usefixtures("no_rest")
 class TestLines:
-    def test_new_edited_repeated_and_removed_lines(self, desk: Desk) -> None:
+    def test_new_edited_repeated_and_removed_lines(self, list_sensor: ListSensor) -> None:
         a, b, c = (f"https://h.example/{name}.mp4" for name in "abc")
-        data = desk.say("# mine", "", f'{a} priority=3 labels=x,y title="A"', b, f"{b} title=second", f"  {c}  # c")
-        assert {url: record.state for url, record in desk.records().items()} == dict.fromkeys((a, b, c), "new")
-        known = desk.records()
+        data = list_sensor.say(
+            "# mine", "", f'{a} priority=3 labels=x,y title="A"', b, f"{b} title=second", f"  {c}  # c"
+        )
+        assert {url: record.state for url, record in list_sensor.records().items()} == dict.fromkeys((a, b, c), "new")
+        known = list_sensor.records()
         assert (known[a].title, known[a].labels, known[a].priority, known[a].lists) == ("A", ("x", "y"), 3, (LIST,))
         assert known[b].title is None
         assert [ids(request) for request in data.run_requests] == [[source(a)], [source(b), source(c)]]
 
-        desk.say(f"{a} priority=1", f"{b} title=second")
-        known = desk.records()
+        list_sensor.say(f"{a} priority=1", f"{b} title=second")
+        known = list_sensor.records()
         assert (known[a].title, known[a].labels, known[a].priority) == (None, (), 1)
         assert known[b].title == "second"
         assert (known[c].lists, known[c].state) == ((), "new")
-        assert desk.named() == {a, b}
+        assert list_sensor.named() == {a, b}
 
-        assert not desk.say("# nothing any more").run_requests
-        assert desk.named() == set()
-        assert len(desk.records()) == 3
+        assert not list_sensor.say("# nothing any more").run_requests
+        assert list_sensor.named() == set()
+        assert len(list_sensor.records()) == 3
 
-    def test_what_ingest_found_out_and_a_list_that_is_edited_do_not_overwrite_each_other(self, desk: Desk) -> None:
+    def test_what_ingest_found_out_and_a_list_that_is_edited_do_not_overwrite_each_other(
+        self, list_sensor: ListSensor
+    ) -> None:
         url = "https://h.example/a.mp4"
-        desk.say(url)
-        fetching = desk.records()[url].model_copy(update={"state": "fetching"})
-        desk.say(f"{url} priority=7 title=T labels=l")
-        desk.library.sources.save(fetching.model_copy(update={"state": "stored", "video": "ab" * 32, "etag": "e"}))
-        known = desk.records()[url]
+        list_sensor.say(url)
+        fetching = list_sensor.records()[url].model_copy(update={"state": "fetching"})
+        list_sensor.say(f"{url} priority=7 title=T labels=l")
+        list_sensor.library.sources.save(
+            fetching.model_copy(update={"state": "stored", "video": "ab" * 32, "etag": "e"})
+        )
+        known = list_sensor.records()[url]
         assert (known.state, known.etag) == ("stored", "e")
         assert (known.priority, known.title, known.labels, known.lists) == (7, "T", ("l",), (LIST,))
-        desk.say(f"{url} priority=8")
-        assert (desk.records()[url].state, desk.records()[url].priority) == ("stored", 8)
+        list_sensor.say(f"{url} priority=8")
+        assert (list_sensor.records()[url].state, list_sensor.records()[url].priority) == ("stored", 8)
 
-    def test_a_line_that_cannot_be_read_is_shown_until_it_is_mended(self, desk: Desk) -> None:
+    def test_a_line_that_cannot_be_read_is_shown_until_it_is_mended(self, list_sensor: ListSensor) -> None:
         good = "https://h.example/a.mp4"
-        desk.say("ftp://h.example/x.mp4", good, f"{good} priority=high", "nowhere.mp4")
-        assert desk.named() == {good}
-        shown = sorted(desk.problems())
+        list_sensor.say("ftp://h.example/x.mp4", good, f"{good} priority=high", "nowhere.mp4")
+        assert list_sensor.named() == {good}
+        shown = sorted(list_sensor.problems())
         assert len(shown) == 3
         assert shown[0].startswith(f"{LIST}, line 1: ftp:// is not supported.")
         assert shown[1] == f"{LIST}, line 3: the priority is not an integer."
         assert "line 4" in shown[2]
         assert "no such file" in shown[2]
-        desk.say(good)
-        assert desk.problems() == []
+        list_sensor.say(good)
+        assert list_sensor.problems() == []
 
-    def test_a_list_that_is_away_or_no_list_takes_nothing_away(self, desk: Desk) -> None:
+    def test_a_list_that_is_away_or_no_list_takes_nothing_away(self, list_sensor: ListSensor) -> None:
         url = "https://h.example/a.mp4"
-        desk.say(url)
-        desk.list.unlink()
-        data = desk.tick()
+        list_sensor.say(url)
+        list_sensor.list.unlink()
+        data = list_sensor.tick()
         assert [ids(request) for request in data.run_requests] == [[source(url)]]
-        assert desk.named() == {url}
-        assert desk.problems() == [f"{LIST}: no such file; its sources are kept."]
-        desk.list.write_bytes(b"\x7fELF\0\0\0")
-        desk.tick()
-        assert desk.named() == {url}
-        assert "not a text file" in desk.problems()[0]
-        desk.say(url)
-        assert desk.problems() == []
-        desk.say("")
-        assert desk.named() == set()
+        assert list_sensor.named() == {url}
+        assert list_sensor.problems() == [f"{LIST}: no such file; its sources are kept."]
+        list_sensor.list.write_bytes(b"\x7fELF\0\0\0")
+        list_sensor.tick()
+        assert list_sensor.named() == {url}
+        assert "not a text file" in list_sensor.problems()[0]
+        list_sensor.say(url)
+        assert list_sensor.problems() == []
+        list_sensor.say("")
+        assert list_sensor.named() == set()
 
-    def test_secrets_are_nowhere_but_in_the_list(self, desk: Desk, settings: Settings) -> None:
-        data = desk.say(
+    def test_secrets_are_nowhere_but_in_the_list(self, list_sensor: ListSensor, settings: Settings) -> None:
+        data = list_sensor.say(
             f"https://me:{SECRET}@h.example/a.mp4", f"https://h.example/b.mp4?token={SECRET} priority=2",
             f"https://h.example/c.mp4?token={SECRET} prio=2", f"nowhere/token={SECRET}.mp4",
         )  # fmt: skip
-        assert {"https://***@h.example/a.mp4", "https://h.example/b.mp4?token=***"} == set(desk.records())
+        assert {"https://***@h.example/a.mp4", "https://h.example/b.mp4?token=***"} == set(list_sensor.records())
         kept = [data.cursor, data.skip_message, [request.run_config for request in data.run_requests]]
-        kept += [list(desk.library.collections[name].find()) for name in ("sources", "meta")]
+        kept += [list(list_sensor.library.collections[name].find()) for name in ("sources", "meta")]
         kept.append([request.tags for request in data.run_requests])
         assert SECRET not in repr(kept)
         for path in (settings.data_directory / "run" / "lists").iterdir():
             assert path.stat().st_mode & 0o077 == 0
 
     def test_several_lists_text_and_table(
-        self, desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+        self, list_sensor: ListSensor, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("VIDPIPE_PATHS_SOURCELISTS", f"{LIST}, data/more.csv")
         both, only = "https://h.example/both.mp4", "https://h.example/only.mp4"
         table = settings.home / "data/more.csv"
         monkeypatch.setenv("VIDPIPE_LISTS_LABELCOLUMNS", "genre")
         write(table, f"url,priority,Genre\n{both},4,l\n{only},,\n{only},7\n")
-        desk.say(both)
-        assert desk.records()[both].lists == (LIST, "data/more.csv")
-        assert (desk.records()[both].priority, desk.records()[both].labels) == (4, ("l",))
-        assert desk.problems() == ["data/more.csv, line 4: the row has 2 fields instead of 3."]
+        list_sensor.say(both)
+        assert list_sensor.records()[both].lists == (LIST, "data/more.csv")
+        assert (list_sensor.records()[both].priority, list_sensor.records()[both].labels) == (4, ("l",))
+        assert list_sensor.problems() == ["data/more.csv, line 4: the row has 2 fields instead of 3."]
         write(table, f"url\n{only}\n")
-        desk.tick()
-        assert desk.records()[both].lists == (LIST,)
+        list_sensor.tick()
+        assert list_sensor.records()[both].lists == (LIST,)
         monkeypatch.setenv("VIDPIPE_PATHS_SOURCELISTS", LIST)
-        desk.tick()
-        assert desk.named() == {both}
+        list_sensor.tick()
+        assert list_sensor.named() == {both}
 
     def test_without_its_memory_or_with_another_library_a_list_is_read_anew(
-        self, desk: Desk, settings: Settings, monkeypatch: pytest.MonkeyPatch
+        self, list_sensor: ListSensor, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         a, b = (f"https://h.example/{name}.mp4" for name in "ab")
-        desk.say(a, b)
+        list_sensor.say(a, b)
         for path in (settings.data_directory / "run" / "lists").iterdir():
             path.unlink()
-        desk.say(b)
-        assert desk.named() == {b}, "what was removed meanwhile is known from MongoDB"
-        desk.library.collections["sources"].delete_many({})
+        list_sensor.say(b)
+        assert list_sensor.named() == {b}, "what was removed meanwhile is known from MongoDB"
+        list_sensor.library.collections["sources"].delete_many({})
         monkeypatch.setattr(url_list, "this_process", lambda: "the next one")
-        desk.tick()
-        assert desk.named() == {b}
+        list_sensor.tick()
+        assert list_sensor.named() == {b}
 
-    def test_a_long_list_is_continued_at_the_next_tick(self, desk: Desk) -> None:
+    def test_a_long_list_is_continued_at_the_next_tick(self, list_sensor: ListSensor) -> None:
         gone = "https://h.example/gone.mp4"
-        desk.say(gone)
-        desk.set_timing(replace(NO_REST, budget_s=0.0))
+        list_sensor.say(gone)
+        list_sensor.set_timing(replace(NO_REST, budget_s=0.0))
         lines = [f"https://h.example/{number}.mp4" for number in range(3000)]
-        write(desk.list, "\n".join(lines))
+        write(list_sensor.list, "\n".join(lines))
         seen = []
         for _ in range(5):
-            data = desk.tick()
+            data = list_sensor.tick()
             assert data.run_requests
-            seen.append(len(desk.named()))
+            seen.append(len(list_sensor.named()))
         assert seen[:3] == [1001, 2001, 3001]
         assert seen[-1] == 3000
-        assert gone not in desk.named()
+        assert gone not in list_sensor.named()
 
-    def test_an_unchanged_list_is_not_opened(self, desk: Desk) -> None:
-        desk.say("https://h.example/a.mp4")
-        desk.tick()
-        desk.list.chmod(0)
-        before = desk.cursor
-        desk.tick()
-        assert desk.problems() == []
-        assert json.loads(str(desk.cursor))["lists"][LIST]["read"] == json.loads(str(before))["lists"][LIST]["read"]
+    def test_an_unchanged_list_is_not_opened(self, list_sensor: ListSensor) -> None:
+        list_sensor.say("https://h.example/a.mp4")
+        list_sensor.tick()
+        list_sensor.list.chmod(0)
+        before = list_sensor.cursor
+        list_sensor.tick()
+        assert list_sensor.problems() == []
+        assert (
+            json.loads(str(list_sensor.cursor))["lists"][LIST]["read"] == json.loads(str(before))["lists"][LIST]["read"]
+        )
 
 
 @pytest.mark.usefixtures("no_rest")
 class TestLocal:
-    def test_new_changed_and_removed_files_of_a_watched_folder(self, desk: Desk, settings: Settings) -> None:
+    def test_new_changed_and_removed_files_of_a_watched_folder(
+        self, list_sensor: ListSensor, settings: Settings
+    ) -> None:
         folder = settings.home / "footage"
         folder.mkdir()
-        data = desk.say("../footage priority=2 labels=mine", "later.mp4")
+        data = list_sensor.say("../footage priority=2 labels=mine", "later.mp4")
         assert not data.run_requests
-        assert len(desk.problems()) == 1
+        assert len(list_sensor.problems()) == 1
         one = color_cuts(folder / "one.mp4", ("red",))
-        color_cuts(desk.list.parent / "later.mp4", ("blue",))
-        self._without_pause(desk)
-        data = desk.tick()
-        later = (desk.list.parent / "later.mp4").as_uri()
+        color_cuts(list_sensor.list.parent / "later.mp4", ("blue",))
+        self._without_pause(list_sensor)
+        data = list_sensor.tick()
+        later = (list_sensor.list.parent / "later.mp4").as_uri()
         assert [ids(request) for request in data.run_requests] == [[source(one.as_uri())], [source(later)]]
-        assert (desk.records()[one.as_uri()].priority, desk.records()[one.as_uri()].labels) == (2, ("mine",))
-        assert desk.problems() == []
+        assert (list_sensor.records()[one.as_uri()].priority, list_sensor.records()[one.as_uri()].labels) == (
+            2,
+            ("mine",),
+        )
+        assert list_sensor.problems() == []
 
-        desk.library.sources.save(desk.records()[one.as_uri()].model_copy(update={"state": "refused"}))
-        self._without_pause(desk)
-        desk.tick()
-        assert desk.records()[one.as_uri()].state == "refused"
+        list_sensor.library.sources.save(list_sensor.records()[one.as_uri()].model_copy(update={"state": "refused"}))
+        self._without_pause(list_sensor)
+        list_sensor.tick()
+        assert list_sensor.records()[one.as_uri()].state == "refused"
         one.write_bytes(one.read_bytes() + b"more")
-        self._without_pause(desk)
-        desk.tick()
-        assert desk.records()[one.as_uri()].state == "new", "a file that was finished later is looked at again"
+        self._without_pause(list_sensor)
+        list_sensor.tick()
+        assert list_sensor.records()[one.as_uri()].state == "new", "a file that was finished later is looked at again"
         one.unlink()
-        self._without_pause(desk)
-        desk.tick()
-        assert desk.named() == {later}
+        self._without_pause(list_sensor)
+        list_sensor.tick()
+        assert list_sensor.named() == {later}
 
     @staticmethod
-    def _without_pause(desk: Desk) -> None:
-        for path in (desk.library.settings.data_directory / "run" / "lists").glob("*.local"):
+    def _without_pause(list_sensor: ListSensor) -> None:
+        for path in (list_sensor.library.settings.data_directory / "run" / "lists").glob("*.local"):
             said = json.loads(path.read_text())
             said["local"]["wait_to"] = 0
             path.write_text(json.dumps(said))
 
 
 class TestWriters:
-    def test_a_list_that_is_rewritten_while_it_is_read_is_never_taken_for_less_than_it_says(self, desk: Desk) -> None:
+    def test_a_list_that_is_rewritten_while_it_is_read_is_never_taken_for_less_than_it_says(
+        self, list_sensor: ListSensor
+    ) -> None:
         """By truncating and by renaming, in pieces that end in the middle of lines."""
         always = [f"https://h.example/films/{number:04d}/a-rather-long-name.mp4" for number in range(400)]
-        desk.list.write_text("\n".join([*always, ""]))
+        list_sensor.list.write_text("\n".join([*always, ""]))
         old = time.time() - 60
-        os.utime(desk.list, (old, old))
+        os.utime(list_sensor.list, (old, old))
         time.sleep(1.1)
-        desk.tick()
-        assert desk.named() == set(always)
+        list_sensor.tick()
+        assert list_sensor.named() == set(always)
         stop = threading.Event()
         rounds = 0
 
@@ -208,23 +223,23 @@ class TestWriters:
             while not stop.is_set():
                 rounds += 1
                 text = "\n".join([*always, f"https://h.example/extra-{rounds}.mp4", ""])
-                path = desk.list if rounds % 2 else desk.list.with_name("part")
+                path = list_sensor.list if rounds % 2 else list_sensor.list.with_name("part")
                 with path.open("w") as file:
                     for start in range(0, len(text), 5000):
                         file.write(text[start : start + 5000])
                         file.flush()
                         time.sleep(0.005)
                 os.utime(path, (old, old))  # as rsync and cp -p do
-                if path != desk.list:
-                    path.replace(desk.list)
+                if path != list_sensor.list:
+                    path.replace(list_sensor.list)
 
         writer = threading.Thread(target=rewrite)
         writer.start()
         try:
             until = time.monotonic() + 2
             while time.monotonic() < until:
-                desk.tick()
-                named = desk.named()
+                list_sensor.tick()
+                named = list_sensor.named()
                 assert named >= set(always)
                 assert all(re.search(r"(name|extra-\d+)\.mp4$", url) for url in named)
         finally:
@@ -232,17 +247,17 @@ class TestWriters:
             writer.join()
         assert rounds > 10
         time.sleep(1.1)
-        desk.tick()
-        assert desk.named() == {*always, f"https://h.example/extra-{rounds}.mp4"}
+        list_sensor.tick()
+        assert list_sensor.named() == {*always, f"https://h.example/extra-{rounds}.mp4"}
 
-    def test_half_a_line_waits_for_its_end(self, desk: Desk) -> None:
-        with desk.list.open("w") as file:
+    def test_half_a_line_waits_for_its_end(self, list_sensor: ListSensor) -> None:
+        with list_sensor.list.open("w") as file:
             file.write("https://h.example/a.mp4\nhttps://h.example/b.m")
             file.flush()
             time.sleep(1.1)
-            assert "is being written" in str(desk.tick().skip_message)
-            assert desk.named() == set()
+            assert "is being written" in str(list_sensor.tick().skip_message)
+            assert list_sensor.named() == set()
             file.write("p4\n")
         time.sleep(1.1)
-        desk.tick()
-        assert desk.named() == {"https://h.example/a.mp4", "https://h.example/b.mp4"}
+        list_sensor.tick()
+        assert list_sensor.named() == {"https://h.example/a.mp4", "https://h.example/b.mp4"}

@@ -33,7 +33,7 @@ def source(url: str) -> str:
     return request_for(url).id
 
 
-class Desk:
+class ListSensor:
     """Ticks of the sensor, one after the other, with the cursor that the daemon would keep."""
 
     def __init__(self, settings: Settings, library: Library, dagster: dg.DagsterInstance, timing: WatchTiming) -> None:
