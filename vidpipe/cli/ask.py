@@ -144,13 +144,7 @@ class _Clock:
 
 
 def _ask(
-    opened: OpenLibrary,
-    context: StageContext,
-    clock: _Clock,
-    ids: Sequence[str],
-    question: Question,
-    *,
-    as_json: bool,
+    opened: OpenLibrary, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
 ) -> dict[str, Any]:
     # answers stay traceable even if the question is not saved
     source = opened.plan.resources["prompts"].asked(question)

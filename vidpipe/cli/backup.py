@@ -199,12 +199,7 @@ def _confirm_replacement(report: Mapping[str, Any], connection: Connection) -> N
 
 
 def _restore(
-    connection: Connection,
-    settings: Settings,
-    chosen: tuple[Path, Manifest],
-    display: BackupDisplay,
-    *,
-    replace: bool,
+    connection: Connection, settings: Settings, chosen: tuple[Path, Manifest], display: BackupDisplay, *, replace: bool
 ) -> dict[str, Any]:
     def work(follower: Any) -> RestoreResult:
         return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, monitor=follower)

@@ -140,8 +140,7 @@ def options(
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Read this file instead of config.ini.")] = None,
     log_level: Annotated[
-        str | None,
-        typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; DEBUG shows tracebacks."),
+        str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR; DEBUG shows tracebacks.")
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")

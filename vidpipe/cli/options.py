@@ -43,8 +43,7 @@ FileMode = Annotated[
     typer.Option("--mode", help="How local files are stored: copy (default), hardlink, or reference (left in place)."),
 ]
 Stages = Annotated[
-    list[str] | None,
-    typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated."),
+    list[str] | None, typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated.")
 ]
 
 Tags = Annotated[
@@ -91,12 +90,10 @@ SceneDetector = Annotated[
     ),
 ]  # fmt: skip
 QwenInstruction = Annotated[
-    str | None,
-    typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_LEGACY),
+    str | None, typer.Option("--qwen-instruction", help="[QwenVL] DefaultInstruction.", rich_help_panel=_LEGACY)
 ]
 UseVpc = Annotated[
-    bool | None,
-    typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_LEGACY),
+    bool | None, typer.Option("--use-vpc/--no-use-vpc", help="[QwenVL] UseVpc.", rich_help_panel=_LEGACY)
 ]
 Output = Annotated[
     str | None,

@@ -102,10 +102,7 @@ _LEAST_SHOWN = 0.1
 
 
 def show_plan(
-    found: Estimate,
-    changed: Mapping[str, str],
-    budget: Mapping[str, Any] | None,
-    problems: Mapping[str, VidpipeError],
+    found: Estimate, changed: Mapping[str, str], budget: Mapping[str, Any] | None, problems: Mapping[str, VidpipeError]
 ) -> None:
     """Print a plan: a row per stage, and below it what the describing model would be asked.
 

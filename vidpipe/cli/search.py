@@ -96,8 +96,7 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORDS]...",
-            help="Words to search for (any of them); '\"a phrase\"' is required, -word excluded.",
+            metavar="[WORDS]...", help="Words to search for (any of them); '\"a phrase\"' is required, -word excluded."
         ),
     ] = None,
     *,

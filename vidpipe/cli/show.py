@@ -9,29 +9,13 @@ import typer
 
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import (
-    answered,
-    clean,
-    duration,
-    out,
-    print_json,
-    say,
-    size,
-    table,
-    words,
-)
+from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
 from vidpipe.library.queries.show import answers_of, view
 from vidpipe.safe_files import text_path
 
 _MOST_SCENES = 30
 _MOST_SOURCES = 20
-_STATE_STYLES = {
-    "current": "green",
-    "due": "yellow",
-    "blocked": "yellow",
-    "failed": "red",
-    "quarantined": "red",
-}
+_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 
 
 def show(
@@ -39,15 +23,10 @@ def show(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
     *,
     scenes: Annotated[
-        int,
-        typer.Option("--scenes", min=0, help="Maximum number of scenes; 0 means all."),
+        int, typer.Option("--scenes", min=0, help="Maximum number of scenes; 0 means all.")
     ] = _MOST_SCENES,
     answers: Annotated[
-        bool,
-        typer.Option(
-            "--answers",
-            help="Also list the model's answers: prompt, model, frames, tokens, run.",
-        ),
+        bool, typer.Option("--answers", help="Also list the model's answers: prompt, model, frames, tokens, run.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -85,10 +64,7 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
 
 def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     video, metadata = found["video"], found["metadata"]
-    facts = [
-        ("hash", video["sha256"]),
-        ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}"),
-    ]
+    facts = [("hash", video["sha256"]), ("file", f"{text_path(video['path'])}, {size(video['size_bytes'])}")]
     sources = [f"{source['url']} ({source['state']})" for source in found["sources"]]
     facts.append(("also named", ", ".join(_first(video["names"][1:]))))
     facts += [("title", title) for title in _first(video["titles"])]
@@ -108,23 +84,11 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts += [("note", note) for note in metadata.get("notes", ())]
         announced_s = metadata.get("announced_duration_s")
         if announced_s and not found["damage"]:
-            facts.append(
-                (
-                    "truncated",
-                    f"the header declares {announced_s:.2f} s; the file contains less",
-                )
-            )
-    description, sentiment, category = (
-        found["description"],
-        found["sentiment"],
-        found["category"],
-    )
+            facts.append(("truncated", f"the header declares {announced_s:.2f} s; the file contains less"))
+    description, sentiment, category = (found["description"], found["sentiment"], found["category"])
     if description:
         facts.append(("description", f"{description['text']} ({description['model']})"))
-        facts += [
-            ("summary", description.get("summary", "")),
-            ("keywords", ", ".join(description.get("keywords", ()))),
-        ]
+        facts += [("summary", description.get("summary", "")), ("keywords", ", ".join(description.get("keywords", ())))]
     if sentiment:
         if sentiment["score"] is None:
             judged = f"{sentiment['label']}: {sentiment['reason']}"
@@ -134,20 +98,10 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
                 judged += f": {sentiment['reason']}"
         facts.append(("sentiment", judged))
     if category:
-        facts.append(
-            (
-                "category",
-                f"{category['category']} ({category['score']:g}): {category['reason']}",
-            )
-        )
+        facts.append(("category", f"{category['category']} ({category['score']:g}): {category['reason']}"))
         proposal = category.get("proposal")
         if proposal:
-            facts.append(
-                (
-                    "model's",
-                    f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}",
-                )
-            )
+            facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
     facts.append(("facets", ", ".join(tag["tag"] for tag in found["tags"] if tag.get("facet"))))
     if description:
         facts += [(answer["id"], _answer(answer)) for answer in description.get("questions", ())]
@@ -161,10 +115,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _first(texts: Sequence[str]) -> list[str]:
     more = len(texts) - _MOST_SOURCES
-    return [
-        *texts[:_MOST_SOURCES],
-        *([f"… and {more:,} more (all with --json)"] if more > 0 else []),
-    ]
+    return [*texts[:_MOST_SOURCES], *([f"… and {more:,} more (all with --json)"] if more > 0 else [])]
 
 
 def black_bars(found: Mapping[str, Any]) -> str:
@@ -187,16 +138,7 @@ def _answer(answer: Mapping[str, Any]) -> str:
 
 
 def _stream(stream: Mapping[str, Any], *more: str) -> str:
-    return ", ".join(
-        part
-        for part in (
-            stream["codec"],
-            *more,
-            stream["language"] or "",
-            stream["title"] or "",
-        )
-        if part
-    )
+    return ", ".join(part for part in (stream["codec"], *more, stream["language"] or "", stream["title"] or "") if part)
 
 
 def _show_tags(tags: Sequence[Mapping[str, Any]]) -> None:
@@ -212,18 +154,12 @@ def _show_scenes(scenes: Sequence[Mapping[str, Any]], most: int) -> None:
     if not scenes:
         return
     made = table(
-        ("scene", {"justify": "right"}),
-        ("from – to", {"no_wrap": True}),
-        ("description", {"overflow": "fold"}),
+        ("scene", {"justify": "right"}), ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"})
     )
     for scene in scenes[:most] if most else scenes:
         span = f"{duration(scene['start_s'])} – {duration(scene['end_s'])}"
         said = [f"{answer['id']}: {_answer(answer)}" for answer in scene.get("answers") or ()]
-        made.add_row(
-            str(scene["index"]),
-            span,
-            words("\n".join([scene["description"] or "", *said]).strip()),
-        )
+        made.add_row(str(scene["index"]), span, words("\n".join([scene["description"] or "", *said]).strip()))
     console = out()
     console.print(made)
     if most and len(scenes) > most:
@@ -250,10 +186,7 @@ def _show_answers(answers: Sequence[Mapping[str, Any]]) -> None:
     out().print(made)
     if not all(answer["in_force"] for answer in answers):
         out().print(
-            words(
-                "Dimmed: answers to earlier prompts, models or frames; kept and reused if these return.",
-                "dim",
-            )
+            words("Dimmed: answers to earlier prompts, models or frames; kept and reused if these return.", "dim")
         )
 
 
@@ -263,10 +196,5 @@ def _show_stages(stages: Mapping[str, Mapping[str, Any]]) -> None:
         error = stage["error"]
         seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.2f}"
         said = f"{error['message']} {error['hint']}".strip() if error else ""
-        made.add_row(
-            name,
-            words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")),
-            seconds,
-            words(said),
-        )
+        made.add_row(name, words(stage["state"], _STATE_STYLES.get(stage["state"], "dim")), seconds, words(said))
     out().print(made)

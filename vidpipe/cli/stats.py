@@ -27,8 +27,7 @@ _MOST_DAYS = 14
 def stats(
     context: typer.Context,
     since: Annotated[
-        str | None,
-        typer.Option("--since", help="24h, 7d, 4w, 6m, 1y, or a date (2026-11-01). Default: all time."),
+        str | None, typer.Option("--since", help="24h, 7d, 4w, 6m, 1y, or a date (2026-11-01). Default: all time.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=0, max=1000, help="Number of slowest videos to show.")] = 10,
     plot: Annotated[

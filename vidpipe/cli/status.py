@@ -28,15 +28,10 @@ from vidpipe.sources.urls import readable_url
 def status(
     context: typer.Context,
     failed: Annotated[
-        bool,
-        typer.Option(
-            "--failed",
-            help="List failures with their video, stage, reason and what to do.",
-        ),
+        bool, typer.Option("--failed", help="List failures with their video, stage, reason and what to do.")
     ] = False,
     limit: Annotated[
-        int,
-        typer.Option("--limit", min=0, help="Maximum number of failures per stage; 0 means all."),
+        int, typer.Option("--limit", min=0, help="Maximum number of failures per stage; 0 means all.")
     ] = 50,
     watch: Annotated[
         float | None,

@@ -46,7 +46,8 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 class Decoded:
     """texts:   of the cues, in their order; None for one that could not be decoded
     charset: what was guessed, and the number of cues it was used for; None where nothing had to be guessed
-    lost:    the number of cues that could not be decoded, or not whole"""
+    lost:    the number of cues that could not be decoded, or not whole
+    """
 
     texts: list[str | None]
     charset: str | None

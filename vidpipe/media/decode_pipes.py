@@ -55,7 +55,7 @@ class PacketPipe:
 
     @property
     def arguments(self) -> list[str]:
-        """ffmpeg's output: the line about a packet goes first, so that whoever waits for it cannot block ffmpeg."""
+        """Ffmpeg's output: the line about a packet goes first, so that whoever waits for it cannot block ffmpeg."""
         return [
             "-f",
             "tee",

@@ -157,7 +157,7 @@ def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
 def decode_command(
     path: Path, plan: DecodePlan, frames: PacketPipe, candidates: PacketPipe, sound: PacketPipe | None
 ) -> list[str]:
-    """ffmpeg's command line for one decode with two or three outputs.
+    """Ffmpeg's command line for one decode with two or three outputs.
 
     fast_bilinear samples two pixels in each direction, as OpenCV's linear scaling in PySceneDetect does; it costs a
     third of area scaling and keeps the cuts. It must not change the colour space in the same step: at whole-number

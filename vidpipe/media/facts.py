@@ -134,7 +134,8 @@ class SceneStats(Fact):
 
 class ActiveArea(Fact):
     """The part of the displayed picture inside black bars, in its pixels, exact to about 1 % of its sides. Thinner bars
-    do not count."""
+    do not count.
+    """
 
     x: int
     y: int
@@ -170,7 +171,8 @@ class PackedFrame(Fact):
 
 class PackReference(Fact):
     """Names a frame pack and its manifest. `version` covers times and sizes of frames and thumbnails, not the JPEGs'
-    bytes."""
+    bytes.
+    """
 
     version: str
     path: str = Field(description="of the folder with frames.pack and manifest.json, relative to the home")

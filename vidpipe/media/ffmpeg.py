@@ -169,7 +169,7 @@ def _converted(command: Sequence[str]) -> str | None:
 
 
 def input_arguments(path: Path | str) -> list[str]:
-    """ffmpeg's arguments for one guarded input, `-i` included; options of the input go before them."""
+    """Ffmpeg's arguments for one guarded input, `-i` included; options of the input go before them."""
     options, address = decodable_input(path)
     return [*(part for option, value in options.items() for part in (f"-{option}", value)), "-i", address]
 

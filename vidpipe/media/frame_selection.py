@@ -103,7 +103,7 @@ class SceneCandidates:
         self._fallbacks[scene] = (time_us, jpeg)
 
     def finish(self) -> dict[int, list[Kept]]:
-        """scene -> what was kept of it, in order of time; a very long list of scenes has gaps."""
+        """Scene -> what was kept of it, in order of time; a very long list of scenes has gaps."""
         self._close_scene()
         self._take_fallbacks(None)
         return dict(sorted(self._closed.items()))
@@ -147,7 +147,8 @@ class SceneCandidates:
 
 class IntervalCandidates:
     """One candidate each `interval_s`, or a clearer one up to a quarter of that later; when there are more than `most`,
-    every other goes and the interval doubles."""
+    every other goes and the interval doubles.
+    """
 
     def __init__(self, spill: Spill, interval_s: float, most: int) -> None:
         self._spill, self._interval_us, self._most = spill, round(interval_s * 1e6), most
@@ -193,7 +194,7 @@ def clearer(frames: Sequence[Judged]) -> Judged:
 
 
 def allot(durations: Mapping[int, float], available: Mapping[int, int], budget: int) -> dict[int, int]:
-    """scene -> how many frames it may have: at least one each, the rest by duration (Jefferson's method).
+    """Scene -> how many frames it may have: at least one each, the rest by duration (Jefferson's method).
 
     durations: seconds of each scene; available: most frames each can have, at least 1. With more scenes than frames,
     evenly spaced scenes get one each.

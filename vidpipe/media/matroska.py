@@ -65,7 +65,8 @@ def matroska_layout(path: Path) -> MatroskaLayout | None:
 
 def hides_picture(path: Path, position: int, codec: str) -> bool:
     """Whether the block whose content is at byte `position` holds a picture of VP8 or VP9 that is not shown: others
-    refer to it (show_frame in RFC 6386, section 9.1, and in the VP9 bitstream specification, section 6.2)."""
+    refer to it (show_frame in RFC 6386, section 9.1, and in the VP9 bitstream specification, section 6.2).
+    """
     with path.open("rb") as file:
         file.seek(max(0, position))
         content = file.read(_BLOCK_HEADER_BYTES + 1)

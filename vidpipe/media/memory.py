@@ -146,7 +146,8 @@ class FileLimits:
 
 def limited(command: Sequence[str], limit_bytes: int | None, processor_s: int = 0) -> list[str]:
     """`command`, run within limits of memory (None: unlimited) and processor time (0: unlimited), after which SIGXCPU
-    ends it."""
+    ends it.
+    """
     limits = [f"ulimit -d {limit_bytes >> 10}"] if limit_bytes is not None else []
     limits += [f"ulimit -S -t {processor_s}"] if processor_s and sys.platform == "linux" else []
     if not limits:

@@ -138,7 +138,8 @@ def _read_packets(path: Path, stream: int, video: _VideoPackets) -> PacketFacts 
 
 class _Packet(NamedTuple):
     """Times in seconds, NaN where there is none, infinite where it is absurd. position: byte offset in the file, -1
-    where it is not known."""
+    where it is not known.
+    """
 
     stream: int
     pts_s: float
@@ -326,7 +327,8 @@ class _VideoPackets:
 
     def _paired_fields(self) -> tuple[Sequence[int], Sequence[float]]:
         """(place of each picture's first packet, its duration): a second field follows the first one at once, with the
-        next time or with none."""
+        next time or with none.
+        """
         places, durations = array("q"), array("d")
         awaits_field = False
         for place, (time_s, duration_s) in enumerate(zip(self.times, self.durations, strict=True)):
@@ -352,7 +354,8 @@ def _compact(values: Values) -> Sequence[float]:
 
 def _times_by_decoding(times: Values, decoding_times: Values, durations: Values, delay: int) -> Values:
     """Presentation times where some packets have that of decoding only, as in MPEG program streams and AVI: a picture
-    is shown when the one `delay` packets later is decoded. NaN where a packet has neither."""
+    is shown when the one `delay` packets later is decoded. NaN where a packet has neither.
+    """
     import numpy as np
 
     untimed, decoded = np.isnan(times), ~np.isnan(decoding_times)

@@ -17,7 +17,8 @@ _NEXT_JPEG = re.compile(rb"\xff\xd9[\x00\xff]{0,64}?\xff\xd8\xff")
 
 def several_pictures(start: bytes) -> bool | None:
     """Whether a file that begins with `start` holds more than one picture, to be shown one after another; None if more
-    of it has to be read to decide."""
+    of it has to be read to decide.
+    """
     for magic, look in _LOOKS:
         if start.startswith(magic):
             return look(start)

@@ -175,7 +175,7 @@ def _check_decodable(path: Path, name: str) -> str:
 
 
 def describe(path: Path, name: str, *more: str) -> dict[str, Any]:
-    """ffprobe's own description of a file: `format`, `streams`, `chapters`; `too_large`, the size ("16384x8640") of a
+    """Ffprobe's own description of a file: `format`, `streams`, `chapters`; `too_large`, the size ("16384x8640") of a
     picture that was not decoded for it, or None. Raises MediaError as `probe` does.
 
     more: further arguments of ffprobe

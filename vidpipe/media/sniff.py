@@ -78,7 +78,8 @@ def sniff(path: Path) -> Content | None:
 
 def sniff_bytes(head: bytes) -> Content | None:
     """As `sniff`, from the first `HEAD_BYTES` of a file, or all there are: None for a picture that may be the first of
-    several."""
+    several.
+    """
     content, certain = _recognized(head)
     return content if certain or len(head) < HEAD_BYTES else None
 

@@ -137,7 +137,7 @@ def chapters(listed: Sequence[Raw], offset_s: float) -> tuple[Chapter, ...]:
 
 
 def format_name(container: Raw) -> str:
-    """ffprobe's short name of the format, the first of its list: mov, matroska, avi."""
+    """Ffprobe's short name of the format, the first of its list: mov, matroska, avi."""
     return str(container.get("format_name", "")).split(",")[0]
 
 
@@ -166,7 +166,8 @@ def clean_text(text: str) -> str:
 
 def seconds(value: Any) -> float | None:
     """Seconds as ffprobe writes them ("12.480000") or as Matroska tags do ("00:00:12.480000000"); None from 317 years
-    on."""
+    on.
+    """
     text = str(value or "")[:_LONGEST_NUMBER]
     try:
         if clock := _CLOCK.match(text):

@@ -106,7 +106,8 @@ def _extract(path: Path, streams: Sequence[SubtitleStream], folder: Path) -> Non
 
 def _packets(index: bytes, data: bytes) -> Iterator[SubtitlePacket]:
     """The packets of which both the line that framecrc writes (stream, dts, pts, duration, size, sum) and all bytes are
-    there."""
+    there.
+    """
     time_base, position = Fraction(1, 1000), 0
     for line in index.splitlines():
         if line.startswith(b"#tb 0:"):

@@ -15,7 +15,8 @@ _WINDOW_BYTES = 2 << 20
 
 def continues(path: Path, position: int) -> bool:
     """Whether the stream's clock runs on at the packet at byte `position`: its continuity counter follows that of the
-    packet before of the same stream, and no discontinuity is announced. False for other files. Raises OSError."""
+    packet before of the same stream, and no discontinuity is announced. False for other files. Raises OSError.
+    """
     if position < 0:
         return False
     with path.open("rb") as file:

@@ -60,7 +60,9 @@ class StepSession:
 
     @classmethod
     @contextmanager
-    def begin(cls, context: dg.OpExecutionContext, resource: LibraryResource, graph: StageGraph) -> Iterator[StepSession]:
+    def begin(
+        cls, context: dg.OpExecutionContext, resource: LibraryResource, graph: StageGraph
+    ) -> Iterator[StepSession]:
         """Open the library for a step, or use the caller's.
 
         Raises:

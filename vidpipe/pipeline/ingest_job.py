@@ -11,11 +11,11 @@ from pydantic import Field
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.execution import StepSession
-from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
 from vidpipe.pipeline.in_process_run import InProcessRun, default_graph, open_library, unexplained
 from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
 from vidpipe.settings import Settings
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
