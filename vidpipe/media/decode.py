@@ -21,11 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidpipe.media import ffmpeg, memory
-from vidpipe.media.audio_levels import SoundBlock, block_power
-from vidpipe.media.decode_messages import DecoderMessages
-from vidpipe.media.decode_pipes import Packet, PacketPipe
+from vidpipe.media.decode_pipes import DecoderMessages, Packet, PacketPipe
 from vidpipe.media.decode_plan import DecodePlan, decode_command
-from vidpipe.media.thumbnails import clarity
+from vidpipe.media.frame_pack import clarity
+from vidpipe.media.scene_stats import SoundBlock, block_power
 
 _WATCH_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 10.0

@@ -10,10 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidpipe.media import ffmpeg, memory
+from vidpipe.media.color import tone_mapping
 from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
 from vidpipe.media.streams import INTERLACED_ORDERS
-from vidpipe.media.tone_mapping import tone_mapping
 from vidpipe.settings.schema import SceneDetection
 
 #: Longer side of the frames that detectors and statistics see. PySceneDetect uses 256. Means over all pixels (adaptive,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidpipe.media.decode import Candidate
-from vidpipe.media.thumbnails import clarity
+from vidpipe.media.frame_pack import clarity
 from vidpipe.settings.schema import SceneDetection
 
 T = TypeVar("T")

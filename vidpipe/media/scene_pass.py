@@ -17,10 +17,10 @@ from pathlib import Path
 from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
+from vidpipe.media.frame_pack import small_frame_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, Kept, SceneCandidates, Spill
 from vidpipe.media.scene_stats import FrameMeter
 from vidpipe.media.scene_timeline import SceneSpan, SceneTimeline
-from vidpipe.media.thumbnails import small_frame_jpeg
 from vidpipe.settings.schema import SceneDetection
 
 #: Small frames that are kept until a late cut tells whether one of them begins a scene.

@@ -1,21 +1,86 @@
 """Statistics of a scene from its small frames: light, contrast, colour, motion, colour names; and its sound.
 
 What is measured is kept as sums in one small vector, so that frames, blocks of frames and scenes add up alike. Whole
-frames are measured; once a scene's black bars are known, `within` takes them out of its sums.
-"""
+frames are measured; once a scene's black bars are known, `within` takes them out of its sums."""
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vidpipe.media.active_area import Profile, light_profile, profile_length
-from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, is_silent, level_dbfs
-from vidpipe.media.color_names import COLOR_NAMES, color_shares
 from vidpipe.media.facts import ColorShare, SceneStats
+
+COLOR_NAMES = (
+    "black", "gray", "white", "red", "orange", "brown", "yellow", "green", "cyan", "blue", "purple", "pink",
+)  # fmt: skip
+
+#: Where each hue ends, in degrees.
+_HUE_ENDS = (15, 42, 68, 160, 200, 255, 300, 345, 361)
+_HUES = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "red")
+
+
+def color_shares(bgr: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of each of `COLOR_NAMES` in a picture (uint8, shape (height, width, 3)); they add up to 1."""
+    index = (bgr >> 3).astype(np.uint16)
+    names = _table()[(index[..., 0] << 10) | (index[..., 1] << 5) | index[..., 2]]
+    return np.asarray(np.bincount(names.ravel(), minlength=len(COLOR_NAMES)) / names.size, np.float64)
+
+
+@functools.cache
+def _table() -> NDArray[np.uint8]:
+    """Name of each colour with five bits a channel, blue highest."""
+    every = np.arange(32**3, dtype=np.uint16)
+    bgr = np.stack([(every >> 10) & 31, (every >> 5) & 31, every & 31], axis=-1).astype(np.float32) / 31
+    hue, saturation, value = np.moveaxis(cv2.cvtColor(bgr[None], cv2.COLOR_BGR2HSV)[0], -1, 0)
+    names = np.array([COLOR_NAMES.index(name) for name in _HUES])[np.searchsorted(_HUE_ENDS, hue, side="right")]
+
+    def rename(where: NDArray[np.bool_], name: str) -> None:
+        names[where] = COLOR_NAMES.index(name)
+
+    reddish = (names == COLOR_NAMES.index("red")) | (names == COLOR_NAMES.index("purple"))
+    rename((names == COLOR_NAMES.index("orange")) & (value < 0.65), "brown")
+    rename(reddish & (saturation < 0.5) & (value > 0.7), "pink")
+    pale = (saturation < 0.15) | ((saturation < 0.25) & (value < 0.3))
+    rename(pale, "gray")
+    rename(pale & (value > 0.8), "white")
+    rename(value < 0.15, "black")
+    return np.asarray(names, np.uint8)
+
+
+#: A block below this level counts as silence.
+SILENCE_DBFS = -50.0
+#: The quietest level that is told: digital silence has none.
+FLOOR_DBFS = -100.0
+_SILENCE_POWER = 10 ** (SILENCE_DBFS / 10)
+
+
+class SoundBlock(NamedTuple):
+    """One block of sound: when it begins, in microseconds, and its mean square, full scale = 1."""
+
+    time_us: int
+    power: float
+
+
+def block_power(samples: bytes | bytearray) -> float:
+    """Mean square of 16-bit mono samples, 0 to 1; 0 without samples."""
+    values = np.frombuffer(samples, dtype="<i2").astype(np.float32)
+    return float(np.dot(values, values)) / (len(values) * 32768.0**2) if len(values) else 0.0
+
+
+def is_silent(power: float) -> bool:
+    return power < _SILENCE_POWER
+
+
+def level_dbfs(power: float) -> float:
+    """RMS level of a mean square, in dB relative to full scale, not below `FLOOR_DBFS`."""
+    return max(FLOOR_DBFS, 10 * math.log10(power)) if power > 0 else FLOOR_DBFS
+
 
 #: Sums, in order: frames, seconds, brightness and contrast by time, motion and its count, saturation samples and their
 #: count, blocks of sound, their power and how many were silent, the luma's mean, mean square and squared mean, the dark

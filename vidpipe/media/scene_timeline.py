@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vidpipe.media.audio_levels import SoundBlock
-from vidpipe.media.scene_stats import Sums, add_sound, forget_motion, weigh
+from vidpipe.media.scene_stats import SoundBlock, Sums, add_sound, forget_motion, weigh
 
 #: Beyond this many waiting blocks the older ones are joined in pairs.
 _WAITING = 1024

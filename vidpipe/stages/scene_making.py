@@ -14,12 +14,11 @@ from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
-from vidpipe.media.frame_pack import FramePackWriter, frames_version
+from vidpipe.media.frame_pack import FramePackWriter, frames_version, resized_jpeg
 from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import light_profile_of, no_sums, scene_stats, within
 from vidpipe.media.streams import SLOWEST_RATE
-from vidpipe.media.thumbnails import resized_jpeg
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
 from vidpipe.stages.results import Scenes

@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, block_power, level_dbfs
-from vidpipe.media.color_names import COLOR_NAMES, color_shares
-from vidpipe.media.scene_stats import FrameMeter, Sums, add_sound, no_sums, scene_stats, weigh, within
+from vidpipe.media.scene_stats import (
+    COLOR_NAMES,
+    FLOOR_DBFS,
+    FrameMeter,
+    SoundBlock,
+    Sums,
+    add_sound,
+    block_power,
+    color_shares,
+    level_dbfs,
+    no_sums,
+    scene_stats,
+    weigh,
+    within,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vidpipe.media.audio_levels import SoundBlock
-from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, no_sums
+from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, SoundBlock, no_sums
 from vidpipe.media.scene_timeline import SceneTimeline
 
 FRAME_US = 40_000

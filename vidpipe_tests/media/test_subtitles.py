@@ -9,8 +9,7 @@ import pytest
 from vidpipe.media import subtitles
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.probe import probe
-from vidpipe.media.subtitle_text import clean_cue
-from vidpipe.media.subtitles import SubtitlePacket, read_packets
+from vidpipe.media.subtitles import SubtitlePacket, clean_cue, read_packets
 from vidpipe_tests import clips
 
 _CUES = [(0.5, 1.0, "<i>Hello</i> there"), (1.2, 1.8, "{\\an8}Who is it?\nIt is me.")]
