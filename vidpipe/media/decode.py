@@ -1,8 +1,8 @@
-"""One ffmpeg process that decodes a video once and hands out everything that is measured or kept.
+"""Decodes a video once, in one ffmpeg process with three outputs.
 
-Three outputs at once: every frame, small, for detectors and statistics; JPEGs at a low rate, from which thumbnails and
-the model's frames are chosen; blocks of sound. Each is read by a thread of its own, so none can hold up ffmpeg.
-Times are in microseconds as ffmpeg gives them; the first video frame need not be at 0.
+The outputs are every frame, small, for detectors and statistics; JPEGs at a low rate, from which thumbnails and the
+model's frames are chosen; and blocks of sound. Each is read by a thread of its own, so that none can block ffmpeg. Times
+are in microseconds as ffmpeg reports them; the first video frame need not be at 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidpipe.media import ffmpeg, memory
-from vidpipe.media.decode_pipes import DecoderMessages, Packet, PacketPipe
+from vidpipe.media.decode_pipes import DecoderMessages, PacketPipe
 from vidpipe.media.decode_plan import DecodePlan, decode_command
 from vidpipe.media.frame_pack import clarity
 from vidpipe.media.scene_stats import SoundBlock, block_power
@@ -31,7 +31,13 @@ _JOIN_TIMEOUT_S = 10.0
 
 
 class SmallFrame(NamedTuple):
-    """One decoded frame for detection. bgr: uint8, shape (height, width, 3)."""
+    """A decoded frame for detection.
+
+    Attributes:
+        time_us: Presentation time, in microseconds.
+        duration_us: Duration in microseconds, 0 if unknown.
+        bgr: Pixels, uint8, shape (height, width, 3).
+    """
 
     time_us: int
     duration_us: int
@@ -39,7 +45,13 @@ class SmallFrame(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A JPEG from which thumbnails and the model's frames are chosen. clarity: see `thumbnails.clarity`."""
+    """A JPEG from which thumbnails and the model's frames are chosen.
+
+    Attributes:
+        time_us: Presentation time, in microseconds.
+        jpeg: The JPEG.
+        clarity: See `frame_pack.clarity`.
+    """
 
     time_us: int
     jpeg: bytes
@@ -48,12 +60,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeEnd:
-    """How the pass ended.
+    """How a decode pass ended.
 
-    returncode: of ffmpeg; negative: ended by that signal
-    ended:      what vidpipe ended it for: "" (it ended by itself), cancelled or time limit
-    errors:     number of complaints about the input; messages: the first distinct ones
-    lacked_memory: whether it was refused memory, so that pictures may be missing; within the tight limit that ended it
+    Attributes:
+        returncode: ffmpeg's exit code; negative if a signal ended it.
+        ended: Why vidpipe ended ffmpeg; empty if it ended by itself.
+        errors: Number of error messages about the input.
+        messages: The first distinct ones.
+        lacked_memory: Whether an allocation failed, so that pictures may be missing; under the tight limit, that ended
+            the pass.
     """
 
     returncode: int
@@ -64,11 +79,19 @@ class DecodeEnd:
 
 
 class DecodePass:
-    """A running decode; use it as a context manager: on leaving it, ffmpeg is gone whatever happened.
+    """A running decode. Use it as a context manager, which ends ffmpeg in any case.
 
     ffmpeg runs within the memory limits of the file that this thread reads (`memory.reading`).
 
-    candidates, sound: filled while `frames` is read; take from the left. Both are complete once `finish` was called.
+    Args:
+        path: The video file.
+        plan: What to decode.
+        time_limit_s: Time limit of the whole pass, in seconds.
+        cancelled: Ends the pass when set.
+
+    Attributes:
+        candidates: Filled while `frames` is read, complete after `finish`; to be consumed from the left.
+        sound: Likewise.
     """
 
     def __init__(self, path: Path, plan: DecodePlan, *, time_limit_s: float, cancelled: threading.Event) -> None:
@@ -96,7 +119,7 @@ class DecodePass:
             raise
         for pipe in self._pipes:
             pipe.close_writers()
-        assert self._process.stderr is not None  # noqa: S101  (a pipe was asked for)
+        assert self._process.stderr is not None  # noqa: S101  (a pipe was requested)
         self._messages = DecoderMessages(self._process.stderr)
         self._threads: list[threading.Thread] = [
             self._messages,
@@ -131,14 +154,14 @@ class DecodePass:
             pipe.close()
 
     def frames(self) -> Iterator[SmallFrame]:
-        """Every frame that ffmpeg decodes, in order of presentation."""
+        """Yield every frame that ffmpeg decodes, in presentation order."""
         width, height = self._plan.detection
         for packet in self._frames.packets():
             bgr = np.frombuffer(packet.data, np.uint8).reshape(height, width, 3)
             yield SmallFrame(packet.time_us, packet.duration_us, bgr)
 
     def finish(self) -> DecodeEnd:
-        """Wait for ffmpeg's end, after the last frame. Re-raises what went wrong in a reading thread."""
+        """Wait until ffmpeg has ended, after the last frame. Re-raises an exception of a reading thread."""
         for thread in self._threads:
             if thread.name != "decode-watch":
                 thread.join()
@@ -146,8 +169,8 @@ class DecodePass:
         self._over.set()
         if self._failure is not None:
             raise self._failure
-        said = self._messages
-        return DecodeEnd(returncode, self._ended, said.count, tuple(said.messages), said.lacked_memory)
+        log = self._messages
+        return DecodeEnd(returncode, self._ended, log.count, tuple(log.messages), log.lacked_memory)
 
     def _read_candidates(self) -> None:
         for packet in self._large.packets():
@@ -157,7 +180,7 @@ class DecodePass:
     def _read_sound(self) -> None:
         assert self._sound is not None  # noqa: S101  (the thread is started only with sound)
         for packet in self._sound.packets():
-            self.sound.append(_sound_block(packet))
+            self.sound.append(SoundBlock(packet.time_us, block_power(packet.data)))
 
     def _guarded(self, read: Callable[[], None]) -> None:
         try:
@@ -175,7 +198,3 @@ class DecodePass:
             if self._ended or (self._messages.lacked_memory and not self._limits.generous):
                 self._process.kill()
                 return
-
-
-def _sound_block(packet: Packet) -> SoundBlock:
-    return SoundBlock(packet.time_us, block_power(packet.data))

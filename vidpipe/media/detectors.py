@@ -1,7 +1,7 @@
-"""Scene cuts: PySceneDetect's detectors, fed frame by frame with real presentation times, and ffmpeg's scene score.
+"""Scene cut detectors: PySceneDetect's, fed frame by frame with presentation times, and ffmpeg's scene score.
 
-Detectors get frames of the decode pass whose longer side is 160 pixels, or 256 as in PySceneDetect for detectors that
-need it (`decode_plan.DETECTION_SIDE`).
+Detectors get frames of the decode pass whose longer side is 160 pixels, or 256 as in PySceneDetect if they need it
+(`decode_plan.DETECTION_SIDE`).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vidpipe.settings.schema import SceneDetection
 
 Picture = NDArray[np.uint8]
 
-#: Frames before and after that the adaptive detector compares with.
+#: Frames on either side that the adaptive detector compares with.
 ADAPTIVE_WINDOW = 3
-#: Below this frame rate neighbouring frames show different moments, and `LowFrameRateDetector` is used for adaptive.
+#: Below this frame rate neighboring frames show different moments, and adaptive uses `LowFrameRateDetector`.
 LOW_FRAME_RATE = 5
-#: A cut found later than this after its time (a fade with ten minutes of black) is moved to the open scenes.
+#: A cut found later than this after its time (a fade with ten minutes of black) is moved into the open scene.
 MAX_LAG_US = 600_000_000
 _MICROSECOND = Fraction(1, 1_000_000)
 _MIN_FADE_S = 0.1
@@ -70,7 +70,22 @@ class FastContentDetector(SceneDetector):  # type: ignore[misc]
         return cuts
 
 
-class FastAdaptiveDetector(SceneDetector):  # type: ignore[misc]
+class _MinSceneLengthDetector(SceneDetector):  # type: ignore[misc]
+    """Base of detectors that suppress cuts less than `min_scene_len` seconds after the last one."""
+
+    def __init__(self, threshold: float, min_scene_len: float) -> None:
+        super().__init__()
+        self._threshold, self._min_scene_len = threshold, min_scene_len
+        self._last_cut: FrameTimecode | None = None
+
+    def _cut_at(self, timecode: FrameTimecode) -> list[FrameTimecode]:
+        if self._last_cut is None or (timecode - self._last_cut) < self._min_scene_len:
+            return []
+        self._last_cut = timecode
+        return [timecode]
+
+
+class FastAdaptiveDetector(_MinSceneLengthDetector):
     """PySceneDetect's AdaptiveDetector with a faster score: compares a frame's score with its neighbours' average.
 
     Args:
@@ -82,11 +97,10 @@ class FastAdaptiveDetector(SceneDetector):  # type: ignore[misc]
     _MIN_SCORE, _MAX_RATIO = 15.0, 255.0
 
     def __init__(self, threshold: float = 3.0, min_scene_len: float = 0.6, window_width: int = 2) -> None:
-        super().__init__()
-        self._threshold, self._min_scene_len, self._window_width = threshold, min_scene_len, window_width
+        super().__init__(threshold, min_scene_len)
+        self._window_width = window_width
         self._score = HsvDifference()
         self._scores: deque[tuple[FrameTimecode, float]] = deque(maxlen=2 * window_width + 1)
-        self._last_cut: FrameTimecode | None = None
 
     def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
         """Return the cut that this frame reveals: the frame `window_width` before it, or none."""
@@ -98,14 +112,10 @@ class FastAdaptiveDetector(SceneDetector):  # type: ignore[misc]
         others = [other for place, (_, other) in enumerate(self._scores) if place != self._window_width]
         average = sum(others) / len(others)
         ratio = min(score / average, self._MAX_RATIO) if average >= 0.00001 else self._MAX_RATIO
-        too_short = (target - self._last_cut) < self._min_scene_len
-        if ratio < self._threshold or score < self._MIN_SCORE or too_short:
-            return []
-        self._last_cut = target
-        return [target]
+        return self._cut_at(target) if ratio >= self._threshold and score >= self._MIN_SCORE else []
 
 
-class LowFrameRateDetector(SceneDetector):  # type: ignore[misc]
+class LowFrameRateDetector(_MinSceneLengthDetector):
     """The adaptive detector's idea for slideshows and videos of a few frames per second, from two frames on.
 
     A change is a cut if its score is `threshold` times that of the changes before and after it, or larger than
@@ -120,12 +130,10 @@ class LowFrameRateDetector(SceneDetector):  # type: ignore[misc]
     _MIN_SCORE, _CERTAIN_SCORE = 15.0, 40.0
 
     def __init__(self, threshold: float, min_scene_len: float) -> None:
-        super().__init__()
-        self._threshold, self._min_scene_len = threshold, min_scene_len
+        super().__init__(threshold, min_scene_len)
         self._score = HsvDifference()
         self._change: tuple[FrameTimecode, float] | None = None
         self._previous_score: float | None = None
-        self._last_cut: FrameTimecode | None = None
 
     def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
         """Return the cut that this frame reveals: the change before it, or none."""
@@ -144,23 +152,20 @@ class LowFrameRateDetector(SceneDetector):  # type: ignore[misc]
 
     def _evaluate(self, next_score: float | None) -> list[FrameTimecode]:
         """Decide whether the last change is a cut, given the next change's score (None at the end)."""
-        if self._change is None or self._last_cut is None:
+        if self._change is None:
             return []
         timecode, score = self._change
-        neighbours = [other for other in (self._previous_score, next_score) if other is not None]
-        stands_out = bool(neighbours) and score >= self._threshold * sum(neighbours) / len(neighbours)
+        neighbors = [other for other in (self._previous_score, next_score) if other is not None]
+        stands_out = bool(neighbors) and score >= self._threshold * sum(neighbors) / len(neighbors)
         is_cut = score >= self._CERTAIN_SCORE or (score >= self._MIN_SCORE and stands_out)
-        if not is_cut or (timecode - self._last_cut) < self._min_scene_len:
-            return []
-        self._last_cut = timecode
-        return [timecode]
+        return self._cut_at(timecode) if is_cut else []
 
 
-class FfmpegSceneDetector(SceneDetector):  # type: ignore[misc]
+class FfmpegSceneDetector(_MinSceneLengthDetector):
     """ffmpeg's `select='gt(scene,T)'`: a cut where the luma changes suddenly.
 
     The score is min(difference, |difference - last difference|) / 100, at most 1 (libavfilter/f_select.c). ffmpeg takes
-    the luma plane of yuv formats, whose range of 16 to 235 corresponds to grey from 0 to 255.
+    the luma plane of yuv formats, whose range of 16 to 235 corresponds to gray from 0 to 255.
 
     Args:
         threshold: Minimum score of a cut, 0 to 1.
@@ -168,11 +173,9 @@ class FfmpegSceneDetector(SceneDetector):  # type: ignore[misc]
     """
 
     def __init__(self, threshold: float, min_scene_len: float) -> None:
-        super().__init__()
-        self._threshold, self._min_scene_len = threshold, min_scene_len
+        super().__init__(threshold, min_scene_len)
         self._last_gray: Picture | None = None
         self._last_difference = 0.0
-        self._last_cut: FrameTimecode | None = None
 
     def score(self, bgr: Picture) -> float:
         """Return the score of the next frame, 0 to 1."""
@@ -187,12 +190,8 @@ class FfmpegSceneDetector(SceneDetector):  # type: ignore[misc]
 
     def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
         """Return this frame's time if it begins a new scene."""
-        if self._last_cut is None:
-            self._last_cut = timecode
-        if self.score(frame_img) <= self._threshold or (timecode - self._last_cut) < self._min_scene_len:
-            return []
-        self._last_cut = timecode
-        return [timecode]
+        self._last_cut = self._last_cut or timecode
+        return self._cut_at(timecode) if self.score(frame_img) > self._threshold else []
 
 
 class CutFinder:
