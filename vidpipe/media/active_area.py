@@ -1,10 +1,10 @@
 """Finds the active area of each scene, inside black bars: letterbox, pillarbox, or both.
 
-The evidence comes from the small frames. A light profile holds the number of frames that are bright enough and, for each
-row and then each column, the share of its pixels that are not black and its mean light, summed over those frames, so
-that profiles can be added. A bar is black over its whole length, and the line next to it is lit for much of its length:
-the dark edge of a picture, a vignette, titles on black, and a slide's black background are not bars. A bar has a partner
-of the same width on the opposite side, or stays the same for several scenes.
+The evidence comes from the small frames. A light profile holds the number of frames that are bright enough and, for
+each row and then each column, the share of its pixels that are not black and its mean light, summed over those frames,
+so that profiles can be added. A bar is black over its whole length, and the line next to it is lit for much of its
+length: the dark edge of a picture, a vignette, titles on black, and a slide's black background are not bars. A bar has
+a partner of the same width on the opposite side, or stays the same for several scenes.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _MIN_LIT = 0.1
 _EMPTY = 0.02
 #: Maximum lit share of a bar with subtitles or a logo in it.
 _MAX_BAR_LIT = 0.1
-#: Minimum light of a picture's first lines relative to the whole picture, and their minimum lit share. A smaller share is
-#: enough if the picture extends from end to end across, unlike titles.
+#: Minimum light of a picture's first lines relative to the whole picture, and their minimum lit share. A smaller share
+#: is enough if the picture extends from end to end across, unlike titles.
 _MIN_EDGE_LIGHT, _MIN_EDGE_LIT, _MIN_EDGE_LIT_ACROSS = 0.4, 0.5, 0.15
 #: In lines of the small frame: the thinnest bar, and the tolerance between partners (fast scaling shifts columns).
 _MIN_BAR, _TOLERANCE = 2, 3

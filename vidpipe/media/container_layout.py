@@ -17,9 +17,7 @@ _MAX_BOXES = 100_000
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_FRAGMENT_BYTES = 1 << 20
 #: Boxes that an MP4 or MOV file may begin with.
-_FIRST_BOXES = frozenset(
-    (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp", b"uuid", b"moof", b"sidx", b"emsg", b"prft")
-)
+_FIRST_BOXES = frozenset(b"ftyp moov mdat wide free skip pnot styp uuid moof sidx emsg prft".split())
 #: Sample entries of encrypted tracks: Common Encryption (ISO/IEC 23001-7) and Apple's FairPlay.
 _PROTECTED = frozenset({b"encv", b"enca", b"drmi", b"drms"})
 

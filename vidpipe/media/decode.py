@@ -1,8 +1,8 @@
 """Decodes a video once, in one ffmpeg process with three outputs.
 
 The outputs are every frame, small, for detectors and statistics; JPEGs at a low rate, from which thumbnails and the
-model's frames are chosen; and blocks of sound. Each is read by a thread of its own, so that none can block ffmpeg. Times
-are in microseconds as ffmpeg reports them; the first video frame need not be at 0.
+model's frames are chosen; and blocks of sound. Each is read by a thread of its own, so that none can block ffmpeg.
+Times are in microseconds as ffmpeg reports them; the first video frame need not be at 0.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class PacketPipe:
             yield Packet(pts, duration, data)
 
     def _lines(self) -> Iterator[bytes]:
-        """Yield the lines of the index, read several at a time: a wakeup for each would take a core from the decoder."""
+        """Yield the lines of the index, several per wakeup: one wakeup per line would slow down the decoder."""
         rest = b""
         while chunk := self._index.read(1 << 16):
             *lines, rest = (rest + chunk).split(b"\n")

@@ -130,7 +130,7 @@ def plan_decode(
 
 
 def model_size(width: int, height: int, max_pixels: int) -> Size:
-    """Return the size nearest to the video's in multiples of 28, with at most `max_pixels` (Qwen2-VL's `smart_resize`)."""
+    """Return the nearest size in multiples of 28 with at most `max_pixels`, as Qwen2-VL's `smart_resize` does."""
     unit = MODEL_MULTIPLE
     fitted = (max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit))
     if fitted[0] * fitted[1] > max_pixels:
@@ -145,7 +145,7 @@ def model_size(width: int, height: int, max_pixels: int) -> Size:
 
 
 def thumbnail_size(width: int, height: int, thumbnail_width: int) -> Size:
-    """Return the size of thumbnails: at most the video's, squeezed if it would be too high or too narrow to be visible."""
+    """Return the size of thumbnails: at most the video's, squeezed if it would be too high or too narrow."""
     shrink = max(1.0, width / thumbnail_width, height / thumbnail_width / _MAX_THUMBNAIL_HEIGHT)
     return max(_MIN_THUMBNAIL_SIDE, round(width / shrink)), max(_MIN_THUMBNAIL_SIDE, round(height / shrink))
 
@@ -176,9 +176,9 @@ def decode_command(
 
     fast_bilinear samples two pixels in each direction, like OpenCV's linear scaling in PySceneDetect. It takes a third
     of the time of area scaling and yields the same cuts. It must not convert the color space in the same step: at
-    integer ratios its rounding turns black into dark blue, whose hue the detectors see. The few candidates, which models
-    and people look at, are scaled by area, and deinterlaced if the frame is marked as interlaced: within the frame,
-    because selected frames are not neighbors. HDR is tone-mapped after scaling.
+    integer ratios its rounding turns black into dark blue, whose hue the detectors see. The few candidates, which
+    models and people look at, are scaled by area, and deinterlaced if the frame is marked as interlaced: within the
+    frame, because selected frames are not neighbors. HDR is tone-mapped after scaling.
 
     Args:
         path: The video file.

@@ -60,7 +60,7 @@ class Chapter(Fact):
 
 
 class MediaInfo(Fact):
-    """Contents of the container and its streams. Times and counts are measured on the packets, not taken from headers."""
+    """Contents of the container and its streams. Times and counts are measured on packets, not read from headers."""
 
     container: str = Field(description="first of ffprobe's short format names: mov, matroska, avi")
     container_name: str = ""
@@ -93,9 +93,7 @@ class MediaInfo(Fact):
     field_order: str | None = Field(None, description="progressive, or interlaced: tt, bb, tb, bt; None: not stated")
     coded_width: int
     coded_height: int
-    rotation: int = Field(
-        0, description="clockwise rotation for display, in degrees: 0, 90, 180, 270"
-    )
+    rotation: int = Field(0, description="clockwise rotation for display, in degrees: 0, 90, 180, 270")
     mirrored: bool = Field(False, description="mirrored for display, horizontally or vertically")
     pixel_aspect: str = "1:1"
     width: int = Field(description="as displayed: after rotation and pixel aspect")
@@ -118,7 +116,7 @@ class MediaInfo(Fact):
     title: str | None = None
     created: str | None = Field(None, description="creation time stated by the file, ISO 8601")
     faststart: bool | None = Field(None, description="MP4/MOV: playable while it is being downloaded")
-    notes: tuple[str, ...] = Field((), description="implausible statements of the file that were ignored, and what was lost")
+    notes: tuple[str, ...] = Field((), description="implausible values that were ignored, and what was lost")
 
 
 class ColorShare(Fact):
@@ -138,7 +136,7 @@ class SceneStats(Fact):
     colors: tuple[ColorShare, ...] = Field((), description="the most frequent color names, largest share first")
     dark_share: float | None = Field(None, description="mean share of the picture that is dark in every channel")
     colored_share: float | None = Field(None, description="share of the time with visible color anywhere")
-    colorful_share: float | None = Field(None, description="share of the time with vivid colors of at least three names")
+    colorful_share: float | None = Field(None, description="share of the time with three or more vivid colors")
     moving_share: float | None = Field(None, description="share of the time in which anything visibly moves")
     loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
     silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")

@@ -4,9 +4,9 @@
                                manifest.json    times, sizes, offsets; what wrote it
                                thumb_00000.jpg  ...
 
-A folder is written under a temporary name and renamed when it is complete; afterwards it never changes. `version` covers
-times, sizes and the extractor's version, not the bytes of the JPEGs. A writer holds a lock on its folder that ends with
-the process, so that the next writer can remove what a killed run left behind.
+A folder is written under a temporary name and renamed when it is complete; afterwards it never changes. `version`
+covers times, sizes and the extractor's version, not the bytes of the JPEGs. A writer holds a lock on its folder that
+ends with the process, so that the next writer can remove what a killed run left behind.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackedFrame, PackReference
@@ -86,13 +85,13 @@ def clarity(jpeg: bytes) -> float:
 
 #: Incremented whenever the same candidates yield different frames.
 EXTRACTOR = "vidpipe-frames/2"
-#: Version without deinterlacing and tone mapping. It still identifies pictures that need neither, so that models need not
-#: describe them again.
+#: Version without deinterlacing and tone mapping. It still identifies pictures that need neither, so that models need
+#: not describe them again.
 _PLAIN_EXTRACTOR = "vidpipe-frames/1"
 MANIFEST = "manifest.json"
 FRAMES = "frames.pack"
 #: Name prefix of a folder that is incomplete or being removed.
-TEMPORARY_PREFIX = ".partial-"
+TEMPORARY = ".partial-"
 #: No folder takes longer to write; a younger one than this may not be locked yet.
 _STALE_S, _MIN_AGE_S = 24 * 3600, 1.0
 
@@ -177,7 +176,7 @@ class FramePackWriter:
         self._parent = settings.derived_directory / sha256
         self._parent.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
-        self.folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self._parent))
+        self.folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent))
         self._lock = os.open(self.folder, os.O_RDONLY)
         with contextlib.suppress(OSError):  # some network disks have no locks; there, only the age counts
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -253,14 +252,14 @@ class FramePackWriter:
             if _is_complete(final, [entry["file"] for entry in self._thumbnails]):
                 return  # another run was faster
             # it is incomplete: move it aside, so that its readers can finish
-            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=self._parent)) / "old"
+            aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent)) / "old"
             final.rename(aside)
             self.folder.rename(final)
             shutil.rmtree(aside.parent, ignore_errors=True)
 
     def _remove_stale(self) -> None:
         """Remove what killed runs left behind."""
-        for path in self._parent.glob(f"{TEMPORARY_PREFIX}*"):
+        for path in self._parent.glob(f"{TEMPORARY}*"):
             with contextlib.suppress(OSError):
                 age_s = time.time() - path.stat().st_mtime
                 if age_s > _STALE_S or (age_s > _MIN_AGE_S and is_unlocked(path)):

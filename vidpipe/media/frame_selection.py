@@ -126,7 +126,7 @@ class SceneCandidates:
         self._fallbacks[scene] = (time_us, jpeg)
 
     def finish(self) -> dict[int, list[SelectedFrame]]:
-        """Return the frames of each scene by index, in order of time. If there are very many scenes, some are missing."""
+        """Return the frames of each scene by index, in order of time; some of very many scenes are missing."""
         self._close_scene()
         self._use_fallbacks(None)
         return dict(sorted(self._closed.items()))
@@ -188,7 +188,9 @@ class IntervalCandidates:
             if late_us > self._interval_us / 4 or candidate.clarity * _SIMILAR_CLARITY <= self._kept[-1].clarity:
                 return
             self._kept.pop()
-        self._kept.append(SelectedFrame(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity))
+        self._kept.append(
+            SelectedFrame(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity)
+        )
         if len(self._kept) > self._limit:
             del self._kept[1::2]
             self._interval_us *= 2

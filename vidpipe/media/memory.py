@@ -266,7 +266,6 @@ class _SharedMemory:
 _shared, _headers = _SharedMemory(_SHARED_BYTES), _SharedMemory(_HEADERS_BYTES)
 
 
-
 def _stack_bytes() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
     return _STACK_BYTES if soft == resource.RLIM_INFINITY else soft

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-#: Name, minimum long side and minimum short side in pixels, largest first. One side is enough: CinemaScope is wide enough
-#: (1920x800), 4:3 is high enough (1440x1080).
+#: Name, minimum long side and minimum short side in pixels, largest first. One side is enough: CinemaScope is wide
+#: enough (1920x800), 4:3 is high enough (1440x1080).
 _RESOLUTIONS = (
     ("8K", 7680, 4320),
     ("4K", 3840, 2160),
@@ -22,8 +22,6 @@ _SIDE_TOLERANCE = 0.97
 #: The widest plausible pixel; its inverse is the narrowest. In use are 4:9 (half the lines of a 4:3 picture) to 32:11
 #: (half the columns of a 16:9 picture).
 MAX_PIXEL_ASPECT = Fraction(4)
-
-
 
 
 def resolution_name(width: int, height: int) -> str:
@@ -70,9 +68,9 @@ def display_rotation(matrix: Sequence[int]) -> tuple[int, bool]:
         matrix: Its nine numbers, row by row.
 
     Returns:
-        The clockwise rotation of the frame in degrees (0, 90, 180 or 270), as the ffmpeg program applies it, and whether
-        the picture is mirrored. Any other angle rotates the picture within a frame of the same size and counts as 0, as
-        does a degenerate matrix. A mirrored picture is never rotated by 180 degrees.
+        The clockwise rotation of the frame in degrees (0, 90, 180 or 270), as the ffmpeg program applies it, and
+        whether the picture is mirrored. Any other angle rotates the picture within a frame of the same size and counts
+        as 0, as does a degenerate matrix. A mirrored picture is never rotated by 180 degrees.
     """
     a, b, _, c, d = matrix[:5]
     determinant = a * d - b * c

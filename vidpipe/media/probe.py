@@ -116,8 +116,7 @@ def _probe(path: Path, name: str) -> MediaInfo:
         video_streams=len(streams.video_streams(listed)),
         video_codec=str(video["codec_name"]),
         video_profile=video.get("profile"),
-        video_bit_rate=streams.positive_int(video.get("bit_rate"))
-        or streams.positive_int(streams.tag(video, "bps")),
+        video_bit_rate=streams.positive_int(video.get("bit_rate")) or streams.positive_int(streams.tag(video, "bps")),
         frame_rate=round(float(times.rate), 3) if times.rate else None,
         frame_rate_exact=_fraction_text(times.rate),
         nominal_frame_rate=_fraction_text(times.nominal_rate),
@@ -242,8 +241,8 @@ def _checked_layout(path: Path, name: str) -> ContainerLayout | None:
     """Return the layout of a file, if it is MP4, MOV, Matroska or WebM.
 
     Raises:
-        MediaError: The beginning of the file shows that it is not a usable video, whatever ffprobe reports: ffmpeg reads
-            pictures as videos of one frame, and decodes encrypted video to noise.
+        MediaError: The beginning of the file shows that it is not a usable video, whatever ffprobe reports: ffmpeg
+            reads pictures as videos of one frame, and decodes encrypted video to noise.
     """
     try:
         if os.stat(path).st_size == 0:

@@ -14,8 +14,8 @@ from vidpipe.media.sniff import Content, sniff
 
 _VIDEOS_ONLY = "vidpipe accepts videos only."
 _HINTS = {
-    "page": "The URL probably leads to a page about the video, a login page or an error page. Use the direct URL of the "
-    "video file.",
+    "page": "The URL probably leads to a page about the video, a login page or an error page. Use the direct URL "
+    "of the video file.",
     "text": "Use the direct URL of the video file, not of an API response.",
     "picture": _VIDEOS_ONLY,
     "audio": _VIDEOS_ONLY,

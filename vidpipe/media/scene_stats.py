@@ -112,8 +112,8 @@ _MIN_COLOR_SHARE = 0.04
 _MIN_COLORED_VALUE = 16
 #: Largest channel (0 to 255) below which a pixel is dark. Luma would classify pure blue as dark.
 _DARK = 64
-#: A picture has color if the channels of 3 x 3 pixels differ by more than this (0 to 255); compression tints gray footage
-#: less.
+#: A picture has color if the channels of 3 x 3 pixels differ by more than this (0 to 255); compression tints gray
+#: footage less.
 _COLORED = 24
 #: It is colorful if a third of it has vivid colors of at least three names.
 _VIVID_SHARE, _VIVID = 1 / 3, 90
@@ -223,7 +223,7 @@ class FrameMeter:
         return sums
 
     def _has_moved(self, bgr: NDArray[np.uint8]) -> bool:
-        """Return whether any part of the picture differs visibly from when it last moved; detects slow movement, too."""
+        """Return whether any part of the picture differs visibly from when it last moved. Detects slow motion."""
         smooth = cv2.blur(bgr, _WINDOW)
         if self._settled is not None and cv2.norm(smooth, self._settled, cv2.NORM_INF) < _MOVED:
             return False

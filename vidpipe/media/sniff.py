@@ -9,7 +9,7 @@ from typing import Literal
 
 from vidpipe.media.animated_pictures import has_several_pictures
 
-ContentKind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
+_Kind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
 
 HEAD_BYTES = 4096
 #: Steps in which a file that begins with a picture is read, until it is clear whether another picture follows.
@@ -25,7 +25,7 @@ class Content:
         name: Name with its article, for use in a sentence ("an HTML page").
     """
 
-    kind: ContentKind
+    kind: _Kind
     name: str
 
 
@@ -57,7 +57,7 @@ _HTML = re.compile(
     r"^(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.I | re.S
 )
 _XML = re.compile(r"^<(?:\?xml|[a-z][\w:.-]*[\s/>])", re.I)
-_TEXTS: tuple[tuple[ContentKind, str, re.Pattern[str]], ...] = (
+_TEXTS: tuple[tuple[_Kind, str, re.Pattern[str]], ...] = (
     ("page", "an HTML page", _HTML),
     ("text", "an XML text", _XML),
     ("subtitles", "a subtitle file", re.compile(r"^(?:WEBVTT\b|\d+\s*\n\d\d:\d\d:\d\d[,.]\d{3} --> )")),

@@ -154,7 +154,9 @@ def _stated_timing(video: Mapping[str, Any]) -> StreamTiming:
     )
 
 
-def measured_timing(path: Path, video: Mapping[str, Any], container: Mapping[str, Any], layout: ContainerLayout | None) -> StreamTiming:
+def measured_timing(
+    path: Path, video: Mapping[str, Any], container: Mapping[str, Any], layout: ContainerLayout | None
+) -> StreamTiming:
     """Measure the timing of a video stream on its packets. Reads the whole file once and decodes nothing.
 
     Args:
@@ -287,4 +289,5 @@ def _announced_track_duration_s(video: Mapping[str, Any], packets: PacketFacts, 
 
 
 def _is_short(measured_s: float, announced_s: float, interval_s: float) -> bool:
-    return announced_s - measured_s > max(min(_MAX_MISSING_S, announced_s * _MAX_MISSING_SHARE), 3 * interval_s, _MIN_MISSING_S)
+    tolerance_s = min(_MAX_MISSING_S, announced_s * _MAX_MISSING_SHARE)
+    return announced_s - measured_s > max(tolerance_s, 3 * interval_s, _MIN_MISSING_S)

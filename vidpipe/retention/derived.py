@@ -21,7 +21,7 @@ from typing import Any
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import chunked
-from vidpipe.media.frame_pack import TEMPORARY, is_nobodys
+from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
 from vidpipe.retention.report import Pruned, cutoff
 from vidpipe.settings import Settings
 
@@ -108,7 +108,7 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
         try:
             modified = path.stat().st_mtime
             old = modified < limit and path.is_dir() and not path.is_symlink()
-            if old and not (path.name.startswith(TEMPORARY) and not is_nobodys(path)):
+            if old and not (path.name.startswith(TEMPORARY) and not is_unlocked(path)):
                 found.append(_Folder(path, modified, _size(path)))
         except OSError:  # gone meanwhile
             continue

@@ -8,7 +8,7 @@ import pytest
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackReference
-from vidpipe.media.frame_pack import FramePack, FramePackWriter, frames_version, pack_is_there
+from vidpipe.media.frame_pack import FramePack, FramePackWriter, frames_version, pack_exists
 from vidpipe.settings import Settings
 
 SHA = "ab" * 32
@@ -71,8 +71,8 @@ def test_a_damaged_pack_is_told_and_mended_by_the_next_run(plain_settings: Setti
         FramePack.open(plain_settings, reference)
     write(plain_settings, [b"one", b"two"])
     assert [jpeg for _, jpeg in FramePack.open(plain_settings, reference)] == [b"one", b"two"]
-    assert pack_is_there(plain_settings, reference)
+    assert pack_exists(plain_settings, reference)
     (folder / "manifest.json").unlink()
-    assert not pack_is_there(plain_settings, reference)
+    assert not pack_exists(plain_settings, reference)
     with pytest.raises(MediaError, match="Run the scenes stage again"):
         FramePack.open(plain_settings, reference)
