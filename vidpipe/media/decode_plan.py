@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidpipe.media import ffmpeg, memory
-from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
 from vidpipe.media.picture_format import tone_mapping
 from vidpipe.media.streams import INTERLACED_ORDERS
@@ -170,7 +169,7 @@ def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
 
 
 def decode_command(
-    path: Path, plan: DecodePlan, frames: PacketPipe, candidates: PacketPipe, sound: PacketPipe | None
+    path: Path, plan: DecodePlan, frames: Sequence[str], candidates: Sequence[str], sound: Sequence[str] | None = None
 ) -> list[str]:
     """Return ffmpeg's command line for a decode with two or three outputs.
 
@@ -183,9 +182,9 @@ def decode_command(
     Args:
         path: The video file.
         plan: What to decode.
-        frames: Receives the frames for detectors and statistics.
-        candidates: Receives the JPEGs.
-        sound: Receives the sound, if any.
+        frames: Arguments of the output for frames.
+        candidates: Arguments of the output for JPEGs.
+        sound: Arguments of the output for sound, if any.
     """
     small, large = (f"scale={width}:{height}" for width, height in (plan.detection, plan.candidate))
     mapping = tone_mapping(plan.color_transfer)
@@ -213,14 +212,14 @@ def decode_command(
         options += ["-threads", str(threads)]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
-    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]
+    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
     # one thread: slices would add restart markers to the JPEGs
     jpeg = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-threads", "1"]
-    command += ["-map", "[large]", *jpeg, *passthrough, *candidates.arguments]
+    command += ["-map", "[large]", *jpeg, *passthrough, *candidates]
     if sound is not None:
         mono = f"aformat=sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}"
         blocks = ["-af", f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0"]
-        command += ["-map", f"0:{plan.audio_stream}", *untagged, "-c:a", "pcm_s16le", *blocks, *sound.arguments]
+        command += ["-map", f"0:{plan.audio_stream}", *untagged, "-c:a", "pcm_s16le", *blocks, *sound]
     return command
 
 

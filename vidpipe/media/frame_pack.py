@@ -139,15 +139,6 @@ class FramePack:
         """Open the pack that a result refers to."""
         return cls(settings.resolve(reference.path))
 
-    def read(self, frame: PackedFrame) -> bytes:
-        """Return the JPEG of one of `frames`."""
-        with self._path.open("rb") as file:
-            file.seek(frame.offset)
-            return file.read(frame.length)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
     def __iter__(self) -> Iterator[tuple[PackedFrame, bytes]]:
         """Yield every frame with its JPEG."""
         return self._with_bytes(self.frames)

@@ -161,15 +161,10 @@ def _packets(path: Path) -> Iterator[_ListedPacket]:
         # side data is printed as empty fields and lines
         if len(fields) >= 6 and fields[0].isdigit():
             index, pts, dts, duration, position, flags = fields[:6]
-            yield _ListedPacket(
-                stream=int(index),
-                pts_s=_seconds(pts),
-                dts_s=_seconds(dts),
-                duration_s=max(0.0, _seconds(duration, 0.0)),
-                position=int(position) if position.isdigit() else -1,
-                key=b"K" in flags,
-                discarded=b"D" in flags,
-            )
+            duration_s = max(0.0, _seconds(duration, 0.0))
+            place = int(position) if position.isdigit() else -1
+            key, discarded = b"K" in flags, b"D" in flags
+            yield _ListedPacket(int(index), _seconds(pts), _seconds(dts), duration_s, place, key, discarded)
 
 
 def _seconds(text: bytes, missing: float = math.nan) -> float:

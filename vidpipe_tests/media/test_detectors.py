@@ -117,7 +117,7 @@ def test_every_detector_finds_cuts_and_none_before_what_it_called_settled(detect
     finder = CutFinder(SceneDetection(detector=detector, min_scene_length=0.5), Fraction(25))  # type: ignore[arg-type]
     cuts, settled = [], 0
     for number, frame in enumerate(shots):
-        found = finder.feed(SmallFrame(number * 40_000, 40_000, frame), number * 40_000)
+        found = finder.feed(SmallFrame(number * 40_000, frame), number * 40_000)
         assert all(cut >= settled for cut in found)
         assert finder.settled_us >= settled
         settled = finder.settled_us
@@ -137,6 +137,6 @@ def test_times_not_frame_numbers_decide_how_long_a_scene_is() -> None:
     cuts = [
         cut
         for number, picture in enumerate(pictures)
-        for cut in finder.feed(SmallFrame(number * 500_000, 0, np.asarray(picture, np.uint8)), number * 500_000)
+        for cut in finder.feed(SmallFrame(number * 500_000, np.asarray(picture, np.uint8)), number * 500_000)
     ]
     assert cuts == [1_000_000, 2_000_000]
