@@ -284,18 +284,16 @@ class DecodePass:
             pipe.close_writers()
         assert self._process.stderr is not None  # noqa: S101  (a pipe was requested)
         self._messages = DecoderMessages(self._process.stderr)
-        self._threads: list[threading.Thread] = [
+        readers = [self._read_candidates, self._read_sound] if self._sound else [self._read_candidates]
+        self._readers: list[threading.Thread] = [
             self._messages,
-            threading.Thread(
-                target=self._guarded, args=(self._read_candidates,), name="decode-candidates", daemon=True
+            *(
+                threading.Thread(target=self._guarded, args=[read], name="decode-reader", daemon=True)
+                for read in readers
             ),
-            threading.Thread(target=self._watch, name="decode-watch", daemon=True),
         ]
-        if self._sound is not None:
-            self._threads.append(
-                threading.Thread(target=self._guarded, args=(self._read_sound,), name="decode-sound", daemon=True)
-            )
-        for thread in self._threads:
+        self._watcher = threading.Thread(target=self._watch, name="decode-watcher", daemon=True)
+        for thread in (*self._readers, self._watcher):
             thread.start()
 
     @property
@@ -311,7 +309,7 @@ class DecodePass:
         self._over.set()
         ffmpeg.stop(self._process)
         self._memory.close()
-        for thread in self._threads:
+        for thread in (*self._readers, self._watcher):
             thread.join(_JOIN_TIMEOUT_S)
         for pipe in self._pipes:
             pipe.close()
@@ -325,9 +323,8 @@ class DecodePass:
 
     def finish(self) -> DecodeEnd:
         """Wait until ffmpeg has ended, after the last frame. Re-raises an exception of a reading thread."""
-        for thread in self._threads:
-            if thread.name != "decode-watch":
-                thread.join()
+        for thread in self._readers:
+            thread.join()
         returncode = self._process.wait()
         self._over.set()
         if self._failure is not None:

@@ -66,17 +66,10 @@ class MediaInfo(Fact):
     container_name: str = ""
     duration_s: float | None = Field(None, description="of the chosen video stream; None for a still image")
     container_duration_s: float | None = None
-    duration_source: str = Field(
-        "packets",
-        description="packets, rate (packets without timestamps, at the stated rate), header (not measured) or none",
-    )
-    announced_duration_s: float | None = Field(
-        None, description="duration that the header of a truncated file announces; None: the file is complete"
-    )
+    duration_source: str = Field("packets", description="packets, rate (no timestamps), header (not measured) or none")
+    announced_duration_s: float | None = Field(None, description="duration in the header of a truncated file, or None")
     clock_jumps: int = Field(0, description="jumps of the stream's clock, which are removed from all times")
-    undecodable_packets: int = Field(
-        0, description="pictures at the beginning that depend on missing ones; neither counted nor damage"
-    )
+    undecodable_packets: int = Field(0, description="pictures before the first key frame that refer to missing ones")
     size_bytes: int
     bit_rate: int | None = Field(None, description="bits per second of the whole file")
     video_stream: int = Field(description="index of the stream in use: ffmpeg's own choice")
@@ -87,9 +80,7 @@ class MediaInfo(Fact):
     pixel_format: str | None = None
     bit_depth: int | None = None
     hdr: str | None = Field(None, description="HDR10, HLG, Dolby Vision, ...; None: standard range")
-    color_transfer: str | None = Field(
-        None, description="ffmpeg's name of the transfer function: bt709, smpte2084, ..."
-    )
+    color_transfer: str | None = Field(None, description="transfer function as named by ffmpeg: bt709, smpte2084, ...")
     field_order: str | None = Field(None, description="progressive, or interlaced: tt, bb, tb, bt; None: not stated")
     coded_width: int
     coded_height: int
@@ -102,9 +93,7 @@ class MediaInfo(Fact):
     resolution: str = Field(description="SD, HD, Full HD, 2K, 4K, 8K")
     frame_rate: float | None = Field(None, description="frames per second; the average if the rate is variable")
     frame_rate_exact: str | None = Field(None, description="the same as a fraction: 30000/1001")
-    nominal_frame_rate: str | None = Field(
-        None, description="the exact rate; if it is variable, ffprobe's r_frame_rate unless that is a clock rate"
-    )
+    nominal_frame_rate: str | None = Field(None, description="exact rate; if it is variable, ffprobe's r_frame_rate")
     variable_frame_rate: bool = False
     frame_count: int | None = None
     frame_count_source: str = Field("packets", description="packets, header (not counted) or none")

@@ -7,6 +7,7 @@ is never parsed as an option or a protocol.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -15,7 +16,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -301,45 +301,58 @@ def run(
 def _run(
     command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, processor_s: int
 ) -> CompletedProgram:
-    limits, started = memory.current(), time.monotonic()
+    limits = memory.current()
     with limits.granted() as limit_bytes:
-        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
-        assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
-        assert process.stderr is not None  # noqa: S101
-        output = _Collector(process.stdout, max_output_bytes, process)
-        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
-        try:
-            # wait for the end of its output first: Popen.wait with a timeout polls, which takes up to 50 ms longer
-            output.join(timeout_s)
-            process.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
-        except subprocess.TimeoutExpired:
-            raise _time_limit(command, timeout_s, task) from None
-        finally:
-            stop(process)
+        with _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors):
+            output = _Collector(stdout, max_output_bytes, process)
             output.join()
-            errors.join()
+            process.wait()
     if output.overflowed:
         raise MediaError(f"{_program(command)} wrote more than {max_output_bytes} bytes and was ended.")
-    if process.returncode == -signal.SIGXCPU:
-        raise memory.HeaderTimeError(_program(command), processor_s)
-    messages = errors.data().decode(errors="replace")
-    done = CompletedProgram(process.returncode, output.data(), messages)
+    done = CompletedProgram(process.returncode, output.data(), errors.data().decode(errors="replace"))
     # under the larger limit, a damaged packet that requests too much memory does not invalidate the rest
-    complete = limits.generous and done.stdout and not done.returncode and not memory.has_cut_index(messages)
-    lacked = memory.ran_out_of_memory(messages) if limits.generous else memory.perhaps_out_of_memory(messages)
+    complete = limits.generous and done.stdout and not done.returncode and not memory.has_cut_index(done.stderr)
+    lacked = memory.ran_out_of_memory(done.stderr) if limits.generous else memory.perhaps_out_of_memory(done.stderr)
     if limit_bytes is not None and lacked and not complete and not done.too_many_streams:
         raise memory.MemoryLimitError(_program(command), limit_bytes)
     return done
 
 
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], timeout_s: float, task: str, memory_bytes: int | None, processor_s: int
+) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], _Collector]]:
+    """Run a program for the block; yields it, its standard output and the collector of its messages."""
+    process = spawn(command, memory_bytes=memory_bytes, processor_s=processor_s)
+    assert process.stdout is not None  # noqa: S101  (PIPE was requested)
+    assert process.stderr is not None  # noqa: S101
+    errors = _Collector(process.stderr, _STDERR_LIMIT, None)
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
+    timer = threading.Timer(timeout_s, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield process, process.stdout, errors
+    finally:
+        timer.cancel()
+        stop(process)
+        process.stdout.close()
+        errors.join()
+    if expired.is_set():
+        doing = f" while {task}" if task else ""
+        raise TimeLimitError(f"{_program(command)} did not finish within {timeout_s:g} s and was ended{doing}.")
+    if process.returncode == -signal.SIGXCPU:
+        raise memory.HeaderTimeError(_program(command), processor_s)
+
+
 def _program(command: Sequence[str]) -> str:
     """Return the name of a command's program in errors."""
     return "the WebP decoder" if command[0] == sys.executable else Path(command[0]).name
-
-
-def _time_limit(command: Sequence[str], timeout_s: float, task: str) -> TimeLimitError:
-    doing = f" while {task}" if task else ""
-    return TimeLimitError(f"{_program(command)} did not finish within {timeout_s:g} s and was ended{doing}.")
 
 
 def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: int = 0) -> Iterator[bytes]:
@@ -360,35 +373,13 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: i
     """
     limits = memory.current()
     with limits.granted() as limit_bytes:
-        process = spawn(command, memory_bytes=limit_bytes, processor_s=processor_s)
-        assert process.stdout is not None  # noqa: S101  (PIPE was asked for)
-        assert process.stderr is not None  # noqa: S101
-        errors = _Collector(process.stderr, _STDERR_LIMIT, None)
-        expired = threading.Event()
-
-        def expire() -> None:
-            expired.set()
-            process.kill()
-
-        timer = threading.Timer(timeout_s, expire)
-        timer.daemon = True
-        timer.start()
-        try:
-            line = process.stdout.readline(4096)
+        with _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors):
+            line = stdout.readline(4096)
             memory.lift_processor_limit(process)
             while line:
                 yield line
-                line = process.stdout.readline(4096)
+                line = stdout.readline(4096)
             process.wait()
-        finally:
-            timer.cancel()
-            stop(process)
-            process.stdout.close()
-            errors.join()
-    if expired.is_set():
-        raise _time_limit(command, timeout_s, task)
-    if process.returncode == -signal.SIGXCPU:
-        raise memory.HeaderTimeError(_program(command), processor_s)
     messages = errors.data().decode(errors="replace")
     lacked = memory.has_cut_index(messages) if limits.generous else memory.perhaps_out_of_memory(messages)
     if limit_bytes is not None and lacked:

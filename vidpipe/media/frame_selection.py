@@ -188,9 +188,8 @@ class IntervalCandidates:
             if late_us > self._interval_us / 4 or candidate.clarity * _SIMILAR_CLARITY <= self._kept[-1].clarity:
                 return
             self._kept.pop()
-        self._kept.append(
-            SelectedFrame(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity)
-        )
+        offset, length = self._spill.write(candidate.jpeg)
+        self._kept.append(SelectedFrame(candidate.time_us, scene, offset, length, candidate.clarity))
         if len(self._kept) > self._limit:
             del self._kept[1::2]
             self._interval_us *= 2

@@ -70,8 +70,57 @@ def probe(
         MediaError: The file is not a usable video; the error states what it is instead.
         UnavailableError: ffprobe is missing.
     """
-    with _reading(name or path.name, limits, time):
-        return _probe(path, name or path.name)
+    name = name or path.name
+    with _reading(name, limits, time):
+        layout = _checked_layout(path, name)
+        described = describe(path, name)
+        container = described["format"]
+        listed, video, times = _video(path, name, described, layout, measure=True)
+        assert times is not None  # noqa: S101  (measured)
+        audio, notes = streams.audio_streams(listed, times.empty_streams), []
+        if layout and layout.sound_encrypted:
+            audio = ()
+            notes.append("Its sound is encrypted and was left out.")
+        subtitle_streams = streams.subtitle_streams(listed)
+        read = read_cues(path, subtitle_streams, times.start_s)
+        picture, picture_notes = _picture(path, video)
+        notes = [*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes]
+        size_bytes = os.stat(path).st_size
+        container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
+        return MediaInfo(
+            container=streams.format_name(container),
+            container_name=str(container.get("format_long_name", "")),
+            duration_s=None if times.duration_s is None else round(times.duration_s, 6),
+            container_duration_s=container_duration_s,
+            duration_source=times.source if times.duration_s else "none",
+            announced_duration_s=times.announced_duration_s,
+            clock_jumps=times.clock_jumps,
+            undecodable_packets=times.undecodable,
+            size_bytes=size_bytes,
+            bit_rate=_bit_rate(container, size_bytes, times),
+            video_stream=int(video["index"]),
+            video_streams=len(streams.video_streams(listed)),
+            video_codec=str(video["codec_name"]),
+            video_profile=video.get("profile"),
+            video_bit_rate=streams.positive_int(video.get("bit_rate"))
+            or streams.positive_int(streams.tag(video, "bps")),
+            frame_rate=round(float(times.rate), 3) if times.rate else None,
+            frame_rate_exact=_fraction_text(times.rate),
+            nominal_frame_rate=_fraction_text(times.nominal_rate),
+            variable_frame_rate=times.variable,
+            frame_count=times.frame_count,
+            frame_count_source="packets" if times.source == "rate" else times.source if times.frame_count else "none",
+            audio=audio,
+            subtitles=subtitle_streams,
+            cues=read.cues,
+            cues_truncated=read.truncated,
+            chapters=streams.chapters(described.get("chapters", ()), times.start_s),
+            title=streams.tag(container, "title"),
+            created=streams.created(container) or streams.created(video),
+            faststart=layout.faststart if layout else None,
+            notes=tuple(notes[:_MAX_NOTES]),
+            **picture,
+        )
 
 
 @contextlib.contextmanager
@@ -83,57 +132,6 @@ def _reading(name: str, limits: Limits | None, time: TimeLimits | None) -> Itera
     except MediaError as error:
         error.about(name)
         raise
-
-
-def _probe(path: Path, name: str) -> MediaInfo:
-    layout = _checked_layout(path, name)
-    described = describe(path, name)
-    container = described["format"]
-    listed, video, times = _video(path, name, described, layout, measure=True)
-    assert times is not None  # noqa: S101  (measured)
-    audio, notes = streams.audio_streams(listed, times.empty_streams), []
-    if layout and layout.sound_encrypted:
-        audio = ()
-        notes.append("Its sound is encrypted and was left out.")
-    subtitle_streams = streams.subtitle_streams(listed)
-    read = read_cues(path, subtitle_streams, times.start_s)
-    picture, picture_notes = _picture(path, video)
-    notes = [*streams.ignored_numbers(described), *_notes(times, audio), *picture_notes, *notes, *read.notes]
-    size_bytes = os.stat(path).st_size
-    container_duration_s = times.file_duration_s or streams.seconds(container.get("duration"))
-    return MediaInfo(
-        container=streams.format_name(container),
-        container_name=str(container.get("format_long_name", "")),
-        duration_s=None if times.duration_s is None else round(times.duration_s, 6),
-        container_duration_s=container_duration_s,
-        duration_source=times.source if times.duration_s else "none",
-        announced_duration_s=times.announced_duration_s,
-        clock_jumps=times.clock_jumps,
-        undecodable_packets=times.undecodable,
-        size_bytes=size_bytes,
-        bit_rate=_bit_rate(container, size_bytes, times),
-        video_stream=int(video["index"]),
-        video_streams=len(streams.video_streams(listed)),
-        video_codec=str(video["codec_name"]),
-        video_profile=video.get("profile"),
-        video_bit_rate=streams.positive_int(video.get("bit_rate")) or streams.positive_int(streams.tag(video, "bps")),
-        frame_rate=round(float(times.rate), 3) if times.rate else None,
-        frame_rate_exact=_fraction_text(times.rate),
-        nominal_frame_rate=_fraction_text(times.nominal_rate),
-        variable_frame_rate=times.variable,
-        frame_count=times.frame_count,
-        frame_count_source="packets" if times.source == "rate" else times.source if times.frame_count else "none",
-        audio=audio,
-        subtitles=subtitle_streams,
-        cues=read.cues,
-        cues_truncated=read.truncated,
-        chapters=streams.chapters(described.get("chapters", ()), times.start_s),
-        title=streams.tag(container, "title"),
-        created=streams.created(container) or streams.created(video),
-        faststart=layout.faststart if layout else None,
-        notes=tuple(notes[:_MAX_NOTES]),
-        **picture,
-    )
 
 
 def check_decodable(
@@ -155,32 +153,29 @@ def check_decodable(
             audio only, a playlist, truncated, encrypted, of an unknown codec, damaged throughout) and what to do.
         UnavailableError: ffmpeg or ffprobe is missing.
     """
-    with _reading(name or path.name, limits, time):
-        return _check_decodable(path, name or path.name)
-
-
-def _check_decodable(path: Path, name: str) -> str:
-    layout = _checked_layout(path, name)
-    # starting a program takes longer than its work here, so a single one checks nearly all files
-    try:
-        described = describe(path, name, *_READ_BEGINNING, show=_ENTRIES + _BEGINNING_ENTRIES)
-    except MediaError as error:
-        # retry without decoding, which may take much time, unless the result is certain or as slow
-        if sniff(path) or isinstance(error, (memory.MemoryLimitError, TimeLimitError)):
-            raise
-        described = describe(path, name)
-    beginning = described.pop("packets_and_frames", ())
-    if _begins_with_video(described["streams"], beginning):
+    name = name or path.name
+    with _reading(name, limits, time):
+        layout = _checked_layout(path, name)
+        # starting a program takes longer than its work here, so a single one checks nearly all files
+        try:
+            described = describe(path, name, *_READ_BEGINNING, show=_ENTRIES + _BEGINNING_ENTRIES)
+        except MediaError as error:
+            # retry without decoding, which may take much time, unless the result is certain or as slow
+            if sniff(path) or isinstance(error, (memory.MemoryLimitError, TimeLimitError)):
+                raise
+            described = describe(path, name)
+        beginning = described.pop("packets_and_frames", ())
+        if _begins_with_video(described["streams"], beginning):
+            return streams.format_name(described["format"])
+        _, video, _ = _video(path, name, described, layout, measure=False)
+        picture = graph_input(path)[str(video["index"])].output(
+            "pipe:1", format="framecrc", threads=1, **{"frames:v": 1, **WITHOUT_METADATA}
+        )
+        timeout_s = memory.current().time.headers_s
+        done = run(graph_command([picture]), timeout_s=timeout_s, task="decoding the first picture")
+        if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
+            raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
         return streams.format_name(described["format"])
-    _, video, _ = _video(path, name, described, layout, measure=False)
-    picture = graph_input(path)[str(video["index"])].output(
-        "pipe:1", format="framecrc", threads=1, **{"frames:v": 1, **WITHOUT_METADATA}
-    )
-    timeout_s = memory.current().time.headers_s
-    done = run(graph_command([picture]), timeout_s=timeout_s, task="decoding the first picture")
-    if not any(line and not line.startswith(b"#") for line in done.stdout.splitlines()):
-        raise refusal.undecodable(name, str(video["codec_name"]), done.stderr)
-    return streams.format_name(described["format"])
 
 
 def describe(path: Path, name: str, *arguments: str, show: str = _ENTRIES) -> dict[str, Any]:
