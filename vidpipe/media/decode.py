@@ -284,15 +284,10 @@ class DecodePass:
             pipe.close_writers()
         assert self._process.stderr is not None  # noqa: S101  (a pipe was requested)
         self._messages = DecoderMessages(self._process.stderr)
-        readers = [self._read_candidates, self._read_sound] if self._sound else [self._read_candidates]
-        self._readers: list[threading.Thread] = [
-            self._messages,
-            *(
-                threading.Thread(target=self._guarded, args=[read], name="decode-reader", daemon=True)
-                for read in readers
-            ),
-        ]
-        self._watcher = threading.Thread(target=self._watch, name="decode-watcher", daemon=True)
+        reads = [self._read_candidates, self._read_sound] if self._sound else [self._read_candidates]
+        readers = [threading.Thread(target=self._guarded, args=[read], daemon=True) for read in reads]
+        self._readers: list[threading.Thread] = [self._messages, *readers]
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         for thread in (*self._readers, self._watcher):
             thread.start()
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field
-
-Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
 
 class Fact(BaseModel):
@@ -112,7 +108,7 @@ class ColorShare(Fact):
     """A color name and its share of the pixels, 0 to 1."""
 
     name: str
-    share: Fraction01
+    share: float = Field(ge=0, le=1)
 
 
 class SceneStats(Fact):

@@ -302,11 +302,13 @@ def _run(
     command: Sequence[str], timeout_s: float, task: str, max_output_bytes: int, processor_s: int
 ) -> CompletedProgram:
     limits = memory.current()
-    with limits.granted() as limit_bytes:
-        with _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors):
-            output = _Collector(stdout, max_output_bytes, process)
-            output.join()
-            process.wait()
+    with (
+        limits.granted() as limit_bytes,
+        _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors),
+    ):
+        output = _Collector(stdout, max_output_bytes, process)
+        output.join()
+        process.wait()
     if output.overflowed:
         raise MediaError(f"{_program(command)} wrote more than {max_output_bytes} bytes and was ended.")
     done = CompletedProgram(process.returncode, output.data(), errors.data().decode(errors="replace"))
@@ -341,7 +343,6 @@ def _running(
     finally:
         timer.cancel()
         stop(process)
-        process.stdout.close()
         errors.join()
     if expired.is_set():
         doing = f" while {task}" if task else ""
@@ -372,14 +373,17 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: i
         MemoryLimitError: At the end, if lines may be missing because of the memory limit (see `memory.retried`).
     """
     limits = memory.current()
-    with limits.granted() as limit_bytes:
-        with _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors):
+    with (
+        limits.granted() as limit_bytes,
+        _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors),
+        stdout,
+    ):
+        line = stdout.readline(4096)
+        memory.lift_processor_limit(process)
+        while line:
+            yield line
             line = stdout.readline(4096)
-            memory.lift_processor_limit(process)
-            while line:
-                yield line
-                line = stdout.readline(4096)
-            process.wait()
+        process.wait()
     messages = errors.data().decode(errors="replace")
     lacked = memory.has_cut_index(messages) if limits.generous else memory.perhaps_out_of_memory(messages)
     if limit_bytes is not None and lacked:

@@ -236,11 +236,9 @@ class _ScenePass:
         self._decode, self._plan, self._settings = decode, plan, settings
         self._meter, self._timeline = FrameMeter(), SceneTimeline(round(settings.min_scene_length * 1e6))
         self._candidates = SceneCandidates(spill, settings)
-        self._by_time = (
-            IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
-            if settings.thumbnails == "interval"
-            else None
-        )
+        self._by_time: IntervalCandidates | None = None
+        if settings.thumbnails == "interval":
+            self._by_time = IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
         self._recent: deque[SmallFrame] = deque(maxlen=_RECENT_FRAMES)
         self._first_us = 0
         self._sound = False

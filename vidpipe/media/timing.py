@@ -218,15 +218,8 @@ def _timing_without_times(stated: StreamTiming, count: int, empty: frozenset[int
     if not count:
         return replace(stated, duration_s=None, frame_count=None, source="none", rate=None, empty_streams=empty)
     rate = stated.rate if stated.rate and stated.rate <= _MAX_STATED_RATE else _ASSUMED_RATE
-    return replace(
-        stated,
-        duration_s=float(count / rate),
-        frame_count=count,
-        source="rate",
-        rate=rate,
-        nominal_rate=rate,
-        empty_streams=empty,
-    )
+    counted = replace(stated, frame_count=count, source="rate", empty_streams=empty)
+    return replace(counted, duration_s=float(count / rate), rate=rate, nominal_rate=rate)
 
 
 def _stated_rates(video: Mapping[str, Any]) -> tuple[Fraction | None, Fraction | None]:
