@@ -86,7 +86,7 @@ class _MinSceneLengthDetector(SceneDetector):  # type: ignore[misc]
 
 
 class FastAdaptiveDetector(_MinSceneLengthDetector):
-    """PySceneDetect's AdaptiveDetector with a faster score: compares a frame's score with its neighbours' average.
+    """PySceneDetect's AdaptiveDetector with a faster score: compares a frame's score with its neighbors' average.
 
     Args:
         threshold: Minimum ratio of a cut's score to the average score of the `window_width` frames on either side.
@@ -123,7 +123,7 @@ class LowFrameRateDetector(_MinSceneLengthDetector):
     above 40.
 
     Args:
-        threshold: Minimum ratio of a cut's score to the average of its neighbours.
+        threshold: Minimum ratio of a cut's score to the average of its neighbors.
         min_scene_len: Shortest scene, in seconds.
     """
 
