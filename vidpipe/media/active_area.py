@@ -130,14 +130,9 @@ def active_areas(
     width, height = small
     rows = [_lines(profile, slice(0, height)) for profile in profiles]
     columns = [_lines(profile, slice(height, height + width)) for profile in profiles]
-    boxes = [
-        AreaBox(left, top, right, bottom)
-        for (left, right), (top, bottom) in zip(
-            _spans([_direction(*pair) for pair in zip(columns, rows, strict=True)], width),
-            _spans([_direction(*pair) for pair in zip(rows, columns, strict=True)], height),
-            strict=True,
-        )
-    ]
+    x_spans = _spans([_direction(*pair) for pair in zip(columns, rows, strict=True)], width)
+    y_spans = _spans([_direction(*pair) for pair in zip(rows, columns, strict=True)], height)
+    boxes = [AreaBox(left, top, right, bottom) for (left, right), (top, bottom) in zip(x_spans, y_spans, strict=True)]
     scenes_by_box: dict[AreaBox, list[int]] = {}
     for scene, box in enumerate(boxes):
         scenes_by_box.setdefault(box, []).append(scene)

@@ -134,10 +134,8 @@ def model_size(width: int, height: int, max_pixels: int) -> Size:
     fitted = (max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit))
     if fitted[0] * fitted[1] > max_pixels:
         shrink = math.sqrt(width * height / max_pixels)
-        fitted = (
-            max(unit, math.floor(width / shrink / unit) * unit),
-            max(unit, math.floor(height / shrink / unit) * unit),
-        )
+        columns, rows = math.floor(width / shrink / unit), math.floor(height / shrink / unit)
+        fitted = max(unit, columns * unit), max(unit, rows * unit)
     # a very long picture: the short side is at its minimum, the long side gets the remaining pixels
     longest = min(max(unit, max_pixels // unit // unit * unit), min(fitted) * _MAX_ASPECT)
     return min(fitted[0], longest), min(fitted[1], longest)

@@ -272,12 +272,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def run(
-    command: Sequence[str],
-    *,
-    timeout_s: float,
-    task: str = "",
-    max_output_bytes: int = 64 << 20,
-    processor_s: int = 0,
+    command: Sequence[str], *, timeout_s: float, task: str = "", max_output_bytes: int = 64 << 20, processor_s: int = 0
 ) -> CompletedProgram:
     """Run a program to its end, within the limits of the file that this thread reads (`memory.reading`).
 

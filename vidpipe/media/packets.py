@@ -77,13 +77,7 @@ class PacketFacts:
 
 
 def read_packets(
-    path: Path,
-    stream: int,
-    container: str,
-    *,
-    field_s: float | None = None,
-    delay: int = 0,
-    codec: str = "",
+    path: Path, stream: int, container: str, *, field_s: float | None = None, delay: int = 0, codec: str = ""
 ) -> PacketFacts | None:
     """Read every packet of a file without decoding it.
 

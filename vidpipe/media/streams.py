@@ -141,13 +141,8 @@ def chapters(listed: Sequence[Raw], offset_s: float) -> tuple[Chapter, ...]:
     for chapter in listed[:_MAX_CHAPTERS]:
         start, end = seconds(chapter.get("start_time")), seconds(chapter.get("end_time"))
         if start is not None and end is not None and end >= start:
-            found.append(
-                Chapter(
-                    start_s=round(max(0.0, start - offset_s), 6),
-                    end_s=round(max(0.0, end - offset_s), 6),
-                    title=tag(chapter, "title"),
-                )
-            )
+            start_s, end_s = (round(max(0.0, time_s - offset_s), 6) for time_s in (start, end))
+            found.append(Chapter(start_s=start_s, end_s=end_s, title=tag(chapter, "title")))
     return tuple(found)
 
 
