@@ -1,46 +1,220 @@
-"""One ffmpeg process that decodes a video once and hands out everything that is measured or kept.
+"""Decodes a video once, in one ffmpeg process with three outputs.
 
-Three outputs at once: every frame, small, for detectors and statistics; JPEGs at a low rate, from which thumbnails and
-the model's frames are chosen; blocks of sound. Each is read by a thread of its own, so none can hold up ffmpeg.
-Times are in microseconds as ffmpeg gives them; the first video frame need not be at 0.
+The outputs are every frame, small, for detectors and statistics; JPEGs at a low rate, from which thumbnails and the
+model's frames are chosen; and blocks of sound. Each is read by a thread of its own, so that none can block ffmpeg.
+Times are in microseconds as ffmpeg reports them; the first video frame need not be at 0.
+
+A rawvideo or image2pipe stream has neither timestamps nor packet boundaries. So ffmpeg's `tee` muxer writes each packet
+twice: its bytes into one pipe, and a line about it (`framecrc`: pts, duration, size) into another.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
+import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vidpipe.media import ffmpeg, memory
-from vidpipe.media.audio_levels import SoundBlock, block_power
-from vidpipe.media.decode_messages import DecoderMessages
-from vidpipe.media.decode_pipes import Packet, PacketPipe
 from vidpipe.media.decode_plan import DecodePlan, decode_command
-from vidpipe.media.thumbnails import clarity
+from vidpipe.media.frame_pack import clarity
+from vidpipe.media.scene_stats import SoundBlock, block_power
+from vidpipe.redaction import redact
 
 _WATCH_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 10.0
+_MAX_MESSAGES = 8
+_MAX_MESSAGE_LENGTH = 300
+_MAX_PATTERNS = 256
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+")
+_LEVEL = re.compile(r"^(?P<context>(?:\[[^\]]*\] )*?)\[(?P<level>error|fatal|panic)\] (?P<text>.*)$")
+_NUMBER = re.compile(r"0x[0-9a-f]+|-?\d+")
+#: Messages that affect no picture: a picture to be dropped was lost when a part was copied; a chained Ogg stream
+#: restarts.
+_HARMLESS = frozenset({"mmco: unref short failure", "Header packet passed to frame decoder, skipping"})
+#: Contexts after decoding: their messages (about an adjusted timestamp) say nothing about the file.
+_OUTPUT_CONTEXT = re.compile(r"^\[(?:tee|framecrc|image2pipe|s16le|swscaler|out#|vost#|aost#)")
+#: Buffer for a few frames, so that ffmpeg does not wait while Python is busy; Linux's limit for ordinary users.
+_PIPE_BYTES = 1 << 20
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux only
+#: If fewer packets than this were waiting, the reader pauses until there are more.
+_MIN_LINES = 8
+_PAUSE_S = 0.01
+#: A line that states a larger packet is damaged: no output of ffmpeg here comes near this size.
+_MAX_PACKET_BYTES = 256 << 20
+
+
+class DecoderMessages(threading.Thread):
+    """Reads ffmpeg's standard error (`-loglevel repeat+level+error`) to its end.
+
+    Args:
+        pipe: ffmpeg's standard error.
+
+    Attributes:
+        count: Number of error messages about the input.
+        messages: The first distinct ones, without addresses; messages that differ only in numbers count as equal.
+        lacked_memory: Whether one of them reports a failed allocation.
+    """
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        super().__init__(daemon=True, name="ffmpeg-messages")
+        self._pipe = pipe
+        self._seen: set[str] = set()
+        self.lacked_memory = False
+        self.count = 0
+        self.messages: list[str] = []
+
+    def run(self) -> None:
+        """Read until the pipe is closed."""
+        # readline with a limit: a hostile file can cause lines of any length
+        while raw := self._pipe.readline(4096):
+            self._add(raw.decode(errors="replace").strip())
+        self._pipe.close()
+
+    def _add(self, line: str) -> None:
+        self.lacked_memory = self.lacked_memory or memory.perhaps_out_of_memory(line)
+        line = _ADDRESS.sub("", line)
+        found = _LEVEL.match(line)
+        if not found or _OUTPUT_CONTEXT.match(found["context"]):
+            return
+        if found["text"].endswith("to muxer in stream 0") or found["text"] in _HARMLESS:
+            return
+        self.count += 1
+        message = redact(f"{found['context']}{found['text']}".strip())[:_MAX_MESSAGE_LENGTH]
+        pattern = _NUMBER.sub("#", message)
+        if len(self.messages) < _MAX_MESSAGES and pattern not in self._seen and len(self._seen) < _MAX_PATTERNS:
+            self._seen.add(pattern)
+            self.messages.append(message)
+
+
+class Packet(NamedTuple):
+    """A packet of one of ffmpeg's outputs.
+
+    Attributes:
+        time_us: Presentation time, in microseconds.
+        data: Its bytes.
+    """
+
+    time_us: int
+    data: bytearray
+
+
+class PacketPipe:
+    """One output of ffmpeg, read packet by packet. Close the writing ends as soon as ffmpeg has started.
+
+    Args:
+        muxer: ffmpeg's name of the format of the packets.
+    """
+
+    def __init__(self, muxer: str) -> None:
+        self._muxer = muxer
+        index_reader, self._index_writer = os.pipe()
+        data_reader, self._data_writer = os.pipe()
+        self._index = os.fdopen(index_reader, "rb", buffering=0)
+        self._data = os.fdopen(data_reader, "rb", buffering=0)
+        self._pause_s = 0.0
+        if _F_SETPIPE_SZ is not None:
+            # a smaller pipe works, but is slower: ffmpeg would wait during pauses, so there are none
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(data_reader, _F_SETPIPE_SZ, _PIPE_BYTES)
+                self._pause_s = _PAUSE_S
+
+    @property
+    def writers(self) -> tuple[int, int]:
+        """File descriptors that ffmpeg must inherit."""
+        return self._index_writer, self._data_writer
+
+    @property
+    def arguments(self) -> list[str]:
+        """Arguments of ffmpeg for this output. The line about a packet comes first, so that its reader cannot block."""
+        targets = f"[f=framecrc]pipe\\:{self._index_writer}|[f={self._muxer}]pipe\\:{self._data_writer}"
+        return ["-f", "tee", targets]
+
+    def close_writers(self) -> None:
+        """Close the writing ends in this process."""
+        for name in ("_index_writer", "_data_writer"):
+            descriptor = getattr(self, name)
+            if descriptor >= 0:
+                os.close(descriptor)
+                setattr(self, name, -1)
+
+    def close(self) -> None:
+        """Close both pipes."""
+        self.close_writers()
+        self._index.close()
+        self._data.close()
+
+    def packets(self) -> Iterator[Packet]:
+        """Yield the packets until ffmpeg ends, without an incomplete last one."""
+        time_base = Fraction(1, 1_000_000)
+        for line in self._lines():
+            if line.startswith(b"#"):
+                if line.startswith(b"#tb 0:"):
+                    time_base = Fraction(line[6:].strip().decode())
+                continue
+            fields = line.split(b",")
+            if len(fields) < 6:
+                return
+            size = int(fields[4])
+            if size > _MAX_PACKET_BYTES:
+                return
+            data = bytearray(size)
+            if not self._fill(data):
+                return
+            pts = int(fields[2])
+            yield Packet(pts if time_base.denominator == 1_000_000 else round(pts * time_base * 1_000_000), data)
+
+    def _lines(self) -> Iterator[bytes]:
+        """Yield the lines of the index, several per wakeup: one wakeup per line would slow down the decoder."""
+        rest = b""
+        while chunk := self._index.read(1 << 16):
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+            if self._pause_s and len(lines) < _MIN_LINES:
+                time.sleep(self._pause_s)
+
+    def _fill(self, data: bytearray) -> bool:
+        view, filled = memoryview(data), 0
+        while filled < len(data):
+            count = self._data.readinto(view[filled:])
+            if not count:
+                return False
+            filled += count
+        return True
 
 
 class SmallFrame(NamedTuple):
-    """One decoded frame for detection. bgr: uint8, shape (height, width, 3)."""
+    """A decoded frame for detection.
+
+    Attributes:
+        time_us: Presentation time, in microseconds.
+        bgr: Pixels, uint8, shape (height, width, 3).
+    """
 
     time_us: int
-    duration_us: int
     bgr: NDArray[np.uint8]
 
 
 class Candidate(NamedTuple):
-    """A JPEG from which thumbnails and the model's frames are chosen. clarity: see `thumbnails.clarity`."""
+    """A JPEG from which thumbnails and the model's frames are chosen.
+
+    Attributes:
+        time_us: Presentation time, in microseconds.
+        jpeg: The JPEG.
+        clarity: See `frame_pack.clarity`.
+    """
 
     time_us: int
     jpeg: bytes
@@ -49,12 +223,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class DecodeEnd:
-    """How the pass ended.
+    """How a decode pass ended.
 
-    returncode: of ffmpeg; negative: ended by that signal
-    ended:      what vidpipe ended it for: "" (it ended by itself), cancelled or time limit
-    errors:     number of complaints about the input; messages: the first distinct ones
-    lacked_memory: whether it was refused memory, so that pictures may be missing; within the tight limit that ended it
+    Attributes:
+        returncode: ffmpeg's exit code; negative if a signal ended it.
+        ended: Why vidpipe ended ffmpeg; empty if it ended by itself.
+        errors: Number of error messages about the input.
+        messages: The first distinct ones.
+        lacked_memory: Whether an allocation failed, so that pictures may be missing; under the tight limit, that ended
+            the pass.
     """
 
     returncode: int
@@ -65,11 +242,19 @@ class DecodeEnd:
 
 
 class DecodePass:
-    """A running decode; use it as a context manager: on leaving it, ffmpeg is gone whatever happened.
+    """A running decode. Use it as a context manager, which ends ffmpeg in any case.
 
     ffmpeg runs within the memory limits of the file that this thread reads (`memory.reading`).
 
-    candidates, sound: filled while `frames` is read; take from the left. Both are complete once `finish` was called.
+    Args:
+        path: The video file.
+        plan: What to decode.
+        time_limit_s: Time limit of the whole pass, in seconds.
+        cancelled: Ends the pass when set.
+
+    Attributes:
+        candidates: Filled while `frames` is read, complete after `finish`; to be consumed from the left.
+        sound: Likewise.
     """
 
     def __init__(self, path: Path, plan: DecodePlan, *, time_limit_s: float, cancelled: threading.Event) -> None:
@@ -85,7 +270,7 @@ class DecodePass:
         self._sound = PacketPipe("s16le") if plan.audio_stream is not None else None
         self._memory = contextlib.ExitStack()
         try:
-            command = decode_command(path, plan, self._frames, self._large, self._sound)
+            command = decode_command(path, plan, *[pipe.arguments for pipe in self._pipes])
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
             self._limits = memory.current()
             limit_bytes = self._memory.enter_context(self._limits.granted())
@@ -97,20 +282,13 @@ class DecodePass:
             raise
         for pipe in self._pipes:
             pipe.close_writers()
-        assert self._process.stderr is not None  # noqa: S101  (a pipe was asked for)
+        assert self._process.stderr is not None  # noqa: S101  (a pipe was requested)
         self._messages = DecoderMessages(self._process.stderr)
-        self._threads: list[threading.Thread] = [
-            self._messages,
-            threading.Thread(
-                target=self._guarded, args=(self._read_candidates,), name="decode-candidates", daemon=True
-            ),
-            threading.Thread(target=self._watch, name="decode-watch", daemon=True),
-        ]
-        if self._sound is not None:
-            self._threads.append(
-                threading.Thread(target=self._guarded, args=(self._read_sound,), name="decode-sound", daemon=True)
-            )
-        for thread in self._threads:
+        reads = [self._read_candidates, self._read_sound] if self._sound else [self._read_candidates]
+        readers = [threading.Thread(target=self._guarded, args=[read], daemon=True) for read in reads]
+        self._readers: list[threading.Thread] = [self._messages, *readers]
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+        for thread in (*self._readers, self._watcher):
             thread.start()
 
     @property
@@ -126,29 +304,28 @@ class DecodePass:
         self._over.set()
         ffmpeg.stop(self._process)
         self._memory.close()
-        for thread in self._threads:
+        for thread in (*self._readers, self._watcher):
             thread.join(_JOIN_TIMEOUT_S)
         for pipe in self._pipes:
             pipe.close()
 
     def frames(self) -> Iterator[SmallFrame]:
-        """Every frame that ffmpeg decodes, in order of presentation."""
+        """Yield every frame that ffmpeg decodes, in presentation order."""
         width, height = self._plan.detection
         for packet in self._frames.packets():
             bgr = np.frombuffer(packet.data, np.uint8).reshape(height, width, 3)
-            yield SmallFrame(packet.time_us, packet.duration_us, bgr)
+            yield SmallFrame(packet.time_us, bgr)
 
     def finish(self) -> DecodeEnd:
-        """Wait for ffmpeg's end, after the last frame. Re-raises what went wrong in a reading thread."""
-        for thread in self._threads:
-            if thread.name != "decode-watch":
-                thread.join()
+        """Wait until ffmpeg has ended, after the last frame. Re-raises an exception of a reading thread."""
+        for thread in self._readers:
+            thread.join()
         returncode = self._process.wait()
         self._over.set()
         if self._failure is not None:
             raise self._failure
-        said = self._messages
-        return DecodeEnd(returncode, self._ended, said.count, tuple(said.messages), said.lacked_memory)
+        log = self._messages
+        return DecodeEnd(returncode, self._ended, log.count, tuple(log.messages), log.lacked_memory)
 
     def _read_candidates(self) -> None:
         for packet in self._large.packets():
@@ -158,7 +335,7 @@ class DecodePass:
     def _read_sound(self) -> None:
         assert self._sound is not None  # noqa: S101  (the thread is started only with sound)
         for packet in self._sound.packets():
-            self.sound.append(_sound_block(packet))
+            self.sound.append(SoundBlock(packet.time_us, block_power(packet.data)))
 
     def _guarded(self, read: Callable[[], None]) -> None:
         try:
@@ -176,7 +353,3 @@ class DecodePass:
             if self._ended or (self._messages.lacked_memory and not self._limits.generous):
                 self._process.kill()
                 return
-
-
-def _sound_block(packet: Packet) -> SoundBlock:
-    return SoundBlock(packet.time_us, block_power(packet.data))

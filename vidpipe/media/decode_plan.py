@@ -1,4 +1,4 @@
-"""What the single decode pass asks of ffmpeg: streams, sizes, the filter graph and the command line."""
+"""Plans the single decode pass: streams, sizes, the filter graph and ffmpeg's command line."""
 
 from __future__ import annotations
 
@@ -10,52 +10,54 @@ from fractions import Fraction
 from pathlib import Path
 
 from vidpipe.media import ffmpeg, memory
-from vidpipe.media.decode_pipes import PacketPipe
 from vidpipe.media.facts import AudioStream
+from vidpipe.media.picture_format import tone_mapping
 from vidpipe.media.streams import INTERLACED_ORDERS
-from vidpipe.media.tone_mapping import tone_mapping
 from vidpipe.settings.schema import SceneDetection
 
-#: Longer side of the frames that detectors and statistics see. PySceneDetect uses 256. Means over all pixels (adaptive,
-#: content, threshold, ffmpeg) stay the same within a few per cent at 160, at less than half the cost, and so do the
-#: cuts on every clip tried; histograms and hashes do not.
+#: Longer side of the frames for detectors and statistics, in pixels. PySceneDetect uses 256. At 160 and less than half
+#: the cost, means over all pixels (adaptive, content, threshold, ffmpeg) stay within a few percent, and the cuts of all
+#: clips tried are the same; histograms and hashes are not.
 DETECTION_SIDE = 160
 DETAILED_DETECTION_SIDE = 256
 _DETAILED_DETECTORS = ("histogram", "hash")
-#: The model takes patches of 14 x 14 pixels, merged two by two (Qwen2-VL).
+#: Qwen2-VL uses patches of 14 x 14 pixels, merged two by two.
 MODEL_MULTIPLE = 28
-#: Pictures that are longer and narrower are squeezed: Qwen2-VL refuses more than 200 to 1.
-_MOST_ELONGATED = 100
-#: Of thumbnails: the shorter side has at least so many pixels, the height is at most so many times the widest width.
-_LEAST_SIDE, _HIGHEST = 16, 4
-#: Smaller pictures are never interlaced, and the filter refuses less than three lines.
-_LEAST_INTERLACED_SIDE = 16
+#: Longer pictures are squeezed: Qwen2-VL rejects aspect ratios above 200 to 1.
+_MAX_ASPECT = 100
+#: Minimum side of a thumbnail in pixels, and maximum ratio of its height to the configured width.
+_MIN_THUMBNAIL_SIDE, _MAX_THUMBNAIL_HEIGHT = 16, 4
+#: Smaller pictures are never interlaced, and the filter rejects fewer than three lines.
+_MIN_INTERLACED_SIDE = 16
 AUDIO_RATE_HZ = 16_000
-#: Samples of one block of sound: a tenth of a second.
+#: Samples per block of sound: a tenth of a second.
 AUDIO_BLOCK = AUDIO_RATE_HZ // 10
 
-#: ffmpeg takes a gap of 10 s in a transport stream for a jump of its clock, unless told otherwise.
-_LONGEST_HOLE_S = 10**6
+#: By default, ffmpeg takes a gap of 10 s in a transport stream for a jump of its clock.
+_MAX_GAP_S = 10**6
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class DecodePlan:
-    """One decode pass. Sizes are width, height, in displayed orientation.
+    """One decode pass. Sizes are width and height in pixels, in displayed orientation.
 
-    detection:            bgr24 frames for detectors and statistics, both sides even
-    candidate:            JPEGs from which thumbnails and the model's frames are chosen
-    model:                size of the model's frames, multiples of 28
-    thumbnail:            size of thumbnails
-    candidate_interval_s: time between two candidates
-    dense_from_s:         from here on they are four times as dense, so that a short last scene has one; or None
-    deinterlace:          candidates whose frame says that it is interlaced
-    color_transfer:       the stream's transfer function; PQ and HLG are tone-mapped
-    converted:            the candidates are tone-mapped, or known beforehand to be deinterlaced
-    keep_holes:           the clock never jumps: however long no picture comes, time passes
-    forced_rate:          frames a second of a stream without times; None: frames have times
-    one_thread:           decode in one thread: in several, Theora cannot begin anew in a chained stream
+    Attributes:
+        video_stream: Index of the video stream.
+        audio_stream: Index of the audio stream; None for no sound.
+        detection: Size of the bgr24 frames for detectors and statistics; both sides are even.
+        candidate: Size of the JPEGs from which thumbnails and the model's frames are chosen.
+        model: Size of the model's frames, multiples of 28.
+        thumbnail: Size of the thumbnails.
+        candidate_interval_s: Interval between two candidates, in seconds.
+        dense_from_s: Time from which candidates are four times as dense, so that a short last scene has one; or None.
+        deinterlace: Whether candidates are deinterlaced if their frame is marked as interlaced.
+        color_transfer: The stream's transfer function; PQ and HLG are tone-mapped.
+        converted: Whether candidates are tone-mapped, or known in advance to be deinterlaced.
+        keep_gaps: Whether a gap of any length is kept because the clock never jumps.
+        forced_rate: Frames per second of a stream without timestamps; None for other streams.
+        one_thread: Whether to decode in a single thread: with several, Theora cannot restart in a chained stream.
     """
 
     video_stream: int
@@ -69,7 +71,7 @@ class DecodePlan:
     deinterlace: bool
     color_transfer: str | None
     converted: bool
-    keep_holes: bool = True
+    keep_gaps: bool = True
     forced_rate: Fraction | None = None
     one_thread: bool = False
 
@@ -88,51 +90,61 @@ def plan_decode(
     clock_jumps: int = 0,
     forced_rate: Fraction | None = None,
 ) -> DecodePlan:
-    """The plan for a video of `width` x `height` displayed pixels."""
+    """Plan the decode pass of a video.
+
+    Args:
+        settings: The section [SceneDetection].
+        video_stream: Index of the video stream.
+        width: Displayed width, in pixels.
+        height: Displayed height, in pixels.
+        video_codec: ffprobe's name of the codec.
+        audio: The audio streams.
+        duration_s: Duration in seconds, if known.
+        color_transfer: ffmpeg's name of the transfer function.
+        field_order: ffprobe's `field_order`.
+        clock_jumps: Number of jumps of the stream's clock.
+        forced_rate: Frames per second of a stream without timestamps.
+    """
     model = model_size(width, height, settings.frame_max_pixels)
     thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
-    # a thumbnail a little wider than the model's frame is not worth a second encoding of every frame
+    # a slightly wider thumbnail is not worth encoding every frame a second time
     candidate = model if model[0] >= 0.8 * thumbnail[0] else (_even(thumbnail[0]), _even(thumbnail[1]))
-    interval_s = min(0.5, max(0.1, 0.8 * settings.min_scene_length))
+    longer_side = DETAILED_DETECTION_SIDE if settings.detector in _DETAILED_DETECTORS else DETECTION_SIDE
     return DecodePlan(
         video_stream=video_stream,
         audio_stream=_audio_stream(audio),
-        detection=_detection_size(
-            width, height, DETAILED_DETECTION_SIDE if settings.detector in _DETAILED_DETECTORS else DETECTION_SIDE
-        ),
+        detection=_detection_size(width, height, longer_side),
         candidate=candidate,
         model=model,
         thumbnail=thumbnail,
-        candidate_interval_s=interval_s,
+        candidate_interval_s=min(0.5, max(0.1, 0.8 * settings.min_scene_length)),
         dense_from_s=max(0.0, duration_s - max(settings.min_scene_length, 0.5)) if duration_s else None,
-        deinterlace=min(width, height) >= _LEAST_INTERLACED_SIDE,
+        deinterlace=min(width, height) >= _MIN_INTERLACED_SIDE,
         color_transfer=color_transfer,
         converted=bool(tone_mapping(color_transfer)) or field_order in INTERLACED_ORDERS,
-        keep_holes=not clock_jumps,
+        keep_gaps=not clock_jumps,
         forced_rate=forced_rate,
         one_thread=video_codec == "theora" and clock_jumps > 0,
     )
 
 
 def model_size(width: int, height: int, max_pixels: int) -> Size:
-    """Width and height nearest to the video's, multiples of 28, of at most `max_pixels` (Qwen2-VL's `smart_resize`)."""
+    """Return the nearest size in multiples of 28 with at most `max_pixels`, as Qwen2-VL's `smart_resize` does."""
     unit = MODEL_MULTIPLE
     fitted = (max(unit, round(width / unit) * unit), max(unit, round(height / unit) * unit))
     if fitted[0] * fitted[1] > max_pixels:
         shrink = math.sqrt(width * height / max_pixels)
-        fitted = (
-            max(unit, math.floor(width / shrink / unit) * unit),
-            max(unit, math.floor(height / shrink / unit) * unit),
-        )
-    # a very long, narrow picture: the short side is at its least, the long one takes what is left
-    longest = min(max(unit, max_pixels // unit // unit * unit), min(fitted) * _MOST_ELONGATED)
+        columns, rows = math.floor(width / shrink / unit), math.floor(height / shrink / unit)
+        fitted = max(unit, columns * unit), max(unit, rows * unit)
+    # a very long picture: the short side is at its minimum, the long side gets the remaining pixels
+    longest = min(max(unit, max_pixels // unit // unit * unit), min(fitted) * _MAX_ASPECT)
     return min(fitted[0], longest), min(fitted[1], longest)
 
 
 def thumbnail_size(width: int, height: int, thumbnail_width: int) -> Size:
-    """A thumbnail is never wider than the video, nor too high or too narrow to be seen: such a picture is squeezed."""
-    shrink = max(1.0, width / thumbnail_width, height / thumbnail_width / _HIGHEST)
-    return max(_LEAST_SIDE, round(width / shrink)), max(_LEAST_SIDE, round(height / shrink))
+    """Return the size of thumbnails: at most the video's, squeezed if it would be too high or too narrow."""
+    shrink = max(1.0, width / thumbnail_width, height / thumbnail_width / _MAX_THUMBNAIL_HEIGHT)
+    return max(_MIN_THUMBNAIL_SIDE, round(width / shrink)), max(_MIN_THUMBNAIL_SIDE, round(height / shrink))
 
 
 def _detection_size(width: int, height: int, longer_side: int) -> Size:
@@ -155,15 +167,22 @@ def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
 
 
 def decode_command(
-    path: Path, plan: DecodePlan, frames: PacketPipe, candidates: PacketPipe, sound: PacketPipe | None
+    path: Path, plan: DecodePlan, frames: Sequence[str], candidates: Sequence[str], sound: Sequence[str] | None = None
 ) -> list[str]:
-    """Ffmpeg's command line for one decode with two or three outputs.
+    """Return ffmpeg's command line for a decode with two or three outputs.
 
-    fast_bilinear samples two pixels in each direction, as OpenCV's linear scaling in PySceneDetect does; it costs a
-    third of area scaling and keeps the cuts. It must not change the colour space in the same step: at whole-number
-    ratios its rounding turns black into dark blue, whose hue the detectors see. The few candidates are scaled by area,
-    for a model and people to look at, and deinterlaced where the frame says that it is interlaced: by its own lines
-    alone, since the selected frames are not neighbours. HDR is tone-mapped once it is small.
+    fast_bilinear samples two pixels in each direction, like OpenCV's linear scaling in PySceneDetect. It takes a third
+    of the time of area scaling and yields the same cuts. It must not convert the color space in the same step: at
+    integer ratios its rounding turns black into dark blue, whose hue the detectors see. The few candidates, which
+    models and people look at, are scaled by area, and deinterlaced if the frame is marked as interlaced: within the
+    frame, because selected frames are not neighbors. HDR is tone-mapped after scaling.
+
+    Args:
+        path: The video file.
+        plan: What to decode.
+        frames: Arguments of the output for frames.
+        candidates: Arguments of the output for JPEGs.
+        sound: Arguments of the output for sound, if any.
     """
     small, large = (f"scale={width}:{height}" for width, height in (plan.detection, plan.candidate))
     mapping = tone_mapping(plan.color_transfer)
@@ -179,11 +198,11 @@ def decode_command(
     )
     untagged = [part for option, value in ffmpeg.WITHOUT_METADATA.items() for part in (f"-{option}", value)]
     passthrough = [*untagged, *_passthrough(), "-enc_time_base", "1/1000000"]
-    # The filters in one thread: slices of such small pictures wait for the decoder's threads longer than they gain
-    # (a tenth of the wall time of 1080p on two cores), and several videos are decoded at once anyway.
+    # Filters run in one thread: slices of such small pictures wait for the decoder's threads longer than they gain (a
+    # tenth of the wall time of 1080p on two cores), and several videos are decoded in parallel anyway.
     options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
-    if plan.keep_holes:
-        options += ["-dts_delta_threshold", str(_LONGEST_HOLE_S)]
+    if plan.keep_gaps:
+        options += ["-dts_delta_threshold", str(_MAX_GAP_S)]
     if plan.forced_rate:
         options += ["-r", str(plan.forced_rate)]
     threads = 1 if plan.one_thread else memory.current().threads
@@ -191,27 +210,20 @@ def decode_command(
         options += ["-threads", str(threads)]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
-    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames.arguments]
-    # one thread: slices would put restart markers into the JPEGs
+    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
+    # one thread: slices would add restart markers to the JPEGs
     jpeg = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-threads", "1"]
-    command += ["-map", "[large]", *jpeg, *passthrough, *candidates.arguments]
+    command += ["-map", "[large]", *jpeg, *passthrough, *candidates]
     if sound is not None:
         mono = f"aformat=sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}"
-        command += [
-            "-map",
-            f"0:{plan.audio_stream}",
-            *untagged,
-            "-c:a",
-            "pcm_s16le",
-            "-af",
-            f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0",
-            *sound.arguments,
-        ]
+        blocks = ["-af", f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0"]
+        command += ["-map", f"0:{plan.audio_stream}", *untagged, "-c:a", "pcm_s16le", *blocks, *sound]
     return command
 
 
 def _candidate_times(plan: DecodePlan) -> str:
-    # half a millisecond less: 15 frames of 1/30 s shall count as 0.5 s
+    """Return the expression of the `select` filter that selects candidates."""
+    # half a millisecond less, so that 15 frames of 1/30 s count as 0.5 s
     interval = f"{plan.candidate_interval_s - 0.0005:.4f}"
     if plan.dense_from_s is not None:
         dense = f"{plan.candidate_interval_s / 4:.4f}"
@@ -220,7 +232,7 @@ def _candidate_times(plan: DecodePlan) -> str:
 
 
 def _passthrough() -> list[str]:
-    """No frame is repeated or dropped to make the rate constant. `-fps_mode` is ffmpeg 5.1's name of `-vsync`."""
+    """Return the option that neither repeats nor drops frames. ffmpeg 5.1 renamed `-vsync` to `-fps_mode`."""
     found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))
     old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
     return ["-vsync", "passthrough"] if old else ["-fps_mode", "passthrough"]

@@ -1,19 +1,19 @@
-"""What the media room finds out about a file: plain typed facts, all times in seconds from the first video frame."""
+"""Typed facts about a media file. All times are in seconds from the first video frame."""
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import BaseModel, ConfigDict, Field
-
-Fraction01 = Annotated[float, Field(ge=0, le=1)]
 
 
 class Fact(BaseModel):
+    """Immutable base class of all facts."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class AudioStream(Fact):
+    """An audio stream, as ffprobe describes it."""
+
     index: int
     codec: str
     channels: int | None = None
@@ -23,20 +23,24 @@ class AudioStream(Fact):
     language: str | None = None
     title: str | None = None
     default: bool = False
-    empty: bool = Field(False, description="declared by the file, without a packet of sound")
+    empty: bool = Field(False, description="declared by the file, but without packets")
 
 
 class SubtitleStream(Fact):
+    """A subtitle stream, as ffprobe describes it."""
+
     index: int
     codec: str
     language: str | None = None
     title: str | None = None
     default: bool = False
     forced: bool = False
-    text: bool = Field(False, description="a text codec, whose cues are read")
+    text: bool = Field(False, description="whether the codec holds text, whose cues are read")
 
 
 class SubtitleCue(Fact):
+    """One cue of a text subtitle stream, without markup."""
+
     stream: int
     start_s: float
     end_s: float
@@ -44,32 +48,27 @@ class SubtitleCue(Fact):
 
 
 class Chapter(Fact):
+    """A chapter of the container."""
+
     start_s: float
     end_s: float
     title: str | None = None
 
 
 class MediaInfo(Fact):
-    """What the container and its streams hold. Times and counts are measured on the packets, not taken from headers."""
+    """Contents of the container and its streams. Times and counts are measured on packets, not read from headers."""
 
-    container: str = Field(description="ffprobe's short name of the format, the first of its list: mov, matroska, avi")
+    container: str = Field(description="first of ffprobe's short format names: mov, matroska, avi")
     container_name: str = ""
     duration_s: float | None = Field(None, description="of the chosen video stream; None for a still image")
     container_duration_s: float | None = None
-    duration_source: str = Field(
-        "packets",
-        description="packets, rate (packets without times, at the stated rate), header (not measured) or none",
-    )
-    announced_duration_s: float | None = Field(
-        None, description="what the header announces where the file was cut short and holds less; None: it is whole"
-    )
-    clock_jumps: int = Field(0, description="jumps of the stream's clock, which are left out of all times")
-    undecodable_packets: int = Field(
-        0, description="at the beginning: pictures that depend on others before it; neither counted nor damage"
-    )
+    duration_source: str = Field("packets", description="packets, rate (no timestamps), header (not measured) or none")
+    announced_duration_s: float | None = Field(None, description="duration in the header of a truncated file, or None")
+    clock_jumps: int = Field(0, description="jumps of the stream's clock, which are removed from all times")
+    undecodable_packets: int = Field(0, description="pictures before the first key frame that refer to missing ones")
     size_bytes: int
-    bit_rate: int | None = Field(None, description="bits a second, of the whole file")
-    video_stream: int = Field(description="index of the stream that is used: ffmpeg's own choice")
+    bit_rate: int | None = Field(None, description="bits per second of the whole file")
+    video_stream: int = Field(description="index of the stream in use: ffmpeg's own choice")
     video_streams: int = 1
     video_codec: str
     video_profile: str | None = None
@@ -77,26 +76,20 @@ class MediaInfo(Fact):
     pixel_format: str | None = None
     bit_depth: int | None = None
     hdr: str | None = Field(None, description="HDR10, HLG, Dolby Vision, ...; None: standard range")
-    color_transfer: str | None = Field(
-        None, description="ffmpeg's name of the transfer function: bt709, smpte2084, ..."
-    )
+    color_transfer: str | None = Field(None, description="transfer function as named by ffmpeg: bt709, smpte2084, ...")
     field_order: str | None = Field(None, description="progressive, or interlaced: tt, bb, tb, bt; None: not stated")
     coded_width: int
     coded_height: int
-    rotation: int = Field(
-        0, description="degrees clockwise by which the picture is turned for display: 0, 90, 180, 270"
-    )
-    mirrored: bool = Field(False, description="shown as in a mirror, left to right or top to bottom")
+    rotation: int = Field(0, description="clockwise rotation for display, in degrees: 0, 90, 180, 270")
+    mirrored: bool = Field(False, description="mirrored for display, horizontally or vertically")
     pixel_aspect: str = "1:1"
     width: int = Field(description="as displayed: after rotation and pixel aspect")
     height: int
     orientation: str = Field("landscape", description="landscape, portrait or square")
     resolution: str = Field(description="SD, HD, Full HD, 2K, 4K, 8K")
-    frame_rate: float | None = Field(None, description="frames a second; the average where the rate is variable")
+    frame_rate: float | None = Field(None, description="frames per second; the average if the rate is variable")
     frame_rate_exact: str | None = Field(None, description="the same as a fraction: 30000/1001")
-    nominal_frame_rate: str | None = Field(
-        None, description="the exact rate; where it is variable ffprobe's r_frame_rate, unless that is a clock's"
-    )
+    nominal_frame_rate: str | None = Field(None, description="exact rate; if it is variable, ffprobe's r_frame_rate")
     variable_frame_rate: bool = False
     frame_count: int | None = None
     frame_count_source: str = Field("packets", description="packets, header (not counted) or none")
@@ -106,14 +99,16 @@ class MediaInfo(Fact):
     cues_truncated: bool = False
     chapters: tuple[Chapter, ...] = ()
     title: str | None = None
-    created: str | None = Field(None, description="ISO 8601, as the file says")
-    faststart: bool | None = Field(None, description="MP4/MOV: can be played before it is whole")
-    notes: tuple[str, ...] = Field((), description="what the file says of itself and was not believed; what was lost")
+    created: str | None = Field(None, description="creation time stated by the file, ISO 8601")
+    faststart: bool | None = Field(None, description="MP4/MOV: playable while it is being downloaded")
+    notes: tuple[str, ...] = Field((), description="implausible values that were ignored, and what was lost")
 
 
 class ColorShare(Fact):
+    """A color name and its share of the pixels, 0 to 1."""
+
     name: str
-    share: Fraction01
+    share: float = Field(ge=0, le=1)
 
 
 class SceneStats(Fact):
@@ -123,18 +118,19 @@ class SceneStats(Fact):
     contrast: float = Field(description="mean standard deviation of luma within a frame, 0 to 0.5")
     saturation: float = Field(description="mean, 0 to 1")
     motion: float = Field(description="mean absolute luma change from frame to frame, 0 to 1, at a reference of 1/25 s")
-    colors: tuple[ColorShare, ...] = Field((), description="the most frequent colour names, largest share first")
+    colors: tuple[ColorShare, ...] = Field((), description="the most frequent color names, largest share first")
     dark_share: float | None = Field(None, description="mean share of the picture that is dark in every channel")
-    colored_share: float | None = Field(None, description="share of the time with visible colour anywhere")
-    colorful_share: float | None = Field(None, description="share of the time that is vivid, in three colours or more")
+    colored_share: float | None = Field(None, description="share of the time with visible color anywhere")
+    colorful_share: float | None = Field(None, description="share of the time with three or more vivid colors")
     moving_share: float | None = Field(None, description="share of the time in which anything visibly moves")
     loudness_db: float | None = Field(None, description="RMS level, dBFS; None without sound")
     silence_share: float | None = Field(None, description="share of the scene below -50 dBFS; None without sound")
 
 
 class ActiveArea(Fact):
-    """The part of the displayed picture inside black bars, in its pixels, exact to about 1 % of its sides. Thinner bars
-    do not count.
+    """The part of the displayed picture inside black bars, in pixels of the displayed picture.
+
+    Exact to about 1 % of the picture's sides; thinner bars are ignored.
     """
 
     x: int
@@ -152,14 +148,14 @@ class Scene(Fact):
     start_frame: int
     end_frame: int = Field(description="exclusive")
     thumbnail: str | None = Field(None, description="path of a JPEG, relative to the home")
-    frames: int = Field(0, description="number of its frames in the pack: what the describing model is shown")
-    frames_version: str = Field("", description="names them by their times and sizes")
+    frames: int = Field(0, description="number of its frames in the frame pack, which the describing model sees")
+    frames_version: str = Field("", description="hash of the times and sizes of these frames")
     active_area: ActiveArea | None = Field(None, description="None: the whole picture")
     stats: SceneStats
 
 
 class PackedFrame(Fact):
-    """One JPEG in a frame pack."""
+    """One JPEG in a frame pack. `offset` and `length` are in bytes, `width` and `height` in pixels."""
 
     time_s: float
     scene: int
@@ -170,28 +166,31 @@ class PackedFrame(Fact):
 
 
 class PackReference(Fact):
-    """Names a frame pack and its manifest. `version` covers times and sizes of frames and thumbnails, not the JPEGs'
-    bytes.
+    """Refers to a frame pack and its manifest.
+
+    `version` covers the times and sizes of frames and thumbnails, not the bytes of the JPEGs.
     """
 
     version: str
-    path: str = Field(description="of the folder with frames.pack and manifest.json, relative to the home")
+    path: str = Field(description="folder with frames.pack and manifest.json, relative to the home")
     frames: int
     bytes: int
 
 
 class Damage(Fact):
-    """What is missing, or made the decoder complain. A video with damage is processed as far as it decodes."""
+    """What is missing from a file or failed to decode. The rest of a damaged video is processed."""
 
     errors: int = Field(0, description="number of decoder messages")
     messages: tuple[str, ...] = Field((), description="the first few distinct ones")
     decoded_s: float | None = None
     expected_s: float | None = None
-    truncated: bool = Field(False, description="the file ends before the time that its header announces")
+    truncated: bool = Field(False, description="the file ends before the duration in its header")
     sentence: str = ""
 
 
 class Thumbnail(Fact):
+    """A thumbnail; `path` is relative to the home."""
+
     time_s: float
     scene: int
     path: str

@@ -1,12 +1,12 @@
-"""Frame packs: the model's frames of one video as JPEGs in one file, with a manifest; and the thumbnails beside them.
+"""Frame packs: the model's frames of a video as JPEGs in one file, with a manifest and the thumbnails.
 
     derived/<sha256>/<version>/frames.pack      JPEGs, one after another
                                manifest.json    times, sizes, offsets; what wrote it
                                thumb_00000.jpg  ...
 
-A folder is written under another name and renamed when it is whole; afterwards it never changes. `version` covers
-times, sizes and the extractor's version, not the JPEG bytes. Whoever writes a folder holds a lock on it that ends with
-the process: what a killed run left is known at once, and removed by the next writer.
+A folder is written under a temporary name and renamed when it is complete; afterwards it never changes. `version`
+covers times, sizes and the extractor's version, not the bytes of the JPEGs. A writer holds a lock on its folder that
+ends with the process, so that the next writer can remove what a killed run left behind.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -23,44 +24,104 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackedFrame, PackReference
 from vidpipe.settings import Settings
 
-#: Raised whenever the same candidates would become other frames.
+_QUALITY = 85
+
+
+def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
+    """Scale a JPEG.
+
+    Args:
+        jpeg: The JPEG.
+        size: New width and height, in pixels.
+
+    Raises:
+        MediaError: The JPEG cannot be decoded.
+    """
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise MediaError("A frame written by ffmpeg is not a readable JPEG.", "Run the scenes stage again.")
+    return encode_jpeg(picture, size)
+
+
+def encode_jpeg(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:
+    """Encode a picture as a JPEG.
+
+    Args:
+        picture: BGR pixels, uint8, shape (height, width, 3).
+        size: Width and height of the JPEG, in pixels.
+
+    Raises:
+        MediaError: The JPEG cannot be encoded.
+    """
+    if (picture.shape[1], picture.shape[0]) != size:
+        shrinks = picture.shape[1] > size[0]
+        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    done, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        raise MediaError(f"A frame of {size[0]}x{size[1]} pixels cannot be encoded as a JPEG.")
+    return data.tobytes()
+
+
+def clarity(jpeg: bytes) -> float:
+    """Return how much detail a JPEG shows.
+
+    Returns:
+        Geometric mean of the standard deviations of the luma and of its Laplacian, at half the size: 0 (black, white or
+        unreadable) to about 255. Faded and blurred pictures have low values.
+    """
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    if picture is None:
+        return 0.0
+    contrast, sharpness = (cv2.meanStdDev(plane)[1][0, 0] for plane in (picture, cv2.Laplacian(picture, cv2.CV_16S)))
+    return math.sqrt(contrast * sharpness)
+
+
+#: Incremented whenever the same candidates yield different frames.
 EXTRACTOR = "vidpipe-frames/2"
-#: The one before, which neither deinterlaced nor tone-mapped. It stands for pictures that both make alike, so that a
-#: model need not look at them again.
-_EARLIER_EXTRACTOR = "vidpipe-frames/1"
+#: Version without deinterlacing and tone mapping. It still identifies pictures that need neither, so that models need
+#: not describe them again.
+_PLAIN_EXTRACTOR = "vidpipe-frames/1"
 MANIFEST = "manifest.json"
 FRAMES = "frames.pack"
-#: Name of a folder that is not whole yet, or on its way out.
+#: Name prefix of a folder that is incomplete or being removed.
 TEMPORARY = ".partial-"
-#: Nobody writes a folder for longer; and one that is younger may be about to be locked.
-_STALE_S, _YOUNG_S = 24 * 3600, 1.0
+#: No folder takes longer to write; a younger one than this may not be locked yet.
+_STALE_S, _MIN_AGE_S = 24 * 3600, 1.0
 
 
 def frames_version(frames: Iterable[PackedFrame], *, converted: bool = False) -> str:
-    """Names what a model sees of `frames`: extractor, times and sizes. Thumbnails, other frames and the JPEGs' bytes do
-    not count.
+    """Return a version of frames as a model sees them: a hash of extractor, times and sizes.
 
-    converted: they were deinterlaced or tone-mapped
+    Args:
+        frames: The frames.
+        converted: Whether they were deinterlaced or tone-mapped.
     """
-    seen = [
-        EXTRACTOR if converted else _EARLIER_EXTRACTOR,
-        *((frame.time_s, frame.width, frame.height) for frame in frames),
-    ]
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
+    extractor = EXTRACTOR if converted else _PLAIN_EXTRACTOR
+    covered = [extractor, *((frame.time_s, frame.width, frame.height) for frame in frames)]
+    return hashlib.sha256(json.dumps(covered).encode()).hexdigest()[:16]
 
 
 class FramePack:
-    """Reads the frames of one pack.
+    """Reads the frames of a pack.
 
-    frames: what is in it, in order of time
+    Args:
+        folder: The folder of the pack.
+
+    Attributes:
+        frames: The frames in order of time.
+
+    Raises:
+        MediaError: The pack is missing or damaged.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises MediaError where the pack is missing or damaged."""
         self._path = folder / FRAMES
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -71,23 +132,15 @@ class FramePack:
                 f"The frame pack {folder} cannot be read: {error}.", "Run the scenes stage again for this video."
             ) from error
         if size < max((frame.offset + frame.length for frame in self.frames), default=0):
-            raise MediaError(f"The frame pack {self._path} is cut short.", "Run the scenes stage again for this video.")
+            raise MediaError(f"The frame pack {self._path} is truncated.", "Run the scenes stage again for this video.")
 
     @classmethod
     def open(cls, settings: Settings, reference: PackReference) -> FramePack:
+        """Open the pack that a result refers to."""
         return cls(settings.resolve(reference.path))
 
-    def read(self, frame: PackedFrame) -> bytes:
-        """The JPEG of one of `frames`."""
-        with self._path.open("rb") as file:
-            file.seek(frame.offset)
-            return file.read(frame.length)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
     def __iter__(self) -> Iterator[tuple[PackedFrame, bytes]]:
-        """Every frame with its JPEG."""
+        """Yield every frame with its JPEG."""
         return self._with_bytes(self.frames)
 
     def of_scene(self, index: int) -> Iterator[tuple[PackedFrame, bytes]]:
@@ -102,7 +155,12 @@ class FramePack:
 
 
 class FramePackWriter:
-    """Writes one video's folder. Use it as a context manager: what was not published is removed on leaving."""
+    """Writes the frame pack of a video. Use it as a context manager, which removes what was not published.
+
+    Args:
+        settings: The settings, with the folder of derived files.
+        sha256: SHA-256 of the video.
+    """
 
     def __init__(self, settings: Settings, sha256: str) -> None:
         self._settings = settings
@@ -111,7 +169,7 @@ class FramePackWriter:
         self._remove_stale()
         self.folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent))
         self._lock = os.open(self.folder, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # a disk without locks (some network disks): then only age tells
+        with contextlib.suppress(OSError):  # some network disks have no locks; there, only the age counts
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._frames: list[PackedFrame] = []
         self._thumbnails: list[dict[str, Any]] = []
@@ -122,21 +180,29 @@ class FramePackWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):  # on a full disk the last bytes find no room here either
+        with contextlib.suppress(OSError):  # closing flushes, which fails on a full disk
             self._pack.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
     def add_frame(self, *, time_s: float, scene: int, size: tuple[int, int], jpeg: bytes) -> None:
+        """Append a frame to the pack.
+
+        Args:
+            time_s: Its time, in seconds from the first video frame.
+            scene: Index of its scene.
+            size: Width and height, in pixels.
+            jpeg: The JPEG.
+        """
         self._pack.write(jpeg)
-        frame = PackedFrame(
-            time_s=time_s, scene=scene, offset=self._end, length=len(jpeg), width=size[0], height=size[1]
+        width, height = size
+        self._frames.append(
+            PackedFrame(time_s=time_s, scene=scene, offset=self._end, length=len(jpeg), width=width, height=height)
         )
-        self._frames.append(frame)
         self._end += len(jpeg)
 
     def add_thumbnail(self, time_s: float, scene: int, size: tuple[int, int], jpeg: bytes) -> str:
-        """Its file name in the folder."""
+        """Write a thumbnail (arguments as for `add_frame`), and return its file name in the folder."""
         name = f"thumb_{len(self._thumbnails):05d}.jpg"
         (self.folder / name).write_bytes(jpeg)
         self._thumbnails.append({"time_s": time_s, "scene": scene, "file": name, "width": size[0], "height": size[1]})
@@ -144,11 +210,11 @@ class FramePackWriter:
 
     @property
     def frames(self) -> Sequence[PackedFrame]:
-        """What was added so far."""
+        """The frames added so far."""
         return self._frames
 
     def publish(self) -> PackReference:
-        """Give the folder its final name. An equal pack that is already there stays as it is."""
+        """Give the folder its final name, unless an equal pack already exists."""
         manifest = {
             "extractor": EXTRACTOR,
             "frames": [frame.model_dump() for frame in self._frames],
@@ -160,7 +226,7 @@ class FramePackWriter:
         os.fsync(self._pack.fileno())
         self._pack.close()
         (self.folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        # mkdtemp lets only its owner in; the library is read by whoever may read the home
+        # mkdtemp grants access to the owner only; the library has the permissions of the home
         self.folder.chmod(0o755)
         final = self._parent / version
         self._rename(final)
@@ -169,36 +235,40 @@ class FramePackWriter:
         )
 
     def _rename(self, final: Path) -> None:
-        if _is_whole(final, [entry["file"] for entry in self._thumbnails]):
+        if _is_complete(final, [entry["file"] for entry in self._thumbnails]):
             return
         try:
             self.folder.rename(final)
         except OSError:
-            if _is_whole(final, [entry["file"] for entry in self._thumbnails]):
-                return  # another run was quicker
-            # something is missing from it: make way, and let who still reads it finish
+            if _is_complete(final, [entry["file"] for entry in self._thumbnails]):
+                return  # another run was faster
+            # it is incomplete: move it aside, so that its readers can finish
             aside = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self._parent)) / "old"
             final.rename(aside)
             self.folder.rename(final)
             shutil.rmtree(aside.parent, ignore_errors=True)
 
     def _remove_stale(self) -> None:
-        """What a killed run left."""
+        """Remove what killed runs left behind."""
         for path in self._parent.glob(f"{TEMPORARY}*"):
             with contextlib.suppress(OSError):
                 age_s = time.time() - path.stat().st_mtime
-                if age_s > _STALE_S or (age_s > _YOUNG_S and is_nobodys(path)):
+                if age_s > _STALE_S or (age_s > _MIN_AGE_S and is_unlocked(path)):
                     shutil.rmtree(path, ignore_errors=True)
 
 
-def pack_is_there(settings: Settings, reference: PackReference) -> bool:
-    """Whether a pack's files exist: two stats, nothing read."""
+def pack_exists(settings: Settings, reference: PackReference) -> bool:
+    """Return whether the files of a pack exist, without reading them."""
     folder = settings.resolve(reference.path)
     return (folder / MANIFEST).is_file() and (folder / FRAMES).is_file()
 
 
-def is_nobodys(folder: Path) -> bool:
-    """Whether no process holds the lock. Raises OSError where the disk knows no locks."""
+def is_unlocked(folder: Path) -> bool:
+    """Return whether no process holds the lock of a folder.
+
+    Raises:
+        OSError: The file system does not support locks.
+    """
     opened = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,7 +279,7 @@ def is_nobodys(folder: Path) -> bool:
     return True
 
 
-def _is_whole(folder: Path, thumbnails: Sequence[str]) -> bool:
+def _is_complete(folder: Path, thumbnails: Sequence[str]) -> bool:
     try:
         FramePack(folder)
     except MediaError:

@@ -1,9 +1,9 @@
 """Chooses thumbnails and the model's frames from JPEG candidates, without knowing when a scene or the video ends.
 
-A scene is divided into parts of equal length, and each keeps one candidate: not black, faded or blurred where another
-one is clear. When there are twice as many parts as a scene may have frames, neighbours are joined. Over the whole video
-the same happens to what closed scenes keep, so that memory and disk do not grow with the video's length. The same
-video, the same choice.
+A scene is divided into parts of equal length, each of which keeps one candidate: not a black, faded or blurred one if
+another is clear. When there are twice as many parts as a scene may have frames, neighbors are joined. The same happens
+to the frames of closed scenes over the whole video, so that memory and disk space do not grow with its length. The
+selection is deterministic.
 """
 
 from __future__ import annotations
@@ -17,22 +17,27 @@ from pathlib import Path
 from typing import TypeVar
 
 from vidpipe.media.decode import Candidate
-from vidpipe.media.thumbnails import clarity
+from vidpipe.media.frame_pack import clarity
 from vidpipe.settings.schema import SceneDetection
 
 T = TypeVar("T")
-#: A picture shows as much as another one when it has this share of its clarity.
-_ALIKE = 0.8
-#: With less than this share of the clearest one's, it adds nothing to its scene: black, almost faded out, all a blur.
-_TELLING = 0.3
+#: A picture is as clear as another one if it has this share of its clarity.
+_SIMILAR_CLARITY = 0.8
+#: A picture with less than this share of the clearest one's clarity adds nothing: black, faded out or blurred.
+_MIN_CLARITY = 0.3
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A candidate that was kept.
+class SelectedFrame:
+    """A candidate that was kept in a `SpillFile`.
 
-    clarity:  see `thumbnails.clarity`
-    fallback: made from a small frame, because the scene had no candidate
+    Attributes:
+        time_us: Its time, in microseconds from the first video frame.
+        scene: Index of its scene.
+        offset: Byte offset of the JPEG in the file.
+        length: Length of the JPEG, in bytes.
+        clarity: See `frame_pack.clarity`.
+        fallback: Whether it was made from a small frame, because the scene had no candidate.
     """
 
     time_us: int
@@ -43,49 +48,61 @@ class Kept:
     fallback: bool = False
 
 
-Judged = TypeVar("Judged", Candidate, Kept)
+AnyFrame = TypeVar("AnyFrame", Candidate, SelectedFrame)
 
 
-class Spill:
-    """JPEGs in a temporary file that has no name: written one after another, read by offset."""
+class SpillFile:
+    """JPEGs in an unnamed temporary file. Use it as a context manager.
+
+    Args:
+        directory: Where to create the file.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115  (closed by __exit__)
         self._end = 0
 
-    def __enter__(self) -> Spill:
+    def __enter__(self) -> SpillFile:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def write(self, jpeg: bytes) -> tuple[int, int]:
+        """Append a JPEG, and return its offset and length in bytes."""
         self._file.seek(self._end)
         self._file.write(jpeg)
         offset, self._end = self._end, self._end + len(jpeg)
         return offset, len(jpeg)
 
-    def read(self, kept: Kept) -> bytes:
-        self._file.seek(kept.offset)
-        return self._file.read(kept.length)
+    def read(self, frame: SelectedFrame) -> bytes:
+        """Return the JPEG of a frame."""
+        self._file.seek(frame.offset)
+        return self._file.read(frame.length)
 
 
 class SceneCandidates:
-    """What each scene keeps. Candidates come in order of time, each with the number of its scene."""
+    """Keeps candidates of each scene.
 
-    def __init__(self, spill: Spill, settings: SceneDetection) -> None:
+    Args:
+        spill: Stores the JPEGs.
+        settings: The section [SceneDetection].
+    """
+
+    def __init__(self, spill: SpillFile, settings: SceneDetection) -> None:
         self._spill = spill
         self._per_scene = self._limit = settings.frames_per_scene
-        self._most = 4 * max(settings.frames_per_video, settings.max_thumbnails)
+        self._max_count = 4 * max(settings.frames_per_video, settings.max_thumbnails)
         self._scene_stride = 1
         self._scene = 0
         self._open: list[Candidate] = []
         self._seen, self._stride = 0, 1
-        self._closed: dict[int, list[Kept]] = {}
+        self._closed: dict[int, list[SelectedFrame]] = {}
         self._count = 0
         self._fallbacks: dict[int, tuple[int, Callable[[], bytes]]] = {}
 
     def add(self, scene: int, candidate: Candidate) -> None:
+        """Add the next candidate, in order of time, with the index of its scene."""
         if scene != self._scene:
             self._close_scene()
             self._scene = scene
@@ -99,24 +116,30 @@ class SceneCandidates:
         self._seen += 1
 
     def offer_fallback(self, scene: int, time_us: int, jpeg: Callable[[], bytes]) -> None:
-        """A frame to be taken for `scene` if no candidate falls into it."""
+        """Provide a frame for a scene in case it has no candidate.
+
+        Args:
+            scene: Index of the scene.
+            time_us: Time of the frame, in microseconds.
+            jpeg: Returns the frame as a JPEG.
+        """
         self._fallbacks[scene] = (time_us, jpeg)
 
-    def finish(self) -> dict[int, list[Kept]]:
-        """Scene -> what was kept of it, in order of time; a very long list of scenes has gaps."""
+    def finish(self) -> dict[int, list[SelectedFrame]]:
+        """Return the frames of each scene by index, in order of time; some of very many scenes are missing."""
         self._close_scene()
-        self._take_fallbacks(None)
+        self._use_fallbacks(None)
         return dict(sorted(self._closed.items()))
 
     def _close_scene(self) -> None:
         if self._open:
             clearest = max(candidate.clarity for candidate in self._open)
-            telling = [candidate for candidate in self._open if candidate.clarity >= _TELLING * clearest]
-            self._keep(self._scene, spread(telling, self._limit), fallback=False)
+            clear = [candidate for candidate in self._open if candidate.clarity >= _MIN_CLARITY * clearest]
+            self._keep(self._scene, spread(clear, self._limit), fallback=False)
         self._open, self._seen, self._stride = [], 0, 1
-        self._take_fallbacks(self._scene)
+        self._use_fallbacks(self._scene)
 
-    def _take_fallbacks(self, up_to: int | None) -> None:
+    def _use_fallbacks(self, up_to: int | None) -> None:
         for scene in [scene for scene in self._fallbacks if up_to is None or scene <= up_to]:
             time_us, jpeg = self._fallbacks.pop(scene)
             if scene not in self._closed and scene % self._scene_stride == 0:
@@ -127,11 +150,11 @@ class SceneCandidates:
         if scene % self._scene_stride:
             return
         self._closed[scene] = [
-            Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity, fallback)
+            SelectedFrame(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity, fallback)
             for candidate in candidates
         ]
         self._count += len(candidates)
-        while self._count > self._most:
+        while self._count > self._max_count:
             self._thin()
 
     def _thin(self) -> None:
@@ -146,60 +169,72 @@ class SceneCandidates:
 
 
 class IntervalCandidates:
-    """One candidate each `interval_s`, or a clearer one up to a quarter of that later; when there are more than `most`,
-    every other goes and the interval doubles.
+    """Keeps candidates at a regular interval, or clearer ones up to a quarter of it later.
+
+    Args:
+        spill: Stores the JPEGs.
+        interval_s: The interval in seconds. It doubles when there are too many candidates.
+        limit: Maximum number of candidates.
     """
 
-    def __init__(self, spill: Spill, interval_s: float, most: int) -> None:
-        self._spill, self._interval_us, self._most = spill, round(interval_s * 1e6), most
-        self._kept: list[Kept] = []
+    def __init__(self, spill: SpillFile, interval_s: float, limit: int) -> None:
+        self._spill, self._interval_us, self._limit = spill, round(interval_s * 1e6), limit
+        self._kept: list[SelectedFrame] = []
 
     def add(self, scene: int, candidate: Candidate) -> None:
+        """Add the next candidate, in order of time, with the index of its scene."""
         late_us = candidate.time_us - (len(self._kept) - 1) * self._interval_us
         if late_us < self._interval_us:
-            if late_us > self._interval_us / 4 or candidate.clarity * _ALIKE <= self._kept[-1].clarity:
+            if late_us > self._interval_us / 4 or candidate.clarity * _SIMILAR_CLARITY <= self._kept[-1].clarity:
                 return
             self._kept.pop()
-        self._kept.append(Kept(candidate.time_us, scene, *self._spill.write(candidate.jpeg), candidate.clarity))
-        if len(self._kept) > self._most:
+        offset, length = self._spill.write(candidate.jpeg)
+        self._kept.append(SelectedFrame(candidate.time_us, scene, offset, length, candidate.clarity))
+        if len(self._kept) > self._limit:
             del self._kept[1::2]
             self._interval_us *= 2
 
-    def finish(self) -> list[Kept]:
+    def finish(self) -> list[SelectedFrame]:
+        """Return the frames in order of time."""
         return self._kept
 
 
-def evenly(items: Sequence[T], count: int) -> list[T]:
-    """`count` of `items`, evenly spaced, each standing for the middle of its part; all where there are no more."""
+def evenly_spaced(items: Sequence[T], count: int) -> list[T]:
+    """Return `count` evenly spaced items, each the middle of its part; all if there are not more."""
     if len(items) <= count:
         return list(items)
     return [items[int((index + 0.5) * len(items) / count)] for index in range(count)]
 
 
-def spread(frames: Sequence[Judged], count: int) -> list[Judged]:
-    """`count` of `frames`, the representative one of each of as many parts; all where there are no more."""
+def spread(frames: Sequence[AnyFrame], count: int) -> list[AnyFrame]:
+    """Return the representative frames of `count` equal parts; all frames if there are not more."""
     if len(frames) <= count:
         return list(frames)
     borders = [index * len(frames) // count for index in range(count + 1)]
     return [representative(frames[start:end]) for start, end in itertools.pairwise(borders)]
 
 
-def clearer(frames: Sequence[Judged]) -> Judged:
-    """The first of `frames` unless a later one shows clearly more."""
+def clearer(frames: Sequence[AnyFrame]) -> AnyFrame:
+    """Return the first frame, unless a later one is clearly better."""
     best = frames[0]
     for frame in frames[1:]:
-        if best.clarity < _ALIKE * frame.clarity:
+        if best.clarity < _SIMILAR_CLARITY * frame.clarity:
             best = frame
     return best
 
 
-def allot(durations: Mapping[int, float], available: Mapping[int, int], budget: int) -> dict[int, int]:
-    """Scene -> how many frames it may have: at least one each, the rest by duration (Jefferson's method).
+def allocate(durations: Mapping[int, float], available: Mapping[int, int], budget: int) -> dict[int, int]:
+    """Distribute frames among scenes: at least one each, the rest in proportion to duration (Jefferson's method).
 
-    durations: seconds of each scene; available: most frames each can have, at least 1. With more scenes than frames,
-    evenly spaced scenes get one each.
+    Args:
+        durations: Duration of each scene by index, in seconds.
+        available: Maximum number of frames of each scene, at least 1.
+        budget: Number of frames. If there are more scenes, evenly spaced ones get one frame each.
+
+    Returns:
+        Number of frames by scene index.
     """
-    scenes = evenly(sorted(available), budget)
+    scenes = evenly_spaced(sorted(available), budget)
     shares = dict.fromkeys(scenes, 1)
     waiting = [(-durations[scene] / 2, scene) for scene in scenes if available[scene] > 1]
     heapq.heapify(waiting)
@@ -214,29 +249,35 @@ def allot(durations: Mapping[int, float], available: Mapping[int, int], budget: 
 
 
 def model_frames(
-    kept: Mapping[int, Sequence[Kept]], durations: Mapping[int, float], settings: SceneDetection
-) -> list[Kept]:
-    """The frames that the describing model will see, in order of time."""
+    kept: Mapping[int, Sequence[SelectedFrame]], durations: Mapping[int, float], settings: SceneDetection
+) -> list[SelectedFrame]:
+    """Return the frames for the describing model, in order of time.
+
+    Args:
+        kept: The candidates of each scene, by index.
+        durations: The duration of each scene in seconds, by index.
+        settings: The section [SceneDetection].
+    """
     available = {scene: min(len(some), settings.frames_per_scene) for scene, some in kept.items()}
-    shares = allot(durations, available, settings.frames_per_video)
+    shares = allocate(durations, available, settings.frames_per_video)
     return [frame for scene, share in sorted(shares.items()) for frame in spread(kept[scene], share)]
 
 
-def scene_thumbnails(kept: Mapping[int, Sequence[Kept]], most: int) -> list[Kept]:
-    """One frame for each scene, at most `most` (then evenly spaced scenes), in order of time."""
-    return [representative(kept[scene]) for scene in evenly(sorted(kept), most)]
+def scene_thumbnails(kept: Mapping[int, Sequence[SelectedFrame]], limit: int) -> list[SelectedFrame]:
+    """Return one frame per scene in order of time, of evenly spaced scenes if there are more than `limit`."""
+    return [representative(kept[scene]) for scene in evenly_spaced(sorted(kept), limit)]
 
 
-def representative(frames: Sequence[Judged]) -> Judged:
-    """The frame nearest to the middle of those that show about the most: black, faded and blurred ones show little."""
+def representative(frames: Sequence[AnyFrame]) -> AnyFrame:
+    """Return the frame nearest to the middle among the clearest ones."""
     clearest = max(frame.clarity for frame in frames)
     middle = (len(frames) - 1) / 2
-    telling = [(abs(place - middle), place) for place, frame in enumerate(frames) if frame.clarity >= _ALIKE * clearest]
-    return frames[min(telling)[1]]
+    clear = [place for place, frame in enumerate(frames) if frame.clarity >= _SIMILAR_CLARITY * clearest]
+    return frames[min(clear, key=lambda place: abs(place - middle))]
 
 
-def poster(thumbnails: Sequence[Kept], durations: Mapping[int, float]) -> Kept:
-    """The thumbnail that stands for the video: clear and rich in detail, of a scene that is no mere flash."""
+def poster(thumbnails: Sequence[SelectedFrame], durations: Mapping[int, float]) -> SelectedFrame:
+    """Return the thumbnail that represents the video: clear, and of a scene that is not just a flash."""
     return max(
         thumbnails, key=lambda frame: (frame.clarity * min(1.0, 0.25 + durations[frame.scene] / 4), -frame.time_us)
     )

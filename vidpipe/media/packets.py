@@ -1,9 +1,8 @@
-"""What the packets of a file say, read without decoding: headers and tags are only hints."""
+"""Measures times and counts on the packets of a file, without decoding: headers and tags are only hints."""
 
 from __future__ import annotations
 
 import math
-import os
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vidpipe.media import matroska, memory, transport_stream
+from vidpipe.media import memory, transport_stream
+from vidpipe.media.container_layout import is_hidden_picture
 from vidpipe.media.ffmpeg import ffprobe_command, lines
-from vidpipe.media.streams import LATEST_S
+from vidpipe.media.streams import MAX_TIME_S
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,41 +21,39 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: The slowest disk that is waited for.
-_BYTES_PER_SECOND = 20 << 20
-#: 23 hours at 30 frames a second; a longer stream is described by its headers.
-_MOST_PACKETS = 2_500_000
-#: How far a clock advances and goes back (B-frames) without a jump. As in the ffmpeg program: the clocks of these
-#: containers may start again in mid-file (AVFMT_TS_DISCONT), and 30 hours are a mistake in any. A chained Ogg stream
-#: begins at 0 again.
-_A_MISTAKE_S = 30 * 3600.0
-_JUMPS_S = {"mpegts": (10.0, 0.1), "mpeg": (10.0, 0.1), "ogg": (_A_MISTAKE_S, 0.1)}
-_ANY_JUMP_S = (_A_MISTAKE_S, _A_MISTAKE_S)
-#: So many packets, after which the clock continues as before, have damaged times.
-_MOST_STRAY = 3
-_MOST_HOLES = 100
-_MOST_OTHER_TIMES, _OTHER_TIMES_APART_S = 10_000, 0.5
-#: Times in milliseconds, as Matroska and FLV have them, are off by half of one.
+#: 23 hours at 30 frames per second; a longer stream is described by its headers.
+_MAX_PACKETS = 2_500_000
+#: How far a clock may advance and go back (B-frames) before it counts as a jump, in seconds. As in the ffmpeg program:
+#: the clocks of these containers may restart within a file (AVFMT_TS_DISCONT), and 30 hours are an error in any
+#: container. A chained Ogg stream restarts at 0.
+_MAX_STEP_S = 30 * 3600.0
+_MAX_STEPS_S = {"mpegts": (10.0, 0.1), "mpeg": (10.0, 0.1), "ogg": (_MAX_STEP_S, 0.1)}
+_DEFAULT_MAX_STEPS_S = (_MAX_STEP_S, _MAX_STEP_S)
+#: Up to this many packets between two jumps that cancel each other out have damaged times.
+_MAX_STRAY_PACKETS = 3
+_MAX_GAPS_CHECKED = 100
+_MAX_OTHER_TIMES, _OTHER_TIMES_INTERVAL_S = 10_000, 0.5
+#: Timestamps in milliseconds, as in Matroska and FLV, are off by up to half a millisecond.
 _ROUNDING_S = 0.001
-_AT_ONCE_S = 1.5 * _ROUNDING_S
-#: Packets decoded beyond the first key frame to see which pictures before it can be shown.
+_SAME_TIME_S = 1.5 * _ROUNDING_S
+#: Packets decoded beyond the first key frame to find out which pictures before it can be shown.
 _LEADING_PACKETS = 40
-_MOST_LEADING_PACKETS = 3000
+_MAX_LEADING_PACKETS = 3000
 
 
 @dataclass(frozen=True)
 class PacketFacts:
-    """What the packets of a file say.
+    """Facts measured on the packets of a file. Times are in seconds.
 
     Attributes:
-        count: Pictures of the video stream: packets that are shown and can be decoded, two fields being one picture.
-        times_s: Their presentation times in ascending order, jumps of the clock taken out; empty without times.
-        durations_s: Their durations as the packets state them, 0 where they do not.
-        clock_jumps: How often the clock of the stream jumped.
-        undecodable: Packets at the beginning whose references are missing; they are not counted.
-        start_s: When the first packet of all streams starts; None without times.
-        ends_s: Stream index to the end of its last packet (-inf without times). A stream without an entry has no
-            packets.
+        count: Number of pictures of the video stream: packets that are shown and decodable; two fields are one picture.
+        times_s: Presentation times of the pictures in ascending order, without jumps of the clock; empty if unknown.
+        durations_s: Durations stated by the packets of the pictures, 0 if not stated.
+        clock_jumps: Number of jumps of the stream's clock.
+        undecodable: Number of packets at the beginning whose references are missing; they are not counted.
+        start_s: Start of the first packet of all streams; None without timestamps.
+        ends_s: End of each stream's last packet by stream index (-inf without timestamps). A stream without an entry
+            has no packets.
     """
 
     count: int
@@ -68,43 +66,35 @@ class PacketFacts:
 
     @property
     def end_s(self) -> float | None:
-        """When the last packet of all streams ends."""
+        """End of the last packet of all streams."""
         known = [end_s for end_s in self.ends_s.values() if math.isfinite(end_s)]
         return max(known, default=None)
 
     @property
     def length_s(self) -> float | None:
-        """From the first packet of all streams to the end of the last."""
+        """Duration from the first packet of all streams to the end of the last."""
         return self.end_s - self.start_s if self.end_s is not None and self.start_s is not None else None
 
 
-def reading_limit_s(path: Path) -> float:
-    """How long reading `path` from end to end may take."""
-    return 120 + os.stat(path).st_size / _BYTES_PER_SECOND
-
-
 def read_packets(
-    path: Path,
-    stream: int,
-    container: str,
-    *,
-    field_s: float | None = None,
-    delay: int = 0,
-    codec: str = "",
+    path: Path, stream: int, container: str, *, field_s: float | None = None, delay: int = 0, codec: str = ""
 ) -> PacketFacts | None:
-    """Reads every packet of a file without decoding them; None where there are too many to be held in memory.
+    """Read every packet of a file without decoding it.
 
     Args:
         path: The file.
         stream: Index of the video stream.
         container: ffprobe's short name of the format.
-        field_s: How long one field lasts where packets may hold single fields (interlaced video).
-        delay: How many pictures are decoded ahead of their presentation, because of B-frames.
+        field_s: Duration of a field in seconds, if packets may hold single fields (interlaced video).
+        delay: Number of pictures that are decoded ahead of their presentation, because of B-frames.
         codec: ffprobe's name of the codec.
 
+    Returns:
+        The facts, or None if there are too many packets to hold in memory.
+
     Raises:
-        TimeLimitError: Reading took longer than even a slow disk needs.
-        MemoryLimitError: The index of the packets does not fit into the memory that ffprobe may take.
+        TimeLimitError: Reading took longer than a slow disk would need.
+        MemoryLimitError: The index of the packets does not fit into ffprobe's memory limit.
     """
     return memory.retried(lambda: _read_packets(path, stream, _VideoPackets(path, container, field_s, delay, codec)))
 
@@ -115,13 +105,13 @@ def _read_packets(path: Path, stream: int, video: _VideoPackets) -> PacketFacts 
     for packet in _packets(path):
         if packet.stream == stream:
             video.add(packet)
-            if len(video.times) > _MOST_PACKETS:
+            if len(video.times) > _MAX_PACKETS:
                 return None
         else:
             video.add_other(packet.time_s)
         end_s = packet.time_s + packet.duration_s
         known_s = ends_s.setdefault(packet.stream, -math.inf)
-        if end_s > known_s:  # never for NaN
+        if end_s > known_s:  # false for NaN
             ends_s[packet.stream] = end_s
         start_s = min(start_s, packet.time_s)
     times_s, durations_s = video.pictures(_first_decoded_s(path, stream, video))
@@ -136,9 +126,10 @@ def _read_packets(path: Path, stream: int, video: _VideoPackets) -> PacketFacts 
     )
 
 
-class _Packet(NamedTuple):
-    """Times in seconds, NaN where there is none, infinite where it is absurd. position: byte offset in the file, -1
-    where it is not known.
+class _ListedPacket(NamedTuple):
+    """One line of ffprobe's packet list.
+
+    Times are in seconds, NaN if missing, infinite if absurd. `position` is the byte offset in the file, -1 if unknown.
     """
 
     stream: int
@@ -154,22 +145,20 @@ class _Packet(NamedTuple):
         return self.dts_s if math.isnan(self.pts_s) else self.pts_s
 
 
-def _packets(path: Path) -> Iterator[_Packet]:
-    command = ffprobe_command(
-        path, "-v", "error", "-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,pos,flags",
-        "-of", "csv=p=0",
-    )  # fmt: skip
-    header_s = memory.current().settings.header_seconds
-    listed = lines(command, timeout_s=reading_limit_s(path), task="listing the packets", processor_s=header_s)
+def _packets(path: Path) -> Iterator[_ListedPacket]:
+    command = ffprobe_command(path, show="packet=stream_index,pts_time,dts_time,duration_time,pos,flags")
+    limits = memory.current()
+    timeout_s, header_s = limits.time.whole_file_s(path), limits.settings.header_seconds
+    listed = lines(command, timeout_s=timeout_s, task="listing the packets", processor_s=header_s)
     for line in listed:
         fields = line.rstrip().split(b",")
         # side data is printed as empty fields and lines
         if len(fields) >= 6 and fields[0].isdigit():
             index, pts, dts, duration, position, flags = fields[:6]
-            yield _Packet(
-                int(index), _seconds(pts), _seconds(dts), max(0.0, _seconds(duration, 0.0)),
-                int(position) if position.isdigit() else -1, b"K" in flags, b"D" in flags,
-            )  # fmt: skip
+            duration_s = max(0.0, _seconds(duration, 0.0))
+            place = int(position) if position.isdigit() else -1
+            key, discarded = b"K" in flags, b"D" in flags
+            yield _ListedPacket(int(index), _seconds(pts), _seconds(dts), duration_s, place, key, discarded)
 
 
 def _seconds(text: bytes, missing: float = math.nan) -> float:
@@ -177,11 +166,11 @@ def _seconds(text: bytes, missing: float = math.nan) -> float:
         seconds = float(text)
     except ValueError:
         return missing
-    return seconds if abs(seconds) < LATEST_S else math.inf
+    return seconds if abs(seconds) < MAX_TIME_S else math.inf
 
 
-class _Clock(NamedTuple):
-    """Of the video stream: its time at the last packet, the latest without jumps, and by how much it has jumped."""
+class _StreamClock(NamedTuple):
+    """Clock of the video stream: time of the last packet, latest time without jumps, and sum of all jumps."""
 
     last_s: float = math.nan
     latest_s: float = -math.inf
@@ -190,12 +179,13 @@ class _Clock(NamedTuple):
 
 @dataclass
 class _VideoPackets:
-    """The packets of the video stream that are not hidden by an edit list, in the order of the file.
+    """The packets of the video stream that are not hidden by an edit list, in file order.
 
     Attributes:
-        times, decoding_times: In seconds, jumps of the clock taken out; NaN where a packet has none.
-        until_key: How many packets, hidden ones included, precede the first key frame; None without a key frame.
-        other_times: The latest times of other streams' packets on the present clock, half a second apart.
+        times: Presentation times in seconds, without jumps of the clock; NaN if missing.
+        decoding_times: Decoding times, likewise.
+        until_key: Number of packets, including hidden ones, before the first key frame; None without a key frame.
+        other_times: The latest times of other streams' packets since the last jump, half a second apart.
     """
 
     path: Path
@@ -207,22 +197,23 @@ class _VideoPackets:
     decoding_times: array[float] = field(default_factory=lambda: array("d"))
     durations: array[float] = field(default_factory=lambda: array("d"))
     until_key: int | None = None
-    other_times: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_OTHER_TIMES))
+    other_times: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_OTHER_TIMES))
     jumps: int = 0
     undecodable: int = 0
     _hidden: int = 0
-    _holes: int = 0
+    _gaps_checked: int = 0
     _step_s: float = 0.0
     _position: int = -1
-    _clock: _Clock = field(default_factory=_Clock)
-    #: The clock before it last went ahead or back, and how many packets there were.
-    _before: tuple[_Clock, int] = field(default_factory=lambda: (_Clock(), 0))
+    _clock: _StreamClock = field(default_factory=_StreamClock)
+    #: The clock before its last step forward or back, and the number of packets until then.
+    _before: tuple[_StreamClock, int] = field(default_factory=lambda: (_StreamClock(), 0))
 
-    def add(self, packet: _Packet) -> None:
+    def add(self, packet: _ListedPacket) -> None:
+        """Add the next packet of the video stream."""
         self._follow_clock(packet)
         if packet.key and self.until_key is None:
             self.until_key = len(self.times) + self._hidden
-        if self._only_refers(packet):
+        if self._follows_hidden_picture(packet):
             for column in (self.times, self.decoding_times, self.durations):
                 column.pop()
         self._position = packet.position
@@ -234,56 +225,56 @@ class _VideoPackets:
         self.durations.append(packet.duration_s)
 
     def add_other(self, time_s: float) -> None:
-        """Takes the time of a packet of another stream."""
-        if not self.other_times or abs(time_s - self.other_times[-1]) > _OTHER_TIMES_APART_S:
+        """Add the time of a packet of another stream."""
+        if not self.other_times or abs(time_s - self.other_times[-1]) > _OTHER_TIMES_INTERVAL_S:
             self.other_times.append(time_s)
 
-    def _only_refers(self, packet: _Packet) -> bool:
-        """Whether the packet before `packet`, at the same time, is never shown: it is for others to refer to."""
-        if self.codec not in ("vp8", "vp9") or not self.times or packet.time_s - self.times[-1] > _AT_ONCE_S:
+    def _follows_hidden_picture(self, packet: _ListedPacket) -> bool:
+        """Return whether the previous packet, of the same time, is never shown but only referred to."""
+        if self.codec not in ("vp8", "vp9") or not self.times or packet.time_s - self.times[-1] > _SAME_TIME_S:
             return False
-        return matroska.hides_picture(self.path, self._position, self.codec)
+        return is_hidden_picture(self.path, self._position, self.codec)
 
-    def _follow_clock(self, packet: _Packet) -> None:
+    def _follow_clock(self, packet: _ListedPacket) -> None:
         now_s = packet.pts_s if math.isnan(packet.dts_s) else packet.dts_s
         if not math.isfinite(now_s):
             return
         ahead_s = now_s - self._clock.last_s - self._step_s
-        furthest_s, back_s = _JUMPS_S.get(self.container, _ANY_JUMP_S)
+        furthest_s, back_s = _MAX_STEPS_S.get(self.container, _DEFAULT_MAX_STEPS_S)
         if ahead_s > furthest_s or now_s - self._clock.offset_s + back_s < self._clock.latest_s:
-            self._leap(packet, now_s, ahead_s)
+            self._handle_step(packet, now_s, ahead_s)
         if packet.duration_s:
             self._step_s = packet.duration_s
         offset_s = self._clock.offset_s
-        self._clock = _Clock(now_s, max(self._clock.latest_s, now_s - offset_s), offset_s)
+        self._clock = _StreamClock(now_s, max(self._clock.latest_s, now_s - offset_s), offset_s)
 
-    def _leap(self, packet: _Packet, now_s: float, ahead_s: float) -> None:
-        """Takes out a jump of the clock, leaves a hole, or finds the times of the last few packets to be damaged."""
+    def _handle_step(self, packet: _ListedPacket, now_s: float, ahead_s: float) -> None:
+        """Remove a jump of the clock, keep a gap, or discard the damaged times of the last few packets."""
         before, place = self._before
-        furthest_s, back_s = _JUMPS_S.get(self.container, _ANY_JUMP_S)
-        if len(self.times) - place <= _MOST_STRAY and -back_s < now_s - before.last_s < furthest_s:
+        furthest_s, back_s = _MAX_STEPS_S.get(self.container, _DEFAULT_MAX_STEPS_S)
+        if len(self.times) - place <= _MAX_STRAY_PACKETS and -back_s < now_s - before.last_s < furthest_s:
             self._clock = before
             for stray in range(place, len(self.times)):
                 self.times[stray] = self.decoding_times[stray] = math.nan
             self.jumps += 1
             return
         self._before = self._clock, len(self.times)
-        if ahead_s < 0 or not self._is_hole(packet, now_s):
+        if ahead_s < 0 or not self._is_gap(packet, now_s):
             self._clock = self._clock._replace(offset_s=self._clock.offset_s + ahead_s)
             self.jumps += 1
             self.other_times.clear()
 
-    def _is_hole(self, packet: _Packet, now_s: float) -> bool:
-        """Whether the clock ran on while pictures were missing: other streams or the packet counters tell."""
+    def _is_gap(self, packet: _ListedPacket, now_s: float) -> bool:
+        """Return whether the clock ran on while pictures were missing, judging by other streams or packet counters."""
         last_s = self._clock.last_s
         quarter_s = (now_s - last_s) / 4
         if any(last_s + quarter_s < time_s < now_s - quarter_s for time_s in reversed(self.other_times)):
             return True
-        self._holes += 1
-        return self._holes <= _MOST_HOLES and transport_stream.continues(self.path, packet.position)
+        self._gaps_checked += 1
+        return self._gaps_checked <= _MAX_GAPS_CHECKED and transport_stream.continues(self.path, packet.position)
 
     def leading(self) -> int:
-        """How many packets come before the first key frame, in the file or in presentation."""
+        """Return the number of packets that precede the first key frame, in file order or in presentation order."""
         if self.until_key is None:
             return len(self.times)
         first = max(0, self.until_key - self._hidden)
@@ -292,18 +283,18 @@ class _VideoPackets:
         if first >= len(self.times):
             return first
         key_s, following = self.times[first], self.times[first + 1 : first + _LEADING_PACKETS]
-        # of MPEG video that is to be reordered only B-frames have a presentation time in some containers
+        # in some containers, only the B-frames of MPEG video have a presentation time
         reordered = math.isnan(key_s) and bool(following) and not math.isnan(following[0])
         until_s = key_s + _ROUNDING_S if self.delay else key_s
         return first + reordered + sum(time_s < until_s for time_s in following)
 
     def pictures(self, first_decoded_s: float | None) -> tuple[Sequence[float], Sequence[float]]:
-        """Times and durations of the pictures in order of presentation; times are NaN where none can be told.
+        """Return the times and durations of the pictures in presentation order, in seconds; times are NaN if unknown.
 
         Args:
-            first_decoded_s: When the first picture is shown that can be decoded; None: all of them can.
+            first_decoded_s: Time of the first decodable picture; None if all are decodable.
         """
-        import numpy as np  # here: commands that measure nothing need not load it
+        import numpy as np  # not loaded by commands that measure nothing
 
         places, durations = map(np.asarray, self._paired_fields())
         times = np.asarray(self.times)[places]
@@ -312,39 +303,37 @@ class _VideoPackets:
         if np.isnan(times).any():
             times = _times_by_decoding(times, np.asarray(self.decoding_times)[places], durations, self.delay)
             times = _times_before_the_first(times, durations)
-        # in a stream with times, what has none is a fragment of a picture
+        # in a stream with timestamps, a packet without one is a fragment of a picture
         order = np.flatnonzero(~np.isnan(times))
         if not len(order):
             return _compact(times), _compact(durations)
         order = order[np.argsort(times[order], kind="stable")]
         if first_decoded_s is not None:
             decodable = order[times[order] > first_decoded_s - _ROUNDING_S]
-            at_once = int(np.count_nonzero(times[decodable] < first_decoded_s + _ROUNDING_S))
-            decodable = decodable[max(0, at_once - 1) :]
+            simultaneous = int(np.count_nonzero(times[decodable] < first_decoded_s + _ROUNDING_S))
+            decodable = decodable[max(0, simultaneous - 1) :]
             self.undecodable = len(order) - len(decodable)
             order = decodable
         return _compact(times[order]), _compact(durations[order])
 
     def _paired_fields(self) -> tuple[Sequence[int], Sequence[float]]:
-        """(place of each picture's first packet, its duration): a second field follows the first one at once, with the
-        next time or with none.
+        """Return the index of each picture's first packet, and its duration in seconds.
+
+        A second field directly follows the first one, with the next timestamp or without any.
         """
         places, durations = array("q"), array("d")
-        awaits_field = False
+        pending = False
         for place, (time_s, duration_s) in enumerate(zip(self.times, self.durations, strict=True)):
             is_field = self.field_s is not None and abs(duration_s - self.field_s) < _ROUNDING_S
             untimed = math.isnan(time_s) and math.isnan(self.decoding_times[place])
-            if (
-                awaits_field
-                and is_field
-                and (untimed or abs(time_s - self.times[place - 1] - duration_s) < _ROUNDING_S)
-            ):
+            is_next = pending and (untimed or abs(time_s - self.times[place - 1] - duration_s) < _ROUNDING_S)
+            if is_field and is_next:
                 durations[-1] += duration_s
-                awaits_field = False
+                pending = False
                 continue
             places.append(place)
             durations.append(duration_s)
-            awaits_field = is_field and not untimed
+            pending = is_field and not untimed
         return places, durations
 
 
@@ -353,8 +342,9 @@ def _compact(values: Values) -> Sequence[float]:
 
 
 def _times_by_decoding(times: Values, decoding_times: Values, durations: Values, delay: int) -> Values:
-    """Presentation times where some packets have that of decoding only, as in MPEG program streams and AVI: a picture
-    is shown when the one `delay` packets later is decoded. NaN where a packet has neither.
+    """Return presentation times if some packets have only decoding times, as in MPEG program streams and AVI.
+
+    A picture is shown when the one `delay` packets later is decoded. NaN if a packet has neither time.
     """
     import numpy as np
 
@@ -371,7 +361,7 @@ def _times_by_decoding(times: Values, decoding_times: Values, durations: Values,
 
 
 def _times_before_the_first(times: Values, durations: Values) -> Values:
-    """Times of packets without one that precede those with one: demuxers drop negative times of Matroska."""
+    """Complete the missing times before the first one: demuxers drop negative times of Matroska."""
     import numpy as np
 
     timed = ~np.isnan(times)
@@ -383,15 +373,14 @@ def _times_before_the_first(times: Values, durations: Values) -> Values:
 
 
 def _first_decoded_s(path: Path, stream: int, video: _VideoPackets) -> float | None:
-    """When the first picture is shown that decodes, where some come before the first key frame; else None."""
+    """Return the time of the first decodable picture if some precede the first key frame; else None."""
     leading = video.leading()
     if not leading:
         return None
-    count = min(leading + _LEADING_PACKETS, _MOST_LEADING_PACKETS)
-    command = ffprobe_command(
-        path, "-v", "error", "-select_streams", str(stream), "-read_intervals", f"%+#{count}",
-        "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0",
-    )  # fmt: skip
-    listed = lines(command, timeout_s=reading_limit_s(path), task="decoding the first pictures")
+    count = min(leading + _LEADING_PACKETS, _MAX_LEADING_PACKETS)
+    selected = ("-select_streams", str(stream), "-read_intervals", f"%+#{count}")
+    command = ffprobe_command(path, *selected, show="frame=best_effort_timestamp_time")
+    timeout_s = memory.current().time.whole_file_s(path)
+    listed = lines(command, timeout_s=timeout_s, task="decoding the first pictures")
     times = (_seconds(line.strip().rstrip(b",")) for line in listed)
     return min((time_s for time_s in times if not math.isnan(time_s)), default=None)

@@ -1,12 +1,15 @@
-"""Runs the decode pass over one video: frames to the detector and the statistics, candidates and sound to their scenes.
+"""Runs the decode pass over a video: cuts, statistics, candidates and sound of each scene.
 
-All times in what comes out are microseconds from the first video frame: the start time of the stream, and of the file,
-is taken off.
+A detector reports a cut some frames late. Measurements since the earliest possible cut therefore wait in small blocks,
+which are added to the open scene as soon as no cut can fall before them any more. Memory does not grow with the number
+of frames. All resulting times are in microseconds from the first video frame; the start times of the stream and of the
+file are subtracted.
 """
 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,34 +17,174 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
-from vidpipe.media.frame_selection import IntervalCandidates, Kept, SceneCandidates, Spill
-from vidpipe.media.scene_stats import FrameMeter
-from vidpipe.media.scene_timeline import SceneSpan, SceneTimeline
-from vidpipe.media.thumbnails import small_frame_jpeg
+from vidpipe.media.frame_pack import encode_jpeg
+from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
+from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_sound, remove_motion, set_duration
 from vidpipe.settings.schema import SceneDetection
 
-#: Small frames that are kept until a late cut tells whether one of them begins a scene.
-_RECENT = 8
+#: If more blocks are waiting, the older ones are joined in pairs.
+_MAX_WAITING = 1024
+_UNJOINED = 256
+#: Times in files are rounded, often to milliseconds.
+_TOLERANCE_US = 1000
+#: Small frames that are kept until it is known, from late cuts, whether one of them begins a scene.
+_RECENT_FRAMES = 8
 _PROGRESS_FRAMES = 64
+
+
+@dataclass
+class SceneSpan:
+    """A scene.
+
+    Attributes:
+        start_us: Its start, in microseconds from the first frame.
+        start_frame: Number of its first frame.
+        sums: Its sums so far.
+    """
+
+    start_us: int
+    start_frame: int
+    sums: Sums
+
+
+@dataclass
+class _WaitingBlock(SceneSpan):
+    """One or several frames that may still become part of another scene."""
+
+    single: bool = True
+
+
+class SceneTimeline:
+    """The scenes so far. Times are in microseconds from the first frame.
+
+    Args:
+        min_scene_us: Shortest scene.
+
+    Attributes:
+        scenes: At least one once there is a frame; the last one is open.
+        settled_us: Nothing before this time can change its scene any more.
+        frames: Number of frames.
+        last_us: Time of the last frame.
+        last_gap_us: Interval between the last two frames, an estimate of the last frame's duration.
+    """
+
+    def __init__(self, min_scene_us: int = 0) -> None:
+        self._min_scene_us = max(1, min_scene_us - _TOLERANCE_US)
+        self.scenes: list[SceneSpan] = []
+        self._starts: list[int] = []
+        self._waiting: list[_WaitingBlock] = []
+        self.settled_us = 0
+        self.frames = 0
+        self.last_us = 0
+        self.last_gap_us = 0
+
+    def add_frame(self, time_us: int, sums: Sums) -> None:
+        """Add the next frame and its sums."""
+        if self.frames:
+            self.last_gap_us = max(0, time_us - self.last_us)
+            set_duration(self._waiting[-1].sums, self.last_gap_us / 1e6)
+        else:
+            self._open(0, 0, sums)
+        self._waiting.append(_WaitingBlock(time_us, self.frames, sums))
+        self.frames += 1
+        self.last_us = time_us
+        if len(self._waiting) > _MAX_WAITING:
+            self._join()
+
+    def cut(self, time_us: int) -> int | None:
+        """Begin a scene at the frame nearest to `time_us`.
+
+        Returns:
+            Index of the scene, or None if no scene can begin there.
+        """
+        place = min(range(len(self._waiting)), key=lambda index: abs(self._waiting[index].start_us - time_us))
+        block = self._waiting[place]
+        if block.start_us - self.scenes[-1].start_us < self._min_scene_us:
+            return None
+        self._commit(place)
+        if block.single:
+            remove_motion(block.sums)
+        self._open(block.start_us, block.start_frame, block.sums)
+        return len(self.scenes) - 1
+
+    def settle(self, until_us: int) -> None:
+        """Declare that no cut will be found before `until_us` any more."""
+        if until_us <= self.settled_us:
+            return
+        self.settled_us = until_us
+        # the duration of the last frame is not known yet
+        last = len(self._waiting) - 1
+        place = 0
+        while place < last and self._waiting[place].start_us < until_us:
+            place += 1
+        self._commit(place)
+
+    def finish(self, last_frame_s: float) -> None:
+        """Finish the last scene, which is merged into the previous one if it is too short.
+
+        Args:
+            last_frame_s: Duration of the last frame, in seconds.
+        """
+        if self._waiting:
+            set_duration(self._waiting[-1].sums, last_frame_s)
+            self._commit(len(self._waiting))
+        end_us = self.last_us + round(last_frame_s * 1e6)
+        if len(self.scenes) > 1 and end_us - self._starts[-1] < self._min_scene_us:
+            self._starts.pop()
+            short = self.scenes.pop()
+            self.scenes[-1].sums += short.sums
+        self.settled_us = 1 << 62
+
+    def scene_at(self, time_us: int) -> int:
+        """Return the index of the scene at a time; times before the first frame belong to the first scene."""
+        return max(0, bisect_right(self._starts, time_us) - 1)
+
+    def add_sound(self, block: SoundBlock) -> None:
+        """Add a block of sound, whose time must be settled."""
+        add_sound(self.scenes[self.scene_at(block.time_us)].sums, block)
+
+    def _open(self, start_us: int, start_frame: int, first: Sums) -> None:
+        self.scenes.append(SceneSpan(start_us, start_frame, np.zeros_like(first)))
+        self._starts.append(start_us)
+
+    def _commit(self, count: int) -> None:
+        for block in self._waiting[:count]:
+            self.scenes[-1].sums += block.sums
+        del self._waiting[:count]
+
+    def _join(self) -> None:
+        old, recent = self._waiting[:-_UNJOINED], self._waiting[-_UNJOINED:]
+        joined = []
+        for first, second in zip(old[::2], old[1::2], strict=False):
+            first.sums += second.sums
+            joined.append(_WaitingBlock(first.start_us, first.start_frame, first.sums, single=False))
+        if len(old) % 2:
+            joined.append(old[-1])
+        self._waiting = joined + recent
 
 
 @dataclass(frozen=True)
 class SceneFindings:
-    """What one pass found.
+    """Result of a pass.
 
-    scenes:     in order; empty where no frame was decoded
-    kept:       scene -> candidates for its frames, in order of time
-    by_time:    candidates at the thumbnail interval; empty unless thumbnails are made at an interval
-    end_us:     the end of the last frame; frames: how many were decoded
-    sound:      there was sound
+    Attributes:
+        scenes: The scenes in order; empty if no frame was decoded.
+        kept: Candidates of each scene by index, in order of time.
+        by_time: Candidates at the thumbnail interval; empty if thumbnails are made per scene.
+        frames: Number of decoded frames.
+        end_us: End of the last frame, in microseconds.
+        sound: Whether there was sound.
+        end: How the decode ended.
     """
 
     scenes: list[SceneSpan]
-    kept: dict[int, list[Kept]]
-    by_time: list[Kept]
+    kept: dict[int, list[SelectedFrame]]
+    by_time: list[SelectedFrame]
     frames: int
     end_us: int
     sound: bool
@@ -58,7 +201,7 @@ def run_pass(
     path: Path,
     plan: DecodePlan,
     settings: SceneDetection,
-    spill: Spill,
+    spill: SpillFile,
     *,
     frame_rate: Fraction | None,
     expected_s: float | None,
@@ -66,28 +209,37 @@ def run_pass(
     cancelled: threading.Event,
     progress: Callable[[float], None],
 ) -> SceneFindings:
-    """Decode `path` once.
+    """Decode a video once. A failure of ffmpeg is not an exception, but reported in `SceneFindings.end`.
 
-    frame_rate: the stream's average; expected_s: its duration as the header tells; both None where unknown.
-    ffmpeg's failure is no exception: look at `end`. Raises UnavailableError without ffmpeg, OSError where the disk is
-    full.
+    Args:
+        path: The video file.
+        plan: What to decode.
+        settings: The section [SceneDetection].
+        spill: Stores candidates.
+        frame_rate: Average frame rate of the stream, if known.
+        expected_s: Duration of the stream in seconds, if known.
+        time_limit_s: Time limit, in seconds.
+        cancelled: Ends the pass when set.
+        progress: Called with the share of the video that has been decoded, 0 to 1.
+
+    Raises:
+        UnavailableError: ffmpeg is missing.
+        OSError: The disk is full.
     """
     with DecodePass(path, plan, time_limit_s=time_limit_s, cancelled=cancelled) as decode:
-        findings = _ScenePass(decode, plan, settings, spill)
-        return findings.run(frame_rate or Fraction(25), expected_s, progress)
+        scene_pass = _ScenePass(decode, plan, settings, spill)
+        return scene_pass.run(frame_rate or Fraction(25), expected_s, progress)
 
 
 class _ScenePass:
-    def __init__(self, decode: DecodePass, plan: DecodePlan, settings: SceneDetection, spill: Spill) -> None:
+    def __init__(self, decode: DecodePass, plan: DecodePlan, settings: SceneDetection, spill: SpillFile) -> None:
         self._decode, self._plan, self._settings = decode, plan, settings
         self._meter, self._timeline = FrameMeter(), SceneTimeline(round(settings.min_scene_length * 1e6))
         self._candidates = SceneCandidates(spill, settings)
-        self._by_time = (
-            IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
-            if settings.thumbnails == "interval"
-            else None
-        )
-        self._recent: deque[SmallFrame] = deque(maxlen=_RECENT)
+        self._by_time: IntervalCandidates | None = None
+        if settings.thumbnails == "interval":
+            self._by_time = IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
+        self._recent: deque[SmallFrame] = deque(maxlen=_RECENT_FRAMES)
         self._first_us = 0
         self._sound = False
 
@@ -103,7 +255,7 @@ class _ScenePass:
                 self._offer_first_frame(0)
             self._cut(finder.feed(frame, time_us))
             timeline.settle(finder.settled_us)
-            self._hand_out()
+            self._assign()
             if timeline.frames % _PROGRESS_FRAMES == 0 and expected_s:
                 progress(min(1.0, time_us / 1e6 / expected_s))
         end = self._decode.finish()
@@ -112,11 +264,11 @@ class _ScenePass:
             self._cut(finder.finish())
             last_frame_s = self._last_frame_s(float(1 / rate), expected_s)
             timeline.finish(last_frame_s)
-            self._hand_out(timeline.last_us + round(last_frame_s * 1e6))
+            self._assign(timeline.last_us + round(last_frame_s * 1e6))
         by_time = self._by_time.finish() if self._by_time else []
         return SceneFindings(
             scenes=timeline.scenes,
-            # a last scene that proved too short has become part of the one before
+            # a last scene that was too short has been merged into the previous one
             kept={scene: kept for scene, kept in self._candidates.finish().items() if scene < len(timeline.scenes)},
             by_time=[replace(kept, scene=timeline.scene_at(kept.time_us)) for kept in by_time],
             frames=timeline.frames,
@@ -132,15 +284,19 @@ class _ScenePass:
                 self._offer_first_frame(scene)
 
     def _offer_first_frame(self, scene: int) -> None:
-        """So that no scene is without a picture, however short."""
+        """Provide the first frame in case a short scene has no candidate."""
         start_us = self._timeline.scenes[scene].start_us + self._first_us
         frame = min(self._recent, key=lambda recent: abs(recent.time_us - start_us))
         self._candidates.offer_fallback(
-            scene, start_us - self._first_us, partial(small_frame_jpeg, frame.bgr, self._plan.candidate)
+            scene, start_us - self._first_us, partial(encode_jpeg, frame.bgr, self._plan.candidate)
         )
 
-    def _hand_out(self, end_us: int = 1 << 62) -> None:
-        """Candidates and sound whose scene is certain now. end_us: the end of the video, once it is known."""
+    def _assign(self, end_us: int = 1 << 62) -> None:
+        """Assign candidates and sound to scenes, as far as these are settled.
+
+        Args:
+            end_us: End of the video, once it is known.
+        """
         timeline, candidates, sound = self._timeline, self._decode.candidates, self._decode.sound
         until_us = timeline.settled_us + self._first_us
         while candidates and candidates[0].time_us < until_us:
@@ -155,12 +311,15 @@ class _ScenePass:
             self._sound = True
             block = sound.popleft()
             time_us = block.time_us - self._first_us
-            # what sounds before the first frame or after the last belongs to no scene
+            # sound before the first frame or after the last belongs to no scene
             if 0 <= time_us < end_us:
                 timeline.add_sound(block._replace(time_us=time_us))
 
     def _last_frame_s(self, nominal_s: float, expected_s: float | None) -> float:
-        """What is left until the header's end, if that is about as long as a frame; else as long as the one before."""
+        """Return the duration of the last frame, in seconds.
+
+        It is the rest of the expected duration if that is about as long as a frame, else that of the frame before.
+        """
         gap_s = self._timeline.last_gap_us / 1e6 or nominal_s
         if expected_s is not None:
             left_s = expected_s - self._timeline.last_us / 1e6

@@ -7,20 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vidpipe.media.pictures import several_pictures
+from vidpipe.media.animated_pictures import has_several_pictures
 
-Kind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
+_Kind = Literal["page", "text", "picture", "audio", "archive", "document", "playlist", "program", "subtitles", "empty"]
 
 HEAD_BYTES = 4096
-#: How far a file that begins as a picture is read, step by step, until it is clear whether another one follows.
-_LOOKS_BYTES = (HEAD_BYTES, 1 << 20, 8 << 20)
+#: Steps in which a file that begins with a picture is read, until it is clear whether another picture follows.
+_READ_STEPS_BYTES = (HEAD_BYTES, 1 << 20, 8 << 20)
 
 
 @dataclass(frozen=True)
 class Content:
-    """What was recognised: `name` with its article ("an HTML page"), fit to stand in a sentence."""
+    """Content that is not a video.
 
-    kind: Kind
+    Attributes:
+        kind: Category of the content.
+        name: Name with its article, for use in a sentence ("an HTML page").
+    """
+
+    kind: _Kind
     name: str
 
 
@@ -45,15 +50,14 @@ _MAGIC: tuple[tuple[bytes, Content], ...] = (
     (b"MZ", Content("program", "a Windows program")),
     (b"SQLite format 3\x00", Content("document", "an SQLite database")),
 )
-#: Video whose first bytes may all be letters.
-_READABLE_VIDEOS = (b"YUV4MPEG2 ", b"nut/multimedia container")
-_PICTURE_BRANDS = {b"avif": "an AVIF picture", b"heic": "a HEIC picture", b"heix": "a HEIC picture",
-                   b"mif1": "a HEIF picture"}  # fmt: skip
+#: Video formats that may begin with text only.
+_TEXTUAL_VIDEOS = (b"YUV4MPEG2 ", b"nut/multimedia container")
+_PICTURE_BRANDS = {b"avif": "an AVIF", b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIF"}
 _HTML = re.compile(
     r"^(?:<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype\s+html|html|head|body|script|meta|title)\b", re.I | re.S
 )
 _XML = re.compile(r"^<(?:\?xml|[a-z][\w:.-]*[\s/>])", re.I)
-_TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
+_TEXTS: tuple[tuple[_Kind, str, re.Pattern[str]], ...] = (
     ("page", "an HTML page", _HTML),
     ("text", "an XML text", _XML),
     ("subtitles", "a subtitle file", re.compile(r"^(?:WEBVTT\b|\d+\s*\n\d\d:\d\d:\d\d[,.]\d{3} --> )")),
@@ -62,38 +66,49 @@ _TEXTS: tuple[tuple[Kind, str, re.Pattern[str]], ...] = (
 
 
 def sniff(path: Path) -> Content | None:
-    """What `path` holds, if its beginning shows that it is not a video; None if it may be one. Raises OSError.
+    """Recognize a file that is not a video.
 
-    Reads 4 KiB; up to 8 MiB of a picture (JPEG, GIF, PNG, WebP), until it is clear whether another one follows.
+    Reads 4 KiB; up to 8 MiB of a picture (JPEG, GIF, PNG, WebP), until it is clear whether another picture follows.
+
+    Returns:
+        The content, or None if the file may be a video.
+
+    Raises:
+        OSError: The file cannot be read.
     """
     with path.open("rb") as file:
         start = b""
-        for limit in _LOOKS_BYTES:
+        for limit in _READ_STEPS_BYTES:
             start += file.read(limit - len(start))
-            content, certain = _recognized(start)
+            content, certain = _recognize(start)
             if certain or len(start) < limit:
                 break
         return content
 
 
 def sniff_bytes(head: bytes) -> Content | None:
-    """As `sniff`, from the first `HEAD_BYTES` of a file, or all there are: None for a picture that may be the first of
-    several.
+    """Recognize content that is not a video by its first bytes.
+
+    Args:
+        head: The first `HEAD_BYTES` of the file, or all of a smaller file.
+
+    Returns:
+        The content, or None if it may be a video, such as a picture that may be the first of several.
     """
-    content, certain = _recognized(head)
+    content, certain = _recognize(head)
     return content if certain or len(head) < HEAD_BYTES else None
 
 
-def _recognized(start: bytes) -> tuple[Content | None, bool]:
-    """(what it is, whether more bytes could not change that)."""
+def _recognize(start: bytes) -> tuple[Content | None, bool]:
+    """Return the content, and whether that is certain whatever bytes follow."""
     if not start:
         return Content("empty", "an empty file (0 bytes)"), True
     head = start[:HEAD_BYTES]
     content = _playlist(head) or _binary(head) or _textual(head)
     if content is None or content.kind != "picture":
         return content, True
-    several = several_pictures(start)
-    return None if several else content, several is not None
+    is_animated = has_several_pictures(start)
+    return None if is_animated else content, is_animated is not None
 
 
 def _binary(head: bytes) -> Content | None:
@@ -102,7 +117,7 @@ def _binary(head: bytes) -> Content | None:
     if head.startswith(b"BM") and head[6:10] == b"\0\0\0\0":
         return Content("picture", "a BMP picture")
     if head[4:8] == b"ftyp" and head[8:12] in _PICTURE_BRANDS:
-        return Content("picture", _PICTURE_BRANDS[head[8:12]])
+        return Content("picture", f"{_PICTURE_BRANDS[head[8:12]]} picture")
     if head[4:8] == b"jP  " and head[20:24] == b"jp2 ":  # Motion JPEG 2000 begins with the same box
         return Content("picture", "a JPEG 2000 picture")
     return next((content for magic, content in _MAGIC if head.startswith(magic)), None)
@@ -127,10 +142,10 @@ def _playlist(head: bytes) -> Content | None:
 
 
 def _textual(head: bytes) -> Content | None:
-    if head.startswith(_READABLE_VIDEOS):
+    if head.startswith(_TEXTUAL_VIDEOS):
         return None
     try:
-        # a character cut in two at the end of the head is no reason to call it binary
+        # the end of the head may cut a character in two
         text = head.decode("utf-8-sig", errors="strict" if len(head) < HEAD_BYTES else "ignore").lstrip()
     except UnicodeDecodeError:
         return None

@@ -14,12 +14,11 @@ from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
-from vidpipe.media.frame_pack import FramePackWriter, frames_version
-from vidpipe.media.frame_selection import Spill, model_frames, poster, scene_thumbnails, spread
+from vidpipe.media.frame_pack import FramePackWriter, frames_version, resized_jpeg
+from vidpipe.media.frame_selection import SpillFile, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
-from vidpipe.media.scene_stats import light_profile_of, no_sums, scene_stats, within
-from vidpipe.media.streams import SLOWEST_RATE
-from vidpipe.media.thumbnails import resized_jpeg
+from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats, without_bars
+from vidpipe.media.streams import MIN_FRAME_RATE
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
 from vidpipe.stages.results import Scenes
@@ -73,11 +72,11 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
         clock_jumps=item["metadata.clock_jumps"],
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
     )
-    with FramePackWriter(settings, item.sha256) as writer, Spill(writer.folder) as spill:
+    with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill, min_time_limit_s=min_time_limit_s)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
         areas = active_areas(
-            [light_profile_of(span.sums) for span in findings.scenes],
+            [scene_light_profile(span.sums) for span in findings.scenes],
             lambda scene: (spill.read(kept) for kept in spread(findings.kept.get(scene, ()), 1)),
             plan.detection,
             (item["metadata.width"], item["metadata.height"]),
@@ -88,7 +87,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
 
 
 def _decode(
-    item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: Spill, *, min_time_limit_s: float
+    item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: SpillFile, *, min_time_limit_s: float
 ) -> SceneFindings:
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
@@ -150,7 +149,7 @@ def _decode(
 
 
 def _write(
-    options: SceneDetection, plan: DecodePlan, findings: SceneFindings, writer: FramePackWriter, spill: Spill
+    options: SceneDetection, plan: DecodePlan, findings: SceneFindings, writer: FramePackWriter, spill: SpillFile
 ) -> _Pictures:
     """Write the frame pack and the thumbnails."""
     durations = {index: (end_us - start_us) / 1e6 for index, (start_us, end_us) in enumerate(findings.spans_us)}
@@ -180,7 +179,9 @@ def _result(
     areas: ActiveAreas,
     damage: Damage | None,
 ) -> Scenes:
-    sums = [within(span.sums, share, areas.bars) for span, share in zip(findings.scenes, areas.shares, strict=True)]
+    sums = [
+        without_bars(span.sums, share, areas.bars) for span, share in zip(findings.scenes, areas.shares, strict=True)
+    ]
     of_scene: dict[int, str] = {}
     for thumbnail in pictures.thumbnails:
         of_scene.setdefault(thumbnail.scene, thumbnail.path)
@@ -269,4 +270,4 @@ def _frame_rate(item: Item) -> Fraction | None:
         rate = Fraction(exact) if exact else Fraction(item["metadata.frame_rate"] or 0).limit_denominator(100_000)
     except (ValueError, ZeroDivisionError):
         return None
-    return rate if rate >= SLOWEST_RATE else None
+    return rate if rate >= MIN_FRAME_RATE else None

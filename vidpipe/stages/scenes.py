@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vidpipe.errors import MediaError, UnavailableError
-from vidpipe.media.frame_pack import pack_is_there
+from vidpipe.media.frame_pack import pack_exists
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import Scenes
@@ -50,7 +50,7 @@ def _not_written(name: str, error: OSError, folder: Path) -> StageError:
 
 
 def _artifacts_exist(result: StageResult, settings: Settings) -> bool:
-    return isinstance(result, Scenes) and result.pack is not None and pack_is_there(settings, result.pack)
+    return isinstance(result, Scenes) and result.pack is not None and pack_exists(settings, result.pack)
 
 
 STAGE = Stage(

@@ -14,11 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scenedetect import StatsManager
 from scenedetect.common import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector
 
 from vidpipe.media.decode import SmallFrame
-from vidpipe.media.detectors import CutFinder, FastAdaptiveDetector, FastContentDetector, FfmpegSceneDetector
+from vidpipe.media.detectors import (
+    CutFinder,
+    FastAdaptiveDetector,
+    FastContentDetector,
+    FfmpegSceneDetector,
+    HsvDifference,
+)
 from vidpipe.settings.schema import SceneDetection
 from vidpipe_tests import clips
 
@@ -58,10 +65,14 @@ def times(count: int, rate: int = 25) -> list[FrameTimecode]:
 def test_the_faster_score_is_the_librarys_on_any_two_frames(seed: int, dark: bool) -> None:
     random = np.random.default_rng(seed)
     pair = random.integers(0, 6 if dark else 256, (2, 36, 64, 3), dtype=np.uint8)
-    fast, library = FastContentDetector(), ContentDetector()
-    for time, frame in zip(times(2), pair, strict=True):
-        score = fast._calculate_frame_score(time, frame)
-        assert score == pytest.approx(library._calculate_frame_score(time, frame), rel=1e-12)
+    difference, library = HsvDifference(), ContentDetector()
+    library.stats_manager = StatsManager()
+    first, second = times(2)
+    library.process_frame(first, pair[0])
+    library.process_frame(second, pair[1])
+    assert difference(pair[0]) == 0.0
+    expected = library.stats_manager.get_metrics(second, [ContentDetector.FRAME_SCORE_KEY])
+    assert [difference(pair[1])] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +117,7 @@ def test_every_detector_finds_cuts_and_none_before_what_it_called_settled(detect
     finder = CutFinder(SceneDetection(detector=detector, min_scene_length=0.5), Fraction(25))  # type: ignore[arg-type]
     cuts, settled = [], 0
     for number, frame in enumerate(shots):
-        found = finder.feed(SmallFrame(number * 40_000, 40_000, frame), number * 40_000)
+        found = finder.feed(SmallFrame(number * 40_000, frame), number * 40_000)
         assert all(cut >= settled for cut in found)
         assert finder.settled_us >= settled
         settled = finder.settled_us
@@ -126,6 +137,6 @@ def test_times_not_frame_numbers_decide_how_long_a_scene_is() -> None:
     cuts = [
         cut
         for number, picture in enumerate(pictures)
-        for cut in finder.feed(SmallFrame(number * 500_000, 0, np.asarray(picture, np.uint8)), number * 500_000)
+        for cut in finder.feed(SmallFrame(number * 500_000, np.asarray(picture, np.uint8)), number * 500_000)
     ]
     assert cuts == [1_000_000, 2_000_000]

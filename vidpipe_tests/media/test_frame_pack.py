@@ -8,7 +8,7 @@ import pytest
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackReference
-from vidpipe.media.frame_pack import FramePack, FramePackWriter, frames_version, pack_is_there
+from vidpipe.media.frame_pack import FramePack, FramePackWriter, frames_version, pack_exists
 from vidpipe.settings import Settings
 
 SHA = "ab" * 32
@@ -34,8 +34,8 @@ def test_frames_come_back_as_they_were_written(plain_settings: Settings) -> None
         (0.0, 0, b"one"), (1.0, 0, b"two!"), (2.0, 1, b"three"),
     ]  # fmt: skip
     assert [jpeg for _, jpeg in pack.of_scene(1)] == [b"three"]
-    assert pack.read(pack.frames[1]) == b"two!"
-    assert (len(pack), reference.frames, reference.bytes) == (3, 3, 12)
+    assert dict(pack)[pack.frames[1]] == b"two!"
+    assert (len(pack.frames), reference.frames, reference.bytes) == (3, 3, 12)
     assert not Path(reference.path).is_absolute()
     assert (plain_settings.resolve(reference.path) / "thumb_00000.jpg").read_bytes() == b"one"
 
@@ -67,12 +67,12 @@ def test_a_damaged_pack_is_told_and_mended_by_the_next_run(plain_settings: Setti
     reference = write(plain_settings, [b"one", b"two"])
     folder = plain_settings.resolve(reference.path)
     (folder / "frames.pack").write_bytes(b"on")
-    with pytest.raises(MediaError, match="cut short"):
+    with pytest.raises(MediaError, match="truncated"):
         FramePack.open(plain_settings, reference)
     write(plain_settings, [b"one", b"two"])
     assert [jpeg for _, jpeg in FramePack.open(plain_settings, reference)] == [b"one", b"two"]
-    assert pack_is_there(plain_settings, reference)
+    assert pack_exists(plain_settings, reference)
     (folder / "manifest.json").unlink()
-    assert not pack_is_there(plain_settings, reference)
+    assert not pack_exists(plain_settings, reference)
     with pytest.raises(MediaError, match="Run the scenes stage again"):
         FramePack.open(plain_settings, reference)

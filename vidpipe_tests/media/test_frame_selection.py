@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from vidpipe.media.decode import Candidate
 from vidpipe.media.frame_selection import (
     IntervalCandidates,
-    Kept,
     SceneCandidates,
-    Spill,
-    allot,
-    evenly,
+    SelectedFrame,
+    SpillFile,
+    allocate,
+    evenly_spaced,
     model_frames,
     poster,
     representative,
@@ -27,8 +27,8 @@ from vidpipe.settings.schema import SceneDetection
 
 
 @pytest.fixture
-def spill(tmp_path: Path) -> Iterator[Spill]:
-    with Spill(tmp_path) as spill:
+def spill(tmp_path: Path) -> Iterator[SpillFile]:
+    with SpillFile(tmp_path) as spill:
         yield spill
 
 
@@ -36,7 +36,7 @@ def candidate(second: float) -> Candidate:
     return Candidate(round(second * 1e6), f"jpeg at {second}".encode())
 
 
-def test_one_long_scene_keeps_evenly_spaced_frames_from_its_whole_length(spill: Spill) -> None:
+def test_one_long_scene_keeps_evenly_spaced_frames_from_its_whole_length(spill: SpillFile) -> None:
     settings = SceneDetection(frames_per_scene=8)
     chosen = SceneCandidates(spill, settings)
     for half_second in range(7200):
@@ -51,7 +51,7 @@ def test_one_long_scene_keeps_evenly_spaced_frames_from_its_whole_length(spill: 
     assert spill.read(kept[0][0]) == f"jpeg at {kept[0][0].time_us / 1e6}".encode()
 
 
-def test_what_is_kept_does_not_grow_with_the_number_of_scenes(spill: Spill) -> None:
+def test_what_is_kept_does_not_grow_with_the_number_of_scenes(spill: SpillFile) -> None:
     settings = SceneDetection(frames_per_video=10, max_thumbnails=10, frames_per_scene=4)
     chosen = SceneCandidates(spill, settings)
     for scene in range(5000):
@@ -66,7 +66,7 @@ def test_what_is_kept_does_not_grow_with_the_number_of_scenes(spill: Spill) -> N
     assert frames[-1].scene > 4000
 
 
-def test_a_scene_without_a_candidate_gets_its_first_frame_and_only_then(spill: Spill) -> None:
+def test_a_scene_without_a_candidate_gets_its_first_frame_and_only_then(spill: SpillFile) -> None:
     chosen = SceneCandidates(spill, SceneDetection())
     for scene in range(4):
         chosen.offer_fallback(scene, scene * 1_000_000, lambda: b"small")
@@ -77,7 +77,7 @@ def test_a_scene_without_a_candidate_gets_its_first_frame_and_only_then(spill: S
     assert spill.read(kept[3][0]) == b"small"
 
 
-def test_thumbnails_at_an_interval_get_sparser_when_there_are_too_many(spill: Spill) -> None:
+def test_thumbnails_at_an_interval_get_sparser_when_there_are_too_many(spill: SpillFile) -> None:
     by_time = IntervalCandidates(spill, 10.0, 20)
     for half_second in range(7200):
         by_time.add(0, candidate(half_second / 2))
@@ -86,7 +86,7 @@ def test_thumbnails_at_an_interval_get_sparser_when_there_are_too_many(spill: Sp
     assert {later - earlier for earlier, later in itertools.pairwise(seconds)} == {320.0}
 
 
-def test_thumbnails_at_an_interval_wait_a_little_for_a_fade(spill: Spill) -> None:
+def test_thumbnails_at_an_interval_wait_a_little_for_a_fade(spill: SpillFile) -> None:
     by_time = IntervalCandidates(spill, 4.0, 20)
     for half_second in range(20):
         by_time.add(0, candidate(half_second / 2)._replace(clarity=min(40.0, 20.0 * half_second)))
@@ -100,7 +100,7 @@ def test_thumbnails_at_an_interval_wait_a_little_for_a_fade(spill: Spill) -> Non
 )
 def test_the_budget_is_shared_fairly(durations: list[float], budget: int, most: int) -> None:
     scenes = dict(enumerate(durations))
-    shares = allot(scenes, dict.fromkeys(scenes, most), budget)
+    shares = allocate(scenes, dict.fromkeys(scenes, most), budget)
     assert sum(shares.values()) == min(budget, most * len(scenes))
     assert len(shares) == min(budget, len(scenes))
     assert all(1 <= share <= most for share in shares.values())
@@ -112,19 +112,23 @@ def test_the_budget_is_shared_fairly(durations: list[float], budget: int, most: 
 
 @given(count=st.integers(1, 30), items=st.lists(st.integers(), min_size=1, max_size=100, unique=True))
 def test_evenly_takes_different_items_in_order(count: int, items: list[int]) -> None:
-    chosen = evenly(items, count)
+    chosen = evenly_spaced(items, count)
     assert len(chosen) == min(count, len(items))
     assert [items.index(item) for item in chosen] == sorted({items.index(item) for item in chosen})
 
 
 def test_black_frames_stand_for_nothing() -> None:
-    frames = [Kept(time, 0, 0, 0, clarity) for time, clarity in enumerate((1.0, 2.0, 40.0, 41.0, 0.5))]
+    frames = [SelectedFrame(time, 0, 0, 0, clarity) for time, clarity in enumerate((1.0, 2.0, 40.0, 41.0, 0.5))]
     assert representative(frames) == frames[2]
-    black, flash, shot = Kept(0, 0, 0, 0, 1.0), Kept(1, 1, 0, 0, 41.0), Kept(2, 2, 0, 0, 40.0)
+    black, flash, shot = (
+        SelectedFrame(0, 0, 0, 0, 1.0),
+        SelectedFrame(1, 1, 0, 0, 41.0),
+        SelectedFrame(2, 2, 0, 0, 40.0),
+    )
     assert poster([black, flash, shot], {0: 10.0, 1: 0.2, 2: 10.0}) == shot
 
 
-def test_a_clear_frame_survives_among_dim_ones_however_long_the_scene(spill: Spill) -> None:
+def test_a_clear_frame_survives_among_dim_ones_however_long_the_scene(spill: SpillFile) -> None:
     settings = SceneDetection(frames_per_scene=4)
     chosen = SceneCandidates(spill, settings)
     for number in range(1000):

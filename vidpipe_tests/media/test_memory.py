@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import subprocess
 import sys
@@ -11,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import MediaError
-from vidpipe.media import ffmpeg, memory, packets
-from vidpipe.media import probe as probe_module
-from vidpipe.media.memory import FileLimits, HeaderTimeError, MemoryLimitError
+from vidpipe.media import ffmpeg, memory
+from vidpipe.media.memory import FileLimits, HeaderTimeError, MemoryLimitError, TimeLimits
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe.settings.operation import Limits
 from vidpipe_tests import clips
@@ -134,24 +134,23 @@ def test_programs_under_the_larger_limit_wait_for_one_another_and_for_headers() 
         assert tight < limit
 
 
-def test_large_pictures_have_room_and_are_decoded_in_as_many_threads_as_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_usual_threads", lambda: 16)
-    monkeypatch.setattr(memory, "_SHARED_BYTES", 1536 * _MIB)
-    hd, ultra_hd, largest = (FileLimits(Limits(), pixels=size) for size in (1920 * 1080, 3840 * 2160, 7680 * 4320))
+def test_large_pictures_have_room_and_are_decoded_in_as_many_threads_as_fit() -> None:
+    hd, ultra_hd, largest = (
+        FileLimits(Limits(), pixels=size, default_threads=16, shared_bytes=1536 * _MIB)
+        for size in (1920 * 1080, 3840 * 2160, 7680 * 4320)
+    )
     assert hd.threads is None
     assert largest.threads == 1
     if hd.limit_bytes and ultra_hd.limit_bytes and largest.limit_bytes:
         assert hd.limit_bytes < 512 * _MIB < ultra_hd.limit_bytes < largest.limit_bytes < 1600 * _MIB
 
 
-def test_a_time_limit_names_the_file_and_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_limit_names_the_file_and_what_was_done(tmp_path: Path) -> None:
     path = clips.moving(tmp_path / "clip.mp4", seconds=0.2)
-    monkeypatch.setattr(packets, "reading_limit_s", lambda path: 1e-6)
     with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe did not finish .* ended while listing the packets"):
-        probe(path, name="film")
-    monkeypatch.setattr(probe_module, "PROBE_LIMIT_S", 1e-6)
+        probe(path, name="film", time=TimeLimits(startup_s=1e-6, bytes_per_s=math.inf))
     with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe .* ended while reading the headers"):
-        check_decodable(path, name="film")
+        check_decodable(path, name="film", time=TimeLimits(headers_s=1e-6))
 
 
 def test_opencv_writes_nothing_to_the_terminal() -> None:

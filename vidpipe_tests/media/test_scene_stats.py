@@ -9,9 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vidpipe.media.audio_levels import FLOOR_DBFS, SoundBlock, block_power, level_dbfs
-from vidpipe.media.color_names import COLOR_NAMES, color_shares
-from vidpipe.media.scene_stats import FrameMeter, Sums, add_sound, no_sums, scene_stats, weigh, within
+from vidpipe.media.scene_stats import (
+    COLOR_NAMES,
+    FLOOR_DBFS,
+    FrameMeter,
+    SoundBlock,
+    Sums,
+    add_sound,
+    block_power,
+    color_shares,
+    level_dbfs,
+    no_sums,
+    scene_stats,
+    set_duration,
+    without_bars,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +43,7 @@ def sums_of(pictures: Sequence[NDArray[np.uint8]], rate: int = 25) -> Sums:
     meter, total = FrameMeter(), None
     for number, picture in enumerate(pictures):
         sums = meter.measure(picture, round(number * 1e6 / rate))
-        weigh(sums, 1 / rate)
+        set_duration(sums, 1 / rate)
         total = sums if total is None else total + sums
     assert total is not None
     return total
@@ -60,7 +72,7 @@ def test_bars_leave_no_trace_in_the_statistics(bar: int) -> None:
     shots = [(random.integers(0, 256, (50, 160, 3)) * (number / 20)).astype(np.uint8) for number in range(21)]
     barred = [np.pad(shot, ((20, 20), (0, 0), (0, 0)), constant_values=bar) for shot in shots]
     plain = scene_stats(sums_of(shots), sound=False)
-    cleared = scene_stats(within(sums_of(barred), 5 / 9, bar / 255), sound=False)
+    cleared = scene_stats(without_bars(sums_of(barred), 5 / 9, bar / 255), sound=False)
     for name in ("brightness", "contrast", "saturation", "motion"):
         assert getattr(cleared, name) == pytest.approx(getattr(plain, name), rel=0.02), name
     assert [color.name for color in cleared.colors] == [color.name for color in plain.colors]
@@ -80,7 +92,7 @@ def test_pure_blue_is_not_dark_but_black_is_also_beside_bars() -> None:
     assert scene_stats(sums_of([still((40, 40, 60))]), sound=False).dark_share == 1
     half = np.vstack([np.zeros((46, 160, 3), np.uint8), still()[:46]])
     assert scene_stats(sums_of([half]), sound=False).dark_share == 0.5
-    assert scene_stats(within(sums_of([half]), 0.5), sound=False).dark_share == 0
+    assert scene_stats(without_bars(sums_of([half]), 0.5), sound=False).dark_share == 0
 
 
 def test_a_small_spot_of_colour_for_a_moment_is_colour() -> None:

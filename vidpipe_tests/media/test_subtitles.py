@@ -9,8 +9,7 @@ import pytest
 from vidpipe.media import subtitles
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.probe import probe
-from vidpipe.media.subtitle_text import clean_cue
-from vidpipe.media.subtitles import SubtitlePacket, read_packets
+from vidpipe.media.subtitles import SubtitlePacket, cap_text, clean_cue, read_packets
 from vidpipe_tests import clips
 
 _CUES = [(0.5, 1.0, "<i>Hello</i> there"), (1.2, 1.8, "{\\an8}Who is it?\nIt is me.")]
@@ -89,15 +88,14 @@ def test_cleaning(raw: str, clean: str) -> None:
     assert clean_cue(raw) == clean
 
 
-def test_text_is_capped_without_crowding_out_a_short_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subtitles, "TEXT_LIMIT_BYTES", 1000)
+def test_text_is_capped_without_crowding_out_a_short_stream() -> None:
     long = [SubtitleCue(stream=1, start_s=n, end_s=n + 1, text="x" * 100) for n in range(50)]
     short = [SubtitleCue(stream=2, start_s=n, end_s=n + 1, text="y" * 10) for n in range(10)]
-    kept, truncated = subtitles._cap({1: long, 2: short})
+    kept, truncated = cap_text({1: long, 2: short}, limit_bytes=1000)
     assert truncated
     assert sum(len(cue.text) for cue in kept) <= 1000
     assert [cue.stream for cue in kept] == [1] * 9 + [2] * 10
-    assert subtitles._cap({2: short}) == (tuple(short), False)
+    assert cap_text({2: short}, limit_bytes=1000) == (tuple(short), False)
 
 
 @pytest.mark.parametrize("codec", ["subrip", "ass", "webvtt"])

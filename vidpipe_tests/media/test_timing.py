@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from vidpipe.media import packets
 from vidpipe.media.facts import MediaInfo
-from vidpipe.media.frame_rate import measured_rate
 from vidpipe.media.probe import probe
+from vidpipe.media.timing import measured_rate
 from vidpipe_tests import clips
 from vidpipe_tests.media.decoded_timing import decoded_timing
 

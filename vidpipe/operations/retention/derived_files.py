@@ -20,9 +20,9 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
-from vidpipe.media.frame_pack import TEMPORARY, is_nobodys
-from vidpipe.operations.retention.pruning import PruneReport, cutoff
+from vidpipe.library.videos import chunked
+from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
+from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.settings import Settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -102,7 +102,7 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
         try:
             modified = path.stat().st_mtime
             old = modified < limit and path.is_dir() and not path.is_symlink()
-            if old and not (path.name.startswith(TEMPORARY) and not is_nobodys(path)):
+            if old and not (path.name.startswith(TEMPORARY) and not is_unlocked(path)):
                 found.append(_Folder(path, modified, _size(path)))
         except OSError:  # deleted meanwhile
             continue

@@ -6,10 +6,11 @@ from fractions import Fraction
 
 import pytest
 
-from vidpipe.media.color import bit_depth, dynamic_range
-from vidpipe.media.resolution import (
-    display_turn,
+from vidpipe.media.picture_format import (
+    bit_depth,
+    display_rotation,
     displayed_size,
+    dynamic_range,
     is_plausible_aspect,
     orientation,
     resolution_name,
@@ -58,7 +59,7 @@ def test_a_display_matrix_turns_by_quarters_and_mirroring_is_no_turn(
     corners: tuple[float, ...], turn: tuple[int, bool]
 ) -> None:
     a, b, c, d = (round(corner * 65536) for corner in corners)
-    assert display_turn([a, b, 0, c, d, 0, 0, 0, 1 << 30]) == turn
+    assert display_rotation([a, b, 0, c, d, 0, 0, 0, 1 << 30]) == turn
 
 
 def test_pixels_of_real_formats_are_plausible_and_absurd_ones_are_not() -> None:

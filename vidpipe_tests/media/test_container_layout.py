@@ -7,22 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.media.boxes import Layout, layout
+from vidpipe.media.container_layout import ContainerLayout, mp4_layout
 from vidpipe_tests import clips
 
 
 def test_index_before_and_after_the_media_data(tmp_path: Path) -> None:
     behind = clips.moving(tmp_path / "a.mp4", seconds=0.5)
     before = clips.moving(tmp_path / "b.mp4", seconds=0.5, options=["-movflags", "+faststart"])
-    assert layout(behind) == Layout(
+    assert mp4_layout(behind) == ContainerLayout(
         has_index=True, faststart=False, encrypted=False, stated_bytes=behind.stat().st_size
     )
-    assert layout(before) == Layout(has_index=True, faststart=True, encrypted=False, stated_bytes=before.stat().st_size)
+    assert mp4_layout(before) == ContainerLayout(
+        has_index=True, faststart=True, encrypted=False, stated_bytes=before.stat().st_size
+    )
 
 
 def test_a_cut_off_file_has_no_index(tmp_path: Path) -> None:
     path = clips.truncated(tmp_path / "a.mp4", share=0.98)
-    found = layout(path)
+    found = mp4_layout(path)
     assert found is not None
     assert (found.has_index, found.faststart, found.encrypted) == (False, None, False)
     assert found.stated_bytes is not None
@@ -30,7 +32,7 @@ def test_a_cut_off_file_has_no_index(tmp_path: Path) -> None:
 
 
 def test_other_files_have_no_boxes(tmp_path: Path) -> None:
-    assert layout(clips.moving(tmp_path / "a.mkv", seconds=0.5)) is None
+    assert mp4_layout(clips.moving(tmp_path / "a.mkv", seconds=0.5)) is None
 
 
 @pytest.mark.parametrize("length", [0, 2, 7, 8, 2**31])
@@ -39,7 +41,7 @@ def test_made_up_lengths_end_the_search(tmp_path: Path, length: int, wide: int) 
     path = tmp_path / "x.mp4"
     first = struct.pack(">I4s8s", 16, b"ftyp", b"isom\0\0\0\0")
     path.write_bytes(first + struct.pack(">I4sQ", 1, b"mdat", wide) + struct.pack(">I4s", length, b"moov") + bytes(64))
-    found = layout(path)
+    found = mp4_layout(path)
     assert found is not None
     assert not found.encrypted
 
@@ -75,6 +77,6 @@ def protected(by_default: int) -> bytes:
 def test_a_file_is_encrypted_where_its_samples_are(tmp_path: Path, content: bytes, encrypted: bool) -> None:
     path = tmp_path / "a.mp4"
     path.write_bytes(box(b"ftyp") + content)
-    found = layout(path)
+    found = mp4_layout(path)
     assert found is not None
     assert found.encrypted is encrypted

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vidpipe.media.audio_levels import SoundBlock
-from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, no_sums
-from vidpipe.media.scene_timeline import SceneTimeline
+from vidpipe.media.scene_pass import SceneTimeline
+from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, SoundBlock, no_sums
 
 FRAME_US = 40_000
 
@@ -76,7 +75,7 @@ def test_sound_goes_to_the_scene_that_is_on() -> None:
 
 
 def test_no_scene_is_shorter_than_the_minimum() -> None:
-    timeline = SceneTimeline(least_scene_us=5 * FRAME_US)
+    timeline = SceneTimeline(min_scene_us=5 * FRAME_US)
     for number in range(20):
         feed(timeline, number, 0.5)
         if number == 17:
