@@ -24,11 +24,11 @@ from urllib.parse import quote, unquote_to_bytes
 
 import ffmpeg as ffmpeg_python
 
-from vidpipe.child_environment import child_environment
 from vidpipe.errors import MediaError, UnavailableError, readable
 from vidpipe.media import memory
 from vidpipe.media.animated_pictures import is_animated_webp, webp_to_png
 from vidpipe.media.sniff import sniff
+from vidpipe.redaction import child_environment
 
 #: Allowed demuxers: containers and raw streams whose data is in the file itself. Deliberately missing: hls, dash,
 #: concat, sdp, rtsp, imf, image2 (file name patterns), lavfi, vobsub, tty, devices.
