@@ -85,7 +85,7 @@ def test_logs_history_and_backups_are_for_their_owner_whatever_the_umask(home: P
     assert {path for path, mode in modes.items() if mode & 0o077} == set()
 
     def found() -> tuple[str, str]:
-        check = next(check for check in check_all(settings) if check.name == "home")
+        check = dict(check_all(settings))["home"]
         return check.status, check.todo
 
     assert found() == ("ok", "")

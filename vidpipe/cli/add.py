@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from vidpipe.cli.adding import add_and_run, add_and_show, plain_outcomes, with_stdin
 from vidpipe.cli.context import open_library
+from vidpipe.cli.inputs import Adding, add_and_show, plain_outcomes, with_stdin
 from vidpipe.cli.options import (
     FileMode,
     Json,
@@ -21,8 +21,7 @@ from vidpipe.cli.options import (
     overrides,
 )
 from vidpipe.cli.output import note, print_json
-from vidpipe.cli.running import finish
-from vidpipe.cli.work import Adding
+from vidpipe.cli.run import add_and_run, finish
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES
 

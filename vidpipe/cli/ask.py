@@ -16,7 +16,7 @@ from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
-from vidpipe.cli.running import finish
+from vidpipe.cli.run import finish
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.runs import RunCounters, RunStep, record_run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import platform
@@ -9,10 +10,9 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -63,49 +63,29 @@ def doctor(
     """
     if repair:
         settings = command_context(context).load().settings
-        code = repair_home(settings, yes=yes, empty=empty, backup=backup, as_json=as_json)
-        if code:
-            raise typer.Exit(code)
-        return
+        raise typer.Exit(repair_home(settings, yes=yes, empty=empty, backup=backup, as_json=as_json))
     if yes or empty or backup:
         raise SettingsError("--yes, --empty and --backup require --repair.", "See `vidpipe doctor --help`.")
-
-    checks: list[DoctorCheck]
+    console = err()
     try:
         settings = command_context(context).load().settings
     except VidpipeError as error:
-        checks = [failed_check("settings", error)]
+        findings = {"settings": Finding("fail", error.message, error.hint)}
     else:
-        checks = list(_with_spinner(check_all(settings), quiet=as_json))
-    worst = max((check.rank for check in checks), default=0)
+        shows = console.is_terminal and not as_json  # MongoDB's check may take as long as its timeout
+        with console.status("Checking …") if shows else contextlib.nullcontext():
+            findings = dict(check_all(settings))
+    failed = sum(finding.status == "fail" for finding in findings.values())
     if as_json:
-        plain: list[dict[str, Any]] = [check.plain() for check in checks]
-        print_json({"ok": worst < 2, "checks": plain})
+        checks: list[dict[str, Any]] = [{"name": name, **one._asdict()} for name, one in findings.items()]
+        print_json({"ok": not failed, "checks": checks})
     else:
-        _show(checks)
-    if worst == 2:
-        raise typer.Exit(3)
-
-
-def _with_spinner(checks: Iterator[Any], *, quiet: bool) -> Iterator[Any]:
-    """Yield `checks` behind a spinner: MongoDB's check may take as long as its timeout."""
-    console = err()
-    if quiet or not console.is_terminal:
-        yield from checks
-        return
-    with console.status("Checking …"):
-        yield from checks
-
-
-def _show(checks: list[Any]) -> None:
-    console = out()
-    made = table("", "what", ("found", {"overflow": "fold"}), ("what to do", {"overflow": "fold"}))
-    for check in checks:
-        cells = (check.name, check.found, check.todo)
-        made.add_row(words(check.status, _STYLES[check.status]), *(words(cell) for cell in cells))
-    console.print(made)
-    wrong = sum(check.status == "fail" for check in checks)
-    console.print(f"{counted(wrong, 'check')} failed." if wrong else "All checks passed.")
+        made = table("", "what", ("found", {"overflow": "fold"}), ("what to do", {"overflow": "fold"}))
+        for name, one in findings.items():
+            made.add_row(words(one.status, _STYLES[one.status]), words(name), words(one.found), words(one.todo))
+        out().print(made)
+        out().print(f"{counted(failed, 'check')} failed." if failed else "All checks passed.")
+    raise typer.Exit(3 if failed else 0)
 
 
 Status = Literal["ok", "warn", "fail"]
@@ -119,8 +99,7 @@ _OLD_DEFAULTS = frozenset(("d8e35c1471ee", "f869f29a7d47", "c74ec4269bbe", "3c2b
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
-@dataclass(frozen=True)
-class DoctorCheck:
+class Finding(NamedTuple):
     """The result of one check.
 
     Attributes:
@@ -128,59 +107,43 @@ class DoctorCheck:
         todo: How to fix it.
     """
 
-    name: str
     status: Status
     found: str
     todo: str = ""
 
-    @property
-    def rank(self) -> int:
-        """The severity: 0 ok, 1 warn, 2 fail."""
-        return ("ok", "warn", "fail").index(self.status)
 
-    def plain(self) -> dict[str, Any]:
-        """Return the check as JSON values."""
-        return asdict(self)
-
-
-def failed_check(name: str, error: VidpipeError) -> DoctorCheck:
-    """Return the failed check that reports `error`."""
-    return DoctorCheck(name, "fail", error.message, error.hint)
-
-
-def check_all(settings: Settings) -> Iterator[DoctorCheck]:
+def check_all(settings: Settings) -> Iterator[tuple[str, Finding]]:
     """Run every check in turn; an unexpected error fails its own check and does not stop the others."""
-    checks: tuple[tuple[str, Callable[[Settings], DoctorCheck]], ...] = (
-        ("Python", _python), ("OpenCV", _opencv), ("home", _home), ("ffmpeg", _ffmpeg), ("ffprobe", _ffprobe),
-        ("MongoDB", _mongodb), ("disk", _disk), ("rules", _rules), ("model", _model), ("Dagster", _dagster),
-    )  # fmt: skip
-    for name, check in checks:
+    checks: Mapping[str, Callable[[Settings], Finding]] = {
+        "Python": _python, "OpenCV": _opencv, "home": _home, "ffmpeg": _ffmpeg, "ffprobe": _ffprobe,
+        "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model, "Dagster": _dagster,
+    }  # fmt: skip
+    for name, check in checks.items():
         try:
-            yield check(settings)
+            yield name, check(settings)
         except VidpipeError as error:
-            yield failed_check(name, error)
+            yield name, Finding("fail", error.message, error.hint)
         except Exception as error:
-            yield DoctorCheck(
-                name, "fail", f"{type(error).__name__}: {error}", "Reinstall vidpipe and its dependencies."
-            )
+            yield name, Finding("fail", f"{type(error).__name__}: {error}", "Reinstall vidpipe and its dependencies.")
 
 
-def _python(settings: Settings) -> DoctorCheck:
+def _python(settings: Settings) -> Finding:
     found = f"{platform.python_version()} in {sys.prefix}, on {platform.system()} {platform.machine()}"
-    return DoctorCheck("Python", "ok", found)
+    return Finding("ok", found)
 
 
-def _opencv(settings: Settings) -> DoctorCheck:
+def _opencv(settings: Settings) -> Finding:
     installed = [name for name in _OPENCV if _version(name)]
     import cv2
 
     found = f"{cv2.__version__} ({', '.join(installed) or 'not from pip'})"
     if len(installed) > 1:
-        return DoctorCheck(
-            "OpenCV", "warn", f"{found}: several packages overwrite each other's files",
+        return Finding(
+            "warn",
+            f"{found}: several packages overwrite each other's files",
             "Uninstall all of them, then run `pip install opencv-python-headless`.",
-        )  # fmt: skip
-    return DoctorCheck("OpenCV", "ok", found)
+        )
+    return Finding("ok", found)
 
 
 def _version(package: str) -> str:
@@ -190,10 +153,10 @@ def _version(package: str) -> str:
         return ""
 
 
-def _home(settings: Settings) -> DoctorCheck:
+def _home(settings: Settings) -> Finding:
     for folder in (settings.data_directory, settings.media_directory, settings.derived_directory):
         _can_write(folder)
-    return _readable_by_others(settings) or DoctorCheck("home", "ok", f"{settings.home}, writable")
+    return _readable_by_others(settings) or Finding("ok", f"{settings.home}, writable")
 
 
 def _can_write(folder: Path) -> None:
@@ -211,28 +174,26 @@ def _can_write(folder: Path) -> None:
         ) from error
 
 
-def _ffmpeg(settings: Settings) -> DoctorCheck:
+def _ffmpeg(settings: Settings) -> Finding:
     program = ffmpeg.ffmpeg_path()
     found = f"{ffmpeg.version(program)}, {program}"
     number = re.search(r"(?:^|\s|n)(\d+)\.(\d+)", ffmpeg.version(program))
     if number and (int(number[1]), int(number[2])) < _OLDEST_FFMPEG:
-        return DoctorCheck("ffmpeg", "fail", f"{found}: too old", "Install ffmpeg 4.4 or later.")
+        return Finding("fail", f"{found}: too old", "Install ffmpeg 4.4 or later.")
     filters = _listed(program, "-filters")
     decoders = _listed(program, "-decoders")
     no_filters = [name for name in _FILTERS if name not in filters]
     if no_filters:
-        return DoctorCheck(
-            "ffmpeg", "fail", f"{found}: missing the filters {', '.join(no_filters)}", "Install a full build of ffmpeg."
+        return Finding(
+            "fail", f"{found}: missing the filters {', '.join(no_filters)}", "Install a full build of ffmpeg."
         )
     if "mjpeg" not in _listed(program, "-encoders"):
-        return DoctorCheck("ffmpeg", "fail", f"{found}: missing the encoder mjpeg", "Install a full build of ffmpeg.")
+        return Finding("fail", f"{found}: missing the encoder mjpeg", "Install a full build of ffmpeg.")
     lacking = [name for name in _DECODERS if name not in decoders and f"lib{name}" not in decoders]
     lacking = [name for name in lacking if not (name == "av1" and "libdav1d" in decoders)]
     if lacking:
-        return DoctorCheck(
-            "ffmpeg", "warn", f"{found}: cannot decode {', '.join(lacking)}", "Install a full build of ffmpeg."
-        )
-    return DoctorCheck("ffmpeg", "ok", found)
+        return Finding("warn", f"{found}: cannot decode {', '.join(lacking)}", "Install a full build of ffmpeg.")
+    return Finding("ok", found)
 
 
 def _listed(program: str, what: str) -> frozenset[str]:
@@ -241,12 +202,12 @@ def _listed(program: str, what: str) -> frozenset[str]:
     return frozenset(line.split()[1] for line in lines if len(line.split()) > 1)
 
 
-def _ffprobe(settings: Settings) -> DoctorCheck:
+def _ffprobe(settings: Settings) -> Finding:
     program = ffmpeg.ffprobe_path()
-    return DoctorCheck("ffprobe", "ok", f"{ffmpeg.version(program)}, {program}")
+    return Finding("ok", f"{ffmpeg.version(program)}, {program}")
 
 
-def _mongodb(settings: Settings) -> DoctorCheck:
+def _mongodb(settings: Settings) -> Finding:
     is_embedded = embedded.is_embedded(settings)
     with Library.open(settings, GRAPH) as library:
         found = capabilities(library.connection)
@@ -266,28 +227,26 @@ def _mongodb(settings: Settings) -> DoctorCheck:
     )
     serious = [limitation.message for limitation in found.limitations if limitation.affects_vidpipe]
     if not found.writable:
-        return DoctorCheck(
-            "MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Use the primary's address in [MongoDB] URI."
-        )
+        return Finding("fail", f"{sentence}. {' '.join(serious)}", "Use the primary's address in [MongoDB] URI.")
     if serious:
-        return DoctorCheck("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
+        return Finding("warn", f"{sentence}. {' '.join(serious)}")
     if not videos and (left := traces(settings)):
         todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
-        return DoctorCheck("MongoDB", "warn", f"{sentence}, although {left}", todo)
-    return DoctorCheck("MongoDB", "ok", sentence)
+        return Finding("warn", f"{sentence}, although {left}", todo)
+    return Finding("ok", sentence)
 
 
-def _disk(settings: Settings) -> DoctorCheck:
+def _disk(settings: Settings) -> Finding:
     needed = settings.download.min_free_mb
     disks = free_by_disk(settings)
     least_mb = min(disks.values()) / 1e6
     status: Status = "fail" if least_mb < needed else "warn" if least_mb < 2 * needed else "ok"
     found = [f"{free / 1e9:.1f} GB free for {folder}" for folder, free in disks.items()]
     todo = f"Downloads keep {needed} MB free ([Download] MinFreeMB): free space, or move the home to a larger disk."
-    return DoctorCheck("disk", status, "; ".join(found), "" if status == "ok" else todo)
+    return Finding(status, "; ".join(found), "" if status == "ok" else todo)
 
 
-def _rules(settings: Settings) -> DoctorCheck:
+def _rules(settings: Settings) -> Finding:
     rules, categories = build_rules(settings), build_categories(settings)
     prompts = template_prompts(settings)  # for any backend: find a broken template before it is needed
     found = (
@@ -297,30 +256,27 @@ def _rules(settings: Settings) -> DoctorCheck:
     for path in map(settings.resolve, (settings.rules.custom_tag_rules, settings.rules.categories)):
         if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()[:12] in _OLD_DEFAULTS:
             found += f"; {path} is the unchanged default of an older version"
-            return DoctorCheck(
-                "rules", "warn", found, "Delete it and run `vidpipe init`, which writes the current defaults."
-            )
-    return DoctorCheck("rules", "ok", found)
+            return Finding("warn", found, "Delete it and run `vidpipe init`, which writes the current defaults.")
+    return Finding("ok", found)
 
 
-def _model(settings: Settings) -> DoctorCheck:
+def _model(settings: Settings) -> Finding:
     from vidpipe.models.describing_model import build_model
     from vidpipe.models.prompt_building import unread_instructions
+    from vidpipe.models.qwen.loading import has_gpu
 
     model = build_model(settings)
     try:
         found = f"{model.name}: {model.readiness()}"
-        if "on a CPU" in found:
-            return DoctorCheck(
-                "model", "warn", found, "A model with billions of parameters takes minutes per scene on a CPU."
-            )
+        if settings.qwen_vl.backend == "qwen" and not has_gpu():
+            return Finding("warn", found, "A model with billions of parameters takes minutes per scene on a CPU.")
         unread = unread_instructions(settings)
-        return DoctorCheck("model", "warn" if unread else "ok", found, unread)
+        return Finding("warn" if unread else "ok", found, unread)
     finally:
         model.close()
 
 
-def _dagster(settings: Settings) -> DoctorCheck:
+def _dagster(settings: Settings) -> Finding:
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
     from vidpipe.pipeline.history_damage import check_history
@@ -330,10 +286,10 @@ def _dagster(settings: Settings) -> DoctorCheck:
     check_history(folder, thorough=True)
     build_definitions(GRAPH, settings)  # raises if Dagster or our definitions cannot be loaded
     version = importlib.metadata.version("dagster")
-    return DoctorCheck("Dagster", "ok", f"{version}, history in {settings.relative(folder)}")
+    return Finding("ok", f"{version}, history in {settings.relative(folder)}")
 
 
-def _readable_by_others(settings: Settings) -> DoctorCheck | None:
+def _readable_by_others(settings: Settings) -> Finding | None:
     """Return a warning if other users can read files that may contain secrets or reveal the library's content."""
     from vidpipe.operations.services.state import dagster_home
 
@@ -348,4 +304,4 @@ def _readable_by_others(settings: Settings) -> DoctorCheck | None:
         return None
     shown = ", ".join(settings.relative(path) for path in exposed)
     todo = f"`chmod -R go= {shlex.join(map(str, exposed))}`"
-    return DoctorCheck("home", "warn", f"{settings.home}, writable; other users can read {shown}", todo)
+    return Finding("warn", f"{settings.home}, writable; other users can read {shown}", todo)

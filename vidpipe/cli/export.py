@@ -17,6 +17,7 @@ from vidpipe.library.queries.search import Filters
 from vidpipe.settings import audit
 
 
+@options.with_filters
 def export(
     context: typer.Context,
     destination: Annotated[
@@ -29,15 +30,7 @@ def export(
     scenes: Annotated[
         bool, typer.Option("--scenes", help="For csv and parquet: one row per scene instead of one per video.")
     ] = False,
-    tag: options.Tags = None,
-    label: options.Labels = None,
-    category: options.Categories = None,
-    min_duration: options.MinDuration = None,
-    max_duration: options.MaxDuration = None,
-    resolution: options.Resolutions = None,
-    codec: options.Codecs = None,
-    sentiment: options.Sentiments = None,
-    source: options.Sources = None,
+    filters: Filters,
     as_json: options.Json = False,
 ) -> None:
     """Export results as JSON, JSON Lines, CSV or Parquet.
@@ -46,10 +39,6 @@ def export(
     atomically. In csv, text that a spreadsheet would evaluate as a formula (starting with = + - @) is prefixed with ';
     the other formats keep text unchanged.
     """
-    filters = options.make_filters(
-        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
-        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
-    )  # fmt: skip
     if destination == "-" and as_json:
         raise typer.BadParameter("--json cannot be combined with DEST -, which writes the export to stdout.")
     with open_library(context) as opened:

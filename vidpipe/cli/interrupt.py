@@ -21,6 +21,8 @@ from vidpipe.cli.output import note
 
 Result = TypeVar("Result")
 
+#: Exit code of an interrupted command.
+INTERRUPTED = 130
 _SHOW_CURSOR = b"\x1b[?25h\r\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: A command that is still running this long after SIGTERM is killed.

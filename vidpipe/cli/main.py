@@ -19,13 +19,12 @@ from typer.core import TyperCommand, TyperGroup
 
 from vidpipe import __version__
 from vidpipe.cli.context import CommandContext
-from vidpipe.cli.interrupt import end_on_sigterm
+from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
 from vidpipe.redaction import redact
 
 INTERNAL_ERROR = 70
-INTERRUPTED = 130
 #: Python's own 700 triggers hundreds of collections while imports create objects that stay.
 _GC_THRESHOLD = 50_000
 

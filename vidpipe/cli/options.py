@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from vidpipe.library.queries.search import Filters
 
-_FILTERS = "Filters"
+ResultT = TypeVar("ResultT")
+
 #: Options of an earlier script; underscores are accepted in all option names.
 _LEGACY = "Legacy options, for this call only"
+
+
+def _filter_option(name: str, help_text: str, kind: Any = list[str], **settings: Any) -> Any:
+    return Annotated[kind | None, typer.Option(name, help=help_text, rich_help_panel="Filters", **settings)]
 
 
 class ExportFormat(StrEnum):
@@ -46,33 +53,18 @@ Stages = Annotated[
     list[str] | None, typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated.")
 ]
 
-Tags = Annotated[
-    list[str] | None, typer.Option("--tag", help="With this tag; repeatable, all must match.", rich_help_panel=_FILTERS)
-]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option("--label", help="With this label; repeatable, all must match.", rich_help_panel=_FILTERS),
-]
-Categories = Annotated[
-    list[str] | None,
-    typer.Option("--category", help="In this category; repeatable, any may match.", rich_help_panel=_FILTERS),
-]
-MinDuration = Annotated[float | None, typer.Option("--min-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
-MaxDuration = Annotated[float | None, typer.Option("--max-duration", min=0, help="Seconds.", rich_help_panel=_FILTERS)]
-Resolutions = Annotated[
-    list[str] | None,
-    typer.Option("--resolution", help="SD, HD, Full HD, 1080p, 4K, …, or 1280x720.", rich_help_panel=_FILTERS),
-]
-Codecs = Annotated[
-    list[str] | None, typer.Option("--codec", help="Video codec: h264, hevc, h265, …", rich_help_panel=_FILTERS)
-]
-Sentiments = Annotated[
-    list[str] | None,
-    typer.Option("--sentiment", help="positive, neutral, negative, 'no basis'.", rich_help_panel=_FILTERS),
-]
-Sources = Annotated[
-    list[str] | None, typer.Option("--source", help="Part of a URL or file name.", rich_help_panel=_FILTERS)
-]
+#: Field of `Filters` -> the option that sets it.
+_FILTER_OPTIONS: dict[str, Any] = {
+    "tags": _filter_option("--tag", "With this tag; repeatable, all must match."),
+    "labels": _filter_option("--label", "With this label; repeatable, all must match."),
+    "categories": _filter_option("--category", "In this category; repeatable, any may match."),
+    "min_duration_s": _filter_option("--min-duration", "Seconds.", kind=float, min=0),
+    "max_duration_s": _filter_option("--max-duration", "Seconds.", kind=float, min=0),
+    "resolutions": _filter_option("--resolution", "SD, HD, Full HD, 1080p, 4K, …, or 1280x720."),
+    "codecs": _filter_option("--codec", "Video codec: h264, hevc, h265, …"),
+    "sentiments": _filter_option("--sentiment", "positive, neutral, negative, 'no basis'."),
+    "sources": _filter_option("--source", "Part of a URL or file name."),
+}
 
 SceneThreshold = Annotated[
     float | None,
@@ -126,9 +118,23 @@ def overridden_settings(given: Mapping[str, object]) -> frozenset[str]:
     return frozenset(name for name, value in given.items() if value is not None and name != "qwen_vl.use_vpc")
 
 
-def make_filters(**given: Any) -> Filters:
-    """Return `Filters` of the given options. Lists become tuples; None keeps the default."""
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
-    }
-    return Filters(**values)
+def with_filters(command: Callable[..., ResultT]) -> Callable[..., ResultT]:
+    """Give a command the filter options, and pass them to it as its parameter `filters`."""
+    signature = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **given: Any) -> ResultT:
+        values = {name: given.pop(name) for name in _FILTER_OPTIONS}
+        chosen: Any = {
+            name: tuple(one) if isinstance(one, list) else one for name, one in values.items() if one is not None
+        }
+        return command(*args, filters=Filters(**chosen), **given)
+
+    parameters = [one for one in signature.parameters.values() if one.name != "filters"]
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+        for name, option in _FILTER_OPTIONS.items()
+    ]
+    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapper

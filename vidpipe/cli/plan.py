@@ -19,7 +19,7 @@ from vidpipe.cli.options import (
     stage_names,
 )
 from vidpipe.cli.output import counted, error_object, note, out, print_json, say, table, words
-from vidpipe.cli.running import warn_of_unread
+from vidpipe.cli.run import warn_of_unread
 from vidpipe.errors import VidpipeError
 from vidpipe.library.queries.launchable import waiting_for_spec
 from vidpipe.operations.metrics.formatting import format_duration
@@ -173,7 +173,8 @@ def _sentences(found: Estimate) -> Iterator[str]:
     if found.seconds or not found.unmeasured:
         without = f", without {', '.join(found.unmeasured)} ({_UNMEASURED})" if found.unmeasured else ""
         yield (
-            f"{_videos(found.videos)}: about {format_duration(found.wall_s)} wall time, {format_duration(found.seconds)} of work{without}."
+            f"{_videos(found.videos)}: about {format_duration(found.wall_s)} wall time, "
+            f"{format_duration(found.seconds)} of work{without}."
         )
     else:
         yield f"{_videos(found.videos)}. Duration {_UNMEASURED}: the first run measures it."

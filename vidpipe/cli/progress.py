@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
+from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -33,10 +33,44 @@ _MOST_ACTIVE = 8
 _LINE_EVERY_S = 15.0
 _NAME_WIDTH = 40
 
+_STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
 _ENDS = {"computed", "failed", "discarded"}
 
 
-class RunDisplay:
+class _Display:
+    """A live display on a terminal, plain lines elsewhere. Use as a context manager."""
+
+    def __init__(self, console: Console | None) -> None:
+        self.console = console or err()
+        self._live: Live | Progress
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Hide the display, e.g. while a question is asked."""
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the display."""
+        self.console.print(words(text, "yellow"), soft_wrap=True)
+
+    def _line_is_due(self) -> bool:
+        """Return whether to print a progress line: without a terminal, every `_LINE_EVERY_S` seconds."""
+        if self.console.is_terminal or time.monotonic() - self._last_line < _LINE_EVERY_S:
+            return False
+        self._last_line = time.monotonic()
+        return True
+
+
+class RunDisplay(_Display):
     """Shows the progress of a run (`vidpipe.stages.contract.Observer`). Use as a context manager.
 
     Args:
@@ -46,13 +80,11 @@ class RunDisplay:
     """
 
     def __init__(self, stages: Sequence[str], videos: int, console: Console | None = None) -> None:
-        self.console = console or err()
-        self._live_display = self.console.is_terminal
+        super().__init__(console)
         self._stages = stages
         self._seen: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         self._videos = videos
-        self._last_line = time.monotonic()
         self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("[red]{task.fields[failed]}"), TimeElapsedColumn(), console=self.console,
@@ -67,21 +99,6 @@ class RunDisplay:
         self._active_of: dict[tuple[str, str], TaskID] = {}
         self._live = Live(Group(self._bars, self._active), console=self.console, refresh_per_second=5, transient=True)
 
-    def __enter__(self) -> RunDisplay:
-        if self._live_display:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live_display:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.console.print(words(text, "yellow"), soft_wrap=True)
-
     def on_event(self, event: StageEvent) -> None:
         """Update the bars; print failures."""
         if event.state == "started":
@@ -94,7 +111,9 @@ class RunDisplay:
             self._print_failure(event)
         for stage in self._stages if event.state == "busy" else (event.stage,):
             self._count(stage)
-        self._maybe_line()
+        if self._line_is_due():
+            done = ", ".join(f"{name} {self._seen[name]}" for name in self._stages)
+            self.console.print(words(f"of {self._videos} videos: {done}"), soft_wrap=True)
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         """Update the bar of a running stage. fraction: 0 to 1."""
@@ -103,7 +122,7 @@ class RunDisplay:
             self._active.update(task, completed=fraction)
 
     def _start(self, event: StageEvent) -> None:
-        if self._live_display and len(self._active_of) < _MOST_ACTIVE:
+        if self.console.is_terminal and len(self._active_of) < _MOST_ACTIVE:
             what = clean(f"{event.stage:<13} {_short(event.name or event.sha256[:12])}")
             task = self._active.add_task("", total=1.0, what=escape(what))
             self._active_of[(event.sha256, event.stage)] = task
@@ -128,47 +147,23 @@ class RunDisplay:
         line.append_text(words(message))
         self.console.print(line, soft_wrap=True)
 
-    def _maybe_line(self) -> None:
-        if self._live_display or time.monotonic() - self._last_line < _LINE_EVERY_S:
-            return
-        self._last_line = time.monotonic()
-        done = ", ".join(f"{stage} {self._seen[stage]}" for stage in self._stages)
-        self.console.print(words(f"of {self._videos} videos: {done}"), soft_wrap=True)
-
 
 def _short(name: str) -> str:
     return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 1]}…"
 
 
-_NAME_WIDTH = 40
-_STYLES = {"failed": "red", "refused": "red", "cancelled": "yellow"}
-
-
-class AddDisplay:
+class AddDisplay(_Display):
     """Shows the progress of adding videos (`vidpipe.sources.records.IngestObserver`). Use as a context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or err()
-        self._bars = Progress(
+        super().__init__(console)
+        self._live = self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(bar_width=None), DownloadColumn(), TransferSpeedColumn(),
             TimeRemainingColumn(), console=self.console, transient=True, disable=not self.console.is_terminal,
         )  # fmt: skip
         self._bar_of: dict[str, TaskID] = {}
         self._printed: set[int] = set()
         self.notes: list[IngestNote] = []
-
-    def __enter__(self) -> AddDisplay:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def say(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.console.print(words(text, "yellow"), soft_wrap=True)
 
     def on_note(self, note: IngestNote) -> None:
         """Keep the note and print it."""
@@ -212,46 +207,20 @@ def _shortened_url(url: str) -> str:
     return url if len(url) <= _NAME_WIDTH else f"…{url[1 - _NAME_WIDTH :]}"
 
 
-#: Without a terminal, how often a line tells how far it is.
-_LINE_EVERY_S = 15.0
-
-
-class BackupDisplay:
+class BackupDisplay(_Display):
     """Shows the parts of a backup or restore. Use as a context manager."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        self._console = console or err()
+        super().__init__(console)
         self._title = title
-        self._bars = Progress(
+        self._live = self._bars = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=self._console, transient=True,
+            console=self.console, transient=True,
         )  # fmt: skip
         self._task = self._bars.add_task(title, total=None)
-        self._last_line = time.monotonic()
-
-    def __enter__(self) -> BackupDisplay:
-        if self._console.is_terminal:
-            self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._bars.stop()
 
     def progress(self, part: str, done: int, total: int | None) -> None:
         """Show how much of a part is done."""
         self._bars.update(self._task, description=f"{self._title}: {part}", completed=done, total=total)
-        if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_EVERY_S:
-            self._last_line = time.monotonic()
+        if not self.console.is_terminal and time.monotonic() - self._last_line > _LINE_EVERY_S:
             self.say(f"{self._title}: {part} {done}" + (f" of {total}" if total else ""))
-
-    def say(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._console.print(words(text, "yellow"), soft_wrap=True)
-
-    def pause(self) -> None:
-        """Hide the bars while a question is asked."""
-        if self._console.is_terminal:
-            self._bars.stop()

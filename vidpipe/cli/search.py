@@ -10,7 +10,7 @@ import typer
 from vidpipe.cli import options
 from vidpipe.cli.context import open_library
 from vidpipe.cli.output import duration, note, out, print_json, table, words
-from vidpipe.library.queries.search import SearchPage, find_scenes, find_videos
+from vidpipe.library.queries.search import Filters, SearchPage, find_scenes, find_videos
 
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
@@ -18,27 +18,16 @@ _MOST_SHOWN = 5
 _MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
 
 
+@options.with_filters
 def list_videos(
     context: typer.Context,
     *,
-    tag: options.Tags = None,
-    label: options.Labels = None,
-    category: options.Categories = None,
-    min_duration: options.MinDuration = None,
-    max_duration: options.MaxDuration = None,
-    resolution: options.Resolutions = None,
-    codec: options.Codecs = None,
-    sentiment: options.Sentiments = None,
-    source: options.Sources = None,
+    filters: Filters,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of videos; 0 means all.")] = 50,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """List videos, newest first."""
-    filters = options.make_filters(
-        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
-        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
-    )  # fmt: skip
     with open_library(context) as opened:
         page = find_videos(opened.library, "", filters, limit=limit, offset=offset, specs=opened.plan.specs)
     if as_json:
@@ -91,6 +80,7 @@ def _some(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_MOST_SHOWN]) + (f" +{len(texts) - _MOST_SHOWN}" if len(texts) > _MOST_SHOWN else "")
 
 
+@options.with_filters
 def search(
     context: typer.Context,
     query: Annotated[
@@ -100,15 +90,7 @@ def search(
         ),
     ] = None,
     *,
-    tag: options.Tags = None,
-    label: options.Labels = None,
-    category: options.Categories = None,
-    min_duration: options.MinDuration = None,
-    max_duration: options.MaxDuration = None,
-    resolution: options.Resolutions = None,
-    codec: options.Codecs = None,
-    sentiment: options.Sentiments = None,
-    source: options.Sources = None,
+    filters: Filters,
     scenes: Annotated[bool, typer.Option("--scenes", help="Show only scenes.")] = False,
     limit: Annotated[
         int, typer.Option("--limit", min=0, help="Maximum number of videos and of scenes; 0 means all.")
@@ -125,10 +107,6 @@ def search(
     if unknown:
         raise typer.BadParameter(f"No such option: {unknown}")
     text = " ".join(given)
-    filters = options.make_filters(
-        tags=tag, labels=label, categories=category, min_duration_s=min_duration, max_duration_s=max_duration,
-        resolutions=resolution, codecs=codec, sentiments=sentiment, sources=source,
-    )  # fmt: skip
     videos = found = SearchPage([], "filters", more=False)
     with open_library(context) as opened:
         if not scenes:

@@ -18,9 +18,8 @@ from typing import Any, cast
 import pytest
 import typer
 
-from vidpipe.cli.adding import sort_inputs
 from vidpipe.cli.context import CommandContext, open_library
-from vidpipe.cli.work import Adding
+from vidpipe.cli.inputs import Adding, sort_inputs
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 

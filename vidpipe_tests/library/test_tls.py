@@ -77,7 +77,7 @@ def test_with_the_authority_named_the_connection_is_encrypted_and_doctor_says_so
     with connect(settings) as connection:
         assert connection.tls
         connection.collection("videos").insert_one({"_id": 1})
-    check = next(check for check in check_all(settings) if check.name == "MongoDB")
+    check = dict(check_all(settings))["MongoDB"]
     assert "stand-alone, with TLS, answers in" in check.found
 
 

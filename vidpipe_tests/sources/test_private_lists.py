@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.cli.adding import with_stdin
+from vidpipe.cli.inputs import with_stdin
 from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Lists
 from vidpipe.sources.inputs import gather, request_for

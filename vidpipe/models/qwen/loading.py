@@ -228,13 +228,20 @@ def load(checkpoint: Checkpoint) -> LoadedModel:
     return LoadedModel(model.eval(), processor, device, str(dtype).removeprefix("torch."), attention)
 
 
-def device_in_words() -> str:
-    """Return the device on which a model would be loaded. Raises UnavailableError if packages are missing."""
+def has_gpu() -> bool:
+    """Return whether torch finds a GPU. Raises UnavailableError if packages are missing."""
     _require_extra()
     import torch
 
-    if not torch.cuda.is_available():
+    return bool(torch.cuda.is_available())
+
+
+def device_in_words() -> str:
+    """Return the device on which a model would be loaded. Raises UnavailableError if packages are missing."""
+    if not has_gpu():
         return "a CPU: torch finds no GPU"
+    import torch
+
     memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
     return f"{torch.cuda.get_device_name(0)}, {memory_gb:.0f} GB, attention {best_attention('cuda')}"
 

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from vidpipe.cli.context import OpenLibrary
-from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.output import note, print_error
+from vidpipe.cli.interrupt import INTERRUPTED, stoppable
+from vidpipe.cli.output import note
 from vidpipe.cli.progress import AddDisplay
-from vidpipe.cli.running import plain_report, run_and_show
-from vidpipe.cli.work import Adding, take_in
 from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.settings import audit
 from vidpipe.sources.inputs import SourceRequest, request_for, url_scheme
+from vidpipe.sources.local_files import LocalMode
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
 from vidpipe.sources.urls import readable_url, redacted_url
 
 _FAILED = ("failed", "refused")
-_INTERRUPTED = 130
 #: Maximum bytes of a line of stdin.
 _LONGEST_LINE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Adding:
+    """Options of `vidpipe add`, as in `run_ingest`; mode None means not given, i.e. copy."""
+
+    mode: LocalMode | None = None
+    labels: tuple[str, ...] = ()
+    title: str = ""
+    retry: bool = False
+    refresh: bool = False
 
 
 @dataclass
@@ -44,52 +53,6 @@ class SortedInputs:
     unknown: list[tuple[str, NoSuchVideo]] = field(default_factory=list)
 
 
-def add_and_run(
-    opened: OpenLibrary,
-    inputs: Sequence[str],
-    adding: Adding,
-    request: RunRequest,
-    *,
-    refused: Sequence[IngestOutcome] = (),
-    output: str | None = None,
-    overridden: frozenset[str] = frozenset(),
-    as_json: bool,
-) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Add inputs that are not in the library, then run the stages over all videos that `inputs` name.
-
-    Returns:
-        The outcomes of the inputs, the report of the run, and the exit code.
-
-    Raises:
-        NoSuchVideo: No input is a video, file or URL. If only some are not, they are reported and the rest processed.
-    """
-    given = sort_inputs(opened, inputs, adding)
-    if given.unknown and not (given.known or given.new or refused):
-        hint = given.unknown[0][1].hint
-        raise NoSuchVideo("\n".join(error.message for _, error in given.unknown), hint)
-    for _, error in given.unknown:
-        print_error(error)
-    outcomes: list[IngestOutcome] = []
-    notes: list[IngestNote] = []
-    code = NoSuchVideo.exit_code if given.unknown else 0
-    if given.new or refused or not given.known:
-        outcomes, notes, taken_code = add_and_show(opened, given.new, adding, refused)
-        code = max(code, taken_code)
-    unknown = [IngestOutcome(redacted_url(text), "refused", error=error.message) for text, error in given.unknown]
-    result = plain_outcomes([*given.known, *outcomes, *unknown], notes)
-    videos = list(dict.fromkeys(one.video for one in (*given.known, *outcomes) if one.video))
-    if not videos or code == _INTERRUPTED:
-        return result, plain_report(RunReport(interrupted=code == _INTERRUPTED), opened.library.graph.names), code
-    report, run_code = run_and_show(
-        opened,
-        request.model_copy(update={"videos": tuple(videos)}),
-        output=output,
-        overridden=overridden,
-        as_json=as_json,
-    )
-    return result, report, max(code, run_code)
-
-
 def add_and_show(
     opened: OpenLibrary, inputs: Sequence[str], adding: Adding, refused: Sequence[IngestOutcome] = ()
 ) -> tuple[list[IngestOutcome], list[IngestNote], int]:
@@ -99,7 +62,16 @@ def add_and_show(
         The outcomes, the notes and the exit code.
     """
     with AddDisplay() as display:
-        taken = stoppable(lambda cancelled: take_in(opened, inputs, adding, display, cancelled), display.say)
+
+        def work(cancelled: threading.Event) -> list[IngestOutcome]:
+            from vidpipe.pipeline.ingest_job import run_ingest  # imports Dagster
+
+            options: dict[str, Any] = {**vars(adding), "mode": adding.mode or "copy"}
+            return run_ingest(
+                opened.settings, inputs, observer=display, cancelled=cancelled, library=opened.library, **options
+            )
+
+        taken = stoppable(work, display.say)
         outcomes = [*refused, *taken]
         for outcome in outcomes:
             display.print_outcome(outcome)
@@ -109,7 +81,7 @@ def add_and_show(
     note(f"{counts}." if counts else "No inputs.")
     if states["cancelled"]:
         note("Stopped. Re-run the command to resume; partial downloads are kept.", "yellow")
-        return outcomes, display.notes, _INTERRUPTED
+        return outcomes, display.notes, INTERRUPTED
     return outcomes, display.notes, 1 if any(states[state] for state in _FAILED) else 0
 
 
