@@ -24,8 +24,8 @@ from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.embedded import files_of
-from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
+from vidpipe.library.mongod_files import logged_damage, traces
 from vidpipe.media import ffmpeg
 from vidpipe.models.prompt_building import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pymongo import TEXT
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.connection import Connection
-from vidpipe.library.connection_options import is_cosmos_host
+from vidpipe.library.connection import Connection, is_cosmos_host
 from vidpipe.library.schema import Document
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,13 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import Document
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ LEASE_S = 60.0
 
 #: A condition: nobody works on the video, or its lease has expired.
 UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
+_PARTS = 3
 
 
 class Leases:
@@ -251,3 +253,54 @@ def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
             case ["-", sha256, stage]:  # in journals of older versions, which only append
                 begun.discard((sha256, stage))
     return begun
+
+
+def this_process() -> str:
+    """Return `machine|pid|start`, a name that no other process ever has."""
+    return name_of(os.getpid())
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process of this machine."""
+    return f"{_machine()}|{pid}|{_start(pid)}"
+
+
+def pid_of(name: str) -> int | None:
+    """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
+    parts = name.split("|")
+    is_here = len(parts) == _PARTS and parts[0] == _machine()
+    return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
+
+
+def is_dead(name: str) -> bool:
+    """Return whether the process is known to have ended; False if only another machine could tell."""
+    parts = name.split("|")
+    return len(parts) == _PARTS and parts[0] == _machine() and _start(int(parts[1])) != parts[2]
+
+
+def _machine() -> str:
+    """Name the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
+    except OSError:
+        boot, namespace = str(int(psutil.boot_time())), "0"
+    return f"{socket.gethostname()}/{boot}/{namespace}"
+
+
+def _start(pid: int) -> str | None:
+    """Return when a process started; None if it has ended (a zombie has ended, too).
+
+    On Linux in ticks since boot: the time of day that psutil derives from them shifts with the clock.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if state in "ZX" else fields[18]
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None

@@ -25,7 +25,7 @@ import pymongo
 from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.library.process_identity import is_dead, this_process
+from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact
 from vidpipe.stages.contract import ModelTokens, StageEvent

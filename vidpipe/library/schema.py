@@ -8,7 +8,7 @@ lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
 meta      schema version and the shape of the stage graph; who is currently changing them
 
-How an older database gets there: `vidpipe.library.migrations`, `vidpipe.library.schema_setup`.
+How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.library.schema_setup`.
 """
 
 from __future__ import annotations

@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.library.annotations import annotations_of, distinct
 from vidpipe.library.schema import MOST_LABELS, Document
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import Videos
+from vidpipe.library.videos import Videos, annotations_of, chunked, distinct
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
 

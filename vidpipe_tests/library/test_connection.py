@@ -19,11 +19,9 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from vidpipe.errors import SettingsError, UnavailableError
-from vidpipe.library import embedded
+from vidpipe.library import embedded, mongod
 from vidpipe.library.capabilities import capabilities
-from vidpipe.library.connection import Connection, connect
-from vidpipe.library.connection_options import host_of
-from vidpipe.library.embedded import mongod
+from vidpipe.library.connection import Connection, connect, host_of
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import MongoDB
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library.bulk_revalidate import Revalidation, revalidate
+from vidpipe.library.commits import Revalidation, revalidate
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest

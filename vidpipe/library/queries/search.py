@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError, readable
-from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import overall_state
 from vidpipe.library.schema import LAST_URL, Document
+from vidpipe.library.videos import title_of
 from vidpipe.sources.urls import either_spelling, readable_url
 from vidpipe.tagging import names
 from vidpipe.text.words import label_pattern

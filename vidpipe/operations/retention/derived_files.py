@@ -20,7 +20,7 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_nobodys
 from vidpipe.operations.retention.pruning import PruneReport, cutoff
 from vidpipe.settings import Settings

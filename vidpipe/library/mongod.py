@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from vidpipe.errors import DamagedError, UnavailableError
-from vidpipe.library.embedded.damage import find_damage, read_log
-from vidpipe.library.embedded.process import ServerFiles
+from vidpipe.library.mongod_files import ServerFiles, find_damage, read_log
 from vidpipe.redaction import child_environment
 
 #: Longest wait for a starting server; after a crash it replays at most a minute of its journal first.

@@ -31,12 +31,12 @@ import psutil
 from filelock import FileLock, Timeout
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.embedded.damage import check_presence
-from vidpipe.library.embedded.mongod import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
-from vidpipe.library.embedded.process import (
+from vidpipe.library.mongod import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
+from vidpipe.library.mongod_files import (
     POLL_S,
     ServerFiles,
     accepts_connections,
+    check_presence,
     choose_port,
     find_process,
     is_alive,
