@@ -264,13 +264,11 @@ def _mongodb(settings: Settings) -> DoctorCheck:
         f"{found.product} {found.version} at {found.host} ({where}), {kind}, {secured}, responds in "
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
-    serious = [limitation.message for limitation in found.limitations if limitation.affects_vidpipe]
     if not found.writable:
-        return DoctorCheck(
-            "MongoDB", "fail", f"{sentence}. {' '.join(serious)}", "Use the primary's address in [MongoDB] URI."
-        )
-    if serious:
-        return DoctorCheck("MongoDB", "warn", f"{sentence}. {' '.join(serious)}")
+        todo = "Use the primary's address in [MongoDB] URI."
+        return DoctorCheck("MongoDB", "fail", f"{sentence}. {' '.join(found.limitations)}", todo)
+    if found.limitations:
+        return DoctorCheck("MongoDB", "warn", f"{sentence}. {' '.join(found.limitations)}")
     if not videos and (left := traces(settings)):
         todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
         return DoctorCheck("MongoDB", "warn", f"{sentence}, although {left}", todo)

@@ -25,7 +25,7 @@ from pymongo.errors import OperationFailure
 
 from vidpipe.library.leases import UNLEASED
 from vidpipe.library.retry import insert_once
-from vidpipe.library.schema import Document, ready_expression
+from vidpipe.library.schema import Collections, Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
@@ -193,7 +193,7 @@ def _scene_rows(
 class Committer:
     """Writes prepared commits in bulk and reports which took effect."""
 
-    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph) -> None:
         self._collections = collections
         self._videos = collections["videos"]
         self._graph = graph

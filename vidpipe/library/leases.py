@@ -12,18 +12,17 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
-from pymongo.collection import Collection
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.retry import repeating
-from vidpipe.library.schema import Document
+from vidpipe.library.retry import Retry, repeating
+from vidpipe.library.schema import Collections, Document
 from vidpipe.library.videos import chunked
 
 log = logging.getLogger(__name__)
@@ -43,12 +42,7 @@ class Leases:
         journal: What the run is working on.
     """
 
-    def __init__(
-        self,
-        collections: Mapping[str, Collection[Document]],
-        run_directory: Path,
-        retry: Callable[[Callable[[], Any]], Any],
-    ) -> None:
+    def __init__(self, collections: Collections, run_directory: Path, retry: Retry) -> None:
         self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
         self._videos = collections["videos"]
@@ -136,10 +130,8 @@ class Leases:
 
 
 @contextmanager
-def holding_leases(
-    collections: Mapping[str, Collection[Document]], run_directory: Path, retry: Callable[[Callable[[], Any]], Any]
-) -> Iterator[Leases]:
-    """Give the block leases of its own, renewed while it runs and released at its end.
+def holding_leases(collections: Collections, run_directory: Path, retry: Retry) -> Iterator[Leases]:
+    """Give the block new leases, renewed while it runs and released at its end.
 
     Args:
         collections: The library's collections.
@@ -158,7 +150,7 @@ def _lease_end() -> Document:
     return {"$add": ["$$NOW", int(LEASE_S * 1000)]}
 
 
-def remove_orphans(collections: Mapping[str, Collection[Document]], ids: Sequence[str]) -> None:
+def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
     """Remove scenes and lineage that no video's document names: what an interrupted commit left.
 
     Args:

@@ -5,15 +5,14 @@ With them vidpipe can explain later what a result was made with, and what made i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from pymongo.collection import Collection
 
-from vidpipe.library.retry import insert_once
+from vidpipe.library.retry import Retry, insert_once
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.stages.contract import AnswerCell
@@ -67,7 +66,7 @@ class AnswerStore:
     """
 
     answers: Collection[Document]
-    retry: Callable[[Callable[[], Any]], Any]
+    retry: Retry
     run: str = ""
 
     def get(self, keys: Iterable[str]) -> dict[str, AnswerCell]:

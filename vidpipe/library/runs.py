@@ -90,6 +90,7 @@ class RunCounters:
 
     Attributes:
         stopped: A person stopped it early, although the block ends like one that succeeds.
+        model: The name of the model that is asked; "" if none is.
     """
 
     def __init__(self) -> None:
@@ -97,19 +98,14 @@ class RunCounters:
         self._lock = threading.Lock()
         self._added: defaultdict[str, float] = defaultdict(float)
         self._in_stage: Counter[str] = Counter()
-        self._model = ""
+        self.model = ""
         self._asking: frozenset[str] = frozenset()
         self._use: defaultdict[str, float] = defaultdict(float)
 
     def asks(self, model: str, stages: Iterable[str]) -> None:
         """Declare which model `stages` ask: from now on their time counts as the model's."""
         with self._lock:
-            self._model, self._asking = model, frozenset(stages)
-
-    @property
-    def model(self) -> str:
-        """The name of the model that is asked; "" if none is."""
-        return self._model
+            self.model, self._asking = model, frozenset(stages)
 
     @property
     def model_use(self) -> ModelUse:

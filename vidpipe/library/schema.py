@@ -13,14 +13,17 @@ How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.libra
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+from pymongo.collection import Collection
 
 from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
+#: name -> collection.
+Collections = Mapping[str, Collection[Document]]
 
 SCHEMA_VERSION = 6
 

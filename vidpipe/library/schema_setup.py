@@ -219,15 +219,11 @@ class SchemaUpdate:
     """What was done to a database.
 
     Attributes:
-        before: Its schema version before; None: it was empty.
         steps: The migrations that were run.
-        new_stages: Stages that every video got an entry for.
         seconds: Time taken in all, with the indexes.
     """
 
-    before: int | None
     steps: list[MigrationStep] = field(default_factory=list)
-    new_stages: tuple[str, ...] = ()
     seconds: float = 0.0
 
 
@@ -300,7 +296,7 @@ def update_schema(
     began = time.monotonic()
     update = pending(database, names, graph, migrations)
     if update.nothing:
-        return SchemaUpdate(update.version)
+        return SchemaUpdate()
     if update.long and not long:
         raise UnavailableError(
             f"The library has schema version {update.version}; this vidpipe needs {update.target}, and the migration "
@@ -313,7 +309,7 @@ def update_schema(
         if update.half_done:
             collection_swap.finish(database, names)
             update = pending(database, names, graph, migrations)
-        done = SchemaUpdate(update.version, new_stages=update.new_stages if update.version else ())
+        done = SchemaUpdate()
         if update.nothing:
             return done
         for step in update.steps:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pymongo import UpdateOne
@@ -22,13 +22,15 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document, new_entry
+from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
 from vidpipe.safe_files import path_text
 from vidpipe.sources.urls import stored_spellings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
+
+Entry = TypeVar("Entry")
 
 #: Longest file name that is searched for; MongoDB rejects much longer patterns.
 _LONGEST_NAME = 255
@@ -45,7 +47,7 @@ class NoSuchVideo(VidpipeError):
 class Videos:
     """The documents of the library's videos."""
 
-    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph) -> None:
         self._videos = collections["videos"]
         self._sources = collections["sources"]
         self._scenes = collections["scenes"]
@@ -359,8 +361,8 @@ class VideoIds:
             yield self._bytes[start : start + 32].tobytes().hex()
 
 
-def chunked(ids: Iterable[str], size: int = 500) -> Iterator[list[str]]:
-    """Yield lists of at most `size` ids: a long `$in` is sent in parts."""
-    remaining = iter(ids)
+def chunked(entries: Iterable[Entry], size: int = 500) -> Iterator[list[Entry]]:
+    """Yield lists of at most `size` entries: a long `$in` is sent in parts."""
+    remaining = iter(entries)
     while chunk := list(islice(remaining, size)):
         yield chunk

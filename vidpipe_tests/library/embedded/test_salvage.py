@@ -125,7 +125,9 @@ def test_what_cannot_be_rebuilt_is_listed_to_be_added_again(settings: Settings, 
     audit("forget", videos=[{"video": "c" * 64, "state": "forgotten"}])
     request = request_for(URL)
     with Library.open(settings, GRAPH) as library:
-        stored = SourceRecord(id=request.id, url=request.url.display_url, kind=request.kind, state="stored", video=CLIPS["a.mp4"])
+        stored = SourceRecord(
+            id=request.id, url=request.url.display_url, kind=request.kind, state="stored", video=CLIPS["a.mp4"]
+        )
         library.sources.save(stored)
         lost = lost_videos(library)
         assert lost.keys() == set(CLIPS.values())
