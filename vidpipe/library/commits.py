@@ -3,10 +3,6 @@
 First come scenes and lineage, whose ids make repeating safe; then one conditional update of the video's document that
 names them. Its condition is the lease and the data versions that were read, so that an older run cannot overwrite a
 newer result. It also marks every stage that reads a changed field as stale, and records which stages may now run.
-
-That results stay as they are under another spec is stored for many videos in one update, without a lease: the update
-touches a video only while its entry is exactly the one that was read (every commit gives it another token), nothing it
-was made from has changed (that would have marked it as stale) and no run holds it.
 """
 
 from __future__ import annotations
@@ -20,10 +16,8 @@ from typing import Any
 
 from bson.errors import BSONError
 from pymongo import ReplaceOne, UpdateOne
-from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.leases import UNLEASED
 from vidpipe.library.retry import insert_once
 from vidpipe.library.schema import Collections, Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
@@ -314,7 +308,7 @@ class Committer:
 
 
 def _lineage(item: PreparedCommit) -> list[Document]:
-    """Return what is kept of a commit for good; nothing for one that only says that all is as before."""
+    """Return the lineage entries of a commit; none for one that only confirms the stored result."""
     commit = item.commit
     if item.confirms:
         return []
@@ -355,57 +349,3 @@ def _stored(result: StageResult) -> Any:
     """Return a result as the video's document holds it: without the fields stored in the scenes' documents."""
     stored = result.model_dump(mode="python", exclude=set(type(result).scene_fields))
     return next(iter(stored.values())) if type(result).root else stored
-
-
-@dataclass(frozen=True)
-class Revalidation:
-    """One stage's results that a run found to be the same under `spec`.
-
-    Attributes:
-        stage: The stage.
-        spec: The spec under which they are current now.
-        run_id: The run that found it.
-        run_began: When that run began.
-        seen: sha256 -> token of the last commit, as it was read.
-        specs: The specs that the entries had.
-        seconds: Time spent on each.
-        token: The token of this revalidation, as a commit has one.
-    """
-
-    stage: str
-    spec: str
-    run_id: str
-    run_began: datetime
-    seen: dict[str, str]
-    specs: Sequence[str]
-    seconds: float = 0.0
-    token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
-
-
-def revalidate(videos: Collection[Document], made: Revalidation) -> set[str]:
-    """Store `made`, exactly as commits of equal results would; return the videos for which it took effect.
-
-    May be repeated after a lost connection.
-    """
-    entry = f"stages.{made.stage}"
-    as_seen = {
-        "_id": {"$in": list(made.seen)},
-        f"{entry}.commit": {"$in": list(made.seen.values())},
-        f"{entry}.status": "ok",
-        f"{entry}.ready": True,
-        f"{entry}.stale": False,
-        f"{entry}.spec": {"$in": list(made.specs)},
-        **UNLEASED,
-    }
-    values = {
-        "spec": made.spec,
-        "result_spec": made.spec,
-        "commit": made.token,
-        "at": datetime.now(UTC),
-        "run": made.run_id,
-        "run_began": made.run_began,
-        "seconds": made.seconds,
-    }
-    videos.update_many(as_seen, {"$set": {f"{entry}.{name}": value for name, value in values.items()}}, hint="_id_")
-    stored = {"_id": {"$in": list(made.seen)}, f"{entry}.commit": made.token}
-    return {document["_id"] for document in videos.find(stored, {"_id": 1})}

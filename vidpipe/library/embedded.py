@@ -1,7 +1,7 @@
 """Starts, finds and stops the embedded MongoDB server: a real mongod in <home>/data/mongo.
 
 Identity: mongod writes its process id into its lock file in the data folder. The process with that id is ours if its
-command line names this data folder; its port is on the command line too. There is no record of our own that could
+command line names this data folder; its port is on the command line too. There is no separate record that could
 become stale: a crashed server, a reused process id and a copied home are all recognized. The port is stored only so
 that it can be used again and connected clients find a restarted server.
 

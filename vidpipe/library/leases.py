@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 
-#: A condition: nobody works on the video, or its lease has expired.
+#: A condition: the video has no lease, or an expired one.
 UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
-_PARTS = 3
+#: Of a process name: machine, process id and start time.
+_NAME_PARTS = 3
 
 
 class Leases:
@@ -89,7 +90,7 @@ class Leases:
         return crashed
 
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
-        """Lease those of `ids` that nobody holds; return the fields of their documents in `projection`.
+        """Lease those of `ids` that no other run holds; return the fields of their documents in `projection`.
 
         If an owner's lease expired (it hangs, or its machine or container died), what it left unfinished is removed
         and, if it shared this home, the crash is counted.
@@ -155,7 +156,7 @@ def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
 
     Args:
         collections: The library's collections.
-        ids: Videos whose lease the caller holds, so that nobody else is just writing what looks like an orphan.
+        ids: Videos whose lease the caller holds, so that no other process is writing what looks like an orphan.
     """
     for chunk in chunked(ids, 100):
         for document in collections["videos"].find({"_id": {"$in": chunk}}, {"scene_generation": 1, "stages": 1}):
@@ -260,14 +261,14 @@ def name_of(pid: int) -> str:
 def pid_of(name: str) -> int | None:
     """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
     parts = name.split("|")
-    is_here = len(parts) == _PARTS and parts[0] == _machine()
+    is_here = len(parts) == _NAME_PARTS and parts[0] == _machine()
     return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
 
 
 def is_dead(name: str) -> bool:
     """Return whether the process is known to have ended; False if only another machine could tell."""
     parts = name.split("|")
-    return len(parts) == _PARTS and parts[0] == _machine() and _start(int(parts[1])) != parts[2]
+    return len(parts) == _NAME_PARTS and parts[0] == _machine() and _start(int(parts[1])) != parts[2]
 
 
 def _machine() -> str:

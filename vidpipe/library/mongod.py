@@ -73,7 +73,7 @@ def lacks_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def launch(program: Path, files: ServerFiles, port: int) -> None:
-    """Start mongod as a daemon in a session of its own; return when it accepts connections.
+    """Start mongod as a daemon in a new session; return when it accepts connections.
 
     Raises:
         PortInUse: Another program listens on `port`.

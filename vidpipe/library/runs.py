@@ -2,8 +2,8 @@
 
 One document per run: who started what and when, how many videos each stage computed, found current, failed, and the
 seconds it took; the model's questions, tokens and time; for ingest the outcome of the sources, and the bytes. It is
-updated while the run goes on, so that a killed run loses only its last seconds: it then says "running" for good, with
-the name of a process that is gone, and `status_of` returns "lost". `vidpipe ask` counts as a run; its use of the model
+updated during the run, so that a killed run loses only its last seconds: its status stays "running", with the name of a
+process that has ended, and `status_of` returns "lost". `vidpipe ask` counts as a run; its use of the model
 is counted for the stage that normally asks it.
 
 Every number is also added to the document `TOTALS`, which no clean-up deletes: old runs may be deleted, and the
@@ -279,7 +279,7 @@ class Runs:
         yield from self._runs.find(began).sort("began_at", DESCENDING).limit(limit)
 
     def totals(self) -> Document:
-        """Return the sums over all runs there ever were; empty if nothing ran yet.
+        """Return the sums over all runs, deleted ones included; empty if nothing ran yet.
 
         The keys are `stages.<name>.<figure>`, `sources.<result>`, `bytes_in`, `steps.<job>.<status>` and `since`.
         """

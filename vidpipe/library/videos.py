@@ -74,7 +74,7 @@ class Videos:
                 "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
                 "titles": distinct((*before.titles, *facts.titles)),
             }
-            # A copy in the store is better than a file that somebody else may move; else the new facts win.
+            # A copy in the store is better than a file that others may move; else the new facts win.
             if facts.referenced and not before.referenced:
                 place = ("path", "size_bytes", "modified_ns", "referenced")
                 update |= {name: getattr(before, name) for name in place}

@@ -17,9 +17,9 @@ from functools import partial
 from itertools import islice
 from threading import Event
 
-from vidpipe.library.commits import Revalidation, revalidate
 from vidpipe.library.leases import UNLEASED
 from vidpipe.library.library import Library
+from vidpipe.library.states import Revalidation, revalidate
 from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
