@@ -309,7 +309,7 @@ class Revalidation:
     token: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
 
-def revalidate(videos: Collection[Document], made: Revalidation) -> set[str]:
+def revalidate(videos: MongoCollection[Document], made: Revalidation) -> set[str]:
     """Store `made`, exactly as commits of equal results would; return the videos for which it took effect.
 
     No lease is needed: the update touches a video only while its entry is exactly the one that was read (every commit
