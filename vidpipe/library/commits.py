@@ -103,10 +103,8 @@ class PreparedCommit:
 
 def prepare(commit: Commit, graph: StageGraph) -> PreparedCommit:
     """Return what a commit will store, known before it is stored, so that the next stage can continue with it."""
-    entry = dict(commit.entry)
     now = datetime.now(UTC)
-    for key in ("next_try_at", "crashes"):
-        entry.pop(key, None)
+    entry = {name: value for name, value in commit.entry.items() if name not in ("next_try_at", "crashes")}
     entry.update(
         spec=commit.spec,
         inputs=commit.inputs,

@@ -1,4 +1,4 @@
-"""What may start by itself and what waits for a person share everything that is due between them."""
+"""What may start automatically and what waits for a person together are everything that is due."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vidpipe.library.states import (
     waiting_for_spec,
 )
 from vidpipe.settings import Settings
-from vidpipe_tests.library.queries.test_states import ENTRIES, add, sha
+from vidpipe_tests.library.test_states import ENTRIES, add, sha
 from vidpipe_tests.runner.small_graph import GRAPH
 
 SPECS = {"length": "today"}
