@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings

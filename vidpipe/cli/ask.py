@@ -20,8 +20,7 @@ from vidpipe.cli.run import finish
 from vidpipe.cli.video_selection import All, Where, chosen_videos
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.runs import RunCounters, RunStep, record_run
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import projection, read_fields
+from vidpipe.library.videos import chunked, projection, read_fields
 from vidpipe.models.questions import Question, add_question, new_question
 from vidpipe.runner.plan import DescribingStages
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext

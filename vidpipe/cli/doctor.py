@@ -24,10 +24,10 @@ from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.capabilities import capabilities
 from vidpipe.library.embedded import files_of
-from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
+from vidpipe.library.mongod_files import logged_damage, traces
 from vidpipe.media import ffmpeg
-from vidpipe.models.prompt_building import template_prompts
+from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
@@ -225,11 +225,10 @@ def _mongodb(settings: Settings) -> Finding:
         f"{found.product} {found.version} at {found.host} ({where}), {kind}, {secured}, responds in "
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
-    serious = [limitation.message for limitation in found.limitations if limitation.affects_vidpipe]
     if not found.writable:
-        return Finding("fail", f"{sentence}. {' '.join(serious)}", "Use the primary's address in [MongoDB] URI.")
-    if serious:
-        return Finding("warn", f"{sentence}. {' '.join(serious)}")
+        return Finding("fail", f"{sentence}. {' '.join(found.limitations)}", "Use the primary's address in [MongoDB] URI.")
+    if found.limitations:
+        return Finding("warn", f"{sentence}. {' '.join(found.limitations)}")
     if not videos and (left := traces(settings)):
         todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
         return Finding("warn", f"{sentence}, although {left}", todo)
@@ -261,8 +260,7 @@ def _rules(settings: Settings) -> Finding:
 
 
 def _model(settings: Settings) -> Finding:
-    from vidpipe.models.describing_model import build_model
-    from vidpipe.models.prompt_building import unread_instructions
+    from vidpipe.models.builders import build_model, unread_instructions
     from vidpipe.models.qwen.loading import has_gpu
 
     model = build_model(settings)
@@ -279,7 +277,7 @@ def _model(settings: Settings) -> Finding:
 def _dagster(settings: Settings) -> Finding:
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
-    from vidpipe.pipeline.history_damage import check_history
+    from vidpipe.pipeline.instance import check_history
 
     folder = dagster_home(settings)
     _can_write(folder)

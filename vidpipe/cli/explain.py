@@ -12,7 +12,7 @@ from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import SettingsError, VidpipeError
-from vidpipe.library.queries.states import classify
+from vidpipe.library.states import classify
 from vidpipe.library.videos import read_fields
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import READS, rule_facts

@@ -16,10 +16,17 @@ from vidpipe.cli.services import users_of
 from vidpipe.errors import DamagedError, SettingsError, UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.connection import connect
-from vidpipe.library.embedded.damage import MissingLibraryError, logged_damage
-from vidpipe.library.embedded.salvage import DamagedFilesFolder, salvage
 from vidpipe.library.library import Library
-from vidpipe.library.rebuild import audited, lost_videos, rebuild, request_again, unknown_files
+from vidpipe.library.mongod_files import MissingLibraryError, logged_damage
+from vidpipe.library.repair import (
+    DamagedFilesFolder,
+    audited,
+    lost_videos,
+    rebuild,
+    request_again,
+    salvage,
+    unknown_files,
+)
 from vidpipe.operations.backups.manifest import BackupError, Manifest, ProgressMonitor, read
 from vidpipe.operations.backups.restore import check_backup, restore
 from vidpipe.operations.services.service_definitions import find_running

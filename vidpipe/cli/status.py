@@ -15,8 +15,8 @@ from vidpipe.cli.output import error_object, print_json
 from vidpipe.cli.status_view import FAILED_SOURCES, show_status
 from vidpipe.cli.status_watch import watch_status
 from vidpipe.errors import SettingsError
-from vidpipe.library.queries.states import STATES
 from vidpipe.library.sources import ListedSources
+from vidpipe.library.states import STATES
 from vidpipe.operations.services.lifecycle import down_servers
 from vidpipe.operations.services.lifecycle import status as running_services
 from vidpipe.safe_files import free_bytes

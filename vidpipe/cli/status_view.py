@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from vidpipe.cli.output import counted, note, out, say, size, table, words
-from vidpipe.library.queries.states import STATES
+from vidpipe.library.states import STATES
 from vidpipe.operations.services.service_definitions import TITLES
 
 FAILED_SOURCES = ("failed", "refused")

@@ -11,22 +11,8 @@ from dataclasses import dataclass
 from pymongo import TEXT
 from pymongo.errors import OperationFailure
 
-from vidpipe.library.connection import Connection
-from vidpipe.library.connection_options import is_cosmos_host
+from vidpipe.library.connection import Connection, is_cosmos_host
 from vidpipe.library.schema import Document
-
-
-@dataclass(frozen=True)
-class Limitation:
-    """Something that the server does not support.
-
-    Attributes:
-        message: One sentence for the user.
-        affects_vidpipe: Whether vidpipe works less well without it.
-    """
-
-    message: str
-    affects_vidpipe: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,12 +27,11 @@ class Capabilities:
         members: Members of the replica set, as far as the server lists them.
         sharded: Whether it is a sharded cluster.
         writable: Whether it accepts writes.
-        transactions: Whether it supports transactions and change streams; vidpipe needs neither.
         text_index: Whether a text index could be created; without one, search reads every document. None: not
             permitted to try.
         tls: Whether the connection is encrypted.
         latency_ms: Median round-trip time of a few pings.
-        limitations: What is missing that the user will notice.
+        limitations: What is missing that the user will notice, each in one sentence.
     """
 
     product: str
@@ -56,11 +41,10 @@ class Capabilities:
     members: int
     sharded: bool
     writable: bool
-    transactions: bool
     text_index: bool | None
     tls: bool
     latency_ms: float
-    limitations: tuple[Limitation, ...]
+    limitations: tuple[str, ...]
 
 
 def capabilities(connection: Connection) -> Capabilities:
@@ -78,33 +62,22 @@ def capabilities(connection: Connection) -> Capabilities:
         text_index = _text_index(connection)
         latency_ms = _latency_ms(connection)
     product = _product(connection.host, build)
-    replica_set = hello.get("setName")
-    sharded = hello.get("msg") == "isdbgrid"
-    transactions = (replica_set is not None or sharded) and product != "Cosmos DB"
     writable = bool(hello.get("isWritablePrimary", hello.get("ismaster", False)))
     limitations = []
     if not writable:
-        limitations.append(
-            Limitation(f"{connection.host} accepts no writes: it is not the primary of its replica set.")
-        )
+        limitations.append(f"{connection.host} accepts no writes: it is not the primary of its replica set.")
     if text_index is False:
-        limitations.append(
-            Limitation(f"{product} supports no text index here: searching for words reads every document.")
-        )
+        limitations.append(f"{product} supports no text index here: searching for words reads every document.")
     if text_index is None:
-        limitations.append(Limitation("The user may not create collections, so text search was not probed."))
-    if not transactions:
-        message = "No replica set: no transactions or change streams (vidpipe needs neither)."
-        limitations.append(Limitation(message, affects_vidpipe=False))
+        limitations.append("The user may not create collections, so text search was not probed.")
     return Capabilities(
         product=product,
         version=str(build.get("version", "unknown")),
         host=connection.host,
-        replica_set=replica_set,
+        replica_set=hello.get("setName"),
         members=sum(len(hello.get(role, ())) for role in ("hosts", "passives", "arbiters")),
-        sharded=sharded,
+        sharded=hello.get("msg") == "isdbgrid",
         writable=writable,
-        transactions=transactions,
         text_index=text_index,
         tls=connection.tls,
         latency_ms=latency_ms,

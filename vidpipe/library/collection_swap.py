@@ -54,7 +54,7 @@ def can_rename(database: Database[Document], names: Mapping[str, str]) -> bool:
 
 
 def replace(database: Database[Document], names: Mapping[str, str], loaded: Mapping[str, str]) -> None:
-    """Rename the collections in `loaded` to `names`, dropping what is there."""
+    """Rename the collections in `loaded` to `names`, dropping the existing ones."""
     marker = {"state": "renaming", "loaded": dict(loaded)}
     database[names["meta"]].update_one({"_id": MARKER}, {"$set": marker}, upsert=True)
     finish(database, names)

@@ -16,11 +16,10 @@ from typing import Any
 
 from bson.errors import BSONError
 from pymongo import ReplaceOne, UpdateOne
-from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from vidpipe.library.retry import insert_once
-from vidpipe.library.schema import Document, ready_expression
+from vidpipe.library.schema import Collections, Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
@@ -104,10 +103,8 @@ class PreparedCommit:
 
 def prepare(commit: Commit, graph: StageGraph) -> PreparedCommit:
     """Return what a commit will store, known before it is stored, so that the next stage can continue with it."""
-    entry = dict(commit.entry)
     now = datetime.now(UTC)
-    for key in ("next_try_at", "crashes"):
-        entry.pop(key, None)
+    entry = {name: value for name, value in commit.entry.items() if name not in ("next_try_at", "crashes")}
     entry.update(
         spec=commit.spec,
         inputs=commit.inputs,
@@ -188,7 +185,7 @@ def _scene_rows(
 class Committer:
     """Writes prepared commits in bulk and reports which took effect."""
 
-    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph) -> None:
         self._collections = collections
         self._videos = collections["videos"]
         self._graph = graph
@@ -309,7 +306,7 @@ class Committer:
 
 
 def _lineage(item: PreparedCommit) -> list[Document]:
-    """Return what is kept of a commit for good; nothing for one that only says that all is as before."""
+    """Return the lineage entries of a commit; none for one that only confirms the stored result."""
     commit = item.commit
     if item.confirms:
         return []

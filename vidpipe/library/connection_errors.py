@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pymongo.errors import (
     BulkWriteError,
@@ -33,6 +34,20 @@ _TRANSIENT = {
     13436, _TOO_MANY_REQUESTS,
 }  # fmt: skip
 
+#: Code of an operation that the server refused -> what it reported, and what to do.
+_REFUSALS: Mapping[int | None, tuple[str, str]] = {
+    _UNAUTHORIZED: (
+        "does not authorize this user: {said}",
+        "Grant the user the role readWrite on the database in [MongoDB] DatabaseName, or add user and password to "
+        "[MongoDB] URI.",
+    ),
+    _OUT_OF_DISK: ("has no disk space left: {said}", "Free space on its disk."),
+    _WRITE_CONCERN_FAILED: (
+        "accepted a write, but not enough members of its replica set acknowledged it in time",
+        "Check the members of the replica set: a majority must be up to date.",
+    ),
+    _TOO_MANY_REQUESTS: ("is rate limiting us", "Lower MaxWorkers, or raise its throughput."),
+}
 _NO_PRIMARY = ("accepts no writes at the moment: its replica set is electing a primary", "Retry in a minute.")
 #: Errors whose type says everything.
 _BY_TYPE: tuple[tuple[type[PyMongoError], tuple[str, str]], ...] = (
@@ -158,29 +173,18 @@ def _refused(error: OperationFailure, server: str, *, embedded: bool) -> tuple[s
     """Return (message, hint) for an operation that the server refused."""
     code, said = error.code, _server_message(error)
     if embedded and code in _AUTHENTICATION_FAILED:
-        message = f"{server} rejects the key in data/mongo: it was changed while the server ran."
+        what = "rejects the key in data/mongo: it was changed while the server ran"
         hint = "Run `vidpipe down`, then re-run the command."
     elif code in _AUTHENTICATION_FAILED or (code is None and "auth" in str(error).lower()):
-        message = f"{server} rejects the login: wrong user or password."
+        what = "rejects the login: wrong user or password"
         hint = "Check user, password and authSource in [MongoDB] URI (VIDPIPE_MONGODB_URI or config.local.ini)."
-    elif code == _UNAUTHORIZED:
-        message = f"{server} does not authorize this user: {said}."
-        hint = (
-            "Grant the user the role readWrite on the database in [MongoDB] DatabaseName, or add user and password to "
-            "[MongoDB] URI."
-        )
-    elif code == _OUT_OF_DISK or "no space left" in said.lower():
-        message, hint = f"{server} has no disk space left: {said}.", "Free space on its disk."
-    elif code == _WRITE_CONCERN_FAILED:
-        message = f"{server} accepted a write, but not enough members of its replica set acknowledged it in time."
-        hint = "Check the members of the replica set: a majority must be up to date."
-    elif code == _TOO_MANY_REQUESTS:
-        message, hint = f"{server} is rate limiting us.", "Lower MaxWorkers, or raise its throughput."
-    elif code in _TRANSIENT:
-        message, hint = f"{server} {_NO_PRIMARY[0]} ({said}).", _NO_PRIMARY[1]
+    elif code != _UNAUTHORIZED and "no space left" in said.lower():
+        what, hint = _REFUSALS[_OUT_OF_DISK]
+    elif code in _TRANSIENT and code not in _REFUSALS:
+        what, hint = f"{_NO_PRIMARY[0]} ({{said}})", _NO_PRIMARY[1]
     else:
-        message, hint = f"{server} refused an operation: {said}.", "Run `vidpipe doctor`."
-    return message, hint
+        what, hint = _REFUSALS.get(code, ("refused an operation: {said}", "Run `vidpipe doctor`."))
+    return f"{server} {what.format(said=said)}.", hint
 
 
 def _first_reason(text: str) -> str:

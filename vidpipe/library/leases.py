@@ -9,28 +9,30 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pymongo.collection import Collection
+import psutil
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.process_identity import is_dead, this_process
-from vidpipe.library.retry import repeating
-from vidpipe.library.schema import Document
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.retry import Retry, repeating
+from vidpipe.library.schema import Collections, Document
+from vidpipe.library.videos import chunked
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 
-#: A condition: nobody works on the video, or its lease has expired.
+#: A condition: the video has no lease, or an expired one.
 UNLEASED: Document = {"$or": [{"lease": {"$exists": False}}, {"$expr": {"$lt": ["$lease.until", "$$NOW"]}}]}
+#: Of a process name: machine, process id and start time.
+_NAME_PARTS = 3
 
 
 class Leases:
@@ -41,12 +43,7 @@ class Leases:
         journal: What the run is working on.
     """
 
-    def __init__(
-        self,
-        collections: Mapping[str, Collection[Document]],
-        run_directory: Path,
-        retry: Callable[[Callable[[], Any]], Any],
-    ) -> None:
+    def __init__(self, collections: Collections, run_directory: Path, retry: Retry) -> None:
         self.owner = f"{this_process()}|{uuid.uuid4().hex[:8]}"
         self._collections = collections
         self._videos = collections["videos"]
@@ -93,7 +90,7 @@ class Leases:
         return crashed
 
     def take(self, ids: list[str], projection: dict[str, Any]) -> list[Document]:
-        """Lease those of `ids` that nobody holds; return the fields of their documents in `projection`.
+        """Lease those of `ids` that no other run holds; return the fields of their documents in `projection`.
 
         If an owner's lease expired (it hangs, or its machine or container died), what it left unfinished is removed
         and, if it shared this home, the crash is counted.
@@ -134,10 +131,8 @@ class Leases:
 
 
 @contextmanager
-def holding_leases(
-    collections: Mapping[str, Collection[Document]], run_directory: Path, retry: Callable[[Callable[[], Any]], Any]
-) -> Iterator[Leases]:
-    """Give the block leases of its own, renewed while it runs and released at its end.
+def holding_leases(collections: Collections, run_directory: Path, retry: Retry) -> Iterator[Leases]:
+    """Give the block new leases, renewed while it runs and released at its end.
 
     Args:
         collections: The library's collections.
@@ -156,12 +151,12 @@ def _lease_end() -> Document:
     return {"$add": ["$$NOW", int(LEASE_S * 1000)]}
 
 
-def remove_orphans(collections: Mapping[str, Collection[Document]], ids: Sequence[str]) -> None:
+def remove_orphans(collections: Collections, ids: Sequence[str]) -> None:
     """Remove scenes and lineage that no video's document names: what an interrupted commit left.
 
     Args:
         collections: The library's collections.
-        ids: Videos whose lease the caller holds, so that nobody else is just writing what looks like an orphan.
+        ids: Videos whose lease the caller holds, so that no other process is writing what looks like an orphan.
     """
     for chunk in chunked(ids, 100):
         for document in collections["videos"].find({"_id": {"$in": chunk}}, {"scene_generation": 1, "stages": 1}):
@@ -251,3 +246,54 @@ def _begun(lines: Iterable[str]) -> set[tuple[str, str]]:
             case ["-", sha256, stage]:  # in journals of older versions, which only append
                 begun.discard((sha256, stage))
     return begun
+
+
+def this_process() -> str:
+    """Return `machine|pid|start`, a name that no other process ever has."""
+    return name_of(os.getpid())
+
+
+def name_of(pid: int) -> str:
+    """Return the name of a process of this machine."""
+    return f"{_machine()}|{pid}|{_start(pid)}"
+
+
+def pid_of(name: str) -> int | None:
+    """Return the id of the process called `name`; None if it has ended or belongs to another machine."""
+    parts = name.split("|")
+    is_here = len(parts) == _NAME_PARTS and parts[0] == _machine()
+    return int(parts[1]) if is_here and _start(int(parts[1])) == parts[2] else None
+
+
+def is_dead(name: str) -> bool:
+    """Return whether the process is known to have ended; False if only another machine could tell."""
+    parts = name.split("|")
+    return len(parts) == _NAME_PARTS and parts[0] == _machine() and _start(int(parts[1])) != parts[2]
+
+
+def _machine() -> str:
+    """Name the process table a pid belongs to: host, boot and pid namespace (containers share host names)."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        namespace = os.readlink("/proc/self/ns/pid").removeprefix("pid:").strip("[]")
+    except OSError:
+        boot, namespace = str(int(psutil.boot_time())), "0"
+    return f"{socket.gethostname()}/{boot}/{namespace}"
+
+
+def _start(pid: int) -> str | None:
+    """Return when a process started; None if it has ended (a zombie has ended, too).
+
+    On Linux in ticks since boot: the time of day that psutil derives from them shifts with the clock.
+    """
+    if Path("/proc/self/stat").exists():
+        try:
+            state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        return None if state in "ZX" else fields[18]
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None

@@ -6,21 +6,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
-from pymongo.collection import Collection
-
-from vidpipe.library.answers import AnswerStore
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases, holding_leases
-from vidpipe.library.lineage import store_texts
-from vidpipe.library.migrations import MIGRATIONS, Migration
-from vidpipe.library.queries.states import States
+from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
-from vidpipe.library.schema import COLLECTIONS, Document
-from vidpipe.library.schema_setup import update_schema
+from vidpipe.library.schema import COLLECTIONS, Collections, Document
+from vidpipe.library.schema_setup import MIGRATIONS, Migration, update_schema
 from vidpipe.library.sources import Sources
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import Videos
+from vidpipe.library.states import States
+from vidpipe.library.videos import Videos, chunked
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -50,9 +45,7 @@ class Library:
         self.settings = settings
         self.graph = graph
         self.connection = connection
-        self.collections: Mapping[str, Collection[Document]] = {
-            name: connection.collection(name) for name in COLLECTIONS
-        }
+        self.collections: Collections = {name: connection.collection(name) for name in COLLECTIONS}
         names = {name: collection.name for name, collection in self.collections.items()}
         update_schema(connection.database, names, graph, migrations=migrations)
         self.videos = Videos(self.collections, graph)

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pymongo import InsertOne
 from pymongo.collection import Collection
@@ -23,6 +23,8 @@ from vidpipe.network.retry import RetryPolicy
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+#: Runs an operation that may be repeated, as `Library.retry` does.
+Retry = Callable[[Callable[[], Any]], Any]
 
 #: Until the server has been away for a minute.
 POLICY = RetryPolicy(attempts=None, backoff_s=0.2, max_wait_s=5.0, max_total_s=60.0)

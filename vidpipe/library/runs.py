@@ -2,8 +2,8 @@
 
 One document per run: who started what and when, how many videos each stage computed, found current, failed, and the
 seconds it took; the model's questions, tokens and time; for ingest the outcome of the sources, and the bytes. It is
-updated while the run goes on, so that a killed run loses only its last seconds: it then says "running" for good, with
-the name of a process that is gone, and `status_of` returns "lost". `vidpipe ask` counts as a run; its use of the model
+updated during the run, so that a killed run loses only its last seconds: its status stays "running", with the name of a
+process that has ended, and `status_of` returns "lost". `vidpipe ask` counts as a run; its use of the model
 is counted for the stage that normally asks it.
 
 Every number is also added to the document `TOTALS`, which no clean-up deletes: old runs may be deleted, and the
@@ -25,7 +25,7 @@ import pymongo
 from pymongo import DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
-from vidpipe.library.process_identity import is_dead, this_process
+from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.redaction import redact
 from vidpipe.stages.contract import ModelTokens, StageEvent
@@ -90,6 +90,7 @@ class RunCounters:
 
     Attributes:
         stopped: A person stopped it early, although the block ends like one that succeeds.
+        model: The name of the model that is asked; "" if none is.
     """
 
     def __init__(self) -> None:
@@ -97,19 +98,14 @@ class RunCounters:
         self._lock = threading.Lock()
         self._added: defaultdict[str, float] = defaultdict(float)
         self._in_stage: Counter[str] = Counter()
-        self._model = ""
+        self.model = ""
         self._asking: frozenset[str] = frozenset()
         self._use: defaultdict[str, float] = defaultdict(float)
 
     def asks(self, model: str, stages: Iterable[str]) -> None:
         """Declare which model `stages` ask: from now on their time counts as the model's."""
         with self._lock:
-            self._model, self._asking = model, frozenset(stages)
-
-    @property
-    def model(self) -> str:
-        """The name of the model that is asked; "" if none is."""
-        return self._model
+            self.model, self._asking = model, frozenset(stages)
 
     @property
     def model_use(self) -> ModelUse:
@@ -283,7 +279,7 @@ class Runs:
         yield from self._runs.find(began).sort("began_at", DESCENDING).limit(limit)
 
     def totals(self) -> Document:
-        """Return the sums over all runs there ever were; empty if nothing ran yet.
+        """Return the sums over all runs, deleted ones included; empty if nothing ran yet.
 
         The keys are `stages.<name>.<figure>`, `sources.<result>`, `bytes_in`, `steps.<job>.<status>` and `since`.
         """

@@ -8,19 +8,22 @@ lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
 meta      schema version and the shape of the stage graph; who is currently changing them
 
-How an older database gets there: `vidpipe.library.migrations`, `vidpipe.library.schema_setup`.
+How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.library.schema_setup`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+from pymongo.collection import Collection
 
 from vidpipe.stages.graph import StageGraph
 
 Document = dict[str, Any]
+#: name -> collection.
+Collections = Mapping[str, Collection[Document]]
 
 SCHEMA_VERSION = 6
 

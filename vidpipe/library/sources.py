@@ -5,20 +5,17 @@ Implements the stores of `vidpipe.sources.records`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pymongo import ReturnDocument, UpdateOne
-from pymongo.collection import Collection
 
-from vidpipe.library.annotations import annotations_of, distinct
-from vidpipe.library.schema import MOST_LABELS, Document
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import Videos
+from vidpipe.library.retry import Retry
+from vidpipe.library.schema import MOST_LABELS, Collections, Document
+from vidpipe.library.videos import Videos, annotations_of, chunked, distinct
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
 
@@ -39,13 +36,8 @@ _PRIORITIES: tuple[Document, ...] = ({"$gt": 0}, {"$in": [0, None]}, {"$lt": 0})
 class Sources:
     """The records of sources (a `SourceStore`)."""
 
-    def __init__(
-        self,
-        collections: Mapping[str, Collection[Document]],
-        videos: Videos,
-        ride_out: Callable[[Callable[[], Any]], Any] = lambda operation: operation(),
-    ) -> None:
-        self._ride_out = ride_out
+    def __init__(self, collections: Collections, videos: Videos, retry: Retry) -> None:
+        self._retry = retry
         self._sources = collections["sources"]
         self._collection_of_videos = collections["videos"]
         self._videos = videos
@@ -54,7 +46,7 @@ class Sources:
         """Return the known ones of `ids`."""
         found: dict[str, SourceRecord] = {}
         for chunk in chunked(ids):
-            for row in self._ride_out(partial(self._rows, chunk)):
+            for row in self._retry(partial(self._rows, chunk)):
                 found[row["_id"]] = _record(row)
         return found
 
@@ -63,9 +55,9 @@ class Sources:
 
     def save(self, record: SourceRecord, user_fields: Names[str] = ()) -> None:
         """Write a record; of a known source, `USER_FIELDS` are kept except for those in `user_fields`."""
-        self._ride_out(partial(self._save, record, user_fields))
+        self._retry(partial(self._save, record, user_fields))
         if record.video is not None and not _OF_VIDEOS.isdisjoint(user_fields):
-            self._ride_out(partial(self.annotate, [record.video, *record.earlier_videos]))
+            self._retry(partial(self.annotate, [record.video, *record.earlier_videos]))
 
     def _save(self, record: SourceRecord, user_fields: Names[str]) -> Document:
         """Return the `_OF_VIDEOS` fields as they are stored now."""
@@ -96,16 +88,16 @@ class Sources:
             labels=distinct(record.labels, MOST_LABELS),
             titles=distinct([record.title]),
         )
-        new = self._ride_out(partial(self._videos.add, video.sha256, facts))
-        now = self._ride_out(partial(self._save, record, ()))
+        new = self._retry(partial(self._videos.add, video.sha256, facts))
+        now = self._retry(partial(self._save, record, ()))
         stored = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
         if stored != (record.labels, record.title, record.priority):  # a list was edited meanwhile
-            self._ride_out(partial(self.annotate, [video.sha256, *record.earlier_videos]))
+            self._retry(partial(self.annotate, [video.sha256, *record.earlier_videos]))
             return
         if record.priority or not new:
-            self._ride_out(partial(self._rank, video.sha256))
+            self._retry(partial(self._rank, video.sha256))
         for former in record.earlier_videos[-1:]:
-            self._ride_out(partial(self._rank, former))
+            self._retry(partial(self._rank, former))
 
     def _rank(self, video: str) -> None:
         """Give the video the highest priority of the sources that give it now."""
@@ -148,7 +140,7 @@ def _record(row: Mapping[str, Any]) -> SourceRecord:
 class ListedSources:
     """Which watched list names which source, and which of these sources are due (a `DueSourceStore`)."""
 
-    def __init__(self, collections: Mapping[str, Collection[Document]], sources: Sources) -> None:
+    def __init__(self, collections: Collections, sources: Sources) -> None:
         self._sources = collections["sources"]
         self._meta = collections["meta"]
         self._annotate = sources.annotate
@@ -165,8 +157,7 @@ class ListedSources:
                 changed by it.
         """
         new = 0
-        entries = iter(listed)
-        while chunk := list(islice(entries, _WRITTEN_AT_ONCE)):
+        for chunk in chunked(listed, _WRITTEN_AT_ONCE):
             now = datetime.now(UTC)
             if folder is not None:
                 unnamed = {"_id": {"$in": [one.id for one in chunk]}, "lists": []}

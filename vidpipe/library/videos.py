@@ -1,14 +1,20 @@
-"""The videos' documents: how they are added and found, and how stored results become typed again."""
+"""The videos' documents: how they are added, annotated and found, and how stored results become typed again.
+
+Annotations are what users and lists say about a video's sources (labels, titles, priority), combined for the video.
+"""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pymongo import UpdateOne
@@ -16,14 +22,15 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.annotations import Annotations, distinct, first_distinct
-from vidpipe.library.schema import MOST_LABELS, Document, new_entry
+from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
 from vidpipe.safe_files import path_text
 from vidpipe.sources.urls import stored_spellings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
 from vidpipe.stages.graph import StageGraph
 
 log = logging.getLogger(__name__)
+
+Entry = TypeVar("Entry")
 
 #: Longest file name that is searched for; MongoDB rejects much longer patterns.
 _LONGEST_NAME = 255
@@ -40,7 +47,7 @@ class NoSuchVideo(VidpipeError):
 class Videos:
     """The documents of the library's videos."""
 
-    def __init__(self, collections: Mapping[str, Collection[Document]], graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph) -> None:
         self._videos = collections["videos"]
         self._sources = collections["sources"]
         self._scenes = collections["scenes"]
@@ -67,7 +74,7 @@ class Videos:
                 "labels": distinct((*before.labels, *facts.labels), MOST_LABELS),
                 "titles": distinct((*before.titles, *facts.titles)),
             }
-            # A copy in the store is better than a file that somebody else may move; else the new facts win.
+            # A copy in the store is better than a file that others may move; else the new facts win.
             if facts.referenced and not before.referenced:
                 place = ("path", "size_bytes", "modified_ns", "referenced")
                 update |= {name: getattr(before, name) for name in place}
@@ -243,3 +250,119 @@ def read_result(graph: StageGraph, stage: str, document: Document) -> StageResul
     except ValidationError:
         log.warning("the stored result of %s of video %s has an outdated shape", stage, document["_id"][:12])
         return None
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What the sources of a video say about it.
+
+    Attributes:
+        labels: Of the sources that lead to the video or did before, up to the limit of its document.
+        titles: Likewise.
+        priority: The highest of the sources that lead to it today; 0 if none has one.
+    """
+
+    labels: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    priority: int = 0
+
+
+@dataclass
+class _Gathered:
+    labels: dict[str, str] = field(default_factory=dict)
+    titles: dict[str, str] = field(default_factory=dict)
+    priorities: set[int] = field(default_factory=set)
+
+
+def annotations_of(sources: Collection[Document], videos: Sequence[str]) -> dict[str, Annotations]:
+    """Return sha256 -> what its sources say, in one query; empty annotations for a video without a source."""
+    gathered = {video: _Gathered() for video in videos}
+    fields = dict.fromkeys(("video", "earlier_videos", "labels", "title", "priority"), 1)
+    for row in in_order_of_addition(sources, videos, fields):
+        for video in {row["video"], *(row.get("earlier_videos") or ())} & gathered.keys():
+            found = gathered[video]
+            _put(found.labels, row.get("labels") or (), MOST_LABELS)
+            _put(found.titles, [row.get("title")], MOST_KEPT)
+            if row["video"] == video:
+                found.priorities.add(row.get("priority") or 0)
+    return {
+        video: Annotations(_sorted(found.labels), _sorted(found.titles), max(found.priorities, default=0))
+        for video, found in gathered.items()
+    }
+
+
+def in_order_of_addition(
+    sources: Collection[Document], videos: Sequence[str], fields: Document | None = None
+) -> Iterable[Document]:
+    """Return the sources that lead to one of `videos` or did before, oldest first."""
+    query = {"$or": [{"video": {"$in": list(videos)}}, {"earlier_videos": {"$in": list(videos)}}]}
+    return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
+
+
+def title_of(facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
+    """Return a video's title according to its sources, else to its file.
+
+    Args:
+        facts: The video's stored ingest facts.
+        metadata: Its stored metadata.
+    """
+    return next(iter(facts.get("titles") or ()), metadata.get("title"))
+
+
+def distinct(texts: Iterable[str | None], most: int = MOST_KEPT) -> tuple[str, ...]:
+    """Return the first `most` of `texts` that are not empty, sorted.
+
+    Of texts that differ only in case one is kept, always the same one.
+    """
+    by_key: dict[str, str] = {}
+    _put(by_key, texts, most)
+    return _sorted(by_key)
+
+
+def first_distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return the first `MOST_KEPT` different texts, sorted."""
+    return tuple(sorted(islice(dict.fromkeys(texts), MOST_KEPT)))
+
+
+def _put(by_key: dict[str, str], texts: Iterable[str | None], most: int) -> None:
+    for text in texts:
+        if text and ((key := text.casefold()) in by_key or len(by_key) < most):
+            by_key[key] = min(text, by_key.get(key, text))
+
+
+def _sorted(by_key: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(by_key[key] for key in sorted(by_key))
+
+
+class VideoIds:
+    """Video ids in 32 bytes each, so that a million fit in a list."""
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._bytes = array("B")
+        self.extend(ids)
+
+    def extend(self, ids: Iterable[str]) -> None:
+        """Append ids.
+
+        Raises:
+            ValueError: One of them is not a sha256 in hex.
+        """
+        for sha256 in ids:
+            digest = bytes.fromhex(sha256)
+            if len(digest) != 32:  # any other length would shift all that follow
+                raise ValueError(f"{sha256!r} is not a sha256 in hex")
+            self._bytes.frombytes(digest)
+
+    def __len__(self) -> int:
+        return len(self._bytes) // 32
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self._bytes), 32):
+            yield self._bytes[start : start + 32].tobytes().hex()
+
+
+def chunked(entries: Iterable[Entry], size: int = 500) -> Iterator[list[Entry]]:
+    """Yield lists of at most `size` entries: a long `$in` is sent in parts."""
+    remaining = iter(entries)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

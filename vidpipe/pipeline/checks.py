@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 from vidpipe.pipeline import failure_check
 from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.failure_check import evaluate_failures

@@ -13,8 +13,8 @@ import dagster as dg
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.embedded import FullDiskError
+from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
-from vidpipe.library.process_identity import this_process
 from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.event_reporting import EventReporter
 from vidpipe.pipeline.resources import LibraryResource

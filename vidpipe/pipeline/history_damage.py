@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from vidpipe.errors import DamagedError
-from vidpipe.library.embedded.salvage import DamagedFilesFolder
+from vidpipe.library.repair import DamagedFilesFolder
 
 #: File below DAGSTER_HOME -> tables that it has once Dagster has created them.
 _TABLES = {

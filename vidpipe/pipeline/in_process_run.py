@@ -70,7 +70,7 @@ class InProcessRun:
         """
         import dagster as dg
 
-        from vidpipe.library.process_identity import this_process
+        from vidpipe.library.leases import this_process
         from vidpipe.operations.services.state import dagster_home
         from vidpipe.pipeline.dagster_tags import REPOSITORY_TAGS
         from vidpipe.pipeline.history_damage import history_explained

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 
 VIDEOS = dg.DynamicPartitionsDefinition(name="videos")
 

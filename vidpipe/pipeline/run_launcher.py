@@ -16,7 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from vidpipe.library.process_identity import is_dead, name_of, pid_of
+from vidpipe.library.leases import is_dead, name_of, pid_of
 from vidpipe.pipeline.dagster_internals import (
     CheckRunHealthResult,
     ExecuteRunArgs,
@@ -29,7 +29,7 @@ from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
 
-#: Run tag: the name of the process that executes the run (see vidpipe.library.process_identity).
+#: Run tag: the name of the process that executes the run (see vidpipe.library.leases).
 PROCESS_TAG = "vidpipe/process"
 #: Run tag: Dagster launched the run, not a command in a terminal.
 LAUNCHED_TAG = "vidpipe/launched"

@@ -13,10 +13,9 @@ from functools import partial
 from typing import Any, Literal
 
 from vidpipe.library.library import Library
-from vidpipe.library.queries.states import Reason, classify, due_because, due_branches
 from vidpipe.library.schema import Document
-from vidpipe.library.video_ids import VideoIds, chunked
-from vidpipe.library.videos import read_result
+from vidpipe.library.states import Reason, classify, due_because, due_branches
+from vidpipe.library.videos import VideoIds, chunked, read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import VideoState

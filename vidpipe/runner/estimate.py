@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import projection
+from vidpipe.library.videos import chunked, projection
 from vidpipe.media.facts import PackReference, Scene
 from vidpipe.models.describing_model import ModelRequest
 from vidpipe.models.prompt_context import SceneView, VideoView

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vidpipe.library.library import Library
-from vidpipe.library.lineage import changed_parts, store_spec
-from vidpipe.library.queries.launchable import waiting_for_spec
+from vidpipe.library.provenance import changed_parts, store_spec
+from vidpipe.library.states import waiting_for_spec
 from vidpipe.runner.plan import MODEL, Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SECTION_NAMES, key_name

@@ -20,8 +20,7 @@ from datetime import UTC, datetime
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import projection
+from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.due import Selection
 from vidpipe.runner.isolated_retry import IsolatedRetry
 from vidpipe.runner.plan import Plan

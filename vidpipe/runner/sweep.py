@@ -17,11 +17,10 @@ from functools import partial
 from itertools import islice
 from threading import Event
 
-from vidpipe.library.bulk_revalidate import Revalidation, revalidate
 from vidpipe.library.leases import UNLEASED
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
-from vidpipe.library.videos import projection
+from vidpipe.library.states import Revalidation, revalidate
+from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.due import Selection
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import Document, RunStamp, VideoState

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, PreparedCommit, prepare
-from vidpipe.library.queries.states import State, classify
+from vidpipe.library.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
 from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
 from vidpipe.stages.graph import StageGraph

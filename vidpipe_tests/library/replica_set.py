@@ -14,7 +14,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from vidpipe.library.embedded.mongod import find_mongod
+from vidpipe.library.mongod import find_mongod
 
 NAME = "members"
 

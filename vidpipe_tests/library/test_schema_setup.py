@@ -16,11 +16,19 @@ from pymongo.database import Database
 from vidpipe.errors import UnavailableError
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
-from vidpipe.library.migrations import MIGRATIONS, Migration
 from vidpipe.library.queries.export import export
 from vidpipe.library.queries.search import Filters, find_videos
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
-from vidpipe.library.schema_setup import LOCK, MigrationStep, SchemaUpdate, holding, pending, update_schema
+from vidpipe.library.schema_setup import (
+    LOCK,
+    MIGRATIONS,
+    Migration,
+    MigrationStep,
+    SchemaUpdate,
+    holding,
+    pending,
+    update_schema,
+)
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.collection_dump import load_collections
 from vidpipe.operations.backups.manifest import ProgressMonitor
@@ -159,7 +167,7 @@ def test_of_many_that_migrate_at_once_one_does_it_and_the_others_find_it_done(
 
 def test_a_process_that_died_while_it_migrated_holds_nobody_up(old: Connection, settings: Settings) -> None:
     dead = subprocess.run(
-        [sys.executable, "-c", "from vidpipe.library.process_identity import this_process; print(this_process())"],
+        [sys.executable, "-c", "from vidpipe.library.leases import this_process; print(this_process())"],
         check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
     lock = {"_id": LOCK, "owner": f"{dead}|1", "doing": "brings the library up to date"}

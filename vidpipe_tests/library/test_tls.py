@@ -78,7 +78,7 @@ def test_with_the_authority_named_the_connection_is_encrypted_and_doctor_says_so
         assert connection.tls
         connection.collection("videos").insert_one({"_id": 1})
     check = dict(check_all(settings))["MongoDB"]
-    assert "stand-alone, with TLS, answers in" in check.found
+    assert "stand-alone, with TLS, responds in" in check.found
 
 
 def test_a_relative_path_begins_in_the_home(home: Path, server: int, authority: Authority) -> None:

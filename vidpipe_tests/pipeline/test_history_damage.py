@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import DamagedError
-from vidpipe.library.embedded.salvage import DamagedFilesFolder
+from vidpipe.library.repair import DamagedFilesFolder
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.history_damage import damaged_files, set_aside
 from vidpipe.pipeline.instance import instance

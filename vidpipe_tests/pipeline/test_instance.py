@@ -15,7 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from vidpipe.errors import SettingsError
-from vidpipe.library.process_identity import name_of
+from vidpipe.library.leases import name_of
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline import instance as instances
 from vidpipe.pipeline.instance import instance, prepare

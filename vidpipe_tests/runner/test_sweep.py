@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from vidpipe.library.bulk_revalidate import Revalidation, revalidate
 from vidpipe.library.library import Library
+from vidpipe.library.states import Revalidation, revalidate
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError, readable
-from vidpipe.library.annotations import title_of
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import overall_state
 from vidpipe.library.schema import LAST_URL, Document
+from vidpipe.library.videos import chunked, title_of
 from vidpipe.sources.urls import either_spelling, readable_url
 from vidpipe.tagging import names
 from vidpipe.text.words import label_pattern
@@ -252,7 +252,7 @@ def _scenes_in_force(library: Library, query: Document, how: How, filters: Filte
     cursor = library.collections["scenes"].find(query, score).sort([*order, ("video", 1), ("index", 1)])
     of_videos = query_of(library, filters)
     fields = {"scene_generation": 1, "ingest.names": 1}
-    while batch := list(islice(cursor, _SCENE_BATCH)):
+    for batch in chunked(cursor, _SCENE_BATCH):
         in_batch = {"_id": {"$in": list({row["video"] for row in batch})}}
         videos = {row["_id"]: row for row in library.collections["videos"].find(_and(in_batch, of_videos), fields)}
         for row in batch:
@@ -264,7 +264,7 @@ def _scenes_in_force(library: Library, query: Document, how: How, filters: Filte
 def _scenes_by_video(library: Library, filters: Filters | None) -> Iterator[Document]:
     fields = {"scene_generation": 1, "ingest.names": 1}
     cursor = library.collections["videos"].find(query_of(library, filters), fields).sort(_LATEST_FIRST)
-    while batch := list(islice(cursor, 50)):
+    for batch in chunked(cursor, 50):
         generations = {row["_id"]: row["scene_generation"] for row in batch if row.get("scene_generation")}
         scenes = library.videos.scenes_of(generations)
         for video in batch:

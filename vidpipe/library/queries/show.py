@@ -7,11 +7,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from vidpipe.library.annotations import in_order_of_addition, title_of
 from vidpipe.library.library import Library
-from vidpipe.library.queries.states import State, classify
 from vidpipe.library.schema import Document
-from vidpipe.library.videos import NoSuchVideo
+from vidpipe.library.states import State, classify
+from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, title_of
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST

@@ -28,7 +28,7 @@ from pymongo.database import Database
 from vidpipe.library import collection_swap
 from vidpipe.library.schema import Document
 from vidpipe.library.schema_setup import LOCK
-from vidpipe.library.video_ids import VideoIds
+from vidpipe.library.videos import VideoIds
 from vidpipe.operations.backups.manifest import BackupError, Manifest, PartFile, ProgressMonitor
 
 #: Runs a read, and repeats it if the connection fails.

@@ -16,10 +16,10 @@ from pymongo.errors import PyMongoError
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import collection_swap
 from vidpipe.library.connection import Connection
-from vidpipe.library.process_identity import is_dead
+from vidpipe.library.leases import is_dead
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION, Document
 from vidpipe.library.schema_setup import MigrationStep, holding, make_indexes, update_schema
-from vidpipe.library.video_ids import VideoIds
+from vidpipe.library.videos import VideoIds
 from vidpipe.operations.backups import file_transfer
 from vidpipe.operations.backups.collection_dump import drop_late_lineage, load_collections
 from vidpipe.operations.backups.file_transfer import BackedUpFile, TransferCount

@@ -18,9 +18,9 @@ from pymongo.errors import OperationFailure
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library import embedded
 from vidpipe.library.connection import Connection, connect
-from vidpipe.library.queries.states import State, States, due_branches
 from vidpipe.library.runs import Runs
 from vidpipe.library.schema import SIZES, SIZES_INDEX, Document
+from vidpipe.library.states import State, States, due_branches
 from vidpipe.operations.metrics.background_cache import BackgroundCache, CachedValue
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings

@@ -20,9 +20,9 @@ from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
-from vidpipe.operations.retention.pruning import PruneReport, cutoff
+from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.settings import Settings
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -11,8 +11,8 @@ from pathlib import Path
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
-from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.schema import Document
 from vidpipe.operations.retention.derived_files import delete_unreferenced
 from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs

@@ -21,7 +21,7 @@ from vidpipe import __version__, errors
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
-from vidpipe.library.embedded.process import find_process, is_alive
+from vidpipe.library.mongod_files import find_process, is_alive
 from vidpipe.operations.services.ports import is_free, listens, url
 from vidpipe.operations.services.service_definitions import (
     ENTRYPOINT,

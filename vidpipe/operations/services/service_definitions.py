@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import psutil
 
-from vidpipe.library.embedded.process import is_alive, wait_until_gone
+from vidpipe.library.mongod_files import is_alive, wait_until_gone
 from vidpipe.operations.services.ports import answers, choose_port, code_server_answers, socket_path, url
 from vidpipe.operations.services.state import dagster_home, ready_pid, run_directory, supervisor_state
 from vidpipe.safe_files import open_private, private_directory

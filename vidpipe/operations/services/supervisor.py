@@ -19,7 +19,7 @@ import psutil
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
-from vidpipe.library.embedded.process import find_process, is_alive
+from vidpipe.library.mongod_files import find_process, is_alive
 from vidpipe.operations.services.lifecycle import FOREGROUND, DefineServices, Say, bring_up, down
 from vidpipe.operations.services.ports import answers, url
 from vidpipe.operations.services.service_definitions import FINGERPRINT, find_running, resume, services_of, stop

@@ -16,9 +16,8 @@ import dagster as dg
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.launchable import BY_ITSELF, LaunchableVideo, launchable, note_launch
-from vidpipe.library.queries.states import REASONS, due_branches
-from vidpipe.library.video_ids import chunked
+from vidpipe.library.states import BY_ITSELF, REASONS, LaunchableVideo, due_branches, launchable, note_launch
+from vidpipe.library.videos import chunked
 from vidpipe.pipeline.alert_sensors import queue_budget_alert
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB

@@ -15,7 +15,7 @@ import dagster as dg
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.launchable import is_waiting_for_spec
+from vidpipe.library.states import is_waiting_for_spec
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name

@@ -6,7 +6,7 @@ import math
 
 import dagster as dg
 
-from vidpipe.library.process_identity import this_process
+from vidpipe.library.leases import this_process
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.ingest_job import JOB, OP
 from vidpipe.pipeline.resources import LibraryResource

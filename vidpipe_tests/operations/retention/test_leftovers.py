@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
-from vidpipe.library.process_identity import this_process
 from vidpipe.library.runs import TOTALS
 from vidpipe.operations.retention.home_tasks import delete_downloads, delete_journals, delete_run_figures, home_tasks
 from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, prune

@@ -1,4 +1,4 @@
-"""What may start by itself and what waits for a person share everything that is due between them."""
+"""What may start automatically and what waits for a person together are everything that is due."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.library.lineage import changed_parts, store_spec
-from vidpipe.library.queries.launchable import BY_ITSELF, is_waiting_for_spec, launchable, note_launch, waiting_for_spec
-from vidpipe.library.queries.states import REASONS, due_because, due_branches
+from vidpipe.library.provenance import changed_parts, store_spec
+from vidpipe.library.states import (
+    BY_ITSELF,
+    REASONS,
+    due_because,
+    due_branches,
+    is_waiting_for_spec,
+    launchable,
+    note_launch,
+    waiting_for_spec,
+)
 from vidpipe.settings import Settings
-from vidpipe_tests.library.queries.test_states import ENTRIES, add, sha
+from vidpipe_tests.library.test_states import ENTRIES, add, sha
 from vidpipe_tests.runner.small_graph import GRAPH
 
 SPECS = {"length": "today"}

@@ -1,7 +1,7 @@
 """Starts, finds and stops the embedded MongoDB server: a real mongod in <home>/data/mongo.
 
 Identity: mongod writes its process id into its lock file in the data folder. The process with that id is ours if its
-command line names this data folder; its port is on the command line too. There is no record of our own that could
+command line names this data folder; its port is on the command line too. There is no separate record that could
 become stale: a crashed server, a reused process id and a copied home are all recognized. The port is stored only so
 that it can be used again and connected clients find a restarted server.
 
@@ -31,12 +31,12 @@ import psutil
 from filelock import FileLock, Timeout
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.embedded.damage import check_presence
-from vidpipe.library.embedded.mongod import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
-from vidpipe.library.embedded.process import (
+from vidpipe.library.mongod import START_LIMIT_S, DataInUse, PortInUse, find_mongod, launch
+from vidpipe.library.mongod_files import (
     POLL_S,
     ServerFiles,
     accepts_connections,
+    check_presence,
     choose_port,
     find_process,
     is_alive,

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
-from vidpipe.library.queries.states import STATES, classify, due_branches
-from vidpipe.library.video_ids import VideoIds, chunked
-from vidpipe.library.videos import NoSuchVideo, read_result
+from vidpipe.library.states import STATES, classify, due_branches
+from vidpipe.library.videos import NoSuchVideo, VideoIds, chunked, read_result
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts

@@ -14,9 +14,9 @@ import pytest
 from vidpipe.cli.repair import Repair, library_damage, newest_backup
 from vidpipe.errors import DamagedError
 from vidpipe.library import embedded
-from vidpipe.library.embedded.damage import MissingLibraryError, find_damage
 from vidpipe.library.library import Library
-from vidpipe.library.rebuild import lost_videos, rebuild, request_again
+from vidpipe.library.mongod_files import MissingLibraryError, find_damage
+from vidpipe.library.repair import lost_videos, rebuild, request_again
 from vidpipe.operations.backups.backup import back_up
 from vidpipe.settings import Settings, audit, configure_logging
 from vidpipe.settings.schema import MongoDB
@@ -125,7 +125,9 @@ def test_what_cannot_be_rebuilt_is_listed_to_be_added_again(settings: Settings, 
     audit("forget", videos=[{"video": "c" * 64, "state": "forgotten"}])
     request = request_for(URL)
     with Library.open(settings, GRAPH) as library:
-        stored = SourceRecord(id=request.id, url=request.url, kind=request.kind, state="stored", video=CLIPS["a.mp4"])
+        stored = SourceRecord(
+            id=request.id, url=request.url.display_url, kind=request.kind, state="stored", video=CLIPS["a.mp4"]
+        )
         library.sources.save(stored)
         lost = lost_videos(library)
         assert lost.keys() == set(CLIPS.values())

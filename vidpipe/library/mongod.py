@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from vidpipe.errors import DamagedError, UnavailableError
-from vidpipe.library.embedded.damage import find_damage, read_log
-from vidpipe.library.embedded.process import ServerFiles
+from vidpipe.library.mongod_files import ServerFiles, find_damage, read_log
 from vidpipe.redaction import child_environment
 
 #: Longest wait for a starting server; after a crash it replays at most a minute of its journal first.
@@ -74,7 +73,7 @@ def lacks_avx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def launch(program: Path, files: ServerFiles, port: int) -> None:
-    """Start mongod as a daemon in a session of its own; return when it accepts connections.
+    """Start mongod as a daemon in a new session; return when it accepts connections.
 
     Raises:
         PortInUse: Another program listens on `port`.

@@ -20,9 +20,8 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library import embedded
-from vidpipe.library.embedded import mongod
-from vidpipe.library.embedded.process import ServerFiles
+from vidpipe.library import embedded, mongod
+from vidpipe.library.mongod_files import ServerFiles
 from vidpipe.settings import Settings
 
 START_HERE = """
