@@ -33,7 +33,8 @@ from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Tag
-from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.tags import READS
 from vidpipe.tagging.rules import build_rules, evaluate
 
 OUT = Path(__file__).parent / "out" / "sweep"

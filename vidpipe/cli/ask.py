@@ -24,9 +24,9 @@ from vidpipe.library.videos import chunked, projection, read_fields
 from vidpipe.models.questions import Question, add_question, new_question
 from vidpipe.runner.plan import DescribingStages
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
-from vidpipe.stages.model_requests import READS
-from vidpipe.stages.single_question import MEASURED, SCENE_DESCRIPTIONS, VideoAnswers
-from vidpipe.stages.single_question import ask_question as ask_model
+from vidpipe.stages.descriptions import READS
+from vidpipe.stages.model_answers import MEASURED, SCENE_DESCRIPTIONS, VideoAnswers
+from vidpipe.stages.model_answers import ask_question as ask_model
 
 _BATCH = 16
 
@@ -146,7 +146,7 @@ def _ask(
     opened: OpenLibrary, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
 ) -> dict[str, Any]:
     # answers stay traceable even if the question is not saved
-    source = opened.plan.resources["prompts"].asked(question)
+    source = opened.plan.resources["prompts"].source_of(question)
     opened.library.store_texts({source.template: source.text})
     answers: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []

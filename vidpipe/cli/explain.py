@@ -15,7 +15,8 @@ from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.states import classify
 from vidpipe.library.videos import read_fields
 from vidpipe.stages.results import Tag
-from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.tags import READS
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation

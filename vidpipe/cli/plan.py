@@ -69,7 +69,7 @@ def plan(
 
 def _changed(opened: OpenLibrary, plan: Any, found: Estimate) -> dict[str, str]:
     """Return stage -> what changed, for stages in which a change made videos due."""
-    from vidpipe.runner.pending_changes import what_changed
+    from vidpipe.runner.plan import what_changed
 
     changed = {}
     for stage in plan.stages:

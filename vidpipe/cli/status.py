@@ -96,7 +96,7 @@ def status_of(opened: OpenLibrary) -> dict[str, Any]:
 def _waiting(opened: OpenLibrary) -> Iterator[str]:
     """Yield what no sensor starts: stages due to a changed setting, model or prompt, and work beyond the budget."""
     from vidpipe.runner.budget import budget_note
-    from vidpipe.runner.pending_changes import launches_changed, pending_sentences
+    from vidpipe.runner.plan import launches_changed, pending_sentences
 
     for step in ("prepare", "describe"):
         stages = [stage for stage in opened.plan.stages if stage.job == step]

@@ -12,7 +12,8 @@ from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import counted, note
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import projection, read_fields
-from vidpipe.stages.rule_facts import READS, rule_facts
+from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.tags import READS
 from vidpipe.tagging.conditions import parse_condition
 
 All = Annotated[bool, typer.Option("--all", help="All videos.")]

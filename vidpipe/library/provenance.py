@@ -34,7 +34,7 @@ def store_texts(lineage: Collection[Document], texts: Mapping[str, str]) -> None
 
 
 def store_spec(lineage: Collection[Document], stage: str, spec: str, parts: Mapping[str, str]) -> None:
-    """Store the `parts` of a spec (see `vidpipe.stages.graph.spec_parts`)."""
+    """Store the `parts` of a spec (see `vidpipe.stages.versions.spec_parts`)."""
     stored = [{"name": part, "version": version} for part, version in parts.items()]
     _store(lineage, [{"_id": f"spec:{spec}", "kind": "spec", "stage": stage, "parts": stored}])
 

@@ -71,9 +71,6 @@ class ModelUse(ModelTokens):
 
     model_seconds: float = 0.0
 
-    def __add__(self, other: ModelUse) -> ModelUse:
-        return ModelUse(*(getattr(self, name) + getattr(other, name) for name in MODEL_FIGURES))
-
     @classmethod
     def of(cls, sums: Mapping[str, float]) -> ModelUse:
         """Return the use with these figures; missing ones are 0."""

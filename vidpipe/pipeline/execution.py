@@ -21,8 +21,7 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe.pipeline.run_metrics import step_metrics
 from vidpipe.pipeline.usage_tags import tag_estimate, tag_usage
-from vidpipe.runner.pending_changes import record_specs
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings

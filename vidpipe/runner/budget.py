@@ -5,7 +5,7 @@ Sensors respect the budget; `vidpipe run` is never held back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from pymongo.collection import Collection
 
 from vidpipe.library.library import Library
+from vidpipe.library.runs import model_figures
 from vidpipe.library.schema import Document
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Budget
@@ -170,22 +171,15 @@ class RunUsage:
 def recent_usages(runs: Collection[Document], prices: Prices, now: datetime | None = None) -> list[RunUsage]:
     """Return the usage of the runs that asked the model within the last 24 hours."""
     begin = (now or datetime.now(UTC)) - WINDOW
-    found = runs.find({"began_at": {"$gte": begin - _LONGEST_RUN}}, {"stages": 1, "began_at": 1, "updated_at": 1})
-    return list(_usages(found, prices, begin))
-
-
-def _usages(runs: Iterable[Mapping[str, Any]], prices: Prices, begin: datetime) -> Iterator[RunUsage]:
-    for run in runs:
+    usages = []
+    for run in runs.find({"began_at": {"$gte": begin - _LONGEST_RUN}}, {"stages": 1, "began_at": 1, "updated_at": 1}):
         ended = run.get("updated_at") or run["began_at"]
-        stages = [figures for figures in (run.get("stages") or {}).values() if figures.get("model_seconds")]
-        if not stages or ended < begin:
-            continue
-        seconds, read, written = (
-            float(sum(figures.get(name, 0) for figures in stages))
-            for name in ("model_seconds", "prompt_tokens", "output_tokens")
-        )
-        cost = prices.cost(read, written, seconds) or 0.0
-        yield RunUsage(run["began_at"], ended, ModelUsage(seconds, cost, read, written))
+        use = model_figures(run.get("stages") or {})
+        if use.model_seconds and ended >= begin:
+            cost = prices.cost(use.prompt_tokens, use.output_tokens, use.model_seconds) or 0.0
+            used = ModelUsage(use.model_seconds, cost, use.prompt_tokens, use.output_tokens)
+            usages.append(RunUsage(run["began_at"], ended, used))
+    return usages
 
 
 def usage_in_window(usages: Sequence[RunUsage], now: datetime | None = None) -> ModelUsage:
@@ -302,13 +296,11 @@ class Allowance:
         early = now
         for late in marks:
             if late > now and self._fits(usage_in_window(self.usages, late), work):
-                return self._first_fit(work, early, late)
+                break
             early = max(early, late)
-        return None
-
-    def _first_fit(self, work: ModelWork, early: datetime, late: datetime) -> datetime:
-        """The first moment between `early` and `late` at which it fits, found by bisection."""
-        while (late - early).total_seconds() > _FREE_AT_PRECISION_S:
+        else:
+            return None
+        while (late - early).total_seconds() > _FREE_AT_PRECISION_S:  # bisection
             middle = early + (late - early) / 2
             if self._fits(usage_in_window(self.usages, middle), work):
                 late = middle
@@ -319,9 +311,8 @@ class Allowance:
 
 def usage_sentence(budget: Budget, spent: ModelUsage) -> str:
     """Say what was used of the budget."""
-    parts = (
-        [f"{spent.seconds / 3600:.2f} of {budget.model_hours:g} model hours"] if budget.model_hours is not None else []
-    )
+    hours = spent.seconds / 3600
+    parts = [f"{hours:.2f} of {budget.model_hours:g} model hours"] if budget.model_hours is not None else []
     parts += [f"{spent.cost:.2f} of {budget.cost:g} {budget.currency}"] if budget.cost is not None else []
     return f"In the last 24 hours the describing model used {' and '.join(parts)} of [Budget]."
 

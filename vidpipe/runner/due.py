@@ -27,8 +27,6 @@ Why = Reason | Literal["retry", "force"]
 PlannedState = Literal["due", "follows", "may follow", "blocked", "failed", "quarantined", "current"]
 
 _WORK = ("due", "follows")
-# How a result's spec compares with today's, as the server groups by it.
-_CURRENT, _OTHER, _NONE = "t", "o", ""
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -71,14 +69,13 @@ class Selection:
     def states(self, videos: Iterable[str]) -> Iterator[tuple[str, VideoState | None]]:
         """Yield (sha256, state) of each of `videos`, without values and without a lease; None for an unknown id."""
         for chunk in chunked(videos):
-            known = {row["_id"]: VideoState(row, self.plan.graph) for row in self._documents(chunk)}
+            found = self.library.retry(partial(self._documents, chunk))
+            known = {row["_id"]: VideoState(row, self.plan.graph) for row in found}
             for sha256 in chunk:
                 yield sha256, known.get(sha256)
 
     def _documents(self, ids: list[str]) -> list[Document]:
-        fields = {"stages": 1, "ingest.names": 1}
-        find = self.library.collections["videos"].find
-        return self.library.retry(lambda: list(find({"_id": {"$in": ids}}, fields)))
+        return list(self.library.collections["videos"].find({"_id": {"$in": ids}}, {"stages": 1, "ingest.names": 1}))
 
     def _check_files(self, videos: Iterable[str] | None) -> None:
         """Make results due again whose files are gone."""
@@ -147,23 +144,17 @@ def count_due(library: Library, plan: Plan, request: RunRequest) -> DueCounts:
     found = DueCounts(stages={stage.name: StageDueCounts() for stage in plan.stages})
     now = datetime.now(UTC)
     for group in _groups(library, plan, request, now):
-        walked = _walk(plan, _entries(library.graph, plan, group["_id"], now), request, now)
+        walked = _walk(plan, _entries(library.graph, group["_id"], now), request, now)
         found.videos += group["videos"] if any(step in _WORK for step, _ in walked.values()) else 0
         for name, (step, why) in walked.items():
-            _add(found.stages[name], step, why, group)
+            stage, state = found.stages[name], step.replace(" ", "_")
+            if state != "current":
+                setattr(stage, state, getattr(stage, state) + group["videos"])
+            if step in _WORK and why is not None:
+                stage.why[why] += group["videos"]
+                stage.duration_s += group["duration_s"]
+                stage.timed += group["timed"]
     return found
-
-
-def _add(stage: StageDueCounts, step: PlannedState, why: Why | None, group: Mapping[str, Any]) -> None:
-    if step == "current":
-        return
-    videos = group["videos"]
-    name = step.replace(" ", "_")
-    setattr(stage, name, getattr(stage, name) + videos)
-    if step in _WORK and why is not None:
-        stage.why[why] += videos
-        stage.duration_s += group["duration_s"]
-        stage.timed += group["timed"]
 
 
 def _walk(
@@ -185,7 +176,11 @@ def _walk(
         if because is not None and entry.get("ready"):
             step = "due"
         elif because is not None:
-            step = "follows" if _comes(graph, stage, entries, found) else "blocked"
+            comes = all(
+                entries[name].get("status") == "ok" or (name in found and found[name][0] in _WORK)
+                for name in graph.upstream(stage.name)
+            )
+            step = "follows" if comes else "blocked"
         elif state == "current" and _may_change(graph, stage, found):
             step = "may follow"
         if step == "due" and any(earlier in _WORK for earlier in before):
@@ -194,32 +189,19 @@ def _walk(
     return found
 
 
-def _comes(
-    graph: StageGraph,
-    stage: Stage,
-    entries: Mapping[str, Document],
-    found: Mapping[str, tuple[PlannedState, Why | None]],
-) -> bool:
-    """Whether every stage that `stage` reads has a result, or will have one after this run."""
-    return all(
-        entries[name].get("status") == "ok" or (name in found and found[name][0] in _WORK)
-        for name in graph.upstream(stage.name)
-    )
-
-
 def _may_change(graph: StageGraph, stage: Stage, found: Mapping[str, tuple[PlannedState, Why | None]]) -> bool:
     """Whether an earlier stage may produce another result in this run."""
-    for name in graph.upstream(stage.name):
-        model = graph.result_model(name)
-        versioned = set(model.model_fields) - model.unversioned
-        if name in found and found[name][0] in (*_WORK, "may follow") and stage.name in graph.readers(name, versioned):
-            return True
-    return False
+    return any(
+        found[name][0] in (*_WORK, "may follow")
+        and stage.name in graph.readers(name, graph[name].result.model_fields.keys() - graph[name].result.unversioned)
+        for name in graph.upstream(stage.name)
+        if name in found
+    )
 
 
 def _groups(library: Library, plan: Plan, request: RunRequest, now: datetime) -> Iterator[Mapping[str, Any]]:
     """Yield `_id` (the state in each stage), `videos`, `duration_s` and `timed` of each group of videos."""
-    fields: list[Document] = [_group_key(stage.name, plan.specs.get(stage.name), now) for stage in library.graph]
+    fields: list[Document] = [_group_key(stage.name, now) for stage in library.graph]
     length = "$metadata.duration_s"
     group: Document = {
         "_id": fields,
@@ -247,32 +229,23 @@ def _with_work(plan: Plan, request: RunRequest) -> Document:
     return {"$or": branches}
 
 
-def _group_key(stage: str, spec: str | None, now: datetime) -> Document:
+def _group_key(stage: str, now: datetime) -> Document:
     """Build the expression for the parts of `stages.<stage>` that decide what is due."""
     entry = f"$stages.{stage}"
-    made_with = {"$ifNull": [f"{entry}.spec", ""]}
     return {
-        "status": f"{entry}.status",
-        "ready": f"{entry}.ready",
-        "stale": f"{entry}.stale",
-        "spec": {"$switch": {
-            "branches": [{"case": {"$eq": [made_with, ""]}, "then": _NONE},
-                         {"case": {"$eq": [made_with, {"$literal": spec or ""}]}, "then": _CURRENT}],
-            "default": _OTHER,
-        }},
+        **{name: f"{entry}.{name}" for name in ("status", "ready", "stale", "spec")},
         "again": {"$lte": [{"$ifNull": [f"{entry}.next_try_at", _NEVER]}, now]},
-    }  # fmt: skip
+    }
 
 
-def _entries(graph: StageGraph, plan: Plan, states: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Document]:
+def _entries(graph: StageGraph, states: Sequence[Mapping[str, Any]], now: datetime) -> dict[str, Document]:
     """Rebuild the group's `stages.<name>` entries with the fields that `classify` reads."""
-    specs = {_CURRENT: plan.specs, _OTHER: {}, _NONE: dict.fromkeys(graph.names, "")}
     return {
         name: {
             "status": found.get("status", "new"),
             "ready": bool(found.get("ready")),
             "stale": bool(found.get("stale")),
-            "spec": specs[found["spec"]].get(name, "another"),
+            "spec": found.get("spec", ""),
             **({"next_try_at": now} if found["again"] else {}),
         }
         for name, found in zip(graph.names, states, strict=True)

@@ -7,35 +7,39 @@ that asks.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.videos import chunked, projection
+from vidpipe.library.videos import chunked, projection, read_fields
 from vidpipe.media.facts import PackReference, Scene
 from vidpipe.models.describing_model import ModelRequest
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import PromptSet
+from vidpipe.models.prompts import PromptSet, SceneView, VideoView
 from vidpipe.runner.budget import ModelWork, Prices, total
 from vidpipe.runner.due import StageDueCounts, count_due, due_ids
-from vidpipe.runner.model_rates import ModelRates, TokenBounds, measure_model
 from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.rates import (
+    ModelRates,
+    StageRate,
+    StageRates,
+    TokenBounds,
+    TypicalVideo,
+    measure_model,
+    measure_stages,
+)
 from vidpipe.runner.request import RunRequest
-from vidpipe.runner.stage_rates import StageRate, StageRates, TypicalVideo, measure_stages
 from vidpipe.runner.threads import pool_sizes
-from vidpipe.runner.video_state import VideoState
 from vidpipe.stages import model_requests
-from vidpipe.stages.contract import Item, Pool, Stage, StageContext
+from vidpipe.stages.contract import Item, Stage, StageContext
 from vidpipe.stages.model_answers import RequestAnswers, stored_answers
 
 #: Videos examined together.
 _GROUP_SIZE = 20
-#: Up to this many videos are counted one by one; of more, a sample, which stands for the others.
+#: Up to this many videos are counted one by one; of more, a sample that represents the others.
 MOST_COUNTED = 300
 SAMPLED = 200
 #: Time limit for counting.
@@ -48,14 +52,12 @@ class StageEstimate:
 
     Attributes:
         name: The stage.
-        pool: Its pool.
         due: Numbers of videos.
         rate: None if not measured yet.
         seconds: Seconds of work; None if unknown.
     """
 
     name: str
-    pool: Pool
     due: StageDueCounts
     rate: StageRate | None = None
     seconds: float | None = None
@@ -110,7 +112,7 @@ class Estimate:
     prices: Prices
     seconds: float
     wall_s: float
-    unmeasured: tuple[str, ...] = field(default=())
+    unmeasured: tuple[str, ...] = ()
 
 
 def estimate(library: Library, plan: Plan, request: RunRequest | None = None) -> Estimate:
@@ -125,7 +127,7 @@ def estimate(library: Library, plan: Plan, request: RunRequest | None = None) ->
         ids = sorted({sha256 for name in describing.names for sha256 in due_ids(library, plan, name, request)})
         later = max(sum(due.stages[name].computed for name in describing.names) - len(ids), 0)
         model = _model(AnswerCounter.of(library, plan, describing), ids, later, rates.typical)
-    stages = tuple(_stage(plan, name, found, rates, model) for name, found in due.stages.items())
+    stages = tuple(_stage(name, found, rates, model) for name, found in due.stages.items())
     return Estimate(
         videos=due.videos,
         stages=stages,
@@ -140,23 +142,22 @@ def estimate(library: Library, plan: Plan, request: RunRequest | None = None) ->
 def _wall_s(plan: Plan, stages: Sequence[StageEstimate]) -> float:
     """Wall time with pools working in parallel, each with its number of calls at once."""
     return max(
-        sum(stage.seconds or 0.0 for stage in stages if stage.pool == pool) / size
+        sum(stage.seconds or 0.0 for stage in stages if plan.graph[stage.name].pool == pool) / size
         for pool, size in pool_sizes(plan.settings).items()
     )
 
 
-def _stage(plan: Plan, name: str, due: StageDueCounts, rates: StageRates, model: ModelEstimate | None) -> StageEstimate:
-    pool = plan.graph[name].pool
+def _stage(name: str, due: StageDueCounts, rates: StageRates, model: ModelEstimate | None) -> StageEstimate:
     if model is not None and name in model.stages:
-        return StageEstimate(name, pool, due, None, None if model.unknown else model.amount.seconds)
+        return StageEstimate(name, due, None, None if model.unknown else model.amount.seconds)
     rate = rates.stages.get(name)
     if not due.computed:
-        return StageEstimate(name, pool, due, rate, 0.0)
+        return StageEstimate(name, due, rate, 0.0)
     untimed = due.computed - due.timed
     if rate is None or (rate.per_second_s and untimed and rates.duration_s is None):
-        return StageEstimate(name, pool, due, rate)
+        return StageEstimate(name, due, rate)
     duration_s = due.duration_s + untimed * (rates.duration_s or 0.0)
-    return StageEstimate(name, pool, due, rate, rate.seconds(due.computed, duration_s))
+    return StageEstimate(name, due, rate, rate.seconds(due.computed, duration_s))
 
 
 def _model(counting: AnswerCounter, ids: Sequence[str], later: int, typical: TypicalVideo | None) -> ModelEstimate:
@@ -251,7 +252,7 @@ class AnswerCounter:
 
     def _work(self, answered: RequestAnswers, frames: int) -> ModelWork:
         missing = self.rates.work(answered.request.scope, frames, answered.missing)
-        return replace(missing, reused=answered.reused)
+        return replace(missing, reused=answered.used.reused)
 
     def _videos(self, items: Sequence[Item], context: StageContext) -> dict[str, _Video]:
         model = self.describing.model
@@ -278,18 +279,13 @@ class AnswerCounter:
 
     def _items(self, stage: Stage, ids: Sequence[str]) -> list[Item]:
         graph = self.library.graph
-        wanted = projection(graph, stage.reads)
-        documents = list(self.library.collections["videos"].find({"_id": {"$in": list(ids)}}, wanted))
-        generations = {
-            document["_id"]: document["scene_generation"] for document in documents if document.get("scene_generation")
-        }
-        scenes = self.library.videos.scenes_of(generations)
-        rows = defaultdict(list, scenes)
+        scenes = self.library.videos.scenes(list(ids))
         items = []
-        for document in documents:
-            state = VideoState(document, graph, lambda sha256, generation: rows[sha256])
+        wanted = projection(graph, stage.reads)
+        for document in self.library.collections["videos"].find({"_id": {"$in": list(ids)}}, wanted):
+            rows = scenes.get(document["_id"], ())
             try:
-                items.append(state.item(stage))
+                items.append(Item(document["_id"], read_fields(graph, stage.reads, document, rows)))
             except (KeyError, ValidationError):  # no result of today's shape: the run recomputes it
                 continue
         return items
@@ -300,14 +296,14 @@ def _known_texts(video: _Video) -> dict[int, str]:
 
     An answer still to come gets a placeholder: prompts about the whole video quote it, so their answers change too.
     """
-    said = {}
+    texts = {}
     for scene, answered in zip(video.view.scenes, video.scenes, strict=True):
         cell = answered.cells.get("describe_scene")
         if cell is None and any(prompt.id == "describe_scene" for prompt in answered.missing):
-            said[scene.index] = "\N{HORIZONTAL ELLIPSIS}"
+            texts[scene.index] = "\N{HORIZONTAL ELLIPSIS}"
         else:
-            said[scene.index] = "" if cell is None or cell.fault else str(cell.value)
-    return said
+            texts[scene.index] = "" if cell is None or cell.fault else str(cell.value)
+    return texts
 
 
 def sampled_work(counting: AnswerCounter, ids: Sequence[str], most: int | None = None) -> list[ModelWork]:
@@ -336,15 +332,9 @@ def estimate_as_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def _stage_as_json(stage: StageEstimate) -> dict[str, Any]:
-    due = stage.due
+    names = ("due", "follows", "may_follow", "why", "blocked", "failed", "quarantined")
     return {
-        "due": due.due,
-        "follows": due.follows,
-        "may_follow": due.may_follow,
-        "why": dict(due.why),
-        "blocked": due.blocked,
-        "failed": due.failed,
-        "quarantined": due.quarantined,
+        **{name: getattr(stage.due, name) for name in names},
         "seconds": _rounded(stage.seconds),
         "measured_results": stage.rate.results if stage.rate else 0,
     }

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vidpipe.library.library import Library
 from vidpipe.runner.due import Selection
-from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.runner.video_state import RunStamp, VideoState
 from vidpipe.settings import Settings
@@ -34,17 +32,13 @@ class IsolatedRetry:
     """Retries single videos of a run, each in a child process.
 
     Attributes:
-        library: The open library.
-        plan: The plan of the run.
-        request: What the run was asked to do.
+        selection: The library, the plan and the request of the run.
         run_id: The id of the run.
         cancelled: Stops the child gracefully; nothing is concluded from how it ended then.
         run: What the child runs.
     """
 
-    library: Library
-    plan: Plan
-    request: RunRequest
+    selection: Selection
     run_id: str
     cancelled: threading.Event
     run: ChildRun
@@ -57,24 +51,24 @@ class IsolatedRetry:
             crashes: How often it has crashed the process.
         """
         exitcode = self._run_child(state)
-        selection = Selection(self.library, self.plan, self.request)
-        for _, after in selection.states([state.sha256]):
+        for _, after in self.selection.states([state.sha256]):
             if after is None:
                 continue
             yield from self._changes(state, after)
-            crashed = [stage for stage in self.plan.stages if selection.wants(after, stage)]
+            crashed = [stage for stage in self.selection.plan.stages if self.selection.wants(after, stage)]
             if exitcode and crashed and not self.cancelled.is_set():
                 yield from self._quarantine(after, crashed[0], crashes + 1, exitcode)
 
     def _run_child(self, state: VideoState) -> int | None:
         """Run the child to its end and return its exit code; negative for a signal."""
-        request = self.request.model_copy(
+        plan = self.selection.plan
+        request = self.selection.request.model_copy(
             update={
-                "videos": (state.sha256,), "stages": tuple(stage.name for stage in self.plan.stages),
+                "videos": (state.sha256,), "stages": tuple(stage.name for stage in plan.stages),
                 "check_files": False, "isolate_crashes": False,
             }
         )  # fmt: skip
-        arguments = (self.run, self.plan.settings, self.plan.graph, request, self.run_id)
+        arguments = (self.run, plan.settings, plan.graph, request, self.run_id)
         child = multiprocessing.get_context("spawn").Process(target=_child, args=arguments)
         child.start()
         while child.is_alive():
@@ -85,7 +79,7 @@ class IsolatedRetry:
         return child.exitcode
 
     def _changes(self, state: VideoState, after: VideoState) -> Iterator[StageEvent]:
-        for stage in self.plan.stages:
+        for stage in self.selection.plan.stages:
             entry: Mapping[str, Any] = after.entries[stage.name]
             if entry.get("commit") == state.entries[stage.name].get("commit"):
                 continue
@@ -101,14 +95,14 @@ class IsolatedRetry:
             f"time alone ({how}). It is quarantined.",
             f"`vidpipe run {state.sha256[:12]} --retry` tries it again, for instance after an update.",
         )
-        with self.library.leases() as leases:
+        with self.selection.library.leases() as leases:
             leases.free_dead()
             if not leases.take([state.sha256], {"_id": 1}):
                 return
             outcome = Outcome(state.sha256, error=error)
             run = RunStamp(self.run_id, datetime.now(UTC))
-            prepared = state.prepare(stage, self.plan.specs[stage.name], run, outcome, 0.0, quarantined=True)
-            self.library.commit([prepared], leases.owner, [state.sha256])
+            prepared = state.prepare(stage, self.selection.plan.specs[stage.name], run, outcome, 0.0, quarantined=True)
+            self.selection.library.commit([prepared], leases.owner, [state.sha256])
         yield StageEvent(state.sha256, stage.name, "failed", state.name, error=error)
 
 

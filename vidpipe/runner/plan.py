@@ -1,23 +1,38 @@
-"""What a run will do: the chosen stages, their resources and their specs."""
+"""What a run will do: the chosen stages, their resources and their specs.
+
+A change of a setting, model or prompt can make many videos due, which then wait until a person starts a run: which ones
+wait, and for which change, is described here, too.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import SettingsError, VidpipeError
+from vidpipe.library.library import Library
+from vidpipe.library.lineage import changed_parts, store_spec
+from vidpipe.library.queries.launchable import waiting_for_spec
 from vidpipe.settings import Settings
+from vidpipe.settings.schema import SECTION_NAMES, key_name
 from vidpipe.stages.contract import CellStore, Stage, StageContext
-from vidpipe.stages.declared_settings import declared_settings
-from vidpipe.stages.graph import StageGraph, spec_of
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.registry import build_resource
+from vidpipe.stages.versions import declared_settings, spec_of, spec_parts
 
 if TYPE_CHECKING:
     from vidpipe.models.describing_model import DescribingModel
 
 #: Name of the resource that is the describing model.
 MODEL = "model"
+_RESOURCES = {
+    "model": "the describing model",
+    "prompts": "what the model is asked (prompts, questions, keywords)",
+    "custom_tags": "CustomTagRules",
+    "categories": "Categories",
+}
 
 
 @dataclass(frozen=True)
@@ -25,7 +40,7 @@ class Plan:
     """The stages of a run, in order.
 
     Attributes:
-        graph: All stages there are.
+        graph: All stages.
         settings: The settings in force.
         stages: The chosen stages that can run.
         specs: Today's spec of each of them.
@@ -48,8 +63,17 @@ class Plan:
         Raises:
             SettingsError: A name is not that of a stage.
         """
-        chosen = _choose(graph, names)
-        resources, faults = _build({name for stage in chosen for name in stage.resources}, settings)
+        wanted = set(graph.names if names is None else names)
+        if unknown := sorted(wanted - set(graph.names)):
+            raise SettingsError(f"There is no stage called {', '.join(unknown)}.", f"Stages: {', '.join(graph.names)}.")
+        chosen = [stage for stage in graph if stage.name in wanted]
+        resources: dict[str, Any] = {}
+        faults: dict[str, VidpipeError] = {}
+        for name in sorted({name for stage in chosen for name in stage.resources}):
+            try:
+                resources[name] = build_resource(name, settings)
+            except VidpipeError as error:
+                faults[name] = error
         specs: dict[str, str] = {}
         unavailable: dict[str, VidpipeError] = {}
         for stage in chosen:
@@ -88,32 +112,6 @@ class Plan:
                 close()
 
 
-def _build(names: set[str], settings: Settings) -> tuple[dict[str, Any], dict[str, VidpipeError]]:
-    """Build the resources called `names`; return them, and why some could not be built."""
-    if not names:
-        return {}, {}
-    from vidpipe.stages.resources import BUILDERS  # loads rules and models, which not every plan needs
-
-    resources: dict[str, Any] = {}
-    faults: dict[str, VidpipeError] = {}
-    for name in sorted(names):
-        try:
-            resources[name] = BUILDERS[name](settings)
-        except VidpipeError as error:
-            faults[name] = error
-    return resources, faults
-
-
-def _choose(graph: StageGraph, names: Iterable[str] | None) -> tuple[Stage, ...]:
-    if names is None:
-        return tuple(graph)
-    wanted = set(names)
-    unknown = sorted(wanted - set(graph.names))
-    if unknown:
-        raise SettingsError(f"There is no stage called {', '.join(unknown)}.", f"Stages: {', '.join(graph.names)}.")
-    return tuple(stage for stage in graph if stage.name in wanted)
-
-
 @dataclass(frozen=True)
 class DescribingStages:
     """The stages of a plan that ask a describing model.
@@ -137,3 +135,44 @@ class DescribingStages:
     def names(self) -> tuple[str, ...]:
         """Names of the stages."""
         return tuple(stage.name for stage in self.stages)
+
+
+def record_specs(library: Library, plan: Plan) -> None:
+    """Store what today's specs are made of, so that later changes can be named."""
+    for stage in plan.stages:
+        parts = spec_parts(stage, plan.settings, plan.resources)
+        store_spec(library.collections["lineage"], stage.name, plan.specs[stage.name], parts)
+
+
+def launches_changed(settings: Settings, step: str, stages: Sequence[Stage]) -> bool:
+    """Return whether sensors launch what a changed setting, model or prompt made due in `step`.
+
+    They do if that is configured, or if the step uses the describing model and there is a budget for it.
+    """
+    budgeted = settings.budget.is_limited and any(MODEL in stage.resources for stage in stages)
+    return step != "label" and (settings.sensors.describe_changed or budgeted)
+
+
+def pending_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> Iterator[str]:
+    """Yield how many videos wait in each of `stages`, and what changed."""
+    for stage in stages:
+        waiting = waiting_for_spec(library.collections["videos"], stage.name, plan.specs[stage.name])
+        if waiting is not None:
+            videos = f"{waiting.videos:,} videos wait" if waiting.videos > 1 else "1 video waits"
+            changed = what_changed(library, plan, stage, waiting.former)
+            yield f"{videos} for `vidpipe run` or a backfill of {stage.name}: {changed} changed."
+
+
+def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
+    """Return what differs between the spec `former` of `stage` and today's, in the names of config.ini."""
+    parts = spec_parts(stage, plan.settings, plan.resources)
+    changed = changed_parts(library.collections["lineage"], former, parts)
+    return " and ".join(_name(part, stage) for part in changed) or "its settings, model or code"
+
+
+def _name(part: str, stage: Stage) -> str:
+    kind, _, name = part.partition(".")
+    if kind == "settings":
+        section, _, field = name.partition(".")
+        return f"{key_name(field)} of [{SECTION_NAMES.get(section, section)}]"
+    return _RESOURCES.get(name, name) if kind == "resources" else f"the code of {stage.name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -110,17 +110,12 @@ class RunReport:
         if event.state == "failed" and len(self.failures) < _MOST_LISTED:
             self.failures.append(event)
 
-    def note_busy(self, sha256: str) -> None:
-        """Add a video that another run holds."""
-        self.busy_videos += 1
-        if len(self.busy) < _MOST_LISTED:
-            self.busy.append(sha256)
-
-    def note_unknown(self, sha256: str) -> None:
-        """Add an id that is not in the library."""
-        self.unknown_videos += 1
-        if len(self.unknown) < _MOST_LISTED:
-            self.unknown.append(sha256)
+    def skip(self, kind: Literal["busy", "unknown"], sha256: str) -> None:
+        """Add a video that another run holds, or an id that is not in the library."""
+        setattr(self, f"{kind}_videos", getattr(self, f"{kind}_videos") + 1)
+        listed: list[str] = getattr(self, kind)
+        if len(listed) < _MOST_LISTED:
+            listed.append(sha256)
 
     def total(self, state: str) -> int:
         """Return the number of results in `state` over all stages."""

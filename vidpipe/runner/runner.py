@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 #: Videos leased together.
 _WINDOW = 32
-#: A video that was in progress in this many crashes of the process is retried in a process of its own.
+#: A video that was in progress in this many crashes of the process is retried in a separate process.
 _CRASHES_BEFORE_ISOLATION = 2
 #: Thresholds of the garbage collector in a new Python process.
 _DEFAULT_GC_THRESHOLDS = (700, 10, 10)
 
 
 class NullObserver:
-    """The observer of a run that nobody watches."""
+    """Ignores what happens in a run."""
 
     def on_event(self, event: StageEvent) -> None:
         """Ignore the event."""
@@ -181,8 +181,6 @@ class _Run:
     def _unswept(self, videos: Iterable[str]) -> Iterator[str]:
         """Yield those of `videos` that the sweep has not settled; report the others."""
         sweep = Sweep(
-            self.library,
-            self.plan,
             self._selection,
             self._stamp,
             self.cancelled,
@@ -208,7 +206,7 @@ class _Run:
         """Yield those of the given videos that have work to do; report the others at once, without a lease."""
         for sha256, state in self._selection.states(videos):
             if state is None:
-                self.report.note_unknown(sha256)
+                self.report.skip("unknown", sha256)
             elif self._selection.wants_any(state):
                 yield sha256
             else:
@@ -239,7 +237,7 @@ class _Run:
     def _lease(self, ids: list[str]) -> list[VideoState]:
         documents = self._leases.take(ids, self._projection)
         for busy in set(ids) - {document["_id"] for document in documents}:
-            self.report.note_busy(busy)
+            self.report.skip("busy", busy)
             self._report_event(StageEvent(busy, self.plan.stages[0].name, "busy"))
         states = [VideoState(document, self.plan.graph, self._load_scenes) for document in documents]
         for state in states:
@@ -258,7 +256,7 @@ class _Run:
         # The child loads the model, which only one process may hold. Nothing else is in progress here; later work
         # loads the model again.
         self.plan.close()
-        isolated = IsolatedRetry(self.library, self.plan, self._request, self.run_id, self.cancelled, run=_run_in_child)
+        isolated = IsolatedRetry(self._selection, self.run_id, self.cancelled, run=_run_in_child)
         for event in isolated.retry(state, crashes):
             self._committed(event)
 
@@ -346,7 +344,7 @@ class _Run:
         self._leases.journal.begin(work.state.sha256, work.stage.name)
         self._report_event(StageEvent(work.state.sha256, work.stage.name, "started", work.state.name))
 
-    def progressed(self, sha256: str, stage: str, fraction: float) -> None:
+    def progressed(self, stage: str, sha256: str, fraction: float) -> None:
         """Pass progress on to the observer."""
         with self._observer_lock:
             self._observer.on_progress(sha256, stage, fraction)
@@ -375,9 +373,9 @@ class _Run:
 
     def _committed(self, event: StageEvent) -> None:
         if event.state not in {"current", "blocked"}:
-            said = {"error": event.error.message} if event.error else {"changed": event.changed}
+            details = {"error": event.error.message} if event.error else {"changed": event.changed}
             audit("stage", run=self.run_id, video=event.sha256, name=event.name, stage=event.stage, state=event.state,
-                  seconds=round(event.seconds, 3), **said)  # fmt: skip
+                  seconds=round(event.seconds, 3), **details)  # fmt: skip
         self._report_event(event)
 
     def _report_event(self, event: StageEvent) -> None:

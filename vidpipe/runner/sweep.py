@@ -18,11 +18,9 @@ from itertools import islice
 from threading import Event
 
 from vidpipe.library.leases import UNLEASED
-from vidpipe.library.library import Library
 from vidpipe.library.states import Revalidation, revalidate
 from vidpipe.library.videos import chunked, projection
 from vidpipe.runner.due import Selection
-from vidpipe.runner.plan import Plan
 from vidpipe.runner.video_state import Document, RunStamp, VideoState
 from vidpipe.stages.contract import Cancelled, FieldRead, Outcome, Stage, StageEvent
 
@@ -52,9 +50,7 @@ class Sweep:
     """The sweep of one run.
 
     Attributes:
-        library: The open library.
-        plan: The stages of the run.
-        selection: Decides what has work to do.
+        selection: Decides what has work to do, in the library and the stages of the run.
         run: The run, as its commits name it.
         cancelled: Stops the sweep.
         load_scenes: Fetches scenes (see `VideoState`).
@@ -62,8 +58,6 @@ class Sweep:
         group_size: Number of videos examined together.
     """
 
-    library: Library
-    plan: Plan
     selection: Selection
     run: RunStamp
     cancelled: Event
@@ -72,28 +66,24 @@ class Sweep:
     group_size: int = 128
 
     def __post_init__(self) -> None:
+        self.library, self.plan = self.selection.library, self.selection.plan
         forced = self.selection.request.force
         self._stages = [
             stage for stage in self.plan.stages
             if stage.quick and stage.name not in forced and not stage.result.scene_fields
         ]  # fmt: skip
         self._videos = self.library.collections["videos"]
-        self._projection = self._fields()
-
-    def _fields(self) -> dict[str, int]:
-        """Return the projection: of other stages only the fields that decide their state."""
-        graph = self.plan.graph
         reads = [read for stage in self._stages for read in stage.reads]
-        fields = projection(graph, reads, (stage.name for stage in self._stages))
-        del fields["stages"]
         quick = {stage.name for stage in self._stages}
-        fields |= {f"stages.{name}": 1 for name in quick}
+        # of other stages only the fields that decide their state
+        self._projection = fields = projection(self.plan.graph, reads, quick)
+        del fields["stages"]
+        fields.update({f"stages.{name}": 1 for name in quick})
         for name in {FieldRead.parse(read).stage for read in reads} - quick:
             fields[f"stages.{name}.data"] = 1
         for stage in self.plan.stages:
             if stage.name not in quick:
-                fields |= {f"stages.{stage.name}.{name}": 1 for name in _STATE_FIELDS}
-        return fields
+                fields.update({f"stages.{stage.name}.{name}": 1 for name in _STATE_FIELDS})
 
     def over(self, ids: Iterable[str]) -> Iterator[tuple[list[str], list[SweptVideo]]]:
         """Yield groups of `ids`, each with those of its videos that the sweep has examined."""

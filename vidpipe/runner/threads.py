@@ -59,7 +59,7 @@ class WorkerListener(Protocol):
     def began(self, work: StageWork) -> None:
         """A stage starts to work on a video."""
 
-    def progressed(self, sha256: str, stage: str, fraction: float) -> None:
+    def progressed(self, stage: str, sha256: str, fraction: float) -> None:
         """A stage has done a share, 0 to 1, of its work on a video."""
 
     def done(self, work: StageWork, outcome: Outcome | None, seconds: float) -> None:
@@ -85,7 +85,7 @@ class StageWorkers:
         self._threads: list[threading.Thread] = []
         for stage in plan.stages:
             self._queues[stage.name] = queue.SimpleQueue()
-            context = plan.context_of(stage, cells, cancelled, partial(self._progress, stage.name))
+            context = plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name))
             for number in range(sizes[stage.pool]):
                 thread = threading.Thread(
                     target=self._serve,
@@ -107,9 +107,6 @@ class StageWorkers:
         for thread in self._threads:
             thread.join()
 
-    def _progress(self, stage: str, sha256: str, fraction: float) -> None:
-        self._listener.progressed(sha256, stage, fraction)
-
     def _serve(self, stage: Stage, context: StageContext, pool: threading.BoundedSemaphore) -> None:
         while (first := self._queues[stage.name].get()) is not None:
             with pool:
@@ -129,7 +126,7 @@ class StageWorkers:
             except queue.Empty:
                 break
             if work is None:
-                waiting.put(None)  # the stop sign stays for the next round
+                waiting.put(None)  # keep the end marker for the next call
                 break
             more.append(work)
         return more
@@ -138,7 +135,7 @@ class StageWorkers:
         """Call the stage's function. If a batch fails, each of its videos is tried on its own."""
         waiting = {work.state.sha256: work for work in batch}
         if self._cancelled.is_set() or stage.name in self._out_of_reach:
-            self._leave_due(batch)
+            self._finish(batch)
             return
         for work in batch:
             self._listener.began(work)
@@ -149,13 +146,11 @@ class StageWorkers:
                 self._hand_over(waiting.pop(outcome.sha256), outcome, seconds)
                 began = time.perf_counter()
         except Cancelled:
-            self._leave_due(waiting.values())
-            return
+            self._finish(waiting.values())
         except OutOfReach as away:
             self._out_of_reach.add(stage.name)
             self._listener.went_out_of_reach(stage, away)
-            self._leave_due(waiting.values())
-            return
+            self._finish(waiting.values())
         except UnavailableError:
             raise  # the library is unreachable: no video is to blame, all stay due
         except Exception as fault:
@@ -164,16 +159,15 @@ class StageWorkers:
                     self._call(stage, context, [work])
                 return
             log.exception("stage %s failed unexpectedly", stage.name)
-            for work in waiting.values():
-                self._listener.done(work, Outcome(work.state.sha256, error=_unexpected(fault)), 0.0)
-            return
-        for work in waiting.values():
+            self._finish(waiting.values(), _unexpected(fault))
+        else:
             error = StageError(f"The stage {stage.name} yielded no outcome.", "This is a bug in the stage's code.")
-            self._listener.done(work, Outcome(work.state.sha256, error=error), 0.0)
+            self._finish(waiting.values(), error)
 
-    def _leave_due(self, works: Iterable[StageWork]) -> None:
+    def _finish(self, works: Iterable[StageWork], error: StageError | None = None) -> None:
+        """End the work with `error`; without one, the videos stay due."""
         for work in works:
-            self._listener.done(work, None, 0.0)
+            self._listener.done(work, Outcome(work.state.sha256, error=error) if error else None, 0.0)
 
     def _hand_over(self, work: StageWork, outcome: Outcome, seconds: float) -> None:
         """Pass an outcome on. A fault in doing so is the run's, not the stage's: it ends the run."""
@@ -259,8 +253,7 @@ class CommitThread:
         self._thread.join()
 
     def _work(self) -> None:
-        fault: BaseException | None = None
-        last = False
+        failed = last = False
         while not last:
             batch: list[CommitEntry] = []
             entry = self._queue.get()
@@ -270,13 +263,11 @@ class CommitThread:
                     break
                 entry = self._queue.get()
             last = entry is None
-            if not batch:
-                continue
-            if fault is None:
+            if batch and not failed:
                 try:
                     self._write(batch)
                 except BaseException as error:  # the run stops and raises it
-                    fault = error
+                    failed = True
                     self._failed(error)
             for write in batch:
                 if write.is_end:
@@ -284,11 +275,8 @@ class CommitThread:
 
     def _write(self, batch: list[CommitEntry]) -> None:
         release = [write.sha256 for write in batch if write.is_end]
-        stored = iter(
-            self._library.commit(
-                [write.prepared for write in batch if write.prepared is not None], self._owner, release
-            )
-        )
+        prepared = [write.prepared for write in batch if write.prepared is not None]
+        stored = iter(self._library.commit(prepared, self._owner, release))
         for write in batch:
             took_effect = next(stored) if write.prepared is not None else None
             if write.event is not None:

@@ -68,9 +68,17 @@ class VideoState:
         return self._inputs[stage.name]
 
     def item(self, stage: Stage) -> Item:
-        """Return what the stage's function gets for this video."""
+        """Return what the stage's function gets for this video: values that this run has made, and stored ones."""
+        if self._scenes is None and self._graph.reads_scenes(stage.name):
+            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
+        made = {}
+        for name in stage.reads if self._made else ():
+            read = FieldRead.parse(name)
+            if read.stage in self._made:
+                made[name] = getattr(self._made[read.stage], read.field)
+        stored = tuple(name for name in stage.reads if name not in made) if made else stage.reads
+        fields = made | read_fields(self._graph, stored, self._document, self._scenes or ())
         previous = self.result(stage) if stage.reads_previous else None
-        fields = self._fields(stage)
         return Item(self.sha256, fields, self.inputs(stage), previous)
 
     def result(self, stage: Stage) -> StageResult | None:
@@ -78,19 +86,6 @@ class VideoState:
         if stage.name not in self._made and stage.name not in self._stored:
             self._stored[stage.name] = read_result(self._graph, stage.name, self._document)
         return self._made.get(stage.name) or self._stored[stage.name]
-
-    def _fields(self, stage: Stage) -> dict[str, Any]:
-        """Return the typed values that `stage` reads: those this run has made, and stored ones."""
-        if self._scenes is None and self._graph.reads_scenes(stage.name):
-            self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
-        made = {}
-        if self._made:
-            for name in stage.reads:
-                read = FieldRead.parse(name)
-                if read.stage in self._made:
-                    made[name] = getattr(self._made[read.stage], read.field)
-        stored = tuple(name for name in stage.reads if name not in made) if made else stage.reads
-        return made | read_fields(self._graph, stored, self._document, self._scenes or ())
 
     def stored_error(self, stage: Stage) -> StageError | None:
         """Return the error of the stage's last attempt, if it failed."""

@@ -5,36 +5,30 @@ The describing model's proposal is one of the candidates and is stored beside th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
-from vidpipe.stages.model_results import ModelCategory
-from vidpipe.stages.results import Categories, Tag
-from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.tagging.categories import CategorySet, classify
+from vidpipe.stages.contract import Item, Stage, StageContext, per_video
+from vidpipe.stages.results import Categories, ModelCategory, Tag
+from vidpipe.stages.tags import READS
+
+if TYPE_CHECKING:
+    from vidpipe.tagging.categories import CategorySet
 
 
-def categorize(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Yield one outcome per video; "Unclassified" only if no category matched."""
+@per_video
+def categorize(item: Item, context: StageContext) -> Categories:
+    """Return the category; "Unclassified" only if no category matched."""
+    from vidpipe.stages.rule_facts import rule_facts
+    from vidpipe.tagging.categories import classify
+
     categories: CategorySet = context.resources["categories"]
-    for item in items:
-        if context.cancelled.is_set():
-            raise Cancelled
-        tags: Sequence[Tag] = item["tags.tags"]
-        # the model's own tags are a separate fact with less weight
-        by_rules = [tag for tag in tags if tag.given_by == "rule"]
-        proposal: ModelCategory | None = item["descriptions.category"]
-        verdict = classify(categories, rule_facts(item.fields, by_rules, proposal))
-        yield Outcome(
-            item.sha256,
-            Categories(
-                category=verdict.category,
-                score=verdict.score,
-                reason=verdict.reason,
-                candidates=verdict.candidates,
-                proposal=proposal,
-            ),
-        )
+    tags: Sequence[Tag] = item["tags.tags"]
+    # the model's own tags are a separate fact with less weight
+    by_rules = [tag for tag in tags if tag.given_by == "rule"]
+    proposal: ModelCategory | None = item["descriptions.category"]
+    verdict = classify(categories, rule_facts(item.fields, by_rules, proposal))
+    return Categories(**vars(verdict), proposal=proposal)
 
 
 STAGE = Stage(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
-from typing import Any, ClassVar, Literal, Protocol, get_args
+from dataclasses import astuple, dataclass, field
+from functools import cache, wraps
+from operator import add
+from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from vidpipe.errors import UnavailableError, VidpipeError
+from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.settings import Settings
 from vidpipe.text.words import search_forms
 
@@ -28,7 +29,7 @@ INGEST = "ingest"
 
 
 class StageResult(BaseModel):
-    """Base of every stage's result. Each field has a data version of its own; other stages read single fields.
+    """Base of every stage's result. Each field has its own data version; other stages read single fields.
 
     Attributes:
         unversioned: Stored fields whose change makes nothing else due (a modification time, a path).
@@ -194,6 +195,9 @@ class ModelTokens:
     prompt_tokens: int = 0
     output_tokens: int = 0
 
+    def __add__(self, other: Self) -> Self:
+        return type(self)(*map(add, astuple(self), astuple(other)))
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -262,6 +266,29 @@ class OutOfReach(UnavailableError):
 StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]
 
 
+def per_video(function: Callable[[Item, StageContext], StageResult | Outcome]) -> StageFunction:
+    """Turn a function that processes one video into a stage's function.
+
+    A StageError, MediaError or UnavailableError (transient) is the outcome of that video alone.
+    """
+
+    @wraps(function)
+    def of_batch(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
+        for item in items:
+            if context.cancelled.is_set():
+                raise Cancelled
+            try:
+                made = function(item, context)
+            except StageError as error:
+                made = Outcome(item.sha256, error=error)
+            except (MediaError, UnavailableError) as error:
+                transient = isinstance(error, UnavailableError)
+                made = Outcome(item.sha256, error=StageError(error.message, error.hint, transient=transient))
+            yield made if isinstance(made, Outcome) else Outcome(item.sha256, made)
+
+    return of_batch
+
+
 @dataclass(frozen=True)
 class Stage:
     """The declaration of a stage.
@@ -276,7 +303,7 @@ class Stage:
         settings: Dotted names of settings or their properties that results depend on ("scene_detection.threshold").
         environment: Dotted names of settings or sections that the stage reads, but that never change a result: limits,
             timeouts. They are not part of its spec.
-        resources: Names in `vidpipe.stages.resources.BUILDERS`.
+        resources: Names that `vidpipe.stages.registry.build_resource` knows.
         code_version: Raised by hand whenever the code gives other results.
         stored_as: Key of the result in the video's document.
         pool: What it waits for: network, cpu (MaxWorkers at once) or gpu (one at once).

@@ -8,19 +8,46 @@ answers that it affects.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vidpipe.media.facts import Scene
-from vidpipe.models.describing_model import DescribingModel
-from vidpipe.models.prompt_context import VideoView
-from vidpipe.stages.contract import AnswerCell, Cancelled, Item, Outcome, Stage, StageContext, StageError
-from vidpipe.stages.model_answers import RequestAnswers, answer_requests, total_tokens
-from vidpipe.stages.model_requests import READS, scene_requests, video_view, whole_request
-from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
-from vidpipe.stages.results import Descriptions, SceneDescription
+from vidpipe.stages.contract import AnswerCell, Cancelled, Item, ModelTokens, Outcome, Stage, StageContext, StageError
+from vidpipe.stages.results import (
+    Descriptions,
+    ModelCategory,
+    ModelSentiment,
+    ModelTag,
+    QuestionAnswer,
+    SceneDescription,
+    WrongAnswer,
+)
 
+if TYPE_CHECKING:
+    from vidpipe.models.describing_model import DescribingModel
+    from vidpipe.models.prompt_context import VideoView
+    from vidpipe.stages.model_answers import RequestAnswers
+
+#: The fields of other stages from which requests are made. Their order is part of stored specs.
+READS: tuple[str, ...] = (
+    "metadata.audio",
+    "metadata.cues",
+    "metadata.height",
+    "metadata.orientation",
+    "metadata.resolution",
+    "metadata.title",
+    "metadata.width",
+    "scenes.duration_s",
+    "scenes.scenes",
+    "metadata.hdr",
+    "metadata.subtitles",
+    "scenes.count",
+    "scenes.cuts_per_minute",
+    "scenes.stats",
+    "scenes.pack",
+    "scenes.frames_version",
+)
 _QUESTION = "question:"
 
 
@@ -49,7 +76,8 @@ class _DescribedVideo:
 
     def scene_descriptions(self) -> dict[int, str]:
         """Return the descriptions of the scenes by index."""
-        return {index: _text(answers.cells.get("describe_scene")) for index, answers in self.answers.items()}
+        cells = {index: answers.cells.get("describe_scene") for index, answers in self.answers.items()}
+        return {index: str(cell.value) if cell and not cell.fault else "" for index, cell in cells.items()}
 
 
 def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
@@ -58,6 +86,9 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     Raises:
         OutOfReach: The model is unavailable. Its answers so far are stored.
     """
+    from vidpipe.stages.model_answers import answer_requests
+    from vidpipe.stages.model_requests import scene_requests, video_view, whole_request
+
     model: DescribingModel = context.resources["model"]
     videos = {item.sha256: _DescribedVideo(item, video_view(item.fields)) for item in items}
     requests = []
@@ -71,16 +102,13 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
         video.answers[video.scenes[answers.request.start_s]] = answers
         video.error = video.error or answers.error
         context.progress(video.item.sha256, len(video.answers) / (len(video.scenes) + 1))
-    complete = [video for video in videos.values() if video.complete]
-    for video in complete:
-        if video.error:
+    whole = []
+    for video in videos.values():
+        if video.complete and video.error:
             left.discard(video.item.sha256)
-            yield Outcome(video.item.sha256, error=video.error, used=total_tokens(video.answers.values()))
-    whole = [
-        whole_request(video.item, context, video.view, video.scene_descriptions())
-        for video in complete
-        if not video.error
-    ]
+            yield Outcome(video.item.sha256, error=video.error, used=_used(video.answers.values()))
+        elif video.complete:
+            whole.append(whole_request(video.item, context, video.view, video.scene_descriptions()))
     for answers in answer_requests(whole, context, model):
         video = videos[answers.request.video]
         left.discard(video.item.sha256)
@@ -91,7 +119,7 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
 
 
 def _outcome(video: _DescribedVideo, whole: RequestAnswers, model: DescribingModel) -> Outcome:
-    used = total_tokens([*video.answers.values(), whole])
+    used = _used([*video.answers.values(), whole])
     if whole.error:
         return Outcome(video.item.sha256, error=whole.error, used=used)
     scenes: Sequence[Scene] = video.item["scenes.scenes"]
@@ -119,11 +147,25 @@ def _outcome(video: _DescribedVideo, whole: RequestAnswers, model: DescribingMod
         tags=tuple(ModelTag.model_validate(tag) for tag in values.get("tags", ())),
         category=ModelCategory.model_validate(values["category"]) if "category" in values else None,
         questions=_question_answers(whole.cells),
-        wrong=tuple(_wrong_answer(cell) for cell in cells if cell.fault),
+        wrong=tuple(
+            WrongAnswer(
+                prompt=cell.prompt_id,
+                fault=cell.fault,
+                raw=cell.raw_text,
+                start_s=cell.start_s if cell.scope == "scene" else None,
+                end_s=cell.end_s if cell.scope == "scene" else None,
+            )
+            for cell in cells
+            if cell.fault
+        ),
         answers=() if model.measured else tuple(cell.key for cell in cells),
         **asdict(used),
     )
     return Outcome(video.item.sha256, result=result, used=used)
+
+
+def _used(parts: Iterable[RequestAnswers]) -> ModelTokens:
+    return sum((answers.used for answers in parts), ModelTokens())
 
 
 def _question_answers(cells: Mapping[str, AnswerCell]) -> tuple[QuestionAnswer, ...]:
@@ -137,21 +179,6 @@ def _question_answers(cells: Mapping[str, AnswerCell]) -> tuple[QuestionAnswer, 
         for prompt, cell in sorted(cells.items())
         if prompt.startswith(_QUESTION)
     )
-
-
-def _wrong_answer(cell: AnswerCell) -> WrongAnswer:
-    scene = cell.scope == "scene"
-    return WrongAnswer(
-        prompt=cell.prompt_id,
-        fault=cell.fault,
-        raw=cell.raw_text,
-        start_s=cell.start_s if scene else None,
-        end_s=cell.end_s if scene else None,
-    )
-
-
-def _text(cell: AnswerCell | None) -> str:
-    return "" if cell is None or cell.fault else str(cell.value)
 
 
 STAGE = Stage(

@@ -1,4 +1,4 @@
-"""The stages as a graph: order, who reads what, and each stage's spec."""
+"""The stages as a graph: their order, and which stage reads what."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
-from vidpipe.stages.declared_settings import setting
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
 
@@ -60,7 +58,7 @@ class StageGraph:
         return INGEST if stage == INGEST else self._stages[stage].key
 
     def makes_scenes(self, stage: str) -> bool:
-        """Whether this stage decides which scenes there are; other stages with scene fields add to them."""
+        """Whether this stage creates the scenes; other stages with scene fields add to them."""
         return stage == next((made.name for made in self if made.result.scene_fields), None)
 
     def reads_scenes(self, stage: str) -> bool:
@@ -131,28 +129,3 @@ class StageGraph:
                 versioned = read.field not in self.result_model(read.stage).unversioned
                 sources.setdefault(read.stage, []).append((read.field, versioned))
         return fields
-
-
-def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> str:
-    """Return the spec of a stage with `settings` and the built resources it declares."""
-    return fingerprint(
-        {
-            "stage": stage.name,
-            "code": stage.code_version,
-            "reads": stage.reads,
-            "settings": {name: setting(settings, name) for name in stage.settings},
-            "resources": {name: resources[name].version for name in stage.resources},
-        }
-    )
-
-
-def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of a stage's spec: `code`, `settings.<name>`, `resources.<name>` -> version.
-
-    Comparing the parts of two specs shows what changed.
-    """
-    return {
-        "code": stage.code_version,
-        **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
-        **{f"resources.{name}": resources[name].version for name in stage.resources},
-    }

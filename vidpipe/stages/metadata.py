@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
-from vidpipe.errors import MediaError, UnavailableError
-from vidpipe.media.ffmpeg import TimeLimitError
-from vidpipe.media.probe import probe
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError
+from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.results import Metadata
 
 
-def read_metadata(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Probe each file; one that is not a video is an error of that video alone."""
-    for item in items:
-        if context.cancelled.is_set():
-            raise Cancelled
-        try:
-            path = context.settings.resolve(item["raw_video.path"])
-            info = probe(path, name="The stored file", limits=context.settings.limits)
-        except (TimeLimitError, UnavailableError) as error:
-            yield Outcome(item.sha256, error=StageError(error.message, error.hint, transient=True))
-        except MediaError as error:
-            yield Outcome(item.sha256, error=StageError(error.message, error.hint))
-        else:
-            yield Outcome(item.sha256, result=Metadata(**dict(info)))
+@per_video
+def read_metadata(item: Item, context: StageContext) -> Metadata:
+    """Probe the file of one video.
+
+    Raises:
+        StageError: Reading takes too long.
+        MediaError: It is not a video.
+        UnavailableError: ffprobe is missing.
+    """
+    from vidpipe.media.ffmpeg import TimeLimitError
+    from vidpipe.media.probe import probe
+
+    try:
+        path = context.settings.resolve(item["raw_video.path"])
+        return Metadata(**dict(probe(path, name="The stored file", limits=context.settings.limits)))
+    except TimeLimitError as error:
+        raise StageError(error.message, error.hint, transient=True) from error
 
 
 STAGE = Stage(

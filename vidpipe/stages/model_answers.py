@@ -1,24 +1,33 @@
 """Gets answers of the describing model: only missing ones are asked, and each is stored as it arrives.
 
-An answer in the wrong form is requested once more, then stored as it is and marked.
+An answer in the wrong form is requested once more, then stored as it is and marked. A question of `vidpipe ask` is
+answered the same way: asking it again costs nothing, nor does adding it to questions.json later.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from vidpipe.errors import UnavailableError
 from vidpipe.models.answer_keys import answer_key
 from vidpipe.models.answers.form import AnswerFormatError
 from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
-from vidpipe.models.prompts import Prompt, correction_prompt
-from vidpipe.stages.contract import AnswerCell, ModelTokens, OutOfReach, StageContext, StageError
+from vidpipe.models.prompts import Prompt, PromptSet, correction_prompt
+from vidpipe.models.questions import Question
+from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, OutOfReach, StageContext, StageError
+from vidpipe.stages.model_requests import scene_request, video_request, video_view, with_descriptions
+from vidpipe.stages.results import SceneDescription
 
 #: Answers are stored as soon as this many are waiting, or the first of them has waited this long.
 _MAX_UNSAVED, _MAX_UNSAVED_S = 256, 2.0
 _MAX_CHARACTERS = 20_000
+
+#: Fields of other stages that a question uses if they exist: the scenes' descriptions, and whether they are measured.
+SCENE_DESCRIPTIONS, MEASURED = "descriptions.scenes", "descriptions.measured"
 
 
 @dataclass
@@ -28,19 +37,13 @@ class RequestAnswers:
     Attributes:
         request: What was asked.
         cells: Prompt id -> answer, for those that exist.
-        asked: How many of them the model gave now.
-        reused: How many of them were stored before.
-        prompt_tokens: Tokens that the model read now.
-        output_tokens: Tokens that the model generated now.
-        error: Why answers are missing; None if there are none missing.
+        used: What the model did for them now.
+        error: Why answers are missing; None if none are.
     """
 
     request: ModelRequest
     cells: dict[str, AnswerCell] = field(default_factory=dict)
-    asked: int = 0
-    reused: int = 0
-    prompt_tokens: int = 0
-    output_tokens: int = 0
+    used: ModelTokens = field(default_factory=ModelTokens)
     error: StageError | None = None
 
     @property
@@ -49,24 +52,10 @@ class RequestAnswers:
         return tuple(prompt for prompt in self.request.prompts if prompt.id not in self.cells)
 
 
-def total_tokens(parts: Iterable[RequestAnswers]) -> ModelTokens:
-    """Return what the model did for all of `parts`."""
-    every = list(parts)
-    return ModelTokens(
-        asked=sum(answers.asked for answers in every),
-        reused=sum(answers.reused for answers in every),
-        prompt_tokens=sum(answers.prompt_tokens for answers in every),
-        output_tokens=sum(answers.output_tokens for answers in every),
-    )
-
-
 def request_key(request: ModelRequest, prompt: Prompt, model: DescribingModel) -> str:
     """Return the key of the answer to one prompt of a request."""
     return answer_key(
-        video=request.video,
-        scope=request.scope,
-        start_s=request.start_s,
-        end_s=request.end_s,
+        **_subject(request),
         prompt_hash=prompt.hash,
         model=model.version,
         frames_version=model.basis(request),
@@ -92,7 +81,7 @@ def stored_answers(
     for key, answers, prompt_id in wanted:
         if key in found:
             answers.cells[prompt_id] = found[key]
-            answers.reused += 1
+            answers.used += ModelTokens(reused=1)
     return every
 
 
@@ -119,7 +108,7 @@ class _ModelSession:
     """Asks the model the requests in `every`, and stores its answers."""
 
     def __init__(self, every: Sequence[RequestAnswers], context: StageContext, model: DescribingModel) -> None:
-        self._answers = {_identity(answers.request): answers for answers in every}
+        self._answers = {tuple(_subject(answers.request).values()): answers for answers in every}
         self._context = context
         self._model = model
         self._unsaved: list[AnswerCell] = []
@@ -146,19 +135,18 @@ class _ModelSession:
         for reply in self._replies(requests):
             now = time.monotonic()
             seconds, self._replied_at = now - self._replied_at, now
-            answers = self._answers[_identity(reply.request)]
+            answers = self._answers[tuple(_subject(reply.request).values())]
             originals = {prompt.id: prompt for prompt in answers.request.prompts}
             corrections = []
             for answer in reply.answers:
                 prompt = originals[answer.prompt.id]
                 cell = self._cell(answers.request, prompt, answer, seconds / len(reply.answers))
-                answers.prompt_tokens += answer.prompt_tokens
-                answers.output_tokens += answer.tokens
+                answers.used += ModelTokens(prompt_tokens=answer.prompt_tokens, output_tokens=answer.tokens)
                 if cell.fault and not last:
                     corrections.append(correction_prompt(prompt, cell.fault))
                     continue
                 answers.cells[prompt.id] = cell
-                answers.asked += 1
+                answers.used += ModelTokens(asked=1)
                 self._keep(cell)
             if reply.error:
                 answers.error = StageError(reply.error.message, reply.error.hint, transient=reply.transient)
@@ -179,10 +167,7 @@ class _ModelSession:
             value, fault = None, str(error)
         return AnswerCell(
             key=request_key(request, prompt, self._model),
-            video=request.video,
-            scope=request.scope,
-            start_s=request.start_s,
-            end_s=request.end_s,
+            **_subject(request),
             prompt_id=prompt.id,
             prompt_hash=prompt.hash,
             template=prompt.template,
@@ -209,5 +194,65 @@ class _ModelSession:
         self._unsaved, self._saved_at = [], time.monotonic()
 
 
-def _identity(request: ModelRequest) -> tuple[str, str, float, float]:
-    return request.video, request.scope, request.start_s, request.end_s
+def _subject(request: ModelRequest) -> dict[str, Any]:
+    """Return what the request is about; no two requests have the same."""
+    return {name: getattr(request, name) for name in ("video", "scope", "start_s", "end_s")}
+
+
+@dataclass
+class VideoAnswers:
+    """The answers about one video.
+
+    Attributes:
+        item: The video.
+        cells: One answer, or one per scene in order of time.
+        error: Why answers are missing.
+    """
+
+    item: Item
+    cells: list[AnswerCell] = field(default_factory=list)
+    error: StageError | None = None
+
+
+def ask_question(
+    items: Sequence[Item], question: Question, context: StageContext, count: Callable[[ModelTokens], None]
+) -> Iterator[VideoAnswers]:
+    """Yield each video once it is answered. Ends early once `context.cancelled` is set.
+
+    Args:
+        items: The videos, with the fields in `vidpipe.stages.descriptions.READS`.
+        question: What is asked.
+        context: The context of the stage `descriptions`.
+        count: Called with the model's work as answers arrive, also for videos that fail or are not finished.
+
+    Raises:
+        OutOfReach: The model is unavailable.
+    """
+    model: DescribingModel = context.resources["model"]
+    videos = {item.sha256: VideoAnswers(item) for item in items}
+    requests = [request for item in items for request in question_requests(item, question, context)]
+    waiting = Counter(request.video for request in requests)
+    yield from (video for sha256, video in videos.items() if sha256 not in waiting)
+    for answers in answer_requests(requests, context, model):
+        count(answers.used)
+        video = videos[answers.request.video]
+        video.cells += answers.cells.values()
+        video.error = video.error or answers.error
+        waiting[answers.request.video] -= 1
+        if not waiting[answers.request.video]:
+            video.cells.sort(key=lambda cell: cell.start_s)
+            yield video
+
+
+def question_requests(item: Item, question: Question, context: StageContext) -> list[ModelRequest]:
+    """Return what is asked about one video: one request, or one per scene."""
+    prompts: PromptSet = context.resources["prompts"]
+    view = video_view(item.fields)
+    if question.scope == "scene":
+        return [
+            scene_request(item, context, scene, (prompts.of_question(question, view, scene_view),))
+            for scene, scene_view in zip(item["scenes.scenes"], view.scenes, strict=True)
+        ]
+    scenes: Sequence[SceneDescription] = item.fields.get(SCENE_DESCRIPTIONS) or ()
+    view = with_descriptions(view, {scene.index: scene.description for scene in scenes})
+    return [video_request(item, context, (prompts.of_question(question, view, None),))]

@@ -8,33 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vidpipe.media.facts import AudioStream, PackReference, Scene, SubtitleCue, SubtitleStream
+from vidpipe.media.facts import PackReference, Scene, SubtitleCue, SubtitleStream
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
 from vidpipe.models.prompt_context import SceneView, VideoView
 from vidpipe.models.prompts import Prompt, PromptSet
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, StageContext
-
-#: The fields of other stages from which requests are made. Their order is part of stored specs.
-READS: tuple[str, ...] = (
-    "metadata.audio",
-    "metadata.cues",
-    "metadata.height",
-    "metadata.orientation",
-    "metadata.resolution",
-    "metadata.title",
-    "metadata.width",
-    "scenes.duration_s",
-    "scenes.scenes",
-    "metadata.hdr",
-    "metadata.subtitles",
-    "scenes.count",
-    "scenes.cuts_per_minute",
-    "scenes.stats",
-    "scenes.pack",
-    "scenes.frames_version",
-)
 
 
 @dataclass(frozen=True)
@@ -64,7 +44,7 @@ def video_view(fields: Mapping[str, Any]) -> VideoView:
     """Return what prompts see of a video.
 
     Args:
-        fields: "stage.field" -> value, at least those in `READS`.
+        fields: "stage.field" -> value, at least those in `vidpipe.stages.descriptions.READS`.
     """
     scenes: Sequence[Scene] = fields["scenes.scenes"]
     cues = _cues(fields["metadata.cues"])
@@ -107,7 +87,7 @@ def scene_request(item: Item, context: StageContext, scene: Scene, prompts: tupl
         scenes=1,
         cuts_per_minute=0.0,
         stats=scene.stats,
-        has_sound=_has_sound(item),
+        has_sound=bool(item["metadata.audio"]),
     )
     frames = _frames(item, context, scene.frames_version, scene.index)
     return ModelRequest(item.sha256, "scene", scene.start_s, scene.end_s, prompts, facts, frames)
@@ -130,7 +110,7 @@ def video_request(item: Item, context: StageContext, prompts: tuple[Prompt, ...]
         stats=item["scenes.stats"],
         orientation=item["metadata.orientation"],
         resolution=item["metadata.resolution"],
-        has_sound=_has_sound(item),
+        has_sound=bool(item["metadata.audio"]),
         subtitle_languages=tuple(stream.language or "" for stream in subtitles),
         hdr=item["metadata.hdr"],
         scene_stats=tuple((scene.start_s, scene.stats) for scene in scenes),
@@ -142,11 +122,6 @@ def video_request(item: Item, context: StageContext, prompts: tuple[Prompt, ...]
 def _frames(item: Item, context: StageContext, version: str, scene: int | None) -> PackFrames | None:
     pack = item["scenes.pack"]
     return PackFrames(context.settings, pack, version, scene) if pack else None
-
-
-def _has_sound(item: Item) -> bool:
-    audio: Sequence[AudioStream] = item["metadata.audio"]
-    return bool(audio)
 
 
 def _cues(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:

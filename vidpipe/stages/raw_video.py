@@ -8,66 +8,51 @@ stat and, as the content stays the same, nothing after it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import Cancelled, Item, Stage, StageContext, StageError, StageResult, per_video
 from vidpipe.stages.results import RawVideo
-from vidpipe.storage.media_store import hash_file
 
 _HINT = "Put the file back, or add the video again from a source that has it: vidpipe add URL-OR-FILE."
 
 
-class _KnownFile(NamedTuple):
-    """A file that held the right bytes when it had this size and time."""
-
-    path: str
-    size_bytes: int
-    modified_ns: int
-
-
-def check_files(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Check each video's file; fetch it again if it is lost or changed.
+@per_video
+def check_files(item: Item, context: StageContext) -> RawVideo:
+    """Check the video's file; fetch it again if it is lost or changed.
 
     Raises:
+        StageError: The file is lost and cannot be fetched.
         Cancelled: The run was stopped.
     """
-    for item in items:
-        if context.cancelled.is_set():
-            raise Cancelled
-        try:
-            yield Outcome(item.sha256, result=_check(item, context))
-        except StageError as error:
-            yield Outcome(item.sha256, error=error)
-        except FetchCancelled:
-            raise Cancelled from None
-
-
-def _check(item: Item, context: StageContext) -> RawVideo:
     problems: list[str] = []
-    for known in _known_files(item):
-        path, shown = context.settings.resolve(known.path), text_path(known.path)
+    for name, size_bytes, modified_ns in _known_files(item):
+        path, shown = context.settings.resolve(name), text_path(name)
         try:
             stat = path.stat()
-            if stat.st_size != known.size_bytes:
-                problems.append(f"{shown} has {stat.st_size} bytes instead of {known.size_bytes}")
+            if stat.st_size != size_bytes:
+                problems.append(f"{shown} has {stat.st_size} bytes instead of {size_bytes}")
                 continue
-            if stat.st_mtime_ns == known.modified_ns:
-                return _result(item, known.path, stat, verified="size and time")
+            if stat.st_mtime_ns == modified_ns:
+                return _result(item, name, stat, verified="size and time")
             if _hash(path, item, context) == item.sha256:
-                return _result(item, known.path, stat, verified="hash")
+                return _result(item, name, stat)
             problems.append(f"{shown} has other bytes than when it was added")
+        except FetchCancelled:
+            raise Cancelled from None
         except OSError as error:
             problems.append(f"{shown} cannot be read ({error.strerror or error})")
     return _fetch_again(item, context, "; ".join(dict.fromkeys(problems)))
 
 
 def _hash(path: Path, item: Item, context: StageContext) -> str:
+    from vidpipe.storage.media_store import hash_file  # imports the fetched formats, needed only for a changed file
+
     size_bytes = max(1, path.stat().st_size)
     digest, _ = hash_file(
         path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes))
@@ -75,33 +60,22 @@ def _hash(path: Path, item: Item, context: StageContext) -> str:
     return digest.hexdigest()
 
 
-def _known_files(item: Item) -> list[_KnownFile]:
-    """Return where the file may be: as this stage saw it last (perhaps fetched again since), then as it was added."""
-    known = [_KnownFile(item["ingest.path"], item["ingest.size_bytes"], item["ingest.modified_ns"])]
-    if isinstance(item.previous, RawVideo):
-        last = item.previous
-        known.insert(0, _KnownFile(last.path, last.size_bytes, last.modified_ns))
-        if last.path == known[1].path:
-            known.pop()
-    return known
+def _known_files(item: Item) -> list[tuple[str, int, int]]:
+    """Return (path, size, modification time) with which the file held the right bytes.
+
+    First as this stage saw it last (perhaps fetched again since), then as it was added.
+    """
+    added = (item["ingest.path"], item["ingest.size_bytes"], item["ingest.modified_ns"])
+    last = item.previous
+    if not isinstance(last, RawVideo):
+        return [added]
+    seen = (last.path, last.size_bytes, last.modified_ns)
+    return [seen] if last.path == added[0] else [seen, added]
 
 
-def _result(
-    item: Item,
-    path: str,
-    stat: os.stat_result,
-    *,
-    verified: Literal["size and time", "hash"],
-    refetched_from: str | None = None,
-) -> RawVideo:
-    return RawVideo(
-        content=item.sha256,
-        path=path,
-        size_bytes=stat.st_size,
-        modified_ns=stat.st_mtime_ns,
-        verified=verified,
-        refetched_from=refetched_from,
-    )
+def _result(item: Item, path: str, stat: os.stat_result, **more: Any) -> RawVideo:
+    facts = {"verified": "hash", "size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, **more}
+    return RawVideo.model_validate({"content": item.sha256, "path": path, **facts})
 
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
@@ -118,11 +92,13 @@ def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
 
     try:
         stored, url = refetch(context.settings, item.sha256, urls, cancelled=context.cancelled, on_bytes=on_bytes)
+    except FetchCancelled:
+        raise Cancelled from None
     except VidpipeError as error:
         transient = isinstance(error, FetchError) and error.transient
         raise StageError(f"{problems}. {error.message}", error.hint or _HINT, transient=transient) from error
     path = context.settings.relative(stored.path)
-    return _result(item, path, stored.path.stat(), verified="hash", refetched_from=url)
+    return _result(item, path, stored.path.stat(), refetched_from=url)
 
 
 def _artifacts_exist(result: StageResult, settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""The result models that more than one stage reads; a stage's own file holds its function and declaration."""
+"""The results of the stages; the file of a stage holds its function and declaration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,71 @@ from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from vidpipe.media.facts import ActiveArea, Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
 from vidpipe.stages.contract import StageResult
-from vidpipe.stages.model_results import ModelCategory, ModelSentiment, ModelTag, QuestionAnswer, WrongAnswer
 from vidpipe.text.words import search_forms
+
+
+class _Part(BaseModel):
+    """Base of the models inside results."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelSentiment(_Part):
+    """The model's judgment of the sentiment; `score` is from -1 to 1."""
+
+    label: Literal["positive", "neutral", "negative"]
+    score: float = Field(ge=-1, le=1)
+    reason: str = ""
+
+
+class ModelTag(_Part):
+    """One of the model's own tags. `confidence` is from 0 to 1, as the model states it; None if it states none."""
+
+    tag: str
+    confidence: float | None = Field(None, ge=0, le=1)
+
+
+class ModelCategory(_Part):
+    """The category that the model chose. `confidence` is from 0 to 1, as the model states it."""
+
+    category: str
+    confidence: float | None = Field(None, ge=0, le=1)
+    reason: str = ""
+
+
+class QuestionAnswer(_Part):
+    """The answer to one of the questions in questions.json.
+
+    Attributes:
+        id: The question's id.
+        value: Text, true or false, one of the choices or a number, as the question's kind requires; None if the answer
+            could not be parsed.
+        raw: What the model answered, if it could not be parsed.
+        fault: Why it could not.
+    """
+
+    id: str
+    value: Any = None
+    raw: str = ""
+    fault: str = ""
+
+
+class WrongAnswer(_Part):
+    """An answer that did not have the requested form twice.
+
+    Attributes:
+        prompt: Id of the prompt.
+        fault: What was wrong with it.
+        raw: What the model answered.
+        start_s: Start of the scene, in seconds; None if the prompt was about the whole video.
+        end_s: End of the scene.
+    """
+
+    prompt: str
+    fault: str
+    raw: str
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class RawVideo(StageResult):
@@ -59,39 +122,27 @@ class Scenes(StageResult):
     frames_decoded: int = 0
     cuts_per_minute: float = 0.0
     mean_scene_s: float = 0.0
-    active_area: ActiveArea | None = Field(
-        None, description="without black bars, the smallest area that holds every scene's; None: the whole picture"
-    )
+    active_area: ActiveArea | None = Field(None, description="area within black bars; None: the whole picture")
     stats: SceneStats | None = Field(None, description="of the whole video, weighted by time")
     pack: PackReference | None = None
-    frames_version: str = Field(
-        "", description="of the pack: which frames, not their JPEG bytes, which differ by ffmpeg, nor the thumbnails"
-    )
+    frames_version: str = Field("", description="which frames the pack holds, not their bytes or the thumbnails")
     thumbnails: tuple[Thumbnail, ...] = ()
-    poster: str | None = Field(None, description="the thumbnail that stands for the video")
+    poster: str | None = Field(None, description="the thumbnail that represents the video")
     damage: Damage | None = Field(None, description="None: decoded without complaint")
     decode_seconds: float = 0.0
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
-        figures: dict[str, Any] = {
-            "scenes": self.count,
-            "frames_decoded": self.frames_decoded,
-            "detector": self.detector,
-        }
-        if self.damage:
-            figures["damage"] = self.damage.sentence
-        return figures
+        damage = {"damage": self.damage.sentence} if self.damage else {}
+        return {"scenes": self.count, "frames_decoded": self.frames_decoded, "detector": self.detector, **damage}
 
     def thumbnail(self) -> str | None:
         """Return the poster."""
         return self.poster
 
 
-class SceneDescription(BaseModel):
+class SceneDescription(_Part):
     """The description of one scene, stored in the scene's document."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     index: int
     description: str
@@ -121,7 +172,7 @@ class Descriptions(StageResult):
     wrong: tuple[WrongAnswer, ...] = Field((), description="answers that were in the wrong form twice")
     answers: tuple[str, ...] = Field((), description="keys of the answer cells that this result is made of")
     asked: int = Field(0, description="answers that the model gave when this was made last")
-    reused: int = Field(0, description="answers that were there already")
+    reused: int = Field(0, description="answers that were stored already")
     prompt_tokens: int = Field(0, description="that the model read for the answers asked")
     output_tokens: int = Field(0, description="that it wrote")
 
@@ -156,21 +207,17 @@ class Sentiment(StageResult):
         return {"label": self.label, "score": self.score, "read_from": self.read_from}
 
 
-#: What stands for the rule where the describing model gave a tag.
+#: The name of the rule in tags that the describing model gave.
 MODEL_TAGS = "ai_generated_tags"
 
 
-class Tag(BaseModel):
+class Tag(_Part):
     """One tag, the rule that gave it, and the evidence."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     tag: str
     rule: str = Field(description="name of the rule; ai_generated_tags for a tag of the model's")
     given_by: Literal["rule", "model"] = "rule"
-    block: str = Field(
-        "", description="the block of the rule that matched: metadata_conditions, description_keywords, ..."
-    )
+    block: str = Field("", description="part of the rule that matched: metadata_conditions, ...")
     evidence: str = Field("", description="one sentence: what was found and what the rule asks for")
     confidence: float | None = Field(None, description="0 to 1, as a model says of itself; None for a rule")
     facet: bool = Field(False, description="a technical fact to filter by, shown after the other tags")

@@ -7,8 +7,7 @@ from typing import Any
 
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.sources.urls import url_spellings
-from vidpipe.stages.model_results import ModelCategory, ModelTag
-from vidpipe.stages.results import Tag
+from vidpipe.stages.results import ModelCategory, ModelTag, Tag
 from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
 from vidpipe.text.languages import UNKNOWN_LANGUAGES, language_code
@@ -27,19 +26,6 @@ _FROM_STATS = (
     "loudness_db", "silence_share",
 )  # fmt: skip
 
-#: The fields of other stages that rules can check; `rule_facts` needs all of them. Their order is part of stored specs.
-READS: tuple[str, ...] = (
-    "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
-    "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
-    "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
-    "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
-    "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
-    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.duration_s", "scenes.mean_scene_s",
-    "scenes.stats",
-    "descriptions.tags", "descriptions.text",
-    "sentiment.label", "sentiment.score",
-)  # fmt: skip
-
 #: Dates that cameras and muxers write instead of an unknown date.
 _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
@@ -48,7 +34,7 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
     """Return the facts of one video.
 
     Args:
-        fields: "stage.field" -> value, at least those in `READS`.
+        fields: "stage.field" -> value, at least those in `vidpipe.stages.tags.READS`.
         tags: Tags given by rules; only categories check them.
         proposal: The model's category; only categories check it.
     """

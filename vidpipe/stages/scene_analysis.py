@@ -25,6 +25,8 @@ from vidpipe.stages.results import Scenes
 
 _MIN_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
+#: What decides how a video is decoded.
+_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order")
 #: Many intact files lack less than this at their end.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
@@ -61,16 +63,10 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
         raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
     plan = plan_decode(
         settings.scene_detection,
-        video_stream=item["metadata.video_stream"],
-        width=item["metadata.width"],
-        height=item["metadata.height"],
-        video_codec=item["metadata.video_codec"],
-        audio=item["metadata.audio"],
         duration_s=item["metadata.duration_s"],
-        color_transfer=item["metadata.color_transfer"],
-        field_order=item["metadata.field_order"],
         clock_jumps=item["metadata.clock_jumps"],
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
+        **{name: item[f"metadata.{name}"] for name in _PLANNED_BY},
     )
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
         findings = _decode(item, context, path, plan, spill, min_time_limit_s=min_time_limit_s)

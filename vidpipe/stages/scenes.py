@@ -6,32 +6,24 @@ Times of scenes, thumbnails and frames are seconds from the first video frame.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.frame_pack import pack_exists
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import Item, Stage, StageContext, StageError, StageResult, per_video
 from vidpipe.stages.results import Scenes
 
 
-def detect_scenes(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Yield one outcome per video; a file that cannot be decoded is an error of that video alone."""
+@per_video
+def detect_scenes(item: Item, context: StageContext) -> Scenes:
+    """Decode one video (see `analyze_scenes`); errors of the disk can be retried."""
     # imports numpy, OpenCV and PySceneDetect (which runs ffmpeg on import): only for commands that decode
     from vidpipe.stages.scene_analysis import analyze_scenes
 
-    for item in batch:
-        try:
-            yield Outcome(item.sha256, result=analyze_scenes(item, context))
-        except StageError as error:
-            yield Outcome(item.sha256, error=error)
-        except MediaError as error:
-            yield Outcome(item.sha256, error=StageError(f"{item.name}: {error.message}", error.hint))
-        except UnavailableError as error:
-            yield Outcome(item.sha256, error=StageError(error.message, error.hint, transient=True))
-        except OSError as error:
-            yield Outcome(item.sha256, error=_not_written(item.name, error, context.settings.derived_directory))
+    try:
+        return analyze_scenes(item, context)
+    except OSError as error:
+        raise _not_written(item.name, error, context.settings.derived_directory) from error
 
 
 def _not_written(name: str, error: OSError, folder: Path) -> StageError:

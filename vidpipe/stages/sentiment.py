@@ -13,13 +13,11 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
-from vidpipe.stages.model_results import ModelSentiment
-from vidpipe.stages.results import Sentiment
+from vidpipe.stages.contract import Item, Stage, StageContext, per_video
+from vidpipe.stages.results import ModelSentiment, Sentiment
 
 _METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
 _LIMIT = 0.05
@@ -41,15 +39,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
-def judge_sentiment(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Yield one outcome per video; "no basis", with the reason, if there are no English words to rate."""
-    for item in items:
-        if context.cancelled.is_set():
-            raise Cancelled
-        yield Outcome(item.sha256, result=_sentiment(item))
-
-
-def _sentiment(item: Item) -> Sentiment:
+@per_video
+def judge_sentiment(item: Item, context: StageContext) -> Sentiment:
+    """Return the sentiment; "no basis", with the reason, if there are no English words to rate."""
     judged: ModelSentiment | None = item["descriptions.sentiment"]
     if judged is not None:
         return Sentiment(
@@ -59,36 +51,24 @@ def _sentiment(item: Item) -> Sentiment:
             method=f"{item['descriptions.model']}, asked",
             reason=judged.reason,
         )
-    chosen = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
-    if chosen.sentences:
-        return _judged(chosen.sentences, "subtitles", chosen.reason)
+    sentences, reason = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
+    if sentences:
+        return _judged(sentences, "subtitles", reason)
     text: str = item["descriptions.text"]
     if item["descriptions.measured"] or not text.strip():
         return Sentiment(
             label="no basis",
             read_from="nothing",
-            reason=f"{chosen.reason}, and what was measured of the pictures carries no opinion.",
+            reason=f"{reason}, and what was measured of the pictures carries no opinion.",
         )
-    return _judged(list(_sentences(text)), "description", f"{chosen.reason}; the model's description was judged")
+    return _judged(list(_sentences(text)), "description", f"{reason}; the model's description was judged")
 
 
-@dataclass(frozen=True)
-class ChosenStream:
-    """The subtitle stream that is rated.
+def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> tuple[Sequence[str], str]:
+    """Return the sentences of the longest English stream, none if there is none, and why that stream was chosen.
 
-    Attributes:
-        sentences: Its sentences; none if no stream can be rated.
-        reason: Why this stream, or none, was chosen.
-    """
-
-    sentences: Sequence[str]
-    reason: str
-
-
-def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> ChosenStream:
-    """Return the longest English stream: one marked as English, else one of unknown language that reads as English.
-
-    Only one is rated, since the same words in two streams are not twice as positive.
+    A stream marked as English comes before one of unknown language that reads as English. Only one is rated, since the
+    same words in two streams are not twice as positive.
     """
     spoken: dict[int, list[str]] = {}
     for index, group in itertools.groupby(sorted(cues, key=lambda cue: cue.stream), key=lambda cue: cue.stream):
@@ -96,28 +76,24 @@ def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]
     candidates = [stream for stream in streams if spoken.get(stream.index)]
     if not candidates:
         reason = "The subtitles are pictures or empty" if streams else "There are no subtitles"
-        return ChosenStream((), reason)
+        return (), reason
 
     def rank(stream: SubtitleStream) -> tuple[bool, bool, int, int]:
         words = sum(map(_count_words, spoken[stream.index]))
         return (bool(stream.language), not stream.forced, words, -stream.index)
 
-    english = [stream for stream in candidates if _is_english(stream, spoken[stream.index])]
+    english = [
+        stream
+        for stream in candidates
+        if (_ENGLISH.match(stream.language) if stream.language else reads_as_english(" ".join(spoken[stream.index])))
+    ]
     if not english:
         named = sorted({stream.language or "a language that is not named and does not read as English"
                         for stream in candidates})  # fmt: skip
-        return ChosenStream((), f"The subtitles are in {', '.join(named)}; the lexicon knows English only")
+        return (), f"The subtitles are in {', '.join(named)}; the lexicon knows English only"
     best = max(english, key=rank)
     sentences = spoken[best.index]
-    return ChosenStream(
-        sentences, f"Read from subtitle stream {best.index}: {len(sentences)} sentence{'s'[: len(sentences) != 1]}"
-    )
-
-
-def _is_english(stream: SubtitleStream, sentences: Sequence[str]) -> bool:
-    if stream.language:
-        return bool(_ENGLISH.match(stream.language))
-    return reads_as_english(" ".join(sentences))
+    return sentences, f"Read from subtitle stream {best.index}: {len(sentences)} sentence{'s'[: len(sentences) != 1]}"
 
 
 def reads_as_english(text: str) -> bool:
@@ -155,11 +131,8 @@ def _sentences(text: str) -> Iterator[str]:
 
 def _judged(sentences: Sequence[str], read_from: Literal["subtitles", "description"], reason: str) -> Sentiment:
     score = mean_score(sentences)
-    label: Literal["positive", "neutral", "negative"] = "neutral"
-    if score >= _LIMIT:
-        label = "positive"
-    elif score <= -_LIMIT:
-        label = "negative"
+    label: Literal["positive", "neutral", "negative"]
+    label = "positive" if score >= _LIMIT else "negative" if score <= -_LIMIT else "neutral"
     return Sentiment(label=label, score=score, read_from=read_from, method=_METHOD, reason=f"{reason}.")
 
 

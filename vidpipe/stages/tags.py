@@ -5,53 +5,60 @@ A tag that both a rule and the model give is attributed to the rule. Facets come
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext
-from vidpipe.stages.model_results import ModelTag
-from vidpipe.stages.results import MODEL_TAGS, Tag, Tags
-from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.rules import RuleSet, TagMatch, evaluate
+from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, per_video
+from vidpipe.stages.results import MODEL_TAGS, ModelTag, Tag, Tags
+
+if TYPE_CHECKING:
+    from vidpipe.tagging.rules import RuleSet, TagMatch
+
+#: The fields of other stages that rules can check; `rule_facts` needs all of them. Their order is part of stored specs.
+READS: tuple[str, ...] = (
+    "ingest.labels", "ingest.names", "ingest.titles", "ingest.urls",
+    "metadata.audio", "metadata.bit_depth", "metadata.bit_rate", "metadata.container", "metadata.created",
+    "metadata.cues", "metadata.frame_rate", "metadata.hdr", "metadata.height",
+    "metadata.orientation", "metadata.resolution", "metadata.rotation", "metadata.size_bytes", "metadata.subtitles",
+    "metadata.title", "metadata.variable_frame_rate", "metadata.video_codec", "metadata.width",
+    "scenes.count", "scenes.cuts_per_minute", "scenes.damage", "scenes.duration_s", "scenes.mean_scene_s",
+    "scenes.stats",
+    "descriptions.tags", "descriptions.text",
+    "sentiment.label", "sentiment.score",
+)  # fmt: skip
 
 
-def give_tags(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
-    """Yield one outcome per video. Added and removed tags, and changed rules and evidence, are in its lineage."""
+@per_video
+def give_tags(item: Item, context: StageContext) -> Outcome:
+    """Return the tags. Added and removed tags, and changed rules and evidence, are in the outcome's lineage."""
+    from vidpipe.stages.rule_facts import rule_facts
+    from vidpipe.tagging.blocks import tag_key
+    from vidpipe.tagging.rules import evaluate
+
     rules: RuleSet = context.resources["custom_tags"]
-    for item in items:
-        if context.cancelled.is_set():
-            raise Cancelled
-        by_rules = [Tag(**vars(match)) for match in evaluate(rules, rule_facts(item.fields))]
-        given = [*by_rules, *_by_model(item, {tag_key(tag.tag) for tag in by_rules})]
-        result = Tags(tags=tuple(sorted(given, key=lambda tag: tag.facet)))
-        yield Outcome(item.sha256, result, lineage=_lineage(item, result, rules.version))
-
-
-def _by_model(item: Item, given: set[str]) -> Iterator[Tag]:
-    """Yield the model's tags that no rule gave."""
+    tags = [Tag(**vars(match)) for match in evaluate(rules, rule_facts(item.fields))]
+    given = {tag_key(tag.tag) for tag in tags}
     suggested: Sequence[ModelTag] = item["descriptions.tags"]
     for suggestion in suggested:
         key = tag_key(suggestion.tag)
         if key and key not in given:
             given.add(key)
             sure = "" if suggestion.confidence is None else f", with confidence {suggestion.confidence:.2g}"
-            yield Tag(
-                tag=suggestion.tag,
-                rule=MODEL_TAGS,
-                given_by="model",
-                evidence=f"{item['descriptions.model']} saw it in the frames{sure}.",
-                confidence=suggestion.confidence,
+            tags.append(
+                Tag(
+                    tag=suggestion.tag,
+                    rule=MODEL_TAGS,
+                    given_by="model",
+                    evidence=f"{item['descriptions.model']} saw it in the frames{sure}.",
+                    confidence=suggestion.confidence,
+                )
             )
-
-
-def _lineage(item: Item, result: Tags, rules_version: str) -> list[dict[str, Any]]:
+    result = Tags(tags=tuple(sorted(tags, key=lambda tag: tag.facet)))
     previous = item.previous.tags if isinstance(item.previous, Tags) else ()
-    return [
-        {"kind": "tag", **asdict(change), "rules_version": rules_version}
-        for change in tag_changes(previous, result.tags)
-    ]
+    changes = tag_changes(previous, result.tags)
+    lineage = [{"kind": "tag", **asdict(change), "rules_version": rules.version} for change in changes]
+    return Outcome(item.sha256, result, lineage=lineage)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class TagChange:
 
 def tag_changes(before: Iterable[Tag | TagMatch], after: Iterable[Tag | TagMatch]) -> list[TagChange]:
     """Return how two lists of tags differ: removed tags first, then the others in their order."""
+    from vidpipe.tagging.blocks import tag_key
+
     old = {tag_key(tag.tag): tag for tag in before}
     new = {tag_key(tag.tag): tag for tag in after}
     changes = [TagChange(tag.tag, "removed", tag.rule, was=tag.evidence) for key, tag in old.items() if key not in new]

@@ -9,9 +9,9 @@ from vidpipe.media.facts import SceneStats
 from vidpipe.media.probe import probe
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, StageContext, StageResult
-from vidpipe.stages.resources import BUILDERS
+from vidpipe.stages.registry import build_resource
 from vidpipe.stages.results import Metadata
-from vidpipe.stages.rule_facts import READS
+from vidpipe.stages.tags import READS
 
 STATS = SceneStats(brightness=0.4, contrast=0.2, saturation=0.3, motion=0.01, loudness_db=-20.0, silence_share=0.1)
 
@@ -38,4 +38,4 @@ def label_item(clip: Path, *, previous: StageResult | None = None, sha256: str =
 def label_context(home: Path, *resources: str) -> StageContext:
     """A context with those resources, built from the settings of `home`."""
     settings = Settings(home=home)
-    return StageContext(settings, {name: BUILDERS[name](settings) for name in resources})
+    return StageContext(settings, {name: build_resource(name, settings) for name in resources})

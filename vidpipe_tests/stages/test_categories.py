@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.stages.categories import STAGE, categorize
-from vidpipe.stages.model_results import ModelCategory, ModelTag
-from vidpipe.stages.results import Categories, Tag
+from vidpipe.stages.results import Categories, ModelCategory, ModelTag, Tag
 from vidpipe_tests import clips
 from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 

@@ -10,8 +10,7 @@ from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.settings import Settings
 from vidpipe.stages import sentiment
 from vidpipe.stages.contract import Item, StageContext
-from vidpipe.stages.model_results import ModelSentiment
-from vidpipe.stages.results import Sentiment
+from vidpipe.stages.results import ModelSentiment, Sentiment
 
 _GOOD = ["I love this wonderful", "place, it is the best.", "What a happy day!"]
 _BAD = ["This was a terrible, horrible disaster.", "They are all afraid and we hate it."]

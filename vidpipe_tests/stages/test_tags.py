@@ -10,10 +10,9 @@ from vidpipe.media.facts import ColorShare, Damage, SceneStats, SubtitleCue
 from vidpipe.models.describing_model import MeasuredFacts
 from vidpipe.models.statistics import describe_video
 from vidpipe.stages.contract import Cancelled
-from vidpipe.stages.model_results import ModelTag
-from vidpipe.stages.results import Tag, Tags
-from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.stages.tags import give_tags
+from vidpipe.stages.results import ModelTag, Tag, Tags
+from vidpipe.stages.rule_facts import rule_facts
+from vidpipe.stages.tags import READS, give_tags
 from vidpipe.tagging.categories import classify
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import evaluate

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import Concurrency, SceneDetection
 from vidpipe.stages.contract import Stage, StageResult
-from vidpipe.stages.graph import StageGraph, spec_of
-from vidpipe.stages.versions import fingerprint
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.versions import fingerprint, spec_of
 from vidpipe_tests.runner.small_graph import GRAPH, LENGTH, PARTS, REPORT
 
 PLAIN = st.recursive(
@@ -24,12 +25,17 @@ PLAIN = st.recursive(
     max_leaves=12,
 )
 
+#: A busy machine generates values slowly.
+untimed = hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
+
+@untimed
 @given(st.dictionaries(st.text(), PLAIN, max_size=5))
 def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
     assert fingerprint(value) == fingerprint(dict(reversed(list(value.items()))))
 
 
+@untimed
 @given(PLAIN)
 def test_a_list_is_told_from_its_only_element(value: object) -> None:
     assert fingerprint([value]) != fingerprint(value)

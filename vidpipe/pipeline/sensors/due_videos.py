@@ -46,8 +46,7 @@ from vidpipe.runner.budget import (
 )
 from vidpipe.runner.due import due_ids
 from vidpipe.runner.estimate import AnswerCounter, sampled_work
-from vidpipe.runner.pending_changes import launches_changed, pending_sentences, record_specs
-from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.plan import DescribingStages, Plan, launches_changed, pending_sentences, record_specs
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
