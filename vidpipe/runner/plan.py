@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.library import Library
-from vidpipe.library.lineage import changed_parts, store_spec
-from vidpipe.library.queries.launchable import waiting_for_spec
+from vidpipe.library.provenance import changed_parts, store_spec
+from vidpipe.library.states import waiting_for_spec
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SECTION_NAMES, key_name
 from vidpipe.stages.contract import CellStore, Stage, StageContext
