@@ -18,10 +18,10 @@ from vidpipe.library.video_ids import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.inputs import request_for
+from vidpipe.sources.media_store import hash_file
 from vidpipe.sources.records import NO_FAILURE, SourceRecord
 from vidpipe.sources.urls import url_file_name
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.storage.media_store import hash_file
 
 
 @dataclass

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
+import ssl
 from typing import Literal
 
+import requests
+import urllib3
+
 from vidpipe.errors import VidpipeError
+from vidpipe.network.retry import parse_retry_after
 
 FaultKind = Literal["transient", "permanent", "refused"]
 
@@ -53,3 +59,79 @@ def lookup_error(host: str, error: OSError) -> FetchError:
             f"There is no host named {host}.", "Check the URL for a typo.", depends_on=("download.use_proxy",)
         )
     return FetchError(f"The host {host} could not be resolved: {error.strerror or error}.", kind="transient")
+
+
+def status_error(display_url: str, response: requests.Response) -> FetchError:
+    """Return the error for a final response that is neither the file nor a redirect."""
+    status = response.status_code
+    reason = f"{status} {response.reason or ''}".strip()[:80]
+    if status in (404, 410):
+        return FetchError(f"{display_url}: no such file ({reason}).", "Check the URL for a typo.")
+    if status in (401, 403, 407, 451):
+        return FetchError(
+            f"{display_url}: the server denies access ({reason}).",
+            "If the file requires a login, use a signed URL, or put user:password@ before the host.",
+        )
+    if status in TRANSIENT_STATUS:
+        problem = "is rate limiting us" if status == 429 else "is temporarily unavailable"
+        retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
+        message = f"{display_url}: the server {problem} ({reason})."
+        return FetchError(message, kind="transient", retry_after_s=retry_after_s)
+    if 300 <= status < 400:
+        return FetchError(f"{display_url}: the server sent a redirect without a target ({reason}).")
+    if 200 <= status < 300:
+        return FetchError(f"{display_url}: the server responded with {reason} but sent no file.")
+    return FetchError(f"{display_url}: the server rejected the request ({reason}).")
+
+
+def innermost(error: BaseException) -> BaseException:
+    """Return the root cause of an error that requests and urllib3 have wrapped."""
+    for _ in range(12):
+        if isinstance(error, urllib3.exceptions.NameResolutionError):
+            break
+        reason = getattr(error, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
+        if inner is None:
+            inner = next((argument for argument in error.args if isinstance(argument, BaseException)), None)
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def transport_error(display_url: str, error: Exception) -> FetchError:
+    """Return the error for a connection that failed, broke or timed out."""
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return FetchError(f"{display_url}: not a valid URL.")
+    cause = innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return FetchError(
+            f"{display_url}: the server's certificate is not valid: {cause.verify_message}.",
+            "To trust a private certificate authority, set the environment variable REQUESTS_CA_BUNDLE.",
+        )
+    return FetchError(f"{display_url}: {_connection_problem(error, cause)}.", kind="transient")
+
+
+def _connection_problem(error: Exception, cause: BaseException) -> str:  # noqa: PLR0911 - one per kind of problem
+    connect_timeout = requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError
+    read_timeout = requests.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError
+    malformed = http.client.HTTPException | urllib3.exceptions.InvalidHeader | ValueError
+    if isinstance(error, connect_timeout) or isinstance(cause, connect_timeout):
+        return "connection timed out"
+    if isinstance(error, read_timeout) or isinstance(cause, read_timeout):
+        return "read timed out"
+    if isinstance(cause, urllib3.exceptions.NameResolutionError):  # other names are resolved by the address policy
+        return "the host name of the proxy could not be resolved"
+    if isinstance(cause, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS handshake failed ({cause.reason or 'TLS error'})"
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return "the server closed the connection without a response"
+    if isinstance(error, urllib3.exceptions.DecodeError):
+        return "the compressed body is corrupt"
+    if isinstance(cause, malformed) and not isinstance(cause, http.client.IncompleteRead):
+        return f"the response is not valid HTTP ({type(cause).__name__})"
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"the connection failed ({cause.strerror})"
+    return f"the connection was interrupted ({type(cause).__name__})"

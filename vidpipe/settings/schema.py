@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from vidpipe.redaction import redact_by_form
 from vidpipe.safe_files import path_text, text_path
 from vidpipe.settings import operation
-from vidpipe.settings.fields import CronSchedule, Listed, Section
+from vidpipe.settings.operation import CronSchedule, Listed, Section
 
 #: The prompts of the describing model, in the order in which they are asked.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")

@@ -1,22 +1,26 @@
-"""Downloads one remote file, with as many attempts as the retry policy allows."""
+"""Downloads one remote file, with as many attempts as the retry policy allows; fetches lost files again."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tenacity import RetryCallState
 
+from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.http_response import Validators
 from vidpipe.network.retry import RetryPolicy
+from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import SourceRequest, request_for
+from vidpipe.sources.local_files import OnBytes, add_local_file
+from vidpipe.sources.media_store import DiskFullError, MediaStore, PartialFile, StoredFile, hash_file
 from vidpipe.sources.s3 import SCHEME, S3Clients, S3Remote
 from vidpipe.sources.transfer import HttpRemote, RemoteFile, Transfer, TransferResult
-from vidpipe.sources.urls import SourceUrl
-from vidpipe.storage.media_store import DiskFullError, MediaStore
-from vidpipe.storage.partial_file import PartialFile
+from vidpipe.sources.urls import SourceUrl, scrub
 
 #: An attempt that downloads this much that no attempt had downloaded before is progress: attempts are counted anew.
 PROGRESS_BYTES = 1 << 20
@@ -118,3 +122,97 @@ def download(
 
 def _is_retried(error: BaseException) -> bool:
     return isinstance(error, FetchError) and error.transient and not isinstance(error, DiskFullError)
+
+
+def refetch(
+    settings: Settings,
+    sha256: str,
+    urls: Sequence[str],
+    *,
+    cancelled: threading.Event | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+) -> tuple[StoredFile, str]:
+    """Fetch a file again from the first of `urls` that still gives its bytes, and replace it in the store.
+
+    A URL whose secret is not stored cannot be used here; adding it again, or the list that contains it, fetches the
+    file.
+
+    Args:
+        settings: Those in force.
+        sha256: Hash that the bytes must have.
+        urls: The video's sources as they are stored, without secrets.
+        cancelled: Stops the work once it is set.
+        on_bytes: Called with the progress.
+
+    Returns:
+        The stored file, and the URL that gave it.
+
+    Raises:
+        FetchError: No source gave these bytes. The message has the reason for each; it is transient if at least one of
+            them may succeed later.
+        FetchCancelled: `cancelled` was set.
+    """
+    cancelled = cancelled or threading.Event()
+    store = MediaStore(settings)
+    reasons: list[str] = []
+    transient = False
+    for url in urls:
+        if MASK in url:
+            reasons.append(
+                f"{url}: the URL contains a secret, which is not stored; run `vidpipe add` with the full URL, or with "
+                "the list that contains it."
+            )
+            continue
+        try:
+            request = request_for(url)
+            file = _refetch(request, sha256, store, settings=settings, cancelled=cancelled, on_bytes=on_bytes)
+            return file, url
+        except VidpipeError as error:
+            reasons.append(scrub(str(error.about(url)), url))
+            transient |= error.transient if isinstance(error, FetchError) else isinstance(error, UnavailableError)
+    raise FetchError(
+        f"The file of video {sha256[:12]} could not be fetched again. {' '.join(reasons) or 'It has no known source.'}",
+        "Add the video again from another source.",
+        kind="transient" if transient else "permanent",
+    )
+
+
+def _refetch(
+    request: SourceRequest,
+    sha256: str,
+    store: MediaStore,
+    *,
+    settings: Settings,
+    cancelled: threading.Event,
+    on_bytes: OnBytes,
+) -> StoredFile:
+    with store.hold(request.id, cancelled):
+        if request.path is not None:
+            _check_hash(request.path, sha256, cancelled)
+            return add_local_file(
+                request.path, request.id, mode="copy", store=store, cancelled=cancelled, on_bytes=on_bytes, replace=True
+            )[0]
+        part = download(request.url, settings=settings, store=store, cancelled=cancelled, on_bytes=on_bytes).part
+        try:
+            if part.sha256() != sha256:
+                raise _other_bytes(str(request.url), part.sha256())
+            file = store.enter(part.path, sha256, name=str(request.url), replace=True)
+        except (MediaError, FetchError):
+            part.discard()
+            raise
+        part.forget()
+        return file
+
+
+def _check_hash(path: Path, sha256: str, cancelled: threading.Event) -> None:
+    """Hash the file in place: other bytes must not enter the store."""
+    try:
+        found = hash_file(path, cancelled)[0].hexdigest()
+    except OSError as error:
+        raise FetchError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if found != sha256:
+        raise _other_bytes(str(path), found)
+
+
+def _other_bytes(name: str, found: str) -> FetchError:
+    return FetchError(f"{name}: the content has changed (sha256 {found[:12]}).")

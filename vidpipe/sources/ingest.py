@@ -19,6 +19,7 @@ from vidpipe.sources.download import download
 from vidpipe.sources.failures import Dependencies, failed_record, unexpected_error
 from vidpipe.sources.inputs import SourceRequest
 from vidpipe.sources.local_files import OnBytes, add_local_file, touched_since
+from vidpipe.sources.media_store import DiskFullError, MediaStore, StoredFile
 from vidpipe.sources.records import (
     NO_FAILURE,
     IngestObserver,
@@ -29,7 +30,6 @@ from vidpipe.sources.records import (
     StoredVideo,
 )
 from vidpipe.sources.s3 import S3Clients
-from vidpipe.storage.media_store import DiskFullError, MediaStore, StoredFile
 
 #: Appended for a URL that was given with a fragment.
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."

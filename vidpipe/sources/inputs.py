@@ -16,14 +16,22 @@ from pathlib import Path, PurePosixPath
 from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import check_regular, file_url_path
 from vidpipe.settings.operation import Download, Lists
-from vidpipe.sources.characters import invalid_character, misleading_character, windows_1252
+from vidpipe.sources.containers import VIDEO_SUFFIXES
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
 from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.sources.s3 import S3Address, S3Clients
-from vidpipe.sources.urls import SourceUrl, canonical_url, loses_fragment, redacted_url, scrub
-from vidpipe.storage.containers import VIDEO_SUFFIXES
+from vidpipe.sources.urls import (
+    SourceUrl,
+    canonical_url,
+    invalid_character,
+    loses_fragment,
+    misleading_character,
+    redacted_url,
+    scrub,
+    windows_1252,
+)
 
 log = logging.getLogger(__name__)
 

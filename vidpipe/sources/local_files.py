@@ -20,10 +20,9 @@ from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import check_regular, open_regular
 from vidpipe.settings.operation import Limits
+from vidpipe.sources.containers import skip_reason
+from vidpipe.sources.media_store import BLOCK_BYTES, MediaStore, PartialFile, StoredFile, hash_file
 from vidpipe.sources.records import IngestNote
-from vidpipe.storage.containers import skip_reason
-from vidpipe.storage.media_store import BLOCK_BYTES, MediaStore, StoredFile, hash_file
-from vidpipe.storage.partial_file import PartialFile
 
 LocalMode = Literal["copy", "hardlink", "reference"]
 #: Called with (bytes so far, bytes in all or None).

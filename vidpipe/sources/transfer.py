@@ -17,8 +17,7 @@ from requests.utils import get_environ_proxies
 from vidpipe.errors import VidpipeError
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.network.addresses import AddressPolicy
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError
-from vidpipe.network.http_errors import status_error, transport_error
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError, status_error, transport_error
 from vidpipe.network.http_response import (
     ContentRange,
     PartialState,
@@ -36,11 +35,10 @@ from vidpipe.network.retry import http_date
 from vidpipe.network.session import StallWatch, open_session
 from vidpipe.redaction import MASK
 from vidpipe.settings.operation import Download
+from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
+from vidpipe.sources.containers import looks_like_video
+from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
-from vidpipe.storage.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
-from vidpipe.storage.containers import looks_like_video
-from vidpipe.storage.media_store import DiskReservations
-from vidpipe.storage.partial_file import PartialFile
 
 _CHECK_DISK_EVERY_BYTES = 16 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})

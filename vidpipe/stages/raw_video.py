@@ -16,9 +16,9 @@ from vidpipe.errors import VidpipeError
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings
+from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.contract import Cancelled, Item, Outcome, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.results import RawVideo
-from vidpipe.storage.media_store import hash_file
 
 _HINT = "Put the file back, or add the video again from a source that has it: vidpipe add URL-OR-FILE."
 
@@ -106,7 +106,7 @@ def _result(
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
     # it brings requests, which no run without a lost file has to load
-    from vidpipe.sources.refetch import refetch
+    from vidpipe.sources.download import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:
