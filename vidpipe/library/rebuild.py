@@ -65,8 +65,8 @@ def rebuild(library: Library) -> RebuildResult:
     """
     done, audited = RebuildResult(), audited_videos(library.settings)
     for sha256, path in unknown_files(library):
-        digest, _ = hash_file(path, threading.Event())
-        if digest.hexdigest() == sha256:
+        found, _ = hash_file(path, threading.Event())
+        if found == sha256:
             _add(library, sha256, path, audited.get(sha256, AuditedVideo()))
             done.videos.append(sha256)
         else:

@@ -61,27 +61,26 @@ def lookup_error(host: str, error: OSError) -> FetchError:
     return FetchError(f"The host {host} could not be resolved: {error.strerror or error}.", kind="transient")
 
 
-def status_error(display_url: str, response: requests.Response) -> FetchError:
+def status_error(response: requests.Response) -> FetchError:
     """Return the error for a final response that is neither the file nor a redirect."""
     status = response.status_code
     reason = f"{status} {response.reason or ''}".strip()[:80]
     if status in (404, 410):
-        return FetchError(f"{display_url}: no such file ({reason}).", "Check the URL for a typo.")
+        return FetchError(f"no such file ({reason}).", "Check the URL for a typo.")
     if status in (401, 403, 407, 451):
         return FetchError(
-            f"{display_url}: the server denies access ({reason}).",
+            f"the server denies access ({reason}).",
             "If the file requires a login, use a signed URL, or put user:password@ before the host.",
         )
     if status in TRANSIENT_STATUS:
         problem = "is rate limiting us" if status == 429 else "is temporarily unavailable"
         retry_after_s = parse_retry_after(response.headers.get("Retry-After"))
-        message = f"{display_url}: the server {problem} ({reason})."
-        return FetchError(message, kind="transient", retry_after_s=retry_after_s)
+        return FetchError(f"the server {problem} ({reason}).", kind="transient", retry_after_s=retry_after_s)
     if 300 <= status < 400:
-        return FetchError(f"{display_url}: the server sent a redirect without a target ({reason}).")
+        return FetchError(f"the server sent a redirect without a target ({reason}).")
     if 200 <= status < 300:
-        return FetchError(f"{display_url}: the server responded with {reason} but sent no file.")
-    return FetchError(f"{display_url}: the server rejected the request ({reason}).")
+        return FetchError(f"the server responded with {reason} but sent no file.")
+    return FetchError(f"the server rejected the request ({reason}).")
 
 
 def innermost(error: BaseException) -> BaseException:
@@ -99,17 +98,17 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
-def transport_error(display_url: str, error: Exception) -> FetchError:
+def transport_error(error: Exception) -> FetchError:
     """Return the error for a connection that failed, broke or timed out."""
     if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
-        return FetchError(f"{display_url}: not a valid URL.")
+        return FetchError("not a valid URL.")
     cause = innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return FetchError(
-            f"{display_url}: the server's certificate is not valid: {cause.verify_message}.",
+            f"the server's certificate is not valid: {cause.verify_message}.",
             "To trust a private certificate authority, set the environment variable REQUESTS_CA_BUNDLE.",
         )
-    return FetchError(f"{display_url}: {_connection_problem(error, cause)}.", kind="transient")
+    return FetchError(f"{_connection_problem(error, cause)}.", kind="transient")
 
 
 def _connection_problem(error: Exception, cause: BaseException) -> str:  # noqa: PLR0911 - one per kind of problem

@@ -14,7 +14,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     field_validator,
@@ -26,13 +25,11 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|(?:[0-9A-Fa-f]*:){2,}[0-9A-Fa-f.]*")
 _QUIET_HOURS = re.compile(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d")
 
 
-class Section(BaseModel):
+class Section(BaseModel, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False):
     """Base of all sections: immutable, without unknown keys.
 
     The string below each field is its description in config.ini and `vidpipe config`; see `Key.description`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 def _split(value: object) -> object:

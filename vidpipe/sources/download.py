@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tenacity import RetryCallState
@@ -19,24 +18,11 @@ from vidpipe.sources.inputs import SourceRequest, request_for
 from vidpipe.sources.local_files import OnBytes, add_local_file
 from vidpipe.sources.media_store import DiskFullError, MediaStore, PartialFile, StoredFile, hash_file
 from vidpipe.sources.s3 import SCHEME, S3Clients, S3Remote
-from vidpipe.sources.transfer import HttpRemote, RemoteFile, Transfer, TransferResult
+from vidpipe.sources.transfer import RemoteFile, Transfer, TransferResult
 from vidpipe.sources.urls import SourceUrl, scrub
 
 #: An attempt that downloads this much that no attempt had downloaded before is progress: attempts are counted anew.
 PROGRESS_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """A complete file in the store's `incoming`, or the server's statement that the known version is current.
-
-    Attributes:
-        part: The file.
-        result: What the server sent with it.
-    """
-
-    part: PartialFile
-    result: TransferResult
 
 
 def download(
@@ -49,7 +35,7 @@ def download(
     known: Validators | None = None,
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
-) -> Downloaded:
+) -> tuple[PartialFile, TransferResult]:
     """Download `url`, resuming what an earlier, broken or killed run left. Hold `store.hold(url.id)` meanwhile.
 
     The partial file is kept for the next run if the download is cancelled or may succeed later. After other errors, and
@@ -65,6 +51,9 @@ def download(
         on_bytes: Called with (bytes so far, bytes in all or None).
         on_attempt: Called before each attempt.
 
+    Returns:
+        The complete file in the store's `incoming`, and what the server sent with it.
+
     Raises:
         FetchError: The file could not be downloaded.
         UnavailableError: Something needed for the request is missing.
@@ -73,10 +62,8 @@ def download(
     limits = settings.download
     part = PartialFile(store.incoming, url.id)
     is_s3 = url.reveal().startswith(SCHEME)
-    remote: RemoteFile = S3Remote(url, clients or S3Clients(limits)) if is_s3 else HttpRemote(url)
-    transfer = Transfer(
-        remote, settings=limits, part=part, reservations=store.reservations, on_bytes=on_bytes, cancelled=cancelled
-    )
+    remote = S3Remote(url, clients or S3Clients(limits)) if is_s3 else RemoteFile(url)
+    transfer = Transfer(remote, limits, part, store.reservations, on_bytes, cancelled)
     furthest = 0
 
     def attempt() -> TransferResult:
@@ -107,7 +94,7 @@ def download(
         furthest = part.size
         result = retrying(attempt)
         part.close()
-        return Downloaded(part, result)
+        return part, result
     except FetchError as error:
         if isinstance(error, DiskFullError) and error.needed_bytes is not None:
             error.needed_bytes += part.size  # what is deleted has to be written again
@@ -188,14 +175,17 @@ def _refetch(
 ) -> StoredFile:
     with store.hold(request.id, cancelled):
         if request.path is not None:
-            _check_hash(request.path, sha256, cancelled)
+            try:  # in place: other bytes must not enter the store
+                found, _ = hash_file(request.path, cancelled)
+            except OSError as error:
+                raise FetchError(f"{request.path} cannot be read: {error.strerror or error}.") from error
+            _check_hash(request.path, found, sha256)
             return add_local_file(
                 request.path, request.id, mode="copy", store=store, cancelled=cancelled, on_bytes=on_bytes, replace=True
             )[0]
-        part = download(request.url, settings=settings, store=store, cancelled=cancelled, on_bytes=on_bytes).part
+        part, _ = download(request.url, settings=settings, store=store, cancelled=cancelled, on_bytes=on_bytes)
         try:
-            if part.sha256() != sha256:
-                raise _other_bytes(str(request.url), part.sha256())
+            _check_hash(request.url, part.sha256(), sha256)
             file = store.enter(part.path, sha256, name=str(request.url), replace=True)
         except (MediaError, FetchError):
             part.discard()
@@ -204,15 +194,6 @@ def _refetch(
         return file
 
 
-def _check_hash(path: Path, sha256: str, cancelled: threading.Event) -> None:
-    """Hash the file in place: other bytes must not enter the store."""
-    try:
-        found = hash_file(path, cancelled)[0].hexdigest()
-    except OSError as error:
-        raise FetchError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if found != sha256:
-        raise _other_bytes(str(path), found)
-
-
-def _other_bytes(name: str, found: str) -> FetchError:
-    return FetchError(f"{name}: the content has changed (sha256 {found[:12]}).")
+def _check_hash(place: Path | SourceUrl, found: str, expected: str) -> None:
+    if found != expected:
+        raise FetchError(f"{place}: the content has changed (sha256 {found[:12]}).")

@@ -7,7 +7,6 @@ import csv
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError, readable
@@ -35,6 +34,9 @@ _DOUBLED = 'write a quote inside quotes as ""'
 _LABEL_ENDS = "[]'\" "
 #: Lines below a first row without a URL column that are searched for a header, for the error message.
 _MOST_ABOVE_HEADER = 20
+
+#: The first line of a row in the file, from 1, and its cells.
+_Cells = tuple[int, list[str]]
 
 
 def read_list(path: Path, columns: Lists) -> Lines:
@@ -99,64 +101,36 @@ class _LineTooLong(Exception):
 
 
 @dataclass(frozen=True)
-class _TableRow:
-    """One row.
-
-    Attributes:
-        line: Its first line in the file, from 1.
-        fields: Its cells, or what is wrong with it.
-    """
-
-    line: int
-    fields: list[str] | str
-
-
-@dataclass(frozen=True)
 class _Header:
     """The header of a table.
 
     Attributes:
         separator: Between cells.
         names: Of the columns, as written.
-        columns: Names that the settings give to each meaning.
         width: Number of columns up to the last one with a name.
+        url: Position of the column, from 0; as the others, None if there is none.
+        labels: Positions of the columns.
     """
 
     separator: str
-    names: tuple[str, ...]
-    columns: Lists
+    names: Sequence[str]
+    width: int
+    url: int | None
+    title: int | None
+    priority: int | None
+    labels: Sequence[int]
 
-    @cached_property
-    def width(self) -> int:
-        return max((place for place, name in enumerate(self.names, start=1) if name), default=0)
-
-    @cached_property
-    def _known(self) -> list[str]:
-        return list(map(column_name, self.names))
-
-    def _first(self, wanted: Sequence[str]) -> int | None:
-        return next((self._known.index(name) for name in wanted if name in self._known), None)
-
-    @cached_property
-    def url(self) -> int | None:
-        return self._first(self.columns.url_columns)
-
-    @cached_property
-    def title(self) -> int | None:
-        return self._first(self.columns.title_columns)
-
-    @cached_property
-    def priority(self) -> int | None:
-        return self._first(self.columns.priority_columns)
-
-    @cached_property
-    def labels(self) -> tuple[int, ...]:
-        return tuple(place for place, name in enumerate(self._known) if name in self.columns.label_columns)
-
-    @property
-    def ignored(self) -> list[str]:
-        used = {self.url, self.title, self.priority, *self.labels}
-        return [name for place, name in enumerate(self.names) if name and place not in used]
+    @classmethod
+    def of(cls, separator: str, cells: Sequence[str], columns: Lists) -> _Header:
+        names = [windows_1252(cell).strip() for cell in cells]
+        known = list(map(column_name, names))
+        url, title, priority = (
+            next((known.index(name) for name in wanted if name in known), None)
+            for wanted in (columns.url_columns, columns.title_columns, columns.priority_columns)
+        )
+        labels = [place for place, name in enumerate(known) if name in columns.label_columns]
+        width = max((place for place, name in enumerate(names, start=1) if name), default=0)
+        return cls(separator, names, width, url, title, priority, labels)
 
 
 def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ()) -> Lines:
@@ -170,8 +144,9 @@ def csv_lines(text: str, name: str, columns: Lists, notes: tuple[str, ...] = ())
     lines = _PHYSICAL_LINE.findall(text)
     header, records = _header(lines, name, columns)
     rows = [row for record in records if (row := _row(record, header)) is not None]
-    if header.ignored:
-        shown = first_few([redacted_url(ignored)[:60] for ignored in header.ignored])
+    used = {header.url, header.title, header.priority, *header.labels}
+    if ignored := [name for place, name in enumerate(header.names) if name and place not in used]:
+        shown = first_few([redacted_url(name)[:60] for name in ignored])
         notes += (f"{name}: ignored columns: {shown}.",)
     return Lines([key_of(repr(_content(row))) for row in rows], rows.__getitem__, notes)
 
@@ -180,22 +155,22 @@ def _content(row: ListRow) -> object:
     return row.sentence if isinstance(row, ListProblem) else (row.text, row.title, row.labels, row.priority)
 
 
-def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_TableRow]]:
+def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, Iterator[_Cells | ListProblem]]:
     """Return the header and the rows below it. Raises VidpipeError if none has a column of URLs."""
     position, separators = _start(lines, name, columns)
     best: _Header | None = None
-    problem: _TableRow | None = None
+    problem: ListProblem | None = None
     for separator in separators:
         records = _records(lines, position, separator)
         first = next(records)
-        if isinstance(first.fields, str):
+        if isinstance(first, ListProblem):
             problem = first
             continue
-        header = _Header(separator, tuple(windows_1252(field).strip() for field in first.fields), columns)
+        header = _Header.of(separator, first[1], columns)
         if best is None or (header.url is not None, header.width) > (best.url is not None, best.width):
             best, rest = header, records
     if problem and (best is None or best.url is None):
-        raise VidpipeError(f"{name} is not a valid table: line {problem.line}: {problem.fields}.")
+        raise VidpipeError(f"{name} is not a valid table: line {problem.line}: {problem.sentence}.")
     assert best is not None  # noqa: S101  (each separator gave a header or a problem)
     wanted = columns.url_columns[0]
     below = range(position + 1, min(position + 1 + _MOST_ABOVE_HEADER, len(lines)))
@@ -204,7 +179,7 @@ def _header(lines: Sequence[str], name: str, columns: Lists) -> tuple[_Header, I
             f"{name} has no column {wanted} in its first row (line {position + 1}); line {at + 1} has one.",
             f"Delete the lines above line {at + 1}, or comment them out with #.",
         )
-    _check(best, name)
+    _check(best, name, wanted)
     return best, rest
 
 
@@ -225,10 +200,9 @@ def _names_url(line: str, separators: str, columns: Lists) -> bool:
     return any(column_name(cell.replace('"', "")) in columns.url_columns for cell in cells)
 
 
-def _check(header: _Header, name: str) -> None:
+def _check(header: _Header, name: str, wanted: str) -> None:
     """Check the columns. Errors reveal nothing of the row, since the file may be private."""
     if header.url is None:
-        wanted = header.columns.url_columns[0]
         if any("://" in column or _is_file_name(column) for column in header.names):
             raise VidpipeError(
                 f"{name} has no column {wanted}: its first row contains a URL, not column names.",
@@ -243,7 +217,7 @@ def _check(header: _Header, name: str) -> None:
         raise VidpipeError(f"{name} has more than one column {url}.", "Keep one of them.")
 
 
-def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_TableRow]:
+def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_Cells | ListProblem]:
     """Yield the rows from line `position` (from 0) on. After a broken row, reading continues with the next line."""
     open_quotes = 0
     while position < len(lines):
@@ -251,7 +225,7 @@ def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_T
         first = position
         try:
             for fields in reader:
-                yield _TableRow(first + 1, fields)
+                yield first + 1, fields
                 first = position + reader.line_num
             return
         except (csv.Error, _LineTooLong) as error:
@@ -260,17 +234,17 @@ def _records(lines: Sequence[str], position: int, separator: str) -> Iterator[_T
             if count > 1 or (count == 1 and "end of data" in str(error)):
                 position += _broken_quote(lines[first : first + count], separator)
                 open_quotes += 1
-                yield _TableRow(position, f'the quote (") opened here is not closed; {_DOUBLED}')
+                yield ListProblem(position, f'the quote (") opened here is not closed; {_DOUBLED}')
             elif count == 1 and "limit" not in str(error):
-                yield _TableRow(
-                    position, _mended(lines[first], separator) or f"text follows a closing quote; {_DOUBLED}"
-                )
+                mended = _mended(lines[first], separator)
+                wrong = f"text follows a closing quote; {_DOUBLED}"
+                yield (position, mended) if mended else ListProblem(position, wrong)
             elif count:
-                yield _TableRow(position, f"a value has more than {csv.field_size_limit()} characters")
+                yield ListProblem(position, f"a value has more than {csv.field_size_limit()} characters")
             else:
-                yield _TableRow(position, f"the line has more than {_LONGEST_LINE} characters")
+                yield ListProblem(position, f"the line has more than {_LONGEST_LINE} characters")
         if open_quotes > _MOST_OPEN_QUOTES:
-            yield _TableRow(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; the rest is ignored")
+            yield ListProblem(position + 1, f"more than {_MOST_OPEN_QUOTES} quotes are not closed; the rest is ignored")
             return
 
 
@@ -313,11 +287,12 @@ def _broken_quote(lines: Sequence[str], separator: str) -> int:
     return len(_PHYSICAL_LINE.findall(text[:position] + "x")) - 1
 
 
-def _row(record: _TableRow, header: _Header) -> ListRow | None:
+def _row(record: _Cells | ListProblem, header: _Header) -> ListRow | None:
     """Return the entry or problem of a row; None if it is empty."""
-    if isinstance(record.fields, str):
-        return ListProblem(record.line, record.fields)
-    fields = [field.strip() for field in record.fields]
+    if isinstance(record, ListProblem):
+        return record
+    line, cells = record
+    fields = [cell.strip() for cell in cells]
     while len(fields) > header.width and not fields[-1]:
         fields.pop()
     if not any(fields):
@@ -326,12 +301,12 @@ def _row(record: _TableRow, header: _Header) -> ListRow | None:
         fields = _rejoined(fields, header) or fields
     if len(fields) != header.width:
         hint = f" (quote values that contain {header.separator!r})" if len(fields) > header.width else ""
-        return ListProblem(record.line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
+        return ListProblem(line, f"the row has {_counted(len(fields), 'field')} instead of {header.width}{hint}")
     assert header.url is not None  # noqa: S101  (_check)
     if not fields[header.url]:
-        return ListProblem(record.line, f"the column {header.names[header.url]} is empty")
+        return ListProblem(line, f"the column {header.names[header.url]} is empty")
     return entry(
-        record.line,
+        line,
         fields[header.url],
         title=fields[header.title] if header.title is not None else "",
         labels=[label for place in header.labels for label in _labels(fields[place])],

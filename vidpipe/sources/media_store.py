@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -32,7 +32,7 @@ from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
 from vidpipe.sources.containers import HEAD_BYTES, suffix_for
 
-BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -72,20 +72,24 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-class Digest(Protocol):
-    """A hash object of hashlib."""
+def read_blocks(path: Path, cancelled: threading.Event) -> Iterator[bytes]:
+    """Yield the content of a regular file in blocks.
 
-    def update(self, data: bytes, /) -> None:
-        """Add bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the hash of the bytes so far."""
+    Raises:
+        FetchCancelled: `cancelled` was set.
+        OSError: The file cannot be read.
+    """
+    with open_regular(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            if cancelled.is_set():
+                raise FetchCancelled
+            yield block
 
 
 def hash_file(
     path: Path, cancelled: threading.Event, on_bytes: Callable[[int], None] = lambda done: None
-) -> tuple[Digest, int]:
-    """Return the sha256 object and the size in bytes of a file's content.
+) -> tuple[str, int]:
+    """Return the sha256 and the size in bytes of a file's content.
 
     Args:
         path: A regular file.
@@ -97,14 +101,11 @@ def hash_file(
         OSError: The file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
-    with open_regular(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            if cancelled.is_set():
-                raise FetchCancelled
-            digest.update(block)
-            size += len(block)
-            on_bytes(size)
-    return digest, size
+    for block in read_blocks(path, cancelled):
+        digest.update(block)
+        size += len(block)
+        on_bytes(size)
+    return digest.hexdigest(), size
 
 
 class DiskReservations:
@@ -253,7 +254,13 @@ class MediaStore:
             dry_run: Delete nothing.
         """
         found: list[Path] = []
-        for stem, paths in self._leftovers(older_than_days).items():
+        limit = time.time() - older_than_days * 86400
+        groups: dict[str, list[Path]] = {}
+        for path in self.incoming.iterdir():
+            groups.setdefault(path.name.split(".")[0], []).append(path)
+        for stem, paths in groups.items():
+            if stem == "store" or any(_modified(path) >= limit for path in paths):
+                continue
             if dry_run and not (self.incoming / f"{stem}.lock").exists():
                 found += paths  # taking the lock would create it
                 continue
@@ -262,17 +269,6 @@ class MediaStore:
                 for path in paths if held and not dry_run else ():
                     path.unlink(missing_ok=True)
         return found
-
-    def _leftovers(self, older_than_days: float) -> dict[str, list[Path]]:
-        limit = time.time() - older_than_days * 86400
-        groups: dict[str, list[Path]] = {}
-        for path in self.incoming.iterdir():
-            groups.setdefault(path.name.split(".")[0], []).append(path)
-        return {
-            stem: paths
-            for stem, paths in groups.items()
-            if stem != "store" and all(_modified(path) < limit for path in paths)
-        }
 
     @contextlib.contextmanager
     def _held(self, stem: str) -> Iterator[bool]:
@@ -323,7 +319,7 @@ class PartialFile:
         self.path = directory / f"{source_id}.part"
         self._state_path = directory / f"{source_id}.json"
         self._file: BinaryIO | None = None
-        self._hash: Digest = hashlib.sha256()
+        self._hash = hashlib.sha256()
         self.size = 0
         self.state = PartialState()
 
@@ -337,7 +333,10 @@ class PartialFile:
         if not resumable:
             self.start(PartialState())
             return
-        self._hash, self.size = hash_file(self.path, cancelled)
+        self._hash, self.size = hashlib.sha256(), 0
+        for block in read_blocks(self.path, cancelled):
+            self._hash.update(block)
+            self.size += len(block)
         self._file = self.path.open("ab", buffering=0)
 
     def start(self, state: PartialState) -> None:

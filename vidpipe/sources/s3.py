@@ -23,6 +23,7 @@ from vidpipe.network.fetch_errors import TRANSIENT_STATUS, FetchError
 from vidpipe.network.retry import parse_retry_after
 from vidpipe.network.session import authorities
 from vidpipe.settings.operation import Download
+from vidpipe.sources.transfer import RemoteFile
 from vidpipe.sources.urls import SourceUrl
 
 SCHEME = "s3://"
@@ -216,19 +217,15 @@ def _no_access(error: Exception) -> UnavailableError:
     )
 
 
-class S3Remote:
-    """One object, as a download requests it (a `RemoteFile`).
-
-    Attributes:
-        display_url: Its s3:// URL without secrets.
-    """
+class S3Remote(RemoteFile):
+    """One object, as a download requests it."""
 
     def __init__(self, url: SourceUrl, clients: S3Clients) -> None:
+        super().__init__(url)
         self._address = S3Address.parse(url.reveal())
         self._clients = clients
         self._region = ""
         self._last: tuple[requests.Response, S3ErrorResponse] | None = None
-        self.display_url = url.display_url
 
     def request_url(self) -> str:
         """Return a signed URL."""

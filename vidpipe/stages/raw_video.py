@@ -69,10 +69,9 @@ def _check(item: Item, context: StageContext) -> RawVideo:
 
 def _hash(path: Path, item: Item, context: StageContext) -> str:
     size_bytes = max(1, path.stat().st_size)
-    digest, _ = hash_file(
+    return hash_file(
         path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes))
-    )
-    return digest.hexdigest()
+    )[0]
 
 
 def _known_files(item: Item) -> list[_KnownFile]:
