@@ -18,6 +18,16 @@ FaultKind = Literal["transient", "permanent", "refused"]
 #: The request may succeed later, unchanged (RFC 9110, 6585, 8470; 520-527 are Cloudflare's for an unreachable origin).
 TRANSIENT_STATUS = frozenset({408, 421, 425, 429, 500, 502, 503, 504, 507, 508, 509, *range(520, 528), 529, 530})
 _NO_SUCH_HOST = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", -5)}
+_PROBLEMS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((requests.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError), "connection timed out"),
+    ((requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError), "read timed out"),
+    # other names are resolved by the address policy
+    ((urllib3.exceptions.NameResolutionError,), "the host name of the proxy could not be resolved"),
+    ((ConnectionRefusedError,), "connection refused"),
+    ((http.client.RemoteDisconnected,), "the server closed the connection without a response"),
+    ((urllib3.exceptions.DecodeError,), "the compressed body is corrupt"),
+)
+_MALFORMED = (http.client.HTTPException, urllib3.exceptions.InvalidHeader, ValueError)
 
 
 class FetchError(VidpipeError):
@@ -108,29 +118,12 @@ def transport_error(error: Exception) -> FetchError:
             f"the server's certificate is not valid: {cause.verify_message}.",
             "To trust a private certificate authority, set the environment variable REQUESTS_CA_BUNDLE.",
         )
-    return FetchError(f"{_connection_problem(error, cause)}.", kind="transient")
-
-
-def _connection_problem(error: Exception, cause: BaseException) -> str:  # noqa: PLR0911 - one per kind of problem
-    connect_timeout = requests.ConnectTimeout | urllib3.exceptions.ConnectTimeoutError
-    read_timeout = requests.Timeout | urllib3.exceptions.ReadTimeoutError | TimeoutError
-    malformed = http.client.HTTPException | urllib3.exceptions.InvalidHeader | ValueError
-    if isinstance(error, connect_timeout) or isinstance(cause, connect_timeout):
-        return "connection timed out"
-    if isinstance(error, read_timeout) or isinstance(cause, read_timeout):
-        return "read timed out"
-    if isinstance(cause, urllib3.exceptions.NameResolutionError):  # other names are resolved by the address policy
-        return "the host name of the proxy could not be resolved"
-    if isinstance(cause, ConnectionRefusedError):
-        return "connection refused"
+    problem = next((text for kinds, text in _PROBLEMS if isinstance(error, kinds) or isinstance(cause, kinds)), "")
     if isinstance(cause, ssl.SSLError):
-        return f"TLS handshake failed ({cause.reason or 'TLS error'})"
-    if isinstance(cause, http.client.RemoteDisconnected):
-        return "the server closed the connection without a response"
-    if isinstance(error, urllib3.exceptions.DecodeError):
-        return "the compressed body is corrupt"
-    if isinstance(cause, malformed) and not isinstance(cause, http.client.IncompleteRead):
-        return f"the response is not valid HTTP ({type(cause).__name__})"
-    if isinstance(cause, OSError) and cause.strerror:
-        return f"the connection failed ({cause.strerror})"
-    return f"the connection was interrupted ({type(cause).__name__})"
+        problem = problem or f"TLS handshake failed ({cause.reason or 'TLS error'})"
+    elif isinstance(cause, _MALFORMED) and not isinstance(cause, http.client.IncompleteRead):
+        problem = problem or f"the response is not valid HTTP ({type(cause).__name__})"
+    elif isinstance(cause, OSError) and cause.strerror:
+        problem = problem or f"the connection failed ({cause.strerror})"
+    problem = problem or f"the connection was interrupted ({type(cause).__name__})"
+    return FetchError(f"{problem}.", kind="transient")

@@ -62,9 +62,6 @@ def _is_secret(name: str) -> bool:
 class _TextFormatter(logging.Formatter):
     """One line per record, redacted as a whole: message, traceback and stack."""
 
-    def __init__(self) -> None:
-        super().__init__(_LINE)
-
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Page contents and file names are hostile: they must not forge a line or control a terminal.
         record.message = "\n    ".join(map(visible, record.message.split("\n")))
@@ -115,7 +112,7 @@ def configure_logging(settings: Settings) -> None:
     log_file = settings.resolve(settings.logging.log_file)
     reset_logging()
     hide(secret_values(settings))
-    formatter = _JsonFormatter() if settings.logging.format == "json" else _TextFormatter()
+    formatter = _JsonFormatter() if settings.logging.format == "json" else _TextFormatter(_LINE)
     log = _handler(log_file, settings, formatter)
     log.setLevel(settings.logging.level)  # on the handler: notices reach the terminal at any level
     logger = logging.getLogger(LOGGER_NAME)

@@ -18,7 +18,7 @@ from vidpipe.safe_files import check_regular, file_url_path
 from vidpipe.settings.operation import Download, Lists
 from vidpipe.sources.containers import VIDEO_SUFFIXES
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
-from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
+from vidpipe.sources.lists import ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.sources.s3 import S3Address, S3Clients
@@ -259,7 +259,8 @@ def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
             yield from _videos(request, given, options)
         elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
             lines = read_list(path, options.columns)
-            yield from _list_notes(lines, given)
+            notes = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
+            yield from (IngestNote(readable(given), readable(sentence)) for sentence in notes)
             yield from _listed(lines, path, options)
         else:
             yield request
@@ -274,11 +275,6 @@ def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:
     trace = scrub("".join(traceback.format_exception(error)), given)
     log.error("Unexpected error while reading %s:\n%s", shown, trace)
     return VidpipeError(f"{shown}: unexpected error ({type(error).__name__}).", "Please report this bug.")
-
-
-def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
-    sentences = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
-    return (IngestNote(readable(given), readable(sentence)) for sentence in sentences)
 
 
 def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _GatherOptions) -> Iterator[Found]:

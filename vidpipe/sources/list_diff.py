@@ -196,16 +196,16 @@ class ListDiff:
         return LineCache({key: source for key, source in pairs if source is not None}, True)
 
 
-def listed_source(request: SourceRequest, entry: ListEntry, *, edited: bool) -> ListedSource:
-    """Return the listed source of a request, with the options of its list entry."""
+def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
+    """Return the listed source of a request, with the title, labels and priority of its list entry."""
     return ListedSource(
         id=request.id,
         url=request.url.display_url,
         has_secret=request.has_secret,
         fragment_dropped=request.fragment_dropped,
         kind=request.kind,
-        title=entry.title,
-        labels=entry.labels,
-        priority=entry.priority,
+        title=options.title,
+        labels=options.labels,
+        priority=options.priority,
         edited=edited,
     )

@@ -211,11 +211,10 @@ def diff_watched_files(
             continue
         if known is None and len(diff.sources) >= _MOST_NEW:
             continue
-        entry = ListEntry(0, found.url.display_url, found.title, found.labels, found.priority)
-        state = (stat.st_size, stat.st_mtime_ns, repr((entry.title, entry.labels, entry.priority)))
+        state = (stat.st_size, stat.st_mtime_ns, repr((found.title, found.labels, found.priority)))
         diff.files[source] = state
         if known is None or known[2] != state[2]:
-            diff.sources.append(listed_source(found, entry, edited=known is not None))
+            diff.sources.append(listed_source(found, found, edited=known is not None))
         if known is not None and known[:2] != state[:2]:
             diff.changed.append(source)
     diff.removed = [source for source in before if source not in diff.files]

@@ -197,14 +197,11 @@ class MediaStore:
             FetchCancelled: `cancelled` was set while waiting for the lock.
         """
         lock = FileLock(self.incoming / f"{source_id}.lock")
-        while True:
+        while not lock.is_locked:
             if cancelled.is_set():
                 raise FetchCancelled
-            try:
+            with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0.5, poll_interval=0.05)
-                break
-            except Timeout:
-                continue
         try:
             yield
         finally:
@@ -264,25 +261,12 @@ class MediaStore:
             if dry_run and not (self.incoming / f"{stem}.lock").exists():
                 found += paths  # taking the lock would create it
                 continue
-            with self._held(stem) as held:
-                found += paths if held else []
-                for path in paths if held and not dry_run else ():
+            # a transfer that has received nothing for days may still be running
+            with contextlib.suppress(Timeout), FileLock(self.incoming / f"{stem}.lock", timeout=0):
+                found += paths
+                for path in () if dry_run else paths:
                     path.unlink(missing_ok=True)
         return found
-
-    @contextlib.contextmanager
-    def _held(self, stem: str) -> Iterator[bool]:
-        """Yield whether no transfer holds the lock; one that has received nothing for days may still be running."""
-        lock = FileLock(self.incoming / f"{stem}.lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
 
 
 def _modified(path: Path) -> float:

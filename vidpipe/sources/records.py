@@ -90,13 +90,8 @@ class SourceRecord(BaseModel, frozen=True, extra="ignore"):
 
 #: The fields of a record without failures.
 NO_FAILURE: Mapping[str, object] = {
-    "failures": 0,
-    "last_error": None,
-    "last_error_kind": None,
-    "next_try_at": None,
-    "failed_at": None,
-    "blocked_by": (),
-    "needed_bytes": None,
+    name: SourceRecord.model_fields[name].default
+    for name in ("failures", "last_error", "last_error_kind", "next_try_at", "failed_at", "blocked_by", "needed_bytes")
 }
 #: Fields that users and lists set; ingest finds out the others.
 USER_FIELDS = frozenset({"title", "labels", "priority", "lists", "folder"})

@@ -32,15 +32,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _VALID_S = 3600
 #: What decides which storage is used, and with which credentials.
 ACCESS = tuple(
-    f"variable:{name}"
-    for name in (
-        "AWS_PROFILE",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_DEFAULT_REGION",
-        "AWS_ENDPOINT_URL_S3",
-    )
+    f"variable:AWS_{name}"
+    for name in ("PROFILE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION", "ENDPOINT_URL_S3")
 )
 _MOST_READ_BYTES = 64 * 1024
 _FIELD = re.compile(rb"<(Code|Message|Region)>([^<>]{1,1000})</")

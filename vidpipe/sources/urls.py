@@ -284,7 +284,7 @@ def bare(text: str) -> str:
     before = None
     while text != before:
         before = text
-        text = _trimmed(text)
+        text = text.strip("".join(filter(_invisible, set(text))))
         if "://" not in text[1:40] and text[:1] != '"':
             continue
         if len(text) > 2 and _PAIRS.get(text[0]) == text[-1] and text[0] not in text[1:-1]:
@@ -292,15 +292,6 @@ def bare(text: str) -> str:
         elif text[-1:] in (",", ";") and text[:-1].lower().endswith((*VIDEO_SUFFIXES, *_CLOSING)):
             text = text[:-1]
     return text
-
-
-def _trimmed(text: str) -> str:
-    start, end = 0, len(text)
-    while start < end and _invisible(text[start]):
-        start += 1
-    while start < end and _invisible(text[end - 1]):
-        end -= 1
-    return text[start:end]
 
 
 def _invisible(character: str) -> bool:

@@ -43,9 +43,9 @@ class Fetch:
 
     def again(self, url: str) -> bytes:
         store = MediaStore(self.room.settings)
-        got = download(SourceUrl(url), settings=self.room.settings, store=store, cancelled=threading.Event())
-        content = got.part.path.read_bytes()
-        got.part.discard()
+        file, _ = download(SourceUrl(url), settings=self.room.settings, store=store, cancelled=threading.Event())
+        content = file.path.read_bytes()
+        file.discard()
         return content
 
     @property
@@ -187,7 +187,7 @@ def test_a_server_whose_parts_never_fit_is_given_up(room: IngestHome, fetch: Fet
         changes_to(CONTENT, f'"{next(tags)}"', cut(0.3))(handler, served)
 
     room.with_download(retries=2)
-    with pytest.raises(FetchError, match="\(3 attempts\)"):
+    with pytest.raises(FetchError, match=r"\(3 attempts\)"):
         fetch(always=never_fits)
     assert len(fetch.ranges) == 4
 
