@@ -81,14 +81,8 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         exception = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
-        return _json_line(
-            record,
-            level=record.levelname,
-            process=record.process,
-            logger=record.name,
-            message=record.getMessage(),
-            **exception,
-        )
+        fields = {"level": record.levelname, "process": record.process, "logger": record.name}
+        return _json_line(record, **fields, message=record.getMessage(), **exception)
 
 
 class _AuditFormatter(logging.Formatter):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -265,15 +265,8 @@ class Ingest:
         if before.video not in (None, file.sha256):
             earlier = (*(video for video in earlier if video != before.video), str(before.video))
         record = before.model_copy(update={"video": file.sha256, "earlier_videos": earlier, **changes, **success})
-        stored = StoredVideo(
-            sha256=file.sha256,
-            path=self._settings.relative(file.path),
-            size_bytes=file.size_bytes,
-            modified_ns=file.modified_ns,
-            referenced=file.referenced,
-            file_name=changes["file_name"],
-            url=record.url,
-        )
+        place = {"path": self._settings.relative(file.path), "url": record.url, "file_name": record.file_name}
+        stored = StoredVideo.model_validate({**asdict(file), **place})
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256
         state: OutcomeState = "unchanged" if same else "already stored"
@@ -317,14 +310,7 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
     """Return the source's record with the title, labels and priority of the request; a new one if there is none."""
     url = request.url.display_url
     if record is None:
-        record = SourceRecord(
-            id=request.id,
-            url=url,
-            has_secret=request.has_secret,
-            fragment_dropped=request.fragment_dropped,
-            kind=request.kind,
-            first_seen=datetime.now(UTC),
-        )
+        record = SourceRecord(**request.identity, first_seen=datetime.now(UTC))
     changes = {name: value for name, value in request.user_fields.items() if value != getattr(record, name)}
     if url.count(MASK) > record.url.count(MASK):  # a secret that was not known before
         changes |= {"url": url, "has_secret": True}

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import check_regular, file_url_path
@@ -76,6 +77,12 @@ class SourceRequest:
     def has_secret(self) -> bool:
         """Whether the URL contains a secret."""
         return self.url.display_url != self.url.reveal()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a record of the source contains from the start."""
+        names = ("id", "has_secret", "fragment_dropped", "kind")
+        return {"url": self.url.display_url, **{name: getattr(self, name) for name in names}}
 
     @property
     def user_fields(self) -> dict[str, object]:

@@ -199,13 +199,5 @@ class ListDiff:
 def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
     """Return the listed source of a request, with the title, labels and priority of its list entry."""
     return ListedSource(
-        id=request.id,
-        url=request.url.display_url,
-        has_secret=request.has_secret,
-        fragment_dropped=request.fragment_dropped,
-        kind=request.kind,
-        title=options.title,
-        labels=options.labels,
-        priority=options.priority,
-        edited=edited,
+        **request.identity, title=options.title, labels=options.labels, priority=options.priority, edited=edited
     )

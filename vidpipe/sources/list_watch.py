@@ -28,16 +28,10 @@ from vidpipe.sources.list_diff import LOCAL, LineCache, ListCacheFiles, ListDiff
 from vidpipe.sources.lists import ListEntry, ListProblem
 from vidpipe.sources.records import IngestNote, IngestOutcome, ListedSource, ListedSourceStore
 
-_MOST_PROBLEMS = 100
-#: What a folder contains beyond is reported by the next checks.
-_MOST_NEW = 20_000
-
-#: inode, size in bytes, time of the last change in ns
-Signature = tuple[int, int, int]
-#: size in bytes, time of the last change in ns, options in the list
-LocalFileState = tuple[int, int, str]
 log = logging.getLogger(__name__)
 
+#: What a folder contains beyond is reported by the next checks.
+_MOST_NEW = 20_000
 _BATCH = 1000
 #: Now and then, and in each new process, the cache is compared with MongoDB and a list is read again: the library may
 #: be another one, restored or emptied, and a variable may have another value.
@@ -45,6 +39,11 @@ _VERIFY_EVERY_S = 3600.0
 _MOST_PROBLEMS = 100
 #: The next check of local files waits this many times as long as the last one took, to spare slow disks.
 _PAUSES = 20
+
+#: inode, size in bytes, time of the last change in ns
+Signature = tuple[int, int, int]
+#: size in bytes, time of the last change in ns, options in the list
+LocalFileState = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
