@@ -139,17 +139,13 @@ class WatchedFiles:
 
     @classmethod
     def from_json(cls, state: Mapping[str, Any]) -> WatchedFiles:
-        """Restore what `as_json` returned."""
+        """Restore it from its fields in JSON."""
         return cls(
             [ListEntry(**{**entry, "labels": tuple(entry["labels"])}) for entry in state.get("entries", ())],
             {source: (size, modified, options) for source, (size, modified, options) in state.get("files", {}).items()},
             [(where, message) for where, message in state.get("problems", ())],
             state.get("wait_to", 0.0),
         )
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
 
 
 @dataclass
@@ -346,7 +342,7 @@ class ListWatch:
         local.entries, local.wait_to = diff.local, 0.0
         state.local = bool(local.entries or local.files or local.problems)
         if state.local:
-            self._caches.save_local(name, local.as_json())
+            self._caches.save_local(name, asdict(local))
         problems = _line_problems(name, diff.problems)
         self.sources.report(name, read_at=datetime.now(UTC), lines=len(lines.keys), line_problems=problems)
         state.read, state.checked_at = signature, time.time()
@@ -378,7 +374,7 @@ class ListWatch:
         if diff.problems != before.problems:
             self.sources.report(name, local_problems=[list(problem) for problem in diff.problems])
         after = WatchedFiles(before.entries, diff.files, diff.problems, time.time() + pause_s)
-        self._caches.save_local(name, after.as_json())
+        self._caches.save_local(name, asdict(after))
         self._count(name, {"new": new, "changed": len(diff.changed), "removed": len(diff.removed)})
 
     def _count(self, name: str, counts: dict[str, int]) -> None:
