@@ -232,7 +232,7 @@ def _add(source: Source, section: str, written: str, text: str, secrets_allowed:
 
 
 def _parse(path: Path) -> configparser.ConfigParser:
-    # configparser's section DEFAULT would apply to all others: it gets a name that nobody writes.
+    # configparser's section DEFAULT would apply to all others: it gets a name that no file contains.
     parser = configparser.ConfigParser(interpolation=None, default_section="\0")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:

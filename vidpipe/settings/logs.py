@@ -2,7 +2,7 @@
 
 Several processes write at once: `vidpipe run` in two terminals, Dagster's daemon and its runs. The standard
 RotatingFileHandler would lose lines, because each process renames the file under the others; concurrent-log-handler
-takes a file lock for each write and rotation. A central logging process does not fit: no process of ours outlives the
+takes a file lock for each write and rotation. A central logging process does not fit: no vidpipe process outlives the
 others.
 """
 

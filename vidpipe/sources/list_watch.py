@@ -52,7 +52,7 @@ class WatchTiming:
 
     Attributes:
         list_rest_s: A list is complete if it is unchanged for this long.
-        open_line_rest_s: Likewise if the last line has no end: somebody may be writing it.
+        open_line_rest_s: Likewise if the last line has no newline: it may still be written.
         video_rest_s: A video is complete if it is unchanged for this long.
         budget_s: Time for the new lines of all lists in one check; Dagster ends a tick after 60 s.
     """
@@ -97,7 +97,7 @@ def file_state(path: Path, before: FileState | None) -> FileState:
 
 
 def read_complete(path: Path, state: FileState, timing: WatchTiming) -> bytes | None:
-    """Return the contents that `state` belongs to; None if somebody is writing or has just replaced the file.
+    """Return the contents that `state` belongs to; None if the file is being written or was just replaced.
 
     Raises:
         OSError: It cannot be read.
