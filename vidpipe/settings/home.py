@@ -91,7 +91,7 @@ def _checked(home: Path, named_by: str) -> Path:
 
 
 def _is_ours(config: Path) -> bool:
-    """Whether at least half of the file's sections are those of vidpipe: other programs have a config.ini with [Paths], too."""
+    """Whether at least half of the sections are those of vidpipe: other programs have a config.ini with [Paths], too."""
     try:
         sections = _SECTION_LINE.findall(read_regular_text(config, "replace"))
     except OSError:

@@ -21,7 +21,7 @@ from vidpipe.sources.s3 import SCHEME, S3Clients, S3Remote
 from vidpipe.sources.transfer import RemoteFile, Transfer, TransferResult
 from vidpipe.sources.urls import SourceUrl, scrub
 
-#: An attempt that downloads this much that no attempt had downloaded before is progress: the count of attempts is reset.
+#: An attempt that downloads this many new bytes has made progress: the count of attempts is reset.
 PROGRESS_BYTES = 1 << 20
 
 
