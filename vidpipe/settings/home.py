@@ -91,7 +91,7 @@ def _checked(home: Path, named_by: str) -> Path:
 
 
 def _is_ours(config: Path) -> bool:
-    """Whether at least half of the sections are those of vidpipe: other programs have a config.ini with [Paths], too."""
+    """Return whether half of the sections or more are those of vidpipe: others use [Paths], too."""
     try:
         sections = _SECTION_LINE.findall(read_regular_text(config, "replace"))
     except OSError:
