@@ -92,9 +92,7 @@ def download(
     try:
         part.open(cancelled)
         furthest = part.size
-        result = retrying(attempt)
-        part.close()
-        return part, result
+        return part, retrying(attempt)
     except FetchError as error:
         if isinstance(error, DiskFullError) and error.needed_bytes is not None:
             error.needed_bytes += part.size  # what is deleted has to be written again
