@@ -69,9 +69,9 @@ def _check(item: Item, context: StageContext) -> RawVideo:
 
 def _hash(path: Path, item: Item, context: StageContext) -> str:
     size_bytes = max(1, path.stat().st_size)
-    return hash_file(
-        path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes))
-    )[0]
+    return hash_file(path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes)))[
+        0
+    ]
 
 
 def _known_files(item: Item) -> list[_KnownFile]:
