@@ -29,7 +29,7 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings, init_home, load
-from vidpipe.sources.watched_files import DEFAULT_TIMING
+from vidpipe.sources.list_watch import DEFAULT_TIMING
 from vidpipe.stages.registry import GRAPH
 
 OUT = Path(__file__).parent / "out" / "sensor_tick"

@@ -50,9 +50,10 @@ def config(
     if as_json:
         settings: dict[str, dict[str, dict[str, object]]] = {}
         for entry in entries:
-            settings.setdefault(entry.section, {})[entry.key] = {
-                "value": entry.value, "source": entry.source, "default": entry.default, "differs": entry.differs,
-                "allowed": entry.allowed, "description": entry.description, "environment": entry.environment,
+            key = entry.key
+            settings.setdefault(key.section, {})[key.name] = {
+                "value": entry.value, "source": entry.source, "default": key.default_text, "differs": entry.differs,
+                "allowed": key.allowed, "description": key.description, "environment": key.environment_name,
             }  # fmt: skip
         print_json({"home": str(loaded.settings.home), "config": str(loaded.config), "settings": settings})
         return
@@ -61,10 +62,12 @@ def config(
     made = table(("setting", {"no_wrap": True}), ("value", {"overflow": "fold"}), ("from", {"overflow": "fold"}))
     section = ""
     for entry in entries:
-        if entry.section != section:
-            section = entry.section
+        if entry.key.section != section:
+            section = entry.key.section
             made.add_row(words(f"[{section}]", "bold"))
         made.add_row(
-            words(f"  {entry.key}"), words(entry.value, "bold" if entry.differs else ""), words(entry.source, "dim")
+            words(f"  {entry.key.name}"),
+            words(entry.value, "bold" if entry.differs else ""),
+            words(entry.source, "dim"),
         )
     console.print(made)

@@ -29,10 +29,10 @@ from vidpipe.library.videos import chunked
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.inputs import request_for
+from vidpipe.sources.media_store import hash_file
 from vidpipe.sources.records import NO_FAILURE, SourceRecord
 from vidpipe.sources.urls import url_file_name
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.storage.media_store import hash_file
 
 
 @dataclass
@@ -76,8 +76,8 @@ def rebuild(library: Library) -> RebuildResult:
     """
     done, audited = RebuildResult(), audited_videos(library.settings)
     for sha256, path in unknown_files(library):
-        digest, _ = hash_file(path, threading.Event())
-        if digest.hexdigest() == sha256:
+        found, _ = hash_file(path, threading.Event())
+        if found == sha256:
             _add(library, sha256, path, audited.get(sha256, AuditedVideo()))
             done.videos.append(sha256)
         else:

@@ -14,7 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 import requests
 import urllib3
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from vidpipe.network.retry import http_date
 
@@ -140,10 +140,8 @@ def _unescaped(given: str | tuple[str | None, str | None, str]) -> str:
         return name
 
 
-class Validators(BaseModel):
+class Validators(BaseModel, frozen=True, extra="ignore"):
     """The server's names of a version of the file (RFC 9110, 8.8)."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     etag: str | None = None
     last_modified: str | None = None

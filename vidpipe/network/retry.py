@@ -69,7 +69,7 @@ class RetryPolicy:
         Args:
             is_transient: Whether an error may go away by itself. Others are raised at once.
             sleep: Waits the given seconds; what it raises ends the attempts.
-            after_failure: Called after each transient failure; `state.attempt_number = 1` counts anew.
+            after_failure: Called after each transient failure; `state.attempt_number = 1` resets the count.
             before_sleep: Called before each wait; `state.upcoming_sleep` holds its seconds.
             on_give_up: Called with the last state instead of raising its error.
         """

@@ -1,4 +1,4 @@
-"""Sessions of requests over own connection classes: guarded downloads, and the model client.
+"""Sessions of requests with custom connection classes, for guarded downloads and the model client.
 
 A guarded connection connects to the very address that was checked: no second lookup lies between, so a name server that
 answers differently the second time (DNS rebinding) gains nothing. TLS and the Host header keep the name.
@@ -192,7 +192,7 @@ def _pools(live: LiveConnections, policy: AddressPolicy | None = None) -> Pools:
 class StallWatch:
     """Ends a transfer that stalls, is too slow or was cancelled; a context around it, from connecting to the last byte.
 
-    A socket's own timeout starts anew with every byte, so a server that sends one byte now and then would hold a
+    A socket's own timeout restarts with every byte, so a server that sends one byte now and then would hold a
     download forever. Here the average over a time window counts, as with curl's --speed-limit and --speed-time.
 
     Attributes:

@@ -27,9 +27,9 @@ from vidpipe.models.describing_model import DescribingModel, build_model
 from vidpipe.redaction import hide
 from vidpipe.settings import Settings, load
 from vidpipe.settings.load import secret_values
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.graph import StageGraph
-from vidpipe.storage.media_store import MediaStore
 
 if TYPE_CHECKING:
     from vidpipe.pipeline.in_process_run import InProcessRun

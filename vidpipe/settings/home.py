@@ -44,7 +44,7 @@ def default_file(name: str) -> Path:
 
     A wheel contains the files in vidpipe/defaults; a clone has them at its top level, where they also serve the clone
     as a home. Files that vidpipe or users of a clone fill in as they go (saved questions, watched URLs) therefore start
-    from templates that nobody edits.
+    from unedited templates.
     """
     template = _PACKAGE / "settings" / "templates" / Path(name).name
     if template.exists():
@@ -91,7 +91,7 @@ def _checked(home: Path, named_by: str) -> Path:
 
 
 def _is_ours(config: Path) -> bool:
-    """Whether at least half of the file's sections are ours: other programs have a config.ini with [Paths], too."""
+    """Return whether half of the sections or more are those of vidpipe: others use [Paths], too."""
     try:
         sections = _SECTION_LINE.findall(read_regular_text(config, "replace"))
     except OSError:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from vidpipe.redaction import MASK, redact, redact_by_form
-from vidpipe.settings.fields import Section
+from vidpipe.settings.operation import Section
 from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
 
 _SECRET_OPTION = re.compile(r"((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", re.IGNORECASE)

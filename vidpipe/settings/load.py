@@ -38,20 +38,16 @@ class Entry:
     """One effective setting, as `vidpipe config` shows it.
 
     Attributes:
+        key: Its key.
         value: As config.ini would write it, secrets masked.
         source: default, config.ini, config.local.ini, environment VIDPIPE_..., or command line.
         differs: Whether the value is not the default.
     """
 
-    section: str
-    key: str
+    key: Key
     value: str
     source: str
     differs: bool
-    description: str
-    allowed: str
-    default: str
-    environment: str
 
 
 @dataclass(frozen=True)
@@ -73,11 +69,7 @@ class LoadedSettings:
 
     def _entry(self, key: Key) -> Entry:
         text = as_text(getattr(getattr(self.settings, key.section_field), key.field))
-        return Entry(
-            section=key.section, key=key.name, value=masked(key, text), source=self.sources[key.dotted],
-            differs=text != key.default_text, description=key.description, allowed=key.allowed,
-            default=key.default_text, environment=key.environment_name,
-        )  # fmt: skip
+        return Entry(key, masked(key, text), self.sources[key.dotted], text != key.default_text)
 
 
 @dataclass
@@ -240,7 +232,7 @@ def _add(source: Source, section: str, written: str, text: str, secrets_allowed:
 
 
 def _parse(path: Path) -> configparser.ConfigParser:
-    # configparser's section DEFAULT would apply to all others: it gets a name that nobody writes.
+    # configparser's section DEFAULT would apply to all others: it gets a name that no file contains.
     parser = configparser.ConfigParser(interpolation=None, default_section="\0")
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     try:

@@ -2,7 +2,7 @@
 
 Several processes write at once: `vidpipe run` in two terminals, Dagster's daemon and its runs. The standard
 RotatingFileHandler would lose lines, because each process renames the file under the others; concurrent-log-handler
-takes a file lock for each write and rotation. A central logging process does not fit: no process of ours outlives the
+takes a file lock for each write and rotation. A central logging process does not fit: no vidpipe process outlives the
 others.
 """
 
@@ -62,9 +62,6 @@ def _is_secret(name: str) -> bool:
 class _TextFormatter(logging.Formatter):
     """One line per record, redacted as a whole: message, traceback and stack."""
 
-    def __init__(self) -> None:
-        super().__init__(_LINE)
-
     def formatMessage(self, record: logging.LogRecord) -> str:
         # Page contents and file names are hostile: they must not forge a line or control a terminal.
         record.message = "\n    ".join(map(visible, record.message.split("\n")))
@@ -84,14 +81,8 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         exception = {"exception": self.formatException(record.exc_info)} if record.exc_info else {}
-        return _json_line(
-            record,
-            level=record.levelname,
-            process=record.process,
-            logger=record.name,
-            message=record.getMessage(),
-            **exception,
-        )
+        fields = {"level": record.levelname, "process": record.process, "logger": record.name}
+        return _json_line(record, **fields, message=record.getMessage(), **exception)
 
 
 class _AuditFormatter(logging.Formatter):
@@ -115,7 +106,7 @@ def configure_logging(settings: Settings) -> None:
     log_file = settings.resolve(settings.logging.log_file)
     reset_logging()
     hide(secret_values(settings))
-    formatter = _JsonFormatter() if settings.logging.format == "json" else _TextFormatter()
+    formatter = _JsonFormatter() if settings.logging.format == "json" else _TextFormatter(_LINE)
     log = _handler(log_file, settings, formatter)
     log.setLevel(settings.logging.level)  # on the handler: notices reach the terminal at any level
     logger = logging.getLogger(LOGGER_NAME)

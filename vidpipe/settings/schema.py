@@ -9,12 +9,12 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.redaction import redact_by_form
 from vidpipe.safe_files import path_text, text_path
 from vidpipe.settings import operation
-from vidpipe.settings.fields import CronSchedule, Listed, Section
+from vidpipe.settings.operation import CronSchedule, Listed, Section
 
 #: The prompts of the describing model, in the order in which they are asked.
 PROMPT_NAMES = ("describe_scene", "describe_video", "sentiment", "tags", "category", "summary")
@@ -271,14 +271,12 @@ class Rules(Section):
     """Cron schedule (15 3 * * *) for applying changed rules to the library; empty: immediately."""
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True, extra="forbid"):
     """The effective settings of one home. Create it with `vidpipe.settings.load`.
 
     Attributes:
         home: The folder that relative paths refer to.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     home: Path
     paths: Paths = Paths()
@@ -324,12 +322,12 @@ class Settings(BaseModel):
         return self.home / "data"
 
 
+#: A section in Python -> in config.ini, where it has the name of its class.
 SECTION_NAMES: dict[str, str] = {
-    "paths": "Paths", "mongodb": "MongoDB", "concurrency": "Concurrency", "qwen_vl": "QwenVL",
-    "scene_detection": "SceneDetection", "rules": "Rules", "download": "Download", "lists": "Lists",
-    "limits": "Limits", "logging": "Logging", "services": "Services", "sensors": "Sensors", "budget": "Budget",
-    "alerts": "Alerts", "retention": "Retention",
-}  # fmt: skip
+    field: str(getattr(info.annotation, "__name__", ""))
+    for field, info in Settings.model_fields.items()
+    if field != "home"
+}
 
 #: Fields whose spelling in config.ini is not plain PascalCase.
 _SPECIAL_KEYS = {

@@ -1,38 +1,28 @@
-"""Downloads one remote file, with as many attempts as the retry policy allows."""
+"""Downloads one remote file, with as many attempts as the retry policy allows; fetches lost files again."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tenacity import RetryCallState
 
+from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.http_response import Validators
 from vidpipe.network.retry import RetryPolicy
+from vidpipe.redaction import MASK
 from vidpipe.settings import Settings
+from vidpipe.sources.inputs import SourceRequest, request_for
+from vidpipe.sources.local_files import OnBytes, add_local_file
+from vidpipe.sources.media_store import DiskFullError, MediaStore, PartialFile, StoredFile, hash_file
 from vidpipe.sources.s3 import SCHEME, S3Clients, S3Remote
-from vidpipe.sources.transfer import HttpRemote, RemoteFile, Transfer, TransferResult
-from vidpipe.sources.urls import SourceUrl
-from vidpipe.storage.media_store import DiskFullError, MediaStore
-from vidpipe.storage.partial_file import PartialFile
+from vidpipe.sources.transfer import RemoteFile, Transfer, TransferResult
+from vidpipe.sources.urls import SourceUrl, scrub
 
-#: An attempt that downloads this much that no attempt had downloaded before is progress: attempts are counted anew.
+#: An attempt that downloads this many new bytes has made progress: the count of attempts is reset.
 PROGRESS_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """A complete file in the store's `incoming`, or the server's statement that the known version is current.
-
-    Attributes:
-        part: The file.
-        result: What the server sent with it.
-    """
-
-    part: PartialFile
-    result: TransferResult
 
 
 def download(
@@ -45,7 +35,7 @@ def download(
     known: Validators | None = None,
     on_bytes: Callable[[int, int | None], None] = lambda done, total: None,
     on_attempt: Callable[[], None] = lambda: None,
-) -> Downloaded:
+) -> tuple[PartialFile, TransferResult]:
     """Download `url`, resuming what an earlier, broken or killed run left. Hold `store.hold(url.id)` meanwhile.
 
     The partial file is kept for the next run if the download is cancelled or may succeed later. After other errors, and
@@ -61,6 +51,9 @@ def download(
         on_bytes: Called with (bytes so far, bytes in all or None).
         on_attempt: Called before each attempt.
 
+    Returns:
+        The complete file in the store's `incoming`, and what the server sent with it.
+
     Raises:
         FetchError: The file could not be downloaded.
         UnavailableError: Something needed for the request is missing.
@@ -69,10 +62,8 @@ def download(
     limits = settings.download
     part = PartialFile(store.incoming, url.id)
     is_s3 = url.reveal().startswith(SCHEME)
-    remote: RemoteFile = S3Remote(url, clients or S3Clients(limits)) if is_s3 else HttpRemote(url)
-    transfer = Transfer(
-        remote, settings=limits, part=part, reservations=store.reservations, on_bytes=on_bytes, cancelled=cancelled
-    )
+    remote = S3Remote(url, clients or S3Clients(limits)) if is_s3 else RemoteFile(url)
+    transfer = Transfer(remote, limits, part, store.reservations, on_bytes, cancelled)
     furthest = 0
 
     def attempt() -> TransferResult:
@@ -101,9 +92,7 @@ def download(
     try:
         part.open(cancelled)
         furthest = part.size
-        result = retrying(attempt)
-        part.close()
-        return Downloaded(part, result)
+        return part, retrying(attempt)
     except FetchError as error:
         if isinstance(error, DiskFullError) and error.needed_bytes is not None:
             error.needed_bytes += part.size  # what is deleted has to be written again
@@ -118,3 +107,91 @@ def download(
 
 def _is_retried(error: BaseException) -> bool:
     return isinstance(error, FetchError) and error.transient and not isinstance(error, DiskFullError)
+
+
+def refetch(
+    settings: Settings,
+    sha256: str,
+    urls: Sequence[str],
+    *,
+    cancelled: threading.Event | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+) -> tuple[StoredFile, str]:
+    """Fetch a file again from the first of `urls` that still gives its bytes, and replace it in the store.
+
+    A URL whose secret is not stored cannot be used here; adding it again, or the list that contains it, fetches the
+    file.
+
+    Args:
+        settings: Those in force.
+        sha256: Hash that the bytes must have.
+        urls: The video's sources as they are stored, without secrets.
+        cancelled: Stops the work once it is set.
+        on_bytes: Called with the progress.
+
+    Returns:
+        The stored file, and the URL that gave it.
+
+    Raises:
+        FetchError: No source gave these bytes. The message has the reason for each; it is transient if at least one of
+            them may succeed later.
+        FetchCancelled: `cancelled` was set.
+    """
+    cancelled = cancelled or threading.Event()
+    store = MediaStore(settings)
+    reasons: list[str] = []
+    transient = False
+    for url in urls:
+        if MASK in url:
+            reasons.append(
+                f"{url}: the URL contains a secret, which is not stored; run `vidpipe add` with the full URL, or with "
+                "the list that contains it."
+            )
+            continue
+        try:
+            request = request_for(url)
+            file = _refetch(request, sha256, store, settings=settings, cancelled=cancelled, on_bytes=on_bytes)
+            return file, url
+        except VidpipeError as error:
+            reasons.append(scrub(str(error.about(url)), url))
+            transient |= error.transient if isinstance(error, FetchError) else isinstance(error, UnavailableError)
+    raise FetchError(
+        f"The file of video {sha256[:12]} could not be fetched again. {' '.join(reasons) or 'It has no known source.'}",
+        "Add the video again from another source.",
+        kind="transient" if transient else "permanent",
+    )
+
+
+def _refetch(
+    request: SourceRequest,
+    sha256: str,
+    store: MediaStore,
+    *,
+    settings: Settings,
+    cancelled: threading.Event,
+    on_bytes: OnBytes,
+) -> StoredFile:
+    with store.hold(request.id, cancelled):
+        if request.path is not None:
+            try:  # in place: other bytes must not enter the store
+                found, _ = hash_file(request.path, cancelled)
+            except OSError as error:
+                raise FetchError(f"{request.path} cannot be read: {error.strerror or error}.") from error
+            _check_hash(request.path, found, sha256)
+            return add_local_file(
+                request.path, request.id, mode="copy", store=store, cancelled=cancelled, on_bytes=on_bytes, replace=True
+            )[0]
+        part, _ = download(request.url, settings=settings, store=store, cancelled=cancelled, on_bytes=on_bytes)
+        try:
+            _check_hash(request.url, part.sha256(), sha256)
+            file = store.enter(part.path, sha256, name=str(request.url), replace=True)
+        except (MediaError, FetchError):
+            part.discard()
+            raise
+        part.forget()
+        return file
+
+
+def _check_hash(place: Path | SourceUrl, found: str, expected: str) -> None:
+    if found != expected:
+        raise FetchError(f"{place}: the content has changed (sha256 {found[:12]}).")

@@ -138,22 +138,20 @@ def requests_by_id(
     found = {one.id: one for one in _requests_with_secrets(settings) if one.id in secret} if secret else {}
     for record in records:
         request = known_request(record, settings.paths.watched_files) or found.get(record.id) or _below(record, found)
-        error: VidpipeError | None = None
-        if record.state == "fetching":
-            error = _count_crash(record, sources)
-        if error is None and request is None:
-            error = VidpipeError(
-                f"{record.url}: the URL contains a secret, and no readable watched list has the full URL.",
-                f"Check {', '.join(record.lists)}." if record.lists else "Run `vidpipe add` with the full URL.",
-            )
-        elif error is None and request is not None and record.kind == "s3" and S3Address.parse(record.url).is_folder:
-            try:
+        crash = _count_crash(record, sources) if record.state == "fetching" else None
+        try:
+            if crash is not None:
+                raise crash
+            if request is None:
+                raise VidpipeError(
+                    f"{record.url}: the URL contains a secret, and no readable watched list has the full URL.",
+                    f"Check {', '.join(record.lists)}." if record.lists else "Run `vidpipe add` with the full URL.",
+                )
+            if record.kind == "s3" and S3Address.parse(record.url).is_folder:
                 gathered.problems += _list_folder(record, request, sources, listed, settings)
-            except VidpipeError as unlistable:
-                error = unlistable
-        elif error is None and request is not None:
-            gathered.requests.append(request)
-        if error is not None:
+            else:
+                gathered.requests.append(request)
+        except VidpipeError as error:
             failed = failed_record(record, error, SourceUrl(record.url), settings)
             sources.save(failed)
             gathered.problems.append(IngestOutcome.failed(readable_url(record.url), failed))
@@ -216,10 +214,7 @@ def _list_folder(
 ) -> list[IngestOutcome]:
     """Record the objects of a folder of S3; return those that cannot be added. Raises VidpipeError."""
     found = folder_requests(folder, settings.download)
-    entries = [
-        ListedSource(one.id, one.url.display_url, one.has_secret, one.kind, None, record.labels, record.priority)
-        for one in found.requests
-    ]
+    entries = [ListedSource(**one.identity, labels=record.labels, priority=record.priority) for one in found.requests]
     for name in record.lists:
         listed.save_many(name, entries, folder=record.id)
     now = datetime.now(UTC)

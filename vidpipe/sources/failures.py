@@ -21,9 +21,9 @@ from vidpipe.media.ffmpeg import ffmpeg_path, ffprobe_path
 from vidpipe.network.fetch_errors import FaultKind, FetchError
 from vidpipe.safe_files import free_bytes
 from vidpipe.settings import Settings
+from vidpipe.sources.media_store import DiskFullError
 from vidpipe.sources.records import Dependency, SourceRecord
 from vidpipe.sources.urls import SourceUrl, readable_url, redacted_url, scrub
-from vidpipe.storage.media_store import DiskFullError
 
 log = logging.getLogger(__name__)
 

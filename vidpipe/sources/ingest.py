@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from vidpipe.errors import MediaError, VidpipeError, readable
 from vidpipe.network.fetch_errors import FetchCancelled
@@ -19,6 +20,7 @@ from vidpipe.sources.download import download
 from vidpipe.sources.failures import Dependencies, failed_record, unexpected_error
 from vidpipe.sources.inputs import SourceRequest
 from vidpipe.sources.local_files import OnBytes, add_local_file, touched_since
+from vidpipe.sources.media_store import DiskFullError, MediaStore, StoredFile
 from vidpipe.sources.records import (
     NO_FAILURE,
     IngestObserver,
@@ -29,7 +31,6 @@ from vidpipe.sources.records import (
     StoredVideo,
 )
 from vidpipe.sources.s3 import S3Clients
-from vidpipe.storage.media_store import DiskFullError, MediaStore, StoredFile
 
 #: Appended for a URL that was given with a fragment.
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
@@ -38,19 +39,8 @@ _PROGRESS_EVERY_S = 0.1
 _POLL_INTERVAL_S = 0.2
 
 
-@dataclass(frozen=True)
-class _Fetched:
-    """What a fetch gave.
-
-    Attributes:
-        file: The stored file; None if the known one is still current.
-        changes: New values of the record's fields.
-        name: File name.
-    """
-
-    file: StoredFile | None
-    changes: dict[str, object]
-    name: str
+#: The stored file, None if the known one is still current; and new values of the record's fields.
+_Fetched = tuple[StoredFile | None, dict[str, Any]]
 
 
 class Ingest:
@@ -232,12 +222,12 @@ class Ingest:
             file, stat = add_local_file(
                 request.path, request.id, mode=request.mode, store=self._store, cancelled=self._stop, on_bytes=on_bytes
             )
-            changes: dict[str, object] = {"size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns}
-            return _Fetched(file, changes, readable(request.path.name))
+            name = readable(request.path.name)
+            return file, {"size_bytes": stat.st_size, "modified_ns": stat.st_mtime_ns, "file_name": name}
         known = None
         if refresh and record.video and self._store.find(record.video):
             known = Validators(etag=record.etag, last_modified=record.last_modified)
-        got = download(
+        part, result = download(
             request.url,
             settings=self._settings,
             store=self._store,
@@ -247,28 +237,26 @@ class Ingest:
             on_bytes=on_bytes,
             on_attempt=on_attempt,
         )
-        part, result = got.part, got.result
         if result.unchanged:
             part.discard()
-            return _Fetched(None, {}, record.file_name or "")
-        size_bytes = part.size
+            return None, {}
         try:
             file = self._store.enter(part.path, part.sha256(), name=request.url.display_url)
         except (MediaError, DiskFullError):
             part.discard()
             raise
         part.forget()
-        changes = {
+        return file, {
             **result.validators.model_dump(),
             "content_type": result.content_type,
             "final_url": result.final_url if result.final_url != request.url.display_url else None,
-            "size_bytes": size_bytes,
+            "size_bytes": part.size,
+            "file_name": result.file_name,
         }
-        return _Fetched(file, changes, result.file_name)
 
     def _succeeded(self, request: SourceRequest, before: SourceRecord, fetched: _Fetched) -> IngestOutcome:
         success: dict[str, object] = {**NO_FAILURE, "state": "stored", "last_fetched": datetime.now(UTC)}
-        file = fetched.file
+        file, changes = fetched
         if file is None:
             record = before.model_copy(update=success)
             self._sources.save(record)
@@ -276,17 +264,9 @@ class Ingest:
         earlier = before.earlier_videos
         if before.video not in (None, file.sha256):
             earlier = (*(video for video in earlier if video != before.video), str(before.video))
-        changes = {"video": file.sha256, "earlier_videos": earlier, "file_name": fetched.name}
-        record = before.model_copy(update={**changes, **fetched.changes, **success})
-        stored = StoredVideo(
-            sha256=file.sha256,
-            path=self._settings.relative(file.path),
-            size_bytes=file.size_bytes,
-            modified_ns=file.modified_ns,
-            referenced=file.referenced,
-            file_name=fetched.name,
-            url=record.url,
-        )
+        record = before.model_copy(update={"video": file.sha256, "earlier_videos": earlier, **changes, **success})
+        place = {"path": self._settings.relative(file.path), "url": record.url, "file_name": record.file_name}
+        stored = StoredVideo.model_validate({**asdict(file), **place})
         self._sources.record_stored(record, stored)
         same = before.video == file.sha256
         state: OutcomeState = "unchanged" if same else "already stored"
@@ -330,14 +310,7 @@ def described(request: SourceRequest, record: SourceRecord | None) -> SourceReco
     """Return the source's record with the title, labels and priority of the request; a new one if there is none."""
     url = request.url.display_url
     if record is None:
-        record = SourceRecord(
-            id=request.id,
-            url=url,
-            has_secret=request.has_secret,
-            fragment_dropped=request.fragment_dropped,
-            kind=request.kind,
-            first_seen=datetime.now(UTC),
-        )
+        record = SourceRecord(**request.identity, first_seen=datetime.now(UTC))
     changes = {name: value for name, value in request.user_fields.items() if value != getattr(record, name)}
     if url.count(MASK) > record.url.count(MASK):  # a secret that was not known before
         changes |= {"url": url, "has_secret": True}

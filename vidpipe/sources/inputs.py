@@ -12,18 +12,27 @@ import traceback
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from vidpipe.errors import VidpipeError, readable
 from vidpipe.safe_files import check_regular, file_url_path
 from vidpipe.settings.operation import Download, Lists
-from vidpipe.sources.characters import invalid_character, misleading_character, windows_1252
+from vidpipe.sources.containers import VIDEO_SUFFIXES
 from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, read_list
-from vidpipe.sources.lists import Lines, ListEntry, ListProblem, first_few
+from vidpipe.sources.lists import ListEntry, ListProblem, first_few
 from vidpipe.sources.local_files import LocalMode, SkippedFiles, videos_below
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceKind
 from vidpipe.sources.s3 import S3Address, S3Clients
-from vidpipe.sources.urls import SourceUrl, canonical_url, loses_fragment, redacted_url, scrub
-from vidpipe.storage.containers import VIDEO_SUFFIXES
+from vidpipe.sources.urls import (
+    SourceUrl,
+    canonical_url,
+    invalid_character,
+    loses_fragment,
+    misleading_character,
+    redacted_url,
+    scrub,
+    windows_1252,
+)
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +77,12 @@ class SourceRequest:
     def has_secret(self) -> bool:
         """Whether the URL contains a secret."""
         return self.url.display_url != self.url.reveal()
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a record of the source contains from the start."""
+        names = ("id", "has_secret", "fragment_dropped", "kind")
+        return {"url": self.url.display_url, **{name: getattr(self, name) for name in names}}
 
     @property
     def user_fields(self) -> dict[str, object]:
@@ -247,13 +262,12 @@ def _expand(given: str, options: _GatherOptions) -> Iterator[Found]:
     try:
         request = request_for(given, mode=options.mode)
         path = request.path
-        if path is None:
-            yield from _remote(request, options)
-        elif path.is_dir():
-            yield from _folder(path, given, options)
+        if path is None or path.is_dir():
+            yield from _videos(request, given, options)
         elif path.suffix.lower() in CSV_SUFFIXES | LIST_SUFFIXES:
             lines = read_list(path, options.columns)
-            yield from _list_notes(lines, given)
+            notes = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
+            yield from (IngestNote(readable(given), readable(sentence)) for sentence in notes)
             yield from _listed(lines, path, options)
         else:
             yield request
@@ -270,11 +284,6 @@ def _unexpected(given: str, error: Exception, shown: str) -> VidpipeError:
     return VidpipeError(f"{shown}: unexpected error ({type(error).__name__}).", "Please report this bug.")
 
 
-def _list_notes(lines: Lines, given: str) -> Iterator[IngestNote]:
-    sentences = lines.notes if lines.keys else (*lines.notes, f"{Path(given).name} contains no source.")
-    return (IngestNote(readable(given), readable(sentence)) for sentence in sentences)
-
-
 def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _GatherOptions) -> Iterator[Found]:
     """Expand the entries of a list. Invalid lines are reported by number only: the file may be private."""
     repeated: list[str] = []
@@ -285,13 +294,7 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
             continue
         try:
             request = request_for(entry.text, mode=options.mode, base=path.parent, quoted=False)
-            if request.path is None:
-                found = _remote(request, options)
-            elif request.path.is_dir():
-                found = _folder(request.path, entry.text, options)
-            else:
-                found = iter([request])
-            for one in found:
+            for one in _videos(request, entry.text, options):
                 if isinstance(one, SourceRequest):
                     # the title of a folder is not that of its videos
                     title = entry.title if one == request else None
@@ -309,49 +312,61 @@ def _listed(entries: Iterable[ListEntry | ListProblem], path: Path, options: _Ga
         yield IngestNote(readable(str(path)), readable(sentence))
 
 
-def _remote(request: SourceRequest, options: _GatherOptions) -> Iterator[Found]:
-    """Yield the request itself, or one for each video below a folder of S3, recognized by its key's suffix.
+def _videos(request: SourceRequest, given: str, options: _GatherOptions) -> Iterator[Found]:
+    """Yield the request itself or, for a folder on this machine or of S3, one for each video below.
 
-    Keys with a part that begins with a dot are skipped like hidden files. Raises VidpipeError.
+    Args:
+        request: The request.
+        given: As it is given, which names the folder in messages.
+        options: How it is expanded.
+
+    Raises:
+        VidpipeError: A folder of S3 cannot be listed.
     """
-    folder = S3Address.parse(request.url.reveal()) if request.kind == "s3" else None
-    if folder is None or not folder.is_folder:
+    skipped = SkippedFiles()
+    address = S3Address.parse(request.url.reveal()) if request.kind == "s3" else None
+    if request.path is not None and request.path.is_dir():
+        name, found = given, _local_videos(request.path, skipped, options)
+    elif address is not None and address.is_folder:
+        if options.clients is None:
+            return
+        name, given, found = str(address), request.given, _objects(address, skipped, options.clients)
+    else:
         yield request
         return
-    if options.clients is None:
-        return
     any_found = False
-    skipped = SkippedFiles()
-    for key in options.clients.keys(folder):
+    for one in found:
+        any_found = True
+        yield one
+    if note := skipped.note(given):
+        yield note
+    for fault in skipped.unreadable:
+        yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
+    if not any_found and not options.may_be_empty:
+        yield _problem(given, VidpipeError(f"{name}: no video in this folder or below."))
+
+
+def _objects(folder: S3Address, skipped: SkippedFiles, clients: S3Clients) -> Iterator[Found]:
+    """Yield requests for the videos in a folder of S3, recognized by their keys' suffixes.
+
+    Keys with a part that begins with a dot are skipped like hidden files.
+    """
+    for key in clients.keys(folder):
         hidden = any(part.startswith(".") for part in key[len(folder.key) :].split("/"))
         if key.endswith("/"):
             continue
         if hidden or PurePosixPath(key).suffix.lower() not in VIDEO_SUFFIXES:
             skipped.count("a hidden file" if hidden else "not named like a video")
             continue
-        any_found = True
         try:
             yield request_for(str(S3Address(folder.bucket, key)))
         except VidpipeError as error:
             yield _problem(str(folder), error)
-    if note := skipped.note(request.given):
-        yield note
-    if not any_found and not options.may_be_empty:
-        yield _problem(request.given, VidpipeError(f"{folder}: no video in this folder or below."))
 
 
-def _folder(folder: Path, given: str, options: _GatherOptions) -> Iterator[Found]:
-    any_found = False
-    skipped = SkippedFiles()
+def _local_videos(folder: Path, skipped: SkippedFiles, options: _GatherOptions) -> Iterator[Found]:
     for path in videos_below(folder, options.exclude, skipped):
-        any_found = True
         yield SourceRequest(SourceUrl(path.as_uri()), "file", path, options.mode, given=readable(str(path)))
-    if note := skipped.note(given):
-        yield note
-    for fault in skipped.unreadable:
-        yield _problem(str(fault.filename), VidpipeError(f"{fault.filename} cannot be read: {fault.strerror}."))
-    if not any_found and not options.may_be_empty:
-        yield _problem(given, VidpipeError(f"{given}: no video in this folder or below."))
 
 
 def local_path(text: str) -> bool:
@@ -373,6 +388,6 @@ def folder_requests(folder: SourceRequest, download: Download) -> Gathered:
     """
     options = _GatherOptions("copy", frozenset(), S3Clients(download), Lists(), may_be_empty=True)
     gathered = Gathered()
-    for found in _remote(folder, options):
+    for found in _videos(folder, folder.given, options):
         gathered.put(found)
     return gathered

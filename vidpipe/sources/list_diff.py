@@ -60,52 +60,49 @@ class ListCacheFiles:
 
     def load(self, name: str) -> LineCache:
         """Return the cache of the list `name`; an empty one if the file is missing or invalid."""
-        try:
-            header, _, entries = self._path(name, "lines").read_bytes().partition(b"\n")
-            stated = json.loads(header)
-        except (OSError, ValueError):
-            return LineCache()
-        if stated.get("of") != self._of(name) or stated.get("bytes") != len(entries):
+        header, entries = self._read(name, "lines")
+        if header.get("bytes") != len(entries):
             return LineCache()
         lines = {
             entries[start : start + _KEY_BYTES]: entries[start + _KEY_BYTES : start + _ENTRY_BYTES]
             for start in range(0, len(entries), _ENTRY_BYTES)
         }
-        return LineCache(lines, bool(stated.get("complete")))
+        return LineCache(lines, bool(header.get("complete")))
 
     def save(self, name: str, cache: LineCache) -> None:
         """Write the cache of the list `name`."""
         entries = b"".join(part for entry in cache.lines.items() for part in entry)
-        header = {"of": self._of(name), "bytes": len(entries), "complete": cache.complete}
-        self._write(self._path(name, "lines"), json.dumps(header).encode() + b"\n" + entries)
+        self._write(name, "lines", {"bytes": len(entries), "complete": cache.complete}, entries)
 
     def load_local(self, name: str) -> dict[str, Any]:
         """Return what is cached of the local files in the list `name`."""
-        try:
-            stated = json.loads(self._path(name, "local").read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return dict(stated["local"]) if stated.get("of") == self._of(name) else {}
+        header, _ = self._read(name, "local")
+        return dict(header.get("local", {}))
 
     def save_local(self, name: str, local: Mapping[str, Any]) -> None:
         """Cache the local files in the list `name`."""
-        content = json.dumps({"of": self._of(name), "local": local}, separators=(",", ":"))
-        self._write(self._path(name, "local"), content.encode())
+        self._write(name, "local", {"local": local})
 
     def forget(self, name: str) -> None:
         """Delete the cache of the list `name`."""
         for kind in ("lines", "local"):
             self._path(name, kind).unlink(missing_ok=True)
 
-    def _of(self, name: str) -> list[Any]:
-        return [_FORMAT, self._database, name]
-
     def _path(self, name: str, kind: str) -> Path:
         return self._folder / f"{sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.{kind}"
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def _read(self, name: str, kind: str) -> tuple[dict[str, Any], bytes]:
+        try:
+            line, _, content = self._path(name, kind).read_bytes().partition(b"\n")
+            header: dict[str, Any] = json.loads(line)
+        except (OSError, ValueError):
+            return {}, b""
+        return (header, content) if header.get("of") == [_FORMAT, self._database, name] else ({}, b"")
+
+    def _write(self, name: str, kind: str, header: Mapping[str, Any], content: bytes = b"") -> None:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(path, content, mode=0o600)
+        line = json.dumps({"of": [_FORMAT, self._database, name], **header}, separators=(",", ":"))
+        replace_file(self._path(name, kind), line.encode() + b"\n" + content, mode=0o600)
 
 
 def parse_list(path: Path, data: bytes, columns: Lists) -> Lines:
@@ -199,16 +196,8 @@ class ListDiff:
         return LineCache({key: source for key, source in pairs if source is not None}, True)
 
 
-def listed_source(request: SourceRequest, entry: ListEntry, *, edited: bool) -> ListedSource:
-    """Return the listed source of a request, with the options of its list entry."""
+def listed_source(request: SourceRequest, options: ListEntry | SourceRequest, *, edited: bool) -> ListedSource:
+    """Return the listed source of a request, with the title, labels and priority of its list entry."""
     return ListedSource(
-        id=request.id,
-        url=request.url.display_url,
-        has_secret=request.has_secret,
-        fragment_dropped=request.fragment_dropped,
-        kind=request.kind,
-        title=entry.title,
-        labels=entry.labels,
-        priority=entry.priority,
-        edited=edited,
+        **request.identity, title=options.title, labels=options.labels, priority=options.priority, edited=edited
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import quote
 
-from vidpipe.sources.characters import JOINERS, bare, has_bytes, windows_1252
+from vidpipe.sources.urls import JOINERS, bare, has_bytes, windows_1252
 
 #: What a line can set besides the URL.
 OPTIONS = ("priority", "labels", "title")

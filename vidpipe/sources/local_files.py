@@ -16,14 +16,13 @@ from typing import Literal
 
 from vidpipe.errors import readable
 from vidpipe.media.probe import check_decodable
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.network.fetch_errors import FetchError
 from vidpipe.network.http_response import PartialState
-from vidpipe.safe_files import check_regular, open_regular
+from vidpipe.safe_files import check_regular
 from vidpipe.settings.operation import Limits
+from vidpipe.sources.containers import skip_reason
+from vidpipe.sources.media_store import MediaStore, PartialFile, StoredFile, hash_file, read_blocks
 from vidpipe.sources.records import IngestNote
-from vidpipe.storage.containers import skip_reason
-from vidpipe.storage.media_store import BLOCK_BYTES, MediaStore, StoredFile, hash_file
-from vidpipe.storage.partial_file import PartialFile
 
 LocalMode = Literal["copy", "hardlink", "reference"]
 #: Called with (bytes so far, bytes in all or None).
@@ -145,15 +144,15 @@ def add_local_file(
         MediaError: It has no video stream that decodes.
         FetchCancelled: `cancelled` was set.
     """
-    before = _regular(path)
+    with _reading(path):
+        before = check_regular(path)
     if mode == "reference":
         return _reference(path, before, cancelled, on_bytes, store.limits), before
     part = PartialFile(store.incoming, source_id)
     try:
         with _reading(path):
             if mode == "hardlink" and _link(path, part):
-                digest, _ = hash_file(part.path, cancelled, lambda done: on_bytes(done, before.st_size))
-                sha256 = digest.hexdigest()
+                sha256, _ = hash_file(part.path, cancelled, lambda done: on_bytes(done, before.st_size))
             else:
                 store.reservations.reserve(part.path.name, before.st_size)
                 sha256 = _copy(path, part, cancelled, lambda done: on_bytes(done, before.st_size))
@@ -171,6 +170,8 @@ def _reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise FetchError(f"{path}: no such file.", "Check the path.") from error
     except OSError as error:
+        if error.errno == errno.EINVAL:  # not a regular file
+            raise FetchError(f"{path} cannot be read: {error.strerror}.", kind="refused") from None
         raise FetchError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
 
 
@@ -183,16 +184,6 @@ def touched_since(path: Path, at: datetime | None) -> bool:
     return at is not None and max(now.st_mtime, now.st_ctime) > at.timestamp() + 0.001
 
 
-def _regular(path: Path) -> os.stat_result:
-    with _reading(path):
-        try:
-            return check_regular(path)
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            raise FetchError(f"{path} cannot be read: {error.strerror}.", kind="refused") from None
-
-
 def _check_unchanged(path: Path, before: os.stat_result) -> None:
     now = path.stat()
     if (now.st_size, now.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -203,11 +194,11 @@ def _reference(
     path: Path, before: os.stat_result, cancelled: threading.Event, on_bytes: OnBytes, limits: Limits
 ) -> StoredFile:
     with _reading(path):
-        digest, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
+        sha256, size = hash_file(path, cancelled, lambda done: on_bytes(done, before.st_size))
     check_decodable(path, name=str(path), limits=limits)
     with _reading(path):
         _check_unchanged(path, before)
-    return StoredFile(digest.hexdigest(), path, size, before.st_mtime_ns, new=True, referenced=True)
+    return StoredFile(sha256, path, size, before.st_mtime_ns, new=True, referenced=True)
 
 
 def _link(path: Path, part: PartialFile) -> bool:
@@ -222,11 +213,8 @@ def _link(path: Path, part: PartialFile) -> bool:
 
 def _copy(path: Path, part: PartialFile, cancelled: threading.Event, on_bytes: Callable[[int], None]) -> str:
     part.start(PartialState())
-    with open_regular(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            if cancelled.is_set():
-                raise FetchCancelled
-            part.append(block)
-            on_bytes(part.size)
+    for block in read_blocks(path, cancelled):
+        part.append(block)
+        on_bytes(part.size)
     part.close()
     return part.sha256()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 SourceKind = Literal["http", "s3", "file"]
 SourceState = Literal["new", "fetching", "stored", "failed", "refused", "listed", "forgotten"]
@@ -19,7 +19,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,;)]+[^\s,;).:]")
 _PATH = re.compile(r"(?<![\w/.])/(?:[^\s,;:)]+/)*[^\s,;:)]*[^\s,;:).]")
 
 
-class Dependency(BaseModel):
+class Dependency(BaseModel, frozen=True):
     """Something besides the source that a failure depended on, and a fingerprint of its value at that time.
 
     Attributes:
@@ -27,13 +27,11 @@ class Dependency(BaseModel):
         value: The fingerprint.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     name: str
     value: str
 
 
-class SourceRecord(BaseModel):
+class SourceRecord(BaseModel, frozen=True, extra="ignore"):
     """One URL or file and its state. Contains no secret: `url` is redacted, `id` is a hash of the real URL.
 
     The states:
@@ -47,8 +45,6 @@ class SourceRecord(BaseModel):
 
     A URL that later gives other bytes is a new video: `video` is the new one, the others are in `earlier_videos`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     id: str
     url: str = Field(description="without secrets")
@@ -94,13 +90,8 @@ class SourceRecord(BaseModel):
 
 #: The fields of a record without failures.
 NO_FAILURE: Mapping[str, object] = {
-    "failures": 0,
-    "last_error": None,
-    "last_error_kind": None,
-    "next_try_at": None,
-    "failed_at": None,
-    "blocked_by": (),
-    "needed_bytes": None,
+    name: SourceRecord.model_fields[name].default
+    for name in ("failures", "last_error", "last_error_kind", "next_try_at", "failed_at", "blocked_by", "needed_bytes")
 }
 #: Fields that users and lists set; ingest finds out the others.
 USER_FIELDS = frozenset({"title", "labels", "priority", "lists", "folder"})
@@ -125,10 +116,8 @@ class ListedSource:
     fragment_dropped: bool = False
 
 
-class StoredVideo(BaseModel):
+class StoredVideo(BaseModel, frozen=True, extra="ignore"):
     """A file in the media store, or one that is referenced in place, as the library records it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     sha256: str
     path: str = Field(description="relative to the home; absolute where the file lies elsewhere")

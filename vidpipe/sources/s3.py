@@ -23,6 +23,7 @@ from vidpipe.network.fetch_errors import TRANSIENT_STATUS, FetchError
 from vidpipe.network.retry import parse_retry_after
 from vidpipe.network.session import authorities
 from vidpipe.settings.operation import Download
+from vidpipe.sources.transfer import RemoteFile
 from vidpipe.sources.urls import SourceUrl
 
 SCHEME = "s3://"
@@ -31,15 +32,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _VALID_S = 3600
 #: What decides which storage is used, and with which credentials.
 ACCESS = tuple(
-    f"variable:{name}"
-    for name in (
-        "AWS_PROFILE",
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "AWS_DEFAULT_REGION",
-        "AWS_ENDPOINT_URL_S3",
-    )
+    f"variable:AWS_{name}"
+    for name in ("PROFILE", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "DEFAULT_REGION", "ENDPOINT_URL_S3")
 )
 _MOST_READ_BYTES = 64 * 1024
 _FIELD = re.compile(rb"<(Code|Message|Region)>([^<>]{1,1000})</")
@@ -216,19 +210,15 @@ def _no_access(error: Exception) -> UnavailableError:
     )
 
 
-class S3Remote:
-    """One object, as a download requests it (a `RemoteFile`).
-
-    Attributes:
-        display_url: Its s3:// URL without secrets.
-    """
+class S3Remote(RemoteFile):
+    """One object, as a download requests it."""
 
     def __init__(self, url: SourceUrl, clients: S3Clients) -> None:
+        super().__init__(url)
         self._address = S3Address.parse(url.reveal())
         self._clients = clients
         self._region = ""
         self._last: tuple[requests.Response, S3ErrorResponse] | None = None
-        self.display_url = url.display_url
 
     def request_url(self) -> str:
         """Return a signed URL."""

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -17,8 +16,7 @@ from requests.utils import get_environ_proxies
 from vidpipe.errors import VidpipeError
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.network.addresses import AddressPolicy
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError
-from vidpipe.network.http_errors import status_error, transport_error
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError, status_error, transport_error
 from vidpipe.network.http_response import (
     ContentRange,
     PartialState,
@@ -36,59 +34,40 @@ from vidpipe.network.retry import http_date
 from vidpipe.network.session import StallWatch, open_session
 from vidpipe.redaction import MASK
 from vidpipe.settings.operation import Download
+from vidpipe.sources.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
+from vidpipe.sources.containers import looks_like_video
+from vidpipe.sources.media_store import DiskReservations, PartialFile
 from vidpipe.sources.urls import SourceUrl, redacted_url, safe_file_name, scrub, url_file_name, without_userinfo
-from vidpipe.storage.containers import HEAD_BYTES as CONTAINER_HEAD_BYTES
-from vidpipe.storage.containers import looks_like_video
-from vidpipe.storage.media_store import DiskReservations
-from vidpipe.storage.partial_file import PartialFile
 
 _CHECK_DISK_EVERY_BYTES = 16 << 20
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
-class RemoteFile(Protocol):
-    """One file on a server: what differs between http(s) and S3.
+class RemoteFile:
+    """One file on a server: an http(s) URL, which is requested as it is; base of other kinds of URLs.
 
     Attributes:
         display_url: Its URL without secrets.
     """
-
-    display_url: str
-
-    def request_url(self) -> str:
-        """Return the URL to request in this attempt, secrets included. Raises VidpipeError if there is none."""
-
-    def retry_url(self, response: requests.Response) -> str | None:
-        """Return the URL to request after this response, if it is not a plain redirect."""
-
-    def error(self, response: requests.Response) -> VidpipeError:
-        """Return the error for a final response that is neither the file nor a redirect."""
-
-    def stored_url(self, final_url: str) -> str:
-        """Return what may be stored of the URL that gave the bytes."""
-
-
-class HttpRemote:
-    """An http(s) URL, which is requested as it is (a `RemoteFile`)."""
 
     def __init__(self, url: SourceUrl) -> None:
         self._url = url
         self.display_url = url.display_url
 
     def request_url(self) -> str:
-        """Return the real URL."""
+        """Return the URL to request in this attempt, secrets included. Raises VidpipeError if there is none."""
         return self._url.reveal()
 
     def retry_url(self, response: requests.Response) -> str | None:
-        """Return None."""
+        """Return the URL to request after this response, if it is not a plain redirect."""
         return None
 
     def error(self, response: requests.Response) -> VidpipeError:
-        """Return the error for the status."""
-        return status_error(self.display_url, response)
+        """Return the error for a final response that is neither the file nor a redirect."""
+        return status_error(response)
 
     def stored_url(self, final_url: str) -> str:
-        """Return the URL without secrets."""
+        """Return what may be stored of the URL that gave the bytes."""
         return redacted_url(final_url)
 
 
@@ -111,34 +90,34 @@ class TransferResult:
     unchanged: bool = False
 
 
+@dataclass
 class Transfer:
     """The attempts to download one remote file; they share connections, cookies and the partial file.
 
     User and password in the URL are sent by Basic authentication, to the URL's own host only.
+
+    Attributes:
+        remote: The file.
+        settings: Limits and the address policy.
+        part: Gets the bytes.
+        reservations: Disk space.
+        on_bytes: Called with (bytes so far, bytes in all or None).
+        cancelled: Stops an attempt once it is set.
     """
 
-    def __init__(
-        self,
-        remote: RemoteFile,
-        *,
-        settings: Download,
-        part: PartialFile,
-        reservations: DiskReservations,
-        on_bytes: Callable[[int, int | None], None],
-        cancelled: threading.Event,
-    ) -> None:
-        self._remote = remote
-        self._display_url = remote.display_url
+    remote: RemoteFile
+    settings: Download
+    part: PartialFile
+    reservations: DiskReservations
+    on_bytes: Callable[[int, int | None], None]
+    cancelled: threading.Event
+
+    def __post_init__(self) -> None:
         self._url = ""
         self._requested: list[str] = []  # all URLs of the attempt: a server may echo any of them
         self._auth: tuple[bytes, bytes] | None = None
-        self._settings = settings
-        self._policy = AddressPolicy(settings.allowed_private)
-        self._part = part
-        self._reservations = reservations
-        self._on_bytes = on_bytes
-        self._cancelled = cancelled
-        self._session, self._live = open_session(self._policy, settings.user_agent)
+        self._policy = AddressPolicy(self.settings.allowed_private)
+        self._session, self._live = open_session(self._policy, self.settings.user_agent)
         self._use_ranges = True
 
     def close(self) -> None:
@@ -156,36 +135,36 @@ class Transfer:
             FetchCancelled: The download was cancelled.
             UnavailableError: Something needed for the request is missing.
         """
-        url = self._remote.request_url()
+        url = self.remote.request_url()
         self._requested = [url]
         self._url, self._auth = without_userinfo(url)
-        settings = self._settings
-        watch = StallWatch(self._live, self._cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
+        settings = self.settings
+        watch = StallWatch(self._live, self.cancelled, min_speed=settings.min_speed, window_s=settings.read_timeout)
         try:
             with watch:
                 return self._attempt(known, watch)
         except (FetchError, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            if watch.verdict == "cancelled" or self._cancelled.is_set():
+            if watch.verdict == "cancelled" or self.cancelled.is_set():
                 raise FetchCancelled from error
             raise self._explained(error, watch) from error
 
     def _explained(self, error: Exception, watch: StallWatch) -> FetchError:
         if watch.verdict == "stalled":
-            speed = f"less than {self._settings.min_speed} bytes/s for {self._settings.read_timeout:g} s"
-            return FetchError(f"{self._display_url}: the server stalled ({speed}).", kind="transient")
-        if not isinstance(error, FetchError):
-            error = transport_error(self._display_url, error)
-        return error.reworded(self._scrubbed(error.message)).about(self._display_url)
+            speed = f"less than {self.settings.min_speed} bytes/s for {self.settings.read_timeout:g} s"
+            error = FetchError(f"the server stalled ({speed}).", kind="transient")
+        elif not isinstance(error, FetchError):
+            error = transport_error(error)
+        return error.reworded(self._scrubbed(error.message)).about(self.remote.display_url)
 
     def _scrubbed(self, text: str) -> str:
         return scrub(text, *self._requested)
 
     def _attempt(self, known: Validators | None, watch: StallWatch) -> TransferResult:
         while True:
-            offset = self._part.size if self._use_ranges and self._part.state.if_range else 0
+            offset = self.part.size if self._use_ranges and self.part.state.if_range else 0
             headers: dict[str, str] = {}
             if offset:
-                headers = {"Range": f"bytes={offset}-", "If-Range": self._part.state.if_range or ""}
+                headers = {"Range": f"bytes={offset}-", "If-Range": self.part.state.if_range or ""}
             elif known is not None:
                 headers = known.conditional_headers()
             response = self._request(headers)
@@ -203,7 +182,7 @@ class Transfer:
 
         If it is not, it has grown, or was restarted without ranges: send another request.
         """
-        part, status, skip = self._part, response.status_code, 0
+        part, status, skip = self.part, response.status_code, 0
         if status == 416 and offset:
             total = unsatisfied_total(response.headers)
             total = part.state.total_bytes if total is None else total
@@ -217,33 +196,35 @@ class Transfer:
             if held is None or joined is None:
                 return self._restart()
             part.state, skip = joined, offset - held.first
-            body = ResponseBody(response, self._display_url, None, CONTAINER_HEAD_BYTES)
+            body = ResponseBody(response, self.remote.display_url, None, CONTAINER_HEAD_BYTES)
         elif status in (200, 203) or (held is not None and held.first == 0):
-            body = ResponseBody(response, self._display_url, looks_like_video, CONTAINER_HEAD_BYTES)
+            body = ResponseBody(response, self.remote.display_url, looks_like_video, CONTAINER_HEAD_BYTES)
             if body.encoded and held is not None and held.total in (None, held.last + 1):
                 held = None  # it counts the encoded bytes
             part.start(self._new_state(response, validators, held, body))
         elif status == 206:
-            raise FetchError(f"{self._display_url}: the server sent a partial response to a full request.")
+            raise FetchError("the server sent a partial response to a full request.")
         else:
-            raise self._remote.error(response)
+            raise self.remote.error(response)
         total = part.state.total_bytes
         self._check_size(total or 0)
-        self._reservations.reserve(part.path.name, (total or part.size) - part.size)
+        self.reservations.reserve(part.path.name, (total or part.size) - part.size)
         self._read_body(body, watch, skip=skip, end=total if held is None else held.last + 1)
         if total is None:
             return held is None or not offset  # a further part of unknown length: 416 says that it was the last one
         if part.size == total:
             return True
         if part.state.if_range is None or not self._use_ranges:
-            message = f"{self._display_url}: the server sends only the first {part.size} of {total} bytes."
-            raise FetchError(message, "The rest cannot be joined safely: the server sends no ETag for the file.")
+            raise FetchError(
+                f"the server sends only the first {part.size} of {total} bytes.",
+                "The rest cannot be joined safely: the server sends no ETag for the file.",
+            )
         return False
 
     def _restart(self) -> bool:
         """Start over without ranges, because the server's parts do not fit together."""
         self._use_ranges = False
-        self._part.start(PartialState())
+        self.part.start(PartialState())
         return False
 
     def _new_state(
@@ -260,10 +241,10 @@ class Transfer:
 
     def _request(self, headers: dict[str, str]) -> requests.Response:
         """Return the first response that is not a redirect; every URL on the way is checked."""
-        settings, url = self._settings, self._url
+        settings, url = self.settings, self._url
         seen = {url}
         for _ in range(settings.max_redirects + 1):
-            if self._cancelled.is_set():
+            if self.cancelled.is_set():
                 raise FetchCancelled
             try:
                 self._policy.check_url(url)
@@ -271,7 +252,7 @@ class Transfer:
             except FetchError as error:
                 redirected = f"redirected to {redacted_url(url)}: " if url != self._url else ""
                 raise error.reworded(f"{redirected}{error.message}") from error
-            target = self._remote.retry_url(response)
+            target = self.remote.retry_url(response)
             if target is None and response.status_code in _REDIRECTS:
                 target = response.headers.get("Location")
             if not target:
@@ -282,12 +263,11 @@ class Transfer:
             seen.add(url)
         hint = "Use the direct link to the file."
         if looped:
-            raise FetchError(f"{self._display_url}: redirect loop.", hint)
-        message = f"{self._display_url}: more than {settings.max_redirects} redirects."
-        raise FetchError(message, hint, depends_on=("download.max_redirects",))
+            raise FetchError("redirect loop.", hint)
+        raise FetchError(f"more than {settings.max_redirects} redirects.", hint, depends_on=("download.max_redirects",))
 
     def _send(self, url: str, headers: dict[str, str]) -> requests.Response:
-        session, settings = self._session, self._settings
+        session, settings = self._session, self.settings
         auth = self._auth if _origin(url) == _origin(self._url) else None
         request = session.prepare_request(requests.Request("GET", url, headers=headers, auth=auth))
         # not Session.send: on a redirect it reads the whole body, however long, before it returns
@@ -307,10 +287,10 @@ class Transfer:
             target = urljoin(url, location(target)).partition("#")[0]
             target, _ = without_userinfo(target)  # a server must not choose the password for another one
         except ValueError:
-            raise FetchError(f"{self._display_url}: the server redirects to an invalid URL.") from None
+            raise FetchError("the server redirects to an invalid URL.") from None
         if urlsplit(url).scheme == "https" and urlsplit(target).scheme == "http":
             raise FetchError(
-                f"{self._display_url}: redirected from https to {redacted_url(target)}, which is not encrypted.",
+                f"redirected from https to {redacted_url(target)}, which is not encrypted.",
                 "Use the http URL itself if you trust the network.",
                 kind="refused",
             )
@@ -319,7 +299,7 @@ class Transfer:
 
     def _proxies(self, url: str) -> dict[str, str]:
         """Return the environment's proxies, if the settings enable them; what can be checked from here is checked."""
-        proxies = dict(get_environ_proxies(url, no_proxy=None)) if self._settings.use_proxy else {}
+        proxies = dict(get_environ_proxies(url, no_proxy=None)) if self.settings.use_proxy else {}
         if proxies:
             self._policy.check_host(url, proxied=True)
         return proxies
@@ -341,7 +321,7 @@ class Transfer:
         return TransferResult(
             validators,
             self._scrubbed(content_type) if content_type else content_type,
-            self._scrubbed(self._remote.stored_url(final_url)),
+            self._scrubbed(self.remote.stored_url(final_url)),
             name,
         )
 
@@ -354,10 +334,10 @@ class Transfer:
         return value if value is None or self._scrubbed(value) == value else None
 
     def _check_size(self, size_bytes: int) -> None:
-        limit_mb = self._settings.max_size_mb
+        limit_mb = self.settings.max_size_mb
         if size_bytes > limit_mb << 20:
             raise FetchError(
-                f"{self._display_url}: the file is larger than {limit_mb} MB.",
+                f"the file is larger than {limit_mb} MB.",
                 "MaxSizeMB in the section [Download] of config.ini sets this limit.",
                 kind="refused",
                 depends_on=("download.max_size_mb",),
@@ -372,17 +352,17 @@ class Transfer:
             skip: Bytes at the beginning that the file already has.
             end: Size of the file after the last byte; None if unknown.
         """
-        part, total = self._part, self._part.state.total_bytes
+        part, total = self.part, self.part.state.total_bytes
         head = bytearray()
         sniffed, disk_checked_at = part.size > 0, part.size
-        self._on_bytes(part.size, total)
+        self.on_bytes(part.size, total)
         while True:
             try:
                 data = body.read()
             except urllib3.exceptions.ProtocolError as error:
                 of = f" of {total}" if total is not None else ""
                 if part.size and not watch.verdict:
-                    message = f"{self._display_url}: the connection was interrupted after {part.size}{of} bytes."
+                    message = f"the connection was interrupted after {part.size}{of} bytes."
                     raise FetchError(message, kind="transient") from error
                 raise
             if not sniffed:
@@ -400,16 +380,15 @@ class Transfer:
             part.append(data)
             if part.size - disk_checked_at >= _CHECK_DISK_EVERY_BYTES:
                 disk_checked_at = part.size
-                self._reservations.reserve(part.path.name, max(0, (total or part.size) - part.size))
-            self._on_bytes(part.size, total)
-        if watch.verdict or self._cancelled.is_set():
-            raise FetchError(f"{self._display_url}: the transfer was ended.", kind="transient")  # see `_explained`
+                self.reservations.reserve(part.path.name, max(0, (total or part.size) - part.size))
+            self.on_bytes(part.size, total)
+        if watch.verdict or self.cancelled.is_set():
+            raise FetchError("the transfer was ended.", kind="transient")  # see `_explained`
         received = part.size
         if end is not None and received != end:
             if received > end:
                 part.start(PartialState())
-            message = f"{self._display_url}: the server sent {received} of {end} announced bytes."
-            raise FetchError(message, kind="transient")
+            raise FetchError(f"the server sent {received} of {end} announced bytes.", kind="transient")
 
     def _refuse_other_content(self, head: bytes) -> None:
         """Reject a web page, picture or archive, which the first bytes identify, without downloading all of it."""
@@ -422,7 +401,7 @@ class Transfer:
         }
         name = "a web page (HTML)" if content.kind == "page" else content.name
         raise FetchError(
-            f"{self._display_url}: this is {name}, not a video file.",
+            f"this is {name}, not a video file.",
             hints.get(content.kind, "Use the direct link to a video file."),
             kind="refused",
         )

@@ -51,13 +51,12 @@ def check_files(item: Item, context: StageContext) -> RawVideo:
 
 
 def _hash(path: Path, item: Item, context: StageContext) -> str:
-    from vidpipe.storage.media_store import hash_file  # imports the fetched formats, needed only for a changed file
+    from vidpipe.sources.media_store import hash_file  # imports the fetched formats, needed only for a changed file
 
     size_bytes = max(1, path.stat().st_size)
-    digest, _ = hash_file(
-        path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes))
-    )
-    return digest.hexdigest()
+    return hash_file(path, context.cancelled, lambda done: context.progress(item.sha256, min(1.0, done / size_bytes)))[
+        0
+    ]
 
 
 def _known_files(item: Item) -> list[tuple[str, int, int]]:
@@ -80,7 +79,7 @@ def _result(item: Item, path: str, stat: os.stat_result, **more: Any) -> RawVide
 
 def _fetch_again(item: Item, context: StageContext, problems: str) -> RawVideo:
     # it brings requests, which no run without a lost file has to load
-    from vidpipe.sources.refetch import refetch
+    from vidpipe.sources.download import refetch
 
     urls: Sequence[str] = item["ingest.urls"]
     if not urls:

@@ -10,7 +10,7 @@ from PIL import Image
 from vidpipe.errors import MediaError
 from vidpipe.media.probe import check_decodable, probe
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
-from vidpipe.storage.containers import skip_reason
+from vidpipe.sources.containers import skip_reason
 
 _FORMATS = {"GIF": {}, "PNG": {}, "WEBP": {"lossless": True}, "AVIF": {}, "JPEG": {}}
 _SHOWN_MS = [100, 300, 1000]

@@ -21,7 +21,7 @@ def refused(home: Path, **arguments: object) -> str:
 
 
 def entry_value(loaded: LoadedSettings, key: str) -> tuple[str, str]:
-    return next((entry.value, entry.source) for entry in loaded.entries() if entry.key == key)
+    return next((entry.value, entry.source) for entry in loaded.entries() if entry.key.name == key)
 
 
 def test_a_stronger_place_wins_and_the_source_of_each_value_is_known(home: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from vidpipe.network.fetch_errors import FetchError
+from vidpipe.sources.download import refetch
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
-from vidpipe.sources.refetch import refetch
 from vidpipe_tests.fault_server import FaultServer, redirect, slow, slow_headers, status
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
 

@@ -10,8 +10,7 @@ import pytest
 from vidpipe.media.probe import probe
 from vidpipe.network.http_response import PartialState
 from vidpipe.sources.inputs import gather
-from vidpipe.storage.media_store import MediaStore
-from vidpipe.storage.partial_file import PartialFile
+from vidpipe.sources.media_store import MediaStore, PartialFile
 from vidpipe_tests.fault_server import (
     FaultServer,
     Handler,

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from vidpipe.network.fetch_errors import FetchError
-from vidpipe.sources.refetch import refetch
+from vidpipe.sources.download import refetch
 from vidpipe_tests.fault_server import FaultServer, Handler, Served, cut, serve
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of
 

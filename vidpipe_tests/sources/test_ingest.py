@@ -12,8 +12,8 @@ import pytest
 
 from vidpipe.sources.ingest import Ingest
 from vidpipe.sources.inputs import gather
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord
-from vidpipe.storage.media_store import MediaStore
 from vidpipe_tests.clips import moving
 from vidpipe_tests.fault_server import FaultServer, Handler, Served, serve, slow, status
 from vidpipe_tests.sources.conftest import IngestHome, Write, sha256_of

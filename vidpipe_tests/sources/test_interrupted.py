@@ -29,7 +29,7 @@ CHILD = textwrap.dedent(
     from vidpipe.sources.ingest import Ingest
     from vidpipe.sources.inputs import gather
     from vidpipe.settings import Settings
-    from vidpipe.settings.schema import Download
+    from vidpipe.settings.operation import Download
     from vidpipe_tests.sources.conftest import MemorySources
 
     home, allowed, *urls = sys.argv[1:]

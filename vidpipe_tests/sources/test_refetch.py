@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vidpipe.network.fetch_errors import FetchError
-from vidpipe.sources.refetch import refetch
+from vidpipe.sources.download import refetch
 from vidpipe_tests.fault_server import FaultServer, status
 from vidpipe_tests.sources.conftest import IngestHome, Write, sha256_of
 

@@ -14,9 +14,8 @@ import pytest
 from vidpipe.network.fetch_errors import FetchError
 from vidpipe.network.http_response import ContentRange, PartialState, Validators
 from vidpipe.sources.download import download
+from vidpipe.sources.media_store import MediaStore, PartialFile
 from vidpipe.sources.urls import SourceUrl
-from vidpipe.storage.media_store import MediaStore
-from vidpipe.storage.partial_file import PartialFile
 from vidpipe_tests.fault_server import Fault, FaultServer, Handler, Served, changes_to, cut, part, status
 from vidpipe_tests.sources.conftest import IngestHome
 
@@ -44,9 +43,9 @@ class Fetch:
 
     def again(self, url: str) -> bytes:
         store = MediaStore(self.room.settings)
-        got = download(SourceUrl(url), settings=self.room.settings, store=store, cancelled=threading.Event())
-        content = got.part.path.read_bytes()
-        got.part.discard()
+        file, _ = download(SourceUrl(url), settings=self.room.settings, store=store, cancelled=threading.Event())
+        content = file.path.read_bytes()
+        file.discard()
         return content
 
     @property
@@ -188,7 +187,7 @@ def test_a_server_whose_parts_never_fit_is_given_up(room: IngestHome, fetch: Fet
         changes_to(CONTENT, f'"{next(tags)}"', cut(0.3))(handler, served)
 
     room.with_download(retries=2)
-    with pytest.raises(FetchError, match="\(3 attempts\)"):
+    with pytest.raises(FetchError, match=r"\(3 attempts\)"):
         fetch(always=never_fits)
     assert len(fetch.ranges) == 4
 

@@ -15,8 +15,8 @@ import pytest
 
 from vidpipe.errors import VidpipeError
 from vidpipe.settings.operation import Download
+from vidpipe.sources.download import refetch
 from vidpipe.sources.records import IngestOutcome
-from vidpipe.sources.refetch import refetch
 from vidpipe.sources.s3 import S3Address, S3Clients
 from vidpipe_tests.fault_server import FaultServer
 from vidpipe_tests.sources.conftest import IngestHome, sha256_of

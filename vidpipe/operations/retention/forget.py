@@ -14,8 +14,8 @@ from typing import Any, Literal
 from vidpipe.library.library import Library
 from vidpipe.operations.retention.derived_files import delete_folders_of
 from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import NO_FAILURE
-from vidpipe.storage.media_store import MediaStore
 
 #: Collections with further documents of a video.
 _RELATED = ("scenes", "answers", "lineage")

@@ -18,7 +18,7 @@ from vidpipe.operations.retention.derived_files import delete_unreferenced
 from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, paced_chunks
 from vidpipe.settings import Settings
-from vidpipe.storage.media_store import MediaStore
+from vidpipe.sources.media_store import MediaStore
 
 _CHUNK = 1000
 

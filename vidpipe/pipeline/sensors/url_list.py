@@ -14,8 +14,7 @@ from vidpipe.pipeline.sensors.launched_runs import PRIORITY_TAG, UNFINISHED, run
 from vidpipe.pipeline.sensors.launched_runs import config_list as listed_in
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, next_batches
-from vidpipe.sources.list_watch import ListWatch
-from vidpipe.sources.watched_files import DEFAULT_TIMING, WatchTiming
+from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
 from vidpipe.stages.graph import StageGraph
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.settings import Settings
-from vidpipe.sources.watched_files import DEFAULT_TIMING
+from vidpipe.sources.list_watch import DEFAULT_TIMING
 from vidpipe_tests.pipeline.sensors.list_sensor import NO_REST, ListSensor
 
 

@@ -13,8 +13,8 @@ from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.sources.inputs import request_for
+from vidpipe.sources.list_watch import WatchTiming
 from vidpipe.sources.records import SourceRecord
-from vidpipe.sources.watched_files import WatchTiming
 from vidpipe_tests.runner.small_graph import GRAPH
 
 LIST = "data/urls.txt"

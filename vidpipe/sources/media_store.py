@@ -20,17 +20,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from vidpipe.media.probe import check_decodable
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
-from vidpipe.storage.containers import HEAD_BYTES, suffix_for
+from vidpipe.sources.containers import HEAD_BYTES, suffix_for
 
-BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -70,20 +72,24 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-class Digest(Protocol):
-    """A hash object of hashlib."""
+def read_blocks(path: Path, cancelled: threading.Event) -> Iterator[bytes]:
+    """Yield the content of a regular file in blocks.
 
-    def update(self, data: bytes, /) -> None:
-        """Add bytes."""
-
-    def hexdigest(self) -> str:
-        """Return the hash of the bytes so far."""
+    Raises:
+        FetchCancelled: `cancelled` was set.
+        OSError: The file cannot be read.
+    """
+    with open_regular(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            if cancelled.is_set():
+                raise FetchCancelled
+            yield block
 
 
 def hash_file(
     path: Path, cancelled: threading.Event, on_bytes: Callable[[int], None] = lambda done: None
-) -> tuple[Digest, int]:
-    """Return the sha256 object and the size in bytes of a file's content.
+) -> tuple[str, int]:
+    """Return the sha256 and the size in bytes of a file's content.
 
     Args:
         path: A regular file.
@@ -95,14 +101,11 @@ def hash_file(
         OSError: The file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
-    with open_regular(path) as file:
-        while block := file.read(BLOCK_BYTES):
-            if cancelled.is_set():
-                raise FetchCancelled
-            digest.update(block)
-            size += len(block)
-            on_bytes(size)
-    return digest, size
+    for block in read_blocks(path, cancelled):
+        digest.update(block)
+        size += len(block)
+        on_bytes(size)
+    return digest.hexdigest(), size
 
 
 class DiskReservations:
@@ -194,14 +197,11 @@ class MediaStore:
             FetchCancelled: `cancelled` was set while waiting for the lock.
         """
         lock = FileLock(self.incoming / f"{source_id}.lock")
-        while True:
+        while not lock.is_locked:
             if cancelled.is_set():
                 raise FetchCancelled
-            try:
+            with contextlib.suppress(Timeout):
                 lock.acquire(timeout=0.5, poll_interval=0.05)
-                break
-            except Timeout:
-                continue
         try:
             yield
         finally:
@@ -251,40 +251,22 @@ class MediaStore:
             dry_run: Delete nothing.
         """
         found: list[Path] = []
-        for stem, paths in self._leftovers(older_than_days).items():
-            if dry_run and not (self.incoming / f"{stem}.lock").exists():
-                found += paths  # taking the lock would create it
-                continue
-            with self._held(stem) as held:
-                found += paths if held else []
-                for path in paths if held and not dry_run else ():
-                    path.unlink(missing_ok=True)
-        return found
-
-    def _leftovers(self, older_than_days: float) -> dict[str, list[Path]]:
         limit = time.time() - older_than_days * 86400
         groups: dict[str, list[Path]] = {}
         for path in self.incoming.iterdir():
             groups.setdefault(path.name.split(".")[0], []).append(path)
-        return {
-            stem: paths
-            for stem, paths in groups.items()
-            if stem != "store" and all(_modified(path) < limit for path in paths)
-        }
-
-    @contextlib.contextmanager
-    def _held(self, stem: str) -> Iterator[bool]:
-        """Yield whether no transfer holds the lock; one that has received nothing for days may still be running."""
-        lock = FileLock(self.incoming / f"{stem}.lock")
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+        for stem, paths in groups.items():
+            if stem == "store" or any(_modified(path) >= limit for path in paths):
+                continue
+            if dry_run and not (self.incoming / f"{stem}.lock").exists():
+                found += paths  # taking the lock would create it
+                continue
+            # a transfer that has received nothing for days may still be running
+            with contextlib.suppress(Timeout), FileLock(self.incoming / f"{stem}.lock", timeout=0):
+                found += paths
+                for path in () if dry_run else paths:
+                    path.unlink(missing_ok=True)
+        return found
 
 
 def _modified(path: Path) -> float:
@@ -306,3 +288,82 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+class PartialFile:
+    """`<id>.part` and `<id>.json` in a folder; opening resumes where an earlier run, killed or not, ended.
+
+    Attributes:
+        path: The file of bytes.
+        size: Bytes so far.
+        state: The version that the bytes belong to.
+    """
+
+    def __init__(self, directory: Path, source_id: str) -> None:
+        self.path = directory / f"{source_id}.part"
+        self._state_path = directory / f"{source_id}.json"
+        self._file: BinaryIO | None = None
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.state = PartialState()
+
+    def open(self, cancelled: threading.Event) -> None:
+        """Open the file: existing bytes are hashed again, and dropped if the download cannot be resumed."""
+        try:
+            self.state = PartialState.model_validate_json(self._state_path.read_bytes())
+            resumable = self.state.if_range is not None and self.path.is_file()
+        except (OSError, ValidationError):
+            resumable = False
+        if not resumable:
+            self.start(PartialState())
+            return
+        self._hash, self.size = hashlib.sha256(), 0
+        for block in read_blocks(self.path, cancelled):
+            self._hash.update(block)
+            self.size += len(block)
+        self._file = self.path.open("ab", buffering=0)
+
+    def start(self, state: PartialState) -> None:
+        """Start over with the bytes of the version that `state` names."""
+        self.close()
+        with writing(self.path):
+            new = self._state_path.with_suffix(".json.new")
+            new.write_text(state.model_dump_json(), encoding="utf-8")
+            # a new file, never an old one emptied: what a killed run left here may be a hard link to the user's own
+            self.path.unlink(missing_ok=True)
+            self._file = self.path.open("xb", buffering=0)
+            os.replace(new, self._state_path)
+        self.state, self.size, self._hash = state, 0, hashlib.sha256()
+
+    def append(self, data: bytes) -> None:
+        """Write the next bytes."""
+        if self._file is None:
+            raise ValueError("the partial file is not open")
+        with writing(self.path):
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def sha256(self) -> str:
+        """Return the hash of the bytes so far."""
+        return self._hash.hexdigest()
+
+    def close(self) -> None:
+        """Close the file; it can be opened again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def discard(self) -> None:
+        """Delete the bytes and their state."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+        self.forget()
+        self.size, self._hash = 0, hashlib.sha256()
+
+    def forget(self) -> None:
+        """Delete the state of the bytes, after the file itself was moved into the store."""
+        self._state_path.unlink(missing_ok=True)
+        self._state_path.with_suffix(".json.new").unlink(missing_ok=True)
