@@ -71,7 +71,7 @@ def result(item: Item, settings: Settings) -> RawVideo:
 
 def test_an_untouched_file_costs_a_stat(settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item = stored(settings, source)
-    monkeypatch.setattr("vidpipe.storage.media_store.hash_file", lambda *_: pytest.fail("it was hashed"))
+    monkeypatch.setattr("vidpipe.sources.media_store.hash_file", lambda *_: pytest.fail("it was hashed"))
     found = result(item, settings)
     assert (found.content, found.verified, found.path) == (item.sha256, "size and time", item["ingest.path"])
     assert raw_video.STAGE.artifacts_exist
@@ -88,7 +88,7 @@ def test_a_file_with_another_time_is_hashed_once(
     assert not raw_video.STAGE.artifacts_exist(first, settings)
     second = result(item, settings)
     assert second.verified == "hash"
-    monkeypatch.setattr("vidpipe.storage.media_store.hash_file", lambda *_: pytest.fail("it was hashed again"))
+    monkeypatch.setattr("vidpipe.sources.media_store.hash_file", lambda *_: pytest.fail("it was hashed again"))
     assert result(Item(item.sha256, item.fields, previous=second), settings).verified == "size and time"
 
 
