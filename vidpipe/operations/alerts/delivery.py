@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.schema import Document
 from vidpipe.operations.alerts.alert_queue import AlertQueue, PendingAlerts
 from vidpipe.operations.alerts.channels import Channel, configured_channels, send_through
-from vidpipe.operations.alerts.failure_rates import high_failure_rates
 from vidpipe.operations.alerts.message import AlertMessage, BudgetReached, FailedRun, HighFailureRate, compose, one_line
 from vidpipe.settings import Settings, audit
 from vidpipe.settings.operation import Alerts
@@ -227,3 +227,52 @@ def _write_outage(settings: Settings, outage: _Outage) -> None:
         file.write_text(outage.model_dump_json(exclude_none=True), encoding="utf-8")
     except OSError as error:  # a full disk may be the cause of the outage
         log.warning("the quiet time of alerts cannot be saved: %s", error)
+
+
+#: Runs that began longer before the window than this are ignored, even if they are still running.
+_LONGEST_RUN = timedelta(days=7)
+
+
+def high_failure_rates(
+    runs: Collection[Document], alerts: Alerts, now: datetime
+) -> Iterator[tuple[HighFailureRate, datetime]]:
+    """Find the stages, and the sources, of which more than FailureRate failed within RateWindow.
+
+    A run counts as a whole if it wrote its figures last within the window: figures have no times of their own. Rates
+    with fewer tries than RateMinimum are ignored.
+
+    Yields:
+        The rate, and when the last run that added a failure to it wrote its figures.
+    """
+    begin = now - timedelta(minutes=alerts.rate_window)
+    failed: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    newest: dict[str, datetime] = {}
+    wanted = {"stages": 1, "sources": 1, "ended_at": 1, "updated_at": 1}
+    for run in runs.find({"began_at": {"$gte": begin - _LONGEST_RUN}}, wanted):
+        at = run.get("ended_at") or run.get("updated_at")
+        if at is None or at < begin:
+            continue
+        counts = {
+            stage: (int(figures.get("failed", 0)), int(figures.get("computed", 0)))
+            for stage, figures in (run.get("stages") or {}).items()
+        }
+        sources = run.get("sources") or {}
+        rejected = int(sources.get("failed", 0)) + int(sources.get("refused", 0))
+        counts["sources"] = (rejected, int(sources.get("stored", 0)))
+        for what, (bad, good) in counts.items():
+            failed[what] += bad
+            tried[what] += bad + good
+            if bad:
+                newest[what] = max(newest.get(what, at), at)
+    for what, at in newest.items():
+        if tried[what] >= alerts.rate_minimum and failed[what] > alerts.failure_rate * tried[what]:
+            rate = HighFailureRate(
+                what=what,
+                failed=failed[what],
+                tried=tried[what],
+                minutes=alerts.rate_window,
+                limit=alerts.failure_rate,
+                at=now,
+            )
+            yield rate, at

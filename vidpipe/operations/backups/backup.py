@@ -19,7 +19,7 @@ from vidpipe.library.connection import Connection
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
 from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
-from vidpipe.operations.backups import collection_dump, file_transfer, home_files, manifest
+from vidpipe.operations.backups import collection_dump, file_transfer, manifest
 from vidpipe.operations.backups.collection_dump import CollectionFile
 from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
 from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, FileSummary, Manifest, ProgressMonitor
@@ -135,7 +135,7 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
     settings, began_at = work.settings, datetime.now(UTC)
     schema_version = _schema_version(work)
     media_bytes = _dump(work)
-    saved = home_files.save(settings, config, work.folder)
+    saved = file_transfer.save(settings, config, work.folder)
     work.parts |= saved.parts
     if media:
         _check_free_space(work, media_bytes)

@@ -6,15 +6,19 @@ videos are untrusted: nothing in them is interpreted as a formula or a control c
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vidpipe import __version__
 from vidpipe.errors import UnavailableError
-from vidpipe.operations.metrics.formatting import format_duration, printable_name
-from vidpipe.operations.metrics.statistics import LibraryStatistics
+from vidpipe.operations.metrics.statistics import LibraryStatistics, format_duration, format_percent, printable_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -212,3 +216,27 @@ def _unit(longest_s: float) -> tuple[float, str]:
     if longest_s >= 3 * 3600:
         return 3600.0, "hours"
     return (60.0, "minutes") if longest_s >= 180 else (1.0, "seconds")
+
+
+def html(statistics: LibraryStatistics) -> bytes:
+    """Return the file.
+
+    Raises:
+        UnavailableError: matplotlib is not installed.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": format_duration, "percent": format_percent, "name": printable_name}
+    page = environment.get_template("statistics.html.j2").render(
+        found=statistics,
+        heading=heading(statistics),
+        ended=", ".join(f"{number:,} {status}" for status, number in sorted(statistics.runs.items())),
+        pictures={title: base64.b64encode(svg).decode() for title, svg in svgs(statistics).items()},
+        version=__version__,
+    )
+    return page.encode()

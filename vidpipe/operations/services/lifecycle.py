@@ -22,16 +22,18 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
 from vidpipe.library.embedded.process import find_process, is_alive
-from vidpipe.operations.services.ports import is_free, listens, url
 from vidpipe.operations.services.service_definitions import (
     ENTRYPOINT,
     TITLES,
     Running,
     Service,
     find_running,
+    is_free,
+    listens,
     resume,
     services_of,
     stop,
+    url,
     without_marks,
 )
 from vidpipe.operations.services.state import (

@@ -21,8 +21,15 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded.process import find_process, is_alive
 from vidpipe.operations.services.lifecycle import FOREGROUND, DefineServices, Say, bring_up, down
-from vidpipe.operations.services.ports import answers, url
-from vidpipe.operations.services.service_definitions import FINGERPRINT, find_running, resume, services_of, stop
+from vidpipe.operations.services.service_definitions import (
+    FINGERPRINT,
+    answers,
+    find_running,
+    resume,
+    services_of,
+    stop,
+    url,
+)
 from vidpipe.operations.services.state import (
     Outage,
     ServicesBusyError,
