@@ -1,4 +1,4 @@
-"""Statistics as pictures: growth by day, time by stage, hit rate by day, the slowest videos.
+"""Statistics as a PNG or an HTML file: growth by day, time by stage, hit rate by day, the slowest videos.
 
 matplotlib is an optional extra. Its objects are used without pyplot, which would keep state between calls. Names of
 videos are untrusted: nothing in them is interpreted as a formula or a control character.
@@ -27,28 +27,9 @@ if TYPE_CHECKING:
 #: Distinguishable for the color-blind: M. Okabe and K. Ito, Color Universal Design.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _BLUE, _ORANGE, _GREEN, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[5]
-_STYLE: Any = {
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "font.size": 9.0,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-}
+_FOLDER = Path(__file__).parent
 _MAX_NAME_LENGTH = 36
 _SIZE_INCHES = (7.2, 3.8)
-
-#: Draws a picture; returns why there is nothing to draw, or an empty string.
-Panel = Callable[["Axes", LibraryStatistics], str]
 
 
 def require_matplotlib() -> None:
@@ -99,7 +80,7 @@ def _drawing() -> Iterator[Callable[[tuple[float, float]], Figure]]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(fname=_FOLDER / "statistics.mplstyle"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names in other scripts: shown as boxes
         yield lambda inches: Figure(figsize=inches, layout="constrained", facecolor="white")
 
@@ -182,8 +163,8 @@ def _slowest(axes: Axes, statistics: LibraryStatistics) -> str:
     return ""
 
 
-#: Title -> what draws the picture.
-PANELS: dict[str, Panel] = {
+#: Title -> what draws the picture; returns why there is nothing to draw, or an empty string.
+PANELS: dict[str, Callable[[Axes, LibraryStatistics], str]] = {
     "Growth by day": _growth,
     "Time by stage": _times,
     "Hit rate by day": _hits,
@@ -219,13 +200,13 @@ def _unit(longest_s: float) -> tuple[float, str]:
 
 
 def html(statistics: LibraryStatistics) -> bytes:
-    """Return the file.
+    """Return one HTML file with the pictures and tables that needs nothing else. Names are escaped; no script runs.
 
     Raises:
         UnavailableError: matplotlib is not installed.
     """
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -8,12 +8,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import pymongo
 from pydantic import SecretStr
+from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError, UnavailableError
@@ -89,13 +90,13 @@ class QueueFigures:
     pools: Mapping[str, PoolFigures] = field(default_factory=dict)
 
     @property
-    def queued(self) -> dict[str, int]:
+    def queued(self) -> Counter[str]:
         """Job -> its runs that have not begun."""
         found: Counter[str] = Counter()
         for (job, status), number in self.unfinished.items():
             if status in ("queued", "not_started"):
                 found[job] += number
-        return dict(found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -205,20 +206,11 @@ class HomeMetrics:
             with self._lock:
                 self._disconnect()
         self._settings = settings
-        plan = Plan.make(self._graph, settings)
-        try:
-            with pymongo.timeout(_READ_LIMIT_S):
-                return read_library(self._connect(), plan)
-        finally:
-            plan.close()
+        with closing(Plan.make(self._graph, settings)) as plan, pymongo.timeout(_READ_LIMIT_S):
+            return read_library(self._connect(), plan)
 
     def _free_bytes(self) -> dict[str, int]:
-        settings = self._settings
-        folders = {
-            "data": settings.data_directory,
-            "media": settings.media_directory,
-            "derived": settings.derived_directory,
-        }
+        folders = {name: getattr(self._settings, f"{name}_directory") for name in ("data", "media", "derived")}
         return {name: shutil.disk_usage(folder).free for name, folder in folders.items() if folder.is_dir()}
 
 
@@ -247,40 +239,33 @@ def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
         PyMongoError: The connection was lost.
     """
     videos = connection.collection("videos")
-    states = States(videos)
     by_state: list[Document] = [{"$group": {"_id": "$state", "sources": {"$sum": 1}}}]
-    sums = _sums(connection)
+    names = ("media_bytes", "footage_s", "frame_pack_bytes")
+    sums = _sums(videos, dict(zip(names, SIZES, strict=True)))
     return LibraryFigures(
         videos=videos.count_documents({}, hint="_id_"),  # the server's estimate is wrong after a kill
-        stages=states.counts(plan.specs),
+        stages=States(videos).counts(plan.specs),
         unavailable=tuple(sorted(plan.unavailable)),
         sources={row["_id"]: row["sources"] for row in connection.collection("sources").aggregate(by_state)},
-        due=_due_by_step(connection, plan.graph, plan.specs),
-        media_bytes=int(sums.get("media_bytes", 0)),
-        footage_s=float(sums.get("footage_s", 0.0)),
-        frame_pack_bytes=int(sums.get("frame_pack_bytes", 0)),
+        due=_due_by_step(videos, plan),
+        **{name: sums.get(name, 0) for name in names},
         leased=videos.count_documents({"lease.owner": {"$exists": True}}, hint="lease_owner"),
         totals=Runs(connection.collection("runs")).totals(),
     )
 
 
-def _due_by_step(connection: Connection, graph: StageGraph, specs: Mapping[str, str]) -> dict[str, int]:
-    videos = connection.collection("videos")
-    due: dict[str, int] = {stage.job: 0 for stage in graph}
-    for step in due:
-        stages = [stage.name for stage in graph if stage.job == step and stage.name in specs]
-        branches = [branch for name in stages for branch in due_branches(name, specs[name])]
-        if branches:
-            due[step] = videos.count_documents({"$or": branches})
-    return due
+def _due_by_step(videos: Collection[Document], plan: Plan) -> dict[str, int]:
+    branches: dict[str, list[Document]] = {stage.job: [] for stage in plan.graph}
+    for stage in plan.graph:
+        if stage.name in plan.specs:
+            branches[stage.job] += due_branches(stage.name, plan.specs[stage.name])
+    return {step: videos.count_documents({"$or": due}) if due else 0 for step, due in branches.items()}
 
 
-def _sums(connection: Connection) -> Document:
-    names = ("media_bytes", "footage_s", "frame_pack_bytes")
-    sums = {name: {"$sum": f"${field}"} for name, field in zip(names, SIZES, strict=True)}
+def _sums(videos: Collection[Document], fields: Mapping[str, str]) -> Document:
+    sums = {name: {"$sum": f"${field}"} for name, field in fields.items()}
     # The condition lets the server read only the index.
     groups: list[Document] = [{"$match": {SIZES[0]: {"$gte": 0}}}, {"$group": {"_id": None, **sums}}]
-    videos = connection.collection("videos")
     try:
         found = list(videos.aggregate(groups, hint=SIZES_INDEX))
     except OperationFailure as error:

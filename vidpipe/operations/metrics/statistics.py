@@ -167,17 +167,14 @@ def collect_statistics(
 
 
 def _add_growth(statistics: LibraryStatistics, days: dict[date, DayStatistics], row: Document, since: datetime) -> None:
-    duration_s = _duration(row) or 0.0
-    size_bytes = int((row.get("ingest") or {}).get("size_bytes") or 0)
-    statistics.videos += 1
-    statistics.footage_s += duration_s
-    statistics.size_bytes += size_bytes
+    grown: list[LibraryStatistics | DayStatistics] = [statistics]
     added_at = row.get("added_at")
     if added_at is not None and added_at >= since:
-        day = _day(days, added_at)
-        day.videos += 1
-        day.footage_s += duration_s
-        day.size_bytes += size_bytes
+        grown.append(_day(days, added_at))
+    for part in grown:
+        part.videos += 1
+        part.footage_s += _duration(row) or 0.0
+        part.size_bytes += int((row.get("ingest") or {}).get("size_bytes") or 0)
 
 
 def _duration(row: Document) -> float | None:
@@ -214,13 +211,12 @@ class _StageTimes:
             if duration_s:
                 self._footage_s[stage] += duration_s
                 self._timed_s[stage] += took
-        total = sum(spent.values())
-        full = len(self._slowest) >= self._most
-        if total <= 0 or not self._most or (full and total <= self._slowest[0][0]):
-            return
-        names = (row.get("ingest") or {}).get("names") or [row["_id"][:12]]
-        video = SlowVideo(row["_id"], names[0], total, duration_s, spent)
-        (heapq.heapreplace if full else heapq.heappush)(self._slowest, (total, row["_id"], video))
+        if total := sum(spent.values()):
+            names = (row.get("ingest") or {}).get("names") or [row["_id"][:12]]
+            video = SlowVideo(row["_id"], names[0], total, duration_s, spent)
+            heapq.heappush(self._slowest, (total, row["_id"], video))
+            if len(self._slowest) > self._most:
+                heapq.heappop(self._slowest)
 
     def slowest(self) -> list[SlowVideo]:
         return [video for _, _, video in sorted(self._slowest, reverse=True)]
@@ -236,10 +232,8 @@ class _StageTimes:
             longest_s=seconds[-1] if seconds else 0.0,
             total_s=sum(seconds),
             speed=self._footage_s[name] / timed_s if timed_s else None,
-            computed=done.get("computed", 0),
-            current=done.get("current", 0),
-            failed=done.get("failed", 0),
             failing=states.get("failed", 0) + states.get("quarantined", 0),
+            **done,
         )
 
 

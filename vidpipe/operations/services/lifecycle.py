@@ -117,8 +117,12 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
     report = UpReport()
     with locked(settings):
         wanted = fingerprint(settings)
-        if foreground:
-            _refuse_second_foreground(settings, wanted)
+        supervisor = find_running(settings.home).get("supervisor") if foreground else None
+        if supervisor is not None and supervisor.settings == wanted and FOREGROUND in supervisor.process.cmdline():
+            raise UnavailableError(
+                f"`vidpipe up --foreground` already runs for this home (process {supervisor.pid}).",
+                "`vidpipe down` stops it and all servers.",
+            )
         before = desired_state(settings)
         servers = tuple(name for name in TITLES if name != "mongod" or is_embedded(settings))
         set_desired_state(settings, DesiredState(wanted, servers))
@@ -131,9 +135,13 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     report.started.append("mongod")
                 embedded.start(settings)
             _clean_up(settings, say)
-            running = _without_changed(settings, wanted, say)
+            changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
+            if changed:
+                say("The settings have changed since the servers were started: restarting them.")
+                _stop_all(settings, changed)
             if foreground:
                 _stop_all(settings, ["supervisor"])
+            running = find_running(settings.home)
             names = [name for name in TITLES if not (foreground and name == "supervisor")]
             services = bring_up(settings, names, running, wanted, say=say, failed=_raise, begun=begun)
         except BaseException:
@@ -162,25 +170,6 @@ def _raise(name: str, error: UnavailableError) -> NoReturn:
 def become_supervisor(settings: Settings) -> NoReturn:
     """Makes this process the supervisor of the home, in the foreground, until Ctrl-C, SIGTERM or `vidpipe down`."""
     services_of(settings, find_running(settings.home))["supervisor"].become(fingerprint(settings), FOREGROUND)
-
-
-def _refuse_second_foreground(settings: Settings, wanted: str) -> None:
-    found = find_running(settings.home).get("supervisor")
-    if found is not None and found.settings == wanted and FOREGROUND in found.process.cmdline():
-        raise UnavailableError(
-            f"`vidpipe up --foreground` already runs for this home (process {found.pid}).",
-            "`vidpipe down` stops it and all servers.",
-        )
-
-
-def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Running]:
-    """Returns the servers that run under today's settings, and stops those that run under others."""
-    running = find_running(settings.home)
-    changed = [name for name, found in running.items() if found.settings != wanted]
-    if changed:
-        say("The settings have changed since the servers were started: restarting them.")
-        _stop_all(settings, changed)
-    return {name: found for name, found in running.items() if name not in changed}
 
 
 def _notes(settings: Settings, services: list[Service]) -> list[str]:
@@ -388,7 +377,9 @@ def bring_up(
                 if service.after not in waiting:
                     say(f"{service.title} …")
                     begun.append(name)
-                    starts[name] = _launch(service, fingerprint)
+                    size = service.log.stat().st_size if service.log.exists() else 0
+                    process = psutil.Process(service.launch(fingerprint).pid)
+                    starts[name] = _Start(process, time.monotonic(), size)
                 continue
             resume(start.process)
             if (service.port is None or listens(start.process, service.port)) and service.answers():
@@ -413,11 +404,6 @@ def bring_up(
             if not is_desired(settings, fingerprint):
                 raise UnavailableError("`vidpipe down` was called meanwhile: the servers are not started.")
     return list(services.values())
-
-
-def _launch(service: Service, fingerprint: str) -> _Start:
-    size = service.log.stat().st_size if service.log.exists() else 0
-    return _Start(psutil.Process(service.launch(fingerprint).pid), time.monotonic(), size)
 
 
 def _fault(service: Service, start: _Start) -> UnavailableError | None:

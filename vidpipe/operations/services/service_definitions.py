@@ -28,7 +28,7 @@ import psutil
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.embedded.process import is_alive, wait_until_gone
-from vidpipe.operations.services.state import dagster_home, ready_pid, run_directory, supervisor_state
+from vidpipe.operations.services.state import dagster_home, read_json, ready_pid, run_directory, supervisor_state
 from vidpipe.safe_files import open_private, private_directory
 from vidpipe.settings import Settings
 
@@ -268,7 +268,7 @@ def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collectio
     Raises:
         UnavailableError: No port from `asked` on is free.
     """
-    known = _read(memory)
+    known = read_json(memory, dict[str, dict[str, int]]) or {}
     before = known.get(name, {})
     again = [before["got"]] if before.get("asked") == asked and "got" in before else []
     for port in [*again, *range(asked, min(asked + _TRIED, 65536))]:
@@ -281,14 +281,6 @@ def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collectio
         f"No port for {name} is free on {host}: tried {asked} to {asked + _TRIED - 1}.",
         "Choose another one in config.ini, [Services].",
     )
-
-
-def _read(memory: Path) -> dict[str, dict[str, int]]:
-    with contextlib.suppress(OSError, ValueError):
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        if isinstance(known, dict):
-            return {name: entry for name, entry in known.items() if isinstance(entry, dict)}
-    return {}
 
 
 def listens(process: psutil.Process, port: int) -> bool:
