@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bson.raw_bson import RawBSONDocument
 from filelock import FileLock, Timeout
+from pymongo.collection import Collection
 
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError
@@ -75,9 +76,12 @@ class _Backup:
         self.parts[beside.relative_to(self.folder).as_posix()] = manifest.write_part(beside, options)
         self.collections[name] = manifest.DumpedCollection(file=place, documents=file.documents)
 
-    def retry(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
+    def read(
+        self, collection: Collection[Document], query: Document, fields: Document | None, limit: int
+    ) -> list[RawBSONDocument]:
         self.monitor.check()
-        return retry_operation(self.connection, read)
+        raw = collection.with_options(codec_options=collection_dump.RAW)
+        return retry_operation(self.connection, lambda: list(raw.find(query, fields).sort("_id", 1).limit(limit)))
 
 
 def back_up(
@@ -120,7 +124,10 @@ def back_up(
         except BaseException:
             _clear(part, keep_files=media and (part / MEDIA).is_dir())
             raise
-        done = BackupResult(_final_folder(directory, made.began_at), made, work.media, work.derived)
+        before, name = manifest.whole_backups(directory), manifest.folder_name(made.began_at)
+        if before and name <= before[-1].name:  # the newest backup must be the last one by name
+            name = manifest.folder_name(manifest.folder_time(before[-1]) + timedelta(seconds=1))
+        done = BackupResult(directory / name, made, work.media, work.derived)
         part.rename(done.path)
         for old in manifest.whole_backups(directory)[:-keep] if keep else ():
             # Renamed first, so that an interrupted removal leaves nothing that looks complete.
@@ -135,8 +142,8 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
     settings, began_at = work.settings, datetime.now(UTC)
     schema_version = _schema_version(work)
     media_bytes = _dump(work)
-    saved = file_transfer.save(settings, config, work.folder)
-    work.parts |= saved.parts
+    digests, notes = file_transfer.save_home_files(settings, config, work.folder)
+    work.parts |= {f"{file_transfer.FOLDER}/{name}": digest for name, digest in digests.items()}
     if media:
         _check_free_space(work, media_bytes)
     if media or derived:
@@ -152,18 +159,14 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
         collection_name=settings.mongodb.collection_name,
         collections=work.collections,
         parts=work.parts,
-        settings=tuple(saved.names),
-        notes=tuple(saved.notes),
-        media=_summary(work.media, included=media),
-        derived=_summary(work.derived, included=derived),
+        settings=tuple(digests),
+        notes=tuple(notes),
+        media=work.media.summary(included=media),
+        derived=work.derived.summary(included=derived),
         derived_directory=settings.relative(settings.derived_directory),
     )
     made.write(work.folder)
     return made
-
-
-def _summary(count: TransferCount, *, included: bool) -> FileSummary:
-    return FileSummary(included=included, files=count.files, size_bytes=count.size_bytes, missing=count.missing)
 
 
 def _schema_version(work: _Backup) -> int:
@@ -196,7 +199,7 @@ def _dump(work: _Backup) -> int:
         CollectionFile(work.path_of("scenes")) as scene_file,
         manifest.PartFile(work.folder / MEDIA_LIST) as media,
     ):
-        for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.retry):
+        for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.read):
             video_file.add(found)
             scene_file.add(their_scenes)
             for video in found:
@@ -216,7 +219,7 @@ def _dump_collection(work: _Backup, name: str) -> None:
     collection = work.connection.collection(name)
     total = collection.estimated_document_count()
     with CollectionFile(work.path_of(name)) as file:
-        for page in collection_dump.pages(collection, work.retry):
+        for page in collection_dump.pages(collection, work.read):
             file.add(page)
             work.monitor.progress(name, file.documents, total)
         work.finish(name, file)
@@ -307,14 +310,6 @@ def _clear(part: Path, *, keep_files: bool, media: bool = True, derived: bool = 
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _final_folder(directory: Path, began_at: datetime) -> Path:
-    """The folder of a backup, named by its time, which is always after the latest one."""
-    before = manifest.whole_backups(directory)
-    if before and manifest.folder_name(began_at) <= before[-1].name:
-        began_at = manifest.folder_time(before[-1]) + timedelta(seconds=1)
-    return directory / manifest.folder_name(began_at)
 
 
 def backup_json(done: BackupResult) -> Document:

@@ -1,4 +1,7 @@
-"""Media files and frame packs: linked or copied into a backup, and copied out of it, each complete or not at all."""
+"""Files of a home in a backup: media and frame packs, config.ini, rules and watched lists.
+
+Media and frame packs are linked or copied into it, and copied out of it, each complete or not at all.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,14 @@ from urllib.parse import urlsplit
 
 from vidpipe.errors import SettingsError, UnavailableError, readable
 from vidpipe.media.frame_pack import TEMPORARY
-from vidpipe.operations.backups.manifest import BackupError, FileDigest, ProgressMonitor, path_inside, write_part
+from vidpipe.operations.backups.manifest import (
+    BackupError,
+    FileDigest,
+    FileSummary,
+    ProgressMonitor,
+    path_inside,
+    write_part,
+)
 from vidpipe.redaction import redact
 from vidpipe.safe_files import text_path
 from vidpipe.settings import Settings, init_home
@@ -82,6 +92,10 @@ class TransferCount:
     def files(self) -> int:
         """Number of transferred files."""
         return self.linked + self.copied + self.present
+
+    def summary(self, *, included: bool) -> FileSummary:
+        """Return the counts as they appear in the manifest."""
+        return FileSummary(included=included, files=self.files, size_bytes=self.size_bytes, missing=self.missing)
 
     def add(self, outcome: str, name: str, size_bytes: int = 0) -> None:
         """Count a file. `outcome` is the name of one of the counters."""
@@ -256,55 +270,41 @@ _VARIABLE = re.compile(r"\$\{VIDPIPE_SOURCE_[A-Z0-9_]+\}")
 _WORD = re.compile(r"""[^\s,;"']+""")
 
 
-@dataclass
-class SavedHomeFiles:
-    """Files that were saved.
-
-    Attributes:
-        names: Paths in the home.
-        notes: What was left out.
-    """
-
-    names: list[str] = field(default_factory=list)
-    parts: dict[str, FileDigest] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
-def save(settings: Settings, config: Path | None, folder: Path) -> SavedHomeFiles:
-    """Save the files.
+def save_home_files(settings: Settings, config: Path | None, folder: Path) -> tuple[dict[str, FileDigest], list[str]]:
+    """Save the files that configure a home: config.ini, rules and watched lists, without secrets.
 
     Args:
         settings: Of the home.
         config: The file that was read instead of the home's config.ini.
         folder: The backup.
+
+    Returns:
+        Path in the home -> digest of its file in settings/ of the backup; and sentences about what was left out.
     """
-    saved = SavedHomeFiles()
-
-    def put(name: str, content: bytes) -> None:
-        saved.names.append(name)
-        saved.parts[f"{FOLDER}/{name}"] = write_part(folder / FOLDER / name, content)
-
+    digests: dict[str, FileDigest] = {}
+    notes: list[str] = []
     config = config or settings.home / CONFIG_NAME
     if config.name == LOCAL_CONFIG_NAME:
-        saved.notes.append(f"{config} may contain secrets and is not in the backup.")
+        notes.append(f"{config} may contain secrets and is not in the backup.")
     elif config.is_file():
-        put(CONFIG_NAME, config.read_bytes())
-    for path in sorted(set(_rules(settings))):
-        name = _in_home(settings, path, saved)
-        if name:
-            put(name, path.read_bytes())
-    for listed in settings.paths.source_lists:
-        path = settings.resolve(listed)
-        name = _in_home(settings, path, saved) if path.is_file() else ""
-        if name:
-            content, left_out = _without_secrets(path)
-            put(name, content)
-            if left_out:
-                lines = "1 line is" if left_out == 1 else f"{left_out} lines are"
-                saved.notes.append(
-                    f"{name}: {lines} left out because of a secret in a URL (write it as ${{VIDPIPE_SOURCE_NAME}})."
-                )
-    return saved
+        digests[CONFIG_NAME] = write_part(folder / FOLDER / CONFIG_NAME, config.read_bytes())
+    rules = sorted(set(_rules(settings)))
+    lists = [path for path in map(settings.resolve, settings.paths.source_lists) if path.is_file()]
+    for number, path in enumerate((*rules, *lists)):
+        name = text_path(settings.relative(path))
+        inside = name.relative_to(settings.home) if name.is_relative_to(settings.home) else name
+        if inside.is_absolute() or ".." in inside.parts:
+            notes.append(f"{readable(str(name))} is outside the home and not in the backup.")
+            continue
+        content, left_out = _without_secrets(path) if number >= len(rules) else (path.read_bytes(), 0)
+        digests[inside.as_posix()] = write_part(folder / FOLDER / inside, content)
+        if left_out:
+            lines = "1 line is" if left_out == 1 else f"{left_out} lines are"
+            notes.append(
+                f"{inside.as_posix()}: {lines} left out because of a secret in a URL (write it as "
+                "${VIDPIPE_SOURCE_NAME})."
+            )
+    return digests, notes
 
 
 def _rules(settings: Settings) -> Iterator[Path]:
@@ -316,16 +316,6 @@ def _rules(settings: Settings) -> Iterator[Path]:
     for path in (settings.home / "rules").rglob("*"):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(settings.home).parts):
             yield path
-
-
-def _in_home(settings: Settings, path: Path, saved: SavedHomeFiles) -> str:
-    """Its path in the home; empty, with a note, if it is elsewhere."""
-    name = text_path(settings.relative(path))
-    inside = name.relative_to(settings.home) if name.is_relative_to(settings.home) else name
-    if inside.is_absolute() or ".." in inside.parts:
-        saved.notes.append(f"{readable(str(name))} is outside the home and not in the backup.")
-        return ""
-    return inside.as_posix()
 
 
 def _without_secrets(path: Path) -> tuple[bytes, int]:

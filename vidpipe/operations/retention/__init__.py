@@ -1,14 +1,13 @@
-"""Tasks of the clean-up and their reports. Tasks run one after another; an error in one does not stop the others."""
+"""Clean-up: deletes what is old enough. Its tasks run one after another; an error in one does not stop the others."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -16,12 +15,6 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.settings import audit
 
 log = logging.getLogger(__name__)
-
-DAY_S = 86400.0
-#: Pause between the chunks of a large deletion, so that others get access to the database or disk.
-PAUSE_S = 0.02
-
-Item = TypeVar("Item")
 
 
 @dataclass
@@ -103,9 +96,9 @@ def _run(task: PruneTask, dry_run: bool) -> PruneReport:
     try:
         task.work(report, dry_run)
     except Exception as error:
-        shown = error if isinstance(error, VidpipeError) else VidpipeError(f"{type(error).__name__}: {error}")
-        report.error = str(shown)
-        log.warning("clean-up of %s: %s", task.name, shown, exc_info=not isinstance(error, VidpipeError))
+        known = isinstance(error, VidpipeError)
+        report.error = str(error if known else VidpipeError(f"{type(error).__name__}: {error}"))
+        log.warning("clean-up of %s: %s", task.name, report.error, exc_info=not known)
     if not dry_run and (report.count or report.error):
         details = {"error": report.error} if report.error else {}
         seconds = round(time.monotonic() - began, 3)
@@ -113,13 +106,6 @@ def _run(task: PruneTask, dry_run: bool) -> PruneReport:
     return report
 
 
-def paced_chunks(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Yield slices of `items`, with a short pause after each."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-        time.sleep(PAUSE_S)
-
-
-def cutoff(days: float, now: float | None = None) -> float:
+def cutoff(days: float) -> float:
     """Return the time that is `days` ago, in seconds since 1970."""
-    return (time.time() if now is None else now) - days * DAY_S
+    return time.time() - days * 86400

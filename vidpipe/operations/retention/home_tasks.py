@@ -1,4 +1,11 @@
-"""The clean-up tasks of a home and its library. Those of Dagster's history are in `vidpipe.pipeline.clean_up`."""
+"""The clean-up tasks of a home and its library. Those of Dagster's history are in `vidpipe.pipeline.clean_up`.
+
+Log files that are in use stay:
+
+data/logs/vidpipe.log, audit.jsonl, mongod.log    current; they rotate and are never deleted
+data/logs/vidpipe.log.3, mongod.log.2026-…        rotated
+data/logs/daemon.log, runs/<run id>.log           of a server or a run; a server's is emptied when it is large
+"""
 
 from __future__ import annotations
 
@@ -21,13 +28,16 @@ from vidpipe.library.connection import Connection
 from vidpipe.library.library import Library
 from vidpipe.library.process_identity import is_dead, this_process
 from vidpipe.library.schema import Document
-from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, paced_chunks
+from vidpipe.library.video_ids import chunked
+from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.storage.media_store import MediaStore
 
 _CHUNK = 1000
+#: Pause between the chunks of a large deletion, so that others get access to the database.
+_PAUSE_S = 0.02
 
 
 def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
@@ -68,7 +78,9 @@ def delete_journals(settings: Settings, library: Library, report: PruneReport, d
     limit = cutoff(settings.retention.partial_days)
     holding = set(library.collections["videos"].distinct("lease.owner"))
     for path in sorted((settings.data_directory / "run").glob("*.journal")):
-        owner = _owner(path)
+        owner = ""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            owner = path.read_text(encoding="utf-8").partition("\n")[0]
         try:
             stat = path.stat()
         except FileNotFoundError:
@@ -77,13 +89,6 @@ def delete_journals(settings: Settings, library: Library, report: PruneReport, d
             if not dry_run:
                 path.unlink(missing_ok=True)
             report.add(stat.st_size, stat.st_mtime)
-
-
-def _owner(path: Path) -> str:
-    try:
-        return (path.read_text(encoding="utf-8").splitlines() or [""])[0]
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _is_alive_here(owner: str) -> bool:
@@ -108,12 +113,11 @@ def delete_run_figures(runs: Collection[Document], before: float, report: PruneR
         rows = list(runs.find(wanted, {"began_at": 1}))
     for row in rows:
         report.add(row.get("size", 0), row["began_at"])
-    for chunk in paced_chunks([row["_id"] for row in rows], _CHUNK) if not dry_run else ():
-        runs.delete_many({"_id": {"$in": list(chunk)}, **wanted})
+    for chunk in chunked([row["_id"] for row in rows], _CHUNK) if not dry_run else ():
+        runs.delete_many({"_id": {"$in": chunk}, **wanted})
+        time.sleep(_PAUSE_S)
 
 
-#: Size from which mongod starts a new log file; it does not rotate by itself.
-MONGOD_LOG_BYTES = 50_000_000
 _ROTATED = re.compile(r"\.(\d{1,4}|\d{4}-\d{2}-\d{2}T[\d.:-]+)(\.gz)?$")
 #: Younger ones may belong to a process of another machine or container, whose open files are not visible here.
 _YOUNG_S = 3600.0
@@ -132,7 +136,8 @@ def delete_log_files(settings: Settings, report: PruneReport, dry_run: bool) -> 
     doomed = [path for path, stat in unused.items() if stat.st_mtime < limit]
     left = sum(stat.st_size for stat in files.values()) - sum(files[path].st_size for path in doomed)
     for path, stat in unused.items():
-        if left > max_bytes and stat.st_mtime >= limit and _may_go_early(path, stat):
+        of_run = path.parent.name == "runs" and stat.st_mtime < time.time() - _YOUNG_S
+        if left > max_bytes and stat.st_mtime >= limit and (of_run or _ROTATED.search(path.name)):
             doomed.append(path)
             left -= stat.st_size
     if left > max_bytes:
@@ -143,12 +148,6 @@ def delete_log_files(settings: Settings, report: PruneReport, dry_run: bool) -> 
         if not dry_run:
             path.unlink(missing_ok=True)
         report.add(files[path].st_size, files[path].st_mtime)
-
-
-def _may_go_early(path: Path, stat: os.stat_result) -> bool:
-    """Whether a log file may be deleted to save space: rotated, or of a run that ended a while ago."""
-    of_run = path.parent.name == "runs" and stat.st_mtime < time.time() - _YOUNG_S
-    return of_run or _ROTATED.search(path.name) is not None
 
 
 def _log_files(settings: Settings) -> dict[Path, os.stat_result]:
@@ -199,13 +198,9 @@ def rotate_server_logs(settings: Settings, report: PruneReport, dry_run: bool) -
 
 
 def rotate_mongod_log(
-    settings: Settings,
-    connection: Connection,
-    report: PruneReport,
-    dry_run: bool,
-    max_bytes: int = MONGOD_LOG_BYTES,
+    settings: Settings, connection: Connection, report: PruneReport, dry_run: bool, max_bytes: int = 50_000_000
 ) -> None:
-    """Make the embedded server start a new log file if its current one is larger than `max_bytes`."""
+    """Make the embedded server, which does not rotate by itself, start a new log file from `max_bytes` on."""
     if not connection.is_embedded:
         return
     log = embedded.files_of(settings).log

@@ -1,7 +1,14 @@
-"""Removes videos: file, results, texts, thumbnails, lineage and partition; watched lists do not add them again.
+"""Removes videos, and frame packs and thumbnails that no video refers to.
 
+`forget` removes a video's file, results, texts, thumbnails, lineage and partition; watched lists do not add it again.
 The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
 document is deleted last, so that the same command finds the video and completes the removal.
+
+    derived/<sha256>/<version>/     an older version, after other scenes were found; or of a video that was removed
+    derived/<sha256>/.partial-…/    written by a run that was killed
+
+A run stores a folder's name in MongoDB only after it has made the folder, and a folder that exists already keeps its
+age. So a video's folders are deleted only under its lease, and those of leased videos are left alone.
 """
 
 from __future__ import annotations
@@ -107,12 +114,12 @@ def _forget(
 
 def _delete_files(library: Library, sha256: str, dry_run: bool) -> int:
     """Delete the files in the media store, not a referenced file elsewhere. Returns their size in bytes."""
-    store, freed = MediaStore(library.settings), 0
-    for path in store.files(sha256):
-        freed += path.stat().st_size
-        if not dry_run:
-            path.unlink(missing_ok=True)
+    store = MediaStore(library.settings)
+    files = store.files(sha256)
+    freed = sum(path.stat().st_size for path in files)
     if not dry_run:
+        for path in files:
+            path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # missing, or holds other videos
             (store.root / sha256[:2]).rmdir()
     return freed
@@ -148,11 +155,11 @@ def delete_unreferenced(settings: Settings, library: Library, report: PruneRepor
     for chunk in chunked(names, _CHUNK):
         named = _packs(library, chunk)
         unknown += [sha256 for sha256 in chunk if sha256 not in named]
-        suspects = {
-            sha256: [folder for folder in _versions(root / sha256, limit) if folder.path.name not in named[sha256]]
-            for sha256 in named
-        }
-        _delete_suspects(library, {sha256: found for sha256, found in suspects.items() if found}, report, dry_run)
+        suspects: dict[str, list[_Folder]] = {}
+        for sha256, versions in named.items():
+            if found := [folder for folder in _versions(root / sha256, limit) if folder.path.name not in versions]:
+                suspects[sha256] = found
+        _delete_suspects(library, suspects, report, dry_run)
     if len(unknown) > max(_MAX_UNKNOWN, _MAX_UNKNOWN_SHARE * len(names)):
         raise VidpipeError(
             f"{len(unknown)} of the {len(names)} folders in {settings.relative(root)} belong to videos that are not "
@@ -196,7 +203,8 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
             modified = path.stat().st_mtime
             old = modified < limit and path.is_dir() and not path.is_symlink()
             if old and not (path.name.startswith(TEMPORARY) and not is_nobodys(path)):
-                found.append(_Folder(path, modified, _size(path)))
+                size_bytes = sum(file.lstat().st_size for file in path.rglob("*") if file.is_file())
+                found.append(_Folder(path, modified, size_bytes))
         except OSError:  # deleted meanwhile
             continue
     return found
@@ -205,18 +213,16 @@ def _versions(parent: Path, limit: float) -> list[_Folder]:
 def _delete_suspects(
     library: Library, by_video: Mapping[str, list[_Folder]], report: PruneReport, dry_run: bool
 ) -> None:
-    if not by_video:
-        return
     if dry_run:
         free = {"_id": {"$in": list(by_video)}, "lease": {"$exists": False}}
-        held = [row["_id"] for row in library.collections["videos"].find(free)]
+        held = [row["_id"] for row in library.collections["videos"].find(free, {"_id": 1})]
         _delete_held(library, held, by_video, report, dry_run)
-        return
-    with library.leases() as leases:
-        for chunk in chunked(by_video, _LEASED_TOGETHER):
-            held = [row["_id"] for row in leases.take(chunk, {"_id": 1})]
-            _delete_held(library, held, by_video, report, dry_run)
-            leases.give_back(held)
+    elif by_video:
+        with library.leases() as leases:
+            for chunk in chunked(by_video, _LEASED_TOGETHER):
+                held = [row["_id"] for row in leases.take(chunk, {"_id": 1})]
+                _delete_held(library, held, by_video, report, dry_run)
+                leases.give_back(held)
 
 
 def _delete_held(
@@ -250,7 +256,3 @@ def _delete(folder: _Folder, report: PruneReport, dry_run: bool) -> None:
         folder.path.rename(aside)
         shutil.rmtree(aside)
     report.add(folder.size_bytes, folder.modified)
-
-
-def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

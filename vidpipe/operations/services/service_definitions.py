@@ -192,8 +192,8 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
             answers=lambda: ready_pid(settings, "daemon") in {process_id("daemon")} - {None}, after="code",
         ),
         service(
-            "measures", "vidpipe.pipeline.metrics_server", "--home", str(settings.home), "--host", host, "--port", str(metrics),
-            answers=lambda: answers(metrics_address), port=metrics, address=metrics_address,
+            "measures", "vidpipe.pipeline.metrics_server", "--home", str(settings.home), "--host", host,
+            "--port", str(metrics), answers=lambda: answers(metrics_address), port=metrics, address=metrics_address,
         ),
         service(
             "supervisor", "vidpipe.operations.services.supervisor",
