@@ -62,18 +62,17 @@ class _Backup:
     media: TransferCount = field(default_factory=TransferCount)
     derived: TransferCount = field(default_factory=TransferCount)
 
-    def path_of(self, name: str, suffix: str = ".bson.gz") -> Path:
-        """Return the path of a collection's file."""
-        database = self.connection.database.name
-        return self.folder / "dump" / database / f"{self.connection.collection(name).name}{suffix}"
-
-    def finish(self, name: str, file: CollectionFile) -> None:
-        """Finish a collection's file, and write the one with its metadata."""
-        path, beside = self.path_of(name), self.path_of(name, ".metadata.json.gz")
-        options = collection_dump.metadata(self.connection.collection(name))
-        place = path.relative_to(self.folder).as_posix()
-        self.parts[place] = file.finish()
-        self.parts[beside.relative_to(self.folder).as_posix()] = manifest.write_part(beside, options)
+    @contextmanager
+    def dump_file(self, name: str) -> Iterator[CollectionFile]:
+        """Write the file of a collection, and then the one with its metadata."""
+        collection = self.connection.collection(name)
+        path = self.folder / "dump" / collection.database.name / f"{collection.name}.bson.gz"
+        beside = path.with_name(f"{collection.name}.metadata.json.gz")
+        place, place_beside = (file.relative_to(self.folder).as_posix() for file in (path, beside))
+        with CollectionFile(path) as file:
+            yield file
+            self.parts[place] = file.finish()
+        self.parts[place_beside] = manifest.write_part(beside, collection_dump.metadata(collection))
         self.collections[name] = manifest.DumpedCollection(file=place, documents=file.documents)
 
     def read(
@@ -195,8 +194,8 @@ def _dump(work: _Backup) -> int:
     stages = [stage.name for stage in work.graph if stage.result.scene_fields]
     media_bytes = 0
     with (
-        CollectionFile(work.path_of("videos")) as video_file,
-        CollectionFile(work.path_of("scenes")) as scene_file,
+        work.dump_file("videos") as video_file,
+        work.dump_file("scenes") as scene_file,
         manifest.PartFile(work.folder / MEDIA_LIST) as media,
     ):
         for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.read):
@@ -207,8 +206,6 @@ def _dump(work: _Backup) -> int:
                 media.write(file.line())
                 media_bytes += file.size_bytes
             work.monitor.progress("videos", video_file.documents, total)
-        work.finish("videos", video_file)
-        work.finish("scenes", scene_file)
         work.parts[MEDIA_LIST] = media.finish()
     for name in _AFTER_VIDEOS:
         _dump_collection(work, name)
@@ -218,11 +215,10 @@ def _dump(work: _Backup) -> int:
 def _dump_collection(work: _Backup, name: str) -> None:
     collection = work.connection.collection(name)
     total = collection.estimated_document_count()
-    with CollectionFile(work.path_of(name)) as file:
+    with work.dump_file(name) as file:
         for page in collection_dump.pages(collection, work.read):
             file.add(page)
             work.monitor.progress(name, file.documents, total)
-        work.finish(name, file)
 
 
 def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:

@@ -22,6 +22,7 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
 from vidpipe.library.embedded.process import find_process, is_alive
+from vidpipe.operations.services import state
 from vidpipe.operations.services.service_definitions import (
     ENTRYPOINT,
     TITLES,
@@ -35,15 +36,6 @@ from vidpipe.operations.services.service_definitions import (
     stop,
     url,
     without_marks,
-)
-from vidpipe.operations.services.state import (
-    DesiredState,
-    Outage,
-    desired_state,
-    is_desired,
-    locked,
-    set_desired_state,
-    supervisor_state,
 )
 from vidpipe.settings import Settings
 
@@ -114,8 +106,11 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         UnavailableError: A server did not come up; holds the last lines of its log. The servers that this call had
             started are stopped again.
     """
+    from vidpipe.library.library import Library
+    from vidpipe.stages.registry import GRAPH  # loads every stage's libraries, which `status` and `down` do not need
+
     report = UpReport()
-    with locked(settings):
+    with state.locked(settings):
         wanted = fingerprint(settings)
         supervisor = find_running(settings.home).get("supervisor") if foreground else None
         if supervisor is not None and supervisor.settings == wanted and FOREGROUND in supervisor.process.cmdline():
@@ -123,9 +118,9 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                 f"`vidpipe up --foreground` already runs for this home (process {supervisor.pid}).",
                 "`vidpipe down` stops it and all servers.",
             )
-        before = desired_state(settings)
+        before = state.desired_state(settings)
         servers = tuple(name for name in TITLES if name != "mongod" or is_embedded(settings))
-        set_desired_state(settings, DesiredState(wanted, servers))
+        state.set_desired_state(settings, state.DesiredState(wanted, servers))
         begun: list[str] = []
         try:
             _resume_stopped(settings)
@@ -134,7 +129,9 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     say("MongoDB …")
                     report.started.append("mongod")
                 embedded.start(settings)
-            _clean_up(settings, say)
+            clean_up_runs(settings, "dead", say=say)
+            with Library.open(settings, GRAPH) as library, library.leases() as leases:
+                leases.free_dead()
             changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
             if changed:
                 say("The settings have changed since the servers were started: restarting them.")
@@ -147,7 +144,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         except BaseException:
             _stop_all(settings, begun)
             if before is None:
-                set_desired_state(settings, None)
+                state.set_desired_state(settings, None)
             raise
         report.started += begun
         report.notes += _notes(settings, services)
@@ -186,16 +183,6 @@ def _notes(settings: Settings, services: list[Service]) -> list[str]:
     if not settings.sensors.enabled:
         notes.append("[Sensors] Enabled is no: nothing starts automatically.")
     return notes
-
-
-def _clean_up(settings: Settings, say: Say) -> None:
-    """Ends Dagster's runs whose process was killed and frees the leases of dead processes."""
-    from vidpipe.library.library import Library
-    from vidpipe.stages.registry import GRAPH
-
-    clean_up_runs(settings, "dead", say=say)
-    with Library.open(settings, GRAPH) as library, library.leases() as leases:
-        leases.free_dead()
 
 
 def clean_up_runs(settings: Settings, *arguments: str, say: Say) -> int:
@@ -249,9 +236,9 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
         The names of what was stopped.
     """
     stopped: list[str] = []
-    set_desired_state(settings, None)  # a running supervisor or `up` gives up and releases the lock
-    with locked(settings):
-        set_desired_state(settings, None)
+    state.set_desired_state(settings, None)  # a running supervisor or `up` gives up and releases the lock
+    with state.locked(settings):
+        state.set_desired_state(settings, None)
         _resume_stopped(settings)
         stopped += _stop_all(settings, ["supervisor", "daemon"])
         try:
@@ -287,36 +274,31 @@ def status(settings: Settings) -> list[ServiceStatus]:
     if is_embedded(settings):
         mongod = embedded.status(settings)
         if mongod.running and mongod.pid and mongod.started:
-            found.append(
-                ServiceStatus(
-                    "mongod", mongod.pid, f"127.0.0.1:{mongod.port}", mongod.started, mongod.memory_bytes or 0
-                )
-            )
-    addresses = {"web": "", "measures": "/metrics"}
+            address, memory_bytes = f"127.0.0.1:{mongod.port}", mongod.memory_bytes or 0
+            found.append(ServiceStatus("mongod", mongod.pid, address, mongod.started, memory_bytes))
+    paths = {"web": "", "measures": "/metrics"}
     running = find_running(settings.home)
-    for name in (name for name in TITLES if name in running):
-        server = running[name]
-        port = server.port
-        address = f"{url(settings.services.host, port)}{addresses[name]}" if port and name in addresses else ""
+    for name, server in ((name, running[name]) for name in TITLES if name in running):
+        address = f"{url(settings.services.host, server.port)}{paths[name]}" if server.port and name in paths else ""
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(ServiceStatus(name, server.pid, address, server.started, server.memory_bytes))
     return found
 
 
-def down_servers(settings: Settings, running: Collection[str]) -> dict[str, Outage]:
+def down_servers(settings: Settings, running: Collection[str]) -> dict[str, state.Outage]:
     """Returns name -> outage of the servers that should run and are not among `running`, or are stopped by a signal.
 
     After `vidpipe down` none should run.
     """
-    desired = desired_state(settings)
+    desired = state.desired_state(settings)
     if desired is None:
         return {}
-    outages = supervisor_state(settings).outages
-    down = {name: outages.get(name, Outage()) for name in desired.servers if name not in running}
+    outages = state.supervisor_state(settings).outages
+    down = {name: outages.get(name, state.Outage()) for name in desired.servers if name not in running}
     for name, server in find_running(settings.home).items():
         with contextlib.suppress(psutil.Error):
             if name in running and server.process.status() == psutil.STATUS_STOPPED:
-                down[name] = Outage(reason="stopped by a signal (SIGSTOP)")
+                down[name] = state.Outage(reason="stopped by a signal (SIGSTOP)")
     return down
 
 
@@ -401,7 +383,7 @@ def bring_up(
             failed(name, error)
         if waiting:
             time.sleep(_POLL_S)
-            if not is_desired(settings, fingerprint):
+            if not state.is_desired(settings, fingerprint):
                 raise UnavailableError("`vidpipe down` was called meanwhile: the servers are not started.")
     return list(services.values())
 

@@ -1,4 +1,4 @@
-"""The servers of a home: their command lines, how they are started, and how their processes are recognised.
+"""The servers of a home: their command lines and ports, their start, and how their processes are recognized.
 
 A server's process is recognised by its environment: the home and the name of the server that it was given at its start.
 So no record can go stale, get lost, or name a process that is another by now; a server that was started a moment before
@@ -18,11 +18,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 
@@ -161,15 +161,10 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
         taken.add(chosen)
         return chosen
 
-    def service(
-        name: str, module: str, *arguments: str, answers: Callable[[], bool], port: int | None = None,
-        address: str = "", after: str = "",
-    ) -> Service:  # fmt: skip
-        return Service(
-            name, TITLES[name], [sys.executable, "-m", module, *arguments], answers, settings.home,
-            settings.data_directory / "logs" / f"{name}.log", port, address,
-            {"DAGSTER_HOME": str(dagster_home(settings))}, after,
-        )  # fmt: skip
+    def service(name: str, module: str, *arguments: str, **facts: Any) -> Service:
+        command, log = [sys.executable, "-m", module, *arguments], settings.data_directory / "logs" / f"{name}.log"
+        environment = {"DAGSTER_HOME": str(dagster_home(settings))}
+        return Service(name, TITLES[name], command, home=settings.home, log=log, environment=environment, **facts)
 
     def process_id(name: str) -> int | None:
         found = find_running(settings.home).get(name)
@@ -206,13 +201,6 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 def find_running(home: Path) -> dict[str, Running]:
     """Returns name -> the running server of `home`."""
     found: dict[str, Running] = {}
-    for name, running in _servers(home):
-        if name not in found or running.started < found[name].started:  # what it has forked is younger
-            found[name] = running
-    return found
-
-
-def _servers(home: Path) -> Iterator[tuple[str, Running]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ValueError):
             environment = process.environ()
@@ -223,7 +211,10 @@ def _servers(home: Path) -> Iterator[tuple[str, Running]]:
             programs = _PROGRAMS.get(name, set())
             if any(word.rpartition(".")[2] in programs for word in process.cmdline()):
                 port = environment.get(PORT)
-                yield name, Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
+                running = Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
+                if name not in found or running.started < found[name].started:  # what it has forked is younger
+                    found[name] = running
+    return found
 
 
 def resume(process: psutil.Process) -> bool:

@@ -21,6 +21,7 @@ import psutil
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded.process import find_process, is_alive
+from vidpipe.operations.services import state
 from vidpipe.operations.services.lifecycle import FOREGROUND, DefineServices, Say, bring_up, down
 from vidpipe.operations.services.service_definitions import (
     FINGERPRINT,
@@ -30,14 +31,6 @@ from vidpipe.operations.services.service_definitions import (
     services_of,
     stop,
     url,
-)
-from vidpipe.operations.services.state import (
-    Outage,
-    ServicesBusyError,
-    desired_state,
-    is_desired,
-    locked,
-    write_supervisor_state,
 )
 from vidpipe.settings import Settings, configure_logging, find_home, load
 
@@ -64,7 +57,7 @@ class _Failure:
         tried_at: On the monotonic clock.
     """
 
-    outage: Outage | None = None
+    outage: state.Outage | None = None
     pause_s: float = 0.0
     retry_at: float = 0.0
     tried_at: float = 0.0
@@ -100,8 +93,8 @@ class Supervisor:
     def run(self) -> None:
         """Watches until the servers are no longer desired under these settings, or have another supervisor."""
         self._write()
-        while is_desired(self.settings, self.fingerprint):
-            with contextlib.suppress(ServicesBusyError):  # `up` or `down` is running
+        while state.is_desired(self.settings, self.fingerprint):
+            with contextlib.suppress(state.ServicesBusyError):  # `up` or `down` is running
                 self.check()
             if self._known.get("supervisor", psutil.Process()) != psutil.Process():
                 return
@@ -117,16 +110,16 @@ class Supervisor:
         if not (self._dead() or hanging):
             self._forget(())
             return
-        with locked(self.settings, 0):
+        with state.locked(self.settings, 0):
             down = [*self._dead(), *hanging]
-            if not is_desired(self.settings, self.fingerprint):
+            if not state.is_desired(self.settings, self.fingerprint):
                 return
             self._forget(down)
             for name in down:
                 failure = self._failures.setdefault(name, _Failure())
                 if failure.outage is None:
                     reason = "does not answer" if name in hanging else self._how_it_ended(name)
-                    failure.outage = Outage(datetime.now(UTC).isoformat(timespec="seconds"), reason)
+                    failure.outage = state.Outage(datetime.now(UTC).isoformat(timespec="seconds"), reason)
                     self.say(f"{name}: {reason}.")
             self._write()
             now = time.monotonic()
@@ -146,7 +139,7 @@ class Supervisor:
         self._failures = kept
 
     def _dead(self) -> list[str]:
-        wanted = desired_state(self.settings)
+        wanted = state.desired_state(self.settings)
         names = wanted.servers if wanted else ()
         if not all(name in self._known and is_alive(self._known[name]) for name in names):
             running = find_running(self.settings.home)
@@ -206,14 +199,14 @@ class Supervisor:
     def _failed(self, name: str, error: VidpipeError) -> None:
         failure = self._failures[name]
         since = failure.outage.since if failure.outage else ""
-        failure.outage = Outage(since, error.message)
+        failure.outage = state.Outage(since, error.message)
         failure.retry_at = time.monotonic() + failure.pause_s
         self.say(f"{name}: {error.message} Next attempt in {failure.pause_s:.0f} s.")
 
     def _write(self) -> None:
         outages = {name: failure.outage for name, failure in self._failures.items() if failure.outage}
         with contextlib.suppress(OSError):  # a full disk must not end the supervision
-            write_supervisor_state(self.settings, outages)
+            state.write_supervisor_state(self.settings, outages)
 
 
 def _say(line: str) -> None:
@@ -232,9 +225,9 @@ def watch_supervisor(settings: Settings, fingerprint: str) -> None:
         if known is not None:
             resume(known)
             continue
-        with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
+        with contextlib.suppress(VidpipeError, OSError), state.locked(settings, 0):
             running = find_running(settings.home)
-            if is_desired(settings, fingerprint) and "supervisor" not in running:
+            if state.is_desired(settings, fingerprint) and "supervisor" not in running:
                 services_of(settings, running)["supervisor"].launch(fingerprint)
 
 
@@ -254,7 +247,7 @@ def main() -> int:
         try:
             supervisor.run()
         except KeyboardInterrupt:
-            if foreground and is_desired(settings, fingerprint):
+            if foreground and state.is_desired(settings, fingerprint):
                 _say("Stopping …")
                 down(settings, _say)
             return 0
@@ -262,7 +255,7 @@ def main() -> int:
             _say(f"{error}")
             time.sleep(_PROBE_EVERY_S)
         else:
-            return UnavailableError.exit_code if foreground and desired_state(settings) else 0
+            return UnavailableError.exit_code if foreground and state.desired_state(settings) else 0
 
 
 if __name__ == "__main__":
