@@ -29,9 +29,6 @@ _OUTAGE_AFTER_S = 120.0
 #: Runs that began longer before the window of failure rates than this are ignored, even if they are still running.
 _LONGEST_RUN = timedelta(days=7)
 
-#: Reads failed runs after a storage id; returns them and the storage id up to which it read.
-ReadFailedRuns = Callable[[int], tuple[list[FailedRun], int]]
-
 
 def quiet_until(alerts: Alerts, last_sent: datetime | None, now: datetime) -> datetime | None:
     """Return when the next alert may be sent; None if it may be sent now.
@@ -54,14 +51,16 @@ def quiet_until(alerts: Alerts, last_sent: datetime | None, now: datetime) -> da
     return max(ends, default=None)
 
 
-def queue_failed_runs(queue: AlertQueue, alerts: Alerts, newest: int, read: ReadFailedRuns) -> int:
+def queue_failed_runs(
+    queue: AlertQueue, alerts: Alerts, newest: int, read: Callable[[int], tuple[list[FailedRun], int]]
+) -> int:
     """Queue and log the runs that failed since the last call.
 
     Args:
         queue: The alert queue.
         alerts: Names the channels.
         newest: Storage id of the newest event of a failed run; where the very first call starts.
-        read: Reads the failures, a batch at a time.
+        read: Reads a batch of failed runs after a storage id; returns them and the storage id up to which it read.
 
     Returns:
         Their number.

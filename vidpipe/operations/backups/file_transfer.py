@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from vidpipe.errors import SettingsError, UnavailableError, readable
@@ -142,7 +142,7 @@ def save_file(
     *,
     link: bool,
     earlier: Path | None = None,
-) -> Literal["linked", "copied", "present", "missing"]:
+) -> str:
     """Link or copy a file into a backup.
 
     Args:
@@ -152,6 +152,9 @@ def save_file(
         monitor: Can cancel.
         link: Whether a hard link will do; only for files that are never modified in place.
         earlier: The same file in the previous backup, which can always be linked.
+
+    Returns:
+        "linked", "copied", "present" or "missing".
 
     Raises:
         OSError: The backup's disk failed.
@@ -173,26 +176,20 @@ def save_file(
             if same.stat().st_size == found.st_size:
                 os.link(same, target)
                 return "linked"
-    try:
-        opened = source.open("rb")
-    except OSError:
-        return "missing"
-    with opened:
-        _copy(opened, target, monitor, (found.st_atime_ns, found.st_mtime_ns))
-    return "copied"
+    return copy_file(source, target, monitor)
 
 
-def restore_file(
-    source: Path, target: Path, sha256: str | None, modified_ns: int | None, monitor: ProgressMonitor
+def copy_file(
+    source: Path, target: Path, monitor: ProgressMonitor, sha256: str | None = None, modified_ns: int | None = None
 ) -> Literal["copied", "missing", "damaged"]:
-    """Copy a file out of a backup, if it has the right hash.
+    """Copy a file, if it has the right hash.
 
     Args:
-        source: The file in the backup.
-        target: Its new place.
-        sha256: Its expected hash; None for any.
-        modified_ns: Its new modification time; None for that of `source`.
+        source: The file.
+        target: Its new place, where nothing is left if the hash is wrong.
         monitor: Can cancel.
+        sha256: The expected hash; None for any.
+        modified_ns: The new modification time; None for that of `source`.
 
     Raises:
         OSError: The target's disk failed.
@@ -203,21 +200,11 @@ def restore_file(
         found = source.stat()
     except OSError:
         return "missing"
-    with opened:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        times = (found.st_atime_ns, found.st_mtime_ns if modified_ns is None else modified_ns)
-        return "copied" if _copy(opened, target, monitor, times, sha256) else "damaged"
-
-
-def _copy(
-    source: IO[bytes], target: Path, monitor: ProgressMonitor, times: tuple[int, int], sha256: str | None = None
-) -> bool:
-    """Copy a file. Returns False, and leaves nothing, if its hash is not `sha256`."""
-    part = target.with_name(target.name + COPYING)
-    digest = hashlib.sha256()
+    part, digest = target.with_name(target.name + COPYING), hashlib.sha256()
     try:
-        with part.open("wb") as file:
-            while block := source.read(_BLOCK_BYTES):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with opened, part.open("wb") as file:
+            while block := opened.read(_BLOCK_BYTES):
                 monitor.check()
                 file.write(block)
                 if sha256 is not None:
@@ -225,12 +212,12 @@ def _copy(
             file.flush()
             os.fsync(file.fileno())
         if sha256 is not None and digest.hexdigest() != sha256:
-            return False
-        os.utime(part, ns=times)
+            return "damaged"
+        os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns if modified_ns is None else modified_ns))
         part.replace(target)
-        return True
     finally:
         part.unlink(missing_ok=True)
+    return "copied"
 
 
 def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
@@ -242,7 +229,7 @@ def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
 
 
 def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount, monitor: ProgressMonitor) -> None:
-    """Copy a video's frame packs out of a backup; an existing folder is kept. Raises as `restore_file` does."""
+    """Copy a video's frame packs out of a backup; an existing folder is kept. Raises as `copy_file` does."""
     saved = folder / DERIVED / sha256
     if saved.is_symlink():
         return
@@ -256,7 +243,7 @@ def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount
         try:
             for file in sorted(version.iterdir()):
                 if file.is_file() and not file.is_symlink():
-                    restore_file(file, new / file.name, None, None, monitor)
+                    copy_file(file, new / file.name, monitor)
                     count.size_bytes += file.stat().st_size
             with contextlib.suppress(FileNotFoundError):  # an empty folder
                 new.rename(place)

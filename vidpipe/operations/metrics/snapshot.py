@@ -7,8 +7,8 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +28,10 @@ from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
+
 #: Longest wait for MongoDB to respond.
 RESPONSE_LIMIT_S = 2.0
 #: Longest time for reading the library. The page shows the previous figures meanwhile.
@@ -35,6 +39,82 @@ _READ_LIMIT_S = 120.0
 #: Longest wait of the page for all metrics; Prometheus gives a page ten seconds.
 PAGE_LIMIT_S = 6.0
 _BAD_HINT = 2  # MongoDB's error code for a missing index: a library of an older version
+
+
+@dataclass(frozen=True)
+class CachedValue(Generic[Value]):
+    """A computed value.
+
+    Attributes:
+        value: None if computing it failed; then `error` says why.
+        at: When it was computed (`time.monotonic`).
+        cost_s: How long that took.
+    """
+
+    value: Value | None
+    at: float
+    cost_s: float
+    error: str = ""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was computed."""
+        return time.monotonic() - self.at
+
+
+class BackgroundCache(Generic[Value]):
+    """Computes a value when it is requested and the cached one is too old.
+
+    Args:
+        name: Of the value, as shown in the log.
+        compute: May raise; may take long.
+        min_age_s: A younger value is not computed again.
+        max_load: Maximum share of the time that is spent on computing, from 0 to 1.
+    """
+
+    def __init__(self, name: str, compute: Callable[[], Value], min_age_s: float, max_load: float = 0.05) -> None:
+        self._name = name
+        self._compute = compute
+        self._min_age_s = min_age_s
+        self._max_load = max_load
+        self._changed = threading.Condition()
+        self._cached: CachedValue[Value] | None = None
+        self._busy = False
+        self._logged_error = ""
+
+    def get(self, wait_s: float) -> CachedValue[Value] | None:
+        """Return the value.
+
+        Args:
+            wait_s: How long to wait if it has to be computed.
+
+        Returns:
+            The last value, however old, if that takes longer; None if there has never been one.
+        """
+        with self._changed:
+            cached = self._cached
+            is_old = cached is None or cached.age_s > max(self._min_age_s, cached.cost_s / self._max_load)
+            if is_old and not self._busy:
+                self._busy = True
+                threading.Thread(target=self._work, name=f"metrics-{self._name}", daemon=True).start()
+            self._changed.wait_for(lambda: not self._busy, timeout=max(wait_s, 0.0))
+            return self._cached
+
+    def _work(self) -> None:
+        began = time.monotonic()
+        value, error = None, ""
+        try:
+            value = self._compute()
+        except Exception as failure:  # whatever it is, the page reports that the metrics are missing
+            error = redact(str(failure)) or type(failure).__name__
+        ended = time.monotonic()
+        if error and error != self._logged_error:
+            log.warning("the metrics of %s are unavailable: %s", self._name, error)
+        with self._changed:
+            self._logged_error = error
+            self._cached = CachedValue(value, ended, ended - began, error)
+            self._busy = False
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -143,7 +223,6 @@ class HomeMetrics:
         self._graph = graph
         self._settings = load()
         self._settings_ok = True
-        self._connected = ExitStack()
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._mongodb = BackgroundCache("MongoDB", self._ping, min(1.0, min_age_s), max(1.0, max_load))
@@ -189,11 +268,12 @@ class HomeMetrics:
     def _connect(self) -> Connection:
         with self._lock:
             if self._connection is None:
-                self._connection = self._connected.enter_context(connected(self._settings))
+                self._connection = connected(self._settings)
             return self._connection
 
     def _disconnect(self) -> None:
-        self._connected.close()
+        if self._connection is not None:
+            self._connection.close()
         self._connection = None
 
     def _read_library(self) -> LibraryFigures:
@@ -214,8 +294,7 @@ class HomeMetrics:
         return {name: shutil.disk_usage(folder).free for name, folder in folders.items() if folder.is_dir()}
 
 
-@contextmanager
-def connected(settings: Settings) -> Iterator[Connection]:
+def connected(settings: Settings) -> Connection:
     """Connect to the library's server without starting it.
 
     Raises:
@@ -228,8 +307,7 @@ def connected(settings: Settings) -> Iterator[Connection]:
         if server is None:
             raise UnavailableError("The embedded MongoDB server is not running.", "Start it with `vidpipe up`.")
         values["uri"] = SecretStr(server.uri)
-    with connect(settings.model_copy(update={"mongodb": mongodb.model_copy(update=values)})) as connection:
-        yield connection
+    return connect(settings.model_copy(update={"mongodb": mongodb.model_copy(update=values)}))
 
 
 def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
@@ -273,84 +351,3 @@ def _sums(videos: Collection[Document], fields: Mapping[str, str]) -> Document:
             raise
         found = list(videos.aggregate(groups))
     return found[0] if found else {}
-
-
-log = logging.getLogger(__name__)
-
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class CachedValue(Generic[Value]):
-    """A computed value.
-
-    Attributes:
-        value: None if computing it failed; then `error` says why.
-        at: When it was computed (`time.monotonic`).
-        cost_s: How long that took.
-    """
-
-    value: Value | None
-    at: float
-    cost_s: float
-    error: str = ""
-
-    @property
-    def age_s(self) -> float:
-        """Seconds since it was computed."""
-        return time.monotonic() - self.at
-
-
-class BackgroundCache(Generic[Value]):
-    """Computes a value when it is requested and the cached one is too old.
-
-    Args:
-        name: Of the value, as shown in the log.
-        compute: May raise; may take long.
-        min_age_s: A younger value is not computed again.
-        max_load: Maximum share of the time that is spent on computing, from 0 to 1.
-    """
-
-    def __init__(self, name: str, compute: Callable[[], Value], min_age_s: float, max_load: float = 0.05) -> None:
-        self._name = name
-        self._compute = compute
-        self._min_age_s = min_age_s
-        self._max_load = max_load
-        self._changed = threading.Condition()
-        self._cached: CachedValue[Value] | None = None
-        self._busy = False
-        self._logged_error = ""
-
-    def get(self, wait_s: float) -> CachedValue[Value] | None:
-        """Return the value.
-
-        Args:
-            wait_s: How long to wait if it has to be computed.
-
-        Returns:
-            The last value, however old, if that takes longer; None if there has never been one.
-        """
-        with self._changed:
-            cached = self._cached
-            is_old = cached is None or cached.age_s > max(self._min_age_s, cached.cost_s / self._max_load)
-            if is_old and not self._busy:
-                self._busy = True
-                threading.Thread(target=self._work, name=f"metrics-{self._name}", daemon=True).start()
-            self._changed.wait_for(lambda: not self._busy, timeout=max(wait_s, 0.0))
-            return self._cached
-
-    def _work(self) -> None:
-        began = time.monotonic()
-        value, error = None, ""
-        try:
-            value = self._compute()
-        except Exception as failure:  # whatever it is, the page reports that the metrics are missing
-            error = redact(str(failure)) or type(failure).__name__
-        ended = time.monotonic()
-        if error and error != self._logged_error:
-            log.warning("the metrics of %s are unavailable: %s", self._name, error)
-        with self._changed:
-            self._logged_error = error
-            self._cached = CachedValue(value, ended, ended - began, error)
-            self._busy = False
-            self._changed.notify_all()

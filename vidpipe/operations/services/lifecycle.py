@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -21,6 +20,7 @@ from vidpipe import __version__, errors
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
+from vidpipe.library.embedded.damage import read_log
 from vidpipe.library.embedded.process import find_process, is_alive
 from vidpipe.operations.services import state
 from vidpipe.operations.services.service_definitions import (
@@ -281,7 +281,7 @@ def status(settings: Settings) -> list[ServiceStatus]:
     for name, server in ((name, running[name]) for name in TITLES if name in running):
         address = f"{url(settings.services.host, server.port)}{paths[name]}" if server.port and name in paths else ""
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(ServiceStatus(name, server.pid, address, server.started, server.memory_bytes))
+            found.append(ServiceStatus(name, server.pid, address, server.started, server.process.memory_info().rss))
     return found
 
 
@@ -310,13 +310,11 @@ class _Start:
         process: Its process.
         began: When it was started, on the monotonic clock.
         log_from: Offset in its log, in bytes, where its output begins.
-        ours: Whether this process started it.
     """
 
     process: psutil.Process
     began: float
     log_from: int = 0
-    ours: bool = True
 
 
 def bring_up(
@@ -350,7 +348,7 @@ def bring_up(
     """
     services = define(settings, running)
     waiting = [name for name in services if name in names]
-    starts = {name: _Start(found.process, time.monotonic(), ours=False) for name, found in running.items()}
+    starts = {name: _Start(found.process, time.monotonic()) for name, found in running.items()}
     ports_lost = 0
     while waiting:
         for name in list(waiting):
@@ -370,7 +368,7 @@ def bring_up(
             error = _fault(service, start)
             if error is None:
                 continue
-            if start.ours:
+            if name in begun:
                 with contextlib.suppress(psutil.Error):
                     start.process.kill()
             if service.port and not is_alive(start.process) and not is_free(settings.services.host, service.port):
@@ -394,15 +392,8 @@ def _fault(service: Service, start: _Start) -> UnavailableError | None:
     if not ended and time.monotonic() - start.began < service.start_limit_s:
         return None
     what = "ended right after its start" if ended else f"did not answer within {service.start_limit_s:.0f} s"
+    lines = "\n".join(f"  {line}" for line in read_log(service.log, start.log_from).splitlines()[-_LOG_LINES:])
     return UnavailableError(
-        f"{service.title.capitalize()} {what}.\n{_last_lines(service.log, start.log_from)}",
+        f"{service.title.capitalize()} {what}.\n{lines}",
         f"Its log is {service.log}; `vidpipe doctor` checks what is missing, `vidpipe down` stops the rest.",
     )
-
-
-def _last_lines(log: Path, start: int) -> str:
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(start)
-        lines = file.read()[-20_000:].decode("utf-8", "replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_LOG_LINES:])
-    return ""

@@ -83,11 +83,6 @@ class Running:
         """When the process began."""
         return datetime.fromtimestamp(self.process.create_time(), UTC)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Resident memory."""
-        return int(self.process.memory_info().rss)
-
 
 @dataclass(frozen=True)
 class Service:
