@@ -125,7 +125,8 @@ def back_up(
             raise
         before, name = manifest.whole_backups(directory), manifest.folder_name(made.began_at)
         if before and name <= before[-1].name:  # the newest backup must be the last one by name
-            name = manifest.folder_name(manifest.folder_time(before[-1]) + timedelta(seconds=1))
+            latest = datetime.strptime(before[-1].name, manifest.FOLDER_TIME).replace(tzinfo=UTC)
+            name = manifest.folder_name(latest + timedelta(seconds=1))
         done = BackupResult(directory / name, made, work.media, work.derived)
         part.rename(done.path)
         for old in manifest.whole_backups(directory)[:-keep] if keep else ():
@@ -164,7 +165,7 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
         derived=work.derived.summary(included=derived),
         derived_directory=settings.relative(settings.derived_directory),
     )
-    made.write(work.folder)
+    (work.folder / manifest.NAME).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return made
 
 

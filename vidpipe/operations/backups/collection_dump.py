@@ -38,7 +38,7 @@ _VIDEOS_AT_ONCE = 100
 _WITHOUT_LEASE = {"lease": 0}
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
-#: Not restored: the lock and marker of whoever changed the library, and reports on watched lists, which may differ.
+#: Not restored: locks and markers of changes to the library, and reports on watched lists, which may differ.
 _NOT_RESTORED = (LOCK, collection_swap.MARKER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that refers to it.
@@ -202,13 +202,11 @@ def drop_late_lineage(database: Database[Document], names: Mapping[str, str], ma
     while rows := list(islice(late, _BATCH)):
         ids = sorted({row["video"] for row in rows})
         stages = {row["_id"]: row["stages"] for row in videos.find({"_id": {"$in": ids}}, {"stages": 1})}
-        late_ids = [row["_id"] for row in rows if _is_late(row, stages.get(row["video"]))]
+        late_ids = []
+        for row in rows:
+            # Without a video, it was added later.
+            at = stages.get(row["video"], {}).get(row.get("stage", ""), {}).get("at")
+            if at is None or row["at"] > at:
+                late_ids.append(row["_id"])
         if late_ids:
             lineage.delete_many({"_id": {"$in": late_ids}})
-
-
-def _is_late(row: Document, stages: Mapping[str, Any] | None) -> bool:
-    if stages is None:  # its video was added later
-        return True
-    at = stages.get(row.get("stage", ""), {}).get("at")
-    return at is None or row["at"] > at

@@ -22,7 +22,7 @@ NAME = "manifest.json"
 FORMAT_VERSION = 1
 PART_SUFFIX = ".part"
 _FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
-_FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
+FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
 _BLOCK_BYTES = 1 << 20
 #: Fast; BSON of text still shrinks to a quarter.
 _COMPRESSION = 3
@@ -148,19 +148,10 @@ class Manifest(_Entry):
         """Number of videos."""
         return self.collections["videos"].documents
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest of the backup in `folder`."""
-        (folder / NAME).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
 
 def folder_name(now: datetime) -> str:
     """Return the name of a backup's folder."""
-    return now.astimezone(UTC).strftime(_FOLDER_TIME)
-
-
-def folder_time(backup: Path) -> datetime:
-    """Return the time in the name of a backup's folder."""
-    return datetime.strptime(backup.name, _FOLDER_TIME).replace(tzinfo=UTC)
+    return now.astimezone(UTC).strftime(FOLDER_TIME)
 
 
 def whole_backups(directory: Path) -> list[Path]:

@@ -155,7 +155,13 @@ def collect_statistics(
     wanted: Document = {"added_at": 1, "ingest.size_bytes": 1, "ingest.names": {"$slice": 1}, "metadata.duration_s": 1}
     wanted |= {f"stages.{name}.{key}": 1 for name in library.graph.names for key in ("seconds", "at")}
     for row in library.collections["videos"].find({}, wanted, batch_size=2000):
-        _add_growth(statistics, days, row, begin)
+        grown: list[LibraryStatistics | DayStatistics] = [statistics]
+        if (added_at := row.get("added_at")) is not None and added_at >= begin:
+            grown.append(_day(days, added_at))
+        for part in grown:
+            part.videos += 1
+            part.footage_s += _duration(row) or 0.0
+            part.size_bytes += int((row.get("ingest") or {}).get("size_bytes") or 0)
         times.add(row)
     done: dict[str, Counter[str]] = {name: Counter() for name in library.graph.names}
     _add_runs(statistics, days, done, Runs(library.collections["runs"]).since(since))
@@ -164,17 +170,6 @@ def collect_statistics(
     statistics.slowest = times.slowest()
     statistics.days = [days[when] for when in sorted(days)]
     return statistics
-
-
-def _add_growth(statistics: LibraryStatistics, days: dict[date, DayStatistics], row: Document, since: datetime) -> None:
-    grown: list[LibraryStatistics | DayStatistics] = [statistics]
-    added_at = row.get("added_at")
-    if added_at is not None and added_at >= since:
-        grown.append(_day(days, added_at))
-    for part in grown:
-        part.videos += 1
-        part.footage_s += _duration(row) or 0.0
-        part.size_bytes += int((row.get("ingest") or {}).get("size_bytes") or 0)
 
 
 def _duration(row: Document) -> float | None:

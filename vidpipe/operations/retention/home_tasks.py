@@ -85,15 +85,12 @@ def delete_journals(settings: Settings, library: Library, report: PruneReport, d
             stat = path.stat()
         except FileNotFoundError:
             continue
-        if stat.st_mtime < limit and owner not in holding and not _is_alive_here(owner):
+        process = owner.rpartition("|")[0]
+        is_alive_here = process.partition("|")[0] == this_process().partition("|")[0] and not is_dead(process)
+        if stat.st_mtime < limit and owner not in holding and not is_alive_here:
             if not dry_run:
                 path.unlink(missing_ok=True)
             report.add(stat.st_size, stat.st_mtime)
-
-
-def _is_alive_here(owner: str) -> bool:
-    process = owner.rpartition("|")[0]
-    return process.partition("|")[0] == this_process().partition("|")[0] and not is_dead(process)
 
 
 def delete_run_figures(runs: Collection[Document], before: float, report: PruneReport, dry_run: bool) -> None:

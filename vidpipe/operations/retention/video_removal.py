@@ -103,7 +103,9 @@ def _forget(
         for collection in _RELATED:
             library.collections[collection].delete_many({"video": sha256})
     report = PruneReport("forget")
-    delete_folders_of(library.settings, sha256, report, dry_run)
+    derived = library.settings.derived_directory / sha256
+    if derived.is_dir():
+        _delete_video(derived, math.inf, report, dry_run)
     freed = report.size_bytes + _delete_files(library, sha256, dry_run)
     if not dry_run:
         remove_partition(sha256)
@@ -151,9 +153,12 @@ def delete_unreferenced(settings: Settings, library: Library, report: PruneRepor
         return
     limit = cutoff(settings.retention.derived_days)
     names = [path.name for path in root.iterdir() if _SHA256.fullmatch(path.name) and path.is_dir()]
+    packs = {f"{library.graph.key(stage.name)}.pack.path": 1 for stage in library.graph}
     unknown: list[str] = []
     for chunk in chunked(names, _CHUNK):
-        named = _packs(library, chunk)
+        # Existing video -> names of the folders that its results refer to as their pack.
+        rows = library.collections["videos"].find({"_id": {"$in": chunk}}, packs)
+        named = {row["_id"]: set(_versions_in(row, row["_id"])) for row in rows}
         unknown += [sha256 for sha256 in chunk if sha256 not in named]
         suspects: dict[str, list[_Folder]] = {}
         for sha256, versions in named.items():
@@ -168,20 +173,6 @@ def delete_unreferenced(settings: Settings, library: Library, report: PruneRepor
         )
     for sha256 in unknown:
         _delete_video(root / sha256, limit, report, dry_run)
-
-
-def delete_folders_of(settings: Settings, sha256: str, report: PruneReport, dry_run: bool) -> None:
-    """Delete all frame packs and thumbnails of a video, whose lease the caller holds."""
-    parent = settings.derived_directory / sha256
-    if parent.is_dir():
-        _delete_video(parent, math.inf, report, dry_run)
-
-
-def _packs(library: Library, ids: list[str]) -> dict[str, set[str]]:
-    """Existing video -> names of the folders that its results refer to as their pack."""
-    keys = [library.graph.key(stage.name) for stage in library.graph]
-    rows = library.collections["videos"].find({"_id": {"$in": ids}}, {f"{key}.pack.path": 1 for key in keys})
-    return {row["_id"]: set(_versions_in(row, row["_id"])) for row in rows}
 
 
 def _versions_in(value: Any, sha256: str) -> Iterator[str]:

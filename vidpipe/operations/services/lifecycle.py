@@ -171,10 +171,10 @@ def become_supervisor(settings: Settings) -> NoReturn:
 
 def _notes(settings: Settings, services: list[Service]) -> list[str]:
     notes = []
-    asked = {"web": settings.services.web_port, "measures": settings.services.metrics_port}
+    configured = {"web": settings.services.web_port, "measures": settings.services.metrics_port}
     for service in services:
-        if service.name in asked and service.port != asked[service.name]:
-            notes.append(f"Port {asked[service.name]} was taken: {service.title} is at {service.address}.")
+        if service.name in configured and service.port != configured[service.name]:
+            notes.append(f"Port {configured[service.name]} was taken: {service.title} is at {service.address}.")
     if settings.services.host not in _LOOPBACK:
         notes.append(
             f"[Services] Host is {settings.services.host}: the pages have no password, and whoever reaches this "

@@ -46,12 +46,6 @@ _PROGRAMS = {
 }  # fmt: skip
 #: What starts programs of Dagster.
 ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
-_WORKSPACE = """\
-load_from:
-  - grpc_server:
-      socket: {socket}
-      location_name: vidpipe
-"""
 
 
 def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
@@ -147,12 +141,13 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
     run = run_directory(settings)
     socket = socket_path(run)
     workspace = run / "workspace.yaml"
-    workspace.write_text(_WORKSPACE.format(socket=json.dumps(str(socket))), encoding="utf-8")
+    location = {"grpc_server": {"socket": str(socket), "location_name": "vidpipe"}}
+    workspace.write_text(json.dumps({"load_from": [location]}), encoding="utf-8")  # JSON is YAML, too
     taken: set[int] = set()
 
-    def port(name: str, asked: int) -> int:
+    def port(name: str, configured: int) -> int:
         known = running.get(name)
-        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, asked, host, taken)
+        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, configured, host, taken)
         taken.add(chosen)
         return chosen
 
@@ -241,30 +236,30 @@ _LONGEST_SOCKET = 100
 _PROBE_LIMIT_S = 5.0
 
 
-def choose_port(memory: Path, name: str, asked: int, host: str, taken: Collection[int] = ()) -> int:
+def choose_port(memory: Path, name: str, configured: int, host: str, taken: Collection[int] = ()) -> int:
     """Returns a free port for a server.
 
     Args:
         memory: The file that records the ports chosen before.
         name: The server.
-        asked: The configured port; the search for a free one starts here.
+        configured: The port in config.ini; the search for a free one starts here.
         host: The address to listen on.
         taken: Ports that other servers of the home get.
 
     Raises:
-        UnavailableError: No port from `asked` on is free.
+        UnavailableError: No port from `configured` on is free.
     """
     known = read_json(memory, dict[str, dict[str, int]]) or {}
     before = known.get(name, {})
-    again = [before["got"]] if before.get("asked") == asked and "got" in before else []
-    for port in [*again, *range(asked, min(asked + _TRIED, 65536))]:
+    again = [before["got"]] if before.get("asked") == configured and "got" in before else []
+    for port in [*again, *range(configured, min(configured + _TRIED, 65536))]:
         if port not in taken and is_free(host, port):
-            if before != {"asked": asked, "got": port}:
+            if before != {"asked": configured, "got": port}:
                 memory.parent.mkdir(parents=True, exist_ok=True)
-                memory.write_text(json.dumps({**known, name: {"asked": asked, "got": port}}), encoding="utf-8")
+                memory.write_text(json.dumps({**known, name: {"asked": configured, "got": port}}), encoding="utf-8")
             return int(port)
     raise UnavailableError(
-        f"No port for {name} is free on {host}: tried {asked} to {asked + _TRIED - 1}.",
+        f"No port for {name} is free on {host}: tried {configured} to {configured + _TRIED - 1}.",
         "Choose another one in config.ini, [Services].",
     )
 

@@ -143,8 +143,7 @@ class Supervisor:
         names = wanted.servers if wanted else ()
         if not all(name in self._known and is_alive(self._known[name]) for name in names):
             running = find_running(self.settings.home)
-            ended = {name: process for name, process in self._known.items() if name not in running}
-            self._known = {**ended, **{name: found.process for name, found in running.items()}}
+            self._known |= {name: found.process for name, found in running.items()}
             self._ports = {name: found.port for name, found in running.items() if found.port}
             mongod = find_process(embedded.files_of(self.settings))
             if mongod is not None:
@@ -251,7 +250,7 @@ def main() -> int:
                 _say("Stopping …")
                 down(settings, _say)
             return 0
-        except (VidpipeError, OSError, psutil.Error) as error:  # a full disk, say: it must survive
+        except (VidpipeError, OSError, psutil.Error) as error:  # such as a full disk: it must survive
             _say(f"{error}")
             time.sleep(_PROBE_EVERY_S)
         else:
