@@ -107,7 +107,8 @@ def _model(console: Console, found: LibraryStatistics) -> None:
     if use.asked or use.reused:
         console.print(words(
             f"Describing model ({', '.join(found.models)}): {use.asked:,} answers, {use.reused:,} reused; "
-            f"{use.prompt_tokens:,} prompt tokens, {use.output_tokens:,} output tokens; {format_duration(use.model_seconds)}."
+            f"{use.prompt_tokens:,} prompt tokens, {use.output_tokens:,} output tokens; "
+            f"{format_duration(use.model_seconds)}."
         ))  # fmt: skip
 
 
