@@ -124,7 +124,7 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
     reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
     reader.start()
     try:
-        wait_for("all are up", lambda: any("All are up" in line for line in lines), limit_s=90)
+        wait_for("all are up", lambda: any("All servers are up" in line for line in lines), limit_s=90)
         mine, theirs = station.home.json("up")["addresses"], home.json("up")
         assert not set(mine.values()) & set(theirs["addresses"].values())
         assert any("Port 3400 was taken" in note for note in theirs["notes"])
