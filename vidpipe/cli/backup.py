@@ -21,7 +21,7 @@ from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.library.schema_setup import MIGRATIONS
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up, backup_json
-from vidpipe.operations.backups.home_files import restore_home_files
+from vidpipe.operations.backups.file_transfer import restore_home_files
 from vidpipe.operations.backups.manifest import BackupCancelled, Manifest, ProgressMonitor
 from vidpipe.operations.backups.restore import (
     RestoreResult,

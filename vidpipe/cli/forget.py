@@ -13,8 +13,8 @@ from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
-from vidpipe.operations.retention.forget import ForgottenVideo
-from vidpipe.operations.retention.forget import forget as forget_videos
+from vidpipe.operations.retention.video_removal import ForgottenVideo
+from vidpipe.operations.retention.video_removal import forget as forget_videos
 from vidpipe.settings import audit
 
 

@@ -22,7 +22,7 @@ from vidpipe.cli.output import counted, error_object, note, out, print_json, say
 from vidpipe.cli.run import warn_of_unread
 from vidpipe.errors import VidpipeError
 from vidpipe.library.states import waiting_for_spec
-from vidpipe.operations.metrics.formatting import format_duration
+from vidpipe.operations.metrics.statistics import format_duration
 from vidpipe.runner.budget import Prices, recent_usages, usage_in_window, usage_sentence
 from vidpipe.runner.estimate import Estimate, ModelEstimate, StageEstimate, estimate, estimate_as_json
 from vidpipe.runner.plan import Plan

@@ -10,7 +10,7 @@ from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, say, size, table, words
 from vidpipe.library.library import Library
-from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
 
 

@@ -15,8 +15,13 @@ from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, table, words
 from vidpipe.errors import SettingsError
-from vidpipe.operations.metrics.formatting import format_duration, format_percent
-from vidpipe.operations.metrics.statistics import LibraryStatistics, collect_statistics, statistics_json
+from vidpipe.operations.metrics.statistics import (
+    LibraryStatistics,
+    collect_statistics,
+    format_duration,
+    format_percent,
+    statistics_json,
+)
 from vidpipe.safe_files import replace_file
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([hdwmy])", re.IGNORECASE)
@@ -66,10 +71,10 @@ def moment_of(text: str, now: datetime) -> datetime:
 
 def _drawing(plot: Path) -> Callable[[LibraryStatistics], bytes]:
     """Return the function that draws the plot file; checked before anything is read."""
-    from vidpipe.operations.metrics import plots, statistics_page
+    from vidpipe.operations.metrics import plots
 
     drawings: dict[str, Callable[[LibraryStatistics], bytes]] = {
-        ".png": plots.png, ".html": statistics_page.html, ".htm": statistics_page.html,
+        ".png": plots.png, ".html": plots.html, ".htm": plots.html,
     }  # fmt: skip
     draw = drawings.get(plot.suffix.lower())
     if draw is None:

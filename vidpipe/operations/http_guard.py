@@ -42,7 +42,7 @@ _GRAPHQL = "/graphql"
 _NOT_LINKED = re.compile(
     rf"({_GRAPHQL}|/server_info|/dagit_info|/logs|/notebook|/dagit/notebook|/download_debug|/report_asset_\w+)(/|$)"
 )
-#: A route of Starlette's, /graphql say, takes a path with a line end behind it, too.
+#: A Starlette route such as /graphql also matches a path that ends in a line feed.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEADERS = {
     "X-Frame-Options": "DENY",
@@ -137,7 +137,7 @@ class Guard:
             address = ip_address(name)
         except ValueError:
             return False
-        # Names can be pointed at this machine by anyone. That an address is ours, the connection itself shows.
+        # Anyone can point a name at this machine, but an address is ours if the connection arrived there.
         return address.is_loopback or (bool(scope.get("server")) and str(address) == scope["server"][0])
 
 
@@ -154,7 +154,7 @@ def _same(origin: str, host: tuple[str, int | None]) -> bool:
 
 
 def _is_link(scope: Scope, headers: Headers) -> bool:
-    """Returns whether the user follows a link, in a tab of its own, to a page that only shows something."""
+    """Returns whether the user follows a link, in its own tab, to a page that only shows something."""
     return (
         scope["type"] == "http"
         and scope["method"] == "GET"

@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
+from vidpipe.operations.retention import PruneReport, prune
 from vidpipe.operations.retention.home_tasks import home_tasks
-from vidpipe.operations.retention.pruning import PruneReport, prune
 from vidpipe.pipeline.event_resync import resync_events
 from vidpipe.pipeline.execution import StepSession
 from vidpipe.pipeline.history_pruning import HistoryPruning

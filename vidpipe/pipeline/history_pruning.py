@@ -21,7 +21,7 @@ from pathlib import Path
 import dagster as dg
 
 from vidpipe.library.videos import chunked
-from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.event_metadata import rereported
 from vidpipe.pipeline.partitions import VIDEOS

@@ -78,6 +78,6 @@ def test_spans_and_dates() -> None:
 
 
 def test_without_a_plot_matplotlib_is_not_loaded() -> None:
-    modules = "sys, vidpipe.cli.stats, vidpipe.operations.metrics.statistics_page"
+    modules = "sys, vidpipe.cli.stats, vidpipe.operations.metrics.plots"
     code = f"import {modules}; print('matplotlib' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

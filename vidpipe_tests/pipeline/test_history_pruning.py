@@ -29,7 +29,7 @@ from dagster._core.storage.partition_status_cache import get_and_update_asset_st
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from vidpipe.library.library import Library
-from vidpipe.operations.retention.pruning import PruneReport, prune
+from vidpipe.operations.retention import PruneReport, prune
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.history_pruning import HistoryPruning

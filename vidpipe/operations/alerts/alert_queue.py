@@ -14,6 +14,7 @@ twice unless a process dies between sending and recording that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -88,13 +89,11 @@ class AlertQueue:
             False if another process has just read them.
         """
         change: Document = {"$set": {"after": until}}
-        kept = [run.model_dump() for run in runs]
-        for channel in channels if runs else ():
-            change.setdefault("$push", {})[f"ways.{channel}.waiting"] = {"$each": kept, "$slice": _MAX_KEPT}
-            for run in runs:
-                counter = f"ways.{channel}.jobs.{_key(run.job)}"
-                counters = change.setdefault("$inc", {})
-                counters[counter] = counters.get(counter, 0) + 1
+        ways, jobs = [f"ways.{channel}" for channel in channels], Counter(_key(run.job) for run in runs)
+        if ways and runs:
+            kept = {"$each": [run.model_dump() for run in runs], "$slice": _MAX_KEPT}
+            change["$push"] = {f"{way}.waiting": kept for way in ways}
+            change["$inc"] = {f"{way}.jobs.{job}": number for way in ways for job, number in jobs.items()}
         return self._meta.update_one({"_id": self._id, "after": after}, change).modified_count == 1
 
     def add_rate(self, rate: HighFailureRate, channels: Iterable[str], *, newest: datetime) -> bool:
@@ -162,8 +161,7 @@ class AlertQueue:
         place = f"ways.{channel}"
         removed: list[Document] = [{"kind": "run", "id": {"$in": [run.id for run in sent.runs]}}]
         removed += [{"kind": "rate", "what": rate.what, "at": {"$lte": rate.at}} for rate in sent.rates]
-        if sent.budget is not None:
-            removed.append({"kind": "budget", "at": {"$lte": sent.budget.at}})
+        removed += [{"kind": "budget", "at": {"$lte": sent.budget.at}}] if sent.budget is not None else []
         change: Document = {
             "$set": {f"{place}.sent_at": now},
             "$unset": {f"{place}.{name}": "" for name in ("failures", "next_try_at", "last_error")},

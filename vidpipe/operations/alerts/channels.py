@@ -184,36 +184,33 @@ class MailChannel(Channel):
         try:
             with self._connect() as server:
                 rejected = server.send_message(mail)
-        except smtplib.SMTPAuthenticationError as error:
-            raise DeliveryError(
-                f"{self} rejected the login of {self._alerts.smtp_user} ({error.smtp_code}).",
-                "Check SmtpUser and VIDPIPE_ALERTS_SMTPPASSWORD.",
-                permanent=True,
-            ) from None
-        except smtplib.SMTPNotSupportedError:
-            security = self._alerts.smtp_security.upper()
-            raise DeliveryError(
-                f"{self} does not support {security} or the login; nothing was sent.", _CHECK_MAIL, permanent=True
-            ) from None
         except smtplib.SMTPRecipientsRefused as error:
             codes = [code for code, _ in error.recipients.values()]
             raise self._rejected(len(codes), permanent=all(code >= 500 for code in codes)) from None
-        except smtplib.SMTPResponseException as error:
-            raise DeliveryError(
-                f"{self} responded with {error.smtp_code}.", _CHECK_MAIL, permanent=error.smtp_code >= 500
-            ) from None
-        except ssl.SSLError as error:
-            reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
-            raise DeliveryError(
-                f"{self} offers no secure connection: {one_line(str(reason), 100)}.", _CHECK_MAIL
-            ) from None
-        except smtplib.SMTPServerDisconnected:
-            raise DeliveryError(f"{self} closed the connection or timed out.", _CHECK_MAIL) from None
         except (smtplib.SMTPException, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            raise DeliveryError(f"{self} cannot be reached: {reason}.", _CHECK_MAIL) from None
+            raise self._failure(error) from None
         if rejected:  # the others have it and would get it twice
             raise self._rejected(len(rejected), permanent=True, delivered=True)
+
+    def _failure(self, error: smtplib.SMTPException | OSError) -> DeliveryError:
+        hint, permanent = _CHECK_MAIL, False
+        match error:
+            case smtplib.SMTPAuthenticationError(smtp_code=code):
+                what = f"rejected the login of {self._alerts.smtp_user} ({code})"
+                hint, permanent = "Check SmtpUser and VIDPIPE_ALERTS_SMTPPASSWORD.", True
+            case smtplib.SMTPNotSupportedError():
+                security, permanent = self._alerts.smtp_security.upper(), True
+                what = f"does not support {security} or the login; nothing was sent"
+            case smtplib.SMTPResponseException(smtp_code=code):
+                what, permanent = f"responded with {code}", code >= 500
+            case ssl.SSLError():
+                reason = getattr(error, "verify_message", "") or error.reason or "no TLS"
+                what = f"offers no secure connection: {one_line(str(reason), 100)}"
+            case smtplib.SMTPServerDisconnected():
+                what = "closed the connection or timed out"
+            case _:
+                what = f"cannot be reached: {error.strerror or type(error).__name__}"
+        return DeliveryError(f"{self} {what}.", hint, permanent=permanent)
 
     def _rejected(self, number: int, *, permanent: bool, delivered: bool = False) -> DeliveryError:
         return DeliveryError(
@@ -255,12 +252,8 @@ class MailChannel(Channel):
 
 def configured_channels(alerts: Alerts) -> list[Channel]:
     """Return the channels that are configured: the webhook, mail, both or none."""
-    channels: list[Channel] = []
-    if alerts.webhook_url.get_secret_value().strip():
-        channels.append(WebhookChannel(alerts))
-    if alerts.mail_to and alerts.smtp_host:
-        channels.append(MailChannel(alerts))
-    return channels
+    webhook: list[Channel] = [WebhookChannel(alerts)] if alerts.webhook_url.get_secret_value().strip() else []
+    return [*webhook, MailChannel(alerts)] if alerts.mail_to and alerts.smtp_host else webhook
 
 
 def mail_settings_problem(alerts: Alerts) -> str:

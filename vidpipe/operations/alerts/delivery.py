@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -15,8 +16,8 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.schema import Document
 from vidpipe.operations.alerts.alert_queue import AlertQueue, PendingAlerts
 from vidpipe.operations.alerts.channels import Channel, configured_channels, send_through
-from vidpipe.operations.alerts.failure_rates import high_failure_rates
 from vidpipe.operations.alerts.message import AlertMessage, BudgetReached, FailedRun, HighFailureRate, compose, one_line
+from vidpipe.operations.services.state import read_json
 from vidpipe.settings import Settings, audit
 from vidpipe.settings.operation import Alerts
 
@@ -25,9 +26,8 @@ log = logging.getLogger(__name__)
 _MAX_BATCHES = 5
 #: A server that restarts, or elects a new primary, is not an outage.
 _OUTAGE_AFTER_S = 120.0
-
-#: Reads failed runs after a storage id; returns them and the storage id up to which it read.
-ReadFailedRuns = Callable[[int], tuple[list[FailedRun], int]]
+#: Runs that began longer before the window of failure rates than this are ignored, even if they are still running.
+_LONGEST_RUN = timedelta(days=7)
 
 
 def quiet_until(alerts: Alerts, last_sent: datetime | None, now: datetime) -> datetime | None:
@@ -51,14 +51,16 @@ def quiet_until(alerts: Alerts, last_sent: datetime | None, now: datetime) -> da
     return max(ends, default=None)
 
 
-def queue_failed_runs(queue: AlertQueue, alerts: Alerts, newest: int, read: ReadFailedRuns) -> int:
+def queue_failed_runs(
+    queue: AlertQueue, alerts: Alerts, newest: int, read: Callable[[int], tuple[list[FailedRun], int]]
+) -> int:
     """Queue and log the runs that failed since the last call.
 
     Args:
         queue: The alert queue.
         alerts: Names the channels.
         newest: Storage id of the newest event of a failed run; where the very first call starts.
-        read: Reads the failures, a batch at a time.
+        read: Reads a batch of failed runs after a storage id; returns them and the storage id up to which it read.
 
     Returns:
         Their number.
@@ -78,14 +80,38 @@ def queue_failed_runs(queue: AlertQueue, alerts: Alerts, newest: int, read: Read
 
 
 def queue_high_rates(queue: AlertQueue, alerts: Alerts, runs: Collection[Document]) -> list[HighFailureRate]:
-    """Queue and log failure rates that are too high, unless nothing failed since the last alert about them.
+    """Queue and log stages, and sources, of which more than FailureRate failed within RateWindow.
+
+    A run counts as a whole if it wrote its figures last within the window: figures have no times of their own. Rates
+    with fewer tries than RateMinimum are ignored, and those without a failure since the last alert about them.
 
     Returns:
         Those that were queued.
     """
+    now = datetime.now(UTC)
+    begin = now - timedelta(minutes=alerts.rate_window)
+    failed: Counter[str] = Counter()
+    tried: Counter[str] = Counter()
+    newest: dict[str, datetime] = {}
+    wanted = {"stages": 1, "sources": 1, "ended_at": 1, "updated_at": 1}
+    for run in runs.find({"began_at": {"$gte": begin - _LONGEST_RUN}}, wanted):
+        at = run.get("ended_at") or run.get("updated_at")
+        if at is None or at < begin:
+            continue
+        stages, sources = run.get("stages") or {}, run.get("sources") or {}
+        counts = [(stage, found.get("failed", 0), found.get("computed", 0)) for stage, found in stages.items()]
+        counts.append(("sources", sources.get("failed", 0) + sources.get("refused", 0), sources.get("stored", 0)))
+        for what, bad, good in counts:
+            failed[what] += int(bad)
+            tried[what] += int(bad + good)
+            if bad:
+                newest[what] = max(newest.get(what, at), at)
     queued = []
-    for rate, newest in high_failure_rates(runs, alerts, datetime.now(UTC)):
-        if queue.add_rate(rate, _names(alerts), newest=newest):
+    limits = {"minutes": alerts.rate_window, "limit": alerts.failure_rate}
+    for what, at in newest.items():
+        rate = HighFailureRate(what=what, failed=failed[what], tried=tried[what], at=now, **limits)
+        is_high = rate.tried >= alerts.rate_minimum and rate.failed > rate.limit * rate.tried
+        if is_high and queue.add_rate(rate, _names(alerts), newest=at):
             log.warning("alert: %s", rate.sentence())
             audit("failure rate", what=rate.what, failed=rate.failed, tried=rate.tried, minutes=rate.minutes)
             queued.append(rate)
@@ -181,7 +207,7 @@ def report_outage(settings: Settings, error: VidpipeError, now: datetime | None 
         Sentences about what was done.
     """
     now = now or datetime.now().astimezone()
-    outage = _read_outage(settings, now)
+    outage = read_json(_outage_file(settings), _Outage) or _Outage(since=now)
     since = outage.since.astimezone()
     quiet = quiet_until(settings.alerts, outage.told_at, now)
     channels = configured_channels(settings.alerts)
@@ -211,13 +237,6 @@ def end_outage(settings: Settings) -> None:
 
 def _outage_file(settings: Settings) -> Path:
     return settings.data_directory / "run" / "alert-outage.json"
-
-
-def _read_outage(settings: Settings, now: datetime) -> _Outage:
-    try:
-        return _Outage.model_validate_json(_outage_file(settings).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return _Outage(since=now)
 
 
 def _write_outage(settings: Settings, outage: _Outage) -> None:

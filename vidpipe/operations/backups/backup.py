@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bson.raw_bson import RawBSONDocument
 from filelock import FileLock, Timeout
+from pymongo.collection import Collection
 
 from vidpipe import __version__
 from vidpipe.errors import UnavailableError
@@ -19,7 +20,7 @@ from vidpipe.library.connection import Connection
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Document
 from vidpipe.library.schema_setup import PATIENCE_S, holding, pending
-from vidpipe.operations.backups import collection_dump, file_transfer, home_files, manifest
+from vidpipe.operations.backups import collection_dump, file_transfer, manifest
 from vidpipe.operations.backups.collection_dump import CollectionFile
 from vidpipe.operations.backups.file_transfer import COPYING, DERIVED, MEDIA, MEDIA_LIST, TransferCount
 from vidpipe.operations.backups.manifest import PART_SUFFIX, BackupError, FileSummary, Manifest, ProgressMonitor
@@ -61,23 +62,25 @@ class _Backup:
     media: TransferCount = field(default_factory=TransferCount)
     derived: TransferCount = field(default_factory=TransferCount)
 
-    def path_of(self, name: str, suffix: str = ".bson.gz") -> Path:
-        """Return the path of a collection's file."""
-        database = self.connection.database.name
-        return self.folder / "dump" / database / f"{self.connection.collection(name).name}{suffix}"
-
-    def finish(self, name: str, file: CollectionFile) -> None:
-        """Finish a collection's file, and write the one with its metadata."""
-        path, beside = self.path_of(name), self.path_of(name, ".metadata.json.gz")
-        options = collection_dump.metadata(self.connection.collection(name))
-        place = path.relative_to(self.folder).as_posix()
-        self.parts[place] = file.finish()
-        self.parts[beside.relative_to(self.folder).as_posix()] = manifest.write_part(beside, options)
+    @contextmanager
+    def dump_file(self, name: str) -> Iterator[CollectionFile]:
+        """Write the file of a collection, and then the one with its metadata."""
+        collection = self.connection.collection(name)
+        path = self.folder / "dump" / collection.database.name / f"{collection.name}.bson.gz"
+        beside = path.with_name(f"{collection.name}.metadata.json.gz")
+        place, place_beside = (file.relative_to(self.folder).as_posix() for file in (path, beside))
+        with CollectionFile(path) as file:
+            yield file
+            self.parts[place] = file.finish()
+        self.parts[place_beside] = manifest.write_part(beside, collection_dump.metadata(collection))
         self.collections[name] = manifest.DumpedCollection(file=place, documents=file.documents)
 
-    def retry(self, read: Callable[[], list[RawBSONDocument]]) -> list[RawBSONDocument]:
+    def read(
+        self, collection: Collection[Document], query: Document, fields: Document | None, limit: int
+    ) -> list[RawBSONDocument]:
         self.monitor.check()
-        return retry_operation(self.connection, read)
+        raw = collection.with_options(codec_options=collection_dump.RAW)
+        return retry_operation(self.connection, lambda: list(raw.find(query, fields).sort("_id", 1).limit(limit)))
 
 
 def back_up(
@@ -120,7 +123,11 @@ def back_up(
         except BaseException:
             _clear(part, keep_files=media and (part / MEDIA).is_dir())
             raise
-        done = BackupResult(_final_folder(directory, made.began_at), made, work.media, work.derived)
+        before, name = manifest.whole_backups(directory), manifest.folder_name(made.began_at)
+        if before and name <= before[-1].name:  # the newest backup must be the last one by name
+            latest = datetime.strptime(before[-1].name, manifest.FOLDER_TIME).replace(tzinfo=UTC)
+            name = manifest.folder_name(latest + timedelta(seconds=1))
+        done = BackupResult(directory / name, made, work.media, work.derived)
         part.rename(done.path)
         for old in manifest.whole_backups(directory)[:-keep] if keep else ():
             # Renamed first, so that an interrupted removal leaves nothing that looks complete.
@@ -135,8 +142,8 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
     settings, began_at = work.settings, datetime.now(UTC)
     schema_version = _schema_version(work)
     media_bytes = _dump(work)
-    saved = home_files.save(settings, config, work.folder)
-    work.parts |= saved.parts
+    digests, notes = file_transfer.save_home_files(settings, config, work.folder)
+    work.parts |= {f"{file_transfer.FOLDER}/{name}": digest for name, digest in digests.items()}
     if media:
         _check_free_space(work, media_bytes)
     if media or derived:
@@ -152,18 +159,14 @@ def _write(work: _Backup, *, media: bool, derived: bool, config: Path | None) ->
         collection_name=settings.mongodb.collection_name,
         collections=work.collections,
         parts=work.parts,
-        settings=tuple(saved.names),
-        notes=tuple(saved.notes),
-        media=_summary(work.media, included=media),
-        derived=_summary(work.derived, included=derived),
+        settings=tuple(digests),
+        notes=tuple(notes),
+        media=work.media.summary(included=media),
+        derived=work.derived.summary(included=derived),
         derived_directory=settings.relative(settings.derived_directory),
     )
-    made.write(work.folder)
+    (work.folder / manifest.NAME).write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return made
-
-
-def _summary(count: TransferCount, *, included: bool) -> FileSummary:
-    return FileSummary(included=included, files=count.files, size_bytes=count.size_bytes, missing=count.missing)
 
 
 def _schema_version(work: _Backup) -> int:
@@ -192,11 +195,11 @@ def _dump(work: _Backup) -> int:
     stages = [stage.name for stage in work.graph if stage.result.scene_fields]
     media_bytes = 0
     with (
-        CollectionFile(work.path_of("videos")) as video_file,
-        CollectionFile(work.path_of("scenes")) as scene_file,
+        work.dump_file("videos") as video_file,
+        work.dump_file("scenes") as scene_file,
         manifest.PartFile(work.folder / MEDIA_LIST) as media,
     ):
-        for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.retry):
+        for found, their_scenes in collection_dump.videos_with_scenes(videos, scenes, stages, work.read):
             video_file.add(found)
             scene_file.add(their_scenes)
             for video in found:
@@ -204,8 +207,6 @@ def _dump(work: _Backup) -> int:
                 media.write(file.line())
                 media_bytes += file.size_bytes
             work.monitor.progress("videos", video_file.documents, total)
-        work.finish("videos", video_file)
-        work.finish("scenes", scene_file)
         work.parts[MEDIA_LIST] = media.finish()
     for name in _AFTER_VIDEOS:
         _dump_collection(work, name)
@@ -215,11 +216,10 @@ def _dump(work: _Backup) -> int:
 def _dump_collection(work: _Backup, name: str) -> None:
     collection = work.connection.collection(name)
     total = collection.estimated_document_count()
-    with CollectionFile(work.path_of(name)) as file:
-        for page in collection_dump.pages(collection, work.retry):
+    with work.dump_file(name) as file:
+        for page in collection_dump.pages(collection, work.read):
             file.add(page)
             work.monitor.progress(name, file.documents, total)
-        work.finish(name, file)
 
 
 def _save_files(work: _Backup, *, media: bool, derived: bool) -> None:
@@ -307,14 +307,6 @@ def _clear(part: Path, *, keep_files: bool, media: bool = True, derived: bool = 
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _final_folder(directory: Path, began_at: datetime) -> Path:
-    """The folder of a backup, named by its time, which is always after the latest one."""
-    before = manifest.whole_backups(directory)
-    if before and manifest.folder_name(began_at) <= before[-1].name:
-        began_at = manifest.folder_time(before[-1]) + timedelta(seconds=1)
-    return directory / manifest.folder_name(began_at)
 
 
 def backup_json(done: BackupResult) -> Document:

@@ -11,7 +11,6 @@ import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, cast
@@ -29,23 +28,21 @@ from vidpipe.library import collection_swap
 from vidpipe.library.schema import Document
 from vidpipe.library.schema_setup import LOCK
 from vidpipe.library.videos import VideoIds
-from vidpipe.operations.backups.manifest import BackupError, Manifest, PartFile, ProgressMonitor
+from vidpipe.operations.backups.manifest import Manifest, PartFile, ProgressMonitor, damaged_backup
 
-#: Runs a read, and repeats it if the connection fails.
-Retry = Callable[[Callable[[], list[RawBSONDocument]]], list[RawBSONDocument]]
+#: Returns documents of a collection by query, fields and limit, in the order of their _id; 0: no limit.
+Read = Callable[[Collection[Document], Document, Document | None, int], list[RawBSONDocument]]
 
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, tz_aware=True)
-_PAGE = 1000
 _VIDEOS_AT_ONCE = 100
 _WITHOUT_LEASE = {"lease": 0}
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
-#: Not restored: the lock and marker of whoever changed the library, and reports on watched lists, which may differ.
+#: Not restored: locks and markers of changes to the library, and reports on watched lists, which may differ.
 _NOT_RESTORED = (LOCK, collection_swap.MARKER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that refers to it.
 _LONGEST_COMMIT = timedelta(minutes=10)
-_OTHER_BACKUP = "Choose another backup."
 
 
 class CollectionFile(PartFile):
@@ -70,24 +67,16 @@ def metadata(collection: Collection[Document]) -> bytes:
     return json_util.dumps(options, json_options=json_util.CANONICAL_JSON_OPTIONS).encode()
 
 
-def pages(collection: Collection[Document], retry: Retry) -> Iterator[list[RawBSONDocument]]:
+def pages(collection: Collection[Document], read: Read) -> Iterator[list[RawBSONDocument]]:
     """Read every document in pages by _id. A single cursor would not survive a restart of the server."""
-    raw = collection.with_options(codec_options=RAW)
     query: Document = {}
-    while page := retry(partial(_read, raw, query, limit=_PAGE)):
+    while page := read(collection, query, None, _BATCH):
         yield page
         query = {"_id": {"$gt": page[-1]["_id"]}}
 
 
-def _read(
-    collection: Collection[RawBSONDocument], query: Document, fields: Document | None = None, limit: int = 0
-) -> list[RawBSONDocument]:
-    """In the order of the _id."""
-    return list(collection.find(query, fields).sort("_id", 1).limit(limit))
-
-
 def videos_with_scenes(
-    videos: Collection[Document], scenes: Collection[Document], stages: Sequence[str], retry: Retry
+    videos: Collection[Document], scenes: Collection[Document], stages: Sequence[str], read: Read
 ) -> Iterator[tuple[list[RawBSONDocument], list[RawBSONDocument]]]:
     """Read batches of videos, without leases, and the scenes that they refer to.
 
@@ -98,44 +87,29 @@ def videos_with_scenes(
         videos: The collection of videos.
         scenes: The collection of scenes.
         stages: Those whose results are stored in the scenes.
-        retry: Repeats a read if the connection fails.
+        read: Reads documents.
     """
-    raw_videos, raw_scenes = (one.with_options(codec_options=RAW) for one in (videos, scenes))
+    fields = {"scene_generation": 1, **{f"stages.{stage}.commit": 1 for stage in stages}}
     last = ""
-    while page := retry(partial(_read, raw_videos, {"_id": {"$gt": last}}, _WITHOUT_LEASE, _VIDEOS_AT_ONCE)):
+    while page := read(videos, {"_id": {"$gt": last}}, _WITHOUT_LEASE, _VIDEOS_AT_ONCE):
         last = page[-1]["_id"]
         while page:
             named = {video["_id"]: _named(video, stages) for video in page}
-            rows = _scenes_of(raw_scenes, named, retry)
-            now = _named_now(raw_videos, list(named), stages, retry)
+            wanted = [{"video": sha256, "generation": name[0]} for sha256, name in named.items() if name[0]]
+            rows = read(scenes, {"$or": wanted}, None, 0) if wanted else []
+            now = {row["_id"]: _named(row, stages) for row in read(videos, {"_id": {"$in": list(named)}}, fields, 0)}
             again = [sha256 for sha256 in named if now.get(sha256) != named[sha256]]
-            if again:
-                page = [video for video in page if video["_id"] not in again]
-                rows = [row for row in rows if row["video"] not in again]
-            yield page, rows
-            page = retry(partial(_read, raw_videos, {"_id": {"$in": again}}, _WITHOUT_LEASE)) if again else []
+            yield (
+                [video for video in page if video["_id"] not in again],
+                [row for row in rows if row["video"] not in again],
+            )
+            page = read(videos, {"_id": {"$in": again}}, _WITHOUT_LEASE, 0) if again else []
 
 
-#: The generation of scenes that a video refers to, and the commits that may have changed it and changed it back.
-_Named = tuple[Any, ...]
-
-
-def _named(video: Mapping[str, Any], stages: Sequence[str]) -> _Named:
+def _named(video: Mapping[str, Any], stages: Sequence[str]) -> tuple[Any, ...]:
+    """The generation of scenes that a video refers to, and the commits that may have changed it and changed it back."""
     entries = video.get("stages", {})
     return (video.get("scene_generation"), *(entries.get(stage, {}).get("commit") for stage in stages))
-
-
-def _named_now(
-    videos: Collection[RawBSONDocument], ids: list[str], stages: Sequence[str], retry: Retry
-) -> dict[str, _Named]:
-    fields = {"scene_generation": 1, **{f"stages.{stage}.commit": 1 for stage in stages}}
-    found = retry(partial(_read, videos, {"_id": {"$in": ids}}, fields))
-    return {row["_id"]: _named(row, stages) for row in found}
-
-
-def _scenes_of(scenes: Collection[RawBSONDocument], named: Mapping[str, _Named], retry: Retry) -> list[RawBSONDocument]:
-    wanted = [{"video": sha256, "generation": generation} for sha256, (generation, *_) in named.items() if generation]
-    return retry(partial(_read, scenes, {"$or": wanted})) if wanted else []
 
 
 def documents(path: Path) -> Iterator[RawBSONDocument]:
@@ -148,7 +122,7 @@ def documents(path: Path) -> Iterator[RawBSONDocument]:
         with gzip.open(path, "rb") as file:
             yield from bson.decode_file_iter(cast(IO[bytes], file), RAW)
     except (OSError, EOFError, zlib.error, BSONError) as error:
-        raise BackupError(f"The backup is damaged: {path}: {error}.", _OTHER_BACKUP) from error
+        raise damaged_backup(f"{path}: {error}") from error
 
 
 def load_collections(
@@ -190,26 +164,19 @@ def load_collections(
                 try:
                     ids.extend(video["_id"] for video in batch)
                 except (TypeError, ValueError) as error:
-                    raise BackupError(f"The backup is damaged: {collection.file}: {error}.", _OTHER_BACKUP) from None
+                    raise damaged_backup(f"{collection.file}: {error}") from None
             count += len(batch)
             monitor.progress(name, count, collection.documents)
         if count != collection.documents:
-            raise BackupError(
-                f"The backup is damaged: {collection.file} has {count} documents instead of {collection.documents}.",
-                _OTHER_BACKUP,
-            )
+            raise damaged_backup(f"{collection.file} has {count} documents instead of {collection.documents}")
     database[names["videos"]].update_many({"lease": {"$exists": True}}, {"$unset": {"lease": ""}})
-    _load_meta(database, names["meta"], folder / manifest.collections["meta"].file)
-    return ids
-
-
-def _load_meta(database: Database[Document], name: str, file: Path) -> None:
     rows: list[Any] = [
         ReplaceOne({"_id": row["_id"]}, row, upsert=True)
-        for row in documents(file)
+        for row in documents(folder / manifest.collections["meta"].file)
         if row["_id"] not in _NOT_RESTORED and not str(row["_id"]).startswith(_LIST_REPORT)
     ]
-    database[name].bulk_write(rows)
+    database[names["meta"]].bulk_write(rows)
+    return ids
 
 
 def _batches(found: Iterator[RawBSONDocument]) -> Iterator[list[RawBSONDocument]]:
@@ -235,13 +202,11 @@ def drop_late_lineage(database: Database[Document], names: Mapping[str, str], ma
     while rows := list(islice(late, _BATCH)):
         ids = sorted({row["video"] for row in rows})
         stages = {row["_id"]: row["stages"] for row in videos.find({"_id": {"$in": ids}}, {"stages": 1})}
-        late_ids = [row["_id"] for row in rows if _is_late(row, stages.get(row["video"]))]
+        late_ids = []
+        for row in rows:
+            # Without a video, it was added later.
+            at = stages.get(row["video"], {}).get(row.get("stage", ""), {}).get("at")
+            if at is None or row["at"] > at:
+                late_ids.append(row["_id"])
         if late_ids:
             lineage.delete_many({"_id": {"$in": late_ids}})
-
-
-def _is_late(row: Document, stages: Mapping[str, Any] | None) -> bool:
-    if stages is None:  # its video was added later
-        return True
-    at = stages.get(row.get("stage", ""), {}).get("at")
-    return at is None or row["at"] > at

@@ -1,7 +1,11 @@
-"""Media files and frame packs: linked or copied into a backup, and copied out of it, each complete or not at all."""
+"""Files of a home in a backup: media and frame packs, config.ini, rules and watched lists.
+
+Media and frame packs are linked or copied into it, and copied out of it, each complete or not at all.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gzip
 import hashlib
@@ -12,10 +16,25 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
+from vidpipe.errors import SettingsError, UnavailableError, readable
 from vidpipe.media.frame_pack import TEMPORARY
-from vidpipe.operations.backups.manifest import BackupError, ProgressMonitor, path_inside
+from vidpipe.operations.backups.manifest import (
+    BackupError,
+    FileDigest,
+    FileSummary,
+    ProgressMonitor,
+    path_inside,
+    write_part,
+)
+from vidpipe.redaction import redact
+from vidpipe.safe_files import text_path
+from vidpipe.settings import Settings, init_home
+from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, keep_old
+from vidpipe.sources.list_files import CSV_SUFFIXES
+from vidpipe.sources.urls import redacted_url
 
 MEDIA_LIST = "media.jsonl.gz"
 MEDIA, DERIVED = "media", "derived"
@@ -74,6 +93,10 @@ class TransferCount:
         """Number of transferred files."""
         return self.linked + self.copied + self.present
 
+    def summary(self, *, included: bool) -> FileSummary:
+        """Return the counts as they appear in the manifest."""
+        return FileSummary(included=included, files=self.files, size_bytes=self.size_bytes, missing=self.missing)
+
     def add(self, outcome: str, name: str, size_bytes: int = 0) -> None:
         """Count a file. `outcome` is the name of one of the counters."""
         setattr(self, outcome, getattr(self, outcome) + 1)
@@ -119,7 +142,7 @@ def save_file(
     *,
     link: bool,
     earlier: Path | None = None,
-) -> Literal["linked", "copied", "present", "missing"]:
+) -> str:
     """Link or copy a file into a backup.
 
     Args:
@@ -129,6 +152,9 @@ def save_file(
         monitor: Can cancel.
         link: Whether a hard link will do; only for files that are never modified in place.
         earlier: The same file in the previous backup, which can always be linked.
+
+    Returns:
+        "linked", "copied", "present" or "missing".
 
     Raises:
         OSError: The backup's disk failed.
@@ -150,26 +176,20 @@ def save_file(
             if same.stat().st_size == found.st_size:
                 os.link(same, target)
                 return "linked"
-    try:
-        opened = source.open("rb")
-    except OSError:
-        return "missing"
-    with opened:
-        _copy(opened, target, monitor, (found.st_atime_ns, found.st_mtime_ns))
-    return "copied"
+    return copy_file(source, target, monitor)
 
 
-def restore_file(
-    source: Path, target: Path, sha256: str | None, modified_ns: int | None, monitor: ProgressMonitor
+def copy_file(
+    source: Path, target: Path, monitor: ProgressMonitor, sha256: str | None = None, modified_ns: int | None = None
 ) -> Literal["copied", "missing", "damaged"]:
-    """Copy a file out of a backup, if it has the right hash.
+    """Copy a file, if it has the right hash.
 
     Args:
-        source: The file in the backup.
-        target: Its new place.
-        sha256: Its expected hash; None for any.
-        modified_ns: Its new modification time; None for that of `source`.
+        source: The file.
+        target: Its new place, where nothing is left if the hash is wrong.
         monitor: Can cancel.
+        sha256: The expected hash; None for any.
+        modified_ns: The new modification time; None for that of `source`.
 
     Raises:
         OSError: The target's disk failed.
@@ -180,21 +200,11 @@ def restore_file(
         found = source.stat()
     except OSError:
         return "missing"
-    with opened:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        times = (found.st_atime_ns, found.st_mtime_ns if modified_ns is None else modified_ns)
-        return "copied" if _copy(opened, target, monitor, times, sha256) else "damaged"
-
-
-def _copy(
-    source: IO[bytes], target: Path, monitor: ProgressMonitor, times: tuple[int, int], sha256: str | None = None
-) -> bool:
-    """Copy a file. Returns False, and leaves nothing, if its hash is not `sha256`."""
-    part = target.with_name(target.name + COPYING)
-    digest = hashlib.sha256()
+    part, digest = target.with_name(target.name + COPYING), hashlib.sha256()
     try:
-        with part.open("wb") as file:
-            while block := source.read(_BLOCK_BYTES):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with opened, part.open("wb") as file:
+            while block := opened.read(_BLOCK_BYTES):
                 monitor.check()
                 file.write(block)
                 if sha256 is not None:
@@ -202,12 +212,12 @@ def _copy(
             file.flush()
             os.fsync(file.fileno())
         if sha256 is not None and digest.hexdigest() != sha256:
-            return False
-        os.utime(part, ns=times)
+            return "damaged"
+        os.utime(part, ns=(found.st_atime_ns, found.st_mtime_ns if modified_ns is None else modified_ns))
         part.replace(target)
-        return True
     finally:
         part.unlink(missing_ok=True)
+    return "copied"
 
 
 def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
@@ -219,7 +229,7 @@ def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
 
 
 def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount, monitor: ProgressMonitor) -> None:
-    """Copy a video's frame packs out of a backup; an existing folder is kept. Raises as `restore_file` does."""
+    """Copy a video's frame packs out of a backup; an existing folder is kept. Raises as `copy_file` does."""
     saved = folder / DERIVED / sha256
     if saved.is_symlink():
         return
@@ -233,10 +243,134 @@ def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount
         try:
             for file in sorted(version.iterdir()):
                 if file.is_file() and not file.is_symlink():
-                    restore_file(file, new / file.name, None, None, monitor)
+                    copy_file(file, new / file.name, monitor)
                     count.size_bytes += file.stat().st_size
             with contextlib.suppress(FileNotFoundError):  # an empty folder
                 new.rename(place)
             count.copied += 1
         finally:
             shutil.rmtree(new, ignore_errors=True)
+
+
+FOLDER = "settings"
+_VARIABLE = re.compile(r"\$\{VIDPIPE_SOURCE_[A-Z0-9_]+\}")
+_WORD = re.compile(r"""[^\s,;"']+""")
+
+
+def save_home_files(settings: Settings, config: Path | None, folder: Path) -> tuple[dict[str, FileDigest], list[str]]:
+    """Save the files that configure a home: config.ini, rules and watched lists, without secrets.
+
+    Args:
+        settings: Of the home.
+        config: The file that was read instead of the home's config.ini.
+        folder: The backup.
+
+    Returns:
+        Path in the home -> digest of its file in settings/ of the backup; and sentences about what was left out.
+    """
+    digests: dict[str, FileDigest] = {}
+    notes: list[str] = []
+    config = config or settings.home / CONFIG_NAME
+    if config.name == LOCAL_CONFIG_NAME:
+        notes.append(f"{config} may contain secrets and is not in the backup.")
+    elif config.is_file():
+        digests[CONFIG_NAME] = write_part(folder / FOLDER / CONFIG_NAME, config.read_bytes())
+    rules = sorted(set(_rules(settings)))
+    lists = [path for path in map(settings.resolve, settings.paths.source_lists) if path.is_file()]
+    for number, path in enumerate((*rules, *lists)):
+        name = text_path(settings.relative(path))
+        inside = name.relative_to(settings.home) if name.is_relative_to(settings.home) else name
+        if inside.is_absolute() or ".." in inside.parts:
+            notes.append(f"{readable(str(name))} is outside the home and not in the backup.")
+            continue
+        content, left_out = _without_secrets(path) if number >= len(rules) else (path.read_bytes(), 0)
+        digests[inside.as_posix()] = write_part(folder / FOLDER / inside, content)
+        if left_out:
+            lines = "1 line is" if left_out == 1 else f"{left_out} lines are"
+            notes.append(
+                f"{inside.as_posix()}: {lines} left out because of a secret in a URL (write it as "
+                "${VIDPIPE_SOURCE_NAME})."
+            )
+    return digests, notes
+
+
+def _rules(settings: Settings) -> Iterator[Path]:
+    rules = settings.rules
+    named = [rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions]
+    named += [Path(rules.tag_vocabulary)] if rules.tag_vocabulary else []
+    yield from (path for path in map(settings.resolve, named) if path.is_file())
+    yield from settings.resolve(rules.prompts).glob("*.j2")
+    for path in (settings.home / "rules").rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(settings.home).parts):
+            yield path
+
+
+def _without_secrets(path: Path) -> tuple[bytes, int]:
+    """A watched list whose lines with a plain secret became comments (in CSV: were removed), and their number."""
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    lines = data.decode("utf-8", "surrogateescape").splitlines(keepends=True)
+    kept: list[str] = []
+    left_out = 0
+    for line in lines:
+        masked = _WORD.sub(lambda found: _masked(found.group()), line)
+        if masked == line:
+            kept.append(line)
+            continue
+        left_out += 1
+        if path.suffix.lower() not in CSV_SUFFIXES:
+            comment = line.lstrip().startswith("#")
+            kept.append(masked if comment else f"# left out of the backup, contains a secret: {masked}")
+    return "".join(kept).encode("utf-8", "surrogateescape"), left_out
+
+
+def _masked(word: str) -> str:
+    """`word` with secrets masked; unchanged if each secret is written as a variable."""
+    if "://" not in word:
+        return redact(word)
+    plain = _VARIABLE.sub("", word)
+    try:
+        user = urlsplit(plain).netloc.rpartition("@")[0]
+    except ValueError:
+        return redact(word)
+    if user.endswith(":") and user.count(":") == 1:  # a user whose password is a variable
+        plain = plain.replace(f"{user}@", "", 1)
+    plain = plain.replace("://@", "://", 1)
+    return word if redacted_url(plain) == plain == redact(plain) else redact(redacted_url(word))
+
+
+def restore_home_files(home: Path, folder: Path, names: tuple[str, ...]) -> list[str]:
+    """Copy settings/ of a backup into a home, and create what else the home needs.
+
+    Args:
+        home: The home. A file that differs is kept as NAME.bak.
+        folder: The backup.
+        names: The files, by their paths in the home.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        UnavailableError: A file cannot be written.
+    """
+    written = []
+    for name in names:
+        if Path(name).name == LOCAL_CONFIG_NAME:
+            continue
+        target, content = home / name, (folder / FOLDER / name).read_bytes()
+        try:
+            if target.is_file():
+                if target.read_bytes() == content:
+                    continue
+                keep_old(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        except OSError as error:
+            raise UnavailableError(f"{target} cannot be written: {error.strerror or error}.") from error
+        written.append(name)
+    try:
+        init_home(home)
+    except SettingsError as error:
+        raise UnavailableError(error.message, error.hint) from error
+    return written

@@ -22,15 +22,13 @@ NAME = "manifest.json"
 FORMAT_VERSION = 1
 PART_SUFFIX = ".part"
 _FOLDER = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ")
-_FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
+FOLDER_TIME = "%Y-%m-%dT%H-%M-%SZ"
 _BLOCK_BYTES = 1 << 20
 #: Fast; BSON of text still shrinks to a quarter.
 _COMPRESSION = 3
 _GZIP = 31  # zlib's wbits for the gzip format
 _OTHER_BACKUP = "Choose another backup."
-
-#: Called with the name of a part of the work, the items that are done, and their total (None: unknown).
-Progress = Callable[[str, int, int | None], None]
+_UNCHANGED = "Nothing was changed. Restore from another backup."
 
 
 class BackupCancelled(Exception):
@@ -42,11 +40,11 @@ class ProgressMonitor:
     """Receives progress, and can cancel the work.
 
     Attributes:
-        progress: Called as the work proceeds.
+        progress: Called with the name of a part of the work, the items that are done, and their total (None: unknown).
         cancelled: Set it to cancel.
     """
 
-    progress: Progress = lambda part, done, total: None
+    progress: Callable[[str, int, int | None], None] = lambda part, done, total: None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
@@ -150,19 +148,10 @@ class Manifest(_Entry):
         """Number of videos."""
         return self.collections["videos"].documents
 
-    def write(self, folder: Path) -> None:
-        """Write the manifest of the backup in `folder`."""
-        (folder / NAME).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
 
 def folder_name(now: datetime) -> str:
     """Return the name of a backup's folder."""
-    return now.astimezone(UTC).strftime(_FOLDER_TIME)
-
-
-def folder_time(backup: Path) -> datetime:
-    """Return the time in the name of a backup's folder."""
-    return datetime.strptime(backup.name, _FOLDER_TIME).replace(tzinfo=UTC)
+    return now.astimezone(UTC).strftime(FOLDER_TIME)
 
 
 def whole_backups(directory: Path) -> list[Path]:
@@ -225,7 +214,7 @@ def verify(folder: Path, manifest: Manifest, monitor: ProgressMonitor) -> None:
         try:
             size_bytes = path.stat().st_size
             if size_bytes != part.size_bytes:
-                raise _damaged(path, f"has {size_bytes} bytes instead of {part.size_bytes}")
+                raise damaged_backup(f"{path} has {size_bytes} bytes instead of {part.size_bytes}", _UNCHANGED)
             digest = hashlib.sha256()
             with open_regular(path) as file:
                 while block := file.read(_BLOCK_BYTES):
@@ -234,13 +223,14 @@ def verify(folder: Path, manifest: Manifest, monitor: ProgressMonitor) -> None:
                     done += len(block)
                     monitor.progress("check", done, total)
         except OSError as error:
-            raise _damaged(path, f"cannot be read ({error.strerror or error})") from error
+            raise damaged_backup(f"{path} cannot be read ({error.strerror or error})", _UNCHANGED) from error
         if digest.hexdigest() != part.sha256:
-            raise _damaged(path, "does not match its hash")
+            raise damaged_backup(f"{path} does not match its hash", _UNCHANGED)
 
 
-def _damaged(path: Path, what: str) -> BackupError:
-    return BackupError(f"The backup is damaged: {path} {what}.", "Nothing was changed. Restore from another backup.")
+def damaged_backup(what: str, hint: str = _OTHER_BACKUP) -> BackupError:
+    """Return the error for a damaged backup; `what` names the damage without a period."""
+    return BackupError(f"The backup is damaged: {what}.", hint)
 
 
 class PartFile:

@@ -201,6 +201,7 @@ def _put_files(
     derived = settings.derived_directory
     # Not restored if this home stores frame packs elsewhere than the documents say.
     packs_too = done.manifest.derived.included and settings.relative(derived) == done.manifest.derived_directory
+    key = f"{graph.key('raw_video')}.path" if "raw_video" in graph else ""
     moved: list[UpdateOne] = []
     for number, file in enumerate(file_transfer.media_list(done.folder), start=1):
         monitor.check()
@@ -208,10 +209,14 @@ def _put_files(
         if _is_there(place, file):
             done.media.present += 1
         else:
-            outcome = file_transfer.restore_file(done.folder / file.place, place, file.video, file.modified_ns, monitor)
+            outcome = file_transfer.copy_file(done.folder / file.place, place, monitor, file.video, file.modified_ns)
             done.media.add(outcome, file.path, file.size_bytes)
-        if settings.relative(place) != file.path and place.exists():
-            moved += _moved(file, settings.relative(place), graph)
+        path = settings.relative(place)
+        if path != file.path and place.exists():
+            changes = {"ingest.path": path, "ingest.referenced": False}
+            moved.append(UpdateOne({"_id": file.video}, {"$set": changes}))
+            if key:
+                moved.append(UpdateOne({"_id": file.video, key: {"$exists": True}}, {"$set": {key: path}}))
         if packs_too:
             file_transfer.restore_packs(done.folder, derived, file.video, done.derived, monitor)
         if len(moved) >= _PATHS_AT_ONCE:
@@ -238,17 +243,11 @@ def _is_there(path: Path, file: BackedUpFile) -> bool:
         return False
 
 
-def _moved(file: BackedUpFile, path: str, graph: StageGraph) -> list[UpdateOne]:
-    changes = [UpdateOne({"_id": file.video}, {"$set": {"ingest.path": path, "ingest.referenced": False}})]
-    if "raw_video" in graph:
-        key = f"{graph.key('raw_video')}.path"
-        changes.append(UpdateOne({"_id": file.video, key: {"$exists": True}}, {"$set": {key: path}}))
-    return changes
-
-
 def restore_json(done: RestoreResult) -> Document:
     """Return a restore as it appears in `--json` and the audit log."""
     manifest = done.manifest
+    counters = ("copied", "present", "missing", "damaged", "names")
+    counts = {"media": done.media, "derived": done.derived}
     return {
         "from": done.folder,
         "made_at": manifest.made_at,
@@ -256,10 +255,5 @@ def restore_json(done: RestoreResult) -> Document:
         "documents": {name: collection.documents for name, collection in manifest.collections.items()},
         "replaced": done.replaced,
         "migrations": [step.what for step in done.steps],
-        "media": _counts_json(done.media),
-        "derived": _counts_json(done.derived),
+        **{part: {name: getattr(count, name) for name in counters} for part, count in counts.items()},
     }
-
-
-def _counts_json(count: TransferCount) -> Document:
-    return {name: getattr(count, name) for name in ("copied", "present", "missing", "damaged", "names")}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client.exposition import choose_encoder
@@ -81,9 +82,9 @@ class _SnapshotCollector(Collector):
         yield _gauge("vidpipe_mongodb_up", "Whether MongoDB responds.", snapshot.mongodb_up)
         yield _gauge("vidpipe_dagster_up", "Whether Dagster's storage can be read.", snapshot.dagster_up)
         yield _gauge("vidpipe_settings_ok", "Whether config.ini can be read.", snapshot.settings_ok)
-        yield _gauges("vidpipe_disk_free_bytes", "Free space on the disk of a folder.", "folder", snapshot.free_bytes)
-        yield _gauges("vidpipe_figures_age_seconds", "Age of the metrics in seconds.", "part", snapshot.ages_s)
-        yield _gauges("vidpipe_figures_cost_seconds", "Collection time in seconds.", "part", snapshot.costs_s)
+        yield _gauge("vidpipe_disk_free_bytes", "Free space on the disk of a folder.", snapshot.free_bytes, "folder")
+        yield _gauge("vidpipe_figures_age_seconds", "Age of the metrics in seconds.", snapshot.ages_s, "part")
+        yield _gauge("vidpipe_figures_cost_seconds", "Collection time in seconds.", snapshot.costs_s, "part")
         if snapshot.library is not None:
             yield from _library(snapshot.library)
             yield from _totals(snapshot.library.totals, snapshot.library.stages)
@@ -93,13 +94,12 @@ class _SnapshotCollector(Collector):
 
 def _library(library: LibraryFigures) -> Iterator[Metric]:
     yield _gauge("vidpipe_videos", "Videos in the library.", library.videos)
-    states = {(stage, state): number for stage, counts in library.stages.items() for state, number in counts.items()}
-    yield _gauges("vidpipe_stage_videos", "Videos by stage and state.", ("stage", "state"), states)
+    yield _gauge("vidpipe_stage_videos", "Videos by stage and state.", _flat(library.stages), "stage", "state")
     can_run = {**dict.fromkeys(library.stages, 1), **dict.fromkeys(library.unavailable, 0)}
     help_text = "Whether a stage can run: its rules parse and its model is available."
-    yield _gauges("vidpipe_stage_available", help_text, "stage", can_run)
-    yield _gauges("vidpipe_due_videos", "Videos with something due in a step.", "step", library.due)
-    yield _gauges("vidpipe_sources", "Sources by state.", "state", library.sources)
+    yield _gauge("vidpipe_stage_available", help_text, can_run, "stage")
+    yield _gauge("vidpipe_due_videos", "Videos with something due in a step.", library.due, "step")
+    yield _gauge("vidpipe_sources", "Sources by state.", library.sources, "state")
     yield _gauge("vidpipe_leased_videos", "Videos that runs are working on.", library.leased)
     yield _gauge("vidpipe_media_bytes", "Size of all videos' files in bytes.", library.media_bytes)
     yield _gauge("vidpipe_footage_seconds", "Duration of all videos in seconds.", library.footage_s)
@@ -108,61 +108,58 @@ def _library(library: LibraryFigures) -> Iterator[Metric]:
 
 def _totals(totals: Mapping[str, Any], stages: Iterable[str]) -> Iterator[Metric]:
     done: Mapping[str, Mapping[str, float]] = totals.get("stages") or {}
-    figures = {stage: done.get(stage, {}) for stage in dict.fromkeys((*stages, *sorted(done)))}
+    figures = {stage: done.get(stage, {}) for stage in (*stages, *done)}
     results = {(stage, result): found.get(result, 0) for stage, found in figures.items() for result in _RESULTS}
     help_text = "Results of runs, one per video; current means that nothing had to be computed."
-    yield _counters("vidpipe_stage_results", help_text, ("stage", "result"), results)
-    seconds = {(stage,): found.get("seconds", 0.0) for stage, found in figures.items()}
-    yield _counters("vidpipe_stage_seconds", "Time spent in a stage, in all threads.", ("stage",), seconds)
-    changed = {(stage,): found.get("changed", 0) for stage, found in figures.items()}
-    yield _counters("vidpipe_stage_changed", "Results that differ from the previous ones.", ("stage",), changed)
+    yield _counter("vidpipe_stage_results", help_text, results, "stage", "result")
+    seconds = {stage: found.get("seconds", 0.0) for stage, found in figures.items()}
+    yield _counter("vidpipe_stage_seconds", "Time spent in a stage, in all threads.", seconds, "stage")
+    changed = {stage: found.get("changed", 0) for stage, found in figures.items()}
+    yield _counter("vidpipe_stage_changed", "Results that differ from the previous ones.", changed, "stage")
     use = model_figures(done)
-    tokens = {("prompt",): use.prompt_tokens, ("output",): use.output_tokens}
-    yield _counters("vidpipe_model_tokens", "Tokens read and written by the describing model.", ("kind",), tokens)
-    answers = {("asked",): use.asked, ("reused",): use.reused}
-    yield _counters("vidpipe_model_answers", "Answers of the model: asked or reused.", ("result",), answers)
-    yield CounterMetricFamily("vidpipe_model_seconds", "Time in the stages that ask the model.", use.model_seconds)
-    taken = {(result,): (totals.get("sources") or {}).get(result, 0) for result in _SOURCE_RESULTS}
-    yield _counters("vidpipe_sources_taken", "Results of sources in runs.", ("result",), taken)
-    yield CounterMetricFamily("vidpipe_taken_in_bytes", "Bytes of added files.", totals.get("bytes_in", 0))
-    steps = {
-        (job, status): number
-        for job, ended in sorted((totals.get("steps") or {}).items())
-        for status, number in sorted(ended.items())
-    }
-    yield _counters("vidpipe_run_steps", "Steps of finished runs by job and status.", ("job", "status"), steps)
+    tokens = {"prompt": use.prompt_tokens, "output": use.output_tokens}
+    yield _counter("vidpipe_model_tokens", "Tokens read and written by the describing model.", tokens, "kind")
+    answers = {"asked": use.asked, "reused": use.reused}
+    yield _counter("vidpipe_model_answers", "Answers of the model: asked or reused.", answers, "result")
+    yield _counter("vidpipe_model_seconds", "Time in the stages that ask the model.", use.model_seconds)
+    taken = {result: (totals.get("sources") or {}).get(result, 0) for result in _SOURCE_RESULTS}
+    yield _counter("vidpipe_sources_taken", "Results of sources in runs.", taken, "result")
+    yield _counter("vidpipe_taken_in_bytes", "Bytes of added files.", totals.get("bytes_in", 0))
+    steps = _flat(totals.get("steps") or {})
+    yield _counter("vidpipe_run_steps", "Steps of finished runs by job and status.", steps, "job", "status")
 
 
 def _queue(queue: QueueFigures) -> Iterator[Metric]:
     help_text = "Unfinished runs by job and Dagster's status."
-    yield _gauges("vidpipe_dagster_runs", help_text, ("job", "status"), queue.unfinished)
-    yield _gauge("vidpipe_dagster_queue_runs", "Runs that have not begun.", sum(queue.queued.values()))
+    yield _gauge("vidpipe_dagster_runs", help_text, queue.unfinished, "job", "status")
+    yield _gauge("vidpipe_dagster_queue_runs", "Runs that have not begun.", queue.queued.total())
     yield _gauge("vidpipe_dagster_queue_oldest_seconds", "Age of the oldest of them in seconds.", queue.oldest_s)
     help_text = "Time of a sensor's last tick, in seconds since 1970."
-    yield _gauges("vidpipe_sensor_last_tick_timestamp_seconds", help_text, "sensor", queue.ticks)
+    yield _gauge("vidpipe_sensor_last_tick_timestamp_seconds", help_text, queue.ticks, "sensor")
     help_text = "Time of a Dagster daemon's last heartbeat, in seconds since 1970."
-    yield _gauges("vidpipe_dagster_daemon_heartbeat_timestamp_seconds", help_text, "daemon", queue.heartbeats)
-    slots = {(name, "taken"): pool.taken for name, pool in queue.pools.items()}
-    slots |= {(name, "free"): max(0, pool.slots - pool.taken) for name, pool in queue.pools.items()}
-    yield _gauges("vidpipe_pool_slots", "Slots of a pool.", ("pool", "state"), slots)
+    yield _gauge("vidpipe_dagster_daemon_heartbeat_timestamp_seconds", help_text, queue.heartbeats, "daemon")
+    slots = {name: {"taken": pool.taken, "free": max(0, pool.slots - pool.taken)} for name, pool in queue.pools.items()}
+    yield _gauge("vidpipe_pool_slots", "Slots of a pool.", _flat(slots), "pool", "state")
     waiting = {name: pool.waiting for name, pool in queue.pools.items()}
-    yield _gauges("vidpipe_pool_waiting_steps", "Steps that wait for a slot of a pool.", "pool", waiting)
+    yield _gauge("vidpipe_pool_waiting_steps", "Steps that wait for a slot of a pool.", waiting, "pool")
 
 
-def _gauge(name: str, help_text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, help_text, value=float(value))
+def _flat(nested: Mapping[str, Mapping[Any, float]]) -> dict[tuple[str, str], float]:
+    return {(outer, inner): number for outer, found in nested.items() for inner, number in found.items()}
 
 
-def _gauges(name: str, help_text: str, labels: str | tuple[str, ...], values: Mapping[Any, float]) -> Metric:
-    """A gauge with a sample for each label value, or for each tuple of label values."""
-    family = GaugeMetricFamily(name, help_text, labels=[labels] if isinstance(labels, str) else labels)
-    for key, value in sorted(values.items()):
+def _metric(
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    help_text: str,
+    values: float | Mapping[Any, float],
+    *labels: str,
+) -> Metric:
+    """A metric with one sample, or with a sample for each value of its label or tuple of values of its labels."""
+    family = kind(name, help_text, labels=labels)
+    for key, value in sorted(values.items()) if isinstance(values, Mapping) else (((), values),):
         family.add_metric([key] if isinstance(key, str) else key, value)
     return family
 
 
-def _counters(name: str, help_text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
-    family = CounterMetricFamily(name, help_text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+_gauge, _counter = partial(_metric, GaugeMetricFamily), partial(_metric, CounterMetricFamily)

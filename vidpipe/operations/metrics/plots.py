@@ -1,4 +1,4 @@
-"""Statistics as pictures: growth by day, time by stage, hit rate by day, the slowest videos.
+"""Statistics as a PNG or an HTML file: growth by day, time by stage, hit rate by day, the slowest videos.
 
 matplotlib is an optional extra. Its objects are used without pyplot, which would keep state between calls. Names of
 videos are untrusted: nothing in them is interpreted as a formula or a control character.
@@ -6,15 +6,19 @@ videos are untrusted: nothing in them is interpreted as a formula or a control c
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from vidpipe import __version__
 from vidpipe.errors import UnavailableError
-from vidpipe.operations.metrics.formatting import format_duration, printable_name
-from vidpipe.operations.metrics.statistics import LibraryStatistics
+from vidpipe.operations.metrics.statistics import LibraryStatistics, format_duration, format_percent, printable_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,28 +27,9 @@ if TYPE_CHECKING:
 #: Distinguishable for the color-blind: M. Okabe and K. Ito, Color Universal Design.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 _BLUE, _ORANGE, _GREEN, _RED = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[5]
-_STYLE: Any = {
-    "text.parse_math": False,
-    "svg.fonttype": "none",
-    "font.size": 9.0,
-    "axes.titlesize": 11.0,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#888888",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "grid.linewidth": 0.8,
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-}
+_FOLDER = Path(__file__).parent
 _MAX_NAME_LENGTH = 36
 _SIZE_INCHES = (7.2, 3.8)
-
-#: Draws a picture; returns why there is nothing to draw, or an empty string.
-Panel = Callable[["Axes", LibraryStatistics], str]
 
 
 def require_matplotlib() -> None:
@@ -95,7 +80,7 @@ def _drawing() -> Iterator[Callable[[tuple[float, float]], Figure]]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+    with mpl.rc_context(fname=_FOLDER / "statistics.mplstyle"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # names in other scripts: shown as boxes
         yield lambda inches: Figure(figsize=inches, layout="constrained", facecolor="white")
 
@@ -178,8 +163,8 @@ def _slowest(axes: Axes, statistics: LibraryStatistics) -> str:
     return ""
 
 
-#: Title -> what draws the picture.
-PANELS: dict[str, Panel] = {
+#: Title -> what draws the picture; returns why there is nothing to draw, or an empty string.
+PANELS: dict[str, Callable[[Axes, LibraryStatistics], str]] = {
     "Growth by day": _growth,
     "Time by stage": _times,
     "Hit rate by day": _hits,
@@ -212,3 +197,27 @@ def _unit(longest_s: float) -> tuple[float, str]:
     if longest_s >= 3 * 3600:
         return 3600.0, "hours"
     return (60.0, "minutes") if longest_s >= 180 else (1.0, "seconds")
+
+
+def html(statistics: LibraryStatistics) -> bytes:
+    """Return one HTML file with the pictures and tables that needs nothing else. Names are escaped; no script runs.
+
+    Raises:
+        UnavailableError: matplotlib is not installed.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": format_duration, "percent": format_percent, "name": printable_name}
+    page = environment.get_template("statistics.html.j2").render(
+        found=statistics,
+        heading=heading(statistics),
+        ended=", ".join(f"{number:,} {status}" for status, number in sorted(statistics.runs.items())),
+        pictures={title: base64.b64encode(svg).decode() for title, svg in svgs(statistics).items()},
+        version=__version__,
+    )
+    return page.encode()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pymongo
 from pydantic import SecretStr
+from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import SettingsError, UnavailableError
@@ -21,10 +23,14 @@ from vidpipe.library.connection import Connection, connect
 from vidpipe.library.runs import Runs
 from vidpipe.library.schema import SIZES, SIZES_INDEX, Document
 from vidpipe.library.states import State, States, due_branches
-from vidpipe.operations.metrics.background_cache import BackgroundCache, CachedValue
+from vidpipe.redaction import redact
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
+
+log = logging.getLogger(__name__)
+
+Value = TypeVar("Value")
 
 #: Longest wait for MongoDB to respond.
 RESPONSE_LIMIT_S = 2.0
@@ -33,6 +39,82 @@ _READ_LIMIT_S = 120.0
 #: Longest wait of the page for all metrics; Prometheus gives a page ten seconds.
 PAGE_LIMIT_S = 6.0
 _BAD_HINT = 2  # MongoDB's error code for a missing index: a library of an older version
+
+
+@dataclass(frozen=True)
+class CachedValue(Generic[Value]):
+    """A computed value.
+
+    Attributes:
+        value: None if computing it failed; then `error` says why.
+        at: When it was computed (`time.monotonic`).
+        cost_s: How long that took.
+    """
+
+    value: Value | None
+    at: float
+    cost_s: float
+    error: str = ""
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was computed."""
+        return time.monotonic() - self.at
+
+
+class BackgroundCache(Generic[Value]):
+    """Computes a value when it is requested and the cached one is too old.
+
+    Args:
+        name: Of the value, as shown in the log.
+        compute: May raise; may take long.
+        min_age_s: A younger value is not computed again.
+        max_load: Maximum share of the time that is spent on computing, from 0 to 1.
+    """
+
+    def __init__(self, name: str, compute: Callable[[], Value], min_age_s: float, max_load: float = 0.05) -> None:
+        self._name = name
+        self._compute = compute
+        self._min_age_s = min_age_s
+        self._max_load = max_load
+        self._changed = threading.Condition()
+        self._cached: CachedValue[Value] | None = None
+        self._busy = False
+        self._logged_error = ""
+
+    def get(self, wait_s: float) -> CachedValue[Value] | None:
+        """Return the value.
+
+        Args:
+            wait_s: How long to wait if it has to be computed.
+
+        Returns:
+            The last value, however old, if that takes longer; None if there has never been one.
+        """
+        with self._changed:
+            cached = self._cached
+            is_old = cached is None or cached.age_s > max(self._min_age_s, cached.cost_s / self._max_load)
+            if is_old and not self._busy:
+                self._busy = True
+                threading.Thread(target=self._work, name=f"metrics-{self._name}", daemon=True).start()
+            self._changed.wait_for(lambda: not self._busy, timeout=max(wait_s, 0.0))
+            return self._cached
+
+    def _work(self) -> None:
+        began = time.monotonic()
+        value, error = None, ""
+        try:
+            value = self._compute()
+        except Exception as failure:  # whatever it is, the page reports that the metrics are missing
+            error = redact(str(failure)) or type(failure).__name__
+        ended = time.monotonic()
+        if error and error != self._logged_error:
+            log.warning("the metrics of %s are unavailable: %s", self._name, error)
+        with self._changed:
+            self._logged_error = error
+            self._cached = CachedValue(value, ended, ended - began, error)
+            self._busy = False
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True)
@@ -88,13 +170,13 @@ class QueueFigures:
     pools: Mapping[str, PoolFigures] = field(default_factory=dict)
 
     @property
-    def queued(self) -> dict[str, int]:
+    def queued(self) -> Counter[str]:
         """Job -> its runs that have not begun."""
         found: Counter[str] = Counter()
         for (job, status), number in self.unfinished.items():
             if status in ("queued", "not_started"):
                 found[job] += number
-        return dict(found)
+        return found
 
 
 @dataclass(frozen=True)
@@ -141,7 +223,6 @@ class HomeMetrics:
         self._graph = graph
         self._settings = load()
         self._settings_ok = True
-        self._connected = ExitStack()
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._mongodb = BackgroundCache("MongoDB", self._ping, min(1.0, min_age_s), max(1.0, max_load))
@@ -187,11 +268,12 @@ class HomeMetrics:
     def _connect(self) -> Connection:
         with self._lock:
             if self._connection is None:
-                self._connection = self._connected.enter_context(connected(self._settings))
+                self._connection = connected(self._settings)
             return self._connection
 
     def _disconnect(self) -> None:
-        self._connected.close()
+        if self._connection is not None:
+            self._connection.close()
         self._connection = None
 
     def _read_library(self) -> LibraryFigures:
@@ -204,25 +286,15 @@ class HomeMetrics:
             with self._lock:
                 self._disconnect()
         self._settings = settings
-        plan = Plan.make(self._graph, settings)
-        try:
-            with pymongo.timeout(_READ_LIMIT_S):
-                return read_library(self._connect(), plan)
-        finally:
-            plan.close()
+        with closing(Plan.make(self._graph, settings)) as plan, pymongo.timeout(_READ_LIMIT_S):
+            return read_library(self._connect(), plan)
 
     def _free_bytes(self) -> dict[str, int]:
-        settings = self._settings
-        folders = {
-            "data": settings.data_directory,
-            "media": settings.media_directory,
-            "derived": settings.derived_directory,
-        }
+        folders = {name: getattr(self._settings, f"{name}_directory") for name in ("data", "media", "derived")}
         return {name: shutil.disk_usage(folder).free for name, folder in folders.items() if folder.is_dir()}
 
 
-@contextmanager
-def connected(settings: Settings) -> Iterator[Connection]:
+def connected(settings: Settings) -> Connection:
     """Connect to the library's server without starting it.
 
     Raises:
@@ -235,8 +307,7 @@ def connected(settings: Settings) -> Iterator[Connection]:
         if server is None:
             raise UnavailableError("The embedded MongoDB server is not running.", "Start it with `vidpipe up`.")
         values["uri"] = SecretStr(server.uri)
-    with connect(settings.model_copy(update={"mongodb": mongodb.model_copy(update=values)})) as connection:
-        yield connection
+    return connect(settings.model_copy(update={"mongodb": mongodb.model_copy(update=values)}))
 
 
 def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
@@ -246,40 +317,33 @@ def read_library(connection: Connection, plan: Plan) -> LibraryFigures:
         PyMongoError: The connection was lost.
     """
     videos = connection.collection("videos")
-    states = States(videos)
     by_state: list[Document] = [{"$group": {"_id": "$state", "sources": {"$sum": 1}}}]
-    sums = _sums(connection)
+    names = ("media_bytes", "footage_s", "frame_pack_bytes")
+    sums = _sums(videos, dict(zip(names, SIZES, strict=True)))
     return LibraryFigures(
         videos=videos.count_documents({}, hint="_id_"),  # the server's estimate is wrong after a kill
-        stages=states.counts(plan.specs),
+        stages=States(videos).counts(plan.specs),
         unavailable=tuple(sorted(plan.unavailable)),
         sources={row["_id"]: row["sources"] for row in connection.collection("sources").aggregate(by_state)},
-        due=_due_by_step(connection, plan.graph, plan.specs),
-        media_bytes=int(sums.get("media_bytes", 0)),
-        footage_s=float(sums.get("footage_s", 0.0)),
-        frame_pack_bytes=int(sums.get("frame_pack_bytes", 0)),
+        due=_due_by_step(videos, plan),
+        **{name: sums.get(name, 0) for name in names},
         leased=videos.count_documents({"lease.owner": {"$exists": True}}, hint="lease_owner"),
         totals=Runs(connection.collection("runs")).totals(),
     )
 
 
-def _due_by_step(connection: Connection, graph: StageGraph, specs: Mapping[str, str]) -> dict[str, int]:
-    videos = connection.collection("videos")
-    due: dict[str, int] = {stage.job: 0 for stage in graph}
-    for step in due:
-        stages = [stage.name for stage in graph if stage.job == step and stage.name in specs]
-        branches = [branch for name in stages for branch in due_branches(name, specs[name])]
-        if branches:
-            due[step] = videos.count_documents({"$or": branches})
-    return due
+def _due_by_step(videos: Collection[Document], plan: Plan) -> dict[str, int]:
+    branches: dict[str, list[Document]] = {stage.job: [] for stage in plan.graph}
+    for stage in plan.graph:
+        if stage.name in plan.specs:
+            branches[stage.job] += due_branches(stage.name, plan.specs[stage.name])
+    return {step: videos.count_documents({"$or": due}) if due else 0 for step, due in branches.items()}
 
 
-def _sums(connection: Connection) -> Document:
-    names = ("media_bytes", "footage_s", "frame_pack_bytes")
-    sums = {name: {"$sum": f"${field}"} for name, field in zip(names, SIZES, strict=True)}
+def _sums(videos: Collection[Document], fields: Mapping[str, str]) -> Document:
+    sums = {name: {"$sum": f"${field}"} for name, field in fields.items()}
     # The condition lets the server read only the index.
     groups: list[Document] = [{"$match": {SIZES[0]: {"$gte": 0}}}, {"$group": {"_id": None, **sums}}]
-    videos = connection.collection("videos")
     try:
         found = list(videos.aggregate(groups, hint=SIZES_INDEX))
     except OperationFailure as error:

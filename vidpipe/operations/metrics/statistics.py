@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
+from vidpipe.errors import UNSAFE
 from vidpipe.library.library import Library
 from vidpipe.library.runs import ModelUse, Runs, model_figures, status_of
 from vidpipe.library.schema import Document
@@ -154,7 +155,13 @@ def collect_statistics(
     wanted: Document = {"added_at": 1, "ingest.size_bytes": 1, "ingest.names": {"$slice": 1}, "metadata.duration_s": 1}
     wanted |= {f"stages.{name}.{key}": 1 for name in library.graph.names for key in ("seconds", "at")}
     for row in library.collections["videos"].find({}, wanted, batch_size=2000):
-        _add_growth(statistics, days, row, begin)
+        grown: list[LibraryStatistics | DayStatistics] = [statistics]
+        if (added_at := row.get("added_at")) is not None and added_at >= begin:
+            grown.append(_day(days, added_at))
+        for part in grown:
+            part.videos += 1
+            part.footage_s += _duration(row) or 0.0
+            part.size_bytes += int((row.get("ingest") or {}).get("size_bytes") or 0)
         times.add(row)
     done: dict[str, Counter[str]] = {name: Counter() for name in library.graph.names}
     _add_runs(statistics, days, done, Runs(library.collections["runs"]).since(since))
@@ -163,20 +170,6 @@ def collect_statistics(
     statistics.slowest = times.slowest()
     statistics.days = [days[when] for when in sorted(days)]
     return statistics
-
-
-def _add_growth(statistics: LibraryStatistics, days: dict[date, DayStatistics], row: Document, since: datetime) -> None:
-    duration_s = _duration(row) or 0.0
-    size_bytes = int((row.get("ingest") or {}).get("size_bytes") or 0)
-    statistics.videos += 1
-    statistics.footage_s += duration_s
-    statistics.size_bytes += size_bytes
-    added_at = row.get("added_at")
-    if added_at is not None and added_at >= since:
-        day = _day(days, added_at)
-        day.videos += 1
-        day.footage_s += duration_s
-        day.size_bytes += size_bytes
 
 
 def _duration(row: Document) -> float | None:
@@ -213,13 +206,12 @@ class _StageTimes:
             if duration_s:
                 self._footage_s[stage] += duration_s
                 self._timed_s[stage] += took
-        total = sum(spent.values())
-        full = len(self._slowest) >= self._most
-        if total <= 0 or not self._most or (full and total <= self._slowest[0][0]):
-            return
-        names = (row.get("ingest") or {}).get("names") or [row["_id"][:12]]
-        video = SlowVideo(row["_id"], names[0], total, duration_s, spent)
-        (heapq.heapreplace if full else heapq.heappush)(self._slowest, (total, row["_id"], video))
+        if total := sum(spent.values()):
+            names = (row.get("ingest") or {}).get("names") or [row["_id"][:12]]
+            video = SlowVideo(row["_id"], names[0], total, duration_s, spent)
+            heapq.heappush(self._slowest, (total, row["_id"], video))
+            if len(self._slowest) > self._most:
+                heapq.heappop(self._slowest)
 
     def slowest(self) -> list[SlowVideo]:
         return [video for _, _, video in sorted(self._slowest, reverse=True)]
@@ -235,10 +227,8 @@ class _StageTimes:
             longest_s=seconds[-1] if seconds else 0.0,
             total_s=sum(seconds),
             speed=self._footage_s[name] / timed_s if timed_s else None,
-            computed=done.get("computed", 0),
-            current=done.get("current", 0),
-            failed=done.get("failed", 0),
             failing=states.get("failed", 0) + states.get("quarantined", 0),
+            **done,
         )
 
 
@@ -320,3 +310,25 @@ def statistics_json(statistics: LibraryStatistics) -> Document:
         "runs": {**statistics.runs, **{name: getattr(statistics, name) for name in totals}},
         "model": {"names": statistics.models, **asdict(statistics.model_use)},
     }
+
+
+def printable_name(name: str, max_length: int = 200) -> str:
+    """Replace control characters in a name and cut it to `max_length`."""
+    clean = UNSAFE.sub("\N{REPLACEMENT CHARACTER}", name)
+    return clean if len(clean) <= max_length else f"{clean[: max_length - 1]}…"
+
+
+def format_duration(duration_s: float | None) -> str:
+    """Format a duration as 12 ms, 3.4 s, 5.6 min or 2.1 h; empty for None."""
+    if duration_s is None:
+        return ""
+    if duration_s < 0.1:
+        return f"{duration_s * 1000:.0f} ms"
+    if duration_s < 100:
+        return f"{duration_s:.1f} s"
+    return f"{duration_s / 60:.1f} min" if duration_s < 6000 else f"{duration_s / 3600:,.1f} h"
+
+
+def format_percent(rate: float | None) -> str:
+    """Format a rate from 0 to 1 as 12 %; empty for None."""
+    return "" if rate is None else f"{100 * rate:.0f} %"

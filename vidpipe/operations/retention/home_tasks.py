@@ -1,26 +1,43 @@
-"""The clean-up tasks of a home and its library. Those of Dagster's history are in `vidpipe.pipeline.clean_up`."""
+"""The clean-up tasks of a home and its library. Those of Dagster's history are in `vidpipe.pipeline.clean_up`.
+
+Log files that are in use stay:
+
+data/logs/vidpipe.log, audit.jsonl, mongod.log    current; they rotate and are never deleted
+data/logs/vidpipe.log.3, mongod.log.2026-…        rotated
+data/logs/daemon.log, runs/<run id>.log           of a server or a run; a server's is emptied when it is large
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import psutil
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 
+from vidpipe.library import embedded
+from vidpipe.library.connection import Connection
 from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
-from vidpipe.operations.retention.derived_files import delete_unreferenced
-from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
-from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, paced_chunks
+from vidpipe.library.videos import chunked
+from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
+from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.settings import Settings
+from vidpipe.settings.logs import AUDIT_NAME
 from vidpipe.sources.media_store import MediaStore
 
 _CHUNK = 1000
+#: Pause between the chunks of a large deletion, so that others get access to the database.
+_PAUSE_S = 0.02
 
 
 def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
@@ -61,27 +78,19 @@ def delete_journals(settings: Settings, library: Library, report: PruneReport, d
     limit = cutoff(settings.retention.partial_days)
     holding = set(library.collections["videos"].distinct("lease.owner"))
     for path in sorted((settings.data_directory / "run").glob("*.journal")):
-        owner = _owner(path)
+        owner = ""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            owner = path.read_text(encoding="utf-8").partition("\n")[0]
         try:
             stat = path.stat()
         except FileNotFoundError:
             continue
-        if stat.st_mtime < limit and owner not in holding and not _is_alive_here(owner):
+        process = owner.rpartition("|")[0]
+        is_alive_here = process.partition("|")[0] == this_process().partition("|")[0] and not is_dead(process)
+        if stat.st_mtime < limit and owner not in holding and not is_alive_here:
             if not dry_run:
                 path.unlink(missing_ok=True)
             report.add(stat.st_size, stat.st_mtime)
-
-
-def _owner(path: Path) -> str:
-    try:
-        return (path.read_text(encoding="utf-8").splitlines() or [""])[0]
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _is_alive_here(owner: str) -> bool:
-    process = owner.rpartition("|")[0]
-    return process.partition("|")[0] == this_process().partition("|")[0] and not is_dead(process)
 
 
 def delete_run_figures(runs: Collection[Document], before: float, report: PruneReport, dry_run: bool) -> None:
@@ -101,5 +110,101 @@ def delete_run_figures(runs: Collection[Document], before: float, report: PruneR
         rows = list(runs.find(wanted, {"began_at": 1}))
     for row in rows:
         report.add(row.get("size", 0), row["began_at"])
-    for chunk in paced_chunks([row["_id"] for row in rows], _CHUNK) if not dry_run else ():
-        runs.delete_many({"_id": {"$in": list(chunk)}, **wanted})
+    for chunk in chunked([row["_id"] for row in rows], _CHUNK) if not dry_run else ():
+        runs.delete_many({"_id": {"$in": chunk}, **wanted})
+        time.sleep(_PAUSE_S)
+
+
+_ROTATED = re.compile(r"\.(\d{1,4}|\d{4}-\d{2}-\d{2}T[\d.:-]+)(\.gz)?$")
+#: Younger ones may belong to a process of another machine or container, whose open files are not visible here.
+_YOUNG_S = 3600.0
+
+
+def delete_log_files(settings: Settings, report: PruneReport, dry_run: bool) -> None:
+    """Delete log files older than LogsDays and, oldest first, as many as are needed to get below LogsSizeMB."""
+    files = _log_files(settings)
+    open_files = _open_files({settings.data_directory, *(path.parent for path in files)}) if files else set()
+    unused = {
+        path: stat
+        for path, stat in sorted(files.items(), key=lambda item: item[1].st_mtime)
+        if path.resolve() not in open_files and not _is_current(settings, path)
+    }
+    limit, max_bytes = cutoff(settings.retention.logs_days), settings.retention.logs_size_mb * 1_000_000
+    doomed = [path for path, stat in unused.items() if stat.st_mtime < limit]
+    left = sum(stat.st_size for stat in files.values()) - sum(files[path].st_size for path in doomed)
+    for path, stat in unused.items():
+        of_run = path.parent.name == "runs" and stat.st_mtime < time.time() - _YOUNG_S
+        if left > max_bytes and stat.st_mtime >= limit and (of_run or _ROTATED.search(path.name)):
+            doomed.append(path)
+            left -= stat.st_size
+    if left > max_bytes:
+        report.notes.append(
+            f"{left / 1e6:.0f} MB of log files are in use or too young to delete; [Retention] LogsSizeMB is less."
+        )
+    for path in doomed:
+        if not dry_run:
+            path.unlink(missing_ok=True)
+        report.add(files[path].st_size, files[path].st_mtime)
+
+
+def _log_files(settings: Settings) -> dict[Path, os.stat_result]:
+    """All files in data/logs, and the rotated ones of a [Logging] LogFile elsewhere."""
+    paths = {path for path in (settings.data_directory / "logs").rglob("*") if path.is_file() and not path.is_symlink()}
+    log_file = settings.resolve(settings.logging.log_file)
+    for current in (log_file, log_file.with_name(AUDIT_NAME)):
+        if current.parent.is_dir():
+            paths |= {path for path in current.parent.iterdir() if path.name.startswith(f"{current.name}.")}
+    found = {}
+    for path in sorted(paths):
+        # Lock files (.__vidpipe.lock) keep writers apart and are not logs.
+        if path.suffix != ".lock" and not path.name.startswith("."):
+            with contextlib.suppress(FileNotFoundError):  # rotated away meanwhile
+                found[path] = path.stat()
+    return found
+
+
+def _is_current(settings: Settings, path: Path) -> bool:
+    log_file = settings.resolve(settings.logging.log_file)
+    current = {log_file, log_file.with_name(AUDIT_NAME), embedded.files_of(settings).log}
+    return path.resolve() in {name.resolve() for name in current}
+
+
+def _open_files(folders: Iterable[Path]) -> set[Path]:
+    """Files in `folders` that a process of this machine has open, if this user can see that."""
+    roots = {folder.resolve() for folder in folders}
+    found: set[Path] = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):  # has ended, or belongs to another user
+            found.update(Path(file.path) for file in process.open_files())
+    return {path for path in found if any(path.is_relative_to(root) for root in roots)}
+
+
+def rotate_server_logs(settings: Settings, report: PruneReport, dry_run: bool) -> None:
+    """Copy away and empty log files of servers that are larger than [Logging] MaxSizeMB.
+
+    Servers append to one file for as long as they run. A line written between copying and emptying is lost.
+    """
+    limit = settings.logging.max_size_mb * 1_000_000
+    for path in sorted((settings.data_directory / "logs").glob("*.log")):
+        stat = path.stat()
+        if stat.st_size > limit and not path.is_symlink() and not _is_current(settings, path):
+            report.add(stat.st_size, stat.st_mtime)
+            if not dry_run:
+                shutil.copy2(path, path.with_name(f"{path.name}.{datetime.now():%Y-%m-%dT%H-%M-%S}"))
+                os.truncate(path, 0)
+
+
+def rotate_mongod_log(
+    settings: Settings, connection: Connection, report: PruneReport, dry_run: bool, max_bytes: int = 50_000_000
+) -> None:
+    """Make the embedded server, which does not rotate by itself, start a new log file from `max_bytes` on."""
+    if not connection.is_embedded:
+        return
+    log = embedded.files_of(settings).log
+    size_bytes = log.stat().st_size if log.is_file() else 0
+    if size_bytes > max_bytes:
+        report.add(size_bytes, log.stat().st_mtime)
+        report.notes.append("mongod starts a new log file; the old one is deleted with the other rotated ones.")
+        if not dry_run:
+            with connection.errors_explained():
+                connection.client.admin.command({"logRotate": "server"})

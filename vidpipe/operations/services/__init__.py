@@ -1,1 +1,1 @@
-"""The servers of a home: started by command line, supervised, found again, stopped."""
+"""The servers of a home: start, supervision, status and stop."""

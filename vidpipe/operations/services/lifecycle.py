@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -21,27 +20,21 @@ from vidpipe import __version__, errors
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.embedded import is_embedded
-from vidpipe.library.mongod_files import find_process, is_alive
-from vidpipe.operations.services.ports import is_free, listens, url
+from vidpipe.library.mongod_files import find_process, is_alive, read_log
+from vidpipe.operations.services import state
 from vidpipe.operations.services.service_definitions import (
     ENTRYPOINT,
     TITLES,
     Running,
     Service,
     find_running,
+    is_free,
+    listens,
     resume,
     services_of,
     stop,
+    url,
     without_marks,
-)
-from vidpipe.operations.services.state import (
-    DesiredState,
-    Outage,
-    desired_state,
-    is_desired,
-    locked,
-    set_desired_state,
-    supervisor_state,
 )
 from vidpipe.settings import Settings
 
@@ -112,14 +105,21 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
         UnavailableError: A server did not come up; holds the last lines of its log. The servers that this call had
             started are stopped again.
     """
+    from vidpipe.library.library import Library
+    from vidpipe.stages.registry import GRAPH  # loads every stage's libraries, which `status` and `down` do not need
+
     report = UpReport()
-    with locked(settings):
+    with state.locked(settings):
         wanted = fingerprint(settings)
-        if foreground:
-            _refuse_second_foreground(settings, wanted)
-        before = desired_state(settings)
+        supervisor = find_running(settings.home).get("supervisor") if foreground else None
+        if supervisor is not None and supervisor.settings == wanted and FOREGROUND in supervisor.process.cmdline():
+            raise UnavailableError(
+                f"`vidpipe up --foreground` already runs for this home (process {supervisor.pid}).",
+                "`vidpipe down` stops it and all servers.",
+            )
+        before = state.desired_state(settings)
         servers = tuple(name for name in TITLES if name != "mongod" or is_embedded(settings))
-        set_desired_state(settings, DesiredState(wanted, servers))
+        state.set_desired_state(settings, state.DesiredState(wanted, servers))
         begun: list[str] = []
         try:
             _resume_stopped(settings)
@@ -128,16 +128,22 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     say("MongoDB …")
                     report.started.append("mongod")
                 embedded.start(settings)
-            _clean_up(settings, say)
-            running = _without_changed(settings, wanted, say)
+            clean_up_runs(settings, "dead", say=say)
+            with Library.open(settings, GRAPH) as library, library.leases() as leases:
+                leases.free_dead()
+            changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
+            if changed:
+                say("The settings have changed since the servers were started: restarting them.")
+                _stop_all(settings, changed)
             if foreground:
                 _stop_all(settings, ["supervisor"])
+            running = find_running(settings.home)
             names = [name for name in TITLES if not (foreground and name == "supervisor")]
             services = bring_up(settings, names, running, wanted, say=say, failed=_raise, begun=begun)
         except BaseException:
             _stop_all(settings, begun)
             if before is None:
-                set_desired_state(settings, None)
+                state.set_desired_state(settings, None)
             raise
         report.started += begun
         report.notes += _notes(settings, services)
@@ -162,31 +168,12 @@ def become_supervisor(settings: Settings) -> NoReturn:
     services_of(settings, find_running(settings.home))["supervisor"].become(fingerprint(settings), FOREGROUND)
 
 
-def _refuse_second_foreground(settings: Settings, wanted: str) -> None:
-    found = find_running(settings.home).get("supervisor")
-    if found is not None and found.settings == wanted and FOREGROUND in found.process.cmdline():
-        raise UnavailableError(
-            f"`vidpipe up --foreground` already runs for this home (process {found.pid}).",
-            "`vidpipe down` stops it and all servers.",
-        )
-
-
-def _without_changed(settings: Settings, wanted: str, say: Say) -> dict[str, Running]:
-    """Returns the servers that run under today's settings, and stops those that run under others."""
-    running = find_running(settings.home)
-    changed = [name for name, found in running.items() if found.settings != wanted]
-    if changed:
-        say("The settings have changed since the servers were started: restarting them.")
-        _stop_all(settings, changed)
-    return {name: found for name, found in running.items() if name not in changed}
-
-
 def _notes(settings: Settings, services: list[Service]) -> list[str]:
     notes = []
-    asked = {"web": settings.services.web_port, "measures": settings.services.metrics_port}
+    configured = {"web": settings.services.web_port, "measures": settings.services.metrics_port}
     for service in services:
-        if service.name in asked and service.port != asked[service.name]:
-            notes.append(f"Port {asked[service.name]} was taken: {service.title} is at {service.address}.")
+        if service.name in configured and service.port != configured[service.name]:
+            notes.append(f"Port {configured[service.name]} was taken: {service.title} is at {service.address}.")
     if settings.services.host not in _LOOPBACK:
         notes.append(
             f"[Services] Host is {settings.services.host}: the pages have no password, and whoever reaches this "
@@ -195,16 +182,6 @@ def _notes(settings: Settings, services: list[Service]) -> list[str]:
     if not settings.sensors.enabled:
         notes.append("[Sensors] Enabled is no: nothing starts automatically.")
     return notes
-
-
-def _clean_up(settings: Settings, say: Say) -> None:
-    """Ends Dagster's runs whose process was killed and frees the leases of dead processes."""
-    from vidpipe.library.library import Library
-    from vidpipe.stages.registry import GRAPH
-
-    clean_up_runs(settings, "dead", say=say)
-    with Library.open(settings, GRAPH) as library, library.leases() as leases:
-        leases.free_dead()
 
 
 def clean_up_runs(settings: Settings, *arguments: str, say: Say) -> int:
@@ -258,9 +235,9 @@ def down(settings: Settings, say: Say, *, runs_limit_s: float = 60.0, keep_datab
         The names of what was stopped.
     """
     stopped: list[str] = []
-    set_desired_state(settings, None)  # a running supervisor or `up` gives up and releases the lock
-    with locked(settings):
-        set_desired_state(settings, None)
+    state.set_desired_state(settings, None)  # a running supervisor or `up` gives up and releases the lock
+    with state.locked(settings):
+        state.set_desired_state(settings, None)
         _resume_stopped(settings)
         stopped += _stop_all(settings, ["supervisor", "daemon"])
         try:
@@ -296,36 +273,31 @@ def status(settings: Settings) -> list[ServiceStatus]:
     if is_embedded(settings):
         mongod = embedded.status(settings)
         if mongod.running and mongod.pid and mongod.started:
-            found.append(
-                ServiceStatus(
-                    "mongod", mongod.pid, f"127.0.0.1:{mongod.port}", mongod.started, mongod.memory_bytes or 0
-                )
-            )
-    addresses = {"web": "", "measures": "/metrics"}
+            address, memory_bytes = f"127.0.0.1:{mongod.port}", mongod.memory_bytes or 0
+            found.append(ServiceStatus("mongod", mongod.pid, address, mongod.started, memory_bytes))
+    paths = {"web": "", "measures": "/metrics"}
     running = find_running(settings.home)
-    for name in (name for name in TITLES if name in running):
-        server = running[name]
-        port = server.port
-        address = f"{url(settings.services.host, port)}{addresses[name]}" if port and name in addresses else ""
+    for name, server in ((name, running[name]) for name in TITLES if name in running):
+        address = f"{url(settings.services.host, server.port)}{paths[name]}" if server.port and name in paths else ""
         with contextlib.suppress(psutil.NoSuchProcess):
-            found.append(ServiceStatus(name, server.pid, address, server.started, server.memory_bytes))
+            found.append(ServiceStatus(name, server.pid, address, server.started, server.process.memory_info().rss))
     return found
 
 
-def down_servers(settings: Settings, running: Collection[str]) -> dict[str, Outage]:
+def down_servers(settings: Settings, running: Collection[str]) -> dict[str, state.Outage]:
     """Returns name -> outage of the servers that should run and are not among `running`, or are stopped by a signal.
 
     After `vidpipe down` none should run.
     """
-    desired = desired_state(settings)
+    desired = state.desired_state(settings)
     if desired is None:
         return {}
-    outages = supervisor_state(settings).outages
-    down = {name: outages.get(name, Outage()) for name in desired.servers if name not in running}
+    outages = state.supervisor_state(settings).outages
+    down = {name: outages.get(name, state.Outage()) for name in desired.servers if name not in running}
     for name, server in find_running(settings.home).items():
         with contextlib.suppress(psutil.Error):
             if name in running and server.process.status() == psutil.STATUS_STOPPED:
-                down[name] = Outage(reason="stopped by a signal (SIGSTOP)")
+                down[name] = state.Outage(reason="stopped by a signal (SIGSTOP)")
     return down
 
 
@@ -337,13 +309,11 @@ class _Start:
         process: Its process.
         began: When it was started, on the monotonic clock.
         log_from: Offset in its log, in bytes, where its output begins.
-        ours: Whether this process started it.
     """
 
     process: psutil.Process
     began: float
     log_from: int = 0
-    ours: bool = True
 
 
 def bring_up(
@@ -377,7 +347,7 @@ def bring_up(
     """
     services = define(settings, running)
     waiting = [name for name in services if name in names]
-    starts = {name: _Start(found.process, time.monotonic(), ours=False) for name, found in running.items()}
+    starts = {name: _Start(found.process, time.monotonic()) for name, found in running.items()}
     ports_lost = 0
     while waiting:
         for name in list(waiting):
@@ -386,7 +356,9 @@ def bring_up(
                 if service.after not in waiting:
                     say(f"{service.title} …")
                     begun.append(name)
-                    starts[name] = _launch(service, fingerprint)
+                    size = service.log.stat().st_size if service.log.exists() else 0
+                    process = psutil.Process(service.launch(fingerprint).pid)
+                    starts[name] = _Start(process, time.monotonic(), size)
                 continue
             resume(start.process)
             if (service.port is None or listens(start.process, service.port)) and service.answers():
@@ -395,7 +367,7 @@ def bring_up(
             error = _fault(service, start)
             if error is None:
                 continue
-            if start.ours:
+            if name in begun:
                 with contextlib.suppress(psutil.Error):
                     start.process.kill()
             if service.port and not is_alive(start.process) and not is_free(settings.services.host, service.port):
@@ -408,14 +380,9 @@ def bring_up(
             failed(name, error)
         if waiting:
             time.sleep(_POLL_S)
-            if not is_desired(settings, fingerprint):
+            if not state.is_desired(settings, fingerprint):
                 raise UnavailableError("`vidpipe down` was called meanwhile: the servers are not started.")
     return list(services.values())
-
-
-def _launch(service: Service, fingerprint: str) -> _Start:
-    size = service.log.stat().st_size if service.log.exists() else 0
-    return _Start(psutil.Process(service.launch(fingerprint).pid), time.monotonic(), size)
 
 
 def _fault(service: Service, start: _Start) -> UnavailableError | None:
@@ -424,15 +391,8 @@ def _fault(service: Service, start: _Start) -> UnavailableError | None:
     if not ended and time.monotonic() - start.began < service.start_limit_s:
         return None
     what = "ended right after its start" if ended else f"did not answer within {service.start_limit_s:.0f} s"
+    lines = "\n".join(f"  {line}" for line in read_log(service.log, start.log_from).splitlines()[-_LOG_LINES:])
     return UnavailableError(
-        f"{service.title.capitalize()} {what}.\n{_last_lines(service.log, start.log_from)}",
+        f"{service.title.capitalize()} {what}.\n{lines}",
         f"Its log is {service.log}; `vidpipe doctor` checks what is missing, `vidpipe down` stops the rest.",
     )
-
-
-def _last_lines(log: Path, start: int) -> str:
-    with contextlib.suppress(OSError), log.open("rb") as file:
-        file.seek(start)
-        lines = file.read()[-20_000:].decode("utf-8", "replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-_LOG_LINES:])
-    return ""

@@ -1,4 +1,4 @@
-"""The servers of a home: their command lines, how they are started, and how their processes are recognised.
+"""The servers of a home: their command lines and ports, their start, and how their processes are recognized.
 
 A server's process is recognised by its environment: the home and the name of the server that it was given at its start.
 So no record can go stale, get lost, or name a process that is another by now; a server that was started a moment before
@@ -8,22 +8,27 @@ its starter was killed is found as well.
 from __future__ import annotations
 
 import contextlib
+import errno
+import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import urllib.request
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import psutil
 
+from vidpipe.errors import UnavailableError
 from vidpipe.library.mongod_files import is_alive, wait_until_gone
-from vidpipe.operations.services.ports import answers, choose_port, code_server_answers, socket_path, url
-from vidpipe.operations.services.state import dagster_home, ready_pid, run_directory, supervisor_state
+from vidpipe.operations.services.state import dagster_home, read_json, ready_pid, run_directory, supervisor_state
 from vidpipe.safe_files import open_private, private_directory
 from vidpipe.settings import Settings
 
@@ -41,12 +46,6 @@ _PROGRAMS = {
 }  # fmt: skip
 #: What starts programs of Dagster.
 ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
-_WORKSPACE = """\
-load_from:
-  - grpc_server:
-      socket: {socket}
-      location_name: vidpipe
-"""
 
 
 def without_marks(environment: Mapping[str, str]) -> dict[str, str]:
@@ -77,11 +76,6 @@ class Running:
     def started(self) -> datetime:
         """When the process began."""
         return datetime.fromtimestamp(self.process.create_time(), UTC)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Resident memory."""
-        return int(self.process.memory_info().rss)
 
 
 @dataclass(frozen=True)
@@ -147,24 +141,20 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
     run = run_directory(settings)
     socket = socket_path(run)
     workspace = run / "workspace.yaml"
-    workspace.write_text(_WORKSPACE.format(socket=json.dumps(str(socket))), encoding="utf-8")
+    location = {"grpc_server": {"socket": str(socket), "location_name": "vidpipe"}}
+    workspace.write_text(json.dumps({"load_from": [location]}), encoding="utf-8")  # JSON is YAML, too
     taken: set[int] = set()
 
-    def port(name: str, asked: int) -> int:
+    def port(name: str, configured: int) -> int:
         known = running.get(name)
-        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, asked, host, taken)
+        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, configured, host, taken)
         taken.add(chosen)
         return chosen
 
-    def service(
-        name: str, module: str, *arguments: str, answers: Callable[[], bool], port: int | None = None,
-        address: str = "", after: str = "",
-    ) -> Service:  # fmt: skip
-        return Service(
-            name, TITLES[name], [sys.executable, "-m", module, *arguments], answers, settings.home,
-            settings.data_directory / "logs" / f"{name}.log", port, address,
-            {"DAGSTER_HOME": str(dagster_home(settings))}, after,
-        )  # fmt: skip
+    def service(name: str, module: str, *arguments: str, **facts: Any) -> Service:
+        command, log = [sys.executable, "-m", module, *arguments], settings.data_directory / "logs" / f"{name}.log"
+        environment = {"DAGSTER_HOME": str(dagster_home(settings))}
+        return Service(name, TITLES[name], command, home=settings.home, log=log, environment=environment, **facts)
 
     def process_id(name: str) -> int | None:
         found = find_running(settings.home).get(name)
@@ -187,8 +177,8 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
             answers=lambda: ready_pid(settings, "daemon") in {process_id("daemon")} - {None}, after="code",
         ),
         service(
-            "measures", "vidpipe.pipeline.metrics_server", "--home", str(settings.home), "--host", host, "--port", str(metrics),
-            answers=lambda: answers(metrics_address), port=metrics, address=metrics_address,
+            "measures", "vidpipe.pipeline.metrics_server", "--home", str(settings.home), "--host", host,
+            "--port", str(metrics), answers=lambda: answers(metrics_address), port=metrics, address=metrics_address,
         ),
         service(
             "supervisor", "vidpipe.operations.services.supervisor",
@@ -201,13 +191,6 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 def find_running(home: Path) -> dict[str, Running]:
     """Returns name -> the running server of `home`."""
     found: dict[str, Running] = {}
-    for name, running in _servers(home):
-        if name not in found or running.started < found[name].started:  # what it has forked is younger
-            found[name] = running
-    return found
-
-
-def _servers(home: Path) -> Iterator[tuple[str, Running]]:
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, ValueError):
             environment = process.environ()
@@ -218,7 +201,10 @@ def _servers(home: Path) -> Iterator[tuple[str, Running]]:
             programs = _PROGRAMS.get(name, set())
             if any(word.rpartition(".")[2] in programs for word in process.cmdline()):
                 port = environment.get(PORT)
-                yield name, Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
+                running = Running(process, int(port) if port else None, environment.get(FINGERPRINT, ""))
+                if name not in found or running.started < found[name].started:  # what it has forked is younger
+                    found[name] = running
+    return found
 
 
 def resume(process: psutil.Process) -> bool:
@@ -242,3 +228,119 @@ def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Pro
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     return [process for process in left if not wait_until_gone(process, 10.0)]
+
+
+_TRIED = 100
+#: A path of a Unix socket has at most 107 characters.
+_LONGEST_SOCKET = 100
+_PROBE_LIMIT_S = 5.0
+
+
+def choose_port(memory: Path, name: str, configured: int, host: str, taken: Collection[int] = ()) -> int:
+    """Returns a free port for a server.
+
+    Args:
+        memory: The file that records the ports chosen before.
+        name: The server.
+        configured: The port in config.ini; the search for a free one starts here.
+        host: The address to listen on.
+        taken: Ports that other servers of the home get.
+
+    Raises:
+        UnavailableError: No port from `configured` on is free.
+    """
+    known = read_json(memory, dict[str, dict[str, int]]) or {}
+    before = known.get(name, {})
+    again = [before["got"]] if before.get("asked") == configured and "got" in before else []
+    for port in [*again, *range(configured, min(configured + _TRIED, 65536))]:
+        if port not in taken and is_free(host, port):
+            if before != {"asked": configured, "got": port}:
+                memory.parent.mkdir(parents=True, exist_ok=True)
+                memory.write_text(json.dumps({**known, name: {"asked": configured, "got": port}}), encoding="utf-8")
+            return int(port)
+    raise UnavailableError(
+        f"No port for {name} is free on {host}: tried {configured} to {configured + _TRIED - 1}.",
+        "Choose another one in config.ini, [Services].",
+    )
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Returns whether it is this process that listens on `port`."""
+    try:
+        found = process.net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    return any(one.status == psutil.CONN_LISTEN and one.laddr and one.laddr.port == port for one in found)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Returns whether a server could listen on `port`.
+
+    Raises:
+        UnavailableError: `host` is not an address of this machine.
+    """
+    foreign = f"[Services] Host {host} is not an address of this machine"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise UnavailableError(f"{foreign}: {error.strerror or error}.", "Correct it.") from error
+    with socket.socket(family, kind, protocol) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise UnavailableError(f"{foreign}.", "Correct it.") from error
+            return False
+        return True
+
+
+def url(host: str, port: int) -> str:
+    """Returns the address at which a browser on this machine reaches a server that listens on `host` and `port`."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reached}:{port}"
+
+
+def answers(address: str) -> bool:
+    """Returns whether a page answers within 5 s."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(address, timeout=_PROBE_LIMIT_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def code_server_answers(path: Path) -> bool:
+    """Returns whether a code server answers within 5 s, asked by gRPC's health protocol on its Unix socket."""
+    if not path.exists():
+        return False
+    import grpc  # type: ignore[import-untyped]  # here, because `status` and `down` do not need it
+    from grpc_health.v1 import health_pb2, health_pb2_grpc  # type: ignore[import-untyped]
+
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=_PROBE_LIMIT_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def socket_path(run_directory: Path) -> Path:
+    """Returns the Unix socket of a home's code server, in a folder that only this user can enter.
+
+    Whoever reaches the socket may run code. It lies in `run_directory`, or in a folder for temporary files if that path
+    is too long for a socket.
+    """
+    run_directory.mkdir(parents=True, exist_ok=True)
+    own = run_directory / "sockets"
+    if len(str(own / "code.sock")) > _LONGEST_SOCKET:
+        digest = hashlib.sha256(str(run_directory).encode()).hexdigest()[:16]
+        own = Path(tempfile.gettempdir()) / f"vidpipe-{os.getuid()}-{digest}"
+    own.mkdir(mode=0o700, exist_ok=True)
+    facts = own.lstat()
+    if facts.st_uid != os.getuid() or not own.is_dir() or own.is_symlink():
+        raise UnavailableError(f"{own} belongs to another user.", "Remove it, or set TMPDIR to a folder of your own.")
+    own.chmod(0o700)
+    return own / "code.sock"

@@ -22,6 +22,7 @@ from vidpipe.settings import Settings
 State = TypeVar("State")
 
 _LOCK_LIMIT_S = 180.0
+_DESIRED, _SUPERVISOR = "desired.json", "supervisor.json"
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def run_directory(settings: Settings) -> Path:
 
 def desired_state(settings: Settings) -> DesiredState | None:
     """Returns None after `vidpipe down`, and before the first `vidpipe up`."""
-    return _read(_desired_file(settings), DesiredState)
+    return read_json(run_directory(settings) / _DESIRED, DesiredState)
 
 
 def is_desired(settings: Settings, fingerprint: str) -> bool:
@@ -91,29 +92,42 @@ def is_desired(settings: Settings, fingerprint: str) -> bool:
 def set_desired_state(settings: Settings, state: DesiredState | None) -> None:
     """Records which servers should run; None: none."""
     if state is None:
-        _desired_file(settings).unlink(missing_ok=True)
+        (run_directory(settings) / _DESIRED).unlink(missing_ok=True)
     else:
-        _write(_desired_file(settings), state)
+        _write(settings, _DESIRED, state)
 
 
 def supervisor_state(settings: Settings) -> SupervisorState:
     """Returns what the supervisor wrote last."""
-    return _read(_supervisor_file(settings), SupervisorState) or SupervisorState()
+    return read_json(run_directory(settings) / _SUPERVISOR, SupervisorState) or SupervisorState()
 
 
 def write_supervisor_state(settings: Settings, outages: dict[str, Outage]) -> None:
     """Records the outages that the supervisor in this process knows of."""
-    _write(_supervisor_file(settings), SupervisorState(os.getpid(), outages))
+    _write(settings, _SUPERVISOR, SupervisorState(os.getpid(), outages))
 
 
 def report_ready(settings: Settings, name: str) -> None:
     """Records that this process, the server `name`, is at work."""
-    replace_file(run_directory(settings) / f"{name}.ready", str(os.getpid()).encode(), 0o600)
+    _write(settings, f"{name}.ready", os.getpid())
 
 
 def ready_pid(settings: Settings, name: str) -> int | None:
     """Returns the process that last reported to be ready as the server `name`."""
-    return _read(run_directory(settings) / f"{name}.ready", int)
+    return read_json(run_directory(settings) / f"{name}.ready", int)
+
+
+def read_json(path: Path, kind: type[State]) -> State | None:
+    """Returns the content of a JSON file, or None if it is missing or malformed."""
+    with contextlib.suppress(OSError, ValueError):
+        return TypeAdapter(kind).validate_json(path.read_bytes())
+    return None
+
+
+def _write(settings: Settings, name: str, state: DesiredState | SupervisorState | int) -> None:
+    directory = run_directory(settings)
+    directory.mkdir(parents=True, exist_ok=True)
+    replace_file(directory / name, TypeAdapter(type(state)).dump_json(state), 0o600)
 
 
 @contextlib.contextmanager
@@ -133,22 +147,3 @@ def locked(settings: Settings, limit_s: float = _LOCK_LIMIT_S) -> Iterator[None]
             f"Another vidpipe process has been starting or stopping this home's servers for {limit_s:.0f} s.",
             "Check for a hanging `vidpipe up` or `vidpipe down`.",
         ) from None
-
-
-def _desired_file(settings: Settings) -> Path:
-    return run_directory(settings) / "desired.json"
-
-
-def _supervisor_file(settings: Settings) -> Path:
-    return run_directory(settings) / "supervisor.json"
-
-
-def _read(path: Path, kind: type[State]) -> State | None:
-    with contextlib.suppress(OSError, ValueError):
-        return TypeAdapter(kind).validate_json(path.read_bytes())
-    return None
-
-
-def _write(path: Path, state: DesiredState | SupervisorState) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, TypeAdapter(type(state)).dump_json(state), 0o600)

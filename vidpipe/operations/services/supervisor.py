@@ -11,8 +11,9 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import psutil
@@ -20,16 +21,16 @@ import psutil
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library import embedded
 from vidpipe.library.mongod_files import find_process, is_alive
+from vidpipe.operations.services import state
 from vidpipe.operations.services.lifecycle import FOREGROUND, DefineServices, Say, bring_up, down
-from vidpipe.operations.services.ports import answers, url
-from vidpipe.operations.services.service_definitions import FINGERPRINT, find_running, resume, services_of, stop
-from vidpipe.operations.services.state import (
-    Outage,
-    ServicesBusyError,
-    desired_state,
-    is_desired,
-    locked,
-    write_supervisor_state,
+from vidpipe.operations.services.service_definitions import (
+    FINGERPRINT,
+    answers,
+    find_running,
+    resume,
+    services_of,
+    stop,
+    url,
 )
 from vidpipe.settings import Settings, configure_logging, find_home, load
 
@@ -40,7 +41,6 @@ _CHECK_SUPERVISOR_EVERY_S = 20.0
 #: A page hangs that has failed to answer this many times in a row.
 MOST_UNANSWERED = 6
 _PATHS = {"web": "/server_info", "measures": "/"}
-_FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 300.0
 #: A server that has run this long starts again from the shortest pause.
 _STEADY_S = 180.0
@@ -57,16 +57,17 @@ class _Failure:
         tried_at: On the monotonic clock.
     """
 
-    outage: Outage | None = None
+    outage: state.Outage | None = None
     pause_s: float = 0.0
     retry_at: float = 0.0
     tried_at: float = 0.0
 
 
+@dataclass
 class Supervisor:
     """Watches the servers of one home.
 
-    Args:
+    Attributes:
         settings: Of the home.
         fingerprint: Of the settings that the servers were started under.
         say: Called with each event, a line each.
@@ -76,35 +77,24 @@ class Supervisor:
         first_pause_s: Before the first restart of a server; doubled each time it fails.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        fingerprint: str,
-        say: Say,
-        *,
-        define: DefineServices = services_of,
-        probe: Callable[[str], bool] = answers,
-        probe_every_s: float = _PROBE_EVERY_S,
-        first_pause_s: float = _FIRST_PAUSE_S,
-    ) -> None:
-        self._settings = settings
-        self._fingerprint = fingerprint
-        self._say = say
-        self._define = define
-        self._probe = probe
-        self._probe_every_s = probe_every_s
-        self._first_pause_s = first_pause_s
-        self._known: dict[str, psutil.Process] = {}
-        self._ports: dict[str, int] = {}
-        self._unanswered: dict[str, int] = {}
-        self._probed_at = 0.0
-        self._failures: dict[str, _Failure] = {}
+    settings: Settings
+    fingerprint: str
+    say: Say
+    define: DefineServices = services_of
+    probe: Callable[[str], bool] = answers
+    probe_every_s: float = _PROBE_EVERY_S
+    first_pause_s: float = 2.0
+    _known: dict[str, psutil.Process] = field(default_factory=dict, init=False)
+    _ports: dict[str, int] = field(default_factory=dict, init=False)
+    _unanswered: Counter[str] = field(default_factory=Counter, init=False)
+    _probed_at: float = field(default=0.0, init=False)
+    _failures: dict[str, _Failure] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Watches until the servers are no longer desired under these settings, or have another supervisor."""
         self._write()
-        while is_desired(self._settings, self._fingerprint):
-            with contextlib.suppress(ServicesBusyError):  # `up` or `down` is running
+        while state.is_desired(self.settings, self.fingerprint):
+            with contextlib.suppress(state.ServicesBusyError):  # `up` or `down` is running
                 self.check()
             if self._known.get("supervisor", psutil.Process()) != psutil.Process():
                 return
@@ -120,20 +110,20 @@ class Supervisor:
         if not (self._dead() or hanging):
             self._forget(())
             return
-        with locked(self._settings, 0):
-            dead = self._dead()
-            if not is_desired(self._settings, self._fingerprint):
+        with state.locked(self.settings, 0):
+            down = [*self._dead(), *hanging]
+            if not state.is_desired(self.settings, self.fingerprint):
                 return
-            self._forget((*dead, *hanging))
-            for name in (*dead, *hanging):
+            self._forget(down)
+            for name in down:
                 failure = self._failures.setdefault(name, _Failure())
                 if failure.outage is None:
                     reason = "does not answer" if name in hanging else self._how_it_ended(name)
-                    failure.outage = Outage(datetime.now(UTC).isoformat(timespec="seconds"), reason)
-                    self._say(f"{name}: {reason}.")
+                    failure.outage = state.Outage(datetime.now(UTC).isoformat(timespec="seconds"), reason)
+                    self.say(f"{name}: {reason}.")
             self._write()
             now = time.monotonic()
-            due = [name for name in (*dead, *hanging) if self._failures[name].retry_at <= now]
+            due = [name for name in down if self._failures[name].retry_at <= now]
             if due:
                 self._start_again(due, hanging)
 
@@ -149,76 +139,73 @@ class Supervisor:
         self._failures = kept
 
     def _dead(self) -> list[str]:
-        wanted = desired_state(self._settings)
+        wanted = state.desired_state(self.settings)
         names = wanted.servers if wanted else ()
         if not all(name in self._known and is_alive(self._known[name]) for name in names):
-            running = find_running(self._settings.home)
-            ended = {name: process for name, process in self._known.items() if name not in running}
-            self._known = {**ended, **{name: found.process for name, found in running.items()}}
+            running = find_running(self.settings.home)
+            self._known |= {name: found.process for name, found in running.items()}
             self._ports = {name: found.port for name, found in running.items() if found.port}
-            mongod = find_process(embedded.files_of(self._settings))
+            mongod = find_process(embedded.files_of(self.settings))
             if mongod is not None:
                 self._known["mongod"] = mongod[0]
         for name, process in self._known.items():
             if resume(process):
-                self._say(f"{name}: was stopped by a signal; resumed.")
+                self.say(f"{name}: was stopped by a signal; resumed.")
         return [name for name in names if name not in self._known or not is_alive(self._known[name])]
 
     def _hanging(self) -> list[str]:
         """Returns the pages whose process runs but that have not answered for a minute."""
         now = time.monotonic()
-        if now - self._probed_at < self._probe_every_s:
+        if now - self._probed_at < self.probe_every_s:
             return []
         self._probed_at = now
         for name, path in _PATHS.items():
             port = self._ports.get(name)
-            if port is None or self._probe(f"{url(self._settings.services.host, port)}{path}"):
+            if port is None or self.probe(f"{url(self.settings.services.host, port)}{path}"):
                 self._unanswered[name] = 0
             else:
-                self._unanswered[name] = self._unanswered.get(name, 0) + 1
+                self._unanswered[name] += 1
         return [name for name, number in self._unanswered.items() if number >= MOST_UNANSWERED]
 
     def _how_it_ended(self, name: str) -> str:
         """Returns how the server ended, with its exit code if this process started it."""
-        code = None
-        with contextlib.suppress(psutil.Error):
-            code = self._known[name].wait(0) if name in self._known else None
-        if code is None:
-            return "exited unexpectedly"
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        with contextlib.suppress(psutil.Error, KeyError):
+            if (code := self._known[name].wait(0)) is not None:
+                return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        return "exited unexpectedly"
 
     def _start_again(self, names: Sequence[str], hanging: Sequence[str]) -> None:
-        running = find_running(self._settings.home)
+        running = find_running(self.settings.home)
         hung = [name for name in hanging if name in running]
         stop([running.pop(name).process for name in hung], 2.0)
-        self._unanswered = {}
+        self._unanswered.clear()
         now = time.monotonic()
         for name in names:
             failure = self._failures[name]
-            failure.pause_s = min(max(2 * failure.pause_s, self._first_pause_s), _LONGEST_PAUSE_S)
+            failure.pause_s = min(max(2 * failure.pause_s, self.first_pause_s), _LONGEST_PAUSE_S)
             failure.retry_at, failure.tried_at = now + failure.pause_s, now
         if "mongod" in names:
-            self._say("MongoDB …")
+            self.say("MongoDB …")
             try:
-                embedded.start(self._settings)
+                embedded.start(self.settings)
             except VidpipeError as error:
                 self._failed("mongod", error)
         bring_up(
-            self._settings, names, running, self._fingerprint, say=self._say, failed=self._failed, begun=[],
-            define=self._define,
+            self.settings, names, running, self.fingerprint, say=self.say, failed=self._failed, begun=[],
+            define=self.define,
         )  # fmt: skip
 
     def _failed(self, name: str, error: VidpipeError) -> None:
         failure = self._failures[name]
         since = failure.outage.since if failure.outage else ""
-        failure.outage = Outage(since, error.message)
+        failure.outage = state.Outage(since, error.message)
         failure.retry_at = time.monotonic() + failure.pause_s
-        self._say(f"{name}: {error.message} Next attempt in {failure.pause_s:.0f} s.")
+        self.say(f"{name}: {error.message} Next attempt in {failure.pause_s:.0f} s.")
 
     def _write(self) -> None:
         outages = {name: failure.outage for name, failure in self._failures.items() if failure.outage}
         with contextlib.suppress(OSError):  # a full disk must not end the supervision
-            write_supervisor_state(self._settings, outages)
+            state.write_supervisor_state(self.settings, outages)
 
 
 def _say(line: str) -> None:
@@ -237,9 +224,9 @@ def watch_supervisor(settings: Settings, fingerprint: str) -> None:
         if known is not None:
             resume(known)
             continue
-        with contextlib.suppress(VidpipeError, OSError), locked(settings, 0):
+        with contextlib.suppress(VidpipeError, OSError), state.locked(settings, 0):
             running = find_running(settings.home)
-            if is_desired(settings, fingerprint) and "supervisor" not in running:
+            if state.is_desired(settings, fingerprint) and "supervisor" not in running:
                 services_of(settings, running)["supervisor"].launch(fingerprint)
 
 
@@ -259,15 +246,15 @@ def main() -> int:
         try:
             supervisor.run()
         except KeyboardInterrupt:
-            if foreground and is_desired(settings, fingerprint):
+            if foreground and state.is_desired(settings, fingerprint):
                 _say("Stopping …")
                 down(settings, _say)
             return 0
-        except (VidpipeError, OSError, psutil.Error) as error:  # a full disk, say: it must survive
+        except (VidpipeError, OSError, psutil.Error) as error:  # such as a full disk: it must survive
             _say(f"{error}")
             time.sleep(_PROBE_EVERY_S)
         else:
-            return UnavailableError.exit_code if foreground and desired_state(settings) else 0
+            return UnavailableError.exit_code if foreground and state.desired_state(settings) else 0
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
 from vidpipe.operations.backups import manifest as manifests
 from vidpipe.operations.backups.backup import back_up
-from vidpipe.operations.backups.home_files import restore_home_files
+from vidpipe.operations.backups.file_transfer import restore_home_files
 from vidpipe.operations.backups.manifest import BackupCancelled, BackupError, ProgressMonitor
 from vidpipe.operations.backups.restore import NotEmptyError
 from vidpipe.runner.request import RunRequest

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vidpipe.operations.metrics.background_cache import BackgroundCache
+from vidpipe.operations.metrics.snapshot import BackgroundCache
 
 
 def test_a_value_is_kept_for_a_while() -> None:

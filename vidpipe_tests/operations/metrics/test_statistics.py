@@ -19,7 +19,7 @@ from PIL import Image
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
-from vidpipe.operations.metrics import plots, statistics_page
+from vidpipe.operations.metrics import plots
 from vidpipe.operations.metrics.statistics import (
     DayStatistics,
     LibraryStatistics,
@@ -176,7 +176,7 @@ class _Seen(HTMLParser):
 
 
 def test_the_html_stands_alone_and_a_name_stays_a_text() -> None:
-    text = statistics_page.html(hostile()).decode()
+    text = plots.html(hostile()).decode()
     seen = _Seen()
     seen.feed(text)
     assert "script" not in seen.tags

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts
 from vidpipe.stages.registry import GRAPH

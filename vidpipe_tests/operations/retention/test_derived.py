@@ -12,8 +12,8 @@ import pytest
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.media.frame_pack import FramePackWriter
-from vidpipe.operations.retention.derived_files import delete_unreferenced
-from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.operations.retention import PruneReport
+from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.settings import Settings
 from vidpipe_tests.operations.retention.conftest import age, both, write
 

@@ -9,7 +9,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
-from vidpipe.operations.retention.forget import ForgottenVideo, forget
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
 from vidpipe_tests.library.sample_library import GRAPH, fill, sha256_of, url_of

@@ -14,8 +14,8 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.runs import TOTALS
+from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
 from vidpipe.operations.retention.home_tasks import delete_downloads, delete_journals, delete_run_figures, home_tasks
-from vidpipe.operations.retention.pruning import PruneReport, PruneTask, cutoff, prune
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
 from vidpipe_tests.operations.retention.conftest import age, both, write

@@ -10,8 +10,8 @@ from pymongo import MongoClient
 
 from vidpipe.library import embedded
 from vidpipe.library.connection import connect
-from vidpipe.operations.retention.log_files import delete_log_files, rotate_mongod_log, rotate_server_logs
-from vidpipe.operations.retention.pruning import PruneReport
+from vidpipe.operations.retention import PruneReport
+from vidpipe.operations.retention.home_tasks import delete_log_files, rotate_mongod_log, rotate_server_logs
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Retention
 from vidpipe_tests.operations.retention.conftest import age, both, write

@@ -14,8 +14,7 @@ import pytest
 
 from vidpipe.errors import UnavailableError
 from vidpipe.operations.services.lifecycle import bring_up, down_servers
-from vidpipe.operations.services.ports import choose_port
-from vidpipe.operations.services.service_definitions import Running, Service, find_running
+from vidpipe.operations.services.service_definitions import Running, Service, choose_port, find_running
 from vidpipe.operations.services.state import DesiredState, ServicesBusyError, locked, set_desired_state
 from vidpipe.operations.services.supervisor import MOST_UNANSWERED, Supervisor
 from vidpipe.settings import Settings

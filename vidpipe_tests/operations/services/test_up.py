@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import requests
 
-from vidpipe.operations.services import ports
+from vidpipe.operations.services import service_definitions
 from vidpipe.operations.services.lifecycle import bring_up, down_servers
 from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running
 from vidpipe.operations.services.state import DesiredState, set_desired_state
@@ -124,7 +124,7 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
     reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
     reader.start()
     try:
-        wait_for("all are up", lambda: any("All are up" in line for line in lines), limit_s=90)
+        wait_for("all are up", lambda: any("All servers are up" in line for line in lines), limit_s=90)
         mine, theirs = station.home.json("up")["addresses"], home.json("up")
         assert not set(mine.values()) & set(theirs["addresses"].values())
         assert any("Port 3400 was taken" in note for note in theirs["notes"])
@@ -170,18 +170,18 @@ def test_what_a_server_has_started_is_not_taken_for_it(tmp_path: Path) -> None:
 def test_the_code_servers_socket_is_the_users_own(tmp_path: Path) -> None:
     long = tmp_path / ("folder-with-a-long-name-" * 4)
     for directory in (tmp_path / "run", long):
-        path = ports.socket_path(directory)
+        path = service_definitions.socket_path(directory)
         assert len(str(path)) <= 107
         assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert ports.socket_path(long) == ports.socket_path(long)
+    assert service_definitions.socket_path(long) == service_definitions.socket_path(long)
 
 
 def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
     memory = tmp_path / "ports.json"
-    taken = ports.choose_port(memory, "web", 3700, "127.0.0.1", taken={3700})
+    taken = service_definitions.choose_port(memory, "web", 3700, "127.0.0.1", taken={3700})
     assert taken == 3701
-    assert ports.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
-    assert ports.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
+    assert service_definitions.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
+    assert service_definitions.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
     assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
 
 
