@@ -27,7 +27,7 @@ from vidpipe.library.embedded import files_of
 from vidpipe.library.embedded.damage import logged_damage, traces
 from vidpipe.library.library import Library
 from vidpipe.media import ffmpeg
-from vidpipe.models.prompt_building import template_prompts
+from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
@@ -304,8 +304,7 @@ def _rules(settings: Settings) -> DoctorCheck:
 
 
 def _model(settings: Settings) -> DoctorCheck:
-    from vidpipe.models.describing_model import build_model
-    from vidpipe.models.prompt_building import unread_instructions
+    from vidpipe.models.builders import build_model, unread_instructions
 
     model = build_model(settings)
     try:

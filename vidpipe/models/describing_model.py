@@ -9,9 +9,8 @@ from typing import Protocol
 
 from vidpipe.errors import VidpipeError
 from vidpipe.media.facts import SceneStats
-from vidpipe.models.answer_keys import digest
 from vidpipe.models.prompts import Prompt, Scope
-from vidpipe.settings import Settings
+from vidpipe.text.words import digest
 
 
 @dataclass(frozen=True)
@@ -168,21 +167,20 @@ class DescribingModel(Protocol):
         """Release weights and connections; the next `answer` loads them again."""
 
 
-def build_model(settings: Settings) -> DescribingModel:
-    """Return the model of Backend in [QwenVL].
+def answer_key(
+    *, video: str, scope: str, start_s: float, end_s: float, prompt_hash: str, model: str, frames_version: str
+) -> str:
+    """Return the key of a stored answer: equal keys have equal answers.
 
-    Raises:
-        UnavailableError: A setting that it needs is missing or wrong.
+    Args:
+        video: sha256 of its bytes.
+        scope: "video" or "scene". A scene is identified by its times, so that it keeps its answers while other scenes
+            change.
+        start_s: Start of what is described, in seconds.
+        end_s: Its end.
+        prompt_hash: Hash of the prompt.
+        model: The model's `version`.
+        frames_version: Version of what the model saw: frames, or measurements.
     """
-    # each backend brings packages that the others do not need
-    if settings.qwen_vl.backend == "qwen":
-        from vidpipe.models.qwen.backend import QwenModel
-
-        return QwenModel(settings)
-    if settings.qwen_vl.backend == "endpoint":
-        from vidpipe.models.endpoint.backend import EndpointModel
-
-        return EndpointModel(settings)
-    from vidpipe.models.statistics import StatisticsModel
-
-    return StatisticsModel()
+    span = f"{start_s:.3f}-{end_s:.3f}"
+    return f"{video[:16]}:{scope}:{span}:{digest(video, scope, span, prompt_hash, model, frames_version)}"

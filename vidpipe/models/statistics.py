@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vidpipe.media.facts import ColorShare, SceneStats
 from vidpipe.models.describing_model import MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
-from vidpipe.text.languages import language_name
-from vidpipe.text.phrases import duration_in_words, join_words
+from vidpipe.text.messages import duration_in_words, join_words
+from vidpipe.text.names import language_name
 
 #: (upper end of the range, word), in ascending order.
 Scale = Sequence[tuple[float, str]]

@@ -19,12 +19,11 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSynta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.prompt_context import TEMPLATE_FIELDS
-from vidpipe.models.sanitize import find_control_token
+from vidpipe.models.prompts import TEMPLATE_FIELDS
 from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.rules_file import read_text
-from vidpipe.text.phrases import did_you_mean
+from vidpipe.text.messages import did_you_mean, find_control_token
 
 FILTERS = (
     "capitalize", "count", "d", "default", "first", "int", "join", "last", "length", "list", "lower", "reverse",

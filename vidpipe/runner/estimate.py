@@ -20,8 +20,7 @@ from vidpipe.library.video_ids import chunked
 from vidpipe.library.videos import projection
 from vidpipe.media.facts import PackReference, Scene
 from vidpipe.models.describing_model import ModelRequest
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import PromptSet
+from vidpipe.models.prompts import PromptSet, SceneView, VideoView
 from vidpipe.runner.budget import ModelWork, Prices, total
 from vidpipe.runner.due import StageDueCounts, count_due, due_ids
 from vidpipe.runner.model_rates import ModelRates, TokenBounds, measure_model

@@ -14,7 +14,7 @@ from typing import Any
 
 from vidpipe.media.facts import Scene
 from vidpipe.models.describing_model import DescribingModel
-from vidpipe.models.prompt_context import VideoView
+from vidpipe.models.prompts import VideoView
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, Outcome, Stage, StageContext, StageError
 from vidpipe.stages.model_answers import RequestAnswers, answer_requests, total_tokens
 from vidpipe.stages.model_requests import READS, scene_requests, video_view, whole_request

@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.answer_keys import answer_key
-from vidpipe.models.answers.form import AnswerFormatError
-from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.answer_forms import AnswerFormatError
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest, answer_key
 from vidpipe.models.prompts import Prompt, correction_prompt
 from vidpipe.stages.contract import AnswerCell, ModelTokens, OutOfReach, StageContext, StageError
 

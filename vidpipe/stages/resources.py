@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vidpipe.models.describing_model import build_model
-from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.builders import build_model, build_prompts
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageResource
 from vidpipe.tagging.categories import build_categories

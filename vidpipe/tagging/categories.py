@@ -10,7 +10,16 @@ from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, PartExplanation, TagBlock, tag_key
+from vidpipe.tagging.blocks import (
+    BLOCKS,
+    Block,
+    BlockExplanation,
+    Explanation,
+    PartExplanation,
+    TagBlock,
+    explain_blocks,
+    tag_key,
+)
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import BlocksSource
 from vidpipe.tagging.rules_file import (
@@ -174,6 +183,38 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
     ranked = sorted(matching, key=lambda pair: -pair[1])
     best, score = ranked[0]
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
+
+
+class CategoryExplanation(Explanation):
+    """One category.
+
+    Attributes:
+        category: Its name.
+        matched: Whether the score is positive and reaches `min_score`.
+        score: Sum of all weighted hits.
+        min_score: Lowest score of a match.
+        blocks: Its blocks.
+    """
+
+    category: str
+    matched: bool
+    score: float
+    min_score: float
+    blocks: tuple[BlockExplanation, ...]
+
+
+def explain_categories(categories: CategorySet, facts: RuleFacts) -> list[CategoryExplanation]:
+    """Explain every category, in the order of the file, whether it matched or not."""
+    return [
+        CategoryExplanation(
+            category=category.name,
+            matched=category.matches(facts),
+            score=category.score(facts),
+            min_score=category.min_score,
+            blocks=explain_blocks(category.blocks, facts),
+        )
+        for category in categories.categories
+    ]
 
 
 def build_categories(settings: Settings) -> CategorySet:

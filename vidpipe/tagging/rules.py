@@ -12,7 +12,7 @@ from pydantic import Field
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock, tag_key
+from vidpipe.tagging.blocks import BLOCKS, Block, BlockExplanation, Explanation, TagBlock, explain_blocks, tag_key
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
@@ -206,6 +206,38 @@ def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
             suggested = sorted({tag for one in blocks if isinstance(one, TagBlock) for tag in one.hits(facts)})
             given |= {key: TagMatch(tag, rule.name, block, evidence, rule.facet, tuple(suggested)) for key, tag in new}
     return tuple(given.values())
+
+
+class RuleExplanation(Explanation):
+    """One rule.
+
+    Attributes:
+        rule: Its name.
+        matched: Whether it matched.
+        gives: Its tags.
+        match: Whether "any" block is enough, or "all" must match.
+        blocks: Its blocks.
+    """
+
+    rule: str
+    matched: bool
+    gives: tuple[str, ...]
+    match: str
+    blocks: tuple[BlockExplanation, ...]
+
+
+def explain(rules: RuleSet, facts: RuleFacts) -> list[RuleExplanation]:
+    """Explain every rule, in order, whether it matched or not."""
+    return [
+        RuleExplanation(
+            rule=rule.name,
+            matched=bool(rule.matching(facts)),
+            gives=rule.tags,
+            match=rule.match,
+            blocks=explain_blocks(rule.blocks, facts),
+        )
+        for rule in rules.rules
+    ]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.safe_files import read_regular_text
 from vidpipe.settings import Settings, default_file
 from vidpipe.tagging.conditions import as_found
-from vidpipe.text.phrases import did_you_mean
+from vidpipe.text.messages import did_you_mean
 
 _MAX_ERRORS = 5
 

@@ -10,12 +10,11 @@ from concurrent.futures import wait
 from anyio.from_thread import start_blocking_portal
 
 from vidpipe.models.describing_model import ModelReply, ModelRequest
-from vidpipe.models.endpoint import transport
+from vidpipe.models.endpoint import client
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.models.endpoint.client import EndpointClient
 from vidpipe.models.endpoint.errors import EndpointError
-from vidpipe.models.endpoint.payload import FramesPayload
-from vidpipe.models.endpoint.response_parsing import ServerAnswer
+from vidpipe.models.endpoint.messages import FramesPayload, ServerAnswer
 from vidpipe.models.endpoint.scheduler import RequestScheduler
 from vidpipe.models.prompts import Prompt
 from vidpipe.settings import Settings
@@ -32,7 +31,7 @@ class EndpointModel:
 
     measured = False
 
-    def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = transport.is_public) -> None:
+    def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = client.is_public) -> None:
         """Check the address and the key.
 
         Args:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
 from vidpipe.models.endpoint.errors import EndpointError
-from vidpipe.models.endpoint.payload import FramesPayload
-from vidpipe.models.endpoint.response_parsing import ServerAnswer
+from vidpipe.models.endpoint.messages import FramesPayload, ServerAnswer
 from vidpipe.models.prompts import Prompt
 
 #: After so many failed requests in a row without an answer in between, the server counts as unavailable.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.answer_keys import digest
 from vidpipe.settings import Settings
+from vidpipe.text.words import digest
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _PROCESSOR = "processor_config.json"

@@ -13,11 +13,10 @@ from PIL import Image
 
 from vidpipe.errors import MediaError
 from vidpipe.models.describing_model import Frame, ModelRequest
-from vidpipe.models.prompts import Prompt
+from vidpipe.models.prompts import Prompt, sample_evenly
 from vidpipe.models.qwen.loading import LoadedModel
-from vidpipe.models.sampling import sample_evenly
-from vidpipe.models.sanitize import without_control_tokens
 from vidpipe.settings.schema import QwenVL
+from vidpipe.text.messages import without_control_tokens
 
 if TYPE_CHECKING:
     import torch

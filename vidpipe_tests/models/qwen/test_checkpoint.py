@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.describing_model import build_model
+from vidpipe.models.builders import build_model
 from vidpipe.models.qwen import checkpoint, loading
 from vidpipe.models.qwen.checkpoint import Checkpoint
 from vidpipe_tests.models.qwen.conftest import TINY, settings

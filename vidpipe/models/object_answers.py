@@ -8,9 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidpipe.models.answers.form import AnswerForm, AnswerFormatError, json_values, one_object, without_wrapping
-from vidpipe.models.answers.short_forms import parse_choice
-from vidpipe.models.sanitize import sanitize, single_line
+from vidpipe.models.answer_forms import (
+    AnswerForm,
+    AnswerFormatError,
+    json_values,
+    one_object,
+    parse_choice,
+    without_wrapping,
+)
+from vidpipe.text.messages import sanitize, single_line
 
 LABELS = ("positive", "neutral", "negative")
 _REASON, _SUMMARY, _WORD = 400, 1_000, 60
