@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -124,26 +125,26 @@ class ModelReply:
     transient: bool = False
 
 
-class DescribingModel(Protocol):
+class DescribingModel(ABC):
     """A describing model: a resource of the stage `descriptions`.
 
     Attributes:
         measured: Whether it states measurements only and sees no frames.
     """
 
-    measured: bool
+    measured = False
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """As recorded with each description."""
 
     @property
+    @abstractmethod
     def version(self) -> str:
         """Identifies what answers depend on: configuration and weights, not paths or addresses."""
 
-    def texts(self) -> Mapping[str, str]:
-        """Texts for the lineage by their hash; models have none."""
-
+    @abstractmethod
     def readiness(self) -> str:
         """Return what `vidpipe doctor` reports: the device, or that the server answers. Loads no weights.
 
@@ -151,9 +152,7 @@ class DescribingModel(Protocol):
             VidpipeError: The model cannot be used.
         """
 
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of what this model sees of a request: its frames, or its facts."""
-
+    @abstractmethod
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield one reply per request, in any order. Weights are loaded on the first call.
 
@@ -163,7 +162,17 @@ class DescribingModel(Protocol):
             UnavailableError: The model itself is unavailable. An error of a single request is part of its reply.
         """
 
-    def close(self) -> None:
+    def basis(self, request: ModelRequest) -> str:
+        """Return the version of what this model sees of a request: its frames, or its facts."""
+        if self.measured:
+            return request.facts.version
+        return request.frames.version if request.frames else "none"
+
+    def texts(self) -> Mapping[str, str]:
+        """Return the texts for the lineage by their hash: none."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - models that hold nothing between calls need not override it
         """Release weights and connections; the next `answer` loads them again."""
 
 

@@ -7,10 +7,10 @@ does not say. Each word stands for a range of one number.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from vidpipe.media.facts import ColorShare, SceneStats
-from vidpipe.models.describing_model import MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.describing_model import DescribingModel, MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
 from vidpipe.text.messages import duration_in_words, join_words
 from vidpipe.text.names import language_name
 
@@ -55,24 +55,16 @@ _STANDS_OUT = 2.0
 _BLACK, _STILL = 0.05, 0.003
 
 
-class StatisticsModel:
+class StatisticsModel(DescribingModel):
     """Describes measurements. The same measurements give the same text, whatever the prompt."""
 
     name = "statistics"
     measured = True
     version = "statistics-2"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Return what `vidpipe doctor` reports."""
         return "sentences made of measurements, no model looks at the pictures"
-
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the facts."""
-        return request.facts.version
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield one reply per request, until `cancelled` is set."""
@@ -81,9 +73,6 @@ class StatisticsModel:
                 return
             text = describe_video(request.facts) if request.scope == "video" else describe_scene(request.facts)
             yield ModelReply(request, [ModelAnswer(prompt, text) for prompt in request.prompts])
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to release."""
 
 
 def describe_scene(facts: MeasuredFacts) -> str:

@@ -73,19 +73,15 @@ class CategorySource(BlocksSource):
 
 
 @dataclass(frozen=True)
-class ModelCategoryBlock:
+class ModelCategoryBlock(Block):
     """Matches if the describing model chose this category. Every category has this block; no file contains it."""
 
     category: str
     name: str = MODEL_CATEGORY
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the model chose this category."""
-        return tag_key(facts.model_category) == tag_key(self.category)
-
-    def count(self, facts: RuleFacts) -> int:
-        """Return 1 if it matches, else 0."""
-        return int(self.matches(facts))
+    def hits(self, facts: RuleFacts) -> list[str]:
+        """Return this category if the model chose it."""
+        return [self.category] if tag_key(facts.model_category) == tag_key(self.category) else []
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause about the model's choice."""
@@ -120,7 +116,7 @@ class Category:
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
-        return round(sum(self.weights[block.name] * block.count(facts) for block in self.blocks), 3)
+        return round(sum(self.weights[block.name] * len(block.hits(facts)) for block in self.blocks), 3)
 
     def matches(self, facts: RuleFacts) -> bool:
         """Return whether the score is positive and reaches `min_score`."""
@@ -131,20 +127,16 @@ class Category:
         """Return a sentence without its full stop; it says so if only measurements support the category."""
         hits = [block for block in self.blocks if block.matches(facts)]
         reason = "; ".join(block.evidence(facts) for block in hits)
-        return (
-            f"a hint from measurements: {reason}"
-            if {block.name for block in hits} == {"metadata_conditions"}
-            else reason
-        )
+        measured = {block.name for block in hits} == {"metadata_conditions"}
+        return f"a hint from measurements: {reason}" if measured else reason
 
     def normal(self) -> dict[str, Any]:
         """Return the category as in a rules file."""
         body: dict[str, Any] = {"name": self.name} | {block.name: block.normal() for block in self.blocks}
         weights = {name: self.weights[name] for name in body if self.weights.get(name) != DEFAULT_WEIGHTS.get(name)}
         del body[MODEL_CATEGORY]
-        return (
-            body | ({"weights": weights} if weights else {}) | ({"min_score": self.min_score} if self.min_score else {})
-        )
+        body |= {"weights": weights} if weights else {}
+        return body | ({"min_score": self.min_score} if self.min_score else {})
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import wait
 
 from anyio.from_thread import start_blocking_portal
 
-from vidpipe.models.describing_model import ModelReply, ModelRequest
+from vidpipe.models.describing_model import DescribingModel, ModelReply, ModelRequest
 from vidpipe.models.endpoint import client
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.models.endpoint.client import EndpointClient
@@ -26,10 +26,8 @@ _HELLO, _DOCTOR_TIMEOUT_S = Prompt("hello", "video", "Say yes.", max_tokens=4), 
 _CHECK_CANCELLED_S = 0.05
 
 
-class EndpointModel:
+class EndpointModel(DescribingModel):
     """Asks a server, greedily. Connections are open during `answer` only."""
-
-    measured = False
 
     def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = client.is_public) -> None:
         """Check the address and the key.
@@ -60,10 +58,6 @@ class EndpointModel:
         most = f":{asked.max_frames}" if asked.max_frames else ""
         return f"{_METHOD}:{asked.model}:{asked.api_style}:{form}:greedy{most}"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Ask the server for a word. Raises EndpointError if it does not answer."""
         if self._settings.api_style == "pai":
@@ -78,10 +72,6 @@ class EndpointModel:
         with start_blocking_portal(name="endpoint") as portal:
             portal.call(hello)
         return f"at {self._server.shown}, answered in {time.perf_counter() - start:.1f} s"
-
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the frames."""
-        return request.frames.version if request.frames else "none"
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield replies as they are completed; see DescribingModel. An error may come with the answers before it."""
@@ -112,9 +102,6 @@ class EndpointModel:
                     yield reply
             finally:
                 portal.call(scheduler.cancel)
-
-    def close(self) -> None:
-        """Do nothing: connections are closed at the end of `answer`."""
 
     async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ServerAnswer:
         """Ask one prompt, with structured output if the server supports it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 from vidpipe.errors import VidpipeError
-from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
 from vidpipe.models.qwen import loading
 from vidpipe.models.qwen.checkpoint import Checkpoint
 from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request
@@ -112,10 +112,8 @@ def _too_large(engine: LoadedModel, one: PreparedRequest) -> VidpipeError:
 _READ_AHEAD = 4
 
 
-class QwenModel:
+class QwenModel(DescribingModel):
     """Answers greedily from the frames. Weights are loaded by the first `answer` and freed by `close`."""
-
-    measured = False
 
     def __init__(self, settings: Settings) -> None:
         self._all_settings = settings
@@ -134,18 +132,10 @@ class QwenModel:
         budget = (self._settings.min_pixels, self._settings.max_pixels, self._settings.max_video_tokens)
         return f"qwen-{digest(self._checkpoint.version(), repr(budget))}"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Return the device. Raises UnavailableError if packages or weights are missing."""
         self._checkpoint.check()
         return f"on {loading.device_in_words()}"
-
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the frames."""
-        return request.frames.version if request.frames else "none"
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield replies batch by batch; see DescribingModel. A request whose frames cannot be read gets an error."""

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_END_OF_FRAMES = "<|vision_end|>"
+
+
 @dataclass(frozen=True)
 class FrameBudget:
     """Limits for the frames of one request, by the rules of qwen-vl-utils.
@@ -102,9 +105,6 @@ def _picture(frame: Frame) -> Image.Image:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"The frame at {frame.time_s:.2f} s is not a readable JPEG: {error}.") from error
     return picture
-
-
-_END_OF_FRAMES = "<|vision_end|>"
 
 
 @dataclass(frozen=True)
