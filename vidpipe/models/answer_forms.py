@@ -17,7 +17,39 @@ from typing import Any, NoReturn
 
 from vidpipe.text.messages import printable, sanitize
 
-_MAX_FREE_TEXT = 8_000
+_MAX_FREE_TEXT, _MAX_READ = 8_000, 2_000
+#: Characters of an answer that are read, and positions in it that are tried as the start of JSON. Answers are far
+#: shorter; the limits bound the time that a hostile one costs.
+_MAX_TEXT, _MAX_STARTS = 20_000, 40
+#: Qwen3 and others write their reasoning first.
+_THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*")
+_BEGIN = re.compile(r"[\[{]")
+#: A comma before a closing bracket. It may match inside strings, so only text that is not valid JSON is repaired.
+_STRANGE_ESCAPE = re.compile(r"\\[^\\'\"nrtbfux]")
+_TRAILING_COMMA = re.compile(r",(\s*[\]}])")
+
+#: Largest integer that MongoDB and JSON parsers represent exactly.
+_LARGEST = 2**53
+
+_YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+_YES_NO_WORD = re.compile(r"\b(yes|no|true|false)\b")
+#: "yes and no", "yes, no"
+_BOTH = re.compile(r"(?:yes|no)\W+(?:(?:and|or)\W+)?(?:yes|no)\b")
+_ECHO = re.compile(r"\byes\s*(?:or|/)\s*no\b", re.IGNORECASE)
+#: "The answer is: 3", "Answer: yes"
+_ANSWER_IS = re.compile(r"\b(?:answer|result)\b(?:\s+(?:is|would be))?\s*:?\s*(?P<said>.+)", re.IGNORECASE | re.DOTALL)
+_NEGATION = re.compile(r"\b(?:not|no|neither|nor|never|without)\b|n['’]t\b", re.IGNORECASE)
+#: 3, -2.5, 1,234 (thousands), 2,5 (a decimal comma), 1e3; not within a word (MP4, 3D)
+_NUMBER = re.compile(
+    r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.]\d+|,\d{1,2}(?!\d))?(?:[eE][-+]?\d{1,3})?(?!\w*\d|[dD]\b)"
+)
+_RANGE = re.compile(r"\s*(?:[-–—~:/]|to|or|and|\.\.+)\s*[-+−]?\d", re.IGNORECASE)
+_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
+)  # fmt: skip
+NUMBER_WORDS: Mapping[str, int] = {word: number for number, word in enumerate(_WORDS)} | {"none": 0}
 
 
 class AnswerFormatError(ValueError):
@@ -50,18 +82,6 @@ def parse_text(text: str) -> str:
 
 
 TEXT_FORM = AnswerForm("text", parse_text)
-
-
-#: Characters of an answer that are read, and positions in it that are tried as the start of JSON. Answers are far
-#: shorter; the limits bound the time that a hostile one costs.
-_MAX_TEXT, _MAX_STARTS = 20_000, 40
-#: Qwen3 and others write their reasoning first.
-_THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```[\w-]*")
-_BEGIN = re.compile(r"[\[{]")
-#: A comma before a closing bracket. It may match inside strings, so only text that is not valid JSON is repaired.
-_STRANGE_ESCAPE = re.compile(r"\\[^\\'\"nrtbfux]")
-_TRAILING_COMMA = re.compile(r",(\s*[\]}])")
 
 
 def without_wrapping(text: str) -> str:
@@ -159,30 +179,6 @@ def _closing(text: str, start: int) -> int | None:
             if depth == 0:
                 return at + 1
     return None
-
-
-_MAX_READ = 2_000
-#: Largest integer that MongoDB and JSON parsers represent exactly.
-_LARGEST = 2**53
-
-_YES_NO = {"yes": True, "true": True, "no": False, "false": False}
-_YES_NO_WORD = re.compile(r"\b(yes|no|true|false)\b")
-#: "yes and no", "yes, no"
-_BOTH = re.compile(r"(?:yes|no)\W+(?:(?:and|or)\W+)?(?:yes|no)\b")
-_ECHO = re.compile(r"\byes\s*(?:or|/)\s*no\b", re.IGNORECASE)
-#: "The answer is: 3", "Answer: yes"
-_ANSWER_IS = re.compile(r"\b(?:answer|result)\b(?:\s+(?:is|would be))?\s*:?\s*(?P<said>.+)", re.IGNORECASE | re.DOTALL)
-_NEGATION = re.compile(r"\b(?:not|no|neither|nor|never|without)\b|n['’]t\b", re.IGNORECASE)
-#: 3, -2.5, 1,234 (thousands), 2,5 (a decimal comma), 1e3; not within a word (MP4, 3D)
-_NUMBER = re.compile(
-    r"(?<![\w.,])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:[.]\d+|,\d{1,2}(?!\d))?(?:[eE][-+]?\d{1,3})?(?!\w*\d|[dD]\b)"
-)
-_RANGE = re.compile(r"\s*(?:[-–—~:/]|to|or|and|\.\.+)\s*[-+−]?\d", re.IGNORECASE)
-_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
-)  # fmt: skip
-NUMBER_WORDS: Mapping[str, int] = {word: number for number, word in enumerate(_WORDS)} | {"none": 0}
 
 
 def choice_form(choices: Sequence[str]) -> AnswerForm:

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, choice_form, parse_text
@@ -17,10 +17,6 @@ from vidpipe.models.questions import Question, build_priority_keywords, build_qu
 from vidpipe.settings import Settings
 from vidpipe.tagging.categories import UNCLASSIFIED, build_categories
 from vidpipe.text.messages import find_control_token
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Increased whenever the code makes another text from the same templates.
 _RENDERING = 1

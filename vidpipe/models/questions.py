@@ -22,6 +22,7 @@ from vidpipe.tagging.rules_file import (
     RulesFileModel,
     Texts,
     Versioned,
+    entry_place,
     load_named,
     parse_json,
     read_text,
@@ -40,6 +41,9 @@ _TOKENS: dict[str, int] = {"text": 128, "yes_no": 16, "choice": 48, "number": 24
 #: Each question costs one answer per video or scene.
 _MAX_QUESTIONS = 100
 _LOCK_S = 10
+#: One prompt contains all of them.
+_MAX_VOCABULARY = 500
+_Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,14 @@ class _FileSource(RulesFileModel):
     questions: list[Any] = Field(max_length=_MAX_QUESTIONS)
 
 
+class _Group(RulesFileModel):
+    keywords: Texts
+
+
+class _VocabularySource(RulesFileModel):
+    tags: list[_Tag] = Field(min_length=1, max_length=_MAX_VOCABULARY)
+
+
 def build_questions(settings: Settings) -> tuple[Question, ...]:
     """Return the questions in force. Raises SettingsError."""
     return load_named(settings, "questions", parse_questions)
@@ -112,14 +124,11 @@ def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
 def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
     """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
     entries = validated(_FileSource, parse_json(text, shown), shown).questions
-    questions = [parse_question(entry, f"{shown}, question {_place(n, entry)}") for n, entry in enumerate(entries, 1)]
+    questions = [
+        parse_question(entry, entry_place(shown, "question", n, entry, "id")) for n, entry in enumerate(entries, 1)
+    ]
     unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
     return tuple(questions)
-
-
-def _place(number: int, entry: Any) -> str:
-    name = entry.get("id") if isinstance(entry, dict) else None
-    return f'{number} ("{name}")' if isinstance(name, str) and re.fullmatch(r"[\w -]{1,40}", name) else str(number)
 
 
 def parse_question(entry: Any, where: str = "The question") -> Question:
@@ -189,10 +198,6 @@ def _add(path: Path, question: Question) -> bool:
     return True
 
 
-class _Group(RulesFileModel):
-    keywords: Texts
-
-
 @dataclass(frozen=True)
 class PriorityKeywords(Versioned):
     """What a describing model is asked to look for first: rules/priority_keywords.json.
@@ -240,15 +245,6 @@ def parse_priority_keywords(text: str, shown: str = "priority_keywords.json") ->
 
 def _keywords(words: Any, where: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(validated(_Group, {"keywords": words}, where).keywords))
-
-
-#: One prompt contains all of them.
-_MAX_VOCABULARY = 500
-_Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
-
-
-class _VocabularySource(RulesFileModel):
-    tags: list[_Tag] = Field(min_length=1, max_length=_MAX_VOCABULARY)
 
 
 def build_vocabulary(settings: Settings) -> tuple[str, ...]:

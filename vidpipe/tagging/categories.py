@@ -54,11 +54,10 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 }
 
 
-Weight = Annotated[float, Field(gt=0, le=1000)]
-
-
 #: Other values than the default weights.
-_WEIGHT_FIELDS: dict[str, Any] = {name: (Weight, weight) for name, weight in DEFAULT_WEIGHTS.items()}
+_WEIGHT_FIELDS: dict[str, Any] = {
+    name: (Annotated[float, Field(gt=0, le=1000)], weight) for name, weight in DEFAULT_WEIGHTS.items()
+}
 WeightsSource = create_model("WeightsSource", __base__=RulesFileModel, **_WEIGHT_FIELDS)
 
 
@@ -229,7 +228,9 @@ def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
     if isinstance(document, dict) and isinstance(document.get("categories"), dict | list):
         document = value_under(document, "categories", shown)
     if isinstance(document, dict):
-        document = [_named(name, body) for name, body in document.items()]
+        document = [
+            {"name": name} | (body if isinstance(body, dict) else {"keywords": body}) for name, body in document.items()
+        ]
     if not isinstance(document, list):
         raise SettingsError(f"{shown}: expected an object of name and keywords, or a list of categories.")
     places = [_place(shown, number, one) for number, one in enumerate(document, 1)]
@@ -237,12 +238,6 @@ def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
     enabled = [(source, place) for source, place in zip(sources, places, strict=True) if source.enabled]
     unique_names(((source.name, f"category {number}") for number, (source, _) in enumerate(enabled, 1)), shown)
     return CategorySet(tuple(_category(source, place) for source, place in enabled))
-
-
-def _named(name: str, body: Any) -> Any:
-    if isinstance(body, dict):
-        return {"name": name} | body
-    return {"name": name, "keywords": body}
 
 
 def _place(shown: str, number: int, source: Any) -> str:

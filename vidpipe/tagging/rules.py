@@ -22,6 +22,7 @@ from vidpipe.tagging.rules_file import (
     Texts,
     Versioned,
     compiled,
+    entry_place,
     load_named,
     parse_json,
     read_text,
@@ -131,29 +132,25 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         document = value_under(document, "rules", shown)
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
-    sources = [
-        (number, validated(RuleSource, one, _place(shown, number, one))) for number, one in enumerate(document, 1)
-    ]
-    enabled = [(number, source) for number, source in sources if source.enabled]
+    places = [entry_place(shown, "rule", number, one) for number, one in enumerate(document, 1)]
+    sources = [validated(RuleSource, one, place) for one, place in zip(document, places, strict=True)]
+    enabled = [(number, source) for number, source in enumerate(sources, 1) if source.enabled]
     unique_names(((source.name, f"rule {number}") for number, source in enabled if source.name), shown)
     taken = {source.name.casefold() for _, source in enabled if source.name}
     counts: Counter[str] = Counter()
     rules = []
     for number, source in enabled:
-        where = _place(shown, number, document[number - 1])
-        blocks = source.blocks(where)
+        blocks = source.blocks(places[number - 1])
         if not blocks:
-            raise SettingsError(f"{where} has no conditions, so it would never give its tags.", _hint())
+            raise SettingsError(
+                f"{places[number - 1]} has no conditions, so it would never give its tags.",
+                f"Add one of {', '.join(BLOCKS)}.",
+            )
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
         match = source.match if len(blocks) > 1 else "any"
         rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
     return RuleSet(tuple(rules))
-
-
-def _place(shown: str, number: int, source: Any) -> str:
-    name = source.get("name") if isinstance(source, dict) else None
-    return f"{shown}, rule {number}" + (f' ("{name[:80]}")' if isinstance(name, str) and name else "")
 
 
 def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> str:
@@ -165,10 +162,6 @@ def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> st
         if name.casefold() not in taken:
             taken.add(name.casefold())
             return name
-
-
-def _hint() -> str:
-    return f"Add one of {', '.join(BLOCKS)}."
 
 
 @dataclass(frozen=True)

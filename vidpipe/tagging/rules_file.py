@@ -183,6 +183,12 @@ def compiled(build: Callable[[], ResultT], where: str, key: str) -> ResultT:
         raise SettingsError(f"{where}, {key}: {sentence}{end}", "docs/rules.md lists all conditions.") from None
 
 
+def entry_place(shown: str, kind: str, number: int, entry: Any, key: str = "name") -> str:
+    """Return what error messages call an entry of a list: `rules.json, rule 3 ("night")`."""
+    name = entry.get(key) if isinstance(entry, dict) else None
+    return f"{shown}, {kind} {number}" + (f' ("{name[:80]}")' if isinstance(name, str) and name else "")
+
+
 def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:
     """Raise SettingsError if two of the (name, place) pairs have the same name."""
     seen: dict[str, str] = {}

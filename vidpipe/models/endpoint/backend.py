@@ -9,12 +9,12 @@ from concurrent.futures import wait
 
 from anyio.from_thread import start_blocking_portal
 
-from vidpipe.models.describing_model import DescribingModel, ModelReply, ModelRequest
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
 from vidpipe.models.endpoint import client
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.models.endpoint.client import EndpointClient
 from vidpipe.models.endpoint.errors import EndpointError
-from vidpipe.models.endpoint.messages import FramesPayload, ServerAnswer
+from vidpipe.models.endpoint.messages import FramesPayload
 from vidpipe.models.endpoint.scheduler import RequestScheduler
 from vidpipe.models.prompts import Prompt
 from vidpipe.settings import Settings
@@ -79,7 +79,7 @@ class EndpointModel(DescribingModel):
             return
         client = EndpointClient(self._server, self._settings, self._is_public)
 
-        async def ask(payload: FramesPayload, prompt: Prompt) -> ServerAnswer:
+        async def ask(payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
             return await self._ask(client, payload, prompt)
 
         scheduler = RequestScheduler(
@@ -103,7 +103,7 @@ class EndpointModel(DescribingModel):
             finally:
                 portal.call(scheduler.cancel)
 
-    async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ServerAnswer:
+    async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
         """Ask one prompt, with structured output if the server supports it."""
         form = prompt.form
         structured = (

@@ -21,6 +21,7 @@ import openai
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
 from vidpipe.errors import UnavailableError
+from vidpipe.models.describing_model import ModelAnswer
 from vidpipe.models.endpoint.address import ServerAddress
 from vidpipe.models.endpoint.errors import (
     EndpointError,
@@ -29,7 +30,7 @@ from vidpipe.models.endpoint.errors import (
     overdue_error,
     status_error,
 )
-from vidpipe.models.endpoint.messages import FramesPayload, ServerAnswer, parse_response
+from vidpipe.models.endpoint.messages import FramesPayload, parse_response
 from vidpipe.models.prompts import Prompt
 from vidpipe.network.retry import RetryPolicy
 from vidpipe.network.session import authorities
@@ -37,7 +38,10 @@ from vidpipe.settings.schema import QwenVL
 
 #: Far more than the longest answer to a prompt; of an error, only its message is needed.
 _MAX_ANSWER_BYTES, _MAX_ERROR_BYTES = 4 << 20, 64 << 10
+_CONNECT_S = 10.0
 _KEPT_HEADERS = ("host", "connection", "content-type", "content-length", "accept")
+
+_log = logging.getLogger(__name__)
 
 # at DEBUG they write prompts, and queries with tokens in them, into the log
 for _logger in ("openai", "httpx2", "httpcore2"):
@@ -144,11 +148,6 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=None if path.is_dir() else path, capath=path if path.is_dir() else None)
 
 
-_CONNECT_S = 10.0
-
-_log = logging.getLogger(__name__)
-
-
 class EndpointClient:
     """Connections to one server, open while it is used as an asynchronous context."""
 
@@ -174,7 +173,7 @@ class EndpointClient:
     async def __aexit__(self, *_: object) -> None:
         await self._openai.close()
 
-    async def ask(self, payload: FramesPayload, prompt: Prompt, *, structured: bool) -> ServerAnswer:
+    async def ask(self, payload: FramesPayload, prompt: Prompt, *, structured: bool) -> ModelAnswer:
         """Return the answer to one prompt, with retries of transient errors. Raises EndpointError."""
         for failures in itertools.count(1):
             try:
@@ -189,7 +188,7 @@ class EndpointClient:
             await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
 
-    async def _attempt(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> ServerAnswer:
+    async def _attempt(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> ModelAnswer:
         try:
             # a timeout of httpx starts anew with every byte; this one limits the whole answer
             async with asyncio.timeout(self._settings.request_timeout):
@@ -204,7 +203,7 @@ class EndpointClient:
         except (ValueError, RecursionError) as error:
             message = f"The answer of {self._server.shown} is not JSON."
             raise EndpointError(message, kind="transient", status=response.status_code) from error
-        return parse_response(answer, self._server, self._settings)
+        return parse_response(answer, prompt, self._server, self._settings)
 
     async def _post(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> httpx2.Response:
         if self._settings.api_style == "pai":

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vidpipe.errors import MediaError
-from vidpipe.models.describing_model import Frame, ModelRequest
+from vidpipe.models.describing_model import Frame, ModelAnswer, ModelRequest
 from vidpipe.models.endpoint.address import ServerAddress
 from vidpipe.models.endpoint.errors import EndpointError, clean
 from vidpipe.models.prompts import Prompt, sample_evenly
@@ -21,6 +21,9 @@ from vidpipe.text.messages import without_control_tokens
 
 #: Time base of the frame times sent to vLLM, in frames per second: exact to a hundredth of a second.
 _TICKS_PER_S = 100
+#: Shorter keys ("EMPTY", "token") are words that may occur in a description.
+_MIN_SECRET_LENGTH = 12
+_MAX_TOKENS = 10**9
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class FramesPayload:
         frames = sample_evenly(frames, settings.max_frames or len(frames))
         if settings.api_style == "openai" and settings.video_format == "images":
             return cls(settings, _images(frames))
-        video = {"type": "video_url", "video_url": {"url": _video_url(frames)}}
+        # a video that is already sampled, in vLLM's format: its frames as JPEGs, separated by commas
+        url = f"data:video/jpeg;base64,{','.join(map(_base64, frames))}"
+        video = {"type": "video_url", "video_url": {"url": url}}
         times = {"type": "text", "text": f"Times of the pictures in seconds: {', '.join(map(_time, frames))}.\n"}
         return cls(settings, [video, times], {"media_io_kwargs": {"video": _timeline(frames)}})
 
@@ -89,11 +94,6 @@ def _images(frames: Sequence[Frame]) -> list[dict[str, Any]]:
     return parts
 
 
-def _video_url(frames: Sequence[Frame]) -> str:
-    """Return a video that is already sampled in vLLM's format: its frames as JPEGs, separated by commas."""
-    return f"data:video/jpeg;base64,{','.join(map(_base64, frames))}"
-
-
 def _timeline(frames: Sequence[Frame]) -> dict[str, Any]:
     """Return the frame times for vLLM, and that it is to keep all frames instead of the first 32."""
     indices = [round(frame.time_s * _TICKS_PER_S) for frame in frames]
@@ -115,43 +115,25 @@ def _base64(frame: Frame) -> str:
     return base64.b64encode(frame.jpeg).decode("ascii")
 
 
-#: Shorter keys ("EMPTY", "token") are words that may occur in a description.
-_MIN_SECRET_LENGTH = 12
-_MAX_TOKENS = 10**9
+def parse_response(answer: Any, prompt: Prompt, server: ServerAddress, settings: QwenVL) -> ModelAnswer:
+    """Return the answer to `prompt` in the JSON of a successful response. Raises EndpointError.
 
-
-@dataclass(frozen=True)
-class ServerAnswer:
-    """What a server answered to one prompt.
-
-    Attributes:
-        text: The answer, stripped and without control characters.
-        tokens: Generated tokens; 0 if the server does not count them.
-        prompt_tokens: Tokens read for it, without those from the server's cache if it reports them.
+    Token counts are 0 if the server does not report them; tokens from its cache are not counted.
     """
-
-    text: str
-    tokens: int = 0
-    prompt_tokens: int = 0
-
-
-def parse_response(answer: Any, server: ServerAddress, settings: QwenVL) -> ServerAnswer:
-    """Return the answer in the JSON of a successful response. Raises EndpointError."""
     if not isinstance(answer, dict):
         raise _unexpected(server, "is not a JSON object")
-    text = _description(answer, server) if settings.api_style == "pai" else _content(answer, server)
+    if settings.api_style == "pai":
+        if not isinstance(answer.get("description"), str):
+            raise _unexpected(server, "has no `description`")
+        text = _clean(answer["description"], server)
+    else:
+        text = _content(answer, server)
     usage = answer.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     cached = _count(details, "cached_tokens") if isinstance(details, dict) else 0
-    return ServerAnswer(text, _count(usage, "completion_tokens"), max(0, _count(usage, "prompt_tokens") - cached))
-
-
-def _description(answer: Mapping[str, Any], server: ServerAddress) -> str:
-    described = answer.get("description")
-    if not isinstance(described, str):
-        raise _unexpected(server, "has no `description`")
-    return _clean(described, server)
+    read = max(0, _count(usage, "prompt_tokens") - cached)
+    return ModelAnswer(prompt, text, _count(usage, "completion_tokens"), read)
 
 
 def _content(answer: Mapping[str, Any], server: ServerAddress) -> str:

@@ -176,7 +176,7 @@ def test_naming_the_model_imports_no_torch() -> None:
     """`vidpipe status` must not pay for it."""
     code = (
         "import sys; from vidpipe_tests.models.qwen.conftest import settings\n"
-        "from vidpipe.models.describing_model import build_model\n"
+        "from vidpipe.models.builders import build_model\n"
         "model = build_model(settings()); print(model.name, model.version, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
