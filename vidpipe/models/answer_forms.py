@@ -183,8 +183,8 @@ def _closing(text: str, start: int) -> int | None:
 
 def choice_form(choices: Sequence[str]) -> AnswerForm:
     """Return the form of an answer that is one of `choices`, as written there."""
-    told = "\n".join(f"- {choice}" for choice in choices)
-    instruction = f"Answer with exactly one of these, word for word, and nothing else:\n{told}"
+    listed = "\n".join(f"- {choice}" for choice in choices)
+    instruction = f"Answer with exactly one of these, word for word, and nothing else:\n{listed}"
     return AnswerForm("choice", partial(parse_choice, choices=tuple(choices)), instruction)
 
 
@@ -206,8 +206,8 @@ def parse_yes_no(text: str) -> bool:
             return values.pop()
         if begins:
             return _YES_NO[words[0]]
-        if told := _ANSWER_IS.search(bare):
-            after = {_YES_NO[word] for word in _YES_NO_WORD.findall(told["said"])}
+        if stated := _ANSWER_IS.search(bare):
+            after = {_YES_NO[word] for word in _YES_NO_WORD.findall(stated["said"])}
             if len(after) == 1:
                 return after.pop()
     raise AnswerFormatError(f"Expected yes or no; found {_found(said)}.")
@@ -220,8 +220,8 @@ def parse_choice(text: str, choices: Sequence[str]) -> str:
     for candidate in (said, said.splitlines()[0] if said else ""):
         if _bare(candidate) in named:
             return named[_bare(candidate)]
-    if (told := _ANSWER_IS.search(said)) and _bare(told["said"]) in named:
-        return named[_bare(told["said"])]
+    if (stated := _ANSWER_IS.search(said)) and _bare(stated["said"]) in named:
+        return named[_bare(stated["said"])]
     found = choices_in(said, choices)
     if len(found) == 1 and not _NEGATION.search(_without(said, found[0])):
         return found[0]
@@ -253,7 +253,7 @@ def parse_number(text: str) -> int | float:
     said = str(said)
     if _bare(said) in NUMBER_WORDS:
         return NUMBER_WORDS[_bare(said)]
-    for part in (said, *(told["said"] for told in [_ANSWER_IS.search(said)] if told)):
+    for part in (said, *(stated["said"] for stated in [_ANSWER_IS.search(said)] if stated)):
         numbers = list(_NUMBER.finditer(part))
         if not numbers or _RANGE.match(part, numbers[0].end()):
             continue

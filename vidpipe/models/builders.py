@@ -12,8 +12,8 @@ from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, choice_form, parse_text
 from vidpipe.models.describing_model import DescribingModel
 from vidpipe.models.object_answers import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource, Scope
-from vidpipe.models.questions import Question, build_priority_keywords, build_questions, build_vocabulary
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource
+from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
 from vidpipe.settings import Settings
 from vidpipe.tagging.categories import UNCLASSIFIED, build_categories
 from vidpipe.text.messages import find_control_token

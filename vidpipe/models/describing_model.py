@@ -10,7 +10,8 @@ from typing import Protocol
 
 from vidpipe.errors import VidpipeError
 from vidpipe.media.facts import SceneStats
-from vidpipe.models.prompts import Prompt, Scope
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.questions import Scope
 from vidpipe.text.words import digest
 
 

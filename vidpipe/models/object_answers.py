@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -127,7 +127,11 @@ def parse_summary(text: str) -> dict[str, Any]:
         keywords = re.split(r"[,;\n]", keywords)
     if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
         raise AnswerFormatError('"keywords" is to be a list of texts.')
-    return {"summary": summary, "keywords": _unique(map(_word, keywords))[:MAX_KEYWORDS]}
+    found: dict[str, str] = {}
+    for word in map(_word, keywords):
+        if word and len(word) <= _WORD:
+            found.setdefault(word.casefold(), word)
+    return {"summary": summary, "keywords": list(found.values())[:MAX_KEYWORDS]}
 
 
 def _entries(text: str) -> list[Any]:
@@ -177,14 +181,6 @@ def _named(text: str) -> str:
 def _word(text: str) -> str:
     """Return a tag or keyword without punctuation around it; one that is cut stays longer than allowed."""
     return single_line(text, _WORD * 4).strip(" \t-–•*#\"'“”`.,;:…")
-
-
-def _unique(words: Iterable[str]) -> list[str]:
-    found: dict[str, str] = {}
-    for word in words:
-        if word and len(word) <= _WORD:
-            found.setdefault(word.casefold(), word)
-    return list(found.values())
 
 
 def _string(said: Mapping[str, Any], key: str) -> str:

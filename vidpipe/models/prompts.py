@@ -9,18 +9,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
-from typing import Any, Literal, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import TEXT_FORM, AnswerForm
-from vidpipe.models.questions import Question
+from vidpipe.models.questions import Question, Scope
 from vidpipe.text.messages import duration_in_words, quote, sanitize
 from vidpipe.text.words import digest
 
 ItemT = TypeVar("ItemT")
+
+Variables = Mapping[str, Any]
+
+DESCRIBE_SCENE = (
+    "Describe this scene of a video in two or three plain sentences: who or what is seen, where it is, and what "
+    "happens. Name the time of day, the light and the mood where they can be seen. Say only what the pictures show."
+)
+DESCRIBE_VIDEO = (
+    "These pictures are taken from one video, in their order. Describe the whole video in three to five plain "
+    "sentences: what it is about, who or what is seen, where, and how it goes on. Say only what the pictures show."
+)
+#: Characters of a title, of one subtitle and of the description of one scene.
+_TITLE, _SUBTITLE, _SAID = 200, 200, 400
+#: Characters of all subtitles and of all descriptions of scenes, and how many of them at most.
+_SUBTITLES_IN_ALL, _SAID_IN_ALL = 3_000, 8_000
+_MAX_SUBTITLES, _MAX_SCENES = 150, 100
 
 
 def sample_evenly(items: Sequence[ItemT], limit: int) -> list[ItemT]:
@@ -42,13 +59,6 @@ def sample_within_budget(items: Sequence[ItemT], limit: int, budget: int, cost: 
             return chosen
         count = min(count - 1, count * budget // total)
     return []
-
-
-#: Characters of a title, of one subtitle and of the description of one scene.
-_TITLE, _SUBTITLE, _SAID = 200, 200, 400
-#: Characters of all subtitles and of all descriptions of scenes, and how many of them at most.
-_SUBTITLES_IN_ALL, _SAID_IN_ALL = 3_000, 8_000
-_MAX_SUBTITLES, _MAX_SCENES = 150, 100
 
 
 @dataclass(frozen=True)
@@ -97,64 +107,14 @@ class VideoView:
     scenes: Sequence[SceneView] = ()
 
 
-@dataclass(frozen=True)
-class TemplateVideo:
-    """The variable `video` of templates. Untrusted texts are in quotation marks; "" if there are none.
+def template_video(video: VideoView, scene: SceneView | None) -> SimpleNamespace:
+    """Return the variable `video` of templates of prompts about `video`, or about its scene `scene`.
 
-    Attributes:
-        title: The title in the file.
-        duration: Duration in words.
-        duration_s: Duration in seconds.
-        size: "1920x1080".
-        resolution: "Full HD".
-        orientation: landscape, portrait or square.
-        has_sound: Whether there is an audio stream.
-        subtitles: An even sample over the whole video; empty in prompts about a scene.
-        subtitle_count: Number of subtitles from which they were sampled.
-        scene_count: 0 in prompts about a scene, so that they do not change with the other scenes.
+    Untrusted texts are in quotation marks; "" if there are none. Prompts about a scene see neither the subtitles of the
+    whole video nor the number of its scenes, so that they do not change with the other scenes.
     """
-
-    title: str
-    duration: str
-    duration_s: float
-    size: str
-    resolution: str
-    orientation: str
-    has_sound: bool
-    subtitles: Sequence[str]
-    subtitle_count: int
-    scene_count: int
-
-
-@dataclass(frozen=True)
-class TemplateScene:
-    """The variable `scene`, and each of `scenes`, of templates.
-
-    Attributes:
-        start: Start as on a clock.
-        end: End as on a clock.
-        start_s: Start, in seconds.
-        end_s: End, in seconds.
-        duration: Duration in words.
-        said: How the model described it before, in quotation marks, or "".
-        subtitles: A sample of its subtitles.
-        subtitle_count: Number of subtitles from which they were sampled.
-    """
-
-    start: str
-    end: str
-    start_s: float
-    end_s: float
-    duration: str
-    said: str
-    subtitles: Sequence[str]
-    subtitle_count: int
-
-
-def template_video(video: VideoView, scene: SceneView | None) -> TemplateVideo:
-    """Return `video` for the templates of prompts about it, or about its scene `scene`."""
-    subtitles = _subtitles(video.subtitles) if scene is None else []
-    return TemplateVideo(
+    lines, scenes = (video.subtitles, video.scenes) if scene is None else ((), ())
+    return SimpleNamespace(
         title=quote(video.title, _TITLE),
         duration=duration_in_words(video.duration_s),
         duration_s=round(video.duration_s, 3),
@@ -162,15 +122,15 @@ def template_video(video: VideoView, scene: SceneView | None) -> TemplateVideo:
         resolution=video.resolution,
         orientation=video.orientation,
         has_sound=video.has_sound,
-        subtitles=subtitles,
-        subtitle_count=len(video.subtitles) if scene is None else 0,
-        scene_count=len(video.scenes) if scene is None else 0,
+        subtitles=_subtitles(lines),
+        subtitle_count=len(lines),
+        scene_count=len(scenes),
     )
 
 
-def template_scene(scene: SceneView) -> TemplateScene:
-    """Return one scene with its subtitles for templates."""
-    return TemplateScene(
+def template_scene(scene: SceneView) -> SimpleNamespace:
+    """Return the variable `scene`, or one of `scenes`, of templates; untrusted texts are in quotation marks."""
+    return SimpleNamespace(
         start=clock(scene.start_s),
         end=clock(scene.end_s),
         start_s=round(scene.start_s, 3),
@@ -182,10 +142,10 @@ def template_scene(scene: SceneView) -> TemplateScene:
     )
 
 
-def template_scenes(scenes: Sequence[SceneView]) -> list[TemplateScene]:
+def template_scenes(scenes: Sequence[SceneView]) -> list[SimpleNamespace]:
     """Return the scenes of a whole video, without subtitles; an even sample of them if there are too many."""
     few = sample_within_budget(scenes, _MAX_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
-    return [template_scene(SceneView(scene.index, scene.start_s, scene.end_s, (), scene.said)) for scene in few]
+    return [template_scene(replace(scene, subtitles=())) for scene in few]
 
 
 def _subtitles(lines: Sequence[str]) -> list[str]:
@@ -203,12 +163,6 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest // 10:02d}.{rest % 10}"
 
 
-#: Variable of a template -> its fields.
-TEMPLATE_FIELDS = {
-    "video": tuple(field.name for field in fields(TemplateVideo)),
-    "scene": tuple(field.name for field in fields(TemplateScene)),
-}
-
 _RICH_SCENES = (
     SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio."),
     SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
@@ -222,18 +176,11 @@ _BARE = VideoView(0.5, scenes=(_BARE_SCENE,))
 #: (video, one of its scenes) for which every template is rendered before a run: one with everything, one with nothing.
 SAMPLE_VIEWS = ((_RICH, _RICH_SCENES[0]), (_BARE, _BARE_SCENE))
 
-
-Scope = Literal["video", "scene"]
-Variables = Mapping[str, Any]
-
-DESCRIBE_SCENE = (
-    "Describe this scene of a video in two or three plain sentences: who or what is seen, where it is, and what "
-    "happens. Name the time of day, the light and the mood where they can be seen. Say only what the pictures show."
-)
-DESCRIBE_VIDEO = (
-    "These pictures are taken from one video, in their order. Describe the whole video in three to five plain "
-    "sentences: what it is about, who or what is seen, where, and how it goes on. Say only what the pictures show."
-)
+#: Variable of a template -> its fields.
+TEMPLATE_FIELDS = {
+    "video": tuple(vars(template_video(_BARE, None))),
+    "scene": tuple(vars(template_scene(_BARE_SCENE))),
+}
 
 
 @dataclass(frozen=True)
@@ -323,14 +270,12 @@ class PromptSet:
     Attributes:
         sources: Sources of all prompts, in the order in which they are asked.
         questions: The questions of [Rules] Questions.
-        source_of: Returns the source of a question; raises SettingsError if the model answers none.
+        source_of: Returns the source of a question; None if the model answers none.
     """
 
     sources: tuple[PromptSource, ...]
     questions: tuple[Question, ...] = ()
-    source_of: Callable[[Question], PromptSource] = field(
-        default=lambda question: _no_questions(), repr=False, compare=False
-    )
+    source_of: Callable[[Question], PromptSource] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def version(self) -> str:
@@ -363,15 +308,13 @@ class PromptSet:
         Raises:
             SettingsError: The model answers no questions.
         """
+        if self.source_of is None:
+            raise SettingsError(
+                "Backend statistics answers no questions: it does not look at the pictures.",
+                "Set Backend = qwen or endpoint (section [QwenVL] of config.ini, or VIDPIPE_QWENVL_BACKEND).",
+            )
         scope: Scope = "scene" if scene else "video"
         return self.source_of(replace(question, scope=scope)).prompt(_variables(video, scene))
-
-
-def _no_questions() -> PromptSource:
-    raise SettingsError(
-        "Backend statistics answers no questions: it does not look at the pictures.",
-        "Set Backend = qwen or endpoint (section [QwenVL] of config.ini, or VIDPIPE_QWENVL_BACKEND).",
-    )
 
 
 def _variables(video: VideoView, scene: SceneView | None) -> Variables:

@@ -124,9 +124,8 @@ def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
 def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
     """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
     entries = validated(_FileSource, parse_json(text, shown), shown).questions
-    questions = [
-        parse_question(entry, entry_place(shown, "question", n, entry, "id")) for n, entry in enumerate(entries, 1)
-    ]
+    places = [entry_place(shown, "question", number, entry, "id") for number, entry in enumerate(entries, 1)]
+    questions = [parse_question(entry, place) for entry, place in zip(entries, places, strict=True)]
     unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
     return tuple(questions)
 

@@ -1,7 +1,7 @@
 """The backend `statistics`, which needs no model: sentences made of measurements only.
 
 It states how bright, colorful, lively, loud and long something is. It cannot know what is seen or what happens, so it
-does not say. Each word stands for a range of one number.
+does not say. Each word describes a range of one measurement.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import wait
+from functools import partial
 
 from anyio.from_thread import start_blocking_portal
 
@@ -78,16 +79,9 @@ class EndpointModel(DescribingModel):
         if not requests or cancelled.is_set():
             return
         client = EndpointClient(self._server, self._settings, self._is_public)
-
-        async def ask(payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
-            return await self._ask(client, payload, prompt)
-
-        scheduler = RequestScheduler(
-            requests,
-            lambda request: FramesPayload.of(request, self._settings),
-            ask,
-            concurrency=self._settings.requests_in_flight,
-        )
+        load = partial(FramesPayload.of, settings=self._settings)
+        ask = partial(self._ask, client)
+        scheduler = RequestScheduler(requests, load, ask, concurrency=self._settings.requests_in_flight)
         with start_blocking_portal(name="endpoint") as portal, portal.wrap_async_context_manager(client):
             replies = scheduler.replies()
             try:
@@ -106,9 +100,7 @@ class EndpointModel(DescribingModel):
     async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
         """Ask one prompt, with structured output if the server supports it."""
         form = prompt.form
-        structured = (
-            form.schema is not None and self._settings.api_style == "openai" and form.name not in self._unstructured
-        )
+        structured = bool(form.schema) and self._settings.api_style == "openai" and form.name not in self._unstructured
         try:
             return await client.ask(payload, prompt, structured=structured)
         except EndpointError as error:

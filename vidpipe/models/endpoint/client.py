@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import openai
@@ -22,7 +23,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
 from vidpipe.errors import UnavailableError
 from vidpipe.models.describing_model import ModelAnswer
-from vidpipe.models.endpoint.address import ServerAddress
+from vidpipe.models.endpoint.address import CHAT_PATH, ServerAddress
 from vidpipe.models.endpoint.errors import (
     EndpointError,
     connection_error,
@@ -158,10 +159,11 @@ class EndpointClient:
         self._policy = RetryPolicy(settings.request_retries + 1, settings.request_backoff, settings.request_max_wait)
         transport = GuardedTransport(server, connections=settings.requests_in_flight, is_public=is_public)
         timeout_s = settings.request_timeout
+        query = dict(parse_qsl(urlsplit(server.url).query, keep_blank_values=True))
         self._openai = openai.AsyncOpenAI(
             api_key="sent by the transport",
-            base_url=server.base_url,
-            default_query=server.query if settings.api_style == "openai" else None,
+            base_url=server.shown.removesuffix(CHAT_PATH),
+            default_query=query if settings.api_style == "openai" else None,
             timeout=httpx2.Timeout(timeout_s, connect=min(_CONNECT_S, timeout_s)),
             max_retries=0,
             http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
