@@ -112,7 +112,7 @@ def json_values(text: str) -> list[Any]:
 
 
 def one_object(text: str) -> dict[str, Any]:
-    """Return the only JSON object in `text`, perhaps in a list of its own. Raises AnswerFormatError."""
+    """Return the only JSON object in `text`, alone or as the only entry of a list. Raises AnswerFormatError."""
     values = json_values(text)
     objects = [value for value in values if isinstance(value, dict)]
     if len(objects) > 1:

@@ -110,7 +110,7 @@ def template_prompts(settings: Settings) -> PromptSet:
     }
 
     def templated(file: str, source: PromptSource, variables: Mapping[str, Any]) -> PromptSource:
-        """Return `source` rendered from a template, which is given the same `variables` for all videos."""
+        """Return `source` rendered from a template with `variables`, which are the same for all videos."""
         given = {"language": model.language, **variables}
         used = templates.used(file, ("video", "scene", "scenes", *given))
         made_of = {

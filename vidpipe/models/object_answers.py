@@ -26,7 +26,7 @@ _NEUTRAL_UP_TO = 0.5
 #: Maximum words of a tag in a plain-text list; more make a sentence.
 _TAG_WORDS = 4
 
-#: Placeholders in the examples that a model is given.
+#: Placeholders in the examples in prompts.
 _EXAMPLE = ("…", "...")
 _STRING, _NUMBER = {"type": "string"}, {"type": "number"}
 

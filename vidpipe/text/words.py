@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 import re2
 
-# Scripts written without spaces have no words to split at, so each of their characters counts as a word of its own.
+# Scripts written without spaces have no words to split at, so each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
 #: Normalizing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.

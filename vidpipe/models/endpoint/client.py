@@ -192,7 +192,7 @@ class EndpointClient:
 
     async def _attempt(self, payload: FramesPayload, prompt: Prompt, structured: bool) -> ModelAnswer:
         try:
-            # a timeout of httpx starts anew with every byte; this one limits the whole answer
+            # httpx restarts its timeout with every byte; this one limits the whole answer
             async with asyncio.timeout(self._settings.request_timeout):
                 response = await self._post(payload, prompt, structured)
         except TimeoutError:

@@ -68,7 +68,7 @@ class EndpointError(VidpipeError):
 
 
 def clean(text: str, server: ServerAddress | None = None) -> str:
-    """Return text of a server without control characters and, if `server` is given, without its key."""
+    """Return text of a server without control characters and without the key of `server`."""
     text = text.encode("utf-8", "replace").decode()  # a lone surrogate, which JSON can spell, cannot be stored
     text = UNSAFE.sub(lambda found: found.group() if found.group() in "\t\n" else "", text)
     return mask(text, frozenset({server.key.get_secret_value()})) if server else text

@@ -92,7 +92,7 @@ def _try(engine: LoadedModel, batch: Sequence[PreparedRequest], budget: TokenBud
     except torch.OutOfMemoryError:
         pass
     except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):  # the CPU allocator has no error class of its own
+        if "DefaultCPUAllocator" not in str(error):  # the CPU allocator raises no specific class
             raise
     budget.tokens = min(budget.tokens, batch_tokens(batch) // 2)
     free_memory()  # only here, after the traceback has released the tensors
@@ -149,12 +149,13 @@ class QwenModel(DescribingModel):
         for batch in fill_batches(self._prepared(engine, requests, cancelled, unreadable), token_budget):
             if cancelled.is_set():
                 return
-            yield from _drained(unreadable)
+            yield from unreadable
+            unreadable.clear()
             for reply in answer_in_batches(engine, batch, token_budget):
                 yield reply
                 if cancelled.is_set():
                     return
-        yield from _drained(unreadable)
+        yield from unreadable
 
     def close(self) -> None:
         """Release the weights."""
@@ -186,8 +187,3 @@ class QwenModel(DescribingModel):
                         unreadable.append(ModelReply(request, error=error))
             finally:
                 reader.shutdown(wait=True, cancel_futures=True)
-
-
-def _drained(replies: list[ModelReply]) -> Iterator[ModelReply]:
-    while replies:
-        yield replies.pop(0)

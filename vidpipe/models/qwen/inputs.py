@@ -202,7 +202,7 @@ def prepare_request(engine: LoadedModel, request: ModelRequest, budget: FrameBud
 
 
 def shared_tokens(texts_ids: Sequence[list[int]]) -> int:
-    """Return the length of the common beginning; each text keeps at least one token of its own to continue from."""
+    """Return the length of the common beginning; at least one token of each text remains to continue from."""
     alike = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*texts_ids, strict=False))
     return min(sum(1 for _ in alike), min(len(ids) for ids in texts_ids) - 1)
 
