@@ -16,9 +16,9 @@ from vidpipe.library.queries.states import classify
 from vidpipe.library.videos import read_fields
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import READS, rule_facts
-from vidpipe.tagging.blocks import BlockExplanation, tag_key
+from vidpipe.tagging.blocks import tag_key
 from vidpipe.tagging.categories import CategoryExplanation, build_categories
-from vidpipe.tagging.rules import RuleExplanation, build_rules, evaluate
+from vidpipe.tagging.rules import BlockExplanation, RuleExplanation, build_rules, evaluate
 
 
 def explain(

@@ -39,20 +39,6 @@ class PartExplanation(Explanation):
     matched: bool
 
 
-class BlockExplanation(Explanation):
-    """One block of a rule or category.
-
-    Attributes:
-        block: Its key in the rules file.
-        matched: Whether it matched.
-        parts: Its alternatives.
-    """
-
-    block: str
-    matched: bool
-    parts: tuple[PartExplanation, ...]
-
-
 class Block(ABC):
     """One kind of condition on the facts of a video.
 
@@ -379,13 +365,6 @@ BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
     "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
     "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
 }
-
-
-def explain_blocks(blocks: Iterable[Block], facts: RuleFacts) -> tuple[BlockExplanation, ...]:
-    """Explain each of `blocks`."""
-    return tuple(
-        BlockExplanation(block=block.name, matched=block.matches(facts), parts=block.parts(facts)) for block in blocks
-    )
 
 
 @lru_cache(4096)  # rules give the same tags to every video

@@ -10,18 +10,9 @@ from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import (
-    BLOCKS,
-    Block,
-    BlockExplanation,
-    Explanation,
-    PartExplanation,
-    TagBlock,
-    explain_blocks,
-    tag_key,
-)
+from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import BlocksSource
+from vidpipe.tagging.rules import BlockExplanation, BlocksSource, explain_blocks
 from vidpipe.tagging.rules_file import (
     RulesFileModel,
     Text,

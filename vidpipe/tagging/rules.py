@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, BlockExplanation, Explanation, TagBlock, explain_blocks, tag_key
+from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
@@ -201,6 +202,20 @@ def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
     return tuple(given.values())
 
 
+class BlockExplanation(Explanation):
+    """One block of a rule or category.
+
+    Attributes:
+        block: Its key in the rules file.
+        matched: Whether it matched.
+        parts: Its alternatives.
+    """
+
+    block: str
+    matched: bool
+    parts: tuple[PartExplanation, ...]
+
+
 class RuleExplanation(Explanation):
     """One rule.
 
@@ -217,6 +232,13 @@ class RuleExplanation(Explanation):
     gives: tuple[str, ...]
     match: str
     blocks: tuple[BlockExplanation, ...]
+
+
+def explain_blocks(blocks: Iterable[Block], facts: RuleFacts) -> tuple[BlockExplanation, ...]:
+    """Explain each of `blocks`."""
+    return tuple(
+        BlockExplanation(block=block.name, matched=block.matches(facts), parts=block.parts(facts)) for block in blocks
+    )
 
 
 def explain(rules: RuleSet, facts: RuleFacts) -> list[RuleExplanation]:
