@@ -141,7 +141,7 @@ class QwenModel(DescribingModel):
         """Yield replies batch by batch; see DescribingModel. A request whose frames cannot be read gets an error."""
         if not requests or cancelled.is_set():
             return
-        engine = self._engine = self._engine or loading.acquire(self._checkpoint, self._all_settings, cancelled)
+        engine = self._loaded(cancelled)
         if engine is None:
             return
         token_budget = TokenBudget(self._settings.batch_tokens)
@@ -162,6 +162,11 @@ class QwenModel(DescribingModel):
         if self._engine is not None:
             self._engine = None
             loading.release()
+
+    def _loaded(self, cancelled: threading.Event) -> loading.LoadedModel | None:
+        if self._engine is None:
+            self._engine = loading.acquire(self._checkpoint, self._all_settings, cancelled)
+        return self._engine
 
     def _prepared(
         self,
