@@ -32,8 +32,7 @@ from qwen_vl_utils import process_vision_info
 from benchmarks.qwen_models import SHAPES, build, only, parameters, peak_flops, prefill_work, synchronize
 from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import DESCRIBE_SCENE, Prompt
-from vidpipe.models.qwen.backend import QwenModel
-from vidpipe.models.qwen.batching import TokenBudget, fill_batches
+from vidpipe.models.qwen.backend import QwenModel, TokenBudget, fill_batches
 from vidpipe.models.qwen.inputs import frame_budget, prepare_request
 from vidpipe.models.qwen.loading import LoadedModel
 from vidpipe.models.qwen.prefill import prefill

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import torch
 
-from vidpipe.models.prompt_building import build_prompts
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt, correction_prompt
+from vidpipe.models.builders import build_prompts
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, Prompt, SceneView, VideoView, correction_prompt
 from vidpipe.models.questions import Question
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL

@@ -226,7 +226,9 @@ def _mongodb(settings: Settings) -> Finding:
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
     if not found.writable:
-        return Finding("fail", f"{sentence}. {' '.join(found.limitations)}", "Use the primary's address in [MongoDB] URI.")
+        return Finding(
+            "fail", f"{sentence}. {' '.join(found.limitations)}", "Use the primary's address in [MongoDB] URI."
+        )
     if found.limitations:
         return Finding("warn", f"{sentence}. {' '.join(found.limitations)}")
     if not videos and (left := traces(settings)):

@@ -18,9 +18,8 @@ from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import READS
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.categories import build_categories
-from vidpipe.tagging.explain import BlockExplanation, CategoryExplanation, RuleExplanation
-from vidpipe.tagging.rules import build_rules, evaluate
+from vidpipe.tagging.categories import CategoryExplanation, build_categories
+from vidpipe.tagging.rules import BlockExplanation, RuleExplanation, build_rules, evaluate
 
 
 def explain(
@@ -58,7 +57,8 @@ def explain(
 
 def _explanations(opened: OpenLibrary, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
     """Explain every rule and category, and say whether the stored tags are out of date."""
-    from vidpipe.tagging.explain import explain, explain_categories
+    from vidpipe.tagging.categories import explain_categories
+    from vidpipe.tagging.rules import explain
 
     library = opened.library
     rules, categories = build_rules(opened.settings), build_categories(opened.settings)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from vidpipe.errors import VidpipeError
 from vidpipe.media.facts import SceneStats
-from vidpipe.models.answer_keys import digest
-from vidpipe.models.prompts import Prompt, Scope
-from vidpipe.settings import Settings
+from vidpipe.models.prompts import Prompt
+from vidpipe.models.questions import Scope
+from vidpipe.text.words import digest
 
 
 @dataclass(frozen=True)
@@ -125,26 +126,26 @@ class ModelReply:
     transient: bool = False
 
 
-class DescribingModel(Protocol):
+class DescribingModel(ABC):
     """A describing model: a resource of the stage `descriptions`.
 
     Attributes:
         measured: Whether it states measurements only and sees no frames.
     """
 
-    measured: bool
+    measured = False
 
     @property
+    @abstractmethod
     def name(self) -> str:
         """As recorded with each description."""
 
     @property
+    @abstractmethod
     def version(self) -> str:
         """Identifies what answers depend on: configuration and weights, not paths or addresses."""
 
-    def texts(self) -> Mapping[str, str]:
-        """Texts for the lineage by their hash; models have none."""
-
+    @abstractmethod
     def readiness(self) -> str:
         """Return what `vidpipe doctor` reports: the device, or that the server answers. Loads no weights.
 
@@ -152,9 +153,7 @@ class DescribingModel(Protocol):
             VidpipeError: The model cannot be used.
         """
 
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of what this model sees of a request: its frames, or its facts."""
-
+    @abstractmethod
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield one reply per request, in any order. Weights are loaded on the first call.
 
@@ -164,25 +163,34 @@ class DescribingModel(Protocol):
             UnavailableError: The model itself is unavailable. An error of a single request is part of its reply.
         """
 
-    def close(self) -> None:
+    def basis(self, request: ModelRequest) -> str:
+        """Return the version of what this model sees of a request: its frames, or its facts."""
+        if self.measured:
+            return request.facts.version
+        return request.frames.version if request.frames else "none"
+
+    def texts(self) -> Mapping[str, str]:
+        """Return the texts for the lineage by their hash: none."""
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - models that hold nothing between calls need not override it
         """Release weights and connections; the next `answer` loads them again."""
 
 
-def build_model(settings: Settings) -> DescribingModel:
-    """Return the model of Backend in [QwenVL].
+def answer_key(
+    *, video: str, scope: str, start_s: float, end_s: float, prompt_hash: str, model: str, frames_version: str
+) -> str:
+    """Return the key of a stored answer: equal keys have equal answers.
 
-    Raises:
-        UnavailableError: A setting that it needs is missing or wrong.
+    Args:
+        video: sha256 of its bytes.
+        scope: "video" or "scene". A scene is identified by its times, so that it keeps its answers while other scenes
+            change.
+        start_s: Start of what is described, in seconds.
+        end_s: Its end.
+        prompt_hash: Hash of the prompt.
+        model: The model's `version`.
+        frames_version: Version of what the model saw: frames, or measurements.
     """
-    # each backend brings packages that the others do not need
-    if settings.qwen_vl.backend == "qwen":
-        from vidpipe.models.qwen.backend import QwenModel
-
-        return QwenModel(settings)
-    if settings.qwen_vl.backend == "endpoint":
-        from vidpipe.models.endpoint.backend import EndpointModel
-
-        return EndpointModel(settings)
-    from vidpipe.models.statistics import StatisticsModel
-
-    return StatisticsModel()
+    span = f"{start_s:.3f}-{end_s:.3f}"
+    return f"{video[:16]}:{scope}:{span}:{digest(video, scope, span, prompt_hash, model, frames_version)}"

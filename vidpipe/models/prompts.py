@@ -8,19 +8,21 @@ computed once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from itertools import groupby
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.answer_keys import digest
-from vidpipe.models.answers.form import TEXT_FORM, AnswerForm
-from vidpipe.models.prompt_context import SceneView, VideoView, template_scene, template_scenes, template_video
-from vidpipe.models.questions import Question
-from vidpipe.models.sanitize import sanitize
+from vidpipe.models.answer_forms import TEXT_FORM, AnswerForm
+from vidpipe.models.questions import Question, Scope
+from vidpipe.text.messages import duration_in_words, quote, sanitize
+from vidpipe.text.words import digest
 
-Scope = Literal["video", "scene"]
+ItemT = TypeVar("ItemT")
+
 Variables = Mapping[str, Any]
 
 DESCRIBE_SCENE = (
@@ -31,6 +33,154 @@ DESCRIBE_VIDEO = (
     "These pictures are taken from one video, in their order. Describe the whole video in three to five plain "
     "sentences: what it is about, who or what is seen, where, and how it goes on. Say only what the pictures show."
 )
+#: Characters of a title, of one subtitle and of the description of one scene.
+_TITLE, _SUBTITLE, _SAID = 200, 200, 400
+#: Characters of all subtitles and of all descriptions of scenes, and how many of them at most.
+_SUBTITLES_IN_ALL, _SAID_IN_ALL = 3_000, 8_000
+_MAX_SUBTITLES, _MAX_SCENES = 150, 100
+
+
+def sample_evenly(items: Sequence[ItemT], limit: int) -> list[ItemT]:
+    """Return at most `limit` evenly spaced items, including the first and the last; the middle one if `limit` is 1."""
+    if len(items) <= limit:
+        return list(items)
+    if limit == 1:
+        return [items[len(items) // 2]]
+    return [items[round(index * (len(items) - 1) / (limit - 1))] for index in range(limit)]
+
+
+def sample_within_budget(items: Sequence[ItemT], limit: int, budget: int, cost: Callable[[ItemT], int]) -> list[ItemT]:
+    """Return at most `limit` evenly spaced items whose `cost` is at most `budget` in total."""
+    count = min(limit, len(items))
+    while count > 0:
+        chosen = sample_evenly(items, count)
+        total = sum(map(cost, chosen))
+        if total <= budget:
+            return chosen
+        count = min(count - 1, count * budget // total)
+    return []
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """What is known of one scene.
+
+    Attributes:
+        index: Number of the scene, from 0.
+        start_s: Its start, in seconds from the first frame.
+        end_s: Its end.
+        subtitles: What is spoken or shown in it, one line per cue.
+        said: How the model described it; "" before it was asked.
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    subtitles: Sequence[str] = ()
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class VideoView:
+    """What is known of one video.
+
+    Attributes:
+        duration_s: Its duration, in seconds.
+        title: The title in the file; "" if it has none.
+        resolution: Name of the resolution, such as "Full HD".
+        orientation: landscape, portrait or square.
+        width: Displayed width, in pixels.
+        height: Displayed height, in pixels.
+        has_sound: Whether there is an audio stream.
+        subtitles: Of the whole video, one line per cue.
+        scenes: Its scenes, in order.
+    """
+
+    duration_s: float
+    title: str = ""
+    resolution: str = ""
+    orientation: str = ""
+    width: int = 0
+    height: int = 0
+    has_sound: bool = False
+    subtitles: Sequence[str] = ()
+    scenes: Sequence[SceneView] = ()
+
+
+def template_video(video: VideoView, scene: SceneView | None) -> SimpleNamespace:
+    """Return the variable `video` of templates of prompts about `video`, or about its scene `scene`.
+
+    Untrusted texts are in quotation marks; "" if there are none. Prompts about a scene see neither the subtitles of the
+    whole video nor the number of its scenes, so that they do not change with the other scenes.
+    """
+    lines, scenes = (video.subtitles, video.scenes) if scene is None else ((), ())
+    return SimpleNamespace(
+        title=quote(video.title, _TITLE),
+        duration=duration_in_words(video.duration_s),
+        duration_s=round(video.duration_s, 3),
+        size=f"{video.width}x{video.height}" if video.width and video.height else "",
+        resolution=video.resolution,
+        orientation=video.orientation,
+        has_sound=video.has_sound,
+        subtitles=_subtitles(lines),
+        subtitle_count=len(lines),
+        scene_count=len(scenes),
+    )
+
+
+def template_scene(scene: SceneView) -> SimpleNamespace:
+    """Return the variable `scene`, or one of `scenes`, of templates; untrusted texts are in quotation marks."""
+    return SimpleNamespace(
+        start=clock(scene.start_s),
+        end=clock(scene.end_s),
+        start_s=round(scene.start_s, 3),
+        end_s=round(scene.end_s, 3),
+        duration=duration_in_words(scene.end_s - scene.start_s),
+        said=quote(scene.said, _SAID),
+        subtitles=_subtitles(scene.subtitles),
+        subtitle_count=len(scene.subtitles),
+    )
+
+
+def template_scenes(scenes: Sequence[SceneView]) -> list[SimpleNamespace]:
+    """Return the scenes of a whole video, without subtitles; an even sample of them if there are too many."""
+    few = sample_within_budget(scenes, _MAX_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
+    return [template_scene(replace(scene, subtitles=())) for scene in few]
+
+
+def _subtitles(lines: Sequence[str]) -> list[str]:
+    """Sample subtitles. Lines repeated at once count once: many formats repeat what is still on the screen."""
+    few = sample_within_budget(lines, _MAX_SUBTITLES, _SUBTITLES_IN_ALL, lambda line: len(quote(line, _SUBTITLE)))
+    return [line for line, _ in groupby(quote(line, _SUBTITLE) for line in few) if line]
+
+
+def clock(seconds: float) -> str:
+    """Return a time as on a clock: 0:07.5, 12:31.0, 1:02:03."""
+    tenths = round(seconds * 10)
+    hours, minutes, rest = tenths // 36_000, tenths // 600 % 60, tenths % 600
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest // 10:02d}"
+    return f"{minutes}:{rest // 10:02d}.{rest % 10}"
+
+
+_RICH_SCENES = (
+    SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio."),
+    SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
+)
+_RICH = VideoView(
+    12.0, "Evening news", "HD", "landscape", 1280, 720, True, ("Good evening.", "It rained all day."), _RICH_SCENES
+)
+_BARE_SCENE = SceneView(0, 0.0, 0.5)
+_BARE = VideoView(0.5, scenes=(_BARE_SCENE,))
+
+#: (video, one of its scenes) for which every template is rendered before a run: one with everything, one with nothing.
+SAMPLE_VIEWS = ((_RICH, _RICH_SCENES[0]), (_BARE, _BARE_SCENE))
+
+#: Variable of a template -> its fields.
+TEMPLATE_FIELDS = {
+    "video": tuple(vars(template_video(_BARE, None))),
+    "scene": tuple(vars(template_scene(_BARE_SCENE))),
+}
 
 
 @dataclass(frozen=True)
@@ -120,14 +270,12 @@ class PromptSet:
     Attributes:
         sources: Sources of all prompts, in the order in which they are asked.
         questions: The questions of [Rules] Questions.
-        source_of: Returns the source of a question; raises SettingsError if the model answers none.
+        source_of: Returns the source of a question; None if the model answers none.
     """
 
     sources: tuple[PromptSource, ...]
     questions: tuple[Question, ...] = ()
-    source_of: Callable[[Question], PromptSource] = field(
-        default=lambda question: _no_questions(), repr=False, compare=False
-    )
+    source_of: Callable[[Question], PromptSource] | None = field(default=None, repr=False, compare=False)
 
     @cached_property
     def version(self) -> str:
@@ -160,15 +308,13 @@ class PromptSet:
         Raises:
             SettingsError: The model answers no questions.
         """
+        if self.source_of is None:
+            raise SettingsError(
+                "Backend statistics answers no questions: it does not look at the pictures.",
+                "Set Backend = qwen or endpoint (section [QwenVL] of config.ini, or VIDPIPE_QWENVL_BACKEND).",
+            )
         scope: Scope = "scene" if scene else "video"
         return self.source_of(replace(question, scope=scope)).prompt(_variables(video, scene))
-
-
-def _no_questions() -> PromptSource:
-    raise SettingsError(
-        "Backend statistics answers no questions: it does not look at the pictures.",
-        "Set Backend = qwen or endpoint (section [QwenVL] of config.ini, or VIDPIPE_QWENVL_BACKEND).",
-    )
 
 
 def _variables(video: VideoView, scene: SceneView | None) -> Variables:

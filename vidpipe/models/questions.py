@@ -1,10 +1,13 @@
-"""The questions in rules/questions.json, asked about each video or scene besides the descriptions."""
+"""The files in rules/ that only prompts use: questions, priority keywords, and the vocabulary of the model's own tags.
+
+The questions are asked about each video or scene besides the descriptions.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,11 +16,22 @@ from filelock import FileLock
 from pydantic import AfterValidator, Field, StringConstraints
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.answer_keys import digest
-from vidpipe.models.sanitize import find_control_token
 from vidpipe.safe_files import replace_file
 from vidpipe.settings import Settings
-from vidpipe.tagging.rules_file import RulesFileModel, Texts, load_named, parse_json, read_text, unique_names, validated
+from vidpipe.tagging.rules_file import (
+    RulesFileModel,
+    Texts,
+    Versioned,
+    entry_place,
+    load_named,
+    parse_json,
+    read_text,
+    unique_names,
+    validated,
+    value_under,
+)
+from vidpipe.text.messages import find_control_token
+from vidpipe.text.words import digest
 
 QuestionKind = Literal["text", "yes_no", "choice", "number"]
 Scope = Literal["video", "scene"]
@@ -27,6 +41,9 @@ _TOKENS: dict[str, int] = {"text": 128, "yes_no": 16, "choice": 48, "number": 24
 #: Each question costs one answer per video or scene.
 _MAX_QUESTIONS = 100
 _LOCK_S = 10
+#: One prompt contains all of them.
+_MAX_VOCABULARY = 500
+_Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=r"^[^\x00-\x1f]+$")]
 
 
 @dataclass(frozen=True)
@@ -85,6 +102,14 @@ class _FileSource(RulesFileModel):
     questions: list[Any] = Field(max_length=_MAX_QUESTIONS)
 
 
+class _Group(RulesFileModel):
+    keywords: Texts
+
+
+class _VocabularySource(RulesFileModel):
+    tags: list[_Tag] = Field(min_length=1, max_length=_MAX_VOCABULARY)
+
+
 def build_questions(settings: Settings) -> tuple[Question, ...]:
     """Return the questions in force. Raises SettingsError."""
     return load_named(settings, "questions", parse_questions)
@@ -99,14 +124,10 @@ def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
 def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
     """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
     entries = validated(_FileSource, parse_json(text, shown), shown).questions
-    questions = [parse_question(entry, f"{shown}, question {_place(n, entry)}") for n, entry in enumerate(entries, 1)]
+    places = [entry_place(shown, "question", number, entry, "id") for number, entry in enumerate(entries, 1)]
+    questions = [parse_question(entry, place) for entry, place in zip(entries, places, strict=True)]
     unique_names(((question.id, f"question {n}") for n, question in enumerate(questions, 1)), shown)
     return tuple(questions)
-
-
-def _place(number: int, entry: Any) -> str:
-    name = entry.get("id") if isinstance(entry, dict) else None
-    return f'{number} ("{name}")' if isinstance(name, str) and re.fullmatch(r"[\w -]{1,40}", name) else str(number)
 
 
 def parse_question(entry: Any, where: str = "The question") -> Question:
@@ -174,3 +195,68 @@ def _add(path: Path, question: Question) -> bool:
     parse_questions(changed, str(path))
     replace_file(path, changed.encode(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
     return True
+
+
+@dataclass(frozen=True)
+class PriorityKeywords(Versioned):
+    """What a describing model is asked to look for first: rules/priority_keywords.json.
+
+    Attributes:
+        groups: Name -> keywords as written, sorted by name; a file without groups has one, named "".
+    """
+
+    groups: Mapping[str, tuple[str, ...]]
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """All keywords without duplicates, group by group."""
+        return tuple(dict.fromkeys(word for words in self.groups.values() for word in words))
+
+    def normal(self) -> dict[str, Any]:
+        """Return the keywords as in a rules file, in their order, which prompts keep."""
+        groups = {name: list(words) for name, words in self.groups.items()}
+        return {"priority_keywords": groups[""] if set(groups) == {""} else groups}
+
+
+def build_priority_keywords(settings: Settings) -> PriorityKeywords:
+    """Return the priority keywords in force. Raises SettingsError."""
+    return load_named(settings, "priority_keywords", parse_priority_keywords)
+
+
+def parse_priority_keywords(text: str, shown: str = "priority_keywords.json") -> PriorityKeywords:
+    """Return the keywords in a JSON text. Raises SettingsError.
+
+    Args:
+        text: A list, or an object of group -> list; either may be under the key "priority_keywords".
+        shown: What error messages call the file.
+    """
+    document = parse_json(text, shown)
+    if isinstance(document, dict) and "priority_keywords" in document:
+        document = value_under(document, "priority_keywords", shown)
+    if isinstance(document, list):
+        return PriorityKeywords({"": _keywords(document, shown)})
+    if isinstance(document, dict):
+        return PriorityKeywords(
+            {name: _keywords(words, f'{shown}, "{name}"') for name, words in sorted(document.items())}
+        )
+    raise SettingsError(f'{shown}: expected {{"priority_keywords": [...]}}, a list, or an object of group -> list.')
+
+
+def _keywords(words: Any, where: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(validated(_Group, {"keywords": words}, where).keywords))
+
+
+def build_vocabulary(settings: Settings) -> tuple[str, ...]:
+    """Return the tags that the model may use, from the file of [Rules] TagVocabulary; () if none is set."""
+    named = settings.rules.tag_vocabulary
+    return parse_vocabulary(read_text(settings.resolve(Path(named)), named, "TagVocabulary"), named) if named else ()
+
+
+def parse_vocabulary(text: str, shown: str = "tag_vocabulary.json") -> tuple[str, ...]:
+    """Return the tags in a JSON text: a list, alone or under the key "tags". Raises SettingsError."""
+    document = parse_json(text, shown)
+    if not isinstance(document, list | dict):
+        raise SettingsError(f'{shown}: expected a list of tags, bare or as {{"tags": [...]}}.')
+    tags = validated(_VocabularySource, document if isinstance(document, dict) else {"tags": document}, shown).tags
+    unique_names(((tag, f"tag {number}") for number, tag in enumerate(tags, 1)), shown)
+    return tuple(tags)

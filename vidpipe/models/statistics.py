@@ -1,18 +1,18 @@
 """The backend `statistics`, which needs no model: sentences made of measurements only.
 
 It states how bright, colorful, lively, loud and long something is. It cannot know what is seen or what happens, so it
-does not say. Each word stands for a range of one number.
+does not say. Each word describes a range of one measurement.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from vidpipe.media.facts import ColorShare, SceneStats
-from vidpipe.models.describing_model import MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
-from vidpipe.text.languages import language_name
-from vidpipe.text.phrases import duration_in_words, join_words
+from vidpipe.models.describing_model import DescribingModel, MeasuredFacts, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.text.messages import duration_in_words, join_words
+from vidpipe.text.names import language_name
 
 #: (upper end of the range, word), in ascending order.
 Scale = Sequence[tuple[float, str]]
@@ -55,24 +55,16 @@ _STANDS_OUT = 2.0
 _BLACK, _STILL = 0.05, 0.003
 
 
-class StatisticsModel:
+class StatisticsModel(DescribingModel):
     """Describes measurements. The same measurements give the same text, whatever the prompt."""
 
     name = "statistics"
     measured = True
     version = "statistics-2"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Return what `vidpipe doctor` reports."""
         return "sentences made of measurements, no model looks at the pictures"
-
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the facts."""
-        return request.facts.version
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield one reply per request, until `cancelled` is set."""
@@ -81,9 +73,6 @@ class StatisticsModel:
                 return
             text = describe_video(request.facts) if request.scope == "video" else describe_scene(request.facts)
             yield ModelReply(request, [ModelAnswer(prompt, text) for prompt in request.prompts])
-
-    def close(self) -> None:
-        """Do nothing: there is nothing to release."""
 
 
 def describe_scene(facts: MeasuredFacts) -> str:

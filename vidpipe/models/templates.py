@@ -19,12 +19,11 @@ from jinja2 import FunctionLoader, StrictUndefined, TemplateError, TemplateSynta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.prompt_context import TEMPLATE_FIELDS
-from vidpipe.models.sanitize import find_control_token
+from vidpipe.models.prompts import TEMPLATE_FIELDS
 from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.rules_file import read_text
-from vidpipe.text.phrases import did_you_mean
+from vidpipe.text.messages import did_you_mean, find_control_token
 
 FILTERS = (
     "capitalize", "count", "d", "default", "first", "int", "join", "last", "length", "list", "lower", "reverse",
@@ -44,13 +43,23 @@ _NODE_NAMES = {
 }  # fmt: skip
 
 
-def check_template(tree: nodes.Template, shown: str, fields: Mapping[str, Collection[str]]) -> None:
+_DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
+#: Characters of a file, and of a rendered text. Qwen2-VL's context window is 32,768 tokens, frames included.
+_MAX_SOURCE, _MAX_TEXT = 32_000, 60_000
+#: Includes of one template, direct and indirect.
+_MAX_INCLUDED = 20
+_FAULTS = (
+    TemplateError, SyntaxError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError,
+)  # fmt: skip
+
+
+def _check_template(tree: nodes.Template, shown: str) -> None:
     """Check what a template contains.
 
     Args:
         tree: The parsed template.
         shown: What error messages call it.
-        fields: Variable -> its fields.
 
     Raises:
         SettingsError: It contains something that is not allowed, or uses a field that does not exist; the message
@@ -74,17 +83,16 @@ def check_template(tree: nodes.Template, shown: str, fields: Mapping[str, Collec
             _check_include(node, where, loops)
         if loops > 1:
             raise SettingsError(f"{where}: loops cannot be nested.")
-        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name) and node.node.name in fields:
-            check_field(node.attr, fields[node.node.name], f"{where}: {node.node.name}")
+        if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
+            fields = TEMPLATE_FIELDS.get(node.node.name)
+            if fields and node.attr not in fields:
+                raise SettingsError(
+                    f'{where}: {node.node.name} has no "{node.attr}"{_or_stop(node.attr, fields)}',
+                    f"There are {', '.join(fields)}.",
+                )
 
 
-def check_field(name: str, known: Collection[str], where: str) -> None:
-    """Raise SettingsError if `name` is not among `known`."""
-    if name not in known:
-        raise SettingsError(f'{where} has no "{name}"{_or_stop(name, known)}', f"There are {', '.join(known)}.")
-
-
-def check_names(tree: nodes.Template, undeclared: Collection[str], known: Collection[str], shown: str) -> None:
+def _check_names(tree: nodes.Template, undeclared: Collection[str], known: Collection[str], shown: str) -> None:
     """Raise SettingsError if a template uses a variable that it is not given."""
     for node in tree.find_all(nodes.Name):
         if node.name in (*undeclared, "self") and node.name not in known:
@@ -118,17 +126,6 @@ def _walk(node: nodes.Node, loops: int) -> Iterator[tuple[nodes.Node, int]]:
         yield from _walk(child, loops + isinstance(child, nodes.For))
 
 
-_DEFAULT_FOLDER = DEFAULT_RULES / "prompts"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,60}\.j2")
-#: Characters of a file, and of a rendered text. Qwen2-VL's context window is 32,768 tokens, frames included.
-_MAX_SOURCE, _MAX_TEXT = 32_000, 60_000
-#: Includes of one template, direct and indirect.
-_MAX_INCLUDED = 20
-_FAULTS = (
-    TemplateError, SyntaxError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError,
-)  # fmt: skip
-
-
 @dataclass(frozen=True)
 class Templates:
     """Checked templates.
@@ -159,7 +156,7 @@ class Templates:
         for file, source in self.sources_of(name).items():
             tree = self._environment.parse(source)
             undeclared = meta.find_undeclared_variables(tree)
-            check_names(tree, undeclared, known, self.shown[file])
+            _check_names(tree, undeclared, known, self.shown[file])
             used |= undeclared
         return used
 
@@ -274,7 +271,7 @@ def _checked_includes(
     environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, folder: Path
 ) -> list[str]:
     try:
-        check_template(environment.parse(source, file, file), shown, TEMPLATE_FIELDS)
+        _check_template(environment.parse(source, file, file), shown)
     except TemplateSyntaxError as error:
         raise SettingsError(f"{shown}, line {error.lineno}: {str(error.message).rstrip('.')}.") from None
     except RecursionError:

@@ -23,7 +23,8 @@ from vidpipe.errors import SettingsError
 from vidpipe.library.connection import connect
 from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields, read_result
-from vidpipe.models.describing_model import DescribingModel, build_model
+from vidpipe.models.builders import build_model
+from vidpipe.models.describing_model import DescribingModel
 from vidpipe.redaction import hide
 from vidpipe.settings import Settings, load
 from vidpipe.settings.load import secret_values

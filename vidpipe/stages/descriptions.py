@@ -26,7 +26,7 @@ from vidpipe.stages.results import (
 
 if TYPE_CHECKING:
     from vidpipe.models.describing_model import DescribingModel
-    from vidpipe.models.prompt_context import VideoView
+    from vidpipe.models.prompts import VideoView
     from vidpipe.stages.model_answers import RequestAnswers
 
 #: The fields of other stages from which requests are made. Their order is part of stored specs.

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.answer_keys import answer_key
-from vidpipe.models.answers.form import AnswerFormatError
-from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.answer_forms import AnswerFormatError
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest, answer_key
 from vidpipe.models.prompts import Prompt, PromptSet, correction_prompt
 from vidpipe.models.questions import Question
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, OutOfReach, StageContext, StageError

@@ -11,8 +11,7 @@ from typing import Any
 from vidpipe.media.facts import PackReference, Scene, SubtitleCue, SubtitleStream
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import Prompt, PromptSet
+from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Item, StageContext
 

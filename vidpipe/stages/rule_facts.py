@@ -8,9 +8,9 @@ from typing import Any
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.sources.urls import url_spellings
 from vidpipe.stages.results import ModelCategory, ModelTag, Tag
-from vidpipe.tagging import names
 from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
-from vidpipe.text.languages import UNKNOWN_LANGUAGES, language_code
+from vidpipe.text import names
+from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code
 from vidpipe.text.words import normalize
 
 #: Facts that have the name and the value of a field: stage -> fields.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -38,31 +39,38 @@ class PartExplanation(Explanation):
     matched: bool
 
 
-class Block(Protocol):
-    """One kind of condition on the facts of a video."""
+class Block(ABC):
+    """One kind of condition on the facts of a video.
 
-    @property
-    def name(self) -> str:
-        """Its key in the rules file."""
+    Attributes:
+        name: Its key in the rules file.
+    """
+
+    name: str
+
+    @abstractmethod
+    def hits(self, facts: RuleFacts) -> Collection[Any]:
+        """Return the alternatives that hold."""
 
     def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
+        """Return whether the block matches: whether at least one alternative holds."""
+        return bool(self.hits(facts))
 
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold; 0 if and only if the block does not match."""
-
+    @abstractmethod
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found; meaningful only if the block matches."""
 
+    @abstractmethod
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
 
+    @abstractmethod
     def normal(self) -> Any:
         """Return the block as in a rules file, with one spelling for everything that means the same."""
 
 
 @dataclass(frozen=True)
-class KeywordBlock:
+class KeywordBlock(Block):
     """Matches if a text contains one of the keywords.
 
     Attributes:
@@ -114,11 +122,7 @@ class KeywordBlock:
                     return True
         return False
 
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold."""
-        return len(self._found(facts))
-
-    def _found(self, facts: RuleFacts) -> dict[str, str]:
+    def hits(self, facts: RuleFacts) -> dict[str, str]:
         """Return the keywords found, with the form in the text."""
         return {phrase: form for _, forms in self._found_by_text(facts) for phrase, form in forms.items()}
 
@@ -148,7 +152,7 @@ class KeywordBlock:
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        found = self._found(facts)
+        found = self.hits(facts)
         texts = self._texts(facts)
         there = [text.name for text in texts if text.normal]
         nothing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(t.name for t in texts)}"
@@ -160,7 +164,7 @@ class KeywordBlock:
 
 
 @dataclass(frozen=True)
-class ConditionsBlock:
+class ConditionsBlock(Block):
     """Matches if all conditions of one of its groups hold."""
 
     groups: tuple[tuple[Condition, ...], ...]
@@ -182,17 +186,14 @@ class ConditionsBlock:
                 return True
         return False
 
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold."""
-        return len(self._holding(facts))
-
-    def _holding(self, facts: RuleFacts) -> list[tuple[Condition, ...]]:
+    def hits(self, facts: RuleFacts) -> list[tuple[Condition, ...]]:
+        """Return the groups of which all conditions hold."""
         return [group for group in self.groups if all(condition.holds(facts) for condition in group)]
 
     def evidence(self, facts: RuleFacts) -> str:
         """`duration is 725.3 s (asked: above 600 s), resolution is 4K (asked: 4K)`."""
         asked: dict[tuple[str, str], dict[str, None]] = {}
-        for group in self._holding(facts):
+        for group in self.hits(facts):
             for condition in group:
                 asked.setdefault((condition.label, condition.found(facts)), {})[condition.asks] = None
         return ", ".join(f"{label} is {found} (asked: {' and '.join(asks)})" for (label, found), asks in asked.items())
@@ -221,7 +222,7 @@ def _normal_group(group: tuple[Condition, ...]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class TagBlock:
+class TagBlock(Block):
     """Matches if the video has one of the wanted tags; case and hyphens do not matter.
 
     Attributes:
@@ -241,16 +242,12 @@ class TagBlock:
         """Return the block for these tags. Raises ValueError."""
         return cls(name, tuple(sorted({Keyword.parse(text).phrase for text in texts})), frozenset(counted))
 
-    @cached_property
-    def _set(self) -> frozenset[str]:
-        return frozenset(self.wanted)
-
-    def _there(self, facts: RuleFacts) -> frozenset[str]:
+    def _present(self, facts: RuleFacts) -> frozenset[str]:
         return facts.tag_words if self.name == "tags" else facts.model_tag_words
 
     def hits(self, facts: RuleFacts) -> list[str]:
         """Return the wanted tags that the video has; of those derived from the same tags of the model, the first."""
-        found = sorted(self._set & self._there(facts))
+        found = sorted(self._present(facts).intersection(self.wanted))
         if self.name == "ai_generated_tags":
             return found
         counted, hits = set(self.counted & facts.model_tag_words), []
@@ -261,14 +258,6 @@ class TagBlock:
                 counted |= sources
         return hits
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
-        return bool(self.hits(facts))
-
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold."""
-        return len(self.hits(facts))
-
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
         found = _quoted(self.hits(facts))
@@ -276,7 +265,7 @@ class TagBlock:
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        there = self._there(facts)
+        there = self._present(facts)
         whose = "tags" if self.name == "tags" else "model's own tags"
         nothing = f"not among the {whose}" if there else f"there are no {whose}"
         found = dict.fromkeys(there, "it, already counted as the model's own tag")
@@ -292,7 +281,7 @@ class TagBlock:
 
 
 @dataclass(frozen=True)
-class LabelBlock:
+class LabelBlock(Block):
     """Matches if a list or user that added the video gave it one of the labels (compared by `label_key`)."""
 
     wanted: tuple[str, ...]
@@ -303,27 +292,19 @@ class LabelBlock:
         """Return the block for these labels."""
         return cls(tuple(sorted({label_key(text) for text in texts})))
 
-    def _found(self, facts: RuleFacts) -> dict[str, str]:
+    def hits(self, facts: RuleFacts) -> dict[str, str]:
         """Return the labels found: key -> label as written."""
         given = dict(zip(facts.label, facts.labels, strict=True))
         return {key: given[key] for key in self.wanted if key in given}
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
-        return not set(facts.label).isdisjoint(self.wanted)
-
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold."""
-        return len(self._found(facts))
-
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
-        found = [_safe(label) for label in self._found(facts).values()]
+        found = [_safe(label) for label in self.hits(facts).values()]
         return f"the list or user that added it labels it {_quoted(found)}"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        found = self._found(facts)
+        found = self.hits(facts)
         nothing = "not among the labels" if facts.labels else "there are no labels"
         return tuple(_part(f'"{key}"', found.get(key), nothing) for key in self.wanted)
 
@@ -333,7 +314,7 @@ class LabelBlock:
 
 
 @dataclass(frozen=True)
-class PatternBlock:
+class PatternBlock(Block):
     """Matches if one of the file names or URLs matches one of the patterns."""
 
     name: Literal["filename_patterns", "source_patterns"]
@@ -352,30 +333,22 @@ class PatternBlock:
     def _what(self) -> str:
         return "file name" if self.name == "filename_patterns" else "address"
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
+    def hits(self, facts: RuleFacts) -> list[tuple[str, str]]:
+        """Return (first file name or URL that matches, pattern) of each pattern that matches any."""
         subjects = self._subjects(facts)
-        return any(pattern.first(subjects) is not None for pattern in self.patterns)
-
-    def count(self, facts: RuleFacts) -> int:
-        """Return how many alternatives hold."""
-        subjects = self._subjects(facts)
-        return sum(pattern.first(subjects) is not None for pattern in self.patterns)
+        return [(first, one.text) for one in self.patterns if (first := one.first(subjects)) is not None]
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
-        subjects = self._subjects(facts)
-        found = [(first, one.text) for one in self.patterns if (first := one.first(subjects)) is not None]
         return ", ".join(
-            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in found[:_MAX_SHOWN]
+            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in self.hits(facts)[:_MAX_SHOWN]
         )
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
         subjects = self._subjects(facts)
         nothing = f"no {self._what} matches" if subjects else f"there is no {self._what}"
-        firsts = [pattern.first(subjects) for pattern in self.patterns]
-        return tuple(_part(pattern.text, first, nothing) for pattern, first in zip(self.patterns, firsts, strict=True))
+        return tuple(_part(pattern.text, pattern.first(subjects), nothing) for pattern in self.patterns)
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""

@@ -10,9 +10,9 @@ from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, PartExplanation, TagBlock, tag_key
+from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import BlocksSource
+from vidpipe.tagging.rules import BlockExplanation, BlocksSource, explain_blocks
 from vidpipe.tagging.rules_file import (
     RulesFileModel,
     Text,
@@ -45,11 +45,10 @@ DEFAULT_WEIGHTS: dict[str, float] = {
 }
 
 
-Weight = Annotated[float, Field(gt=0, le=1000)]
-
-
 #: Other values than the default weights.
-_WEIGHT_FIELDS: dict[str, Any] = {name: (Weight, weight) for name, weight in DEFAULT_WEIGHTS.items()}
+_WEIGHT_FIELDS: dict[str, Any] = {
+    name: (Annotated[float, Field(gt=0, le=1000)], weight) for name, weight in DEFAULT_WEIGHTS.items()
+}
 WeightsSource = create_model("WeightsSource", __base__=RulesFileModel, **_WEIGHT_FIELDS)
 
 
@@ -64,19 +63,15 @@ class CategorySource(BlocksSource):
 
 
 @dataclass(frozen=True)
-class ModelCategoryBlock:
+class ModelCategoryBlock(Block):
     """Matches if the describing model chose this category. Every category has this block; no file contains it."""
 
     category: str
     name: str = MODEL_CATEGORY
 
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the model chose this category."""
-        return tag_key(facts.model_category) == tag_key(self.category)
-
-    def count(self, facts: RuleFacts) -> int:
-        """Return 1 if it matches, else 0."""
-        return int(self.matches(facts))
+    def hits(self, facts: RuleFacts) -> list[str]:
+        """Return this category if the model chose it."""
+        return [self.category] if tag_key(facts.model_category) == tag_key(self.category) else []
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause about the model's choice."""
@@ -111,7 +106,7 @@ class Category:
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
-        return round(sum(self.weights[block.name] * block.count(facts) for block in self.blocks), 3)
+        return round(sum(self.weights[block.name] * len(block.hits(facts)) for block in self.blocks), 3)
 
     def matches(self, facts: RuleFacts) -> bool:
         """Return whether the score is positive and reaches `min_score`."""
@@ -122,20 +117,16 @@ class Category:
         """Return a sentence without its full stop; it says so if only measurements support the category."""
         hits = [block for block in self.blocks if block.matches(facts)]
         reason = "; ".join(block.evidence(facts) for block in hits)
-        return (
-            f"a hint from measurements: {reason}"
-            if {block.name for block in hits} == {"metadata_conditions"}
-            else reason
-        )
+        measured = {block.name for block in hits} == {"metadata_conditions"}
+        return f"a hint from measurements: {reason}" if measured else reason
 
     def normal(self) -> dict[str, Any]:
         """Return the category as in a rules file."""
         body: dict[str, Any] = {"name": self.name} | {block.name: block.normal() for block in self.blocks}
         weights = {name: self.weights[name] for name in body if self.weights.get(name) != DEFAULT_WEIGHTS.get(name)}
         del body[MODEL_CATEGORY]
-        return (
-            body | ({"weights": weights} if weights else {}) | ({"min_score": self.min_score} if self.min_score else {})
-        )
+        body |= {"weights": weights} if weights else {}
+        return body | ({"min_score": self.min_score} if self.min_score else {})
 
 
 @dataclass(frozen=True)
@@ -176,6 +167,38 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
 
 
+class CategoryExplanation(Explanation):
+    """One category.
+
+    Attributes:
+        category: Its name.
+        matched: Whether the score is positive and reaches `min_score`.
+        score: Sum of all weighted hits.
+        min_score: Lowest score of a match.
+        blocks: Its blocks.
+    """
+
+    category: str
+    matched: bool
+    score: float
+    min_score: float
+    blocks: tuple[BlockExplanation, ...]
+
+
+def explain_categories(categories: CategorySet, facts: RuleFacts) -> list[CategoryExplanation]:
+    """Explain every category, in the order of the file, whether it matched or not."""
+    return [
+        CategoryExplanation(
+            category=category.name,
+            matched=category.matches(facts),
+            score=category.score(facts),
+            min_score=category.min_score,
+            blocks=explain_blocks(category.blocks, facts),
+        )
+        for category in categories.categories
+    ]
+
+
 def build_categories(settings: Settings) -> CategorySet:
     """Return the categories in force. Raises SettingsError."""
     return load_named(settings, "categories", parse_categories)
@@ -196,7 +219,9 @@ def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
     if isinstance(document, dict) and isinstance(document.get("categories"), dict | list):
         document = value_under(document, "categories", shown)
     if isinstance(document, dict):
-        document = [_named(name, body) for name, body in document.items()]
+        document = [
+            {"name": name} | (body if isinstance(body, dict) else {"keywords": body}) for name, body in document.items()
+        ]
     if not isinstance(document, list):
         raise SettingsError(f"{shown}: expected an object of name and keywords, or a list of categories.")
     places = [_place(shown, number, one) for number, one in enumerate(document, 1)]
@@ -204,12 +229,6 @@ def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
     enabled = [(source, place) for source, place in zip(sources, places, strict=True) if source.enabled]
     unique_names(((source.name, f"category {number}") for number, (source, _) in enumerate(enabled, 1)), shown)
     return CategorySet(tuple(_category(source, place) for source, place in enabled))
-
-
-def _named(name: str, body: Any) -> Any:
-    if isinstance(body, dict):
-        return {"name": name} | body
-    return {"name": name, "keywords": body}
 
 
 def _place(shown: str, number: int, source: Any) -> str:

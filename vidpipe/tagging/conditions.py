@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, RuleFacts
-from vidpipe.text.phrases import did_you_mean
+from vidpipe.text.messages import did_you_mean
 
 Scalar = str | float | bool
 

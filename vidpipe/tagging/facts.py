@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-from vidpipe.tagging import names
-from vidpipe.text import words
-from vidpipe.text.languages import language_code
+from vidpipe.text import names, words
+from vidpipe.text.names import language_code
 
 #: Value of `hdr` for a picture of standard dynamic range.
 STANDARD_RANGE = "none"
@@ -22,7 +21,7 @@ COLOR_SHARE = 0.2
 class RuleFacts:
     """Flat facts of one video. A condition on a fact that is None (unknown) never matches.
 
-    Names are canonical (see `vidpipe.tagging.names`); a tuple has one name per stream or color and may be empty.
+    Names are canonical (see `vidpipe.text.names`); a tuple has one name per stream or color and may be empty.
     `FIELDS` describes the facts that conditions can check; the others are:
 
     Attributes:

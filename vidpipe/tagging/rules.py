@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, TagBlock, tag_key
+from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
@@ -22,6 +23,7 @@ from vidpipe.tagging.rules_file import (
     Texts,
     Versioned,
     compiled,
+    entry_place,
     load_named,
     parse_json,
     read_text,
@@ -131,29 +133,25 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
         document = value_under(document, "rules", shown)
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
-    sources = [
-        (number, validated(RuleSource, one, _place(shown, number, one))) for number, one in enumerate(document, 1)
-    ]
-    enabled = [(number, source) for number, source in sources if source.enabled]
+    places = [entry_place(shown, "rule", number, one) for number, one in enumerate(document, 1)]
+    sources = [validated(RuleSource, one, place) for one, place in zip(document, places, strict=True)]
+    enabled = [(number, source) for number, source in enumerate(sources, 1) if source.enabled]
     unique_names(((source.name, f"rule {number}") for number, source in enabled if source.name), shown)
     taken = {source.name.casefold() for _, source in enabled if source.name}
     counts: Counter[str] = Counter()
     rules = []
     for number, source in enabled:
-        where = _place(shown, number, document[number - 1])
-        blocks = source.blocks(where)
+        blocks = source.blocks(places[number - 1])
         if not blocks:
-            raise SettingsError(f"{where} has no conditions, so it would never give its tags.", _hint())
+            raise SettingsError(
+                f"{places[number - 1]} has no conditions, so it would never give its tags.",
+                f"Add one of {', '.join(BLOCKS)}.",
+            )
         tags = {tag_key(tag): tag for tag in reversed(source.tags)}
         unique = tuple(dict.fromkeys(tags[tag_key(tag)] for tag in source.tags))
         match = source.match if len(blocks) > 1 else "any"
         rules.append(Rule(source.name or _derived(unique, taken, counts), unique, blocks, match, source.facet))
     return RuleSet(tuple(rules))
-
-
-def _place(shown: str, number: int, source: Any) -> str:
-    name = source.get("name") if isinstance(source, dict) else None
-    return f"{shown}, rule {number}" + (f' ("{name[:80]}")' if isinstance(name, str) and name else "")
 
 
 def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> str:
@@ -165,10 +163,6 @@ def _derived(tags: tuple[str, ...], taken: set[str], counts: Counter[str]) -> st
         if name.casefold() not in taken:
             taken.add(name.casefold())
             return name
-
-
-def _hint() -> str:
-    return f"Add one of {', '.join(BLOCKS)}."
 
 
 @dataclass(frozen=True)
@@ -206,6 +200,59 @@ def evaluate(rules: RuleSet, facts: RuleFacts) -> tuple[TagMatch, ...]:
             suggested = sorted({tag for one in blocks if isinstance(one, TagBlock) for tag in one.hits(facts)})
             given |= {key: TagMatch(tag, rule.name, block, evidence, rule.facet, tuple(suggested)) for key, tag in new}
     return tuple(given.values())
+
+
+class BlockExplanation(Explanation):
+    """One block of a rule or category.
+
+    Attributes:
+        block: Its key in the rules file.
+        matched: Whether it matched.
+        parts: Its alternatives.
+    """
+
+    block: str
+    matched: bool
+    parts: tuple[PartExplanation, ...]
+
+
+class RuleExplanation(Explanation):
+    """One rule.
+
+    Attributes:
+        rule: Its name.
+        matched: Whether it matched.
+        gives: Its tags.
+        match: Whether "any" block is enough, or "all" must match.
+        blocks: Its blocks.
+    """
+
+    rule: str
+    matched: bool
+    gives: tuple[str, ...]
+    match: str
+    blocks: tuple[BlockExplanation, ...]
+
+
+def explain_blocks(blocks: Iterable[Block], facts: RuleFacts) -> tuple[BlockExplanation, ...]:
+    """Explain each of `blocks`."""
+    return tuple(
+        BlockExplanation(block=block.name, matched=block.matches(facts), parts=block.parts(facts)) for block in blocks
+    )
+
+
+def explain(rules: RuleSet, facts: RuleFacts) -> list[RuleExplanation]:
+    """Explain every rule, in order, whether it matched or not."""
+    return [
+        RuleExplanation(
+            rule=rule.name,
+            matched=bool(rule.matching(facts)),
+            gives=rule.tags,
+            match=rule.match,
+            blocks=explain_blocks(rule.blocks, facts),
+        )
+        for rule in rules.rules
+    ]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.safe_files import read_regular_text
 from vidpipe.settings import Settings, default_file
 from vidpipe.tagging.conditions import as_found
-from vidpipe.text.phrases import did_you_mean
+from vidpipe.text.messages import did_you_mean
 
 _MAX_ERRORS = 5
 
@@ -181,6 +181,12 @@ def compiled(build: Callable[[], ResultT], where: str, key: str) -> ResultT:
         sentence = str(error)
         end = "" if sentence.endswith("?") else "."
         raise SettingsError(f"{where}, {key}: {sentence}{end}", "docs/rules.md lists all conditions.") from None
+
+
+def entry_place(shown: str, kind: str, number: int, entry: Any, key: str = "name") -> str:
+    """Return what error messages call an entry of a list: `rules.json, rule 3 ("night")`."""
+    name = entry.get(key) if isinstance(entry, dict) else None
+    return f"{shown}, {kind} {number}" + (f' ("{name[:80]}")' if isinstance(name, str) and name else "")
 
 
 def unique_names(names: Iterable[tuple[str, str]], shown: str) -> None:

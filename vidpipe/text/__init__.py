@@ -1,1 +1,1 @@
-"""Words and names of natural languages: word forms, language codes, phrases for messages."""
+"""Words and names of natural languages: word forms, canonical names, texts for messages and prompts."""

@@ -1,10 +1,11 @@
-"""Word forms: how keywords, labels, titles and file names are normalized and compared.
+"""Words and keys of texts: how keywords, labels, titles and file names are normalized, compared and hashed.
 
 Keywords match whole words; case, hyphens and the encoding of accents do not matter.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from urllib.parse import unquote
 
 import re2
 
-# Scripts written without spaces have no words to split at, so each of their characters counts as a word of its own.
+# Scripts written without spaces have no words to split at, so each of their characters counts as a word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
 #: Normalizing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.
@@ -76,6 +77,15 @@ def search_forms(texts: Iterable[str], file_names: Iterable[str] = ()) -> tuple[
                 split = re2.sub(border, r"\1 \2", split)
             forms.add(normalize(split))
     return tuple(sorted({form.strip() for form in forms} - {""}))
+
+
+def digest(*parts: str) -> str:
+    """Return 16 hex digits of the sha256 of `parts`, which also depend on where one part ends and the next begins."""
+    joined = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        joined.update(len(data).to_bytes(8, "big") + data)
+    return joined.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

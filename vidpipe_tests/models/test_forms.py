@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidpipe.models.answers.form import TEXT_FORM, AnswerForm, AnswerFormatError
-from vidpipe.models.answers.object_forms import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.models.answers.short_forms import NUMBER, YES_NO, choice_form
+from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, AnswerFormatError, choice_form
+from vidpipe.models.object_answers import category_form, sentiment_form, summary_form, tags_form
 
 CHOICE = choice_form(["indoors", "outdoors", "both indoors and outdoors"])
 SENTIMENT, TAGS, SUMMARY = sentiment_form("English"), tags_form(), summary_form("English")

@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.answer_keys import answer_key, digest
-from vidpipe.models.answers.form import AnswerFormatError
-from vidpipe.models.describing_model import build_model
-from vidpipe.models.prompt_building import build_prompts, unread_instructions
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import Prompt, PromptSet, correction_prompt
+from vidpipe.models.answer_forms import AnswerFormatError
+from vidpipe.models.builders import build_model, build_prompts, unread_instructions
+from vidpipe.models.describing_model import answer_key
+from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView, correction_prompt
 from vidpipe.models.questions import Question
+from vidpipe.text.words import digest
 from vidpipe_tests.models.homes import settings, write_questions, write_template
 
 SCENES = (

@@ -11,7 +11,7 @@ from vidpipe.media.facts import ColorShare, SceneStats
 from vidpipe.models.describing_model import MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import Prompt
 from vidpipe.models.statistics import StatisticsModel, describe_scene, describe_video
-from vidpipe.text.phrases import duration_in_words
+from vidpipe.text.messages import duration_in_words
 
 _COLORS = {"dark blue": 0.4, "black": 0.35, "red": 0.02}
 _NIGHT = SceneStats(

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.prompt_building import build_prompts
-from vidpipe.models.prompt_context import SAMPLE_VIEWS
-from vidpipe.models.prompts import PromptSet
+from vidpipe.models.builders import build_prompts
+from vidpipe.models.prompts import SAMPLE_VIEWS, PromptSet
 from vidpipe_tests.models.homes import settings, write_template
 
 VIDEO, SCENE = SAMPLE_VIEWS[0]

@@ -13,8 +13,8 @@ import pytest
 
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.facts import AudioStream, ColorShare, PackReference, Scene, SceneStats, SubtitleCue
+from vidpipe.models.builders import build_prompts
 from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
-from vidpipe.models.prompt_building import build_prompts
 from vidpipe.models.prompts import Prompt
 from vidpipe.models.statistics import StatisticsModel
 from vidpipe.settings import Settings

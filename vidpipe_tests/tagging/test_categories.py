@@ -3,11 +3,10 @@
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.questions import parse_priority_keywords
 from vidpipe.settings.home import DEFAULT_RULES
-from vidpipe.tagging.categories import CategorySet, classify, parse_categories
-from vidpipe.tagging.explain import explain_categories
+from vidpipe.tagging.categories import CategorySet, classify, explain_categories, parse_categories
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.word_lists import parse_priority_keywords
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from vidpipe.models.questions import parse_priority_keywords
 from vidpipe.tagging.blocks import BLOCKS
 from vidpipe.tagging.categories import parse_categories
 from vidpipe.tagging.facts import FIELDS
 from vidpipe.tagging.rules import parse_rules
-from vidpipe.tagging.word_lists import parse_priority_keywords
 
 PAGE = Path(__file__).parents[2] / "docs" / "rules.md"
 

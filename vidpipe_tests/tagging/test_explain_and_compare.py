@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from vidpipe.stages.tags import tag_changes
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.explain import explain
 from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import compare, evaluate, parse_rules
+from vidpipe.tagging.rules import compare, evaluate, explain, parse_rules
 
 #: A busy machine is no failure.
 unhurried = settings(deadline=None)

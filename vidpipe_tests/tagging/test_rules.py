@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.models.questions import build_priority_keywords
 from vidpipe.settings import Settings
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.settings.schema import Rules
@@ -14,7 +15,6 @@ from vidpipe.stages.results import Tag
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import build_rules, evaluate, load_rules, parse_rules
-from vidpipe.tagging.word_lists import build_priority_keywords
 
 #: The example that the older script's users have.
 KNOWN = """{

@@ -60,17 +60,17 @@ def test_evidence_names_subtitles_before_the_title() -> None:
     block = KeywordBlock.parse("subtitle_keywords", ["garden", "flower", "slow motion", "winter"])
     both = RuleFacts(subtitles="The garden\nis full of flowers", title="Garden flowers in winter, in slow motion")
     assert block.evidence(both) == 'the subtitles say "flowers", "garden", the title says "slow motion", "winter"'
-    assert block.count(both) == 4
+    assert len(block.hits(both)) == 4
     titled = RuleFacts(title="My garden", description="flowers")
     assert block.evidence(titled) == 'the title says "garden"'
-    assert block.count(titled) == 1
+    assert len(block.hits(titled)) == 1
 
 
 def test_a_block_reads_only_its_own_text() -> None:
     facts = RuleFacts(description="sea", subtitles="hill", title="lake")
     words = ["hill", "lake", "sea"]
     assert KeywordBlock.parse("description_keywords", words).evidence(facts) == 'the description says "sea"'
-    assert KeywordBlock.parse("subtitle_keywords", words).count(facts) == 2
+    assert len(KeywordBlock.parse("subtitle_keywords", words).hits(facts)) == 2
 
 
 def test_subtitles_are_brought_into_normal_form_once_and_only_if_a_rule_asks_for_them() -> None:

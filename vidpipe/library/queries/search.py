@@ -22,7 +22,7 @@ from vidpipe.library.queries.show import overall_state
 from vidpipe.library.schema import LAST_URL, Document
 from vidpipe.library.videos import chunked, title_of
 from vidpipe.sources.urls import either_spelling, readable_url
-from vidpipe.tagging import names
+from vidpipe.text import names
 from vidpipe.text.words import label_pattern
 
 How = Literal["words", "parts of words", "filters"]

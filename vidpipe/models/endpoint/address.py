@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qsl, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import SecretStr
 
 from vidpipe.errors import UnavailableError
 from vidpipe.settings.schema import QwenVL
 
-_CHAT = "/chat/completions"
+#: What the `openai` client appends to its base URL.
+CHAT_PATH = "/chat/completions"
 #: As at most providers (/v1), and at some (/api/v3).
 _API_VERSION = re.compile(r"/v\d+\Z")
 _SPACE_OR_CONTROL = re.compile(r"[\s\x00-\x20\x7f]")
@@ -37,16 +38,6 @@ class ServerAddress:
     def shown(self) -> str:
         """The URL without its query, for messages."""
         return self.url.partition("?")[0]
-
-    @property
-    def base_url(self) -> str:
-        """What the `openai` client appends its paths to."""
-        return self.shown.removesuffix(_CHAT)
-
-    @property
-    def query(self) -> dict[str, str]:
-        """The parameters of its query."""
-        return dict(parse_qsl(urlsplit(self.url).query, keep_blank_values=True))
 
     @property
     def encrypted(self) -> bool:
@@ -78,7 +69,10 @@ def server_address(settings: QwenVL) -> ServerAddress:
         raise UnavailableError(f"Backend endpoint has no address: {setting} of [QwenVL] is empty.", hint)
     parts = _split(given, setting)
     if settings.api_style == "openai":
-        parts = parts._replace(path=_chat_path(parts.path))
+        path = parts.path.rstrip("/")
+        if not path.endswith(CHAT_PATH):
+            path += CHAT_PATH if _API_VERSION.search(path) else f"/v1{CHAT_PATH}"
+        parts = parts._replace(path=path)
     return ServerAddress(urlunsplit(parts), _checked_key(settings.access_key), setting)
 
 
@@ -101,13 +95,6 @@ def _split(given: str, setting: str) -> SplitResult:
             f"{setting} of [QwenVL] {fault}.", "Example: https://models.example.com or http://127.0.0.1:8000/v1."
         )
     return parts._replace(fragment="")
-
-
-def _chat_path(path: str) -> str:
-    path = path.rstrip("/")
-    if path.endswith(_CHAT):
-        return path
-    return f"{path}{_CHAT}" if _API_VERSION.search(path) else f"{path}/v1{_CHAT}"
 
 
 def _checked_key(key: SecretStr) -> SecretStr:

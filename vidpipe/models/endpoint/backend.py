@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import wait
+from functools import partial
 
 from anyio.from_thread import start_blocking_portal
 
-from vidpipe.models.describing_model import ModelReply, ModelRequest
-from vidpipe.models.endpoint import transport
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.endpoint import client
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.models.endpoint.client import EndpointClient
 from vidpipe.models.endpoint.errors import EndpointError
-from vidpipe.models.endpoint.payload import FramesPayload
-from vidpipe.models.endpoint.response_parsing import ServerAnswer
+from vidpipe.models.endpoint.messages import FramesPayload
 from vidpipe.models.endpoint.scheduler import RequestScheduler
 from vidpipe.models.prompts import Prompt
 from vidpipe.settings import Settings
@@ -27,12 +27,10 @@ _HELLO, _DOCTOR_TIMEOUT_S = Prompt("hello", "video", "Say yes.", max_tokens=4), 
 _CHECK_CANCELLED_S = 0.05
 
 
-class EndpointModel:
+class EndpointModel(DescribingModel):
     """Asks a server, greedily. Connections are open during `answer` only."""
 
-    measured = False
-
-    def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = transport.is_public) -> None:
+    def __init__(self, settings: Settings, *, is_public: Callable[[str], bool] = client.is_public) -> None:
         """Check the address and the key.
 
         Args:
@@ -61,10 +59,6 @@ class EndpointModel:
         most = f":{asked.max_frames}" if asked.max_frames else ""
         return f"{_METHOD}:{asked.model}:{asked.api_style}:{form}:greedy{most}"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Ask the server for a word. Raises EndpointError if it does not answer."""
         if self._settings.api_style == "pai":
@@ -80,25 +74,14 @@ class EndpointModel:
             portal.call(hello)
         return f"at {self._server.shown}, answered in {time.perf_counter() - start:.1f} s"
 
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the frames."""
-        return request.frames.version if request.frames else "none"
-
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield replies as they are completed; see DescribingModel. An error may come with the answers before it."""
         if not requests or cancelled.is_set():
             return
         client = EndpointClient(self._server, self._settings, self._is_public)
-
-        async def ask(payload: FramesPayload, prompt: Prompt) -> ServerAnswer:
-            return await self._ask(client, payload, prompt)
-
-        scheduler = RequestScheduler(
-            requests,
-            lambda request: FramesPayload.of(request, self._settings),
-            ask,
-            concurrency=self._settings.requests_in_flight,
-        )
+        load = partial(FramesPayload.of, settings=self._settings)
+        ask = partial(self._ask, client)
+        scheduler = RequestScheduler(requests, load, ask, concurrency=self._settings.requests_in_flight)
         with start_blocking_portal(name="endpoint") as portal, portal.wrap_async_context_manager(client):
             replies = scheduler.replies()
             try:
@@ -114,15 +97,10 @@ class EndpointModel:
             finally:
                 portal.call(scheduler.cancel)
 
-    def close(self) -> None:
-        """Do nothing: connections are closed at the end of `answer`."""
-
-    async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ServerAnswer:
+    async def _ask(self, client: EndpointClient, payload: FramesPayload, prompt: Prompt) -> ModelAnswer:
         """Ask one prompt, with structured output if the server supports it."""
         form = prompt.form
-        structured = (
-            form.schema is not None and self._settings.api_style == "openai" and form.name not in self._unstructured
-        )
+        structured = bool(form.schema) and self._settings.api_style == "openai" and form.name not in self._unstructured
         try:
             return await client.ask(payload, prompt, structured=structured)
         except EndpointError as error:

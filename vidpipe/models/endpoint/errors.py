@@ -68,7 +68,7 @@ class EndpointError(VidpipeError):
 
 
 def clean(text: str, server: ServerAddress | None = None) -> str:
-    """Return text of a server without control characters and, if `server` is given, without its key."""
+    """Return text of a server without control characters and without the key of `server`."""
     text = text.encode("utf-8", "replace").decode()  # a lone surrogate, which JSON can spell, cannot be stored
     text = UNSAFE.sub(lambda found: found.group() if found.group() in "\t\n" else "", text)
     return mask(text, frozenset({server.key.get_secret_value()})) if server else text
@@ -102,27 +102,26 @@ def _error_message(answer: Any) -> str:
 def status_error(server: ServerAddress, status: int, headers: Mapping[str, str], body: bytes) -> EndpointError:
     """Return the error of a response that is not a success."""
     message = f"The model server {server.shown} answered {status}.{_quoted(body, server)}"
-    retry_after_s = parse_retry_after(headers.get("Retry-After"))
-    if status == 429 and _NO_CREDIT in body.decode("utf-8", "replace"):
-        hint = "The account has no credit left with this provider."
-        return EndpointError(message, hint, kind="setup", status=status)
-    if status in _SETUP_STATUS:
-        return EndpointError(message, _setup_hint(status, server), kind="setup", status=status)
-    if status in _OVERLOADED_STATUS:
-        hint = "The server is overloaded: lower RequestsInFlight in [QwenVL] to send it fewer requests at once."
-        return EndpointError(message, hint, kind="overloaded", status=status, retry_after_s=retry_after_s)
-    if status in _TRANSIENT_STATUS or status >= 500:
-        hint = "See the server's log."
-        return EndpointError(message, hint, kind="transient", status=status, retry_after_s=retry_after_s)
+    kind: EndpointErrorKind = "request"
     hint = ""
-    if status == 413:
+    if status == 429 and _NO_CREDIT in body.decode("utf-8", "replace"):
+        kind, hint = "setup", "The account has no credit left with this provider."
+    elif status in _SETUP_STATUS:
+        kind, hint = "setup", _setup_hint(status, server)
+    elif status in _OVERLOADED_STATUS:
+        kind = "overloaded"
+        hint = "The server is overloaded: lower RequestsInFlight in [QwenVL] to send it fewer requests at once."
+    elif status in _TRANSIENT_STATUS or status >= 500:
+        kind, hint = "transient", "See the server's log."
+    elif status == 413:
         hint = "Make requests smaller: MaxFrames in [QwenVL], FramesPerVideo and FrameMaxPixels in [SceneDetection]."
     elif status in (400, 422):
         hint = (
             "The server rejects this request: check its limits on length and images (vLLM: --max-model-len and "
             "--limit-mm-per-prompt), and VideoFormat, Model and MaxFrames in [QwenVL]."
         )
-    return EndpointError(message, hint, kind="request", status=status)
+    retry_after_s = parse_retry_after(headers.get("Retry-After"))
+    return EndpointError(message, hint, kind=kind, status=status, retry_after_s=retry_after_s)
 
 
 def _setup_hint(status: int, server: ServerAddress) -> str:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.models.describing_model import ModelAnswer, ModelReply, ModelRequest
 from vidpipe.models.endpoint.errors import EndpointError
-from vidpipe.models.endpoint.payload import FramesPayload
-from vidpipe.models.endpoint.response_parsing import ServerAnswer
+from vidpipe.models.endpoint.messages import FramesPayload
 from vidpipe.models.prompts import Prompt
 
 #: After so many failed requests in a row without an answer in between, the server counts as unavailable.
@@ -25,7 +24,7 @@ class _Progress:
 
     request: ModelRequest
     payload: FramesPayload | None = None
-    answers: dict[int, ServerAnswer] = field(default_factory=dict)
+    answers: dict[int, ModelAnswer] = field(default_factory=dict)
     running: int = 0
     error: VidpipeError | None = None
     transient: bool = False
@@ -35,10 +34,7 @@ class _Progress:
         return self.running == 0 and (self.error is not None or len(self.answers) == len(self.request.prompts))
 
     def reply(self) -> ModelReply:
-        answers = [
-            ModelAnswer(self.request.prompts[position], answer.text, answer.tokens, answer.prompt_tokens)
-            for position, answer in sorted(self.answers.items())
-        ]
+        answers = [answer for _, answer in sorted(self.answers.items())]
         return ModelReply(self.request, answers, self.error, self.transient)
 
     def fail(self, position: int, error: VidpipeError, *, transient: bool) -> None:
@@ -56,7 +52,7 @@ class RequestScheduler:
         self,
         requests: Sequence[ModelRequest],
         load: Callable[[ModelRequest], FramesPayload],
-        ask: Callable[[FramesPayload, Prompt], Awaitable[ServerAnswer]],
+        ask: Callable[[FramesPayload, Prompt], Awaitable[ModelAnswer]],
         *,
         concurrency: int,
     ) -> None:
@@ -70,7 +66,7 @@ class RequestScheduler:
         """
         self._waiting = deque(_Progress(request) for request in requests)
         self._ready: deque[tuple[_Progress, int]] = deque()
-        self._running: dict[asyncio.Task[ServerAnswer], tuple[_Progress, int]] = {}
+        self._running: dict[asyncio.Task[ModelAnswer], tuple[_Progress, int]] = {}
         self._open: list[_Progress] = []
         self._load, self._ask, self._concurrency = load, ask, concurrency
         self._cancelled = False
@@ -117,12 +113,12 @@ class RequestScheduler:
                 self._running[asyncio.create_task(self._answer(progress, position))] = progress, position
         return bool(self._running)
 
-    async def _answer(self, progress: _Progress, position: int) -> ServerAnswer:
+    async def _answer(self, progress: _Progress, position: int) -> ModelAnswer:
         if progress.payload is None:
             progress.payload = await asyncio.to_thread(self._load, progress.request)
         return await self._ask(progress.payload, progress.request.prompts[position])
 
-    def _collect(self, done: set[asyncio.Task[ServerAnswer]]) -> list[ModelReply]:
+    def _collect(self, done: set[asyncio.Task[ModelAnswer]]) -> list[ModelReply]:
         """Return the replies that the finished tasks complete."""
         finished = []
         for task in done:
@@ -148,9 +144,8 @@ class RequestScheduler:
         # a gateway may reject one request (403 of a filter); if it has answered others, the settings are right
         single = self._any_answered and error.status in _MAY_CONCERN_ONE_REQUEST
         self._failed_in_a_row += error.kind == "overloaded"
-        overloaded = error.kind == "overloaded" and self._failed_in_a_row >= max(
-            _MAX_FAILED_REQUESTS, self._concurrency
-        )
+        limit = max(_MAX_FAILED_REQUESTS, self._concurrency)
+        overloaded = error.kind == "overloaded" and self._failed_in_a_row >= limit
         if error.kind == "unreachable" or (error.kind == "setup" and not single) or overloaded:
             self._unavailable = self._unavailable or error
         if self._unavailable is not error:
@@ -159,8 +154,6 @@ class RequestScheduler:
     def _partial_replies(self, error: EndpointError) -> list[ModelReply]:
         begun = [progress for progress in self._open if progress.answers]
         for progress in begun:
-            unanswered = next(
-                position for position in range(len(progress.request.prompts)) if position not in progress.answers
-            )
-            progress.fail(unanswered, error, transient=True)
+            unanswered = set(range(len(progress.request.prompts))) - set(progress.answers)
+            progress.fail(min(unanswered), error, transient=True)
         return [progress.reply() for progress in begun]

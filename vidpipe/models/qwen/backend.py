@@ -1,29 +1,119 @@
-"""The describing model `qwen`: Qwen2-VL, 2.5 or 3 in this process."""
+"""The describing model `qwen`: Qwen2-VL, 2.5 or 3 in this process, in batches that fit into memory."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 
 from vidpipe.errors import VidpipeError
-from vidpipe.models.answer_keys import digest
-from vidpipe.models.describing_model import ModelReply, ModelRequest
-from vidpipe.models.qwen import batching, loading
+from vidpipe.models.describing_model import DescribingModel, ModelAnswer, ModelReply, ModelRequest
+from vidpipe.models.qwen import loading
 from vidpipe.models.qwen.checkpoint import Checkpoint
 from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request
+from vidpipe.models.qwen.loading import LoadedModel, free_memory
+from vidpipe.models.qwen.prefill import answer_batch
 from vidpipe.settings import Settings
+from vidpipe.text.words import digest
+
+
+@dataclass
+class TokenBudget:
+    """Tokens that fit into memory at once: the setting, and less after memory ran out."""
+
+    tokens: int
+
+
+def batch_tokens(batch: Sequence[PreparedRequest]) -> int:
+    """Return the tokens in a batch: one row per prompt, padded to the longest prefix, question and answer."""
+    rows = sum(len(each.prompts) for each in batch)
+    prefix, question, answer = (max(each.longest[part] for each in batch) for part in range(3))
+    return rows * (prefix + question + answer)
+
+
+def fill_batches(requests: Iterable[PreparedRequest], budget: TokenBudget) -> Iterator[list[PreparedRequest]]:
+    """Yield consecutive requests in batches that fit into `budget`; a larger one goes alone."""
+    batch: list[PreparedRequest] = []
+    for request in requests:
+        if batch and batch_tokens([*batch, request]) > budget.tokens:
+            yield batch
+            batch = []
+        batch.append(request)
+    if batch:
+        yield batch
+
+
+def answer_in_batches(
+    engine: LoadedModel, batch: Sequence[PreparedRequest], budget: TokenBudget
+) -> Iterator[ModelReply]:
+    """Yield one reply per request.
+
+    When memory runs out, the batch is halved, then the prompts of a request, until it fits or one is left. `budget`
+    shrinks accordingly for the following batches.
+    """
+    if len(batch) > 1:
+        answers = _try(engine, batch, budget)
+        if answers is not None:
+            for each, said in zip(batch, answers, strict=True):
+                yield ModelReply(each.request, said)
+            return
+        middle = len(batch) // 2
+        yield from answer_in_batches(engine, batch[:middle], budget)
+        yield from answer_in_batches(engine, batch[middle:], budget)
+        return
+    said, error = _answer_alone(engine, batch[0], budget)
+    yield ModelReply(batch[0].request, said, error)
+
+
+def _answer_alone(
+    engine: LoadedModel, one: PreparedRequest, budget: TokenBudget
+) -> tuple[list[ModelAnswer], VidpipeError | None]:
+    answers = _try(engine, [one], budget)
+    if answers is not None:
+        return answers[0], None
+    if len(one.prompts) == 1:
+        return [], _too_large(engine, one)
+    middle = len(one.prompts) // 2
+    parts = [_answer_alone(engine, part, budget) for part in (one.part(0, middle), one.part(middle, len(one.prompts)))]
+    said = list(itertools.chain.from_iterable(answers for answers, _ in parts))
+    return said, next((error for _, error in parts if error), None)
+
+
+def _try(engine: LoadedModel, batch: Sequence[PreparedRequest], budget: TokenBudget) -> list[list[ModelAnswer]] | None:
+    """Return the answers; None if memory ran out."""
+    import torch
+
+    try:
+        return answer_batch(engine, batch)
+    except torch.OutOfMemoryError:
+        pass
+    except RuntimeError as error:
+        if "DefaultCPUAllocator" not in str(error):  # the CPU allocator raises no specific class
+            raise
+    budget.tokens = min(budget.tokens, batch_tokens(batch) // 2)
+    free_memory()  # only here, after the traceback has released the tensors
+    return None
+
+
+def _too_large(engine: LoadedModel, one: PreparedRequest) -> VidpipeError:
+    request = one.request
+    return VidpipeError(
+        f"The {request.scope} {request.start_s:.1f}-{request.end_s:.1f} s of video {request.video[:12]} does not fit "
+        f"into the memory of the {'GPU' if engine.device == 'cuda' else 'machine'}, even alone: {one.length} tokens.",
+        "Lower MaxVideoTokens or MaxPixels in [QwenVL], use a smaller model, or free memory.",
+    )
+
 
 #: Requests whose frames are read and resized ahead, while the model computes.
 _READ_AHEAD = 4
 
 
-class QwenModel:
+class QwenModel(DescribingModel):
     """Answers greedily from the frames. Weights are loaded by the first `answer` and freed by `close`."""
-
-    measured = False
 
     def __init__(self, settings: Settings) -> None:
         self._all_settings = settings
@@ -42,18 +132,10 @@ class QwenModel:
         budget = (self._settings.min_pixels, self._settings.max_pixels, self._settings.max_video_tokens)
         return f"qwen-{digest(self._checkpoint.version(), repr(budget))}"
 
-    def texts(self) -> Mapping[str, str]:
-        """Return {}: there is nothing to record."""
-        return {}
-
     def readiness(self) -> str:
         """Return the device. Raises UnavailableError if packages or weights are missing."""
         self._checkpoint.check()
         return f"on {loading.device_in_words()}"
-
-    def basis(self, request: ModelRequest) -> str:
-        """Return the version of the frames."""
-        return request.frames.version if request.frames else "none"
 
     def answer(self, requests: Sequence[ModelRequest], cancelled: threading.Event) -> Iterator[ModelReply]:
         """Yield replies batch by batch; see DescribingModel. A request whose frames cannot be read gets an error."""
@@ -62,17 +144,18 @@ class QwenModel:
         engine = self._loaded(cancelled)
         if engine is None:
             return
-        token_budget = batching.TokenBudget(self._settings.batch_tokens)
+        token_budget = TokenBudget(self._settings.batch_tokens)
         unreadable: list[ModelReply] = []
-        for batch in batching.fill_batches(self._prepared(engine, requests, cancelled, unreadable), token_budget):
+        for batch in fill_batches(self._prepared(engine, requests, cancelled, unreadable), token_budget):
             if cancelled.is_set():
                 return
-            yield from _drained(unreadable)
-            for reply in batching.answer_in_batches(engine, batch, token_budget):
+            yield from unreadable
+            unreadable.clear()
+            for reply in answer_in_batches(engine, batch, token_budget):
                 yield reply
                 if cancelled.is_set():
                     return
-        yield from _drained(unreadable)
+        yield from unreadable
 
     def close(self) -> None:
         """Release the weights."""
@@ -109,8 +192,3 @@ class QwenModel:
                         unreadable.append(ModelReply(request, error=error))
             finally:
                 reader.shutdown(wait=True, cancel_futures=True)
-
-
-def _drained(replies: list[ModelReply]) -> Iterator[ModelReply]:
-    while replies:
-        yield replies.pop(0)

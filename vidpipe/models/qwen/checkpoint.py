@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.answer_keys import digest
 from vidpipe.settings import Settings
+from vidpipe.text.words import digest
 
 _CONFIG, _INDEX, _SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 _PROCESSOR = "processor_config.json"
@@ -27,6 +27,10 @@ _IGNORED_KEYS = frozenset(
         "use_cache", "output_attentions", "output_hidden_states", "return_metadata", "max_length", "max_new_tokens",
     }
 )  # fmt: skip
+Hub = Literal["huggingface", "modelscope"]
+_TITLES: dict[Hub, str] = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
+#: Files of a checkpoint besides its weights, which are read from safetensors only: unpickling runs code.
+_DESCRIPTION = ["*.json", "*.jinja", "*.txt"]
 _FULLY_HASHED_BYTES = 64 * 1024 * 1024
 
 
@@ -74,21 +78,21 @@ class Checkpoint:
     def to_load(self) -> str:
         """Return what transformers loads it from. Raises UnavailableError as `check` does, or if a download fails."""
         self.check()
-        return self.source if self.folder else loadable(self.hub, self.source)
+        if self.folder or self.hub == "huggingface":
+            return self.source
+        folder = _modelscope_cache(self.source)
+        if not folder or not _has_weights(folder):
+            folder = _from_modelscope(self.source, [*_DESCRIPTION, "*.safetensors"])
+        return str(folder)
 
     def check(self) -> None:
         """Raise UnavailableError if a folder is not a checkpoint, or lacks some of its weights."""
         self._config()
         if not self.folder:
             return
-        index = self._find(_INDEX)
-        if index is None:
+        if self._find(_INDEX) is None:
             self._single_file()
-            return
-        missing = sorted(
-            {name for name in _read_json(index)["weight_map"].values() if not (Path(self.source) / name).is_file()}
-        )
-        if missing:
+        elif missing := _missing_weights(Path(self.source)):
             raise UnavailableError(
                 f"The checkpoint {self.source} lacks weights: {', '.join(missing[:3])}"
                 f"{f' and {len(missing) - 3} more' if len(missing) > 3 else ''}.",
@@ -125,7 +129,8 @@ class Checkpoint:
         if self.folder:
             path = Path(self.source) / name
             return path if path.is_file() else None
-        return find_file(self.hub, self.source, name)
+        find = _find_on_hugging_face if self.hub == "huggingface" else _find_on_modelscope
+        return find(self.source, name)
 
     def _read(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the checkpoint; {} if it does not exist."""
@@ -159,41 +164,19 @@ def _read_json(path: Path) -> dict[str, Any]:
     return read
 
 
-Hub = Literal["huggingface", "modelscope"]
-_TITLES: dict[Hub, str] = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
-_WEIGHTS = ("model.safetensors.index.json", "model.safetensors")
-#: Files of a checkpoint besides its weights, which are read from safetensors only: unpickling runs code.
-_DESCRIPTION = ["*.json", "*.jinja", "*.txt"]
-
-
-def find_file(hub: Hub, model: str, name: str) -> Path | None:
-    """Return the local path of one file of `model`, downloaded first if necessary; None if the model has no such file.
-
-    Raises:
-        UnavailableError: The hub is unreachable or does not have the model.
-    """
-    return _find_on_hugging_face(model, name) if hub == "huggingface" else _find_on_modelscope(model, name)
-
-
-def loadable(hub: Hub, model: str) -> str:
-    """Return what transformers loads `model` from: its name on Hugging Face, else a folder. Raises UnavailableError."""
-    if hub == "huggingface":
-        return model
-    folder = _modelscope_cache(model)
-    if folder and _has_weights(folder):
-        return str(folder)
-    return str(_from_modelscope(model, [*_DESCRIPTION, "*.safetensors"]))
-
-
 def _has_weights(folder: Path) -> bool:
     """Return whether all weights exist: a download may have been interrupted."""
-    index, single = (folder / name for name in _WEIGHTS)
-    if not index.is_file():
-        return single.is_file()
+    if not (folder / _INDEX).is_file():
+        return (folder / _SINGLE).is_file()
     try:
-        return all((folder / name).is_file() for name in json.loads(index.read_text("utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return not _missing_weights(folder)
+    except (UnavailableError, TypeError):
         return False
+
+
+def _missing_weights(folder: Path) -> list[str]:
+    names = set(_read_json(folder / _INDEX)["weight_map"].values())
+    return sorted(name for name in names if not (folder / name).is_file())
 
 
 def _find_on_hugging_face(model: str, name: str) -> Path | None:
@@ -213,7 +196,7 @@ def _find_on_hugging_face(model: str, name: str) -> Path | None:
     except Exception as error:  # errors of its HTTP client are not part of its API
         # without a network, files that a complete download lacks do not exist
         cached = partial(huggingface_hub.try_to_load_from_cache, model)
-        if any(isinstance(cached(weights), str) for weights in _WEIGHTS):
+        if any(isinstance(cached(weights), str) for weights in (_INDEX, _SINGLE)):
             return None
         raise _out_of_reach("huggingface", model) from error
     try:
@@ -226,9 +209,9 @@ def _find_on_hugging_face(model: str, name: str) -> Path | None:
 
 def _find_on_modelscope(model: str, name: str) -> Path | None:
     folder = _modelscope_cache(model)
-    if folder is None or not any((folder / weights).is_file() for weights in _WEIGHTS):
+    if folder is None or not any((folder / weights).is_file() for weights in (_INDEX, _SINGLE)):
         folder = _from_modelscope(model, _DESCRIPTION)
-    if name == _WEIGHTS[1] and not any((folder / weights).is_file() for weights in _WEIGHTS):
+    if name == _SINGLE and not any((folder / weights).is_file() for weights in (_INDEX, _SINGLE)):
         folder = _from_modelscope(model, [*_DESCRIPTION, name])
     path = folder / name
     return path if path.is_file() else None
@@ -236,7 +219,12 @@ def _find_on_modelscope(model: str, name: str) -> Path | None:
 
 def _modelscope_cache(model: str) -> Path | None:
     """Return the folder of an earlier download of `model`."""
-    _need_modelscope()
+    if importlib.util.find_spec("modelscope") is None:
+        raise UnavailableError(
+            "ModelHub = modelscope requires the package modelscope, which is not installed.",
+            "Install it (pip install modelscope), set ModelDir to a folder created by `modelscope download`, or set "
+            "ModelHub = huggingface.",
+        )
     from modelscope import snapshot_download
 
     try:
@@ -253,15 +241,6 @@ def _from_modelscope(model: str, patterns: list[str]) -> Path:
         return Path(snapshot_download(model, allow_patterns=patterns))
     except Exception as error:
         raise _out_of_reach("modelscope", model) from error
-
-
-def _need_modelscope() -> None:
-    if importlib.util.find_spec("modelscope") is None:
-        raise UnavailableError(
-            "ModelHub = modelscope requires the package modelscope, which is not installed.",
-            "Install it (pip install modelscope), set ModelDir to a folder created by `modelscope download`, or set "
-            "ModelHub = huggingface.",
-        )
 
 
 def _out_of_reach(hub: Hub, model: str) -> UnavailableError:

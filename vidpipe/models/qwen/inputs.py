@@ -13,14 +13,16 @@ from PIL import Image
 
 from vidpipe.errors import MediaError
 from vidpipe.models.describing_model import Frame, ModelRequest
-from vidpipe.models.prompts import Prompt
+from vidpipe.models.prompts import Prompt, sample_evenly
 from vidpipe.models.qwen.loading import LoadedModel
-from vidpipe.models.sampling import sample_evenly
-from vidpipe.models.sanitize import without_control_tokens
 from vidpipe.settings.schema import QwenVL
+from vidpipe.text.messages import without_control_tokens
 
 if TYPE_CHECKING:
     import torch
+
+
+_END_OF_FRAMES = "<|vision_end|>"
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,6 @@ def _picture(frame: Frame) -> Image.Image:
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise MediaError(f"The frame at {frame.time_s:.2f} s is not a readable JPEG: {error}.") from error
     return picture
-
-
-_END_OF_FRAMES = "<|vision_end|>"
 
 
 @dataclass(frozen=True)
@@ -203,7 +202,7 @@ def prepare_request(engine: LoadedModel, request: ModelRequest, budget: FrameBud
 
 
 def shared_tokens(texts_ids: Sequence[list[int]]) -> int:
-    """Return the length of the common beginning; each text keeps at least one token of its own to continue from."""
+    """Return the length of the common beginning; at least one token of each text remains to continue from."""
     alike = itertools.takewhile(lambda ids: len(set(ids)) == 1, zip(*texts_ids, strict=False))
     return min(sum(1 for _ in alike), min(len(ids) for ids in texts_ids) - 1)
 

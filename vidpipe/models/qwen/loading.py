@@ -20,6 +20,10 @@ from vidpipe.errors import UnavailableError
 from vidpipe.models.qwen.checkpoint import Checkpoint
 from vidpipe.settings import Settings, notice
 
+_EXTRA = ("torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils")
+#: Between attempts to acquire the lock.
+_LOCK_POLL_S = 0.5
+
 
 class ModelLock:
     """The right to hold a model's weights, for one process of a home. Any of its threads may release it."""
@@ -59,11 +63,6 @@ class ModelLock:
             process, model = "", ""
         who = f"process {process} holds it ({model})" if process.isdigit() else "another process holds it"
         notice(f"Waiting for the model: {who}. Only one process at a time can load it.")
-
-
-_EXTRA = ("torch", "torchvision", "transformers", "accelerate", "qwen_vl_utils")
-#: Between attempts to acquire the lock.
-_LOCK_POLL_S = 0.5
 
 
 @dataclass

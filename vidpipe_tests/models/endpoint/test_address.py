@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.describing_model import build_model
+from vidpipe.models.builders import build_model
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.settings.schema import QwenVL
 from vidpipe_tests.models.endpoint.endpoint_requests import settings

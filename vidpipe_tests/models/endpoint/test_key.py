@@ -13,7 +13,7 @@ from vidpipe.errors import UnavailableError
 from vidpipe.models.describing_model import ModelReply
 from vidpipe.models.endpoint.address import server_address
 from vidpipe.models.endpoint.backend import EndpointModel
-from vidpipe.models.endpoint.transport import is_public
+from vidpipe.models.endpoint.client import is_public
 from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 from vidpipe_tests.models.endpoint.endpoint_requests import error, one, request, settings
 from vidpipe_tests.models.endpoint.model_server import Fault, ModelServer, completion, echo_key, says, status, well

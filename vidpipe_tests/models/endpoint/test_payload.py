@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.models.answers.form import AnswerForm
+from vidpipe.models.answer_forms import AnswerForm
 from vidpipe.models.describing_model import Frame
 from vidpipe.models.endpoint.backend import EndpointModel
 from vidpipe_tests.models.endpoint.endpoint_requests import JPEGS, WHAT, one, replies, request, settings

@@ -12,7 +12,7 @@ import pytest
 from pymongo import MongoClient
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.answers.form import AnswerForm
+from vidpipe.models.answer_forms import AnswerForm
 from vidpipe.models.describing_model import ModelReply
 from vidpipe.models.endpoint.backend import EndpointModel
 from vidpipe.models.prompts import Prompt

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import UnavailableError
-from vidpipe.models.describing_model import build_model
+from vidpipe.models.builders import build_model
 from vidpipe.models.qwen import checkpoint, loading
 from vidpipe.models.qwen.checkpoint import Checkpoint
 from vidpipe_tests.models.qwen.conftest import TINY, settings
@@ -140,8 +140,8 @@ def test_half_a_download_from_modelscope_is_noticed(copied: Path) -> None:
 
 
 def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra `qwen` is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match=r"nobody/nothing is not on this machine.*Hugging Face"):
         _ = build_model(settings(model_dir="", model="nobody/nothing")).version
 
@@ -149,10 +149,10 @@ def test_a_model_that_is_not_here_and_cannot_be_fetched(monkeypatch: pytest.Monk
 def test_an_unreachable_hub_is_one_error_and_no_chatter(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra `qwen` is not installed")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))  # bound but not listening: connections are refused
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
         with pytest.raises(UnavailableError, match=r"nobody/nothing is not on this machine.*Hugging Face"):
             _ = build_model(settings(model_dir="", model="nobody/nothing")).version
     assert capfd.readouterr() == ("", "")
@@ -160,13 +160,13 @@ def test_an_unreachable_hub_is_one_error_and_no_chatter(
 
 def test_without_a_network_what_was_fetched_whole_is_enough(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder in Hugging Face's cache, as `hf download` leaves it: there is no note of files that do not exist."""
-    huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra `qwen` is not installed")
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra `qwen` is not installed")
     kept = copied.parent / "hub" / "models--tiny--qwen"
     (kept / "refs").mkdir(parents=True)
     (kept / "refs" / "main").write_text("0" * 40)
     shutil.copytree(copied, kept / "snapshots" / ("0" * 40))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(kept.parent))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(kept.parent))
     model = build_model(settings(model_dir="", model="tiny/qwen"))
     assert model.name == "tiny/qwen"
     assert model.version == version(TINY), "the same weights by another way"
@@ -176,7 +176,7 @@ def test_naming_the_model_imports_no_torch() -> None:
     """`vidpipe status` must not pay for it."""
     code = (
         "import sys; from vidpipe_tests.models.qwen.conftest import settings\n"
-        "from vidpipe.models.describing_model import build_model\n"
+        "from vidpipe.models.builders import build_model\n"
         "model = build_model(settings()); print(model.name, model.version, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -20,13 +20,11 @@ from PIL import Image
 
 from vidpipe.errors import UnavailableError
 from vidpipe.models.describing_model import Frame
-from vidpipe.models.prompts import Prompt
+from vidpipe.models.prompts import Prompt, sample_evenly
 from vidpipe.models.qwen import loading
-from vidpipe.models.qwen.backend import QwenModel
-from vidpipe.models.qwen.batching import TokenBudget, batch_tokens, fill_batches
+from vidpipe.models.qwen.backend import QwenModel, TokenBudget, batch_tokens, fill_batches
 from vidpipe.models.qwen.inputs import FrameBudget, frame_budget, prepare_request, to_video
 from vidpipe.models.qwen.loading import LoadedModel
-from vidpipe.models.sampling import sample_evenly
 from vidpipe_tests.models.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
 
 COLORS = ("red", "green", "blue", "yellow", "white")

@@ -14,8 +14,7 @@ pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 import torch
 
 from vidpipe.models.prompts import Prompt
-from vidpipe.models.qwen.backend import QwenModel
-from vidpipe.models.qwen.batching import TokenBudget, batch_tokens, fill_batches
+from vidpipe.models.qwen.backend import QwenModel, TokenBudget, batch_tokens, fill_batches
 from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request, shared_tokens
 from vidpipe.models.qwen.loading import LoadedModel
 from vidpipe.models.qwen.prefill import answer_batch

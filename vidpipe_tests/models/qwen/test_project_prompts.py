@@ -10,9 +10,8 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
-from vidpipe.models.prompt_building import build_prompts
-from vidpipe.models.prompt_context import SceneView, VideoView
-from vidpipe.models.prompts import Prompt, PromptSet
+from vidpipe.models.builders import build_prompts
+from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
 from vidpipe.models.questions import Question
 from vidpipe.models.qwen.backend import QwenModel
 from vidpipe_tests.models.qwen.conftest import clip, request, settings

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="the extra `qwen` is not installed")
 
-from vidpipe.models.prompt_building import build_prompts
+from vidpipe.models.builders import build_prompts
 from vidpipe.models.qwen.backend import QwenModel
 from vidpipe.stages import descriptions
 from vidpipe.stages.contract import Item, StageContext

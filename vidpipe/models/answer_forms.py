@@ -1,19 +1,34 @@
-"""One-word answers: yes or no, one of several choices, a number. Parsed tolerantly, never guessed."""
+"""The forms of answers: the base of all forms, a tolerant JSON parser, and free text, yes or no, choices and numbers.
+
+JSON is found between code fences, after a sentence, with trailing commas and in single quotes. A one-word answer is
+parsed tolerantly, but never guessed.
+"""
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
-from vidpipe.models.answers.form import AnswerForm, AnswerFormatError, parse_text, without_wrapping
-from vidpipe.models.questions import Question
-from vidpipe.models.sanitize import sanitize
+from vidpipe.text.messages import printable, sanitize
 
-_MAX_READ = 2_000
+_MAX_FREE_TEXT, _MAX_READ = 8_000, 2_000
+#: Characters of an answer that are read, and positions in it that are tried as the start of JSON. Answers are far
+#: shorter; the limits bound the time that a hostile one costs.
+_MAX_TEXT, _MAX_STARTS = 20_000, 40
+#: Qwen3 and others write their reasoning first.
+_THOUGHT = re.compile(r"^.*?</think>", re.DOTALL)
+_FENCE = re.compile(r"```[\w-]*")
+_BEGIN = re.compile(r"[\[{]")
+#: A comma before a closing bracket. It may match inside strings, so only text that is not valid JSON is repaired.
+_STRANGE_ESCAPE = re.compile(r"\\[^\\'\"nrtbfux]")
+_TRAILING_COMMA = re.compile(r",(\s*[\]}])")
+
 #: Largest integer that MongoDB and JSON parsers represent exactly.
 _LARGEST = 2**53
 
@@ -37,10 +52,139 @@ _WORDS = (
 NUMBER_WORDS: Mapping[str, int] = {word: number for number, word in enumerate(_WORDS)} | {"none": 0}
 
 
+class AnswerFormatError(ValueError):
+    """An answer does not have the requested form; the message says why."""
+
+
+@dataclass(frozen=True)
+class AnswerForm:
+    """One form of answers.
+
+    Attributes:
+        name: text, yes_no, choice, number, sentiment, tags, category or summary.
+        parse: Returns the JSON value of a raw text; raises AnswerFormatError.
+        instruction: Describes the form to the model; "" for free text.
+        schema: JSON Schema for servers that support structured output; None if the answer is not JSON.
+    """
+
+    name: str
+    parse: Callable[[str], Any] = field(hash=False, compare=False)
+    instruction: str = ""
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+def parse_text(text: str) -> str:
+    """Return any text, without control characters. Raises AnswerFormatError if it is empty."""
+    plain = printable(text, _MAX_FREE_TEXT)
+    if not plain:
+        raise AnswerFormatError("The answer is empty.")
+    return plain
+
+
+TEXT_FORM = AnswerForm("text", parse_text)
+
+
+def without_wrapping(text: str) -> str:
+    """Return an answer without the reasoning before it and without code fences."""
+    return _FENCE.sub("", _THOUGHT.sub("", text[:_MAX_TEXT], count=1)).strip()
+
+
+def json_values(text: str) -> list[Any]:
+    """Return the outermost JSON objects and lists in `text`, in order, without duplicates.
+
+    Raises:
+        AnswerFormatError: There is none.
+    """
+    text = without_wrapping(text)
+    found: list[Any] = []
+    at = starts = 0
+    while (begin := _BEGIN.search(text, at)) and starts < _MAX_STARTS:
+        starts += 1
+        value, at = _read(text, begin.start())
+        if isinstance(value, dict | list) and value not in found:
+            found.append(value)
+    if found:
+        return found
+    if not text:
+        raise AnswerFormatError("The answer is empty.")
+    cut = text.rstrip()[-1] not in "]}" and _BEGIN.search(text)
+    raise AnswerFormatError("The JSON ends before it is complete." if cut else "There is no valid JSON in the answer.")
+
+
+def one_object(text: str) -> dict[str, Any]:
+    """Return the only JSON object in `text`, alone or as the only entry of a list. Raises AnswerFormatError."""
+    values = json_values(text)
+    objects = [value for value in values if isinstance(value, dict)]
+    if len(objects) > 1:
+        raise AnswerFormatError(f"There are {len(objects)} different JSON objects in the answer; one was asked for.")
+    if objects:
+        return objects[0]
+    if len(values[0]) == 1 and isinstance(values[0][0], dict):
+        return dict(values[0][0])
+    raise AnswerFormatError("The answer is a JSON list; one JSON object was asked for.")
+
+
+def _read(text: str, start: int) -> tuple[Any, int]:
+    """Return the value that begins at `start` and its end; None and the next position if there is none."""
+    try:
+        return json.JSONDecoder(parse_constant=_no_constant).raw_decode(text, start)
+    except (ValueError, RecursionError):
+        pass
+    end = _closing(text, start)
+    if end is None:
+        return None, start + 1
+    part = text[start:end]
+    for read in (_without_trailing_commas, _python):
+        try:
+            return read(part), end
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+    return None, start + 1
+
+
+def _without_trailing_commas(part: str) -> Any:
+    return json.loads(_TRAILING_COMMA.sub(r"\1", part), parse_constant=_no_constant)
+
+
+def _python(part: str) -> Any:
+    """Read a Python literal, since many models write single quotes; only types that JSON has are accepted."""
+    if _STRANGE_ESCAPE.search(part):  # Python would print a warning
+        raise ValueError(part)
+    value = ast.literal_eval(part)
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Return the end of the bracket at `start`, ignoring strings; None if it is not closed."""
+    depth, quote, escaped = 0, "", False
+    for at in range(start, len(text)):
+        character = text[at]
+        if escaped:
+            escaped = False
+        elif character == "\\":
+            escaped = bool(quote)
+        elif quote:
+            if character == quote:
+                quote = ""
+        elif character == '"' or (character == "'" and text[at - 1] in "[{,: \n"):
+            quote = character
+        elif character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+            if depth == 0:
+                return at + 1
+    return None
+
+
 def choice_form(choices: Sequence[str]) -> AnswerForm:
     """Return the form of an answer that is one of `choices`, as written there."""
-    told = "\n".join(f"- {choice}" for choice in choices)
-    instruction = f"Answer with exactly one of these, word for word, and nothing else:\n{told}"
+    listed = "\n".join(f"- {choice}" for choice in choices)
+    instruction = f"Answer with exactly one of these, word for word, and nothing else:\n{listed}"
     return AnswerForm("choice", partial(parse_choice, choices=tuple(choices)), instruction)
 
 
@@ -62,8 +206,8 @@ def parse_yes_no(text: str) -> bool:
             return values.pop()
         if begins:
             return _YES_NO[words[0]]
-        if told := _ANSWER_IS.search(bare):
-            after = {_YES_NO[word] for word in _YES_NO_WORD.findall(told["said"])}
+        if stated := _ANSWER_IS.search(bare):
+            after = {_YES_NO[word] for word in _YES_NO_WORD.findall(stated["said"])}
             if len(after) == 1:
                 return after.pop()
     raise AnswerFormatError(f"Expected yes or no; found {_found(said)}.")
@@ -76,8 +220,8 @@ def parse_choice(text: str, choices: Sequence[str]) -> str:
     for candidate in (said, said.splitlines()[0] if said else ""):
         if _bare(candidate) in named:
             return named[_bare(candidate)]
-    if (told := _ANSWER_IS.search(said)) and _bare(told["said"]) in named:
-        return named[_bare(told["said"])]
+    if (stated := _ANSWER_IS.search(said)) and _bare(stated["said"]) in named:
+        return named[_bare(stated["said"])]
     found = choices_in(said, choices)
     if len(found) == 1 and not _NEGATION.search(_without(said, found[0])):
         return found[0]
@@ -109,7 +253,7 @@ def parse_number(text: str) -> int | float:
     said = str(said)
     if _bare(said) in NUMBER_WORDS:
         return NUMBER_WORDS[_bare(said)]
-    for part in (said, *(told["said"] for told in [_ANSWER_IS.search(said)] if told)):
+    for part in (said, *(stated["said"] for stated in [_ANSWER_IS.search(said)] if stated)):
         numbers = list(_NUMBER.finditer(part))
         if not numbers or _RANGE.match(part, numbers[0].end()):
             continue
@@ -165,15 +309,3 @@ def _found(said: Any) -> str:
 
 YES_NO = AnswerForm("yes_no", parse_yes_no, "Answer with one word: yes or no.")
 NUMBER = AnswerForm("number", parse_number, "Answer with one number in digits and nothing else.")
-
-
-def question_form(question: Question, language: str) -> AnswerForm:
-    """Return the form of the answer to `question`; free text is requested in `language`."""
-    match question.kind:
-        case "yes_no":
-            return YES_NO
-        case "number":
-            return NUMBER
-        case "choice":
-            return choice_form(question.choices)
-    return AnswerForm("text", parse_text, f"Answer in one or two short sentences in {language}.")

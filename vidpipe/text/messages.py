@@ -1,4 +1,4 @@
-"""Makes untrusted text (titles, subtitles, model output) safe for a prompt, a message or a database.
+"""Text for messages and prompts: untrusted text made safe, durations, lists of words, and suggestions.
 
 In a prompt, a model tells data from instructions by their form alone. Data therefore stays on one line, between
 quotation marks that it cannot close, and contains nothing that a tokenizer reads as a control token.
@@ -6,8 +6,10 @@ quotation marks that it cannot close, and contains nothing that a tokenizer read
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 #: `<|im_end|>`, `</s>`, `<image>`: every family of models writes most control tokens in angle brackets.
 _BRACKETS = str.maketrans({"<": "‹", ">": "›"})
@@ -63,3 +65,33 @@ def _printable_character(character: str) -> str:
     if category[0] != "C":
         return character
     return " " if character == "\t" else ""
+
+
+def duration_in_words(duration_s: float) -> str:
+    """Return a duration in words: "9.7 seconds", "3 minutes 20 seconds", "1 hour 12 minutes"."""
+    rounded_s = round(duration_s, 1) or round(duration_s, 2)
+    if rounded_s < 60:
+        return _count(rounded_s, "second")
+    whole = round(duration_s)
+    hours, minutes, seconds = whole // 3600, whole % 3600 // 60, whole % 60
+    parts = (
+        [_count(hours, "hour"), _count(minutes, "minute")]
+        if hours
+        else [_count(minutes, "minute"), _count(seconds, "second")]
+    )
+    return " ".join(part for part in parts if not part.startswith("0 "))
+
+
+def join_words(words: Sequence[str]) -> str:
+    """Return "a", "a and b" or "a, b and c"."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """Return `; did you mean "x"?`, or "" if no known name is similar to `found`."""
+    near = difflib.get_close_matches(found, list(known), n=1, cutoff=0.6)
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def _count(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" if number == 1 else f"{number:g} {unit}s"

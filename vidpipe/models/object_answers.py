@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from vidpipe.models.answers.form import AnswerForm, AnswerFormatError, json_values, one_object, without_wrapping
-from vidpipe.models.answers.short_forms import parse_choice
-from vidpipe.models.sanitize import sanitize, single_line
+from vidpipe.models.answer_forms import (
+    AnswerForm,
+    AnswerFormatError,
+    json_values,
+    one_object,
+    parse_choice,
+    without_wrapping,
+)
+from vidpipe.text.messages import sanitize, single_line
 
 LABELS = ("positive", "neutral", "negative")
 _REASON, _SUMMARY, _WORD = 400, 1_000, 60
@@ -20,7 +26,7 @@ _NEUTRAL_UP_TO = 0.5
 #: Maximum words of a tag in a plain-text list; more make a sentence.
 _TAG_WORDS = 4
 
-#: Placeholders in the examples that a model is given.
+#: Placeholders in the examples in prompts.
 _EXAMPLE = ("…", "...")
 _STRING, _NUMBER = {"type": "string"}, {"type": "number"}
 
@@ -121,7 +127,11 @@ def parse_summary(text: str) -> dict[str, Any]:
         keywords = re.split(r"[,;\n]", keywords)
     if not isinstance(keywords, list) or not all(isinstance(word, str) for word in keywords):
         raise AnswerFormatError('"keywords" is to be a list of texts.')
-    return {"summary": summary, "keywords": _unique(map(_word, keywords))[:MAX_KEYWORDS]}
+    found: dict[str, str] = {}
+    for word in map(_word, keywords):
+        if word and len(word) <= _WORD:
+            found.setdefault(word.casefold(), word)
+    return {"summary": summary, "keywords": list(found.values())[:MAX_KEYWORDS]}
 
 
 def _entries(text: str) -> list[Any]:
@@ -171,14 +181,6 @@ def _named(text: str) -> str:
 def _word(text: str) -> str:
     """Return a tag or keyword without punctuation around it; one that is cut stays longer than allowed."""
     return single_line(text, _WORD * 4).strip(" \t-–•*#\"'“”`.,;:…")
-
-
-def _unique(words: Iterable[str]) -> list[str]:
-    found: dict[str, str] = {}
-    for word in words:
-        if word and len(word) <= _WORD:
-            found.setdefault(word.casefold(), word)
-    return list(found.values())
 
 
 def _string(said: Mapping[str, Any], key: str) -> str:
