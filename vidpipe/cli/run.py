@@ -192,7 +192,7 @@ def run_and_show(
 
 def warn_of_unread(settings: Settings) -> bool:
     """Warn on stderr if the backend ignores a configured instruction or question. Returns whether it warned."""
-    from vidpipe.models.prompt_building import unread_instructions
+    from vidpipe.models.builders import unread_instructions
 
     sentence = unread_instructions(settings)
     if sentence:

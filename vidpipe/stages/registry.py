@@ -19,8 +19,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     which is called when the run ends.
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
-    from vidpipe.models.describing_model import build_model
-    from vidpipe.models.prompt_building import build_prompts
+    from vidpipe.models.builders import build_model, build_prompts
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
