@@ -323,7 +323,7 @@ def _model(settings: Settings) -> DoctorCheck:
 def _dagster(settings: Settings) -> DoctorCheck:
     from vidpipe.operations.services.state import dagster_home
     from vidpipe.pipeline.build import build_definitions
-    from vidpipe.pipeline.history_damage import check_history
+    from vidpipe.pipeline.instance import check_history
 
     folder = dagster_home(settings)
     _can_write(folder)

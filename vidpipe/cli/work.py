@@ -26,7 +26,7 @@ def take_in(
     opened: OpenLibrary, inputs: Sequence[str], adding: Adding, observer: IngestObserver, cancelled: threading.Event
 ) -> list[IngestOutcome]:
     """One outcome for each source that `inputs` come to, and for each input that cannot be taken."""
-    from vidpipe.pipeline.ingest_job import run_ingest
+    from vidpipe.pipeline.ingest import run_ingest
 
     return run_ingest(
         opened.settings, inputs, mode=adding.mode or "copy", labels=adding.labels, title=adding.title,

@@ -20,10 +20,9 @@ import dagster as dg
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import read_result
-from vidpipe.pipeline.event_metadata import materialization, observation
-from vidpipe.pipeline.event_privacy import IDENTIFYING_FIELDS, anonymous
-from vidpipe.pipeline.failure_check import evaluate_failures
+from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous, materialization, observation
 from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.versions import fingerprint

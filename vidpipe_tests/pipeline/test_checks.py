@@ -11,7 +11,8 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.video_checks import scenes_cover_duration
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings

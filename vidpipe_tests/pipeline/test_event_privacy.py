@@ -12,7 +12,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
-from vidpipe.pipeline.event_privacy import anonymous, without_identity
+from vidpipe.pipeline.event_metadata import anonymous, without_identity
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings

@@ -19,21 +19,21 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.launchable import BY_ITSELF, LaunchableVideo, launchable, note_launch
 from vidpipe.library.queries.states import REASONS, due_branches
 from vidpipe.library.video_ids import chunked
-from vidpipe.pipeline.alert_sensors import queue_budget_alert
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.launched_runs import (
-    PRIORITY_TAG,
+from vidpipe.pipeline.run_metrics import estimate_tags
+from vidpipe.pipeline.run_queue import (
     STEP_TAG,
     SWEEP_TAG,
     config_list,
     held_by_runs,
+    run_priority,
     run_tags,
     unfinished_runs,
 )
-from vidpipe.pipeline.usage_tags import estimate_tags
+from vidpipe.pipeline.sensors.alerts import queue_budget_alert
 from vidpipe.runner.budget import (
     Allowance,
     BudgetDecision,
@@ -181,11 +181,7 @@ class _StepLauncher:
 
 def group_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> RunGroup:
     """Return the group of a run that this sensor launched."""
-    try:
-        priority = int(run.tags.get(PRIORITY_TAG, "0"))
-    except ValueError:
-        priority = 0
-    return RunGroup(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
+    return RunGroup(run_priority(run), tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
 
 
 @dataclass(frozen=True)

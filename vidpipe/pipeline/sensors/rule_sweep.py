@@ -20,7 +20,7 @@ from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.launched_runs import SWEEP_TAG, UNFINISHED, run_tags
+from vidpipe.pipeline.run_queue import SWEEP_TAG, UNFINISHED, run_tags
 from vidpipe.runner.pending_changes import record_specs
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunRequest
