@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -154,13 +154,8 @@ class DescribingModelResource(HomeResource):
         Raises:
             UnavailableError: A setting that it needs is missing or wrong.
         """
-        model = build_model(self.apply(_settings_of(self.home)))
-        try:
+        with closing(build_model(self.apply(_settings_of(self.home)))) as model:
             yield model
-        finally:
-            close = getattr(model, "close", None)
-            if close:
-                close()
 
 
 class LibraryResource(HomeResource):

@@ -11,6 +11,7 @@ import dagster as dg
 
 from vidpipe.operations.metrics.snapshot import PoolFigures, QueueFigures
 from vidpipe.pipeline.dagster_internals import RANGE_END_TAG, RANGE_START_TAG, pool_slots
+from vidpipe.pipeline.run_launcher import STARTED_STATUSES
 
 BY_TAG = "vidpipe/by"
 STEP_TAG = "vidpipe/step"
@@ -19,13 +20,7 @@ PRIORITY_TAG = "dagster/priority"
 SWEEP_TAG = "vidpipe/sweep"
 _PARTITION_TAG = "dagster/partition"
 
-UNFINISHED = (
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+UNFINISHED = (dg.DagsterRunStatus.QUEUED, *STARTED_STATUSES)
 #: How many runs are read that no sensor launched. A backfill of a scattered selection may have queued thousands; leases
 #: protect what those beyond the running ones and the first of the queue hold.
 _MOST_READ = 500

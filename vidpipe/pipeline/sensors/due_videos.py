@@ -19,6 +19,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.launchable import BY_ITSELF, LaunchableVideo, launchable, note_launch
 from vidpipe.library.queries.states import REASONS, due_branches
 from vidpipe.library.video_ids import chunked
+from vidpipe.operations.alerts.delivery import queue_budget
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
@@ -33,7 +34,7 @@ from vidpipe.pipeline.run_queue import (
     run_tags,
     unfinished_runs,
 )
-from vidpipe.pipeline.sensors.alerts import queue_budget_alert
+from vidpipe.pipeline.sensors.alerts import alert_queue
 from vidpipe.runner.budget import (
     Allowance,
     BudgetDecision,
@@ -298,7 +299,7 @@ class DescribingBudget:
         sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.decision, self._waiting())
         save_budget_note(self.library, sentence, datetime.now(UTC))
         if not self.decision.is_measuring:
-            queue_budget_alert(instance, self.library, self.plan.settings, sentence)
+            queue_budget(alert_queue(instance, self.library), self.plan.settings.alerts, sentence)
         return sentence
 
     def _waiting(self) -> int:
