@@ -146,8 +146,12 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
                 context.log_event(_observation(outcome, outcome.stored))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
-        if any(outcome.error for outcome in outcomes):
-            raise _failure(outcomes)
+        failed = [outcome for outcome in outcomes if outcome.error]
+        if failed:
+            head = f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."
+            sentences = [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
+            metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
+            raise step_failure(head, sentences, len(failed) - _MOST_LISTED, metadata)
 
 
 def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservation:
@@ -158,14 +162,6 @@ def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservati
     return dg.AssetObservation(
         SOURCES_KEY, partition=file.sha256, description=f"{_name(outcome)}: {outcome.state}", metadata=metadata
     )
-
-
-def _failure(outcomes: Sequence[IngestOutcome]) -> dg.Failure:
-    failed = [outcome for outcome in outcomes if outcome.error]
-    head = f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."
-    sentences = [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
-    metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
-    return step_failure(head, sentences, len(failed) - _MOST_LISTED, metadata)
 
 
 def _name(outcome: IngestOutcome) -> str:

@@ -1,4 +1,4 @@
-"""Records what a Dagster run did in the collection `runs`: who started it, and what ingest adds."""
+"""Records what a Dagster run did: in the collection `runs`, and in run tags about the describing model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from vidpipe.library.library import Library
-from vidpipe.library.runs import ModelUse, RunCounters, RunStep, SourceResult, record_run
+from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
 from vidpipe.pipeline.resources import InProcessRun
 from vidpipe.runner.budget import ModelWork, Prices
 from vidpipe.runner.estimate import estimate
@@ -17,6 +17,8 @@ from vidpipe.runner.plan import DescribingStages, Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 
+#: Prefix of the run tags that say what the model is expected to do.
+_ESTIMATED = "vidpipe/estimated_"
 #: Run tag -> who started the run.
 _BY_TAG = {
     "dagster/sensor_name": "sensor",
@@ -87,11 +89,8 @@ class CountingObserver:
             self.observer.on_outcome(outcome)
 
 
-_ESTIMATED = "vidpipe/estimated_"
-
-
 def tag_estimate(
-    context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, wish: RunRequest
+    context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, request: RunRequest
 ) -> None:
     """Tags the run with what the model is expected to do, unless whoever launched it has.
 
@@ -103,32 +102,30 @@ def tag_estimate(
         return
     figures.asks(describing.model.name, describing.names)
     if not any(tag.startswith(_ESTIMATED) for tag in context.run.tags):
-        expected = estimate(library, plan, wish).model
+        expected = estimate(library, plan, request).model
         if expected is not None and not expected.unknown:
             tags = estimate_tags(expected.amount, Prices.of(plan.settings))
             context.instance.add_run_tags(context.run_id, tags)
 
 
 def tag_usage(context: dg.OpExecutionContext, figures: RunCounters, plan: Plan) -> None:
-    """Tags the run with what the model did; does nothing if it was not asked."""
+    """Tags the run with what the model did and, where prices are configured, its cost; no tags if it was not asked."""
     use = figures.model_use
-    if figures.model and (use.asked or use.reused or use.model_seconds):
-        tags = usage_tags(figures.model, use, Prices.of(plan.settings))
-        context.instance.add_run_tags(context.run_id, tags)
-
-
-def usage_tags(model: str, use: ModelUse, prices: Prices) -> dict[str, str]:
-    """Returns the tags for what the model did, with the cost where prices are configured."""
+    if not figures.model or not (use.asked or use.reused or use.model_seconds):
+        return
+    prices = Prices.of(plan.settings)
     cost = prices.cost(use.prompt_tokens, use.output_tokens, use.model_seconds)
-    return {
-        "vidpipe/model": model,
+    tags = {
+        "vidpipe/model": figures.model,
         "vidpipe/answers_asked": str(use.asked),
         "vidpipe/answers_reused": str(use.reused),
         "vidpipe/prompt_tokens": str(use.prompt_tokens),
         "vidpipe/output_tokens": str(use.output_tokens),
         "vidpipe/model_seconds": f"{use.model_seconds:.3f}",
-        **({} if cost is None else {"vidpipe/cost": f"{cost:.4f} {prices.currency}"}),
     }
+    if cost is not None:
+        tags["vidpipe/cost"] = f"{cost:.4f} {prices.currency}"
+    context.instance.add_run_tags(context.run_id, tags)
 
 
 def estimate_tags(amount: ModelWork, prices: Prices) -> dict[str, str]:

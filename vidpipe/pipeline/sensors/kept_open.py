@@ -38,7 +38,8 @@ def _kept_open(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Any:
         if context.instance_ref is None:
             return sensor(context)
-        instance = _shared(home).instance(context.instance_ref)
+        reference = context.instance_ref
+        instance = _shared(home).get("instance", reference, lambda: dg.DagsterInstance.from_ref(reference))
         resources = {"library": SharedLibraryResource(home=home)}
         with dg.build_sensor_context(
             instance, cursor=context.cursor, sensor_name=sensor.name, resources=resources
@@ -76,11 +77,6 @@ class _SharedHome:
         """Has `get` call `make` again. Other threads may be using what was kept, so it is not closed."""
         with self._lock:
             self._kept.pop(name, None)
-
-    def instance(self, reference: Any) -> dg.DagsterInstance:
-        """Returns the instance that `reference`, Dagster's own, describes."""
-        opened: dg.DagsterInstance = self.get("instance", reference, lambda: dg.DagsterInstance.from_ref(reference))
-        return opened
 
 
 _shared = cache(lambda home: _SharedHome())  # one for each home
