@@ -1,6 +1,6 @@
 """Asset checks of results, evaluated per video: with a step's run, or for any list of videos by the job verify.
 
-A result that a check function returns stands for the whole run. So results are reported one by one, each with its
+A result that a check function returns applies to the whole run. So results are reported one by one, each with its
 partition; only a run without partitions (Dagster's button for a check) adds one for all videos together.
 """
 
@@ -40,7 +40,7 @@ class VerifyConfig(dg.Config):
 
 
 def checks_of(graph: StageGraph, step: str | None = None) -> list[VideoCheck]:
-    """Returns the checks whose stage is in the graph, or in one step of it."""
+    """Return the checks whose stage is in the graph, or in one step of it."""
     return [check for check in CHECKS if check.stage in graph and step in (None, graph[check.stage].job)]
 
 
@@ -51,7 +51,7 @@ class ReadFiles(dg.Config):
 
 
 def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
-    """Returns the checks of each step's results, in an op beside the step, and the one for failed videos."""
+    """Return the checks of each step's results, in an op beside the step, and the one for failed videos."""
     return [
         _failure_checks(graph),
         *(_step_checks(step, checks, graph) for step in STEPS if (checks := checks_of(graph, step))),
@@ -61,7 +61,7 @@ def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
 def log_checks_of_failed_step(
     context: dg.OpExecutionContext, session: StepSession, graph: StageGraph, step: str, videos: Sequence[str]
 ) -> None:
-    """Checks the results that a failed step has stored.
+    """Check the results that a failed step has stored.
 
     Dagster skips the op of the checks after a failed step and would show the checks of all its videos as execution
     errors.
@@ -130,7 +130,7 @@ def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.A
 
 
 def verify_job(graph: StageGraph) -> dg.JobDefinition:
-    """Builds the job that checks any list of videos; its run fails at the end if a check failed."""
+    """Build the job that checks any list of videos; its run fails at the end if a check failed."""
 
     @dg.op(name="verify_videos", description="Runs the checks over each video.")
     def verify_videos(context: dg.OpExecutionContext, config: VerifyConfig, library: LibraryResource) -> None:
@@ -161,7 +161,7 @@ def _report_evaluations(
     *,
     read_files: bool,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Checks `videos`, logs the results and returns those that failed.
+    """Check `videos`, log the results and return those that failed.
 
     Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged. Reporting them
     outside the run is no way out: there, Dagster takes one evaluation per check and partition for ever.
@@ -177,7 +177,7 @@ def _report_evaluations(
 
 
 def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
-    """Logs one evaluation of a partitioned check: an AssetCheckResult stands for all partitions of the run.
+    """Log one evaluation of a partitioned check: an AssetCheckResult would apply to all partitions of the run.
 
     Dagster accepts an evaluation although the annotation of `log_event` omits it.
     """
@@ -187,7 +187,7 @@ def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEva
 def _evaluate(
     session: StepSession, checks: Sequence[VideoCheck], videos: Iterable[str], read_files: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yields one evaluation for each video and check whose stage has a result."""
+    """Yield one evaluation for each video and check whose stage has a result."""
     library = session.library
     for chunk in chunked(videos, _WINDOW):
         scenes = library.videos.scenes(chunk)

@@ -31,7 +31,7 @@ _DESCRIPTION = "Deletes what is older than [Retention] allows, and reports resul
 def clean_up(
     instance: dg.DagsterInstance, settings: Settings, library: Library, *, dry_run: bool = False
 ) -> list[PruneReport]:
-    """Deletes what is too old, or with `dry_run` counts it.
+    """Delete what is too old, or only count it with `dry_run`.
 
     Returns:
         One report per kind, the same with and without `dry_run`.
@@ -51,7 +51,7 @@ class CleanUpConfig(dg.Config):
 
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
-    """Builds the job, which first reports what Dagster does not show (see `resync_events`)."""
+    """Build the job, which first reports what Dagster does not show (see `resync_events`)."""
 
     @dg.op(name=OP_NAME, description=_DESCRIPTION)
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
@@ -81,7 +81,7 @@ def report_results_again(settings: Settings, library: Library) -> None:
 
 
 def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Returns the schedule of [Retention] Schedule; none if it is empty."""
+    """Return the schedule of [Retention] Schedule; none if it is empty."""
     if not settings.retention.schedule:
         return []
     return [
@@ -97,7 +97,7 @@ def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
 
 
 def sentence(report: PruneReport, *, dry_run: bool) -> str:
-    """Returns the report as one line of text."""
+    """Return the report as one line of text."""
     done = "would be deleted" if dry_run else "deleted"
     oldest = f", the oldest from {report.oldest:%Y-%m-%d}" if report.oldest else ""
     parts = [f"{report.kind}: {report.count} {done}, {report.size_bytes / 1e6:.1f} MB{oldest}."]
@@ -105,7 +105,7 @@ def sentence(report: PruneReport, *, dry_run: bool) -> str:
 
 
 def local_timezone() -> str:
-    """Returns the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
+    """Return the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
     name = os.environ.get("TZ", "").lstrip(":") or Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
     try:
         return ZoneInfo(name).key if name else "UTC"
@@ -114,7 +114,7 @@ def local_timezone() -> str:
 
 
 def resync_events(context: dg.OpExecutionContext, library: Library) -> None:
-    """Materializes every good result whose partition is not green, and evaluates the checks for failed videos.
+    """Materialize every good result whose partition is not green, and evaluate the checks for failed videos.
 
     Takes about 10 s for 100,000 videos that Dagster shows already.
     """
@@ -129,7 +129,7 @@ def resync_events(context: dg.OpExecutionContext, library: Library) -> None:
 
 
 def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
-    """Returns the sensor; it also runs where [Sensors] Enabled is no."""
+    """Return the sensor; it also runs where [Sensors] Enabled is no."""
 
     @dg.sensor(
         name="health",
@@ -149,7 +149,7 @@ def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
 
 
 def free_dead_leases(library: Library) -> int:
-    """Frees the videos that dead processes of this machine hold. Returns their number."""
+    """Free the videos that dead processes of this machine hold. Returns their number."""
     videos = library.collections["videos"]
     held = {"lease": {"$exists": True}}
     before = videos.count_documents(held)

@@ -50,13 +50,13 @@ _MIN_CHARS = 2
 
 
 def parents(graph: StageGraph, stage: str) -> tuple[str, ...]:
-    """Returns the assets that the stage's asset depends on."""
+    """Return the assets that the stage's asset depends on."""
     reads_ingest = any(FieldRead.parse(name).stage == INGEST for name in graph[stage].reads)
     return (*((SOURCES_KEY,) if reads_ingest else ()), *graph.upstream(stage))
 
 
 def materialization(event: StageEvent, settings: Settings, graph: StageGraph) -> dg.AssetMaterialization:
-    """Builds the materialization for a `computed` or `current` event, whose `result` may be missing."""
+    """Build the materialization for a `computed` or `current` event, whose `result` may be missing."""
     computed = event.state == "computed"
     metadata: dict[str, Any] = _figures(event.result, settings) if event.result is not None else {}
     metadata["work"] = "computed" if computed else "cached"
@@ -74,7 +74,7 @@ def materialization(event: StageEvent, settings: Settings, graph: StageGraph) ->
 
 
 def observation(event: StageEvent, error: StageError, **metadata: Any) -> dg.AssetObservation:
-    """Builds the observation that explains why a partition has no result.
+    """Build the observation that explains why a partition has no result.
 
     Args:
         event: The outcome of the video and stage.
@@ -96,7 +96,7 @@ def observation(event: StageEvent, error: StageError, **metadata: Any) -> dg.Ass
 def rereported(
     event: dg.AssetMaterialization | dg.AssetObservation, at: float, settings: Settings
 ) -> dg.AssetMaterialization | dg.AssetObservation:
-    """Returns an event of the history for reporting it once more, outside its run.
+    """Return an event of the history for reporting it once more, outside its run.
 
     Names, texts and pictures that earlier versions of vidpipe wrote into events are left out.
 
@@ -142,7 +142,7 @@ def _figures(result: StageResult, settings: Settings) -> dict[str, Any]:
 
 
 def identifying_texts(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yields names, titles, URLs and paths of a video, given (part of) its document."""
+    """Yield names, titles, URLs and paths of a video, given (part of) its document."""
     ingest = document.get("ingest") or {}
     yield from ingest.get("titles") or ()
     for url in ingest.get("urls") or ():
@@ -159,7 +159,7 @@ def identifying_texts(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def without_identity(text: str, sha256: str, texts: Iterable[str], settings: Settings) -> str:
-    """Replaces what identifies a video in a message.
+    """Replace what identifies a video in a message.
 
     Args:
         text: The message.
@@ -183,12 +183,12 @@ def without_identity(text: str, sha256: str, texts: Iterable[str], settings: Set
 
 
 def without_urls(text: str) -> str:
-    """Replaces each URL by "[URL]", except those of this machine, such as a local model's."""
+    """Replace each URL by "[URL]", except those of this machine, such as a local model's."""
     return _URL.sub(lambda match: match[0] if _host(match[0]) in _LOCAL_HOSTS else "[URL]", text)
 
 
 def anonymous(error: StageError, document: Mapping[str, Any], settings: Settings) -> StageError:
-    """Returns the error without what identifies its video (see `without_identity`).
+    """Return the error without what identifies its video (see `without_identity`).
 
     Args:
         error: As the stage raised it, or as it is stored.

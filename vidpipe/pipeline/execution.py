@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -161,8 +161,7 @@ def run_stages(
         dagster.DagsterExecutionInterruptedError: The step was stopped.
     """
     with step_metrics(context, session.library, session.caller) as figures:
-        plan = Plan.make(graph, session.settings, request.stages)
-        try:
+        with closing(Plan.make(graph, session.settings, request.stages)) as plan:
             record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request)
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
@@ -181,8 +180,6 @@ def run_stages(
                 if session.caller is not None:
                     session.caller.report = report
             tag_usage(context, figures, plan)
-        finally:
-            plan.close()
         if report.interrupted:
             raise dg.DagsterExecutionInterruptedError
         failure = _failure(report, reporter.failures, observer.unfinished if partitioned else ())

@@ -61,7 +61,7 @@ class HistoryPruning:
         self._max_duration_s = max_duration_s
 
     def kinds(self) -> list[PruneTask]:
-        """Returns what is cleaned up, in order."""
+        """Return what is cleaned up, in order."""
         return [
             PruneTask("runs", self._delete_runs),
             PruneTask("run files", self._delete_stray_files),
@@ -93,7 +93,7 @@ class HistoryPruning:
             report.notes.append(f"{needed} old runs stay: failed partitions need them.")
 
     def _old_runs(self) -> list[tuple[str, float]]:
-        """Returns (id, end in seconds since 1970) of the runs that may go, oldest first.
+        """Return (id, end in seconds since 1970) of the runs that may go, oldest first.
 
         The last run of each job stays, and the run that ended last: SQLite would give the numbers of its events to new
         ones, and sensors that remember how far they have read would miss these.
@@ -121,7 +121,7 @@ class HistoryPruning:
         return backfill is not None and backfill.status.value in _UNFINISHED_BACKFILLS
 
     def _last_events(self, run_id: str) -> list[dg.EventLogRecord] | None:
-        """Returns the run's events that are the latest of their partition, to be reported again before it is deleted.
+        """Return the run's events that are the latest of their partition, to be reported again before it is deleted.
 
         None means that a partition's state depends on the run itself.
         """
@@ -175,7 +175,7 @@ class HistoryPruning:
         return last
 
     def _report_again(self, run_id: str, records: Sequence[dg.EventLogRecord]) -> bool:
-        """Reports the run's last events outside it. Returns False if another run has made them needed meanwhile."""
+        """Report the run's last events outside it. Returns False if another run has made them needed meanwhile."""
         for asset, partitions in _partitions(records).items():
             for chunk in chunked(partitions, _CHUNK_SIZE):
                 last = self._last_events_of(run_id, asset, chunk)  # again, since other runs may have added events
@@ -197,7 +197,7 @@ class HistoryPruning:
                     _delete(paths)
 
     def _delete_ticks(self, report: PruneReport, dry_run: bool) -> None:
-        """Keeps the last tick of each sensor and schedule, from which a schedule continues."""
+        """Keep the last tick of each sensor and schedule, from which a schedule continues."""
         for state in self._instance.all_instigator_state():
             ids = (state.instigator_origin_id, state.selector_id)
             newest = self._instance.get_ticks(*ids, limit=1)
@@ -210,7 +210,7 @@ class HistoryPruning:
 
 
 def _partitions(records: Iterable[dg.EventLogRecord]) -> dict[dg.AssetKey, dict[str, None]]:
-    """Returns asset -> the partitions that `records` are about, each once, in order."""
+    """Return asset -> the partitions that `records` are about, each once, in order."""
     found: dict[dg.AssetKey, dict[str, None]] = {}
     for record in records:
         if record.asset_key is not None and record.partition_key is not None:
@@ -219,7 +219,7 @@ def _partitions(records: Iterable[dg.EventLogRecord]) -> dict[dg.AssetKey, dict[
 
 
 def _files_by_run(home: Path, run_id: str = "") -> dict[str, list[Path]]:
-    """Returns the event log and the captured output of each run.
+    """Return the event log and the captured output of each run.
 
     Args:
         home: DAGSTER_HOME.
@@ -251,7 +251,7 @@ def _written_at(paths: Sequence[Path]) -> float:
 
 
 def _stat(file: Path) -> tuple[int, float]:
-    """Returns (bytes, modification time); a file that has gone meanwhile was in use just now."""
+    """Return (bytes, modification time); a file that has just been deleted was in use until now."""
     try:
         stat = file.stat()
     except FileNotFoundError:

@@ -140,8 +140,7 @@ def _run_without_work(
 ) -> RunReport | None:
     """Return the report of a run that has nothing to compute; None if there is work."""
     began = time.monotonic()
-    plan = Plan.make(graph, settings, request.stages)
-    try:
+    with contextlib.closing(Plan.make(graph, settings, request.stages)) as plan:
         selection = Selection(library, plan, request)
         if request.videos is None:
             if len(selection.due()):
@@ -152,8 +151,6 @@ def _run_without_work(
             return None
         checked = request.model_copy(update={"check_files": False})
         return Runner(library, plan, observer, cancelled=cancelled).run(checked)
-    finally:
-        plan.close()
 
 
 @contextlib.contextmanager

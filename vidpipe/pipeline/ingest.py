@@ -173,7 +173,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
 
     Args:
         graph: Stages of the library.
-        settings: Those when the code location is loaded; each tick reads them anew.
+        settings: Those when the code location is loaded; each tick reads them again.
         timing: How long files must be unchanged before they are read.
     """
 

@@ -44,13 +44,13 @@ _SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Returns the environment that Dagster's own commands need to work on this home, and prepares the home for them."""
+    """Return the environment that Dagster's own commands need to work on this home, and prepare the home for them."""
     prepare(settings)
     return {"DAGSTER_HOME": str(dagster_home(settings)), "VIDPIPE_HOME": str(settings.home)}
 
 
 def prepare(settings: Settings) -> Path:
-    """Writes dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
+    """Write dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
 
     A file that the user has edited is kept.
 
@@ -75,7 +75,7 @@ def prepare(settings: Settings) -> Path:
 
 
 def _stamped(text: str) -> str:
-    """Returns `text` below a line by which an edited file is recognised."""
+    """Return `text` below a line by which an edited file is recognised."""
     return f"{_STAMP}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
@@ -85,7 +85,7 @@ def _is_unedited(known: str) -> bool:
 
 
 def instance(settings: Settings) -> dg.DagsterInstance:
-    """Opens the instance of the home for use in this process, and ends runs that a killed process left behind.
+    """Open the instance of the home for use in this process, and end runs that a killed process left behind.
 
     Close it with `dispose()`, or use it in a `with`.
 
@@ -120,13 +120,13 @@ def instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def _names(config: Any, name: str) -> bool:
-    """Returns whether a block of `config` names the class `name`."""
+    """Return whether a block of `config` names the class `name`."""
     return isinstance(config, dict) and (config.get("class") == name or any(_names(v, name) for v in config.values()))
 
 
 @contextlib.contextmanager
 def history_explained(home: Path) -> Iterator[None]:
-    """Turns SQLite's errors inside the block into a DamagedError if a file of the history is damaged.
+    """Turn SQLite's errors inside the block into a DamagedError if a file of the history is damaged.
 
     Args:
         home: DAGSTER_HOME.
@@ -139,7 +139,7 @@ def history_explained(home: Path) -> Iterator[None]:
 
 
 def check_history(home: Path, *, thorough: bool = False) -> None:
-    """Raises DamagedError for the first damaged file (see `damaged_files`).
+    """Raise DamagedError for the first damaged file (see `damaged_files`).
 
     Args:
         home: DAGSTER_HOME.
@@ -150,7 +150,7 @@ def check_history(home: Path, *, thorough: bool = False) -> None:
 
 
 def damaged_files(home: Path, *, thorough: bool = True) -> Iterator[tuple[Path, str]]:
-    """Yields each damaged file and what is wrong with it.
+    """Yield each damaged file and what is wrong with it.
 
     Args:
         home: DAGSTER_HOME.
@@ -166,7 +166,7 @@ def damaged_files(home: Path, *, thorough: bool = True) -> Iterator[tuple[Path, 
 
 
 def set_aside(path: Path, aside: DamagedFilesFolder) -> Path:
-    """Moves a file of the history, with the files that SQLite keeps beside it, aside and returns its new path."""
+    """Move a file of the history, with the files that SQLite keeps beside it, aside and return its new path."""
     for suffix in _SQLITE_SUFFIXES:
         beside = path.with_name(path.name + suffix)
         if beside.exists():

@@ -44,8 +44,8 @@ _OVERRIDES = ("mongodb", "media_store", "describing_model")
 def refuse_replaced_resources(run: dg.DagsterRun | None) -> None:
     """Refuse a run whose config replaces resources.
 
-    Everybody who can launch a run could otherwise send this home's secrets to a server of their own, or have files
-    written anywhere.
+    Otherwise, anybody who can launch a run could send this home's secrets to any server, or have files written
+    anywhere.
 
     Raises:
         SettingsError: The run config has an entry for a resource.
@@ -161,7 +161,7 @@ class DescribingModelResource(HomeResource):
 class LibraryResource(HomeResource):
     """The library of a home.
 
-    Dagster knows only the home: addresses and passwords stay in the settings, which each run reads anew.
+    Dagster knows only the home: addresses and passwords stay in the settings, which each run reads again.
     """
 
     _overrides: tuple[Any, ...] = PrivateAttr(())

@@ -1,4 +1,4 @@
-"""Starts each run that Dagster launches as a process of its own, and finds out when such a process has died.
+"""Starts each run that Dagster launches in a separate process, and detects processes that have died.
 
 Dagster's default launcher runs everything as children of the code server and does not check on them. A process started
 here outlives a killed daemon, page or code server, and the run's tags name it from the start.
@@ -42,10 +42,10 @@ STARTED_STATUSES = (
 
 
 class ProcessRunLauncher(dg.DefaultRunLauncher):
-    """Starts each run as a process of its own, and reports to Dagster when that process has died."""
+    """Starts each run in a separate process, and reports to Dagster when that process has died."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Starts the process of a run. Its output goes to data/logs/runs."""
+        """Start the process of a run. Its output goes to data/logs/runs."""
         run = context.dagster_run
         origin = context.job_code_origin
         if origin is None:
@@ -65,7 +65,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:
-        """Asks the process of a run to stop. Returns whether there was one."""
+        """Ask the process of a run to stop. Returns whether there was one."""
         run = self._instance.get_run_by_id(run_id) if self.has_instance else None
         return run is not None and not run.is_finished and stop_run(self._instance, run)
 
@@ -75,7 +75,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Reports whether the process of `run` is alive."""
+        """Report whether the process of `run` is alive."""
         tag = run.tags.get(PROCESS_TAG, "")
         if tag and is_dead(tag):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ({tag}) has died.")
@@ -83,25 +83,25 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
 
 
 def launched_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Returns the unfinished runs that Dagster launched and whose process is alive."""
+    """Return the unfinished runs that Dagster launched and whose process is alive."""
     runs = instance.get_runs(dg.RunsFilter(statuses=list(STARTED_STATUSES), tags={LAUNCHED_TAG: "yes"}))
     return [run for run in runs if is_alive(run)]
 
 
 def is_alive(run: dg.DagsterRun) -> bool:
-    """Returns whether the process of `run` is alive on this machine."""
+    """Return whether the process of `run` is alive on this machine."""
     return pid_of(run.tags.get(PROCESS_TAG, "")) is not None
 
 
 def stop_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Asks the process of `run` to store what is finished and exit. Returns False if it has none on this machine."""
+    """Ask the process of `run` to store what is finished and exit. Returns False if it has none on this machine."""
     if run.status != dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceling(run)
     return signal_run(run, signal.SIGTERM)
 
 
 def signal_run(run: dg.DagsterRun, number: signal.Signals) -> bool:
-    """Sends a signal to the process of `run`. Returns False if it has none on this machine."""
+    """Send a signal to the process of `run`. Returns False if it has none on this machine."""
     pid = pid_of(run.tags.get(PROCESS_TAG, ""))
     if pid is None:
         return False
@@ -112,7 +112,7 @@ def signal_run(run: dg.DagsterRun, number: signal.Signals) -> bool:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Ends the runs whose process was killed, and frees their slots in pools. Returns their ids."""
+    """End the runs whose process was killed, and free their slots in pools. Returns their ids."""
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=list(STARTED_STATUSES))):
         tag = run.tags.get(PROCESS_TAG, "")

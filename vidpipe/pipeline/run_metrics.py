@@ -38,7 +38,7 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 def step_metrics(
     context: dg.OpExecutionContext, library: Library, caller: InProcessRun | None
 ) -> Iterator[RunCounters]:
-    """Yields the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
+    """Yield the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
     run = context.run
     name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), context.op_def.name)
     with record_run(library.collections["runs"], name) as figures:
@@ -53,7 +53,7 @@ def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
 
 
 def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
-    """Counts the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
+    """Count the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
     result = _SOURCE_RESULTS.get(outcome.state)
     if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None
@@ -68,22 +68,22 @@ class CountingObserver:
     observer: IngestObserver | None = None
 
     def on_note(self, note: IngestNote) -> None:
-        """Forwards a note."""
+        """Forward a note."""
         if self.observer is not None:
             self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
-        """Forwards that a source is started."""
+        """Forward that a source is started."""
         if self.observer is not None:
             self.observer.on_start(source)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
-        """Forwards the progress of a download."""
+        """Forward the progress of a download."""
         if self.observer is not None:
             self.observer.on_bytes(source_id, done, total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
-        """Counts an outcome and forwards it."""
+        """Count an outcome and forward it."""
         count_outcome(self.figures, outcome)
         if self.observer is not None:
             self.observer.on_outcome(outcome)
@@ -92,7 +92,7 @@ class CountingObserver:
 def tag_estimate(
     context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, request: RunRequest
 ) -> None:
-    """Tags the run with what the model is expected to do, unless whoever launched it has.
+    """Tag the run with what the model is expected to do, unless whoever launched it has.
 
     Also makes `figures` count the time of the stages that ask the model as the model's. Does nothing if no stage of the
     plan asks it.
@@ -109,7 +109,7 @@ def tag_estimate(
 
 
 def tag_usage(context: dg.OpExecutionContext, figures: RunCounters, plan: Plan) -> None:
-    """Tags the run with what the model did and, where prices are configured, its cost; no tags if it was not asked."""
+    """Tag the run with what the model did and, where prices are configured, its cost; no tags if it was not asked."""
     use = figures.model_use
     if not figures.model or not (use.asked or use.reused or use.model_seconds):
         return
@@ -129,7 +129,7 @@ def tag_usage(context: dg.OpExecutionContext, figures: RunCounters, plan: Plan) 
 
 
 def estimate_tags(amount: ModelWork, prices: Prices) -> dict[str, str]:
-    """Returns the tags for what a run is expected to do; seconds and cost only where they can be estimated."""
+    """Return the tags for what a run is expected to do; seconds and cost only where they can be estimated."""
     cost = prices.cost_of(amount)
     return {
         f"{_ESTIMATED}answers": f"{amount.asked:.0f}",

@@ -54,7 +54,7 @@ class ActiveRun:
 
 
 def queue_figures(instance: dg.DagsterInstance) -> QueueFigures:
-    """Counts in Dagster's storage, reading few runs."""
+    """Count in Dagster's storage, reading few runs."""
     oldest = instance.get_run_records(dg.RunsFilter(statuses=list(_WAITING)), limit=1, ascending=True)
     oldest_s = (datetime.now(UTC) - oldest[0].create_timestamp.replace(tzinfo=UTC)).total_seconds() if oldest else 0.0
     ticks = {
@@ -81,7 +81,7 @@ def _unfinished(instance: dg.DagsterInstance) -> dict[tuple[str, str], int]:
 
 
 def active_runs(instance: dg.DagsterInstance, most: int = 20) -> list[ActiveRun]:
-    """Returns the running runs, oldest first, `most` of them."""
+    """Return the running runs, oldest first, `most` of them."""
     records = instance.get_run_records(dg.RunsFilter(statuses=list(_RUNNING)), limit=most, ascending=True)
     return [
         ActiveRun(
@@ -105,7 +105,7 @@ def _items(run: dg.DagsterRun) -> int | None:
 
 
 def run_tags(step: str, priority: int = 0) -> dict[str, str]:
-    """Returns the tags of a run that a sensor launches.
+    """Return the tags of a run that a sensor launches.
 
     Args:
         step: ingest, prepare, describe or label.
@@ -115,7 +115,7 @@ def run_tags(step: str, priority: int = 0) -> dict[str, str]:
 
 
 def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
-    """Returns the unfinished runs of the jobs called `jobs`; all of those that sensors launched."""
+    """Return the unfinished runs of the jobs called `jobs`; all of those that sensors launched."""
     first = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ, ascending=True)
     found = {record.dagster_run.run_id: record.dagster_run for record in first}
     if len(first) >= _MOST_READ:
@@ -125,12 +125,12 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
 
 
 def videos_of_unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
-    """Returns the videos of all unfinished runs, of any job."""
+    """Return the videos of all unfinished runs, of any job."""
     return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ))
 
 
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
-    """Returns the videos that `runs` were given: in the list `keys` of their ops' config, or as partitions."""
+    """Return the videos that `runs` were given: in the list `keys` of their ops' config, or as partitions."""
     held: set[str] = set()
     order: dict[str, int] = {}
     keys: list[str] = []
@@ -149,7 +149,7 @@ def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) ->
 
 
 def config_list(run: dg.DagsterRun, field: str) -> Iterator[str]:
-    """Yields the entries of the list `field` in the config of the run's ops; a text counts as one entry per line."""
+    """Yield the entries of the list `field` in the config of the run's ops; a text counts as one entry per line."""
     config: Any = run.run_config
     ops = config.get("ops") if isinstance(config, dict) else None
     for op in (ops or {}).values():
@@ -159,7 +159,7 @@ def config_list(run: dg.DagsterRun, field: str) -> Iterator[str]:
 
 
 def run_priority(run: dg.DagsterRun) -> int:
-    """Returns the priority of the run in Dagster's queue."""
+    """Return the priority of the run in Dagster's queue."""
     try:
         return int(run.tags.get(PRIORITY_TAG, "0"))
     except ValueError:

@@ -71,7 +71,7 @@ class VideoCheck:
 
 
 def scenes_cover_duration(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
+    """Check that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
     stored = document["scenes"]
     duration_s, frames = stored["duration_s"], stored.get("frames_decoded") or 0
     frame_s = duration_s / frames if frames else _FRAME_S
@@ -95,7 +95,7 @@ def scenes_cover_duration(document: Document, scenes: Sequence[Document], settin
 
 
 def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that the whole stored file still has the hash it is named by."""
+    """Check that the whole stored file still has the hash that is its name."""
     path = settings.resolve((document.get("raw_video") or document["ingest"])["path"])
     digest = hashlib.sha256()
     size = 0
@@ -113,7 +113,7 @@ def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: 
 
 
 def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks size and modification time against those at hashing; reads the file only if they differ."""
+    """Check size and modification time against those at hashing; reads the file only if they differ."""
     stored = document.get("raw_video") or document["ingest"]
     with contextlib.suppress(OSError):
         stat = settings.resolve(stored["path"]).stat()
@@ -123,7 +123,7 @@ def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: 
 
 
 def scenes_are_described(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that every scene has a description."""
+    """Check that every scene has a description."""
     missing = [scene["index"] for scene in scenes if not scene.get("description")]
     figures = {"scenes": len(scenes), "without": len(missing)}
     if missing:
@@ -132,7 +132,7 @@ def scenes_are_described(document: Document, scenes: Sequence[Document], setting
 
 
 def tags_name_rules(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that every tag from a rule names a rule that still exists."""
+    """Check that every tag from a rule names a rule that still exists."""
     known = {rule.name for rule in build_rules(settings).rules}
     given = {tag["rule"] for tag in document["tags"] if tag["given_by"] == "rule"}
     gone = sorted(given - known)
@@ -165,7 +165,7 @@ CHECKS = (
 
 
 def evaluate_failures(library: Library, stage: str) -> dg.AssetCheckEvaluation:
-    """Evaluates the check of one stage over the whole library.
+    """Evaluate the check of one stage over the whole library.
 
     Args:
         library: The library; the query uses the stage's index.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -59,7 +60,7 @@ NAME = "due_videos"
 #: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
 MOST_RUNS = 2
 _MOST_RUNS_OF_ALL = 6
-#: Videos of unfinished runs that are counted one by one; they stand for the others.
+#: Videos of unfinished runs whose work is counted; that of the others is extrapolated.
 _MOST_PENDING = 100
 
 
@@ -89,8 +90,7 @@ def due_videos_sensor(
 
 def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
     """Return the runs to launch now, or why there are none. Launches are noted in the library."""
-    plan = Plan.make(library.graph, settings)
-    try:
+    with closing(Plan.make(library.graph, settings)) as plan:
         record_specs(library, plan)
         unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         seen = [
@@ -98,13 +98,11 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
             for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
-        waiting = [sentence for step in seen if (sentence := step.budget_sentence())]
+        waiting = [why for step in seen if step.budget is not None and (why := step.budget.explain(instance))]
         if requests:
             return dg.SensorResult(run_requests=requests)
         problems = [f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items()]
         said = [sentence for step in seen for sentence in step.sentences()]
-    finally:
-        plan.close()
     return dg.SensorResult(skip_reason=" ".join(problems + said + waiting) or "Nothing is due.")
 
 
@@ -127,7 +125,7 @@ class _StepLauncher:
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
         self._unfinished = [group_of(run, self.stages) for run in own]
-        self._budget = DescribingBudget.of(self.library, self.plan, self._specs)
+        self.budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
     def _changed_too(self) -> bool:
@@ -148,24 +146,20 @@ class _StepLauncher:
             above=least_priority(self._unfinished),
             limit=MOST_RUNS * size[self.name],
         )
-        if self._budget is not None:
-            found = self._budget.within(found, held)
+        if self.budget is not None:
+            found = self.budget.within(found, held)
         return [self._request(batch) for batch in choose_batches(found, self._unfinished, size[self.name])]
 
     def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
         stages = batch.group.stages if len(batch.group.stages) < len(self.stages) else None
         request = RunRequest(videos=batch.keys, stages=stages)
-        estimated = self._budget.tags(batch.keys) if self._budget is not None else {}
+        estimated = self.budget.tags(batch.keys) if self.budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
             run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
             tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
-
-    def budget_sentence(self) -> str | None:
-        """Say why videos wait for the budget of the describing model; None if none do."""
-        return self._budget.explain(self.instance) if self._budget is not None else None
 
     def sentences(self) -> list[str]:
         """Say why nothing is launched."""

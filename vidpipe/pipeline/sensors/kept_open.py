@@ -27,7 +27,7 @@ from vidpipe.stages.graph import StageGraph
 
 
 def kept_open(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.SensorDefinition]:
-    """Returns `sensors` with an instance and a library of `home` that stay open between ticks.
+    """Return `sensors` with an instance and a library of `home` that stay open between ticks.
 
     Where a test provides the instance, they get what the test provides.
     """
@@ -67,7 +67,7 @@ class _SharedHome:
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def get(self, name: str, key: Any, make: Any) -> Any:
-        """Returns what `make` returned for the same `key` before, or calls it."""
+        """Return what `make` returned for the same `key` before, or call it."""
         with self._lock:
             if name not in self._kept or self._kept[name][0] != key:
                 self._kept[name] = key, make()
@@ -86,14 +86,14 @@ class SharedLibraryResource(LibraryResource):
     """The library on a connection that is kept until the server becomes unavailable or other settings name another."""
 
     def settings(self) -> Settings:
-        """Returns today's settings, read again when one of their files has changed."""
+        """Return today's settings, read again when one of their files has changed."""
         files = [Path(self.home) / name for name in (CONFIG_NAME, LOCAL_CONFIG_NAME)]
         settings: Settings = _shared(self.home).get("settings", [_facts(file) for file in files], super().settings)
         return settings
 
     @contextmanager
     def opened(self, graph: StageGraph, settings: Settings | None = None) -> Iterator[Library]:
-        """Yields the library of `graph`. Raises UnavailableError if MongoDB cannot be reached."""
+        """Yield the library of `graph`. Raises UnavailableError if MongoDB cannot be reached."""
         today, shared = settings or self.settings(), _shared(self.home)
         try:
             connection: Connection = shared.get("connection", today.mongodb, lambda: connect(today))

@@ -235,7 +235,7 @@ def test_what_a_real_run_says_of_a_broken_video_reaches_the_message(
     queue_failed_runs(dagster, library, today)
     send_alerts(alert_queue(dagster, library), today, NOON)
     assert "1 of 2 videos failed; the others are done." in texts(hook)[0]
-    assert "evil cannot be measured. Mend it." in texts(hook)[0]
+    assert f"video {ids[1][:12]} cannot be measured. Mend it." in texts(hook)[0], "Dagster holds no names"
     assert hook.posts[0]["vidpipe"]["runs"][0]["job"] == "prepare"
 
 
