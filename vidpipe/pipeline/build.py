@@ -16,8 +16,8 @@ from vidpipe.pipeline.partitions import SOURCES
 from vidpipe.pipeline.resources import DescribingModelResource, home_resources
 from vidpipe.pipeline.sensors.alerts import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
-from vidpipe.pipeline.sensors.kept_open import kept_open
 from vidpipe.pipeline.sensors.rule_sweep import changed_rules_schedules, changed_rules_sensors
+from vidpipe.pipeline.sensors.shared_connections import with_shared_connections
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -55,7 +55,7 @@ def build_definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=kept_open(sensors, settings.home),
+        sensors=with_shared_connections(sensors, settings.home),
         schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
         resources=resources,
         executor=dg.in_process_executor,

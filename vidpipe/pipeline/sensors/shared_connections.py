@@ -26,15 +26,15 @@ from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.graph import StageGraph
 
 
-def kept_open(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.SensorDefinition]:
+def with_shared_connections(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.SensorDefinition]:
     """Return `sensors` with an instance and a library of `home` that stay open between ticks.
 
     Where a test provides the instance, they get what the test provides.
     """
-    return [_kept_open(sensor, str(home)) for sensor in sensors]
+    return [_with_shared_connections(sensor, str(home)) for sensor in sensors]
 
 
-def _kept_open(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
+def _with_shared_connections(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Any:
         if context.instance_ref is None:
             return sensor(context)
