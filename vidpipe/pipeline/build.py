@@ -55,7 +55,7 @@ def build_definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=with_shared_connections(sensors, settings.home),
+        sensors=[with_shared_connections(sensor, str(settings.home)) for sensor in sensors],
         schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
         resources=resources,
         executor=dg.in_process_executor,

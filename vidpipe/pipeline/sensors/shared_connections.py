@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,15 +26,12 @@ from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.graph import StageGraph
 
 
-def with_shared_connections(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.SensorDefinition]:
-    """Return `sensors` with an instance and a library of `home` that stay open between ticks.
+def with_shared_connections(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
+    """Return `sensor` with an instance and a library of `home` that stay open between ticks.
 
-    Where a test provides the instance, they get what the test provides.
+    Where a test provides the instance, it gets what the test provides.
     """
-    return [_with_shared_connections(sensor, str(home)) for sensor in sensors]
 
-
-def _with_shared_connections(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Any:
         if context.instance_ref is None:
             return sensor(context)

@@ -24,7 +24,7 @@ def test_ticks_share_what_is_costly_until_the_settings_change(
             seen.append((context.instance, opened.connection, opened.settings))
         return dg.SkipReason(f"It was {context.cursor}.")
 
-    (sensor,) = with_shared_connections([probe], settings.home)
+    sensor = with_shared_connections(probe, str(settings.home))
     assert sensor.minimum_interval_seconds == 5
 
     def tick() -> tuple[Any, Any, Any]:
