@@ -167,8 +167,8 @@ def run_stages(
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
             ignored = frozenset({"current"} if request.videos is None else ())
             with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
-                callers = (session.caller and session.caller.observer) or NullObserver()
-                observer = StepObserver(reporter, callers, figures, ignored)
+                caller_observer = (session.caller and session.caller.observer) or NullObserver()
+                observer = StepObserver(reporter, caller_observer, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
                     report = runner.run(request)
