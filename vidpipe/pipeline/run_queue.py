@@ -23,7 +23,7 @@ _PARTITION_TAG = "dagster/partition"
 UNFINISHED = (dg.DagsterRunStatus.QUEUED, *STARTED_STATUSES)
 #: How many runs are read that no sensor launched. A backfill of a scattered selection may have queued thousands; leases
 #: protect what those beyond the running ones and the first of the queue hold.
-_MOST_READ = 500
+MOST_READ = 500
 _RUNNING = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 _WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
 #: Runs of one status that are read to learn the names of their jobs; all are counted.
@@ -116,9 +116,9 @@ def run_tags(step: str, priority: int = 0) -> dict[str, str]:
 
 def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list[dg.DagsterRun]:
     """Return the unfinished runs of the jobs called `jobs`; all of those that sensors launched."""
-    first = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ, ascending=True)
+    first = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED)), limit=MOST_READ, ascending=True)
     found = {record.dagster_run.run_id: record.dagster_run for record in first}
-    if len(first) >= _MOST_READ:
+    if len(first) >= MOST_READ:
         own = instance.get_run_records(dg.RunsFilter(statuses=list(UNFINISHED), tags={BY_TAG: "sensor"}))
         found |= {record.dagster_run.run_id: record.dagster_run for record in own}
     return [run for run in found.values() if run.job_name in jobs]
@@ -126,7 +126,7 @@ def unfinished_runs(instance: dg.DagsterInstance, jobs: Collection[str]) -> list
 
 def videos_of_unfinished_runs(instance: dg.DagsterInstance) -> set[str]:
     """Return the videos of all unfinished runs, of any job."""
-    return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=_MOST_READ))
+    return held_by_runs(instance, instance.get_runs(dg.RunsFilter(statuses=list(UNFINISHED)), limit=MOST_READ))
 
 
 def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> set[str]:
