@@ -23,7 +23,7 @@ from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.in_process_run import run_process
-from vidpipe.pipeline.ingest_job import run_ingest
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner

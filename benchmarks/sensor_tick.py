@@ -25,9 +25,9 @@ import dagster as dg
 
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
+from vidpipe.pipeline.ingest import url_list_sensor
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings, init_home, load
 from vidpipe.sources.list_watch import DEFAULT_TIMING
 from vidpipe.stages.registry import GRAPH

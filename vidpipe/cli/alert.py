@@ -62,8 +62,8 @@ def _show_test(results_json: list[dict[str, Any]], problem: str) -> None:
 
 
 def _show_state(context: typer.Context, as_json: bool) -> int:
-    from vidpipe.pipeline.alert_sensors import alert_queue
     from vidpipe.pipeline.instance import instance
+    from vidpipe.pipeline.sensors.alerts import alert_queue
 
     with open_library(context) as opened, instance(opened.settings) as dagster:
         alerts = opened.settings.alerts

@@ -73,7 +73,7 @@ def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[Forgo
         return forget_videos(opened.library, ids, lambda _: None, dry_run=True)
     from vidpipe.pipeline.instance import instance
     from vidpipe.pipeline.partitions import remove_video
-    from vidpipe.pipeline.sensors.launched_runs import videos_of_unfinished_runs
+    from vidpipe.pipeline.run_queue import videos_of_unfinished_runs
 
     with instance(opened.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)

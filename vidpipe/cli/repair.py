@@ -97,7 +97,7 @@ class Repair:
         return self.steps[-1].state == "done"
 
     def _set_aside(self, path: Path, found: str) -> None:
-        from vidpipe.pipeline.history_damage import set_aside
+        from vidpipe.pipeline.instance import set_aside
 
         self._step(
             "history", f"{path} {found}. Move it to {self.aside.folder}, and let Dagster create a new one?",
@@ -193,7 +193,7 @@ class Repair:
         self._step("lost", f"List the sources of {counted(len(lost), 'lost video')} in {place}?", work)
 
     def _show_again(self, library: Library) -> None:
-        from vidpipe.pipeline.in_process_run import report_results_again
+        from vidpipe.pipeline.clean_up import report_results_again
         from vidpipe.pipeline.instance import instance
         from vidpipe.pipeline.partitions import add_videos
 
@@ -226,7 +226,7 @@ def library_damage(settings: Settings) -> DamagedError | None:
 
 def _damaged_history(settings: Settings) -> list[tuple[Path, str]]:
     from vidpipe.operations.services.state import dagster_home
-    from vidpipe.pipeline.history_damage import damaged_files
+    from vidpipe.pipeline.instance import damaged_files
 
     return list(damaged_files(dagster_home(settings)))
 

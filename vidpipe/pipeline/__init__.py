@@ -1,6 +1,6 @@
-"""Dagster: launch, backfill, watch, history, the graph. Each video's truth stays in MongoDB.
+"""Dagster: assets, jobs, sensors, resources, history. Each video's state stays in MongoDB.
 
 The way of a run: definitions.py gathers what assets.py, jobs.py and checks.py declare; execution.py runs the Runner
-inside an op; events.py writes what it did into Dagster's event log. launch.py runs jobs in the caller's own process
-(the `vidpipe` command); instance.py holds the Dagster instance of a home.
+inside an op; event_reporting.py writes what it did into Dagster's event log. in_process_run.py runs jobs in the process
+of the `vidpipe` command; instance.py holds the Dagster instance of a home.
 """

@@ -7,19 +7,17 @@ from typing import Any
 
 import dagster as dg
 
-from vidpipe.pipeline.alert_sensors import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.assets import build_assets
 from vidpipe.pipeline.checks import build_checks, verify_job
-from vidpipe.pipeline.clean_up import clean_up_job, clean_up_schedules
-from vidpipe.pipeline.ingest_job import ingest_job
+from vidpipe.pipeline.clean_up import clean_up_job, clean_up_schedules, health_sensor
+from vidpipe.pipeline.ingest import ingest_job, url_list_sensor
 from vidpipe.pipeline.jobs import list_jobs, process_job, step_jobs
 from vidpipe.pipeline.partitions import SOURCES
 from vidpipe.pipeline.resources import DescribingModelResource, home_resources
+from vidpipe.pipeline.sensors.alerts import failure_rate_sensor, run_failures_sensor
 from vidpipe.pipeline.sensors.due_videos import due_videos_sensor
-from vidpipe.pipeline.sensors.health import health_sensor
-from vidpipe.pipeline.sensors.kept_open import kept_open
 from vidpipe.pipeline.sensors.rule_sweep import changed_rules_schedules, changed_rules_sensors
-from vidpipe.pipeline.sensors.url_list import url_list_sensor
+from vidpipe.pipeline.sensors.shared_connections import with_shared_connections
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
@@ -57,7 +55,7 @@ def build_definitions(
         assets=[SOURCES, *build_assets(graph, settings)],
         asset_checks=build_checks(graph),
         jobs=[*step_jobs(graph), *jobs],
-        sensors=kept_open(sensors, settings.home),
+        sensors=[with_shared_connections(sensor, str(settings.home)) for sensor in sensors],
         schedules=[*changed_rules_schedules(graph, settings), *clean_up_schedules(settings)],
         resources=resources,
         executor=dg.in_process_executor,

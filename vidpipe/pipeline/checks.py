@@ -1,6 +1,6 @@
 """Asset checks of results, evaluated per video: with a step's run, or for any list of videos by the job verify.
 
-A result that a check function returns stands for the whole run. So results are reported one by one, each with its
+A result that a check function returns applies to the whole run. So results are reported one by one, each with its
 partition; only a run without partitions (Dagster's button for a check) adds one for all videos together.
 """
 
@@ -12,12 +12,17 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.videos import chunked
-from vidpipe.pipeline import failure_check
-from vidpipe.pipeline.execution import StepSession
-from vidpipe.pipeline.failure_check import evaluate_failures
+from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.partitions import VIDEOS, add_videos
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.video_checks import CHECKS, CheckOutcome, VideoCheck
+from vidpipe.pipeline.video_checks import (
+    CHECKS,
+    FAILURE_CHECK_DESCRIPTION,
+    FAILURE_CHECK_NAME,
+    CheckOutcome,
+    VideoCheck,
+    evaluate_failures,
+)
 from vidpipe.stages.contract import STEPS
 from vidpipe.stages.graph import StageGraph
 
@@ -34,9 +39,9 @@ class VerifyConfig(dg.Config):
     checks: list[str] = Field(default_factory=list, description="names of the checks; empty: all")
 
 
-def checks_of(graph: StageGraph) -> list[VideoCheck]:
-    """Returns the checks whose stage is in the graph."""
-    return [check for check in CHECKS if check.stage in graph]
+def checks_of(graph: StageGraph, step: str | None = None) -> list[VideoCheck]:
+    """Return the checks whose stage is in the graph, or in one step of it."""
+    return [check for check in CHECKS if check.stage in graph and step in (None, graph[check.stage].job)]
 
 
 class ReadFiles(dg.Config):
@@ -46,21 +51,17 @@ class ReadFiles(dg.Config):
 
 
 def build_checks(graph: StageGraph) -> list[dg.AssetChecksDefinition]:
-    """Returns the checks of each step's results, in an op beside the step, and the one for failed videos."""
+    """Return the checks of each step's results, in an op beside the step, and the one for failed videos."""
     return [
         _failure_checks(graph),
-        *(
-            _step_checks(step, checks, graph)
-            for step in STEPS
-            if (checks := [check for check in checks_of(graph) if graph[check.stage].job == step])
-        ),
+        *(_step_checks(step, checks, graph) for step in STEPS if (checks := checks_of(graph, step))),
     ]
 
 
 def log_checks_of_failed_step(
     context: dg.OpExecutionContext, session: StepSession, graph: StageGraph, step: str, videos: Sequence[str]
 ) -> None:
-    """Checks the results that a failed step has stored.
+    """Check the results that a failed step has stored.
 
     Dagster skips the op of the checks after a failed step and would show the checks of all its videos as execution
     errors.
@@ -70,9 +71,8 @@ def log_checks_of_failed_step(
     selected = context.run.asset_check_selection  # None: all
     due = [
         check
-        for check in checks_of(graph)
-        if graph[check.stage].job == step
-        and (selected is None or dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) in selected)
+        for check in checks_of(graph, step)
+        if selected is None or dg.AssetCheckKey(dg.AssetKey(check.stage), check.name) in selected
     ]
     _report_evaluations(context, session, due, videos, read_files=len(videos) == 1)
 
@@ -84,7 +84,7 @@ def _op_name(step: str) -> str:
 def _failure_checks(graph: StageGraph) -> dg.AssetChecksDefinition:
     """The checks `videos_succeeded`, which runs also report themselves (see `EventReporter`)."""
     specs = [
-        dg.AssetCheckSpec(failure_check.CHECK_NAME, asset=stage.name, description=failure_check.DESCRIPTION)
+        dg.AssetCheckSpec(FAILURE_CHECK_NAME, asset=stage.name, description=FAILURE_CHECK_DESCRIPTION)
         for stage in graph
     ]
 
@@ -93,15 +93,8 @@ def _failure_checks(graph: StageGraph) -> dg.AssetChecksDefinition:
         op = context.op_execution_context
         with StepSession.begin(op, library, graph) as session:
             for key in op.selected_asset_check_keys:
-                evaluation = evaluate_failures(session.library, key.asset_key.to_user_string())
-                yield dg.AssetCheckResult(
-                    passed=evaluation.passed,
-                    asset_key=evaluation.asset_key,
-                    check_name=evaluation.check_name,
-                    metadata=evaluation.metadata,
-                    severity=evaluation.severity,
-                    description=evaluation.description,
-                )
+                _log_evaluation(op, evaluate_failures(session.library, key.asset_key.to_user_string()))
+        yield from ()
 
     return check_failures
 
@@ -137,38 +130,23 @@ def _step_checks(step: str, checks: list[VideoCheck], graph: StageGraph) -> dg.A
 
 
 def verify_job(graph: StageGraph) -> dg.JobDefinition:
-    """Builds the job that checks any list of videos; its run fails at the end if a check failed."""
+    """Build the job that checks any list of videos; its run fails at the end if a check failed."""
 
     @dg.op(name="verify_videos", description="Runs the checks over each video.")
     def verify_videos(context: dg.OpExecutionContext, config: VerifyConfig, library: LibraryResource) -> None:
         chosen = [check for check in checks_of(graph) if not config.checks or check.name in config.checks]
         unknown = set(config.checks) - {check.name for check in checks_of(graph)}
         if unknown:
-            raise dg.Failure(f"There is no check called {', '.join(sorted(unknown))}.", allow_retries=False)
+            raise step_failure(f"There is no check called {', '.join(sorted(unknown))}.")
         with StepSession.begin(context, library, graph) as session:
-            _verify(context, session, chosen, config.keys)
+            videos = config.keys or _all_videos(session)
+            failed = _report_evaluations(context, session, chosen, videos, read_files=True)
+            if failed:
+                sentences = [f"{one.partition}, {one.check_name}: {one.description}" for one in failed[:_MOST_LISTED]]
+                raise step_failure(f"{len(failed)} checks failed.", sentences, len(failed) - _MOST_LISTED)
 
-    @dg.job(
-        name="verify",
-        description="Checks what is stored of any list of videos, or of all; reads every stored file.",
-        executor_def=dg.in_process_executor,
-    )
-    def verify() -> None:
-        verify_videos()
-
-    return verify
-
-
-def _verify(
-    context: dg.OpExecutionContext, session: StepSession, checks: Sequence[VideoCheck], keys: Sequence[str]
-) -> None:
-    videos = keys or _all_videos(session)
-    failures = _report_evaluations(context, session, checks, videos, read_files=True)
-    if failures:
-        said = [f"{failure.partition}, {failure.check_name}: {failure.description}" for failure in failures]
-        more = [f"… and {len(failures) - _MOST_LISTED} more."] if len(failures) > _MOST_LISTED else []
-        sentences = [f"{len(failures)} checks failed.", *said[:_MOST_LISTED], *more]
-        raise dg.Failure("\n".join(sentences), allow_retries=False)
+    description = "Checks what is stored of any list of videos, or of all; reads every stored file."
+    return one_op_job(verify_videos, "verify", description)
 
 
 def _all_videos(session: StepSession) -> list[str]:
@@ -183,7 +161,7 @@ def _report_evaluations(
     *,
     read_files: bool,
 ) -> list[dg.AssetCheckEvaluation]:
-    """Checks `videos`, logs the results and returns those that failed.
+    """Check `videos`, log the results and return those that failed.
 
     Logged events are kept in memory until the step ends, so beyond _MAX_LOGGED only failures are logged. Reporting them
     outside the run is no way out: there, Dagster takes one evaluation per check and partition for ever.
@@ -199,7 +177,7 @@ def _report_evaluations(
 
 
 def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEvaluation) -> None:
-    """Logs one evaluation of a partitioned check: an AssetCheckResult stands for all partitions of the run.
+    """Log one evaluation of a partitioned check: an AssetCheckResult would apply to all partitions of the run.
 
     Dagster accepts an evaluation although the annotation of `log_event` omits it.
     """
@@ -209,7 +187,7 @@ def _log_evaluation(context: dg.OpExecutionContext, evaluation: dg.AssetCheckEva
 def _evaluate(
     session: StepSession, checks: Sequence[VideoCheck], videos: Iterable[str], read_files: bool
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """Yields one evaluation for each video and check whose stage has a result."""
+    """Yield one evaluation for each video and check whose stage has a result."""
     library = session.library
     for chunk in chunked(videos, _WINDOW):
         scenes = library.videos.scenes(chunk)

@@ -11,12 +11,16 @@ from pydantic import Field
 from vidpipe.library.library import Library
 from vidpipe.operations.retention import PruneReport, prune
 from vidpipe.operations.retention.home_tasks import home_tasks
-from vidpipe.pipeline.event_resync import resync_events
-from vidpipe.pipeline.execution import StepSession
+from vidpipe.pipeline.event_reporting import EventReporter
+from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.history_pruning import HistoryPruning
-from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
-from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.in_process_run import execute, unexplained
+from vidpipe.pipeline.resources import InProcessRun, LibraryResource
+from vidpipe.pipeline.run_launcher import end_dead_runs
+from vidpipe.pipeline.video_checks import evaluate_failures
+from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
+from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
 
 JOB_NAME = "clean_up"
@@ -27,7 +31,7 @@ _DESCRIPTION = "Deletes what is older than [Retention] allows, and reports resul
 def clean_up(
     instance: dg.DagsterInstance, settings: Settings, library: Library, *, dry_run: bool = False
 ) -> list[PruneReport]:
-    """Deletes what is too old, or with `dry_run` counts it.
+    """Delete what is too old, or only count it with `dry_run`.
 
     Returns:
         One report per kind, the same with and without `dry_run`.
@@ -47,7 +51,7 @@ class CleanUpConfig(dg.Config):
 
 
 def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
-    """Builds the job, which first reports what Dagster does not show (see `resync_events`)."""
+    """Build the job, which first reports what Dagster does not show (see `resync_events`)."""
 
     @dg.op(name=OP_NAME, description=_DESCRIPTION)
     def clean_up_home(context: dg.OpExecutionContext, config: CleanUpConfig, library: LibraryResource) -> None:
@@ -57,30 +61,27 @@ def clean_up_job(graph: StageGraph) -> dg.JobDefinition:
             if config.only_show:
                 return
             reports = clean_up(context.instance, session.settings, session.library, dry_run=config.dry_run)
-            for report in reports:
-                context.log.info(sentence(report, dry_run=config.dry_run))
-            context.add_output_metadata({report.kind: sentence(report, dry_run=config.dry_run) for report in reports})
-            failed = [report for report in reports if report.error]
+            sentences = {report.kind: sentence(report, dry_run=config.dry_run) for report in reports}
+            for line in sentences.values():
+                context.log.info(line)
+            context.add_output_metadata(sentences)
+            failed = [f"{report.kind}: {report.error}" for report in reports if report.error]
             if failed:
-                said = "\n".join(f"{report.kind}: {report.error}" for report in failed)
-                raise dg.Failure(
-                    f"{len(failed)} kinds of clean-up failed; the others are done.\n{said}", allow_retries=False
-                )
+                raise step_failure(f"{len(failed)} kinds of clean-up failed; the others are done.", failed)
 
-    @dg.job(
-        name=JOB_NAME,
-        description="Deletes old runs, ticks, log files and unused frame packs, as `vidpipe prune` does.",
-        executor_def=dg.in_process_executor,
-        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
-    )
-    def clean_up_all() -> None:
-        clean_up_home()
+    description = "Deletes old runs, ticks, log files and unused frame packs, as `vidpipe prune` does."
+    return one_op_job(clean_up_home, JOB_NAME, description)
 
-    return clean_up_all
+
+def report_results_again(settings: Settings, library: Library) -> None:
+    """Materialize every good result that Dagster does not show, for instance in a new history, by a run of the job."""
+    run = InProcessRun(settings, library)
+    if not execute(run, clean_up_job(library.graph), OP_NAME, {"only_show": True}):
+        raise unexplained(succeeded=False)
 
 
 def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Returns the schedule of [Retention] Schedule; none if it is empty."""
+    """Return the schedule of [Retention] Schedule; none if it is empty."""
     if not settings.retention.schedule:
         return []
     return [
@@ -96,7 +97,7 @@ def clean_up_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
 
 
 def sentence(report: PruneReport, *, dry_run: bool) -> str:
-    """Returns the report as one line of text."""
+    """Return the report as one line of text."""
     done = "would be deleted" if dry_run else "deleted"
     oldest = f", the oldest from {report.oldest:%Y-%m-%d}" if report.oldest else ""
     parts = [f"{report.kind}: {report.count} {done}, {report.size_bytes / 1e6:.1f} MB{oldest}."]
@@ -104,9 +105,54 @@ def sentence(report: PruneReport, *, dry_run: bool) -> str:
 
 
 def local_timezone() -> str:
-    """Returns the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
+    """Return the IANA name of this machine's time zone, which cron expressions refer to; UTC if it has none."""
     name = os.environ.get("TZ", "").lstrip(":") or Path("/etc/localtime").resolve().as_posix().partition("zoneinfo/")[2]
     try:
         return ZoneInfo(name).key if name else "UTC"
     except (ValueError, OSError, ZoneInfoNotFoundError):
         return "UTC"
+
+
+def resync_events(context: dg.OpExecutionContext, library: Library) -> None:
+    """Materialize every good result whose partition is not green, and evaluate the checks for failed videos.
+
+    Takes about 10 s for 100,000 videos that Dagster shows already.
+    """
+    plan = Plan(library.graph, library.settings, tuple(library.graph), {}, {})
+    videos = library.collections["videos"]
+    with EventReporter(context, library, plan, partitioned=False) as reporter:
+        for stage in library.graph:
+            for row in videos.find({f"stages.{stage.name}.status": "ok"}, {"_id": 1}):
+                reporter.on_event(StageEvent(row["_id"], stage.name, "current"))
+    for stage in library.graph:
+        context.instance.report_runless_asset_event(evaluate_failures(library, stage.name))
+
+
+def health_sensor(graph: StageGraph) -> dg.SensorDefinition:
+    """Return the sensor; it also runs where [Sensors] Enabled is no."""
+
+    @dg.sensor(
+        name="health",
+        description="Ends runs whose process was killed, and frees the videos that they held.",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def health(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        with library.opened(graph) as opened:
+            freed = free_dead_leases(opened)
+        if not ended and not freed:
+            return dg.SkipReason("No process has died.")
+        return dg.SkipReason(f"Processes have died: ended {len(ended)} runs and freed {freed} videos.")
+
+    return health
+
+
+def free_dead_leases(library: Library) -> int:
+    """Free the videos that dead processes of this machine hold. Returns their number."""
+    videos = library.collections["videos"]
+    held = {"lease": {"$exists": True}}
+    before = videos.count_documents(held)
+    with library.leases() as leases:
+        leases.free_dead()
+    return max(0, before - videos.count_documents(held))

@@ -22,7 +22,7 @@ _DEFINITIONS = ("vidpipe.pipeline.build", "vidpipe.stages.registry")
 
 
 def main() -> None:
-    """Runs the console script of Dagster that the first argument names with the other arguments."""
+    """Run the console script of Dagster that the first argument names with the other arguments."""
     started_at = time.time()
     program = sys.argv.pop(1)
     gc.disable()
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _watch_home(started_at: float) -> None:
-    """Does what the daemon of a home does besides Dagster's work; returns where the daemon was started by hand."""
+    """Report that the daemon is ready and watch the supervisor. Does nothing in a daemon that was started by hand."""
     import dagster as dg
 
     from vidpipe.operations.services.service_definitions import FINGERPRINT

@@ -32,20 +32,20 @@ __all__ = ["CheckError", "CheckRunHealthResult", "ExecuteRunArgs", "LaunchRunCon
 
 
 def pool_slots(instance: dg.DagsterInstance) -> dict[str, tuple[int, int, int]]:
-    """Returns pool -> its slots, slots taken and waiting steps, which Dagster shows on its page only."""
+    """Return pool -> its slots, slots taken and waiting steps, which Dagster shows on its page only."""
     storage = instance.event_log_storage
     found = {limit.name: storage.get_concurrency_info(limit.name) for limit in storage.get_pool_limits()}
     return {name: (pool.slot_count, pool.active_slot_count, pool.pending_step_count) for name, pool in found.items()}
 
 
 def free_pool_slots(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Frees the slots of a dead run at once; Dagster's daemon takes a minute, and need not be running."""
+    """Free the slots of a dead run at once; Dagster's daemon takes a minute, and need not be running."""
     instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 @contextlib.contextmanager
 def dagster_page(instance: dg.DagsterInstance, workspace: Path) -> Iterator[ASGIApp]:
-    """Yields the app of Dagster's page, which its own command serves without a guard."""
+    """Yield the app of Dagster's page, which its own command serves without a guard."""
     # Imported here because they take a second, which other users of this module need not spend.
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import WorkspaceFileTarget

@@ -23,7 +23,7 @@ _STATEMENT_LIMIT_MS, _POOL_RECYCLE_S, _POOL_MAX_OVERFLOW = 15_000, 3600, 20
 
 
 def main() -> None:
-    """Serves the page until SIGTERM."""
+    """Serve the page until SIGTERM."""
     parser = argparse.ArgumentParser(prog="dagster_page", add_help=False)
     parser.add_argument("-h", "--host", default="127.0.0.1")
     parser.add_argument("-p", "--port", type=int, default=3000)

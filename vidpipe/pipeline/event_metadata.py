@@ -1,13 +1,19 @@
-"""What one Dagster event says of a video: hashes, figures, links and error messages, never names or texts."""
+"""What a Dagster event says about a video: hashes, figures, links and error messages, never names, URLs or texts.
+
+Dagster's history cannot be edited when a video is forgotten. Messages are phrased without names where they are made;
+`anonymous` and `without_identity` are the last guard before they reach Dagster.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import dagster as dg
 
-from vidpipe.pipeline.event_privacy import without_identity
 from vidpipe.pipeline.partitions import SOURCES_KEY
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
@@ -31,15 +37,26 @@ _FIGURES = (
 )  # fmt: skip
 _MAX_TEXT_CHARS = 2000
 
+#: The fields of a video's document that `identifying_texts` reads, as a MongoDB projection.
+IDENTIFYING_FIELDS = {
+    "ingest.names": 1, "ingest.urls": 1, "ingest.titles": 1, "ingest.path": 1, "raw_video.path": 1,
+}  # fmt: skip
+#: What the runner puts before a stage's message; an event has both already.
+_PREFIX = re.compile(r"^[^\n]{0,1000}? \((?P<id>[0-9a-f]{12})\), stage \w+: ")
+_URL = re.compile(r"\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>]+", re.IGNORECASE)
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_URL_SAFE = "/:?&=#%+@,;~"
+_MIN_CHARS = 2
+
 
 def parents(graph: StageGraph, stage: str) -> tuple[str, ...]:
-    """Returns the assets that the stage's asset depends on."""
+    """Return the assets that the stage's asset depends on."""
     reads_ingest = any(FieldRead.parse(name).stage == INGEST for name in graph[stage].reads)
     return (*((SOURCES_KEY,) if reads_ingest else ()), *graph.upstream(stage))
 
 
 def materialization(event: StageEvent, settings: Settings, graph: StageGraph) -> dg.AssetMaterialization:
-    """Builds the materialization for a `computed` or `current` event, whose `result` may be missing."""
+    """Build the materialization for a `computed` or `current` event, whose `result` may be missing."""
     computed = event.state == "computed"
     metadata: dict[str, Any] = _figures(event.result, settings) if event.result is not None else {}
     metadata["work"] = "computed" if computed else "cached"
@@ -57,7 +74,7 @@ def materialization(event: StageEvent, settings: Settings, graph: StageGraph) ->
 
 
 def observation(event: StageEvent, error: StageError, **metadata: Any) -> dg.AssetObservation:
-    """Builds the observation that explains why a partition has no result.
+    """Build the observation that explains why a partition has no result.
 
     Args:
         event: The outcome of the video and stage.
@@ -79,7 +96,7 @@ def observation(event: StageEvent, error: StageError, **metadata: Any) -> dg.Ass
 def rereported(
     event: dg.AssetMaterialization | dg.AssetObservation, at: float, settings: Settings
 ) -> dg.AssetMaterialization | dg.AssetObservation:
-    """Returns an event of the history for reporting it once more, outside its run.
+    """Return an event of the history for reporting it once more, outside its run.
 
     Names, texts and pictures that earlier versions of vidpipe wrote into events are left out.
 
@@ -122,3 +139,75 @@ def _figures(result: StageResult, settings: Settings) -> dict[str, Any]:
     if thumbnail is not None:
         figures["thumbnail"] = dg.MetadataValue.path(settings.resolve(thumbnail))
     return figures
+
+
+def identifying_texts(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield names, titles, URLs and paths of a video, given (part of) its document."""
+    ingest = document.get("ingest") or {}
+    yield from ingest.get("titles") or ()
+    for url in ingest.get("urls") or ():
+        yield url
+        if (host := _host(url)) and host not in _LOCAL_HOSTS:
+            yield host
+    for name in ingest.get("names") or ():
+        yield from (name, PurePath(name).stem)
+    for path in (ingest.get("path"), (document.get("raw_video") or {}).get("path")):
+        if path:
+            yield from (path, PurePath(path).name)
+            if PurePath(path).is_absolute():  # referenced where the user keeps it
+                yield str(PurePath(path).parent)
+
+
+def without_identity(text: str, sha256: str, texts: Iterable[str], settings: Settings) -> str:
+    """Replace what identifies a video in a message.
+
+    Args:
+        text: The message.
+        sha256: The video's id, whose first 12 digits replace its names.
+        texts: Names, titles, URLs and paths (see `identifying_texts`).
+        settings: Paths below the home become relative, because the home's own path may name its user.
+
+    Returns:
+        The message with the texts replaced by the id, and URLs of other machines by "[URL]".
+    """
+    prefix = _PREFIX.match(text)
+    if prefix is not None and sha256.startswith(prefix["id"]):
+        text = text[prefix.end() :]
+    text = text.replace(f"{settings.home}/", "")
+    replacement = f"video {sha256[:12]}"
+    text = text.replace(replacement, sha256)  # so that a name that is part of the id or "video" leaves it whole
+    forms = {form for known in texts for form in (known, unquote(known), quote(known), quote(known, safe=_URL_SAFE))}
+    urls = {form for form in forms if "://" in form}
+    text = without_urls(_replace(text, urls, sha256))
+    return _replace(text, forms - urls, sha256).replace(sha256, replacement)
+
+
+def without_urls(text: str) -> str:
+    """Replace each URL by "[URL]", except those of this machine, such as a local model's."""
+    return _URL.sub(lambda match: match[0] if _host(match[0]) in _LOCAL_HOSTS else "[URL]", text)
+
+
+def anonymous(error: StageError, document: Mapping[str, Any], settings: Settings) -> StageError:
+    """Return the error without what identifies its video (see `without_identity`).
+
+    Args:
+        error: As the stage raised it, or as it is stored.
+        document: The video's document with `_id` and IDENTIFYING_FIELDS.
+        settings: Those of the home.
+    """
+    texts = tuple(identifying_texts(document))
+    message, hint = (without_identity(text, document["_id"], texts, settings) for text in (error.message, error.hint))
+    return StageError(message, hint, transient=error.transient)
+
+
+def _replace(text: str, known: Iterable[str], replacement: str) -> str:
+    for form in sorted((form for form in known if len(form) >= _MIN_CHARS), key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", replacement, text, flags=re.IGNORECASE)
+    return text
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None

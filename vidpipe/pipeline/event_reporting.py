@@ -1,4 +1,4 @@
-"""Reports what a run did to Dagster, video by video and stage by stage, while the run goes on.
+"""Reports what a run did to Dagster, video by video and stage by stage, during the run.
 
 A run over partitions logs its events, so that Dagster shows them with the run; `context.log_event` keeps each in memory
 until the step ends, but the number of partitions of a run is bounded. A run over any number of videos reports them
@@ -20,10 +20,9 @@ import dagster as dg
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import read_result
-from vidpipe.pipeline.event_metadata import materialization, observation
-from vidpipe.pipeline.event_privacy import IDENTIFYING_FIELDS, anonymous
-from vidpipe.pipeline.failure_check import evaluate_failures
+from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous, materialization, observation
 from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
 from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.versions import fingerprint
@@ -43,7 +42,7 @@ _WITHOUT_RESULT = ("failed", "blocked", "busy", "discarded")
 
 
 class EventReporter:
-    """Takes the events of one step from any thread and reports them from a thread of its own.
+    """Takes the events of one step from any thread and reports them from a background thread.
 
     Use it as a context manager; leaving it reports what is left and evaluates the check `videos_succeeded` of each
     stage that ran.
@@ -105,7 +104,7 @@ class EventReporter:
                 self._context.instance.report_runless_asset_event(evaluation)
 
     def on_event(self, event: StageEvent) -> None:
-        """Takes an event; waits while too many are unreported."""
+        """Take an event; waits while too many are unreported."""
         if event.state != "started":
             self._queue.put(event)
 
@@ -155,7 +154,7 @@ class EventReporter:
         self._context.instance.report_runless_asset_event(event.with_metadata({**event.metadata, **run}))
 
     def _news(self, events: Sequence[StageEvent]) -> list[StageEvent]:
-        """Returns the events that Dagster does not show yet."""
+        """Return the events that Dagster does not show yet."""
         unchanged: dict[str, set[str]] = {}
         for event in events:
             if event.state in ("computed", "current") and not event.changed:
@@ -169,7 +168,7 @@ class EventReporter:
         ]
 
     def _documents(self, events: Sequence[StageEvent]) -> dict[str, Document]:
-        """Returns what the events do not say themselves: stored results, failures, and names to be left out."""
+        """Return what the events do not say themselves: stored results, failures, and names to be left out."""
         graph = self._plan.graph
         incomplete = [event for event in events if event.result is None]
         fields: dict[str, int] = {}
@@ -186,7 +185,7 @@ class EventReporter:
         return {row["_id"]: row for row in rows}
 
     def _with_result(self, event: StageEvent, document: Document) -> StageEvent:
-        """Returns the event with the stored result and version, where the run did not make them."""
+        """Return the event with the stored result and version, where the run did not make them."""
         if event.result is not None or "stages" not in document:
             return event
         return replace(
@@ -197,7 +196,7 @@ class EventReporter:
         )
 
     def _explanations(self, event: StageEvent, document: Document) -> Iterator[dg.AssetObservation]:
-        """Yields why there is no result, for the event's stage and those that wait for it."""
+        """Yield why there is no result, for the event's stage and those that wait for it."""
         entries = document.get("stages", {})
         if event.state == "failed":
             error = self._error_of(event, document)
@@ -223,7 +222,7 @@ class EventReporter:
         return anonymous(event.error or StageError("It failed."), document, self._plan.settings)
 
     def _waiting_stages(self, event: StageEvent, error: StageError) -> Iterator[dg.AssetObservation]:
-        """Yields why later stages, which this run does not launch, have no result."""
+        """Yield why later stages, which this run does not launch, have no result."""
         explained = {stage.name for stage in self._plan.stages} if self._partitioned else set()
         for name in self._plan.graph.downstream(event.stage):
             if name not in explained:
@@ -231,7 +230,7 @@ class EventReporter:
                 yield observation(blocked, _waits_for(event.stage, error), waits_for=event.stage)
 
     def _blocked(self, event: StageEvent, document: Document) -> dg.AssetObservation:
-        """Names the first earlier stage without a result, and why it has none."""
+        """Name the first earlier stage without a result, and why it has none."""
         graph = self._plan.graph
         entries: Mapping[str, Any] = document.get("stages", {})
         earlier = [name for name in graph.names if event.stage in graph.downstream(name)]
@@ -249,7 +248,7 @@ class EventReporter:
 
 
 def shown_as_materialized(instance: dg.DagsterInstance, stage: str, videos: Set[str]) -> set[str]:
-    """Returns those of `videos` whose partition is green: materialized since it was last planned.
+    """Return those of `videos` whose partition is green: materialized since it was last planned.
 
     `get_status_by_partition` takes 0.7 s for a library of 100,000 videos, whatever is asked for; this takes 10 ms for
     250 of them.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -17,20 +17,18 @@ from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters
 from vidpipe.pipeline.event_reporting import EventReporter
-from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
-from vidpipe.pipeline.run_metrics import step_metrics
-from vidpipe.pipeline.usage_tags import tag_estimate, tag_usage
+from vidpipe.pipeline.run_metrics import step_metrics, tag_estimate, tag_usage
 from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import Runner
+from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import StageError, StageEvent
+from vidpipe.stages.contract import Observer, StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 
-if TYPE_CHECKING:
-    from vidpipe.pipeline.in_process_run import InProcessRun
-
+#: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
+FILE_LOGGER = "vidpipe"
 #: Wait before a step is retried because MongoDB was unreachable; doubled for the second retry.
 FIRST_RETRY_WAIT_S = 15.0
 _MOST_RETRIES = 2
@@ -90,7 +88,7 @@ class StepSession:
                 caller.fault = error
             if not isinstance(error, VidpipeError):
                 raise
-            failed = dg.Failure(str(error), allow_retries=False)
+            failed = step_failure(str(error))
             if caller is None and _is_temporary(error):
                 wait_s = FIRST_RETRY_WAIT_S * 2**context.retry_number
                 raise dg.RetryRequested(max_retries=_MOST_RETRIES, seconds_to_wait=wait_s) from failed
@@ -112,14 +110,14 @@ class StepObserver:
 
     Attributes:
         reporter: Reports events to Dagster.
-        caller: The caller, if the run is in its process.
+        observer: The caller's observer.
         figures: The figures of the run.
         ignored: States that are not worth an event in this run.
         unfinished: The first events of videos without a result that are not failures.
     """
 
     reporter: EventReporter
-    caller: InProcessRun | None
+    observer: Observer
     figures: RunCounters
     ignored: frozenset[str]
     unfinished: list[StageEvent] = field(default_factory=list)
@@ -129,15 +127,13 @@ class StepObserver:
         self.figures.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
-        if self.caller is not None and self.caller.observer is not None:
-            self.caller.observer.on_event(event)
+        self.observer.on_event(event)
         if event.state not in self.ignored:
             self.reporter.on_event(event)
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         """Pass progress on to the caller."""
-        if self.caller is not None and self.caller.observer is not None:
-            self.caller.observer.on_progress(sha256, stage, fraction)
+        self.observer.on_progress(sha256, stage, fraction)
 
 
 def run_stages(
@@ -164,14 +160,14 @@ def run_stages(
         dagster.DagsterExecutionInterruptedError: The step was stopped.
     """
     with step_metrics(context, session.library, session.caller) as figures:
-        plan = Plan.make(graph, session.settings, request.stages)
-        try:
+        with closing(Plan.make(graph, session.settings, request.stages)) as plan:
             record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request)
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
             ignored = frozenset({"current"} if request.videos is None else ())
             with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
-                observer = StepObserver(reporter, session.caller, figures, ignored)
+                caller_observer = (session.caller and session.caller.observer) or NullObserver()
+                observer = StepObserver(reporter, caller_observer, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
                     report = runner.run(request)
@@ -183,8 +179,6 @@ def run_stages(
                 if session.caller is not None:
                     session.caller.report = report
             tag_usage(context, figures, plan)
-        finally:
-            plan.close()
         if report.interrupted:
             raise dg.DagsterExecutionInterruptedError
         failure = _failure(report, reporter.failures, observer.unfinished if partitioned else ())
@@ -214,15 +208,48 @@ def _failure(report: RunReport, failures: Sequence[str], unfinished: Sequence[St
         return None
     counts = {state: report.total(state) for state in ("computed", "current", "failed", *because)}
     left_out = max(0, counts["failed"] - _MOST_LISTED) + max(0, report.unknown_videos - _MOST_LISTED)
-    if left_out > 0:
-        sentences.append(f"… and {left_out} more.")
     failed = len({event.sha256 for event in report.failures})
     head = "Not everything is done."
     if failed:
         complete = counts["failed"] == len(report.failures)
         head = f"{failed if complete else f'More than {failed}'} of {report.videos} videos failed; the others are done."
-    return dg.Failure(
-        description="\n".join([head, *sentences]),
-        metadata={state: count for state, count in counts.items() if count},
-        allow_retries=False,
+    return step_failure(head, sentences, left_out, {state: count for state, count in counts.items() if count})
+
+
+def step_failure(
+    head: str, sentences: Sequence[str] = (), left_out: int = 0, metadata: Mapping[str, int] | None = None
+) -> dg.Failure:
+    """Return the failure of a step, which Dagster does not retry.
+
+    Args:
+        head: What failed.
+        sentences: One for each failure, without names.
+        left_out: How many more failures there are.
+        metadata: Figures of the step.
+    """
+    more = [f"… and {left_out} more."] if left_out > 0 else []
+    return dg.Failure("\n".join([head, *sentences, *more]), metadata=metadata, allow_retries=False)
+
+
+@dg.logger(None, description="vidpipe's own log file, nothing on the terminal")
+def file_logger(_: dg.InitLoggerContext) -> logging.Logger:
+    """Log to vidpipe's log file."""
+    logger = logging.getLogger("vidpipe.dagster")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # where no log file is configured, logging would write to the terminal
+    return logger
+
+
+def one_op_job(op: dg.OpDefinition, name: str, description: str) -> dg.JobDefinition:
+    """Return the job that runs `op` in one process."""
+
+    @dg.job(
+        name=name,
+        description=description,
+        executor_def=dg.in_process_executor,
+        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
     )
+    def job() -> None:
+        op()
+
+    return job

@@ -12,8 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -42,19 +41,6 @@ _RUN_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 DEFAULT_MAX_DURATION_S = 600.0
 
 
-@dataclass
-class _LastEvents:
-    """The events of one run that are the latest of their partition.
-
-    Attributes:
-        records: Those to report again before the run is deleted.
-        needed: Whether a partition's state depends on the run itself.
-    """
-
-    records: list[dg.EventLogRecord] = field(default_factory=list)
-    needed: bool = False
-
-
 class HistoryPruning:
     """The clean-up of Dagster's history under [Retention].
 
@@ -75,7 +61,7 @@ class HistoryPruning:
         self._max_duration_s = max_duration_s
 
     def kinds(self) -> list[PruneTask]:
-        """Returns what is cleaned up, in order."""
+        """Return what is cleaned up, in order."""
         return [
             PruneTask("runs", self._delete_runs),
             PruneTask("run files", self._delete_stray_files),
@@ -93,11 +79,11 @@ class HistoryPruning:
                 break
             size_bytes = _size_bytes(files.get(run_id, ()))
             last = self._last_events(run_id)
-            if last.needed or not (dry_run or self._report_again(run_id, last.records)):
+            if last is None or not (dry_run or self._report_again(run_id, last)):
                 needed += 1
                 continue
             report.add(size_bytes, ended)
-            reported += len(last.records)
+            reported += len(last)
             if not dry_run:
                 self._instance.delete_run(run_id)
                 _delete(_files_by_run(self._home, run_id).get(run_id, ()))
@@ -107,7 +93,7 @@ class HistoryPruning:
             report.notes.append(f"{needed} old runs stay: failed partitions need them.")
 
     def _old_runs(self) -> list[tuple[str, float]]:
-        """Returns (id, end in seconds since 1970) of the runs that may go, oldest first.
+        """Return (id, end in seconds since 1970) of the runs that may go, oldest first.
 
         The last run of each job stays, and the run that ended last: SQLite would give the numbers of its events to new
         ones, and sensors that remember how far they have read would miss these.
@@ -134,34 +120,36 @@ class HistoryPruning:
         backfill = self._instance.get_backfill(backfill_id)
         return backfill is not None and backfill.status.value in _UNFINISHED_BACKFILLS
 
-    def _last_events(self, run_id: str) -> _LastEvents:
-        last = _LastEvents()
-        for asset, partitions in self._partitions_of(run_id).items():
+    def _last_events(self, run_id: str) -> list[dg.EventLogRecord] | None:
+        """Return the run's events that are the latest of their partition, to be reported again before it is deleted.
+
+        None means that a partition's state depends on the run itself.
+        """
+        found: list[dg.EventLogRecord] = []
+        for asset, partitions in _partitions(self._records_of(run_id)).items():
             for chunk in chunked(partitions, _PAGE_SIZE):
-                self._add_last_events(last, run_id, asset, chunk)
-                if last.needed:
-                    return last
-        last.records = [record for record in last.records if record.partition_key in self._existing]
-        return last
+                last = self._last_events_of(run_id, asset, chunk)
+                if last is None:
+                    return None
+                found += last
+        return [record for record in found if record.partition_key in self._existing]
 
     @cached_property
     def _existing(self) -> frozenset[str]:
         """The partitions that exist: events of removed videos go with their runs."""
         return frozenset(self._instance.get_dynamic_partitions(VIDEOS.name or ""))
 
-    def _partitions_of(self, run_id: str) -> dict[dg.AssetKey, dict[str, None]]:
-        found: dict[dg.AssetKey, dict[str, None]] = {}
+    def _records_of(self, run_id: str) -> Iterator[dg.EventLogRecord]:
         cursor, more = None, True
         while more:
             page = self._instance.get_records_for_run(run_id, cursor, {_MADE, _OBSERVED, _PLANNED}, _PAGE_SIZE)
-            for record in page.records:
-                if record.asset_key is not None and record.partition_key is not None:
-                    found.setdefault(record.asset_key, {})[record.partition_key] = None
+            yield from page.records
             cursor, more = page.cursor, page.has_more
-        return found
 
-    def _add_last_events(self, last: _LastEvents, run_id: str, asset: dg.AssetKey, partitions: Sequence[str]) -> None:
-        """Adds what the run knows last of some partitions of one asset."""
+    def _last_events_of(
+        self, run_id: str, asset: dg.AssetKey, partitions: Sequence[str]
+    ) -> list[dg.EventLogRecord] | None:
+        """As `_last_events`, for some partitions of one asset."""
         made, observed, planned = (
             self._instance.get_latest_storage_id_by_partition(asset, kind, set(partitions))
             for kind in (_MADE, _OBSERVED, _PLANNED)
@@ -176,29 +164,24 @@ class HistoryPruning:
                 if planner is None or planner.status in _HARMLESS:
                     continue
                 if planner.run_id == run_id or partition in own:
-                    last.needed = True
-                    return
-        last.records += own.values()
+                    return None
+        last = list(own.values())
         # An observation older than the result explains an earlier failure, or nothing any more.
         newer = [event_id for partition, event_id in observed.items() if event_id > made.get(partition, 0)]
         if newer:
             in_force = dg.AssetRecordsFilter(asset, storage_ids=newer)
             observations = self._instance.fetch_observations(in_force, limit=_PAGE_SIZE).records
-            last.records += [record for record in observations if record.run_id == run_id]
+            last += [record for record in observations if record.run_id == run_id]
+        return last
 
     def _report_again(self, run_id: str, records: Sequence[dg.EventLogRecord]) -> bool:
-        """Reports the run's last events outside it. Returns False if another run has made them needed meanwhile."""
-        partitions: dict[dg.AssetKey, dict[str, None]] = {}
-        for record in records:
-            if record.asset_key is not None and record.partition_key is not None:
-                partitions.setdefault(record.asset_key, {})[record.partition_key] = None
-        for asset, keys in partitions.items():
-            for chunk in chunked(keys, _CHUNK_SIZE):
-                last = _LastEvents()
-                self._add_last_events(last, run_id, asset, chunk)  # again, since other runs go on
-                if last.needed:
+        """Report the run's last events outside it. Returns False if another run has made them needed meanwhile."""
+        for asset, partitions in _partitions(records).items():
+            for chunk in chunked(partitions, _CHUNK_SIZE):
+                last = self._last_events_of(run_id, asset, chunk)  # again, since other runs may have added events
+                if last is None:
                     return False
-                for record in sorted(last.records, key=lambda record: record.storage_id):
+                for record in sorted(last, key=lambda record: record.storage_id):
                     event = record.asset_materialization or record.asset_observation
                     if event is not None:
                         again = rereported(event, record.timestamp, self._settings)
@@ -214,7 +197,7 @@ class HistoryPruning:
                     _delete(paths)
 
     def _delete_ticks(self, report: PruneReport, dry_run: bool) -> None:
-        """Keeps the last tick of each sensor and schedule, from which a schedule continues."""
+        """Keep the last tick of each sensor and schedule, from which a schedule continues."""
         for state in self._instance.all_instigator_state():
             ids = (state.instigator_origin_id, state.selector_id)
             newest = self._instance.get_ticks(*ids, limit=1)
@@ -226,8 +209,17 @@ class HistoryPruning:
                     self._instance.purge_ticks(*ids, before)
 
 
+def _partitions(records: Iterable[dg.EventLogRecord]) -> dict[dg.AssetKey, dict[str, None]]:
+    """Return asset -> the partitions that `records` are about, each once, in order."""
+    found: dict[dg.AssetKey, dict[str, None]] = {}
+    for record in records:
+        if record.asset_key is not None and record.partition_key is not None:
+            found.setdefault(record.asset_key, {})[record.partition_key] = None
+    return found
+
+
 def _files_by_run(home: Path, run_id: str = "") -> dict[str, list[Path]]:
-    """Returns the event log and the captured output of each run.
+    """Return the event log and the captured output of each run.
 
     Args:
         home: DAGSTER_HOME.
@@ -259,7 +251,7 @@ def _written_at(paths: Sequence[Path]) -> float:
 
 
 def _stat(file: Path) -> tuple[int, float]:
-    """Returns (bytes, modification time); a file that has gone meanwhile was in use just now."""
+    """Return (bytes, modification time); a file that has just been deleted was in use until now."""
     try:
         stat = file.stat()
     except FileNotFoundError:

@@ -11,7 +11,6 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
@@ -21,80 +20,53 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.sources.inputs import Gathered
-from vidpipe.sources.records import IngestObserver, IngestOutcome
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from vidpipe.pipeline.resources import InProcessRun
 
-@dataclass
-class InProcessRun:
-    """What a run in the caller's own process shares with its op, attached to the library resource.
+#: Names the code location of workspace.yaml on runs that start in a terminal. Dagster's page lists only runs with this
+#: tag under their job, and adds it to those it launches itself. Dagster's documentation does not name it.
+_REPOSITORY_TAGS = {".dagster/repository": "__repository__@vidpipe"}
 
-    Run configs hold plain data that everybody may read. An open library, a progress display or a URL with a password
-    are passed on here instead. Runs that Dagster launches have none of this.
 
-    Attributes:
-        settings: The settings in force, with the options of the command.
-        library: The open library; the op does not close it.
-        observer: Receives what happens to each video and stage.
-        ingest_observer: Receives what happens to each source.
-        gathered: Requests of ingest, with the secrets of their URLs.
-        cancelled: Set by the caller to stop the run.
-        report: The report of the stages.
-        outcomes: The outcomes of ingest.
-        fault: What ended the work; raised again outside Dagster.
+def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[str, Any]) -> bool:
+    """Run `job`, whose only op is `op`, in this process.
+
+    Returns:
+        Whether the run succeeded.
+
+    Raises:
+        BaseException: `fault`, as the op left it.
     """
+    import dagster as dg
 
-    settings: Settings
-    library: Library
-    observer: Observer | None = None
-    ingest_observer: IngestObserver | None = None
-    gathered: Gathered | None = None
-    cancelled: threading.Event = field(default_factory=threading.Event)
-    report: RunReport | None = None
-    outcomes: list[IngestOutcome] | None = None
-    fault: BaseException | None = None
+    from vidpipe.library.leases import this_process
+    from vidpipe.operations.services.state import dagster_home
+    from vidpipe.pipeline.execution import FILE_LOGGER
+    from vidpipe.pipeline.instance import history_explained, instance
+    from vidpipe.pipeline.resources import LibraryResource
+    from vidpipe.pipeline.run_launcher import PROCESS_TAG
 
-    def execute(self, job: dg.JobDefinition, op: str, config: Mapping[str, Any]) -> bool:
-        """Run `job`, whose only op is `op`, in this process.
-
-        Returns:
-            Whether the run succeeded.
-
-        Raises:
-            BaseException: `fault`, as the op left it.
-        """
-        import dagster as dg
-
-        from vidpipe.library.leases import this_process
-        from vidpipe.operations.services.state import dagster_home
-        from vidpipe.pipeline.dagster_tags import REPOSITORY_TAGS
-        from vidpipe.pipeline.history_damage import history_explained
-        from vidpipe.pipeline.instance import instance
-        from vidpipe.pipeline.jobs import FILE_LOGGER
-        from vidpipe.pipeline.resources import LibraryResource
-        from vidpipe.pipeline.run_launcher import PROCESS_TAG
-
-        resource = LibraryResource(home=str(self.settings.home)).for_run(self)
-        with history_explained(dagster_home(self.settings)):
-            with instance(self.settings) as opened, _keep_signal_handlers(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                result = job.execute_in_process(
-                    run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
-                    instance=opened,
-                    raise_on_error=False,
-                    tags={**REPOSITORY_TAGS, PROCESS_TAG: this_process()},
-                    resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
-                )
-            if result.dagster_run.status == dg.DagsterRunStatus.CANCELED:
-                self.cancelled.set()
-            if self.fault is not None:
-                raise self.fault
-        return result.success
+    resource = LibraryResource.of(run.settings.home, caller=run)
+    with history_explained(dagster_home(run.settings)):
+        with instance(run.settings) as opened, _keep_signal_handlers(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = job.execute_in_process(
+                run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
+                instance=opened,
+                raise_on_error=False,
+                tags={**_REPOSITORY_TAGS, PROCESS_TAG: this_process()},
+                resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
+            )
+        if result.dagster_run.status == dg.DagsterRunStatus.CANCELED:
+            run.cancelled.set()
+        if run.fault is not None:
+            raise run.fault
+    return result.success
 
 
 def run_process(
@@ -126,28 +98,25 @@ def run_process(
     graph = graph or default_graph()
     request = request or RunRequest()
     with open_library(settings, graph, library) as opened:
-        run = InProcessRun(settings, opened, observer, cancelled=cancelled or threading.Event())
-        report = _run_without_work(run, graph, request)
+        cancelled = cancelled or threading.Event()
+        report = _run_without_work(
+            settings, opened, graph, request, observer=observer or NullObserver(), cancelled=cancelled
+        )
         if report is not None:
             return report
 
         from vidpipe.pipeline.jobs import PROCESS_OP, process_job
+        from vidpipe.pipeline.resources import InProcessRun
 
-        succeeded = run.execute(process_job(graph, settings), PROCESS_OP, request.as_config())
+        run = InProcessRun(settings, opened, observer, cancelled=cancelled)
+        succeeded = execute(run, process_job(graph, settings), PROCESS_OP, request.as_config())
         if run.report is None:
             raise unexplained(succeeded)
         return run.report
 
 
-def report_results_again(settings: Settings, library: Library) -> None:
-    """Materialise every good result that Dagster does not know, for instance in a new history."""
-    from vidpipe.pipeline.clean_up import OP_NAME, clean_up_job
-
-    if not InProcessRun(settings, library).execute(clean_up_job(library.graph), OP_NAME, {"only_show": True}):
-        raise unexplained(succeeded=False)
-
-
 def default_graph() -> StageGraph:
+    """Return vidpipe's own stages."""
     from vidpipe.stages.registry import GRAPH  # loads every stage's libraries
 
     return GRAPH
@@ -156,15 +125,23 @@ def default_graph() -> StageGraph:
 def open_library(
     settings: Settings, graph: StageGraph, library: Library | None
 ) -> contextlib.AbstractContextManager[Library]:
+    """Return a context with `library`, which stays open, or with one that is opened for it."""
     return Library.open(settings, graph) if library is None else contextlib.nullcontext(library)
 
 
-def _run_without_work(run: InProcessRun, graph: StageGraph, request: RunRequest) -> RunReport | None:
+def _run_without_work(
+    settings: Settings,
+    library: Library,
+    graph: StageGraph,
+    request: RunRequest,
+    *,
+    observer: Observer,
+    cancelled: threading.Event,
+) -> RunReport | None:
     """Return the report of a run that has nothing to compute; None if there is work."""
     began = time.monotonic()
-    plan = Plan.make(graph, run.settings, request.stages)
-    try:
-        selection = Selection(run.library, plan, request)
+    with contextlib.closing(Plan.make(graph, settings, request.stages)) as plan:
+        selection = Selection(library, plan, request)
         if request.videos is None:
             if len(selection.due()):
                 return None
@@ -173,9 +150,7 @@ def _run_without_work(run: InProcessRun, graph: StageGraph, request: RunRequest)
         if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
             return None
         checked = request.model_copy(update={"check_files": False})
-        return Runner(run.library, plan, run.observer or NullObserver(), cancelled=run.cancelled).run(checked)
-    finally:
-        plan.close()
+        return Runner(library, plan, observer, cancelled=cancelled).run(checked)
 
 
 @contextlib.contextmanager
@@ -193,6 +168,7 @@ def _keep_signal_handlers() -> Iterator[None]:
 
 
 def unexplained(succeeded: bool) -> VidpipeError:
+    """Return the error of a run that neither did its work nor raised an error."""
     return VidpipeError(
         f"The run {'ended' if succeeded else 'failed'} before it started its work.",
         "The log file says why; `vidpipe doctor` checks what is missing.",

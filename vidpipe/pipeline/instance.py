@@ -1,18 +1,25 @@
-"""The Dagster instance of a home: data/dagster with its dagster.yaml, one history for page and commands."""
+"""The Dagster instance of a home: data/dagster with its dagster.yaml, one history for page and commands.
+
+Damaged files of the history are named in errors; `vidpipe repair` moves them aside for Dagster to recreate.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import yaml  # type: ignore[import-untyped]
+from sqlalchemy.exc import DBAPIError
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import DamagedError, SettingsError
+from vidpipe.library.embedded.salvage import DamagedFilesFolder
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.dagster_internals import CheckError
-from vidpipe.pipeline.history_damage import check_history, history_explained
 from vidpipe.pipeline.run_launcher import end_dead_runs
 from vidpipe.safe_files import private_directory, replace_file
 from vidpipe.settings import Settings, default_file
@@ -26,16 +33,24 @@ _REMOVED = {
     "WatchedRunLauncher": "write `module: vidpipe.pipeline.run_launcher` and `class: ProcessRunLauncher` under "
     "`run_launcher:`",
 }
+#: File below DAGSTER_HOME -> tables that it has once Dagster has created them.
+_TABLES = {
+    "history/runs.db": frozenset({"runs"}),
+    "history/runs/index.db": frozenset({"event_logs", "asset_keys", "dynamic_partitions"}),
+    "schedules/schedules.db": frozenset({"jobs", "job_ticks"}),
+}
+_RUN_TABLES = frozenset({"event_logs"})
+_SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
 def dagster_environment(settings: Settings) -> dict[str, str]:
-    """Returns the environment that Dagster's own commands need to work on this home, and prepares the home for them."""
+    """Return the environment that Dagster's own commands need to work on this home, and prepare the home for them."""
     prepare(settings)
     return {"DAGSTER_HOME": str(dagster_home(settings)), "VIDPIPE_HOME": str(settings.home)}
 
 
 def prepare(settings: Settings) -> Path:
-    """Writes dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
+    """Write dagster.yaml into `dagster_home`, again after a change of [Services] MaxRuns or an update of vidpipe.
 
     A file that the user has edited is kept.
 
@@ -60,7 +75,7 @@ def prepare(settings: Settings) -> Path:
 
 
 def _stamped(text: str) -> str:
-    """Returns `text` below a line by which an edited file is recognised."""
+    """Return `text` below a line by which an edited file is recognised."""
     return f"{_STAMP}{hashlib.sha256(text.encode()).hexdigest()}\n{text}"
 
 
@@ -70,7 +85,7 @@ def _is_unedited(known: str) -> bool:
 
 
 def instance(settings: Settings) -> dg.DagsterInstance:
-    """Opens the instance of the home for use in this process, and ends runs that a killed process left behind.
+    """Open the instance of the home for use in this process, and end runs that a killed process left behind.
 
     Close it with `dispose()`, or use it in a `with`.
 
@@ -105,5 +120,82 @@ def instance(settings: Settings) -> dg.DagsterInstance:
 
 
 def _names(config: Any, name: str) -> bool:
-    """Returns whether a block of `config` names the class `name`."""
+    """Return whether a block of `config` names the class `name`."""
     return isinstance(config, dict) and (config.get("class") == name or any(_names(v, name) for v in config.values()))
+
+
+@contextlib.contextmanager
+def history_explained(home: Path) -> Iterator[None]:
+    """Turn SQLite's errors inside the block into a DamagedError if a file of the history is damaged.
+
+    Args:
+        home: DAGSTER_HOME.
+    """
+    try:
+        yield
+    except (DBAPIError, sqlite3.Error):
+        check_history(home, thorough=True)
+        raise
+
+
+def check_history(home: Path, *, thorough: bool = False) -> None:
+    """Raise DamagedError for the first damaged file (see `damaged_files`).
+
+    Args:
+        home: DAGSTER_HOME.
+        thorough: Whether to read all files to their end.
+    """
+    for path, fault in damaged_files(home, thorough=thorough):
+        raise DamagedError(f"Dagster's history is damaged: {path} {fault}.")
+
+
+def damaged_files(home: Path, *, thorough: bool = True) -> Iterator[tuple[Path, str]]:
+    """Yield each damaged file and what is wrong with it.
+
+    Args:
+        home: DAGSTER_HOME.
+        thorough: Whether to read all files to their end, those of single runs included. Otherwise only the main ones
+            are opened, which takes milliseconds.
+    """
+    checked = [(home / name, tables) for name, tables in _TABLES.items()]
+    if thorough:
+        checked += [(path, _RUN_TABLES) for path in sorted((home / "history" / "runs").glob("*-*-*.db"))]
+    for path, tables in checked:
+        if fault := _fault(path, tables, thorough=thorough):
+            yield path, fault
+
+
+def set_aside(path: Path, aside: DamagedFilesFolder) -> Path:
+    """Move a file of the history, with the files that SQLite keeps beside it, aside and return its new path."""
+    for suffix in _SQLITE_SUFFIXES:
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            aside.move(beside)
+    return aside.move(path)
+
+
+def _fault(path: Path, tables: frozenset[str], *, thorough: bool) -> str:
+    """What is wrong with the file; empty if nothing is. Dagster creates a file that is missing or empty."""
+    if path.is_dir() or (path.is_symlink() and not path.exists()):
+        return "is a folder" if path.is_dir() else "is a broken link"
+    try:
+        with path.open("r+b") as file:
+            return _fault_of_database(path, tables, thorough=thorough) if file.read(1) else ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read and written ({error.strerror})"
+    except sqlite3.OperationalError as error:  # otherwise a lock, a full disk
+        return f"cannot be used ({error})" if error.sqlite_errorcode == sqlite3.SQLITE_ERROR else ""
+    except sqlite3.DatabaseError as error:
+        return f"is not an intact database ({error})"
+
+
+def _fault_of_database(path: Path, tables: frozenset[str], *, thorough: bool) -> str:
+    """As `_fault`, but raises SQLite's errors."""
+    with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=10)) as opened:
+        found = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if "alembic_version" in found and (missing := tables - found):
+            return f"cannot be used (no such table: {min(missing)})"
+        said = opened.execute("PRAGMA quick_check(1)").fetchone()[0] if thorough else "ok"
+        return "" if said == "ok" else f"is not an intact database ({' '.join(said.split())[:100]})"

@@ -1,6 +1,5 @@
 """The jobs: prepare, describe and label over partitions; process and one per step, for any list of videos."""
 
-import logging
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -9,15 +8,13 @@ import dagster as dg
 
 from vidpipe.errors import SettingsError
 from vidpipe.pipeline.assets import gpu_requirements, steps
-from vidpipe.pipeline.execution import StepSession, run_stages
+from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Stage
 from vidpipe.stages.graph import StageGraph
 
-#: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
-FILE_LOGGER = "vidpipe"
 #: The op of the job `process`, whose config is a RunRequest.
 PROCESS_OP = "process_videos"
 
@@ -37,15 +34,6 @@ _REQUEST_SCHEMA = {
         bool, default_value=True, description="retry videos that crashed the process in a child process"
     ),
 }
-
-
-@dg.logger(None, description="vidpipe's own log file, nothing on the terminal")
-def file_logger(_: dg.InitLoggerContext) -> logging.Logger:
-    """Log to vidpipe's log file."""
-    logger = logging.getLogger("vidpipe.dagster")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())  # where no log file is configured, logging would write to the terminal
-    return logger
 
 
 def step_jobs(graph: StageGraph) -> list[Any]:
@@ -121,16 +109,7 @@ def _videos_job(
             request = _request(RunRequest.from_config(context.op_config), session, graph, stages, name)
             run_stages(context, session, graph, request, partitioned=False)
 
-    @dg.job(
-        name=name,
-        description=description,
-        executor_def=dg.in_process_executor,
-        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
-    )
-    def videos_job() -> None:
-        work()
-
-    return videos_job
+    return one_op_job(work, name, description)
 
 
 def _request(

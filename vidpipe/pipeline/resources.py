@@ -8,10 +8,12 @@ set replace those settings in all jobs, sensors and schedules of the definitions
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, SecretStr
@@ -26,14 +28,14 @@ from vidpipe.library.videos import projection, read_fields, read_result
 from vidpipe.models.builders import build_model
 from vidpipe.models.describing_model import DescribingModel
 from vidpipe.redaction import hide
+from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, load
 from vidpipe.settings.load import secret_values
+from vidpipe.sources.inputs import Gathered
 from vidpipe.sources.media_store import MediaStore
-from vidpipe.stages.contract import StageResult
+from vidpipe.sources.records import IngestObserver, IngestOutcome
+from vidpipe.stages.contract import Observer, StageResult
 from vidpipe.stages.graph import StageGraph
-
-if TYPE_CHECKING:
-    from vidpipe.pipeline.in_process_run import InProcessRun
 
 #: Key of the IO manager that loads the stages' results.
 RESULTS_IO_MANAGER = "stage_results"
@@ -43,8 +45,8 @@ _OVERRIDES = ("mongodb", "media_store", "describing_model")
 def refuse_replaced_resources(run: dg.DagsterRun | None) -> None:
     """Refuse a run whose config replaces resources.
 
-    Everybody who can launch a run could otherwise send this home's secrets to a server of their own, or have files
-    written anywhere.
+    Otherwise, anybody who can launch a run could send this home's secrets to any server, or have files written
+    anywhere.
 
     Raises:
         SettingsError: The run config has an entry for a resource.
@@ -54,6 +56,36 @@ def refuse_replaced_resources(run: dg.DagsterRun | None) -> None:
         raise SettingsError(
             "The run config replaces resources of vidpipe.", "Replace them in Definitions or in config.ini instead."
         )
+
+
+@dataclass
+class InProcessRun:
+    """What a run in the caller's own process shares with its op, attached to the library resource.
+
+    Run configs hold plain data that everybody may read. An open library, a progress display or a URL with a password
+    are passed on here instead. Runs that Dagster launches have none of this.
+
+    Attributes:
+        settings: The settings in force, with the options of the command.
+        library: The open library; the op does not close it.
+        observer: Receives what happens to each video and stage.
+        ingest_observer: Receives what happens to each source.
+        gathered: Requests of ingest, with the secrets of their URLs.
+        cancelled: Set by the caller to stop the run.
+        report: The report of the stages.
+        outcomes: The outcomes of ingest.
+        fault: What ended the work; raised again outside Dagster.
+    """
+
+    settings: Settings
+    library: Library
+    observer: Observer | None = None
+    ingest_observer: IngestObserver | None = None
+    gathered: Gathered | None = None
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    report: RunReport | None = None
+    outcomes: list[IngestOutcome] | None = None
+    fault: BaseException | None = None
 
 
 class HomeResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -123,38 +155,36 @@ class DescribingModelResource(HomeResource):
         Raises:
             UnavailableError: A setting that it needs is missing or wrong.
         """
-        model = build_model(self.apply(_settings_of(self.home)))
-        try:
+        with closing(build_model(self.apply(_settings_of(self.home)))) as model:
             yield model
-        finally:
-            close = getattr(model, "close", None)
-            if close:
-                close()
 
 
 class LibraryResource(HomeResource):
     """The library of a home.
 
-    Dagster knows only the home: addresses and passwords stay in the settings, which each run reads anew.
+    Dagster knows only the home: addresses and passwords stay in the settings, which each run reads again.
     """
 
     _overrides: tuple[Any, ...] = PrivateAttr(())
     _caller: InProcessRun | None = PrivateAttr(None)
 
+    @classmethod
+    def of(cls, home: Path, overrides: Sequence[Any] = (), caller: InProcessRun | None = None) -> LibraryResource:
+        """Return the library of `home`.
+
+        Args:
+            home: The folder of config.ini.
+            overrides: Other resources, which replace settings of the home.
+            caller: What the caller shares, for a run in its own process.
+        """
+        resource = cls(home=str(home))
+        resource._overrides, resource._caller = tuple(overrides), caller
+        return resource
+
     @property
     def caller(self) -> InProcessRun | None:
         """What the caller shares, if the run is in the caller's process."""
         return self._caller
-
-    def for_run(self, run: InProcessRun) -> LibraryResource:
-        """Attach what the caller shares with a run in its own process."""
-        self._caller = run
-        return self
-
-    def overridden_by(self, overrides: Sequence[Any]) -> LibraryResource:
-        """Have other resources replace settings of the home."""
-        self._overrides = tuple(overrides)
-        return self
 
     def settings(self) -> Settings:
         """Read today's settings of the home; `redact` masks their secrets from now on.
@@ -225,8 +255,7 @@ def home_resources(graph: StageGraph, home: Path) -> dict[str, Any]:
 
     def library(context: dg.InitResourceContext) -> LibraryResource:
         refuse_replaced_resources(context.run)
-        overrides = [getattr(context.resources, key) for key in _OVERRIDES]
-        return LibraryResource(home=str(home)).overridden_by(overrides)
+        return LibraryResource.of(home, [getattr(context.resources, key) for key in _OVERRIDES])
 
     return {
         "mongodb": LibraryMongoDB(home=str(home)),

@@ -24,7 +24,7 @@ _POLL_S = 0.2
 
 
 def stop_runs(dagster: dg.DagsterInstance, limit_s: float) -> int:
-    """Asks every run that Dagster launched to stop, and waits until all have stored what is finished.
+    """Ask every run that Dagster launched to stop, and wait until all have stored what is finished.
 
     Runs of commands in a terminal continue: the only server they need is MongoDB.
 
@@ -58,7 +58,7 @@ def _report(**line: Any) -> None:
 
 
 def main() -> int:
-    """Runs the action that the first argument names; the second is the limit of `stop` in seconds."""
+    """Run the action that the first argument names; the second is the limit of `stop` in seconds."""
     action, *limit_s = sys.argv[1:]
     try:
         settings = load(find_home()).settings

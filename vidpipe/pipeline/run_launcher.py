@@ -1,4 +1,4 @@
-"""Starts each run that Dagster launches as a process of its own, and finds out when such a process has died.
+"""Starts each run that Dagster launches in a separate process, and detects processes that have died.
 
 Dagster's default launcher runs everything as children of the code server and does not check on them. A process started
 here outlives a killed daemon, page or code server, and the run's tags name it from the start.
@@ -12,7 +12,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import dagster as dg
 
@@ -33,37 +32,40 @@ log = logging.getLogger(__name__)
 PROCESS_TAG = "vidpipe/process"
 #: Run tag: Dagster launched the run, not a command in a terminal.
 LAUNCHED_TAG = "vidpipe/launched"
-_UNFINISHED = [
+#: Statuses of runs that Dagster has taken from its queue and that have not ended.
+STARTED_STATUSES = (
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
-]
+)
 
 
 class ProcessRunLauncher(dg.DefaultRunLauncher):
-    """Starts each run as a process of its own, and reports to Dagster when that process has died."""
+    """Starts each run in a separate process, and reports to Dagster when that process has died."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Starts the process of a run. Its output goes to `run_log`."""
+        """Start the process of a run. Its output goes to data/logs/runs."""
         run = context.dagster_run
         origin = context.job_code_origin
         if origin is None:
             raise dg.DagsterInvariantViolationError(f"run {run.run_id} does not say where its job is defined")
         arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
-        path = run_log(run.run_id)
+        path = find_home() / "data" / "logs" / "runs" / f"{run.run_id}.log"
         private_directory(path.parent)
+        # This process's environment without the marks of a server.
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("_VIDPIPE_")}
         with open_private(path) as output:
             # The next call reaps those that have ended, which until then count as dead.
             pid = subprocess.Popen(
                 [sys.executable, "-m", "vidpipe.pipeline.dagster_entrypoint", "dagster", "api", "execute_run"],
-                env={**_inherited(), "DAGSTER_EXECUTE_RUN_ARGS": dg.serialize_value(arguments)},
+                env={**inherited, "DAGSTER_EXECUTE_RUN_ARGS": dg.serialize_value(arguments)},
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             ).pid  # fmt: skip
         self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:
-        """Asks the process of a run to stop. Returns whether there was one."""
+        """Ask the process of a run to stop. Returns whether there was one."""
         run = self._instance.get_run_by_id(run_id) if self.has_instance else None
         return run is not None and not run.is_finished and stop_run(self._instance, run)
 
@@ -73,43 +75,33 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Reports whether the process of `run` is alive."""
+        """Report whether the process of `run` is alive."""
         tag = run.tags.get(PROCESS_TAG, "")
         if tag and is_dead(tag):
             return CheckRunHealthResult(WorkerStatus.FAILED, f"The process of this run ({tag}) has died.")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-def run_log(run_id: str) -> Path:
-    """Returns the file for the output of a launched run's process."""
-    return find_home() / "data" / "logs" / "runs" / f"{run_id}.log"
-
-
-def _inherited() -> dict[str, str]:
-    """Returns this process's environment without the marks of a server."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("_VIDPIPE_")}
-
-
 def launched_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    """Returns the unfinished runs that Dagster launched and whose process is alive."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={LAUNCHED_TAG: "yes"}))
+    """Return the unfinished runs that Dagster launched and whose process is alive."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=list(STARTED_STATUSES), tags={LAUNCHED_TAG: "yes"}))
     return [run for run in runs if is_alive(run)]
 
 
 def is_alive(run: dg.DagsterRun) -> bool:
-    """Returns whether the process of `run` is alive on this machine."""
+    """Return whether the process of `run` is alive on this machine."""
     return pid_of(run.tags.get(PROCESS_TAG, "")) is not None
 
 
 def stop_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Asks the process of `run` to store what is finished and exit. Returns False if it has none on this machine."""
+    """Ask the process of `run` to store what is finished and exit. Returns False if it has none on this machine."""
     if run.status != dg.DagsterRunStatus.CANCELING:
         instance.report_run_canceling(run)
     return signal_run(run, signal.SIGTERM)
 
 
 def signal_run(run: dg.DagsterRun, number: signal.Signals) -> bool:
-    """Sends a signal to the process of `run`. Returns False if it has none on this machine."""
+    """Send a signal to the process of `run`. Returns False if it has none on this machine."""
     pid = pid_of(run.tags.get(PROCESS_TAG, ""))
     if pid is None:
         return False
@@ -120,9 +112,9 @@ def signal_run(run: dg.DagsterRun, number: signal.Signals) -> bool:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Ends the runs whose process was killed, and frees their slots in pools. Returns their ids."""
+    """End the runs whose process was killed, and free their slots in pools. Returns their ids."""
     ended = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=list(STARTED_STATUSES))):
         tag = run.tags.get(PROCESS_TAG, "")
         if run.status == dg.DagsterRunStatus.NOT_STARTED and run.parent_run_id:
             continue  # re-executed from the page a moment ago: the tag still names the first run's process

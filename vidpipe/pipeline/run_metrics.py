@@ -1,4 +1,4 @@
-"""Records what a Dagster run did in the collection `runs`: who started it, and what ingest adds."""
+"""Records what a Dagster run did: in the collection `runs`, and in run tags about the describing model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ import dagster as dg
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
-from vidpipe.pipeline.in_process_run import InProcessRun
+from vidpipe.pipeline.resources import InProcessRun
+from vidpipe.runner.budget import ModelWork, Prices
+from vidpipe.runner.estimate import estimate
+from vidpipe.runner.plan import DescribingStages, Plan
+from vidpipe.runner.request import RunRequest
 from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
 
+#: Prefix of the run tags that say what the model is expected to do.
+_ESTIMATED = "vidpipe/estimated_"
 #: Run tag -> who started the run.
 _BY_TAG = {
     "dagster/sensor_name": "sensor",
@@ -32,7 +38,7 @@ _SOURCE_RESULTS: Mapping[str, SourceResult] = {
 def step_metrics(
     context: dg.OpExecutionContext, library: Library, caller: InProcessRun | None
 ) -> Iterator[RunCounters]:
-    """Yields the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
+    """Yield the figures of a step, stored in the collection `runs` (see `vidpipe.library.runs.record_run`)."""
     run = context.run
     name = RunStep(run.run_id, run.job_name, _by(run.tags, caller), context.op_def.name)
     with record_run(library.collections["runs"], name) as figures:
@@ -47,7 +53,7 @@ def _by(tags: Mapping[str, str], caller: InProcessRun | None) -> str:
 
 
 def count_outcome(figures: RunCounters, outcome: IngestOutcome) -> None:
-    """Counts the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
+    """Count the outcome of one input, unless it was interrupted (and will be resumed) or counted by an earlier run."""
     result = _SOURCE_RESULTS.get(outcome.state)
     if result is not None and not outcome.known:
         new = outcome.stored if result == "stored" else None
@@ -62,22 +68,73 @@ class CountingObserver:
     observer: IngestObserver | None = None
 
     def on_note(self, note: IngestNote) -> None:
-        """Forwards a note."""
+        """Forward a note."""
         if self.observer is not None:
             self.observer.on_note(note)
 
     def on_start(self, source: SourceRecord) -> None:
-        """Forwards that a source is started."""
+        """Forward that a source is started."""
         if self.observer is not None:
             self.observer.on_start(source)
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
-        """Forwards the progress of a download."""
+        """Forward the progress of a download."""
         if self.observer is not None:
             self.observer.on_bytes(source_id, done, total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
-        """Counts an outcome and forwards it."""
+        """Count an outcome and forward it."""
         count_outcome(self.figures, outcome)
         if self.observer is not None:
             self.observer.on_outcome(outcome)
+
+
+def tag_estimate(
+    context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, request: RunRequest
+) -> None:
+    """Tag the run with what the model is expected to do, unless whoever launched it has.
+
+    Also makes `figures` count the time of the stages that ask the model as the model's. Does nothing if no stage of the
+    plan asks it.
+    """
+    describing = DescribingStages.of(plan)
+    if describing is None:
+        return
+    figures.asks(describing.model.name, describing.names)
+    if not any(tag.startswith(_ESTIMATED) for tag in context.run.tags):
+        expected = estimate(library, plan, request).model
+        if expected is not None and not expected.unknown:
+            tags = estimate_tags(expected.amount, Prices.of(plan.settings))
+            context.instance.add_run_tags(context.run_id, tags)
+
+
+def tag_usage(context: dg.OpExecutionContext, figures: RunCounters, plan: Plan) -> None:
+    """Tag the run with what the model did and, where prices are configured, its cost; no tags if it was not asked."""
+    use = figures.model_use
+    if not figures.model or not (use.asked or use.reused or use.model_seconds):
+        return
+    prices = Prices.of(plan.settings)
+    cost = prices.cost(use.prompt_tokens, use.output_tokens, use.model_seconds)
+    tags = {
+        "vidpipe/model": figures.model,
+        "vidpipe/answers_asked": str(use.asked),
+        "vidpipe/answers_reused": str(use.reused),
+        "vidpipe/prompt_tokens": str(use.prompt_tokens),
+        "vidpipe/output_tokens": str(use.output_tokens),
+        "vidpipe/model_seconds": f"{use.model_seconds:.3f}",
+    }
+    if cost is not None:
+        tags["vidpipe/cost"] = f"{cost:.4f} {prices.currency}"
+    context.instance.add_run_tags(context.run_id, tags)
+
+
+def estimate_tags(amount: ModelWork, prices: Prices) -> dict[str, str]:
+    """Return the tags for what a run is expected to do; seconds and cost only where they can be estimated."""
+    cost = prices.cost_of(amount)
+    return {
+        f"{_ESTIMATED}answers": f"{amount.asked:.0f}",
+        f"{_ESTIMATED}prompt_tokens": f"{amount.prompt_tokens:.0f}",
+        f"{_ESTIMATED}output_tokens": f"{amount.output_tokens:.0f}",
+        **({} if amount.seconds is None else {f"{_ESTIMATED}model_seconds": f"{amount.seconds:.3f}"}),
+        **({} if cost is None else {f"{_ESTIMATED}cost": f"{cost:.4f} {prices.currency}"}),
+    }

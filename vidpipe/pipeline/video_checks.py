@@ -1,4 +1,8 @@
-"""The checks of stored results: each examines one video and describes what it found in one sentence."""
+"""The checks of stored results, each of one video, and the check `videos_succeeded` of a whole stage.
+
+`videos_succeeded` is red while the stage has failed videos, which its metadata lists. In a run over partitions a failed
+video is also a failed partition. A run over a list of videos plans no partitions, so this check shows it.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,15 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+import dagster as dg
+
+from vidpipe.library.library import Library
+from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous
 from vidpipe.settings import Settings
+from vidpipe.stages.contract import StageError
 from vidpipe.tagging.rules import build_rules
 
 Document = Mapping[str, Any]
@@ -16,6 +26,11 @@ Figures = Mapping[str, int | float | str]
 #: One frame at 24 a second, where the video does not say.
 _FRAME_S = 1 / 24
 _BLOCK = 1 << 20
+FAILURE_CHECK_NAME = "videos_succeeded"
+FAILURE_CHECK_DESCRIPTION = "No video has failed in this stage; lists those that have."
+#: Each evaluation stays in Dagster's history, so the list and its messages are bounded.
+_MAX_LISTED = 1000
+_MAX_MESSAGE_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class VideoCheck:
 
 
 def scenes_cover_duration(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
+    """Check that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
     stored = document["scenes"]
     duration_s, frames = stored["duration_s"], stored.get("frames_decoded") or 0
     frame_s = duration_s / frames if frames else _FRAME_S
@@ -80,7 +95,7 @@ def scenes_cover_duration(document: Document, scenes: Sequence[Document], settin
 
 
 def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that the whole stored file still has the hash it is named by."""
+    """Check that the whole stored file still has the hash that is its name."""
     path = settings.resolve((document.get("raw_video") or document["ingest"])["path"])
     digest = hashlib.sha256()
     size = 0
@@ -98,7 +113,7 @@ def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: 
 
 
 def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks size and modification time against those at hashing; reads the file only if they differ."""
+    """Check size and modification time against those at hashing; reads the file only if they differ."""
     stored = document.get("raw_video") or document["ingest"]
     with contextlib.suppress(OSError):
         stat = settings.resolve(stored["path"]).stat()
@@ -108,7 +123,7 @@ def file_is_unchanged(document: Document, scenes: Sequence[Document], settings: 
 
 
 def scenes_are_described(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that every scene has a description."""
+    """Check that every scene has a description."""
     missing = [scene["index"] for scene in scenes if not scene.get("description")]
     figures = {"scenes": len(scenes), "without": len(missing)}
     if missing:
@@ -117,7 +132,7 @@ def scenes_are_described(document: Document, scenes: Sequence[Document], setting
 
 
 def tags_name_rules(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
-    """Checks that every tag from a rule names a rule that still exists."""
+    """Check that every tag from a rule names a rule that still exists."""
     known = {rule.name for rule in build_rules(settings).rules}
     given = {tag["rule"] for tag in document["tags"] if tag["given_by"] == "rule"}
     gone = sorted(given - known)
@@ -147,3 +162,37 @@ CHECKS = (
     VideoCheck("scenes_are_described", "descriptions", "Each scene has a description.", scenes_are_described),
     VideoCheck("tags_name_rules", "tags", "Each tag was given by a rule that still exists.", tags_name_rules),
 )
+
+
+def evaluate_failures(library: Library, stage: str) -> dg.AssetCheckEvaluation:
+    """Evaluate the check of one stage over the whole library.
+
+    Args:
+        library: The library; the query uses the stage's index.
+        stage: Name of the stage, also of its asset.
+
+    Returns:
+        The evaluation. Its metadata holds `failed` (number of videos) and `videos` (hash -> error message).
+    """
+    videos = library.collections["videos"]
+    failed = {f"stages.{stage}.status": {"$in": ["failed", "quarantined"]}}
+    count = library.retry(lambda: videos.count_documents(failed))
+    fields = {**IDENTIFYING_FIELDS, f"stages.{stage}.error": 1}
+    rows = library.retry(lambda: list(islice(videos.find(failed, fields), _MAX_LISTED))) if count else []
+    metadata: dict[str, Any] = {"failed": count}
+    if rows:
+        messages = {}
+        for row in rows:
+            error = row["stages"][stage].get("error") or {}
+            safe = anonymous(StageError(error.get("message", ""), error.get("hint", "")), row, library.settings)
+            messages[row["_id"]] = str(safe)[:_MAX_MESSAGE_CHARS]
+        metadata["videos"] = dg.MetadataValue.json(messages)
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey(stage),
+        check_name=FAILURE_CHECK_NAME,
+        passed=not count,
+        description=f"{count:,} videos have failed." if count else "No video has failed.",
+        metadata=metadata,
+        severity=dg.AssetCheckSeverity.ERROR,
+        blocking=False,
+    )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.video_checks import scenes_cover_duration
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
@@ -24,6 +24,7 @@ STAGES = {
     "scenes_cover_duration": "scenes",
     "scenes_are_described": "descriptions",
     "tags_name_rules": "tags",
+    "videos_succeeded": "scenes",
 }
 
 
@@ -41,11 +42,8 @@ def run_job(dagster: dg.DagsterInstance, settings: Settings, name: str, key: str
 def latest(dagster: dg.DagsterInstance, check: str) -> dict[str | None, bool]:
     """partition -> whether the check passed last."""
     key = dg.AssetCheckKey(dg.AssetKey(STAGES[check]), check)
-    records: list[AssetCheckExecutionRecord] = list(
-        dagster.event_log_storage.get_asset_check_execution_history(key, limit=100)
-    )
     found: dict[str | None, bool] = {}
-    for record in records:  # newest first
+    for record in dagster.event_log_storage.get_asset_check_execution_history(key, limit=100):  # newest first
         assert record.event is not None
         assert record.event.dagster_event is not None
         evaluation = record.event.dagster_event.asset_check_evaluation_data
@@ -94,10 +92,12 @@ def test_checks_run_with_a_partition_and_alone_as_from_the_page(
     (outcome,) = run_ingest(settings, [str(clip)], graph=GRAPH, library=library)
     run_process(settings, RunRequest(stages=["raw_video", "metadata", "scenes"]), graph=GRAPH, library=library)
     key = dg.AssetCheckKey(dg.AssetKey("scenes"), "scenes_cover_duration")
+    failures = dg.AssetCheckKey(dg.AssetKey("scenes"), "videos_succeeded")
     jobs = dg.Definitions(
         jobs=[
             dg.define_asset_job("with_checks", dg.AssetSelection.assets("raw_video", "metadata", "scenes")),
             dg.define_asset_job("check_alone", dg.AssetSelection.checks(key)),
+            dg.define_asset_job("failures_alone", dg.AssetSelection.checks(failures)),
         ]
     )
     definitions = dg.Definitions.merge(build_definitions(GRAPH, settings), jobs)
@@ -108,6 +108,9 @@ def test_checks_run_with_a_partition_and_alone_as_from_the_page(
     job = definitions.resolve_job_def("check_alone")
     assert job.execute_in_process(instance=dagster, raise_on_error=False).success
     assert latest(dagster, "scenes_cover_duration") == {outcome.video: True, None: True}
+    job = definitions.resolve_job_def("failures_alone")
+    assert job.execute_in_process(instance=dagster, raise_on_error=False).success
+    assert latest(dagster, "videos_succeeded") == {None: True}
 
 
 def test_one_video_of_a_batch_that_fails_leaves_the_checks_of_the_others(

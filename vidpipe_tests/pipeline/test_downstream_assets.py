@@ -11,7 +11,8 @@ import pytest
 
 from vidpipe.dagster_mongo import MissingValueError
 from vidpipe.library.library import Library
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.settings import Settings
 from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Descriptions, Scenes, Tags

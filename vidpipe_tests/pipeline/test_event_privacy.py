@@ -12,8 +12,9 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.operations.services.state import dagster_home
-from vidpipe.pipeline.event_privacy import anonymous, without_identity
+from vidpipe.pipeline.event_metadata import anonymous, without_identity
 from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageError
@@ -50,6 +51,12 @@ def refer(library: Library, path: Path) -> str:
     return sha256
 
 
+def telltales(settings: Settings) -> list[bytes]:
+    """What Dagster's files hold around each telltale."""
+    files = [path for path in dagster_home(settings).rglob("*") if path.is_file()]
+    return [match[0] for path in files for match in re.finditer(b"(?i).{,200}telltale.{,50}", path.read_bytes())]
+
+
 def test_no_file_of_dagster_holds_a_name_url_title_or_text(
     settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
 ) -> None:
@@ -70,9 +77,32 @@ def test_no_file_of_dagster_holds_a_name_url_title_or_text(
     run_job(dagster, settings, "verify")
     described = {"descriptions.text": "Something telltale is seen."}
     library.collections["videos"].update_one({"_id": ids[0]}, {"$set": described})
-    files = [path for path in dagster_home(settings).rglob("*") if path.is_file()]
-    around = [match[0] for path in files for match in re.finditer(b"(?i).{,200}telltale.{,50}", path.read_bytes())]
-    assert around == []
+    assert telltales(settings) == []
+
+
+def test_ingest_leaves_no_name_or_url_in_dagster_either(
+    settings: Settings, library: Library, dagster: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Telltale folder"
+    folder.mkdir()
+    good = clips.color_cuts(folder / "telltale good.mp4", seconds_each=0.7)
+    broken = folder / "telltale broken.mp4"
+    broken.write_bytes(b"no video at all" * 100)
+    inputs = [
+        str(good),
+        str(broken),
+        str(folder / "telltale missing.mp4"),
+        "http://127.0.0.1:9/telltale/video.mp4?token=telltale",
+        "https://user:telltale@telltale.invalid/telltale%20clip.mp4",
+        "gopher://telltale.example/telltale",
+    ]
+    outcomes = run_ingest(settings, inputs, labels=["telltale label"], graph=GRAPH, library=library)
+    stored = [outcome.video for outcome in outcomes if outcome.stored]
+    assert len(outcomes) == len(inputs)
+    assert stored == [hashlib.sha256(good.read_bytes()).hexdigest()]
+    assert dagster.get_runs(dg.RunsFilter(job_name="ingest", statuses=[dg.DagsterRunStatus.FAILURE]))
+    assert dagster.get_dynamic_partitions("videos") == stored
+    assert telltales(settings) == []
 
 
 @pytest.mark.parametrize(

@@ -188,12 +188,12 @@ def test_a_check_is_red_while_any_video_of_the_stage_has_failed(
 ) -> None:
     evil, new = add("evil", "new")
     (settings.home / "broken-evil").touch()
-    run_process(settings, [evil], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[evil]), graph=GRAPH, library=library)
     assert list(failed_videos(dagster, "length")) == [evil]
-    run_process(settings, [new], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[new]), graph=GRAPH, library=library)
     assert list(failed_videos(dagster, "length")) == [evil], "a later run over other videos does not hide it"
     (settings.home / "broken-evil").unlink()
-    run_process(settings, [evil], retry=True, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[evil], retry=True), graph=GRAPH, library=library)
     assert failed_videos(dagster, "length") == {}
 
 

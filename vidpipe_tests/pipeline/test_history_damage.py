@@ -13,8 +13,7 @@ import pytest
 from vidpipe.errors import DamagedError
 from vidpipe.library.repair import DamagedFilesFolder
 from vidpipe.operations.services.state import dagster_home
-from vidpipe.pipeline.history_damage import damaged_files, set_aside
-from vidpipe.pipeline.instance import instance
+from vidpipe.pipeline.instance import damaged_files, instance, set_aside
 from vidpipe.settings import Settings
 
 

@@ -407,14 +407,14 @@ def test_a_history_of_the_previous_version_continues(
     kept = old_version_run(dagster, ids[:2], ids[2])
     assert colors(dagster, "length", ids) == [GREEN, GREEN, RED]
     make_old(settings, [kept, gone])
-    run_process(settings, ids[:2], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids[:2]), graph=GRAPH, library=library)
     assert colors(dagster, "parts", ids[:2]) == [GREEN, GREEN]
     clean(dagster, settings)
     assert runs(dagster) & {kept, gone} == {kept}, "a partition is red by it"
     assert colors(dagster, "length", ids) == [GREEN, GREEN, RED]
 
     (settings.home / "broken-evil").unlink()
-    run_process(settings, ids, retry=True, graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=ids, retry=True), graph=GRAPH, library=library)
     assert colors(dagster, "length", ids) == [GREEN, GREEN, GREEN]
     clean(dagster, settings)
     assert kept not in runs(dagster)
@@ -427,7 +427,7 @@ def test_a_result_of_the_previous_version_is_reported_again_without_name_and_pic
     ids = add("good", "fine", "evil")
     add_videos(dagster, ids)
     old = old_version_run(dagster, ids[:2], ids[2])
-    run_process(settings, [ids[2]], stages=["length"], graph=GRAPH, library=library)
+    run_process(settings, RunRequest(videos=[ids[2]], stages=["length"]), graph=GRAPH, library=library)
     make_old(settings, [old])
     clean(dagster, settings)
     assert old not in runs(dagster)

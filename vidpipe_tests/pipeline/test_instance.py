@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from importlib import resources
 from pathlib import Path
 
 import dagster as dg
@@ -21,7 +20,7 @@ from vidpipe.pipeline import instance as instances
 from vidpipe.pipeline.instance import instance, prepare
 from vidpipe.pipeline.run_launcher import PROCESS_TAG, ProcessRunLauncher
 from vidpipe.pipeline.run_queue import queue_figures
-from vidpipe.settings import Settings
+from vidpipe.settings import Settings, default_file
 
 #: As version 0.1 wrote it, in short.
 FORMER = """\
@@ -81,14 +80,13 @@ def test_the_file_beside_config_ini_is_renewed_where_a_former_version_wrote_it(
     assert plain.read_text() == FORMER
     monkeypatch.setattr(instances, "_FORMER", (hashlib.sha256(FORMER.encode()).hexdigest()[:16],))
     prepare(settings)
-    shipped = resources.files("vidpipe") / "defaults" / "dagster.yaml"
-    assert plain.read_bytes() == shipped.read_bytes()
+    assert plain.read_bytes() == default_file("dagster.yaml").read_bytes()
 
 
 def test_the_clone_has_the_shipped_file() -> None:
     file = Path(__file__).parents[2] / "dagster.yaml"
     assert not file.is_symlink()
-    assert file.read_bytes() == (resources.files("vidpipe") / "defaults" / "dagster.yaml").read_bytes()
+    assert file.read_bytes() == default_file("dagster.yaml").read_bytes()
 
 
 def test_a_run_whose_process_was_killed_is_ended_and_its_pool_slot_is_free(settings: Settings) -> None:

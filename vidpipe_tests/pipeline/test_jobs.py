@@ -14,7 +14,8 @@ import pytest
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.instance import dagster_environment
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.partitions import add_videos

@@ -80,7 +80,8 @@ def test_definitions_load_without_the_secrets(settings: Settings, monkeypatch: p
     monkeypatch.setenv("VIDPIPE_QWENVL_ACCESSKEY", "s3cret")
     code = (
         "import dagster as dg; from vidpipe.pipeline import definitions;"
-        "dg.Definitions.validate_loadable(definitions.defs); s = definitions._SETTINGS; assert not s.mongodb.uri.get_secret_value(); assert not s.qwen_vl.access_key;"
+        "dg.Definitions.validate_loadable(definitions.defs); s = definitions._SETTINGS;"
+        "assert not s.mongodb.uri.get_secret_value(); assert not s.qwen_vl.access_key;"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,8 @@ import dagster as dg
 
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs, status_of
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.run_queue import active_runs, queue_figures
 from vidpipe.settings import Settings

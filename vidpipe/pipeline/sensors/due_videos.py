@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,21 +19,22 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import BY_ITSELF, REASONS, LaunchableVideo, due_branches, launchable, note_launch
 from vidpipe.library.videos import chunked
-from vidpipe.pipeline.alert_sensors import queue_budget_alert
+from vidpipe.operations.alerts.delivery import queue_budget
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.launched_runs import (
-    PRIORITY_TAG,
+from vidpipe.pipeline.run_metrics import estimate_tags
+from vidpipe.pipeline.run_queue import (
     STEP_TAG,
     SWEEP_TAG,
     config_list,
     held_by_runs,
+    run_priority,
     run_tags,
     unfinished_runs,
 )
-from vidpipe.pipeline.usage_tags import estimate_tags
+from vidpipe.pipeline.sensors.alerts import alert_queue
 from vidpipe.runner.budget import (
     Allowance,
     BudgetDecision,
@@ -56,7 +58,7 @@ NAME = "due_videos"
 #: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
 MOST_RUNS = 2
 _MOST_RUNS_OF_ALL = 6
-#: Videos of unfinished runs that are counted one by one; they stand for the others.
+#: Videos of unfinished runs whose work is counted; that of the others is extrapolated.
 _MOST_PENDING = 100
 
 
@@ -86,8 +88,7 @@ def due_videos_sensor(
 
 def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings) -> dg.SensorResult:
     """Return the runs to launch now, or why there are none. Launches are noted in the library."""
-    plan = Plan.make(library.graph, settings)
-    try:
+    with closing(Plan.make(library.graph, settings)) as plan:
         record_specs(library, plan)
         unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
         seen = [
@@ -95,13 +96,11 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
             for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
-        waiting = [sentence for step in seen if (sentence := step.budget_sentence())]
+        waiting = [why for step in seen if step.budget is not None and (why := step.budget.explain(instance))]
         if requests:
             return dg.SensorResult(run_requests=requests)
         problems = [f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items()]
         said = [sentence for step in seen for sentence in step.sentences()]
-    finally:
-        plan.close()
     return dg.SensorResult(skip_reason=" ".join(problems + said + waiting) or "Nothing is due.")
 
 
@@ -124,7 +123,7 @@ class _StepLauncher:
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
         self._unfinished = [group_of(run, self.stages) for run in own]
-        self._budget = DescribingBudget.of(self.library, self.plan, self._specs)
+        self.budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
     def _changed_too(self) -> bool:
@@ -145,24 +144,20 @@ class _StepLauncher:
             above=least_priority(self._unfinished),
             limit=MOST_RUNS * size[self.name],
         )
-        if self._budget is not None:
-            found = self._budget.within(found, held)
+        if self.budget is not None:
+            found = self.budget.within(found, held)
         return [self._request(batch) for batch in choose_batches(found, self._unfinished, size[self.name])]
 
     def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
         stages = batch.group.stages if len(batch.group.stages) < len(self.stages) else None
         request = RunRequest(videos=batch.keys, stages=stages)
-        estimated = self._budget.tags(batch.keys) if self._budget is not None else {}
+        estimated = self.budget.tags(batch.keys) if self.budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
             run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
             tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
-
-    def budget_sentence(self) -> str | None:
-        """Say why videos wait for the budget of the describing model; None if none do."""
-        return self._budget.explain(self.instance) if self._budget is not None else None
 
     def sentences(self) -> list[str]:
         """Say why nothing is launched."""
@@ -179,11 +174,7 @@ class _StepLauncher:
 
 def group_of(run: dg.DagsterRun, stages: Sequence[Stage]) -> RunGroup:
     """Return the group of a run that this sensor launched."""
-    try:
-        priority = int(run.tags.get(PRIORITY_TAG, "0"))
-    except ValueError:
-        priority = 0
-    return RunGroup(priority, tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
+    return RunGroup(run_priority(run), tuple(config_list(run, "stages")) or tuple(stage.name for stage in stages))
 
 
 @dataclass(frozen=True)
@@ -300,7 +291,7 @@ class DescribingBudget:
         sentence = held_back_sentence(self.plan.settings.budget, self.prices, self.decision, self._waiting())
         save_budget_note(self.library, sentence, datetime.now(UTC))
         if not self.decision.is_measuring:
-            queue_budget_alert(instance, self.library, self.plan.settings, sentence)
+            queue_budget(alert_queue(instance, self.library), self.plan.settings.alerts, sentence)
         return sentence
 
     def _waiting(self) -> int:

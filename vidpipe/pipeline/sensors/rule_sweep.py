@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from itertools import takewhile
 
 import dagster as dg
@@ -20,7 +21,7 @@ from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.clean_up import local_timezone
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.launched_runs import SWEEP_TAG, UNFINISHED, run_tags
+from vidpipe.pipeline.run_queue import SWEEP_TAG, UNFINISHED, run_tags
 from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
@@ -105,14 +106,11 @@ def next_sweep(
         begin: Whether a sweep with new rules may start; otherwise only an interrupted one is continued.
     """
     stages = [stage.name for stage in steps(library.graph).get(STEP, ())]
-    plan = Plan.make(library.graph, settings, stages)
-    try:
+    with closing(Plan.make(library.graph, settings, stages)) as plan:
         record_specs(library, plan)
         problems = " ".join(f"Stage {name} cannot run: {error}" for name, error in plan.unavailable.items())
         if not is_waiting_for_spec(library.collections["videos"], plan.specs):
             return dg.SkipReason(problems or "The library is labelled with today's rules.")
-    finally:
-        plan.close()
     rules = fingerprint(dict(plan.specs))
     if instance.get_run_records(dg.RunsFilter(job_name=JOB, tags=_ALL_VIDEOS, statuses=list(UNFINISHED)), limit=1):
         return dg.SkipReason("Changed rules are being applied; later changes come next.")

@@ -9,8 +9,8 @@ import dagster as dg
 
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
+from vidpipe.pipeline.ingest import url_list_sensor
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.url_list import url_list_sensor
 from vidpipe.settings import Settings
 from vidpipe.sources.inputs import request_for
 from vidpipe.sources.list_watch import WatchTiming

@@ -17,15 +17,15 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.operations.alerts.delivery import end_outage, queue_high_rates, report_outage, send_alerts
 from vidpipe.operations.alerts.message import FailedRun, HighFailureRate
-from vidpipe.pipeline.alert_sensors import (
+from vidpipe.pipeline.partitions import add_videos
+from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.sensors.alerts import (
     alert_queue,
     failed_runs,
     failure_rate_sensor,
     queue_failed_runs,
     run_failures_sensor,
 )
-from vidpipe.pipeline.partitions import add_videos
-from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings, configure_logging
 from vidpipe.settings.operation import Alerts
 from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
@@ -235,7 +235,7 @@ def test_what_a_real_run_says_of_a_broken_video_reaches_the_message(
     queue_failed_runs(dagster, library, today)
     send_alerts(alert_queue(dagster, library), today, NOON)
     assert "1 of 2 videos failed; the others are done." in texts(hook)[0]
-    assert "evil cannot be measured. Mend it." in texts(hook)[0]
+    assert f"video {ids[1][:12]} cannot be measured. Mend it." in texts(hook)[0], "Dagster holds no names"
     assert hook.posts[0]["vidpipe"]["runs"][0]["job"] == "prepare"
 
 

@@ -13,8 +13,9 @@ import pytest
 from vidpipe.library.library import Library
 from vidpipe.library.runs import Runs
 from vidpipe.operations.alerts.delivery import send_alerts
-from vidpipe.pipeline.alert_sensors import alert_queue
-from vidpipe.pipeline.in_process_run import run_ingest, run_process
+from vidpipe.pipeline.in_process_run import run_process
+from vidpipe.pipeline.ingest import run_ingest
+from vidpipe.pipeline.sensors.alerts import alert_queue
 from vidpipe.runner.budget import budget_note
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, load

@@ -93,7 +93,7 @@ def test_what_unfinished_runs_hold_is_not_launched_again(due: Ticks, add: Add, d
 def test_a_long_queue_of_a_backfill_does_not_hide_what_the_sensor_launched(
     due: Ticks, add: Add, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vidpipe.pipeline.sensors.launched_runs.MOST_READ", 3)
+    monkeypatch.setattr("vidpipe.pipeline.run_queue.MOST_READ", 3)
     add("a", "b")
     prepare = build_definitions(GRAPH, due.library.settings).resolve_job_def("prepare")
     for number in range(5):

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from vidpipe.pipeline.ingest_job import ingest_job
+from vidpipe.pipeline.ingest import ingest_job
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from vidpipe.pipeline.sensors import url_list
+from vidpipe.pipeline import ingest
 from vidpipe.settings import Settings
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.pipeline.sensors.list_sensor import LIST, NO_REST, SECRET, ListSensor, ids, source, write
@@ -129,7 +129,7 @@ class TestLines:
         list_sensor.say(b)
         assert list_sensor.named() == {b}, "what was removed meanwhile is known from MongoDB"
         list_sensor.library.collections["sources"].delete_many({})
-        monkeypatch.setattr(url_list, "this_process", lambda: "the next one")
+        monkeypatch.setattr(ingest, "this_process", lambda: "the next one")
         list_sensor.tick()
         assert list_sensor.named() == {b}
 

@@ -53,7 +53,7 @@ class TestDue:
 
     @staticmethod
     def _queue(list_sensor: ListSensor, request: Any) -> dg.DagsterRun:
-        from vidpipe.pipeline.ingest_job import ingest_job
+        from vidpipe.pipeline.ingest import ingest_job
 
         return list_sensor.dagster.create_run_for_job(
             ingest_job(GRAPH), run_config=request.run_config, tags=request.tags
@@ -99,7 +99,7 @@ class TestDue:
 
     @staticmethod
     def _job() -> dg.JobDefinition:
-        from vidpipe.pipeline.ingest_job import ingest_job
+        from vidpipe.pipeline.ingest import ingest_job
 
         return ingest_job(GRAPH)
 

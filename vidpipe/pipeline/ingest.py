@@ -1,5 +1,9 @@
-"""The job ingest: sources become stored videos, each a partition. Dagster knows sources by id only."""
+"""The job ingest and the sensor url_list: sources become stored videos, each a partition.
 
+Dagster knows sources by id only.
+"""
+
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,15 +13,19 @@ import dagster as dg
 from pydantic import Field
 
 from vidpipe.library.library import Library
+from vidpipe.library.process_identity import this_process
 from vidpipe.library.sources import ListedSources
-from vidpipe.pipeline.execution import StepSession
-from vidpipe.pipeline.in_process_run import InProcessRun, default_graph, open_library, unexplained
-from vidpipe.pipeline.jobs import FILE_LOGGER, file_logger
+from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
+from vidpipe.pipeline.in_process_run import default_graph, execute, open_library, unexplained
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
-from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
+from vidpipe.pipeline.run_queue import UNFINISHED, config_list, run_priority, run_tags
 from vidpipe.settings import Settings
+from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
+from vidpipe.sources.list_watch import ListWatch
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
+from vidpipe.sources.watched_files import DEFAULT_TIMING, WatchTiming
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:
@@ -92,7 +100,7 @@ def run_ingest(
             settings, opened, ingest_observer=observer, gathered=gathered, cancelled=cancelled or threading.Event()
         )
         config = {"sources": [one.id for one in gathered.requests], "refresh": refresh, "retry": retry}
-        ok = caller.execute(ingest_job(graph), OP, config)
+        ok = execute(caller, ingest_job(graph), OP, config)
         if caller.outcomes is None:
             if caller.cancelled.is_set():
                 return []
@@ -108,20 +116,11 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
         with StepSession.begin(context, library, graph) as session:
             _ingest(context, session, config)
 
-    @dg.job(
-        name=JOB,
-        description="URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs.",
-        executor_def=dg.in_process_executor,
-        logger_defs={"console": dg.colored_console_logger, FILE_LOGGER: file_logger},
-    )
-    def ingest() -> None:
-        ingest_sources()
-
-    return ingest
+    description = "URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs."
+    return one_op_job(ingest_sources, JOB, description)
 
 
 def _ingest(context: dg.OpExecutionContext, session: StepSession, config: IngestConfig) -> None:
-    from vidpipe.sources.due_sources import all_due, requests_by_id
     from vidpipe.sources.ingest import Ingest
 
     settings, caller, sources = session.settings, session.caller, session.library.sources
@@ -147,8 +146,12 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
                 context.log_event(_observation(outcome, outcome.stored))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
-        if any(outcome.error for outcome in outcomes):
-            raise _failure(outcomes)
+        failed = [outcome for outcome in outcomes if outcome.error]
+        if failed:
+            head = f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."
+            sentences = [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
+            metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
+            raise step_failure(head, sentences, len(failed) - _MOST_LISTED, metadata)
 
 
 def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservation:
@@ -161,15 +164,50 @@ def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservati
     )
 
 
-def _failure(outcomes: Sequence[IngestOutcome]) -> dg.Failure:
-    failed = [outcome for outcome in outcomes if outcome.error]
-    lines = [f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."]
-    lines += [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
-    if len(failed) > _MOST_LISTED:
-        lines.append(f"… and {len(failed) - _MOST_LISTED} more.")
-    metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
-    return dg.Failure("\n".join(lines), metadata=metadata, allow_retries=False)
-
-
 def _name(outcome: IngestOutcome) -> str:
     return f"source {outcome.source.id}" if outcome.source is not None else "an input"
+
+
+def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming = DEFAULT_TIMING) -> dg.SensorDefinition:
+    """Return the sensor.
+
+    Args:
+        graph: Stages of the library.
+        settings: Those when the code location is loaded; each tick reads them again.
+        timing: How long files must be unchanged before they are read.
+    """
+
+    @dg.sensor(
+        name="url_list",
+        job_name=JOB,
+        minimum_interval_seconds=math.ceil(settings.sensors.interval),
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
+        description="Watches the lists of [Paths] SourceLists: new lines become sources, and due ones are fetched, the "
+        "highest priority first.",
+    )
+    def url_list(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
+        today = library.settings()
+        with library.opened(graph, today) as opened:
+            sources = ListedSources(opened.collections, opened.sources)
+            watch = ListWatch(today, sources, this_process(), timing)
+            cursor = watch.check(context.cursor)
+            batches = next_batches(sources, unfinished_ingest(context.instance), today)
+        for message in watch.messages:
+            context.log.info(message)
+        requests = [_run_request(batch) for batch in batches]
+        if requests:
+            return dg.SensorResult(run_requests=requests, cursor=cursor)
+        return dg.SensorResult(skip_reason=" ".join(watch.messages) or "Nothing is due.", cursor=cursor)
+
+    return url_list
+
+
+def unfinished_ingest(instance: dg.DagsterInstance) -> list[IngestBatch]:
+    """Return the batches of the ingest runs that have not ended."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=JOB, statuses=list(UNFINISHED)))
+    return [IngestBatch(run_priority(run), tuple(config_list(run, "sources"))) for run in runs]
+
+
+def _run_request(batch: IngestBatch) -> dg.RunRequest:
+    config = {"sources": list(batch.sources), "listed_only": True, "retry": False}
+    return dg.RunRequest(run_config={"ops": {OP: {"config": config}}}, tags=run_tags(JOB, batch.priority))

@@ -12,7 +12,7 @@ from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.operations.alerts import delivery
 from vidpipe.operations.alerts.alert_queue import AlertQueue
-from vidpipe.operations.alerts.delivery import end_outage, queue_budget, queue_high_rates, report_outage, send_alerts
+from vidpipe.operations.alerts.delivery import end_outage, queue_high_rates, report_outage, send_alerts
 from vidpipe.operations.alerts.message import FailedRun, one_line
 from vidpipe.operations.services.service_definitions import find_running
 from vidpipe.pipeline.resources import LibraryResource
@@ -87,11 +87,6 @@ def queue_failed_runs(instance: dg.DagsterInstance, library: Library, settings: 
     newest = failures[0].storage_id if failures else 0
     read = partial(failed_runs, instance, settings)
     return delivery.queue_failed_runs(alert_queue(instance, library), settings.alerts, newest, read)
-
-
-def queue_budget_alert(instance: dg.DagsterInstance, library: Library, settings: Settings, sentence: str) -> bool:
-    """Queue and log that the budget is used up, once a day. Returns whether it was queued."""
-    return queue_budget(alert_queue(instance, library), settings.alerts, sentence)
 
 
 def failed_runs(instance: dg.DagsterInstance, settings: Settings, after: int) -> tuple[list[FailedRun], int]:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.resources import LibraryResource
-from vidpipe.pipeline.sensors.kept_open import kept_open
+from vidpipe.pipeline.sensors.shared_connections import with_shared_connections
 from vidpipe.settings import Settings
 from vidpipe_tests.runner.small_graph import GRAPH
 
@@ -24,7 +24,7 @@ def test_ticks_share_what_is_costly_until_the_settings_change(
             seen.append((context.instance, opened.connection, opened.settings))
         return dg.SkipReason(f"It was {context.cursor}.")
 
-    (sensor,) = kept_open([probe], settings.home)
+    sensor = with_shared_connections(probe, str(settings.home))
     assert sensor.minimum_interval_seconds == 5
 
     def tick() -> tuple[Any, Any, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -26,19 +26,17 @@ from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME
 from vidpipe.stages.graph import StageGraph
 
 
-def kept_open(sensors: Sequence[dg.SensorDefinition], home: Path) -> list[dg.SensorDefinition]:
-    """Returns `sensors` with an instance and a library of `home` that stay open between ticks.
+def with_shared_connections(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
+    """Return `sensor` with an instance and a library of `home` that stay open between ticks.
 
-    Where a test provides the instance, they get what the test provides.
+    Where a test provides the instance, it gets what the test provides.
     """
-    return [_kept_open(sensor, str(home)) for sensor in sensors]
 
-
-def _kept_open(sensor: dg.SensorDefinition, home: str) -> dg.SensorDefinition:
     def evaluate(context: dg.SensorEvaluationContext) -> Any:
         if context.instance_ref is None:
             return sensor(context)
-        instance = _shared(home).instance(context.instance_ref)
+        reference = context.instance_ref
+        instance = _shared(home).get("instance", reference, lambda: dg.DagsterInstance.from_ref(reference))
         resources = {"library": SharedLibraryResource(home=home)}
         with dg.build_sensor_context(
             instance, cursor=context.cursor, sensor_name=sensor.name, resources=resources
@@ -66,7 +64,7 @@ class _SharedHome:
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def get(self, name: str, key: Any, make: Any) -> Any:
-        """Returns what `make` returned for the same `key` before, or calls it."""
+        """Return what `make` returned for the same `key` before, or call it."""
         with self._lock:
             if name not in self._kept or self._kept[name][0] != key:
                 self._kept[name] = key, make()
@@ -77,11 +75,6 @@ class _SharedHome:
         with self._lock:
             self._kept.pop(name, None)
 
-    def instance(self, reference: Any) -> dg.DagsterInstance:
-        """Returns the instance that `reference`, Dagster's own, describes."""
-        opened: dg.DagsterInstance = self.get("instance", reference, lambda: dg.DagsterInstance.from_ref(reference))
-        return opened
-
 
 _shared = cache(lambda home: _SharedHome())  # one for each home
 
@@ -90,14 +83,14 @@ class SharedLibraryResource(LibraryResource):
     """The library on a connection that is kept until the server becomes unavailable or other settings name another."""
 
     def settings(self) -> Settings:
-        """Returns today's settings, read again when one of their files has changed."""
+        """Return today's settings, read again when one of their files has changed."""
         files = [Path(self.home) / name for name in (CONFIG_NAME, LOCAL_CONFIG_NAME)]
         settings: Settings = _shared(self.home).get("settings", [_facts(file) for file in files], super().settings)
         return settings
 
     @contextmanager
     def opened(self, graph: StageGraph, settings: Settings | None = None) -> Iterator[Library]:
-        """Yields the library of `graph`. Raises UnavailableError if MongoDB cannot be reached."""
+        """Yield the library of `graph`. Raises UnavailableError if MongoDB cannot be reached."""
         today, shared = settings or self.settings(), _shared(self.home)
         try:
             connection: Connection = shared.get("connection", today.mongodb, lambda: connect(today))
