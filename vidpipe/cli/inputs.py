@@ -64,7 +64,7 @@ def add_and_show(
     with AddDisplay() as display:
 
         def work(cancelled: threading.Event) -> list[IngestOutcome]:
-            from vidpipe.pipeline.ingest_job import run_ingest  # imports Dagster
+            from vidpipe.pipeline.ingest import run_ingest  # imports Dagster
 
             options: dict[str, Any] = {**vars(adding), "mode": adding.mode or "copy"}
             return run_ingest(

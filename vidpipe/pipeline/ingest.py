@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 from pydantic import Field
 
+from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
-from vidpipe.library.process_identity import this_process
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.in_process_run import default_graph, execute, open_library, unexplained
@@ -23,9 +23,8 @@ from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_m
 from vidpipe.pipeline.run_queue import UNFINISHED, config_list, run_priority, run_tags
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
-from vidpipe.sources.list_watch import ListWatch
+from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
-from vidpipe.sources.watched_files import DEFAULT_TIMING, WatchTiming
 from vidpipe.stages.graph import StageGraph
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import yaml  # type: ignore[import-untyped]
 from sqlalchemy.exc import DBAPIError
 
 from vidpipe.errors import DamagedError, SettingsError
-from vidpipe.library.embedded.salvage import DamagedFilesFolder
+from vidpipe.library.repair import DamagedFilesFolder
 from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.dagster_internals import CheckError
 from vidpipe.pipeline.run_launcher import end_dead_runs
