@@ -24,7 +24,7 @@ from benchmarks.orchestration import make_clips
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
-from vidpipe.pipeline.in_process_run import run_ingest
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord, StoredVideo
 from vidpipe.stages.registry import GRAPH

@@ -251,7 +251,7 @@ def equal(ours: Sequence[str], others: Sequence[str]) -> float:
     return sum(a == b for a, b in zip(ours, others, strict=False)) / len(others)
 
 
-def told(found: Measured) -> str:
+def summary(found: Measured) -> str:
     shares = f"{found.equal_to_one_by_one:.0%} of texts as one by one, {found.equal_to_usual:.0%} as the usual way"
     lines = [
         f"{found.configuration}: {found.parameters / 1e6:,.1f} M parameters, {found.machine}, {found.dtype}, "
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name != "tiny" and (published := SHAPES[name].parameters):
             assert abs(parameters(SHAPES[name]) / 1e9 - published) < 0.05, "the size of the real model"
         found.append(measure(name, given, device))
-        print(told(found[-1]), flush=True)
+        print(summary(found[-1]), flush=True)
         if device == "cuda":
             torch.cuda.empty_cache()
         if given.json:

@@ -1,7 +1,8 @@
 """A home of the previous version: nothing is computed again, and its Dagster history continues.
 
-previous_version/backup is what that version's `vidpipe backup --media` wrote for a library of four clips; dagster/ holds
-its data/dagster at that time: the databases as SQL, and a dagster.yaml that names classes which are gone since.
+previous_version/backup was written by `vidpipe backup --media` of that version, for a library of four clips;
+previous_version/dagster holds its data/dagster: the databases as SQL, and a dagster.yaml that names classes of that
+version which no longer exist.
 """
 
 from __future__ import annotations
