@@ -3,7 +3,7 @@
     python -m benchmarks.qwen [--configuration tiny 100m 2b 7b] [--layers N] [--json FILE]
 
 The usual way is what the model's own page shows: transformers' processor, qwen-vl-utils and `generate` with pixels, for
-each question anew. Both ways see the same frames, already decoded from their videos, through the same weights. tiny is
+each question separately. Both see the same frames, already decoded, through the same weights. tiny is
 the tests' checkpoint; the others are random weights, 2b and 7b in the full sizes of Qwen2-VL, made on the GPU in bf16.
 Without a GPU tiny and 100m are measured; --layers makes the large ones small enough to try them. Reach on a GPU: five
 questions in at most 1.3 times the time of one; at least 5 times the videos a minute of the usual way.

@@ -54,7 +54,7 @@ def add_rule(settings: Settings, rule: dict[str, Any]) -> None:
 
 
 def bare_loop(settings: Settings, library: Library) -> tuple[float, float, int]:
-    """(seconds, CPU seconds, number of videos whose tags come out otherwise); what it writes nobody reads."""
+    """(seconds, CPU seconds, number of videos with changed tags). What it writes is not read."""
     rules = build_rules(settings)
     videos = library.collections["videos"]
     began, busy = time.monotonic(), time.process_time()

@@ -11,7 +11,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import view
-from vidpipe.pipeline.in_process_run import run_ingest
+from vidpipe.pipeline.ingest_job import run_ingest
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
