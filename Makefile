@@ -4,7 +4,7 @@
 VENV := .venv/bin
 PYTEST := $(VENV)/python -m pytest -q
 
-# If set, each of the many processes would compile the whole project anew.
+# If set, each of the many processes would compile the whole project again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -35,7 +35,7 @@ LIMIT_MS, LIMIT_AGAIN_MS = 10.0, 2.0
 
 
 def make_clips(folder: Path, count: int) -> list[Path]:
-    """One-second clips of 160x90, told apart by colour and a title; made once."""
+    """One-second clips of 160x90, distinguished by colour and a title; made once."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"clip-{number:04d}.mp4" for number in range(count)]
     for number, path in enumerate(paths):

@@ -3,7 +3,7 @@
     python -m benchmarks.qwen [--configuration tiny 100m 2b 7b] [--layers N] [--json FILE]
 
 The usual way is what the model's own page shows: transformers' processor, qwen-vl-utils and `generate` with pixels, for
-each question anew. Both ways see the same frames, already decoded from their videos, through the same weights. tiny is
+each question separately. Both see the same frames, already decoded, through the same weights. tiny is
 the tests' checkpoint; the others are random weights, 2b and 7b in the full sizes of Qwen2-VL, made on the GPU in bf16.
 Without a GPU tiny and 100m are measured; --layers makes the large ones small enough to try them. Reach on a GPU: five
 questions in at most 1.3 times the time of one; at least 5 times the videos a minute of the usual way.
@@ -250,7 +250,7 @@ def equal(ours: Sequence[str], others: Sequence[str]) -> float:
     return sum(a == b for a, b in zip(ours, others, strict=False)) / len(others)
 
 
-def told(found: Measured) -> str:
+def summary(found: Measured) -> str:
     shares = f"{found.equal_to_one_by_one:.0%} of texts as one by one, {found.equal_to_usual:.0%} as the usual way"
     lines = [
         f"{found.configuration}: {found.parameters / 1e6:,.1f} M parameters, {found.machine}, {found.dtype}, "
@@ -283,7 +283,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name != "tiny" and (published := SHAPES[name].parameters):
             assert abs(parameters(SHAPES[name]) / 1e9 - published) < 0.05, "the size of the real model"
         found.append(measure(name, given, device))
-        print(told(found[-1]), flush=True)
+        print(summary(found[-1]), flush=True)
         if device == "cuda":
             torch.cuda.empty_cache()
         if given.json:

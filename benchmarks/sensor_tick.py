@@ -37,7 +37,7 @@ LIMIT_S = 60.0
 REPEATS = 3
 
 
-class Desk:
+class TickingSensor:
     """The sensor with the cursor that the daemon would keep."""
 
     def __init__(self, settings: Settings, dagster: dg.DagsterInstance) -> None:
@@ -95,20 +95,20 @@ def main(known: int, new: int) -> int:
     lines = [line(number) for number in range(known)]
     with Library.open(settings, GRAPH) as library, instance(settings) as dagster:
         sources = library.collections["sources"]
-        desk = Desk(settings, dagster)
-        desk.tick()
+        sensor = TickingSensor(settings, dagster)
+        sensor.tick()
         write(listed, lines)
         looks = []
-        while sources.estimated_document_count() < known or not desk.read_to_its_end():
-            looks.append(desk.tick()[0])
-        unchanged = statistics.median(desk.tick()[0] for _ in range(REPEATS))
+        while sources.estimated_document_count() < known or not sensor.read_to_its_end():
+            looks.append(sensor.tick()[0])
+        unchanged = statistics.median(sensor.tick()[0] for _ in range(REPEATS))
         seconds, peers = [], []
         for repeat in range(REPEATS):
             before = {one.encode() for one in lines}
             added = [line(known + repeat * new + number) for number in range(new)]
             lines = [*lines[: known // 2], *added, *lines[known // 2 :]]
             write(listed, lines)
-            seconds.append(desk.tick()[0])
+            seconds.append(sensor.tick()[0])
             peers.append(peer(listed, before, library))
             if sources.estimated_document_count() != len(lines):
                 raise SystemExit(f"{sources.estimated_document_count()} sources of {len(lines)} lines")

@@ -55,7 +55,7 @@ def add_rule(settings: Settings, rule: dict[str, Any]) -> None:
 
 
 def bare_loop(settings: Settings, library: Library) -> tuple[float, float, int]:
-    """(seconds, CPU seconds, number of videos whose tags come out otherwise); what it writes nobody reads."""
+    """(seconds, CPU seconds, number of videos with changed tags). What it writes is not read."""
     rules = build_rules(settings)
     videos = library.collections["videos"]
     began, busy = time.monotonic(), time.process_time()
@@ -102,27 +102,27 @@ def main(videos: int) -> int:
     settings = empty_home(OUT / "home")
     with Library.open(settings, GRAPH) as library:
         fill(library, settings, make_prototypes(OUT / "prototypes"), videos)
-        # Dagster has not heard of the copies: the first sweep tells it of their tags and categories.
+        # Dagster does not know the copies: the first sweep reports their tags and categories.
         add(settings, settings.rules.categories, "categories", {"name": "Never", "keywords": ["no such word"]})
         add_rule(settings, {"name": "never", "tags": ["Never"], "filename_patterns": ["no-such-name-*"]})
-        first_s, _, first_told = sweep(settings, library)
+        first_s, _, first_reported = sweep(settings, library)
         add_rule(settings, {"name": "some", "tags": ["Sport"], "filename_patterns": ["one-in-hundred-*"]})
         bare_s, bare_cpu_s, changed = bare_loop(settings, library)
         before = changed_outcomes(library)
-        seconds, cpu_s, told = sweep(settings, library)
+        seconds, cpu_s, reported = sweep(settings, library)
         outcomes = changed_outcomes(library) - before
     embedded.stop(settings)
     limit_s = LIMIT_S * videos / LIMIT_OF
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{videos} videos, {changed} with other tags")
-    print(f"first sweep, which tells Dagster of all {first_told} results: {first_s:.1f} s")
+    print(f"first sweep, which reports to Dagster all {first_reported} results: {first_s:.1f} s")
     print(f"bare loop: {bare_s:.1f} s, {1000 * bare_s / videos:.2f} ms a video; CPU {bare_cpu_s:.1f} s")
     print(
         f"sweep: {seconds:.1f} s, {1000 * seconds / videos:.2f} ms a video (limit {limit_s:.1f} s); CPU {cpu_s:.1f} s; "
         f"{seconds / bare_s:.2f} of the bare loop"
     )
-    print(f"materialised: {told}, changed outcomes: {outcomes}; peak memory of this process {peak_mib:.0f} MiB")
-    reached = seconds <= limit_s and told == outcomes
+    print(f"materialised: {reported}, changed outcomes: {outcomes}; peak memory of this process {peak_mib:.0f} MiB")
+    reached = seconds <= limit_s and reported == outcomes
     print("reached" if reached else "NOT reached")
     return 0 if reached else 1
 

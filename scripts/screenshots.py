@@ -51,7 +51,7 @@ def browser() -> str:
     return found
 
 
-class Station:
+class RunningHome:
     """A home with its servers up."""
 
     def __init__(self, home: Path) -> None:
@@ -73,17 +73,17 @@ class Station:
     def wait_until_current(self, limit_s: float = 180) -> None:
         deadline = time.monotonic() + limit_s
         while True:
-            told = self.json("status")
-            if told["videos"] and all(stage["current"] == told["videos"] for stage in told["stages"].values()):
+            found = self.json("status")
+            if found["videos"] and all(stage["current"] == found["videos"] for stage in found["stages"].values()):
                 return
             if time.monotonic() > deadline:
-                raise SystemExit(f"the library was not ready within {limit_s:.0f} s: {told}")
+                raise SystemExit(f"the library was not ready within {limit_s:.0f} s: {found}")
             time.sleep(2)
 
 
-def lose(station: Station, page: str, video: str) -> None:
+def lose(running: RunningHome, page: str, video: str) -> None:
     """Deletes a video's stored file, whose URL gives nothing any more, and backfills its partition."""
-    stored = next((station.home / "data" / "media").rglob(f"{video}*"))
+    stored = next((running.home / "data" / "media").rglob(f"{video}*"))
     stored.unlink()
     assets = [{"path": [name]} for name in ("raw_video", "metadata", "scenes")]
     params = {"partitionNames": [video], "assetSelection": assets}
@@ -92,8 +92,8 @@ def lose(station: Station, page: str, video: str) -> None:
     ).json()
     backfill = answer["data"]["launchPartitionBackfill"]["backfillId"]
     for _ in range(120):
-        told = requests.post(f"{page}/graphql", json={"query": _BACKFILL, "variables": {"id": backfill}}, timeout=30)
-        if told.json()["data"]["partitionBackfillOrError"]["status"].startswith(("COMPLETED", "FAILED")):
+        found = requests.post(f"{page}/graphql", json={"query": _BACKFILL, "variables": {"id": backfill}}, timeout=30)
+        if found.json()["data"]["partitionBackfillOrError"]["status"].startswith(("COMPLETED", "FAILED")):
             return
         time.sleep(1)
     raise SystemExit("the backfill did not end within two minutes")
@@ -136,22 +136,22 @@ def main() -> int:
         handler = functools.partial(QuietHandler, directory=str(served))
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        station = Station(Path(folder) / "home")
-        station("init", str(station.home))
+        running = RunningHome(Path(folder) / "home")
+        running("init", str(running.home))
         names = sorted(path.name for path in served.iterdir() if path.suffix in (".mp4", ".mkv", ".webm"))
-        with (station.home / "data" / "urls.txt").open("a") as file:
+        with (running.home / "data" / "urls.txt").open("a") as file:
             file.writelines(f"http://127.0.0.1:{server.server_port}/{name}\n" for name in names if name != BROKEN)
-        up = station.json("up")
+        up = running.json("up")
         page = up["addresses"]["web"]
         try:
-            station.wait_until_current()
-            videos = [video["video"] for video in station.json("list")["videos"]]
+            running.wait_until_current()
+            videos = [video["video"] for video in running.json("list")["videos"]]
             shutil.rmtree(served)
-            lose(station, page, videos[1])
+            lose(running, page, videos[1])
             print("Screenshots:")
             take(page, videos[0], videos[1])
         finally:
-            station("down", "--force", failing=True)
+            running("down", "--force", failing=True)
             server.shutdown()
     return 0
 

@@ -28,7 +28,7 @@ from vidpipe.library.connection import Connection, connect
 from vidpipe.settings import Settings
 
 COMMAND = Path(sys.executable).with_name("vidpipe")
-_LOOKING = {"export", "list", "show", "status"}
+_READING = {"export", "list", "show", "status"}
 #: What differs from run to run in the export of one and the same library.
 _OF_THE_RUN = {"at", "run", "seconds", "decode_seconds"}
 _UNFINISHED = ("STARTING", "STARTED", "CANCELING", "QUEUED", "NOT_STARTED")
@@ -37,7 +37,7 @@ _UNFINISHED = ("STARTING", "STARTED", "CANCELING", "QUEUED", "NOT_STARTED")
 def wait_for(what: str, condition: Any, limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, f"waited {limit_s:.0f} s in vain: {what}"
+        assert time.monotonic() < deadline, f"timed out after {limit_s:.0f} s: {what}"
         time.sleep(0.01)
 
 
@@ -92,7 +92,7 @@ class Home:
         )  # fmt: skip
 
     def __call__(self, *args: str | Path) -> Ended:
-        if args[0] in _LOOKING and not self.prefix:
+        if args[0] in _READING and not self.prefix:
             return self._look(*args)
         return ended(self.start(*args))
 
@@ -150,8 +150,8 @@ class Home:
 
     def states(self) -> dict[str, dict[str, int]]:
         """stage -> state -> number of videos, without zeros."""
-        told = self.json("status")["stages"]
-        return {stage: {state: number for state, number in of.items() if number} for stage, of in told.items()}
+        stages = self.json("status")["stages"]
+        return {stage: {state: number for state, number in of.items() if number} for stage, of in stages.items()}
 
     def processes(self) -> list[psutil.Process]:
         """Processes that work in this home, but for its mongod."""
@@ -201,10 +201,10 @@ class Home:
 
 def computed(library: Any) -> Any:
     """Of `Home.library`, what was computed: without when, from which list and in how many attempts a video came in."""
-    told = [{part: entry for part, entry in row.items() if part != "sources"} for row in library]
-    for row in told:
+    rows = [{part: entry for part, entry in row.items() if part != "sources"} for row in library]
+    for row in rows:
         row["video"] = {name: value for name, value in row["video"].items() if name != "added_at"}
-    return told
+    return rows
 
 
 def ended(process: subprocess.Popen[str], limit_s: float = 180.0) -> Ended:

@@ -13,16 +13,16 @@ import pytest
 from vidpipe.pipeline.instance import instance
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, Picture, computed
-from vidpipe_tests.end_to_end.station import Station, running
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome, running
 from vidpipe_tests.fault_server import FaultServer, page
 
 QUICK = {**ENVIRONMENT, "VIDPIPE_SENSORS_INTERVAL": "1"}
 
 
 @pytest.fixture
-def station(empty_home: Home) -> Iterator[Station]:
-    with running(Home(empty_home.path, QUICK)) as station:
-        yield station
+def unattended(empty_home: Home) -> Iterator[UnattendedHome]:
+    with running(Home(empty_home.path, QUICK)) as unattended:
+        yield unattended
 
 
 def _tagged(home: Home, tag: str) -> set[str]:
@@ -38,35 +38,35 @@ def _give(home: Home, rule: dict[str, Any]) -> None:
 
 
 def _tag_materializations(home: Home) -> int:
-    """How often Dagster was told of a result of the stage tags."""
+    """Materializations of the asset tags in Dagster's history."""
     with instance(home.settings) as dagster:
         return len(dagster.fetch_materializations(dg.AssetKey("tags"), limit=1000).records)
 
 
 def test_lines_become_tagged_videos_and_a_changed_rule_reaches_what_it_concerns(
-    station: Station, server: FaultServer, clip_files: list[Path], undisturbed: Picture
+    unattended: UnattendedHome, server: FaultServer, clip_files: list[Path], undisturbed: Picture
 ) -> None:
-    home = station.home
+    home = unattended.home
     broken = server.add("/no-video.mp4", b"", always=page)
     urls = [server.url(f"/{path.name}") for path in clip_files]
-    station.append("# the first", *urls[:3], "", broken, urls[0])
-    station.wait_until_all_current(3, limit_s=120)
-    station.rewrite(lambda lines: [*lines, *urls[3:]])
-    station.wait_until_all_current(len(urls), limit_s=180)
+    unattended.append("# the first", *urls[:3], "", broken, urls[0])
+    unattended.wait_until_all_current(3, limit_s=120)
+    unattended.rewrite(lambda lines: [*lines, *urls[3:]])
+    unattended.wait_until_all_current(len(urls), limit_s=180)
     assert computed(home.library()) == computed(undisturbed.library)
     assert home.json("status")["sources"] == {"stored": len(urls), "refused": 1}
 
-    before, told = home.commits(), _tag_materializations(home)
+    before, reported = home.commits(), _tag_materializations(home)
     _give(home, {"name": "upright", "metadata_conditions": {"orientation": "portrait"}, "tags": ["Upright"]})
-    station.wait_until("the new rule is applied", lambda: _tagged(home, "Upright"), limit_s=60)
-    station.wait_until_all_current(len(urls), limit_s=60)
+    unattended.wait_until("the new rule is applied", lambda: _tagged(home, "Upright"), limit_s=60)
+    unattended.wait_until_all_current(len(urls), limit_s=60)
     concerned = _tagged(home, "Upright")
     assert 0 < len(concerned) < len(urls)
-    assert _tag_materializations(home) - told == len(concerned)
+    assert _tag_materializations(home) - reported == len(concerned)
     again = {stage for (_, stage), times in (home.commits() - before).items() if times}
     assert again <= {"tags", "categories"}
 
-    station.rewrite(lambda lines: [line for line in lines if line != urls[5]])
+    unattended.rewrite(lambda lines: [line for line in lines if line != urls[5]])
     assert home("down").code == 0
     home.assert_tidy()
     assert home.json("status")["videos"] == len(urls), "a line that is taken out leaves its video"

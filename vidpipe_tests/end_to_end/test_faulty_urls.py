@@ -69,10 +69,10 @@ def test_good_ones_are_described_and_tagged_and_each_bad_one_says_what_to_do(
             assert shown["tags"]
             assert shown["category"]
             assert {stage["state"] for stage in shown["stages"].values()} == {"current"}
-    told = home.json("status", "--failed")
-    assert {name: told["stages"][name]["current"] for name in GRAPH.names} == dict.fromkeys(GRAPH.names, len(good))
-    assert told["sources"]["stored"] == len(good)
-    assert told["sources"]["failed"] + told["sources"]["refused"] == len(REFUSED)
-    assert {row["url"]: row["message"] for row in told["failed_sources"]} == {
+    status = home.json("status", "--failed")
+    assert {name: status["stages"][name]["current"] for name in GRAPH.names} == dict.fromkeys(GRAPH.names, len(good))
+    assert status["sources"]["stored"] == len(good)
+    assert status["sources"]["failed"] + status["sources"]["refused"] == len(REFUSED)
+    assert {row["url"]: row["message"] for row in status["failed_sources"]} == {
         urls[name]: outcomes[name]["error"] for name in REFUSED
     }

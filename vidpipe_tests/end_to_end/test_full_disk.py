@@ -69,7 +69,7 @@ def test_no_room_for_frames_fails_those_videos_only(home: Home, undisturbed: Pic
     assert report["stages"]["categories"]["computed"] == 12 - failed
     for failure in report["failures"]:
         assert f"the disk of {home.path / 'data/derived'} is full" in failure["message"]
-        assert "Make room" in failure["hint"]
+        assert "Free space" in failure["hint"]
     grow(small, "data/derived", "50m")
     assert small("run", "--retry").code == 0
     assert small.library() == undisturbed.library
@@ -89,7 +89,7 @@ def test_no_room_for_downloads_fails_those_sources_only(
     for row in added["inputs"]:
         if row["state"] == "failed":
             assert f"disk of {empty_home.path / 'data/media'}" in row["error"]
-            assert "Make room" in row["error"]
+            assert "Free space" in row["error"]
     grow(small, "data/media", "50m")
     assert small.json("add", "--retry", *urls)["counts"]["stored"] == 12 - counts["stored"]
     assert small("run").code == 0
@@ -110,7 +110,7 @@ def test_a_home_without_any_room_ends_the_run_with_a_sentence(
     said = done.stdout + done.stderr
     assert done.code == 3, said
     assert f"The disk of {home.path / 'data'}" in said, said
-    assert "Make room there and give the command again" in said, said
+    assert "Free space and re-run the command" in said, said
     assert "Traceback" not in said
     filler.unlink()
     assert small("run", "--retry").code == 0

@@ -54,7 +54,7 @@ def served_bytes(clip_files: list[Path], name: str) -> bytes:
 
 
 def without_check(entry: dict[str, object]) -> dict[str, object]:
-    """What is told of a video, without how its file was checked last and how often it was worked on."""
+    """What is known of a video, except when its file was last checked and how often it was processed."""
     return {name: value for name, value in entry.items() if name not in ("stages",)}
 
 

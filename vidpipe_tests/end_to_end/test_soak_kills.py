@@ -12,7 +12,7 @@ import pytest
 
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, Picture, computed
-from vidpipe_tests.end_to_end.station import Station, running
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome, running
 from vidpipe_tests.fault_server import FaultServer
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
@@ -21,11 +21,11 @@ KILLS = 20
 _TARGETS = ("web server", "daemon", "code server", "run", "mongod")
 
 
-def kill_one(station: Station, chances: random.Random) -> str:
+def kill_one(unattended: UnattendedHome, chances: random.Random) -> str:
     """Kills a random process of a random kind with -9; gives the kind."""
     for _ in range(100):
         kind = chances.choice(_TARGETS)
-        there = station.processes().get(kind, [])
+        there = unattended.processes().get(kind, [])
         if there:
             with contextlib.suppress(psutil.NoSuchProcess):
                 chances.choice(there).kill()
@@ -40,19 +40,19 @@ def test_twenty_kills_cost_nothing_but_time(
     home = Home(empty_home.path, {**ENVIRONMENT, "VIDPIPE_SENSORS_INTERVAL": "1"})
     chances = random.Random(11)
     killed: list[str] = []
-    with running(home) as station:
+    with running(home) as unattended:
         urls = [server.url(f"/{path.name}") for path in clip_files]
         for number in range(KILLS):
             if number < len(urls):
-                station.append(urls[number])
+                unattended.append(urls[number])
             time.sleep(chances.uniform(0.5, 6.0))
-            killed.append(kill_one(station, chances))
+            killed.append(kill_one(unattended, chances))
             if chances.random() < 0.7:
                 done = home("up")
                 assert done.code == 0, done.stdout + done.stderr
         print(f"\nkilled: {killed}")
         assert home("up").code == 0
-        station.wait_until_all_current(len(urls), limit_s=300)
+        unattended.wait_until_all_current(len(urls), limit_s=300)
         assert home("down").code == 0
         picture = home.picture()
         assert computed(picture.library) == computed(undisturbed.library)

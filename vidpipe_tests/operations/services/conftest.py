@@ -9,11 +9,11 @@ import pytest
 
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home
-from vidpipe_tests.end_to_end.station import Station, running
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome, running
 
 
 @pytest.fixture(scope="session")
-def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
+def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnattendedHome]:
     path: Path = tmp_path_factory.mktemp("station") / "home"
     home = Home(
         path,

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from vidpipe.operations.services.service_definitions import find_running
-from vidpipe_tests.end_to_end.station import Station
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome
 from vidpipe_tests.loopback_server import LoopbackHandler, LoopbackServer
 
 _ATTACKS = Path(__file__).with_name("attacks.html").read_bytes()
@@ -68,7 +68,7 @@ class _ForeignHandler(LoopbackHandler):
 
 
 @pytest.fixture
-def pages(station: Station) -> dict[str, int]:
+def pages(station: UnattendedHome) -> dict[str, int]:
     """name of a server of the running home -> its port"""
     return {name: server.port for name, server in find_running(station.home.path).items() if server.port}
 

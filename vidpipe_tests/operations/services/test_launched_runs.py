@@ -17,7 +17,7 @@ from vidpipe.library.leases import pid_of
 from vidpipe.pipeline.run_launcher import PROCESS_TAG
 from vidpipe_tests import clips
 from vidpipe_tests.end_to_end.home import wait_for
-from vidpipe_tests.end_to_end.station import Station
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome
 
 _LAUNCH = """mutation($parameters: ExecutionParams!) {
   launchRun(executionParams: $parameters) { __typename ... on LaunchRunSuccess { run { runId } }
@@ -29,7 +29,7 @@ _SELECTOR = {"repositoryLocationName": "vidpipe", "repositoryName": "__repositor
 
 
 class Page:
-    def __init__(self, station: Station) -> None:
+    def __init__(self, station: UnattendedHome) -> None:
         self._url = station.home.json("up")["addresses"]["web"] + "/graphql"
 
     def ask(self, query: str, **variables: Any) -> Any:
@@ -54,7 +54,7 @@ class Page:
         tags = {tag["key"]: tag["value"] for tag in self.ask(_RUN, id=run)["runOrError"]["tags"]}
         return pid_of(tags.get(PROCESS_TAG, ""))
 
-    def launch_and_wait_for_work(self, station: Station) -> tuple[str, int]:
+    def launch_and_wait_for_work(self, station: UnattendedHome) -> tuple[str, int]:
         run = self.launch()
         wait_for("the run works on a video", station.home.is_at_work)
         pid = self.pid(run)
@@ -85,7 +85,9 @@ def _long_clips(folder: Path, whole: bytes, first: int, how_many: int) -> list[P
 
 
 @pytest.fixture
-def busy(station: Station, whole: bytes, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Station]:
+def busy(
+    station: UnattendedHome, whole: bytes, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[UnattendedHome]:
     """The station with videos, two where a test gives no other number, that keep a run at work for some seconds."""
     before = station.home.json("status")["videos"]
     assert station.home("add", *_long_clips(tmp_path, whole, before, getattr(request, "param", 2))).code == 0
@@ -96,7 +98,7 @@ def busy(station: Station, whole: bytes, tmp_path: Path, request: pytest.Fixture
     station.home.assert_tidy_library()
 
 
-def test_a_run_outlives_the_servers_that_launched_it(busy: Station) -> None:
+def test_a_run_outlives_the_servers_that_launched_it(busy: UnattendedHome) -> None:
     page = Page(busy)
     run, pid = page.launch_and_wait_for_work(busy)
     for kind in ("daemon", "code server", "web server"):
@@ -108,7 +110,7 @@ def test_a_run_outlives_the_servers_that_launched_it(busy: Station) -> None:
     assert set(busy.current().values()) == {busy.home.json("status")["videos"]}
 
 
-def test_a_killed_run_is_noticed_ended_and_its_videos_are_free(busy: Station) -> None:
+def test_a_killed_run_is_noticed_ended_and_its_videos_are_free(busy: UnattendedHome) -> None:
     page = Page(busy)
     run, pid = page.launch_and_wait_for_work(busy)
     psutil.Process(pid).send_signal(signal.SIGKILL)
@@ -127,7 +129,7 @@ def test_a_killed_run_is_noticed_ended_and_its_videos_are_free(busy: Station) ->
 
 
 @pytest.mark.parametrize("busy", [3], indirect=True)
-def test_a_run_that_is_stopped_on_the_page_stores_what_is_finished(busy: Station) -> None:
+def test_a_run_that_is_stopped_on_the_page_stores_what_is_finished(busy: UnattendedHome) -> None:
     page = Page(busy)
     run, _ = page.launch_and_wait_for_work(busy)
     assert page.ask(_STOP, id=run)["terminateRun"]["__typename"] == "TerminateRunSuccess"
@@ -136,7 +138,7 @@ def test_a_run_that_is_stopped_on_the_page_stores_what_is_finished(busy: Station
 
 
 @pytest.mark.parametrize("busy", [6], indirect=True)
-def test_down_waits_for_the_runs_and_up_goes_on(busy: Station) -> None:
+def test_down_waits_for_the_runs_and_up_goes_on(busy: UnattendedHome) -> None:
     run, _ = Page(busy).launch_and_wait_for_work(busy)
     done = busy.home("down", "--json")
     assert done.code == 0, done.stderr

@@ -23,7 +23,7 @@ from vidpipe.operations.services.state import DesiredState, set_desired_state
 from vidpipe.settings import Settings
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
-from vidpipe_tests.end_to_end.station import Station
+from vidpipe_tests.end_to_end.unattended_home import UnattendedHome
 from vidpipe_tests.fault_server import FaultServer
 
 SERVERS = {"mongod", "code server", "web server", "daemon", "measures", "supervisor"}
@@ -40,7 +40,7 @@ def _locations(page: str) -> dict[str, Any]:
     return {entry["name"]: entry["locationOrLoadError"]["__typename"] for entry in entries}
 
 
-def test_all_servers_answer_on_the_loopback(station: Station) -> None:
+def test_all_servers_answer_on_the_loopback(station: UnattendedHome) -> None:
     assert set(station.processes()) == SERVERS
     up = station.home.json("up")
     assert up["started"] == []
@@ -56,14 +56,14 @@ def test_all_servers_answer_on_the_loopback(station: Station) -> None:
     assert listening == {"127.0.0.1"}
 
 
-def test_a_second_up_starts_nothing(station: Station) -> None:
+def test_a_second_up_starts_nothing(station: UnattendedHome) -> None:
     before = {kind: [process.pid for process in found] for kind, found in station.processes().items()}
     both = [station.home.start("up", "--json"), station.home.start("up", "--json")]
     assert [ended(process).json["started"] for process in both] == [[], []]
     assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
 
 
-def test_what_was_killed_comes_back_at_the_same_addresses(station: Station) -> None:
+def test_what_was_killed_comes_back_at_the_same_addresses(station: UnattendedHome) -> None:
     addresses = station.home.json("up")["addresses"]
     before = station.processes()
     killed = SERVERS - {"measures", "supervisor"}
@@ -114,11 +114,11 @@ def slow_clients(up: dict[str, Any]) -> list[socket.socket]:
 
 
 def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_c_stops_all_of_it(
-    station: Station, tmp_path: Path
+    station: UnattendedHome, tmp_path: Path
 ) -> None:
     home = Home(tmp_path / "other", station.home.env)
     assert home("init", home.path).code == 0
-    other = Station(home, home.data / "urls.txt")
+    other = UnattendedHome(home, home.data / "urls.txt")
     process = home.start("up", "--foreground")
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
@@ -150,7 +150,7 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         subprocess.Popen.wait(process)
 
 
-def test_changed_settings_reach_the_servers(station: Station) -> None:
+def test_changed_settings_reach_the_servers(station: UnattendedHome) -> None:
     """The last that uses the station: it leaves the servers as they are then."""
     before = {kind: found[0].pid for kind, found in station.processes().items()}
     changed = Home(station.home.path, {**station.home.env, "VIDPIPE_SERVICES_MAXRUNS": "2"})

@@ -27,13 +27,13 @@ _KINDS = {
 
 
 def kind_of(words: Sequence[str]) -> str:
-    """Which of a station's processes a command line is; "other" for a command of the user or what a stage started."""
+    """Kind of a home's process with this command line; "other" for a user's command or what a stage started."""
     names = {Path(word).name for word in words}
     return next((kind for kind, known in _KINDS.items() if names.issuperset(known)), "other")
 
 
 @dataclass
-class Station:
+class UnattendedHome:
     """A home whose servers are up. list_file: the watched list."""
 
     home: Home
@@ -82,7 +82,7 @@ class Station:
         while not condition():
             waited_s = time.monotonic() - began
             assert waited_s < limit_s, (
-                f"waited {limit_s:.0f} s in vain: {what}\n{self.home('status', '--failed').stdout}"
+                f"timed out after {limit_s:.0f} s: {what}\n{self.home('status', '--failed').stdout}"
             )
             self.note_memory()
             time.sleep(self.look_every_s)
@@ -98,16 +98,16 @@ class Station:
 
 
 @contextlib.contextmanager
-def running(home: Home) -> Iterator[Station]:
+def running(home: Home) -> Iterator[UnattendedHome]:
     """`home` with its servers up; they are down afterwards, whatever happened."""
     done = home("up")
     assert done.code == 0, done.stdout + done.stderr
-    station = Station(home, home.data / "urls.txt")
+    unattended = UnattendedHome(home, home.data / "urls.txt")
     try:
-        yield station
+        yield unattended
     finally:
         home("down", "--force")
-        for processes in station.processes().values():
+        for processes in unattended.processes().values():
             for process in processes:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
