@@ -1,7 +1,5 @@
 """Masks secrets in whatever is shown, logged or stored, in every encoding, and keeps them from child processes."""
 
-from __future__ import annotations
-
 import base64
 import html
 import os

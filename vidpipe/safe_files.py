@@ -3,8 +3,6 @@
 A path from a user or a setting may be a pipe without a writer, an endless device or a file of /proc: all are refused.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -1,7 +1,5 @@
 """vidpipe add: add videos to the library."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

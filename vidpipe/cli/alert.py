@@ -1,7 +1,5 @@
 """vidpipe alert: alert channels, pending alerts, and test messages."""
 
-from __future__ import annotations
-
 import socket
 from typing import Annotated, Any
 

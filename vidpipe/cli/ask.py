@@ -1,7 +1,5 @@
 """vidpipe ask: ask the describing model a question about videos."""
 
-from __future__ import annotations
-
 import threading
 import time
 import uuid

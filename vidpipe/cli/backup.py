@@ -1,7 +1,5 @@
 """vidpipe backup and vidpipe restore."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 import threading

@@ -1,7 +1,5 @@
 """vidpipe init and vidpipe config: create a home; print its effective settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """vidpipe doctor: check the installation and the home."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib.metadata

@@ -1,7 +1,5 @@
 """vidpipe explain: why a video has a tag or category, or does not."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """vidpipe export: results as JSON, JSON Lines, CSV or Parquet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path

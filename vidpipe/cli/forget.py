@@ -1,7 +1,5 @@
 """vidpipe forget: remove videos and everything computed from them."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any

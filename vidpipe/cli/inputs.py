@@ -1,7 +1,5 @@
 """Inputs of a command: names of videos in the library, and URLs and files to add first."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

@@ -5,8 +5,6 @@ within seconds whatever it is doing. The work runs in its own thread: the main t
 and no library used by the work can replace the signal handlers.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The `vidpipe` command: its global options, its commands, and how errors end it."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

@@ -1,7 +1,5 @@
 """vidpipe migrate: migrate a library to this version's schema."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """vidpipe plan: what `vidpipe run` would do, and what it would cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 

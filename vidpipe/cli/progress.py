@@ -1,7 +1,5 @@
 """Progress displays: downloads, stages of a run, and parts of a backup."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Sequence

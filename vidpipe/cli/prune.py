@@ -1,7 +1,5 @@
 """vidpipe prune: delete data older than [Retention] allows."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

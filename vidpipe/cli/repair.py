@@ -1,7 +1,5 @@
 """vidpipe doctor --repair: repair damaged MongoDB and Dagster data in steps, each confirmed by the user."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from contextlib import suppress

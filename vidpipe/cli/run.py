@@ -1,7 +1,5 @@
 """vidpipe run: bring videos up to date."""
 
-from __future__ import annotations
-
 import threading
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """vidpipe search and vidpipe list."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Annotated, Any
 

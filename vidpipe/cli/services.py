@@ -1,7 +1,5 @@
 """vidpipe up and vidpipe down: start and stop the servers of a home."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import asdict
 from typing import Annotated

@@ -1,7 +1,5 @@
 """vidpipe show: everything known about one video."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """vidpipe stats: stage times, hit rates, failures and growth, as tables, JSON or plots."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """vidpipe status: the state of the library."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice

@@ -1,7 +1,5 @@
 """The status of a library as a table and lines of text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """vidpipe status --watch: a status that refreshes, with running runs, rates and new failures."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """Selection of videos: by name, all, or by conditions."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn

@@ -1,7 +1,5 @@
 """What the connected server supports, probed where the server cannot be asked."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 import time

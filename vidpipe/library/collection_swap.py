@@ -6,8 +6,6 @@ last, and the marker goes with it. Some servers cannot rename (Cosmos DB; a user
 collections are loaded in place, and the marker says so until they are complete.
 """
 
-from __future__ import annotations
-
 import contextlib
 import uuid
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ names them. Its condition is the lease and the data versions that were read, so 
 newer result. It also marks every stage that reads a changed field as stale, and records which stages may now run.
 """
 
-from __future__ import annotations
-
 import logging
 import uuid
 from collections.abc import Mapping, Sequence

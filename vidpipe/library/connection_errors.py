@@ -1,7 +1,5 @@
 """pymongo's errors as sentences: which server, what it reported, what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

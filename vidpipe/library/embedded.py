@@ -14,8 +14,6 @@ key file, and the user is its built-in `__system`: there is nothing to set up, a
 next start. (A Unix socket would need no key, but its path must not exceed 107 characters, which homes do.)
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

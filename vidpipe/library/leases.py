@@ -5,8 +5,6 @@ once; those of another machine expire. What a dead process was working on is rea
 and counted against the video: a video that crashes the process twice is tried alone.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

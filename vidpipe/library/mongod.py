@@ -1,7 +1,5 @@
 """The mongod program behind the embedded server: finding it, launching it, and why it did not start."""
 
-from __future__ import annotations
-
 import errno
 import importlib.util
 import json

@@ -1,7 +1,5 @@
 """The files of one home's embedded server, and what they reveal: its process, its port, and damage to its data."""
 
-from __future__ import annotations
-
 import contextlib
 import random
 import re

@@ -3,8 +3,6 @@
 With them vidpipe can explain later what a result was made with, and what made it due again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime

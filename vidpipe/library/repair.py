@@ -7,8 +7,6 @@ data/mongo.repaired/    a repaired copy that has not yet replaced the damaged fo
 data/damaged/TIME/      the damaged files; nothing in it is ever deleted
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

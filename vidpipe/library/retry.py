@@ -1,7 +1,5 @@
 """Repeating database operations: while the server is away, in the background, and inserts that are safe to repeat."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading

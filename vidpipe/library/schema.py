@@ -11,8 +11,6 @@ meta      schema version and the shape of the stage graph; who is currently chan
 How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.library.schema_setup`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

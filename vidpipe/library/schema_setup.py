@@ -3,8 +3,6 @@
 Changes of the library's shape are serialized by a lock document in its `meta` collection.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import threading

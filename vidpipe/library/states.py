@@ -13,8 +13,6 @@ without storing anything for a video, each further launch waits longer than the 
 in a loop.
 """
 
-from __future__ import annotations
-
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -7,8 +7,6 @@ length: the dark edge of a picture, a vignette, titles on black, and a slide's b
 a partner of the same width on the opposite side, or stays the same for several scenes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 

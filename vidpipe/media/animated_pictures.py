@@ -7,8 +7,6 @@ limit, as ffmpeg does.
 Specifications: GIF89a; PNG, third edition (acTL, fcTL, fdAT); RFC 9649 (WebP).
 """
 
-from __future__ import annotations
-
 import atexit
 import functools
 import itertools

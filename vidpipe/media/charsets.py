@@ -1,7 +1,5 @@
 """Decodes subtitle text in any encoding: UTF-8, UTF-16, or a legacy encoding that has to be guessed."""
 
-from __future__ import annotations
-
 import codecs
 import itertools
 import math

@@ -3,8 +3,6 @@
 MP4 and MOV boxes: ISO/IEC 14496-12, section 4.2. Matroska and WebM elements: RFC 8794 and RFC 9559.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import struct

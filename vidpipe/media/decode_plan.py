@@ -1,7 +1,5 @@
 """Plans the single decode pass: streams, sizes, the filter graph and ffmpeg's command line."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Detectors get frames of the decode pass whose longer side is 160 pixels, or 256 
 (`decode_plan.DETECTION_SIDE`).
 """
 
-from __future__ import annotations
-
 from collections import deque
 from fractions import Fraction
 from typing import Any

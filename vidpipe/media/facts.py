@@ -1,7 +1,5 @@
 """Typed facts about a media file. All times are in seconds from the first video frame."""
 
-from __future__ import annotations
-
 from pydantic import BaseModel, ConfigDict, Field
 
 

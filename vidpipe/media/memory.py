@@ -9,8 +9,6 @@ shell sets it and replaces itself with the program: `preexec_fn` is not safe in 
 from outside may come too late on a busy machine. Only Linux has these limits.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """How a picture is stored and displayed: size, orientation, bit depth, dynamic range and tone mapping."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ The command is that of ffmpeg-python's `ffmpeg.probe` (-show_format -show_stream
 neither the guard against hostile files nor a time limit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -1,7 +1,5 @@
 """Error messages for files that are not usable videos: what was found, and what to do."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path

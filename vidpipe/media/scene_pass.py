@@ -6,8 +6,6 @@ of frames. All resulting times are in microseconds from the first video frame; t
 file are subtracted.
 """
 
-from __future__ import annotations
-
 import threading
 from bisect import bisect_right
 from collections import deque

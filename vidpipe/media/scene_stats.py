@@ -4,8 +4,6 @@ Measurements are sums in one small vector, so that those of frames, blocks of fr
 frames are measured; once a scene's black bars are known, `without_bars` subtracts them.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Recognizes files that are not videos by their first bytes."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

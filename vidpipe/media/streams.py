@@ -1,7 +1,5 @@
 """Interprets ffprobe's description of a file: which stream is the video, what the others are, numbers and tags."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime

@@ -3,8 +3,6 @@
 ffmpeg's own decoders drop cues that are not UTF-8, so packets are read as they are in the file.
 """
 
-from __future__ import annotations
-
 import html
 import logging
 import re

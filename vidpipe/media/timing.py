@@ -1,7 +1,5 @@
 """Duration, frame count and frame rate of a video stream."""
 
-from __future__ import annotations
-
 import os
 import statistics
 from collections.abc import Iterable, Mapping, Sequence

@@ -4,8 +4,6 @@ Transport and program streams: ISO/IEC 13818-1, sections 2.4.3 and 2.5.3. Encryp
 because many encrypted streams would decode, to noise.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import struct

@@ -4,8 +4,6 @@ JSON is found between code fences, after a sentence, with trailing commas and in
 parsed tolerantly, but never guessed.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 import math

@@ -1,7 +1,5 @@
 """Builds the describing model of the backend in force, and its prompts from templates, keywords and questions."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Mapping

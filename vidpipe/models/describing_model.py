@@ -1,7 +1,5 @@
 """The interface of a describing model: batches of requests in, answers out."""
 
-from __future__ import annotations
-
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence

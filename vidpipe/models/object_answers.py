@@ -1,7 +1,5 @@
 """Answers as JSON objects: sentiment, tags, category, summary. Parsed tolerantly, checked strictly."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ then the question, then the form of the answer. Prompts about the same frames be
 computed once.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 The questions are asked about each video or scene besides the descriptions.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence

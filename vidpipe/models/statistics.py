@@ -4,8 +4,6 @@ It states how bright, colorful, lively, loud and long something is. It cannot kn
 does not say. Each word describes a range of one measurement.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterator, Sequence
 

@@ -5,8 +5,6 @@ and joined texts can grow without limit. A prompt needs none of these, so they a
 Nothing is escaped: untrusted text is cleaned before a template sees it (`prompt_context`).
 """
 
-from __future__ import annotations
-
 import re
 import sys
 import traceback

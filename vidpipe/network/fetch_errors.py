@@ -1,7 +1,5 @@
 """Errors of fetching a source, each with a message and whether another attempt may succeed."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import ssl

@@ -1,7 +1,5 @@
 """The retry policy of downloads, the model client and MongoDB, and the one parser of Retry-After."""
 
-from __future__ import annotations
-
 import email.utils
 import math
 import random

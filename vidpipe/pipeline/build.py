@@ -1,7 +1,5 @@
 """Everything Dagster loads, for a graph of stages: vidpipe's seven, or a test's own."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

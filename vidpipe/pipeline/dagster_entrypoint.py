@@ -5,8 +5,6 @@ a million permanent objects: searching these repeatedly takes a fifth of the sta
 a home reports when it is ready and restarts a dead supervisor.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import importlib.metadata

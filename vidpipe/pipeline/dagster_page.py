@@ -3,8 +3,6 @@
 If Dagster no longer has what this needs, the page does not start: it never runs unguarded.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import logging

@@ -4,8 +4,6 @@ Dagster's history cannot be edited when a video is forgotten. Messages are phras
 `anonymous` and `without_identity` are the last guard before they reach Dagster.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath

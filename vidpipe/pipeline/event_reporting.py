@@ -5,8 +5,6 @@ until the step ends, but the number of partitions of a run is bounded. A run ove
 outside the run instead, which keeps nothing.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

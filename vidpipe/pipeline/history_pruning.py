@@ -7,8 +7,6 @@ reported again, outside any run. A run stays where that would change a state: if
 holds the last materialization of a partition that is failed or in progress.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import time

@@ -3,8 +3,6 @@
 Damaged files of the history are named in errors; `vidpipe repair` moves them aside for Dagster to recreate.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import sqlite3

@@ -4,8 +4,6 @@
 server only reads, starts nothing (not even MongoDB), and responds within seconds even if a service is down.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

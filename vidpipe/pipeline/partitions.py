@@ -1,7 +1,5 @@
 """The partitions (every video, by its sha256) and the source asset they come from."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 import dagster as dg

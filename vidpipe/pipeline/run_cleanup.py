@@ -5,8 +5,6 @@ launched to exit and waits for them. Standard output has one JSON object a line:
 `{"runs": number}`, or `{"error": class, "message": text, "hint": text}`.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 import sys

@@ -4,8 +4,6 @@ Dagster's default launcher runs everything as children of the code server and do
 here outlives a killed daemon, page or code server, and the run's tags name it from the start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

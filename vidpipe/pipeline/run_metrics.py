@@ -1,7 +1,5 @@
 """Records what a Dagster run did: in the collection `runs`, and in run tags about the describing model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass

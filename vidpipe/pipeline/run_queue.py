@@ -1,7 +1,5 @@
 """Queued and running runs: their tags, what they work on, and figures of Dagster's queue, pools and daemons."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@
 video is also a failed partition. A run over a list of videos plans no partitions, so this check shows it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence

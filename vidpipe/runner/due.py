@@ -3,8 +3,6 @@
 Counting changes nothing and reads no results: the server groups videos that are in the same state in every stage.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

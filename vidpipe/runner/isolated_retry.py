@@ -4,8 +4,6 @@ If the child dies too while this process lives, the video is to blame and is qua
 killed, or the machine went down), nothing is concluded.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
 import threading

@@ -5,8 +5,6 @@ every result. Each stage has its own threads and queue, so that decoding, the mo
 videos in progress is bounded, so memory does not grow with the number of videos.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import threading

@@ -6,8 +6,6 @@ every result that differs, is left to the runner's loop, so there is only one wa
 interrupted anywhere: what is not confirmed is still due.
 """
 
-from __future__ import annotations
-
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -4,8 +4,6 @@ Each stage has its own queue and each pool a limited number of slots. One thread
 them to the observer.
 """
 
-from __future__ import annotations
-
 import logging
 import queue
 import threading

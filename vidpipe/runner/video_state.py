@@ -1,7 +1,5 @@
 """One video in a run: what is stored of it, and what this run has added."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The home: the folder with config.ini, rules/ and data/. How it is found, created, and what it is created from."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

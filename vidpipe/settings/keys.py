@@ -1,7 +1,5 @@
 """The keys of config.ini: their names, descriptions and allowed values, how they are parsed and masked."""
 
-from __future__ import annotations
-
 import ast
 import difflib
 import functools

@@ -4,8 +4,6 @@ Each source gives texts by key; the later source wins, and pydantic checks the r
 the place of the value: file, section and key, or environment variable.
 """
 
-from __future__ import annotations
-
 import configparser
 import os
 import re

@@ -6,8 +6,6 @@ takes a file lock for each write and rotation. A central logging process does no
 others.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import math

@@ -1,7 +1,5 @@
 """Video containers: detected by a file's name or first bytes, and the suffix of a stored file."""
 
-from __future__ import annotations
-
 import functools
 import os
 import re

@@ -1,7 +1,5 @@
 """Downloads one remote file, with as many attempts as the retry policy allows; fetches lost files again."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which recorded sources are fetched next, in batches, and the requests for sources that are given by id."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import re

@@ -1,7 +1,5 @@
 """Adds sources to the media store: fetch, check, store and record, several at once."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time

@@ -4,8 +4,6 @@ The cache saves parsing known lines again and shows which ones are gone. It can 
 same information. A line's digest may be that of a secret, so only the owner may read the cache.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Entries of lists, and text lists: one URL or path per line."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Files of this machine: the videos in a folder, and adding a file as a copy, a hard link or a reference."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -7,8 +7,6 @@ A file gets in by one atomic rename on the same disk, after its bytes are on the
 that decodes. Whatever is not under its final name is not in the store.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

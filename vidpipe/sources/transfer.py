@@ -1,7 +1,5 @@
 """One attempt to download a remote file: redirects, Range, limits, and the body into the partial file."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace

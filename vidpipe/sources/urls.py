@@ -3,8 +3,6 @@
 A real URL, secrets included, is a `SourceUrl`; `display_url` and names ending in it are the redacted form.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

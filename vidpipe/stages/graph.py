@@ -1,7 +1,5 @@
 """The stages as a graph: their order, and which stage reads what."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """metadata: what ffprobe reads from the container and its streams."""
 
-from __future__ import annotations
-
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.results import Metadata
 

@@ -4,8 +4,6 @@ An answer in the wrong form is requested once more, then stored as it is and mar
 answered the same way: asking it again costs nothing, nor does adding it to questions.json later.
 """
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence

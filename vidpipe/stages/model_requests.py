@@ -1,7 +1,5 @@
 """What is asked of the describing model about a video: requests with prompts, facts and frames."""
 
-from __future__ import annotations
-
 import bisect
 import itertools
 from collections.abc import Mapping, Sequence

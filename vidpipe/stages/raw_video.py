@@ -5,8 +5,6 @@ the video's URLs, because a lost file is fetched from them: another source makes
 stat and, as the content stays the same, nothing after it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

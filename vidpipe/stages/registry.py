@@ -1,7 +1,5 @@
 """The seven stages, in order, and the resources they share. To add a stage, add its file and an entry here."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from vidpipe.settings import Settings

@@ -1,7 +1,5 @@
 """The results of the stages; the file of a stage holds its function and declaration."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field

@@ -1,7 +1,5 @@
 """Converts the results of stages to the flat facts that rules and categories check."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The scenes stage for one video: decoding, thumbnails and frames, and the result."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import replace

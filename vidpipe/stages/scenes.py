@@ -3,8 +3,6 @@
 Times of scenes, thumbnails and frames are seconds from the first video frame.
 """
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 

@@ -7,8 +7,6 @@ gets its compound score (-1 to 1), and the video their mean, weighted by their n
 less than a speech. Labels follow VADER's own thresholds: positive from 0.05, negative from -0.05.
 """
 
-from __future__ import annotations
-
 import functools
 import itertools
 import re

@@ -8,8 +8,6 @@ A result is current while spec and inputs equal today's. A setting that a stage 
 part of its spec, so changing it would leave outdated results: reading one raises.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

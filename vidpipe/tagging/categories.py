@@ -1,7 +1,5 @@
 """Categories: reads rules/categories.json, and decides to which of them a video belongs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any

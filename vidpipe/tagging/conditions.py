@@ -1,7 +1,5 @@
 """One entry of `metadata_conditions`, such as `"duration_gt": 600`: parsed, tested and described."""
 
-from __future__ import annotations
-
 import json
 import math
 import operator

@@ -1,7 +1,5 @@
 """The facts of a video that rules can check, and the names of these fields."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -4,8 +4,6 @@ File names and URLs are not trusted, so matching takes linear time: regular expr
 backtrack, and globs become expressions whose `*` never backtracks.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import re
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Tag rules: reads rules/custom_tags.json, gives tags to videos, and compares two rule sets."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass

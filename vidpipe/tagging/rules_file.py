@@ -1,7 +1,5 @@
 """Reads the JSON files in rules/ and reports what is wrong in them."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from abc import ABC, abstractmethod

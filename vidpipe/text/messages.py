@@ -4,8 +4,6 @@ In a prompt, a model tells data from instructions by their form alone. Data ther
 quotation marks that it cannot close, and contains nothing that a tokenizer reads as a control token.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Canonical spellings of names: languages, codecs, containers, colors, resolutions."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

@@ -7,8 +7,6 @@ CSV is for spreadsheets, and spreadsheets run text that begins with = + - @ (or 
 descriptions come from others, so such a text gets a ' before it. Parquet and JSON hold every text as it is.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Documents as JSON. Separate from the queries, so that the commands can print JSON without loading pymongo."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ finds nothing, names, tags and texts are searched for parts of words. User input
 an operator or a pattern.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

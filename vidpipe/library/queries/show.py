@@ -1,7 +1,5 @@
 """Everything that is known of one video, combined from its documents: the output of `vidpipe show` and of exports."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime

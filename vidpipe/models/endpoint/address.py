@@ -1,7 +1,5 @@
 """The address of the model server, and the key sent to it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit, urlunsplit

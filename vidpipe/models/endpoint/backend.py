@@ -1,7 +1,5 @@
 """The describing model `endpoint`: a vision-language model that a server runs."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence

@@ -4,8 +4,6 @@ The transport limits answers, sends the key over an unencrypted connection only 
 sends no headers but its own: neither the key nor the machine's details go anywhere through the environment.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ipaddress
 import itertools

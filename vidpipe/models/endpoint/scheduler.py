@@ -1,7 +1,5 @@
 """The order of prompts: the first of a request goes alone, so that the others find its frames in the server's cache."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence

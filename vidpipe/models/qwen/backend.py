@@ -1,7 +1,5 @@
 """The describing model `qwen`: Qwen2-VL, 2.5 or 3 in this process, in batches that fit into memory."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 from collections import deque

@@ -3,8 +3,6 @@
 The lock between processes belongs to the operating system, so a killed process releases it.
 """
 
-from __future__ import annotations
-
 import copy
 import gc
 import importlib.util

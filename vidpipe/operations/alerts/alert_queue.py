@@ -12,8 +12,6 @@ twice unless a process dies between sending and recording that.
     busy_until      a process is sending
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

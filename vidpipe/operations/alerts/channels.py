@@ -4,8 +4,6 @@ Not done through Apprise: its `notify()` returns only success or failure, so nei
 partly delivered mail would be known; it sends one mail per recipient; and its JSON body is not the documented one.
 """
 
-from __future__ import annotations
-
 import re
 import smtplib
 import socket

@@ -1,7 +1,5 @@
 """Sends what waits in the alert queue, unless it is a quiet time, and reports an outage of the library itself."""
 
-from __future__ import annotations
-
 import logging
 import socket
 from collections import Counter

@@ -1,7 +1,5 @@
 """The content of an alert: how many runs failed, of which job, why, and where to look."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Creates backups. See `vidpipe.operations.backups` for their contents."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

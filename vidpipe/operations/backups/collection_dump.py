@@ -5,8 +5,6 @@ it: sources before videos (a source that is "stored" refers to an existing video
 of the generation that its document names, answers and lineage after the videos that they were made from.
 """
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Media and frame packs are linked or copied into it, and copied out of it, each complete or not at all.
 """
 
-from __future__ import annotations
-
 import codecs
 import contextlib
 import gzip

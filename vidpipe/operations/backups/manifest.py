@@ -1,7 +1,5 @@
 """manifest.json: what a backup contains, and whether it is still intact."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Restores backups: checked first, loaded beside the existing library, which they replace at the very end."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress

@@ -7,8 +7,6 @@ The app is Starlette's, not prometheus_client's: that one answers on every path,
 blocks all clients while metrics are read. Formats and content negotiation are prometheus_client's.
 """
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial

@@ -1,7 +1,5 @@
 """All metrics of a home at one moment, read within a bounded time and at a cost that does not grow with the library."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 import threading

@@ -4,8 +4,6 @@ Times of stages and growth come from the videos (the last result of each), read 
 in memory; hit rates and throughput come from the figures of runs.
 """
 
-from __future__ import annotations
-
 import heapq
 from array import array
 from collections import Counter

@@ -1,7 +1,5 @@
 """Clean-up: deletes what is old enough. Its tasks run one after another; an error in one does not stop the others."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable, Sequence

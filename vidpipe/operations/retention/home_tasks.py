@@ -7,8 +7,6 @@ data/logs/vidpipe.log.3, mongod.log.2026-…        rotated
 data/logs/daemon.log, runs/<run id>.log           of a server or a run; a server's is emptied when it is large
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

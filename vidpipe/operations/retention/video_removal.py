@@ -11,8 +11,6 @@ A run stores a folder's name in MongoDB only after it has made the folder, and a
 age. So a video's folders are deleted only under its lease, and those of leased videos are left alone.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re

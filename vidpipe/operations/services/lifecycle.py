@@ -1,7 +1,5 @@
 """Starts and stops the servers of a home together, and reports which ones run."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -5,8 +5,6 @@ So no record can go stale, get lost, or name a process that is another by now; a
 its starter was killed is found as well.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -3,8 +3,6 @@
 `up` writes the first and `down` deletes it; only the supervisor writes the second; a server itself writes the third.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

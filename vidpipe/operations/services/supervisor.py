@@ -4,8 +4,6 @@
 desired and under the same lock as `up` and `down`, so that it never works against them.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """The sensors `run_failures` and `failure_rate`: they feed the alert queue from Dagster's history and have it sent."""
 
-from __future__ import annotations
-
 import socket
 from datetime import UTC, datetime
 from functools import partial

@@ -4,8 +4,6 @@ The sensor changed_rules launches it as soon as it sees changed rules; with Sche
 the sensor only continues interrupted sweeps.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ For each tick of a sensor that has resources, Dagster opens its instance, which 
 connecting to MongoDB takes 8 ms. The sensors themselves need a few milliseconds, and tick every 5 s.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Iterator
