@@ -117,14 +117,14 @@ def _asked(
     run = f"ask-{uuid.uuid4().hex}"
     with record_run(opened.library.collections["runs"], RunStep(run, "ask", "command", "ask")) as figures:
         figures.asks(describing.model.name, describing.names)
-        clock = _Clock(figures, describing.names[0])
+        clock = _AnswerClock(figures, describing.names[0])
         context = StageContext(opened.settings, opened.plan.resources, opened.library.cells(run), cancelled)
         result = _ask(opened, context, clock, ids, question, as_json=as_json)
         figures.stopped = cancelled.is_set()
     return result
 
 
-class _Clock:
+class _AnswerClock:
     """Counts the model's answers, and the time since it was started or last counted."""
 
     def __init__(self, figures: RunCounters, stage: str) -> None:
@@ -141,7 +141,7 @@ class _Clock:
 
 
 def _ask(
-    opened: OpenLibrary, context: StageContext, clock: _Clock, ids: Sequence[str], question: Question, *, as_json: bool
+    opened: OpenLibrary, context: StageContext, clock: _AnswerClock, ids: Sequence[str], question: Question, *, as_json: bool
 ) -> dict[str, Any]:
     # answers stay traceable even if the question is not saved
     source = opened.plan.resources["prompts"].source_of(question)

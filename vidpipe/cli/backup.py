@@ -236,7 +236,7 @@ def _show_restore(report: Mapping[str, Any]) -> None:
     media = report["media"]
     console.print(words(f"  media: {media['copied']} copied, {media['present']} already present"))
     if media["missing"] or media["damaged"]:
-        lost = f"{media['missing']} are missing, {media['damaged']} damaged in the backup"
+        lost = f"{media['missing']} missing, {media['damaged']} damaged in the backup"
         note(f"  {lost}: {', '.join(media['names'][:5])} … `vidpipe run` downloads them again if possible.", "yellow")
     for name in report.get("settings", ()):
         console.print(words(f"  wrote {name}"))

@@ -113,7 +113,7 @@ def _model(console: Console, found: LibraryStatistics) -> None:
 def _stages(console: Console, found: LibraryStatistics) -> None:
     right = {"justify": "right"}
     names = ("videos", "median", "95 %", "longest", "total", "× real time", "computed", "current", "hit rate",
-             "failed tries", "failing now")  # fmt: skip
+             "failed attempts", "failing now")  # fmt: skip
     made = table("stage", *((name, right) for name in names))
     for stage in found.stages:
         made.add_row(

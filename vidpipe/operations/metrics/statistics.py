@@ -52,7 +52,7 @@ class StageStatistics:
 
     @property
     def failure_rate(self) -> float | None:
-        """Share of failed tries."""
+        """Share of failed attempts."""
         return share(self.failed, self.computed)
 
 
