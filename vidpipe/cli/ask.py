@@ -141,7 +141,13 @@ class _AnswerClock:
 
 
 def _ask(
-    opened: OpenLibrary, context: StageContext, clock: _AnswerClock, ids: Sequence[str], question: Question, *, as_json: bool
+    opened: OpenLibrary,
+    context: StageContext,
+    clock: _AnswerClock,
+    ids: Sequence[str],
+    question: Question,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
     # answers stay traceable even if the question is not saved
     source = opened.plan.resources["prompts"].source_of(question)

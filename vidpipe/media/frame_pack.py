@@ -22,14 +22,14 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-import cv2
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackedFrame, PackReference
 from vidpipe.settings import Settings
+
+if TYPE_CHECKING:
+    import cv2
 
 _QUALITY = 85
 
@@ -44,6 +44,9 @@ def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
     Raises:
         MediaError: The JPEG cannot be decoded.
     """
+    import cv2  # loaded only where pictures are made: commands that read results import this module
+    import numpy as np
+
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
         raise MediaError("A frame written by ffmpeg is not a readable JPEG.", "Run the scenes stage again.")
@@ -60,6 +63,8 @@ def encode_jpeg(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:
     Raises:
         MediaError: The JPEG cannot be encoded.
     """
+    import cv2
+
     if (picture.shape[1], picture.shape[0]) != size:
         shrinks = picture.shape[1] > size[0]
         picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
@@ -76,6 +81,9 @@ def clarity(jpeg: bytes) -> float:
         Geometric mean of the standard deviations of the luma and of its Laplacian, at half the size: 0 (black, white or
         unreadable) to about 255. Faded and blurred pictures have low values.
     """
+    import cv2
+    import numpy as np
+
     picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
     if picture is None:
         return 0.0

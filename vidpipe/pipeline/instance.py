@@ -1,6 +1,6 @@
 """The Dagster instance of a home: data/dagster with its dagster.yaml, one history for page and commands.
 
-Damaged files of the history are named in errors; `vidpipe repair` moves them aside for Dagster to recreate.
+Damaged files of the history are named in errors; `vidpipe doctor --repair` moves them aside for Dagster to recreate.
 """
 
 import contextlib

@@ -14,7 +14,8 @@ from requests.utils import get_environ_proxies
 from vidpipe.errors import VidpipeError
 from vidpipe.media.sniff import HEAD_BYTES, sniff_bytes
 from vidpipe.network.addresses import AddressPolicy
-from vidpipe.network.fetch_errors import FetchCancelled, FetchError, status_error, transport_error
+from vidpipe.network.fetch_errors import FetchCancelled, FetchError
+from vidpipe.network.http_errors import status_error, transport_error
 from vidpipe.network.http_response import (
     ContentRange,
     PartialState,

@@ -85,7 +85,7 @@ def test_doctor_finds_a_broken_template_before_it_is_needed(vidpipe: Command) ->
     (vidpipe.home / "rules" / "prompts" / "tags.j2").write_text("Tags of {{ vidoe.title }}?")
     (rules,) = [check for check in vidpipe.json("doctor", code=3)["checks"] if check["status"] == "fail"]
     assert rules["name"] == "rules"
-    assert rules["found"].startswith('rules/prompts/tags.j2, line 1: there is no variable "vidoe"')
+    assert rules["found"].startswith('rules/prompts/tags.j2, line 1: unknown variable "vidoe"')
 
 
 def test_doctor_says_that_settings_are_wrong(vidpipe: Command) -> None:

@@ -13,7 +13,7 @@ from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.operations.alerts.hook_server import SECRET, Answer, HookServer
 from vidpipe_tests.operations.alerts.mail_server import Post, mail_server
 
-KINDS = ["events", "backfills", "runs", "run files", "ticks", "space", "mongod log", "server logs", "log files",
+KINDS = ["runs", "run files", "ticks", "mongod log", "server logs", "log files",
          "derived", "downloads", "journals", "measures"]  # fmt: skip
 
 

@@ -101,8 +101,8 @@ def test_a_scattered_selection_is_a_run_a_range_and_one_run_of_process(backfill_
     assert backfill_home.page.colors("length", ids) == "g-ggr-g--"
 
     rest = [ids[1], ids[5], ids[8]]
-    names = "scattered-1\n\n  scattered-5  \n" + ids[8][:12]
-    run = backfill_home.page.run("process", {"ops": {"process_videos": {"config": {"keys": names}}}})
+    keys = f"{ids[1]}\n\n  {ids[5][:12]}  \n{ids[8][:12]}"
+    run = backfill_home.page.run("process", {"ops": {"process_videos": {"config": {"keys": keys}}}})
     assert run["status"] == "SUCCESS"
     assert [backfill_home.page.colors(asset, rest) for asset in GRAPH.names] == ["ggg"] * 3
     assert backfill_home.page.colors("length", ids) == "ggggrgg-g"

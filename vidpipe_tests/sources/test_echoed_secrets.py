@@ -87,9 +87,10 @@ def test_what_a_server_gives_back_is_kept_without_secrets(
     with pytest.raises(FetchError) as caught:
         refetch(room.settings, sha256_of(clip), [direct.source.url])
     assert "sekret" not in str(caught.value)
-    again = room.add(listed)[0]
-    assert again.source is not None
-    assert (again.state, again.source.url) == ("stored", direct.source.url)
+    again = room.add(listed)  # whichever is first fetches the file; the other finds it
+    assert "stored" in {outcome.state for outcome in again}
+    assert again[0].source is not None
+    assert again[0].source.url == direct.source.url
 
 
 def test_a_reason_phrase_is_scrubbed_before_it_is_cut(

@@ -183,7 +183,7 @@ class TestS3:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             monkeypatch.delenv(name)
         with S3Server() as running:
-            running.put("films", {"in/a.mp4": clips[0], "in/notes.txt": b"x", "out.mp4": clips[1]})
+            running.put("watched", {"in/a.mp4": clips[0], "in/notes.txt": b"x", "out.mp4": clips[1]})
             for name, value in {
                 "AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": S3_SECRET, "AWS_ENDPOINT_URL_S3": running.url,
                 "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere",
@@ -196,10 +196,13 @@ class TestS3:
     def test_a_watched_folder_of_s3_brings_its_objects_and_takes_them_along(
         self, list_sensor: ListSensor, settings: Settings, s3: S3Server
     ) -> None:
-        (request,) = list_sensor.say("s3://films/in/ priority=3 labels=archive").run_requests
+        (request,) = list_sensor.say("s3://watched/in/ priority=3 labels=archive").run_requests
         assert s3.requests == [], "a tick asks nobody"
         assert run(list_sensor, settings, request).success
-        folder, film = list_sensor.records()["s3://films/in/"], list_sensor.records()["s3://films/in/a.mp4"]
+        folder, film = (
+            list_sensor.records()["s3://watched/in/"],
+            list_sensor.records()["s3://watched/in/a.mp4"],
+        )
         assert (folder.state, folder.next_try_at is not None) == ("listed", True)
         assert (film.state, film.priority, film.labels, film.lists) == ("new", 3, ("archive",), (LIST,))
         assert film.folder == folder.id
@@ -207,17 +210,19 @@ class TestS3:
         assert ids(request) == [film.id]
         assert run(list_sensor, settings, request).success
         assert list_sensor.records()[film.url].state == "stored"
-        list_sensor.say("s3://films/out.mp4")
-        assert list_sensor.named() == {"s3://films/out.mp4"}
+        list_sensor.say("s3://watched/out.mp4")
+        assert list_sensor.named() == {"s3://watched/out.mp4"}
 
     def test_an_object_that_a_line_names_itself_stays_when_the_folder_goes(
         self, list_sensor: ListSensor, settings: Settings, s3: S3Server
     ) -> None:
-        (request,) = list_sensor.say("s3://films/in/", "s3://films/in/a.mp4 priority=1").run_requests[1:]
+        (request,) = list_sensor.say("s3://watched/in/", "s3://watched/in/a.mp4 priority=1").run_requests[
+            1:
+        ]
         run(list_sensor, settings, request)
-        list_sensor.say("s3://films/in/a.mp4 priority=1")
-        assert list_sensor.named() == {"s3://films/in/a.mp4"}
-        assert list_sensor.records()["s3://films/in/a.mp4"].priority == 1
+        list_sensor.say("s3://watched/in/a.mp4 priority=1")
+        assert list_sensor.named() == {"s3://watched/in/a.mp4"}
+        assert list_sensor.records()["s3://watched/in/a.mp4"].priority == 1
 
 
 def test_the_sensor_is_one_of_the_definitions(settings: Settings) -> None:
