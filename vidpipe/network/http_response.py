@@ -9,14 +9,16 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote_to_bytes
 
-import requests
 import urllib3
 from pydantic import BaseModel
 
 from vidpipe.network.retry import http_date
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

@@ -216,9 +216,7 @@ class TestS3:
     def test_an_object_that_a_line_names_itself_stays_when_the_folder_goes(
         self, list_sensor: ListSensor, settings: Settings, s3: S3Server
     ) -> None:
-        (request,) = list_sensor.say("s3://watched/in/", "s3://watched/in/a.mp4 priority=1").run_requests[
-            1:
-        ]
+        (request,) = list_sensor.say("s3://watched/in/", "s3://watched/in/a.mp4 priority=1").run_requests[1:]
         run(list_sensor, settings, request)
         list_sensor.say("s3://watched/in/a.mp4 priority=1")
         assert list_sensor.named() == {"s3://watched/in/a.mp4"}
