@@ -35,7 +35,7 @@ check: lint ## Lint, types, and the tests that need neither servers nor torch (2
 	@echo "Next: make test runs all tests."
 
 test: full-setup ## Run all tests
-	@$(PYTEST) -n 3 $(TESTS)
+	@$(PYTEST) -n 4 $(TESTS)
 	@echo "Next: make demo shows vidpipe at work; make lint checks style and types."
 
 soak: full-setup ## Run the long tests: thousands of videos through the sensors, repeated kills
