@@ -28,6 +28,8 @@ CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 #: Folders whose tests share what takes long to set up: a home with a dozen videos in every stage, a home with running
 #: servers, a loaded model. They run in one process, and start first.
 _SHARED_SETUP = ("end_to_end", "services", "qwen")
+#: Files that mostly wait for Dagster's daemon, which checks backfills every 30 s. They start first.
+_WAITING_FILES = ("test_backfills.py", "test_dagster_dev.py")
 _SERVER_FIXTURES = {"mongod_uri", "embedded_settings", "s3"}
 _SERVER_FOLDERS = {"end_to_end", "services"}
 #: Test files that start servers of their own mention one of these.
@@ -57,7 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.torch)
         shared = next((folder for folder in _SHARED_SETUP if folder in folders), None)
         item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: not {parent.name for parent in item.path.parents} & set(_SHARED_SETUP))
+    items.sort(
+        key=lambda item: (
+            item.path.name not in _WAITING_FILES,
+            not {parent.name for parent in item.path.parents} & set(_SHARED_SETUP),
+        )
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
