@@ -13,6 +13,7 @@ import pytest
 
 from vidpipe.pipeline import ingest
 from vidpipe.settings import Settings
+from vidpipe.sources.list_watch import WatchTiming
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.pipeline.sensors.list_sensor import LIST, NO_REST, SECRET, ListSensor, ids, source, write
 
@@ -251,6 +252,7 @@ class TestWriters:
         assert list_sensor.named() == {*always, f"https://h.example/extra-{rounds}.mp4"}
 
     def test_half_a_line_waits_for_its_end(self, list_sensor: ListSensor) -> None:
+        list_sensor.set_timing(WatchTiming(open_line_rest_s=600))  # a busy machine may take long between two steps
         with list_sensor.list.open("w") as file:
             file.write("https://h.example/a.mp4\nhttps://h.example/b.m")
             file.flush()
