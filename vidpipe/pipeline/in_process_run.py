@@ -22,6 +22,7 @@ from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.registry import GRAPH
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -95,7 +96,7 @@ def run_process(
         SettingsError: A stage is unknown.
         UnavailableError: MongoDB is unreachable for too long.
     """
-    graph = graph or default_graph()
+    graph = graph or GRAPH
     request = request or RunRequest()
     with open_library(settings, graph, library) as opened:
         cancelled = cancelled or threading.Event()
@@ -113,13 +114,6 @@ def run_process(
         if run.report is None:
             raise unexplained(succeeded)
         return run.report
-
-
-def default_graph() -> StageGraph:
-    """Return vidpipe's own stages."""
-    from vidpipe.stages.registry import GRAPH  # loads every stage's libraries
-
-    return GRAPH
 
 
 def open_library(

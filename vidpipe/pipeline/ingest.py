@@ -16,7 +16,7 @@ from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
-from vidpipe.pipeline.in_process_run import default_graph, execute, open_library, unexplained
+from vidpipe.pipeline.in_process_run import execute, open_library, unexplained
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
@@ -26,6 +26,7 @@ from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requ
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.registry import GRAPH
 
 if TYPE_CHECKING:
     from vidpipe.sources.local_files import LocalMode
@@ -86,7 +87,7 @@ def run_ingest(
     from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
     from vidpipe.sources.inputs import gather
 
-    graph = graph or default_graph()
+    graph = graph or GRAPH
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
     gathered.requests = [

@@ -5,7 +5,7 @@ video is also a failed partition. A run over a list of videos plans no partition
 """
 
 import contextlib
-import hashlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +16,7 @@ import dagster as dg
 from vidpipe.library.library import Library
 from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous
 from vidpipe.settings import Settings
+from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.contract import StageError
 from vidpipe.tagging.rules import build_rules
 
@@ -23,7 +24,6 @@ Document = Mapping[str, Any]
 Figures = Mapping[str, int | float | str]
 #: One frame at 24 a second, where the video does not say.
 _FRAME_S = 1 / 24
-_BLOCK = 1 << 20
 FAILURE_CHECK_NAME = "videos_succeeded"
 FAILURE_CHECK_DESCRIPTION = "No video has failed in this stage; lists those that have."
 #: Each evaluation stays in Dagster's history, so the list and its messages are bounded.
@@ -95,17 +95,12 @@ def scenes_cover_duration(document: Document, scenes: Sequence[Document], settin
 def file_has_its_hash(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
     """Check that the whole stored file still has the hash that is its name."""
     path = settings.resolve((document.get("raw_video") or document["ingest"])["path"])
-    digest = hashlib.sha256()
-    size = 0
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-                size += len(block)
+        sha256, size = hash_file(path, threading.Event())
     except OSError as error:
         return CheckOutcome(False, f"The stored file cannot be read: {error.strerror or type(error).__name__}.", {})
-    figures: Figures = {"size_bytes": size, "sha256": digest.hexdigest()}
-    if digest.hexdigest() != document["_id"]:
+    figures: Figures = {"size_bytes": size, "sha256": sha256}
+    if sha256 != document["_id"]:
         return CheckOutcome(False, "The stored file's content does not match its hash; add the video again.", figures)
     return CheckOutcome(True, f"All {size} bytes are unchanged.", figures)
 
