@@ -189,7 +189,7 @@ def _ask(
 
 
 def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
-    """Yield (sha256, name, the stage input or why there is none yet)."""
+    """Yield (sha256, name, the stage input or the reason it is missing)."""
     graph, library = opened.library.graph, opened.library
     found = {row["_id"]: row for row in library.collections["videos"].find(
         {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SCENE_DESCRIPTIONS, MEASURED)))}  # fmt: skip

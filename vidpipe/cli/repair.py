@@ -209,7 +209,7 @@ class Repair:
 
 
 def library_damage(settings: Settings) -> DamagedError | None:
-    """The damage to the embedded server's data; None if there is none, or another server is used.
+    """Return the damage to the embedded server's data; None if it is intact or another server is used.
 
     Raises UnavailableError if the server cannot start for another reason.
     """

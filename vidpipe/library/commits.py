@@ -154,7 +154,7 @@ def _earlier_attempts(commit: Commit) -> int:
 
 
 def _next_attempt(error: StageError, attempts: int) -> tuple[StageError, timedelta | None]:
-    """Return the error to store after so many attempts, and the wait before the next one; None: there is none."""
+    """Return the error to store after so many attempts, and the wait before the next one; None if it is final."""
     if not error.transient:
         return error, None
     if attempts < MOST_ATTEMPTS:

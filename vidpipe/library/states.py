@@ -1,7 +1,7 @@
 """How current each video is in each stage: one classification, in Python for one entry and as indexed query for all.
 
 current      the result was made with today's spec and inputs
-due          it was not, or there is none yet, and every stage it reads has a usable result
+due          it was not, or it is missing, and every stage it reads has a usable result
 blocked      likewise, but an earlier stage has failed or not run yet
 failed       the last attempt failed and nothing has changed since
 quarantined  the video crashed the process, the last time alone; nothing has changed since
@@ -29,7 +29,7 @@ from vidpipe.library.videos import VideoIds, chunked
 State = Literal["current", "due", "blocked", "failed", "quarantined"]
 STATES: tuple[State, ...] = get_args(State)
 
-#: Why a result must be made: there is none yet; its inputs changed; files it names are lost; a transient failure may be
+#: Why a result must be made: it is missing; its inputs changed; files it names are lost; a transient failure may be
 #: retried; or its spec (settings, rules, prompts, model, code) differs today.
 Reason = Literal["new", "inputs", "files", "next try", "spec"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
