@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import os
 import re
+import subprocess
 import threading
 import time
 from collections import deque
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from vidpipe.media import ffmpeg, memory
 from vidpipe.media.decode_plan import DecodePlan, decode_command
 from vidpipe.media.frame_pack import clarity
+from vidpipe.media.packet_times import PacketTimes
 from vidpipe.media.scene_stats import SoundBlock, block_power
 from vidpipe.redaction import redact
 
@@ -201,10 +203,12 @@ class SmallFrame(NamedTuple):
     Attributes:
         time_us: Presentation time, in microseconds.
         bgr: Pixels, uint8, shape (height, width, 3).
+        number: Number of frames of the video before it.
     """
 
     time_us: int
     bgr: NDArray[np.uint8]
+    number: int = 0
 
 
 class Candidate(NamedTuple):
@@ -255,6 +259,7 @@ class DecodePass:
     Attributes:
         candidates: Filled while `frames` is read, complete after `finish`; to be consumed from the left.
         sound: Likewise.
+        packets: The times of all packets, if the plan decodes reference frames only.
     """
 
     def __init__(self, path: Path, plan: DecodePlan, *, time_limit_s: float, cancelled: threading.Event) -> None:
@@ -268,12 +273,16 @@ class DecodePass:
         self.sound: deque[SoundBlock] = deque()
         self._frames, self._large = PacketPipe("rawvideo"), PacketPipe("image2pipe")
         self._sound = PacketPipe("s16le") if plan.audio_stream is not None else None
+        self.packets = PacketTimes() if plan.reference_frames else None
+        self._companions: list[subprocess.Popen[bytes]] = []
         self._memory = contextlib.ExitStack()
         try:
-            command = decode_command(path, plan, *[pipe.arguments for pipe in self._pipes])
+            outputs = (self._frames, self._large, self._sound, self.packets)
+            frames, large, sound, packets = [pipe.arguments if pipe else [] for pipe in outputs]
+            command = decode_command(path, plan, frames, large, sound=sound, packets=packets)
             writers = [descriptor for pipe in self._pipes for descriptor in pipe.writers]
             self._limits = memory.current()
-            limit_bytes = self._memory.enter_context(self._limits.granted())
+            limit_bytes = self._memory.enter_context(self._limits.granted(programs=2 if self.packets else 1))
             self._process = ffmpeg.spawn(command, stdout=None, pass_fds=writers, memory_bytes=limit_bytes)
         except BaseException:
             self._memory.close()
@@ -286,14 +295,19 @@ class DecodePass:
         self._messages = DecoderMessages(self._process.stderr)
         reads = [self._read_candidates, self._read_sound] if self._sound else [self._read_candidates]
         readers = [threading.Thread(target=self._guarded, args=[read], daemon=True) for read in reads]
-        self._readers: list[threading.Thread] = [self._messages, *readers]
+        self._readers: list[threading.Thread] = [self._messages, *readers, *([self.packets] if self.packets else [])]
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         for thread in (*self._readers, self._watcher):
             thread.start()
 
     @property
-    def _pipes(self) -> list[PacketPipe]:
-        return [pipe for pipe in (self._frames, self._large, self._sound) if pipe is not None]
+    def _pipes(self) -> list[PacketPipe | PacketTimes]:
+        return [pipe for pipe in (self._frames, self._large, self._sound, self.packets) if pipe is not None]
+
+    @property
+    def errors(self) -> int:
+        """Number of error messages about the input so far."""
+        return self._messages.count
 
     def __enter__(self) -> DecodePass:
         return self
@@ -312,9 +326,13 @@ class DecodePass:
     def frames(self) -> Iterator[SmallFrame]:
         """Yield every frame that ffmpeg decodes, in presentation order."""
         width, height = self._plan.detection
-        for packet in self._frames.packets():
+        for number, packet in enumerate(self._frames.packets()):
             bgr = np.frombuffer(packet.data, np.uint8).reshape(height, width, 3)
-            yield SmallFrame(packet.time_us, bgr)
+            yield SmallFrame(packet.time_us, bgr, number)
+
+    def kill_with(self, process: subprocess.Popen[bytes]) -> None:
+        """Kill `process`, too, when the pass is cancelled or exceeds its time limit."""
+        self._companions.append(process)
 
     def finish(self) -> DecodeEnd:
         """Wait until ffmpeg has ended, after the last frame. Re-raises an exception of a reading thread."""
@@ -351,5 +369,6 @@ class DecodePass:
             elif time.monotonic() > self._deadline:
                 self._ended = "time limit"
             if self._ended or (self._messages.lacked_memory and not self._limits.generous):
-                self._process.kill()
+                for process in (self._process, *self._companions):
+                    process.kill()
                 return

@@ -56,6 +56,8 @@ class DecodePlan:
         keep_gaps: Whether a gap of any length is kept because the clock never jumps.
         forced_rate: Frames per second of a stream without timestamps; None for other streams.
         one_thread: Whether to decode in a single thread: with several, Theora cannot restart in a chained stream.
+        reference_frames: Whether to decode only frames that others refer to, and to list the times of all packets.
+        rotation: Clockwise rotation for display, in degrees.
     """
 
     video_stream: int
@@ -72,6 +74,8 @@ class DecodePlan:
     keep_gaps: bool = True
     forced_rate: Fraction | None = None
     one_thread: bool = False
+    reference_frames: bool = False
+    rotation: int = 0
 
 
 def plan_decode(
@@ -87,6 +91,8 @@ def plan_decode(
     field_order: str | None = None,
     clock_jumps: int = 0,
     forced_rate: Fraction | None = None,
+    rotation: int = 0,
+    reference_frames: bool = False,
 ) -> DecodePlan:
     """Plan the decode pass of a video.
 
@@ -102,6 +108,8 @@ def plan_decode(
         field_order: ffprobe's `field_order`.
         clock_jumps: Number of jumps of the stream's clock.
         forced_rate: Frames per second of a stream without timestamps.
+        rotation: Clockwise rotation for display, in degrees.
+        reference_frames: Whether to decode reference frames only.
     """
     model = model_size(width, height, settings.frame_max_pixels)
     thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
@@ -123,6 +131,8 @@ def plan_decode(
         keep_gaps=not clock_jumps,
         forced_rate=forced_rate,
         one_thread=video_codec == "theora" and clock_jumps > 0,
+        reference_frames=reference_frames,
+        rotation=rotation,
     )
 
 
@@ -165,9 +175,15 @@ def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
 
 
 def decode_command(
-    path: Path, plan: DecodePlan, frames: Sequence[str], candidates: Sequence[str], sound: Sequence[str] | None = None
+    path: Path,
+    plan: DecodePlan,
+    frames: Sequence[str],
+    candidates: Sequence[str],
+    *,
+    sound: Sequence[str] = (),
+    packets: Sequence[str] = (),
 ) -> list[str]:
-    """Return ffmpeg's command line for a decode with two or three outputs.
+    """Return ffmpeg's command line for a decode with two to four outputs.
 
     fast_bilinear samples two pixels in each direction, like OpenCV's linear scaling in PySceneDetect. It takes a third
     of the time of area scaling and yields the same cuts. It must not convert the color space in the same step: at
@@ -181,15 +197,15 @@ def decode_command(
         frames: Arguments of the output for frames.
         candidates: Arguments of the output for JPEGs.
         sound: Arguments of the output for sound, if any.
+        packets: Arguments of the output for the packets of the video stream, if any.
     """
-    small, large = (f"scale={width}:{height}" for width, height in (plan.detection, plan.candidate))
-    mapping = tone_mapping(plan.color_transfer)
+    large = f"scale={plan.candidate[0]}:{plan.candidate[1]}"
+    mapping = ",".join(tone_mapping(plan.color_transfer))
     pixels = "yuv420p10" if mapping else "yuv420p"
     deinterlaced = "estdif=mode=frame:deint=interlaced," if plan.deinterlace else ""
     graph = (
         f"[0:{plan.video_stream}]split=2[s][l];"
-        f"[s]{small}:flags=fast_bilinear,format={pixels},{f'{small},{mapping},' if mapping else ''}"
-        f"{small},format=bgr24[small];"
+        f"[s]{','.join(detection_filters(plan))}[small];"
         f"[l]select='{_candidate_times(plan)}',{deinterlaced}"
         f"{large}:flags=area,format={pixels},{f'{large},{mapping},' if mapping else ''}"
         f"{large}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
@@ -206,17 +222,30 @@ def decode_command(
     threads = 1 if plan.one_thread else memory.current().threads
     if threads:
         options += ["-threads", str(threads)]
+    if plan.reference_frames:
+        options += ["-skip_frame", "noref"]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
     command += ["-filter_complex", graph]
     command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
     # one thread: slices would add restart markers to the JPEGs
     jpeg = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-threads", "1"]
     command += ["-map", "[large]", *jpeg, *passthrough, *candidates]
-    if sound is not None:
+    if sound:
         mono = f"aformat=sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}"
         blocks = ["-af", f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0"]
         command += ["-map", f"0:{plan.audio_stream}", *untagged, "-c:a", "pcm_s16le", *blocks, *sound]
+    if packets:
+        command += ["-map", f"0:{plan.video_stream}", *untagged, *packets]
     return command
+
+
+def detection_filters(plan: DecodePlan) -> list[str]:
+    """Return the filters that make the frames for detectors and statistics, see `decode_command`."""
+    small = f"scale={plan.detection[0]}:{plan.detection[1]}"
+    mapping = tone_mapping(plan.color_transfer)
+    pixels = "yuv420p10" if mapping else "yuv420p"
+    mapped = [small, *mapping] if mapping else []
+    return [f"{small}:flags=fast_bilinear", f"format={pixels}", *mapped, small, "format=bgr24"]
 
 
 def _candidate_times(plan: DecodePlan) -> str:

@@ -24,6 +24,10 @@ Picture = NDArray[np.uint8]
 ADAPTIVE_WINDOW = 3
 #: Below this frame rate neighboring frames show different moments, and adaptive uses `LowFrameRateDetector`.
 LOW_FRAME_RATE = 5
+#: The longest time on either side of a cut that the decision about it depends on, in seconds.
+CONTEXT_S = 0.14
+#: The smallest score of a cut that adaptive finds.
+MIN_ADAPTIVE_SCORE = 15.0
 #: A cut found later than this after its time (a fade with ten minutes of black) is moved into the open scene.
 MAX_LAG_US = 600_000_000
 _MICROSECOND = Fraction(1, 1_000_000)

@@ -164,8 +164,11 @@ class FileLimits:
         return _PROGRAM_BYTES + self.pixels * _PIXEL_BYTES * (_BUFFERED_PICTURES + threads) + threads * _stack_bytes()
 
     @contextlib.contextmanager
-    def granted(self) -> Iterator[int | None]:
+    def granted(self, programs: int = 1) -> Iterator[int | None]:
         """Reserve `limit_bytes` for the block, waiting until other programs of this process have released enough.
+
+        Args:
+            programs: Number of programs that read the file at the same time.
 
         Yields:
             The memory limit of the program in bytes; None if unlimited.
@@ -173,7 +176,7 @@ class FileLimits:
         limit = self.limit_bytes
         with contextlib.ExitStack() as reservations:
             if limit and (self.generous or self.pixels > _HD_PIXELS):
-                size_bytes = self.shared_bytes if self.generous else min(limit, self.shared_bytes)
+                size_bytes = self.shared_bytes if self.generous else min(programs * limit, self.shared_bytes)
                 reservations.enter_context(_shared.reserved(size_bytes))
             if limit and not self.pixels:
                 reservations.enter_context(_headers.reserved(_HEADERS_BYTES if self.generous else limit))

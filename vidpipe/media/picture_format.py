@@ -160,22 +160,22 @@ _TO_BT709 = (
 )
 
 
-def tone_mapping(color_transfer: str | None) -> str:
-    """Return ffmpeg's filter chain that maps HDR to standard range.
+def tone_mapping(color_transfer: str | None) -> list[str]:
+    """Return ffmpeg's filters that map HDR to standard range.
 
     Args:
         color_transfer: ffmpeg's name of the stream's transfer function.
 
     Returns:
-        A chain that ends in RGB; empty for standard range.
+        A chain of filters that ends in RGB; empty for standard range.
     """
     linear = _LINEAR.get(color_transfer or "")
     if linear is None:
-        return ""
+        return []
     scaled = f"65535*{linear}*{_PEAK_NITS[str(color_transfer)] / _WHITE_NITS / _CLIP:.4f}"
     light, rest = f"{_SIGNAL}*{_CLIP}", 1 - _KNEE
     rolled = f"if(lt({light},{_KNEE}),{light},1-{rest:.2f}*exp(({_KNEE}-{light})/{rest:.2f}))"
-    return f"format=rgb48,{_all_channels(scaled)},{_TO_BT709},{_all_channels(f'65535*pow({rolled},1/2.4)')}"
+    return ["format=rgb48", _all_channels(scaled), _TO_BT709, _all_channels(f"65535*pow({rolled},1/2.4)")]
 
 
 def _all_channels(expression: str) -> str:

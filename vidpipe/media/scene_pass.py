@@ -22,6 +22,7 @@ from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
+from vidpipe.media.reference_decode import ReferenceDecode
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_sound, remove_motion, set_duration
 from vidpipe.settings.schema import SceneDetection
 
@@ -81,14 +82,15 @@ class SceneTimeline:
         self.last_us = 0
         self.last_gap_us = 0
 
-    def add_frame(self, time_us: int, sums: Sums) -> None:
-        """Add the next frame and its sums."""
+    def add_frame(self, time_us: int, sums: Sums, number: int | None = None) -> None:
+        """Add the next frame and its sums. `number` counts the frames of the video; by default, those added."""
+        number = self.frames if number is None else number
         if self.frames:
             self.last_gap_us = max(0, time_us - self.last_us)
             set_duration(self._waiting[-1].sums, self.last_gap_us / 1e6)
         else:
             self._open(0, 0, sums)
-        self._waiting.append(_WaitingBlock(time_us, self.frames, sums))
+        self._waiting.append(_WaitingBlock(time_us, number, sums))
         self.frames += 1
         self.last_us = time_us
         if len(self._waiting) > _MAX_WAITING:
@@ -178,6 +180,7 @@ class SceneFindings:
         end_us: End of the last frame, in microseconds.
         sound: Whether there was sound.
         end: How the decode ended.
+        frame_count: Number of frames of the video, decoded or not.
     """
 
     scenes: list[SceneSpan]
@@ -187,6 +190,7 @@ class SceneFindings:
     end_us: int
     sound: bool
     end: DecodeEnd
+    frame_count: int
 
     @property
     def spans_us(self) -> list[tuple[int, int]]:
@@ -203,6 +207,7 @@ def run_pass(
     *,
     frame_rate: Fraction | None,
     expected_s: float | None,
+    frame_count: int | None = None,
     time_limit_s: float,
     cancelled: threading.Event,
     progress: Callable[[float], None],
@@ -216,21 +221,29 @@ def run_pass(
         spill: Stores candidates.
         frame_rate: Average frame rate of the stream, if known.
         expected_s: Duration of the stream in seconds, if known.
+        frame_count: Number of frames, which a plan for reference frames requires.
         time_limit_s: Time limit, in seconds.
         cancelled: Ends the pass when set.
         progress: Called with the share of the video that has been decoded, 0 to 1.
 
     Raises:
+        FullDecodeRequired: Reference frames are not enough for this file.
         UnavailableError: ffmpeg is missing.
         OSError: The disk is full.
     """
     with DecodePass(path, plan, time_limit_s=time_limit_s, cancelled=cancelled) as decode:
-        scene_pass = _ScenePass(decode, plan, settings, spill)
-        return scene_pass.run(frame_rate or Fraction(25), expected_s, progress)
+        rate = frame_rate or Fraction(25)
+        if not plan.reference_frames:
+            return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress)
+        with ReferenceDecode(path, plan, decode, settings, frame_count or 0) as references:
+            findings = _ScenePass(references, plan, settings, spill).run(rate, expected_s, progress)
+            return replace(findings, frame_count=frame_count or 0)
 
 
 class _ScenePass:
-    def __init__(self, decode: DecodePass, plan: DecodePlan, settings: SceneDetection, spill: SpillFile) -> None:
+    def __init__(
+        self, decode: DecodePass | ReferenceDecode, plan: DecodePlan, settings: SceneDetection, spill: SpillFile
+    ) -> None:
         self._decode, self._plan, self._settings = decode, plan, settings
         self._meter, self._timeline = FrameMeter(), SceneTimeline(round(settings.min_scene_length * 1e6))
         self._candidates = SceneCandidates(spill, settings)
@@ -247,7 +260,7 @@ class _ScenePass:
             if not timeline.frames:
                 self._first_us = frame.time_us
             time_us = frame.time_us - self._first_us
-            timeline.add_frame(time_us, self._meter.measure(frame.bgr, time_us))
+            timeline.add_frame(time_us, self._meter.measure(frame.bgr, time_us), frame.number)
             self._recent.append(frame)
             if timeline.frames == 1:
                 self._offer_first_frame(0)
@@ -273,6 +286,7 @@ class _ScenePass:
             end_us=timeline.last_us + round(last_frame_s * 1e6),
             sound=self._sound,
             end=end,
+            frame_count=timeline.frames,
         )
 
     def _cut(self, cuts: list[int]) -> None:
@@ -321,7 +335,7 @@ class _ScenePass:
         gap_s = self._timeline.last_gap_us / 1e6 or nominal_s
         if expected_s is not None:
             left_s = expected_s - self._timeline.last_us / 1e6
-            still = self._timeline.frames == 1
-            if left_s > 0 and (still or left_s <= 3 * max(gap_s, nominal_s)):
+            trusted = self._timeline.frames == 1 or self._plan.reference_frames
+            if left_s > 0 and (trusted or left_s <= 3 * max(gap_s, nominal_s)):
                 return left_s
         return gap_s

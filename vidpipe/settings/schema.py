@@ -221,6 +221,9 @@ class SceneDetection(Section):
     """Threshold on the detector's own scale; empty: its default. adaptive: 1 to 255, default 3; content: 1 to 255,
     default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up
     to 255, default 12; ffmpeg: above 0 up to 1, default 0.3."""
+    decode: Literal["auto", "all"] = "auto"
+    """auto: decode only frames that others refer to, and all around possible cuts, where that finds the same cuts; all:
+    decode every frame."""
     min_scene_length: float = Field(0.6, ge=0, le=3600)
     """Minimum length of a scene in seconds, including the last one."""
     frames_per_scene: int = Field(8, ge=1, le=256)

@@ -118,6 +118,7 @@ class Scenes(StageResult):
     threshold: float = 0.0
     duration_s: float = Field(0.0, description="from the first frame to the end of the last, as decoded")
     frames_decoded: int = 0
+    decoded: Literal["all", "partial"] = Field("all", description="partial: reference frames, and all near cuts")
     cuts_per_minute: float = 0.0
     mean_scene_s: float = 0.0
     active_area: ActiveArea | None = Field(None, description="area within black bars; None: the whole picture")

@@ -14,9 +14,10 @@ from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, frames_version, resized_jpeg
 from vidpipe.media.frame_selection import SpillFile, model_frames, poster, scene_thumbnails, spread
+from vidpipe.media.reference_decode import REFERENCE_CODECS, REFERENCE_DETECTORS, FullDecodeRequired
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats, without_bars
-from vidpipe.media.streams import MIN_FRAME_RATE
+from vidpipe.media.streams import INTERLACED_ORDERS, MIN_FRAME_RATE
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
 from vidpipe.stages.results import Scenes
@@ -24,7 +25,11 @@ from vidpipe.stages.results import Scenes
 _MIN_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
 #: What decides how a video is decoded.
-_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order")
+_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order", "rotation")
+#: Below this frame rate decoding is cheap, and neighboring reference frames are too far apart.
+_MIN_REFERENCE_RATE = 10
+#: Fewer pixels in all frames are decoded sooner than the process for intervals starts (100 frames of 1080p).
+_MIN_REFERENCE_PIXELS = 200_000_000
 #: Many intact files lack less than this at their end.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.02
 
@@ -64,6 +69,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
         duration_s=item["metadata.duration_s"],
         clock_jumps=item["metadata.clock_jumps"],
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
+        reference_frames=_may_skip_frames(item, settings.scene_detection),
         **{name: item[f"metadata.{name}"] for name in _PLANNED_BY},
     )
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
@@ -98,6 +104,7 @@ def _decode(
                 spill,
                 frame_rate=_frame_rate(item),
                 expected_s=expected_s,
+                frame_count=item["metadata.frame_count"],
                 time_limit_s=limit_s,
                 cancelled=context.cancelled,
                 progress=lambda fraction: context.progress(item.sha256, fraction),
@@ -107,7 +114,11 @@ def _decode(
         limits.generous = True
         return decode(plan)
 
-    findings = decode(plan)
+    try:
+        findings = decode(plan)
+    except FullDecodeRequired:
+        plan = replace(plan, reference_frames=False)
+        findings = decode(plan)
     if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
         # ffmpeg stops at once if it has no decoder for the sound; the pictures can still be decoded
         findings = decode(replace(plan, audio_stream=None))
@@ -182,7 +193,7 @@ def _result(
     seen: dict[int, list[PackedFrame]] = {}
     for frame in pictures.frames:
         seen.setdefault(frame.scene, []).append(frame)
-    end_frames = [span.start_frame for span in findings.scenes[1:]] + [findings.frames]
+    end_frames = [span.start_frame for span in findings.scenes[1:]] + [findings.frame_count]
     scenes = tuple(
         Scene(
             index=index,
@@ -208,6 +219,7 @@ def _result(
         threshold=options.threshold,
         duration_s=duration_s,
         frames_decoded=findings.frames,
+        decoded="partial" if findings.frames < findings.frame_count else "all",
         cuts_per_minute=round((len(scenes) - 1) * 60 / duration_s, 3) if duration_s else 0.0,
         mean_scene_s=round(duration_s / len(scenes), 3),
         active_area=areas.video,
@@ -226,7 +238,7 @@ def _damage(findings: SceneFindings, item: Item) -> Damage | None:
     expected_s: float | None = item["metadata.duration_s"]
     announced_s: float | None = item["metadata.announced_duration_s"]
     count: int | None = item["metadata.frame_count"]
-    all_decoded = count is not None and findings.frames >= count
+    all_decoded = count is not None and findings.frame_count >= count
     missing_s = expected_s - decoded_s if expected_s and not all_decoded else 0.0
     incomplete = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
     # errors before the first key frame are no damage if all other pictures were decoded
@@ -251,6 +263,26 @@ def _damage(findings: SceneFindings, item: Item) -> Damage | None:
         expected_s=announced_s or expected_s,
         truncated=announced_s is not None,
         sentence=f"{kind}: {' and '.join(parts)}{first}. What decodes was processed.",
+    )
+
+
+def _may_skip_frames(item: Item, options: SceneDetection) -> bool:
+    """Return whether nothing that is known of a file forbids decoding its reference frames only."""
+    rate = _frame_rate(item)
+    return bool(
+        options.decode == "auto"
+        and options.detector in REFERENCE_DETECTORS
+        and item["metadata.video_codec"] in REFERENCE_CODECS
+        and item["metadata.field_order"] not in INTERLACED_ORDERS
+        and item["metadata.duration_source"] == "packets"
+        and item["metadata.frame_count_source"] == "packets"
+        and rate
+        and rate >= _MIN_REFERENCE_RATE
+        and item["metadata.width"] * item["metadata.height"] * item["metadata.frame_count"] >= _MIN_REFERENCE_PIXELS
+        and not item["metadata.mirrored"]
+        and not item["metadata.clock_jumps"]
+        and not item["metadata.undecodable_packets"]
+        and not item["metadata.announced_duration_s"]
     )
 
 

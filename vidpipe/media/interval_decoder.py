@@ -1,0 +1,96 @@
+"""Decodes every frame of short intervals of a video, in a process of its own (`interval_worker`)."""
+
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from vidpipe.media import ffmpeg, memory
+from vidpipe.media.decode import DecodePass, SmallFrame
+from vidpipe.media.decode_plan import DecodePlan, detection_filters
+from vidpipe.media.interval_worker import FRAME
+
+#: Turns frames as the ffmpeg program does by itself.
+_ROTATIONS = {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
+
+
+class IntervalDecoder:
+    """The process, which starts with the first request and decodes while its answers are not yet needed.
+
+    Args:
+        path: The video file.
+        plan: The plan of the pass.
+        running: The pass, whose limits apply.
+
+    Attributes:
+        packets_decoded: Number of packets that the answers so far have taken.
+    """
+
+    def __init__(self, path: Path, plan: DecodePlan, running: DecodePass) -> None:
+        self._plan = plan
+        self.packets_decoded = 0
+        reader, writer = os.pipe()
+        command = [sys.executable, "-P", "-m", "vidpipe.media.interval_worker", str(reader)]
+        try:
+            self._process = ffmpeg.spawn(
+                command, stderr=None, pass_fds=[reader], memory_bytes=memory.current().limit_bytes
+            )
+        except BaseException:
+            os.close(writer)
+            raise
+        finally:
+            os.close(reader)
+        running.kill_with(self._process)
+        self._requests = os.fdopen(writer, "w", encoding="utf-8")
+        self._send(
+            address=ffmpeg.input_address(path),
+            options=ffmpeg.input_options(),
+            stream=plan.video_stream,
+            filters=[*_ROTATIONS[plan.rotation], *detection_filters(plan)],
+            threads=memory.current().threads or 1,
+        )
+
+    def close(self) -> None:
+        """End the process."""
+        ffmpeg.stop(self._process)
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._requests.close()
+
+    def request(self, start_us: int, end_us: int, *, key_us: int, max_packets: int) -> None:
+        """Ask for the frames from `start_us` to `end_us`, both included.
+
+        Args:
+            start_us: Time of a frame, in microseconds.
+            end_us: Time in microseconds.
+            key_us: Time of the last key frame before it.
+            max_packets: Number of packets after which to give up.
+        """
+        self._send(start_us=start_us, end_us=end_us, key_us=key_us, max_packets=max_packets)
+
+    def frames(self) -> list[SmallFrame]:
+        """Return the frames of the oldest unanswered request; none if the process has failed."""
+        width, height = self._plan.detection
+        found: list[SmallFrame] = []
+        while len(head := self._read(FRAME.size)) == FRAME.size:
+            value, size = FRAME.unpack(head)
+            if not size:
+                self.packets_decoded += value
+                return found
+            pixels = self._read(size)
+            if size != width * height * 3 or len(pixels) != size:
+                break
+            found.append(SmallFrame(value, np.frombuffer(pixels, np.uint8).reshape(height, width, 3)))
+        return []
+
+    def _read(self, size: int) -> bytes:
+        assert self._process.stdout is not None  # noqa: S101  (a pipe was requested)
+        return self._process.stdout.read(size)
+
+    def _send(self, **values: object) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the process has failed, which `frames` finds out
+            print(json.dumps(values), file=self._requests, flush=True)

@@ -1,0 +1,269 @@
+"""Decodes reference frames only, and every frame where a cut is possible.
+
+Most frames of a video are B-frames that no other frame refers to. Skipping them saves most of the decoding. Where two
+neighboring reference frames differ so much that a cut may lie between them, all frames around are decoded, so that the
+detectors see there exactly what they would see in a full decode, and place the cut on the same frame. Everything else,
+such as statistics and thumbnails, is measured on the frames there are.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+
+from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
+from vidpipe.media.decode_plan import DecodePlan
+from vidpipe.media.detectors import CONTEXT_S, MIN_ADAPTIVE_SCORE, HsvDifference
+from vidpipe.media.interval_decoder import IntervalDecoder
+from vidpipe.media.packet_times import TOLERANCE_US
+from vidpipe.settings.schema import SceneDetection
+
+#: Detectors whose cuts can be proposed from reference frames.
+REFERENCE_DETECTORS = ("adaptive", "content")
+#: Codecs in which frames can be skipped, and whose packets are frames.
+REFERENCE_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
+_CONTEXT_US = round(CONTEXT_S * 1_000_000)
+#: Intervals closer to each other are decoded as one.
+_JOINED_US = 400_000
+#: Longer intervals are divided, so that memory does not grow with them.
+_MAX_INTERVAL_US = 2_000_000
+#: Reference frames that are read while the frames of an interval are being decoded.
+_LOOKAHEAD = 48
+#: Over several frames, movement may make the score of a change smaller than that of the cut alone.
+_SCORE_MARGIN, _RATIO_MARGIN = 0.9, 0.85
+#: Movement over n frames scores n^0.7 times as much as over one (measured; noise does not grow, pans grow with n).
+_GROWTH = 0.7
+#: A ratio that is certain, as a multiple of the threshold, although the changes around it span several frames.
+_CERTAIN = 2.0
+#: Mean difference (0 to 255) between the same frame of both decoders; more means that one of them lacked a reference.
+_SAME = 3.0
+#: Share of the packets that intervals may take, beyond a number of packets that is always allowed.
+_MAX_SHARE, _FREE_PACKETS = 0.4, 300
+
+
+class FullDecodeRequired(Exception):
+    """Reference frames are not enough: every frame of this file has to be decoded. The message tells why."""
+
+
+@dataclass
+class _Reference:
+    """A reference frame.
+
+    Attributes:
+        frame: The frame.
+        score: Score of the change from the previous reference frame.
+        step: Number of frames from the previous reference frame to this one; 0 while unknown.
+    """
+
+    frame: SmallFrame
+    score: float
+    step: int = 0
+
+
+@dataclass
+class _Interval:
+    """An interval in which all frames are decoded, in microseconds, both ends included."""
+
+    start_us: int
+    end_us: int
+    requested: bool = False
+
+
+def _ratio(score: float, total: float, count: float) -> float:
+    """Return the ratio of a score to the average of the scores around it."""
+    return score / max(total / max(count, 1.0), 0.01)
+
+
+class ReferenceDecode:
+    """A running decode, with the interface of `DecodePass`. Use it as a context manager.
+
+    Args:
+        path: The video file.
+        plan: What to decode.
+        decode: The pass over the reference frames.
+        settings: The section [SceneDetection].
+        frame_count: Number of frames of the video.
+    """
+
+    def __init__(
+        self, path: Path, plan: DecodePlan, decode: DecodePass, settings: SceneDetection, frame_count: int
+    ) -> None:
+        assert decode.packets is not None  # noqa: S101  (the plan lists them)
+        self._path, self._plan, self._decode, self._packets = path, plan, decode, decode.packets
+        self._settings, self._frame_count = settings, frame_count
+        self._score = HsvDifference()
+        self._references: list[_Reference] = []
+        self._evaluated, self._emitted = 1, 0
+        self._intervals: deque[_Interval] = deque()
+        self._decoder: IntervalDecoder | None = None
+        self.candidates, self.sound = decode.candidates, decode.sound
+
+    def __enter__(self) -> ReferenceDecode:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+
+    def frames(self) -> Iterator[SmallFrame]:
+        """Yield the reference frames, and all frames of intervals with a possible cut, in presentation order.
+
+        Raises:
+            FullDecodeRequired: The file is damaged or unsuitable, or a full decode is cheaper.
+        """
+        for frame in self._decode.frames():
+            self._check()
+            self._references.append(_Reference(frame, self._score(frame.bgr)))
+            self._evaluate()
+            yield from self._settled()
+        self._packets.join()
+        self._check()
+        self._evaluate(ended=True)
+        yield from self._settled(ended=True)
+
+    def finish(self) -> DecodeEnd:
+        """Wait until ffmpeg has ended, after the last frame.
+
+        Raises:
+            FullDecodeRequired: The file is damaged, or its packets are not its frames.
+        """
+        end = self._decode.finish()
+        failed = end.errors or end.returncode or self._packets.count != self._frame_count
+        if failed and not (end.ended or end.lacked_memory):
+            raise FullDecodeRequired("the file is damaged, or its packets are not its frames")
+        return end
+
+    def _check(self) -> None:
+        if self._decode.errors:
+            raise FullDecodeRequired("the decoder reports errors")
+        if self._packets.untimed or self._packets.open_groups:
+            raise FullDecodeRequired("packets without times, or open groups of pictures")
+
+    def _evaluate(self, *, ended: bool = False) -> None:
+        """Propose intervals among the changes whose surroundings are known."""
+        while self._evaluated < len(self._references):
+            place = self._evaluated
+            start_us, time_us = (reference.frame.time_us for reference in self._references[place - 1 : place + 1])
+            last_us = self._references[-1].frame.time_us
+            if not ended and (last_us < time_us + _CONTEXT_US or self._packets.listed_us < last_us):
+                return
+            self._evaluated += 1
+            if self._needs_all_frames(place):
+                self._propose(start_us, time_us)
+
+    def _needs_all_frames(self, place: int) -> bool:
+        """Return whether the detector could find a cut at this change, and does not see enough of it yet."""
+        change, step = self._references[place], self._step(place)
+        threshold = self._settings.threshold
+        if self._settings.detector == "content":
+            return step > 1 and change.score >= _SCORE_MARGIN * threshold
+        if change.score < _SCORE_MARGIN * MIN_ADAPTIVE_SCORE:
+            return False
+        around = [*self._around(place, -1), *self._around(place, 1)]
+        steps = [self._step(other) for other in around]
+        if step == 1 and all(other == 1 for other in steps):
+            return False
+        total = sum(self._references[other].score for other in around)
+        if step == 1:
+            # a change over n frames scores at most as much as they do one by one: the true ratio is smaller
+            return threshold <= _ratio(change.score, total, sum(steps)) < _CERTAIN * threshold
+        return _ratio(change.score, total, sum(other**_GROWTH for other in steps)) >= _RATIO_MARGIN * threshold
+
+    def _around(self, place: int, direction: int) -> Iterator[int]:
+        """Yield the changes before or after a change that a detector compares it with."""
+        references, other = self._references, place + direction
+        border_us = references[place if direction > 0 else place - 1].frame.time_us + direction * _CONTEXT_US
+        while 0 < other < len(references):
+            near_us = references[other - 1 if direction > 0 else other].frame.time_us
+            if (border_us - near_us) * direction <= 0:
+                return
+            yield other
+            other += direction
+
+    def _step(self, place: int) -> int:
+        reference = self._references[place]
+        if not reference.step:
+            before_us = self._references[place - 1].frame.time_us
+            reference.step = max(1, len(self._packets.between(before_us, reference.frame.time_us)) - 1)
+        return reference.step
+
+    def _propose(self, start_us: int, end_us: int) -> None:
+        """Have all frames decoded from one reference frame to the next, and as far as the detector looks around."""
+        start_us, end_us = start_us - _CONTEXT_US, end_us + _CONTEXT_US
+        if self._intervals:
+            last = self._intervals[-1]
+            start_us = max(start_us, last.end_us + TOLERANCE_US + 1)
+            if not last.requested and start_us < last.end_us + _JOINED_US:
+                last.end_us = end_us
+                return
+        self._intervals.append(_Interval(start_us, end_us))
+
+    def _settled(self, *, ended: bool = False) -> Iterator[SmallFrame]:
+        """Yield the frames before which no further interval can begin."""
+        border_us = self._references[self._evaluated - 1].frame.time_us - _CONTEXT_US if self._references else 0
+        for interval in self._intervals:
+            length_us = interval.end_us - interval.start_us
+            if not interval.requested and (
+                ended or border_us > interval.end_us + _JOINED_US or length_us > _MAX_INTERVAL_US
+            ):
+                self._request(interval)
+        while True:
+            first = self._intervals[0] if self._intervals else None
+            until_us = None if ended else border_us
+            yield from self._references_before(min(border_us, first.start_us) if first else until_us)
+            full = len(self._references) - self._emitted > _LOOKAHEAD and self._packets.listed_us > border_us
+            if not first or not first.requested or not (full or ended):
+                break
+            yield from self._all_frames(self._intervals.popleft())
+        known = max(0, min(self._emitted, self._evaluated - 1 - _LOOKAHEAD))
+        del self._references[:known]
+        self._emitted -= known
+        self._evaluated -= known
+
+    def _references_before(self, time_us: int | None) -> Iterator[SmallFrame]:
+        while self._emitted < len(self._references):
+            frame = self._references[self._emitted].frame
+            if time_us is not None and frame.time_us >= time_us:
+                return
+            self._emitted += 1
+            yield self._numbered(frame)
+
+    def _all_frames(self, interval: _Interval) -> Iterator[SmallFrame]:
+        assert self._decoder is not None  # noqa: S101  (it got the request)
+        frames = self._decoder.frames()
+        expected_us = self._packets.between(interval.start_us, interval.end_us)
+        if self._decoder.packets_decoded > _FREE_PACKETS + _MAX_SHARE * self._packets.count:
+            raise FullDecodeRequired("too many possible cuts")
+        if len(frames) != len(expected_us) or any(
+            abs(frame.time_us - time_us) > TOLERANCE_US for frame, time_us in zip(frames, expected_us, strict=True)
+        ):
+            raise FullDecodeRequired("an interval could not be decoded on its own")
+        while self._emitted < len(self._references):
+            frame = self._references[self._emitted].frame
+            if frame.time_us > interval.end_us:
+                break
+            self._emitted += 1
+            same = min(frames, key=lambda other: abs(other.time_us - frame.time_us))
+            if cv2.norm(frame.bgr, same.bgr, cv2.NORM_L1) > _SAME * frame.bgr.size:
+                raise FullDecodeRequired("an interval decoded on its own looks different")
+        yield from map(self._numbered, frames)
+
+    def _request(self, interval: _Interval) -> None:
+        times_us = self._packets.between(interval.start_us, interval.end_us)
+        interval.start_us = times_us[0]
+        if self._decoder is None:
+            self._decoder = IntervalDecoder(self._path, self._plan, self._decode)
+        max_packets = _FREE_PACKETS + int(_MAX_SHARE * self._packets.count)
+        key_us = self._packets.key_before(interval.start_us)
+        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_packets=max_packets)
+        interval.requested = True
+
+    def _numbered(self, frame: SmallFrame) -> SmallFrame:
+        return frame._replace(number=self._packets.number(frame.time_us))
