@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from vidpipe.media import ffmpeg, memory
+from vidpipe.media import ffmpeg, hwaccel, memory
 from vidpipe.media.facts import AudioStream
 from vidpipe.media.picture_format import tone_mapping
 from vidpipe.media.streams import INTERLACED_ORDERS
@@ -58,6 +58,8 @@ class DecodePlan:
         one_thread: Whether to decode in a single thread: with several, Theora cannot restart in a chained stream.
         reference_frames: Whether to decode only frames that others refer to, and to list the times of all packets.
         rotation: Clockwise rotation for display, in degrees.
+        hwaccel: Name of the hardware decoder; empty for software.
+        bit_depth: Bits per sample.
     """
 
     video_stream: int
@@ -76,6 +78,8 @@ class DecodePlan:
     one_thread: bool = False
     reference_frames: bool = False
     rotation: int = 0
+    hwaccel: str = ""
+    bit_depth: int | None = None
 
 
 def plan_decode(
@@ -92,7 +96,9 @@ def plan_decode(
     clock_jumps: int = 0,
     forced_rate: Fraction | None = None,
     rotation: int = 0,
+    bit_depth: int | None = None,
     reference_frames: bool = False,
+    hwaccel: str = "",
 ) -> DecodePlan:
     """Plan the decode pass of a video.
 
@@ -109,7 +115,9 @@ def plan_decode(
         clock_jumps: Number of jumps of the stream's clock.
         forced_rate: Frames per second of a stream without timestamps.
         rotation: Clockwise rotation for display, in degrees.
+        bit_depth: Bits per sample, if known.
         reference_frames: Whether to decode reference frames only.
+        hwaccel: Name of the hardware decoder; empty for software.
     """
     model = model_size(width, height, settings.frame_max_pixels)
     thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
@@ -133,6 +141,8 @@ def plan_decode(
         one_thread=video_codec == "theora" and clock_jumps > 0,
         reference_frames=reference_frames,
         rotation=rotation,
+        hwaccel=hwaccel,
+        bit_depth=bit_depth,
     )
 
 
@@ -204,7 +214,7 @@ def decode_command(
     pixels = "yuv420p10" if mapping else "yuv420p"
     deinterlaced = "estdif=mode=frame:deint=interlaced," if plan.deinterlace else ""
     graph = (
-        f"[0:{plan.video_stream}]split=2[s][l];"
+        f"[0:{plan.video_stream}]{','.join([*_from_device(plan), 'split=2'])}[s][l];"
         f"[s]{','.join(detection_filters(plan))}[small];"
         f"[l]select='{_candidate_times(plan)}',{deinterlaced}"
         f"{large}:flags=area,format={pixels},{f'{large},{mapping},' if mapping else ''}"
@@ -222,6 +232,8 @@ def decode_command(
     threads = 1 if plan.one_thread else memory.current().threads
     if threads:
         options += ["-threads", str(threads)]
+    if plan.hwaccel:
+        options += hwaccel.input_options(plan.hwaccel)
     if plan.reference_frames:
         options += ["-skip_frame", "noref"]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
@@ -237,6 +249,16 @@ def decode_command(
     if packets:
         command += ["-map", f"0:{plan.video_stream}", *untagged, *packets]
     return command
+
+
+#: Rotates frames as the ffmpeg program does by itself.
+ROTATION_FILTERS = {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
+
+
+def _from_device(plan: DecodePlan) -> list[str]:
+    if not plan.hwaccel:
+        return []
+    return [*hwaccel.download_filters(plan.bit_depth or 8), *ROTATION_FILTERS[plan.rotation]]
 
 
 def detection_filters(plan: DecodePlan) -> list[str]:

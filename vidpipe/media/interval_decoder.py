@@ -10,11 +10,8 @@ import numpy as np
 
 from vidpipe.media import ffmpeg, memory
 from vidpipe.media.decode import DecodePass, SmallFrame
-from vidpipe.media.decode_plan import DecodePlan, detection_filters
+from vidpipe.media.decode_plan import ROTATION_FILTERS, DecodePlan, detection_filters
 from vidpipe.media.interval_worker import FRAME
-
-#: Turns frames as the ffmpeg program does by itself.
-_ROTATIONS = {0: [], 90: ["transpose=clock"], 180: ["hflip", "vflip"], 270: ["transpose=cclock"]}
 
 
 class IntervalDecoder:
@@ -49,7 +46,7 @@ class IntervalDecoder:
             address=ffmpeg.input_address(path),
             options=ffmpeg.input_options(),
             stream=plan.video_stream,
-            filters=[*_ROTATIONS[plan.rotation], *detection_filters(plan)],
+            filters=[*ROTATION_FILTERS[plan.rotation], *detection_filters(plan)],
             threads=memory.current().threads or 1,
         )
 

@@ -133,6 +133,7 @@ class FileLimits:
         time: Time limits.
         default_threads: Threads that the decoder uses by default.
         shared_bytes: Memory for larger pictures, shared by all programs of this process.
+        extra_bytes: Memory that a program may use beyond what it needs for the file.
     """
 
     settings: Limits = field(default_factory=Limits)
@@ -141,6 +142,7 @@ class FileLimits:
     time: TimeLimits = field(default_factory=TimeLimits)
     default_threads: int = field(default_factory=_default_threads)
     shared_bytes: int = _SHARED_BYTES
+    extra_bytes: int = 0
 
     @property
     def threads(self) -> int | None:
@@ -155,7 +157,7 @@ class FileLimits:
         """Memory limit of one program; None if unlimited."""
         if not self.settings.memory_mb or sys.platform != "linux":
             return None
-        tight = self._bytes(self.threads or self.default_threads)
+        tight = self._bytes(self.threads or self.default_threads) + self.extra_bytes
         return tight + max(0, self.settings.memory_mb * _MIB - _PROGRAM_BYTES) if self.generous else tight
 
     def _bytes(self, threads: int) -> int:

@@ -136,12 +136,12 @@ class ReferenceDecode:
         """
         end = self._decode.finish()
         failed = end.errors or end.returncode or self._packets.count != self._frame_count
-        if failed and not (end.ended or end.lacked_memory):
+        if failed and self._references and not (end.ended or end.lacked_memory):
             raise FullDecodeRequired("the file is damaged, or its packets are not its frames")
         return end
 
     def _check(self) -> None:
-        if self._decode.errors:
+        if self._decode.errors and self._references:
             raise FullDecodeRequired("the decoder reports errors")
         if self._packets.untimed or self._packets.open_groups:
             raise FullDecodeRequired("packets without times, or open groups of pictures")

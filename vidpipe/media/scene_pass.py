@@ -181,6 +181,7 @@ class SceneFindings:
         sound: Whether there was sound.
         end: How the decode ended.
         frame_count: Number of frames of the video, decoded or not.
+        decoder: Name of the hardware decoder; empty for software.
     """
 
     scenes: list[SceneSpan]
@@ -191,6 +192,7 @@ class SceneFindings:
     sound: bool
     end: DecodeEnd
     frame_count: int
+    decoder: str
 
     @property
     def spans_us(self) -> list[tuple[int, int]]:
@@ -287,6 +289,7 @@ class _ScenePass:
             sound=self._sound,
             end=end,
             frame_count=timeline.frames,
+            decoder=self._plan.hwaccel,
         )
 
     def _cut(self, cuts: list[int]) -> None:

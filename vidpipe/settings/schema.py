@@ -224,6 +224,8 @@ class SceneDetection(Section):
     decode: Literal["auto", "all"] = "auto"
     """auto: decode only frames that others refer to, and all around possible cuts, where that finds the same cuts; all:
     decode every frame."""
+    hw_accel: Literal["none", "auto", "cuda", "vaapi", "videotoolbox"] = "none"
+    """Hardware decoder; auto: the first that this machine has. What it cannot decode is decoded in software."""
     min_scene_length: float = Field(0.6, ge=0, le=3600)
     """Minimum length of a scene in seconds, including the last one."""
     frames_per_scene: int = Field(8, ge=1, le=256)

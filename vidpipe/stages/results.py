@@ -110,7 +110,7 @@ class Scenes(StageResult):
     """Cuts, thumbnails, the model's frames and measurements, all from one decode."""
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
-    unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds", "pack"})
+    unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds", "decoder", "pack"})
 
     scenes: tuple[Scene, ...] = ()
     count: int = 0
@@ -119,6 +119,7 @@ class Scenes(StageResult):
     duration_s: float = Field(0.0, description="from the first frame to the end of the last, as decoded")
     frames_decoded: int = 0
     decoded: Literal["all", "partial"] = Field("all", description="partial: reference frames, and all near cuts")
+    decoder: str = Field("software", description="software, or the hardware decoder: cuda, vaapi, videotoolbox")
     cuts_per_minute: float = 0.0
     mean_scene_s: float = 0.0
     active_area: ActiveArea | None = Field(None, description="area within black bars; None: the whole picture")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
-from vidpipe.media import memory
+from vidpipe.media import hwaccel, memory
 from vidpipe.media.active_area import ActiveAreas, active_areas
 from vidpipe.media.decode import DecodeEnd
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
@@ -25,7 +25,8 @@ from vidpipe.stages.results import Scenes
 _MIN_TIME_LIMIT_S = 120.0
 _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
 #: What decides how a video is decoded.
-_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order", "rotation")
+_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order", "rotation",
+               "bit_depth")  # fmt: skip
 #: Below this frame rate decoding is cheap, and neighboring reference frames are too far apart.
 _MIN_REFERENCE_RATE = 10
 #: Fewer pixels in all frames are decoded sooner than the process for intervals starts (100 frames of 1080p).
@@ -64,12 +65,14 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     path = settings.resolve(item["raw_video.path"])
     if not path.is_file():
         raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
+    codec = item["metadata.video_codec"]
     plan = plan_decode(
         settings.scene_detection,
         duration_s=item["metadata.duration_s"],
         clock_jumps=item["metadata.clock_jumps"],
         forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
         reference_frames=_may_skip_frames(item, settings.scene_detection),
+        hwaccel="" if item["metadata.mirrored"] else hwaccel.choose(settings.scene_detection.hw_accel, codec),
         **{name: item[f"metadata.{name}"] for name in _PLANNED_BY},
     )
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
@@ -94,6 +97,7 @@ def _decode(
     limit_s = max(min_time_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
 
     limits = memory.FileLimits(context.settings.limits, pixels=item["metadata.width"] * item["metadata.height"])
+    limits.extra_bytes = hwaccel.DRIVER_BYTES if plan.hwaccel else 0
 
     def decode(plan: DecodePlan) -> SceneFindings:
         with memory.reading(limits):
@@ -114,11 +118,19 @@ def _decode(
         limits.generous = True
         return decode(plan)
 
-    try:
-        findings = decode(plan)
-    except FullDecodeRequired:
-        plan = replace(plan, reference_frames=False)
-        findings = decode(plan)
+    def decode_with_fallbacks(plan: DecodePlan) -> SceneFindings:
+        try:
+            findings = decode(plan)
+        except FullDecodeRequired:
+            return decode_with_fallbacks(replace(plan, reference_frames=False))
+        if plan.hwaccel and findings.end.returncode and not findings.end.ended:
+            hwaccel.note_failure(plan.hwaccel, item["metadata.video_codec"])
+            return decode_with_fallbacks(replace(plan, hwaccel=""))
+        if plan.reference_frames and not findings.frames and not findings.end.ended:
+            return decode_with_fallbacks(replace(plan, reference_frames=False))
+        return findings
+
+    findings = decode_with_fallbacks(plan)
     if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
         # ffmpeg stops at once if it has no decoder for the sound; the pictures can still be decoded
         findings = decode(replace(plan, audio_stream=None))
@@ -219,6 +231,7 @@ def _result(
         threshold=options.threshold,
         duration_s=duration_s,
         frames_decoded=findings.frames,
+        decoder=findings.decoder or "software",
         decoded="partial" if findings.frames < findings.frame_count else "all",
         cuts_per_minute=round((len(scenes) - 1) * 60 / duration_s, 3) if duration_s else 0.0,
         mean_scene_s=round(duration_s / len(scenes), 3),
