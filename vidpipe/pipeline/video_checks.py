@@ -71,7 +71,8 @@ class VideoCheck:
 def scenes_cover_duration(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
     """Check that there is no gap and no overlap from 0 to the decoded duration, within one frame."""
     stored = document["scenes"]
-    duration_s, frames = stored["duration_s"], stored.get("frames_decoded") or 0
+    duration_s = stored["duration_s"]
+    frames = max([stored.get("frames_decoded") or 0, *(scene.get("end_frame") or 0 for scene in scenes)])
     frame_s = duration_s / frames if frames else _FRAME_S
     figures: Figures = {"scenes": len(scenes), "duration_s": duration_s, "frame_s": round(frame_s, 5)}
     if not scenes:

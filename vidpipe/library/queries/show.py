@@ -137,8 +137,8 @@ def _view(
 
 
 def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
-    """Return the metadata with the number of frames and the duration that the decode measured."""
-    if not metadata or not scenes or not scenes.get("duration_s"):
+    """Return the metadata with the number of frames and the duration that a decode of all frames measured."""
+    if not metadata or not scenes or not scenes.get("duration_s") or scenes.get("decoded") == "partial":
         return metadata
     decoded = {"frame_count": scenes["frames_decoded"], "duration_s": scenes["duration_s"]}
     return metadata | decoded | {"frame_count_source": "decode", "duration_source": "decode"}
