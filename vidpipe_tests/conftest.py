@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import re
 import shutil
@@ -26,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 CLIPS_VARIABLE = "VIDPIPE_TEST_CLIPS"
 #: Folders whose tests share what takes long to set up: a home with a dozen videos in every stage, a home with running
-#: servers, a loaded model. They run in one process, and start first.
+#: servers, torch with a loaded model. They run in one process, and start first.
 _SHARED_SETUP = ("end_to_end", "services", "qwen")
 #: Files that mostly wait for Dagster's daemon, which checks backfills every 30 s. They start first.
 _WAITING_FILES = ("test_backfills.py", "test_dagster_dev.py")
@@ -35,14 +34,6 @@ _SERVER_FOLDERS = {"end_to_end", "services"}
 #: Test files that start servers of their own mention one of these.
 _SERVER_WORDS = re.compile(r"\b(?:mongod|embedded|replica_set|dagster_home|DagsterInstance)\b")
 _TORCH_IMPORTS = re.compile(r"^(?:from|import) .*\b(?:torch|transformers|serving|qwen\.conftest)\b", re.MULTILINE)
-
-
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Skip files that import torch where it is not installed."""
-    if collection_path.suffix != ".py" or importlib.util.find_spec("torch"):
-        return None
-    needs_torch = re.search(r"^(?:import|from) (?:torch|transformers)\b", collection_path.read_text(), re.MULTILINE)
-    return True if needs_torch else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marker, and xdist reads its groups
@@ -55,9 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         fixtures = set(getattr(item, "fixturenames", ()))
         if fixtures & _SERVER_FIXTURES or folders & _SERVER_FOLDERS or _SERVER_WORDS.search(text):
             item.add_marker(pytest.mark.server)
-        if "qwen" in folders or _TORCH_IMPORTS.search(text):
+        needs_torch = "qwen" in folders or bool(_TORCH_IMPORTS.search(text))
+        if needs_torch:
             item.add_marker(pytest.mark.torch)
-        shared = next((folder for folder in _SHARED_SETUP if folder in folders), None)
+        shared = "qwen" if needs_torch else next((folder for folder in _SHARED_SETUP if folder in folders), None)
         item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
     items.sort(
         key=lambda item: (

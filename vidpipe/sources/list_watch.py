@@ -37,8 +37,6 @@ _BATCH = 1000
 #: be another one, restored or emptied, and a variable may have another value.
 _VERIFY_EVERY_S = 3600.0
 _MOST_PROBLEMS = 100
-#: The next check of local files waits this many times as long as the last one took, to spare slow disks.
-_PAUSES = 20
 
 #: inode, size in bytes, time of the last change in ns
 Signature = tuple[int, int, int]
@@ -48,18 +46,20 @@ LocalFileState = tuple[int, int, str]
 
 @dataclass(frozen=True)
 class WatchTiming:
-    """How long files must be unchanged, and how long a check may take, in seconds.
+    """How long files must be unchanged, and how long and how often they are checked; times in seconds.
 
     Attributes:
         list_rest_s: A list is complete if it is unchanged for this long.
         open_line_rest_s: Likewise if the last line has no newline: it may still be written.
         video_rest_s: A video is complete if it is unchanged for this long.
+        pauses: The next check of local files waits this many times as long as the last one took, to spare slow disks.
         budget_s: Time for the new lines of all lists in one check; Dagster ends a tick after 60 s.
     """
 
     list_rest_s: float = 1.0
     open_line_rest_s: float = 4.0
     video_rest_s: float = 5.0
+    pauses: float = 20.0
     budget_s: float = 12.0
 
 
@@ -367,7 +367,7 @@ class ListWatch:
         start = time.monotonic()
         own = (self.settings.media_directory, self.settings.derived_directory)
         diff = diff_watched_files(before.entries, before.files, path, own, self.timing.video_rest_s)
-        pause_s = _PAUSES * (time.monotonic() - start)
+        pause_s = self.timing.pauses * (time.monotonic() - start)
         new = self.sources.save_many(name, diff.sources)
         self.sources.again(diff.changed)
         self.sources.drop(name, diff.removed)

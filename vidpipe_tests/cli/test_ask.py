@@ -13,18 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
 import dagster as dg
+import pytest
 from pymongo import MongoClient
 
 from vidpipe.pipeline.instance import instance
 from vidpipe.settings import Settings
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command, command_on
-from vidpipe_tests.models.qwen.conftest import TINY
+from vidpipe_tests.models.qwen.conftest import TINY, needs_torch
+
+pytestmark = needs_torch
 
 COLORS = {"rgb.mp4": ("red", "green", "blue"), "pyw.mp4": ("purple", "yellow", "white")}
 

@@ -199,9 +199,10 @@ def test_a_stage_that_cannot_run_is_a_problem_and_the_others_go_on(vidpipe: Comm
     assert "custom_tags.json" in vidpipe("status").stdout
 
 
-def _long(vidpipe: Command, tmp_path: Path) -> None:
-    clip = clips.moving(tmp_path / "long.mp4", seconds=30, size="1280x720", source="testsrc2")
-    assert vidpipe("add", clip, "--mode", "reference").exit_code == 0
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keeps the stage scenes at work for a second or two."""
+    return clips.moving(tmp_path_factory.mktemp("long") / "long.mp4", seconds=30, size="1280x720")
 
 
 def _wait_for_scenes(vidpipe: Command) -> None:
@@ -213,8 +214,8 @@ def _wait_for_scenes(vidpipe: Command) -> None:
     raise AssertionError("the stage scenes did not begin")
 
 
-def test_ctrl_c_leaves_nothing_broken(vidpipe: Command, tmp_path: Path) -> None:
-    _long(vidpipe, tmp_path)
+def test_ctrl_c_leaves_nothing_broken(vidpipe: Command, long_clip: Path) -> None:
+    assert vidpipe("add", long_clip, "--mode", "reference").exit_code == 0
     process = vidpipe.start("run")
     _wait_for_scenes(vidpipe)
     process.send_signal(signal.SIGINT)
@@ -228,8 +229,8 @@ def test_ctrl_c_leaves_nothing_broken(vidpipe: Command, tmp_path: Path) -> None:
     assert (report["busy"], report["stages"]["scenes"]["computed"]) == ([], 1)
 
 
-def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, tmp_path: Path) -> None:
-    _long(vidpipe, tmp_path)
+def test_the_second_ctrl_c_leaves_at_once(vidpipe: Command, long_clip: Path) -> None:
+    assert vidpipe("add", long_clip, "--mode", "reference").exit_code == 0
     process = vidpipe.start("run")
     _wait_for_scenes(vidpipe)
     process.send_signal(signal.SIGINT)

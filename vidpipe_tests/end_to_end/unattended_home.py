@@ -96,6 +96,10 @@ class UnattendedHome:
             limit_s,
         )
 
+    def wait_until_runs_end(self, limit_s: float) -> float:
+        """Results are current while their run still reports them to Dagster."""
+        return self.wait_until("all runs have ended", lambda: not self.home.unfinished_runs(), limit_s)
+
 
 @contextlib.contextmanager
 def running(home: Home) -> Iterator[UnattendedHome]:

@@ -100,7 +100,7 @@ def test_a_server_that_is_not_there_is_named_without_the_password(home: Path) ->
         begun = time.monotonic()
         with pytest.raises(UnavailableError, match=rf"The MongoDB server {host} cannot be reached") as caught:
             connect(with_uri(home, f"mongodb://me:{PASSWORD}@{host}/"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25
     assert "start the server" in caught.value.hint
     assert PASSWORD not in str(caught.value)
 
@@ -111,7 +111,7 @@ def test_a_silent_server_is_given_up_after_the_timeout(home: Path) -> None:
         begun = time.monotonic()
         with pytest.raises(UnavailableError, match=f"{host} cannot be reached"):
             connect(with_uri(home, f"mongodb://{host}/", timeout_s=0.5))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25
 
 
 def test_an_unknown_host_name_is_called_so(home: Path) -> None:

@@ -243,12 +243,13 @@ def test_a_missing_file_fails_alone(tmp_path: Path, home: Path) -> None:
     assert "does not exist" in str(outcomes[0].error)
 
 
-def slow_clip(path: Path) -> Path:
+@pytest.fixture(scope="module")
+def slow_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes a few seconds to decode."""
-    return clips.moving(path, seconds=30, size="1280x720")
+    return clips.moving(tmp_path_factory.mktemp("slow") / "slow.mp4", seconds=30, size="1280x720")
 
 
-def test_cancelling_ends_ffmpeg_at_once(tmp_path: Path, home: Path) -> None:
+def test_cancelling_ends_ffmpeg_at_once(slow_clip: Path, home: Path) -> None:
     context = StageContext(settings=Settings(home=home))
     seen: list[float] = []
 
@@ -258,13 +259,13 @@ def test_cancelling_ends_ffmpeg_at_once(tmp_path: Path, home: Path) -> None:
 
     context.progress = progress
     with pytest.raises(Cancelled):
-        outcome_of(scene_item(slow_clip(tmp_path / "slow.mp4")), home, context)
+        outcome_of(scene_item(slow_clip), home, context)
     assert seen
     assert seen[0] < 0.5
 
 
-def test_ffmpeg_ended_from_outside_is_an_error(tmp_path: Path, home: Path) -> None:
-    item = scene_item(slow_clip(tmp_path / "slow.mp4"))
+def test_ffmpeg_ended_from_outside_is_an_error(slow_clip: Path, home: Path) -> None:
+    item = scene_item(slow_clip)
 
     def kill() -> None:
         while not (found := ffmpeg_children()):
@@ -279,22 +280,22 @@ def test_ffmpeg_ended_from_outside_is_an_error(tmp_path: Path, home: Path) -> No
     assert "signal 9" in outcome.error.message
 
 
-def test_decoding_has_a_time_limit(tmp_path: Path, home: Path) -> None:
+def test_decoding_has_a_time_limit(slow_clip: Path, home: Path) -> None:
     settings = Settings(home=home, scene_detection=SceneDetection(timeout_factor=0.001))
-    item = scene_item(slow_clip(tmp_path / "slow.mp4"))
+    item = scene_item(slow_clip)
     with pytest.raises(StageError) as raised:
         analyze_scenes(item, StageContext(settings=settings), min_time_limit_s=0.2)
     assert raised.value.transient
     assert "TimeoutFactor" in raised.value.hint
 
 
-def test_an_error_while_frames_are_read_ends_ffmpeg(tmp_path: Path, home: Path) -> None:
+def test_an_error_while_frames_are_read_ends_ffmpeg(slow_clip: Path, home: Path) -> None:
     def broken(sha256: str, fraction: float) -> None:
         raise ZeroDivisionError
 
     context = StageContext(settings=Settings(home=home), progress=broken)
     with pytest.raises(ZeroDivisionError):
-        outcome_of(scene_item(slow_clip(tmp_path / "slow.mp4")), home, context)
+        outcome_of(scene_item(slow_clip), home, context)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_the_video(tmp_path: Path, home: Path) -> None:

@@ -75,7 +75,7 @@ def test_an_answer_has_a_limit_on_its_whole_time(server: ModelServer, fault: Fau
     assert reply.transient
     assert "did not answer within 0.3 s, 2 times in a row" in error(reply)
     assert "RequestTimeout" in error(reply)
-    assert time.monotonic() - started < 5, "a socket's own limit would never have come"
+    assert time.monotonic() - started < 30, "a socket's own limit would never have come"
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
@@ -223,30 +223,46 @@ def test_frames_that_cannot_be_read_are_an_error_of_their_request(server: ModelS
 
 
 def test_cancelling_ends_what_is_in_flight(server: ModelServer) -> None:
-    server.always = hang
     cancelled = threading.Event()
+
+    def hang_and_cancel(handler: Handler) -> None:
+        if len(server.posts) == 3:
+            cancelled.set()
+        hang(handler)
+
+    server.always = hang_and_cancel
     model = EndpointModel(settings(server.url, request_timeout=60))
-    threading.Timer(0.3, cancelled.set).start()
     started = time.monotonic()
     assert not list(model.answer([request(video=letter) for letter in "abc"], cancelled))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert not list(model.answer([request()], cancelled)), "nor does it begin"
     assert len(server.posts) == 3
 
 
 def test_cancelling_ends_a_wait_for_the_next_attempt(server: ModelServer) -> None:
-    server.always = status(503, {"Retry-After": "50"})
     cancelled = threading.Event()
+
+    def put_off(handler: Handler) -> None:
+        status(503, {"Retry-After": "50"})(handler)
+        threading.Timer(0.3, cancelled.set).start()
+
+    server.always = put_off
     model = EndpointModel(settings(server.url, request_max_wait=60))
-    threading.Timer(0.3, cancelled.set).start()
     started = time.monotonic()
     assert not list(model.answer([request()], cancelled))
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert len(server.posts) == 1
 
 
 def test_not_more_requests_are_in_flight_than_allowed(server: ModelServer) -> None:
-    server.always = slowly(0.05)
+    def answer_three_at_once(handler: Handler) -> None:
+        for _ in range(1000):
+            if server.most_at_once >= 3:
+                break
+            handler.pause(0.01)
+        slowly(0.05)(handler)
+
+    server.always = answer_three_at_once
     asked = [request(WHAT, SECOND, video=letter) for letter in "abcdefgh"]
     assert len(replies(server.url, *asked, requests_in_flight=3)) == 8
     assert server.most_at_once == 3
@@ -256,7 +272,7 @@ def test_the_server_works_on_while_a_reply_is_looked_at(server: ModelServer) -> 
     model = EndpointModel(settings(server.url, requests_in_flight=1))
     answers = model.answer([request(video=letter) for letter in "abc"], threading.Event())
     next(answers)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(server.posts) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(server.posts) == 2

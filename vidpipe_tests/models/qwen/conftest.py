@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import tempfile
 import threading
@@ -24,6 +25,9 @@ TINY = Path(__file__).parent / "tiny"
 FACTS = MeasuredFacts(duration_s=3.0, scenes=1, cuts_per_minute=0.0, stats=None)
 DESCRIBE = Prompt("describe_scene", "scene", DESCRIBE_SCENE, max_tokens=24)
 
+
+#: Tests import torch where they use it: each process of a parallel run imports all test files, and torch takes seconds.
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra `qwen` is not installed")
 
 QUESTIONS = (
     DESCRIBE,
@@ -98,7 +102,6 @@ def engine_of(model: QwenModel) -> LoadedModel:
 @pytest.fixture(scope="module")
 def model() -> Iterator[QwenModel]:
     """The tiny model; its weights stay loaded for the tests of one file."""
-    pytest.importorskip("torch", reason="the extra `qwen` is not installed")
     made = QwenModel(settings())
     yield made
     made.close()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
 from vidpipe.models.describing_model import Frame, ModelReply
 from vidpipe.models.qwen.backend import QwenModel
-from vidpipe_tests.models.qwen.conftest import QUESTIONS, SEEN, clip, replies, request, requests_of, settings
+from vidpipe_tests.models.qwen.conftest import (
+    QUESTIONS,
+    SEEN,
+    clip,
+    needs_torch,
+    replies,
+    request,
+    requests_of,
+    settings,
+)
+
+pytestmark = needs_torch
 
 
 def test_each_clip_gets_its_colour(model: QwenModel) -> None:

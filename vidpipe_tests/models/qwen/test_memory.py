@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
-import torch
 from PIL import Image
 
 from vidpipe.errors import UnavailableError
@@ -25,7 +21,9 @@ from vidpipe.models.qwen import loading
 from vidpipe.models.qwen.backend import QwenModel, TokenBudget, batch_tokens, fill_batches
 from vidpipe.models.qwen.inputs import FrameBudget, frame_budget, prepare_request, to_video
 from vidpipe.models.qwen.loading import LoadedModel
-from vidpipe_tests.models.qwen.conftest import DESCRIBE, clip, engine_of, request, settings
+from vidpipe_tests.models.qwen.conftest import DESCRIBE, clip, engine_of, needs_torch, request, settings
+
+pytestmark = needs_torch
 
 COLORS = ("red", "green", "blue", "yellow", "white")
 
@@ -39,6 +37,8 @@ def grey(count: int, width: int, height: int) -> list[Frame]:
 @contextmanager
 def memory_for(engine: LoadedModel, tokens: int) -> Iterator[list[int]]:
     """A limit hook: torch's own OutOfMemoryError, as a GPU raises it, above `tokens` at once. Gives the sizes."""
+    import torch
+
     sizes: list[int] = []
 
     def limit(_module: Any, _args: Any, named: dict[str, Any]) -> None:

@@ -5,20 +5,31 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
-import torch
 
 from vidpipe.models.prompts import Prompt
 from vidpipe.models.qwen.backend import QwenModel, TokenBudget, batch_tokens, fill_batches
 from vidpipe.models.qwen.inputs import PreparedRequest, frame_budget, prepare_request, shared_tokens
 from vidpipe.models.qwen.loading import LoadedModel
 from vidpipe.models.qwen.prefill import answer_batch
-from vidpipe_tests.models.qwen.conftest import QUESTIONS, SEEN, clip, engine_of, replies, request, requests_of, settings
+from vidpipe_tests.models.qwen.conftest import (
+    QUESTIONS,
+    SEEN,
+    clip,
+    engine_of,
+    needs_torch,
+    replies,
+    request,
+    requests_of,
+    settings,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+pytestmark = needs_torch
 
 #: What is known of a video, before the question: some hundred tokens that all prompts share.
 CONTEXT = "What is known of the video:\n" + "\n".join(f"- scene {n}: a square is shown, it moves" for n in range(40))
@@ -51,6 +62,8 @@ def prepared(
 
 def stock(engine: LoadedModel, one: PreparedRequest, place: int) -> str:
     """One plain `generate` with pixels, from which positions and padding are worked out inside."""
+    import torch
+
     question = torch.tensor(one.questions[place])
     ids = torch.cat([one.prefix, question])[None]
     types = torch.cat([one.prefix_types, torch.zeros_like(question)])[None]
@@ -87,6 +100,8 @@ def watched(engine: LoadedModel) -> Iterator[tuple[list[tuple[int, int]], list[t
 def test_the_shared_prefix_computes_what_stock_generate_does(
     model: QwenModel, seen: tuple[str, str, int, str], prompts: Sequence[Prompt]
 ) -> None:
+    from torch.testing import assert_close
+
     engine, one = prepared(model, seen, prompts)
     with watched(engine) as (_, logits):
         said = [answer.text for answer in answer_batch(engine, [one])[0]]
@@ -94,7 +109,7 @@ def test_the_shared_prefix_computes_what_stock_generate_does(
     for place, text in enumerate(said):
         with watched(engine) as (_, logits):
             assert stock(engine, one, place) == text
-        torch.testing.assert_close(ours[place], logits[0][0], atol=2e-4, rtol=1e-3)
+        assert_close(ours[place], logits[0][0], atol=2e-4, rtol=1e-3)
 
 
 @PROMPTS

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
 from vidpipe.models.builders import build_prompts
 from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
 from vidpipe.models.questions import Question
 from vidpipe.models.qwen.backend import QwenModel
-from vidpipe_tests.models.qwen.conftest import clip, request, settings
+from vidpipe_tests.models.qwen.conftest import clip, needs_torch, request, settings
+
+pytestmark = needs_torch
 
 QUESTIONS = (
     Question("color", "Which colour is it?", "choice", choices=("blue", "green", "yellow", "white", "red")),

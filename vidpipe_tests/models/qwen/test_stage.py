@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
 from vidpipe.models.builders import build_prompts
 from vidpipe.models.qwen.backend import QwenModel
 from vidpipe.stages import descriptions
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import Descriptions
 from vidpipe_tests import clips
-from vidpipe_tests.models.qwen.conftest import TINY, settings
+from vidpipe_tests.models.qwen.conftest import TINY, needs_torch, settings
 from vidpipe_tests.stages.scene_items import scene_item, scenes_of
+
+pytestmark = needs_torch
 
 
 def described_item(path: Path, home: Path) -> Item:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="the extra `qwen` is not installed")
-
 from vidpipe.errors import UnavailableError
 from vidpipe.models.describing_model import ModelReply
 from vidpipe.models.qwen.backend import QwenModel
 from vidpipe.models.qwen.loading import ModelLock
 from vidpipe.settings import Settings, notices_shown
-from vidpipe_tests.models.qwen.conftest import clip, request, settings
+from vidpipe_tests.models.qwen.conftest import clip, needs_torch, request, settings
+
+pytestmark = needs_torch
 
 #: Answers once, then whenever it is told to; lets the model go when it is told that.
 HOLDER = """

@@ -233,7 +233,7 @@ def test_scrapes_at_the_same_time_share_one_reading(
 
     monkeypatch.setattr(snapshot, "read_library", counting)
     answers: list[int] = []
-    with page_of(settings, min_age_s=5.0) as page:
+    with page_of(settings, min_age_s=600.0) as page:
         threads = [threading.Thread(target=lambda: answers.append(page.get()[0])) for _ in range(30)]
         for thread in threads:
             thread.start()

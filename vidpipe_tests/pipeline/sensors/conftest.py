@@ -13,7 +13,7 @@ from vidpipe_tests.pipeline.sensors.list_sensor import NO_REST, ListSensor
 
 @pytest.fixture
 def no_rest() -> None:
-    """Files need not be unchanged for a while before they are read: see `list_sensor`."""
+    """Files are read at every tick, however new they are: see `list_sensor`."""
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from vidpipe.sources.records import SourceRecord
 from vidpipe_tests.runner.small_graph import GRAPH
 
 LIST = "data/urls.txt"
-NO_REST = WatchTiming(list_rest_s=0.0, open_line_rest_s=0.0, video_rest_s=0.0)
+NO_REST = WatchTiming(list_rest_s=0.0, open_line_rest_s=0.0, video_rest_s=0.0, pauses=0.0)
 SECRET = "hunter2secret"  # noqa: S105
 
 
