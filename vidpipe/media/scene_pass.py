@@ -22,15 +22,7 @@ from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
-from vidpipe.media.scene_stats import (
-    MOTION_SPAN_US,
-    FrameMeter,
-    SoundBlock,
-    Sums,
-    add_sound,
-    remove_motion,
-    set_duration,
-)
+from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
 from vidpipe.settings.schema import SceneDetection
 
 #: If more blocks are waiting, the older ones are joined in pairs.
@@ -152,10 +144,7 @@ class SceneTimeline:
     def _commit(self, count: int) -> None:
         scene = self.scenes[-1]
         for block in self._waiting[:count]:
-            # the change from one scene to the next is not motion
-            if block.start_us - scene.start_us < MOTION_SPAN_US:
-                remove_motion(block.sums)
-            scene.sums += block.sums
+            add_frames(scene.sums, block.sums, block.start_us - scene.start_us)
         del self._waiting[:count]
 
     def _join(self) -> None:

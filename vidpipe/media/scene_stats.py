@@ -110,7 +110,7 @@ _SAMPLE_INTERVAL_US = 200_000
 #: the one before by at least the first value (0 to 1) and this multiple of the previous difference, or by the second.
 _JUMP, _JUMP_FACTOR, _SURE_JUMP = 0.02, 2.0, 0.1
 #: Motion is the change over this time, 0.2 s less the rounding of times. A visible change means movement for as long.
-MOTION_SPAN_US = 198_000
+_MOTION_SPAN_US = 198_000
 #: Changes grow with about this power of the time, on real footage; it converts them to those within the reference time.
 _MOTION_POWER, _REFERENCE_US = 0.7, 40_000
 #: Below this weight, a second frame is not compared. The limit is for broken times, which could fill the memory.
@@ -168,8 +168,7 @@ def without_bars(sums: Sums, share: float, bars: float = 0.0) -> Sums:
     found[CONTRAST] *= math.sqrt(max(0.0, mean_square - squared_mean) / variance) if variance > 0 else 1.0
     found[BRIGHTNESS] -= outside * found[SECONDS]
     black = _FIXED + COLOR_NAMES.index("black")
-    for dark in (black, DARK):
-        found[dark] = max(0.0, found[dark] - (1 - share) * found[SECONDS])
+    found[[black, DARK]] = np.maximum(0.0, found[[black, DARK]] - (1 - share) * found[SECONDS])
     found[[BRIGHTNESS, MOTION, SATURATION, DARK]] /= share
     found[_COLORS] /= share
     return found
@@ -235,15 +234,14 @@ class FrameMeter:
         """
         history = self._history
         history.append((time_us, luma))
-        while len(history) > 2 and time_us - history[1][0] >= MOTION_SPAN_US:
+        while len(history) > 2 and time_us - history[1][0] >= _MOTION_SPAN_US:
             history.popleft()
-        since_us, next_us = history[0][0], history[min(1, len(history) - 1)][0]
-        if time_us - since_us < MOTION_SPAN_US:
+        excess_us = time_us - history[0][0] - _MOTION_SPAN_US
+        if excess_us < 0:
             return 0.0, False
-        motion = _motion(*history[0], *history[-1])
-        weight = (time_us - since_us - MOTION_SPAN_US) / (next_us - since_us)
-        if next_us < time_us and weight > _MIN_WEIGHT:
-            motion += weight * (_motion(*history[1], *history[-1]) - motion)
+        motion, weight = _motion(*history[0], time_us, luma), excess_us / (history[1][0] - history[0][0])
+        if len(history) > 2 and weight > _MIN_WEIGHT:
+            motion += weight * (_motion(*history[1], time_us, luma) - motion)
         return motion, True
 
     def _movement(self, bgr: NDArray[np.uint8], time_us: int) -> tuple[float, float]:
@@ -251,13 +249,12 @@ class FrameMeter:
 
         As small changes since the last visible one add up, slow motion is detected.
         """
-        step_us = time_us - self._searched_us
+        step_us, moved_us = time_us - self._searched_us, 0
         if self._settled is not None and step_us < _MIN_SEARCH_STEP_US:
             return 0.0, 0.0
-        self._searched_us = time_us
-        smooth, moved_us = cv2.blur(bgr, _WINDOW), 0
+        self._searched_us, smooth = time_us, cv2.blur(bgr, _WINDOW)
         if self._settled is None or cv2.norm(smooth, self._settled, cv2.NORM_INF) >= _MOVED:
-            moved_us = min(time_us - self._moved_us, max(MOTION_SPAN_US, step_us))
+            moved_us = min(time_us - self._moved_us, max(_MOTION_SPAN_US, step_us))
             self._settled, self._moved_us = smooth, time_us
         return step_us / 1e6, moved_us / 1e6
 
@@ -280,9 +277,12 @@ def set_duration(sums: Sums, duration_s: float) -> None:
     sums[SECONDS:] *= duration_s
 
 
-def remove_motion(sums: Sums) -> None:
-    """Remove motion from the sums of a frame: the change from another scene is not motion."""
-    sums[[MOTION, MOTION_SECONDS, SEARCHED, MOVED]] = 0
+def add_frames(scene: Sums, sums: Sums, after_us: int) -> None:
+    """Add the sums of frames to those of a scene, which began `after_us` before the first of them."""
+    if after_us < _MOTION_SPAN_US:
+        # the change from another scene is not motion
+        sums[[MOTION, MOTION_SECONDS, SEARCHED, MOVED]] = 0
+    scene += sums
 
 
 def add_sound(sums: Sums, block: SoundBlock) -> None:

@@ -160,7 +160,7 @@ def test_reference_frames_give_the_same_statistics(tmp_path: Path, codec: tuple[
     clip = clips.ffmpeg(
         tmp_path / "clip.mp4", "-f", "lavfi", "-i", "testsrc=rate=25:size=320x180,hue=h=20*t,rotate=t/2",
         "-f", "lavfi", "-i",
-        "testsrc2=rate=25:size=320x180", "-f", "lavfi", "-i", "gradients=rate=25:size=320x180:speed=0.05:seed=3",
+        "testsrc2=rate=25:size=320x180", "-f", "lavfi", "-i", "smptebars=rate=25:size=320x180,rotate=t/3",
         "-filter_complex", "[0]trim=duration=2.4[a];[1]trim=duration=1.1[b];[2]trim=duration=3[c];[a][b][c]concat=n=3",
         "-c:v", *codec, "-preset", "veryfast", "-threads", "1",
     )  # fmt: skip
