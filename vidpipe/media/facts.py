@@ -115,7 +115,7 @@ class SceneStats(Fact):
     brightness: float = Field(description="mean luma, 0 to 1")
     contrast: float = Field(description="mean standard deviation of luma within a frame, 0 to 0.5")
     saturation: float = Field(description="mean, 0 to 1")
-    motion: float = Field(description="mean absolute luma change from frame to frame, 0 to 1, at a reference of 1/25 s")
+    motion: float = Field(description="mean absolute luma change within 1/25 s, estimated from 0.2 s, 0 to 1")
     colors: tuple[ColorShare, ...] = Field((), description="the most frequent color names, largest share first")
     dark_share: float | None = Field(None, description="mean share of the picture that is dark in every channel")
     colored_share: float | None = Field(None, description="share of the time with visible color anywhere")

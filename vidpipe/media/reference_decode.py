@@ -42,6 +42,8 @@ _GROWTH = 0.7
 _CERTAIN = 2.0
 #: Mean difference (0 to 255) between the same frame of both decoders; more means that one of them lacked a reference.
 _SAME = 3.0
+#: Statistics need a frame this often; a smaller number of frames does not count.
+_MAX_SPACING_US, _MIN_FRAMES = 200_000, 20
 #: Share of the packets that intervals may take, beyond a number of packets that is always allowed.
 _MAX_SHARE, _FREE_PACKETS = 0.4, 300
 
@@ -98,7 +100,8 @@ class ReferenceDecode:
         self._settings, self._frame_count = settings, frame_count
         self._score = HsvDifference()
         self._references: list[_Reference] = []
-        self._evaluated, self._emitted = 1, 0
+        self._evaluated, self._emitted, self._removed = 1, 0, 0
+        self._start_us = 0
         self._intervals: deque[_Interval] = deque()
         self._decoder: IntervalDecoder | None = None
         self.candidates, self.sound = decode.candidates, decode.sound
@@ -120,6 +123,8 @@ class ReferenceDecode:
         """
         for frame in self._decode.frames():
             self._check()
+            if not self._references:
+                self._start_us = frame.time_us
             self._references.append(_Reference(frame, self._score(frame.bgr)))
             self._evaluate()
             yield from self._settled()
@@ -145,6 +150,9 @@ class ReferenceDecode:
             raise FullDecodeRequired("the decoder reports errors")
         if self._packets.untimed or self._packets.open_groups:
             raise FullDecodeRequired("packets without times, or open groups of pictures")
+        read = self._removed + len(self._references)
+        if read > _MIN_FRAMES and self._references[-1].frame.time_us - self._start_us > read * _MAX_SPACING_US:
+            raise FullDecodeRequired("too few reference frames")
 
     def _evaluate(self, *, ended: bool = False) -> None:
         """Propose intervals among the changes whose surroundings are known."""
@@ -224,6 +232,7 @@ class ReferenceDecode:
             yield from self._all_frames(self._intervals.popleft())
         known = max(0, min(self._emitted, self._evaluated - 1 - _LOOKAHEAD))
         del self._references[:known]
+        self._removed += known
         self._emitted -= known
         self._evaluated -= known
 

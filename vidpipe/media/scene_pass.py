@@ -23,7 +23,7 @@ from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
 from vidpipe.media.reference_decode import ReferenceDecode
-from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_sound, remove_motion, set_duration
+from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
 from vidpipe.settings.schema import SceneDetection
 
 #: If more blocks are waiting, the older ones are joined in pairs.
@@ -38,7 +38,7 @@ _PROGRESS_FRAMES = 64
 
 @dataclass
 class SceneSpan:
-    """A scene.
+    """A scene, or frames that may still become part of another one.
 
     Attributes:
         start_us: Its start, in microseconds from the first frame.
@@ -49,13 +49,6 @@ class SceneSpan:
     start_us: int
     start_frame: int
     sums: Sums
-
-
-@dataclass
-class _WaitingBlock(SceneSpan):
-    """One or several frames that may still become part of another scene."""
-
-    single: bool = True
 
 
 class SceneTimeline:
@@ -76,7 +69,7 @@ class SceneTimeline:
         self._min_scene_us = max(1, min_scene_us - _TOLERANCE_US)
         self.scenes: list[SceneSpan] = []
         self._starts: list[int] = []
-        self._waiting: list[_WaitingBlock] = []
+        self._waiting: list[SceneSpan] = []
         self.settled_us = 0
         self.frames = 0
         self.last_us = 0
@@ -90,7 +83,7 @@ class SceneTimeline:
             set_duration(self._waiting[-1].sums, self.last_gap_us / 1e6)
         else:
             self._open(0, 0, sums)
-        self._waiting.append(_WaitingBlock(time_us, number, sums))
+        self._waiting.append(SceneSpan(time_us, number, sums))
         self.frames += 1
         self.last_us = time_us
         if len(self._waiting) > _MAX_WAITING:
@@ -107,8 +100,6 @@ class SceneTimeline:
         if block.start_us - self.scenes[-1].start_us < self._min_scene_us:
             return None
         self._commit(place)
-        if block.single:
-            remove_motion(block.sums)
         self._open(block.start_us, block.start_frame, block.sums)
         return len(self.scenes) - 1
 
@@ -153,8 +144,9 @@ class SceneTimeline:
         self._starts.append(start_us)
 
     def _commit(self, count: int) -> None:
+        scene = self.scenes[-1]
         for block in self._waiting[:count]:
-            self.scenes[-1].sums += block.sums
+            add_frames(scene.sums, block.sums, block.start_us - scene.start_us)
         del self._waiting[:count]
 
     def _join(self) -> None:
@@ -162,7 +154,7 @@ class SceneTimeline:
         joined = []
         for first, second in zip(old[::2], old[1::2], strict=False):
             first.sums += second.sums
-            joined.append(_WaitingBlock(first.start_us, first.start_frame, first.sums, single=False))
+            joined.append(first)
         if len(old) % 2:
             joined.append(old[-1])
         self._waiting = joined + recent

@@ -293,6 +293,7 @@ def _may_skip_frames(item: Item, options: SceneDetection) -> bool:
         and rate >= _MIN_REFERENCE_RATE
         and item["metadata.width"] * item["metadata.height"] * item["metadata.frame_count"] >= _MIN_REFERENCE_PIXELS
         and not item["metadata.mirrored"]
+        and item["metadata.container"] != "avi"  # has no presentation times
         and not item["metadata.clock_jumps"]
         and not item["metadata.undecodable_packets"]
         and not item["metadata.announced_duration_s"]

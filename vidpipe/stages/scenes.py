@@ -61,6 +61,7 @@ STAGE = Stage(
         "metadata.rotation",
         "metadata.mirrored",
         "metadata.bit_depth",
+        "metadata.container",
         "metadata.duration_s",
         "metadata.frame_rate",
         "metadata.frame_rate_exact",

@@ -202,7 +202,7 @@ _SPECS = (
     _field("brightness", "number", "mean, 0 to 1"),
     _field("contrast", "number", "mean within a frame, 0 to 0.5"),
     _field("saturation", "number", "mean, 0 (grey) to 1"),
-    _field("motion", "number", "mean change from frame to frame, 0 to 1"),
+    _field("motion", "number", "mean change of the picture within 1/25 s, 0 to 1"),
     _field("dark_share", "number", "share of the picture that is dark, 0 to 1"),
     _field("colored_share", "number", "share of the time with visible colour anywhere, 0 to 1", "", "coloured_share"),
     _field("colorful_share", "number", "share of the time that is vivid, in three colours or more, 0 to 1", "",

@@ -5,15 +5,19 @@ from __future__ import annotations
 import pytest
 
 from vidpipe.media.scene_pass import SceneTimeline
-from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, FRAMES, MOTION, MOTIONS, SECONDS, SoundBlock, no_sums
+from vidpipe.media.scene_stats import BLOCKS, BRIGHTNESS, MOTION, MOTION_SECONDS, SECONDS, SoundBlock, Sums, no_sums
 
 FRAME_US = 40_000
 
 
 def feed(timeline: SceneTimeline, number: int, brightness: float) -> None:
     sums = no_sums()
-    sums[FRAMES], sums[BRIGHTNESS], sums[MOTION], sums[MOTIONS] = 1, brightness, 0.5, 1
+    sums[[SECONDS, BRIGHTNESS, MOTION, MOTION_SECONDS]] = 1, brightness, 0.5, 1
     timeline.add_frame(number * FRAME_US, sums)
+
+
+def frames(sums: Sums, index: int = SECONDS) -> int:
+    return round(sums[index] * 1e6 / FRAME_US)
 
 
 def test_a_late_cut_takes_its_frames_along() -> None:
@@ -26,11 +30,11 @@ def test_a_late_cut_takes_its_frames_along() -> None:
     timeline.finish(FRAME_US / 1e6)
     first, second = timeline.scenes
     assert (second.start_frame, second.start_us) == (10, 10 * FRAME_US)
-    assert (first.sums[FRAMES], second.sums[FRAMES]) == (10, 10)
+    assert (frames(first.sums), frames(second.sums)) == (10, 10)
     assert first.sums[BRIGHTNESS] / first.sums[SECONDS] == pytest.approx(0.2)
     assert second.sums[BRIGHTNESS] / second.sums[SECONDS] == pytest.approx(0.8)
-    # the change from one scene to the next is no motion
-    assert (first.sums[MOTIONS], second.sums[MOTIONS]) == (10, 9)
+    # motion is the change within 0.2 s, and that from one scene to the next is none
+    assert [frames(scene.sums, MOTION_SECONDS) for scene in timeline.scenes] == [5, 5]
 
 
 def test_a_frame_counts_as_long_as_it_is_shown() -> None:
@@ -38,7 +42,7 @@ def test_a_frame_counts_as_long_as_it_is_shown() -> None:
     timeline = SceneTimeline()
     for time_us, brightness in ((0, 1.0), (9_000_000, 0.0)):
         sums = no_sums()
-        sums[BRIGHTNESS] = brightness
+        sums[[SECONDS, BRIGHTNESS]] = 1, brightness
         timeline.add_frame(time_us, sums)
     timeline.finish(1.0)
     (scene,) = timeline.scenes
@@ -54,7 +58,7 @@ def test_waiting_measurements_stay_few_and_complete() -> None:
     assert timeline.cut(49_900 * FRAME_US) == 1
     timeline.finish(0.04)
     assert timeline.scenes[1].start_frame == 49_900
-    assert sum(scene.sums[FRAMES] for scene in timeline.scenes) == 50_000
+    assert sum(frames(scene.sums) for scene in timeline.scenes) == 50_000
 
 
 def test_no_scene_begins_where_one_begins_already() -> None:
@@ -85,6 +89,6 @@ def test_no_scene_is_shorter_than_the_minimum() -> None:
     timeline.add_sound(SoundBlock(16 * FRAME_US, 0.1))
     timeline.finish(FRAME_US / 1e6)
     assert [scene.start_frame for scene in timeline.scenes] == [0, 5, 10]
-    assert [scene.sums[FRAMES] for scene in timeline.scenes] == [5, 5, 10]
+    assert [frames(scene.sums) for scene in timeline.scenes] == [5, 5, 10]
     timeline.add_sound(SoundBlock(19 * FRAME_US, 0.1))
     assert timeline.scenes[-1].sums[BLOCKS] == 2

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from vidpipe.media.decode import DecodePass
+from vidpipe.media.decode_plan import plan_decode
+from vidpipe.media.probe import probe
+from vidpipe.media.scene_pass import SceneTimeline
 from vidpipe.media.scene_stats import (
     COLOR_NAMES,
     FLOOR_DBFS,
@@ -20,10 +28,13 @@ from vidpipe.media.scene_stats import (
     color_shares,
     level_dbfs,
     no_sums,
+    scene_light_profile,
     scene_stats,
     set_duration,
     without_bars,
 )
+from vidpipe.settings.schema import SceneDetection
+from vidpipe_tests import clips
 
 
 @pytest.mark.parametrize(
@@ -39,7 +50,7 @@ def test_colors_have_the_names_people_use(name: str, rgb: tuple[int, int, int]) 
     assert color_shares(picture)[COLOR_NAMES.index(name)] == 1
 
 
-def sums_of(pictures: Sequence[NDArray[np.uint8]], rate: int = 25) -> Sums:
+def sums_of(pictures: Sequence[NDArray[np.uint8]], rate: float = 25) -> Sums:
     meter, total = FrameMeter(), None
     for number, picture in enumerate(pictures):
         sums = meter.measure(picture, round(number * 1e6 / rate))
@@ -58,11 +69,133 @@ def test_statistics_of_a_picture_half_white_half_black() -> None:
     assert found.loudness_db is None
 
 
-@pytest.mark.parametrize("rate", [25, 50])
-def test_motion_does_not_depend_on_the_frame_rate(rate: int) -> None:
-    """Luma rises by 100 a second, whatever the rate: 4 in 1/25 s."""
-    pictures = [np.full((90, 160, 3), 20 + number * 100 // rate, np.uint8) for number in range(rate)]
-    assert scene_stats(sums_of(pictures, rate), sound=False).motion == pytest.approx(4 / 255, rel=0.05)
+@pytest.mark.parametrize("source", ["testsrc2", "testsrc"])
+def test_motion_does_not_depend_on_the_frame_rate(source: str) -> None:
+    def motion(rate: int) -> float:
+        command = [
+            "ffmpeg", "-v", "error", "-f", "lavfi", "-i", f"{source}=rate=120,hue=h=20*t,fps={rate}",
+            "-t", "3", "-vf", "scale=160:90", "-f", "rawvideo", "-pix_fmt", "bgr24", "-",
+        ]  # fmt: skip
+        raw = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        return scene_stats(
+            sums_of(list(np.frombuffer(raw, np.uint8).reshape(-1, 90, 160, 3)), rate), sound=False
+        ).motion
+
+    found = [motion(rate) for rate in (12, 24, 60)]
+    assert found == pytest.approx([found[1]] * 3, rel=0.1)
+
+
+class Frames(NamedTuple):
+    """All frames of a video, with their times from the first one, and which of them are reference frames."""
+
+    pictures: list[NDArray[np.uint8]]
+    times_us: list[int]
+    references: set[int]
+    end_us: int
+
+
+def decoded(path: Path) -> Frames:
+    info = probe(path)
+    plan = plan_decode(SceneDetection(), video_stream=info.video_stream, width=info.width, height=info.height)
+    with DecodePass(path, plan, time_limit_s=60, cancelled=threading.Event()) as decode:
+        frames = list(decode.frames())
+    command = [
+        "ffprobe", "-v", "quiet", "-skip_frame", "noref", "-select_streams", str(info.video_stream),
+        "-show_entries", "frame=best_effort_timestamp_time", "-of", "csv=p=0", str(path),
+    ]  # fmt: skip
+    lines = subprocess.run(command, capture_output=True, check=True, timeout=60, text=True).stdout.split()
+    references = [round(float(line.rstrip(",")) * 1e3) for line in lines]
+    times_us = [frame.time_us - frames[0].time_us for frame in frames]
+    last_gap_us = times_us[-1] - times_us[-2]
+    return Frames(
+        [frame.bgr for frame in frames], times_us, {time - references[0] for time in references},
+        times_us[-1] + last_gap_us,
+    )  # fmt: skip
+
+
+def scene_sums(video: Frames, cuts_us: Sequence[int], *, everything: bool) -> list[Sums]:
+    """Measure all frames, or reference frames and those near cuts."""
+    meter, timeline, cuts = FrameMeter(), SceneTimeline(), list(cuts_us)
+    for picture, time_us in zip(video.pictures, video.times_us, strict=True):
+        near = any(abs(time_us - cut_us) < 400_000 for cut_us in cuts_us)
+        if everything or near or round(time_us / 1e3) in video.references:
+            timeline.add_frame(time_us, meter.measure(picture, time_us))
+            if cuts and time_us > cuts[0] + 300_000:
+                assert timeline.cut(cuts.pop(0))
+            timeline.settle(time_us - 500_000)
+    for cut_us in cuts:
+        assert timeline.cut(cut_us)
+    timeline.finish((video.end_us - timeline.last_us) / 1e6)
+    return [scene.sums for scene in timeline.scenes]
+
+
+def shares(sums: Sums) -> dict[str, float]:
+    found = scene_stats(sums, sound=False).model_dump(exclude_none=True)
+    return {color["name"]: color["share"] for color in found.pop("colors")} | found
+
+
+def assert_references_suffice(video: Frames, cuts_us: Sequence[int] = ()) -> None:
+    full, part = (scene_sums(video, cuts_us, everything=everything) for everything in (True, False))
+    assert len(full) == len(part) == len(cuts_us) + 1
+    for scene, (all_sums, some_sums) in enumerate(zip([*full, sum(full)], [*part, sum(part)], strict=True)):
+        expected, found = shares(all_sums), shares(some_sums)
+        for name in expected.keys() & found.keys():  # only the five most frequent colors are listed
+            tolerance = 0.0005 if name == "motion" else 0.01
+            assert found[name] == pytest.approx(expected[name], rel=0.05, abs=tolerance), (scene, name)
+        lines, some_lines = (profile[1:] / profile[0] for profile in map(scene_light_profile, (all_sums, some_sums)))
+        assert np.abs(lines - some_lines).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        ("libx264", "-bf", "3"),
+        ("libx264", "-bf", "3", "-b_strategy", "0", "-x264-params", "b-pyramid=none"),
+        ("libx265", "-bf", "3", "-x265-params", "log-level=error"),
+    ],
+    ids=["x264", "x264 without pyramid", "x265"],
+)
+def test_reference_frames_give_the_same_statistics(tmp_path: Path, codec: tuple[str, ...]) -> None:
+    """Three scenes; frames between references are missing except near cuts."""
+    clip = clips.ffmpeg(
+        tmp_path / "clip.mp4", "-f", "lavfi", "-i", "testsrc=rate=25:size=320x180,hue=h=20*t,rotate=t/2",
+        "-f", "lavfi", "-i",
+        "testsrc2=rate=25:size=320x180", "-f", "lavfi", "-i", "smptebars=rate=25:size=320x180,rotate=t/3",
+        "-filter_complex", "[0]trim=duration=2.4[a];[1]trim=duration=1.1[b];[2]trim=duration=3[c];[a][b][c]concat=n=3",
+        "-c:v", *codec, "-preset", "veryfast", "-threads", "1",
+    )  # fmt: skip
+    video = decoded(clip)
+    assert len(video.references) < 0.6 * len(video.pictures)
+    assert_references_suffice(video, (2_400_000, 3_500_000))
+
+
+_REAL_CUTS_S = {"bikes.mp4": (1.2, 3.04, 5.48, 7.48, 9.68), "nasa.mp4": (5.08, 8.08), "dj1.mp4": (6.0, 9.875)}
+
+
+def test_reference_frames_of_real_clips_give_the_same_statistics(clips_directory: Path) -> None:
+    for path in sorted(clips_directory.iterdir()):
+        if path.suffix in (".mp4", ".mkv", ".mov"):
+            cuts_us = [round(cut_s * 1e6) for cut_s in _REAL_CUTS_S.get(path.name, ())]
+            assert_references_suffice(decoded(path), cuts_us)
+
+
+def test_the_shortest_scene_has_its_own_colors_and_no_motion_of_its_neighbors() -> None:
+    """Two red frames between moving pictures, and the cuts become known late."""
+    random = np.random.default_rng(5)
+    pictures = [random.integers(0, 256, (90, 160, 3)).astype(np.uint8) for _ in range(60)]
+    pictures[33:35] = [still((220, 20, 20))] * 2
+    video = Frames(pictures, [number * 40_000 for number in range(60)], set(), 2_400_000)
+    before, short, after = (shares(sums) for sums in scene_sums(video, (33 * 40_000, 35 * 40_000), everything=True))
+    assert short["red"] == 1
+    assert (short["contrast"], short["motion"], short["moving_share"]) == (0, 0, 0)
+    assert after["motion"] == pytest.approx(before["motion"], rel=0.01)
+
+
+def test_slides_at_one_frame_in_two_seconds_have_colors_and_little_motion() -> None:
+    slides = [still((220, 20, 20)), still((20, 40, 200))] * 5
+    found = shares(sums_of(slides, rate=0.5))
+    assert (found["red"], found["blue"]) == (0.5, 0.5)
+    assert 0 < found["motion"] < 0.02
 
 
 @pytest.mark.parametrize("bar", [0, 16])
