@@ -261,27 +261,22 @@ def _from_device(plan: DecodePlan) -> list[str]:
     return [*hwaccel.download_filters(plan.bit_depth or 8), *ROTATION_FILTERS[plan.rotation]]
 
 
-def detection_filters(plan: DecodePlan) -> list[str]:
-    """Return the filters that make the frames for detectors and statistics, see `decode_command`."""
+def detection_filters(plan: DecodePlan, color_matrix: str = "auto") -> list[str]:
+    """Return the filters that make the frames for detectors and statistics, see `decode_command`.
+
+    Args:
+        plan: What to decode.
+        color_matrix: ffmpeg's name of the color matrix; auto: as stated by the frames.
+    """
     small = f"scale={plan.detection[0]}:{plan.detection[1]}"
     mapping = tone_mapping(plan.color_transfer)
-    pixels = "yuv420p10" if mapping else "yuv420p"
-    mapped = [small, *mapping] if mapping else []
-    return [f"{small}:flags=fast_bilinear", f"format={pixels}", *mapped, small, "format=bgr24"]
-
-
-def _candidate_times(plan: DecodePlan) -> str:
-    """Return the expression of the `select` filter that selects candidates."""
-    # half a millisecond less, so that 15 frames of 1/30 s count as 0.5 s
-    interval = f"{plan.candidate_interval_s - 0.0005:.4f}"
-    if plan.dense_from_s is not None:
-        dense = f"{plan.candidate_interval_s / 4:.4f}"
-        interval = f"if(gte(t-start_t,{plan.dense_from_s:.3f}),{dense},{interval})"
-    return f"isnan(prev_selected_t)+gte(t-prev_selected_t,{interval})"
-
-
-def _passthrough() -> list[str]:
-    """Return the option that neither repeats nor drops frames. ffmpeg 5.1 renamed `-vsync` to `-fps_mode`."""
-    found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))
-    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
-    return ["-vsync", "passthrough"] if old else ["-fps_mode", "passthrough"]
+    # keeps the range of the samples, whose conversion depends on the version of ffmpeg
+    pixels = "yuv420p10" if mapping else "yuv420p|yuvj420p"
+    mapped = [*mapping, small] if mapping else []
+    return [
+        f"{small}:flags=fast_bilinear",
+        f"format={pixels}",
+        f"{small}:in_color_matrix={color_matrix}",
+        *mapped,
+        "format=bgr24",
+    ]

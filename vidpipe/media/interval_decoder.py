@@ -11,7 +11,7 @@ import numpy as np
 from vidpipe.media import ffmpeg, memory
 from vidpipe.media.decode import DecodePass, SmallFrame
 from vidpipe.media.decode_plan import ROTATION_FILTERS, DecodePlan, detection_filters
-from vidpipe.media.interval_worker import FRAME
+from vidpipe.media.interval_worker import COLOR_MATRIX, FRAME
 
 
 class IntervalDecoder:
@@ -23,12 +23,12 @@ class IntervalDecoder:
         running: The pass, whose limits apply.
 
     Attributes:
-        packets_decoded: Number of packets that the answers so far have taken.
+        frames_decoded: Number of frames that the answers so far have taken.
     """
 
     def __init__(self, path: Path, plan: DecodePlan, running: DecodePass) -> None:
         self._plan = plan
-        self.packets_decoded = 0
+        self.frames_decoded = 0
         reader, writer = os.pipe()
         command = [sys.executable, "-P", "-m", "vidpipe.media.interval_worker", str(reader)]
         try:
@@ -46,7 +46,7 @@ class IntervalDecoder:
             address=ffmpeg.input_address(path),
             options=ffmpeg.input_options(),
             stream=plan.video_stream,
-            filters=[*ROTATION_FILTERS[plan.rotation], *detection_filters(plan)],
+            filters=[*ROTATION_FILTERS[plan.rotation], *detection_filters(plan, COLOR_MATRIX)],
             threads=memory.current().threads or 1,
         )
 
@@ -58,16 +58,16 @@ class IntervalDecoder:
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
 
-    def request(self, start_us: int, end_us: int, *, key_us: int, max_packets: int) -> None:
+    def request(self, start_us: int, end_us: int, *, key_us: int, max_frames: int) -> None:
         """Ask for the frames from `start_us` to `end_us`, both included.
 
         Args:
             start_us: Time of a frame, in microseconds.
             end_us: Time in microseconds.
             key_us: Time of the last key frame before it.
-            max_packets: Number of packets after which to give up.
+            max_frames: Number of frames after which to give up.
         """
-        self._send(start_us=start_us, end_us=end_us, key_us=key_us, max_packets=max_packets)
+        self._send(start_us=start_us, end_us=end_us, key_us=key_us, max_frames=max_frames)
 
     def frames(self) -> list[SmallFrame]:
         """Return the frames of the oldest unanswered request; none if the process has failed."""
@@ -76,7 +76,7 @@ class IntervalDecoder:
         while len(head := self._read(FRAME.size)) == FRAME.size:
             value, size = FRAME.unpack(head)
             if not size:
-                self.packets_decoded += value
+                self.frames_decoded += value
                 return found
             pixels = self._read(size)
             if size != width * height * 3 or len(pixels) != size:

@@ -6,7 +6,7 @@ and decode the rest, and can decode many intervals without starting again.
 
 The descriptor is read line by line. The first line describes the job, each further one is a request (JSON). For each
 request, frames are written to standard output as a `FRAME` header and the pixels, then a `FRAME` header without pixels,
-whose time is the number of packets that were decoded.
+whose time is the number of frames that were decoded for it.
 """
 
 import json
@@ -20,8 +20,12 @@ from typing import Any
 import av
 from av.filter import Graph
 
-#: Time in microseconds (or number of packets) and number of bytes that follow.
+#: Time in microseconds (or number of frames) and number of bytes that follow.
 FRAME = struct.Struct("<qI")
+#: Stands in the filters for the color matrix of the frames.
+COLOR_MATRIX = "COLOR_MATRIX"
+#: ffmpeg's names of color matrices by their number in the standards (ISO/IEC 23091-2).
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 #: Where a container has no index (MPEG-TS), seeking may end behind the requested time: how much earlier to try, in s.
 _SEEK_EARLIER_S = (0, 2, 10)
 #: Times in files are rounded, often to milliseconds.
@@ -50,21 +54,21 @@ class IntervalReader:
         self._reached_us: int | None = None
         self._count = 0
 
-    def decode(self, start_us: int, end_us: int, key_us: int, max_packets: int) -> Iterator[tuple[int, bytes]]:
+    def decode(self, start_us: int, end_us: int, key_us: int, max_frames: int) -> Iterator[tuple[int, bytes]]:
         """Yield the time and the pixels of each frame of an interval.
 
         Args:
             start_us: Start of the interval, in microseconds from the start of the file.
             end_us: Its end, included.
             key_us: Time of the last key frame before it.
-            max_packets: Stop after this number of packets.
+            max_frames: Stop after decoding this number of frames.
         """
         self._count = 0
         for earlier_s in _SEEK_EARLIER_S:
             if self._reached_us is None or not key_us <= self._reached_us < start_us:
                 self._seek(max(0, key_us - earlier_s * 1_000_000))
             first_us = None
-            for frame in self._frames(start_us, end_us, max_packets):
+            for frame in self._frames(start_us, end_us, max_frames):
                 time_us = self._time_us(frame.pts)
                 first_us = time_us if first_us is None else first_us
                 if first_us > start_us:
@@ -78,21 +82,22 @@ class IntervalReader:
             self._reached_us = None
 
     @property
-    def packets_decoded(self) -> int:
-        """Number of packets that the last request took."""
+    def frames_decoded(self) -> int:
+        """Number of frames that the last request took."""
         return self._count
 
-    def _frames(self, start_us: int, end_us: int, max_packets: int) -> Iterator[Any]:
+    def _frames(self, start_us: int, end_us: int, max_frames: int) -> Iterator[Any]:
         for packet in self._packets:
             if packet.pts is not None:
                 time_us = self._time_us(packet.pts)
                 inside = start_us - _TOLERANCE_US <= time_us <= end_us + _TOLERANCE_US
                 self._codec.skip_frame = "DEFAULT" if inside else "NONREF"
                 self._reached_us = max(self._reached_us or 0, time_us)
-            self._count += 1
-            if self._count > max_packets:
-                return
-            yield from packet.decode()
+            for frame in packet.decode():
+                self._count += 1
+                if self._count > max_frames:
+                    return
+                yield frame
 
     def _seek(self, time_us: int) -> None:
         pts = round(Fraction(time_us + self._start_us, 1_000_000) / self._stream.time_base)
@@ -120,10 +125,12 @@ class IntervalReader:
         return b"".join(bytes(data[y * plane.line_size :][:row]) for y in range(small.height))
 
     def _build(self, frame: Any) -> Graph:
+        # the matrix is stated where colors are converted: ffmpeg 8 would also convert them when it scales
+        matrix = _MATRICES.get(int(frame.colorspace), "auto")
         graph = Graph()
-        nodes = [graph.add_buffer(template=self._stream)]
+        nodes = [graph.add_buffer(template=self._stream), graph.add("setparams", "colorspace=unknown")]
         for text in self._filters:
-            name, _, arguments = text.partition("=")
+            name, _, arguments = text.replace(COLOR_MATRIX, matrix).partition("=")
             nodes.append(graph.add(name, arguments or None))
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
@@ -137,7 +144,7 @@ def main() -> None:
         for line in requests:
             for time_us, pixels in reader.decode(**json.loads(line)):
                 answers.write(FRAME.pack(time_us, len(pixels)) + pixels)
-            answers.write(FRAME.pack(reader.packets_decoded, 0))
+            answers.write(FRAME.pack(reader.frames_decoded, 0))
             answers.flush()
 
 

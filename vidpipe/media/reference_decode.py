@@ -38,14 +38,16 @@ _LOOKAHEAD = 48
 _SCORE_MARGIN, _RATIO_MARGIN = 0.9, 0.85
 #: Movement over n frames scores n^0.7 times as much as over one (measured; noise does not grow, pans grow with n).
 _GROWTH = 0.7
+#: A change is movement if it scores hardly more than the changes around it would over as many frames.
+_FASTER = 1.3
 #: A ratio that is certain, as a multiple of the threshold, although the changes around it span several frames.
 _CERTAIN = 2.0
 #: Mean difference (0 to 255) between the same frame of both decoders; more means that one of them lacked a reference.
 _SAME = 3.0
 #: Statistics need a frame this often; a smaller number of frames does not count.
 _MAX_SPACING_US, _MIN_FRAMES = 200_000, 20
-#: Share of the packets that intervals may take, beyond a number of packets that is always allowed.
-_MAX_SHARE, _FREE_PACKETS = 0.4, 300
+#: Share of the frames so far that may be decoded for intervals, beyond a number that is always allowed.
+_MAX_SHARE, _FREE_FRAMES = 0.4, 300
 
 
 class FullDecodeRequired(Exception):
@@ -182,7 +184,8 @@ class ReferenceDecode:
         if step == 1:
             # a change over n frames scores at most as much as they do one by one: the true ratio is smaller
             return threshold <= _ratio(change.score, total, sum(steps)) < _CERTAIN * threshold
-        return _ratio(change.score, total, sum(other**_GROWTH for other in steps)) >= _RATIO_MARGIN * threshold
+        ratio = _ratio(change.score, total, sum(other**_GROWTH for other in steps))
+        return ratio >= max(_RATIO_MARGIN * threshold, _FASTER * step**_GROWTH)
 
     def _around(self, place: int, direction: int) -> Iterator[int]:
         """Yield the changes before or after a change that a detector compares it with."""
@@ -248,7 +251,7 @@ class ReferenceDecode:
         assert self._decoder is not None  # noqa: S101  (it got the request)
         frames = self._decoder.frames()
         expected_us = self._packets.between(interval.start_us, interval.end_us)
-        if self._decoder.packets_decoded > _FREE_PACKETS + _MAX_SHARE * self._packets.count:
+        if self._decoder.frames_decoded > _FREE_FRAMES + _MAX_SHARE * self._packets.count:
             raise FullDecodeRequired("too many possible cuts")
         if len(frames) != len(expected_us) or any(
             abs(frame.time_us - time_us) > TOLERANCE_US for frame, time_us in zip(frames, expected_us, strict=True)
@@ -269,9 +272,9 @@ class ReferenceDecode:
         interval.start_us = times_us[0]
         if self._decoder is None:
             self._decoder = IntervalDecoder(self._path, self._plan, self._decode)
-        max_packets = _FREE_PACKETS + int(_MAX_SHARE * self._packets.count)
+        max_frames = _FREE_FRAMES + int(_MAX_SHARE * self._packets.count)
         key_us = self._packets.key_before(interval.start_us)
-        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_packets=max_packets)
+        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_frames=max_frames)
         interval.requested = True
 
     def _numbered(self, frame: SmallFrame) -> SmallFrame:
