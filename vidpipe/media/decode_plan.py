@@ -280,3 +280,10 @@ def detection_filters(plan: DecodePlan, color_matrix: str = "auto") -> list[str]
         *mapped,
         "format=bgr24",
     ]
+
+
+def _passthrough() -> list[str]:
+    """Return the option that neither repeats nor drops frames. ffmpeg 5.1 renamed `-vsync` to `-fps_mode`."""
+    found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))
+    old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
+    return ["-vsync", "passthrough"] if old else ["-fps_mode", "passthrough"]
