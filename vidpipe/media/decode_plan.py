@@ -282,6 +282,16 @@ def detection_filters(plan: DecodePlan, color_matrix: str = "auto") -> list[str]
     ]
 
 
+def _candidate_times(plan: DecodePlan) -> str:
+    """Return the expression of the `select` filter that selects candidates."""
+    # half a millisecond less, so that 15 frames of 1/30 s count as 0.5 s
+    interval = f"{plan.candidate_interval_s - 0.0005:.4f}"
+    if plan.dense_from_s is not None:
+        dense = f"{plan.candidate_interval_s / 4:.4f}"
+        interval = f"if(gte(t-start_t,{plan.dense_from_s:.3f}),{dense},{interval})"
+    return f"isnan(prev_selected_t)+gte(t-prev_selected_t,{interval})"
+
+
 def _passthrough() -> list[str]:
     """Return the option that neither repeats nor drops frames. ffmpeg 5.1 renamed `-vsync` to `-fps_mode`."""
     found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))

@@ -184,8 +184,8 @@ class ReferenceDecode:
         if step == 1:
             # a change over n frames scores at most as much as they do one by one: the true ratio is smaller
             return threshold <= _ratio(change.score, total, sum(steps)) < _CERTAIN * threshold
-        ratio = _ratio(change.score, total, sum(float(other) ** _GROWTH for other in steps))
-        return ratio >= max(_RATIO_MARGIN * threshold, _FASTER * float(step) ** _GROWTH)
+        ratio = _ratio(change.score, total, sum(other**_GROWTH for other in steps))
+        return bool(ratio >= max(_RATIO_MARGIN * threshold, _FASTER * step**_GROWTH))
 
     def _around(self, place: int, direction: int) -> Iterator[int]:
         """Yield the changes before or after a change that a detector compares it with."""
