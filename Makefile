@@ -57,6 +57,7 @@ format: setup ## Format the code
 
 bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.scenes
+	$(VENV)/python -m benchmarks.throughput
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory
 	$(VENV)/python -m benchmarks.sweep

@@ -1,9 +1,10 @@
-"""The videos that the benchmarks of the scenes stage run on, made once into benchmarks/out/."""
+"""The videos that the benchmarks run on, made once into benchmarks/out/."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from itertools import product
 from pathlib import Path
 
 OUT = Path(__file__).parent / "out"
@@ -15,6 +16,21 @@ _MADE_PARTS = ("testsrc2=s=1920x1080:r=30:d={s}", "mandelbrot=s=1920x1080:r=30:e
                "gradients=s=1920x1080:r=30:d={s}:speed=0.02", "life=s=480x270:r=30:mold=10,scale=1920:1080,trim=0:{s}",
                "cellauto=s=960x540:r=30,scale=1920:1080,trim=0:{s}", "smptehdbars=s=1920x1080:r=30:d={s}")  # fmt: skip
 _H264 = ("-c:v", "libx264", "-preset", "veryfast", "-crf", "22", "-c:a", "aac", "-b:a", "128k")
+
+#: Parts of real clips, as (file, start in seconds): film, animation, cartoons, hand-held cameras, portrait videos.
+_MIXED_PARTS = (("bikes.mp4", 0), ("bigbuckbunny.mp4", 0), ("nasa.mp4", 0), ("dj1.mp4", 0), ("dj2.mp4", 0),
+                ("dj2.mp4", 10), ("dj3.mp4", 0), ("dj3.mp4", 18), ("dj3.mp4", 36), ("pancake.mkv", 0))  # fmt: skip
+_MIXED_PART_S = 8
+#: How each part is stored, as (suffix, longer side, frames per second, encoder): common sizes and codecs.
+_MIXED_FORMATS = (
+    ("mp4", 0, 0, ("-c", "copy")),
+    ("mp4", 1280, 30, _H264),
+    ("mp4", 1920, 25, ("-c:v", "libx264", "-preset", "faster", "-crf", "23", "-c:a", "aac")),
+    ("mp4", 960, 24, ("-c:v", "libx265", "-preset", "superfast", "-x265-params", "log-level=error", "-c:a", "aac")),
+    ("webm", 640, 30, ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-b:v", "900k",
+                       "-c:a", "libopus")),
+    ("mkv", 854, 24, ("-c:v", "libsvtav1", "-preset", "11", "-crf", "35", "-c:a", "libopus")),
+)  # fmt: skip
 
 
 def long_clip() -> Path:
@@ -53,6 +69,26 @@ def looped_clip(minutes: int) -> Path:
     if not path.exists():
         make(path, "-stream_loop", str(minutes - 1), "-i", str(minute), "-c", "copy")
     return path
+
+
+def mixed_clips() -> list[Path]:
+    """60 different videos of 5 to 8 s: ten real clips (or patterns) in six sizes, frame rates and codecs each."""
+    parts = [("-ss", str(start), "-t", str(_MIXED_PART_S), "-i", str(REAL / name)) for name, start in _MIXED_PARTS]
+    if not REAL.is_dir():
+        parts = [("-f", "lavfi", "-i", _MADE_PARTS[n % len(_MADE_PARTS)].format(s=5 + n % 4)) for n in range(10)]
+    folder, paths = OUT / ("mixed" if REAL.is_dir() else "mixed-made"), []
+    for (number, part), (kind, (suffix, side, rate, encoder)) in product(enumerate(parts), enumerate(_MIXED_FORMATS)):
+        path = folder / f"clip-{number}-{kind}.{suffix}"
+        scale = (
+            f"scale={side}:{side}:force_original_aspect_ratio=decrease:force_divisible_by=2,fps={rate},format=yuv420p"
+        )
+        filters = ("-vf", scale) if side else ()
+        if not path.exists():
+            stored = encoder if side or REAL.is_dir() else _H264
+            title = ("-metadata", f"title=clip {path.stem}")
+            make(path, *part, "-map", "0:v:0", "-map", "0:a:0?", *filters, *stored, *title)
+        paths.append(path)
+    return paths
 
 
 def make(path: Path, *arguments: str) -> None:

@@ -1,7 +1,7 @@
 """The one loop over videos and stages.
 
 The runner asks the library which videos are due, leases them, moves each through the stages of the run, and commits
-every result. Each stage has its own threads and queue, so that decoding, the model and writing overlap. The number of
+every result. Each pool has its own threads and queue, so that decoding, the model and writing overlap. The number of
 videos in progress is bounded, so memory does not grow with the number of videos.
 """
 

@@ -1,9 +1,10 @@
 """The threads of a run: workers that call the stages' functions, and the one that writes results.
 
-Each stage has its own queue and each pool a limited number of slots. One thread commits results in batches and reports
-them to the observer.
+Each pool has a queue and a limited number of threads. One thread commits results in batches and reports them to the
+observer.
 """
 
+import itertools
 import logging
 import queue
 import threading
@@ -26,7 +27,6 @@ from vidpipe.stages.contract import (
     OutOfReach,
     Pool,
     Stage,
-    StageContext,
     StageError,
     StageEvent,
     video_name,
@@ -70,66 +70,74 @@ class WorkerListener(Protocol):
         """Stop the run; it raises `fault`."""
 
 
+#: Priority, serial number and work; the end marker comes last.
+_Queued = tuple[int, int, StageWork | None]
+_END = 1
+
+
 class StageWorkers:
-    """Threads for every stage of a plan; `pool_sizes` limits the calls at once."""
+    """Threads for every pool of a plan, as many as `pool_sizes` allows calls at once.
+
+    Later stages come first. Otherwise all videos in progress would be decoded before the first gets its labels, and
+    meanwhile, and at the end of the run, the cores would wait for labels and commits, which take turns on one core.
+    """
 
     def __init__(self, plan: Plan, cells: CellStore, cancelled: threading.Event, listener: WorkerListener) -> None:
         self._cancelled = cancelled
         self._listener = listener
-        sizes = pool_sizes(plan.settings)
-        pools = {pool: threading.BoundedSemaphore(number) for pool, number in sizes.items()}
         self._out_of_reach: set[str] = set()
-        self._queues: dict[str, queue.SimpleQueue[StageWork | None]] = {}
+        self._priorities = {stage.name: -place for place, stage in enumerate(plan.stages)}
+        self._numbers = itertools.count()
+        self._contexts = {
+            stage.name: plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name))
+            for stage in plan.stages
+        }
+        sizes = pool_sizes(plan.settings)
+        self._queues: dict[Pool, queue.PriorityQueue[_Queued]] = {
+            stage.pool: queue.PriorityQueue() for stage in plan.stages
+        }
         self._threads: list[threading.Thread] = []
-        for stage in plan.stages:
-            self._queues[stage.name] = queue.SimpleQueue()
-            context = plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name))
-            for number in range(sizes[stage.pool]):
-                thread = threading.Thread(
-                    target=self._serve,
-                    args=(stage, context, pools[stage.pool]),
-                    name=f"{stage.name}-{number}",
-                    daemon=True,
-                )
+        for pool, waiting in self._queues.items():
+            for number in range(sizes[pool]):
+                thread = threading.Thread(target=self._serve, args=[waiting], name=f"{pool}-{number}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
     def put(self, work: StageWork) -> None:
         """Queue a video for a stage."""
-        self._queues[work.stage.name].put(work)
+        self._queues[work.stage.pool].put((self._priorities[work.stage.name], next(self._numbers), work))
 
     def close(self) -> None:
         """Wait until everything queued is done; once cancelled, only what has started is finished."""
-        for thread in self._threads:
-            self._queues[thread.name.rsplit("-", 1)[0]].put(None)
+        for waiting in self._queues.values():
+            waiting.put((_END, next(self._numbers), None))
         for thread in self._threads:
             thread.join()
 
-    def _serve(self, stage: Stage, context: StageContext, pool: threading.BoundedSemaphore) -> None:
-        while (first := self._queues[stage.name].get()) is not None:
-            with pool:
-                batch = [first, *self._more(stage)]
-                try:
-                    self._call(stage, context, batch)
-                except BaseException as fault:  # the library is unreachable, or a bug: the run stops and raises it
-                    self._listener.stop_with(fault)
+    def _serve(self, waiting: queue.PriorityQueue[_Queued]) -> None:
+        while (first := waiting.get()[2]) is not None:
+            try:
+                self._call(first.stage, [first, *self._more(first.stage, waiting)])
+            except BaseException as fault:  # the library is unreachable, or a bug: the run stops and raises it
+                self._listener.stop_with(fault)
+        waiting.put((_END, next(self._numbers), None))  # for the pool's other threads
 
-    def _more(self, stage: Stage) -> list[StageWork]:
+    def _more(self, stage: Stage, waiting: queue.PriorityQueue[_Queued]) -> list[StageWork]:
         """Take what else waits for this stage, up to its batch size."""
         more: list[StageWork] = []
-        waiting = self._queues[stage.name]
-        while len(more) < stage.batch_size - 1 and not waiting.empty():
+        while len(more) < stage.batch_size - 1:
             try:
-                work = waiting.get_nowait()
+                queued = waiting.get_nowait()
             except queue.Empty:
                 break
-            if work is None:
-                waiting.put(None)  # keep the end marker for the next call
+            work = queued[2]
+            if work is None or work.stage is not stage:
+                waiting.put(queued)
                 break
             more.append(work)
         return more
 
-    def _call(self, stage: Stage, context: StageContext, batch: Sequence[StageWork]) -> None:
+    def _call(self, stage: Stage, batch: Sequence[StageWork]) -> None:
         """Call the stage's function. If a batch fails, each of its videos is tried on its own."""
         waiting = {work.state.sha256: work for work in batch}
         if self._cancelled.is_set() or stage.name in self._out_of_reach:
@@ -137,7 +145,7 @@ class StageWorkers:
             return
         for work in batch:
             self._listener.began(work)
-        began = time.perf_counter()
+        context, began = self._contexts[stage.name], time.perf_counter()
         try:
             for outcome in stage.function([work.state.item(stage) for work in batch], context):
                 seconds = time.perf_counter() - began
@@ -154,7 +162,7 @@ class StageWorkers:
         except Exception as fault:
             if len(waiting) > 1:
                 for work in waiting.values():
-                    self._call(stage, context, [work])
+                    self._call(stage, [work])
                 return
             log.exception("stage %s failed unexpectedly", stage.name)
             self._finish(waiting.values(), _unexpected(fault))

@@ -13,9 +13,9 @@ from vidpipe.library.commits import MOST_ATTEMPTS
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport, RunRequest
-from vidpipe.runner.runner import Runner
+from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings, configure_logging
-from vidpipe.settings.schema import SceneDetection
+from vidpipe.settings.schema import Concurrency, SceneDetection
 from vidpipe.stages.contract import IngestFacts, StageEvent
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 
@@ -66,6 +66,21 @@ def test_one_run_takes_every_video_through_all_stages_and_the_second_computes_no
     given = run(library, videos=ids)
     assert given.total("current") == 3 * 40
     assert given.total("computed") == 0
+
+
+def test_videos_in_progress_get_their_last_results_before_others_are_begun(library: Library) -> None:
+    add(library, *(f"video-{n}" for n in range(40)))
+    begun: list[str] = []
+
+    class Watching(NullObserver):
+        def on_event(self, event: StageEvent) -> None:
+            if event.state == "started":
+                begun.append(event.stage)
+
+    settings = library.settings.model_copy(update={"concurrency": Concurrency(max_workers=1)})
+    assert Runner(library, Plan.make(GRAPH, settings), Watching()).run().ok
+    unfinished = [begun[:n].count("length") - begun[:n].count("report") for n in range(len(begun))]
+    assert max(unfinished) <= GRAPH["length"].batch_size
 
 
 def test_scene_documents_hold_what_each_stage_said_and_only_one_generation_stays(library: Library) -> None:

@@ -25,7 +25,7 @@ __all__ = ["library"]  # the fixture
 
 
 #: Threads of a run.
-_OURS = ("committer", "lease-renewer", *(f"{stage.name}-{number}" for stage in SMALL for number in range(8)))
+_OURS = ("committer", "lease-renewer", *(f"{stage.pool}-{number}" for stage in SMALL for number in range(8)))
 
 
 class Anything(StageResult):
