@@ -169,7 +169,7 @@ _SPECIAL: dict[str, Callable[[Path, str], Path]] = {
     "h265_cut_ts": lambda folder, size: missing_references(folder, "h265_open_gop_ts", ".ts", size),
     "h265_cut_mkv": lambda folder, size: missing_references(folder, "h265_open_gop", ".mkv", size),
     "mpeg2_cut_ts": lambda folder, size: missing_references(folder, "mpeg2_ts", ".ts", size),
-    "h264_edit_list": lambda folder, size: edit_list(folder, size),
+    "h264_edit_list": edit_list,
     "h264_fields_ts": lambda folder, size: separate_fields(folder, ".ts"),
     "h264_fields_mp4": lambda folder, size: separate_fields(folder, ".mp4"),
     "h264_fields_raw": lambda folder, size: separate_fields(folder, ".h264"),

@@ -23,6 +23,7 @@ from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_sound, remove_motion, set_duration
+from vidpipe.media.timing import last_frame_s
 from vidpipe.settings.schema import SceneDetection
 
 #: If more blocks are waiting, the older ones are joined in pairs.
@@ -257,12 +258,12 @@ class _ScenePass:
             if timeline.frames % _PROGRESS_FRAMES == 0 and expected_s:
                 progress(min(1.0, time_us / 1e6 / expected_s))
         end = self._decode.finish()
-        last_frame_s = 0.0
+        last_s = 0.0
         if timeline.frames:
             self._cut(finder.finish())
-            last_frame_s = self._last_frame_s(float(1 / rate), expected_s)
-            timeline.finish(last_frame_s)
-            self._assign(timeline.last_us + round(last_frame_s * 1e6))
+            last_s = last_frame_s(timeline.frames, timeline.last_us, timeline.last_gap_us, float(1 / rate), expected_s)
+            timeline.finish(last_s)
+            self._assign(timeline.last_us + round(last_s * 1e6))
         by_time = self._by_time.finish() if self._by_time else []
         return SceneFindings(
             scenes=timeline.scenes,
@@ -270,7 +271,7 @@ class _ScenePass:
             kept={scene: kept for scene, kept in self._candidates.finish().items() if scene < len(timeline.scenes)},
             by_time=[replace(kept, scene=timeline.scene_at(kept.time_us)) for kept in by_time],
             frames=timeline.frames,
-            end_us=timeline.last_us + round(last_frame_s * 1e6),
+            end_us=timeline.last_us + round(last_s * 1e6),
             sound=self._sound,
             end=end,
         )
@@ -312,16 +313,3 @@ class _ScenePass:
             # sound before the first frame or after the last belongs to no scene
             if 0 <= time_us < end_us:
                 timeline.add_sound(block._replace(time_us=time_us))
-
-    def _last_frame_s(self, nominal_s: float, expected_s: float | None) -> float:
-        """Return the duration of the last frame, in seconds.
-
-        It is the rest of the expected duration if that is about as long as a frame, else that of the frame before.
-        """
-        gap_s = self._timeline.last_gap_us / 1e6 or nominal_s
-        if expected_s is not None:
-            left_s = expected_s - self._timeline.last_us / 1e6
-            still = self._timeline.frames == 1
-            if left_s > 0 and (still or left_s <= 3 * max(gap_s, nominal_s)):
-                return left_s
-        return gap_s

@@ -2,31 +2,26 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
-from fractions import Fraction
-from pathlib import Path
 from typing import NamedTuple
 
-from vidpipe.media import memory
 from vidpipe.media.active_area import ActiveAreas, active_areas
-from vidpipe.media.decode import DecodeEnd
-from vidpipe.media.decode_plan import DecodePlan, plan_decode
+from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.facts import Damage, PackedFrame, PackReference, Scene, Thumbnail
 from vidpipe.media.frame_pack import FramePackWriter, frames_version, resized_jpeg
 from vidpipe.media.frame_selection import SpillFile, model_frames, poster, scene_thumbnails, spread
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats, without_bars
-from vidpipe.media.streams import MIN_FRAME_RATE
 from vidpipe.settings.schema import SceneDetection
-from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
+from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import Scenes
-
-_MIN_TIME_LIMIT_S = 120.0
-_TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
-#: What decides how a video is decoded.
-_PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order")
-#: Many intact files lack less than this at their end.
-_MISSING_S, _MISSING_SHARE = 1.0, 0.02
+from vidpipe.stages.video_decode import (
+    MIN_TIME_LIMIT_S,
+    decode_within_limits,
+    existing_file,
+    find_damage,
+    frame_rate,
+    plan_for,
+)
 
 
 class _Pictures(NamedTuple):
@@ -39,7 +34,7 @@ class _Pictures(NamedTuple):
     poster: str | None
 
 
-def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float = _MIN_TIME_LIMIT_S) -> Scenes:
+def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float = MIN_TIME_LIMIT_S) -> Scenes:
     """Decode a video once, and store its thumbnails and the model's frames.
 
     Args:
@@ -56,18 +51,24 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     """
     started = time.monotonic()
     settings = context.settings
-    path = settings.resolve(item["raw_video.path"])
-    if not path.is_file():
-        raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
-    plan = plan_decode(
-        settings.scene_detection,
-        duration_s=item["metadata.duration_s"],
-        clock_jumps=item["metadata.clock_jumps"],
-        forced_rate=_frame_rate(item) if item["metadata.duration_source"] == "rate" else None,
-        **{name: item[f"metadata.{name}"] for name in _PLANNED_BY},
-    )
+    path = existing_file(item, settings)
+    plan = plan_for(item, settings)
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
-        findings = _decode(item, context, path, plan, spill, min_time_limit_s=min_time_limit_s)
+
+        def decode(plan: DecodePlan, time_limit_s: float) -> SceneFindings:
+            return run_pass(
+                path,
+                plan,
+                settings.scene_detection,
+                spill,
+                frame_rate=frame_rate(item),
+                expected_s=item["metadata.duration_s"],
+                time_limit_s=time_limit_s,
+                cancelled=context.cancelled,
+                progress=lambda fraction: context.progress(item.sha256, fraction),
+            )
+
+        findings = decode_within_limits(item, context, plan, decode, min_time_limit_s=min_time_limit_s)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
         areas = active_areas(
             [scene_light_profile(span.sums) for span in findings.scenes],
@@ -75,71 +76,11 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             plan.detection,
             (item["metadata.width"], item["metadata.height"]),
         )
-    damage = _damage(findings, item)
+    damage = find_damage(findings, item)
+    if damage is not None:
+        damage = damage.model_copy(update={"sentence": f"{damage.sentence} What decodes was processed."})
     result = _result(settings.scene_detection, findings, pictures, areas, damage)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
-
-
-def _decode(
-    item: Item, context: StageContext, path: Path, plan: DecodePlan, spill: SpillFile, *, min_time_limit_s: float
-) -> SceneFindings:
-    expected_s = item["metadata.duration_s"]
-    factor = context.settings.scene_detection.timeout_factor
-    limit_s = max(min_time_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
-
-    limits = memory.FileLimits(context.settings.limits, pixels=item["metadata.width"] * item["metadata.height"])
-
-    def decode(plan: DecodePlan) -> SceneFindings:
-        with memory.reading(limits):
-            found = run_pass(
-                path,
-                plan,
-                context.settings.scene_detection,
-                spill,
-                frame_rate=_frame_rate(item),
-                expected_s=expected_s,
-                time_limit_s=limit_s,
-                cancelled=context.cancelled,
-                progress=lambda fraction: context.progress(item.sha256, fraction),
-            )
-        if not found.end.lacked_memory or limits.generous:
-            return found
-        limits.generous = True
-        return decode(plan)
-
-    findings = decode(plan)
-    if not findings.frames and findings.end.returncode > 0 and plan.audio_stream is not None:
-        # ffmpeg stops at once if it has no decoder for the sound; the pictures can still be decoded
-        findings = decode(replace(plan, audio_stream=None))
-    if context.cancelled.is_set():
-        raise Cancelled
-    end = findings.end
-    reached = f"after {findings.end_us / 1e6:.1f} s of video" if findings.frames else "before the first frame"
-    if end.ended == "time limit":
-        raise StageError(
-            f"{item.name}: decoding exceeded its time limit of {limit_s:.0f} s and was stopped {reached}.",
-            "The machine may be overloaded; raise TimeoutFactor in [SceneDetection] to allow more time.",
-            transient=True,
-        )
-    if end.returncode < 0:
-        raise StageError(
-            f"{item.name}: ffmpeg was killed by signal {-end.returncode} {reached}{_first_message(end)}",
-            "Out of memory, or a bug of this ffmpeg version with this file: try `ffmpeg -i FILE -f null -`.",
-        )
-    if not findings.frames and end.lacked_memory:
-        raise memory.MemoryLimitError("ffmpeg", limits.limit_bytes or 0)
-    if not findings.frames:
-        raise StageError(
-            f"{item.name}: ffmpeg decoded no frame of video stream {plan.video_stream}{_first_message(end)}",
-            "The file may be cut short, or this ffmpeg cannot read its codec (`ffmpeg -codecs` lists what it can).",
-        )
-    count = item["metadata.frame_count"]
-    if findings.frames == 1 and count is not None and count > 1:
-        raise StageError(
-            f"{item.name}: ffmpeg decoded only one of {count} frames{_first_message(end)}",
-            "The file may be damaged, or this ffmpeg cannot read its codec.",
-        )
-    return findings
 
 
 def _write(
@@ -218,50 +159,3 @@ def _result(
         poster=pictures.poster,
         damage=damage,
     )
-
-
-def _damage(findings: SceneFindings, item: Item) -> Damage | None:
-    """Return what is damaged; None if the file is complete and was decoded without errors."""
-    end, decoded_s = findings.end, findings.end_us / 1e6
-    expected_s: float | None = item["metadata.duration_s"]
-    announced_s: float | None = item["metadata.announced_duration_s"]
-    count: int | None = item["metadata.frame_count"]
-    all_decoded = count is not None and findings.frames >= count
-    missing_s = expected_s - decoded_s if expected_s and not all_decoded else 0.0
-    incomplete = missing_s > max(_MISSING_S, _MISSING_SHARE * (expected_s or 0.0))
-    # errors before the first key frame are no damage if all other pictures were decoded
-    leading = item["metadata.undecodable_packets"] and findings.frames == count
-    if not ((end.errors and not leading) or incomplete or end.returncode or announced_s):
-        return None
-    parts = []
-    if announced_s:
-        parts.append(f"the file ends after {decoded_s:.2f} s of the {announced_s:.2f} s that its header announces")
-    if end.errors:
-        parts.append(f"the decoder reported {end.errors} error{'s' if end.errors > 1 else ''}")
-    if incomplete and not announced_s:
-        parts.append(f"{decoded_s:.2f} s of {expected_s:.2f} s could be decoded")
-    if not parts:
-        parts.append(f"ffmpeg ended with code {end.returncode}")
-    first = f" (first: {end.messages[0]})" if end.messages else ""
-    kind = "Truncated" if announced_s else "Damaged"
-    return Damage(
-        errors=end.errors,
-        messages=end.messages,
-        decoded_s=decoded_s,
-        expected_s=announced_s or expected_s,
-        truncated=announced_s is not None,
-        sentence=f"{kind}: {' and '.join(parts)}{first}. What decodes was processed.",
-    )
-
-
-def _first_message(end: DecodeEnd) -> str:
-    return f": {end.messages[0]}." if end.messages else "."
-
-
-def _frame_rate(item: Item) -> Fraction | None:
-    exact: str | None = item["metadata.frame_rate_exact"]
-    try:
-        rate = Fraction(exact) if exact else Fraction(item["metadata.frame_rate"] or 0).limit_denominator(100_000)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return rate if rate >= MIN_FRAME_RATE else None
