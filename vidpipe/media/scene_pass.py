@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
+from vidpipe.media.decode import Decoded, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
@@ -168,26 +168,20 @@ class SceneTimeline:
 
 
 @dataclass(frozen=True)
-class SceneFindings:
+class SceneFindings(Decoded):
     """Result of a pass.
 
     Attributes:
         scenes: The scenes in order; empty if no frame was decoded.
         kept: Candidates of each scene by index, in order of time.
         by_time: Candidates at the thumbnail interval; empty if thumbnails are made per scene.
-        frames: Number of decoded frames.
-        end_us: End of the last frame, in microseconds.
         sound: Whether there was sound.
-        end: How the decode ended.
     """
 
     scenes: list[SceneSpan]
     kept: dict[int, list[SelectedFrame]]
     by_time: list[SelectedFrame]
-    frames: int
-    end_us: int
     sound: bool
-    end: DecodeEnd
 
     @property
     def spans_us(self) -> list[tuple[int, int]]:

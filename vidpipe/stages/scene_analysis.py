@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from vidpipe.media.active_area import ActiveAreas, active_areas
@@ -14,14 +15,7 @@ from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats,
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import Scenes
-from vidpipe.stages.video_decode import (
-    MIN_TIME_LIMIT_S,
-    decode_within_limits,
-    existing_file,
-    find_damage,
-    frame_rate,
-    plan_for,
-)
+from vidpipe.stages.video_decode import MIN_TIME_LIMIT_S, decode_within_limits, find_damage, frame_rate, plan_for
 
 
 class _Pictures(NamedTuple):
@@ -51,11 +45,10 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     """
     started = time.monotonic()
     settings = context.settings
-    path = existing_file(item, settings)
     plan = plan_for(item, settings)
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
 
-        def decode(plan: DecodePlan, time_limit_s: float) -> SceneFindings:
+        def decode(path: Path, plan: DecodePlan, time_limit_s: float) -> SceneFindings:
             return run_pass(
                 path,
                 plan,
@@ -68,7 +61,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
                 progress=lambda fraction: context.progress(item.sha256, fraction),
             )
 
-        findings = decode_within_limits(item, context, plan, decode, min_time_limit_s=min_time_limit_s)
+        findings = decode_within_limits(item, context, plan, decode, min_time_limit_s)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
         areas = active_areas(
             [scene_light_profile(span.sums) for span in findings.scenes],
@@ -76,9 +69,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             plan.detection,
             (item["metadata.width"], item["metadata.height"]),
         )
-    damage = find_damage(findings, item)
-    if damage is not None:
-        damage = damage.model_copy(update={"sentence": f"{damage.sentence} What decodes was processed."})
+    damage = find_damage(findings, item, " What decodes was processed.")
     result = _result(settings.scene_detection, findings, pictures, areas, damage)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
 

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 from vidpipe.media import memory
-from vidpipe.media.decode import DecodeEnd
+from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage
-from vidpipe.media.full_decode import FullDecode, decode_all
 from vidpipe.media.streams import MIN_FRAME_RATE
+from vidpipe.media.timing import last_frame_s
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Cancelled, Item, StageContext, StageError
 
@@ -24,37 +24,16 @@ _TIME_LIMIT_WITHOUT_DURATION_S = 6 * 3600.0
 _PLANNED_BY = ("video_stream", "width", "height", "video_codec", "audio", "color_transfer", "field_order")
 #: Many intact files lack less than this at their end.
 _MISSING_S, _MISSING_SHARE = 1.0, 0.02
-
-
-class Decoded(Protocol):
-    """Result of a decode pass over a video."""
-
-    @property
-    def frames(self) -> int:
-        """Number of decoded frames."""
-
-    @property
-    def end_us(self) -> int:
-        """End of the last frame, in microseconds from the first."""
-
-    @property
-    def end(self) -> DecodeEnd:
-        """How the decode ended."""
+#: Size of the pictures of a decode that keeps nothing.
+_SMALL = (16, 16)
+#: Interval between its JPEGs: longer than any video, so there is one.
+_NEVER_S = 1e9
+_PROGRESS_FRAMES = 64
 
 
 DecodedT = TypeVar("DecodedT", bound=Decoded)
-
-
-def existing_file(item: Item, settings: Settings) -> Path:
-    """Return the path of a video's file.
-
-    Raises:
-        StageError: It does not exist.
-    """
-    path = settings.resolve(item["raw_video.path"])
-    if not path.is_file():
-        raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
-    return path
+#: Decodes a file by a plan, within a time limit in seconds.
+Decode = Callable[[Path, DecodePlan, float], DecodedT]
 
 
 def plan_for(item: Item, settings: Settings) -> DecodePlan:
@@ -69,12 +48,7 @@ def plan_for(item: Item, settings: Settings) -> DecodePlan:
 
 
 def decode_within_limits(
-    item: Item,
-    context: StageContext,
-    plan: DecodePlan,
-    decode: Callable[[DecodePlan, float], DecodedT],
-    *,
-    min_time_limit_s: float = MIN_TIME_LIMIT_S,
+    item: Item, context: StageContext, plan: DecodePlan, decode: Decode[DecodedT], min_limit_s: float = MIN_TIME_LIMIT_S
 ) -> DecodedT:
     """Decode a video under its limits of memory and time.
 
@@ -82,24 +56,26 @@ def decode_within_limits(
         item: The video.
         context: The context of the stage.
         plan: What to decode.
-        decode: Decodes by a plan, within a number of seconds. Called again with more memory if it lacked memory, and
-            without sound if there is no decoder for it.
-        min_time_limit_s: Shortest time limit, in seconds, however short the video is.
+        decode: Called again with more memory if it lacked memory, and without sound if there is no decoder for it.
+        min_limit_s: Shortest time limit, in seconds, however short the video is.
 
     Raises:
-        StageError: The video cannot be decoded.
+        StageError: The file does not exist, or cannot be decoded.
         MemoryLimitError: Memory ran out before the first frame.
         Cancelled: The run was stopped.
     """
+    path = context.settings.resolve(item["raw_video.path"])
+    if not path.is_file():
+        raise StageError(f"{item.name}: its file {path} does not exist.", "Run the raw_video stage for it.")
     expected_s = item["metadata.duration_s"]
     factor = context.settings.scene_detection.timeout_factor
-    limit_s = max(min_time_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
+    limit_s = max(min_limit_s, factor * expected_s) if expected_s else _TIME_LIMIT_WITHOUT_DURATION_S
 
     limits = memory.FileLimits(context.settings.limits, pixels=item["metadata.width"] * item["metadata.height"])
 
     def limited(plan: DecodePlan) -> DecodedT:
         with memory.reading(limits):
-            found = decode(plan, limit_s)
+            found = decode(path, plan, limit_s)
         if not found.end.lacked_memory or limits.generous:
             return found
         limits.generous = True
@@ -140,26 +116,39 @@ def decode_within_limits(
     return found
 
 
-def decode_video(item: Item, context: StageContext) -> FullDecode:
+def decode_video(item: Item, context: StageContext) -> Decoded:
     """Decode every frame of a video and its sound, and keep nothing. Raises what `decode_within_limits` raises."""
-    path = existing_file(item, context.settings)
+    expected_s = item["metadata.duration_s"]
 
-    def decode(plan: DecodePlan, time_limit_s: float) -> FullDecode:
-        return decode_all(
-            path,
-            plan,
-            frame_rate=frame_rate(item),
-            expected_s=item["metadata.duration_s"],
-            time_limit_s=time_limit_s,
-            cancelled=context.cancelled,
-            progress=lambda fraction: context.progress(item.sha256, fraction),
-        )
+    def decode(path: Path, plan: DecodePlan, limit_s: float) -> Decoded:
+        frames = first_us = last_us = gap_us = 0
+        with DecodePass(path, plan, time_limit_s=limit_s, cancelled=context.cancelled) as running:
+            for frames, frame in enumerate(running.frames(), start=1):
+                first_us = first_us if frames > 1 else frame.time_us
+                last_us, before_us = frame.time_us - first_us, last_us
+                gap_us = max(0, last_us - before_us)
+                running.sound.clear()
+                if frames % _PROGRESS_FRAMES == 0 and expected_s:
+                    context.progress(item.sha256, min(1.0, last_us / 1e6 / expected_s))
+            end = running.finish()
+        nominal_s = float(1 / (frame_rate(item) or Fraction(25)))
+        rest_s = last_frame_s(frames, last_us, gap_us, nominal_s, expected_s) if frames else 0.0
+        return Decoded(frames, last_us + round(rest_s * 1e6), end)
 
-    return decode_within_limits(item, context, plan_for(item, context.settings), decode)
+    # frames are decoded in full before they are scaled
+    tiny: dict[str, Any] = {"detection": _SMALL, "candidate": _SMALL, "candidate_interval_s": _NEVER_S}
+    plan = replace(plan_for(item, context.settings), **tiny, dense_from_s=None, deinterlace=False, color_transfer=None)
+    return decode_within_limits(item, context, plan, decode)
 
 
-def find_damage(decoded: Decoded, item: Item) -> Damage | None:
-    """Return what is damaged; None if the file is complete and was decoded without errors."""
+def find_damage(decoded: Decoded, item: Item, remark: str = "") -> Damage | None:
+    """Return what is damaged; None if the file is complete and was decoded without errors.
+
+    Args:
+        decoded: Result of decoding the video.
+        item: The video.
+        remark: Follows the sentence about the damage.
+    """
     end, decoded_s = decoded.end, decoded.end_us / 1e6
     expected_s: float | None = item["metadata.duration_s"]
     announced_s: float | None = item["metadata.announced_duration_s"]
@@ -188,7 +177,7 @@ def find_damage(decoded: Decoded, item: Item) -> Damage | None:
         decoded_s=decoded_s,
         expected_s=announced_s or expected_s,
         truncated=announced_s is not None,
-        sentence=f"{kind}: {' and '.join(parts)}{first}.",
+        sentence=f"{kind}: {' and '.join(parts)}{first}.{remark}",
     )
 
 

@@ -50,7 +50,7 @@ def test_every_frame_is_decoded_and_damage_is_reported(vidpipe: Command, tmp_pat
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole[: int(0.6 * len(whole))])
     vidpipe.json("add", healthy, frame, cut)
-    vidpipe.json("run", "--stage", "raw_video,metadata", healthy)  # the metadata of the others is read from the files
+    vidpipe.json("run", "--stage", "raw_video,metadata", healthy)
     before = _documents(vidpipe)
 
     found = vidpipe.json("check", "--all", code=1)
@@ -96,7 +96,8 @@ def test_a_video_that_cannot_be_checked_fails_alone(vidpipe: Command, tmp_path: 
     found = vidpipe.json("check", "--all", code=1)
     assert found["counts"] == {"intact": 1, "damaged": 0, "failed": 1}
     (failed,) = [video for video in found["videos"] if video["state"] == "failed"]
-    assert str(lost) in failed["error"]["message"]
+    assert failed["name"] == lost.name
+    assert str(lost) in failed["sentence"]
     assert vidpipe("check", "nothing").exit_code == 4
     assert vidpipe("check").exit_code == 2
 
