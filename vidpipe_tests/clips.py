@@ -18,7 +18,7 @@ from pathlib import Path
 
 Cue = tuple[float, float, str]
 
-_BITEXACT = ("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
+BITEXACT = ("-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", "-flags:a", "+bitexact")
 _CODEC_OPTIONS: dict[str, tuple[str, ...]] = {
     "libx264": ("-preset", "ultrafast", "-crf", "20", "-threads", "1"),
     "libx265": ("-preset", "ultrafast", "-x265-params", "log-level=error:pools=1", "-tag:v", "hvc1"),
@@ -93,7 +93,7 @@ def color_cuts(
     return ffmpeg(
         path, *inputs, *sound, "-filter_complex", joined, "-map", "[v]",
         *(("-map", f"{len(colors)}:a", "-c:a", _audio_codec(path)) if audio else ()),
-        *_video_codec(codec), "-pix_fmt", pixel_format, *_BITEXACT, *options,
+        *_video_codec(codec), "-pix_fmt", pixel_format, *BITEXACT, *options,
     )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def moving(
     return ffmpeg(
         path, "-f", "lavfi", "-t", f"{seconds:g}", "-i", f"{source}=size={size}:rate={fps}",
         *_audio_input(audio, seconds), *(("-c:a", _audio_codec(path)) if audio else ()),
-        *_video_codec(codec), "-pix_fmt", pixel_format, *_BITEXACT, *options,
+        *_video_codec(codec), "-pix_fmt", pixel_format, *BITEXACT, *options,
     )  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def subtitled(path: Path, cues: Sequence[Cue], *, language: str = "eng", seconds
     return ffmpeg(
         path, "-f", "lavfi", "-t", f"{duration_s:g}", "-i", "testsrc2=size=320x180:rate=25", "-i", str(srt),
         "-map", "0:v", "-map", "1:s", *_video_codec("libx264"), "-pix_fmt", "yuv420p",
-        "-c:s", "srt" if path.suffix == ".mkv" else "mov_text", *_BITEXACT,
+        "-c:s", "srt" if path.suffix == ".mkv" else "mov_text", *BITEXACT,
         "-metadata:s:s:0", f"language={language}",
     )  # fmt: skip
 
@@ -168,7 +168,7 @@ def rotated(
 def _moving_arguments(size: str, seconds: float) -> tuple[str, ...]:
     return (
         "-f", "lavfi", "-t", f"{seconds:g}", "-i", f"testsrc2=size={size}:rate=25",
-        *_video_codec("libx264"), "-pix_fmt", "yuv420p", *_BITEXACT,
+        *_video_codec("libx264"), "-pix_fmt", "yuv420p", *BITEXACT,
     )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def variable_rate(path: Path, *, size: str = "320x180") -> Path:
         "-f", "lavfi", "-i", f"color=c=blue:size={size}:rate=10:duration=2",
         "-filter_complex", "[0:v]settb=1/1000[a];[1:v]settb=1/1000[b];[a][b]concat=n=2:v=1:a=0,settb=1/1000[v]",
         "-map", "[v]", "-fps_mode", "vfr", "-enc_time_base", "1/1000", *_video_codec("libx264"),
-        "-pix_fmt", "yuv420p", *_BITEXACT,
+        "-pix_fmt", "yuv420p", *BITEXACT,
     )  # fmt: skip
 
 
@@ -203,7 +203,7 @@ def damaged(path: Path, source: Path, *, start: float = 0.4, end: float = 0.6, e
 
 def sound_only(path: Path, *, seconds: float = 1.0) -> Path:
     """A file with sound and no picture."""
-    return ffmpeg(path, *_audio_input("sine", seconds), "-c:a", _audio_codec(path), *_BITEXACT)
+    return ffmpeg(path, *_audio_input("sine", seconds), "-c:a", _audio_codec(path), *BITEXACT)
 
 
 def told_apart(content: bytes, number: int) -> bytes:

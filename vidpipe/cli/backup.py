@@ -13,7 +13,7 @@ from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import stoppable
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, size, words
-from vidpipe.cli.progress import BackupDisplay
+from vidpipe.cli.progress import PartsDisplay
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.schema import SCHEMA_VERSION
 from vidpipe.library.schema_setup import MIGRATIONS
@@ -62,7 +62,7 @@ def backup(
     """
     call = command_context(context)
     settings = call.load().settings
-    with connect(settings) as connection, connection.errors_explained(), BackupDisplay("Backing up") as display:
+    with connect(settings) as connection, connection.errors_explained(), PartsDisplay("Backing up") as display:
 
         def work(cancelled: threading.Event) -> Any:
             follower = ProgressMonitor(display.progress, cancelled)
@@ -129,7 +129,7 @@ def restore(
     """
     folder, manifest = manifests.read(directory.expanduser().absolute())
     command_context(context).load()  # report a wrong home before reading a large backup
-    with BackupDisplay("Restoring") as display:
+    with PartsDisplay("Restoring") as display:
         _run_stoppable(display, lambda follower: check_backup(folder, manifest, follower))
         call = command_context(context)
         if settings_too:
@@ -164,7 +164,7 @@ def _with_backup_settings(call: CommandContext, folder: Path, manifest: Manifest
     return dataclasses.replace(call, home=home, config=folder / "settings" / CONFIG_NAME)
 
 
-def _run_stoppable(display: BackupDisplay, work: Any) -> Any:
+def _run_stoppable(display: PartsDisplay, work: Any) -> Any:
     def follow(cancelled: threading.Event) -> Any:
         return work(ProgressMonitor(display.progress, cancelled))
 
@@ -197,7 +197,7 @@ def _confirm_replacement(report: Mapping[str, Any], connection: Connection) -> N
 
 
 def _restore(
-    connection: Connection, settings: Settings, chosen: tuple[Path, Manifest], display: BackupDisplay, *, replace: bool
+    connection: Connection, settings: Settings, chosen: tuple[Path, Manifest], display: PartsDisplay, *, replace: bool
 ) -> dict[str, Any]:
     def work(follower: Any) -> RestoreResult:
         return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, monitor=follower)

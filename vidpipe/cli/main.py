@@ -39,6 +39,7 @@ COMMANDS = {
     "explain": ("explain:explain", "Explain why a tag or category was assigned, or why not."),
     "ask": ("ask:ask", "Ask the describing model a question about videos and print the answers."),
     "search": ("search:search", "Find videos and scenes by words, most relevant first, and by filters."),
+    "check": ("check:check", "Decode every frame of videos and report damage."),
     "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),
     "backup": ("backup:backup", "Back up the library, rules, config.ini and watched lists."),
     "restore": ("backup:restore", "Restore a backup into the library that [MongoDB] names."),

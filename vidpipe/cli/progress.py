@@ -1,4 +1,4 @@
-"""Progress displays: downloads, stages of a run, and parts of a backup."""
+"""Progress displays: downloads, stages of a run, and parts of a backup or check."""
 
 import time
 from collections import Counter
@@ -205,8 +205,8 @@ def _shortened_url(url: str) -> str:
     return url if len(url) <= _NAME_WIDTH else f"…{url[1 - _NAME_WIDTH :]}"
 
 
-class BackupDisplay(_Display):
-    """Shows the parts of a backup or restore. Use as a context manager."""
+class PartsDisplay(_Display):
+    """Shows the parts of a backup or restore, or the videos of a check. Use as a context manager."""
 
     def __init__(self, title: str, console: Console | None = None) -> None:
         super().__init__(console)
@@ -217,8 +217,8 @@ class BackupDisplay(_Display):
         )  # fmt: skip
         self._task = self._bars.add_task(title, total=None)
 
-    def progress(self, part: str, done: int, total: int | None) -> None:
+    def progress(self, part: str, done: float, total: int | None) -> None:
         """Show how much of a part is done."""
         self._bars.update(self._task, description=f"{self._title}: {part}", completed=done, total=total)
-        if not self.console.is_terminal and time.monotonic() - self._last_line > _LINE_EVERY_S:
-            self.say(f"{self._title}: {part} {done}" + (f" of {total}" if total else ""))
+        if self._line_is_due():
+            self.say(f"{self._title}: {part} {done:.0f}" + (f" of {total}" if total else ""))

@@ -245,6 +245,21 @@ class DecodeEnd:
     lacked_memory: bool
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """Result of decoding a whole video.
+
+    Attributes:
+        frames: Number of decoded frames.
+        end_us: End of the last frame, in microseconds from the first.
+        end: How the decode ended.
+    """
+
+    frames: int
+    end_us: int
+    end: DecodeEnd
+
+
 class DecodePass:
     """A running decode. Use it as a context manager, which ends ffmpeg in any case.
 

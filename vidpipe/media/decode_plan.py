@@ -97,8 +97,6 @@ def plan_decode(
     forced_rate: Fraction | None = None,
     rotation: int = 0,
     bit_depth: int | None = None,
-    reference_frames: bool = False,
-    hwaccel: str = "",
 ) -> DecodePlan:
     """Plan the decode pass of a video.
 
@@ -116,8 +114,6 @@ def plan_decode(
         forced_rate: Frames per second of a stream without timestamps.
         rotation: Clockwise rotation for display, in degrees.
         bit_depth: Bits per sample, if known.
-        reference_frames: Whether to decode reference frames only.
-        hwaccel: Name of the hardware decoder; empty for software.
     """
     model = model_size(width, height, settings.frame_max_pixels)
     thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
@@ -139,9 +135,7 @@ def plan_decode(
         keep_gaps=not clock_jumps,
         forced_rate=forced_rate,
         one_thread=video_codec == "theora" and clock_jumps > 0,
-        reference_frames=reference_frames,
         rotation=rotation,
-        hwaccel=hwaccel,
         bit_depth=bit_depth,
     )
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
+from vidpipe.media.decode import Decoded, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
 from vidpipe.media.reference_decode import ReferenceDecode
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
+from vidpipe.media.timing import last_frame_s
 from vidpipe.settings.schema import SceneDetection
 
 #: If more blocks are waiting, the older ones are joined in pairs.
@@ -161,29 +162,23 @@ class SceneTimeline:
 
 
 @dataclass(frozen=True)
-class SceneFindings:
+class SceneFindings(Decoded):
     """Result of a pass.
 
     Attributes:
         scenes: The scenes in order; empty if no frame was decoded.
         kept: Candidates of each scene by index, in order of time.
         by_time: Candidates at the thumbnail interval; empty if thumbnails are made per scene.
-        frames: Number of decoded frames.
-        end_us: End of the last frame, in microseconds.
         sound: Whether there was sound.
-        end: How the decode ended.
-        frame_count: Number of frames of the video, decoded or not.
+        frames_decoded: Number of frames that were decoded.
         decoder: Name of the hardware decoder; empty for software.
     """
 
     scenes: list[SceneSpan]
     kept: dict[int, list[SelectedFrame]]
     by_time: list[SelectedFrame]
-    frames: int
-    end_us: int
     sound: bool
-    end: DecodeEnd
-    frame_count: int
+    frames_decoded: int
     decoder: str
 
     @property
@@ -231,7 +226,7 @@ def run_pass(
             return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress)
         with ReferenceDecode(path, plan, decode, settings, frame_count or 0) as references:
             findings = _ScenePass(references, plan, settings, spill).run(rate, expected_s, progress)
-            return replace(findings, frame_count=frame_count or 0)
+            return replace(findings, frames=frame_count or 0)
 
 
 class _ScenePass:
@@ -264,12 +259,19 @@ class _ScenePass:
             if timeline.frames % _PROGRESS_FRAMES == 0 and expected_s:
                 progress(min(1.0, time_us / 1e6 / expected_s))
         end = self._decode.finish()
-        last_frame_s = 0.0
+        last_s = 0.0
         if timeline.frames:
             self._cut(finder.finish())
-            last_frame_s = self._last_frame_s(float(1 / rate), expected_s)
-            timeline.finish(last_frame_s)
-            self._assign(timeline.last_us + round(last_frame_s * 1e6))
+            last_s = last_frame_s(
+                timeline.frames,
+                timeline.last_us,
+                timeline.last_gap_us,
+                float(1 / rate),
+                expected_s,
+                frames_follow=self._plan.reference_frames,
+            )
+            timeline.finish(last_s)
+            self._assign(timeline.last_us + round(last_s * 1e6))
         by_time = self._by_time.finish() if self._by_time else []
         return SceneFindings(
             scenes=timeline.scenes,
@@ -277,10 +279,10 @@ class _ScenePass:
             kept={scene: kept for scene, kept in self._candidates.finish().items() if scene < len(timeline.scenes)},
             by_time=[replace(kept, scene=timeline.scene_at(kept.time_us)) for kept in by_time],
             frames=timeline.frames,
-            end_us=timeline.last_us + round(last_frame_s * 1e6),
+            end_us=timeline.last_us + round(last_s * 1e6),
             sound=self._sound,
             end=end,
-            frame_count=timeline.frames,
+            frames_decoded=timeline.frames,
             decoder=self._plan.hwaccel,
         )
 
@@ -321,16 +323,3 @@ class _ScenePass:
             # sound before the first frame or after the last belongs to no scene
             if 0 <= time_us < end_us:
                 timeline.add_sound(block._replace(time_us=time_us))
-
-    def _last_frame_s(self, nominal_s: float, expected_s: float | None) -> float:
-        """Return the duration of the last frame, in seconds.
-
-        It is the rest of the expected duration if that is about as long as a frame, else that of the frame before.
-        """
-        gap_s = self._timeline.last_gap_us / 1e6 or nominal_s
-        if expected_s is not None:
-            left_s = expected_s - self._timeline.last_us / 1e6
-            trusted = self._timeline.frames == 1 or self._plan.reference_frames
-            if left_s > 0 and (trusted or left_s <= 3 * max(gap_s, nominal_s)):
-                return left_s
-        return gap_s

@@ -1,0 +1,128 @@
+"""vidpipe check, as a user calls it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pymongo import MongoClient
+
+from vidpipe_tests import clips
+from vidpipe_tests.cli.conftest import Command
+
+
+def _documents(vidpipe: Command) -> list[dict[str, Any]]:
+    with MongoClient[dict[str, Any]](vidpipe.env["VIDPIPE_MONGODB_URI"]) as client:
+        return list(client[vidpipe.env["VIDPIPE_MONGODB_DATABASENAME"]]["videos"].find())
+
+
+def _with_damaged_frame(path: Path, source: Path) -> Path:
+    """Copy a clip with the end of a non-reference frame's slice overwritten: no other frame refers to it."""
+    listed = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries", "packet=pos,size", "-of", "csv=p=0", source],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    data = bytearray(source.read_bytes())
+    for line in listed[10:]:
+        size, position = map(int, line.split(",")[:2])
+        (length,) = struct.unpack_from(">I", data, position)
+        if data[position + 4] >> 5 & 3 == 0 and length == size - 4 and size > 100:
+            data[position + size // 2 : position + size] = bytes(size - size // 2)
+            break
+    else:
+        raise AssertionError("the clip has no non-reference frame")
+    path.write_bytes(data)
+    return path
+
+
+def test_every_frame_is_decoded_and_damage_is_reported(vidpipe: Command, tmp_path: Path) -> None:
+    options = ("-bf", "2", "-g", "50", "-movflags", "+faststart")
+    healthy = clips.moving(tmp_path / "healthy.mp4", seconds=4, audio="sine", options=options)
+    frame = _with_damaged_frame(tmp_path / "frame.mp4", clips.moving(tmp_path / "x.mp4", seconds=4, options=options))
+    whole = clips.moving(tmp_path / "y.mp4", seconds=6, options=options).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: int(0.6 * len(whole))])
+    vidpipe.json("add", healthy, frame, cut)
+    vidpipe.json("run", "--stage", "raw_video,metadata", healthy)
+    before = _documents(vidpipe)
+
+    found = vidpipe.json("check", "--all", code=1)
+    assert found["counts"] == {"intact": 1, "damaged": 2, "failed": 0}
+    by_name = {video["name"]: video for video in found["videos"]}
+    assert (by_name["healthy.mp4"]["frames"], by_name["healthy.mp4"]["expected_frames"]) == (100, 100)
+    assert by_name["healthy.mp4"]["decoded_s"] == pytest.approx(4.0)
+    assert by_name["frame.mp4"]["frames"] == 100
+    assert by_name["frame.mp4"]["errors"] > 0
+    assert by_name["frame.mp4"]["messages"]
+    assert by_name["frame.mp4"]["sentence"].startswith("Damaged: the decoder reported")
+    assert by_name["cut.mp4"]["truncated"]
+    assert by_name["cut.mp4"]["frames"] < 150
+    assert "of the 6.00 s that its header announces" in by_name["cut.mp4"]["sentence"]
+    assert _documents(vidpipe) == before
+
+    assert vidpipe.json("check", "healthy")["videos"][0]["state"] == "intact"
+    shown = vidpipe("check", "frame", "healthy")
+    assert shown.exit_code == 1
+    assert by_name["frame.mp4"]["sentence"] in shown.stdout
+    assert "1 intact, 1 damaged, 0 failed." in shown.stderr
+
+
+def test_damage_is_reported_in_the_words_of_the_scenes_stage(
+    vidpipe: Command, clips_directory: Path, tmp_path: Path
+) -> None:
+    shutil.copy(clips_directory / "corrupted.mp4", tmp_path)
+    vidpipe("run", "--stage", "raw_video,metadata,scenes", tmp_path / "corrupted.mp4")
+    (checked,) = vidpipe.json("check", "corrupted", code=1)["videos"]
+    (stored,) = _documents(vidpipe)
+    damage = stored["scenes"]["damage"]
+    assert f"{checked['sentence']} What decodes was processed." == damage["sentence"]
+    assert checked["frames"] == stored["scenes"]["frames_decoded"]
+    assert (checked["errors"], checked["messages"]) == (damage["errors"], damage["messages"])
+
+
+def test_a_video_that_cannot_be_checked_fails_alone(vidpipe: Command, tmp_path: Path) -> None:
+    kept, lost = (clips.moving(tmp_path / f"{fps}.mp4", seconds=1, fps=fps) for fps in ("25", "24"))
+    vidpipe.json("add", kept)
+    vidpipe.json("add", lost, "--mode", "reference")
+    vidpipe.json("run", "--stage", "raw_video,metadata")
+    lost.unlink()
+    found = vidpipe.json("check", "--all", code=1)
+    assert found["counts"] == {"intact": 1, "damaged": 0, "failed": 1}
+    (failed,) = [video for video in found["videos"] if video["state"] == "failed"]
+    assert failed["name"] == lost.name
+    assert str(lost) in failed["sentence"]
+    assert vidpipe("check", "nothing").exit_code == 4
+    assert vidpipe("check").exit_code == 2
+
+
+def test_ctrl_c_ends_the_check(vidpipe: Command, tmp_path: Path) -> None:
+    # decoding takes much longer than a signal
+    part = clips.moving(tmp_path / "part.mp4", seconds=4, size="1280x720")
+    clips.ffmpeg(tmp_path / "long.mp4", "-stream_loop", "60", "-i", str(part), "-c", "copy")
+    vidpipe.json("add", tmp_path / "long.mp4", "--mode", "reference")
+    process = vidpipe.start("check", "--all", "--json")
+    children = _decoder_of(process)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert '"interrupted": true' in stdout
+    assert not any(Path(f"/proc/{child}/exe").exists() for child in children)
+
+
+def _decoder_of(process: subprocess.Popen[str]) -> list[int]:
+    """Wait until the command has started ffmpeg, and return its process ids."""
+    while process.poll() is None:
+        found = [
+            child.pid for child in psutil.Process(process.pid).children(recursive=True) if "ffmpeg" in child.name()
+        ]
+        if found:
+            return found
+        os.sched_yield()
+    raise AssertionError("the check ended before it decoded")
