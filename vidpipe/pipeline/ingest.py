@@ -137,13 +137,16 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         for outcome in gathered.problems:
             count_outcome(figures, outcome)
         ingest = Ingest(settings, sources, observer, cancelled=session.cancelled)
-        outcomes = [*gathered.problems, *ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)]
+
+        def show(outcome: IngestOutcome) -> None:
+            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
+                context.log_event(_observation(outcome, outcome.stored))
+
+        added = ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry, on_added=show)
+        outcomes = [*gathered.problems, *added]
         if caller is not None:
             caller.outcomes = outcomes
         add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
-        for outcome in outcomes:
-            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
-                context.log_event(_observation(outcome, outcome.stored))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
         failed = [outcome for outcome in outcomes if outcome.error]
