@@ -19,6 +19,8 @@ _LARGEST_GROUP = 8
 #: The download of a larger file takes so long that its check does not matter, and its pictures may be large.
 _LARGEST_FILE_BYTES = 32 << 20
 _PICTURES = 2
+#: How long a group waits for further files, if files come in quick succession.
+_GATHERING_S = 0.2
 
 
 class GroupCheck:
@@ -30,7 +32,7 @@ class GroupCheck:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._waiting: list[tuple[Path, Future[str | None]]] = []
-        self._busy = False
+        self._busy = self._crowded = False
         self._changed = threading.Condition()
 
     def container(self, file: Path, check: Callable[[], str]) -> str:
@@ -51,12 +53,16 @@ class GroupCheck:
         group = [(file, own)]
         with self._changed:
             self._waiting += group
+            self._changed.notify_all()
             self._changed.wait_for(lambda: own.done() or not self._busy)
             if not own.done():
+                self._busy = True
+                if self._crowded:
+                    self._changed.wait_for(lambda: len(self._waiting) >= _LARGEST_GROUP, timeout=_GATHERING_S)
                 self._waiting.remove((file, own))
                 group += self._waiting[: _LARGEST_GROUP - 1]
                 del self._waiting[: _LARGEST_GROUP - 1]
-                self._busy = True
+                self._crowded = len(group) > 1
         if own.done():
             return own.result() or check()
         found: dict[Path, str] = {}
