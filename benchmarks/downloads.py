@@ -99,7 +99,8 @@ def curl_and_sha256sum(urls: list[str]) -> None:
     folder.mkdir()
     targets = [folder / url.rsplit("/", 1)[1] for url in urls]
     config = "\n".join(f'url="{url}"\noutput="{target}"' for url, target in zip(urls, targets, strict=True))
-    subprocess.run(["curl", "-sSf", "--parallel", "--config", "-"], input=config.encode(), check=True, timeout=600)
+    curl = ["curl", "-sSf", "--no-progress-meter", "--parallel", "--config", "-"]
+    subprocess.run(curl, input=config.encode(), check=True, timeout=600)
     names = "\0".join(map(str, targets)).encode()
     hashing = ["xargs", "-0", "-P2", "-n10", "sha256sum"]
     done = subprocess.run(hashing, input=names, check=True, capture_output=True, timeout=600)

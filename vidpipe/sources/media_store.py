@@ -3,8 +3,8 @@
     <media>/ab/abcdef….mp4     a video; its suffix is that of the container, not of the URL
     <media>/incoming/          incomplete files, and locks
 
-A file gets in by one atomic rename on the same disk, after its bytes are on the disk and ffprobe found a video stream
-that decodes. Whatever is not under its final name is not in the store.
+A file gets in by one atomic rename on the same disk, after its bytes are on the disk and a video stream that decodes
+was found in it. Whatever is not under its final name is not in the store.
 """
 
 import contextlib
