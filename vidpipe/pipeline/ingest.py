@@ -17,6 +17,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
 from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
 from vidpipe.pipeline.in_process_run import execute, open_library, unexplained
+from vidpipe.pipeline.instance import history_kept_open
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
@@ -124,7 +125,10 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
     from vidpipe.sources.ingest import Ingest
 
     settings, caller, sources = session.settings, session.caller, session.library.sources
-    with step_metrics(context, session.library, caller) as figures:
+    with (
+        step_metrics(context, session.library, caller) as figures,
+        history_kept_open(settings, context.run_id),
+    ):
         observer = CountingObserver(figures, caller.ingest_observer if caller is not None else None)
         if caller is not None and caller.gathered is not None:  # with the secrets of its URLs
             gathered = caller.gathered
@@ -137,13 +141,16 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         for outcome in gathered.problems:
             count_outcome(figures, outcome)
         ingest = Ingest(settings, sources, observer, cancelled=session.cancelled)
-        outcomes = [*gathered.problems, *ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry)]
+
+        def show(outcome: IngestOutcome) -> None:
+            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
+                context.log_event(_observation(outcome, outcome.stored))
+
+        added = ingest.run(gathered.requests, refresh=config.refresh, retry=config.retry, on_added=show)
+        outcomes = [*gathered.problems, *added]
         if caller is not None:
             caller.outcomes = outcomes
         add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
-        for outcome in outcomes:
-            if outcome.stored is not None:  # not for known sources, of which a list may have 100,000
-                context.log_event(_observation(outcome, outcome.stored))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
         failed = [outcome for outcome in outcomes if outcome.error]

@@ -82,6 +82,22 @@ def _is_unedited(known: str) -> bool:
     return first.startswith(_STAMP) and known == _stamped(text)
 
 
+@contextlib.contextmanager
+def history_kept_open(settings: Settings, run_id: str) -> Iterator[None]:
+    """Keep the files of the history open while a run writes many events; does nothing for other databases than SQLite.
+
+    Dagster opens and closes the files for each event, and whoever closes a file last has SQLite move its write-ahead
+    log into it, which waits for the disk several times.
+    """
+    with contextlib.ExitStack() as opened:
+        for file in (dagster_home(settings) / "history" / "runs" / f"{name}.db" for name in ("index", run_id)):
+            if file.is_file():
+                connection = opened.enter_context(contextlib.closing(sqlite3.connect(file)))
+                with contextlib.suppress(sqlite3.Error):  # Dagster reports damage
+                    connection.execute("SELECT 1 FROM sqlite_master").fetchall()  # connecting alone opens nothing
+        yield
+
+
 def instance(settings: Settings) -> dg.DagsterInstance:
     """Open the instance of the home for use in this process, and end runs that a killed process left behind.
 

@@ -1,9 +1,10 @@
 """Adds sources to the media store: fetch, check, store and record, several at once."""
 
+import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -33,6 +34,8 @@ from vidpipe.sources.s3 import S3Clients
 #: Appended for a URL that was given with a fragment.
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
 
+#: Downloaded files that are checked and recorded while others are downloaded.
+_FINISHING = 12
 _PROGRESS_EVERY_S = 0.1
 _POLL_INTERVAL_S = 0.2
 
@@ -68,9 +71,15 @@ class Ingest:
         self._stop = threading.Event()  # also set when an error ends the run, which must not look like a cancellation
         self._store = MediaStore(settings)
         self._clients = S3Clients(settings.download)
+        self._transfers = threading.Semaphore(settings.download.parallel)
 
     def run(
-        self, requests: Sequence[SourceRequest], *, refresh: bool = False, retry: bool = True
+        self,
+        requests: Sequence[SourceRequest],
+        *,
+        refresh: bool = False,
+        retry: bool = True,
+        on_added: Callable[[IngestOutcome], None] = lambda outcome: None,
     ) -> list[IngestOutcome]:
         """Add `requests`, `[Download] Parallel` at once.
 
@@ -82,6 +91,7 @@ class Ingest:
             refresh: Check stored sources for changed content.
             retry: Retry failed and refused sources now. Otherwise only those that are due are retried, and those whose
                 file, or what else their failure depended on, has changed; the others get their known error.
+            on_added: Called in this thread with the outcome of each source that was tried, while others are fetched.
 
         Returns:
             One outcome for each request, in their order.
@@ -100,7 +110,7 @@ class Ingest:
             else:
                 outcomes[request.id] = outcome
                 self._report(outcome)
-        outcomes.update(self._add_all(due, refresh))
+        outcomes.update(self._add_all(due, refresh, on_added))
         return [outcomes[request.id] for request in requests]
 
     def _known_outcome(
@@ -134,42 +144,55 @@ class Ingest:
             return False
         return same and (request.mode == "reference" or self._store.find(record.video) is not None)
 
-    def _add_all(self, due: Sequence[SourceRequest], refresh: bool) -> dict[str, IngestOutcome]:
+    def _add_all(
+        self, due: Sequence[SourceRequest], refresh: bool, on_added: Callable[[IngestOutcome], None]
+    ) -> dict[str, IngestOutcome]:
         outcomes: dict[str, IngestOutcome] = {}
         if not due:
             return outcomes
-        parallel = self._settings.download.parallel
+        threads = self._settings.download.parallel + _FINISHING
         waiting = iter(due)
         running: dict[Future[IngestOutcome], str] = {}
-        with ThreadPoolExecutor(parallel, thread_name_prefix="ingest") as pool:
+        with ThreadPoolExecutor(threads, thread_name_prefix="ingest") as pool:
             try:
                 while True:
                     if self._cancelled.is_set():
                         self._stop.set()
                     # a long list is submitted bit by bit: waiting for all of it at once takes quadratic time
-                    for request in itertools.islice(waiting, 2 * parallel - len(running)):
+                    for request in itertools.islice(waiting, 2 * threads - len(running)):
                         running[pool.submit(self._add, request, refresh)] = request.id
                     if not running:
                         break
                     # with a timeout, so that Ctrl-C reaches this thread
                     for future in wait(running, timeout=_POLL_INTERVAL_S, return_when=FIRST_COMPLETED).done:
-                        outcomes[running.pop(future)] = future.result()
+                        outcome = outcomes[running.pop(future)] = future.result()
+                        on_added(outcome)
             except BaseException:
                 self._stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         return outcomes
 
+    @contextlib.contextmanager
+    def _transfer(self) -> Iterator[Callable[[], None]]:
+        """Be one of `[Download] Parallel` transfers, until the yielded function is called. Raises FetchCancelled."""
+        while not self._transfers.acquire(timeout=_POLL_INTERVAL_S):
+            if self._stop.is_set():
+                raise FetchCancelled
+        with contextlib.ExitStack() as turn:
+            turn.callback(self._transfers.release)
+            yield turn.close
+
     def _add(self, request: SourceRequest, refresh: bool) -> IngestOutcome:
         """Return what became of one source. Raises the SourceStore's VidpipeErrors, which end the run."""
         record = described(request, None)
         try:
-            with self._store.hold(request.id, self._stop):
+            with self._transfer() as end_transfer, self._store.hold(request.id, self._stop):
                 record = described(request, self._sources.get_many([request.id]).get(request.id))
                 if not refresh and self._is_stored(request, record):  # another process has just fetched it
                     outcome = IngestOutcome(request.given, "already stored", record, record.video)
                 else:
-                    outcome = self._fetch_and_record(request, record, refresh)
+                    outcome = self._fetch_and_record(request, record, refresh, end_transfer)
         except FetchCancelled:
             outcome = IngestOutcome(request.given, "cancelled")
         except VidpipeError:
@@ -181,7 +204,9 @@ class Ingest:
         self._report(outcome)
         return outcome
 
-    def _fetch_and_record(self, request: SourceRequest, before: SourceRecord, refresh: bool) -> IngestOutcome:
+    def _fetch_and_record(
+        self, request: SourceRequest, before: SourceRecord, refresh: bool, on_transferred: Callable[[], None]
+    ) -> IngestOutcome:
         attempts = 0
 
         def count_attempt() -> None:
@@ -196,7 +221,7 @@ class Ingest:
         fetched: _Fetched | None = None
         error: VidpipeError | None = None
         try:
-            fetched = self._fetch(request, before, refresh, count_attempt)
+            fetched = self._fetch(request, before, refresh, count_attempt, on_transferred)
         except FetchCancelled:
             pass
         except VidpipeError as expected:
@@ -212,7 +237,12 @@ class Ingest:
         return IngestOutcome(request.given, "cancelled", counted, counted.video)
 
     def _fetch(
-        self, request: SourceRequest, record: SourceRecord, refresh: bool, on_attempt: Callable[[], None]
+        self,
+        request: SourceRequest,
+        record: SourceRecord,
+        refresh: bool,
+        on_attempt: Callable[[], None],
+        on_transferred: Callable[[], None],
     ) -> _Fetched:
         on_bytes = self._byte_reporter(request.id)
         if request.path is not None:
@@ -235,6 +265,7 @@ class Ingest:
             on_bytes=on_bytes,
             on_attempt=on_attempt,
         )
+        on_transferred()
         if result.unchanged:
             part.discard()
             return None, {}

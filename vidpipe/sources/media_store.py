@@ -3,8 +3,8 @@
     <media>/ab/abcdef….mp4     a video; its suffix is that of the container, not of the URL
     <media>/incoming/          incomplete files, and locks
 
-A file gets in by one atomic rename on the same disk, after its bytes are on the disk and ffprobe found a video stream
-that decodes. Whatever is not under its final name is not in the store.
+A file gets in by one atomic rename on the same disk, after its bytes are on the disk and a video stream that decodes
+was found in it. Whatever is not under its final name is not in the store.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
 from vidpipe.sources.containers import HEAD_BYTES, suffix_for
+from vidpipe.sources.group_check import GroupCheck
 
 _BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -170,6 +171,7 @@ class MediaStore:
         self.limits = settings.limits
         self.root = settings.media_directory
         self.incoming = self.root / "incoming"
+        self._checks = GroupCheck(settings.limits)
         with writing(self.incoming):
             self.incoming.mkdir(parents=True, exist_ok=True)
         self.reservations = DiskReservations(self.incoming, settings.download.min_free_mb << 20)
@@ -220,7 +222,7 @@ class MediaStore:
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
         if known is None:
-            container = check_decodable(file, name=name, limits=self.limits)
+            container = self._checks.container(file, lambda: check_decodable(file, name=name, limits=self.limits))
             with writing(file), file.open("rb") as opened:
                 suffix = suffix_for(container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())

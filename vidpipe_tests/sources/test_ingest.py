@@ -274,6 +274,37 @@ def test_several_are_fetched_at_once(room: IngestHome, server: FaultServer, clip
     assert len(room.stored_files()) == 8
 
 
+def test_no_more_are_fetched_at_once_than_set(room: IngestHome, server: FaultServer, clip: bytes) -> None:
+    active: list[int] = []
+    most = 0
+
+    def counts(handler: Handler, served: Served) -> None:
+        nonlocal most
+        active.append(1)
+        most = max(most, len(active))
+        time.sleep(0.05)
+        active.pop()
+        serve(handler, served)
+
+    room.with_download(parallel=2)
+    urls = [server.add(f"/{n}.mp4", clip + bytes([n]) * 16, always=counts) for n in range(12)]
+    assert {outcome.state for outcome in room.add(*urls)} == {"stored"}
+    assert most == 2
+
+
+def test_what_was_tried_is_told_to_the_calling_thread(room: IngestHome, server: FaultServer, clip: bytes) -> None:
+    known, new = server.add("/known.mp4", clip), server.add("/new.mp4", clip + bytes(16))
+    room.add_one(known)
+    told: list[tuple[str, str | None, int]] = []
+    requests = gather([known, new, server.url("/missing.mp4")]).requests
+    outcomes = Ingest(room.settings, room.sources).run(
+        requests, on_added=lambda outcome: told.append((outcome.state, outcome.video, threading.get_ident()))
+    )
+    assert [outcome.state for outcome in outcomes] == ["already stored", "stored", "failed"]
+    here = threading.get_ident()
+    assert sorted(told, key=str) == [("failed", None, here), ("stored", outcomes[1].video, here)]
+
+
 def test_old_leftovers_are_cleaned_up_and_young_ones_kept(room: IngestHome) -> None:
     store = MediaStore(room.settings)
     old = [store.incoming / f"{'a' * 32}.{suffix}" for suffix in ("part", "json", "lock")]
