@@ -148,12 +148,17 @@ def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) ->
 
 def config_list(run: dg.DagsterRun, field: str) -> Iterator[str]:
     """Yield the entries of the list `field` in the config of the run's ops; a text counts as one entry per line."""
+    for given in config_values(run, field):
+        for entry in [given] if isinstance(given, str) else given or ():
+            yield from str(entry).splitlines()
+
+
+def config_values(run: dg.DagsterRun, field: str) -> Iterator[Any]:
+    """Yield the value of `field` in the config of each of the run's ops; None if it has none."""
     config: Any = run.run_config
     ops = config.get("ops") if isinstance(config, dict) else None
     for op in (ops or {}).values():
-        given = (op.get("config") or {}).get(field) if isinstance(op, dict) else None
-        for entry in [given] if isinstance(given, str) else given or ():
-            yield from str(entry).splitlines()
+        yield (op.get("config") or {}).get(field) if isinstance(op, dict) else None
 
 
 def run_priority(run: dg.DagsterRun) -> int:
