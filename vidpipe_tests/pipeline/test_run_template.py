@@ -31,19 +31,16 @@ def wait_for_end(pid: int) -> None:
         psutil.Process(pid).wait(60)
 
 
-def test_each_run_is_a_process_of_its_own_with_its_arguments_and_its_output(
-    template: RunTemplate, tmp_path: Path
-) -> None:
+def test_each_run_is_a_process_of_its_own_with_its_own_output(template: RunTemplate, tmp_path: Path) -> None:
     outputs = [tmp_path / "first.log", tmp_path / "second.log"]
-    pids = [template.run(f"no arguments of {output.name}", output, os.environ) for output in outputs]
+    pids = [template.run("none", output, os.environ) for output in outputs]
     assert None not in pids
     assert len({*pids, os.getpid(), process_of(template).pid}) == 4
     for pid, output in zip(pids, outputs, strict=True):
         assert pid is not None
         wait_for_end(pid)
         said = output.read_text()
-        assert "execute_run" in said, "Dagster's command refuses the arguments"
-        assert f"no arguments of {output.name}" in said
+        assert "JSONDecodeError" in said, "Dagster's command refuses these arguments"
         assert output.stat().st_mode & 0o077 == 0
     assert process_of(template).is_running()
 
