@@ -5,7 +5,6 @@ the process after the handlers that were registered since (temporary folders are
 """
 
 import atexit
-import functools
 import logging
 import os
 import sys
@@ -18,7 +17,6 @@ def skip_pymongo(code: int) -> None:
     _codes.append(code)
 
 
-@functools.cache
 def exit_before_pymongo() -> None:
     """Register the handler. Call it after importing pymongo."""
     atexit.register(_exit)

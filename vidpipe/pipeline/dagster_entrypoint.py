@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError
-from vidpipe.pipeline.run_template import PROGRAM, TEMPLATE
+from vidpipe.pipeline.run_template import PROGRAM
 from vidpipe.safe_files import open_private
 
 #: What a code location imports besides the settings, and what Dagster's storage imports. Importing it here keeps the
@@ -88,7 +88,7 @@ def _watch_home(started_at: float) -> None:
     """Report that the daemon is ready and watch the supervisor. Does nothing in a daemon that was started by hand."""
     import dagster as dg
 
-    from vidpipe.operations.services.service_definitions import FINGERPRINT, without_marks
+    from vidpipe.operations.services.service_definitions import FINGERPRINT
     from vidpipe.operations.services.state import report_ready
     from vidpipe.operations.services.supervisor import watch_supervisor
     from vidpipe.settings import find_home, load
@@ -102,7 +102,6 @@ def _watch_home(started_at: float) -> None:
             time.sleep(0.2)
     with contextlib.suppress(VidpipeError, OSError):
         report_ready(settings, "daemon")
-    TEMPLATE.start(without_marks(os.environ))
     watch_supervisor(settings, fingerprint)
 
 

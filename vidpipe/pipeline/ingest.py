@@ -20,7 +20,7 @@ from vidpipe.pipeline.in_process_run import execute, open_library, unexplained
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
-from vidpipe.pipeline.run_queue import UNFINISHED, config_list, run_priority, run_tags
+from vidpipe.pipeline.run_queue import ALL_STEPS_TAG, UNFINISHED, config_list, run_priority, run_tags
 from vidpipe.pipeline.small_batches import is_small, quick_stages, small_videos, steps_are_launched
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
@@ -47,9 +47,6 @@ class IngestConfig(dg.Config):
     listed_only: bool = Field(False, description="skip sources that no watched list names any more")
     refresh: bool = Field(False, description="check known URLs for changed content")
     retry: bool = Field(True, description="retry failed and rejected sources")
-    process: bool = Field(
-        False, description="take new videos, if they are few and small, through the stages that need no model server"
-    )
 
 
 def run_ingest(
@@ -152,7 +149,7 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         if session.cancelled.is_set():
             raise KeyboardInterrupt
         processing: dg.Failure | None = None
-        if config.process and (videos := small_videos(outcomes)):
+        if ALL_STEPS_TAG in context.run.tags and (videos := small_videos(outcomes)):
             request = RunRequest(videos=videos, stages=quick_stages(graph, settings))
             try:
                 run_stages(context, session, graph, request, partitioned=False, counters=figures)
@@ -211,8 +208,8 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
         for message in watch.messages:
             context.log.info(message)
         if batches:
-            process = is_small(batches, unfinished) and steps_are_launched(context.instance, today)
-            requests = [_run_request(batch, process=process) for batch in batches]
+            all_steps = is_small(batches, unfinished) and steps_are_launched(context.instance, today)
+            requests = [_run_request(batch, all_steps=all_steps) for batch in batches]
             return dg.SensorResult(run_requests=requests, cursor=cursor)
         return dg.SensorResult(skip_reason=" ".join(watch.messages) or "Nothing is due.", cursor=cursor)
 
@@ -225,6 +222,7 @@ def unfinished_ingest(instance: dg.DagsterInstance) -> list[IngestBatch]:
     return [IngestBatch(run_priority(run), tuple(config_list(run, "sources"))) for run in runs]
 
 
-def _run_request(batch: IngestBatch, *, process: bool) -> dg.RunRequest:
-    config = {"sources": list(batch.sources), "listed_only": True, "retry": False, "process": process}
-    return dg.RunRequest(run_config={"ops": {OP: {"config": config}}}, tags=run_tags(JOB, batch.priority))
+def _run_request(batch: IngestBatch, *, all_steps: bool) -> dg.RunRequest:
+    config = {"sources": list(batch.sources), "listed_only": True, "retry": False}
+    tags = run_tags(JOB, batch.priority) | ({ALL_STEPS_TAG: "yes"} if all_steps else {})
+    return dg.RunRequest(run_config={"ops": {OP: {"config": config}}}, tags=tags)

@@ -8,13 +8,10 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
-import sys
 
 import dagster as dg
 
 from vidpipe.library.leases import is_dead, name_of, pid_of
-from vidpipe.operations.services.service_definitions import without_marks
 from vidpipe.pipeline.dagster_internals import (
     CheckRunHealthResult,
     ExecuteRunArgs,
@@ -23,7 +20,7 @@ from vidpipe.pipeline.dagster_internals import (
     free_pool_slots,
 )
 from vidpipe.pipeline.run_template import TEMPLATE
-from vidpipe.safe_files import open_private, private_directory
+from vidpipe.safe_files import private_directory
 from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
@@ -53,16 +50,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         path = find_home() / "data" / "logs" / "runs" / f"{run.run_id}.log"
         private_directory(path.parent)
-        inherited, given = without_marks(os.environ), dg.serialize_value(arguments)
-        pid = TEMPLATE.run(given, path, inherited)
-        if pid is None:
-            with open_private(path) as output:
-                # The next call reaps those that have ended, which until then count as dead.
-                pid = subprocess.Popen(
-                    [sys.executable, "-m", "vidpipe.pipeline.dagster_entrypoint", "dagster", "api", "execute_run"],
-                    env={**inherited, "DAGSTER_EXECUTE_RUN_ARGS": given},
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-                ).pid  # fmt: skip
+        pid = TEMPLATE.run(dg.serialize_value(arguments), path)
         self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:

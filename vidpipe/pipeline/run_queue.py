@@ -14,6 +14,8 @@ from vidpipe.pipeline.run_launcher import STARTED_STATUSES
 BY_TAG = "vidpipe/by"
 STEP_TAG = "vidpipe/step"
 PRIORITY_TAG = "dagster/priority"
+#: An ingest run with this tag processes the videos that it ingests, if they are few and small.
+ALL_STEPS_TAG = "vidpipe/all_steps"
 #: Names the rules that a sweep over the library applies.
 SWEEP_TAG = "vidpipe/sweep"
 _PARTITION_TAG = "dagster/partition"
@@ -148,17 +150,12 @@ def held_by_runs(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) ->
 
 def config_list(run: dg.DagsterRun, field: str) -> Iterator[str]:
     """Yield the entries of the list `field` in the config of the run's ops; a text counts as one entry per line."""
-    for given in config_values(run, field):
-        for entry in [given] if isinstance(given, str) else given or ():
-            yield from str(entry).splitlines()
-
-
-def config_values(run: dg.DagsterRun, field: str) -> Iterator[Any]:
-    """Yield the value of `field` in the config of each of the run's ops; None if it has none."""
     config: Any = run.run_config
     ops = config.get("ops") if isinstance(config, dict) else None
     for op in (ops or {}).values():
-        yield (op.get("config") or {}).get(field) if isinstance(op, dict) else None
+        given = (op.get("config") or {}).get(field) if isinstance(op, dict) else None
+        for entry in [given] if isinstance(given, str) else given or ():
+            yield from str(entry).splitlines()
 
 
 def run_priority(run: dg.DagsterRun) -> int:

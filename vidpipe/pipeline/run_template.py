@@ -6,14 +6,15 @@ it has ended; runs continue. A run reads the definitions and settings itself, as
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 
-from vidpipe.operations.services.service_definitions import ENTRYPOINT
+from vidpipe.errors import UnavailableError
+from vidpipe.operations.services.service_definitions import ENTRYPOINT, without_marks
 
 #: First argument of the entry point that makes its process a template (see `dagster_entrypoint.serve_runs`).
 PROGRAM = "run-template"
@@ -28,38 +29,36 @@ class RunTemplate:
         self._lock = threading.Lock()
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Start the process with `environment`, unless it runs. Returns before it has imported anything."""
-        with self._lock:
-            self._started(environment)
-
-    def run(self, arguments: str, output: Path, environment: Mapping[str, str]) -> int | None:
+    def run(self, arguments: str, output: Path) -> int:
         """Start `dagster api execute_run` in a fork.
 
         Args:
             arguments: The value of DAGSTER_EXECUTE_RUN_ARGS.
             output: The file to append its output to.
-            environment: Of the template, if it has to be started.
 
         Returns:
-            The pid; None if the template does not answer.
+            The pid.
+
+        Raises:
+            UnavailableError: No template answers.
         """
         with self._lock:
-            process, connection = self._started(environment)
-            with contextlib.suppress(OSError, ValueError):
-                connection.sendall(json.dumps([arguments, str(output)]).encode() + b"\n")
-                return int(connection.recv(32))
-            process.kill()
-            process.wait()
-            return None
+            for _ in range(2):  # the first one may just have been killed
+                process, connection = self._started()
+                with contextlib.suppress(OSError, ValueError):
+                    connection.sendall(json.dumps([arguments, str(output)]).encode() + b"\n")
+                    return int(connection.recv(32))
+                process.kill()
+                process.wait()
+        raise UnavailableError("The process that starts runs does not answer.", "The daemon's log says why.")
 
-    def _started(self, environment: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         if self._running is None or self._running[0].poll() is not None:
             here, there = socket.socketpair()
             here.settimeout(_PATIENCE_S)
             with there:
-                command = [sys.executable, "-m", ENTRYPOINT, PROGRAM]
-                process = subprocess.Popen(command, env=dict(environment), stdin=there.fileno(), stdout=there.fileno())
+                command, number = [sys.executable, "-m", ENTRYPOINT, PROGRAM], there.fileno()
+                process = subprocess.Popen(command, env=without_marks(os.environ), stdin=number, stdout=number)
             self._running = process, here
         return self._running
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 import dagster as dg
 
 from vidpipe.library.library import Library
-from vidpipe.pipeline.run_queue import config_list, config_values
+from vidpipe.pipeline.run_queue import ALL_STEPS_TAG, config_list
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch
 from vidpipe.sources.records import IngestOutcome
@@ -55,8 +55,7 @@ def small_videos(outcomes: Sequence[IngestOutcome]) -> tuple[str, ...]:
 
 def held_by_ingest(library: Library, runs: Iterable[dg.DagsterRun]) -> set[str]:
     """Return the videos that the unfinished ingest runs `runs` are about to process."""
-    processing = [run for run in runs if True in config_values(run, "process")]
-    sources = [source for run in processing for source in config_list(run, "sources")]
+    sources = [source for run in runs if ALL_STEPS_TAG in run.tags for source in config_list(run, "sources")]
     since = datetime.now(UTC) - _LONGEST_HOLD
     records = library.sources.get_many(sources).values() if sources else ()
     return {one.video for one in records if one.video and one.last_fetched is not None and one.last_fetched >= since}

@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from vidpipe.errors import UnavailableError
 from vidpipe.pipeline.run_template import RunTemplate
 
 
@@ -33,11 +34,9 @@ def wait_for_end(pid: int) -> None:
 
 def test_each_run_is_a_process_of_its_own_with_its_own_output(template: RunTemplate, tmp_path: Path) -> None:
     outputs = [tmp_path / "first.log", tmp_path / "second.log"]
-    pids = [template.run("none", output, os.environ) for output in outputs]
-    assert None not in pids
+    pids = [template.run("none", output) for output in outputs]
     assert len({*pids, os.getpid(), process_of(template).pid}) == 4
     for pid, output in zip(pids, outputs, strict=True):
-        assert pid is not None
         wait_for_end(pid)
         said = output.read_text()
         assert "JSONDecodeError" in said, "Dagster's command refuses these arguments"
@@ -45,23 +44,23 @@ def test_each_run_is_a_process_of_its_own_with_its_own_output(template: RunTempl
     assert process_of(template).is_running()
 
 
-def test_a_dead_template_is_replaced_and_one_that_does_not_answer_is_given_up(
-    template: RunTemplate, tmp_path: Path
+def test_a_dead_template_is_replaced_and_one_that_cannot_start_is_an_error(
+    template: RunTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    template.start(os.environ)
+    wait_for_end(template.run("none", tmp_path / "log"))
     first = process_of(template)
-    template.start(os.environ)
-    assert process_of(template) == first
     first.kill()
     first.wait(10)
-    assert template.run("none", tmp_path / "log", {**os.environ, "PYTHONPATH": "", "PYTHONHOME": "/nowhere"}) is None
-    pid = template.run("none", tmp_path / "log", os.environ)
-    assert pid is not None
+    with monkeypatch.context() as broken:
+        broken.setenv("PYTHONHOME", "/nowhere")
+        with pytest.raises(UnavailableError, match="does not answer"):
+            template.run("none", tmp_path / "log")
+    pid = template.run("none", tmp_path / "log")
     wait_for_end(pid)
 
 
-def test_the_template_ends_with_the_process_that_started_it(template: RunTemplate) -> None:
-    template.start(os.environ)
+def test_the_template_ends_with_the_process_that_started_it(template: RunTemplate, tmp_path: Path) -> None:
+    wait_for_end(template.run("none", tmp_path / "log"))
     process = process_of(template)
     assert template._running is not None
     template._running[1].close()

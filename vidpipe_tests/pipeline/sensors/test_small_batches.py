@@ -22,12 +22,13 @@ from vidpipe.pipeline import small_batches
 from vidpipe.pipeline.build import build_definitions
 from vidpipe.pipeline.ingest import ingest_job
 from vidpipe.pipeline.resources import LibraryResource
+from vidpipe.pipeline.run_queue import ALL_STEPS_TAG
 from vidpipe.pipeline.small_batches import steps_are_launched
 from vidpipe.settings import Settings, load
 from vidpipe.stages.graph import StageGraph
 from vidpipe_tests.clips import color_cuts
 from vidpipe_tests.pipeline.sensors.list_sensor import ListSensor
-from vidpipe_tests.pipeline.sensors.ticks import Ticks, config, keys
+from vidpipe_tests.pipeline.sensors.ticks import Ticks, keys
 from vidpipe_tests.runner.small_graph import GRAPH, LENGTH, PARTS, REPORT, calls
 
 pytestmark = pytest.mark.usefixtures("no_rest")
@@ -47,11 +48,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [color_cuts(folder / f"{color}.mp4", (color,)) for color in COLORS]
 
 
-def ingest(due: Ticks, request: Any, graph: StageGraph = GRAPH, **changed: Any) -> dg.ExecuteInProcessResult:
+def ingest(
+    due: Ticks, request: Any, graph: StageGraph = GRAPH, tags: dict[str, str] | None = None
+) -> dg.ExecuteInProcessResult:
     return ingest_job(graph).execute_in_process(
-        run_config={"ops": {"ingest_sources": {"config": {**config(request), **changed}}}},
+        run_config=request.run_config,
         instance=due.dagster,
-        tags=request.tags,
+        tags=request.tags if tags is None else tags,
         resources={"library": LibraryResource(home=str(due.library.settings.home))},
         raise_on_error=False,
     )
@@ -105,7 +108,7 @@ def test_many_or_large_videos_are_split_by_step(
 ) -> None:
     monkeypatch.setattr(small_batches, limit, 2)
     (request,) = list_sensor.say(*map(str, clips)).run_requests
-    assert config(request)["process"] is (limit != "MOST_SOURCES"), "sizes are not known before the download"
+    assert (ALL_STEPS_TAG in request.tags) is (limit != "MOST_SOURCES"), "sizes are not known before the download"
     assert ingest(due, request).success
     assert done(due.library, "length") == []
     (prepare,) = due.requests()
@@ -136,9 +139,9 @@ def test_videos_of_an_unfinished_run_are_not_launched_a_second_time(
 ) -> None:
     (request,) = list_sensor.say(*map(str, clips)).run_requests
     run = due.dagster.create_run_for_job(
-        ingest_job(GRAPH), run_config=request.run_config, status=dg.DagsterRunStatus.STARTED
+        ingest_job(GRAPH), run_config=request.run_config, tags=request.tags, status=dg.DagsterRunStatus.STARTED
     )
-    assert ingest(due, request, process=False).success
+    assert ingest(due, request, tags={}).success
     assert due.requests() == [], "the run in progress is about to process them"
     due.library.collections["sources"].update_many(
         {}, [{"$set": {"last_fetched": {"$subtract": ["$last_fetched", 60_000]}}}]
