@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vidpipe.cli.exit_handlers import exit_before_pymongo
 from vidpipe.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = N
     from vidpipe.runner.plan import Plan
     from vidpipe.stages.registry import GRAPH
 
+    exit_before_pymongo()
     settings = command_context(context).load(overrides).settings
     plan = Plan.make(GRAPH, settings)
     try:

@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import os
 import re
 import signal
 import sys
@@ -10,13 +9,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vidpipe import __version__
 from vidpipe.cli.context import CommandContext
+from vidpipe.cli.exit_handlers import skip_pymongo
 from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
@@ -165,20 +165,9 @@ def main() -> None:
             signal.signal(number, signal.SIG_DFL)  # a second signal must not end in a traceback from clean-up code
         if "torch" not in sys.modules:  # torch's bindings would report uncollected objects as leaks
             gc.freeze()  # the process is ending: skip the final collection
-        if isinstance(end.code, int) and "pymongo" in sys.modules and "dagster" not in sys.modules:
-            _exit_now(end.code)
+            if isinstance(end.code, int):
+                skip_pymongo(end.code)
         raise
-
-
-def _exit_now(code: int) -> NoReturn:
-    """Exit without pymongo's clean-up, which waits up to half a second for sleeping threads of a closed client."""
-    logging.shutdown()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # the reader has closed the pipe
-        code = code or 1
-    os._exit(code)
 
 
 def insert_watch_interval(args: Sequence[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -144,6 +144,7 @@ def run_stages(
     *,
     partitioned: bool,
     keep: list[dg.AssetMaterialization] | None = None,
+    counters: RunCounters | None = None,
 ) -> RunReport:
     """Fulfil `request` in a step and report to Dagster.
 
@@ -154,12 +155,14 @@ def run_stages(
         request: Which videos, which stages, and how.
         partitioned: Whether the run has partitions; each then gets an event.
         keep: Collects materializations that the step yields itself, instead of the event log.
+        counters: The figures of the step, if it counts other work as well.
 
     Raises:
         dagster.Failure: Something failed; it lists what.
         dagster.DagsterExecutionInterruptedError: The step was stopped.
     """
-    with step_metrics(context, session.library, session.caller) as figures:
+    recorded = nullcontext(counters) if counters else step_metrics(context, session.library, session.caller)
+    with recorded as figures:
         with closing(Plan.make(graph, session.settings, request.stages)) as plan:
             record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request)

@@ -15,13 +15,15 @@ from pydantic import Field
 from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
-from vidpipe.pipeline.execution import StepSession, one_op_job, step_failure
+from vidpipe.pipeline.execution import StepSession, one_op_job, run_stages, step_failure
 from vidpipe.pipeline.in_process_run import execute, open_library, unexplained
 from vidpipe.pipeline.instance import history_kept_open
 from vidpipe.pipeline.partitions import SOURCES_KEY, add_videos
 from vidpipe.pipeline.resources import InProcessRun, LibraryResource
 from vidpipe.pipeline.run_metrics import CountingObserver, count_outcome, step_metrics
-from vidpipe.pipeline.run_queue import UNFINISHED, config_list, run_priority, run_tags
+from vidpipe.pipeline.run_queue import ALL_STEPS_TAG, UNFINISHED, config_list, run_priority, run_tags
+from vidpipe.pipeline.small_batches import is_small, quick_stages, small_videos, steps_are_launched
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
 from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requests_by_id
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
@@ -115,13 +117,13 @@ def ingest_job(graph: StageGraph) -> dg.JobDefinition:
     @dg.op(name=OP, description="Adds each source to the media store.")
     def ingest_sources(context: dg.OpExecutionContext, config: IngestConfig, library: LibraryResource) -> None:
         with StepSession.begin(context, library, graph) as session:
-            _ingest(context, session, config)
+            _ingest(context, session, config, graph)
 
     description = "URLs, files and folders become stored videos, each a partition. What `vidpipe add` runs."
     return one_op_job(ingest_sources, JOB, description)
 
 
-def _ingest(context: dg.OpExecutionContext, session: StepSession, config: IngestConfig) -> None:
+def _ingest(context: dg.OpExecutionContext, session: StepSession, config: IngestConfig, graph: StageGraph) -> None:
     from vidpipe.sources.ingest import Ingest
 
     settings, caller, sources = session.settings, session.caller, session.library.sources
@@ -153,12 +155,22 @@ def _ingest(context: dg.OpExecutionContext, session: StepSession, config: Ingest
         add_videos(context.instance, (outcome.video for outcome in outcomes if outcome.video))
         if session.cancelled.is_set():
             raise KeyboardInterrupt
+        processing: dg.Failure | None = None
+        if ALL_STEPS_TAG in context.run.tags and (videos := small_videos(outcomes)):
+            request = RunRequest(videos=videos, stages=quick_stages(graph, settings))
+            try:
+                run_stages(context, session, graph, request, partitioned=False, counters=figures)
+            except dg.Failure as failure:
+                processing = failure
         failed = [outcome for outcome in outcomes if outcome.error]
         if failed:
             head = f"{len(failed)} of {len(outcomes)} sources could not be added; the others are stored."
             sentences = [f"{_name(outcome)}: {outcome.anonymous_error}" for outcome in failed[:_MOST_LISTED]]
+            sentences += [str(processing.description)] if processing else []
             metadata = {"stored": len(outcomes) - len(failed), "failed": len(failed)}
             raise step_failure(head, sentences, len(failed) - _MOST_LISTED, metadata)
+        if processing:
+            raise processing
 
 
 def _observation(outcome: IngestOutcome, file: StoredVideo) -> dg.AssetObservation:
@@ -190,7 +202,7 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
         minimum_interval_seconds=math.ceil(settings.sensors.interval),
         default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
         description="Watches the lists of [Paths] SourceLists: new lines become sources, and due ones are fetched, the "
-        "highest priority first.",
+        "highest priority first. A small number of new videos is processed in the same run.",
     )
     def url_list(context: dg.SensorEvaluationContext, library: LibraryResource) -> dg.SensorResult:
         today = library.settings()
@@ -198,11 +210,13 @@ def url_list_sensor(graph: StageGraph, settings: Settings, timing: WatchTiming =
             sources = ListedSources(opened.collections, opened.sources)
             watch = ListWatch(today, sources, this_process(), timing)
             cursor = watch.check(context.cursor)
-            batches = next_batches(sources, unfinished_ingest(context.instance), today)
+            unfinished = unfinished_ingest(context.instance)
+            batches = next_batches(sources, unfinished, today)
         for message in watch.messages:
             context.log.info(message)
-        requests = [_run_request(batch) for batch in batches]
-        if requests:
+        if batches:
+            all_steps = is_small(batches, unfinished) and steps_are_launched(context.instance, today)
+            requests = [_run_request(batch, all_steps=all_steps) for batch in batches]
             return dg.SensorResult(run_requests=requests, cursor=cursor)
         return dg.SensorResult(skip_reason=" ".join(watch.messages) or "Nothing is due.", cursor=cursor)
 
@@ -215,6 +229,7 @@ def unfinished_ingest(instance: dg.DagsterInstance) -> list[IngestBatch]:
     return [IngestBatch(run_priority(run), tuple(config_list(run, "sources"))) for run in runs]
 
 
-def _run_request(batch: IngestBatch) -> dg.RunRequest:
+def _run_request(batch: IngestBatch, *, all_steps: bool) -> dg.RunRequest:
     config = {"sources": list(batch.sources), "listed_only": True, "retry": False}
-    return dg.RunRequest(run_config={"ops": {OP: {"config": config}}}, tags=run_tags(JOB, batch.priority))
+    tags = run_tags(JOB, batch.priority) | ({ALL_STEPS_TAG: "yes"} if all_steps else {})
+    return dg.RunRequest(run_config={"ops": {OP: {"config": config}}}, tags=tags)

@@ -8,8 +8,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
-import sys
 
 import dagster as dg
 
@@ -21,7 +19,8 @@ from vidpipe.pipeline.dagster_internals import (
     WorkerStatus,
     free_pool_slots,
 )
-from vidpipe.safe_files import open_private, private_directory
+from vidpipe.pipeline.run_template import TEMPLATE
+from vidpipe.safe_files import private_directory
 from vidpipe.settings import find_home
 
 log = logging.getLogger(__name__)
@@ -51,15 +50,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         path = find_home() / "data" / "logs" / "runs" / f"{run.run_id}.log"
         private_directory(path.parent)
-        # This process's environment without the marks of a server.
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("_VIDPIPE_")}
-        with open_private(path) as output:
-            # The next call reaps those that have ended, which until then count as dead.
-            pid = subprocess.Popen(
-                [sys.executable, "-m", "vidpipe.pipeline.dagster_entrypoint", "dagster", "api", "execute_run"],
-                env={**inherited, "DAGSTER_EXECUTE_RUN_ARGS": dg.serialize_value(arguments)},
-                stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            ).pid  # fmt: skip
+        pid = TEMPLATE.run(dg.serialize_value(arguments), path)
         self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:

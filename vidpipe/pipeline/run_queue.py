@@ -14,6 +14,8 @@ from vidpipe.pipeline.run_launcher import STARTED_STATUSES
 BY_TAG = "vidpipe/by"
 STEP_TAG = "vidpipe/step"
 PRIORITY_TAG = "dagster/priority"
+#: An ingest run with this tag processes the videos that it ingests, if they are few and small.
+ALL_STEPS_TAG = "vidpipe/all_steps"
 #: Names the rules that a sweep over the library applies.
 SWEEP_TAG = "vidpipe/sweep"
 _PARTITION_TAG = "dagster/partition"

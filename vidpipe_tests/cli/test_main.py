@@ -169,3 +169,17 @@ def test_quick_commands_do_not_load_what_they_do_not_need(filled: Command, args:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_a_command_ends_without_pymongos_handler_but_after_those_registered_later() -> None:
+    program = """
+import atexit
+from vidpipe.cli.exit_handlers import exit_before_pymongo, skip_pymongo
+atexit.register(print, "that of pymongo")
+exit_before_pymongo()
+atexit.register(print, "a temporary folder is deleted")
+skip_pymongo(4)
+raise SystemExit(4)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "a temporary folder is deleted\n", "")

@@ -22,6 +22,7 @@ from vidpipe.library.videos import chunked
 from vidpipe.operations.alerts.delivery import queue_budget
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
+from vidpipe.pipeline.ingest import JOB as INGEST
 from vidpipe.pipeline.jobs import list_job_name, list_op_name
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.pipeline.run_metrics import estimate_tags
@@ -35,6 +36,7 @@ from vidpipe.pipeline.run_queue import (
     unfinished_runs,
 )
 from vidpipe.pipeline.sensors.alerts import alert_queue
+from vidpipe.pipeline.small_batches import DUE_VIDEOS, held_by_ingest
 from vidpipe.runner.budget import (
     Allowance,
     BudgetDecision,
@@ -54,7 +56,6 @@ from vidpipe.settings import Settings
 from vidpipe.stages.contract import STEPS, Stage
 from vidpipe.stages.graph import StageGraph
 
-NAME = "due_videos"
 #: Unfinished runs of a step with the same or a higher priority: one in progress, one ready to follow.
 MOST_RUNS = 2
 _MOST_RUNS_OF_ALL = 6
@@ -68,7 +69,7 @@ def due_videos_sensor(
     """Return the sensor. Its target jobs are in `jobs`, by name."""
 
     @dg.sensor(
-        name=NAME,
+        name=DUE_VIDEOS,
         jobs=[jobs[list_job_name(step)] for step in steps(graph)],
         minimum_interval_seconds=math.ceil(settings.sensors.interval),
         default_status=dg.DefaultSensorStatus.RUNNING if settings.sensors.enabled else dg.DefaultSensorStatus.STOPPED,
@@ -90,9 +91,10 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
     """Return the runs to launch now, or why there are none. Launches are noted in the library."""
     with closing(Plan.make(library.graph, settings)) as plan:
         record_specs(library, plan)
-        unfinished = unfinished_runs(instance, {"process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
+        unfinished = unfinished_runs(instance, {INGEST, "process", ASSET_JOB, *STEPS, *map(list_job_name, STEPS)})
+        ingesting = held_by_ingest(library, [run for run in unfinished if run.job_name == INGEST])
         seen = [
-            _StepLauncher(name, stages, plan, instance, library, unfinished)
+            _StepLauncher(name, stages, plan, instance, library, unfinished, ingesting)
             for name, stages in steps(library.graph).items()
         ]
         requests = [request for step in seen for request in step.requests()]
@@ -114,6 +116,7 @@ class _StepLauncher:
     instance: dg.DagsterInstance
     library: Library
     unfinished: Sequence[dg.DagsterRun]
+    ingesting: Collection[str]
 
     def __post_init__(self) -> None:
         self._specs = {
@@ -134,7 +137,7 @@ class _StepLauncher:
         """Return the runs to launch now."""
         sensors = self.plan.settings.sensors
         size = {"prepare": sensors.prepare_batch, "describe": sensors.describe_batch, "label": sensors.label_batch}
-        held = held_by_runs(self.instance, self._runs)
+        held = held_by_runs(self.instance, self._runs).union(self.ingesting)
         found = launchable(
             self.library.collections["videos"],
             self.name,
