@@ -208,8 +208,8 @@ class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
         min_scene_len: Shortest scene, in seconds.
     """
 
-    #: Transitions begin and end this much more gently than can be measured.
-    _MARGIN_S = 0.15
+    #: Tolerance of the times at which a transition starts and ends.
+    _MARGIN_S = 0.1
 
     def __init__(self, threshold: float, min_scene_len: float) -> None:
         super().__init__()

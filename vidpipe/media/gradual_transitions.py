@@ -88,7 +88,7 @@ class GradualTransitions:
         # in two steps, which is faster
         half = cv2.resize(bgr, (5 * _SIZE[0], 5 * _SIZE[1]), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(half, _SIZE, interpolation=cv2.INTER_AREA)
-        sample = np.asarray(cv2.subtract(small, np.array(cv2.mean(small)), dtype=cv2.CV_32F)).ravel()
+        sample = np.asarray(cv2.subtract(small, np.array(cv2.mean(small)), dtype=cv2.CV_32F), np.float32).ravel()
         variance = float(sample @ sample) / sample.size
         newest = self._products.diagonal()[-2:]
         if self._count >= 2 and variance < _FLAT and newest.max() < _FLAT:
@@ -162,14 +162,17 @@ class GradualTransitions:
             or gaps.max() >= LONG_FLAT_S
         ):
             return None
-        begin, before, after, finish = (_crossing(times, inner, level) for level in (0.1, 0.4, 0.6, 0.9))
-        if not _MIN_DURATION_S <= (finish - begin) / 0.8 <= _MAX_DURATION_S:
-            return None
-        steady = 2 * np.diff(times) * 0.8 / (finish - begin) + _MAX_REVERSAL
-        if not fade and (steps > steady).any():
+        begin, rising, before, after, falling, finish = (
+            _crossing(times, inner, level) for level in (0.1, 0.3, 0.4, 0.6, 0.7, 0.9)
+        )
+        duration_s = (finish - begin) / 0.8
+        steady = 2 * gaps / duration_s + _MAX_REVERSAL
+        if not _MIN_DURATION_S <= duration_s <= _MAX_DURATION_S or not (fade or (steps <= steady).all()):
             return None
         misfit = mean_distance / _MAX_DISTANCE + deviation / _MAX_DEVIATION + correlation / _RELATED
-        return Transition(begin, (before + after) / 2, finish, bool(fade), float(misfit))
+        # extrapolated from the levels that can be measured
+        start_s, end_s = begin - (rising - begin) / 2, finish + (finish - falling) / 2
+        return Transition(start_s, (before + after) / 2, end_s, bool(fade), float(misfit))
 
     def _mix(self, places: Places, start: Places | int, end: int) -> tuple[Floats, Floats]:
         """Return how far samples are on the way from A (0) to B (1), and their distances from the nearest mix of both.
