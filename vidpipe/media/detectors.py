@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect.common import FrameTimecode, Timecode
+from scenedetect.common import FrameTimecode
 from scenedetect.detector import FlashFilter, SceneDetector
 from scenedetect.detectors import HashDetector, HistogramDetector, ThresholdDetector
 
@@ -35,7 +35,8 @@ CONTEXT_S = 2 * SPARSE_S
 _UNRELATED_S = 0.5
 #: A cut found later than this after its time (a fade with ten minutes of black) is moved into the open scene.
 MAX_LAG_US = 600_000_000
-_MICROSECOND = Fraction(1, 1_000_000)
+#: The first frame's time. To PySceneDetect, which rounds some times to whole frames, each microsecond is a frame.
+_CLOCK = FrameTimecode(0, Fraction(1_000_000))
 _MIN_FADE_S = 0.1
 _LUMA_RANGE = 219
 
@@ -241,8 +242,8 @@ class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
         start_s, end_s = found.start_s - self._MARGIN_S, found.end_s + self._MARGIN_S
         within = [cut for cut in self._cuts if start_s <= cut.seconds <= end_s]
         if found.fade or not within:
-            time = Timecode(round(found.cut_s / _MICROSECOND), _MICROSECOND)
-            self._cuts = [cut for cut in self._cuts if cut not in within] + [FrameTimecode(time, now)]
+            middle = FrameTimecode(found.cut_s, now)
+            self._cuts = [cut for cut in self._cuts if cut not in within] + [middle]
             self._cuts.sort(key=lambda cut: cut.seconds)
 
     def _take(self, until_s: float) -> list[FrameTimecode]:
@@ -299,7 +300,7 @@ class CutFinder:
         self._name = settings.detector
         self._min_scene_us = round(settings.min_scene_length * 1_000_000)
         self._detector = build_detector(settings)
-        self._now = _timecode(0)
+        self._now = _CLOCK
         self.settled_us = 0
 
     def feed(self, frame: SmallFrame, time_us: int) -> list[int]:
@@ -307,7 +308,7 @@ class CutFinder:
 
         A gradual transition has no first frame: its middle is returned, which may lie between two frames.
         """
-        self._now = _timecode(time_us)
+        self._now = FrameTimecode(time_us, _CLOCK)
         cuts = self._detector.process_frame(self._now, frame.bgr)
         self.settled_us = max(self.settled_us, self._settled(time_us), time_us - MAX_LAG_US)
         return [round(cut.seconds * 1_000_000) for cut in cuts]
@@ -327,11 +328,6 @@ class CutFinder:
                 return round(fade["frame"].seconds * 1_000_000) if fade["type"] == "out" else now_us + 1
             case _:
                 return now_us + 1
-
-
-def _timecode(time_us: int) -> FrameTimecode:
-    """Return a time for PySceneDetect, to which a microsecond is a frame: it rounds some times to whole frames."""
-    return FrameTimecode(Timecode(time_us, _MICROSECOND), 1 / _MICROSECOND)
 
 
 def build_detector(settings: SceneDetection) -> Any:

@@ -6,6 +6,7 @@ pictures that no mix comes close to, and a change of light leaves A and B alike.
 mean color, so a uniform picture counts as zero whatever its color.
 """
 
+import math
 from typing import NamedTuple
 
 import cv2
@@ -27,7 +28,7 @@ _FLAT, _TEXTURED = 3.0**2, 7.0**2
 #: Largest correlation of A and B; and largest mean distance from the nearest mix, in relation to their variances, if
 #: they are unrelated. Where a camera moves, pictures are close to a mix only as long as A and B are alike: the limit
 #: falls to nearly nothing at the correlation `_RELATED`.
-_MAX_CORRELATION, _MAX_DISTANCE, _RELATED, _MIN_DISTANCE = 0.6, 0.12, 0.5, 0.004
+_MAX_CORRELATION, _MAX_DISTANCE, _RELATED, _MIN_DISTANCE = 0.6, 0.1, 0.5, 0.004
 #: The largest distance of any sample and the largest deviation from A and B outside; around a uniform picture, which
 #: movement rarely produces, both may be larger.
 _MAX_ANY_DISTANCE, _MAX_DEVIATION = 0.2, 0.2
@@ -69,6 +70,8 @@ class GradualTransitions:
         self._products = np.zeros((_SAMPLES, _SAMPLES))
         self._times = np.zeros(_SAMPLES)
         self._count = 0
+        #: A search at every second sample finds as much.
+        self._searching = False
         self._next_s = 0.0
         self._found: Transition | None = None
         self._reported_s = 0.0
@@ -84,10 +87,10 @@ class GradualTransitions:
         if time_s < self._next_s:
             return None
         # a grid in time, so that all frames and a part of them give about the same samples
-        self._next_s = (np.floor(time_s / SAMPLE_S + 0.01) + 1) * SAMPLE_S - 0.001
+        self._next_s = (math.floor(time_s / SAMPLE_S + 0.01) + 1) * SAMPLE_S - 0.001
         # in two steps, which is faster
-        half = cv2.resize(bgr, (5 * _SIZE[0], 5 * _SIZE[1]), interpolation=cv2.INTER_LINEAR)
-        small = cv2.resize(half, _SIZE, interpolation=cv2.INTER_AREA)
+        middle = cv2.resize(bgr, (2 * _SIZE[0], 2 * _SIZE[1]), interpolation=cv2.INTER_LINEAR)
+        small = cv2.resize(middle, _SIZE, interpolation=cv2.INTER_AREA)
         sample = np.asarray(cv2.subtract(small, np.array(cv2.mean(small)), dtype=cv2.CV_32F), np.float32).ravel()
         variance = float(sample @ sample) / sample.size
         newest = self._products.diagonal()[-2:]
@@ -99,7 +102,8 @@ class GradualTransitions:
                 self._search(_SAMPLES - 2)
         else:
             self._append(time_s, sample)
-            if self._products[-1 - _OUTSIDE, -1 - _OUTSIDE] >= _TEXTURED:
+            self._searching = not self._searching
+            if self._searching and self._products[-1 - _OUTSIDE, -1 - _OUTSIDE] >= _TEXTURED:
                 self._search(_SAMPLES - 1 - _OUTSIDE)
         return self.finish() if self._found and time_s > self._found.end_s + _DELAY_S else None
 
