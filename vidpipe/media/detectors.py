@@ -201,8 +201,8 @@ def _slices(change: _Change, neighbors: Iterable[_Change]) -> list[float]:
 class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
     """`FastAdaptiveDetector` for hard cuts and `GradualTransitions` for dissolves and fades.
 
-    A fade is one cut, in the middle of the uniform picture, whatever cuts its frames resemble. A dissolve gives way to
-    a hard cut.
+    A fade is one cut, in the middle of the uniform picture, whatever hard cuts are found in it. A dissolve gives way to
+    a hard cut, so that hard cuts stay PySceneDetect's.
 
     Args:
         threshold: Threshold of the adaptive detector.

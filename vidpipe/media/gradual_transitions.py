@@ -127,8 +127,9 @@ class GradualTransitions:
         starts = end - _LENGTHS
         starts = starts[starts > _SAMPLES - self._count]
         limits = _MAX_CORRELATION * np.sqrt(variances[starts] * variances[end])
-        after_long = (variances[starts] < _FLAT) & (self._times[starts] - self._times[starts - 1] >= LONG_FLAT_S)
-        candidates = list(starts[after_long])
+        gaps = np.diff(self._times[-self._count : end - 1])
+        long = np.flatnonzero(gaps >= LONG_FLAT_S) + _SAMPLES - self._count + 1
+        candidates = list(long[variances[long] < _FLAT])
         starts = starts[(variances[starts] >= _TEXTURED) & (products[starts, end] <= limits)]
         if len(starts) and variances[end] >= _TEXTURED:
             # most pairs fail in the middle between them
