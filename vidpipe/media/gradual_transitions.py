@@ -70,9 +70,7 @@ class GradualTransitions:
         self._products = np.zeros((_SAMPLES, _SAMPLES))
         self._times = np.zeros(_SAMPLES)
         self._count = 0
-        #: A search at every second sample finds as much.
-        self._searching = False
-        self._next_s = 0.0
+        self._next_s = self._next_search_s = 0.0
         self._found: Transition | None = None
         self._reported_s = 0.0
 
@@ -87,7 +85,7 @@ class GradualTransitions:
         if time_s < self._next_s:
             return None
         # a grid in time, so that all frames and a part of them give about the same samples
-        self._next_s = (math.floor(time_s / SAMPLE_S + 0.01) + 1) * SAMPLE_S - 0.001
+        self._next_s = _following(time_s, SAMPLE_S)
         # in two steps, which is faster
         middle = cv2.resize(bgr, (2 * _SIZE[0], 2 * _SIZE[1]), interpolation=cv2.INTER_LINEAR)
         small = cv2.resize(middle, _SIZE, interpolation=cv2.INTER_AREA)
@@ -102,8 +100,9 @@ class GradualTransitions:
                 self._search(_SAMPLES - 2)
         else:
             self._append(time_s, sample)
-            self._searching = not self._searching
-            if self._searching and self._products[-1 - _OUTSIDE, -1 - _OUTSIDE] >= _TEXTURED:
+            # as often as this finds as much as after every sample
+            if time_s >= self._next_search_s and self._products[-1 - _OUTSIDE, -1 - _OUTSIDE] >= _TEXTURED:
+                self._next_search_s = _following(time_s, 2 * SAMPLE_S)
                 self._search(_SAMPLES - 1 - _OUTSIDE)
         return self.finish() if self._found and time_s > self._found.end_s + _DELAY_S else None
 
@@ -213,3 +212,8 @@ def _crossing(times: Floats, progress: Floats, level: float) -> float:
     after = int(np.argmax(progress >= level))
     before = max(0, after - 1)
     return float(np.interp(level, progress[[before, after]], times[[before, after]]))
+
+
+def _following(time_s: float, interval_s: float) -> float:
+    """Return the next multiple of an interval, less a millisecond, to which times may be rounded."""
+    return (math.floor(time_s / interval_s + 0.01) + 1) * interval_s - 0.001
