@@ -219,7 +219,11 @@ class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
         self._shortest_s = min_scene_len
         self._cuts: list[FrameTimecode] = []
         self._last_s: float | None = None
-        self.settled_s = 0.0
+
+    @property
+    def settled_s(self) -> float:
+        """Every future cut lies at or after this time, in seconds."""
+        return min(self._hard.settled_s, self._gradual.settled_s)
 
     def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
         """Return the cuts that are now certain, in order."""
@@ -227,8 +231,7 @@ class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
             self._last_s = timecode.seconds
         self._cuts += self._hard.process_frame(timecode, frame_img)
         self._add(self._gradual.add(timecode.seconds, frame_img), timecode)
-        self.settled_s = min(self._hard.settled_s, self._gradual.settled_s)
-        return self._take(self.settled_s)
+        return self._take(self.settled_s) if self._cuts else []
 
     def post_process(self, timecode: FrameTimecode) -> list[FrameTimecode]:
         """Return the last cuts."""

@@ -71,6 +71,8 @@ class GradualTransitions:
         self._times = np.zeros(_SAMPLES)
         self._count = 0
         self._next_s = self._next_search_s = 0.0
+        #: When the last long uniform picture ended, as far as is known.
+        self._long_s = -math.inf
         self._found: Transition | None = None
         self._reported_s = 0.0
 
@@ -96,8 +98,10 @@ class GradualTransitions:
             # only the first and the last sample of a uniform picture are kept, however long it lasts
             was_long = self._times[-1] - self._times[-2] >= LONG_FLAT_S
             self._times[-1] = time_s
-            if time_s - self._times[-2] >= LONG_FLAT_S and not was_long:
-                self._search(_SAMPLES - 2)
+            if time_s - self._times[-2] >= LONG_FLAT_S:
+                self._long_s = time_s
+                if not was_long:
+                    self._search(_SAMPLES - 2)
         else:
             self._append(time_s, sample)
             # as often as this finds as much as after every sample
@@ -126,16 +130,16 @@ class GradualTransitions:
         starts = end - _LENGTHS
         starts = starts[starts > _SAMPLES - self._count]
         limits = _MAX_CORRELATION * np.sqrt(variances[starts] * variances[end])
-        gaps = np.diff(self._times[-self._count : end - 1])
-        long = np.flatnonzero(gaps >= LONG_FLAT_S) + _SAMPLES - self._count + 1
-        candidates = list(long[variances[long] < _FLAT])
         starts = starts[(variances[starts] >= _TEXTURED) & (products[starts, end] <= limits)]
-        if len(starts) and variances[end] >= _TEXTURED:
+        after_uniform: list[int] = []
+        if variances[end] >= _TEXTURED:
+            if self._long_s >= self._times[-self._count]:
+                places = range(_SAMPLES - self._count, end - 2)
+                after_uniform = [place for place in places if self._times[place] == self._long_s]
             # most pairs fail in the middle between them
-            middles = (starts + end + 1) // 2
-            progress, distance = self._mix(middles, starts, end)
+            progress, distance = self._mix((starts + end + 1) // 2, starts, end)
             starts = starts[(progress > 0.2) & (progress < 0.8) & (distance < _MAX_ANY_DISTANCE)]
-        for start in [*candidates, *starts]:
+        for start in [*after_uniform, *starts]:
             fit = self._fit(int(start), end)
             if fit and fit.start_s >= self._reported_s:
                 overlaps = self._found is not None and fit.start_s < self._found.end_s
@@ -195,7 +199,7 @@ class GradualTransitions:
             share_a = with_a / variance_a
             share_b = 1 - share_a
             mixed = share_a * with_a
-        elif np.min(variance_a) < _FLAT:
+        elif np.min(variance_a, initial=_TEXTURED) < _FLAT:
             share_b = with_b / variance_b
             share_a = 1 - share_b
             mixed = share_b * with_b
