@@ -4,33 +4,39 @@ Detectors get frames of the decode pass whose longer side is 160 pixels, or 256 
 (`decode_plan.DETECTION_SIDE`).
 """
 
+import itertools
+import math
 from collections import deque
+from collections.abc import Iterable
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect.common import FrameTimecode, Timecode
+from scenedetect.common import FrameTimecode
 from scenedetect.detector import FlashFilter, SceneDetector
 from scenedetect.detectors import HashDetector, HistogramDetector, ThresholdDetector
 
 from vidpipe.media.decode import SmallFrame
+from vidpipe.media.gradual_transitions import GradualTransitions, Transition
 from vidpipe.settings.schema import SceneDetection
 
 Picture = NDArray[np.uint8]
 
-#: Frames on either side that the adaptive detector compares with.
+#: Window on either side in which the adaptive detector compares: `ADAPTIVE_WINDOW` frames at 24 to 30 per second.
+WINDOW_S = 0.13
 ADAPTIVE_WINDOW = 3
-#: Below this frame rate neighboring frames show different moments, and adaptive uses `LowFrameRateDetector`.
-LOW_FRAME_RATE = 5
-#: The longest time on either side of a cut that the decision about it depends on, in seconds.
-CONTEXT_S = 0.14
+#: Frames further apart than this show different moments, even of a still camera's shot.
+SPARSE_S = 0.2
 #: The smallest score of a cut that adaptive finds.
 MIN_ADAPTIVE_SCORE = 15.0
+#: Intervals longer than this count as this long: movement has made the frames as different as it can.
+_UNRELATED_S = 0.5
 #: A cut found later than this after its time (a fade with ten minutes of black) is moved into the open scene.
 MAX_LAG_US = 600_000_000
-_MICROSECOND = Fraction(1, 1_000_000)
+#: The first frame's time. To PySceneDetect, which rounds some times to whole frames, each microsecond is a frame.
+_CLOCK = FrameTimecode(0, Fraction(1_000_000))
 _MIN_FADE_S = 0.1
 _LUMA_RANGE = 219
 
@@ -87,80 +93,170 @@ class _MinSceneLengthDetector(SceneDetector):  # type: ignore[misc]
         return [timecode]
 
 
+class _Change(NamedTuple):
+    """A frame's difference to the previous one.
+
+    Attributes:
+        timecode: The frame's time.
+        seconds: The same in seconds.
+        gap_s: Interval from the previous frame, in seconds.
+        score: The `HsvDifference`.
+    """
+
+    timecode: FrameTimecode
+    seconds: float
+    gap_s: float
+    score: float
+
+
 class FastAdaptiveDetector(_MinSceneLengthDetector):
-    """PySceneDetect's AdaptiveDetector with a faster score: compares a frame's score with its neighbors' average.
+    """PySceneDetect's AdaptiveDetector with a faster score and with windows in seconds.
+
+    A frame is a cut if its score is `threshold` times the average of its neighbors: those within `WINDOW_S` on either
+    side, at least one where frames are sparser. Each third of a window counts once, with its largest score. So at 24
+    to 30 frames per second the neighbors are PySceneDetect's with a window of three frames, and at higher rates neither
+    smaller steps nor repeated frames lower the average. Between sparse frames movement can look like a cut and a
+    cut like movement: a change across more than `SPARSE_S` is also a cut if its score is larger than movement makes it.
+    In real footage sampled at 1 to 3 fps, nine of ten changes within a shot score below 30, and none above 40.
 
     Args:
-        threshold: Minimum ratio of a cut's score to the average score of the `window_width` frames on either side.
-        min_scene_len: Shortest scene, in seconds.
-        window_width: Number of frames on either side.
-    """
-
-    _MIN_SCORE, _MAX_RATIO = 15.0, 255.0
-
-    def __init__(self, threshold: float = 3.0, min_scene_len: float = 0.6, window_width: int = 2) -> None:
-        super().__init__(threshold, min_scene_len)
-        self._window_width = window_width
-        self._score = HsvDifference()
-        self._scores: deque[tuple[FrameTimecode, float]] = deque(maxlen=2 * window_width + 1)
-
-    def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
-        """Return the cut that this frame reveals: the frame `window_width` before it, or none."""
-        self._last_cut = self._last_cut or timecode
-        self._scores.append((timecode, self._score(frame_img)))
-        if len(self._scores) < 2 * self._window_width + 1:
-            return []
-        target, score = self._scores[self._window_width]
-        others = [other for place, (_, other) in enumerate(self._scores) if place != self._window_width]
-        average = sum(others) / len(others)
-        ratio = min(score / average, self._MAX_RATIO) if average >= 0.00001 else self._MAX_RATIO
-        return self._cut_at(target) if ratio >= self._threshold and score >= self._MIN_SCORE else []
-
-
-class LowFrameRateDetector(_MinSceneLengthDetector):
-    """The adaptive detector's idea for slideshows and videos of a few frames per second, from two frames on.
-
-    A change is a cut if its score is `threshold` times that of the changes before and after it, or larger than
-    movement makes it: in real footage sampled at 1 to 3 fps, nine of ten changes within a shot score below 30, and none
-    above 40.
-
-    Args:
-        threshold: Minimum ratio of a cut's score to the average of its neighbors.
+        threshold: Minimum ratio of a cut's score to the average score of its neighbors.
         min_scene_len: Shortest scene, in seconds.
     """
 
-    _MIN_SCORE, _CERTAIN_SCORE = 15.0, 40.0
+    _CERTAIN_SCORE = 40.0
 
-    def __init__(self, threshold: float, min_scene_len: float) -> None:
+    def __init__(self, threshold: float = 3.0, min_scene_len: float = 0.6) -> None:
         super().__init__(threshold, min_scene_len)
         self._score = HsvDifference()
-        self._change: tuple[FrameTimecode, float] | None = None
-        self._previous_score: float | None = None
+        #: The changes that are not judged yet, from `_next` on, and before them their neighbors.
+        self._changes: deque[_Change] = deque()
+        self._next = 0
+        self._last_s: float | None = None
 
     def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
-        """Return the cut that this frame reveals: the change before it, or none."""
-        score = self._score(frame_img)
-        if self._last_cut is None:
+        """Return the cuts that this frame reveals: earlier frames whose neighbors are now all known."""
+        now, score = timecode.seconds, self._score(frame_img)
+        if self._last_s is None:
             self._last_cut = timecode
-            return []
-        cuts = self._evaluate(score)
-        self._previous_score = self._change[1] if self._change else None
-        self._change = timecode, score
+        else:
+            self._changes.append(_Change(timecode, now, now - self._last_s, score))
+        self._last_s = now
+        cuts: list[FrameTimecode] = []
+        while self._next < len(self._changes) - 1 and now - self._changes[self._next].seconds > WINDOW_S:
+            cuts += self._judge()
         return cuts
 
     def post_process(self, timecode: FrameTimecode) -> list[FrameTimecode]:
-        """Return the cut at the last change, if it is one."""
-        return self._evaluate(None)
+        """Return the cuts among the last frames."""
+        cuts: list[FrameTimecode] = []
+        while self._next < len(self._changes):
+            cuts += self._judge()
+        return cuts
 
-    def _evaluate(self, next_score: float | None) -> list[FrameTimecode]:
-        """Decide whether the last change is a cut, given the next change's score (None at the end)."""
-        if self._change is None:
-            return []
-        timecode, score = self._change
-        neighbors = [other for other in (self._previous_score, next_score) if other is not None]
-        stands_out = bool(neighbors) and score >= self._threshold * sum(neighbors) / len(neighbors)
-        is_cut = score >= self._CERTAIN_SCORE or (score >= self._MIN_SCORE and stands_out)
-        return self._cut_at(timecode) if is_cut else []
+    @property
+    def settled_s(self) -> float:
+        """Every future cut lies at or after this time, in seconds."""
+        return self._changes[self._next].seconds if self._next < len(self._changes) else self._last_s or 0.0
+
+    def _judge(self) -> list[FrameTimecode]:
+        """Decide whether the first change that is not judged yet is a cut."""
+        changes, place = self._changes, self._next
+        change = changes[place]
+        is_cut = change.score >= MIN_ADAPTIVE_SCORE and (
+            (change.gap_s > SPARSE_S and change.score >= self._CERTAIN_SCORE) or self._stands_out(change)
+        )
+        self._next += 1
+        # one more than the window holds: the nearest neighbor of the next frame
+        while self._next > 1 and self._changes[1].seconds < change.seconds - WINDOW_S:
+            changes.popleft()
+            self._next -= 1
+        return self._cut_at(change.timecode) if is_cut else []
+
+    def _stands_out(self, change: _Change) -> bool:
+        before = itertools.islice(self._changes, self._next)
+        after = itertools.islice(self._changes, self._next + 1, None)
+        neighbors = _slices(change, reversed(list(before))) + _slices(change, after)
+        return bool(neighbors) and change.score >= self._threshold * sum(neighbors) / len(neighbors)
+
+
+def _slices(change: _Change, neighbors: Iterable[_Change]) -> list[float]:
+    """Return the largest score in each third of the window on one side, given the neighbors from near to far.
+
+    Movement grows with the interval between two frames, about with its square root, until they show different moments:
+    scores across other intervals than the change's are converted.
+    """
+    largest: dict[int, float] = {}
+    for neighbor in neighbors:
+        distance_s = abs(neighbor.seconds - change.seconds)
+        if largest and distance_s > WINDOW_S:
+            break
+        longer = min(change.gap_s, _UNRELATED_S) / max(min(neighbor.gap_s, _UNRELATED_S), 1e-6)
+        score = neighbor.score * (math.sqrt(longer) if not 0.67 < longer < 1.5 else 1.0)
+        part = math.ceil(distance_s / (WINDOW_S / 3))
+        largest[part] = max(largest.get(part, 0.0), score)
+    return list(largest.values())
+
+
+class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
+    """`FastAdaptiveDetector` for hard cuts and `GradualTransitions` for dissolves and fades.
+
+    A fade is one cut, in the middle of the uniform picture, whatever hard cuts are found in it. A dissolve gives way to
+    a hard cut, so that hard cuts stay PySceneDetect's.
+
+    Args:
+        threshold: Threshold of the adaptive detector.
+        min_scene_len: Shortest scene, in seconds.
+    """
+
+    #: Tolerance of the times at which a transition starts and ends.
+    _MARGIN_S = 0.1
+
+    def __init__(self, threshold: float, min_scene_len: float) -> None:
+        super().__init__()
+        self._hard = FastAdaptiveDetector(threshold, min_scene_len)
+        self._gradual = GradualTransitions()
+        self._shortest_s = min_scene_len
+        self._cuts: list[FrameTimecode] = []
+        self._last_s: float | None = None
+
+    @property
+    def settled_s(self) -> float:
+        """Every future cut lies at or after this time, in seconds."""
+        return min(self._hard.settled_s, self._gradual.settled_s)
+
+    def process_frame(self, timecode: FrameTimecode, frame_img: Picture) -> list[FrameTimecode]:
+        """Return the cuts that are now certain, in order."""
+        if self._last_s is None:
+            self._last_s = timecode.seconds
+        self._cuts += self._hard.process_frame(timecode, frame_img)
+        self._add(self._gradual.add(timecode.seconds, frame_img), timecode)
+        return self._take(self.settled_s) if self._cuts else []
+
+    def post_process(self, timecode: FrameTimecode) -> list[FrameTimecode]:
+        """Return the last cuts."""
+        self._cuts += self._hard.post_process(timecode)
+        self._add(self._gradual.finish(), timecode)
+        return self._take(math.inf)
+
+    def _add(self, found: Transition | None, now: FrameTimecode) -> None:
+        if found is None:
+            return
+        start_s, end_s = found.start_s - self._MARGIN_S, found.end_s + self._MARGIN_S
+        within = [cut for cut in self._cuts if start_s <= cut.seconds <= end_s]
+        if found.fade or not within:
+            middle = FrameTimecode(found.cut_s, now)
+            self._cuts = [cut for cut in self._cuts if cut not in within] + [middle]
+            self._cuts.sort(key=lambda cut: cut.seconds)
+
+    def _take(self, until_s: float) -> list[FrameTimecode]:
+        taken: list[FrameTimecode] = []
+        while self._cuts and self._cuts[0].seconds < until_s:
+            cut = self._cuts.pop(0)
+            if self._last_s is not None and cut.seconds - self._last_s >= self._shortest_s:
+                self._last_s = cut.seconds
+                taken.append(cut)
+        return taken
 
 
 class FfmpegSceneDetector(_MinSceneLengthDetector):
@@ -197,26 +293,26 @@ class FfmpegSceneDetector(_MinSceneLengthDetector):
 
 
 class CutFinder:
-    """Feeds one detector. Cuts and times are in microseconds from the first frame.
+    """Feeds one detector. Cuts and times are in microseconds from the first frame, at any spacing of the frames.
 
     Attributes:
         settled_us: Every future cut lies at or after this time.
     """
 
-    def __init__(self, settings: SceneDetection, frame_rate: Fraction) -> None:
+    def __init__(self, settings: SceneDetection) -> None:
         self._name = settings.detector
-        self._rate = frame_rate
         self._min_scene_us = round(settings.min_scene_length * 1_000_000)
-        self._detector = build_detector(settings, frame_rate)
-        self._window: deque[int] = deque(maxlen=1 if frame_rate < LOW_FRAME_RATE else ADAPTIVE_WINDOW)
-        self._now = FrameTimecode(Timecode(0, _MICROSECOND), frame_rate)
+        self._detector = build_detector(settings)
+        self._now = _CLOCK
         self.settled_us = 0
 
     def feed(self, frame: SmallFrame, time_us: int) -> list[int]:
-        """Return the cuts that this frame reveals: first frames of new scenes, at this frame or before it."""
-        self._now = FrameTimecode(Timecode(time_us, _MICROSECOND), self._rate)
+        """Return the cuts that this frame reveals, at this frame or before it: times of the first frames of new scenes.
+
+        A gradual transition has no first frame: its middle is returned, which may lie between two frames.
+        """
+        self._now = FrameTimecode(time_us, _CLOCK)
         cuts = self._detector.process_frame(self._now, frame.bgr)
-        self._window.append(time_us)
         self.settled_us = max(self.settled_us, self._settled(time_us), time_us - MAX_LAG_US)
         return [round(cut.seconds * 1_000_000) for cut in cuts]
 
@@ -227,7 +323,7 @@ class CutFinder:
     def _settled(self, now_us: int) -> int:
         match self._name:
             case "adaptive":
-                return self._window[0] if len(self._window) == self._window.maxlen else 0
+                return int(self._detector.settled_s * 1_000_000)
             case "content":
                 return now_us - self._min_scene_us
             case "threshold":
@@ -237,14 +333,12 @@ class CutFinder:
                 return now_us + 1
 
 
-def build_detector(settings: SceneDetection, frame_rate: Fraction) -> Any:  # noqa: PLR0911 - one return per detector
+def build_detector(settings: SceneDetection) -> Any:
     """Return the detector named in the settings, with its threshold and shortest scene."""
     threshold, shortest_s = settings.threshold, float(settings.min_scene_length)
     match settings.detector:
-        case "adaptive" if frame_rate < LOW_FRAME_RATE:
-            return LowFrameRateDetector(threshold, min_scene_len=shortest_s)
         case "adaptive":
-            return FastAdaptiveDetector(threshold, min_scene_len=shortest_s, window_width=ADAPTIVE_WINDOW)
+            return HardAndGradualDetector(threshold, min_scene_len=shortest_s)
         case "content":
             return FastContentDetector(threshold, min_scene_len=shortest_s)
         case "histogram":

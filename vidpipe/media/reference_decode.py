@@ -18,7 +18,7 @@ import cv2
 
 from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
-from vidpipe.media.detectors import CONTEXT_S, MIN_ADAPTIVE_SCORE, HsvDifference
+from vidpipe.media.detectors import MIN_ADAPTIVE_SCORE, WINDOW_S, HsvDifference
 from vidpipe.media.interval_decoder import IntervalDecoder
 from vidpipe.media.packet_times import TOLERANCE_US
 from vidpipe.settings.schema import SceneDetection
@@ -27,7 +27,8 @@ from vidpipe.settings.schema import SceneDetection
 REFERENCE_DETECTORS = ("adaptive", "content")
 #: Codecs in which frames can be skipped, and whose packets are frames.
 REFERENCE_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
-_CONTEXT_US = round(CONTEXT_S * 1_000_000)
+#: How far around a change the detector looks, and one frame more, whose score is that of a change, too.
+_CONTEXT_US = round((WINDOW_S + 0.04) * 1_000_000)
 #: Intervals closer to each other are decoded as one.
 _JOINED_US = 400_000
 #: Longer intervals are divided, so that memory does not grow with them.

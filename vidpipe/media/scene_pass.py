@@ -244,7 +244,7 @@ class _ScenePass:
         self._sound = False
 
     def run(self, rate: Fraction, expected_s: float | None, progress: Callable[[float], None]) -> SceneFindings:
-        timeline, finder = self._timeline, CutFinder(self._settings, rate)
+        timeline, finder = self._timeline, CutFinder(self._settings)
         for frame in self._decode.frames():
             if not timeline.frames:
                 self._first_us = frame.time_us

@@ -215,8 +215,8 @@ class SceneDetection(Section):
     """Cuts, thumbnails, and the frames that the describing model sees."""
 
     detector: DetectorName = "adaptive"
-    """PySceneDetect's adaptive, content, histogram and hash (hard cuts) and threshold (fades to black), or ffmpeg's
-    scene filter."""
+    """PySceneDetect's adaptive (hard cuts; here also dissolves and fades), content, histogram and hash (hard cuts) and
+    threshold (fades to black), or ffmpeg's scene filter."""
     default_threshold: float | None = None
     """Threshold on the detector's own scale; empty: its default. adaptive: 1 to 255, default 3; content: 1 to 255,
     default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import subprocess
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -80,7 +79,7 @@ def test_the_faster_score_is_the_librarys_on_any_two_frames(seed: int, dark: boo
     [
         (FastContentDetector(27.0, min_scene_len=0.6), ContentDetector(27.0, min_scene_len=0.6)),
         (
-            FastAdaptiveDetector(3.0, min_scene_len=0.6, window_width=3),
+            FastAdaptiveDetector(3.0, min_scene_len=0.6),
             AdaptiveDetector(3.0, min_scene_len=0.6, window_width=3),
         ),
     ],
@@ -114,7 +113,7 @@ def test_the_scene_score_is_the_one_of_ffmpegs_filter(tmp_path: Path) -> None:
 def test_every_detector_finds_cuts_and_none_before_what_it_called_settled(detector: str, frames: Frames) -> None:
     black = [np.zeros_like(frames[0])] * 10
     shots = frames[:60] + black + frames[60:]
-    finder = CutFinder(SceneDetection(detector=detector, min_scene_length=0.5), Fraction(25))  # type: ignore[arg-type]
+    finder = CutFinder(SceneDetection(detector=detector, min_scene_length=0.5))  # type: ignore[arg-type]
     cuts, settled = [], 0
     for number, frame in enumerate(shots):
         found = finder.feed(SmallFrame(number * 40_000, frame), number * 40_000)
@@ -131,7 +130,7 @@ def test_every_detector_finds_cuts_and_none_before_what_it_called_settled(detect
 
 def test_times_not_frame_numbers_decide_how_long_a_scene_is() -> None:
     """Two frames a second: a cut 0.5 s after the last one is too soon, one after 1 s is not."""
-    finder = CutFinder(SceneDetection(detector="hash", min_scene_length=0.6), Fraction(30))
+    finder = CutFinder(SceneDetection(detector="hash", min_scene_length=0.6))
     pictures = [cv2.cvtColor(np.random.default_rng(n).integers(0, 256, (90, 160), np.uint8), cv2.COLOR_GRAY2BGR)
                 for n in range(5)]  # fmt: skip
     cuts = [
