@@ -29,8 +29,8 @@ WINDOW_S = 0.13
 ADAPTIVE_WINDOW = 3
 #: Frames further apart than this show different moments, even of a still camera's shot.
 SPARSE_S = 0.2
-#: The smallest score of a cut that adaptive finds.
-MIN_ADAPTIVE_SCORE = 15.0
+#: The smallest score of a cut that adaptive finds, and the score that is a cut between sparse frames.
+MIN_ADAPTIVE_SCORE, CERTAIN_SCORE = 15.0, 40.0
 #: Intervals longer than this count as this long: movement has made the frames as different as it can.
 _UNRELATED_S = 0.5
 #: A cut found later than this after its time (a fade with ten minutes of black) is moved into the open scene.
@@ -124,8 +124,6 @@ class FastAdaptiveDetector(_MinSceneLengthDetector):
         min_scene_len: Shortest scene, in seconds.
     """
 
-    _CERTAIN_SCORE = 40.0
-
     def __init__(self, threshold: float = 3.0, min_scene_len: float = 0.6) -> None:
         super().__init__(threshold, min_scene_len)
         self._score = HsvDifference()
@@ -164,7 +162,7 @@ class FastAdaptiveDetector(_MinSceneLengthDetector):
         changes, place = self._changes, self._next
         change = changes[place]
         is_cut = change.score >= MIN_ADAPTIVE_SCORE and (
-            (change.gap_s > SPARSE_S and change.score >= self._CERTAIN_SCORE) or self._stands_out(change)
+            (change.gap_s > SPARSE_S and change.score >= CERTAIN_SCORE) or self._stands_out(change)
         )
         self._next += 1
         # one more than the window holds: the nearest neighbor of the next frame
@@ -243,6 +241,9 @@ class HardAndGradualDetector(SceneDetector):  # type: ignore[misc]
         if found is None:
             return
         start_s, end_s = found.start_s - self._MARGIN_S, found.end_s + self._MARGIN_S
+        if not found.fade:  # a cut that the dissolve would suppress is surer than it
+            start_s = min(start_s, found.cut_s - self._shortest_s)
+            end_s = max(end_s, found.cut_s + self._shortest_s)
         within = [cut for cut in self._cuts if start_s <= cut.seconds <= end_s]
         if found.fade or not within:
             middle = FrameTimecode(found.cut_s, now)

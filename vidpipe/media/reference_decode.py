@@ -18,7 +18,7 @@ import cv2
 
 from vidpipe.media.decode import DecodeEnd, DecodePass, SmallFrame
 from vidpipe.media.decode_plan import DecodePlan
-from vidpipe.media.detectors import MIN_ADAPTIVE_SCORE, WINDOW_S, HsvDifference
+from vidpipe.media.detectors import CERTAIN_SCORE, MIN_ADAPTIVE_SCORE, SPARSE_S, WINDOW_S, HsvDifference
 from vidpipe.media.interval_decoder import IntervalDecoder
 from vidpipe.media.packet_times import TOLERANCE_US
 from vidpipe.settings.schema import SceneDetection
@@ -29,6 +29,7 @@ REFERENCE_DETECTORS = ("adaptive", "content")
 REFERENCE_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 #: How far around a change the detector looks, and one frame more, whose score is that of a change, too.
 _CONTEXT_US = round((WINDOW_S + 0.04) * 1_000_000)
+_SPARSE_US = round(SPARSE_S * 1_000_000)
 #: Intervals closer to each other are decoded as one.
 _JOINED_US = 400_000
 #: Longer intervals are divided, so that memory does not grow with them.
@@ -45,8 +46,8 @@ _FASTER = 1.3
 _CERTAIN = 2.0
 #: Mean difference (0 to 255) between the same frame of both decoders; more means that one of them lacked a reference.
 _SAME = 3.0
-#: Statistics need a frame this often; a smaller number of frames does not count.
-_MAX_SPACING_US, _MIN_FRAMES = 200_000, 20
+#: Statistics and transitions need a frame this often; a smaller number of frames does not count.
+_MAX_SPACING_US, _MIN_FRAMES = 170_000, 12
 #: Share of the frames so far that may be decoded for intervals, beyond a number that is always allowed.
 _MAX_SHARE, _FREE_FRAMES = 0.4, 300
 
@@ -177,6 +178,9 @@ class ReferenceDecode:
             return step > 1 and change.score >= _SCORE_MARGIN * threshold
         if change.score < _SCORE_MARGIN * MIN_ADAPTIVE_SCORE:
             return False
+        start_us, end_us = (reference.frame.time_us for reference in self._references[place - 1 : place + 1])
+        if step > 1 and end_us - start_us >= _SPARSE_US and change.score >= _SCORE_MARGIN * CERTAIN_SCORE:
+            return True
         around = [*self._around(place, -1), *self._around(place, 1)]
         steps = [self._step(other) for other in around]
         if step == 1 and all(other == 1 for other in steps):

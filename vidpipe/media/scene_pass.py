@@ -32,8 +32,8 @@ _MAX_WAITING = 1024
 _UNJOINED = 256
 #: Times in files are rounded, often to milliseconds.
 _TOLERANCE_US = 1000
-#: Small frames that are kept until it is known, from late cuts, whether one of them begins a scene.
-_RECENT_FRAMES = 8
+#: Interval between small frames that are kept until it is known, from late cuts, whether one of them begins a scene.
+_RECENT_INTERVAL_US = 30_000
 _PROGRESS_FRAMES = 64
 
 
@@ -91,17 +91,21 @@ class SceneTimeline:
             self._join()
 
     def cut(self, time_us: int) -> int | None:
-        """Begin a scene at the frame nearest to `time_us`.
+        """Begin a scene at the frame nearest to `time_us`, decoded or not.
 
         Returns:
             Index of the scene, or None if no scene can begin there.
         """
         place = min(range(len(self._waiting)), key=lambda index: abs(self._waiting[index].start_us - time_us))
         block = self._waiting[place]
-        if block.start_us - self.scenes[-1].start_us < self._min_scene_us:
+        start_us, start_frame = block.start_us, block.start_frame
+        other = place + (1 if time_us > start_us else -1)
+        if 0 <= other < len(self._waiting):
+            start_us, start_frame = _frame_between(block, self._waiting[other], time_us)
+        if start_us - self.scenes[-1].start_us < self._min_scene_us:
             return None
         self._commit(place)
-        self._open(block.start_us, block.start_frame, block.sums)
+        self._open(start_us, start_frame, block.sums)
         return len(self.scenes) - 1
 
     def settle(self, until_us: int) -> None:
@@ -159,6 +163,15 @@ class SceneTimeline:
         if len(old) % 2:
             joined.append(old[-1])
         self._waiting = joined + recent
+
+
+def _frame_between(one: SceneSpan, other: SceneSpan, time_us: int) -> tuple[int, int]:
+    """Return time and number of the frame nearest to `time_us`, assuming equal intervals between two known frames."""
+    gap_us, frames = other.start_us - one.start_us, other.start_frame - one.start_frame
+    if not gap_us or not frames:
+        return one.start_us, one.start_frame
+    passed = round((time_us - one.start_us) / gap_us * frames)
+    return one.start_us + round(passed * gap_us / frames), one.start_frame + passed
 
 
 @dataclass(frozen=True)
@@ -239,7 +252,7 @@ class _ScenePass:
         self._by_time: IntervalCandidates | None = None
         if settings.thumbnails == "interval":
             self._by_time = IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
-        self._recent: deque[SmallFrame] = deque(maxlen=_RECENT_FRAMES)
+        self._recent: deque[SmallFrame] = deque()
         self._first_us = 0
         self._sound = False
 
@@ -250,11 +263,14 @@ class _ScenePass:
                 self._first_us = frame.time_us
             time_us = frame.time_us - self._first_us
             timeline.add_frame(time_us, self._meter.measure(frame.bgr, time_us), frame.number)
-            self._recent.append(frame)
+            if not self._recent or frame.time_us - self._recent[-1].time_us >= _RECENT_INTERVAL_US:
+                self._recent.append(frame)
             if timeline.frames == 1:
                 self._offer_first_frame(0)
             self._cut(finder.feed(frame, time_us))
             timeline.settle(finder.settled_us)
+            while len(self._recent) > 1 and self._recent[1].time_us - self._first_us <= timeline.settled_us:
+                self._recent.popleft()
             self._assign()
             if timeline.frames % _PROGRESS_FRAMES == 0 and expected_s:
                 progress(min(1.0, time_us / 1e6 / expected_s))
@@ -295,7 +311,7 @@ class _ScenePass:
     def _offer_first_frame(self, scene: int) -> None:
         """Provide the first frame in case a short scene has no candidate."""
         start_us = self._timeline.scenes[scene].start_us + self._first_us
-        frame = min(self._recent, key=lambda recent: abs(recent.time_us - start_us))
+        frame = next((recent for recent in self._recent if recent.time_us >= start_us), self._recent[-1])
         self._candidates.offer_fallback(
             scene, start_us - self._first_us, partial(encode_jpeg, frame.bgr, self._plan.candidate)
         )

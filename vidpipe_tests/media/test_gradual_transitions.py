@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from vidpipe.media.decode import SmallFrame
-from vidpipe.media.detectors import CONTEXT_S, CutFinder
+from vidpipe.media.detectors import SPARSE_S, CutFinder
 from vidpipe.settings.schema import SceneDetection
 from vidpipe_tests import clips
 
@@ -174,6 +174,6 @@ def test_a_hard_cut_depends_on_the_frames_around_it_only(shots: list[Frames]) ->
     kept = [
         place
         for place in range(len(frames))
-        if place % 7 == 0 or any(abs(place / RATE - cut) <= CONTEXT_S for cut in cuts)
+        if place % 7 == 0 or any(abs(place / RATE - cut) <= 2 * SPARSE_S for cut in cuts)
     ]
     assert cuts_of([frames[place] for place in kept], [place * 1_000_000 // RATE for place in kept]) == cuts
