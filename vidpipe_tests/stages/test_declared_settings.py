@@ -66,7 +66,7 @@ def test_the_specs_of_the_seven_stages_are_those_of_the_previous_version() -> No
     assert Plan.make(GRAPH, Settings(home=Path("/nowhere"))).specs == {
         "raw_video": "06e125a402534cf2",
         "metadata": "9543df92fdbda632",
-        "scenes": "deff390424534628",
+        "scenes": "0f2fefc9cd56def1",
         "descriptions": "bb47e0303fd2b85b",
         "sentiment": "e4f792f6416530e9",
         "tags": "51592f5fb72e8fcd",

@@ -1,0 +1,220 @@
+"""`Decode = auto` finds what `Decode = all` finds, on reference frames where a file allows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from vidpipe.media import reference_decode
+from vidpipe.media.interval_decoder import IntervalDecoder
+from vidpipe.media.packet_times import PacketTimes
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import SceneDetection
+from vidpipe.stages import scene_analysis, scenes
+from vidpipe.stages.contract import Cancelled, StageContext
+from vidpipe.stages.results import Scenes
+from vidpipe_tests import clips
+from vidpipe_tests.stages.scene_items import scene_item, scenes_of, starts
+from vidpipe_tests.unusual_streams import NAMES, unusual
+
+PARTIAL = ("h264_plain", "h264_pyramid", "h264_pyramid_strict", "h264_one_key", "h264_fragments", "h264_flv", "h264_ts",
+           "h265_pyramid", "h265_layers", "h264_vfr")  # fmt: skip
+#: Open groups, fields, missing references, no timestamps, no B-frames, codecs without frames to skip.
+COMPLETE = ("h265_open_gop", "h264_mbaff", "h264_fields_mp4", "h264_fields_ts", "h265_cut_mkv", "h264_avi", "h264_raw",
+            "h264_no_b", "h264_all_intra", "mpeg2_ts", "prores", "mjpeg", "dv", "vp9_altref", "av1_svt")  # fmt: skip
+QUICK = ("h264_pyramid", "h264_one_key", "h265_pyramid", "h265_open_gop", "h264_mbaff", "h264_avi", "prores")
+STATISTICS = ("brightness", "contrast", "saturation", "motion", "dark_share", "colored_share", "moving_share")
+
+
+@pytest.fixture(autouse=True)
+def small_clips_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clips of these tests are so short that all their frames would be decoded."""
+    monkeypatch.setattr(scene_analysis, "_MIN_REFERENCE_PIXELS", 0)
+
+
+@pytest.fixture(scope="module")
+def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five shots with cuts within groups of pictures, and sound."""
+    return unusual(tmp_path_factory.mktemp("moving"), "h264_pyramid")
+
+
+def same_findings(path: Path, home: Path, **options: Any) -> tuple[Scenes, Scenes]:
+    """The results of both ways of decoding, which must be alike."""
+    every = scenes_of(path, home / "all", decode="all", **options)
+    auto = scenes_of(path, home / "auto", **options)
+    assert starts(auto) == pytest.approx(starts(every), abs=1)
+    assert (auto.count, auto.duration_s) == (every.count, pytest.approx(every.duration_s, abs=0.001))
+    assert auto.scenes[-1].end_frame == every.scenes[-1].end_frame
+    assert auto.damage == every.damage
+    assert auto.stats is not None
+    for name in STATISTICS:
+        assert getattr(auto.stats, name) == pytest.approx(getattr(every.stats, name), rel=0.05, abs=0.01), name
+    return auto, every
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.soak) for name in (*PARTIAL, *COMPLETE)]
+)
+def test_both_ways_find_the_same_in_streams_of_every_kind(tmp_path: Path, name: str) -> None:
+    assert name in NAMES
+    auto, every = same_findings(unusual(tmp_path, name), tmp_path)
+    assert auto.decoded == ("partial" if name in PARTIAL else "all")
+    assert every.decoded == "all"
+    assert (auto.frames_decoded < every.frames_decoded) is (name in PARTIAL)
+    assert auto.count == 5
+
+
+@pytest.mark.parametrize("name", ["bikes.mp4", "nasa.mp4", "dj1.mp4", "dj2.mp4", "dj3.mp4", "pancake.mkv"])
+def test_both_ways_find_the_same_in_real_clips(tmp_path: Path, clips_directory: Path, name: str) -> None:
+    same_findings(clips_directory / name, tmp_path)
+
+
+def test_content_finds_the_same_both_ways_and_other_detectors_get_every_frame(tmp_path: Path, moving: Path) -> None:
+    auto, _ = same_findings(moving, tmp_path, detector="content")
+    assert auto.decoded == "partial"
+    for detector in ("histogram", "hash", "threshold", "ffmpeg"):
+        assert scenes_of(moving, tmp_path / detector, detector=detector).decoded == "all"
+
+
+def test_thumbnails_and_model_frames_are_at_most_one_reference_frame_off(tmp_path: Path, moving: Path) -> None:
+    auto, every = same_findings(moving, tmp_path)
+    reference_s = 0.25
+    for one, other in zip(auto.thumbnails, every.thumbnails, strict=True):
+        assert one.time_s == pytest.approx(other.time_s, abs=reference_s)
+    assert [scene.frames for scene in auto.scenes] == pytest.approx([scene.frames for scene in every.scenes], abs=1)
+
+
+def test_small_or_slow_videos_are_decoded_completely(
+    tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    assert scenes_of(moving, tmp_path).decoded == "all"
+
+
+def test_a_rotated_hdr_or_full_range_picture_looks_the_same_to_both_decoders(tmp_path: Path, moving: Path) -> None:
+    rotated = clips.ffmpeg(tmp_path / "rotated.mp4", "-i", str(moving), "-c", "copy", "-metadata:s:v", "rotate=90")
+    source = (
+        "-i",
+        str(moving),
+        "-c:v",
+        "libx264",
+        "-preset",
+        "veryfast",
+        "-bf",
+        "3",
+        "-g",
+        "150",
+        "-sc_threshold",
+        "0",
+    )
+    full_range = clips.ffmpeg(tmp_path / "range.mp4", *source, "-pix_fmt", "yuvj420p", "-colorspace", "bt709")
+    hdr = clips.ffmpeg(tmp_path / "hdr.mp4", *source, "-pix_fmt", "yuv420p10le", "-color_trc", "arib-std-b67",
+                       "-colorspace", "bt2020nc", "-color_primaries", "bt2020")  # fmt: skip
+    for path in (rotated, full_range, hdr):
+        auto, _ = same_findings(path, tmp_path / path.stem)
+        assert auto.decoded == "partial", path.name
+
+
+def test_damage_is_reported_as_by_a_full_decode(tmp_path: Path, moving: Path) -> None:
+    damaged = tmp_path / "damaged.mp4"
+    data = bytearray(moving.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 4000] = bytes(4000)
+    damaged.write_bytes(data)
+    auto, _ = same_findings(damaged, tmp_path)
+    assert auto.decoded == "all"
+    assert auto.damage is not None
+
+
+def test_a_decoder_that_dies_costs_a_full_decode_and_nothing_else(
+    tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = IntervalDecoder.request
+
+    def killed(self: IntervalDecoder, *arguments: Any, **options: Any) -> None:
+        (worker,) = [child for child in psutil.Process().children() if "interval_worker" in " ".join(child.cmdline())]
+        os.kill(worker.pid, signal.SIGKILL)
+        worker.wait()
+        request(self, *arguments, **options)
+
+    monkeypatch.setattr(IntervalDecoder, "request", killed)
+    auto, _ = same_findings(moving, tmp_path)
+    assert auto.decoded == "all"
+
+
+def test_too_many_possible_cuts_are_decoded_completely(
+    tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reference_decode, "_FREE_FRAMES", 10)
+    monkeypatch.setattr(reference_decode, "_MAX_SHARE", 0.01)
+    auto, _ = same_findings(moving, tmp_path)
+    assert auto.decoded == "all"
+
+
+def test_a_stopped_run_leaves_no_process(tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled = threading.Event()
+    frames = IntervalDecoder.frames
+
+    def stopped(self: IntervalDecoder) -> Any:
+        cancelled.set()
+        return frames(self)
+
+    monkeypatch.setattr(IntervalDecoder, "frames", stopped)
+    settings = Settings(home=tmp_path, scene_detection=SceneDetection())
+    with pytest.raises(Cancelled):
+        list(scenes.STAGE.function([scene_item(moving)], StageContext(settings=settings, cancelled=cancelled)))
+    assert not [child for child in psutil.Process().children() if "interval_worker" in " ".join(child.cmdline())]
+
+
+def test_hardware_that_is_not_there_is_replaced_by_software_and_the_result_says_so(
+    tmp_path: Path, moving: Path
+) -> None:
+    for hardware in ("auto", "cuda", "vaapi"):
+        found = scenes_of(moving, tmp_path / hardware, hw_accel=hardware)
+        assert (found.decoder, found.count) == ("software", 5)
+
+
+def _listed(lines: bytes) -> PacketTimes:
+    packets = PacketTimes()
+    os.write(packets.writers[0], lines)
+    packets.close_writers()
+    packets.start()
+    packets.join()
+    return packets
+
+
+@pytest.fixture
+def packets() -> Iterator[PacketTimes]:
+    """Two groups of pictures in decoding order: 0 3 1 2, 4 7 5 6, of which an edit list hides the last."""
+    lines = b"#tb 0: 1/10\n"
+    for dts, pts in enumerate((0, 3, 1, 2, 4, 7, 5, 6)):
+        flags = {0: b"", 4: b"", 6: b", F=0x4"}.get(pts, b", F=0x0")
+        lines += b"0, %10d, %10d, 1, 100, 0x00000000" % (dts - 1, pts) + flags + b"\n"
+    listed = _listed(lines)
+    yield listed
+    listed.close()
+
+
+def test_packet_times_are_counted_and_numbered_in_presentation_order(packets: PacketTimes) -> None:
+    assert packets.count == 7
+    assert not packets.open_groups
+    assert packets.between(100_000, 300_000) == [100_000, 200_000, 300_000]
+    assert (packets.key_before(399_000), packets.key_before(700_000)) == (0, 400_000)
+    assert [packets.number(time_us) for time_us in (0, 200_000, 700_000)] == [0, 2, 6]
+    assert packets.between(0, 300_000) == []
+
+
+def test_packets_shown_before_their_key_frame_and_packets_without_time_are_noticed() -> None:
+    opened = _listed(b"#tb 0: 1/10\n0, 0, 0, 1, 9, 0x0\n0, 1, 4, 1, 9, 0x0\n0, 2, 2, 1, 9, 0x0, F=0x0\n")
+    untimed = _listed(b"#tb 0: 1/10\n0, NOPTS, NOPTS, 1, 9, 0x0\n")
+    assert (opened.open_groups, opened.untimed) == (True, False)
+    assert (untimed.open_groups, untimed.untimed) == (False, True)
+    for each in (opened, untimed):
+        each.close()
