@@ -35,7 +35,7 @@ from vidpipe.sources.s3 import S3Clients
 FRAGMENT_HINT = "The part after # is not sent to servers; if the # is part of the name, write it as %23."
 
 #: Downloaded files that are checked and recorded while others are downloaded.
-_FINISHING = 12
+_FINISHING = 28
 _PROGRESS_EVERY_S = 0.1
 _POLL_INTERVAL_S = 0.2
 
