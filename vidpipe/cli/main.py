@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from vidpipe import __version__
 from vidpipe.cli.context import CommandContext
-from vidpipe.cli.exit_handlers import skip_pymongo
+from vidpipe.cli.exit_handlers import exit_before_pymongo, skip_pymongo
 from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
@@ -80,6 +80,7 @@ class LazyCommand(TyperCommand):
         module, _, function = COMMANDS[name][0].partition(":")
         single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
         callback = getattr(import_module(f"vidpipe.cli.{module}"), function)
+        exit_before_pymongo()  # of the commands that import it at once; open_library does so for the others
         single.command(name, context_settings=_CONTEXT_SETTINGS.get(name))(callback)
         return typer.main.get_command(single)
 
