@@ -278,12 +278,12 @@ def detection_filters(plan: DecodePlan, color_matrix: str = "auto") -> list[str]
 
 def _candidate_times(plan: DecodePlan) -> str:
     """Return the expression of the `select` filter that selects candidates."""
-    # half a millisecond less, so that 15 frames of 1/30 s count as 0.5 s
-    interval = f"{plan.candidate_interval_s - 0.0005:.4f}"
+    interval = f"{plan.candidate_interval_s:.4f}"
     if plan.dense_from_s is not None:
-        dense = f"{plan.candidate_interval_s / 4:.4f}"
-        interval = f"if(gte(t-start_t,{plan.dense_from_s:.3f}),{dense},{interval})"
-    return f"isnan(prev_selected_t)+gte(t-prev_selected_t,{interval})"
+        interval = f"if(gte(t-start_t,{plan.dense_from_s:.3f}),{plan.candidate_interval_s / 4:.4f},{interval})"
+    # the first frame of each interval, so that all frames and a part of them give about the same; times may be rounded
+    number, last = (f"floor(({time}-start_t+0.0005)/{interval})" for time in ("t", "prev_t"))
+    return f"isnan(prev_selected_t)+gt({number},{last})"
 
 
 def _passthrough() -> list[str]:
