@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
+from hypothesis import HealthCheck, given
 
 from vidpipe.media import reference_decode
 from vidpipe.media.interval_decoder import IntervalDecoder
@@ -20,6 +24,8 @@ from vidpipe.stages import scene_analysis, scenes
 from vidpipe.stages.contract import Cancelled, StageContext
 from vidpipe.stages.results import Scenes
 from vidpipe_tests import clips
+from vidpipe_tests.media.decoded_timing import decoded_timing
+from vidpipe_tests.media.test_timing import encoded, encodings
 from vidpipe_tests.stages.scene_items import scene_item, scenes_of, starts
 from vidpipe_tests.unusual_streams import NAMES, unusual
 
@@ -31,6 +37,8 @@ COMPLETE = ("h265_open_gop", "h264_mbaff", "h264_fields_mp4", "h264_fields_ts", 
 QUICK = ("h264_pyramid", "h264_one_key", "h265_pyramid", "h265_open_gop", "h264_mbaff", "h264_avi", "prores")
 #: Largest distance between two reference frames of the clip `moving`.
 REFERENCE_S = 0.32
+#: The autouse fixture is the same for all examples.
+_FIXTURES = [HealthCheck.function_scoped_fixture]
 STATISTICS = ("brightness", "contrast", "saturation", "motion", "dark_share", "colored_share", "moving_share")
 
 
@@ -218,3 +226,30 @@ def test_packets_shown_before_their_key_frame_and_packets_without_time_are_notic
     assert (untimed.open_groups, untimed.untimed) == (False, True)
     for each in (opened, untimed):
         each.close()
+
+
+def check_timing(folder: Path, how: dict[str, Any]) -> None:
+    path = encoded(folder, how)
+    try:
+        count, duration_s = decoded_timing(path)
+    except (KeyError, IndexError, subprocess.CalledProcessError):
+        return  # nothing was left by the cut
+    for mode in ("all", "auto"):
+        found = scenes_of(path, folder / mode, decode=mode)
+        assert found.scenes[-1].end_frame == count, mode
+        assert found.duration_s == pytest.approx(duration_s, abs=max(0.002, 0.02 / float(Fraction(how["rate"])))), mode
+
+
+@given(how=encodings())
+@hypothesis.settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=_FIXTURES)
+def test_count_and_duration_are_those_of_a_decode_in_both_ways(
+    tmp_path_factory: pytest.TempPathFactory, how: dict[str, Any]
+) -> None:
+    check_timing(tmp_path_factory.mktemp("clip"), how)
+
+
+@pytest.mark.soak
+@given(how=encodings())
+@hypothesis.settings(max_examples=40, deadline=None, suppress_health_check=_FIXTURES)
+def test_count_and_duration_of_many_encodings(tmp_path_factory: pytest.TempPathFactory, how: dict[str, Any]) -> None:
+    check_timing(tmp_path_factory.mktemp("clip"), how)
