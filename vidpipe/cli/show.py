@@ -75,6 +75,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             metadata["video_codec"], rate, metadata["hdr"] or "", "mirrored" if metadata.get("mirrored") else "",
         ]  # fmt: skip
         facts.append(("picture", ", ".join(part for part in picture if part)))
+        facts.append(("decoded", _decoded(found["scene_summary"] or {}, metadata)))
         facts.append(("black bars", black_bars(found)))
         facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
@@ -123,6 +124,15 @@ def black_bars(found: Mapping[str, Any]) -> str:
         return f"around a picture of {area['width']}x{area['height']} at {area['x']},{area['y']}"
     barred = sum(1 for scene in found["scenes"] if scene["active_area"])
     return f"in {barred} of {len(found['scenes'])} scenes" if barred else ""
+
+
+def _decoded(scenes: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """Describe how the stage scenes decoded the video; empty if the stored result does not say."""
+    if not (decoded := scenes.get("decoded")):
+        return ""
+    partial = decoded == "partial"
+    frames = f"{scenes['frames_decoded']:,} of {metadata['frame_count']:,} frames" if partial else "all frames"
+    return f"{frames}, {scenes['decoder']}"
 
 
 def _sure(found: Mapping[str, Any]) -> str:
