@@ -226,8 +226,8 @@ class SceneDetection(Section):
     cuts; every frame of videos for which that is unsuitable or slower. all: decode every frame. Damage in skipped
     frames is found only by all and by `vidpipe check`."""
     hw_accel: Literal["none", "auto", "cuda", "vaapi", "videotoolbox"] = "none"
-    """Hardware decoder; auto: the first one that this machine has. A video that it cannot decode is decoded in software;
-    `vidpipe show` says which decoder was used. Makes nothing due."""
+    """Hardware decoder; auto: the first that this machine has. Videos that it cannot decode are decoded in software;
+    `vidpipe show` says which decoder was used. A change makes nothing due."""
     min_scene_length: float = Field(0.6, ge=0, le=3600)
     """Minimum length of a scene in seconds, including the last one."""
     frames_per_scene: int = Field(8, ge=1, le=256)
