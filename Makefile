@@ -65,6 +65,7 @@ bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.sensor_tick
 	$(VENV)/python -m benchmarks.ingest
 	$(VENV)/python -m benchmarks.downloads
+	$(VENV)/python -m benchmarks.line_to_tags
 	$(VENV)/python -m benchmarks.qwen
 
 clean: ## Remove builds and caches; data/ and settings are kept

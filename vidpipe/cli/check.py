@@ -34,8 +34,9 @@ def check(
 ) -> int:
     """Decode every frame of videos and report damage.
 
-    Also decodes the sound that the stage `scenes` measures. Nothing in the library changes. Exit code 1: a video is
-    damaged or could not be checked.
+    `vidpipe run` skips most frames of many videos ([SceneDetection] Decode = auto) and sees no damage in those. Also
+    decodes the sound that the stage scenes measures. Nothing in the library changes. Exit code 1: a video is damaged
+    or could not be checked.
     """
     with open_library(context) as opened, PartsDisplay("Checking") as display:
         ids = chosen_videos(opened, named or (), every=every, where=where or ())
@@ -101,7 +102,8 @@ def _check(opened: OpenLibrary, sha256: str, context: StageContext) -> Found | N
 def _show(found: Sequence[Found]) -> None:
     made = table("video", "name", *((name, {"justify": "right"}) for name in ("frames", "decoded", "errors")), "state")
     for video in found:
-        frames = f"{video['frames']} of {video['expected_frames'] or '?'}" if "frames" in video else ""
+        expected = f"{count:,}" if (count := video.get("expected_frames")) else "?"
+        frames = f"{video['frames']:,} of {expected}" if "frames" in video else ""
         times = f"{duration(video['decoded_s'])} of {duration(video['expected_s'])}" if frames else ""
         state = words("truncated" if video.get("truncated") else video["state"], _STYLES[video["state"]])
         made.add_row(video["video"][:12], words(video["name"]), frames, times, str(video.get("errors", "")), state)

@@ -7,7 +7,7 @@ import typer
 
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import answered, clean, duration, out, print_json, say, size, table, words
+from vidpipe.cli.output import answered, clean, counted, duration, out, print_json, say, size, table, words
 from vidpipe.library.queries.show import answers_of, view
 from vidpipe.safe_files import text_path
 
@@ -75,8 +75,9 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
             metadata["video_codec"], rate, metadata["hdr"] or "", "mirrored" if metadata.get("mirrored") else "",
         ]  # fmt: skip
         facts.append(("picture", ", ".join(part for part in picture if part)))
+        facts.append(("decoded", _decoded(found["scene_summary"] or {}, metadata)))
         facts.append(("black bars", black_bars(found)))
-        facts += [("sound", _stream(stream, f"{stream['channels'] or '?'} channels")) for stream in metadata["audio"]]
+        facts += [("sound", _stream(stream, _channels(stream["channels"]))) for stream in metadata["audio"]]
         facts += [("subtitles", _stream(stream)) for stream in metadata["subtitles"]]
         facts.append(("file title" if video["titles"] else "title", metadata["title"] or ""))
         facts += [("note", note) for note in metadata.get("notes", ())]
@@ -125,6 +126,15 @@ def black_bars(found: Mapping[str, Any]) -> str:
     return f"in {barred} of {len(found['scenes'])} scenes" if barred else ""
 
 
+def _decoded(scenes: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
+    """Describe how the stage scenes decoded the video; empty if the stored result does not say."""
+    if not (decoded := scenes.get("decoded")):
+        return ""
+    partial = decoded == "partial"
+    frames = f"{scenes['frames_decoded']:,} of {metadata['frame_count']:,} frames" if partial else "all frames"
+    return f"{frames}, {scenes['decoder']}"
+
+
 def _sure(found: Mapping[str, Any]) -> str:
     return "" if found["confidence"] is None else f" (confidence {found['confidence']:.2g})"
 
@@ -133,6 +143,10 @@ def _answer(answer: Mapping[str, Any]) -> str:
     if answer["fault"]:
         return f"? {answer['raw']} ({answer['fault']})"
     return answered(answer["value"])
+
+
+def _channels(number: int | None) -> str:
+    return counted(number, "channel") if number else "? channels"
 
 
 def _stream(stream: Mapping[str, Any], *more: str) -> str:

@@ -222,10 +222,12 @@ class SceneDetection(Section):
     default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up
     to 255, default 12; ffmpeg: above 0 up to 1, default 0.3."""
     decode: Literal["auto", "all"] = "auto"
-    """auto: decode only frames that others refer to, and all around possible cuts, where that finds the same cuts; all:
-    decode every frame."""
+    """auto: decode only reference frames (those that other frames are predicted from), and every frame around possible
+    cuts; every frame of videos for which that is unsuitable or slower. all: decode every frame. Damage in skipped
+    frames is found only by all and by `vidpipe check`."""
     hw_accel: Literal["none", "auto", "cuda", "vaapi", "videotoolbox"] = "none"
-    """Hardware decoder; auto: the first that this machine has. What it cannot decode is decoded in software."""
+    """Hardware decoder; auto: the first that this machine has. Videos that it cannot decode are decoded in software;
+    `vidpipe show` says which decoder was used. A change makes nothing due."""
     min_scene_length: float = Field(0.6, ge=0, le=3600)
     """Minimum length of a scene in seconds, including the last one."""
     frames_per_scene: int = Field(8, ge=1, le=256)

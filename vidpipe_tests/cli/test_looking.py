@@ -69,6 +69,7 @@ def test_show_for_people(filled: Command) -> None:
     assert "labels       b-roll, Seaside" in text
     assert "facets       Standard Definition, Short Clip" in text
     assert "resolution is SD" not in text
+    assert "decoded      all frames, software" in text
 
 
 def test_informative_tags_come_before_facets_everywhere(filled: Command) -> None:
