@@ -67,10 +67,14 @@ def _check_all(
     context = StageContext(opened.settings, cancelled=cancelled, progress=progress)
     with ThreadPoolExecutor(opened.settings.concurrency.workers, "check") as pool:
         checks = {pool.submit(_check, opened, sha256, context): sha256 for sha256 in ids}
-        for done in as_completed(checks):
-            found[checks[done]] = done.result()
-            shares.pop(checks[done], None)
-            display.progress("videos", len(found), len(ids))
+        try:
+            for done in as_completed(checks):
+                found[checks[done]] = done.result()
+                shares.pop(checks[done], None)
+                display.progress("videos", len(found), len(ids))
+        except BaseException:  # the library is unreachable, or a bug: the other videos are not checked first
+            cancelled.set()
+            raise
     return [video for video in map(found.get, ids) if video is not None], cancelled.is_set()
 
 

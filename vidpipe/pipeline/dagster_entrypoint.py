@@ -2,7 +2,7 @@
 
 Does what Dagster's console scripts do, with three additions. Garbage collection is off during imports, which create
 half a million permanent objects: searching these repeatedly takes a fifth of the start of a run's process. The daemon
-of a home reports when it is ready and restarts a dead supervisor. And the template of runs (run_template.py) is here.
+of a home reports when it is ready and restarts a dead supervisor. And a spare process waits for the next run.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import gc
 import importlib.metadata
 import json
 import os
-import signal
+import select
 import sys
 import threading
 import time
@@ -18,12 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vidpipe.errors import VidpipeError
-from vidpipe.pipeline.run_template import PROGRAM
+from vidpipe.operations.services.service_definitions import ENTRYPOINT
+from vidpipe.pipeline.spare_process import PROGRAM
 from vidpipe.safe_files import open_private
 
 #: What a code location imports besides the settings, and what Dagster's storage imports. Importing it here keeps the
-#: collector off meanwhile, and spares the forks of the template the time.
+#: collector off meanwhile, and a spare process does it before its run is launched.
 _IMPORTED = ("vidpipe.pipeline.build", "vidpipe.stages.registry", "alembic.command", "sqlalchemy.dialects.sqlite")
+#: A spare process is started when a run is launched, and leaves the cores to that run's start.
+_HEAD_START_S = 2.0
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     started_at = time.time()
     program = sys.argv.pop(1)
     if program == PROGRAM:
-        serve_runs()
+        wait_for_run(started_at)
         return
     script = console_script(program)
     if program == "dagster-daemon":
@@ -45,7 +48,7 @@ def console_script(program: str) -> Callable[[], object]:
     (script,) = importlib.metadata.distribution("dagster").entry_points.select(group="console_scripts", name=program)
     run: Callable[[], object] = script.load()
     if program == "dagster":
-        with contextlib.suppress(ImportError):  # Dagster reports it where it loads the definitions
+        with contextlib.suppress(Exception):  # Dagster reports it where it loads the definitions
             for module in _IMPORTED:
                 importlib.import_module(module)
     gc.freeze()
@@ -62,26 +65,30 @@ def run_to_end(script: Callable[[], object]) -> None:
             gc.freeze()  # the process ends: a last collection would be wasted
 
 
-def serve_runs() -> None:
-    """Fork for each run that a `RunTemplate` asks for, until it has gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal with `dagster dev`
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended runs leave no zombies
+def wait_for_run(started_at: float) -> None:
+    """Import what a run needs, wait for a run, and execute it (see spare_process.py)."""
+    select.select([sys.stdin], [], [], _HEAD_START_S)
     script = console_script("dagster")
-    for line in sys.stdin.buffer:
-        arguments, output = json.loads(line)
-        if pid := os.fork():
-            os.write(sys.stdout.fileno(), str(pid).encode())
-            continue
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.setsid()
-        with open(os.devnull, "rb") as nothing, open_private(Path(output)) as file:
-            for opened, number in ((nothing, 0), (file, 1), (file, 2)):
-                os.dup2(opened.fileno(), number)
-        os.environ["DAGSTER_EXECUTE_RUN_ARGS"] = arguments
-        sys.argv = ["dagster", "api", "execute_run"]
-        run_to_end(script)
+    request = sys.stdin.buffer.read()
+    if not request:  # the process that started this one has ended
         return
+    os.environ["DAGSTER_EXECUTE_RUN_ARGS"], output = json.loads(request)
+    with open(os.devnull, "rb") as nothing, open_private(Path(output)) as file:
+        for opened, number in ((nothing, 0), (file, 1), (file, 2)):
+            os.dup2(opened.fileno(), number)
+    sys.argv = ["dagster", "api", "execute_run"]
+    if _code_changed(started_at):
+        os.execv(sys.executable, [sys.executable, "-m", ENTRYPOINT, *sys.argv])  # noqa: S606
+    run_to_end(script)
+
+
+def _code_changed(since: float) -> bool:
+    """Return whether a file of an imported module was written, replaced or removed."""
+    paths = {path for module in [*sys.modules.values()] if (path := getattr(module, "__file__", None))}
+    try:
+        return any(os.stat(path).st_ctime >= since for path in paths)
+    except FileNotFoundError:
+        return True
 
 
 def _watch_home(started_at: float) -> None:

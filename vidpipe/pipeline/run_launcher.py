@@ -19,7 +19,7 @@ from vidpipe.pipeline.dagster_internals import (
     WorkerStatus,
     free_pool_slots,
 )
-from vidpipe.pipeline.run_template import TEMPLATE
+from vidpipe.pipeline.spare_process import SPARE_PROCESS
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import find_home
 
@@ -50,7 +50,7 @@ class ProcessRunLauncher(dg.DefaultRunLauncher):
         arguments = ExecuteRunArgs(job_origin=origin, run_id=run.run_id, instance_ref=self._instance.get_ref())
         path = find_home() / "data" / "logs" / "runs" / f"{run.run_id}.log"
         private_directory(path.parent)
-        pid = TEMPLATE.run(dg.serialize_value(arguments), path)
+        pid = SPARE_PROCESS.run(dg.serialize_value(arguments), path)
         self._instance.add_run_tags(run.run_id, {PROCESS_TAG: name_of(pid), LAUNCHED_TAG: "yes"})
 
     def terminate(self, run_id: str) -> bool:

@@ -19,7 +19,7 @@ from vidpipe.stages.graph import StageGraph
 
 #: Name of the sensor that launches the steps. Who stops it wants no video processed.
 DUE_VIDEOS = "due_videos"
-#: Most sources that are being ingested.
+#: Most sources in all unfinished ingest runs, and most new videos of a run.
 MOST_SOURCES = 8
 #: Most bytes of the new videos of a run: in a typical encoding five minutes, half a minute of work.
 MOST_BYTES = 100_000_000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import signal
 import struct
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,9 @@ def test_ctrl_c_ends_the_check(vidpipe: Command, tmp_path: Path) -> None:
 def _decoder_of(process: subprocess.Popen[str]) -> list[int]:
     """Wait until the command has started ffmpeg, and return its process ids."""
     while process.poll() is None:
-        found = [
-            child.pid for child in psutil.Process(process.pid).children(recursive=True) if "ffmpeg" in child.name()
-        ]
-        if found:
-            return found
-        os.sched_yield()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child that has ended meanwhile
+            children = psutil.Process(process.pid).children(recursive=True)
+            if found := [child.pid for child in children if "ffmpeg" in child.name()]:
+                return found
+        time.sleep(0.01)
     raise AssertionError("the check ended before it decoded")

@@ -18,7 +18,7 @@ from vidpipe_tests.fault_server import FaultServer
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3600)]
 
 KILLS = 20
-_TARGETS = ("web server", "daemon", "code server", "run", "mongod")
+_TARGETS = ("web server", "daemon", "code server", "run", "spare process", "mongod")
 
 
 def kill_one(unattended: UnattendedHome, chances: random.Random) -> str:

@@ -26,11 +26,11 @@ _KINDS = {
 }
 
 
-def kind_of(words: Sequence[str], leads_session: bool = False) -> str:
+def kind_of(words: Sequence[str], waits: bool = False) -> str:
     """Kind of a home's process with this command line; "other" for a user's command or what a stage started."""
     names = {Path(word).name for word in words}
-    if "run-template" in names:  # a run is a fork of it in a session of its own
-        return "run" if leads_session else "run template"
+    if "next-run" in names:
+        return "spare process" if waits else "run"
     return next((kind for kind, known in _KINDS.items() if names.issuperset(known)), "other")
 
 
@@ -47,14 +47,14 @@ class UnattendedHome:
         """kind -> processes of this home, mongod included."""
         found: dict[str, list[psutil.Process]] = {}
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
+            with contextlib.suppress(psutil.Error, OSError):
                 words = process.cmdline()
                 ours = str(self.home.path) in " ".join(words) or process.environ().get("VIDPIPE_HOME") == str(
                     self.home.path
                 )
                 if ours and words and process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid():
-                    leads_session = os.getsid(process.pid) == process.pid
-                    found.setdefault(kind_of(words, leads_session), []).append(process)
+                    waits = os.readlink(f"/proc/{process.pid}/fd/0").startswith("pipe:")
+                    found.setdefault(kind_of(words, waits), []).append(process)
         return found
 
     def note_memory(self) -> None:
