@@ -1,26 +1,32 @@
 """Runs jobs in the caller's own process, on the home's Dagster instance, so that there is one history.
 
-Dagster is loaded only if there is work to do: a run that finds everything current ends without it.
+Dagster is loaded only if there is work to do: a run that finds everything current ends without it. Loading it and
+opening the instance take about a second, so the work of the job `process` begins meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
+import queue
 import signal
 import threading
 import time
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.runner.due import Selection
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.estimate import ModelEstimate, estimate
+from vidpipe.runner.plan import DescribingStages, Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Observer
+from vidpipe.stages.contract import Observer, StageEvent
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import GRAPH
 
@@ -32,9 +38,53 @@ if TYPE_CHECKING:
 #: Names the code location of workspace.yaml on runs that start in a terminal. Dagster's page lists only runs with this
 #: tag under their job, and adds it to those it launches itself. Dagster's documentation does not name it.
 _REPOSITORY_TAGS = {".dagster/repository": "__repository__@vidpipe"}
+#: More events than this that no step has taken hold the work back, so that memory does not grow with the videos.
+_MAX_WAITING = 500
 
 
-def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True)
+class StartedWork:
+    """Work that has begun before its Dagster run; its events wait for the step that reports them.
+
+    Attributes:
+        observer: The caller's, which receives everything at once.
+        expected: What the describing model was expected to do before the work began; None if no stage asks it.
+        run_id: Of the work, and of the Dagster run.
+    """
+
+    observer: Observer
+    expected: ModelEstimate | None = None
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _events: queue.Queue[StageEvent | RunReport | BaseException] = field(
+        default_factory=lambda: queue.Queue(_MAX_WAITING), init=False
+    )
+
+    def on_event(self, event: StageEvent) -> None:
+        """Pass an event on to the caller, and keep it for the step."""
+        self.observer.on_event(event)
+        self._events.put(event)
+
+    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
+        """Pass progress on to the caller."""
+        self.observer.on_progress(sha256, stage, fraction)
+
+    def end(self, outcome: RunReport | BaseException) -> None:
+        """Declare that the work has ended, with its report or an error."""
+        self._events.put(outcome)
+
+    def follow(self, observer: Observer) -> RunReport:
+        """Pass the events on to `observer` until the work has ended. Returns its report, or raises its error."""
+        while isinstance(found := self._events.get(), StageEvent):
+            observer.on_event(found)
+        self.end(found)  # for those that follow after the end
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+
+def execute(
+    run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[str, Any], run_id: str | None = None
+) -> bool:
     """Run `job`, whose only op is `op`, in this process.
 
     Returns:
@@ -54,12 +104,13 @@ def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[s
 
     resource = LibraryResource.of(run.settings.home, caller=run)
     with history_explained(dagster_home(run.settings)):
-        with instance(run.settings) as opened, _keep_signal_handlers(), warnings.catch_warnings():
+        with instance(run.settings) as opened, _stopped_by_signals(run.cancelled), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = job.execute_in_process(
                 run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
                 instance=opened,
                 raise_on_error=False,
+                run_id=run_id,
                 tags={**_REPOSITORY_TAGS, PROCESS_TAG: this_process()},
                 resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
             )
@@ -93,27 +144,54 @@ def run_process(
         library: An open library, which stays open; by default one is opened and closed.
 
     Raises:
-        SettingsError: A stage is unknown.
+        SettingsError: A stage is unknown, or Dagster's instance cannot be opened, which stops the work.
+        DamagedError: Files of Dagster's history are damaged, which stops the work.
         UnavailableError: MongoDB is unreachable for too long.
     """
     graph = graph or GRAPH
     request = request or RunRequest()
-    with open_library(settings, graph, library) as opened:
-        cancelled = cancelled or threading.Event()
-        report = _run_without_work(
-            settings, opened, graph, request, observer=observer or NullObserver(), cancelled=cancelled
-        )
+    cancelled = cancelled or threading.Event()
+    observer = observer or NullObserver()
+    with (
+        open_library(settings, graph, library) as opened,
+        contextlib.closing(Plan.make(graph, settings, request.stages)) as plan,
+    ):
+        report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
         if report is not None:
             return report
+        record_specs(opened, plan)
+        work = StartedWork(observer, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
+        runner = Runner(opened, plan, work, work.run_id, cancelled)
+        with _stopped_by_signals(cancelled), ThreadPoolExecutor(1, thread_name_prefix="dagster") as pool:
+            recorded = pool.submit(_record, work, request, opened, plan, cancelled)
+            try:
+                work.end(runner.run(request.model_copy(update={"check_files": False})))  # it has checked them
+            except KeyboardInterrupt:
+                work.end(replace(runner.report, interrupted=True))
+            except BaseException as error:
+                work.end(error)
+            return recorded.result()
 
+
+def _record(
+    work: StartedWork, request: RunRequest, library: Library, plan: Plan, cancelled: threading.Event
+) -> RunReport:
+    """Follow the work by a Dagster run until it ends. If Dagster fails, the work is stopped."""
+    try:
         from vidpipe.pipeline.jobs import PROCESS_OP, process_job
         from vidpipe.pipeline.resources import InProcessRun
 
-        run = InProcessRun(settings, opened, observer, cancelled=cancelled)
-        succeeded = execute(run, process_job(graph, settings), PROCESS_OP, request.as_config())
+        run = InProcessRun(plan.settings, library, cancelled=cancelled, work=work)
+        job = process_job(plan.graph, plan.settings)
+        succeeded = execute(run, job, PROCESS_OP, request.as_config(), work.run_id)
         if run.report is None:
             raise unexplained(succeeded)
-        return run.report
+    except BaseException:
+        cancelled.set()
+        with contextlib.suppress(BaseException):
+            work.follow(NullObserver())  # it must not wait for a step
+        raise
+    return run.report
 
 
 def open_library(
@@ -124,36 +202,38 @@ def open_library(
 
 
 def _run_without_work(
-    settings: Settings,
-    library: Library,
-    graph: StageGraph,
-    request: RunRequest,
-    *,
-    observer: Observer,
-    cancelled: threading.Event,
+    library: Library, plan: Plan, request: RunRequest, *, observer: Observer, cancelled: threading.Event
 ) -> RunReport | None:
     """Return the report of a run that has nothing to compute; None if there is work."""
     began = time.monotonic()
-    with contextlib.closing(Plan.make(graph, settings, request.stages)) as plan:
-        selection = Selection(library, plan, request)
-        if request.videos is None:
-            if len(selection.due()):
-                return None
-            return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
-        given = selection.given(request.videos)
-        if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+    selection = Selection(library, plan, request)
+    if request.videos is None:
+        if len(selection.due()):
             return None
-        checked = request.model_copy(update={"check_files": False})
-        return Runner(library, plan, observer, cancelled=cancelled).run(checked)
+        return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
+    given = selection.given(request.videos)
+    if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+        return None
+    checked = request.model_copy(update={"check_files": False})
+    return Runner(library, plan, observer, cancelled=cancelled).run(checked)
 
 
 @contextlib.contextmanager
-def _keep_signal_handlers() -> Iterator[None]:
-    """Restore the handlers of SIGINT and SIGTERM, which Dagster replaces while it runs."""
+def _stopped_by_signals(cancelled: threading.Event) -> Iterator[None]:
+    """In the main thread, have SIGINT and SIGTERM set `cancelled`, and interrupt if it is set already.
+
+    Dagster replaces the handlers while it runs in the main thread; leaving restores those from before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(*_: object) -> None:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        cancelled.set()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
