@@ -7,26 +7,25 @@ opening the instance take about a second, so the work of the job `process` begin
 from __future__ import annotations
 
 import contextlib
-import queue
 import signal
 import threading
 import time
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.runner.due import Selection
-from vidpipe.runner.estimate import ModelEstimate, estimate
+from vidpipe.runner.estimate import estimate
 from vidpipe.runner.plan import DescribingStages, Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Observer, StageEvent
+from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import GRAPH
 
@@ -38,53 +37,9 @@ if TYPE_CHECKING:
 #: Names the code location of workspace.yaml on runs that start in a terminal. Dagster's page lists only runs with this
 #: tag under their job, and adds it to those it launches itself. Dagster's documentation does not name it.
 _REPOSITORY_TAGS = {".dagster/repository": "__repository__@vidpipe"}
-#: More events than this that no step has taken hold the work back, so that memory does not grow with the videos.
-_MAX_WAITING = 500
 
 
-@dataclass(frozen=True)
-class StartedWork:
-    """Work that has begun before its Dagster run; its events wait for the step that reports them.
-
-    Attributes:
-        observer: The caller's, which receives everything at once.
-        expected: What the describing model was expected to do before the work began; None if no stage asks it.
-        run_id: Of the work, and of the Dagster run.
-    """
-
-    observer: Observer
-    expected: ModelEstimate | None = None
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-    _events: queue.Queue[StageEvent | RunReport | BaseException] = field(
-        default_factory=lambda: queue.Queue(_MAX_WAITING), init=False
-    )
-
-    def on_event(self, event: StageEvent) -> None:
-        """Pass an event on to the caller, and keep it for the step."""
-        self.observer.on_event(event)
-        self._events.put(event)
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """Pass progress on to the caller."""
-        self.observer.on_progress(sha256, stage, fraction)
-
-    def end(self, outcome: RunReport | BaseException) -> None:
-        """Declare that the work has ended, with its report or an error."""
-        self._events.put(outcome)
-
-    def follow(self, observer: Observer) -> RunReport:
-        """Pass the events on to `observer` until the work has ended. Returns its report, or raises its error."""
-        while isinstance(found := self._events.get(), StageEvent):
-            observer.on_event(found)
-        self.end(found)  # for those that follow after the end
-        if isinstance(found, BaseException):
-            raise found
-        return found
-
-
-def execute(
-    run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[str, Any], run_id: str | None = None
-) -> bool:
+def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[str, Any]) -> bool:
     """Run `job`, whose only op is `op`, in this process.
 
     Returns:
@@ -110,7 +65,7 @@ def execute(
                 run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
                 instance=opened,
                 raise_on_error=False,
-                run_id=run_id,
+                run_id=run.work.run_id if run.work else None,
                 tags={**_REPOSITORY_TAGS, PROCESS_TAG: this_process()},
                 resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
             )
@@ -182,8 +137,7 @@ def _record(
         from vidpipe.pipeline.resources import InProcessRun
 
         run = InProcessRun(plan.settings, library, cancelled=cancelled, work=work)
-        job = process_job(plan.graph, plan.settings)
-        succeeded = execute(run, job, PROCESS_OP, request.as_config(), work.run_id)
+        succeeded = execute(run, process_job(plan.graph, plan.settings), PROCESS_OP, request.as_config())
         if run.report is None:
             raise unexplained(succeeded)
     except BaseException:

@@ -27,7 +27,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields, read_result
 from vidpipe.models.builders import build_model
 from vidpipe.models.describing_model import DescribingModel
-from vidpipe.pipeline.in_process_run import StartedWork
+from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.redaction import hide
 from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, load
