@@ -24,7 +24,7 @@ from vidpipe.runner.plan import Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import Observer, StageError, StageEvent
+from vidpipe.stages.contract import StageError, StageEvent
 from vidpipe.stages.graph import StageGraph
 
 #: Name of the logger that sends a run's log to vidpipe's log file instead of the terminal.
@@ -105,19 +105,17 @@ def _is_temporary(error: VidpipeError) -> bool:
 
 
 @dataclass
-class StepObserver:
-    """The runner's observer in a step: counts events, and passes them on to the caller and to Dagster.
+class StepObserver(NullObserver):
+    """The runner's observer in a step: counts events, and passes them on to Dagster.
 
     Attributes:
         reporter: Reports events to Dagster.
-        observer: The caller's observer.
         figures: The figures of the run.
         ignored: States that are not worth an event in this run.
         unfinished: The first events of videos without a result that are not failures.
     """
 
     reporter: EventReporter
-    observer: Observer
     figures: RunCounters
     ignored: frozenset[str]
     unfinished: list[StageEvent] = field(default_factory=list)
@@ -127,13 +125,8 @@ class StepObserver:
         self.figures.count(event)
         if event.state in ("blocked", "busy", "discarded") and len(self.unfinished) < _MOST_LISTED:
             self.unfinished.append(event)
-        self.observer.on_event(event)
         if event.state not in self.ignored:
             self.reporter.on_event(event)
-
-    def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
-        """Pass progress on to the caller."""
-        self.observer.on_progress(sha256, stage, fraction)
 
 
 def run_stages(
@@ -146,7 +139,7 @@ def run_stages(
     keep: list[dg.AssetMaterialization] | None = None,
     counters: RunCounters | None = None,
 ) -> RunReport:
-    """Fulfil `request` in a step and report to Dagster.
+    """Fulfil `request` in a step, or follow the work that the caller has started, and report to Dagster.
 
     Args:
         context: The step's context.
@@ -161,19 +154,20 @@ def run_stages(
         dagster.Failure: Something failed; it lists what.
         dagster.DagsterExecutionInterruptedError: The step was stopped.
     """
+    work = session.caller.work if session.caller else None
     recorded = nullcontext(counters) if counters else step_metrics(context, session.library, session.caller)
     with recorded as figures:
         with closing(Plan.make(graph, session.settings, request.stages)) as plan:
-            record_specs(session.library, plan)
-            tag_estimate(context, figures, session.library, plan, request)
+            if work is None:
+                record_specs(session.library, plan)
+            tag_estimate(context, figures, session.library, plan, request, known=work.expected if work else None)
             # A run over all due videos meets current results by chance, and Dagster already shows nearly all of them.
             ignored = frozenset({"current"} if request.videos is None else ())
             with EventReporter(context, session.library, plan, partitioned=partitioned, yielded=keep) as reporter:
-                caller_observer = (session.caller and session.caller.observer) or NullObserver()
-                observer = StepObserver(reporter, caller_observer, figures, ignored)
+                observer = StepObserver(reporter, figures, ignored)
                 runner = Runner(session.library, plan, observer, context.run.run_id, session.cancelled)
                 try:
-                    report = runner.run(request)
+                    report = work.follow(observer) if work else runner.run(request)
                     if partitioned:
                         for sha256, stage in product(report.unknown, plan.stages):
                             reporter.on_event(StageEvent(sha256, stage.name, "failed", error=_NO_SUCH_VIDEO))

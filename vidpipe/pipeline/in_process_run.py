@@ -1,6 +1,7 @@
 """Runs jobs in the caller's own process, on the home's Dagster instance, so that there is one history.
 
-Dagster is loaded only if there is work to do: a run that finds everything current ends without it.
+Dagster is loaded only if there is work to do: a run that finds everything current ends without it. Loading it and
+opening the instance take about a second, so the work of the job `process` begins meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.runner.due import Selection
-from vidpipe.runner.plan import Plan
+from vidpipe.runner.estimate import estimate
+from vidpipe.runner.plan import DescribingStages, Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
@@ -54,12 +59,13 @@ def execute(run: InProcessRun, job: dg.JobDefinition, op: str, config: Mapping[s
 
     resource = LibraryResource.of(run.settings.home, caller=run)
     with history_explained(dagster_home(run.settings)):
-        with instance(run.settings) as opened, _keep_signal_handlers(), warnings.catch_warnings():
+        with instance(run.settings) as opened, _stopped_by_signals(run.cancelled), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             result = job.execute_in_process(
                 run_config={"ops": {op: {"config": dict(config)}}, "loggers": {FILE_LOGGER: {}}},
                 instance=opened,
                 raise_on_error=False,
+                run_id=run.work.run_id if run.work else None,
                 tags={**_REPOSITORY_TAGS, PROCESS_TAG: this_process()},
                 resources={"library": dg.ResourceDefinition.hardcoded_resource(resource)},
             )
@@ -93,27 +99,53 @@ def run_process(
         library: An open library, which stays open; by default one is opened and closed.
 
     Raises:
-        SettingsError: A stage is unknown.
+        SettingsError: A stage is unknown, or Dagster's instance cannot be opened, which stops the work.
+        DamagedError: Files of Dagster's history are damaged, which stops the work.
         UnavailableError: MongoDB is unreachable for too long.
     """
     graph = graph or GRAPH
     request = request or RunRequest()
-    with open_library(settings, graph, library) as opened:
-        cancelled = cancelled or threading.Event()
-        report = _run_without_work(
-            settings, opened, graph, request, observer=observer or NullObserver(), cancelled=cancelled
-        )
+    cancelled = cancelled or threading.Event()
+    observer = observer or NullObserver()
+    with (
+        open_library(settings, graph, library) as opened,
+        contextlib.closing(Plan.make(graph, settings, request.stages)) as plan,
+    ):
+        report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
         if report is not None:
             return report
+        record_specs(opened, plan)
+        work = StartedWork(observer, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
+        runner = Runner(opened, plan, work, work.run_id, cancelled)
+        with _stopped_by_signals(cancelled), ThreadPoolExecutor(1, thread_name_prefix="dagster") as pool:
+            recorded = pool.submit(_record, work, request, opened, plan, cancelled)
+            try:
+                work.end(runner.run(request.model_copy(update={"check_files": False})))  # it has checked them
+            except KeyboardInterrupt:
+                work.end(replace(runner.report, interrupted=True))
+            except BaseException as error:
+                work.end(error)
+            return recorded.result()
 
+
+def _record(
+    work: StartedWork, request: RunRequest, library: Library, plan: Plan, cancelled: threading.Event
+) -> RunReport:
+    """Follow the work by a Dagster run until it ends. If Dagster fails, the work is stopped."""
+    try:
         from vidpipe.pipeline.jobs import PROCESS_OP, process_job
         from vidpipe.pipeline.resources import InProcessRun
 
-        run = InProcessRun(settings, opened, observer, cancelled=cancelled)
-        succeeded = execute(run, process_job(graph, settings), PROCESS_OP, request.as_config())
+        run = InProcessRun(plan.settings, library, cancelled=cancelled, work=work)
+        succeeded = execute(run, process_job(plan.graph, plan.settings), PROCESS_OP, request.as_config())
         if run.report is None:
             raise unexplained(succeeded)
-        return run.report
+    except BaseException:
+        cancelled.set()
+        with contextlib.suppress(BaseException):
+            work.follow(NullObserver())  # it must not wait for a step
+        raise
+    return run.report
 
 
 def open_library(
@@ -124,36 +156,38 @@ def open_library(
 
 
 def _run_without_work(
-    settings: Settings,
-    library: Library,
-    graph: StageGraph,
-    request: RunRequest,
-    *,
-    observer: Observer,
-    cancelled: threading.Event,
+    library: Library, plan: Plan, request: RunRequest, *, observer: Observer, cancelled: threading.Event
 ) -> RunReport | None:
     """Return the report of a run that has nothing to compute; None if there is work."""
     began = time.monotonic()
-    with contextlib.closing(Plan.make(graph, settings, request.stages)) as plan:
-        selection = Selection(library, plan, request)
-        if request.videos is None:
-            if len(selection.due()):
-                return None
-            return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
-        given = selection.given(request.videos)
-        if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+    selection = Selection(library, plan, request)
+    if request.videos is None:
+        if len(selection.due()):
             return None
-        checked = request.model_copy(update={"check_files": False})
-        return Runner(library, plan, observer, cancelled=cancelled).run(checked)
+        return RunReport(problems=dict(plan.unavailable), seconds=time.monotonic() - began)
+    given = selection.given(request.videos)
+    if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
+        return None
+    checked = request.model_copy(update={"check_files": False})
+    return Runner(library, plan, observer, cancelled=cancelled).run(checked)
 
 
 @contextlib.contextmanager
-def _keep_signal_handlers() -> Iterator[None]:
-    """Restore the handlers of SIGINT and SIGTERM, which Dagster replaces while it runs."""
+def _stopped_by_signals(cancelled: threading.Event) -> Iterator[None]:
+    """In the main thread, have SIGINT and SIGTERM set `cancelled`, and interrupt if it is set already.
+
+    Dagster replaces the handlers while it runs in the main thread; leaving restores those from before.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(*_: object) -> None:
+        if cancelled.is_set():
+            raise KeyboardInterrupt
+        cancelled.set()
+
+    handlers = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

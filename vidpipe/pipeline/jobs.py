@@ -123,8 +123,6 @@ def _request(
         update={
             "videos": None if request.videos is None else tuple(_sha256(session, key) for key in request.videos),
             "stages": request.stages or (None if len(own) == len(graph.names) else own),
-            # An in-process run has checked the files already, to know whether there is work.
-            "check_files": request.check_files and session.caller is None,
         }
     )
 

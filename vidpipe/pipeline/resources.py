@@ -27,6 +27,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.videos import projection, read_fields, read_result
 from vidpipe.models.builders import build_model
 from vidpipe.models.describing_model import DescribingModel
+from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.redaction import hide
 from vidpipe.runner.request import RunReport
 from vidpipe.settings import Settings, load
@@ -34,7 +35,7 @@ from vidpipe.settings.load import secret_values
 from vidpipe.sources.inputs import Gathered
 from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import IngestObserver, IngestOutcome
-from vidpipe.stages.contract import Observer, StageResult
+from vidpipe.stages.contract import StageResult
 from vidpipe.stages.graph import StageGraph
 
 #: Key of the IO manager that loads the stages' results.
@@ -68,7 +69,7 @@ class InProcessRun:
     Attributes:
         settings: The settings in force, with the options of the command.
         library: The open library; the op does not close it.
-        observer: Receives what happens to each video and stage.
+        work: The work of the stages, which the op reports.
         ingest_observer: Receives what happens to each source.
         gathered: Requests of ingest, with the secrets of their URLs.
         cancelled: Set by the caller to stop the run.
@@ -79,7 +80,7 @@ class InProcessRun:
 
     settings: Settings
     library: Library
-    observer: Observer | None = None
+    work: StartedWork | None = None
     ingest_observer: IngestObserver | None = None
     gathered: Gathered | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)

@@ -10,7 +10,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.runs import RunCounters, RunStep, SourceResult, record_run
 from vidpipe.pipeline.resources import InProcessRun
 from vidpipe.runner.budget import ModelWork, Prices
-from vidpipe.runner.estimate import estimate
+from vidpipe.runner.estimate import ModelEstimate, estimate
 from vidpipe.runner.plan import DescribingStages, Plan
 from vidpipe.runner.request import RunRequest
 from vidpipe.sources.records import IngestNote, IngestObserver, IngestOutcome, SourceRecord
@@ -88,9 +88,15 @@ class CountingObserver:
 
 
 def tag_estimate(
-    context: dg.OpExecutionContext, figures: RunCounters, library: Library, plan: Plan, request: RunRequest
+    context: dg.OpExecutionContext,
+    figures: RunCounters,
+    library: Library,
+    plan: Plan,
+    request: RunRequest,
+    *,
+    known: ModelEstimate | None = None,
 ) -> None:
-    """Tag the run with what the model is expected to do, unless whoever launched it has.
+    """Tag the run with what the model is expected to do (`known`, or estimated), unless whoever launched it has.
 
     Also makes `figures` count the time of the stages that ask the model as the model's. Does nothing if no stage of the
     plan asks it.
@@ -100,7 +106,7 @@ def tag_estimate(
         return
     figures.asks(describing.model.name, describing.names)
     if not any(tag.startswith(_ESTIMATED) for tag in context.run.tags):
-        expected = estimate(library, plan, request).model
+        expected = known or estimate(library, plan, request).model
         if expected is not None and not expected.unknown:
             tags = estimate_tags(expected.amount, Prices.of(plan.settings))
             context.instance.add_run_tags(context.run_id, tags)

@@ -16,15 +16,19 @@ import pytest
 
 from vidpipe.errors import SettingsError
 from vidpipe.library.library import Library
+from vidpipe.operations.services.state import dagster_home
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.partitions import VIDEOS
 from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.runner import NullObserver
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageEvent
+from vidpipe_tests.end_to_end.home import wait_for
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 
 GREEN, RED = "MATERIALIZED", "FAILED"
+STARTED = dg.DagsterRunStatus.STARTED
 Add = Callable[..., list[str]]
 
 
@@ -176,6 +180,46 @@ def slow(settings: Settings, ids: list[str]) -> None:
         (settings.home / f"slow-{sha256}").touch()
 
 
+def test_dagster_that_is_ready_after_the_work_shows_all_of_it(
+    settings: Settings, library: Library, add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = add("good", "evil", "fine")
+    (settings.home / "broken-evil").touch()
+
+    def opened_late(settings: Settings) -> dg.DagsterInstance:
+        reports = {"stages.report.status": "ok"}
+        wait_for("the results", lambda: library.collections["videos"].count_documents(reports) == 2, limit_s=60)
+        return instance(settings)
+
+    monkeypatch.setattr("vidpipe.pipeline.instance.instance", opened_late)
+    report = run_process(settings, graph=GRAPH, library=library)
+    assert (report.total("computed"), report.total("failed"), report.interrupted) == (6, 1, False)
+    with instance(settings) as dagster:
+        (run,) = dagster.get_runs()
+        assert run.status == dg.DagsterRunStatus.FAILURE
+        for stage in GRAPH.names:
+            assert colors(dagster, stage, ids) == [GREEN, None, GREEN]
+        assert list(failed_videos(dagster, "length")) == [ids[1]]
+    (counted,) = library.collections["runs"].find({"_id": run.run_id})
+    assert {name: entry.get("computed") for name, entry in counted["stages"].items()} == dict.fromkeys(GRAPH.names, 2)
+
+
+def test_work_stops_and_stays_stored_where_dagster_cannot_be_opened(
+    settings: Settings, library: Library, add: Add
+) -> None:
+    ids = add(*(f"video-{number}" for number in range(600)))
+    slow(settings, ids)
+    file = dagster_home(settings) / "dagster.yaml"
+    file.write_text("run_launcher: {module: vidpipe, class: WatchedRunLauncher}", encoding="utf-8")
+    with pytest.raises(SettingsError, match="names classes that vidpipe no longer has"):
+        run_process(settings, graph=GRAPH, library=library)
+    done = set(calls(settings, "length"))
+    assert len(done) < 600
+    videos = library.collections["videos"]
+    assert videos.count_documents({"lease": {"$exists": True}}) == 0
+    assert videos.count_documents({"stages.length.status": "ok"}) == len(done)
+
+
 @pytest.mark.parametrize("how", ["flag", "SIGINT", "SIGTERM"])
 def test_a_stopped_run_is_cancelled_in_dagster_and_can_be_gone_on_with(
     settings: Settings, library: Library, add: Add, how: str
@@ -211,12 +255,24 @@ def test_a_stopped_run_is_cancelled_in_dagster_and_can_be_gone_on_with(
     assert sorted(set(calls(settings, "length"))) == sorted(ids)
 
 
+class WaitsForDagster(NullObserver):
+    """Holds the work back until Dagster shows its run."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def on_event(self, event: StageEvent) -> None:
+        with instance(self.settings) as dagster:
+            wait_for("the Dagster run", lambda: bool(dagster.get_runs(dg.RunsFilter(statuses=[STARTED]))), limit_s=60)
+
+
 def test_a_killed_run_is_ended_by_the_next_one(settings: Settings, library: Library, add: Add) -> None:
     add("good", "evil")
     (settings.home / "crash-evil").touch()
     code = (
         "from vidpipe.settings import load; from vidpipe.pipeline.in_process_run import run_process;"
-        "from vidpipe_tests.runner.small_graph import GRAPH; run_process(load().settings, graph=GRAPH)"
+        "from vidpipe_tests.pipeline.test_process import WaitsForDagster; from vidpipe_tests.runner.small_graph import "
+        "GRAPH; settings = load().settings; run_process(settings, observer=WaitsForDagster(settings), graph=GRAPH)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False)
     assert done.returncode == -signal.SIGKILL
