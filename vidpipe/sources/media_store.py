@@ -24,12 +24,12 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from vidpipe.media.probe import check_decodable
+from vidpipe.media.quick_check import QuickCheck
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
 from vidpipe.sources.containers import HEAD_BYTES, suffix_for
-from vidpipe.sources.group_check import GroupCheck
 
 _BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -165,13 +165,18 @@ class StoredFile:
 
 
 class MediaStore:
-    """The media store of one home."""
+    """The media store of one home.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Those in force.
+        quick_check: For many files (`check_decodable`); the caller ends it.
+    """
+
+    def __init__(self, settings: Settings, quick_check: QuickCheck | None = None) -> None:
         self.limits = settings.limits
         self.root = settings.media_directory
         self.incoming = self.root / "incoming"
-        self._checks = GroupCheck(settings.limits)
+        self._quick_check = quick_check
         with writing(self.incoming):
             self.incoming.mkdir(parents=True, exist_ok=True)
         self.reservations = DiskReservations(self.incoming, settings.download.min_free_mb << 20)
@@ -222,7 +227,7 @@ class MediaStore:
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
         if known is None:
-            container = self._checks.container(file, lambda: check_decodable(file, name=name, limits=self.limits))
+            container = check_decodable(file, name=name, limits=self.limits, quick=self._quick_check)
             with writing(file), file.open("rb") as opened:
                 suffix = suffix_for(container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())
