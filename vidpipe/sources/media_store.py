@@ -188,11 +188,14 @@ class MediaStore:
         folder = self.root / sha256[:2]
         # checking the usual names costs less than reading a large folder
         usual = (folder / f"{sha256}{suffix}" for suffix in (".mp4", ".webm", ".mkv", ".mov"))
-        return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
+        return next((path for path in usual if path.is_file()), None) or next(iter(self.files(sha256)), None)
 
     def files(self, sha256: str) -> list[Path]:
         """Return all stored files with this hash in their names; several if fetches found different containers."""
-        return sorted((self.root / sha256[:2]).glob(f"{sha256}.*")) if _SHA256.fullmatch(sha256) else []
+        folder = self.root / sha256[:2]
+        if not _SHA256.fullmatch(sha256) or not folder.is_dir():
+            return []
+        return sorted(folder / name for name in os.listdir(folder) if name.startswith(f"{sha256}."))
 
     @contextlib.contextmanager
     def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:
