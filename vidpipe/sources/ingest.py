@@ -112,7 +112,7 @@ class Ingest:
             else:
                 outcomes[request.id] = outcome
                 self._report(outcome)
-        with self._quick_check:
+        with contextlib.closing(self._quick_check):
             outcomes.update(self._add_all(due, refresh, on_added))
         return [outcomes[request.id] for request in requests]
 

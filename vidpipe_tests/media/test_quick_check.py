@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from vidpipe_tests.clips import color_cuts, ffmpeg, moving, sound_only
 
 @pytest.fixture
 def quick() -> Iterator[QuickCheck]:
-    with QuickCheck() as quick:
+    with closing(QuickCheck()) as quick:
         yield quick
 
 
@@ -89,5 +90,5 @@ def test_a_killed_process_is_replaced(tmp_path: Path, quick: QuickCheck) -> None
     assert check_decodable(file, quick=quick) == "mov"
     assert quick.container(file) == "mov"
     process = quick._process
-    quick.__exit__(None, None, None)
+    quick.close()
     assert process.returncode is not None
