@@ -235,18 +235,20 @@ def ffprobe_command(
 def spawn(
     command: Sequence[str],
     *,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
     stdout: int | IO[bytes] | None = subprocess.PIPE,
     stderr: int | IO[bytes] | None = subprocess.PIPE,
     pass_fds: Sequence[int] = (),
     memory_bytes: int | None = None,
     processor_s: int = 0,
 ) -> subprocess.Popen[bytes]:
-    """Start a program that reads an untrusted file: without standard input and vidpipe's secrets, in a new session.
+    """Start a program that reads an untrusted file: without vidpipe's secrets, in a new session.
 
     The new session keeps Ctrl-C from the program; the caller must end it (`stop`).
 
     Args:
         command: The command line.
+        stdin: As for `subprocess.Popen`.
         stdout: As for `subprocess.Popen`.
         stderr: As for `subprocess.Popen`.
         pass_fds: File descriptors that the program inherits.
@@ -255,7 +257,7 @@ def spawn(
     """
     return subprocess.Popen(
         memory.limited(command, memory_bytes, processor_s),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=tuple(pass_fds),

@@ -28,6 +28,7 @@ from vidpipe.media.ffmpeg import (
     run,
 )
 from vidpipe.media.memory import TimeLimits
+from vidpipe.media.quick_check import QuickCheck
 from vidpipe.media.sniff import sniff
 from vidpipe.media.subtitles import read_cues
 from vidpipe.media.timing import StreamTiming, measured_timing
@@ -133,7 +134,12 @@ def _reading(name: str, limits: Limits | None, time: TimeLimits | None) -> Itera
 
 
 def check_decodable(
-    path: Path, *, name: str | None = None, limits: Limits | None = None, time: TimeLimits | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    limits: Limits | None = None,
+    time: TimeLimits | None = None,
+    quick: QuickCheck | None = None,
 ) -> str:
     """Check that `probe` accepts a file and that one of its pictures decodes, without reading all of it.
 
@@ -142,6 +148,7 @@ def check_decodable(
         name: Its name in errors, such as its URL; by default the file name.
         limits: Limits of memory and picture size.
         time: Time limits.
+        quick: Checks most files, if there are many; programs started for the file alone check the others.
 
     Returns:
         The container, as in `MediaInfo`.
@@ -154,6 +161,8 @@ def check_decodable(
     name = name or path.name
     with _reading(name, limits, time):
         layout = _checked_layout(path, name)
+        if quick and layout and (container := quick.container(path)):
+            return container
         # starting a program takes longer than its work here, so a single one checks nearly all files
         try:
             described = describe(path, name, *_READ_BEGINNING, show=_ENTRIES + _BEGINNING_ENTRIES)

@@ -61,6 +61,7 @@ _TEXTS: tuple[tuple[_Kind, str, re.Pattern[str]], ...] = (
     ("subtitles", "a subtitle file", re.compile(r"^(?:WEBVTT\b|\d+\s*\n\d\d:\d\d:\d\d[,.]\d{3} --> )")),
     ("text", "a JSON text", re.compile(r'^[\[{]\s*["\[{\]}]')),
 )
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f]")
 
 
 def sniff(path: Path) -> Content | None:
@@ -140,15 +141,14 @@ def _playlist(head: bytes) -> Content | None:
 
 
 def _textual(head: bytes) -> Content | None:
-    if head.startswith(_TEXTUAL_VIDEOS):
+    if head.startswith(_TEXTUAL_VIDEOS) or b"\0" in head:
         return None
     try:
         # the end of the head may cut a character in two
         text = head.decode("utf-8-sig", errors="strict" if len(head) < HEAD_BYTES else "ignore").lstrip()
     except UnicodeDecodeError:
         return None
-    controls = sum(character < " " and character not in "\r\n\t\f" for character in text)
-    if controls or len(text) < len(head) * 0.3:
+    if _CONTROL.search(text) or len(text) < len(head) * 0.3:
         return None
     for kind, name, pattern in _TEXTS:
         if pattern.match(text):

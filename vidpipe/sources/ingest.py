@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vidpipe.errors import MediaError, VidpipeError, readable
+from vidpipe.media.quick_check import QuickCheck
 from vidpipe.network.fetch_errors import FetchCancelled
 from vidpipe.network.http_response import Validators
 from vidpipe.redaction import MASK
@@ -69,7 +70,8 @@ class Ingest:
         self._observer_lock = threading.Lock()
         self._cancelled = cancelled or threading.Event()
         self._stop = threading.Event()  # also set when an error ends the run, which must not look like a cancellation
-        self._store = MediaStore(settings)
+        self._quick_check = QuickCheck()
+        self._store = MediaStore(settings, self._quick_check)
         self._clients = S3Clients(settings.download)
         self._transfers = threading.Semaphore(settings.download.parallel)
 
@@ -110,7 +112,8 @@ class Ingest:
             else:
                 outcomes[request.id] = outcome
                 self._report(outcome)
-        outcomes.update(self._add_all(due, refresh, on_added))
+        with contextlib.closing(self._quick_check):
+            outcomes.update(self._add_all(due, refresh, on_added))
         return [outcomes[request.id] for request in requests]
 
     def _known_outcome(

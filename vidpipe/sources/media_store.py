@@ -24,12 +24,12 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from vidpipe.media.probe import check_decodable
+from vidpipe.media.quick_check import QuickCheck
 from vidpipe.network.fetch_errors import FetchCancelled, FetchError
 from vidpipe.network.http_response import PartialState
 from vidpipe.safe_files import open_regular
 from vidpipe.settings import Settings
 from vidpipe.sources.containers import HEAD_BYTES, suffix_for
-from vidpipe.sources.group_check import GroupCheck
 
 _BLOCK_BYTES = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -165,13 +165,18 @@ class StoredFile:
 
 
 class MediaStore:
-    """The media store of one home."""
+    """The media store of one home.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: Those in force.
+        quick_check: For many files (`check_decodable`); the caller ends it.
+    """
+
+    def __init__(self, settings: Settings, quick_check: QuickCheck | None = None) -> None:
         self.limits = settings.limits
         self.root = settings.media_directory
         self.incoming = self.root / "incoming"
-        self._checks = GroupCheck(settings.limits)
+        self._quick_check = quick_check
         with writing(self.incoming):
             self.incoming.mkdir(parents=True, exist_ok=True)
         self.reservations = DiskReservations(self.incoming, settings.download.min_free_mb << 20)
@@ -183,11 +188,14 @@ class MediaStore:
         folder = self.root / sha256[:2]
         # checking the usual names costs less than reading a large folder
         usual = (folder / f"{sha256}{suffix}" for suffix in (".mp4", ".webm", ".mkv", ".mov"))
-        return next((path for path in usual if path.is_file()), None) or next(folder.glob(f"{sha256}.*"), None)
+        return next((path for path in usual if path.is_file()), None) or next(iter(self.files(sha256)), None)
 
     def files(self, sha256: str) -> list[Path]:
         """Return all stored files with this hash in their names; several if fetches found different containers."""
-        return sorted((self.root / sha256[:2]).glob(f"{sha256}.*")) if _SHA256.fullmatch(sha256) else []
+        folder = self.root / sha256[:2]
+        if not _SHA256.fullmatch(sha256) or not folder.is_dir():
+            return []
+        return sorted(folder / name for name in os.listdir(folder) if name.startswith(f"{sha256}."))
 
     @contextlib.contextmanager
     def hold(self, source_id: str, cancelled: threading.Event) -> Iterator[None]:
@@ -222,7 +230,7 @@ class MediaStore:
         size = file.stat().st_size
         known = None if replace else self._whole(sha256, size)
         if known is None:
-            container = self._checks.container(file, lambda: check_decodable(file, name=name, limits=self.limits))
+            container = check_decodable(file, name=name, limits=self.limits, quick=self._quick_check)
             with writing(file), file.open("rb") as opened:
                 suffix = suffix_for(container, opened.read(HEAD_BYTES))
                 os.fsync(opened.fileno())
