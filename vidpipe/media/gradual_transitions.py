@@ -79,7 +79,8 @@ class GradualTransitions:
     @property
     def settled_s(self) -> float:
         """Every transition that is reported later has its middle after this time, in seconds."""
-        earliest = float(self._times[-self._count]) if self._count else 0.0
+        # a transition begins after any long uniform picture
+        earliest = max(self._long_s, float(self._times[-self._count])) if self._count else 0.0
         return min(earliest, self._found.start_s) if self._found else earliest
 
     def add(self, time_s: float, bgr: NDArray[np.uint8]) -> Transition | None:
