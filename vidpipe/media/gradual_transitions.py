@@ -157,7 +157,9 @@ class GradualTransitions:
         steps = np.diff(inner)
         correlation = products[start, end] / np.sqrt(max(variances[start] * variances[end], _FLAT))
         mean_distance = distance[within][1:-1].mean()
-        deviation = max(np.abs(progress[: within.start]).max(), np.abs(progress[within.stop :] - 1).max(initial=0.0))
+        deviation = max(
+            np.abs(progress[: within.start]).max(initial=0.0), np.abs(progress[within.stop :] - 1).max(initial=0.0)
+        )
         fade = variances[start : end + 1].min() < _FLAT
         gaps = np.diff(times)
         if (
