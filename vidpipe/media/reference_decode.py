@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
@@ -86,7 +85,10 @@ def _ratio(score: float, total: float, count: float) -> float:
 
 
 class ReferenceDecode:
-    """A running decode, with the interface of `DecodePass`. Use it as a context manager.
+    """A running decode, read like a `DecodePass`. Close it before the pass.
+
+    Reference frames wait until it is known whether they lie in an interval. They are yielded as they are outside of
+    intervals, and replaced by all frames of the interval within.
 
     Args:
         path: The video file.
@@ -94,6 +96,10 @@ class ReferenceDecode:
         decode: The pass over the reference frames.
         settings: The section [SceneDetection].
         frame_count: Number of frames of the video.
+
+    Attributes:
+        candidates: As in `DecodePass`.
+        sound: As in `DecodePass`.
     """
 
     def __init__(
@@ -104,18 +110,15 @@ class ReferenceDecode:
         self._settings, self._frame_count = settings, frame_count
         self._score = HsvDifference()
         self._references: list[_Reference] = []
+        # how many of them have been compared with the one before and yielded; and how many more there were before them
         self._evaluated, self._emitted, self._removed = 1, 0, 0
         self._start_us, self._proposed_us = 0, -(1 << 62)
         self._intervals: deque[_Interval] = deque()
         self._decoder: IntervalDecoder | None = None
         self.candidates, self.sound = decode.candidates, decode.sound
 
-    def __enter__(self) -> ReferenceDecode:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the interval decoder."""
         if self._decoder is not None:
             self._decoder.close()
 
@@ -234,19 +237,16 @@ class ReferenceDecode:
 
     def _settled(self, *, ended: bool = False) -> Iterator[SmallFrame]:
         """Yield the frames before which no further interval can begin."""
-        border_us = self._references[self._evaluated - 1].frame.time_us - _CONTEXT_US if self._references else 0
+        border_us = 1 << 62 if ended else self._references[self._evaluated - 1].frame.time_us - _CONTEXT_US
         for interval in self._intervals:
-            length_us = interval.end_us - interval.start_us
-            if not interval.requested and (
-                ended or border_us > interval.end_us + _JOINED_US or length_us > _MAX_INTERVAL_US
-            ):
+            is_long = interval.end_us - interval.start_us > _MAX_INTERVAL_US
+            if not interval.requested and (is_long or border_us > interval.end_us + _JOINED_US):
                 self._request(interval)
         while True:
             first = self._intervals[0] if self._intervals else None
-            until_us = None if ended else border_us
-            yield from self._references_before(min(border_us, first.start_us) if first else until_us)
-            full = len(self._references) - self._emitted > _LOOKAHEAD and self._packets.listed_us > border_us
-            if not first or not first.requested or not (full or ended):
+            yield from self._references_before(min(border_us, first.start_us) if first else border_us)
+            full = ended or len(self._references) - self._emitted > _LOOKAHEAD
+            if not first or not first.requested or not full:
                 break
             yield from self._all_frames(self._intervals.popleft())
         known = max(0, min(self._emitted, self._evaluated - 1 - _LOOKAHEAD))
@@ -255,10 +255,10 @@ class ReferenceDecode:
         self._emitted -= known
         self._evaluated -= known
 
-    def _references_before(self, time_us: int | None) -> Iterator[SmallFrame]:
+    def _references_before(self, time_us: int) -> Iterator[SmallFrame]:
         while self._emitted < len(self._references):
             frame = self._references[self._emitted].frame
-            if time_us is not None and frame.time_us >= time_us - TOLERANCE_US:
+            if frame.time_us >= time_us - TOLERANCE_US:
                 return
             self._emitted += 1
             yield self._numbered(frame)

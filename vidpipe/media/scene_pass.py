@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -238,7 +239,7 @@ def run_pass(
         rate = frame_rate or Fraction(25)
         if not plan.reference_frames:
             return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress)
-        with ReferenceDecode(path, plan, decode, settings, frame_count or 0) as references:
+        with closing(ReferenceDecode(path, plan, decode, settings, frame_count or 0)) as references:
             findings = _ScenePass(references, plan, settings, spill).run(rate, expected_s, progress)
             return replace(findings, frames=frame_count or 0) if findings.frames_decoded else findings
 
