@@ -150,8 +150,10 @@ class ReferenceDecode:
             FullDecodeRequired: The file is damaged, or its packets are not its frames.
         """
         end = self._decode.finish()
-        failed = end.errors or end.returncode or self._packets.count != self._frame_count
-        if failed and self._references and not (end.ended or end.lacked_memory):
+        stopped = end.ended or end.lacked_memory or end.returncode < 0
+        if not stopped and not self._references:
+            raise FullDecodeRequired("no reference frame")
+        if not stopped and (end.errors or end.returncode or self._packets.count != self._frame_count):
             raise FullDecodeRequired("the file is damaged, or its packets are not its frames")
         return end
 

@@ -53,7 +53,9 @@ def same_findings(path: Path, home: Path, **options: Any) -> tuple[Scenes, Scene
     assert starts(auto) == pytest.approx(starts(every), abs=1)
     assert (auto.count, auto.duration_s) == (every.count, pytest.approx(every.duration_s, abs=0.001))
     assert auto.scenes[-1].end_frame == every.scenes[-1].end_frame
-    assert auto.damage == every.damage
+    # decoder threads report in any order
+    found, expected = [damage and (damage.errors, {*damage.messages}) for damage in (auto.damage, every.damage)]
+    assert found == expected
     assert auto.stats is not None
     for name in STATISTICS:
         assert getattr(auto.stats, name) == pytest.approx(getattr(every.stats, name), rel=0.05, abs=0.01), name
