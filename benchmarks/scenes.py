@@ -162,7 +162,7 @@ def main() -> int:
         auto, every, command = (
             stage_result(path, detector=name),
             stage_result(path, detector=name, decode="all"),
-            (command_cuts(path, *arguments)),
+            command_cuts(path, *arguments),
         )
         counts = f"{len(cuts(auto))}, {len(cuts(every))}, {len(command)}"
         print(f"  {name}: cuts of auto ({auto.decoded}), all and the command: {counts}")

@@ -275,6 +275,7 @@ class DecodePass:
         candidates: Filled while `frames` is read, complete after `finish`; to be consumed from the left.
         sound: Likewise.
         packets: The times of all packets, if the plan decodes reference frames only.
+        killed: Whether vidpipe ends ffmpeg, so that frames are missing.
     """
 
     def __init__(self, path: Path, plan: DecodePlan, *, time_limit_s: float, cancelled: threading.Event) -> None:
@@ -284,6 +285,7 @@ class DecodePass:
         self._over = threading.Event()
         self._ended: Literal["", "cancelled", "time limit"] = ""
         self._failure: BaseException | None = None
+        self.killed = False
         self.candidates: deque[Candidate] = deque()
         self.sound: deque[SoundBlock] = deque()
         self._frames, self._large = PacketPipe("rawvideo"), PacketPipe("image2pipe")
@@ -345,6 +347,10 @@ class DecodePass:
             bgr = np.frombuffer(packet.data, np.uint8).reshape(height, width, 3)
             yield SmallFrame(packet.time_us, bgr, number)
 
+    def skipped_after(self, time_us: int) -> list[int]:
+        """Return the times of the frames after a time that were not decoded: none."""
+        return []
+
     def kill_with(self, process: subprocess.Popen[bytes]) -> None:
         """Kill `process`, too, when the pass is cancelled or exceeds its time limit."""
         self._companions.append(process)
@@ -375,6 +381,7 @@ class DecodePass:
             read()
         except BaseException as failure:
             self._failure = failure
+            self.killed = True
             self._process.kill()
 
     def _watch(self) -> None:
@@ -384,6 +391,7 @@ class DecodePass:
             elif time.monotonic() > self._deadline:
                 self._ended = "time limit"
             if self._ended or (self._messages.lacked_memory and not self._limits.generous):
+                self.killed = True
+                # again and again, because a companion may start later
                 for process in (self._process, *self._companions):
                     process.kill()
-                return

@@ -79,7 +79,8 @@ class GradualTransitions:
     @property
     def settled_s(self) -> float:
         """Every transition that is reported later has its middle after this time, in seconds."""
-        earliest = float(self._times[-self._count]) if self._count else 0.0
+        # a transition begins after any long uniform picture
+        earliest = max(self._long_s, float(self._times[-self._count])) if self._count else 0.0
         return min(earliest, self._found.start_s) if self._found else earliest
 
     def add(self, time_s: float, bgr: NDArray[np.uint8]) -> Transition | None:
@@ -156,7 +157,9 @@ class GradualTransitions:
         steps = np.diff(inner)
         correlation = products[start, end] / np.sqrt(max(variances[start] * variances[end], _FLAT))
         mean_distance = distance[within][1:-1].mean()
-        deviation = max(np.abs(progress[: within.start]).max(), np.abs(progress[within.stop :] - 1).max(initial=0.0))
+        deviation = max(
+            np.abs(progress[: within.start]).max(initial=0.0), np.abs(progress[within.stop :] - 1).max(initial=0.0)
+        )
         fade = variances[start : end + 1].min() < _FLAT
         gaps = np.diff(times)
         if (

@@ -23,7 +23,7 @@ def choose(setting: str, codec: str) -> str:
         codec: ffprobe's name of the codec.
     """
     names = [name for name in _FRAME_FORMATS if _exists(name)] if setting == "auto" else [setting]
-    usable = [name for name in names if name in _built_in() and (name, codec) not in _failed]
+    usable = [name for name in names if name != "none" and name in _built_in() and (name, codec) not in _failed]
     return usable[0] if usable else ""
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -32,8 +33,9 @@ class IntervalDecoder:
         reader, writer = os.pipe()
         command = [sys.executable, "-P", "-m", "vidpipe.media.interval_worker", str(reader)]
         try:
+            # its messages would only repeat that a full decode is needed
             self._process = ffmpeg.spawn(
-                command, stderr=None, pass_fds=[reader], memory_bytes=memory.current().limit_bytes
+                command, stderr=subprocess.DEVNULL, pass_fds=[reader], memory_bytes=memory.current().limit_bytes
             )
         except BaseException:
             os.close(writer)
@@ -69,8 +71,12 @@ class IntervalDecoder:
         """
         self._send(start_us=start_us, end_us=end_us, key_us=key_us, max_frames=max_frames)
 
-    def frames(self) -> list[SmallFrame]:
-        """Return the frames of the oldest unanswered request; none if the process has failed."""
+    def frames(self, count: int) -> list[SmallFrame]:
+        """Return the frames of the oldest unanswered request; none if the process has failed.
+
+        Args:
+            count: Number of frames expected; more than that are a failure, too.
+        """
         width, height = self._plan.detection
         found: list[SmallFrame] = []
         while len(head := self._read(FRAME.size)) == FRAME.size:
@@ -78,8 +84,8 @@ class IntervalDecoder:
             if not size:
                 self.frames_decoded += value
                 return found
-            pixels = self._read(size)
-            if size != width * height * 3 or len(pixels) != size:
+            # the process reads an untrusted file, so its answers are untrusted
+            if size != width * height * 3 or len(found) == count or len(pixels := self._read(size)) != size:
                 break
             found.append(SmallFrame(value, np.frombuffer(pixels, np.uint8).reshape(height, width, 3)))
         return []

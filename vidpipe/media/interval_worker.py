@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import av
-from av.filter import Graph
 
 #: Time in microseconds (or number of frames) and number of bytes that follow.
 FRAME = struct.Struct("<qI")
@@ -38,6 +36,9 @@ class IntervalReader:
     Args:
         job: `address`, `options` (of the input), `stream` (its index), `filters` (a list of ffmpeg's filters) and
             `threads`.
+
+    Attributes:
+        frames_decoded: Number of frames that the last request took.
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
@@ -46,13 +47,15 @@ class IntervalReader:
         self._codec = self._stream.codec_context
         self._codec.thread_count = job["threads"]
         self._codec.thread_type = "AUTO"
+        # `av.open` hands options to the demuxer only
+        self._codec.options = {"max_pixels": job["options"]["max_pixels"]}
         self._start_us = self._container.start_time or 0
         self._filters: list[str] = job["filters"]
         self._graph: Graph | None = None
         self._size: tuple[int, int] | None = None
         self._packets: Iterator[Any] = iter(())
-        self._reached_us: int | None = None
-        self._count = 0
+        self._reached_us = -1
+        self.frames_decoded = 0
 
     def decode(self, start_us: int, end_us: int, key_us: int, max_frames: int) -> Iterator[tuple[int, bytes]]:
         """Yield the time and the pixels of each frame of an interval.
@@ -63,47 +66,42 @@ class IntervalReader:
             key_us: Time of the last key frame before it.
             max_frames: Stop after decoding this number of frames.
         """
-        self._count = 0
+        self.frames_decoded = 0
+        until_us = end_us + _TOLERANCE_US
         for earlier_s in _SEEK_EARLIER_S:
-            if self._reached_us is None or not key_us <= self._reached_us < start_us:
+            if not key_us <= self._reached_us < start_us:
                 self._seek(max(0, key_us - earlier_s * 1_000_000))
-            first_us = None
-            for frame in self._frames(start_us, end_us, max_frames):
-                time_us = self._time_us(frame.pts)
-                first_us = time_us if first_us is None else first_us
-                if first_us > start_us:
-                    break  # the file was opened behind the interval
-                if start_us <= time_us <= end_us:
-                    yield time_us, self._pixels(frame)
-                if time_us > end_us:
+            opened_before = False
+            for time_us, frame in self._frames(start_us - _TOLERANCE_US, until_us, max_frames):
+                opened_before = opened_before or time_us <= start_us + _TOLERANCE_US
+                if not opened_before:
+                    break
+                if time_us > until_us:
                     return
-            if first_us is not None and first_us <= start_us:
+                if time_us >= start_us - _TOLERANCE_US:
+                    yield time_us, self._pixels(frame)
+            if opened_before:
                 return
-            self._reached_us = None
+            self._reached_us = -1
 
-    @property
-    def frames_decoded(self) -> int:
-        """Number of frames that the last request took."""
-        return self._count
-
-    def _frames(self, start_us: int, end_us: int, max_frames: int) -> Iterator[Any]:
+    def _frames(self, start_us: int, end_us: int, max_frames: int) -> Iterator[tuple[int, Any]]:
+        """Yield times and frames: all between the two times, outside those that others refer to."""
         for packet in self._packets:
             if packet.pts is not None:
                 time_us = self._time_us(packet.pts)
-                inside = start_us - _TOLERANCE_US <= time_us <= end_us + _TOLERANCE_US
-                self._codec.skip_frame = "DEFAULT" if inside else "NONREF"
-                self._reached_us = max(self._reached_us or 0, time_us)
+                self._codec.skip_frame = "DEFAULT" if start_us <= time_us <= end_us else "NONREF"
+                self._reached_us = max(self._reached_us, time_us)
             for frame in packet.decode():
-                self._count += 1
-                if self._count > max_frames:
+                self.frames_decoded += 1
+                if self.frames_decoded > max_frames:
                     return
-                yield frame
+                yield self._time_us(frame.pts), frame
 
     def _seek(self, time_us: int) -> None:
         pts = round(Fraction(time_us + self._start_us, 1_000_000) / self._stream.time_base)
         self._container.seek(pts, stream=self._stream)
         self._packets = self._container.demux(self._stream)
-        self._reached_us = 0
+        self._reached_us = -1
 
     def _time_us(self, pts: int) -> int:
         seconds: Fraction = pts * self._stream.time_base

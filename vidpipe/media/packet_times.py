@@ -5,12 +5,17 @@ They tell how many frames lie between two decoded ones, which number a frame has
 
 import os
 import threading
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from fractions import Fraction
 
 #: Times in files are rounded, often to milliseconds.
 TOLERANCE_US = 1000
+#: Frames that are closer to each other cannot be told apart by their times.
+_MIN_INTERVAL_US = 2 * TOLERANCE_US - 1
+#: H.264 and HEVC show at most this many earlier packets after a packet.
+_MAX_REORDERED = 16
 _KEY, _DISCARD = 1, 4
+_NO_TIME = -(1 << 63)
 
 
 class PacketTimes(threading.Thread):
@@ -19,8 +24,7 @@ class PacketTimes(threading.Thread):
     Attributes:
         count: Number of packets so far, without those that an edit list hides.
         listed_us: All packets of frames up to this time have been listed.
-        untimed: Whether a packet has no presentation time.
-        open_groups: Whether pictures that follow a key frame in the file are shown before it.
+        unsuitable: Why the list cannot be used; empty if it can. Nothing more is listed then.
     """
 
     def __init__(self) -> None:
@@ -31,9 +35,10 @@ class PacketTimes(threading.Thread):
         self._times: list[int] = []
         self._keys: list[int] = []
         self._taken = 0
+        self._unit_us = Fraction(1)
         self.count = 0
         self.listed_us = -1
-        self.untimed = self.open_groups = False
+        self.unsuitable = ""
 
     @property
     def writers(self) -> tuple[int, ...]:
@@ -57,20 +62,26 @@ class PacketTimes(threading.Thread):
         self._pipe.close()
 
     def run(self) -> None:
-        """Read until ffmpeg ends."""
-        time_base = Fraction(1, 1_000_000)
+        """Read until ffmpeg ends, to the end in any case: ffmpeg would wait for a reader that has stopped."""
         for line in self._pipe:
-            if line.startswith(b"#tb 0:"):
-                time_base = Fraction(line[6:].strip().decode())
-            fields = line.split(b",")
-            if len(fields) >= 6 and not line.startswith(b"#"):
-                flags = int(fields[6].rpartition(b"x")[2], 16) if len(fields) > 6 and b"F=" in fields[6] else _KEY
+            if not self.unsuitable:
                 try:
-                    dts_us, time_us = (round(int(field) * time_base * 1_000_000) for field in fields[1:3])
-                except ValueError:
-                    self.untimed = True
-                else:
-                    self._add(dts_us, time_us, flags)
+                    self._read(line)
+                except (ValueError, ZeroDivisionError):  # the last line may be incomplete
+                    self.unsuitable = "the list of packets is damaged"
+
+    def _read(self, line: bytes) -> None:
+        if line.startswith(b"#"):
+            if line.startswith(b"#tb 0:"):
+                self._unit_us = Fraction(line[6:].strip().decode()) * 1_000_000
+            return
+        _, dts, pts, _, _, _, *more = line.split(b",")
+        # flags are left out if they are those of a key frame
+        flags = int(more[0].rpartition(b"x")[2], 16) if more and b"F=" in more[0] else _KEY
+        if int(pts) == _NO_TIME:
+            self.unsuitable = "a packet has no presentation time"
+        else:
+            self._add(round(int(dts) * self._unit_us), round(int(pts) * self._unit_us), flags)
 
     def _add(self, dts_us: int, time_us: int, flags: int) -> None:
         with self._lock:
@@ -78,11 +89,16 @@ class PacketTimes(threading.Thread):
             self.listed_us = max(self.listed_us, dts_us - 1)
             if flags & _DISCARD:
                 return
+            place = bisect_left(self._times, time_us)
+            if self._keys and time_us < self._keys[-1]:
+                self.unsuitable = "pictures that follow a key frame in the file are shown before it"
+            elif len(self._times) - place > _MAX_REORDERED:
+                self.unsuitable = "the packets are not in decoding order"
+            elif any(abs(other - time_us) < _MIN_INTERVAL_US for other in self._times[max(0, place - 1) : place + 1]):
+                self.unsuitable = "frames share a time"
             if flags & _KEY:
-                insort(self._keys, time_us)
-            elif self._keys and time_us < self._keys[-1]:
-                self.open_groups = True
-            insort(self._times, time_us)
+                self._keys.append(time_us)
+            self._times.insert(place, time_us)
             self.count += 1
 
     def between(self, start_us: int, end_us: int) -> list[int]:

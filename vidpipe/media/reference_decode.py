@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 
@@ -34,8 +33,8 @@ _SPARSE_US = round(SPARSE_S * 1_000_000)
 _JOINED_US = 400_000
 #: Longer intervals are divided, so that memory does not grow with them.
 _MAX_INTERVAL_US = 2_000_000
-#: Reference frames that are read while the frames of an interval are being decoded.
-_LOOKAHEAD = 48
+#: Reference frames that are read while the frames of an interval are being decoded, and the largest number that wait.
+_LOOKAHEAD, _MAX_WAITING = 48, 600
 #: Over several frames, movement may make the score of a change smaller than that of the cut alone.
 _SCORE_MARGIN, _RATIO_MARGIN = 0.9, 0.85
 #: Movement over n frames scores n^0.7 times as much as over one (measured; noise does not grow, pans grow with n).
@@ -86,7 +85,10 @@ def _ratio(score: float, total: float, count: float) -> float:
 
 
 class ReferenceDecode:
-    """A running decode, with the interface of `DecodePass`. Use it as a context manager.
+    """A running decode, read like a `DecodePass`. Close it before the pass.
+
+    Reference frames wait until it is known whether they lie in an interval. They are yielded as they are outside of
+    intervals, and replaced by all frames of the interval within.
 
     Args:
         path: The video file.
@@ -94,6 +96,10 @@ class ReferenceDecode:
         decode: The pass over the reference frames.
         settings: The section [SceneDetection].
         frame_count: Number of frames of the video.
+
+    Attributes:
+        candidates: As in `DecodePass`.
+        sound: As in `DecodePass`.
     """
 
     def __init__(
@@ -104,18 +110,15 @@ class ReferenceDecode:
         self._settings, self._frame_count = settings, frame_count
         self._score = HsvDifference()
         self._references: list[_Reference] = []
+        # how many of them have been compared with the one before and yielded; and how many more there were before them
         self._evaluated, self._emitted, self._removed = 1, 0, 0
-        self._start_us = 0
+        self._start_us, self._proposed_us = 0, -(1 << 62)
         self._intervals: deque[_Interval] = deque()
         self._decoder: IntervalDecoder | None = None
         self.candidates, self.sound = decode.candidates, decode.sound
 
-    def __enter__(self) -> ReferenceDecode:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the interval decoder."""
         if self._decoder is not None:
             self._decoder.close()
 
@@ -126,16 +129,19 @@ class ReferenceDecode:
             FullDecodeRequired: The file is damaged or unsuitable, or a full decode is cheaper.
         """
         for frame in self._decode.frames():
-            self._check()
             if not self._references:
                 self._start_us = frame.time_us
+            elif frame.time_us <= self._references[-1].frame.time_us + TOLERANCE_US:
+                raise FullDecodeRequired("frames share a time or are not in order")
             self._references.append(_Reference(frame, self._score(frame.bgr)))
+            self._check(frame.time_us)
             self._evaluate()
             yield from self._settled()
         self._packets.join()
-        self._check()
-        self._evaluate(ended=True)
-        yield from self._settled(ended=True)
+        if self._references and not self._decode.killed:
+            self._check(self._packets.listed_us)
+            self._evaluate(ended=True)
+            yield from self._settled(ended=True)
 
     def finish(self) -> DecodeEnd:
         """Wait until ffmpeg has ended, after the last frame.
@@ -144,18 +150,27 @@ class ReferenceDecode:
             FullDecodeRequired: The file is damaged, or its packets are not its frames.
         """
         end = self._decode.finish()
-        failed = end.errors or end.returncode or self._packets.count != self._frame_count
-        if failed and self._references and not (end.ended or end.lacked_memory):
+        stopped = end.ended or end.lacked_memory or end.returncode < 0
+        if not stopped and not self._references:
+            raise FullDecodeRequired("no reference frame")
+        if not stopped and (end.errors or end.returncode or self._packets.count != self._frame_count):
             raise FullDecodeRequired("the file is damaged, or its packets are not its frames")
         return end
 
-    def _check(self) -> None:
-        if self._decode.errors and self._references:
+    def skipped_after(self, time_us: int) -> list[int]:
+        """Return the times of the frames after the last decoded one, which was at `time_us`, in microseconds."""
+        return self._packets.between(time_us + 2 * TOLERANCE_US, 1 << 62)
+
+    def _check(self, until_us: int) -> None:
+        """Raise `FullDecodeRequired` if the reference frames up to a time are not enough."""
+        if self._decode.errors:
             raise FullDecodeRequired("the decoder reports errors")
-        if self._packets.untimed or self._packets.open_groups:
-            raise FullDecodeRequired("packets without times, or open groups of pictures")
+        if self._packets.unsuitable:
+            raise FullDecodeRequired(self._packets.unsuitable)
+        if len(self._references) > _MAX_WAITING:
+            raise FullDecodeRequired("packets are listed long after they are decoded")
         read = self._removed + len(self._references)
-        if read > _MIN_FRAMES and self._references[-1].frame.time_us - self._start_us > read * _MAX_SPACING_US:
+        if until_us - self._start_us > max(read, _MIN_FRAMES) * _MAX_SPACING_US:
             raise FullDecodeRequired("too few reference frames")
 
     def _evaluate(self, *, ended: bool = False) -> None:
@@ -213,29 +228,27 @@ class ReferenceDecode:
     def _propose(self, start_us: int, end_us: int) -> None:
         """Have all frames decoded from one reference frame to the next, and as far as the detector looks around."""
         start_us, end_us = start_us - _CONTEXT_US, end_us + _CONTEXT_US
-        if self._intervals:
-            last = self._intervals[-1]
-            start_us = max(start_us, last.end_us + TOLERANCE_US + 1)
-            if not last.requested and start_us < last.end_us + _JOINED_US:
-                last.end_us = end_us
-                return
-        self._intervals.append(_Interval(start_us, end_us))
+        joined = start_us < self._proposed_us + _JOINED_US
+        # earlier frames may have been yielded
+        start_us = max(start_us, self._proposed_us + TOLERANCE_US + 1)
+        self._proposed_us = end_us
+        if joined and self._intervals and not self._intervals[-1].requested:
+            self._intervals[-1].end_us = end_us
+        else:
+            self._intervals.append(_Interval(start_us, end_us))
 
     def _settled(self, *, ended: bool = False) -> Iterator[SmallFrame]:
         """Yield the frames before which no further interval can begin."""
-        border_us = self._references[self._evaluated - 1].frame.time_us - _CONTEXT_US if self._references else 0
+        border_us = 1 << 62 if ended else self._references[self._evaluated - 1].frame.time_us - _CONTEXT_US
         for interval in self._intervals:
-            length_us = interval.end_us - interval.start_us
-            if not interval.requested and (
-                ended or border_us > interval.end_us + _JOINED_US or length_us > _MAX_INTERVAL_US
-            ):
+            is_long = interval.end_us - interval.start_us > _MAX_INTERVAL_US
+            if not interval.requested and (is_long or border_us > interval.end_us + _JOINED_US):
                 self._request(interval)
         while True:
             first = self._intervals[0] if self._intervals else None
-            until_us = None if ended else border_us
-            yield from self._references_before(min(border_us, first.start_us) if first else until_us)
-            full = len(self._references) - self._emitted > _LOOKAHEAD and self._packets.listed_us > border_us
-            if not first or not first.requested or not (full or ended):
+            yield from self._references_before(min(border_us, first.start_us) if first else border_us)
+            full = ended or len(self._references) - self._emitted > _LOOKAHEAD
+            if not first or not first.requested or not full:
                 break
             yield from self._all_frames(self._intervals.popleft())
         known = max(0, min(self._emitted, self._evaluated - 1 - _LOOKAHEAD))
@@ -244,19 +257,21 @@ class ReferenceDecode:
         self._emitted -= known
         self._evaluated -= known
 
-    def _references_before(self, time_us: int | None) -> Iterator[SmallFrame]:
+    def _references_before(self, time_us: int) -> Iterator[SmallFrame]:
         while self._emitted < len(self._references):
             frame = self._references[self._emitted].frame
-            if time_us is not None and frame.time_us >= time_us:
+            if frame.time_us >= time_us - TOLERANCE_US:
                 return
             self._emitted += 1
             yield self._numbered(frame)
 
     def _all_frames(self, interval: _Interval) -> Iterator[SmallFrame]:
         assert self._decoder is not None  # noqa: S101  (it got the request)
-        frames = self._decoder.frames()
         expected_us = self._packets.between(interval.start_us, interval.end_us)
-        if self._decoder.frames_decoded > _FREE_FRAMES + _MAX_SHARE * self._packets.count:
+        frames = self._decoder.frames(len(expected_us))
+        if self._decode.killed:
+            return
+        if self._decoder.frames_decoded > self._max_frames:
             raise FullDecodeRequired("too many possible cuts")
         if len(frames) != len(expected_us) or any(
             abs(frame.time_us - time_us) > TOLERANCE_US for frame, time_us in zip(frames, expected_us, strict=True)
@@ -264,7 +279,7 @@ class ReferenceDecode:
             raise FullDecodeRequired("an interval could not be decoded on its own")
         while self._emitted < len(self._references):
             frame = self._references[self._emitted].frame
-            if frame.time_us > interval.end_us:
+            if frame.time_us > interval.end_us + TOLERANCE_US:
                 break
             self._emitted += 1
             same = min(frames, key=lambda other: abs(other.time_us - frame.time_us))
@@ -272,14 +287,19 @@ class ReferenceDecode:
                 raise FullDecodeRequired("an interval decoded on its own looks different")
         yield from map(self._numbered, frames)
 
+    @property
+    def _max_frames(self) -> int:
+        return _FREE_FRAMES + int(_MAX_SHARE * self._packets.count)
+
     def _request(self, interval: _Interval) -> None:
         times_us = self._packets.between(interval.start_us, interval.end_us)
+        if not times_us:
+            raise FullDecodeRequired("an interval without frames")
         interval.start_us = times_us[0]
         if self._decoder is None:
             self._decoder = IntervalDecoder(self._path, self._plan, self._decode)
-        max_frames = _FREE_FRAMES + int(_MAX_SHARE * self._packets.count)
         key_us = self._packets.key_before(interval.start_us)
-        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_frames=max_frames)
+        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_frames=self._max_frames)
         interval.requested = True
 
     def _numbered(self, frame: SmallFrame) -> SmallFrame:

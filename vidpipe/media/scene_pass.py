@@ -10,6 +10,7 @@ import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
@@ -32,8 +33,9 @@ _MAX_WAITING = 1024
 _UNJOINED = 256
 #: Times in files are rounded, often to milliseconds.
 _TOLERANCE_US = 1000
-#: Interval between small frames that are kept until it is known, from late cuts, whether one of them begins a scene.
-_RECENT_INTERVAL_US = 30_000
+#: Interval between small frames that are kept until it is known, from late cuts, whether one of them begins a scene;
+#: and their largest number, enough for a dissolve (7 s).
+_RECENT_INTERVAL_US, _MAX_RECENT = 30_000, 240
 _PROGRESS_FRAMES = 64
 
 
@@ -237,9 +239,9 @@ def run_pass(
         rate = frame_rate or Fraction(25)
         if not plan.reference_frames:
             return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress)
-        with ReferenceDecode(path, plan, decode, settings, frame_count or 0) as references:
+        with closing(ReferenceDecode(path, plan, decode, settings, frame_count or 0)) as references:
             findings = _ScenePass(references, plan, settings, spill).run(rate, expected_s, progress)
-            return replace(findings, frames=frame_count or 0)
+            return replace(findings, frames=frame_count or 0) if findings.frames_decoded else findings
 
 
 class _ScenePass:
@@ -252,7 +254,7 @@ class _ScenePass:
         self._by_time: IntervalCandidates | None = None
         if settings.thumbnails == "interval":
             self._by_time = IntervalCandidates(spill, settings.thumbnail_interval, settings.max_thumbnails)
-        self._recent: deque[SmallFrame] = deque()
+        self._recent: deque[SmallFrame] = deque(maxlen=_MAX_RECENT)
         self._first_us = 0
         self._sound = False
 
@@ -278,14 +280,12 @@ class _ScenePass:
         last_s = 0.0
         if timeline.frames:
             self._cut(finder.finish())
-            last_s = last_frame_s(
-                timeline.frames,
-                timeline.last_us,
-                timeline.last_gap_us,
-                float(1 / rate),
-                expected_s,
-                frames_follow=self._plan.reference_frames,
-            )
+            skipped = [
+                time_us - self._first_us for time_us in self._decode.skipped_after(self._first_us + timeline.last_us)
+            ]
+            before_us, last_us = [timeline.last_us - timeline.last_gap_us, timeline.last_us, *skipped][-2:]
+            last_s = (last_us - timeline.last_us) / 1e6
+            last_s += last_frame_s(timeline.frames, last_us, last_us - before_us, float(1 / rate), expected_s)
             timeline.finish(last_s)
             self._assign(timeline.last_us + round(last_s * 1e6))
         by_time = self._by_time.finish() if self._by_time else []

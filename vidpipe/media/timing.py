@@ -255,16 +255,8 @@ def _plausible_rate(nominal: Fraction | None, rate: FrameRate) -> Fraction | Non
     return nominal if nominal and float(1 / nominal) > rate.interval_s * (1 - _DURATION_TOLERANCE) else None
 
 
-def last_frame_s(
-    frames: int,
-    last_us: int,
-    last_gap_us: int,
-    nominal_s: float,
-    expected_s: float | None,
-    *,
-    frames_follow: bool = False,
-) -> float:
-    """Return the duration of the last decoded frame, in seconds.
+def last_frame_s(frames: int, last_us: int, last_gap_us: int, nominal_s: float, expected_s: float | None) -> float:
+    """Return the duration of the last frame, in seconds.
 
     It is the rest of the expected duration if that is about as long as a frame, else that of the frame before.
 
@@ -274,12 +266,11 @@ def last_frame_s(
         last_gap_us: Interval between the last two, in microseconds; 0 if unknown.
         nominal_s: Interval at the average frame rate, in seconds.
         expected_s: Duration of the stream, in seconds, if known.
-        frames_follow: Whether frames that were not decoded may follow it.
     """
     gap_s = last_gap_us / 1e6 or nominal_s
     if expected_s is not None:
         left_s = expected_s - last_us / 1e6
-        if left_s > 0 and (frames == 1 or frames_follow or left_s <= 3 * max(gap_s, nominal_s)):
+        if left_s > 0 and (frames == 1 or left_s <= 3 * max(gap_s, nominal_s)):
             return left_s
     return gap_s
 

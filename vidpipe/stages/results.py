@@ -117,9 +117,11 @@ class Scenes(StageResult):
     detector: str = ""
     threshold: float = 0.0
     duration_s: float = Field(0.0, description="from the first frame to the end of the last, as decoded")
-    frames_decoded: int = 0
-    decoded: Literal["all", "partial"] = Field("all", description="partial: reference frames, and all near cuts")
-    decoder: str = Field("software", description="software, or the hardware decoder: cuda, vaapi, videotoolbox")
+    frames_decoded: int = Field(0, description="fewer than the video has if `decoded` is partial")
+    decoded: Literal["all", "partial"] = Field(
+        "all", description="all: every frame; partial: reference frames, and every frame around possible cuts"
+    )
+    decoder: str = Field("software", description="software, or ffmpeg's hardware decoder: cuda, vaapi, videotoolbox")
     cuts_per_minute: float = 0.0
     mean_scene_s: float = 0.0
     active_area: ActiveArea | None = Field(None, description="area within black bars; None: the whole picture")

@@ -79,8 +79,6 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             if plan.hwaccel and found.end.returncode and not found.end.ended:
                 hwaccel.note_failure(plan.hwaccel, item["metadata.video_codec"])
                 return decode(path, replace(plan, hwaccel=""), time_limit_s)
-            if plan.reference_frames and not found.frames and not found.end.ended:
-                return decode(path, replace(plan, reference_frames=False), time_limit_s)
             return found
 
         findings = decode_within_limits(item, context, plan, decode, min_time_limit_s)

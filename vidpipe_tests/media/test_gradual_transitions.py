@@ -113,6 +113,17 @@ def test_a_long_uniform_picture_is_a_scene_and_a_short_one_at_the_start_is_not(s
     assert evenly(dissolved([black] * 100, shots[0], 20)) == pytest.approx([90 / RATE], abs=0.15)
 
 
+def test_a_long_uniform_picture_delays_no_decision(shots: list[Frames]) -> None:
+    frames = [*shots[0], *[np.zeros_like(shots[0][0])] * 500, *shots[1], *shots[2]]
+    finder, lags = CutFinder(SceneDetection()), list[int]()
+    for place, frame in enumerate(frames):
+        time_us = place * 1_000_000 // RATE
+        finder.feed(SmallFrame(time_us, frame), time_us)
+        lags.append(time_us - finder.settled_us)
+    assert max(lags) < 7_000_000
+    assert evenly(frames) == [3.0, 23.0, 26.0]
+
+
 @pytest.mark.parametrize("kind", ["pan", "zoom", "brightness", "exposure", "blur", "still"])
 def test_movement_and_light_are_no_transition(shots: list[Frames], kind: str) -> None:
     picture = cv2.resize(shots[1][0], (640, 360), interpolation=cv2.INTER_CUBIC)
