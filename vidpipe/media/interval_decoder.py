@@ -12,7 +12,7 @@ import numpy as np
 from vidpipe.media import ffmpeg, memory
 from vidpipe.media.decode import DecodePass, SmallFrame
 from vidpipe.media.decode_plan import ROTATION_FILTERS, DecodePlan, detection_filters
-from vidpipe.media.interval_worker import COLOR_MATRIX, FRAME
+from vidpipe.media.interval_protocol import COLOR_MATRIX, FRAME
 
 
 class IntervalDecoder:

@@ -11,17 +11,16 @@ whose time is the number of frames that were decoded for it.
 
 import json
 import os
-import struct
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
+import av
+from av.filter import Graph
 
-#: Time in microseconds (or number of frames) and number of bytes that follow.
-FRAME = struct.Struct("<qI")
-#: Stands in the filters for the color matrix of the frames.
-COLOR_MATRIX = "COLOR_MATRIX"
+from vidpipe.media.interval_protocol import COLOR_MATRIX, FRAME
+
 #: ffmpeg's names of color matrices by their number in the standards (ISO/IEC 23091-2).
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 #: Where a container has no index (MPEG-TS), seeking may end behind the requested time: how much earlier to try, in s.

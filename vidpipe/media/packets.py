@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vidpipe.media import memory, transport_stream
 from vidpipe.media.container_layout import is_hidden_picture
@@ -39,6 +39,11 @@ _SAME_TIME_S = 1.5 * _ROUNDING_S
 #: Packets decoded beyond the first key frame to find out which pictures before it can be shown.
 _LEADING_PACKETS = 40
 _MAX_LEADING_PACKETS = 3000
+_FIELDS = ("stream_index", "pts_time", "dts_time", "duration_time", "pos", "flags")
+#: What ffprobe must print of packets.
+PACKET_ENTRIES = f"packet={','.join(_FIELDS)}"
+#: ffprobe's list of packets as JSON, in file order.
+PacketList = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -77,9 +82,16 @@ class PacketFacts:
 
 
 def read_packets(
-    path: Path, stream: int, container: str, *, field_s: float | None = None, delay: int = 0, codec: str = ""
+    path: Path,
+    stream: int,
+    container: str,
+    *,
+    field_s: float | None = None,
+    delay: int = 0,
+    codec: str = "",
+    listed: PacketList | None = None,
 ) -> PacketFacts | None:
-    """Read every packet of a file without decoding it.
+    """Measure every packet of a file without decoding it.
 
     Args:
         path: The file.
@@ -88,6 +100,7 @@ def read_packets(
         field_s: Duration of a field in seconds, if packets may hold single fields (interlaced video).
         delay: Number of pictures that are decoded ahead of their presentation, because of B-frames.
         codec: ffprobe's name of the codec.
+        listed: The packets with their `PACKET_ENTRIES`; by default, the file is read.
 
     Returns:
         The facts, or None if there are too many packets to hold in memory.
@@ -96,13 +109,16 @@ def read_packets(
         TimeLimitError: Reading took longer than a slow disk would need.
         MemoryLimitError: The index of the packets does not fit into ffprobe's memory limit.
     """
-    return memory.retried(lambda: _read_packets(path, stream, _VideoPackets(path, container, field_s, delay, codec)))
+    rows = None if listed is None else [[str(packet.get(name, "")) for name in _FIELDS] for packet in listed]
+    return memory.retried(
+        lambda: _measured(path, stream, _VideoPackets(path, container, field_s, delay, codec), rows or _rows(path))
+    )
 
 
-def _read_packets(path: Path, stream: int, video: _VideoPackets) -> PacketFacts | None:
+def _measured(path: Path, stream: int, video: _VideoPackets, rows: Iterable[Sequence[str]]) -> PacketFacts | None:
     ends_s: dict[int, float] = {}
     start_s = math.inf
-    for packet in _packets(path):
+    for packet in map(_packet, rows):
         if packet.stream == stream:
             video.add(packet)
             if len(video.times) > _MAX_PACKETS:
@@ -145,23 +161,27 @@ class _ListedPacket(NamedTuple):
         return self.dts_s if math.isnan(self.pts_s) else self.pts_s
 
 
-def _packets(path: Path) -> Iterator[_ListedPacket]:
-    command = ffprobe_command(path, show="packet=stream_index,pts_time,dts_time,duration_time,pos,flags")
+def _rows(path: Path) -> Iterator[Sequence[str]]:
+    """Yield the `_FIELDS` of each packet of a file."""
+    command = ffprobe_command(path, show=PACKET_ENTRIES)
     limits = memory.current()
     timeout_s, header_s = limits.time.whole_file_s(path), limits.settings.header_seconds
     listed = lines(command, timeout_s=timeout_s, task="listing the packets", processor_s=header_s)
     for line in listed:
-        fields = line.rstrip().split(b",")
+        fields = line.decode("ascii", errors="replace").rstrip().split(",")
         # side data is printed as empty fields and lines
-        if len(fields) >= 6 and fields[0].isdigit():
-            index, pts, dts, duration, position, flags = fields[:6]
-            duration_s = max(0.0, _seconds(duration, 0.0))
-            place = int(position) if position.isdigit() else -1
-            key, discarded = b"K" in flags, b"D" in flags
-            yield _ListedPacket(int(index), _seconds(pts), _seconds(dts), duration_s, place, key, discarded)
+        if len(fields) >= len(_FIELDS) and fields[0].isdigit():
+            yield fields
 
 
-def _seconds(text: bytes, missing: float = math.nan) -> float:
+def _packet(row: Sequence[str]) -> _ListedPacket:
+    index, pts, dts, duration, position, flags = row[:6]
+    duration_s = max(0.0, _seconds(duration, 0.0))
+    place = int(position) if position.isdigit() else -1
+    return _ListedPacket(int(index), _seconds(pts), _seconds(dts), duration_s, place, "K" in flags, "D" in flags)
+
+
+def _seconds(text: str | bytes, missing: float = math.nan) -> float:
     try:
         seconds = float(text)
     except ValueError:

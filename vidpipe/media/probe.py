@@ -28,6 +28,7 @@ from vidpipe.media.ffmpeg import (
     run,
 )
 from vidpipe.media.memory import TimeLimits
+from vidpipe.media.packets import PACKET_ENTRIES
 from vidpipe.media.quick_check import QuickCheck
 from vidpipe.media.sniff import sniff
 from vidpipe.media.subtitles import read_cues
@@ -44,6 +45,8 @@ _BEGINNING_ENTRIES = ":packet=stream_index,flags:frame=stream_index,media_type"
 #: A file may have hundreds of streams with notes.
 _MAX_NOTES = 50
 _MAX_DESCRIPTION_BYTES = 16 << 20
+#: Up to this size, ffprobe takes longer to start than to list the packets, and the list fits into memory.
+_SHORT_FILE_BYTES = 16 << 20
 #: Tags in use; a file may hold megabytes of others.
 _TAGS = "title,language,bps,number_of_frames,duration,creation_time,date,com.apple.quicktime.creationdate"
 _ENTRIES = (
@@ -72,7 +75,7 @@ def probe(
     name = name or path.name
     with _reading(name, limits, time):
         layout = _checked_layout(path, name)
-        described = describe(path, name)
+        described = _describe_with_packets(path, name, layout)
         container = described["format"]
         listed, video, times = _video(path, name, described, layout, measure=True)
         assert times is not None  # noqa: S101  (measured)
@@ -204,7 +207,7 @@ def describe(path: Path, name: str, *arguments: str, show: str = _ENTRIES) -> di
     _, address = decodable_input(path, name)
     limits = memory.current()
     done = run(
-        ffprobe_command(path, "-threads", "1", *arguments, show=show, output="json"),
+        ffprobe_command(path, "-threads", "1", *arguments, show=show, output="json=compact=1"),
         timeout_s=limits.time.headers_s,
         task="reading the headers",
         max_output_bytes=_MAX_DESCRIPTION_BYTES,
@@ -222,6 +225,17 @@ def describe(path: Path, name: str, *arguments: str, show: str = _ENTRIES) -> di
         described["format"].pop("bit_rate", None)
         described["streams"] = [{**stream, "codec_name": "webp"} for stream in described["streams"]]
     return described
+
+
+def _describe_with_packets(path: Path, name: str, layout: ContainerLayout | None) -> dict[str, Any]:
+    """Return the description of a file, with all `packets` if a single start of ffprobe can print both.
+
+    ffprobe prints the streams last. By then, those of fragmented and live files differ from what the headers state.
+    """
+    if layout and layout.stated_bytes and os.stat(path).st_size <= _SHORT_FILE_BYTES:
+        with contextlib.suppress(MediaError):  # perhaps of the packets
+            return describe(path, name, show=f"{_ENTRIES}:{PACKET_ENTRIES}")
+    return describe(path, name)
 
 
 def _begins_with_video(listed: Sequence[streams.Raw], beginning: Sequence[Mapping[str, Any]]) -> bool:
@@ -288,7 +302,7 @@ def _video(
         memory.current().pixels = size
         if not measure and _has_several_pictures(path, video):
             return listed, video, None
-        times = measured_timing(path, video, container, layout)
+        times = measured_timing(path, video, container, layout, described.get("packets"))
         file_s = streams.seconds(container.get("duration")) or 0.0
         if (times.frame_count or 1) > 1 or not streams.is_cover(video, listed, times.duration_s or 0.0, file_s):
             return listed, video, times

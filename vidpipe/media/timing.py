@@ -10,7 +10,7 @@ from typing import Any
 
 from vidpipe.media import streams
 from vidpipe.media.container_layout import ContainerLayout, asf_duration_s, stated_bytes
-from vidpipe.media.packets import PacketFacts, read_packets
+from vidpipe.media.packets import PacketFacts, PacketList, read_packets
 
 #: Intervals that differ more than this from the usual one are irregular: containers round times to 1 ms.
 _JITTER_S = 0.0015
@@ -153,15 +153,20 @@ def _stated_timing(video: Mapping[str, Any]) -> StreamTiming:
 
 
 def measured_timing(
-    path: Path, video: Mapping[str, Any], container: Mapping[str, Any], layout: ContainerLayout | None
+    path: Path,
+    video: Mapping[str, Any],
+    container: Mapping[str, Any],
+    layout: ContainerLayout | None,
+    listed: PacketList | None = None,
 ) -> StreamTiming:
-    """Measure the timing of a video stream on its packets. Reads the whole file once and decodes nothing.
+    """Measure the timing of a video stream on its packets. Decodes nothing.
 
     Args:
         path: The file.
         video: ffprobe's description of the stream.
         container: ffprobe's description of the format.
         layout: The layout of the file.
+        listed: The packets, as for `read_packets`; by default, the whole file is read.
 
     Raises:
         TimeLimitError: Reading took longer than a slow disk would need.
@@ -176,6 +181,7 @@ def measured_timing(
         field_s=field_s,
         delay=streams.positive_int(video.get("has_b_frames")) or 0,
         codec=str(video.get("codec_name")),
+        listed=listed,
     )
     if packets is None:
         return stated

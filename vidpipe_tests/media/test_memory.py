@@ -141,12 +141,13 @@ def test_large_pictures_have_room_and_are_decoded_in_as_many_threads_as_fit() ->
     )
     assert hd.threads is None
     assert largest.threads == 1
+    assert FileLimits(pixels=1920 * 1080, most_threads=1).threads == 1
     if hd.limit_bytes and ultra_hd.limit_bytes and largest.limit_bytes:
         assert hd.limit_bytes < 512 * _MIB < ultra_hd.limit_bytes < largest.limit_bytes < 1600 * _MIB
 
 
 def test_a_time_limit_names_the_file_and_what_was_done(tmp_path: Path) -> None:
-    path = clips.moving(tmp_path / "clip.mp4", seconds=0.2)
+    path = clips.moving(tmp_path / "clip.ts", seconds=0.2)
     with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe did not finish .* ended while listing the packets"):
         probe(path, name="film", time=TimeLimits(startup_s=1e-6, bytes_per_s=math.inf))
     with pytest.raises(ffmpeg.TimeLimitError, match=r"film: ffprobe .* ended while reading the headers"):

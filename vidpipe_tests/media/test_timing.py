@@ -237,7 +237,7 @@ def test_pictures_that_are_only_referred_to_are_not_counted(tmp_path: Path) -> N
     vp8 = ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-passlogfile", str(tmp_path / "log"))
     for number in "12":
         path = clips.ffmpeg(tmp_path / "a.webm", *source, *vp8, "-pass", number)
-    assert sum(1 for packet in packets._packets(path)) > 50
+    assert sum(1 for packet in packets._rows(path)) > 50
     assert timing_of(probe(path)) == (50, 2.0, "25/1", False)
 
 
