@@ -20,7 +20,6 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.pipeline.started_work import StartedWork
 from vidpipe.runner.due import Selection
-from vidpipe.runner.estimate import estimate
 from vidpipe.runner.plan import DescribingStages, Plan, record_specs
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import NullObserver, Runner
@@ -114,6 +113,9 @@ def run_process(
         report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
         if report is not None:
             return report
+
+        from vidpipe.runner.estimate import estimate
+
         record_specs(opened, plan)
         work = StartedWork(observer, estimate(opened, plan, request).model if DescribingStages.of(plan) else None)
         runner = Runner(opened, plan, work, work.run_id, cancelled)

@@ -1,12 +1,17 @@
 """Work of the stages that begins before its Dagster run, while Dagster is being loaded."""
 
+from __future__ import annotations
+
 import queue
 import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from vidpipe.runner.estimate import ModelEstimate
 from vidpipe.runner.request import RunReport
 from vidpipe.stages.contract import Observer, StageEvent
+
+if TYPE_CHECKING:
+    from vidpipe.runner.estimate import ModelEstimate
 
 #: More events than this that no step has taken hold the work back, so that memory does not grow with the videos.
 _MAX_WAITING = 500
