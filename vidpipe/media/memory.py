@@ -131,7 +131,6 @@ class FileLimits:
         pixels: Number of pixels of its largest picture, 0 while unknown.
         generous: Whether a program has failed within the tight limit.
         time: Time limits.
-        most_threads: Most decoder threads, even if more fit into memory; None for the default number.
         default_threads: Threads that the decoder uses by default.
         shared_bytes: Memory for larger pictures, shared by all programs of this process.
         extra_bytes: Memory that a program may use beyond what it needs for the file.
@@ -141,18 +140,17 @@ class FileLimits:
     pixels: int = 0
     generous: bool = False
     time: TimeLimits = field(default_factory=TimeLimits)
-    most_threads: int | None = None
     default_threads: int = field(default_factory=_default_threads)
     shared_bytes: int = _SHARED_BYTES
     extra_bytes: int = 0
 
     @property
     def threads(self) -> int | None:
-        """Number of decoder threads; None for the default number."""
+        """Number of decoder threads; None if the default number fits into memory."""
         fitting = [count for count in range(1, self.default_threads + 1) if self._bytes(count) <= self.shared_bytes]
         if self.default_threads in fitting or self.pixels <= _HD_PIXELS:
-            return self.most_threads
-        return min(max(fitting, default=1), self.most_threads or self.default_threads)
+            return None
+        return max(fitting, default=1)
 
     @property
     def limit_bytes(self) -> int | None:

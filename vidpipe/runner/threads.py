@@ -89,10 +89,7 @@ class StageWorkers:
         self._priorities = {stage.name: -place for place, stage in enumerate(plan.stages)}
         self._numbers = itertools.count()
         self._contexts = {
-            stage.name: replace(
-                plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name)),
-                others_wait=partial(self._others_wait, stage.pool),
-            )
+            stage.name: plan.context_of(stage, cells, cancelled, partial(listener.progressed, stage.name))
             for stage in plan.stages
         }
         sizes = pool_sizes(plan.settings)
@@ -109,9 +106,6 @@ class StageWorkers:
     def put(self, work: StageWork) -> None:
         """Queue a video for a stage."""
         self._queues[work.stage.pool].put((self._priorities[work.stage.name], next(self._numbers), work))
-
-    def _others_wait(self, pool: Pool) -> bool:
-        return not self._queues[pool].empty()
 
     def close(self) -> None:
         """Wait until everything queued is done; once cancelled, only what has started is finished."""

@@ -243,7 +243,6 @@ class StageContext:
         cells: Stored answers of the describing model.
         cancelled: Set when the run is to stop; long work checks it and raises `Cancelled`.
         progress: Reports how far a video is, 0 to 1. May be called often.
-        others_wait: Whether other videos wait for a thread, so that no core idles if this one uses a single core.
     """
 
     settings: Settings
@@ -251,7 +250,6 @@ class StageContext:
     cells: CellStore | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
     progress: Callable[[str, float], None] = lambda sha256, fraction: None
-    others_wait: Callable[[], bool] = lambda: False
 
 
 class Cancelled(Exception):

@@ -30,9 +30,6 @@ _SMALL = (16, 16)
 #: Interval between its JPEGs: longer than any video, so there is one.
 _NEVER_S = 1e9
 _PROGRESS_FRAMES = 64
-#: Up to this duration, a video is decoded in one thread while others wait: threads cost a few percent more in total. A
-#: longer one might still be decoded in one thread when all others are done.
-_ONE_THREAD_S = 60.0
 
 
 DecodedT = TypeVar("DecodedT", bound=Decoded)
@@ -78,7 +75,6 @@ def decode_within_limits(
     limits = memory.FileLimits(
         context.settings.limits,
         pixels=item["metadata.width"] * item["metadata.height"],
-        most_threads=1 if expected_s and expected_s <= _ONE_THREAD_S and context.others_wait() else None,
         extra_bytes=hwaccel.DRIVER_BYTES if plan.hwaccel else 0,
     )
 
