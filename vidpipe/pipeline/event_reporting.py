@@ -19,6 +19,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import read_result
 from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous, materialization, observation
+from vidpipe.pipeline.instance import history_kept_open
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.video_checks import evaluate_failures
 from vidpipe.runner.plan import Plan
@@ -107,21 +108,22 @@ class EventReporter:
             self._queue.put(event)
 
     def _report_all(self) -> None:
-        ended = False
-        while not ended:
-            batch = [self._queue.get()]
-            while batch[-1] is not None and len(batch) < _BATCH_SIZE:
-                try:
-                    batch.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            ended = batch[-1] is None
-            if self._fault is None:  # otherwise only keep the run from waiting
-                try:
-                    self._report([event for event in batch if event is not None])
-                except Exception as fault:
-                    log.exception("%d events could not be reported to Dagster", len(batch))
-                    self._fault = fault
+        with history_kept_open(self._plan.settings, self._context.run_id):
+            ended = False
+            while not ended:
+                batch = [self._queue.get()]
+                while batch[-1] is not None and len(batch) < _BATCH_SIZE:
+                    try:
+                        batch.append(self._queue.get_nowait())
+                    except queue.Empty:
+                        break
+                ended = batch[-1] is None
+                if self._fault is None:  # otherwise only keep the run from waiting
+                    try:
+                        self._report([event for event in batch if event is not None])
+                    except Exception as fault:
+                        log.exception("%d events could not be reported to Dagster", len(batch))
+                        self._fault = fault
 
     def _report(self, events: list[StageEvent]) -> None:
         tried = (event for event in events if event.state in ("computed", "failed") and not event.earlier)

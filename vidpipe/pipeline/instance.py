@@ -87,10 +87,10 @@ def history_kept_open(settings: Settings, run_id: str) -> Iterator[None]:
     """Keep the files of the history open while a run writes many events; does nothing for other databases than SQLite.
 
     Dagster opens and closes the files for each event, and whoever closes a file last has SQLite move its write-ahead
-    log into it, which waits for the disk several times.
+    log into it, which waits for the disk several times. Events of no run have a file without a name.
     """
     with contextlib.ExitStack() as opened:
-        for file in (dagster_home(settings) / "history" / "runs" / f"{name}.db" for name in ("index", run_id)):
+        for file in (dagster_home(settings) / "history" / "runs" / f"{name}.db" for name in ("index", run_id, "")):
             if file.is_file():
                 connection = opened.enter_context(contextlib.closing(sqlite3.connect(file)))
                 with contextlib.suppress(sqlite3.Error):  # Dagster reports damage
