@@ -224,6 +224,8 @@ def decode_command(
     if plan.forced_rate:
         options += ["-r", str(plan.forced_rate)]
     threads = 1 if plan.one_thread else memory.current().threads
+    if plan.reference_frames and not threads:
+        threads = memory.current().default_threads
     if threads:
         options += ["-threads", str(threads)]
     if plan.hwaccel:

@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,9 @@ class IntervalDecoder:
     def __init__(self, path: Path, plan: DecodePlan, running: DecodePass) -> None:
         self._plan = plan
         self.frames_decoded = 0
+        # reads ahead: a pipe holds few frames, and the process would wait until they are needed
+        self._reader = ThreadPoolExecutor(1, "interval-frames")
+        self._answers: deque[Future[list[SmallFrame]]] = deque()
         reader, writer = os.pipe()
         command = [sys.executable, "-P", "-m", "vidpipe.media.interval_worker", str(reader)]
         try:
@@ -55,28 +60,30 @@ class IntervalDecoder:
     def close(self) -> None:
         """End the process."""
         ffmpeg.stop(self._process)
+        self._reader.shutdown()
         if self._process.stdout is not None:
             self._process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             self._requests.close()
 
-    def request(self, start_us: int, end_us: int, *, key_us: int, max_frames: int) -> None:
+    def request(self, start_us: int, end_us: int, *, count: int, key_us: int, max_frames: int) -> None:
         """Ask for the frames from `start_us` to `end_us`, both included.
 
         Args:
             start_us: Time of a frame, in microseconds.
             end_us: Time in microseconds.
+            count: Number of frames expected; more than that are a failure.
             key_us: Time of the last key frame before it.
             max_frames: Number of frames after which to give up.
         """
         self._send(start_us=start_us, end_us=end_us, key_us=key_us, max_frames=max_frames)
+        self._answers.append(self._reader.submit(self._answer, count))
 
-    def frames(self, count: int) -> list[SmallFrame]:
-        """Return the frames of the oldest unanswered request; none if the process has failed.
+    def frames(self) -> list[SmallFrame]:
+        """Return the frames of the oldest request that has not been asked for; none if the process has failed."""
+        return self._answers.popleft().result()
 
-        Args:
-            count: Number of frames expected; more than that are a failure, too.
-        """
+    def _answer(self, count: int) -> list[SmallFrame]:
         width, height = self._plan.detection
         found: list[SmallFrame] = []
         while len(head := self._read(FRAME.size)) == FRAME.size:

@@ -30,11 +30,13 @@ REFERENCE_CODECS = ("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4")
 _CONTEXT_US = round((WINDOW_S + 0.04) * 1_000_000)
 _SPARSE_US = round(SPARSE_S * 1_000_000)
 #: Intervals closer to each other are decoded as one.
-_JOINED_US = 400_000
+_JOINED_US = 300_000
 #: Longer intervals are divided, so that memory does not grow with them.
 _MAX_INTERVAL_US = 2_000_000
 #: Reference frames that are read while the frames of an interval are being decoded, and the largest number that wait.
-_LOOKAHEAD, _MAX_WAITING = 48, 600
+_LOOKAHEAD, _MAX_WAITING = 256, 900
+#: Reference frames before a change that may be needed to judge it.
+_AROUND = 48
 #: Over several frames, movement may make the score of a change smaller than that of the cut alone.
 _SCORE_MARGIN, _RATIO_MARGIN = 0.9, 0.85
 #: Movement over n frames scores n^0.7 times as much as over one (measured; noise does not grow, pans grow with n).
@@ -182,30 +184,34 @@ class ReferenceDecode:
             if not ended and (last_us < time_us + _CONTEXT_US or self._packets.listed_us < last_us):
                 return
             self._evaluated += 1
-            if self._needs_all_frames(place):
-                self._propose(start_us, time_us)
+            margin_us = self._margin_us(place)
+            if margin_us is not None:
+                self._propose(start_us - margin_us, time_us + margin_us)
 
-    def _needs_all_frames(self, place: int) -> bool:
-        """Return whether the detector could find a cut at this change, and does not see enough of it yet."""
+    def _margin_us(self, place: int) -> int | None:
+        """Return how far around a change the detector needs all frames to find a cut in it; None if not at all."""
         change, step = self._references[place], self._step(place)
         threshold = self._settings.threshold
         if self._settings.detector == "content":
-            return step > 1 and change.score >= _SCORE_MARGIN * threshold
+            return _CONTEXT_US if step > 1 and change.score >= _SCORE_MARGIN * threshold else None
         if change.score < _SCORE_MARGIN * MIN_ADAPTIVE_SCORE:
-            return False
-        start_us, end_us = (reference.frame.time_us for reference in self._references[place - 1 : place + 1])
-        if step > 1 and end_us - start_us >= _SPARSE_US and change.score >= _SCORE_MARGIN * CERTAIN_SCORE:
-            return True
+            return None
         around = [*self._around(place, -1), *self._around(place, 1)]
         steps = [self._step(other) for other in around]
         if step == 1 and all(other == 1 for other in steps):
-            return False
+            return None
         total = sum(self._references[other].score for other in around)
+        # n frames score at most as much as they do one by one, and hardly less than one: the true ratio is between
+        least, most = _ratio(change.score, total, len(around)), _ratio(change.score, total, sum(steps))
+        if around and least >= threshold:
+            return None if step == 1 else 0  # a cut, whose frame is to be found
         if step == 1:
-            # a change over n frames scores at most as much as they do one by one: the true ratio is smaller
-            return threshold <= _ratio(change.score, total, sum(steps)) < _CERTAIN * threshold
+            return _CONTEXT_US if threshold <= most < _CERTAIN * threshold else None
+        start_us, end_us = (reference.frame.time_us for reference in self._references[place - 1 : place + 1])
+        sparse = end_us - start_us >= _SPARSE_US and change.score >= _SCORE_MARGIN * CERTAIN_SCORE
         ratio = _ratio(change.score, total, sum(other**_GROWTH for other in steps))
-        return bool(ratio >= max(_RATIO_MARGIN * threshold, _FASTER * step**_GROWTH))
+        suspect = ratio >= max(_RATIO_MARGIN * threshold, _FASTER * step**_GROWTH)
+        return _CONTEXT_US if sparse or suspect else None
 
     def _around(self, place: int, direction: int) -> Iterator[int]:
         """Yield the changes before or after a change that a detector compares it with."""
@@ -226,12 +232,11 @@ class ReferenceDecode:
         return reference.step
 
     def _propose(self, start_us: int, end_us: int) -> None:
-        """Have all frames decoded from one reference frame to the next, and as far as the detector looks around."""
-        start_us, end_us = start_us - _CONTEXT_US, end_us + _CONTEXT_US
+        """Have all frames decoded from one time to another."""
         joined = start_us < self._proposed_us + _JOINED_US
         # earlier frames may have been yielded
         start_us = max(start_us, self._proposed_us + TOLERANCE_US + 1)
-        self._proposed_us = end_us
+        self._proposed_us = end_us = max(end_us, self._proposed_us)
         if joined and self._intervals and not self._intervals[-1].requested:
             self._intervals[-1].end_us = end_us
         else:
@@ -251,7 +256,7 @@ class ReferenceDecode:
             if not first or not first.requested or not full:
                 break
             yield from self._all_frames(self._intervals.popleft())
-        known = max(0, min(self._emitted, self._evaluated - 1 - _LOOKAHEAD))
+        known = max(0, min(self._emitted, self._evaluated - 1 - _AROUND))
         del self._references[:known]
         self._removed += known
         self._emitted -= known
@@ -268,7 +273,7 @@ class ReferenceDecode:
     def _all_frames(self, interval: _Interval) -> Iterator[SmallFrame]:
         assert self._decoder is not None  # noqa: S101  (it got the request)
         expected_us = self._packets.between(interval.start_us, interval.end_us)
-        frames = self._decoder.frames(len(expected_us))
+        frames = self._decoder.frames()
         if self._decode.killed:
             return
         if self._decoder.frames_decoded > self._max_frames:
@@ -299,7 +304,9 @@ class ReferenceDecode:
         if self._decoder is None:
             self._decoder = IntervalDecoder(self._path, self._plan, self._decode)
         key_us = self._packets.key_before(interval.start_us)
-        self._decoder.request(interval.start_us, interval.end_us, key_us=key_us, max_frames=self._max_frames)
+        self._decoder.request(
+            interval.start_us, interval.end_us, count=len(times_us), key_us=key_us, max_frames=self._max_frames
+        )
         interval.requested = True
 
     def _numbered(self, frame: SmallFrame) -> SmallFrame:

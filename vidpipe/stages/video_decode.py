@@ -77,6 +77,8 @@ def decode_within_limits(
         pixels=item["metadata.width"] * item["metadata.height"],
         extra_bytes=hwaccel.DRIVER_BYTES if plan.hwaccel else 0,
     )
+    if plan.reference_frames:
+        limits.default_threads = memory.SKIPPING_THREADS
 
     def limited(plan: DecodePlan) -> DecodedT:
         with memory.reading(limits):
