@@ -223,11 +223,8 @@ def decode_command(
         options += ["-dts_delta_threshold", str(_MAX_GAP_S)]
     if plan.forced_rate:
         options += ["-r", str(plan.forced_rate)]
-    threads = 1 if plan.one_thread else memory.current().threads
-    if plan.reference_frames and not threads:
-        threads = memory.current().default_threads
-    if threads:
-        options += ["-threads", str(threads)]
+    wanted = 1 if plan.one_thread else memory.SKIPPING_THREADS if plan.reference_frames else memory.DECODER_THREADS
+    options += ["-threads", str(min(wanted, memory.current().threads or wanted))]
     if plan.hwaccel:
         options += hwaccel.input_options(plan.hwaccel)
     if plan.reference_frames:

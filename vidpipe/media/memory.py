@@ -40,6 +40,8 @@ _SHARED_BYTES = 384 * _MIB * max(4, _CORES)
 _HEADERS_BYTES = _PROGRAM_BYTES * (_CORES + 1)
 #: libavcodec uses one thread more than there are cores, and at most 16.
 _MAX_THREADS = 16
+#: Threads of a decoder beside the thread that filters its frames: one more, ffmpeg's default, makes both slower.
+DECODER_THREADS = min(_CORES, _MAX_THREADS)
 #: Threads of a decoder that skips frames: each skipped frame occupies one for a moment, so that few of them decode.
 SKIPPING_THREADS = min(6 * _CORES, _MAX_THREADS)
 #: Stack of a thread if RLIMIT_STACK is unlimited (glibc on x86-64).

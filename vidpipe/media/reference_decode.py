@@ -49,6 +49,8 @@ _CERTAIN = 2.0
 _SAME = 3.0
 #: Statistics and transitions need a frame this often; a smaller number of frames does not count.
 _MAX_SPACING_US, _MIN_FRAMES = 170_000, 12
+#: If so many frames at the start are reference frames, all are.
+_MOST_WITHOUT_SKIPPING = 64
 #: Share of the frames so far that may be decoded for intervals, beyond a number that is always allowed.
 _MAX_SHARE, _FREE_FRAMES = 0.4, 300
 
@@ -63,13 +65,13 @@ class _Reference:
 
     Attributes:
         frame: The frame.
-        score: Score of the change from the previous reference frame.
         step: Number of frames from the previous reference frame to this one; 0 while unknown.
+        score: Score of the change from the previous reference frame; negative while unknown.
     """
 
     frame: SmallFrame
-    score: float
     step: int = 0
+    score: float = -1.0
 
 
 @dataclass
@@ -110,10 +112,9 @@ class ReferenceDecode:
         assert decode.packets is not None  # noqa: S101  (the plan lists them)
         self._path, self._plan, self._decode, self._packets = path, plan, decode, decode.packets
         self._settings, self._frame_count = settings, frame_count
-        self._score = HsvDifference()
         self._references: list[_Reference] = []
         # how many of them have been compared with the one before and yielded; and how many more there were before them
-        self._evaluated, self._emitted, self._removed = 1, 0, 0
+        self._evaluated, self._emitted, self._removed, self._skipped = 1, 0, 0, 0
         self._start_us, self._proposed_us = 0, -(1 << 62)
         self._intervals: deque[_Interval] = deque()
         self._decoder: IntervalDecoder | None = None
@@ -135,7 +136,7 @@ class ReferenceDecode:
                 self._start_us = frame.time_us
             elif frame.time_us <= self._references[-1].frame.time_us + TOLERANCE_US:
                 raise FullDecodeRequired("frames share a time or are not in order")
-            self._references.append(_Reference(frame, self._score(frame.bgr)))
+            self._references.append(_Reference(frame))
             self._check(frame.time_us)
             self._evaluate()
             yield from self._settled()
@@ -184,32 +185,35 @@ class ReferenceDecode:
             if not ended and (last_us < time_us + _CONTEXT_US or self._packets.listed_us < last_us):
                 return
             self._evaluated += 1
+            self._skipped += self._step(place) - 1
+            if not self._skipped and self._removed + self._evaluated > _MOST_WITHOUT_SKIPPING:
+                raise FullDecodeRequired("no frame is skipped")
             margin_us = self._margin_us(place)
             if margin_us is not None:
                 self._propose(start_us - margin_us, time_us + margin_us)
 
     def _margin_us(self, place: int) -> int | None:
         """Return how far around a change the detector needs all frames to find a cut in it; None if not at all."""
-        change, step = self._references[place], self._step(place)
-        threshold = self._settings.threshold
+        step, threshold = self._step(place), self._settings.threshold
         if self._settings.detector == "content":
-            return _CONTEXT_US if step > 1 and change.score >= _SCORE_MARGIN * threshold else None
-        if change.score < _SCORE_MARGIN * MIN_ADAPTIVE_SCORE:
-            return None
+            return _CONTEXT_US if step > 1 and self._score(place) >= _SCORE_MARGIN * threshold else None
         around = [*self._around(place, -1), *self._around(place, 1)]
         steps = [self._step(other) for other in around]
         if step == 1 and all(other == 1 for other in steps):
             return None
-        total = sum(self._references[other].score for other in around)
-        # n frames score at most as much as they do one by one, and hardly less than one: the true ratio is between
-        least, most = _ratio(change.score, total, len(around)), _ratio(change.score, total, sum(steps))
-        if around and least >= threshold:
-            return None if step == 1 else 0  # a cut, whose frame is to be found
+        score = self._score(place)
+        if score < _SCORE_MARGIN * MIN_ADAPTIVE_SCORE:
+            return None
+        scores = [self._score(other) for other in around]
+        if scores and score >= threshold * max(scores) * (1 if step == 1 else _CERTAIN):
+            return None if step == 1 else 0  # certainly a cut, whose frame is to be found
+        total = sum(scores)
         if step == 1:
-            return _CONTEXT_US if threshold <= most < _CERTAIN * threshold else None
+            # a change over n frames scores at most as much as they do one by one: the true ratio is smaller
+            return _CONTEXT_US if threshold <= _ratio(score, total, sum(steps)) < _CERTAIN * threshold else None
         start_us, end_us = (reference.frame.time_us for reference in self._references[place - 1 : place + 1])
-        sparse = end_us - start_us >= _SPARSE_US and change.score >= _SCORE_MARGIN * CERTAIN_SCORE
-        ratio = _ratio(change.score, total, sum(other**_GROWTH for other in steps))
+        sparse = end_us - start_us >= _SPARSE_US and score >= _SCORE_MARGIN * CERTAIN_SCORE
+        ratio = _ratio(score, total, sum(other**_GROWTH for other in steps))
         suspect = ratio >= max(_RATIO_MARGIN * threshold, _FASTER * step**_GROWTH)
         return _CONTEXT_US if sparse or suspect else None
 
@@ -230,6 +234,14 @@ class ReferenceDecode:
             before_us = self._references[place - 1].frame.time_us
             reference.step = max(1, len(self._packets.between(before_us, reference.frame.time_us)) - 1)
         return reference.step
+
+    def _score(self, place: int) -> float:
+        reference = self._references[place]
+        if reference.score < 0:
+            difference = HsvDifference()
+            difference(self._references[place - 1].frame.bgr)
+            reference.score = difference(reference.frame.bgr)
+        return reference.score
 
     def _propose(self, start_us: int, end_us: int) -> None:
         """Have all frames decoded from one time to another."""

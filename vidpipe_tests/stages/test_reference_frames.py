@@ -179,7 +179,7 @@ def test_an_answer_of_another_length_costs_a_full_decode(
     tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = IntervalDecoder.frames
-    monkeypatch.setattr(IntervalDecoder, "frames", lambda self, count: frames(self, count - 1))
+    monkeypatch.setattr(IntervalDecoder, "frames", lambda self: frames(self)[1:])
     assert same_findings(moving, tmp_path)[0].decoded == "all"
 
 
@@ -208,14 +208,14 @@ def test_too_many_possible_cuts_are_decoded_completely(
 
 def test_a_stopped_run_leaves_no_process(tmp_path: Path, moving: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled = threading.Event()
-    frames = IntervalDecoder.frames
+    request = IntervalDecoder.request
 
-    def stopped(self: IntervalDecoder, count: int) -> Any:
+    def stopped(self: IntervalDecoder, *arguments: Any, **options: Any) -> None:
         psutil.Process(self._process.pid).suspend()
         cancelled.set()
-        return frames(self, count)
+        request(self, *arguments, **options)
 
-    monkeypatch.setattr(IntervalDecoder, "frames", stopped)
+    monkeypatch.setattr(IntervalDecoder, "request", stopped)
     settings = Settings(home=tmp_path, scene_detection=SceneDetection())
     with pytest.raises(Cancelled):
         list(scenes.STAGE.function([scene_item(moving)], StageContext(settings=settings, cancelled=cancelled)))
