@@ -15,6 +15,7 @@ import pytest
 
 from vidpipe.sources.failures import Dependencies
 from vidpipe.sources.records import IngestOutcome, SourceRecord
+from vidpipe_tests import clips
 from vidpipe_tests.fault_server import FaultServer, endless, redirect, status
 from vidpipe_tests.sources.conftest import IngestHome, Write, sha256_of
 
@@ -118,9 +119,13 @@ def test_a_missing_module_is_waited_for(room: IngestHome, monkeypatch: pytest.Mo
 
 
 def test_a_missing_program_is_waited_for(
-    room: IngestHome, server: FaultServer, clip: bytes, monkeypatch: pytest.MonkeyPatch
+    room: IngestHome, server: FaultServer, clip: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = server.add("/clip.mp4", clip)
+    # a container that the quick check leaves to ffprobe
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(clip)
+    stream = clips.ffmpeg(tmp_path / "clip.ts", "-i", str(file), "-c", "copy")
+    url = server.add("/clip.ts", stream.read_bytes())
     with monkeypatch.context() as without:
         without.setenv("FFPROBE_BINARY", "/nowhere/ffprobe")
         assert "not a program" in str(room.add_one(url).error)
