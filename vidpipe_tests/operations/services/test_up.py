@@ -29,6 +29,11 @@ from vidpipe_tests.fault_server import FaultServer
 SERVERS = {"mongod", "code server", "web server", "daemon", "measures", "supervisor"}
 
 
+def servers(station: UnattendedHome) -> dict[str, list[psutil.Process]]:
+    """The processes of a home by kind, without the one that waits for the next run once there has been one."""
+    return {kind: found for kind, found in station.processes().items() if kind != "spare process"}
+
+
 def _locations(page: str) -> dict[str, Any]:
     """What Dagster's page says of its code location."""
     query = (
@@ -41,14 +46,14 @@ def _locations(page: str) -> dict[str, Any]:
 
 
 def test_all_servers_answer_on_the_loopback(station: UnattendedHome) -> None:
-    assert set(station.processes()) == SERVERS
+    assert set(servers(station)) == SERVERS
     up = station.home.json("up")
     assert up["started"] == []
     assert _locations(up["addresses"]["web"]) == {"vidpipe": "RepositoryLocation"}
     assert "vidpipe_videos" in requests.get(up["addresses"]["measures"], timeout=10).text
     listening = {
         address.laddr.ip
-        for processes in station.processes().values()
+        for processes in servers(station).values()
         for process in processes
         for address in process.net_connections("inet")
         if address.status == "LISTEN"
@@ -57,29 +62,29 @@ def test_all_servers_answer_on_the_loopback(station: UnattendedHome) -> None:
 
 
 def test_a_second_up_starts_nothing(station: UnattendedHome) -> None:
-    before = {kind: [process.pid for process in found] for kind, found in station.processes().items()}
+    before = {kind: [process.pid for process in found] for kind, found in servers(station).items()}
     both = [station.home.start("up", "--json"), station.home.start("up", "--json")]
     assert [ended(process).json["started"] for process in both] == [[], []]
-    assert {kind: [process.pid for process in found] for kind, found in station.processes().items()} == before
+    assert {kind: [process.pid for process in found] for kind, found in servers(station).items()} == before
 
 
 def test_what_was_killed_comes_back_at_the_same_addresses(station: UnattendedHome) -> None:
     addresses = station.home.json("up")["addresses"]
-    before = station.processes()
+    before = servers(station)
     killed = SERVERS - {"measures", "supervisor"}
     for kind in killed:
         for process in before[kind]:
             process.kill()
     wait_for("they are gone", lambda: not any(before[kind][0].is_running() for kind in killed), limit_s=10)
-    wait_for("all are back", lambda: set(station.processes()) == SERVERS)
+    wait_for("all are back", lambda: set(servers(station)) == SERVERS)
     assert station.home.json("up")["addresses"] == addresses
-    after = station.processes()
+    after = servers(station)
     assert after["measures"] == before["measures"], "what lives is left alone"
     wait_for("the page knows the pipeline", lambda: _locations(addresses["web"]) == {"vidpipe": "RepositoryLocation"})
     after["supervisor"][0].kill()
-    wait_for("it is gone", lambda: "supervisor" not in station.processes(), limit_s=10)
+    wait_for("it is gone", lambda: "supervisor" not in servers(station), limit_s=10)
     assert [down["name"] for down in station.home.json("status")["services_down"]] == ["supervisor"]
-    wait_for("the daemon brings it back", lambda: "supervisor" in station.processes())
+    wait_for("the daemon brings it back", lambda: "supervisor" in servers(station))
 
 
 def test_a_server_that_does_not_start_is_named_with_its_last_words(tmp_path: Path) -> None:
@@ -143,7 +148,7 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         wait_for("all are down", lambda: not other.processes(), limit_s=10)
         assert down_servers(home.settings, []) == {}
         assert home("down").code == 0
-        assert set(station.processes()) == SERVERS, "one home's `down` leaves another's servers"
+        assert set(servers(station)) == SERVERS, "one home's `down` leaves another's servers"
     finally:
         home("down", "--force")
         process.kill()
@@ -152,10 +157,10 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
 
 def test_changed_settings_reach_the_servers(station: UnattendedHome) -> None:
     """The last that uses the station: it leaves the servers as they are then."""
-    before = {kind: found[0].pid for kind, found in station.processes().items()}
+    before = {kind: found[0].pid for kind, found in servers(station).items()}
     changed = Home(station.home.path, {**station.home.env, "VIDPIPE_SERVICES_MAXRUNS": "2"})
     assert "The settings have changed" in changed("up").stderr
-    after = {kind: found[0].pid for kind, found in station.processes().items()}
+    after = {kind: found[0].pid for kind, found in servers(station).items()}
     assert {kind for kind in before if before[kind] == after[kind]} == {"mongod"}
     assert "max_concurrent_runs: 2" in (station.home.data / "dagster" / "dagster.yaml").read_text()
 
