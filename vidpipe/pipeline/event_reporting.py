@@ -109,21 +109,24 @@ class EventReporter:
 
     def _report_all(self) -> None:
         with history_kept_open(self._plan.settings, self._context.run_id):
-            ended = False
-            while not ended:
-                batch = [self._queue.get()]
-                while batch[-1] is not None and len(batch) < _BATCH_SIZE:
-                    try:
-                        batch.append(self._queue.get_nowait())
-                    except queue.Empty:
-                        break
-                ended = batch[-1] is None
-                if self._fault is None:  # otherwise only keep the run from waiting
-                    try:
-                        self._report([event for event in batch if event is not None])
-                    except Exception as fault:
-                        log.exception("%d events could not be reported to Dagster", len(batch))
-                        self._fault = fault
+            self._report_batches()
+
+    def _report_batches(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._queue.get()]
+            while batch[-1] is not None and len(batch) < _BATCH_SIZE:
+                try:
+                    batch.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            ended = batch[-1] is None
+            if self._fault is None:  # otherwise only keep the run from waiting
+                try:
+                    self._report([event for event in batch if event is not None])
+                except Exception as fault:
+                    log.exception("%d events could not be reported to Dagster", len(batch))
+                    self._fault = fault
 
     def _report(self, events: list[StageEvent]) -> None:
         tried = (event for event in events if event.state in ("computed", "failed") and not event.earlier)

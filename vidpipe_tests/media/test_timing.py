@@ -93,12 +93,20 @@ def encoded(folder: Path, how: dict[str, Any]) -> Path:
     )  # fmt: skip
 
 
-def check_against_a_decode(folder: Path, how: dict[str, Any]) -> None:
+def encoded_and_decoded(folder: Path, how: dict[str, Any]) -> tuple[Path, int, float] | None:
+    """A clip, its number of frames and its duration in seconds as decoded; None if the cut left nothing."""
     path = encoded(folder, how)
     try:
-        frames, duration_s = decoded_timing(path)
+        return path, *decoded_timing(path)
     except (KeyError, IndexError, subprocess.CalledProcessError):
-        return  # nothing was left by the cut
+        return None
+
+
+def check_against_a_decode(folder: Path, how: dict[str, Any]) -> None:
+    clip = encoded_and_decoded(folder, how)
+    if clip is None:
+        return
+    path, frames, duration_s = clip
     info = probe(path)
     interval_s = float(1 / Fraction(how["rate"]))
     assert info.frame_count == frames

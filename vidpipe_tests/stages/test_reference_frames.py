@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from fractions import Fraction
@@ -24,8 +23,7 @@ from vidpipe.stages import scene_analysis, scenes
 from vidpipe.stages.contract import Cancelled, StageContext, StageError
 from vidpipe.stages.results import Scenes
 from vidpipe_tests import clips
-from vidpipe_tests.media.decoded_timing import decoded_timing
-from vidpipe_tests.media.test_timing import encoded, encodings
+from vidpipe_tests.media.test_timing import encoded_and_decoded, encodings
 from vidpipe_tests.stages.scene_items import scene_item, scenes_of, starts
 from vidpipe_tests.unusual_streams import NAMES, unusual
 
@@ -276,11 +274,10 @@ def test_a_list_of_packets_that_cannot_be_used_is_noticed(times: list[tuple[int,
 
 
 def check_timing(folder: Path, how: dict[str, Any]) -> None:
-    path = encoded(folder, how)
-    try:
-        count, duration_s = decoded_timing(path)
-    except (KeyError, IndexError, subprocess.CalledProcessError):
-        return  # nothing was left by the cut
+    clip = encoded_and_decoded(folder, how)
+    if clip is None:
+        return
+    path, count, duration_s = clip
     for mode in ("all", "auto"):
         found = scenes_of(path, folder / mode, decode=mode)
         assert found.scenes[-1].end_frame == count, mode
