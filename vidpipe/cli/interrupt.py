@@ -5,6 +5,7 @@ within seconds whatever it is doing. The work runs in its own thread: the main t
 and no library used by the work can replace the signal handlers.
 """
 
+import _thread
 import contextlib
 import os
 import signal
@@ -25,6 +26,7 @@ _SHOW_CURSOR = b"\x1b[?25h\r\n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 #: A command that is still running this long after SIGTERM is killed.
 _TERM_LIMIT_S = 4.0
+_REPEAT_AFTER_S = 0.05
 
 
 def end_on_sigterm() -> None:
@@ -39,6 +41,18 @@ def end_on_sigterm() -> None:
     # Python's own handlers are delayed while the main thread is inside a C library, e.g. waiting for a name server.
     signal.set_wakeup_fd(sender.detach(), warn_on_full_buffer=False)
     threading.Thread(target=_end_after_sigterm, args=(receiver,), name="sigterm", daemon=True).start()
+
+
+def repeat_lost_interrupts() -> None:
+    """Raise a KeyboardInterrupt again that Python dropped inside a destructor or a weak reference's callback."""
+
+    def on_unraisable(args: sys.UnraisableHookArgs) -> None:
+        if issubclass(args.exc_type, KeyboardInterrupt):
+            threading.Timer(_REPEAT_AFTER_S, _thread.interrupt_main).start()  # not before the callback has returned
+        else:
+            sys.__unraisablehook__(args)
+
+    sys.unraisablehook = on_unraisable
 
 
 def _end_after_sigterm(receiver: socket.socket) -> None:

@@ -157,6 +157,7 @@ def main() -> None:
     """Entry point of the installed command."""
     gc.set_threshold(_GC_THRESHOLD)
     end_on_sigterm()
+    repeat_lost_interrupts()
     try:
         app()
     except KeyboardInterrupt:  # before a command has started
