@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from vidpipe import __version__
 from vidpipe.cli.context import CommandContext
 from vidpipe.cli.exit_handlers import exit_before_pymongo, skip_pymongo
-from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm
+from vidpipe.cli.interrupt import INTERRUPTED, end_on_sigterm, repeat_lost_interrupts
 from vidpipe.cli.output import error_object, note, print_error, print_json
 from vidpipe.errors import DamagedError, VidpipeError
 from vidpipe.redaction import redact

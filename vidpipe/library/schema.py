@@ -6,6 +6,8 @@ answers   the model's answers
 sources   one document per URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
+tombstones  hashes of deleted videos
+searches  saved searches by name
 meta      schema version and the shape of the stage graph; who is currently changing them
 
 How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.library.schema_setup`.
@@ -25,7 +27,7 @@ Collections = Mapping[str, Collection[Document]]
 
 SCHEMA_VERSION = 6
 
-COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "meta")
+COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "tombstones", "searches", "meta")
 
 #: Text indexes read a field of this name as the document's language. No document of ours has it, so that a subtitle
 #: stream's `language` is not mistaken for it.

@@ -13,11 +13,11 @@ from functools import cache, wraps
 from operator import add
 from typing import Any, ClassVar, Literal, Protocol, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict
 
 from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.settings import Settings
-from vidpipe.text.words import search_forms
+from vidpipe.stages.search_fields import SearchField, stored
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]
@@ -35,6 +35,7 @@ class StageResult(BaseModel):
         unversioned: Stored fields whose change makes nothing else due (a modification time, a path).
         scene_fields: Fields with one entry per scene (models with an `index`), stored in the scenes' documents.
         root: The only field is stored directly as the video's `Stage.stored_as`, without an object around it.
+        search_fields: Fields of the query language that are filled from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -42,6 +43,7 @@ class StageResult(BaseModel):
     unversioned: ClassVar[frozenset[str]] = frozenset()
     scene_fields: ClassVar[frozenset[str]] = frozenset()
     root: ClassVar[bool] = False
+    search_fields: ClassVar[tuple[SearchField, ...]] = ()
 
     def key_figures(self) -> dict[str, Any]:
         """Return a few plain values to show with the result, on Dagster's page for instance."""
@@ -69,6 +71,12 @@ class IngestFacts(StageResult):
     """
 
     unversioned: ClassVar[frozenset[str]] = frozenset({"path", "size_bytes", "modified_ns", "referenced"})
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("file", "text", stored("names"), "Words of a file name.", weight=6, compound=True, language="en"),
+        SearchField("title", "text", stored("titles"), "Words of a title.", weight=8, compound=True),
+        SearchField("label", "term", stored("labels"), "A label of a source.", weight=10, facet=True, compound=True),
+        SearchField("source", "text", stored("urls", "names"), "Part of a URL.", weight=0, language="plain"),
+    )
 
     path: str
     size_bytes: int
@@ -78,12 +86,6 @@ class IngestFacts(StageResult):
     urls: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Words for the text index; they have no version."""
-        return search_forms((*self.titles, *self.labels), self.names)
 
 
 class StageError(VidpipeError):

@@ -1,12 +1,15 @@
 """The results of the stages; the file of a stage holds its function and declaration."""
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field
+from pydantic import BaseModel, ConfigDict, Field
 
 from vidpipe.media.facts import ActiveArea, Damage, MediaInfo, PackReference, Scene, SceneStats, Thumbnail
 from vidpipe.stages.contract import StageResult
-from vidpipe.text.words import search_forms
+from vidpipe.stages.search_fields import Moment, SearchField, stored
+from vidpipe.text import names
 
 
 class _Part(BaseModel):
@@ -88,14 +91,62 @@ class RawVideo(StageResult):
     refetched_from: str | None = None
 
 
+_SIZE = re.compile(r"(\d{1,5})\s*[x×]\s*(\d{1,5})")
+
+Stored = Mapping[str, Any]
+
+
+def _resolution(name: str) -> str:
+    size = _SIZE.fullmatch(name.strip().lower())
+    known = f"{size[1]}x{size[2]}" if size else names.resolution(name)
+    if not size and known not in names.RESOLUTIONS:
+        raise ValueError(f"Allowed: {', '.join(names.RESOLUTIONS)}, 1080p and the like, and sizes such as 1280x720.")
+    return known
+
+
+def _size(metadata: Stored) -> Iterator[str]:
+    if metadata.get("width") and metadata.get("height"):
+        yield f"{metadata['width']}x{metadata['height']}"
+
+
+def _languages(metadata: Stored) -> Iterator[str]:
+    for stream in (*(metadata.get("audio") or ()), *(metadata.get("subtitles") or ())):
+        if (stream.get("language") or "") not in names.UNKNOWN_LANGUAGES:
+            yield names.language_name(stream["language"])
+
+
+def _cues(metadata: Stored) -> Iterator[Moment]:
+    languages = {stream["index"]: stream.get("language") or "" for stream in metadata.get("subtitles") or ()}
+    for cue in metadata.get("cues") or ():
+        yield Moment(cue["start_s"], cue["end_s"], cue["text"], languages.get(cue["stream"], ""))
+
+
+def _chapters(metadata: Stored) -> Iterator[Moment]:
+    for chapter in metadata.get("chapters") or ():
+        if chapter.get("title"):
+            yield Moment(chapter["start_s"], chapter["end_s"], chapter["title"])
+
+
 class Metadata(StageResult, MediaInfo):
     """What the file's headers say."""
 
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def title_words(self) -> tuple[str, ...]:
-        """Words for the text index; they have no version."""
-        return search_forms([self.title or ""])
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("title", "text", stored("title"), "Words of a title.", weight=8, compound=True),
+        SearchField("said", "moments", _cues, "Words that are spoken, according to subtitles or speech recognition."),
+        SearchField("chapter", "moments", _chapters, "Words of a chapter's title.", weight=6),
+        SearchField("duration", "number", stored("duration_s"), "Duration.", unit="s"),
+        SearchField("fps", "number", stored("frame_rate"), "Frames per second."),
+        SearchField(
+            "resolution", "term", stored("resolution"), "SD, HD, Full HD, 1080p, 4K, …, or 1280x720.", weight=0,
+            key=_resolution, facet=True,
+        ),
+        SearchField("resolution", "term", _size, "", weight=0, key=_resolution),
+        SearchField("codec", "term", stored("video_codec"), "Video codec.", weight=0, key=names.codec, facet=True),
+        SearchField(
+            "language", "term", _languages, "Language of an audio or subtitle stream.", weight=0,
+            key=names.language_code, facet=True,
+        ),
+    )  # fmt: skip
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""
@@ -111,6 +162,12 @@ class Scenes(StageResult):
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
     unversioned: ClassVar[frozenset[str]] = frozenset({"decode_seconds", "decoder", "pack"})
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField(
+            "duration", "number", lambda scenes: [scenes["duration_s"]] if scenes.get("duration_s") else [],
+            "Duration.", unit="s",
+        ),
+    )  # fmt: skip
 
     scenes: tuple[Scene, ...] = ()
     count: int = 0
@@ -152,6 +209,18 @@ class SceneDescription(_Part):
     answers: tuple[QuestionAnswer, ...] = Field((), description="to the questions that are asked of scenes")
 
 
+def _described_scenes(description: Stored) -> Iterator[Moment]:
+    for scene in description.get("scenes") or ():
+        if scene.get("description"):
+            yield Moment(scene["start_s"], scene["end_s"], scene["description"])
+
+
+def _answers(description: Stored) -> Iterator[str]:
+    for answer in description.get("questions") or ():
+        if isinstance(answer.get("value"), str):
+            yield answer["value"]
+
+
 class Descriptions(StageResult):
     """What the describing model says. With `measured` it is derived from measurements alone.
 
@@ -160,6 +229,11 @@ class Descriptions(StageResult):
 
     scene_fields: ClassVar[frozenset[str]] = frozenset({"scenes"})
     unversioned: ClassVar[frozenset[str]] = frozenset({"asked", "reused", "prompt_tokens", "output_tokens"})
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("description", "text", stored("text", "summary", "keywords"), "Words of the description."),
+        SearchField("scene", "moments", _described_scenes, "Words of a scene's description."),
+        SearchField("answer", "text", _answers, "Words of the answers to questions.json."),
+    )
 
     text: str
     model: str
@@ -193,8 +267,25 @@ class Descriptions(StageResult):
         return figures
 
 
+SENTIMENTS = ("positive", "neutral", "negative", "no basis")
+
+
+def _sentiment(label: str) -> str:
+    known = " ".join(label.lower().split())
+    if known not in SENTIMENTS:
+        raise ValueError(f"Allowed: {', '.join(SENTIMENTS)}.")
+    return known
+
+
 class Sentiment(StageResult):
     """The sentiment; "no basis", with score None, if there was nothing to judge."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField(
+            "sentiment", "term", stored("label"), "positive, neutral, negative or no basis.", weight=0,
+            key=_sentiment, facet=True,
+        ),
+    )  # fmt: skip
 
     label: Literal["positive", "neutral", "negative", "no basis"]
     score: float | None = Field(None, ge=-1, le=1)
@@ -230,6 +321,10 @@ class Tags(StageResult):
     """The tags of a video, in order."""
 
     root: ClassVar[bool] = True
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("tag", "term", lambda tags: [tag["tag"] for tag in tags], "A tag.", weight=10, facet=True),
+        SearchField("why", "term", lambda tags: [tag["rule"] for tag in tags], "The rule that gave a tag.", weight=0),
+    )
 
     tags: tuple[Tag, ...] = ()
 
@@ -240,6 +335,10 @@ class Tags(StageResult):
 
 class Categories(StageResult):
     """The category; "Unclassified", with score 0, if nothing matched, not even a proposal of the model."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("category", "term", stored("category"), "The category.", weight=8, facet=True),
+    )
 
     category: str
     score: float = Field(0.0, ge=0)

@@ -75,3 +75,23 @@ def test_every_command_ends_within_seconds_of_sigterm(
     if process.returncode not in (0, 1, 2, 3, 4):  # it had ended before
         assert process.returncode in (-15, 130, 143)
     wait_for("its children are gone", lambda: not any(child.is_running() for child in family), limit_s=10)
+
+
+_SWALLOWED = """\
+import _thread, time, weakref
+from vidpipe.cli import interrupt
+interrupt.repeat_lost_interrupts()
+class Thing: pass
+thing = Thing()
+reference = weakref.ref(thing, lambda _: _thread.interrupt_main() or [None for _ in range(1000)])
+try:
+    del thing
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_an_interrupt_that_python_drops_in_a_callback_is_raised_again() -> None:
+    done = subprocess.run([sys.executable, "-c", _SWALLOWED], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

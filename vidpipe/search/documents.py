@@ -1,0 +1,198 @@
+"""What is indexed of a video: one document for the whole with all its texts, and one for each moment.
+
+A query is answered by the videos' documents, so that its words may be spread over a video. The moments' documents tell
+where in it they are.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tantivy import Document, Index, Schema, SchemaBuilder
+
+from vidpipe.search.analysis import LANGUAGES, analyzer, language_of, tokens
+from vidpipe.search.fields import Fields, term_key
+from vidpipe.stages.search_fields import Moment, SearchField
+from vidpipe.text.words import search_forms
+
+#: Raised whenever documents are made in another way; an index of another version is built again.
+VERSION = 1
+VIDEO, MOMENT = "video", "moment"
+#: Before every name, so that tantivy does not read some of them as dates.
+_MARK = "="
+#: tantivy's limit is 65,530 bytes.
+_LONGEST_NAME = 1000
+
+
+def text_path(field: str, language: str) -> str:
+    """Return where the words of a field are indexed."""
+    return f"text_{language}.{field}"
+
+
+def term_path(field: str) -> str:
+    """Return where the keys of a field's names are indexed."""
+    return f"terms.{field}"
+
+
+def facet_path(field: str) -> str:
+    """Return where a field's names are counted."""
+    return f"facets.{field}"
+
+
+def number_path(field: str) -> str:
+    """Return where a field's number is indexed."""
+    return f"number_{field}"
+
+
+def marked(name: str) -> str:
+    """Return a name or key as it is indexed."""
+    return _MARK + name[:_LONGEST_NAME]
+
+
+def unmarked(name: str) -> str:
+    """Return a name as it was before `marked`."""
+    return name.removeprefix(_MARK)
+
+
+def id_head(sha256: str) -> int:
+    """Return the number in the column `id_head`: the first 64 bits of a video's hash."""
+    return int(sha256[:16], 16)
+
+
+def schema(fields: Fields) -> Schema:
+    """Return the columns of the index.
+
+    video           the video's sha256
+    kind            VIDEO or MOMENT
+    id_head         first 64 bits of the sha256, which can be read for many documents at once
+    change_seq      of the video's document when it was read
+    text_<language> JSON: field -> its texts in that language
+    languages       languages of the texts
+    terms           JSON: field -> keys of its names
+    facets          JSON: field -> its names as written
+    number_<field>  its number
+    name            the name by which videos are ordered
+    moment          of a moment: JSON with field, start_s, end_s and text
+    """
+    builder = SchemaBuilder()
+    builder.add_text_field("video", stored=True, tokenizer_name="raw", index_option="basic")
+    builder.add_text_field("kind", tokenizer_name="raw", index_option="basic")
+    builder.add_unsigned_field("id_head", fast=True)
+    builder.add_unsigned_field("change_seq", fast=True, indexed=True)
+    for language in LANGUAGES:
+        builder.add_json_field(f"text_{language}", tokenizer_name=language)
+    builder.add_text_field("languages", tokenizer_name="raw", index_option="basic", fast=True)
+    builder.add_json_field("terms", tokenizer_name="raw", index_option="basic")
+    builder.add_json_field("facets", tokenizer_name="raw", index_option="basic", fast=True)
+    for name in fields.numbers:
+        builder.add_float_field(number_path(name), fast=True, indexed=True)
+    builder.add_text_field("name", tokenizer_name="raw", index_option="basic", fast=True)
+    builder.add_bytes_field("moment", stored=True)
+    return builder.build()
+
+
+def register_analyzers(index: Index) -> None:
+    """Tell an open index how texts are analyzed."""
+    for language in LANGUAGES:
+        index.register_tokenizer(language, analyzer(language))
+
+
+def documents(
+    fields: Fields,
+    video: Mapping[str, Any],
+    scenes: Sequence[Mapping[str, Any]] = (),
+    sources: Iterable[str] = (),
+) -> Iterator[Document]:
+    """Yield the index documents of a video: the video's, then those of its moments.
+
+    Args:
+        fields: The fields of the library.
+        video: The video's document in MongoDB.
+        scenes: Its scenes' documents.
+        sources: URLs and file names of its sources that do not fit into the document.
+    """
+    sha256: str = video["_id"]
+    texts: dict[str, dict[str, list[str]]] = {}
+    terms: dict[str, list[str]] = {}
+    facets: dict[str, list[str]] = {}
+    numbers: dict[str, float] = {}
+    moments: list[Document] = []
+    for field, values in fields.values(video, scenes):
+        if field.kind == "number":
+            for value in values:
+                numbers[field.name] = float(value)
+            continue
+        found = list(values)
+        if not found:
+            continue
+        if field.kind == "moments":
+            for language, moment in _in_languages(found):
+                words = " ".join(tokens(moment.text))
+                texts.setdefault(language, {}).setdefault(field.name, []).append(words)
+                moments.append(_moment(sha256, field, moment, language, words))
+            continue
+        if field.kind == "term":
+            terms.setdefault(field.name, []).extend(marked(term_key(field, name)) for name in found)
+            if field.facet:
+                facets.setdefault(field.name, []).extend(map(marked, found))
+        if field.name in fields.texts:
+            written = [*found, *sources] if field.name == "source" else found
+            stated = field.language or ("en" if field.kind == "term" else "")
+            of_language = texts.setdefault(language_of(written, stated), {})
+            of_language.setdefault(field.name, []).extend(" ".join(tokens(text)) for text in _forms(field, written))
+    document = Document()
+    document.add_text("video", sha256)
+    document.add_text("kind", VIDEO)
+    document.add_unsigned("id_head", id_head(sha256))
+    document.add_unsigned("change_seq", int(video.get("change_seq") or 0))
+    for language, by_field in texts.items():
+        document.add_json(f"text_{language}", by_field)
+        document.add_text("languages", language)
+    document.add_json("terms", terms)
+    document.add_json("facets", facets)
+    for name, number in numbers.items():
+        document.add_float(number_path(name), number)
+    document.add_text("name", " ".join(tokens(display_name(video)))[:_LONGEST_NAME])
+    yield document
+    yield from moments
+
+
+def display_name(video: Mapping[str, Any]) -> str:
+    """Return the name of a video as lists show it."""
+    names: Sequence[str] = video["ingest"].get("names") or ()
+    return names[0] if names else video["_id"][:12]
+
+
+def moment_of(document: Document) -> dict[str, Any]:
+    """Return `video`, `field`, `language`, `start_s`, `end_s` and `text` of a moment's document."""
+    moment: dict[str, Any] = json.loads(bytes(document.get_first("moment") or b"{}"))
+    return {"video": document.get_first("video"), **moment}
+
+
+def _moment(sha256: str, field: SearchField, moment: Moment, language: str, words: str) -> Document:
+    document = Document()
+    document.add_text("video", sha256)
+    document.add_text("kind", MOMENT)
+    document.add_json(f"text_{language}", {field.name: [words]})
+    stored = {
+        "field": field.name, "language": language, "start_s": moment.start_s, "end_s": moment.end_s,
+        "text": moment.text,
+    }  # fmt: skip
+    document.add_bytes("moment", json.dumps(stored).encode())
+    return document
+
+
+def _in_languages(moments: Sequence[Moment]) -> Iterator[tuple[str, Moment]]:
+    """Yield moments with their language, detected once for all that state the same one."""
+    found: dict[str, str] = {}
+    for moment in moments:
+        if moment.language not in found:
+            same = (other.text for other in moments if other.language == moment.language)
+            found[moment.language] = language_of(same, moment.language)
+        yield found[moment.language], moment
+
+
+def _forms(field: SearchField, texts: Sequence[str]) -> Iterable[str]:
+    if not field.compound:
+        return texts
+    return (*texts, *(search_forms((), texts) if field.name == "file" else search_forms(texts)))

@@ -1,0 +1,114 @@
+"""The fields of the query language: those that stages declare, and those that the library itself answers."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from vidpipe.search.analysis import folded
+from vidpipe.stages.contract import INGEST
+from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.search_fields import SearchField
+from vidpipe.stages.versions import fingerprint
+
+#: Fields that the grammar resolves by itself.
+STATE = "state"
+SAVED = "saved"
+
+#: Texts of analyses that a library may lack: they can be searched in any library.
+_OPTIONAL = (
+    SearchField("said", "moments", lambda result: (), "Words that are spoken."),
+    SearchField("screen", "moments", lambda result: (), "Words that are visible in the picture."),
+    SearchField("object", "term", lambda result: (), "An object that was recognized."),
+)
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A declaration, with the key of the result in a video's document that it reads."""
+
+    field: SearchField
+    key: str
+    scenes: bool = False
+
+
+def term_key(field: SearchField, name: str) -> str:
+    """Return what a name of a term field is compared by, without case and accents.
+
+    Raises:
+        ValueError: No video can have it; the text says what is allowed.
+    """
+    return folded(field.key(name))
+
+
+class Fields:
+    """The fields of one library."""
+
+    def __init__(self, graph: StageGraph) -> None:
+        self._declared: list[_Declared] = []
+        for stage in (INGEST, *graph.names):
+            model = graph.result_model(stage)
+            for field in model.search_fields:
+                self._declared.append(_Declared(field, graph.key(stage), bool(model.scene_fields)))
+        added = SearchField("added", "number", _added, "When it was added.", unit="date")
+        self._declared.append(_Declared(added, ""))
+        self._fields: dict[str, SearchField] = {}
+        for declared in self._declared:
+            known = self._fields.setdefault(declared.field.name, declared.field)
+            if known.kind != declared.field.kind:
+                raise ValueError(f"the search field {known.name} is declared as {known.kind} and {declared.field.kind}")
+        self.unfilled = frozenset(field.name for field in _OPTIONAL if field.name not in self._fields)
+        for field in _OPTIONAL:
+            self._fields.setdefault(field.name, field)
+
+    def get(self, name: str) -> SearchField | None:
+        """Return a field; of several declarations the first."""
+        return self._fields.get(name)
+
+    def __iter__(self) -> Iterator[SearchField]:
+        return iter(self._fields.values())
+
+    @cached_property
+    def texts(self) -> dict[str, SearchField]:
+        """The fields whose words can be searched, by name."""
+        return {one.name: one for one in self if one.kind in ("text", "moments") or (one.kind == "term" and one.weight)}
+
+    @cached_property
+    def facets(self) -> tuple[str, ...]:
+        """Names of the fields by whose values results are counted."""
+        return tuple(field.name for field in self if field.facet)
+
+    @cached_property
+    def numbers(self) -> tuple[str, ...]:
+        """Names of the fields that are compared."""
+        return tuple(field.name for field in self if field.kind == "number")
+
+    @property
+    def version(self) -> str:
+        """Hash of the declarations; an index of another version is built again."""
+        ignored = {"values", "key", "help"}
+        declared = [
+            (one.key, {name: value for name, value in vars(one.field).items() if name not in ignored})
+            for one in self._declared
+        ]
+        return fingerprint(declared)
+
+    def values(
+        self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = ()
+    ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
+        """Yield each declared field of a stored video with its values, in order.
+
+        Args:
+            document: The video's document.
+            scenes: Its scenes' documents.
+        """
+        for declared in self._declared:
+            result = document.get(declared.key) if declared.key else document
+            if result is not None:
+                yield declared.field, declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
+
+
+def _added(document: Mapping[str, Any]) -> Iterable[float]:
+    at = document.get("added_at")
+    return [at.timestamp()] if isinstance(at, datetime) else []

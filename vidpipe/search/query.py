@@ -1,0 +1,119 @@
+"""A parsed query: a tree of conditions on a video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vidpipe.errors import VidpipeError
+
+
+class QueryError(VidpipeError):
+    """The query cannot be understood.
+
+    Attributes:
+        query: The query.
+        position: Index of the character in it where the fault is.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, hint: str, query: str, position: int) -> None:
+        pointer = f"{query}\n{' ' * position}^"
+        super().__init__(f"{message}\n{pointer}", hint)
+        self.query = query
+        self.position = position
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words in a row, somewhere in one text.
+
+    Attributes:
+        text: As written, without quotation marks; it may consist of several words ("close-up").
+        field: The field whose texts are searched; "": all with a weight.
+        prefix: The last word may continue (`light*`).
+        start: Where it was written in the query: from here …
+        end: … up to, not including, here. (0, 0) if it was not written by the user.
+    """
+
+    text: str
+    field: str = ""
+    prefix: bool = False
+    start: int = 0
+    end: int = 0
+
+
+@dataclass(frozen=True)
+class Term:
+    """A name that matches as a whole: a tag, a codec.
+
+    Attributes:
+        field: The field.
+        key: What is compared, see `SearchField.key`.
+        text: As written.
+    """
+
+    field: str
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number within bounds; None: unbounded.
+
+    Attributes:
+        field: The field.
+        low: Lower bound.
+        high: Upper bound.
+        with_low: Whether the lower bound itself matches.
+        with_high: Whether the upper bound itself matches.
+    """
+
+    field: str
+    low: float | None = None
+    high: float | None = None
+    with_low: bool = True
+    with_high: bool = True
+
+
+@dataclass(frozen=True)
+class InState:
+    """The video's overall state, as `vidpipe list` shows it."""
+
+    state: str
+
+
+@dataclass(frozen=True)
+class And:
+    """All of `parts`. Without any, everything."""
+
+    parts: tuple[Node, ...] = ()
+
+
+@dataclass(frozen=True)
+class Or:
+    """At least one of `parts`."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Not:
+    """Everything else."""
+
+    part: Node
+
+
+Node = Words | Term | Between | InState | And | Or | Not
+EVERYTHING = And()
+
+
+def wanted(node: Node) -> Iterator[Words | Term]:
+    """Yield the words and names that a hit may contain: those that are not excluded."""
+    if isinstance(node, Words | Term):
+        yield node
+    elif isinstance(node, And | Or):
+        for part in node.parts:
+            yield from wanted(part)

@@ -1,0 +1,74 @@
+"""What results contribute to search: the fields of the query language and where their values come from.
+
+The model of a result declares them (`StageResult.search_fields`), also in a plugin; `vidpipe.search` does the rest.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from vidpipe.text.words import label_key
+
+Kind = Literal["text", "moments", "term", "number"]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A text that belongs to a part of a video.
+
+    Attributes:
+        start_s: Where the part starts, in seconds.
+        end_s: Where it ends.
+        text: The text.
+        language: Its language as a code or English name; "": detected.
+    """
+
+    start_s: float
+    end_s: float
+    text: str
+    language: str = ""
+
+
+@dataclass(frozen=True)
+class SearchField:
+    """A field of the query language, `name:value`.
+
+    Several declarations may share a name and kind: their values are combined, but of numbers the last one counts.
+
+    Attributes:
+        name: Lower-case letters and underscores.
+        kind: text: words about the whole video. moments: words about parts of it (`Moment`). term: a name that matches
+            as a whole. number: compared.
+        values: The stored result (for a stage with scenes: its document with the scenes' documents as "scenes") -> the
+            values: strings, `Moment`s or numbers. It may be of an older version: what is missing gives no value.
+        help: One sentence for users.
+        weight: How much a word found here counts; 0: found only by `name:word`.
+        key: Of a term: what is compared. Raises ValueError, which says what is allowed, for what no video can have.
+        facet: Of a term: whether results are counted by its values.
+        unit: Of a number: "s" (also written 1:30, 2m, 1h), "date" (seconds since 1970, written 2026-11-01) or "".
+        compound: Whether the text joins words ("MyHoliday2019_v2"), which are found one by one, too.
+        language: Language of its words, by whose rules they are reduced to stems; "": detected; "plain": they are not
+            reduced. Words of a term are English.
+    """
+
+    name: str
+    kind: Kind
+    values: Callable[[Any], Iterable[Any]]
+    help: str
+    weight: float = 4.0
+    key: Callable[[str], str] = label_key
+    facet: bool = False
+    unit: Literal["", "s", "date"] = ""
+    compound: bool = False
+    language: str = ""
+
+
+def stored(*names: str) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
+    """Return a function for `SearchField.values`: the values of these keys of a result, lists one by one."""
+
+    def values(result: Mapping[str, Any]) -> Iterable[Any]:
+        for name in names:
+            value = result.get(name)
+            yield from value if isinstance(value, list | tuple) else () if value is None or value == "" else (value,)
+
+    return values
