@@ -46,7 +46,7 @@ def end_on_sigterm() -> None:
 def repeat_lost_interrupts() -> None:
     """Raise a KeyboardInterrupt again that Python dropped inside a destructor or a weak reference's callback."""
 
-    def on_unraisable(args: sys.UnraisableHookArgs) -> None:
+    def on_unraisable(args: Any) -> None:
         if issubclass(args.exc_type, KeyboardInterrupt):
             threading.Timer(_REPEAT_AFTER_S, _thread.interrupt_main).start()  # not before the callback has returned
         else:
