@@ -108,6 +108,8 @@ def show_facets(facets: Mapping[str, Mapping[str, int]], total: int) -> None:
         name: {value: count for value, count in counts.items() if count < total} for name, counts in facets.items()
     }
     width = max((len(name) for name, counts in lines.items() if counts), default=0)
+    if width:
+        console.print()
     for name, counts in lines.items():
         if counts:
             frequent = sorted(counts.items(), key=lambda one: -one[1])[:_MOST_SHOWN]
