@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -31,19 +32,25 @@ Where = Annotated[
     ),
 ]  # fmt: skip
 
+#: Catching up with fewer changes than take this long is not shown.
+_QUICK_S = 1.0
+
 
 @contextmanager
 def search_engine(opened: OpenLibrary) -> Iterator[Engine]:
-    """Open the search index, brought up to date, and show on stderr how far it is built if that takes a while."""
+    """Open the search index, brought up to date, and show on stderr how far that is if it takes a while."""
     from vidpipe.search.engine import Engine  # imports tantivy, as does the index
     from vidpipe.search.index import SearchIndex
 
     with ExitStack() as stack:
         display: PartsDisplay | None = None
+        started = time.monotonic()
 
         def progress(done: int, total: int) -> None:
             nonlocal display
-            display = display or stack.enter_context(PartsDisplay("Building the search index"))
+            if display is None and time.monotonic() - started < _QUICK_S:
+                return
+            display = display or stack.enter_context(PartsDisplay("Updating the search index"))
             display.progress("videos", done, total)
 
         index = stack.enter_context(SearchIndex.open(opened.library, note=note, progress=progress))
