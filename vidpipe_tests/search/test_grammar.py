@@ -245,12 +245,12 @@ def test_a_date_lasts_as_long_as_it_is_written(text: str, begin: float, end: flo
         ("tag: x", 4, "value of tag is missing"),
         ("tag:", 4, "value of tag is missing"),
         ("(tag:)", 5, "value of tag is missing"),
-        ('tag:" "', 5, "no value of tag"),
+        ('tag:" "', 5, "not a valid value of tag"),
         ("li*ht", 2, "only stand at the end"),
         ("title:*.mp4", 6, "only stand at the end"),
-        ("resolution:77", 11, "no value of resolution"),
-        ("a sentiment:(negative OR happy)", 25, "no value of sentiment"),
-        ("state:faild", 6, "no value of state"),
+        ("resolution:77", 11, "not a valid value of resolution"),
+        ("a sentiment:(negative OR happy)", 25, "not a valid value of sentiment"),
+        ("state:faild", 6, "not a valid value of state"),
         ("state:", 6, "value of state is missing"),
         ("saved:nope", 6, 'no saved search "nope"'),
         ("x saved:broken", 8, 'In the saved search "broken": This bracket is not closed.'),
@@ -278,7 +278,7 @@ NO_QUANTITIES = [
 @pytest.mark.parametrize("field", ["duration", "fps", "added"])
 @pytest.mark.parametrize("value", NO_QUANTITIES)
 def test_values_that_are_no_quantity(field: str, value: str) -> None:
-    with pytest.raises(QueryError, match=f"is no value of {field}") as caught:
+    with pytest.raises(QueryError, match=f"is not a valid value of {field}") as caught:
         query(f"a {field}:{value}")
     assert caught.value.position == len(f"a {field}:")
     assert caught.value.hint
@@ -286,7 +286,7 @@ def test_values_that_are_no_quantity(field: str, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["0000", "60", "2026-1x", "9999", "2026-11Z1"])
 def test_values_that_are_no_date(value: str) -> None:
-    with pytest.raises(QueryError, match="is no value of added"):
+    with pytest.raises(QueryError, match="is not a valid value of added"):
         query(f"added:{value}")
 
 
@@ -482,5 +482,5 @@ def test_the_queries_in_the_documentation_are_queries() -> None:
     assert len(found) > 25
     for example_query in found:
         query(example_query)
-    missing = [field.name for field in FIELDS if f"`{field.name}:`" not in text]
+    missing = [field.name for field in FIELDS if f"`{field.name}:" not in text]
     assert not missing
