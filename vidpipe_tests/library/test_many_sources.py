@@ -105,16 +105,6 @@ def test_another_url_changes_nothing_in_the_document_and_reads_no_other_source(
     full.collections["sources"].delete_one({"_id": source(MANY + 1).id})
 
 
-def test_a_url_that_leads_elsewhere_now_is_a_change_of_both_videos(full: Library) -> None:
-    before = document(full)["change_seq"]
-    moved = store(full, source(MANY + 2)).model_copy(update={"earlier_videos": (VIDEO,)})
-    between = document(full)["change_seq"]
-    store(full, moved, OTHER)
-    assert before < between < document(full)["change_seq"]
-    assert document(full, OTHER)["change_seq"] > between
-    full.collections["sources"].delete_one({"_id": moved.id})
-
-
 def test_a_url_that_the_document_has_no_room_for_still_finds_the_video(full: Library) -> None:
     assert full.videos.resolve(url(1)) == VIDEO
 
