@@ -109,8 +109,8 @@ class Differences(NamedTuple):
     deleted: list[str]
 
     @property
-    def count(self) -> int:
-        """How many there are."""
+    def videos(self) -> int:
+        """How many videos that are."""
         return len(self.changed) + len(self.deleted)
 
 
@@ -131,14 +131,13 @@ def differences(library: Library, searcher: Searcher, schema: Schema, settled: i
 def _numbers(searcher: Searcher, schema: Schema, above: int) -> set[tuple[int, int]]:
     """Return `id_head` and `change_seq` of the indexed videos that have a higher number."""
     query = Query.range_query(schema, "change_seq", FieldType.Unsigned, above, include_lower=False)
-    count = searcher.search(query, limit=1).count
-    found = searcher.search(query, limit=max(1, count), order_by_field="change_seq").hits
+    found = searcher.search(query, limit=max(1, searcher.num_docs), order_by_field="change_seq").hits
     heads = searcher.fast_field_values("id_head", [address for _, address in found])
     return {(int(head or 0), int(seq)) for head, (seq, _) in zip(heads, found, strict=True)}
 
 
 def _is_indexed(searcher: Searcher, schema: Schema, sha256: str) -> bool:
-    return bool(searcher.search(Query.term_query(schema, "video", sha256, index_option="basic"), limit=1).count)
+    return bool(searcher.search(Query.term_query(schema, "video", sha256, index_option="basic"), limit=1).hits)
 
 
 def catch_up(library: Library, fields: Fields, index: Index, folder: Path, progress: Progress) -> None:
@@ -156,8 +155,8 @@ def catch_up(library: Library, fields: Fields, index: Index, folder: Path, progr
     index.reload()
     searcher = index.searcher()
     found = differences(library, searcher, index.schema, state.settled)
-    if found.count:
-        writer = index.writer(_LARGE_HEAP if found.count > _MANY_VIDEOS else _SMALL_HEAP, 1)
+    if found.videos:
+        writer = index.writer(_LARGE_HEAP if found.videos > _MANY_VIDEOS else _SMALL_HEAP, 1)
         for sha256 in chain(*found):
             writer.delete_documents_by_term("video", sha256)
         _write(writer, _documents(library, fields, found.changed, progress))

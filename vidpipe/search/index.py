@@ -148,7 +148,7 @@ class SearchIndex:
         seq, now = self._changes.state().seq, time.time()
         if seq == self._state.settled:
             return
-        found = differences(self.library, self.searcher, self.schema, self._state.settled).count
+        found = differences(self.library, self.searcher, self.schema, self._state.settled).videos
         state = self._state.after(now, seq)
         if not found and state == self._state:
             return
