@@ -13,7 +13,7 @@ from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, note, out, print_json, table, words
 from vidpipe.cli.search_view import show_facets, show_hits, show_videos
 from vidpipe.cli.video_selection import search_engine
-from vidpipe.errors import SettingsError
+from vidpipe.errors import SettingsError, readable
 
 if TYPE_CHECKING:
     from vidpipe.search.engine import SearchPage
@@ -76,7 +76,9 @@ def search(
         str | None, typer.Option("--save", metavar="NAME", help="Save the search, filters included, as saved:NAME.")
     ] = None,
     saved: Annotated[bool, typer.Option("--saved", help="List the saved searches.")] = False,
-    delete_saved: Annotated[str | None, typer.Option("--delete-saved", metavar="NAME", help="Delete one.")] = None,
+    delete_saved: Annotated[
+        str | None, typer.Option("--delete-saved", metavar="NAME", help="Delete a saved search.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Find videos by words and filters, and the moments in which the words occur.
@@ -87,22 +89,17 @@ def search(
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
     if unknown:
         raise typer.BadParameter(f"No such option: {unknown}")
-    text = " ".join(given)
+    text = readable(" ".join(given))
     with open_library(context) as opened:
         if saved or delete_saved is not None:
             _show_saved(opened, delete_saved, as_json=as_json)
             return
+        if save is not None:
+            _save(opened, save, " ".join([f"({text})" if text and filters else text, *filters]))
         with search_engine(opened) as engine:
             page = engine.find(
                 text, filters, order=order.value, limit=limit, after=after, offset=offset, moments=moments
             )
-        if save is not None:
-            whole = " ".join([f"({text})" if text and filters else text, *filters])
-            from vidpipe.search.grammar import quoted
-            from vidpipe.search.saved import SavedSearches
-
-            SavedSearches(opened.library.collections).save(save, whole)
-            note(f"Saved: use it as saved:{quoted(save)}.")
     if as_json:
         print_json({"query": text, **asdict(page)})
     else:
@@ -117,7 +114,7 @@ def _show(page: SearchPage, *, moments: bool) -> None:
         show_videos(page.hits)
     show_facets(page.facets, page.total)
     more = f"; next page: --after {page.next}" if page.next else "."
-    note(counted(page.total, "moment" if moments else "video") + more)
+    note(counted(page.total, "video") + more)
 
 
 def _note_how(page: SearchPage) -> None:
@@ -128,6 +125,14 @@ def _note_how(page: SearchPage) -> None:
         note(f"Did you mean: {page.did_you_mean}", "yellow")
     for sentence in page.notes:
         note(sentence)
+
+
+def _save(opened: OpenLibrary, name: str, query: str) -> None:
+    from vidpipe.search.fields import Fields
+    from vidpipe.search.saved import SavedSearches
+
+    SavedSearches(opened.library.collections).save(name, query, Fields(opened.library.graph))
+    note(f"Saved as saved:{name}: {query}")
 
 
 def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> None:
@@ -141,9 +146,9 @@ def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> No
         note(f"Deleted the saved search '{delete}'.")
     searches = saved.all()
     if as_json:
-        print_json({"saved": searches})
+        print_json({"saved": [one._asdict() for one in searches]})
         return
     made = table("name", ("query", {"overflow": "fold"}), "saved")
     for one in searches:
-        made.add_row(words(one["name"]), words(one["query"]), words(one["saved_at"]))
+        made.add_row(words(one.name), words(one.query), f"{one.saved_at.astimezone():%Y-%m-%d %H:%M}")
     out().print(made if searches else "No saved searches.")
