@@ -77,8 +77,8 @@ def show_hits(hits: Sequence[dict[str, Any]], *, moments: bool) -> None:
         head.append_text(words("".join(f" · {clean(part)}" for part in details if part), "dim"))
         say(console, head)
         rows = Table.grid(padding=(0, 2, 0, 0))
-        for width, justify in zip(widths, ("right", "left"), strict=False):
-            rows.add_column(min_width=width, no_wrap=True, justify=justify)
+        rows.add_column(min_width=widths[0], no_wrap=True, justify="right")
+        rows.add_column(min_width=widths[1], no_wrap=True)
         rows.add_column(overflow="fold")
         for match in shown[video]:
             when, where = _place(match)
@@ -86,7 +86,7 @@ def show_hits(hits: Sequence[dict[str, Any]], *, moments: bool) -> None:
         left = 0 if moments else len(hit["matches"]) - _MOST_MATCHES
         if left > 0:
             rows.add_row("", "", words(f"… and {left} more", "dim"))
-        console.print(Padding(rows, (0, 0, 0, 2)))
+        console.print(Padding(rows, (0, 0, 0, 2), expand=False))
 
 
 def _place(match: Mapping[str, Any]) -> tuple[str, str]:
