@@ -13,6 +13,7 @@ from vidpipe.search.grammar import parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.pages import Cursor, Order, Row, ranked
 from vidpipe.search.query import And, Node, Or, Words, wanted
+from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
 from vidpipe.search.translation import COUNT, OpenIndex, Translation, count
 

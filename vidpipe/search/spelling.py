@@ -33,7 +33,9 @@ def corrected(query: str, node: Node, library: Library, translation: Translation
         The query, or None if there is nothing to replace.
     """
     better, changed = query, False
-    for words in sorted({one for one in wanted(node) if isinstance(one, Words) and one.end}, key=lambda one: -one.start):
+    for words in sorted(
+        {one for one in wanted(node) if isinstance(one, Words) and one.end}, key=lambda one: -one.start
+    ):
         written = query[words.start : words.end]
         for word in reversed(words_in(written, PLAIN)):
             start, end = words.start + word.start, words.start + word.end
