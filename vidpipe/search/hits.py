@@ -145,4 +145,4 @@ def _shown(match: Match) -> Document:
     }  # fmt: skip
 
 
-_NOTHING = {"matched_in": None, "start_s": None, "end_s": None, "text": None, "highlights": []}
+_NOTHING: Document = {"matched_in": None, "start_s": None, "end_s": None, "text": None, "highlights": []}
