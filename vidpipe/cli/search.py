@@ -113,6 +113,8 @@ def _show(page: SearchPage, *, moments: bool) -> None:
     else:
         show_videos(page.hits)
     show_facets(page.facets, page.total)
+    if not page.hits:
+        return
     more = f"; next page: --after {page.next}" if page.next else "."
     note(counted(page.total, "video") + more)
 
