@@ -117,9 +117,9 @@ class Engine:
 
             found = found_by(whole)
             if not found.total and (loose := _any_word(node)):
-                whole, matched = And((loose, *required)), "any"
-                found = found_by(whole)
-            shown = Hits(self._library, self._specs, translation, whole, scored=order == "relevance")
+                node, matched = loose, "any"
+                found = found_by(And((node, *required)))
+            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance")
             if moments:
                 hits, end, complete = shown.moments(found.rows, cursor, limit)
             else:
