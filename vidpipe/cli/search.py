@@ -64,7 +64,7 @@ def search(
     *,
     filters: tuple[str, ...],
     order: Annotated[
-        Order, typer.Option("--order", help="Videos with the same place are ordered by hash.")
+        Order, typer.Option("--order", help="Order of the videos; without words, relevance means date.")
     ] = Order.relevance,
     moments: Annotated[
         bool, typer.Option("--moments", "--scenes", help="List moments instead of videos: scenes, cues, chapters.")
@@ -108,7 +108,7 @@ def search(
 
 def _show(page: SearchPage, *, moments: bool) -> None:
     _note_how(page)
-    if any(hit["matched_in"] for hit in page.hits):
+    if moments or any(hit["matched_in"] for hit in page.hits):
         show_hits(page.hits, moments=moments)
     else:
         show_videos(page.hits)

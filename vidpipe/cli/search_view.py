@@ -67,6 +67,9 @@ def show_hits(hits: Sequence[dict[str, Any]], *, moments: bool) -> None:
         moments: Whether they are moments.
     """
     console = out()
+    if not hits:
+        console.print("No moments.")
+        return
     found = [(video, list(of_video)) for video, of_video in groupby(hits, lambda hit: hit["video"])]
     shown = {video: same if moments else same[0]["matches"][:_MOST_MATCHES] for video, same in found}
     every = [match for matches in shown.values() for match in matches]
