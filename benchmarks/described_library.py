@@ -39,7 +39,7 @@ hair eyes hat shirt dress shoes phone screen computer book paper camera picture 
 sitting standing talking looking holding playing driving cooking dancing singing swimming jumping smiling working slowly
 quickly happy sad quiet loud bright warm cold interview report weather news lesson recipe history science school market
 shop hotel church castle museum factory office hospital farm station airport winter summer spring autumn morning evening
-""".split()
+"""
 _GERMAN = """
 der die und in das mit ein eine ist auf von zu den dem sich im am steht geht vor hinter neben zwei ein über durch nach
 Mann Frau Kind Kinder Straße Auto Wasser Haus Häuser Baum Bäume Hand Fenster Tür Zimmer Himmel Stadt Fluss Berg Strand
@@ -47,16 +47,17 @@ Meer Hafen Brücke Hund Katze Vogel Küche Tisch Musik Bühne Spiel Mannschaft F
 Wald Wiese Gesicht Haare Augen Hut Kleid Kamera Bild Szene läuft sitzt spricht schaut hält spielt fährt kocht tanzt
 singt schwimmt springt lächelt arbeitet langsam schnell fröhlich traurig leise laut hell warm kalt Wetter Nachrichten
 Unterricht Rezept Geschichte Schule Markt Kirche Schloss Bahnhof Flughafen Winter Sommer Frühling Herbst Morgen Abend
-""".split()
+"""
 _CHINESE = """
-的 一个 在 和 是 男人 女人 孩子 街道 汽车 水 房子 树 手 窗户 门 房间 天空 城市 河流 山 海滩 大海 港口 桥 狗 猫 鸟 厨房 桌子
-音乐 舞台 比赛 球队 自行车 火车 太阳 雨 雪 火 花园 森林 草地 脸 头发 眼睛 帽子 衣服 相机 画面 场景 走 坐 说话 看 拿着 玩
-开车 做饭 跳舞 唱歌 游泳 微笑 工作 慢慢 快乐 安静 明亮 天气 新闻 学校 市场 教堂 长城 车站 机场 冬天 夏天 早上 晚上
-""".split()
+的 一个 在 和 是 男人 女人 孩子 街道 汽车 水 房子 树 手 窗户 门 房间 天空 城市 河流 山 海滩 大海 港口 桥 狗 猫
+鸟 厨房 桌子 音乐 舞台 比赛 球队 自行车 火车 太阳 雨 雪 火 花园 森林 草地 脸 头发 眼睛 帽子 衣服 相机 画面
+场景 走 坐 说话 看 拿着 玩 开车 做饭 跳舞 唱歌 游泳 微笑 工作 慢慢 快乐 安静 明亮 天气 新闻 学校 市场 教堂
+长城 车站 机场 冬天 夏天 早上 晚上
+"""
 _CATEGORIES = """
 Nature Sports Music News Education Cooking Travel Technology Gaming Fashion Animals History Science Comedy Documentary
 Family Business Health Weather Unclassified
-""".split()
+"""
 _SIZES = {"SD": (640, 360), "HD": (1280, 720), "Full HD": (1920, 1080), "2K": (2560, 1440), "4K": (3840, 2160)}
 _AUDIO = {"english": "eng", "german": "deu", "chinese": "zho"}
 
@@ -88,7 +89,7 @@ def english() -> list[str]:
     pick = random.Random(1)
     lexicon = [word for word in SentimentIntensityAnalyzer().lexicon if word.isalpha() and word.isascii()]
     pick.shuffle(lexicon)
-    known = dict.fromkeys([*_ENGLISH, *lexicon])
+    known = dict.fromkeys([*_ENGLISH.split(), *lexicon])
     while len(known) < _VOCABULARY:
         syllables = (pick.choice("bcdfghklmnprstvw") + pick.choice(("a", "e", "i", "o", "u", "ea")) for _ in range(3))
         known["".join(syllables) + pick.choice(("n", "r", "l", "ng", "ton", "field", "ing", "s"))] = None
@@ -114,11 +115,12 @@ def _videos(
 ) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
     pick = random.Random(2)
     languages = {
-        "english": Words(english(), 3), "german": Words(_GERMAN, 4), "chinese": Words(_CHINESE, 5, joint=""),
+        "english": Words(english(), 3), "german": Words(_GERMAN.split(), 4),
+        "chinese": Words(_CHINESE.split(), 5, joint=""),
     }  # fmt: skip
-    labels = Words([f"{word} {number}" for number in range(4) for word in _ENGLISH[60:110]], 6)
-    tags = Words([word.capitalize() for word in _ENGLISH[40:]], 7)
-    categories = Words(_CATEGORIES, 8)
+    labels = Words([f"{word} {number}" for number in range(4) for word in _ENGLISH.split()[60:110]], 6)
+    tags = Words([word.capitalize() for word in _ENGLISH.split()[40:]], 7)
+    categories = Words(_CATEGORIES.split(), 8)
     sizes = Words([name for name in ("Full HD", "HD", "SD", "4K", "2K") if name in RESOLUTIONS], 9)
     codecs = Words(("h264", "hevc", "vp9", "av1", "mpeg4"), 10)
     first = datetime.now(UTC) - timedelta(days=700)

@@ -1,0 +1,164 @@
+"""A slow, simple reference: what a query finds, answered by reading every document of MongoDB.
+
+It knows the fields and how texts become words, and nothing of the index, its documents or its queries.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vidpipe.library.library import Library
+from vidpipe.library.queries.show import overall_state
+from vidpipe.search.analysis import language_of, stems
+from vidpipe.search.fields import Fields, term_key
+from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
+from vidpipe.stages.search_fields import Moment, SearchField
+from vidpipe.text.words import search_forms
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a video, or of a moment in it."""
+
+    field: SearchField
+    language: str
+    stems: tuple[str, ...]
+    moment: Moment | None = None
+
+    def has(self, words: Words) -> bool:
+        if not (self.field.name == words.field or (not words.field and self.field.weight)):
+            return False
+        looked_for = stems(words.text, self.language)
+        for start in range(len(self.stems) - len(looked_for) + 1):
+            found = list(self.stems[start : start + len(looked_for)])
+            if found == looked_for:
+                return bool(found)
+            if words.prefix and found[:-1] == looked_for[:-1] and found and found[-1].startswith(looked_for[-1]):
+                return True
+        return False
+
+
+@dataclass
+class Video:
+    """What is known of a video."""
+
+    sha256: str
+    state: str
+    texts: list[Text] = field(default_factory=list)
+    terms: dict[str, set[str]] = field(default_factory=dict)
+    facets: dict[str, set[str]] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def matches(self, node: Node) -> bool:  # noqa: PLR0911 - one for each kind of condition
+        match node:
+            case Words():
+                return any(text.has(node) for text in self.texts)
+            case Term():
+                return node.key in self.terms.get(node.field, ())
+            case Between():
+                return node.field in self.numbers and _within(self.numbers[node.field], node)
+            case InState():
+                return self.state == node.state
+            case And():
+                return all(map(self.matches, node.parts))
+            case Or():
+                return any(map(self.matches, node.parts))
+            case Not():
+                return not self.matches(node.part)
+
+    def moments(self, node: Node) -> set[tuple[str, float, float, str]]:
+        """(field, start_s, end_s, text) of those in which wanted words are."""
+        words = [part for part in wanted(node) if isinstance(part, Words)]
+        return {
+            (text.field.name, text.moment.start_s, text.moment.end_s, text.moment.text)
+            for text in self.texts
+            if text.moment and any(map(text.has, words))
+        }
+
+
+@dataclass
+class Found:
+    """The answer to a query.
+
+    Attributes:
+        videos: sha256 -> the moments in which wanted words are.
+        facets: field -> value -> number of the videos.
+        matched: "any" if no video has all words.
+    """
+
+    videos: dict[str, set[tuple[str, float, float, str]]]
+    facets: dict[str, dict[str, int]]
+    matched: str
+
+
+def find(library: Library, fields: Fields, specs: Mapping[str, str], node: Node) -> Found:
+    """Answer a parsed query from MongoDB's documents."""
+    videos = list(all_videos(library, fields, specs))
+    found, matched = [video for video in videos if video.matches(node)], "all"
+    if not found and (relaxed := any_words(node)):
+        node = relaxed
+        found, matched = [video for video in videos if video.matches(node)], "any"
+    facets = {
+        name: dict(Counter(value for video in found for value in video.facets.get(name, ()))) for name in fields.facets
+    }
+    return Found({video.sha256: video.moments(node) for video in found}, facets, matched)
+
+
+def any_words(node: Node) -> Node | None:
+    """Return the query with any of the words at its top level instead of all; None if there are not several."""
+    parts = node.parts if isinstance(node, And) else ()
+    words = [part for part in parts if isinstance(part, Words)]
+    if len(words) < 2:
+        return None
+    return And((Or(tuple(words)), *(part for part in parts if not isinstance(part, Words))))
+
+
+def all_videos(library: Library, fields: Fields, specs: Mapping[str, str]) -> Iterator[Video]:
+    for document in library.collections["videos"].find():
+        generation = document.get("scene_generation")
+        of_video = {"video": document["_id"], "generation": generation}
+        scenes = list(library.collections["scenes"].find(of_video).sort("index")) if generation else []
+        yield _video(fields, document, scenes, overall_state(document, specs))
+
+
+def _video(fields: Fields, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]], state: str) -> Video:
+    video = Video(document["_id"], state)
+    for declared, stored in fields.values(document, scenes):
+        values = list(stored)
+        if declared.kind == "number":
+            video.numbers.update((declared.name, float(value)) for value in values)
+        elif declared.kind == "moments":
+            video.texts += _moments(declared, values)
+        elif declared.kind == "term":
+            video.terms.setdefault(declared.name, set()).update(term_key(declared, name) for name in values)
+            if declared.facet:
+                video.facets.setdefault(declared.name, set()).update(values)
+            if declared.weight:
+                video.texts += _texts(declared, values, declared.language or "en")
+        else:
+            video.texts += _texts(declared, values, declared.language)
+    return video
+
+
+def _texts(declared: SearchField, values: Sequence[str], stated: str) -> Iterator[Text]:
+    language = language_of(values, stated)
+    forms: Sequence[str] = ()
+    if declared.compound:
+        forms = search_forms((), values) if declared.name == "file" else search_forms(values)
+    for text in (*values, *forms):
+        yield Text(declared, language, tuple(stems(text, language)))
+
+
+def _moments(declared: SearchField, moments: Sequence[Moment]) -> Iterator[Text]:
+    for moment in moments:
+        language = language_of((one.text for one in moments if one.language == moment.language), moment.language)
+        yield Text(declared, language, tuple(stems(moment.text, language)), moment)
+
+
+def _within(number: float, bounds: Between) -> bool:
+    above = bounds.low is None or number > bounds.low or (bounds.with_low and number == bounds.low)
+    below = bounds.high is None or number < bounds.high or (bounds.with_high and number == bounds.high)
+    return above and below
