@@ -328,6 +328,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         """data/: the embedded server, Dagster's instance, logs and run files."""
         return self.home / "data"
 
+    @property
+    def index_directory(self) -> Path:
+        """The search index."""
+        return self.data_directory / "index"
+
 
 #: A section in Python -> in config.ini, where it has the name of its class.
 SECTION_NAMES: dict[str, str] = {

@@ -1,0 +1,270 @@
+"""The files of the search index.
+
+data/index/
+  current         JSON: the generation in use; replaced atomically
+  <generation>/   tantivy's files, and state.json: how far they follow the library (see `catch_up`)
+  lock            held by the process that changes the generation in use, or replaces it
+  build.lock      held by the process that builds another one
+
+Readers need no lock: files that they have open stay readable after they were deleted. A process that is killed leaves
+what the next one completes, repeats or removes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from filelock import BaseFileLock, FileLock, Timeout
+from tantivy import Index, Schema, Searcher
+
+from vidpipe.errors import UnavailableError
+from vidpipe.library.changes import Changes
+from vidpipe.library.library import Library
+from vidpipe.safe_files import private_directory, replace_file
+from vidpipe.search import documents
+from vidpipe.search.catch_up import Progress, State, catch_up, differences, fill, version_of
+from vidpipe.search.fields import Fields
+
+#: Longest wait for a process that catches up.
+_PATIENCE_S = 10.0
+#: Longest wait for a process that builds the index.
+_BUILD_PATIENCE_S = 600.0
+#: A generation may be deleted while it is being opened; then there is another one.
+_ATTEMPTS = 5
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError)
+
+
+def silent(*_: object) -> None:
+    """Tell nobody."""
+
+
+class SearchIndex:
+    """The index of a library, open for searching. Several threads may use it.
+
+    Attributes:
+        library: The library.
+        fields: Its fields.
+        schema: The index's columns.
+        searcher: Searches the index as it was at the last `refresh`.
+        languages: Languages of the indexed texts.
+        behind: How many changed videos it lacks because another process has been changing it for long; mostly 0.
+    """
+
+    schema: Schema
+    searcher: Searcher
+    languages: tuple[str, ...]
+
+    def __init__(self, library: Library, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
+        self.library = library
+        self.fields = Fields(library.graph)
+        self.behind = 0
+        self._note = note
+        self._progress = progress
+        self._files = _Files(library.settings.index_directory)
+        self._changes = Changes(library.collections)
+        self._mutex = threading.RLock()
+        self._index: Index | None = None
+        self._loaded: tuple[object, ...] = ()
+        self._folder = Path()
+        self._state = State("")
+
+    @classmethod
+    def open(
+        cls, library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent
+    ) -> SearchIndex:
+        """Return the index, caught up with the library; if there is none that can be used, it is built.
+
+        Args:
+            library: The library.
+            note: Told in a sentence why the index is being built, or that it is behind.
+            progress: Told how many videos are indexed, and of how many.
+
+        Raises:
+            UnavailableError: The index's files cannot be written.
+        """
+        made = cls(library, note, progress)
+        made.refresh()
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._index, self._loaded = None, ()
+
+    def refresh(self) -> None:
+        """Catch up with the library. It costs one small query if nothing changed."""
+        with self._mutex, self._files.explained():
+            fault = self.load()
+            if not fault:
+                try:
+                    self._catch_up()
+                except ValueError as error:  # of tantivy
+                    fault = f"it is damaged: {error}"
+            if fault:
+                self._build(fault)
+
+    def load(self) -> str:
+        """Open the generation in use, or what was added to it; return why it cannot be used, "" if it can."""
+        for _ in range(_ATTEMPTS):
+            folder = self._files.current()
+            if folder is None:
+                return "there is none yet"
+            with suppress(*_UNREADABLE):
+                self._state = State.load(folder)  # first: what it says must be true of what is opened then
+                self._load(folder)
+                break
+        else:
+            return "it cannot be read"
+        if self._state.version != version_of(self.fields):
+            return "it was made by another version"
+        return "" if self._state.epoch == self._changes.state().epoch else "the library was replaced"
+
+    def _load(self, folder: Path) -> None:
+        meta = (folder / "meta.json").stat()
+        loaded = (folder, meta.st_ino, meta.st_mtime_ns)
+        if loaded == self._loaded:
+            return
+        if self._index is None or folder != self._folder:
+            self._index, self._folder = Index.open(str(folder)), folder
+            self._index.config_reader("manual")
+            documents.register_analyzers(self._index)
+        self._index.reload()
+        self.schema, self.searcher = self._index.schema, self._index.searcher()
+        self.languages = tuple(sorted(name for name, _ in self.searcher.terms_with_prefix("languages", "")))
+        self._loaded = loaded
+
+    def _catch_up(self) -> None:
+        assert self._index is not None  # noqa: S101  (loaded)
+        self.behind = 0
+        seq, now = self._changes.state().seq, time.time()
+        if seq == self._state.settled:
+            return
+        found = differences(self.library, self.searcher, self.schema, self._state.settled).videos
+        state = self._state.after(now, seq)
+        if not found and state == self._state:
+            return
+        try:
+            with self._files.changing(_PATIENCE_S if found else 0):
+                if not found:
+                    with suppress(FileNotFoundError):  # another generation is in use
+                        state.save(self._folder)
+                elif not self.load():
+                    catch_up(self.library, self.fields, self._index, self._folder, self._progress)
+                    self.load()
+                    self._files.clean_up()
+        except Timeout:
+            self.behind = found
+            if found:
+                self._note(f"The search index lacks changes of {found} videos: another process is writing it.")
+
+    def _build(self, fault: str) -> None:
+        before = self._files.current()
+        with self._files.building():
+            if self._files.current() == before or self.load():
+                self._note(f"The search index is being built: {fault}.")
+                _build(self.library, self.fields, self._files, self._progress)
+        if fault := self.load():
+            raise UnavailableError(
+                f"The search index in {self._files.directory} cannot be used although it was just built: {fault}.",
+                "Check the disk, and whether another version of vidpipe uses this home.",
+            )
+
+
+def rebuild(library: Library, progress: Progress = silent) -> None:
+    """Build the index again. Until that is done, the present one serves and catches up.
+
+    Args:
+        library: The library.
+        progress: Told how many videos are indexed, and of how many.
+
+    Raises:
+        UnavailableError: The index's files cannot be written, or another process has been building it for long.
+    """
+    files = _Files(library.settings.index_directory)
+    with files.explained(), files.building():
+        _build(library, Fields(library.graph), files, progress)
+
+
+def _build(library: Library, fields: Fields, files: _Files, progress: Progress) -> None:
+    """Write a new generation and use it; for the holder of `files.building`."""
+    files.remove_others()
+    before = State(Changes(library.collections).state().epoch)
+    with suppress(*_UNREADABLE):
+        old = State.load(files.current() or files.directory)
+        before = old if old.epoch == before.epoch else before
+    folder = files.directory / uuid.uuid4().hex[:12]
+    private_directory(folder)
+    index = Index(documents.schema(fields), path=str(folder))
+    documents.register_analyzers(index)
+    fill(library, fields, index, folder, before=before, progress=progress)
+    catch_up(library, fields, index, folder, silent)
+    files.use(folder)
+
+
+class _Files:
+    """The folder of the index: its locks, and which generation is in use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._pointer = directory / "current"
+
+    def current(self) -> Path | None:
+        """Return the folder of the generation in use."""
+        with suppress(*_UNREADABLE):
+            return self.directory / str(json.loads(self._pointer.read_bytes())["generation"])
+        return None
+
+    def use(self, folder: Path) -> None:
+        """Replace the generation in use, and remove the old one."""
+        with self.changing(_BUILD_PATIENCE_S):
+            replace_file(self._pointer, json.dumps({"generation": folder.name}).encode())
+            self.remove_others()
+
+    def changing(self, timeout_s: float) -> BaseFileLock:
+        """Return the lock under which the generation in use is changed or replaced."""
+        return FileLock(self.directory / "lock", timeout=timeout_s)
+
+    @contextmanager
+    def building(self, timeout_s: float = _BUILD_PATIENCE_S) -> Iterator[None]:
+        """Hold the lock under which another generation is built."""
+        private_directory(self.directory)
+        with FileLock(self.directory / "build.lock", timeout=timeout_s):
+            yield
+
+    def remove_others(self) -> None:
+        """Remove the generations that are not in use; for the holder of `building`."""
+        current = self.current()
+        for folder in self.directory.iterdir():
+            if folder.is_dir() and folder != current:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def clean_up(self) -> None:
+        """Remove what a killed process was building."""
+        if sum(entry.is_dir() for entry in self.directory.iterdir()) > 1:
+            with suppress(Timeout), self.building(0):
+                self.remove_others()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise what goes wrong with the index's files as an UnavailableError."""
+        try:
+            yield
+        except Timeout:
+            raise UnavailableError(
+                f"Another process has been building the search index for {_BUILD_PATIENCE_S / 60:.0f} minutes.",
+                f"Check for a vidpipe process that hangs; it holds {self.directory / 'build.lock'}.",
+            ) from None
+        except (OSError, ValueError) as error:  # tantivy raises ValueError
+            raise UnavailableError(
+                f"The search index in {self.directory} cannot be written: {error}.",
+                "Make that folder writable, and free space on its disk.",
+            ) from error
