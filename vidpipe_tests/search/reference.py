@@ -12,7 +12,7 @@ from typing import Any
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import overall_state
-from vidpipe.search.analysis import language_of, stems
+from vidpipe.search.analysis import language_of, stems, tokens
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import Moment, SearchField
@@ -32,11 +32,12 @@ class Text:
         if not (self.field.name == words.field or (not words.field and self.field.weight)):
             return False
         looked_for = stems(words.text, self.language)
+        written = tokens(words.text)
         for start in range(len(self.stems) - len(looked_for) + 1):
-            found = list(self.stems[start : start + len(looked_for)])
-            if found == looked_for:
-                return bool(found)
-            if words.prefix and found[:-1] == looked_for[:-1] and found and found[-1].startswith(looked_for[-1]):
+            *before, last = self.stems[start : start + len(looked_for)]
+            if before == looked_for[:-1] and (
+                last == looked_for[-1] or (words.prefix and last.startswith(written[-1]))
+            ):
                 return True
         return False
 

@@ -111,12 +111,12 @@ class Asked:
     Attributes:
         text: As a user writes it.
         node: The conditions.
-        binds: How tightly: 2 like a word, 1 like AND, 0 like OR.
+        binds: How tightly: 3 like a word, 2 like NOT, 1 like AND, 0 like OR.
     """
 
     text: str
     node: Node
-    binds: int = 2
+    binds: int = 3
 
     def within(self, binds: int) -> str:
         """The text as a part of something that binds like `binds`."""
@@ -135,7 +135,7 @@ _plain_words = st.one_of(
 
 
 def _in_field(asked: Asked, field: str) -> Asked:
-    return Asked(f"{field}:{asked.within(2)}", _with_field(asked.node, field))
+    return Asked(f"{field}:{asked.within(3)}", _with_field(asked.node, field))
 
 
 def _with_field(node: Node, field: str) -> Node:
@@ -172,7 +172,7 @@ def _numbers(field: str, values: tuple[float, ...], half: float) -> st.SearchStr
         lambda number: Asked(f"{field}:<{number:g}", Between(field, high=number, with_high=False)),
         lambda number: Asked(f"{field}:<={number:g}", Between(field, high=number)),
         lambda number: Asked(f"{field}:{number:g}..", Between(field, number)),
-        lambda number: Asked(f"{field}:{number:g}..1000", Between(field, number, 1000.0)),
+        lambda number: Asked(f"{field}:{number:g}..5000", Between(field, number, 5000)),
         lambda number: Asked(f"{field}:{number:g}", Between(field, number - half, number + half, with_high=False)),
     ]
     return st.builds(lambda make, number: make(number), st.sampled_from(made), st.sampled_from(values))
@@ -205,7 +205,7 @@ def _joined(parts: list[Asked], word: str, kind: type[And] | type[Or]) -> Asked:
 
 
 def _excluded(asked: Asked, word: str) -> Asked:
-    return Asked(word + asked.within(2), Not(asked.node))
+    return Asked(word + asked.within(2), Not(asked.node), 2)
 
 
 def _combined(parts: st.SearchStrategy[Asked]) -> st.SearchStrategy[Asked]:

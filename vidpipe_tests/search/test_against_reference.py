@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -16,7 +17,7 @@ from vidpipe.search.analysis import LANGUAGES, composed, words_in
 from vidpipe.search.engine import Engine, Order
 from vidpipe.search.grammar import parse
 from vidpipe.search.index import SearchIndex
-from vidpipe.search.query import Words, wanted
+from vidpipe.search.query import And, Node, Not, Or, Words, wanted
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import GRAPH, plan_of
 from vidpipe_tests.search import reference
@@ -70,8 +71,7 @@ class Searched:
         """Compare the engine's answer with the reference's."""
         self._index.refresh()
         parsed = parse(asked.text, FIELDS)
-        for video in reference.all_videos(self._library, FIELDS, self.specs):
-            assert video.matches(parsed) == video.matches(asked.node), f"{asked.text} was understood as {parsed}"
+        assert _meaning(parsed) == _meaning(asked.node)
         expected = reference.find(self._library, FIELDS, self.specs, parsed)
         page = self._engine.find(asked.text, order=order, limit=limit)
         assert (page.matched, page.total) == (expected.matched, len(expected.videos))
@@ -102,6 +102,20 @@ class Searched:
             if page.next is None:
                 return hits
             after = page.next
+
+
+def _meaning(node: Node) -> Node:
+    """The conditions without the places where they were written; excluding twice is as good as not at all."""
+    match node:
+        case Words():
+            return replace(node, start=0, end=0)
+        case And(parts) | Or(parts):
+            return type(node)(tuple(map(_meaning, parts)))
+        case Not(Not(part)):
+            return _meaning(part)
+        case Not(part):
+            return Not(_meaning(part))
+    return node
 
 
 def _check_order(hits: Sequence[dict[str, Any]], order: Order) -> None:
