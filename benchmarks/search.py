@@ -3,7 +3,7 @@
 100,000 videos and 500,000 scenes in a real mongod (see `benchmarks.described_library`). Printed, each with its limit:
 
     build       the index from nothing, in a process of its own, and that process's peak memory
-    open        an index that is current
+    open        an index that is current, when no change is younger than two leases; younger ones are looked at again
     catch up    with 1,000 changed videos, the slowest of three times
     queries     some 40 kinds, five of each with other words: median, 95th percentile and slowest, with facets
     $text       the same words in the same database through MongoDB's text index, the 20 best with their scores
@@ -32,6 +32,7 @@ from benchmarks.described_library import SCENES_PER_VIDEO, english, fill_describ
 from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.changes import Changes
+from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
 from vidpipe.runner.plan import Plan
 from vidpipe.search.engine import Engine
@@ -276,6 +277,7 @@ def main(videos: int, rounds: int) -> int:
         f"{videos} videos, about {SCENES_PER_VIDEO * videos} scenes, stored in {filling['seconds']:.0f} s", flush=True
     )
     built = in_process("build", settings, videos)
+    settled = time.monotonic() + 2 * LEASE_S
     print(
         f"build: {built['seconds']:.1f} s, CPU {built['cpu']:.1f} s; peak memory {built['peak_mib']:.0f} MiB; index "
         f"{built['index_mib']:.0f} MiB",
@@ -283,10 +285,14 @@ def main(videos: int, rounds: int) -> int:
     )
     plan = Plan.make(GRAPH, settings)
     with Library.open(settings, GRAPH) as library:
+        unsettled = opening(library)
+        time.sleep(max(0.0, settled - time.monotonic()))
         opened = opening(library)
+        print(f"open: {opened:.1f} ms; right after the build {unsettled:.1f} ms", flush=True)
         with SearchIndex.open(library) as index:
             caught_up, again = catching_up(library, index)
-            print(f"open: {opened:.1f} ms; catch up with {CHANGED}: {max(caught_up):.0f} ms, then {again:.1f} ms")
+            each = ", ".join(f"{taken:.0f}" for taken in caught_up)
+            print(f"catch up with {CHANGED} videos: {each} ms; looking again right after: {again:.1f} ms", flush=True)
             found, peer = queries(library, Engine(library, plan.specs, index), rounds)
     plan.close()
     embedded.stop(settings)
