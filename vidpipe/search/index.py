@@ -19,16 +19,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 from filelock import BaseFileLock, FileLock, Timeout
-from tantivy import Index, Schema, Searcher
+from tantivy import Index, Query, Schema, Searcher
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
-from vidpipe.safe_files import private_directory, replace_file
+from vidpipe.safe_files import network_file_system, private_directory, replace_file
 from vidpipe.search import documents
 from vidpipe.search.catch_up import Progress, State, catch_up, differences, fill, version_of
 from vidpipe.search.fields import Fields
@@ -39,11 +40,39 @@ _PATIENCE_S = 10.0
 _BUILD_PATIENCE_S = 600.0
 #: A generation may be deleted while it is being opened; then there is another one.
 _ATTEMPTS = 5
+#: What opening a file that is not as it should be raises; tantivy raises ValueError.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError)
 
 
 def silent(*_: object) -> None:
     """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class IndexStatus:
+    """What `vidpipe index status` shows.
+
+    Attributes:
+        directory: Folder of the index.
+        network: Type of the network file system that data/ is on, for which the index is elsewhere; "": none.
+        fault: Why the index will be built by the next search; "": it can be used.
+        videos: Number of videos in it.
+        moments: Number of their moments.
+        behind: Number of changed videos that the next search adds first.
+        segments: Parts of it, which are merged as they become many.
+        size_bytes: Size of its files.
+        languages: Languages of the texts.
+    """
+
+    directory: str
+    network: str
+    fault: str
+    videos: int = 0
+    moments: int = 0
+    behind: int = 0
+    segments: int = 0
+    size_bytes: int = 0
+    languages: tuple[str, ...] = ()
 
 
 class SearchIndex:
@@ -166,9 +195,29 @@ class SearchIndex:
             if found:
                 self._note(f"The search index lacks changes of {found} videos: another process is writing it.")
 
+    def status(self) -> IndexStatus:
+        """Return what there is, without changing it."""
+        fault = self.load()
+        found = IndexStatus(
+            str(self._files.directory), network_file_system(self.library.settings.data_directory), fault
+        )
+        if not self._loaded or self._index is None:
+            return found
+        counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
+        videos = int(counted["videos"]["value"])
+        return replace(
+            found,
+            videos=videos,
+            moments=self.searcher.num_docs - videos,
+            behind=0 if fault else differences(self.library, self.searcher, self.schema, self._state.settled).videos,
+            segments=self.searcher.num_segments,
+            size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+            languages=self.languages,
+        )
+
     def _build(self, fault: str) -> None:
         before = self._files.current()
-        with self._files.building():
+        with self._files.building(self._note):
             if self._files.current() == before or self.load():
                 self._note(f"The search index is being built: {fault}.")
                 _build(self.library, self.fields, self._files, self._progress)
@@ -179,18 +228,19 @@ class SearchIndex:
             )
 
 
-def rebuild(library: Library, progress: Progress = silent) -> None:
+def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
     """Build the index again. Until that is done, the present one serves and catches up.
 
     Args:
         library: The library.
+        note: Told if another process has to finish first.
         progress: Told how many videos are indexed, and of how many.
 
     Raises:
         UnavailableError: The index's files cannot be written, or another process has been building it for long.
     """
     files = _Files(library.settings.index_directory)
-    with files.explained(), files.building():
+    with files.explained(), files.building(note):
         _build(library, Fields(library.graph), files, progress)
 
 
@@ -216,6 +266,7 @@ class _Files:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pointer = directory / "current"
+        self._build_lock = FileLock(directory / "build.lock")
 
     def current(self) -> Path | None:
         """Return the folder of the generation in use."""
@@ -234,11 +285,23 @@ class _Files:
         return FileLock(self.directory / "lock", timeout=timeout_s)
 
     @contextmanager
-    def building(self, timeout_s: float = _BUILD_PATIENCE_S) -> Iterator[None]:
+    def building(self, note: Callable[[str], None]) -> Iterator[None]:
         """Hold the lock under which another generation is built."""
+        if kind := network_file_system(self.directory):
+            raise UnavailableError(
+                f"The search index needs a local disk, but {self.directory} is on a network file system ({kind}).",
+                "Set the environment variable XDG_CACHE_HOME to a folder on a local disk.",
+            )
         private_directory(self.directory)
-        with FileLock(self.directory / "build.lock", timeout=timeout_s):
+        try:
+            self._build_lock.acquire(timeout=0)
+        except Timeout:
+            note("Another process is building the search index; waiting for it.")
+            self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
+        try:
             yield
+        finally:
+            self._build_lock.release()
 
     def remove_others(self) -> None:
         """Remove the generations that are not in use; for the holder of `building`."""
@@ -250,7 +313,7 @@ class _Files:
     def clean_up(self) -> None:
         """Remove what a killed process was building."""
         if sum(entry.is_dir() for entry in self.directory.iterdir()) > 1:
-            with suppress(Timeout), self.building(0):
+            with suppress(Timeout), self._build_lock.acquire(timeout=0):
                 self.remove_others()
 
     @contextmanager

@@ -24,8 +24,8 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 _JOINT = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 #: Where a digit meets a letter, and where a capital begins a word ("myHoliday", "HDVideo").
-_DIGIT_BORDERS = tuple(map(re2.compile, (r"(\p{L})(\p{N})", r"(\p{N})(\p{L})")))
-_CASE_BORDERS = tuple(map(re2.compile, (r"(\p{Ll})(\p{Lu})", r"(\p{Lu})(\p{Lu}\p{Ll})")))
+_DIGIT_BORDERS = (re2.compile(r"(\p{L})(\p{N})"), re2.compile(r"(\p{N})(\p{L})"))
+_CASE_BORDERS = (re2.compile(r"(\p{Ll})(\p{Lu})"), re2.compile(r"(\p{Lu})(\p{Lu}\p{Ll})"))
 #: Longer titles are indexed by their first words.
 _MOST_SEARCHED = 2000
 
