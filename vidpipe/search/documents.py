@@ -144,8 +144,7 @@ def documents(
                 facets.setdefault(field.name, []).extend(map(marked, found))
         if field.name in fields.texts:
             written = [*found, *sources] if field.name == "source" else found
-            stated = field.language or ("en" if field.kind == "term" else "")
-            of_language = texts.setdefault(language_of(written, stated), {})
+            of_language = texts.setdefault(language_of_values(field, written), {})
             of_language.setdefault(field.name, []).extend(" ".join(tokens(text)) for text in _forms(field, written))
     document = Document()
     document.add_text("video", sha256)
@@ -168,6 +167,11 @@ def display_name(video: Mapping[str, Any]) -> str:
     """Return the name of a video as lists show it."""
     names: Sequence[str] = video["ingest"].get("names") or ()
     return names[0] if names else video["_id"][:12]
+
+
+def language_of_values(field: SearchField, texts: Iterable[str]) -> str:
+    """Return the language of the texts, or names, that a field has in a video."""
+    return language_of(texts, field.language or ("en" if field.kind == "term" else ""))
 
 
 def moment_of(document: Document) -> dict[str, Any]:

@@ -41,6 +41,8 @@ _CURLY_PHRASE = re.compile(r"[“”„]((?:[^“”\\]|\\.)*+)[“”]", re.DOT
 _ESCAPED = re.compile(r'\\(["“”\\])')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
+_QUOTE = 'To search for it as text, put it in quotation marks: "…".'
+
 Saved = Callable[[str], str | None]
 
 
@@ -192,7 +194,7 @@ class _Parser:
                     raise ValueError("Write a name.")
                 return Term(name, term_key(field, text), text)
         except ValueError as error:
-            self._fail(f'"{single_line(text, 50)}" is no value of {name}.', start, str(error))
+            self._fail(f'"{single_line(text, 50)}" is not a valid value of {name}.', start, str(error))
         if prefix is None:
             bare = text.rstrip("*")
             prefix, text, end = bare != text, bare, start + len(bare)
@@ -246,6 +248,3 @@ class _Parser:
 
     def _fail(self, problem: str, position: int, hint: str = "") -> NoReturn:
         raise QueryError(problem, hint, self._text, position)
-
-
-_QUOTE = 'To search for it as text, put it in quotation marks: "…".'

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -9,25 +11,33 @@ from typing import NamedTuple
 from vidpipe.search.query import Between
 from vidpipe.stages.search_fields import SearchField
 
-_COMPARED = re.compile(r"(>=|<=|>|<)(.*)", re.DOTALL)
-_NUMBER = re.compile(r"-?[0-9]{1,12}(?:\.[0-9]{1,9})?")
-_CLOCK = re.compile(r"(?:([0-9]{1,4}):)?([0-9]{1,4}):([0-5][0-9](?:\.[0-9]{1,9})?)")
+_OPERATORS = (">=", "<=", ">", "<", "")
 _DECIMAL = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
+_NUMBER = re.compile(rf"-?{_DECIMAL}")
+_CLOCK = re.compile(r"(?:([0-9]{1,4}):(?=[0-5]?[0-9]:))?([0-9]{1,4}):([0-5][0-9](?:\.[0-9]{1,9})?)")
 _UNITS = re.compile(rf"(?:({_DECIMAL})h)?(?:({_DECIMAL})m(?:in)?)?(?:({_DECIMAL})s)?", re.IGNORECASE)
-_DATE = re.compile(
-    r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?Z?)?)?)?", re.IGNORECASE
-)
+_UNITS_S = (3600, 60, 1)
+#: Form -> at least how long it lasts, and less than a day longer.
+_DATES = {
+    "%Y": timedelta(days=366), "%Y-%m": timedelta(days=31), "%Y-%m-%d": timedelta(days=1),
+    "%Y-%m-%dT%H:%M": timedelta(minutes=1), "%Y-%m-%dT%H:%M:%S": timedelta(seconds=1),
+}  # fmt: skip
 
 
 class _Quantity(NamedTuple):
-    """What was written: everything from `low` up to, not including, `high` is the same as written.
+    """What was written.
 
-    Of a date, comparisons are with its begin and end; of a number, with `exact`.
+    Attributes:
+        low: The same as written is everything from here …
+        high: … up to, not including, here.
+        begin: What comparisons are with: a number itself, or where a date begins …
+        end: … and ends.
     """
 
     low: float
     high: float
-    exact: float | None = None
+    begin: float
+    end: float
 
 
 def between(field: SearchField, text: str) -> Between:
@@ -40,27 +50,28 @@ def between(field: SearchField, text: str) -> Between:
     Raises:
         ValueError: It states none; the text says what is allowed.
     """
-    read = _READERS[field.unit]
-    if compared := _COMPARED.fullmatch(text):
-        operator, value = compared[1], read(compared[2].strip())
-        if operator in (">", ">="):
-            if value.exact is None:
-                return Between(field.name, low=value.low if operator == ">=" else value.high)
-            return Between(field.name, low=value.exact, with_low=operator == ">=")
-        if value.exact is None:
-            return Between(field.name, high=value.high if operator == "<=" else value.low, with_high=False)
-        return Between(field.name, high=value.exact, with_high=operator == "<=")
     first, dots, last = (part.strip() for part in text.partition(".."))
     if not dots:
-        value = read(text.strip())
-        return Between(field.name, value.low, value.high, with_high=False)
+        return _compared(field, first)
     if not first and not last:
-        raise ValueError("A range needs a value: 1..5, 1.. or ..5.")
-    low = between(field, f">={first}") if first else Between(field.name)
-    high = between(field, f"<={last}") if last else Between(field.name)
-    if low.low is not None and high.high is not None and low.low > high.high:
-        raise ValueError(f"The range ends before it begins: write {last}..{first}.")
-    return Between(field.name, low.low, high.high, with_high=high.with_high)
+        raise ValueError("A range has a beginning or an end: 1..5, 1.. or ..5.")
+    low = _compared(field, f">={first}").low if first else None
+    high = _compared(field, f"<={last}") if last else Between(field.name)
+    if low is not None and high.high is not None and low > high.high:
+        raise ValueError(f"A range begins with the lower value: {last}..{first}.")
+    return replace(high, low=low)
+
+
+def _compared(field: SearchField, text: str) -> Between:
+    operator = next(operator for operator in _OPERATORS if text.startswith(operator))
+    low, high, begin, end = _READERS[field.unit](text.removeprefix(operator).strip())
+    return {
+        ">": Between(field.name, low=end, with_low=begin != end),
+        ">=": Between(field.name, low=begin),
+        "<": Between(field.name, high=begin, with_high=False),
+        "<=": Between(field.name, high=end, with_high=begin == end),
+        "": Between(field.name, low, high, with_high=False),
+    }[operator]
 
 
 def _number(text: str) -> _Quantity:
@@ -70,49 +81,31 @@ def _number(text: str) -> _Quantity:
 
 
 def _duration(text: str) -> _Quantity:
-    """Parse seconds, a clock's time or units; `2m` means the minutes and 2:00 the seconds."""
     if _NUMBER.fullmatch(text):
         return _rounded(Decimal(text), text)
-    if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = clock.groups(default="0")
-        if not clock[1] or int(minutes) < 60:
-            return _rounded(int(hours) * 3600 + int(minutes) * 60 + Decimal(seconds), seconds)
-    units = _UNITS.fullmatch(text)
-    written = (
-        [(part, unit_s) for part, unit_s in zip(units.groups(), (3600, 60, 1), strict=True) if part] if units else []
-    )
-    if not written:
+    found = _CLOCK.fullmatch(text) or _UNITS.fullmatch(text)
+    parts = found.groups(default="") if found else ()
+    if not any(parts):
         raise ValueError("Write a duration: 90 (seconds), 1:30, 1:02:03, 2m, 1h30m, >60 or 1m..5m.")
-    last, last_unit_s = written[-1]
-    return _rounded(sum((Decimal(part) * unit_s for part, unit_s in written), Decimal()), last, last_unit_s)
+    written = [(part, unit_s) for part, unit_s in zip(parts, _UNITS_S, strict=True) if part]
+    return _rounded(sum((Decimal(part) * unit_s for part, unit_s in written), Decimal()), *written[-1])
 
 
 def _rounded(value: Decimal, digits: str, unit: int = 1) -> _Quantity:
-    """Return everything that is rounded to `value`, whose last part was written as `digits`, in `unit`."""
+    """Return what rounds to `value`, whose last part was written as `digits`, in `unit`."""
     half = unit * Decimal("0.5") / 10 ** len(digits.partition(".")[2])
-    return _Quantity(float(value - half), float(value + half), float(value))
+    return _Quantity(float(value - half), float(value + half), float(value), float(value))
 
 
 def _date(text: str) -> _Quantity:
-    try:
-        found = _DATE.fullmatch(text)
-        if found is None:
-            raise ValueError
-        year, month, day, hour, minute, second = (int(part) if part else None for part in found.groups())
-        start = datetime(year or 0, month or 1, day or 1, hour or 0, minute or 0, second or 0, tzinfo=UTC)
-        if month is None:
-            end = start.replace(year=start.year + 1)
-        elif day is None:
-            end = (start + timedelta(days=31)).replace(day=1)
-        elif minute is None:
-            end = start + timedelta(days=1)
-        else:
-            end = start + (timedelta(minutes=1) if second is None else timedelta(seconds=1))
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "Write a date: 2026, 2026-11, 2026-11-01, 2026-11-01T12:00 (UTC), >2026-11-01 or 2026-11..2027-02."
-        ) from None
-    return _Quantity(start.timestamp(), end.timestamp())
+    for form, length in _DATES.items():
+        with suppress(ValueError, OverflowError):
+            begin = datetime.strptime(text.upper().removesuffix("Z"), form).replace(tzinfo=UTC)
+            end = begin + length if length <= timedelta(days=1) else (begin + length).replace(day=1)
+            return _Quantity(begin.timestamp(), end.timestamp(), begin.timestamp(), end.timestamp())
+    raise ValueError(
+        "Write a date: 2026, 2026-11, 2026-11-01, 2026-11-01T12:00 (UTC), >2026-11-01 or 2026-11..2027-02."
+    )
 
 
 _READERS: dict[str, Callable[[str], _Quantity]] = {"": _number, "s": _duration, "date": _date}
