@@ -18,6 +18,10 @@ from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Wor
 from vidpipe.stages.search_fields import Moment, SearchField
 from vidpipe.text.words import search_forms
 
+MOMENT_FIELDS = ("said", "scene", "chapter", "screen")
+#: Field, start_s, end_s.
+Place = tuple[str, float, float]
+
 
 @dataclass(frozen=True)
 class Text:
@@ -40,6 +44,27 @@ class Text:
             ):
                 return True
         return False
+
+    def has_all(self, node: Node) -> bool:
+        """Whether it has the words that `node` wants of a moment."""
+        match node:
+            case Words():
+                return self.has(node)
+            case And(parts):
+                return all(self.has_all(part) for part in parts if in_moments(part))
+            case Or(parts):
+                return any(self.has_all(part) for part in parts if in_moments(part))
+        return False
+
+    @property
+    def place(self) -> Place:
+        assert self.moment
+        return self.field.name, self.moment.start_s, self.moment.end_s
+
+
+def in_moments(node: Node) -> bool:
+    """Whether it wants a word that a moment can have."""
+    return any(isinstance(one, Words) and one.field in ("", *MOMENT_FIELDS) for one in wanted(node))
 
 
 @dataclass
@@ -70,14 +95,23 @@ class Video:
             case Not():
                 return not self.matches(node.part)
 
-    def moments(self, node: Node) -> set[tuple[str, float, float, str]]:
-        """(field, start_s, end_s, text) of those in which wanted words are."""
-        words = [part for part in wanted(node) if isinstance(part, Words)]
-        return {
-            (text.field.name, text.moment.start_s, text.moment.end_s, text.moment.text)
-            for text in self.texts
-            if text.moment and any(map(text.has, words))
-        }
+    def mentions(self, node: Node) -> bool:
+        """Whether it has a wanted word or name, wherever."""
+        return any(
+            any(text.has(one) for text in self.texts) if isinstance(one, Words) else self.matches(one)
+            for one in wanted(node)
+        )
+
+    def moments(self, node: Node) -> list[Place]:
+        """Those in which a wanted word is."""
+        words = [one for one in wanted(node) if isinstance(one, Words)]
+        return [text.place for text in self.texts if text.moment and any(map(text.has, words))]
+
+    def listed_moments(self, node: Node) -> list[Place]:
+        """Those with all wanted words at once, else those with any; all, if no words that moments have are wanted."""
+        timed = [text for text in self.texts if text.moment]
+        together = [text.place for text in timed if text.has_all(node)]
+        return together or (self.moments(node) if in_moments(node) else [text.place for text in timed])
 
 
 @dataclass
@@ -85,12 +119,14 @@ class Found:
     """The answer to a query.
 
     Attributes:
-        videos: sha256 -> the moments in which wanted words are.
+        node: The query, as far as it was loosened to find anything.
+        videos: sha256 -> video.
         facets: field -> value -> number of the videos.
         matched: "any" if no video has all words.
     """
 
-    videos: dict[str, set[tuple[str, float, float, str]]]
+    node: Node
+    videos: dict[str, Video]
     facets: dict[str, dict[str, int]]
     matched: str
 
@@ -105,16 +141,14 @@ def find(library: Library, fields: Fields, specs: Mapping[str, str], node: Node)
     facets = {
         name: dict(Counter(value for video in found for value in video.facets.get(name, ()))) for name in fields.facets
     }
-    return Found({video.sha256: video.moments(node) for video in found}, facets, matched)
+    return Found(node, {video.sha256: video for video in found}, facets, matched)
 
 
 def any_words(node: Node) -> Node | None:
     """Return the query with any of the words at its top level instead of all; None if there are not several."""
     parts = node.parts if isinstance(node, And) else ()
-    words = [part for part in parts if isinstance(part, Words)]
-    if len(words) < 2:
-        return None
-    return And((Or(tuple(words)), *(part for part in parts if not isinstance(part, Words))))
+    words = [part for part in parts if isinstance(part, Words) and not part.field]
+    return And((Or(tuple(words)), *(part for part in parts if part not in words))) if len(words) > 1 else None
 
 
 def all_videos(library: Library, fields: Fields, specs: Mapping[str, str]) -> Iterator[Video]:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
-from vidpipe.search.analysis import LANGUAGES, composed, words_in
+from vidpipe.search.analysis import LANGUAGES, composed, stems, tokens, words_in
 from vidpipe.search.engine import Engine, Order
 from vidpipe.search.grammar import parse
 from vidpipe.search.index import SearchIndex
-from vidpipe.search.query import And, Node, Not, Or, Words, wanted
+from vidpipe.search.query import And, Node, Not, Or, Term, Words, wanted
 from vidpipe.settings import Settings
 from vidpipe_tests.library.sample_library import GRAPH, plan_of
 from vidpipe_tests.search import reference
@@ -83,14 +83,13 @@ class Searched:
         assert sorted(ids) == sorted(expected.videos)
         assert self._engine.ids(asked.text) == sorted(ids)
         _check_order(hits, order)
-        written = [part for part in wanted(parsed) if isinstance(part, Words)]
         for hit in hits:
-            _check_matches(hit, expected.videos[hit["video"]], written)
+            _check_matches(hit, expected.videos[hit["video"]], expected.node)
         of_moments = self._all_hits(asked.text, limit, order=order, moments=True)
-        assert sorted((hit["video"], hit["matched_in"], hit["start_s"], hit["end_s"]) for hit in of_moments) == sorted(
-            (sha256, field, start_s, end_s)
-            for sha256, moments in expected.videos.items()
-            for field, start_s, end_s, _ in moments
+        assert sorted((hit["video"], *_place(hit)) for hit in of_moments) == sorted(
+            (sha256, *place)
+            for sha256, video in expected.videos.items()
+            for place in video.listed_moments(expected.node)
         )
 
     def _all_hits(self, text: str, limit: int, **options: Any) -> list[dict[str, Any]]:
@@ -127,32 +126,31 @@ def _check_order(hits: Sequence[dict[str, Any]], order: Order) -> None:
         assert known in (sorted(known), sorted(known, reverse=True))
 
 
-def _check_matches(hit: dict[str, Any], moments: set[tuple[str, float, float, str]], written: list[Words]) -> None:
-    """Every match with a time is one of the reference's moments, and what is highlighted in it is a wanted word."""
-    places = {(field, start_s, end_s) for field, start_s, end_s, _ in moments}
-    timed = {
-        (match["matched_in"], match["start_s"], match["end_s"])
-        for match in hit["matches"]
-        if match["start_s"] is not None
-    }
-    assert timed <= places
-    assert not places or hit["matches"]
-    if hit["matches"]:
-        best = hit["matches"][0]
-        assert {key: hit[key] for key in best} == best
-    for match in hit["matches"]:
-        assert match["text"] == composed(match["text"])
+def _place(match: dict[str, Any]) -> reference.Place:
+    return match["matched_in"], match["start_s"], match["end_s"]
+
+
+def _check_matches(hit: dict[str, Any], video: reference.Video, node: Node) -> None:
+    """Every match with a time is one of the reference's moments, and what is highlighted in it is wanted."""
+    matches = hit["matches"]
+    assert bool(matches) == video.mentions(node)
+    assert {_place(match) for match in matches if match["start_s"] is not None} <= set(video.moments(node))
+    if matches:
+        assert {key: hit[key] for key in matches[0]} == matches[0]
+    for match in matches:
         for start, end in match["highlights"]:
             assert 0 <= start < end <= len(match["text"])
-            assert any(_says(match["text"][start:end], words) for words in written)
+            assert any(_says(match, match["text"][start:end], one) for one in wanted(node))
 
 
-def _says(text: str, words: Words) -> bool:
-    """Whether `text` is a wanted word, in whatever language."""
+def _says(match: dict[str, Any], text: str, one: Words | Term) -> bool:
+    """Whether `text` is what is wanted, in whatever language."""
+    if isinstance(one, Term):
+        return bool(match["matched_in"] == one.field and text == match["text"])
     for language in LANGUAGES:
-        found = [word.stem for word in words_in(text, language)]
-        looked_for = [word.stem for word in words_in(composed(words.text), language)]
-        if found and any(one in looked_for or (words.prefix and one.startswith(looked_for[-1])) for one in found):
+        found = [word.stem for word in words_in(composed(text), language)]
+        looked_for = stems(one.text, language)
+        if any(stem in looked_for or (one.prefix and stem.startswith(tokens(one.text)[-1])) for stem in found):
             return True
     return False
 
