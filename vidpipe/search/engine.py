@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Literal, NamedTuple
 
+from tantivy import Query, Searcher
+
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.search.documents import facet_path, unmarked
 from vidpipe.search.grammar import parse
 from vidpipe.search.hits import Hits
+from vidpipe.search.index import SearchIndex
 from vidpipe.search.pages import Cursor, Order, Row, ranked
 from vidpipe.search.query import And, Node, Or, Words, wanted
+from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
-from vidpipe.search.translation import COUNT, OpenIndex, Translation, count
+from vidpipe.search.translation import COUNT, Translation, count
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
@@ -60,7 +64,7 @@ class Engine:
         index: The library's index.
     """
 
-    def __init__(self, library: Library, specs: Mapping[str, str], index: OpenIndex) -> None:
+    def __init__(self, library: Library, specs: Mapping[str, str], index: SearchIndex) -> None:
         self._library = library
         self._specs = specs
         self._index = index
@@ -95,16 +99,21 @@ class Engine:
             UnavailableError: MongoDB is unavailable.
         """
         node, required = self._parsed(query), tuple(map(self._parsed, filters))
-        whole, matched = And((node, *required)), "all"
+        whole = And((node, *required))
+        matched: Literal["all", "any"] = "all"
         has_words = any(isinstance(word, Words) for word in wanted(whole))
+        names = self._index.fields.facets if facets else ()
         order = "date" if order == "relevance" and not has_words else order
         cursor = Cursor.decoded(after, order) if after else Cursor(order)
         with self._library.connection.errors_explained():
             translation = self._translation()
 
             def found_by(node: Node) -> _Found:
-                names = self._index.fields.facets if facets else ()
-                return _find(translation, node, cursor, offset, limit, names, with_moments=moments)
+                query = translation.videos(node, with_moments=moments)
+                with ThreadPoolExecutor(1) as pool:  # tantivy runs outside Python's lock
+                    counting = pool.submit(_counted, translation.searcher, query, names)
+                    rows, more = ranked(translation.searcher, query, cursor, offset, limit)
+                    return _Found(rows, more, *counting.result())
 
             found = found_by(whole)
             if not found.total and (loose := _any_word(node)):
@@ -151,30 +160,15 @@ class Engine:
         return [f"Nothing is found by {name}: so far: no stage of this library fills it." for name in unfilled]
 
 
-def _find(
-    translation: Translation,
-    node: Node,
-    cursor: Cursor,
-    offset: int,
-    limit: int,
-    facets: Sequence[str],
-    *,
-    with_moments: bool,
-) -> _Found:
-    query = translation.videos(node, with_moments=with_moments)
-    counts = {name: {"terms": {"field": facet_path(name), "size": _MOST_VALUES}} for name in facets}
-    with ThreadPoolExecutor(1) as pool:  # tantivy runs outside Python's lock
-        counting = pool.submit(translation.searcher.aggregate, query, {**counts, **COUNT})
-        rows, more = ranked(translation.searcher, query, cursor, offset, limit)
-        counted = counting.result()
-    values = {
-        name: {unmarked(bucket["key"]): int(bucket["doc_count"]) for bucket in counted[name]["buckets"]}
-        for name in facets
-    }
-    in_order = {
-        name: dict(sorted(found.items(), key=lambda value: (-value[1], value[0]))) for name, found in values.items()
-    }
-    return _Found(rows, more, int(counted["*"]["value"]), in_order)
+def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> tuple[int, dict[str, dict[str, int]]]:
+    """Return how many videos there are, and how many with each value of `fields`."""
+    counts = {name: {"terms": {"field": facet_path(name), "size": _MOST_VALUES}} for name in fields}
+    counted = searcher.aggregate(query, {**counts, **COUNT})
+    facets = {}
+    for name in fields:
+        found = {unmarked(bucket["key"]): int(bucket["doc_count"]) for bucket in counted[name]["buckets"]}
+        facets[name] = dict(sorted(found.items(), key=lambda value: (-value[1], value[0])))
+    return int(counted["*"]["value"]), facets
 
 
 def _any_word(node: Node) -> Node | None:

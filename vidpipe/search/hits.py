@@ -79,7 +79,9 @@ class Hits:
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
-        fields = _UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
+        fields = (
+            _UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
+        )
         for chunk in chunked(rows):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
             documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)
@@ -143,4 +145,4 @@ def _shown(match: Match) -> Document:
     }  # fmt: skip
 
 
-_NOTHING = {"matched_in": None, "start_s": None, "end_s": None, "text": None, "highlights": []}
+_NOTHING: Document = {"matched_in": None, "start_s": None, "end_s": None, "text": None, "highlights": []}

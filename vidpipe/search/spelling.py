@@ -32,15 +32,16 @@ def corrected(query: str, node: Node, library: Library, translation: Translation
     Returns:
         The query, or None if there is nothing to replace.
     """
-    better, changed = query, False
-    for words in sorted({one for one in wanted(node) if isinstance(one, Words) and one.end}, key=lambda one: -one.start):
-        written = query[words.start : words.end]
-        for word in reversed(words_in(written, PLAIN)):
+    written = {one for one in wanted(node) if isinstance(one, Words) and one.end}
+    better = query
+    for words in sorted(written, key=lambda one: -one.start):
+        for word in reversed(words_in(query[words.start : words.end], PLAIN)):
             start, end = words.start + word.start, words.start + word.end
             if end - start in _CORRECTED and not translation.frequency(word.stem):
-                if known := _most_similar(word.stem, library, translation):
-                    better, changed = better[:start] + known + better[end:], True
-    return better if changed else None
+                better = (
+                    better[:start] + (_most_similar(word.stem, library, translation) or query[start:end]) + better[end:]
+                )
+    return better if better != query else None
 
 
 def _most_similar(word: str, library: Library, translation: Translation) -> str | None:

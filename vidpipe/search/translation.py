@@ -1,35 +1,18 @@
 """Parsed queries as tantivy's queries, over the documents of videos and over those of their moments."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
-from tantivy import FieldType, Occur, Query, Schema, Searcher
+from tantivy import FieldType, Occur, Query, Searcher
 
 from vidpipe.library.states import VideoSet
 from vidpipe.search.analysis import stems, tokens
 from vidpipe.search.documents import MOMENT, VIDEO, id_head, marked, moment_path, number_path, term_path, text_path
-from vidpipe.search.fields import Fields
+from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import SearchField
 
 #: Counts the videos that a query finds.
 COUNT = {"*": {"value_count": {"field": "id_head"}}}
-
-
-class OpenIndex(Protocol):
-    """An index as its readers see it.
-
-    Attributes:
-        searcher: Its latest state.
-        schema: Its columns.
-        fields: The fields of the library.
-        languages: Languages of its texts.
-    """
-
-    searcher: Searcher
-    schema: Schema
-    fields: Fields
-    languages: Sequence[str]
 
 
 class Translation:
@@ -44,7 +27,7 @@ class Translation:
         fields: The fields of the library.
     """
 
-    def __init__(self, index: OpenIndex, in_state: Callable[[str], VideoSet]) -> None:
+    def __init__(self, index: SearchIndex, in_state: Callable[[str], VideoSet]) -> None:
         self.searcher = index.searcher
         self._schema = index.schema
         self.fields = index.fields
@@ -87,22 +70,25 @@ class Translation:
         match node:
             case Words():
                 return self._words(node, self._fields_of(node), text_path)
-            case Term(field, key):
-                return _unscored(self._term(term_path(field), marked(key)))
-            case Between(field, low, high, with_low, with_high):
-                bounds = (low, high, with_low, with_high)
-                return _unscored(Query.range_query(self._schema, number_path(field), FieldType.Float, *bounds))
-            case InState(state):
-                found = self._in_state(state)
-                heads = Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in found.ids])
-                occur = Occur.MustNot if found.others else Occur.Must
-                return _unscored(Query.boolean_query([(Occur.Must, self._videos), (occur, heads)]))
             case Or(parts):
                 return _should([self._translated(part) for part in dict.fromkeys(parts)])
             case And(parts):
                 return self._all(parts)
             case Not():
                 return self._all((node,))
+            case _:
+                return _unscored(self._condition(node))
+
+    def _condition(self, node: Term | Between | InState) -> Query:
+        if isinstance(node, Term):
+            return self._term(term_path(node.field), marked(node.key))
+        if isinstance(node, Between):
+            bounds = (node.low, node.high, node.with_low, node.with_high)
+            return Query.range_query(self._schema, number_path(node.field), FieldType.Float, *bounds)
+        found = self._in_state(node.state)
+        heads = Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in found.ids])
+        occur = Occur.MustNot if found.others else Occur.Must
+        return Query.boolean_query([(Occur.Must, self._videos), (occur, heads)])
 
     def _all(self, parts: Iterable[Node]) -> Query:
         clauses = [(Occur.Must, self._videos)]
