@@ -141,7 +141,7 @@ def _in_field(asked: Asked, field: str) -> Asked:
 def _with_field(node: Node, field: str) -> Node:
     match node:
         case Words():
-            return replace(node, field=field)
+            return replace(node, field=field, prefix=node.prefix or field == "source")  # part of a URL
         case And(parts) | Or(parts):
             return type(node)(tuple(_with_field(part, field) for part in parts))
         case Not(part):

@@ -100,13 +100,27 @@ def test_subtitles_are_found_at_their_second(engine: Engine, query: str, start_s
 @pytest.mark.parametrize("name", _CUTS_S)
 def test_descriptions_of_scenes_are_found_where_the_scenes_begin(engine: Engine, name: str) -> None:
     hits = [hit for hit in engine.find("scene:scene", moments=True, limit=100).hits if hit["name"] == name]
-    assert [hit["start_s"] for hit in hits] == [pytest.approx(start_s, abs=0.06) for start_s in _CUTS_S[name]]
+    assert [hit["start_s"] for hit in hits] == [pytest.approx(start_s, abs=0.1) for start_s in _CUTS_S[name]]
     assert {hit["matched_in"] for hit in hits} == {"scene"}
 
 
-def test_descriptions_are_found_by_their_words(engine: Engine) -> None:
-    assert names(engine.find("portrait").hits) == []
-    found = engine.find("description:landscape", limit=100)
-    assert names(found.hits) == sorted(_CLIPS)
-    assert found.facets["label"]["animation"] == 2
-    assert found.facets["language"] == {"English": 1}
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ('description:"very dark landscape"', ["nasa.mp4"]),
+        ("description:(silent landscape)", ["bikes.mp4"]),
+        ("mostly description:black", ["nasa.mp4"]),
+        ("description:square OR description:hd", ["bigbuckbunny.mp4", "h264_10bit.mp4"]),
+    ],
+)
+def test_descriptions_are_found_by_their_words(engine: Engine, query: str, found: list[str]) -> None:
+    hits = engine.find(query).hits
+    assert names(hits) == found
+    assert {hit["matched_in"] for hit in hits} <= {"description", "tag"}
+
+
+def test_facets_count_what_the_clips_have(engine: Engine) -> None:
+    facets = engine.find("label:animation OR resolution:hd OR language:english").facets
+    assert facets["label"] == {"animation": 2, "Wissenschaft": 1, "space": 1}
+    assert facets["language"] == {"English": 1}
+    assert facets["resolution"] == {"SD": 2, "HD": 1}
