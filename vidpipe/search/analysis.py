@@ -30,7 +30,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 #: Composing takes quadratic time in the number of combining marks.
 _PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
 _LONGEST_WORD = 200
-_DETECTED_CHARACTERS = 1000
+_DETECTED_CHARACTERS = 400
 
 
 class Word(NamedTuple):

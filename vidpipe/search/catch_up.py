@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from bson import decode_all
-from tantivy import Document, FieldType, Index, IndexWriter, Query, Schema, Searcher
+from tantivy import Document, FieldType, Index, Query, Schema, Searcher
 
 from vidpipe.library.changes import Changes
 from vidpipe.library.leases import LEASE_S
@@ -156,12 +156,9 @@ def catch_up(library: Library, fields: Fields, index: Index, folder: Path, progr
     searcher = index.searcher()
     found = differences(library, searcher, index.schema, state.settled)
     if found.videos:
-        writer = index.writer(_LARGE_HEAP if found.videos > _MANY_VIDEOS else _SMALL_HEAP, 1)
-        for sha256 in chain(*found):
-            writer.delete_documents_by_term("video", sha256)
-        _write(writer, _documents(library, fields, found.changed, progress))
-        if searcher.num_segments >= _MANY_SEGMENTS:  # a writer that is not waited for gives up merging them
-            writer.wait_merging_threads()
+        changed = _documents(library, fields, found.changed, progress)
+        heap = _LARGE_HEAP if found.videos > _MANY_VIDEOS else _SMALL_HEAP
+        _write(index, heap, chain(*found), changed, merge=searcher.num_segments >= _MANY_SEGMENTS)
     state.after(now, seq).save(folder)
 
 
@@ -177,16 +174,31 @@ def fill(library: Library, fields: Fields, index: Index, folder: Path, *, before
         progress: Told how many videos are done.
     """
     seq, now = Changes(library.collections).state().seq, time.time()
-    writer = index.writer(_LARGE_HEAP, 1)
-    _write(writer, _documents(library, fields, None, progress))
-    writer.wait_merging_threads()
+    _write(index, _LARGE_HEAP, (), _documents(library, fields, None, progress), merge=True)
     replace(before, version=version_of(fields)).after(now, seq).save(folder)
 
 
-def _write(writer: IndexWriter, added: Iterator[Document]) -> None:
-    for document in added:
-        writer.add_document(document)
-    writer.commit()
+def _write(index: Index, heap: int, removed: Iterable[str], added: Iterable[Document], *, merge: bool) -> None:
+    """Commit a change: first the documents of some videos are removed, then others added.
+
+    Args:
+        index: The index.
+        heap: Bytes of memory.
+        removed: The videos.
+        added: The documents.
+        merge: Wait for segments to be merged; a writer that is not waited for gives that up.
+    """
+    writer = index.writer(heap, 1)
+    try:
+        for sha256 in removed:
+            writer.delete_documents_by_term("video", sha256)
+        for document in added:
+            writer.add_document(document)
+        writer.commit()
+        if merge:
+            writer.wait_merging_threads()
+    finally:
+        del writer  # it holds tantivy's lock while a traceback refers to it
 
 
 def _documents(library: Library, fields: Fields, ids: Sequence[str] | None, progress: Progress) -> Iterator[Document]:

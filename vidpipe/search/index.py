@@ -104,6 +104,7 @@ class SearchIndex:
         self._loaded: tuple[object, ...] = ()
         self._folder = Path()
         self._state = State("")
+        self._seq = 0
 
     @classmethod
     def open(
@@ -132,14 +133,12 @@ class SearchIndex:
     def refresh(self) -> None:
         """Catch up with the library. It costs one small query if nothing changed."""
         with self._mutex, self._files.explained():
-            fault = self.load()
-            if not fault:
-                try:
-                    self._catch_up()
-                except ValueError as error:  # of tantivy
-                    fault = f"it is damaged: {error}"
-            if fault:
+            if fault := self.load():
                 self._build(fault)
+            try:
+                self._catch_up()
+            except ValueError as error:  # of tantivy
+                self._build(f"it is damaged: {error}")
 
     def load(self) -> str:
         """Open the generation in use, or what was added to it; return why it cannot be used, "" if it can."""
@@ -155,7 +154,8 @@ class SearchIndex:
             return "it cannot be read"
         if self._state.version != version_of(self.fields):
             return "it was made by another version"
-        return "" if self._state.epoch == self._changes.state().epoch else "the library was replaced"
+        epoch, self._seq = self._changes.state()
+        return "" if epoch == self._state.epoch else "the library was replaced"
 
     def _load(self, folder: Path) -> None:
         meta = (folder / "meta.json").stat()
@@ -174,11 +174,11 @@ class SearchIndex:
     def _catch_up(self) -> None:
         assert self._index is not None  # noqa: S101  (loaded)
         self.behind = 0
-        seq, now = self._changes.state().seq, time.time()
-        if seq == self._state.settled:
+        if self._seq == self._state.settled:
             return
+        now = time.time()
         found = differences(self.library, self.searcher, self.schema, self._state.settled).videos
-        state = self._state.after(now, seq)
+        state = self._state.after(now, self._seq)
         if not found and state == self._state:
             return
         try:
@@ -188,8 +188,8 @@ class SearchIndex:
                         state.save(self._folder)
                 elif not self.load():
                     catch_up(self.library, self.fields, self._index, self._folder, self._progress)
-                    self.load()
                     self._files.clean_up()
+                    self.load()
         except Timeout:
             self.behind = found
             if found:
@@ -197,23 +197,23 @@ class SearchIndex:
 
     def status(self) -> IndexStatus:
         """Return what there is, without changing it."""
-        fault = self.load()
-        found = IndexStatus(
-            str(self._files.directory), network_file_system(self.library.settings.data_directory), fault
-        )
-        if not self._loaded or self._index is None:
-            return found
-        counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
-        videos = int(counted["videos"]["value"])
-        return replace(
-            found,
-            videos=videos,
-            moments=self.searcher.num_docs - videos,
-            behind=0 if fault else differences(self.library, self.searcher, self.schema, self._state.settled).videos,
-            segments=self.searcher.num_segments,
-            size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
-            languages=self.languages,
-        )
+        with self._mutex, self._files.explained():
+            fault = self.load()
+            network = network_file_system(self.library.settings.data_directory)
+            found = IndexStatus(str(self._files.directory), network, fault)
+            if fault:
+                return found
+            counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
+            videos = int(counted["videos"]["value"])
+            return replace(
+                found,
+                videos=videos,
+                moments=self.searcher.num_docs - videos,
+                behind=differences(self.library, self.searcher, self.schema, self._state.settled).videos,
+                segments=self.searcher.num_segments,
+                size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+                languages=self.languages,
+            )
 
     def _build(self, fault: str) -> None:
         before = self._files.current()
@@ -255,9 +255,13 @@ def _build(library: Library, fields: Fields, files: _Files, progress: Progress) 
     private_directory(folder)
     index = Index(documents.schema(fields), path=str(folder))
     documents.register_analyzers(index)
-    fill(library, fields, index, folder, before=before, progress=progress)
-    catch_up(library, fields, index, folder, silent)
-    files.use(folder)
+    try:
+        fill(library, fields, index, folder, before=before, progress=progress)
+        catch_up(library, fields, index, folder, silent)
+        files.use(folder)
+    except BaseException:
+        files.remove_others()
+        raise
 
 
 class _Files:
@@ -294,14 +298,12 @@ class _Files:
             )
         private_directory(self.directory)
         try:
-            self._build_lock.acquire(timeout=0)
+            held = self._build_lock.acquire(timeout=0)
         except Timeout:
             note("Another process is building the search index; waiting for it.")
-            self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
-        try:
+            held = self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
+        with held:
             yield
-        finally:
-            self._build_lock.release()
 
     def remove_others(self) -> None:
         """Remove the generations that are not in use; for the holder of `building`."""
@@ -328,6 +330,6 @@ class _Files:
             ) from None
         except (OSError, ValueError) as error:  # tantivy raises ValueError
             raise UnavailableError(
-                f"The search index in {self.directory} cannot be written: {error}.",
-                "Make that folder writable, and free space on its disk.",
+                f"The search index in {self.directory} cannot be read or written: {error}.",
+                "Make that folder writable and free space on its disk; `vidpipe index rebuild` replaces damaged files.",
             ) from error
