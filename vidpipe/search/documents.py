@@ -121,7 +121,7 @@ def documents(
     sha256: str = video["_id"]
     texts: dict[str, dict[str, list[str]]] = {}
     terms: dict[str, list[str]] = {}
-    facets: dict[str, list[str]] = {}
+    facets: dict[str, dict[str, None]] = {}
     numbers: dict[str, float] = {}
     moments: list[Document] = []
     for field, values in fields.values(video, scenes):
@@ -141,7 +141,7 @@ def documents(
         if field.kind == "term":
             terms.setdefault(field.name, []).extend(marked(term_key(field, name)) for name in found)
             if field.facet:
-                facets.setdefault(field.name, []).extend(map(marked, found))
+                facets.setdefault(field.name, {}).update(dict.fromkeys(map(marked, found)))  # each is counted once
         if field.name in fields.texts:
             written = [*found, *sources] if field.name == "source" else found
             of_language = texts.setdefault(language_of(written, field.stated_language), {})
@@ -155,7 +155,7 @@ def documents(
         document.add_json(f"text_{language}", by_field)
         document.add_text("languages", language)
     document.add_json("terms", terms)
-    document.add_json("facets", facets)
+    document.add_json("facets", {name: list(values) for name, values in facets.items()})
     for name, number in numbers.items():
         document.add_float(number_path(name), number)
     document.add_text("name", " ".join(tokens(display_name(video)))[:_LONGEST_NAME])

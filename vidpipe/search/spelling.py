@@ -36,7 +36,9 @@ def corrected(query: str, node: Node, library: Library, translation: Translation
     """
     unknown = [
         (words.start + word.start, words.start + word.end, word.stem)
-        for words in sorted({one for one in wanted(node) if isinstance(one, Words)}, key=lambda one: one.start)
+        for words in sorted(
+            {one for one in wanted(node) if isinstance(one, Words) and not one.prefix}, key=lambda one: one.start
+        )
         for word in words_in(query[words.start : words.end], PLAIN)
         if word.end - word.start in _CORRECTED and not translation.frequency(word.stem)
     ]
