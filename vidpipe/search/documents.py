@@ -129,7 +129,7 @@ def documents(
             for value in values:
                 numbers[field.name] = float(value)
             continue
-        found = list(dict.fromkeys(values))  # subtitles may come twice, in two formats
+        found = list(values)
         if not found:
             continue
         if field.kind == "moments":
