@@ -40,7 +40,8 @@ def list_videos(
 ) -> None:
     """List videos, newest first."""
     with open_library(context) as opened, search_engine(opened) as engine:
-        page = engine.find(search or "", filters, order="date", limit=limit, offset=offset, facets=False)
+        # The search as a filter: all its words must match, as wherever videos are selected.
+        page = engine.find("", (search or "", *filters), order="date", limit=limit, offset=offset, facets=False)
     more = offset + len(page.hits) < page.total
     if as_json:
         print_json({"videos": page.hits, "more": more})

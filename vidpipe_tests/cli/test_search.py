@@ -132,6 +132,7 @@ def test_saved_searches(vidpipe: Command) -> None:
 
 def test_list_and_export_take_a_search(filled: Command, tmp_path: Path) -> None:
     assert [video["name"] for video in filled.json("list", "--search", "lighthouse")["videos"]] == [TALK]
+    assert filled.json("list", "--search", "lighthouse zeppelin")["videos"] == [], "all words must match"
     lines = filled("export", "-", "--search", "silent", "--tag", "portrait").stdout.splitlines()
     assert [json.loads(line)["video"]["name"] for line in lines] == [HOSTILE]
     assert filled.json("export", tmp_path / "none.csv", "--search", "zeppelin")["videos"] == 0
