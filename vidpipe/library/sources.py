@@ -90,9 +90,8 @@ class Sources:
         )
         new = self._retry(partial(self._videos.add, video.sha256, facts))
         now = self._retry(partial(self._save, record, ()))
-        known = [*(() if new else (video.sha256,)), *record.earlier_videos[-1:]]
-        if known:
-            self._retry(partial(self._videos.sources_changed, known))
+        if not new:
+            self._retry(partial(self._videos.source_added, video.sha256))
         stored = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
         if stored != (record.labels, record.title, record.priority):  # a list was edited meanwhile
             self._retry(partial(self.annotate, [video.sha256, *record.earlier_videos]))

@@ -105,11 +105,11 @@ class Videos:
             if not changed or self._replace(changed):
                 return annotations
 
-    def sources_changed(self, ids: Sequence[str]) -> None:
-        """Number a change of those of `ids` with sources that their documents have no room for: search reads these."""
-        for row in self._videos.find({"_id": {"$in": list(ids)}, LAST_URL: {"$exists": True}}, {"_id": 1}):
+    def source_added(self, sha256: str) -> None:
+        """Number the change of a video that gained a source its document has no room for: search reads it elsewhere."""
+        if self._videos.find_one({"_id": sha256, LAST_URL: {"$exists": True}}, {"_id": 1}):
             (number,) = self._changes.take()
-            self._videos.update_one({"_id": row["_id"]}, {"$set": {"change_seq": number}})
+            self._videos.update_one({"_id": sha256}, {"$set": {"change_seq": number}})
 
     def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}

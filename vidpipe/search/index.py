@@ -197,23 +197,23 @@ class SearchIndex:
 
     def status(self) -> IndexStatus:
         """Return what there is, without changing it."""
-        fault = self.load()
-        found = IndexStatus(
-            str(self._files.directory), network_file_system(self.library.settings.data_directory), fault
-        )
-        if not self._loaded or self._index is None:
-            return found
-        counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
-        videos = int(counted["videos"]["value"])
-        return replace(
-            found,
-            videos=videos,
-            moments=self.searcher.num_docs - videos,
-            behind=0 if fault else differences(self.library, self.searcher, self.schema, self._state.settled).videos,
-            segments=self.searcher.num_segments,
-            size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
-            languages=self.languages,
-        )
+        with self._mutex, self._files.explained():
+            fault = self.load()
+            network = network_file_system(self.library.settings.data_directory)
+            found = IndexStatus(str(self._files.directory), network, fault)
+            if fault:
+                return found
+            counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
+            videos = int(counted["videos"]["value"])
+            return replace(
+                found,
+                videos=videos,
+                moments=self.searcher.num_docs - videos,
+                behind=differences(self.library, self.searcher, self.schema, self._state.settled).videos,
+                segments=self.searcher.num_segments,
+                size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+                languages=self.languages,
+            )
 
     def _build(self, fault: str) -> None:
         before = self._files.current()
@@ -298,14 +298,12 @@ class _Files:
             )
         private_directory(self.directory)
         try:
-            self._build_lock.acquire(timeout=0)
+            held = self._build_lock.acquire(timeout=0)
         except Timeout:
             note("Another process is building the search index; waiting for it.")
-            self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
-        try:
+            held = self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
+        with held:
             yield
-        finally:
-            self._build_lock.release()
 
     def remove_others(self) -> None:
         """Remove the generations that are not in use; for the holder of `building`."""
@@ -332,6 +330,6 @@ class _Files:
             ) from None
         except (OSError, ValueError) as error:  # tantivy raises ValueError
             raise UnavailableError(
-                f"The search index in {self.directory} cannot be written: {error}.",
-                "Make that folder writable, and free space on its disk.",
+                f"The search index in {self.directory} cannot be read or written: {error}.",
+                "Make that folder writable and free space on its disk; `vidpipe index rebuild` replaces damaged files.",
             ) from error
