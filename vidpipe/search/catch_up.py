@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -103,29 +103,32 @@ class Differences(NamedTuple):
     Attributes:
         changed: To be read and indexed.
         deleted: To be removed.
+        after: The state of the index as soon as that is done.
     """
 
     changed: list[str]
     deleted: list[str]
+    after: State
 
     @property
     def videos(self) -> int:
-        """How many videos that are."""
+        """How many there are."""
         return len(self.changed) + len(self.deleted)
 
 
-def differences(library: Library, searcher: Searcher, schema: Schema, settled: int) -> Differences:
-    """Return the videos that an index has in another state than the library, of those changed after `settled`."""
-    above = {"change_seq": {"$gt": settled}}
+def differences(library: Library, searcher: Searcher, schema: Schema, state: State) -> Differences:
+    """Return the videos that an index in `state` has in another version than the library."""
+    seq, now = Changes(library.collections).state().seq, time.time()
+    above = {"change_seq": {"$gt": state.settled}}
     videos, number = library.collections["videos"], {"change_seq": 1}
-    indexed = _numbers(searcher, schema, settled)
+    indexed = _numbers(searcher, schema, state.settled)
     stored = ((row["_id"], row["change_seq"]) for row in videos.find(above, number))
     changed = [sha256 for sha256, seq in stored if (documents.id_head(sha256), seq) not in indexed]
     buried = (row["_id"] for row in library.collections["tombstones"].find(above, {"_id": 1}))
     deleted = {sha256 for sha256 in buried if _is_indexed(searcher, schema, sha256)}
     for chunk in chunked(list(deleted)):
         deleted.difference_update(row["_id"] for row in videos.find({"_id": {"$in": chunk}}, {"_id": 1}))
-    return Differences(changed, list(deleted))
+    return Differences(changed, list(deleted), state.after(now, seq))
 
 
 def _numbers(searcher: Searcher, schema: Schema, above: int) -> set[tuple[int, int]]:
@@ -140,26 +143,26 @@ def _is_indexed(searcher: Searcher, schema: Schema, sha256: str) -> bool:
     return bool(searcher.search(Query.term_query(schema, "video", sha256, index_option="basic"), limit=1).hits)
 
 
-def catch_up(library: Library, fields: Fields, index: Index, folder: Path, progress: Progress) -> None:
-    """Make an index contain what the library does. Only one process at a time may do so.
+def catch_up(
+    library: Library, fields: Fields, index: Index, folder: Path, *, found: Differences, progress: Progress
+) -> None:
+    """Replace what differs. Only one process at a time may do so.
 
     Args:
         library: The library.
         fields: Its fields.
         index: The index, open; reload it afterwards.
         folder: Of its files.
+        found: What differs.
         progress: Told how many videos are done.
     """
-    state = State.load(folder)
-    seq, now = Changes(library.collections).state().seq, time.time()
-    index.reload()
-    searcher = index.searcher()
-    found = differences(library, searcher, index.schema, state.settled)
     if found.videos:
-        changed = _documents(library, fields, found.changed, progress)
         heap = _LARGE_HEAP if found.videos > _MANY_VIDEOS else _SMALL_HEAP
-        _write(index, heap, chain(*found), changed, merge=searcher.num_segments >= _MANY_SEGMENTS)
-    state.after(now, seq).save(folder)
+        merge = index.searcher().num_segments >= _MANY_SEGMENTS
+        _write(
+            index, heap, [*found.changed, *found.deleted], _documents(library, fields, found.changed, progress), merge
+        )
+    found.after.save(folder)
 
 
 def fill(library: Library, fields: Fields, index: Index, folder: Path, *, before: State, progress: Progress) -> None:
@@ -178,7 +181,7 @@ def fill(library: Library, fields: Fields, index: Index, folder: Path, *, before
     replace(before, version=version_of(fields)).after(now, seq).save(folder)
 
 
-def _write(index: Index, heap: int, removed: Iterable[str], added: Iterable[Document], *, merge: bool) -> None:
+def _write(index: Index, heap: int, removed: Iterable[str], added: Iterable[Document], merge: bool) -> None:
     """Commit a change: first the documents of some videos are removed, then others added.
 
     Args:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,7 +30,7 @@ from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
 from vidpipe.safe_files import network_file_system, private_directory, replace_file
 from vidpipe.search import documents
-from vidpipe.search.catch_up import Progress, State, catch_up, differences, fill, version_of
+from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, fill, version_of
 from vidpipe.search.fields import Fields
 
 #: Longest wait for a process that catches up.
@@ -94,6 +93,7 @@ class SearchIndex:
     def __init__(self, library: Library, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
         self.library = library
         self.fields = Fields(library.graph)
+        self._version = version_of(self.fields)
         self.behind = 0
         self._note = note
         self._progress = progress
@@ -152,7 +152,7 @@ class SearchIndex:
                 break
         else:
             return "it cannot be read"
-        if self._state.version != version_of(self.fields):
+        if self._state.version != self._version:
             return "it was made by another version"
         epoch, self._seq = self._changes.state()
         return "" if epoch == self._state.epoch else "the library was replaced"
@@ -172,28 +172,30 @@ class SearchIndex:
         self._loaded = loaded
 
     def _catch_up(self) -> None:
-        assert self._index is not None  # noqa: S101  (loaded)
         self.behind = 0
         if self._seq == self._state.settled:
             return
-        now = time.time()
-        found = differences(self.library, self.searcher, self.schema, self._state.settled).videos
-        state = self._state.after(now, self._seq)
-        if not found and state == self._state:
+        found = self._differences()
+        if not found.videos and found.after == self._state:
             return
+        seen = self._loaded
         try:
-            with self._files.changing(_PATIENCE_S if found else 0):
-                if not found:
-                    with suppress(FileNotFoundError):  # another generation is in use
-                        state.save(self._folder)
-                elif not self.load():
-                    catch_up(self.library, self.fields, self._index, self._folder, self._progress)
-                    self._files.clean_up()
-                    self.load()
+            with self._files.changing(_PATIENCE_S if found.videos else 0):
+                if self.load() or self._index is None:
+                    return  # it has to be built, when it is used next
+                if self._loaded != seen:
+                    found = self._differences()
+                folder = self._folder
+                catch_up(self.library, self.fields, self._index, folder, found=found, progress=self._progress)
+                self._files.clean_up()
+                self.load()
         except Timeout:
-            self.behind = found
-            if found:
-                self._note(f"The search index lacks changes of {found} videos: another process is writing it.")
+            self.behind = found.videos
+            if found.videos:
+                self._note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
+
+    def _differences(self) -> Differences:
+        return differences(self.library, self.searcher, self.schema, self._state)
 
     def status(self) -> IndexStatus:
         """Return what there is, without changing it."""
@@ -209,7 +211,7 @@ class SearchIndex:
                 found,
                 videos=videos,
                 moments=self.searcher.num_docs - videos,
-                behind=differences(self.library, self.searcher, self.schema, self._state.settled).videos,
+                behind=self._differences().videos,
                 segments=self.searcher.num_segments,
                 size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
                 languages=self.languages,
@@ -257,7 +259,9 @@ def _build(library: Library, fields: Fields, files: _Files, progress: Progress) 
     documents.register_analyzers(index)
     try:
         fill(library, fields, index, folder, before=before, progress=progress)
-        catch_up(library, fields, index, folder, silent)
+        index.reload()
+        found = differences(library, index.searcher(), index.schema, State.load(folder))
+        catch_up(library, fields, index, folder, found=found, progress=silent)
         files.use(folder)
     except BaseException:
         files.remove_others()
