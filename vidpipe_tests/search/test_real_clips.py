@@ -123,4 +123,4 @@ def test_facets_count_what_the_clips_have(engine: Engine) -> None:
     facets = engine.find("label:animation OR resolution:hd OR language:english").facets
     assert facets["label"] == {"animation": 2, "Wissenschaft": 1, "space": 1}
     assert facets["language"] == {"English": 2}
-    assert facets["resolution"] == {"SD": 2, "HD": 1}
+    assert facets["resolution"] == {"SD": 3, "HD": 1}
