@@ -41,10 +41,8 @@ def export(
     if destination == "-" and as_json:
         raise typer.BadParameter("--json cannot be combined with DEST -, which writes the export to stdout.")
     with open_library(context) as opened:
-        ids = None
-        if filters or search is not None:
-            with search_engine(opened) as engine:
-                ids = engine.ids(search or "", filters)
+        selected = filters or search is not None
+        ids = search_engine(opened).ids(search or "", filters) if selected else None
         result = export_to(opened, destination, file_format.value if file_format else None, ids=ids, scenes=scenes)
     if as_json:
         print_json(result)

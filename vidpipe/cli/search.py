@@ -39,9 +39,10 @@ def list_videos(
     as_json: options.Json = False,
 ) -> None:
     """List videos, newest first."""
-    with open_library(context) as opened, search_engine(opened) as engine:
+    with open_library(context) as opened:
         # The search as a filter: all its words must match, as wherever videos are selected.
-        page = engine.find("", (search or "", *filters), order="date", limit=limit, offset=offset, facets=False)
+        required = (search or "", *filters)
+        page = search_engine(opened).find("", required, order="date", limit=limit, offset=offset, facets=False)
     more = offset + len(page.hits) < page.total
     if as_json:
         print_json({"videos": page.hits, "more": more})
@@ -97,10 +98,9 @@ def search(
             return
         if save is not None:
             _save(opened, save, " ".join([f"({text})" if text and filters else text, *filters]))
-        with search_engine(opened) as engine:
-            page = engine.find(
-                text, filters, order=order.value, limit=limit, after=after, offset=offset, moments=moments
-            )
+        page = search_engine(opened).find(
+            text, filters, order=order.value, limit=limit, after=after, offset=offset, moments=moments
+        )
     if as_json:
         print_json({"query": text, **asdict(page)})
     else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -32,31 +31,22 @@ Where = Annotated[
     ),
 ]  # fmt: skip
 
-#: Catching up with fewer changes than take this long is not shown.
-_QUICK_S = 1.0
 
-
-@contextmanager
-def search_engine(opened: OpenLibrary) -> Iterator[Engine]:
-    """Open the search index, brought up to date, and show on stderr how far that is if it takes a while."""
+def search_engine(opened: OpenLibrary) -> Engine:
+    """Bring the search index up to date, showing the progress on stderr, and return what answers queries from it."""
     from vidpipe.search.engine import Engine  # imports tantivy, as does the index
     from vidpipe.search.index import SearchIndex
 
     with ExitStack() as stack:
         display: PartsDisplay | None = None
-        started = time.monotonic()
 
         def progress(done: int, total: int) -> None:
             nonlocal display
-            if display is None and time.monotonic() - started < _QUICK_S:
-                return
             display = display or stack.enter_context(PartsDisplay("Updating the search index"))
             display.progress("videos", done, total)
 
-        index = stack.enter_context(SearchIndex.open(opened.library, note=note, progress=progress))
-        if display:
-            display.pause()
-        yield Engine(opened.library, opened.plan.specs, index)
+        index = SearchIndex.open(opened.library, note=note, progress=progress)
+    return Engine(opened.library, opened.plan.specs, index)
 
 
 def chosen_videos(
@@ -85,8 +75,7 @@ def chosen_videos(
         return [row["_id"] for row in opened.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
     if search is None:
         return _matching(opened, where)
-    with search_engine(opened) as engine:
-        found = engine.ids(search)
+    found = search_engine(opened).ids(search)
     ids = _matching(opened, where, found) if where else found
     if not ids:
         note("No video was found.")
