@@ -31,6 +31,9 @@ Where = Annotated[
     ),
 ]  # fmt: skip
 
+#: Adding fewer changed videos to the index takes less than a second.
+_SLOW = 1000
+
 
 def search_engine(opened: OpenLibrary) -> Engine:
     """Bring the search index up to date, showing the progress on stderr, and return what answers queries from it."""
@@ -42,6 +45,8 @@ def search_engine(opened: OpenLibrary) -> Engine:
 
         def progress(done: int, total: int) -> None:
             nonlocal display
+            if total < _SLOW:
+                return
             display = display or stack.enter_context(PartsDisplay("Updating the search index"))
             display.progress("videos", done, total)
 
