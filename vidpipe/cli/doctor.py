@@ -224,11 +224,8 @@ def _mongodb(settings: Settings) -> Finding:
         f"{found.latency_ms:.1f} ms, {counted(videos, 'video')}"
     )
     if not found.writable:
-        return Finding(
-            "fail", f"{sentence}. {' '.join(found.limitations)}", "Use the primary's address in [MongoDB] URI."
-        )
-    if found.limitations:
-        return Finding("warn", f"{sentence}. {' '.join(found.limitations)}")
+        problem = "It accepts no writes: it is not the primary of its replica set."
+        return Finding("fail", f"{sentence}. {problem}", "Use the primary's address in [MongoDB] URI.")
     if not videos and (left := traces(settings)):
         todo = "If the library was lost, `vidpipe doctor --repair` restores or rebuilds it."
         return Finding("warn", f"{sentence}, although {left}", todo)

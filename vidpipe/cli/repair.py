@@ -137,6 +137,7 @@ class Repair:
             connect(self.settings, may_be_new=True).close()
         with Library.open(self.settings, GRAPH) as library:
             if self._marker.exists() or not library.videos.count():
+                library.changes.restart()  # documents and numbers may be lost
                 self._restore(library)
                 self._rebuild(library)
                 self._list_lost(library)

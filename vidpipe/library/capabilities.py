@@ -1,12 +1,10 @@
-"""What the connected server supports, probed where the server cannot be asked."""
+"""What the connected server is."""
 
 import contextlib
 import statistics
 import time
-import uuid
 from dataclasses import dataclass
 
-from pymongo import TEXT
 from pymongo.errors import OperationFailure
 
 from vidpipe.library.connection import Connection, is_cosmos_host
@@ -15,7 +13,7 @@ from vidpipe.library.schema import Document
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server supports, as probed.
+    """What a server says about itself.
 
     Attributes:
         product: MongoDB, Atlas, Cosmos DB, Amazon DocumentDB or FerretDB.
@@ -25,11 +23,8 @@ class Capabilities:
         members: Members of the replica set, as far as the server lists them.
         sharded: Whether it is a sharded cluster.
         writable: Whether it accepts writes.
-        text_index: Whether a text index could be created; without one, search reads every document. None: not
-            permitted to try.
         tls: Whether the connection is encrypted.
         latency_ms: Median round-trip time of a few pings.
-        limitations: What is missing that the user will notice, each in one sentence.
     """
 
     product: str
@@ -39,14 +34,12 @@ class Capabilities:
     members: int
     sharded: bool
     writable: bool
-    text_index: bool | None
     tls: bool
     latency_ms: float
-    limitations: tuple[str, ...]
 
 
 def capabilities(connection: Connection) -> Capabilities:
-    """Ask the server what it is, and try what it cannot be asked.
+    """Ask the server what it is.
 
     Raises:
         UnavailableError: The server does not respond.
@@ -57,17 +50,9 @@ def capabilities(connection: Connection) -> Capabilities:
         build: Document = {}
         with contextlib.suppress(OperationFailure):
             build = admin.command("buildInfo")
-        text_index = _text_index(connection)
         latency_ms = _latency_ms(connection)
     product = _product(connection.host, build)
     writable = bool(hello.get("isWritablePrimary", hello.get("ismaster", False)))
-    limitations = []
-    if not writable:
-        limitations.append(f"{connection.host} accepts no writes: it is not the primary of its replica set.")
-    if text_index is False:
-        limitations.append(f"{product} supports no text index here: searching for words reads every document.")
-    if text_index is None:
-        limitations.append("The user may not create collections, so text search was not probed.")
     return Capabilities(
         product=product,
         version=str(build.get("version", "unknown")),
@@ -76,10 +61,8 @@ def capabilities(connection: Connection) -> Capabilities:
         members=sum(len(hello.get(role, ())) for role in ("hosts", "passives", "arbiters")),
         sharded=hello.get("msg") == "isdbgrid",
         writable=writable,
-        text_index=text_index,
         tls=connection.tls,
         latency_ms=latency_ms,
-        limitations=tuple(limitations),
     )
 
 
@@ -90,18 +73,6 @@ def _latency_ms(connection: Connection) -> float:
         connection.client.admin.command("ping")
         taken_ms.append((time.perf_counter() - began) * 1000)
     return statistics.median(taken_ms)
-
-
-def _text_index(connection: Connection) -> bool | None:
-    probe = connection.collection(f"probe_{uuid.uuid4().hex[:8]}")
-    try:
-        probe.create_index([("text", TEXT)], language_override="text_index_language")
-        return True
-    except OperationFailure as error:
-        return None if error.code == 13 else False
-    finally:
-        with contextlib.suppress(OperationFailure):
-            probe.drop()
 
 
 def _product(host: str, build: Document) -> str:

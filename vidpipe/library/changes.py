@@ -57,6 +57,10 @@ class Changes:
         (seq,) = self.take()
         self._collections["tombstones"].update_one({"_id": sha256}, {"$set": {"change_seq": seq}}, upsert=True)
 
+    def restart(self) -> None:
+        """Begin a new epoch: the library is not what it was."""
+        self._collections["meta"].delete_one({"_id": COUNTER})
+
     def _begin(self) -> None:
         """Start a counter above every stored number."""
         latest = (

@@ -15,6 +15,7 @@ from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.schema import COLLECTIONS, Document
 
 #: `_id` of the marker in `meta`.
@@ -82,7 +83,8 @@ def begin_in_place(database: Database[Document], names: Mapping[str, str]) -> No
 
 
 def end_in_place(database: Database[Document], names: Mapping[str, str]) -> None:
-    """Mark the library as complete."""
+    """Mark the library as complete. Its changes are counted anew, as after a replacement."""
+    database[names["meta"]].delete_one({"_id": COUNTER})
     database[names["meta"]].delete_one({"_id": MARKER})
 
 

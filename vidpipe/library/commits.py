@@ -16,6 +16,7 @@ from bson.errors import BSONError
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.errors import OperationFailure
 
+from vidpipe.library.changes import Changes
 from vidpipe.library.retry import insert_once
 from vidpipe.library.schema import Collections, Document, ready_expression
 from vidpipe.stages.contract import StageError, StageResult, video_name
@@ -183,8 +184,9 @@ def _scene_rows(
 class Committer:
     """Writes prepared commits in bulk and reports which took effect."""
 
-    def __init__(self, collections: Collections, graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph, changes: Changes) -> None:
         self._collections = collections
+        self._changes = changes
         self._videos = collections["videos"]
         self._graph = graph
 
@@ -228,20 +230,22 @@ class Committer:
             return []
         self._write_scenes(batch)
         insert_once(self._collections["lineage"], [entry for item in batch for entry in _lineage(item)])
-        self._videos.bulk_write([self._update(item, owner) for item in batch], ordered=True)
+        numbers = self._changes.take(len(batch))
+        updates = [self._update(item, owner, number) for item, number in zip(batch, numbers, strict=True)]
+        self._videos.bulk_write(updates, ordered=True)
         tokens = self._stored_tokens(batch)
         stored = [tokens.get((item.commit.sha256, item.commit.stage)) == item.commit.token for item in batch]
         self._clean_up(batch, stored)
         return [item if ok else None for item, ok in zip(batch, stored, strict=True)]
 
-    def _update(self, item: PreparedCommit, owner: str) -> UpdateOne:
+    def _update(self, item: PreparedCommit, owner: str, change_seq: int) -> UpdateOne:
         commit = item.commit
         condition: Document = {"_id": commit.sha256, "lease.owner": owner}
         for stage, fields in commit.inputs.items():
             for name, version in fields.items():
                 if version != UNVERSIONED:
                     condition[f"stages.{stage}.data.{name}"] = version
-        values: Document = {f"stages.{commit.stage}": {"$literal": item.entry}}
+        values: Document = {f"stages.{commit.stage}": {"$literal": item.entry}, "change_seq": change_seq}
         if commit.result is not None:
             values[self._graph.key(commit.stage)] = {"$literal": _stored(commit.result)}
         if item.generation != commit.generation:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
+from vidpipe.library.changes import Changes
 from vidpipe.library.commits import Committer, PreparedCommit
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.leases import Leases, holding_leases
@@ -30,6 +31,7 @@ class Library:
         graph: The stages.
         connection: The connection to the server.
         collections: name -> collection.
+        changes: The counter of changes to the videos' documents.
         videos: The videos' documents.
         states: Which videos are current, due, blocked, failed or quarantined.
         sources: The sources' records.
@@ -48,10 +50,11 @@ class Library:
         self.collections: Collections = {name: connection.collection(name) for name in COLLECTIONS}
         names = {name: collection.name for name, collection in self.collections.items()}
         update_schema(connection.database, names, graph, migrations=migrations)
-        self.videos = Videos(self.collections, graph)
+        self.changes = Changes(self.collections)
+        self.videos = Videos(self.collections, graph, self.changes)
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
-        self._committer = Committer(self.collections, graph)
+        self._committer = Committer(self.collections, graph, self.changes)
 
     @classmethod
     def open(cls, settings: Settings, graph: StageGraph, migrations: Mapping[int, Migration] = MIGRATIONS) -> Library:

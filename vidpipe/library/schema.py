@@ -6,17 +6,17 @@ answers   the model's answers
 sources   one document per URL
 lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
-tombstones  hashes of deleted videos
+tombstones  hashes of deleted videos (see `vidpipe.library.changes`)
 searches  saved searches by name
-meta      schema version and the shape of the stage graph; who is currently changing them
+meta      schema version and the shape of the stage graph; who is currently changing them; the counter of changes
 
-How an older database gets there: `vidpipe.library.schema_setup`, `vidpipe.library.schema_setup`.
+How an older database gets there: `vidpipe.library.schema_setup`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, TEXT, IndexModel
+from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.collection import Collection
 
 from vidpipe.stages.graph import StageGraph
@@ -25,28 +25,9 @@ Document = dict[str, Any]
 #: name -> collection.
 Collections = Mapping[str, Collection[Document]]
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "tombstones", "searches", "meta")
-
-#: Text indexes read a field of this name as the document's language. No document of ours has it, so that a subtitle
-#: stream's `language` is not mistaken for it.
-_LANGUAGE_OVERRIDE = "text_index_language"
-
-_VIDEO_TEXT_WEIGHTS = {
-    "ingest.names": 6,
-    "ingest.labels": 10,
-    "ingest.titles": 8,
-    "ingest.words": 4,
-    "metadata.title": 8,
-    "metadata.title_words": 4,
-    "tags.tag": 10,
-    "category.category": 8,
-    "description.text": 4,
-    "description.summary": 4,
-    "description.keywords": 6,
-    "metadata.cues.text": 2,
-}
 
 #: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
 #: of its sources hold all of them.
@@ -83,9 +64,9 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             _index("decoded_duration", "scenes.duration_s"),
             _index("latest", "-added_at", "_id"),
             _index(SIZES_INDEX, *SIZES),
-            _text_index(_VIDEO_TEXT_WEIGHTS, weights=_VIDEO_TEXT_WEIGHTS),
+            _index("change_seq", "change_seq", sparse=True),
         ],
-        "scenes": [_index("scene", "video", "generation", "index"), _text_index(["description"])],
+        "scenes": [_index("scene", "video", "generation", "index")],
         "answers": [_index("video", "video"), _index("latest_of_model", "model", "-at")],
         "sources": [
             _index("video_priority", "video", "-priority"),
@@ -96,6 +77,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         ],
         "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],
         "runs": [_index("began", "-began_at")],
+        "tombstones": [_index("change_seq", "change_seq", sparse=True)],
     }
 
 
@@ -103,11 +85,6 @@ def _index(name: str, *fields: str, **options: Any) -> IndexModel:
     """Return an index over `fields`; one with a minus sign is descending."""
     keys = [(field.removeprefix("-"), DESCENDING if field.startswith("-") else ASCENDING) for field in fields]
     return IndexModel(keys, name=name, **options)
-
-
-def _text_index(fields: Iterable[str], **options: Any) -> IndexModel:
-    keys = [(field, TEXT) for field in fields]
-    return IndexModel(keys, name="words", default_language="english", language_override=_LANGUAGE_OVERRIDE, **options)
 
 
 def ready_expression(graph: StageGraph, stage: str) -> Any:

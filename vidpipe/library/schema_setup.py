@@ -19,6 +19,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library import collection_swap
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document, indexes, new_entry, ready_expression
@@ -74,7 +75,7 @@ def _drop_index(collection: str, index: str) -> Callable[[Database[Document], Ma
     return drop
 
 
-#: A collection can have only one text index, so one over other fields is dropped before.
+#: Dropped before documents are rewritten: nothing reads it any more, and keeping it up to date takes long.
 _drop_text_index = _drop_index("videos", "words")
 
 
@@ -128,6 +129,14 @@ def _shorten_documents(database: Database[Document], names: Mapping[str, str]) -
     return changed
 
 
+def _leave_search_to_the_index(database: Database[Document], names: Mapping[str, str]) -> int:
+    _drop_text_index(database, names)
+    _drop_index("scenes", "words")(database, names)
+    # Documents were changed without a number.
+    database[names["meta"]].delete_one({"_id": COUNTER})
+    return 0
+
+
 #: Schema version n -> the migration to n + 1.
 MIGRATIONS: dict[int, Migration] = {
     1: Migration(
@@ -154,6 +163,11 @@ MIGRATIONS: dict[int, Migration] = {
         "VIDEO --json` shows all sources. Sources can be forgotten.",
         _shorten_documents,
         over=("videos",),
+    ),
+    6: Migration(
+        "Search uses an index outside MongoDB, built by the first search; MongoDB's text indexes are dropped. Saved "
+        "searches get a collection.",
+        _leave_search_to_the_index,
     ),
 }
 

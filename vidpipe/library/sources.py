@@ -90,6 +90,8 @@ class Sources:
         )
         new = self._retry(partial(self._videos.add, video.sha256, facts))
         now = self._retry(partial(self._save, record, ()))
+        if not new:
+            self._retry(partial(self._videos.source_added, video.sha256))
         stored = (tuple(now.get("labels") or ()), now.get("title"), now.get("priority"))
         if stored != (record.labels, record.title, record.priority):  # a list was edited meanwhile
             self._retry(partial(self.annotate, [video.sha256, *record.earlier_videos]))

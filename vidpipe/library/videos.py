@@ -22,7 +22,8 @@ from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.errors import VidpipeError
-from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
+from vidpipe.library.changes import Changes
+from vidpipe.library.schema import LAST_URL, MOST_KEPT, MOST_LABELS, Collections, Document, new_entry
 from vidpipe.safe_files import path_text
 from vidpipe.sources.urls import stored_spellings
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, StageResult
@@ -47,7 +48,8 @@ class NoSuchVideo(VidpipeError):
 class Videos:
     """The documents of the library's videos."""
 
-    def __init__(self, collections: Collections, graph: StageGraph) -> None:
+    def __init__(self, collections: Collections, graph: StageGraph, changes: Changes) -> None:
+        self._changes = changes
         self._videos = collections["videos"]
         self._sources = collections["sources"]
         self._scenes = collections["scenes"]
@@ -79,7 +81,7 @@ class Videos:
                 place = ("path", "size_bytes", "modified_ns", "referenced")
                 update |= {name: getattr(before, name) for name in place}
             merged = facts.model_copy(update=update)
-            if merged == before or self._videos.bulk_write([self._replacement(known, merged)]).matched_count:
+            if merged == before or self._replace([(known, merged)]):
                 return False
 
     def annotate(self, ids: Sequence[str], read: Callable[[], Mapping[str, Annotations]]) -> Mapping[str, Annotations]:
@@ -94,26 +96,40 @@ class Videos:
         while True:
             known = list(self._videos.find({"_id": {"$in": list(ids)}}, {INGEST: 1}))
             annotations = read()
-            changes = []
+            changed = []
             for row in known:
                 before, now = IngestFacts.model_validate(row[INGEST]), annotations[row["_id"]]
                 after = before.model_copy(update={"labels": now.labels, "titles": now.titles})
                 if after != before:
-                    changes.append(self._replacement(row, after))
-            if not changes or self._videos.bulk_write(changes, ordered=False).matched_count == len(changes):
+                    changed.append((row, after))
+            if not changed or self._replace(changed):
                 return annotations
+
+    def source_added(self, sha256: str) -> None:
+        """Number the change of a video that gained a source its document has no room for: search reads it elsewhere."""
+        if self._videos.find_one({"_id": sha256, LAST_URL: {"$exists": True}}, {"_id": 1}):
+            (number,) = self._changes.take()
+            self._videos.update_one({"_id": sha256}, {"$set": {"change_seq": number}})
 
     def _new_document(self, sha256: str, facts: IngestFacts) -> Document:
         stages: Document = {stage.name: new_entry(self._graph, stage.name) for stage in self._graph}
         stages[INGEST] = {"status": "ok", "data": self._graph.data_versions(INGEST, facts)}
-        return {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump(), "stages": stages}
+        document: Document = {"_id": sha256, "added_at": datetime.now(UTC), INGEST: facts.model_dump()}
+        (number,) = self._changes.take()
+        return {**document, "stages": stages, "change_seq": number}
 
-    def _replacement(self, known: Document, after: IngestFacts) -> UpdateOne:
+    def _replace(self, changed: Sequence[tuple[Document, IngestFacts]]) -> bool:
+        """Store the new facts of documents, and return whether none of the documents changed after it was read."""
+        numbers = self._changes.take(len(changed))
+        updates = [self._replacement(*one, number) for one, number in zip(changed, numbers, strict=True)]
+        return self._videos.bulk_write(updates, ordered=False).matched_count == len(updates)
+
+    def _replacement(self, known: Document, after: IngestFacts, change_seq: int) -> UpdateOne:
         """Return the update to new facts, on the condition that the facts are still those that were read."""
         before = IngestFacts.model_validate(known[INGEST])
         old, new = (self._graph.data_versions(INGEST, facts) for facts in (before, after))
         changed = [name for name in new if new[name] != old[name]]
-        values: Document = {INGEST: after.model_dump(), f"stages.{INGEST}.data": new}
+        values: Document = {INGEST: after.model_dump(), f"stages.{INGEST}.data": new, "change_seq": change_seq}
         values.update({f"stages.{reader}.stale": True for reader in self._graph.readers(INGEST, changed)})
         return UpdateOne({"_id": known["_id"], INGEST: known[INGEST]}, {"$set": values})
 

@@ -1,6 +1,7 @@
 """Finding videos and moments: the query language, and an index derived from MongoDB that answers it.
 
-query, grammar, fields   what is searched for, and its text form
+query, fields            what is searched for
+grammar, quantities      its text form
 analysis                 how texts become words
 documents                what is indexed of a video
 index, catch_up          the index's files; how they follow the library

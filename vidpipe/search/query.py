@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import VidpipeError, visible
+
+#: Characters of a query that an error shows on either side of the fault.
+_SHOWN = 60
 
 
 class QueryError(VidpipeError):
-    """The query cannot be understood.
+    """The query cannot be understood. The message shows where.
 
     Attributes:
+        problem: The message's first line.
         query: The query.
-        position: Index of the character in it where the fault is.
+        position: Index of the character in it where the fault is; its length: at the end.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, hint: str, query: str, position: int) -> None:
-        pointer = f"{query}\n{' ' * position}^"
-        super().__init__(f"{message}\n{pointer}", hint)
+    def __init__(self, problem: str, hint: str, query: str, position: int) -> None:
+        first = max(0, position - _SHOWN)
+        before = "…" * (first > 0) + visible(query[first:position])
+        after = visible(query[position : position + _SHOWN]) + "…" * (position + _SHOWN < len(query))
+        columns = sum(2 if unicodedata.east_asian_width(character) in ("W", "F") else 1 for character in before)
+        super().__init__(f"{problem}\n{before}{after}\n{' ' * columns}^", hint)
+        self.problem = problem
         self.query = query
         self.position = position
 
@@ -30,11 +39,11 @@ class Words:
     """Words in a row, somewhere in one text.
 
     Attributes:
-        text: As written, without quotation marks; it may consist of several words ("close-up").
+        text: As written, without quotation marks; it may consist of several words ("close-up"), but has at least one.
         field: The field whose texts are searched; "": all with a weight.
         prefix: The last word may continue (`light*`).
-        start: Where it was written in the query: from here …
-        end: … up to, not including, here. (0, 0) if it was not written by the user.
+        start: Where it was written in the query, without quotation marks, field and `*`: from here …
+        end: … up to, not including, here. (0, 0) if it was not written by the user but is part of a saved search.
     """
 
     text: str

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from vidpipe.library.library import Library
-from vidpipe.library.queries.search import find_videos
 from vidpipe.library.sources import ListedSources
 from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
@@ -97,18 +96,3 @@ def test_bytes_that_a_url_gave_before_keep_its_labels_and_follow_their_edits(lib
 
 def test_labels_come_in_one_order_and_one_spelling() -> None:
     assert distinct(["b", "A", "a", None, "", "B"]) == distinct(["B", "a", "b", "A"]) == ("A", "B")
-
-
-def test_each_word_of_a_file_name_is_found(library: Library) -> None:
-    words_by_name = {
-        "night_watch-2019.mp4": ("night", "watch", "night_watch", '"night watch"'), "MyHoliday2018.mp4": ("holiday",),
-        "GOPR0042.MP4": ("gopr0042", "gopr"), "beach.at.sunset.mov": ("sunset", "beach_at_sunset"),
-        "Old%20Harbour.mp4": ("harbour",), "HDVideo_ÉtéPlage.mkv": ("plage", "ete"),
-        "iPhone15_clip.mov": ("iphone", "clips"),
-    }  # fmt: skip
-    for number, name in enumerate(words_by_name):
-        store(library, source(number), f"{number:064x}", name)
-    for name, several in words_by_name.items():
-        for words in several:
-            page = find_videos(library, words)
-            assert ([hit["name"] for hit in page.hits], page.how) == ([name], "words"), words

@@ -71,6 +71,11 @@ def names(settings: Settings) -> list[str]:
         return sorted(row["ingest"]["names"][0] for row in library.collections["videos"].find())
 
 
+def epoch(settings: Settings) -> str:
+    with Library.open(settings, GRAPH) as library:
+        return library.changes.state().epoch
+
+
 def cut(folder: Path, pattern: str, keep: float) -> None:
     for path in folder.glob(pattern):
         os.truncate(path, int(path.stat().st_size * keep))
@@ -79,6 +84,8 @@ def cut(folder: Path, pattern: str, keep: float) -> None:
 @pytest.mark.soak
 def test_a_cut_collection_is_named_with_the_remedy_and_salvaged(damaged: Settings) -> None:
     data = embedded.files_of(damaged).data
+    before = epoch(damaged)
+    embedded.stop(damaged)
     cut(data, "index-*.wt", 0.5)
     with pytest.raises(DamagedError, match=r"data files are damaged \(index-") as caught:
         embedded.start(damaged)
@@ -87,6 +94,7 @@ def test_a_cut_collection_is_named_with_the_remedy_and_salvaged(damaged: Setting
     assert [(step.name, step.state) for step in done.steps] == [("MongoDB", "done")], done.steps
     assert list(done.aside.folder.glob("mongo/index-*.wt")), "the damaged files are kept"
     assert names(damaged) == ["a.mp4", "b.mp4"]
+    assert epoch(damaged) != before, "numbers may have been lost"
     assert library_damage(damaged) is None
     assert repaired(damaged).steps == []
 

@@ -26,6 +26,9 @@ def test_what_users_ask_for_needs_no_scan_and_no_sorting(settings: Settings) -> 
             videos.find({"ingest.names": "a.mp4"}),
             videos.find({"ingest.urls": "https://a.example"}),
             sources.find(either),
+            videos.find({"change_seq": {"$gt": 1}}).sort("change_seq", 1),
+            videos.find({"change_seq": {"$exists": True}}).sort("change_seq", -1).limit(1),
+            library.collections["tombstones"].find({"change_seq": {"$gt": 1}}),
         ):
             used = plan_stages(cursor.explain()["queryPlanner"]["winningPlan"])
             assert not used & {"COLLSCAN", "SORT"}, used

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import TEXT
 from pymongo.database import Database
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.connection import Connection, connect
 from vidpipe.library.library import Library
 from vidpipe.library.queries.export import export
-from vidpipe.library.queries.search import Filters, find_videos
 from vidpipe.library.schema import COLLECTIONS, SCHEMA_VERSION
 from vidpipe.library.schema_setup import (
     LOCK,
@@ -106,7 +107,7 @@ def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what
     specs = Plan.make(GRAPH, settings).specs
     videos.update_many({}, {"$set": {f"stages.{stage}.spec": spec for stage, spec in specs.items()}})
     before = {found["_id"]: found for found in videos.find()}
-    with Library.open(settings, GRAPH) as library:
+    with Library.open(settings, GRAPH):
         for found in videos.find():
             known = before[found["_id"]]
             facts = IngestFacts.model_validate(found["ingest"])
@@ -114,7 +115,17 @@ def test_videos_of_older_libraries_get_the_labels_of_their_sources_and_only_what
             assert found["stages"]["ingest"]["data"] == GRAPH.data_versions("ingest", facts)
             assert {**found["ingest"], **known["ingest"]} == found["ingest"]
             assert {**found["stages"], "ingest": 0} == {**known["stages"], "ingest": 0}, "what is current stays so"
-        assert [hit["video"] for hit in find_videos(library, "city", Filters(labels=("dusk",))).hits] == [row["_id"]]
+
+
+def test_text_indexes_are_dropped_and_changes_are_counted_anew(old: Connection, settings: Settings) -> None:
+    videos, scenes = old.collection("videos"), old.collection("scenes")
+    videos.create_index([("ingest.names", TEXT), ("tags.tag", TEXT)], name="words", weights={"tags.tag": 10})
+    scenes.create_index([("description", TEXT)], name="words")
+    old.collection("meta").insert_one({"_id": COUNTER, "epoch": "before", "seq": 7})
+    with Library.open(settings, GRAPH) as library:
+        for collection in library.collections.values():
+            assert "words" not in collection.index_information()
+        assert library.changes.state().epoch != "before"
 
 
 def test_what_an_older_version_rejected_is_asked_for_again(old: Connection, settings: Settings) -> None:

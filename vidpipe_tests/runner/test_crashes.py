@@ -37,10 +37,10 @@ def start(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def documents(library: Library) -> list[dict[str, object]]:
-    """The library without what differs from run to run: times, run ids."""
+    """The library without what differs from run to run: times, run ids, numbers of changes."""
     found = []
     for document in library.collections["videos"].find().sort("_id", 1):
-        document.pop("added_at")
+        del document["added_at"], document["change_seq"]
         for entry in document["stages"].values():
             for name in ("at", "run", "run_began", "seconds", "commit"):
                 entry.pop(name, None)

@@ -28,7 +28,7 @@ from vidpipe_tests.library import sample_library
 from vidpipe_tests.runner.tagged_library import GRAPH, LONG, NAMES, PLAIN, SHARP, write_rules
 
 #: What differs between any two runs.
-_OF_A_RUN = ("at", "commit", "run", "run_began", "seconds", "added_at")
+_OF_A_RUN = ("at", "commit", "run", "run_began", "seconds", "added_at", "change_seq")
 
 
 @contextmanager

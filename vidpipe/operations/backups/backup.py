@@ -27,8 +27,9 @@ from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
 
 _LOCK = ".vidpipe-backup.lock"
-#: Before the videos: whatever refers to them. After them: what was made from them. See `collection_dump`.
-_BEFORE_VIDEOS, _AFTER_VIDEOS = ("meta", "sources"), ("answers", "lineage", "runs")
+#: Before the videos: whatever refers to them. After them: what was made from them. See `collection_dump`. Without
+#: tombstones: search indexes are built anew after a restore.
+_BEFORE_VIDEOS, _AFTER_VIDEOS = ("meta", "searches", "sources"), ("answers", "lineage", "runs")
 
 
 @dataclass
@@ -216,7 +217,7 @@ def _dump_collection(work: _Backup, name: str) -> None:
     total = collection.estimated_document_count()
     with work.dump_file(name) as file:
         for page in collection_dump.pages(collection, work.read):
-            file.add(page)
+            file.add([row for row in page if name != "meta" or row["_id"] not in collection_dump.NOT_RESTORED])
             work.monitor.progress(name, file.documents, total)
 
 

@@ -23,6 +23,7 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 
 from vidpipe.library import collection_swap
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.schema import Document
 from vidpipe.library.schema_setup import LOCK
 from vidpipe.library.videos import VideoIds
@@ -36,8 +37,9 @@ _VIDEOS_AT_ONCE = 100
 _WITHOUT_LEASE = {"lease": 0}
 _BATCH = 1000
 _BATCH_BYTES = 16_000_000
-#: Not restored: locks and markers of changes to the library, and reports on watched lists, which may differ.
-_NOT_RESTORED = (LOCK, collection_swap.MARKER)
+#: Rows of `meta` that are neither saved nor restored: locks and markers of changes to the library, and the counter of
+#: changes, which starts anew. Reports on watched lists are not restored either: the lists may differ.
+NOT_RESTORED = (LOCK, collection_swap.MARKER, COUNTER)
 _LIST_REPORT = "list:"
 #: What a commit wrote first may be this much older than the video's document that refers to it.
 _LONGEST_COMMIT = timedelta(minutes=10)
@@ -171,7 +173,7 @@ def load_collections(
     rows: list[Any] = [
         ReplaceOne({"_id": row["_id"]}, row, upsert=True)
         for row in documents(folder / manifest.collections["meta"].file)
-        if row["_id"] not in _NOT_RESTORED and not str(row["_id"]).startswith(_LIST_REPORT)
+        if row["_id"] not in NOT_RESTORED and not str(row["_id"]).startswith(_LIST_REPORT)
     ]
     database[names["meta"]].bulk_write(rows)
     return ids

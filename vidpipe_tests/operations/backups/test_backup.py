@@ -31,6 +31,7 @@ from vidpipe_tests.operations.backups.backup_round_trip import backed_up, docume
 def test_the_library_comes_back_under_other_names_with_its_indexes_and_nothing_is_due(
     library: Library, target: Settings, backups: Path
 ) -> None:
+    library.collections["searches"].insert_one({"_id": "changes", "query": "harbour"})
     before = everything(library)
     library.collections["videos"].update_one(
         {"_id": sha256_of("race.mkv")}, {"$set": {"lease": {"owner": "elsewhere|1|2|x"}}}
@@ -55,12 +56,9 @@ def test_mongorestore_could_read_it(library: Library, backups: Path) -> None:
         said = json.loads(gzip.decompress(file.with_name(file.name.replace(".bson.", ".metadata.json.")).read_bytes()))
         assert said["collectionName"] == file.name.removesuffix(".bson.gz")
         assert said["type"] == "collection"
-    words = next(
-        index
-        for index in json.loads(gzip.decompress((dump / "videos.metadata.json.gz").read_bytes()))["indexes"]
-        if index["name"] == "words"
-    )
-    assert words["weights"]["tags.tag"] == {"$numberInt": "10"}
+    indexes = json.loads(gzip.decompress((dump / "videos.metadata.json.gz").read_bytes()))["indexes"]
+    (latest,) = (index for index in indexes if index["name"] == "latest")
+    assert latest["key"] == {"added_at": {"$numberInt": "-1"}, "_id": {"$numberInt": "1"}}
 
 
 def test_while_a_run_writes_each_video_has_exactly_the_scenes_that_its_document_names(
@@ -118,6 +116,28 @@ def test_a_library_that_is_there_is_replaced_only_when_asked_and_as_a_whole(
         done = restored(target, backups, replace=True)
         assert done.replaced["videos"] == 2
         assert everything(there) == everything(library)
+
+
+def test_the_counter_of_changes_is_not_in_a_back_up_and_starts_anew_above_all_restored_numbers(
+    library: Library, target: Settings, backups: Path
+) -> None:
+    folder = backed_up(library, backups).path
+    dumped = documents(folder / "dump" / library.settings.mongodb.database_name / "videos_meta.bson.gz")
+    assert {row["_id"] for row in dumped} == {"schema"}
+    with Library.open(target, GRAPH) as there:
+        epochs = {library.changes.state().epoch, there.changes.state().epoch}
+        restored(target, backups)
+        assert there.changes.state().epoch not in epochs
+        (number,) = there.changes.take()
+        assert number > max(row["change_seq"] for row in everything(there)["videos"])
+
+
+def test_the_search_index_of_a_home_is_not_in_a_back_up(library: Library, backups: Path) -> None:
+    index = library.settings.data_directory / "index" / "1" / "meta.json"
+    index.parent.mkdir(parents=True)
+    index.write_text("{}")
+    made = backed_up(library, backups, media=True, derived=True).path
+    assert not [path for path in made.rglob("*") if "index" in path.name]
 
 
 def test_a_run_that_is_at_work_is_not_disturbed(library: Library, backups: Path) -> None:

@@ -104,7 +104,7 @@ def test_a_restore_killed_while_it_loads_leaves_the_old_library(
         assert not [name for name in there.connection.database.list_collection_names() if "_restore_" in name]
 
 
-@pytest.mark.parametrize("moment", ["rename 2", "rename 4", "rename 8"])
+@pytest.mark.parametrize("moment", ["rename 2", "rename 4", "rename 9", "rename 10"])
 def test_a_restore_killed_while_it_replaces_is_finished_by_whoever_opens_the_library(
     library: Library, target: Settings, backups: Path, moment: str
 ) -> None:
@@ -112,9 +112,11 @@ def test_a_restore_killed_while_it_replaces_is_finished_by_whoever_opens_the_lib
     backed_up(library, backups)
     with Library.open(target, GRAPH) as there:
         fill(there, "broken.mp4", "race.mkv")
+        epoch = there.changes.state().epoch
     killed("restore", target, backups, moment)
     with Library.open(target, GRAPH) as there:
         assert everything(there) == everything(library)
+        assert there.changes.state().epoch != epoch
         assert sorted(there.connection.database.list_collection_names()) == sorted(
             collection.name for collection in there.collections.values()
         )
@@ -145,9 +147,13 @@ def test_where_nothing_can_be_renamed_a_half_loaded_library_says_so(
     restored(without_rename, backups)
     with Library.open(without_rename, GRAPH) as there:
         assert everything(there) == everything(library)
+        epoch = there.changes.state().epoch
     killed("restore", without_rename, backups, "scenes")
     with pytest.raises(UnavailableError, match="is incomplete"):
         Library.open(without_rename, GRAPH)
     restored(without_rename, backups, replace=True)
     with Library.open(without_rename, GRAPH) as there:
         assert everything(there) == everything(library)
+        assert there.changes.state().epoch != epoch
+        (number,) = there.changes.take()
+        assert number > max(row["change_seq"] for row in everything(there)["videos"])

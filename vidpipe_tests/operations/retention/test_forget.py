@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +89,58 @@ def test_killed_half_way_the_same_again_completes_it(library: Library) -> None:
     assert library.videos.resolve(NAME) == SHA256
     assert forgotten(library).state == "forgotten"
     assert stored(library, SHA256) == {}
+
+
+#: A process that ends by kill -9 when it is about to delete a video's document.
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pydantic import SecretStr
+from pymongo import monitoring
+from vidpipe.library.library import Library
+from vidpipe.operations.retention.video_removal import forget
+from vidpipe.settings import Settings
+from vidpipe.settings.schema import MongoDB
+from vidpipe_tests.library.sample_library import GRAPH
+
+home, database, sha256 = sys.argv[1:]
+
+class Listener(monitoring.CommandListener):
+    def started(self, event):
+        if event.command_name == "delete" and event.command["delete"] == "videos":
+            os.kill(os.getpid(), signal.SIGKILL)
+    def failed(self, event): ...
+    def succeeded(self, event): ...
+
+monitoring.register(Listener())
+settings = Settings(home=Path(home), mongodb=MongoDB(uri=SecretStr(os.environ["URI"]), database_name=database))
+with Library.open(settings, GRAPH) as library:
+    forget(library, [sha256], lambda _: None)
+"""
+
+
+def test_killed_before_the_document_goes_the_tombstone_is_there_and_the_same_again_numbers_it_anew(
+    library: Library,
+) -> None:
+    settings = library.settings
+    done = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(settings.home), settings.mongodb.database_name, SHA256],
+        env={**os.environ, "URI": settings.mongodb.uri.get_secret_value()}, check=False,
+        cwd=Path(__file__).parents[3], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    document = library.videos.get(SHA256)
+    assert document is not None
+    (tombstone,) = library.collections["tombstones"].find()
+    assert tombstone == {"_id": SHA256, "change_seq": tombstone["change_seq"]}
+    assert tombstone["change_seq"] > document["change_seq"]
+    assert forgotten(library).state == "forgotten"
+    (again,) = library.collections["tombstones"].find()
+    assert again["change_seq"] > tombstone["change_seq"]
+    fill(library, NAME)
+    back = library.videos.get(SHA256)
+    assert back is not None
+    assert back["change_seq"] > again["change_seq"], "added again, it is a later change"
 
 
 def test_a_video_that_a_run_works_on_is_left_alone(library: Library) -> None:
