@@ -1,4 +1,4 @@
-"""Files and paths at the edge of the system: regular files only, private files, paths as text, free space.
+"""Files and paths at the edge of the system: regular files only, private files, paths as text, disks.
 
 A path from a user or a setting may be a pipe without a writer, an endless device or a file of /proc: all are refused.
 """
@@ -19,6 +19,11 @@ _SHELL_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 _VIRTUAL = ("/proc", "/sys")
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _MAX_BYTES = 256 << 20
+_NETWORK_FILE_SYSTEMS = frozenset({
+    "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.cephfs", "fuse.glusterfs", "fuse.juicefs",
+    "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs",
+    "webdav",
+})  # fmt: skip
 
 
 def check_regular(path: Path) -> os.stat_result:
@@ -169,3 +174,13 @@ def free_bytes(folder: Path) -> int:
         OSError: The disk does not respond.
     """
     return shutil.disk_usage(nearest_existing(folder)).free
+
+
+def network_file_system(path: Path) -> str:
+    """Return the type of the network file system that holds `path` or will: "nfs4"; "" if it is local."""
+    import psutil  # takes as long to import as everything else here
+
+    real = nearest_existing(path)
+    mounts = [part for part in psutil.disk_partitions(all=True) if real.is_relative_to(part.mountpoint)]
+    kinds = [part.fstype for part in sorted(mounts, key=lambda part: len(part.mountpoint))]
+    return kinds[-1] if kinds and kinds[-1] in _NETWORK_FILE_SYSTEMS else ""

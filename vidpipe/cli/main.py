@@ -39,6 +39,7 @@ COMMANDS = {
     "explain": ("explain:explain", "Explain why a tag or category was assigned, or why not."),
     "ask": ("ask:ask", "Ask the describing model a question about videos and print the answers."),
     "search": ("search:search", "Find videos and scenes by words, most relevant first, and by filters."),
+    "index": ("index:index", "Show the state of the search index, or build it again."),
     "check": ("check:check", "Decode every frame of videos and report damage."),
     "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),
     "backup": ("backup:backup", "Back up the library, rules, config.ini and watched lists."),

@@ -64,7 +64,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
             _index("decoded_duration", "scenes.duration_s"),
             _index("latest", "-added_at", "_id"),
             _index(SIZES_INDEX, *SIZES),
-            _index("change_seq", "change_seq", sparse=True),
+            _index("change_seq", "change_seq", "_id"),
         ],
         "scenes": [_index("scene", "video", "generation", "index")],
         "answers": [_index("video", "video"), _index("latest_of_model", "model", "-at")],
@@ -77,7 +77,7 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         ],
         "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],
         "runs": [_index("began", "-began_at")],
-        "tombstones": [_index("change_seq", "change_seq", sparse=True)],
+        "tombstones": [_index("change_seq", "change_seq", "_id")],
     }
 
 

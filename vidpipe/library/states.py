@@ -28,6 +28,8 @@ from vidpipe.library.videos import VideoIds, chunked
 
 State = Literal["current", "due", "blocked", "failed", "quarantined"]
 STATES: tuple[State, ...] = get_args(State)
+#: The state of a video is the first of these that one of its stages is in.
+WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
 
 #: Why a result must be made: it is missing; its inputs changed; files it names are lost; a transient failure may be
 #: retried; or its spec (settings, rules, prompts, model, code) differs today.
@@ -104,6 +106,27 @@ def due_branches(
     return branches
 
 
+def _branches(stage: str, spec: str, state: str) -> list[Document]:
+    """Return disjoint conditions on the videos whose `stage` is in `state`; each uses the stage's index."""
+    entry = f"stages.{stage}"
+    if state in ("due", "blocked"):
+        return [{**branch, f"{entry}.ready": state == "due"} for branch in due_branches(stage, spec)]
+    same: Document = {
+        f"{entry}.status": "ok" if state == "current" else state, f"{entry}.stale": False, f"{entry}.spec": spec,
+    }  # fmt: skip
+    if state == "failed":
+        same[f"{entry}.next_try_at"] = {"$not": {"$lte": datetime.now(UTC)}}
+    return [{f"{entry}.ready": ready, **same} for ready in (True, False)]
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """Videos: those with the hashes `ids`, or, with `others`, all but these."""
+
+    ids: Collection[str]
+    others: bool = False
+
+
 class States:
     """Queries for videos that are current, due, blocked, failed or quarantined."""
 
@@ -116,21 +139,23 @@ class States:
 
     def _counts(self, stage: str, spec: str) -> dict[State, int]:
         """Count equal entries: many times as fast as grouping the index's entries (100,000 videos: 30 ms)."""
-        entry = f"stages.{stage}"
         count = self._videos.count_documents
-        due = due_branches(stage, spec)
+        return {state: sum(map(count, _branches(stage, spec, state))) for state in STATES}
 
-        def unchanged(status: str, **more: Any) -> int:
-            same: Document = {f"{entry}.status": status, f"{entry}.stale": False, f"{entry}.spec": spec, **more}
-            return sum(count({f"{entry}.ready": ready, **same}) for ready in (True, False))
+    def overall(self, specs: Mapping[str, str], state: str) -> VideoSet:
+        """Return the videos whose worst state of the stages in `specs` is `state`."""
+        worse = WORST_FIRST[: WORST_FIRST.index(state)]
+        if state == "current":
+            return VideoSet(self._in_one_of(specs, worse), others=True)
+        return VideoSet(self._in_one_of(specs, [state]) - self._in_one_of(specs, worse))
 
-        return {
-            "current": unchanged("ok"),
-            "due": count({"$or": due}),
-            "blocked": count({"$or": [{**branch, f"{entry}.ready": False} for branch in due]}),
-            "failed": unchanged("failed", **{f"{entry}.next_try_at": {"$not": {"$lte": datetime.now(UTC)}}}),
-            "quarantined": unchanged("quarantined"),
-        }
+    def _in_one_of(self, specs: Mapping[str, str], states: Sequence[str]) -> set[str]:
+        """Return the videos with at least one stage in one of `states`."""
+        branches = [
+            branch for stage, spec in specs.items() for state in states for branch in _branches(stage, spec, state)
+        ]
+        rows = self._videos.find({"$or": branches}, {"_id": 1}) if branches else ()
+        return {row["_id"] for row in rows}
 
     def due(self, specs: Mapping[str, str], *, retry: bool = False) -> VideoIds:
         """Return the videos that are due in at least one of the stages in `specs`."""

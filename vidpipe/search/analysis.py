@@ -5,7 +5,7 @@ A character of a script written without spaces counts as a word, so that a phras
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -30,7 +30,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 #: Composing takes quadratic time in the number of combining marks.
 _PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
 _LONGEST_WORD = 200
-_DETECTED_CHARACTERS = 1000
+_DETECTED_CHARACTERS = 400
 
 
 class Word(NamedTuple):
@@ -78,13 +78,13 @@ def stems(text: str, language: str) -> list[str]:
 
 def words_in(text: str, language: str) -> list[Word]:
     """Return the words of `text`, which must be `composed`, with their places."""
-    places: list[int] = []
-    parts: list[str] = []
-    for place, character in enumerate(text):
-        folded = _FOLDED[ord(character)]
-        parts.append(folded)
-        places += [place] * len(folded)
-    found = list(_WORD.finditer("".join(parts)))
+    places: Sequence[int] = range(len(text))
+    bare = text.lower()
+    if not text.isascii():
+        parts = [_FOLDED[ord(character)] for character in text]
+        places = [place for place, part in enumerate(parts) for _ in part]
+        bare = "".join(parts)
+    found = list(_WORD.finditer(bare))
     stemmed = analyzer(language).analyze(" ".join(match[0][:_LONGEST_WORD] for match in found))
     return [
         Word(places[match.start()], places[match.end() - 1] + 1, stem)

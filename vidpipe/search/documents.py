@@ -29,6 +29,11 @@ def text_path(field: str, language: str) -> str:
     return f"text_{language}.{field}"
 
 
+def moment_path(field: str, language: str) -> str:
+    """Return where the words of a moment are indexed: apart, because there are many times as many as videos."""
+    return f"moment_{language}.{field}"
+
+
 def term_path(field: str) -> str:
     """Return where the keys of a field's names are indexed."""
     return f"terms.{field}"
@@ -64,9 +69,10 @@ def schema(fields: Fields) -> Schema:
 
     video           the video's sha256
     kind            VIDEO or MOMENT
-    id_head         first 64 bits of the sha256, which can be read for many documents at once
+    id_head         of a video: first 64 bits of the sha256, which can be read and searched for many documents at once
     change_seq      of the video's document when it was read
     text_<language> JSON: field -> its texts in that language
+    moment_<language>  likewise of a moment
     languages       languages of the texts
     terms           JSON: field -> keys of its names
     facets          JSON: field -> its names as written
@@ -77,10 +83,11 @@ def schema(fields: Fields) -> Schema:
     builder = SchemaBuilder()
     builder.add_text_field("video", stored=True, tokenizer_name="raw", index_option="basic")
     builder.add_text_field("kind", tokenizer_name="raw", index_option="basic")
-    builder.add_unsigned_field("id_head", fast=True)
+    builder.add_unsigned_field("id_head", fast=True, indexed=True)
     builder.add_unsigned_field("change_seq", fast=True, indexed=True)
     for language in LANGUAGES:
         builder.add_json_field(f"text_{language}", tokenizer_name=language)
+        builder.add_json_field(f"moment_{language}", tokenizer_name=language)
     builder.add_text_field("languages", tokenizer_name="raw", index_option="basic", fast=True)
     builder.add_json_field("terms", tokenizer_name="raw", index_option="basic")
     builder.add_json_field("facets", tokenizer_name="raw", index_option="basic", fast=True)
@@ -137,8 +144,7 @@ def documents(
                 facets.setdefault(field.name, []).extend(map(marked, found))
         if field.name in fields.texts:
             written = [*found, *sources] if field.name == "source" else found
-            stated = field.language or ("en" if field.kind == "term" else "")
-            of_language = texts.setdefault(language_of(written, stated), {})
+            of_language = texts.setdefault(language_of_values(field, written), {})
             of_language.setdefault(field.name, []).extend(" ".join(tokens(text)) for text in _forms(field, written))
     document = Document()
     document.add_text("video", sha256)
@@ -163,6 +169,11 @@ def display_name(video: Mapping[str, Any]) -> str:
     return names[0] if names else video["_id"][:12]
 
 
+def language_of_values(field: SearchField, texts: Iterable[str]) -> str:
+    """Return the language of the texts, or names, that a field has in a video."""
+    return language_of(texts, field.language or ("en" if field.kind == "term" else ""))
+
+
 def moment_of(document: Document) -> dict[str, Any]:
     """Return `video`, `field`, `language`, `start_s`, `end_s` and `text` of a moment's document."""
     moment: dict[str, Any] = json.loads(bytes(document.get_first("moment") or b"{}"))
@@ -173,7 +184,7 @@ def _moment(sha256: str, field: SearchField, moment: Moment, language: str, word
     document = Document()
     document.add_text("video", sha256)
     document.add_text("kind", MOMENT)
-    document.add_json(f"text_{language}", {field.name: [words]})
+    document.add_json(f"moment_{language}", {field.name: [words]})
     stored = {
         "field": field.name, "language": language, "start_s": moment.start_s, "end_s": moment.end_s,
         "text": moment.text,

@@ -204,7 +204,8 @@ class _Parser:
         if not tokens(text):
             return None
         start, end = (start, end) if not self._names else (0, 0)
-        return Words(text, name, prefix, start, end)
+        # Of an address a part is enough: source:example.com/holi
+        return Words(text, name, prefix or name == "source", start, end)
 
     def _expanded(self, name: str, start: int) -> Node:
         """Return the conditions of a saved search."""

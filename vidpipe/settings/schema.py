@@ -5,6 +5,7 @@ A key is PascalCase in config.ini (`MinSceneLength`) and snake_case in Python (`
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,7 +13,7 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
 from vidpipe.redaction import redact_by_form
-from vidpipe.safe_files import path_text, text_path
+from vidpipe.safe_files import network_file_system, path_text, text_path
 from vidpipe.settings import operation
 from vidpipe.settings.operation import CronSchedule, Listed, Section
 
@@ -327,6 +328,15 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def data_directory(self) -> Path:
         """data/: the embedded server, Dagster's instance, logs and run files."""
         return self.home / "data"
+
+    @property
+    def index_directory(self) -> Path:
+        """The search index: data/index, or a folder in the user's cache if data/ is on a network file system."""
+        index = self.data_directory / "index"
+        if not network_file_system(index):
+            return index
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cache / "vidpipe" / "index" / hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
 
 
 #: A section in Python -> in config.ini, where it has the name of its class.

@@ -22,6 +22,7 @@ _CODES = {other: code for code, (_, *others) in _LANGUAGES.items() for other in 
 _CODES_AND_NAMES = _CODES | {name.lower(): code for code, (name, *_) in _LANGUAGES.items()}
 
 
+@lru_cache(maxsize=1000)
 def language_code(name: str) -> str:
     """Return the ISO 639-2/T code of a common language: `en`, `en-US` and `English` are `eng`.
 

@@ -24,8 +24,8 @@ _SIBILANTS = ("s", "x", "z", "ch", "sh")
 _JOINT = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
 #: Where a digit meets a letter, and where a capital begins a word ("myHoliday", "HDVideo").
-_DIGIT_BORDERS = (r"(\p{L})(\p{N})", r"(\p{N})(\p{L})")
-_CASE_BORDERS = (r"(\p{Ll})(\p{Lu})", r"(\p{Lu})(\p{Lu}\p{Ll})")
+_DIGIT_BORDERS = (re2.compile(r"(\p{L})(\p{N})"), re2.compile(r"(\p{N})(\p{L})"))
+_CASE_BORDERS = (re2.compile(r"(\p{Ll})(\p{Lu})"), re2.compile(r"(\p{Lu})(\p{Lu}\p{Ll})"))
 #: Longer titles are indexed by their first words.
 _MOST_SEARCHED = 2000
 
@@ -74,7 +74,7 @@ def search_forms(texts: Iterable[str], file_names: Iterable[str] = ()) -> tuple[
         forms.add(normalize(split))
         for borders in (_DIGIT_BORDERS, _CASE_BORDERS):
             for border in borders:
-                split = re2.sub(border, r"\1 \2", split)
+                split = border.sub(r"\1 \2", split)
             forms.add(normalize(split))
     return tuple(sorted({form.strip() for form in forms} - {""}))
 

@@ -129,7 +129,7 @@ def test_words_and_operators(text: str, expected: str) -> None:
         ("sentiment:Negative why:night", "[sentiment=negative & why=night]"),
         ("object:dog screen:exit", "[object=dog & screen:exit]"),
         ('said:hello title:"a b" scene:boat*', "[said:hello & title:a b & scene:boat*]"),
-        ("source:https://example.org/x", "source:https://example.org/x"),
+        ("source:https://example.org/x", "source:https://example.org/x*"),
         ("description:(sea OR -\"the wind\")", "[description:sea | !description:the wind]"),
         ("state:failed -state:CURRENT state:(due OR blocked)", "[is failed & !is current & [is due | is blocked]]"),
         ("duration:(<60 OR 1:30..2m) fps:>=50", "[[duration < 60 | 90 <= duration <= 120] & 50 <= fps]"),

@@ -7,13 +7,11 @@ from typing import Any
 
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
-from vidpipe.library.states import State, classify
+from vidpipe.library.states import WORST_FIRST, State, classify
 from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, title_of
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST
-
-_WORST_FIRST: tuple[State, ...] = ("quarantined", "failed", "due", "blocked", "current")
 
 _SOURCE_FIELDS = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
@@ -22,6 +20,13 @@ _SOURCE_FIELDS = {
 _SCENE_FIELDS = (
     "index", "start_s", "end_s", "start_frame", "end_frame", "thumbnail", "description", "described_by", "answers",
     "active_area", "stats",
+)  # fmt: skip
+#: What `summary` needs of a video's document, besides `stages`.
+SUMMARY_FIELDS = (
+    "added_at", "ingest.names", "ingest.urls", "ingest.labels", "ingest.titles", "metadata.duration_s",
+    "metadata.width", "metadata.height", "metadata.resolution", "metadata.video_codec", "metadata.title",
+    "scenes.count", "scenes.poster", "scenes.damage.sentence", "scenes.duration_s", "category.category",
+    "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
 _STAGE_FIELDS = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
 
@@ -35,7 +40,37 @@ def overall_state(document: Document, specs: Mapping[str, str]) -> State:
     """
     now = datetime.now(UTC)
     states = {classify(document["stages"][stage], spec, now) for stage, spec in specs.items()}
-    return next((state for state in _WORST_FIRST if state in states), "current")
+    return next((state for state in WORST_FIRST if state in states), "current")
+
+
+def summary(document: Document, specs: Mapping[str, str]) -> Document:
+    """Return what lists and searches show of a video.
+
+    Args:
+        document: The video's document with `SUMMARY_FIELDS` and `stages`.
+        specs: Today's spec of each stage that can run.
+    """
+    facts: Document = document[INGEST]
+    metadata: Document = document.get("metadata") or {}
+    scenes: Document = document.get("scenes") or {}
+    return {
+        "video": document["_id"],
+        "name": _name(document),
+        "title": title_of(facts, metadata),
+        "labels": facts.get("labels", []),
+        "added_at": document.get("added_at"),
+        "duration_s": scenes.get("duration_s") or metadata.get("duration_s"),
+        **{name: metadata.get(name) for name in ("width", "height", "resolution", "video_codec")},
+        "scenes": scenes.get("count"),
+        "thumbnail": scenes.get("poster"),
+        "damage": (scenes.get("damage") or {}).get("sentence"),
+        "category": (document.get("category") or {}).get("category"),
+        "sentiment": (document.get("sentiment") or {}).get("label"),
+        "tags": [tag["tag"] for tag in document.get("tags") or ()],
+        "description": (document.get("description") or {}).get("text"),
+        "urls": [readable_url(url) for url in facts.get("urls", ())],
+        "state": overall_state(document, specs),
+    }
 
 
 def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
@@ -104,12 +139,11 @@ def _view(
 ) -> Document:
     facts: Document = document[INGEST]
     summary: Document | None = document.get("scenes")
-    names: Sequence[str] = facts.get("names") or ()
     return {
         "video": {
             "sha256": document["_id"],
-            "name": names[0] if names else document["_id"][:12],
-            "names": list(names),
+            "name": _name(document),
+            "names": list(facts.get("names") or ()),
             "urls": [readable_url(url) for url in facts.get("urls") or ()],
             "title": title_of(facts, document.get("metadata") or {}),
             "titles": list(facts.get("titles") or ()),
@@ -134,6 +168,11 @@ def _view(
             stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
         },
     }
+
+
+def _name(document: Document) -> str:
+    names: Sequence[str] = document[INGEST].get("names") or ()
+    return names[0] if names else document["_id"][:12]
 
 
 def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:

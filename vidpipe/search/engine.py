@@ -1,0 +1,178 @@
+"""Answers queries: hits with the place that matches, facets, pages and corrections."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Literal, NamedTuple
+
+from tantivy import Query, Searcher
+
+from vidpipe.library.library import Library
+from vidpipe.library.schema import Document
+from vidpipe.search.documents import facet_path, unmarked
+from vidpipe.search.grammar import parse
+from vidpipe.search.hits import Hits
+from vidpipe.search.index import SearchIndex
+from vidpipe.search.pages import Cursor, Order, Row, ranked
+from vidpipe.search.query import And, Node, Or, Words, wanted
+from vidpipe.search.saved import SavedSearches
+from vidpipe.search.spelling import corrected
+from vidpipe.search.translation import COUNT, Translation, count
+
+#: Different values of a field that are counted.
+_MOST_VALUES = 1000
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """A page of hits.
+
+    Attributes:
+        hits: Of each video, or, if moments were asked for, of each moment: the video's `summary` with `score`; of its
+            best match `matched_in`, `start_s`, `end_s`, `text` and `highlights`; and its best `matches`.
+        facets: Field -> value -> number of videos with it, most frequent first.
+        total: Number of videos found.
+        next: What `after` takes for the next page; None: this is the last.
+        matched: "any": no video has all words, these have at least one.
+        did_you_mean: The query with misspelled words corrected; None: there is nothing to correct.
+        notes: Sentences for the user.
+    """
+
+    hits: list[Document]
+    facets: dict[str, dict[str, int]]
+    total: int
+    next: str | None
+    matched: Literal["all", "any"] = "all"
+    did_you_mean: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+class _Found(NamedTuple):
+    rows: list[Row]
+    more: bool
+    total: int
+    facets: dict[str, dict[str, int]]
+
+
+class Engine:
+    """Answers from an index as it is (catching up is the caller's); what it shows of a video is read from the library.
+
+    Args:
+        library: The library.
+        specs: Today's spec of each stage that can run.
+        index: The library's index.
+    """
+
+    def __init__(self, library: Library, specs: Mapping[str, str], index: SearchIndex) -> None:
+        self._library = library
+        self._specs = specs
+        self._index = index
+
+    def find(
+        self,
+        query: str = "",
+        filters: Sequence[str] = (),
+        *,
+        order: Order = "relevance",
+        limit: int = 20,
+        after: str | None = None,
+        offset: int = 0,
+        moments: bool = False,
+        facets: bool = True,
+    ) -> SearchPage:
+        """Return a page of what `query` and all `filters` find.
+
+        Args:
+            query: What is searched for; everything, if it is empty.
+            filters: Further queries, which stay required where any word of `query` suffices.
+            order: Of the videos. Without words, by date instead of relevance.
+            limit: Most hits; 0 for all.
+            after: `next` of the page before.
+            offset: Videos to skip.
+            moments: Hits are moments: of each video those that contain the words, by time.
+            facets: Whether values are counted.
+
+        Raises:
+            QueryError: A query is wrong.
+            SettingsError: `after` is not from the same order.
+            UnavailableError: MongoDB is unavailable.
+        """
+        node, required = self._parsed(query), tuple(map(self._parsed, filters))
+        whole = And((node, *required))
+        matched: Literal["all", "any"] = "all"
+        has_words = any(isinstance(word, Words) for word in wanted(whole))
+        names = self._index.fields.facets if facets else ()
+        order = "date" if order == "relevance" and not has_words else order
+        cursor = Cursor.decoded(after, order) if after else Cursor(order)
+        with self._library.connection.errors_explained():
+            translation = self._translation()
+
+            def found_by(node: Node) -> _Found:
+                query = translation.videos(node, with_moments=moments)
+                with ThreadPoolExecutor(1) as pool:  # tantivy runs outside Python's lock
+                    counting = pool.submit(_counted, translation.searcher, query, names)
+                    rows, more = ranked(translation.searcher, query, cursor, offset, limit)
+                    return _Found(rows, more, *counting.result())
+
+            found = found_by(whole)
+            if not found.total and (loose := _any_word(node)):
+                whole, matched = And((loose, *required)), "any"
+                found = found_by(whole)
+            shown = Hits(self._library, self._specs, translation, whole, scored=order == "relevance")
+            if moments:
+                hits, end, complete = shown.moments(found.rows, cursor, limit)
+            else:
+                hits, complete = list(shown.videos(found.rows)), True
+                end = cursor.after(found.rows[-1], len(found.rows)) if found.rows else cursor
+            better = None if after else corrected(query, node, self._library, translation)
+            if better and not count(translation.searcher, translation.videos(And((self._parsed(better), *required)))):
+                better = None
+        following = end.encoded() if found.more or not complete else None
+        return SearchPage(hits, found.facets, found.total, following, matched, better, self._notes(whole))
+
+    def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
+        """Return the hashes of all videos that `query` and `filters` find, sorted.
+
+        All words must match: what is done to a selection is not done to what is only similar.
+
+        Raises:
+            QueryError: A query is wrong.
+            UnavailableError: MongoDB is unavailable.
+        """
+        with self._library.connection.errors_explained():
+            translation = self._translation()
+            found = translation.videos(And(tuple(map(self._parsed, (query, *filters)))))
+        searcher = translation.searcher
+        addresses = [address for _, address in searcher.search(found, max(1, count(searcher, found)), False).hits]
+        addresses.sort(key=lambda address: (address.segment_ord, address.doc))  # neighbours are compressed together
+        return sorted(str(searcher.doc(address).get_first("video")) for address in addresses)
+
+    def _parsed(self, query: str) -> Node:
+        return parse(query, self._index.fields, SavedSearches(self._library.collections).lookup)
+
+    def _translation(self) -> Translation:
+        return Translation(self._index, cache(partial(self._library.states.overall, self._specs)))
+
+    def _notes(self, node: Node) -> list[str]:
+        named = {word.field for word in wanted(node)}
+        unfilled = sorted(named & self._index.fields.unfilled)
+        return [f"Nothing is found by {name}: so far: no stage of this library fills it." for name in unfilled]
+
+
+def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> tuple[int, dict[str, dict[str, int]]]:
+    """Return how many videos there are, and how many with each value of `fields`."""
+    counts = {name: {"terms": {"field": facet_path(name), "size": _MOST_VALUES}} for name in fields}
+    counted = searcher.aggregate(query, {**counts, **COUNT})
+    facets = {}
+    for name in fields:
+        found = {unmarked(bucket["key"]): int(bucket["doc_count"]) for bucket in counted[name]["buckets"]}
+        facets[name] = dict(sorted(found.items(), key=lambda value: (-value[1], value[0])))
+    return int(counted["*"]["value"]), facets
+
+
+def _any_word(node: Node) -> Node | None:
+    """Return what is found if any of the words of a query suffices; None: it has no more than one."""
+    parts = node.parts if isinstance(node, And) else ()
+    words = tuple(part for part in parts if isinstance(part, Words) and not part.field)
+    return And((Or(words), *(part for part in parts if part not in words))) if len(words) > 1 else None

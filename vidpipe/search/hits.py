@@ -1,0 +1,148 @@
+"""What is shown of the videos found: their summaries, and where they match."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import tantivy
+
+from vidpipe.library.library import Library
+from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
+from vidpipe.library.schema import Document
+from vidpipe.library.videos import chunked
+from vidpipe.search.documents import language_of_values, moment_of
+from vidpipe.search.matching import Match, Matcher
+from vidpipe.search.pages import Cursor, Row
+from vidpipe.search.query import Node, wanted
+from vidpipe.search.translation import Translation
+
+#: Matches of a hit.
+_MOST_MATCHES = 5
+#: Moments of a video that are read for them, and found so that each video has some.
+_MOST_READ = 5
+_MOST_FOUND = 50
+#: Moments of a video that are listed.
+_MOST_LISTED = 10_000
+#: Moments are in the index.
+_UNREAD = {"metadata.cues": 0, "description.answers": 0}
+
+
+class Hits:
+    """Reads the videos found from the library; those that are deleted by now are left out.
+
+    Args:
+        library: The library.
+        specs: Today's spec of each stage that can run.
+        translation: The state of the index that found them.
+        node: The query that did.
+        scored: Whether they are ordered by relevance.
+    """
+
+    def __init__(
+        self, library: Library, specs: Mapping[str, str], translation: Translation, node: Node, *, scored: bool
+    ) -> None:
+        self._library = library
+        self._specs = specs
+        self._translation = translation
+        self._node = node
+        self._scored = scored
+        self._has_words = any(True for _ in wanted(node))
+        self._matcher = Matcher(wanted(node))
+
+    def videos(self, rows: Sequence[Row]) -> Iterator[Document]:
+        """Yield a hit for each video, in order."""
+        for found in self._read(rows, texts=self._has_words):
+            moments = self._best_moments(list(found))
+            for sha256, (row, document) in found.items():
+                matches = [*self._in_video(document), *moments.get(sha256, ())]
+                yield self._hit(row, document, sorted(matches, key=lambda match: match.rank)[:_MOST_MATCHES])
+
+    def moments(self, rows: Sequence[Row], cursor: Cursor, limit: int) -> tuple[list[Document], Cursor, bool]:
+        """Return a hit for each moment, in order; the cursor of what follows; and whether these are all of `rows`.
+
+        Args:
+            rows: The videos.
+            cursor: Where the page begins.
+            limit: Most hits; 0 for all.
+        """
+        hits: list[Document] = []
+        for found in self._read(rows, texts=False):
+            for sha256, (row, document) in found.items():
+                moments = self._moments_of(sha256)[cursor.moments :]
+                room = limit - len(hits) if limit else len(moments)
+                for moment in moments[:room]:
+                    whole = Match(moment["field"], moment["text"], (), moment["start_s"], moment["end_s"])
+                    hits.append(self._hit(row, document, [self._match(moment) or whole]))
+                if len(moments) > room:
+                    return hits, replace(cursor, moments=cursor.moments + room), False
+                cursor = cursor.after(row)
+        return hits, cursor, True
+
+    def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
+        fields = (
+            _UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
+        )
+        for chunk in chunked(rows):
+            ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
+            documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)
+            by_id = {document["_id"]: document for document in documents}
+            yield {sha256: (row, by_id[sha256]) for sha256, row in zip(ids, chunk, strict=True) if sha256 in by_id}
+
+    def _hit(self, row: Row, document: Document, matches: Sequence[Match]) -> Document:
+        shown = [_shown(match) for match in matches]
+        score = round(-row.rank[1], 3) if self._scored else None
+        return {**summary(document, self._specs), "score": score, **(shown[0] if shown else _NOTHING), "matches": shown}
+
+    def _in_video(self, document: Document) -> Iterator[Match]:
+        for field, values in self._translation.fields.values(document) if self._has_words else ():
+            if field.kind in ("text", "term") and self._matcher.concerns(field):
+                texts = list(values)
+                language = language_of_values(field, texts)
+                yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
+
+    def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:
+        if not self._translation.has_moments(self._node):
+            return {}
+        found = self._find_moments(ids, _MOST_FOUND * len(ids))
+        if sum(map(len, found.values())) == _MOST_FOUND * len(ids):  # a few videos may have displaced the others
+            for sha256 in ids:
+                found.setdefault(sha256, self._find_moments([sha256], _MOST_READ)[sha256])
+        return {
+            sha256: [match for one in moments[:_MOST_READ] if (match := self._match(moment_of(one)))]
+            for sha256, moments in found.items()
+        }
+
+    def _moments_of(self, sha256: str) -> list[Document]:
+        """Return the moments with all wanted words, else those with any, by time."""
+        moments = (
+            self._find_moments([sha256], _MOST_LISTED, together=True)[sha256]
+            or self._find_moments([sha256], _MOST_LISTED)[sha256]
+        )
+        return sorted(map(moment_of, moments), key=lambda moment: (moment["start_s"], moment["end_s"], moment["field"]))
+
+    def _find_moments(
+        self, ids: Sequence[str], limit: int, *, together: bool = False
+    ) -> defaultdict[str, list[tantivy.Document]]:
+        """Return video -> index documents of its moments, best first."""
+        searcher = self._translation.searcher
+        found: defaultdict[str, list[tantivy.Document]] = defaultdict(list)
+        query = self._translation.moments(self._node, ids, together=together)
+        for _, address in searcher.search(query, limit, False).hits:
+            moment = searcher.doc(address)
+            found[str(moment.get_first("video"))].append(moment)
+        return found
+
+    def _match(self, moment: Document) -> Match | None:
+        field = self._translation.fields.get(moment["field"])
+        place = (moment["start_s"], moment["end_s"])
+        return self._matcher.match(field, moment["text"], moment["language"], *place) if field else None
+
+
+def _shown(match: Match) -> Document:
+    return {
+        "matched_in": match.field, "start_s": match.start_s, "end_s": match.end_s, "text": match.text,
+        "highlights": [list(place) for place in match.highlights],
+    }  # fmt: skip
+
+
+_NOTHING: Document = {"matched_in": None, "start_s": None, "end_s": None, "text": None, "highlights": []}

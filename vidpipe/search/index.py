@@ -1,0 +1,342 @@
+"""The files of the search index.
+
+data/index/
+  current         JSON: the generation in use; replaced atomically
+  <generation>/   tantivy's files, and state.json: how far they follow the library (see `catch_up`)
+  lock            held by the process that changes the generation in use, or replaces it
+  build.lock      held by the process that builds another one
+
+Readers need no lock: files that they have open stay readable after they were deleted. A process that is killed leaves
+what the next one completes, repeats or removes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+from filelock import BaseFileLock, FileLock, Timeout
+from tantivy import Index, Query, Schema, Searcher
+
+from vidpipe.errors import UnavailableError
+from vidpipe.library.changes import Changes
+from vidpipe.library.embedded import MIN_FREE_BYTES
+from vidpipe.library.library import Library
+from vidpipe.safe_files import free_bytes, network_file_system, private_directory, replace_file
+from vidpipe.search import documents
+from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, fill, version_of
+from vidpipe.search.fields import Fields
+
+#: Longest wait for a process that catches up.
+_PATIENCE_S = 10.0
+#: Longest wait for a process that builds the index.
+_BUILD_PATIENCE_S = 600.0
+#: A generation may be deleted while it is being opened; then there is another one.
+_ATTEMPTS = 5
+#: What opening a file that is not as it should be raises; tantivy raises ValueError.
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError)
+
+
+def silent(*_: object) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class IndexStatus:
+    """What `vidpipe index status` shows.
+
+    Attributes:
+        directory: Folder of the index.
+        network: Type of the network file system that data/ is on, for which the index is elsewhere; "": none.
+        fault: Why the index will be built by the next search; "": it can be used.
+        videos: Number of videos in it.
+        moments: Number of their moments.
+        behind: Number of changed videos that the next search adds first.
+        segments: Parts of it, which are merged as they become many.
+        size_bytes: Size of its files.
+        languages: Languages of the texts.
+    """
+
+    directory: str
+    network: str
+    fault: str
+    videos: int = 0
+    moments: int = 0
+    behind: int = 0
+    segments: int = 0
+    size_bytes: int = 0
+    languages: tuple[str, ...] = ()
+
+
+class SearchIndex:
+    """The index of a library, open for searching. Several threads may use it.
+
+    Attributes:
+        library: The library.
+        fields: Its fields.
+        schema: The index's columns.
+        searcher: Searches the index as it was at the last `refresh`.
+        languages: Languages of the indexed texts.
+        behind: How many changed videos it lacks because another process has been changing it for long; mostly 0.
+    """
+
+    schema: Schema
+    searcher: Searcher
+    languages: tuple[str, ...]
+
+    def __init__(self, library: Library, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
+        self.library = library
+        self.fields = Fields(library.graph)
+        self._version = version_of(self.fields)
+        self.behind = 0
+        self._note = note
+        self._progress = progress
+        self._files = _Files(library.settings.index_directory)
+        self._changes = Changes(library.collections)
+        self._mutex = threading.RLock()
+        self._index: Index | None = None
+        self._loaded: tuple[object, ...] = ()
+        self._folder = Path()
+        self._state = State("")
+        self._seq = 0
+
+    @classmethod
+    def open(
+        cls, library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent
+    ) -> SearchIndex:
+        """Return the index, caught up with the library; if there is none that can be used, it is built.
+
+        Args:
+            library: The library.
+            note: Told in a sentence why the index is being built, or that it is behind.
+            progress: Told how many videos are indexed, and of how many.
+
+        Raises:
+            UnavailableError: The index's files cannot be written.
+        """
+        made = cls(library, note, progress)
+        made.refresh()
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._index, self._loaded = None, ()
+
+    def refresh(self) -> None:
+        """Catch up with the library. It costs one small query if nothing changed."""
+        with self._mutex, self._files.explained():
+            if fault := self.load():
+                self._build(fault)
+            try:
+                self._catch_up()
+            except ValueError as error:  # of tantivy
+                if free_bytes(self._files.directory) < MIN_FREE_BYTES:
+                    raise
+                self._build(f"it is damaged: {error}")
+
+    def load(self) -> str:
+        """Open the generation in use, or what was added to it; return why it cannot be used, "" if it can."""
+        for _ in range(_ATTEMPTS):
+            folder = self._files.current()
+            if folder is None:
+                return "there is none yet"
+            with suppress(*_UNREADABLE):
+                self._state = State.load(folder)  # first: what it says must be true of what is opened then
+                self._load(folder)
+                break
+        else:
+            return "it cannot be read"
+        if self._state.version != self._version:
+            return "it was made by another version"
+        epoch, self._seq = self._changes.state()
+        return "" if epoch == self._state.epoch else "the library was replaced"
+
+    def _load(self, folder: Path) -> None:
+        meta = (folder / "meta.json").stat()
+        loaded = (folder, meta.st_ino, meta.st_mtime_ns)
+        if loaded == self._loaded:
+            return
+        if self._index is None or folder != self._folder:
+            self._index, self._folder = Index.open(str(folder)), folder
+            self._index.config_reader("manual")
+            documents.register_analyzers(self._index)
+        self._index.reload()
+        self.schema, self.searcher = self._index.schema, self._index.searcher()
+        self.languages = tuple(sorted(name for name, _ in self.searcher.terms_with_prefix("languages", "")))
+        self._loaded = loaded
+
+    def _catch_up(self) -> None:
+        self.behind = 0
+        if self._seq == self._state.settled:
+            return
+        found = self._differences()
+        if not found.videos and found.after == self._state:
+            return
+        seen = self._loaded
+        try:
+            with self._files.changing(_PATIENCE_S if found.videos else 0):
+                if self.load() or self._index is None:
+                    return  # it has to be built, when it is used next
+                if self._loaded != seen:
+                    found = self._differences()
+                folder = self._folder
+                catch_up(self.library, self.fields, self._index, folder, found=found, progress=self._progress)
+                self._files.clean_up()
+                self.load()
+        except Timeout:
+            self.behind = found.videos
+            if found.videos:
+                self._note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
+
+    def _differences(self) -> Differences:
+        return differences(self.library, self.searcher, self.schema, self._state)
+
+    def status(self) -> IndexStatus:
+        """Return what there is, without changing it."""
+        with self._mutex, self._files.explained():
+            fault = self.load()
+            network = network_file_system(self.library.settings.data_directory)
+            found = IndexStatus(str(self._files.directory), network, fault)
+            if fault:
+                return found
+            counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
+            videos = int(counted["videos"]["value"])
+            return replace(
+                found,
+                videos=videos,
+                moments=self.searcher.num_docs - videos,
+                behind=self._differences().videos,
+                segments=self.searcher.num_segments,
+                size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+                languages=self.languages,
+            )
+
+    def _build(self, fault: str) -> None:
+        before = self._files.current()
+        with self._files.building(self._note):
+            if self._files.current() == before or self.load():
+                self._note(f"The search index is being built: {fault}.")
+                _build(self.library, self.fields, self._files, self._progress)
+        if fault := self.load():
+            raise UnavailableError(
+                f"The search index in {self._files.directory} cannot be used although it was just built: {fault}.",
+                "Check the disk, and whether another version of vidpipe uses this home.",
+            )
+
+
+def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
+    """Build the index again. Until that is done, the present one serves and catches up.
+
+    Args:
+        library: The library.
+        note: Told if another process has to finish first.
+        progress: Told how many videos are indexed, and of how many.
+
+    Raises:
+        UnavailableError: The index's files cannot be written, or another process has been building it for long.
+    """
+    files = _Files(library.settings.index_directory)
+    with files.explained(), files.building(note):
+        _build(library, Fields(library.graph), files, progress)
+
+
+def _build(library: Library, fields: Fields, files: _Files, progress: Progress) -> None:
+    """Write a new generation and use it; for the holder of `files.building`."""
+    files.remove_others()
+    before = State(Changes(library.collections).state().epoch)
+    with suppress(*_UNREADABLE):
+        old = State.load(files.current() or files.directory)
+        before = old if old.epoch == before.epoch else before
+    folder = files.directory / uuid.uuid4().hex[:12]
+    try:
+        private_directory(folder)
+        index = Index(documents.schema(fields), path=str(folder))
+        documents.register_analyzers(index)
+        fill(library, fields, index, folder, before=before, progress=progress)
+        index.reload()
+        found = differences(library, index.searcher(), index.schema, State.load(folder))
+        catch_up(library, fields, index, folder, found=found, progress=silent)
+        files.use(folder)
+    except BaseException:
+        files.remove_others()
+        raise
+
+
+class _Files:
+    """The folder of the index: its locks, and which generation is in use."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._pointer = directory / "current"
+        self._build_lock = FileLock(directory / "build.lock")
+
+    def current(self) -> Path | None:
+        """Return the folder of the generation in use."""
+        with suppress(*_UNREADABLE):
+            return self.directory / str(json.loads(self._pointer.read_bytes())["generation"])
+        return None
+
+    def use(self, folder: Path) -> None:
+        """Replace the generation in use, and remove the old one."""
+        with self.changing(_BUILD_PATIENCE_S):
+            replace_file(self._pointer, json.dumps({"generation": folder.name}).encode())
+            self.remove_others()
+
+    def changing(self, timeout_s: float) -> BaseFileLock:
+        """Return the lock under which the generation in use is changed or replaced."""
+        return FileLock(self.directory / "lock", timeout=timeout_s)
+
+    @contextmanager
+    def building(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Hold the lock under which another generation is built."""
+        if kind := network_file_system(self.directory):
+            raise UnavailableError(
+                f"The search index needs a local disk, but {self.directory} is on a network file system ({kind}).",
+                "Set the environment variable XDG_CACHE_HOME to a folder on a local disk.",
+            )
+        private_directory(self.directory)
+        try:
+            held = self._build_lock.acquire(timeout=0)
+        except Timeout:
+            note("Another process is building the search index; waiting for it.")
+            held = self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
+        with held:
+            yield
+
+    def remove_others(self) -> None:
+        """Remove the generations that are not in use; for the holder of `building`."""
+        current = self.current()
+        for folder in self.directory.iterdir():
+            if folder.is_dir() and folder != current:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def clean_up(self) -> None:
+        """Remove what a killed process was building."""
+        if sum(entry.is_dir() for entry in self.directory.iterdir()) > 1:
+            with suppress(Timeout), self._build_lock.acquire(timeout=0):
+                self.remove_others()
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise what goes wrong with the index's files as an UnavailableError."""
+        try:
+            yield
+        except Timeout:
+            raise UnavailableError(
+                f"Another process has been building the search index for {_BUILD_PATIENCE_S / 60:.0f} minutes.",
+                f"Check for a vidpipe process that hangs; it holds {self.directory / 'build.lock'}.",
+            ) from None
+        except (OSError, ValueError) as error:  # tantivy raises ValueError
+            raise UnavailableError(
+                f"The search index in {self.directory} cannot be read or written: {error}.",
+                "Make that folder writable and free space on its disk; `vidpipe index rebuild` replaces damaged files.",
+            ) from error

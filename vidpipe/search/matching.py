@@ -1,0 +1,190 @@
+"""Where a text matches what is searched for: the places of the words, and the words around the best of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import islice
+from typing import Any, NamedTuple
+
+from vidpipe.search.analysis import Word, composed, stems, tokens, words_in
+from vidpipe.search.fields import term_key
+from vidpipe.search.query import Term, Words
+from vidpipe.stages.search_fields import SearchField
+
+#: Characters that are shown of a text.
+CONTEXT = 160
+#: Longer texts are looked at up to here.
+LONGEST_TEXT = 100_000
+#: Compound words are split in this many characters.
+_MOST_SPLIT = 2_000
+#: Most places of one word in a text.
+_MOST_PLACES = 500
+
+
+@dataclass(frozen=True)
+class Match:
+    """A text that matches.
+
+    Attributes:
+        field: Name of its field.
+        text: The words around the best place, `CONTEXT` characters or little more; "…" stands for what is left out.
+        highlights: Start and end of each matching place in `text`.
+        start_s: Start of the moment whose text it is, in seconds; None: it is about the whole video.
+        end_s: End of the moment.
+        different: How many different wanted words and names these are.
+        weight: How much a match in this field counts.
+    """
+
+    field: str
+    text: str
+    highlights: tuple[tuple[int, int], ...]
+    start_s: float | None = None
+    end_s: float | None = None
+    different: int = 0
+    weight: float = 0.0
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Sorts the best match first."""
+        return (-self.different, -self.weight, self.start_s is None, self.start_s or 0.0, self.field)
+
+
+class _Place(NamedTuple):
+    start: int
+    end: int
+    wanted: int
+
+
+class Matcher:
+    """Finds wanted words and names in texts."""
+
+    def __init__(self, wanted: Iterable[Words | Term]) -> None:
+        distinct = dict.fromkeys(replace(one, start=0, end=0) if isinstance(one, Words) else one for one in wanted)
+        self._wanted = tuple(enumerate(distinct))
+
+    def concerns(self, field: SearchField) -> bool:
+        """Return whether anything is wanted that a value of `field` may match."""
+        return any(_concerns(one, field) for _, one in self._wanted)
+
+    def match(
+        self, field: SearchField, text: str, language: str, start_s: float | None = None, end_s: float | None = None
+    ) -> Match | None:
+        """Return where a text matches; None: nowhere.
+
+        Args:
+            field: The field whose value the text is.
+            text: The text.
+            language: Its language, one of `vidpipe.search.analysis.LANGUAGES`.
+            start_s: Start of the moment that it belongs to, in seconds.
+            end_s: End of that moment.
+        """
+        text = composed(text[:LONGEST_TEXT])
+        places = sorted(self._places(field, text, language))
+        if not places:
+            return None
+        context, highlights = _context(text, places[:_MOST_PLACES])
+        different = len({place.wanted for place in places})
+        return Match(field.name, context, highlights, start_s, end_s, different, field.weight)
+
+    def _places(self, field: SearchField, text: str, language: str) -> Iterator[_Place]:
+        wanted = [(number, one) for number, one in self._wanted if _concerns(one, field)]
+        rows = {}
+        for number, one in wanted:
+            if isinstance(one, Words):
+                rows[number] = _pattern(one.text, language, one.prefix)
+            elif one.key == term_key(field, text):
+                yield _Place(0, len(text), number)
+        for words in _readings(text, language, compound=field.compound) if rows else ():
+            by_stem: dict[str, list[int]] = {}
+            for at, word in enumerate(words):
+                by_stem.setdefault(word.stem, []).append(at)
+            for number, row in rows.items():
+                for first, last in islice(_in_a_row(words, by_stem, *row), _MOST_PLACES):
+                    yield _Place(first.start, last.end, number)
+
+
+def _concerns(wanted: Words | Term, field: SearchField) -> bool:
+    return wanted.field == field.name or (isinstance(wanted, Words) and not wanted.field and bool(field.weight))
+
+
+@lru_cache(1000)
+def _pattern(text: str, language: str, continued: bool) -> tuple[tuple[str, ...], str]:
+    """Return the stems of wanted words, and what the last stem may begin with instead."""
+    return tuple(stems(text, language)), tokens(text)[-1] if continued else ""
+
+
+def _in_a_row(
+    words: Sequence[Word], by_stem: Mapping[str, Sequence[int]], stems: Sequence[str], prefix: str
+) -> Iterator[tuple[Word, Word]]:
+    """Yield the first and last of each sequence of `words` with these stems; the last one may begin with `prefix`."""
+    *before, last = stems
+    lasts = {stem for stem in by_stem if stem == last or (prefix and stem.startswith(prefix))}
+    for first in sorted(at for stem in (before[:1] or lasts) for at in by_stem.get(stem, ())):
+        row = [word.stem for word in words[first : first + len(stems)]]
+        if row[:-1] == before and row[-1] in lasts:
+            yield words[first], words[first + len(before)]
+
+
+def _readings(text: str, language: str, *, compound: bool) -> Iterator[Sequence[Word]]:
+    """Yield the words of a text; of one with compound words, also their parts."""
+    yield words_in(text, language)
+    for by_case in (False, True) if compound else ():
+        split, places = _split(text[:_MOST_SPLIT], by_case=by_case)
+        yield [Word(places[word.start], places[word.end - 1] + 1, word.stem) for word in words_in(split, language)]
+
+
+def _split(text: str, *, by_case: bool) -> tuple[str, list[int]]:
+    """Separate letters from digits, and, if `by_case`, words at capitals, as `search_forms` does.
+
+    Returns:
+        The text with spaces in between, and the place in `text` of each of its characters.
+    """
+    parts: list[str] = []
+    places: list[int] = []
+    for place, here in enumerate(text):
+        before, after = text[place - 1 : place], text[place + 1 : place + 2]
+        digits = (before.isalpha() and here.isnumeric()) or (before.isnumeric() and here.isalpha())
+        capital = here.isupper() and (before.islower() or (before.isupper() and after.islower()))
+        if digits or (by_case and capital):
+            parts.append(" ")
+            places.append(place)
+        parts.append(here)
+        places.append(place)
+    return "".join(parts), places
+
+
+def _context(text: str, places: Sequence[_Place]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return the part of `text` with the most different words, and the places in it."""
+    first, last = _best_window(places)
+    start, end = 0, len(text)
+    if len(text) > CONTEXT:
+        spare = max(0, CONTEXT - (last.end - first.start)) // 2
+        start, end = max(0, first.start - spare), min(len(text), last.end + spare)
+        # Up to the next space, but not into what matches.
+        start = start and max(text.find(" ", start, first.start), start - 1) + 1
+        end = end if end == len(text) else max(text.rfind(" ", last.end, end), last.end)
+        end = min(end, start + 2 * CONTEXT)  # a single word may be longer
+    before = "…" if start else ""
+    shown: list[tuple[int, int]] = []
+    for place in places:
+        if start <= place.start < end:
+            here = (place.start - start + len(before), min(place.end, end) - start + len(before))
+            if shown and here[0] < shown[-1][1]:
+                here = (shown[-1][0], max(here[1], shown.pop()[1]))
+            shown.append(here)
+    return f"{before}{text[start:end]}{'…' if end < len(text) else ''}", tuple(shown)
+
+
+def _best_window(places: Sequence[_Place]) -> tuple[_Place, _Place]:
+    """Return the first and last of those places within `CONTEXT` characters that are of the most different words."""
+    best, most = (places[0], places[0]), 0
+    for number, first in enumerate(places):
+        inside = [first]
+        for place in places[number + 1 :]:
+            if place.end - first.start > CONTEXT:
+                break
+            inside.append(place)
+        different = len({place.wanted for place in inside})
+        if different > most:
+            best, most = (first, max(inside, key=lambda place: place.end)), different
+    return best

@@ -1,0 +1,116 @@
+"""Orders of the videos found, and pages of them: each begins where the one before ended, whatever lies between."""
+
+import base64
+import json
+from bisect import bisect_right
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import tantivy
+from tantivy import DocAddress, Query, Searcher
+
+from vidpipe.errors import SettingsError
+from vidpipe.search.documents import number_path
+
+Order = Literal["relevance", "date", "duration", "name"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+
+_COLUMNS = {"relevance": None, "date": number_path("added"), "duration": number_path("duration"), "name": "name"}
+#: Fetched beyond a page, so that its last hit rarely has the rank of the last one fetched.
+_SLACK = 50
+
+
+class Row(NamedTuple):
+    """A video found.
+
+    Attributes:
+        rank: Sorts it among the others: whether it lacks what they are ordered by, and that.
+        head: Its `id_head`, which sorts videos of equal rank.
+        address: Its document.
+    """
+
+    rank: tuple[bool, Any]
+    head: int
+    address: DocAddress
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page begins: after the video with `rank` and `head`; rank None: with the first one.
+
+    Attributes:
+        order: The order.
+        rank: See `Row`.
+        head: See `Row`.
+        position: How many videos are before it, roughly.
+        moments: How many moments of its first video are on pages before.
+    """
+
+    order: Order
+    rank: tuple[bool, Any] | None = None
+    head: int = 0
+    position: int = 0
+    moments: int = 0
+
+    def encoded(self) -> str:
+        """Return it as an opaque text."""
+        return base64.urlsafe_b64encode(json.dumps(list(asdict(self).values())).encode()).decode().rstrip("=")
+
+    @classmethod
+    def decoded(cls, text: str, order: Order) -> Self:
+        """Return the cursor that `encoded` made.
+
+        Raises:
+            SettingsError: It did not, or for another order.
+        """
+        try:
+            made = cls(*json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
+            values = made.rank and (bool(made.rank[0]), str(made.rank[1]) if order == "name" else float(made.rank[1]))
+            if made.order == order and made.position >= 0 and made.moments >= 0:
+                return replace(made, rank=values, head=int(made.head))
+        except (ValueError, TypeError, IndexError, RecursionError):
+            pass
+        raise SettingsError("This is not the `next` of a page in this order.", "Start with the first page.")
+
+    def after(self, row: Row, count: int = 1) -> Self:
+        """Return the cursor of what follows `row`, the last of `count` videos."""
+        return replace(self, rank=row.rank, head=row.head, position=self.position + count, moments=0)
+
+
+def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
+    """Return the videos from `cursor` on, without the first `offset`, at most `limit`; and whether more follow.
+
+    Args:
+        searcher: The state of the index.
+        query: Finds videos.
+        cursor: Where to begin.
+        offset: Videos to skip.
+        limit: Most videos; 0 for all.
+    """
+    descending = cursor.order != "name"
+    by = tantivy.Order.Desc if descending else tantivy.Order.Asc
+    everything = max(searcher.num_docs, 1)
+    size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
+    while True:
+        hits = searcher.search(query, size, False, _COLUMNS[cursor.order], 0, by).hits
+        heads = searcher.fast_field_values("id_head", [address for _, address in hits])
+        found = zip(hits, heads, strict=True)
+        rows = [Row(_rank(value, descending=descending), int(head or 0), address) for (value, address), head in found]
+        rows.sort(key=_place)
+        first = (bisect_right(rows, (cursor.rank, cursor.head), key=_place) if cursor.rank else 0) + offset
+        page = rows[first : first + limit] if limit else rows[first:]
+        complete = len(rows) < size or size == everything
+        # Of those with the rank of the last one fetched, some may be missing.
+        if complete or (limit and len(page) == limit and page[-1].rank < rows[-1].rank):
+            return page, first + len(page) < len(rows)
+        size = min(2 * size, everything)
+
+
+def _rank(value: Any, *, descending: bool) -> tuple[bool, Any]:
+    if descending:
+        return (value is None, -(value or 0.0))
+    return (value is None, value or "")
+
+
+def _place(row: Row) -> tuple[tuple[bool, Any], int]:
+    return row.rank, row.head
