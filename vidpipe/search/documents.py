@@ -121,7 +121,7 @@ def documents(
     sha256: str = video["_id"]
     texts: dict[str, dict[str, list[str]]] = {}
     terms: dict[str, list[str]] = {}
-    facets: dict[str, list[str]] = {}
+    facets: dict[str, dict[str, None]] = {}
     numbers: dict[str, float] = {}
     moments: list[Document] = []
     for field, values in fields.values(video, scenes):
@@ -141,10 +141,10 @@ def documents(
         if field.kind == "term":
             terms.setdefault(field.name, []).extend(marked(term_key(field, name)) for name in found)
             if field.facet:
-                facets.setdefault(field.name, []).extend(map(marked, found))
+                facets.setdefault(field.name, {}).update(dict.fromkeys(map(marked, found)))  # each is counted once
         if field.name in fields.texts:
             written = [*found, *sources] if field.name == "source" else found
-            of_language = texts.setdefault(language_of_values(field, written), {})
+            of_language = texts.setdefault(language_of(written, field.stated_language), {})
             of_language.setdefault(field.name, []).extend(" ".join(tokens(text)) for text in _forms(field, written))
     document = Document()
     document.add_text("video", sha256)
@@ -155,7 +155,7 @@ def documents(
         document.add_json(f"text_{language}", by_field)
         document.add_text("languages", language)
     document.add_json("terms", terms)
-    document.add_json("facets", facets)
+    document.add_json("facets", {name: list(values) for name, values in facets.items()})
     for name, number in numbers.items():
         document.add_float(number_path(name), number)
     document.add_text("name", " ".join(tokens(display_name(video)))[:_LONGEST_NAME])
@@ -167,11 +167,6 @@ def display_name(video: Mapping[str, Any]) -> str:
     """Return the name of a video as lists show it."""
     names: Sequence[str] = video["ingest"].get("names") or ()
     return names[0] if names else video["_id"][:12]
-
-
-def language_of_values(field: SearchField, texts: Iterable[str]) -> str:
-    """Return the language of the texts, or names, that a field has in a video."""
-    return language_of(texts, field.language or ("en" if field.kind == "term" else ""))
 
 
 def moment_of(document: Document) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Answers queries: hits with the place that matches, facets, pages and corrections."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from tantivy import Query, Searcher
 
@@ -48,11 +48,8 @@ class SearchPage:
     notes: list[str] = field(default_factory=list)
 
 
-class _Found(NamedTuple):
-    rows: list[Row]
-    more: bool
-    total: int
-    facets: dict[str, dict[str, int]]
+#: How many videos there are, and how many with each value of each field.
+_Counts = tuple[int, dict[str, dict[str, int]]]
 
 
 class Engine:
@@ -98,38 +95,38 @@ class Engine:
             SettingsError: `after` is not from the same order.
             UnavailableError: MongoDB is unavailable.
         """
-        node, required = self._parsed(query), tuple(map(self._parsed, filters))
-        whole = And((node, *required))
-        matched: Literal["all", "any"] = "all"
-        has_words = any(isinstance(word, Words) for word in wanted(whole))
         names = self._index.fields.facets if facets else ()
-        order = "date" if order == "relevance" and not has_words else order
-        cursor = Cursor.decoded(after, order) if after else Cursor(order)
-        with self._library.connection.errors_explained():
+        matched: Literal["all", "any"] = "all"
+        # tantivy counts in another thread, outside Python's lock, while the page is made.
+        with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
+            node, required = self._parsed(query), tuple(map(self._parsed, filters))
+            whole = And((node, *required))
+            if order == "relevance" and not any(isinstance(word, Words) for word in wanted(whole)):
+                order = "date"
+            cursor = Cursor.decoded(after, order) if after else Cursor(order)
             translation = self._translation()
 
-            def found_by(node: Node) -> _Found:
+            def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
                 query = translation.videos(node, with_moments=moments)
-                with ThreadPoolExecutor(1) as pool:  # tantivy runs outside Python's lock
-                    counting = pool.submit(_counted, translation.searcher, query, names)
-                    rows, more = ranked(translation.searcher, query, cursor, offset, limit)
-                    return _Found(rows, more, *counting.result())
+                counting = pool.submit(_counted, translation.searcher, query, names)
+                return counting, *ranked(translation.searcher, query, cursor, offset, limit)
 
-            found = found_by(whole)
-            if not found.total and (loose := _any_word(node)):
+            counting, rows, more = found_by(whole)
+            if not rows and (loose := _any_word(node)) and not counting.result()[0]:
                 whole, matched = And((loose, *required)), "any"
-                found = found_by(whole)
+                counting, rows, more = found_by(whole)
             shown = Hits(self._library, self._specs, translation, whole, scored=order == "relevance")
             if moments:
-                hits, end, complete = shown.moments(found.rows, cursor, limit)
+                hits, end, complete = shown.moments(rows, cursor, limit)
             else:
-                hits, complete = list(shown.videos(found.rows)), True
-                end = cursor.after(found.rows[-1], len(found.rows)) if found.rows else cursor
+                hits, complete = list(shown.videos(rows)), True
+                end = cursor.after(rows[-1], len(rows)) if rows else cursor
             better = None if after else corrected(query, node, self._library, translation)
             if better and not count(translation.searcher, translation.videos(And((self._parsed(better), *required)))):
                 better = None
-        following = end.encoded() if found.more or not complete else None
-        return SearchPage(hits, found.facets, found.total, following, matched, better, self._notes(whole))
+            total, counts = counting.result()
+        following = end.encoded() if more or not complete else None
+        return SearchPage(hits, counts, total, following, matched, better, self._notes(whole))
 
     def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
         """Return the hashes of all videos that `query` and `filters` find, sorted.
@@ -160,8 +157,7 @@ class Engine:
         return [f"Nothing is found by {name}: so far: no stage of this library fills it." for name in unfilled]
 
 
-def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> tuple[int, dict[str, dict[str, int]]]:
-    """Return how many videos there are, and how many with each value of `fields`."""
+def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> _Counts:
     counts = {name: {"terms": {"field": facet_path(name), "size": _MOST_VALUES}} for name in fields}
     counted = searcher.aggregate(query, {**counts, **COUNT})
     facets = {}

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from vidpipe.search.analysis import folded
+from vidpipe.search.analysis import LANGUAGES, folded, language_of
 from vidpipe.stages.contract import INGEST
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import SearchField
@@ -73,6 +73,15 @@ class Fields:
     def texts(self) -> dict[str, SearchField]:
         """The fields whose words can be searched, by name."""
         return {one.name: one for one in self if one.kind in ("text", "moments") or (one.kind == "term" and one.weight)}
+
+    @cached_property
+    def languages(self) -> dict[str, set[str]]:
+        """The languages that a field's texts may have, by name of the declared fields."""
+        found: dict[str, set[str]] = {}
+        for field in (declared.field for declared in self._declared):
+            stated = [language_of((), field.stated_language)] if field.stated_language else LANGUAGES
+            found.setdefault(field.name, set()).update(stated)
+        return found
 
     @cached_property
     def facets(self) -> tuple[str, ...]:

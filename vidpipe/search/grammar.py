@@ -25,6 +25,7 @@ LONGEST_QUERY = 10_000
 DEEPEST = 30
 #: Including those of saved searches.
 MOST_CONDITIONS = 500
+_COST_OF_PREFIX = 9
 
 #: Characters that may be written for others.
 _ALIKE = {"（": "(", "）": ")", "“": '"', "”": '"', "„": '"'}
@@ -176,9 +177,7 @@ class _Parser:
             end: Where it ends.
             prefix: Of a phrase: whether `*` follows.
         """
-        self._conditions += 1
-        if self._conditions > MOST_CONDITIONS:
-            self._fail(f"The query has more than {MOST_CONDITIONS} words and conditions.", start)
+        self._count(1, start)
         field = self._fields.get(name)
         if name == SAVED:
             return self._expanded(text, start)
@@ -201,8 +200,10 @@ class _Parser:
             if "*" in text:
                 hint = "Without it, or in quotation marks, it is ignored."
                 self._fail("A * can only stand at the end of a word.", start + text.index("*"), hint)
-        if not tokens(text):
+        if not (found := tokens(text)):
             return None
+        # So many terms are looked up in each text, or, for each that begins like it, many more.
+        self._count(len(found) - 1 + prefix * _COST_OF_PREFIX, start)
         start, end = (start, end) if not self._names else (0, 0)
         # Of an address a part is enough: source:example.com/holi
         return Words(text, name, prefix or name == "source", start, end)
@@ -226,6 +227,12 @@ class _Parser:
         self._conditions = inner._conditions
         self._depth -= 1
         return node
+
+    def _count(self, conditions: int, position: int) -> None:
+        self._conditions += conditions
+        if self._conditions > MOST_CONDITIONS:
+            hint = f"A word with * counts as {_COST_OF_PREFIX + 1}."
+            self._fail(f"The query has more than {MOST_CONDITIONS} words and conditions.", position, hint)
 
     def _deeper(self, position: int) -> None:
         self._depth += 1

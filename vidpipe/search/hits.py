@@ -10,7 +10,8 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
-from vidpipe.search.documents import language_of_values, moment_of
+from vidpipe.search.analysis import language_of
+from vidpipe.search.documents import moment_of
 from vidpipe.search.matching import Match, Matcher
 from vidpipe.search.pages import Cursor, Row
 from vidpipe.search.query import Node, wanted
@@ -97,7 +98,7 @@ class Hits:
         for field, values in self._translation.fields.values(document) if self._has_words else ():
             if field.kind in ("text", "term") and self._matcher.concerns(field):
                 texts = list(values)
-                language = language_of_values(field, texts)
+                language = language_of(texts, field.stated_language)
                 yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
 
     def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:

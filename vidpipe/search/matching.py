@@ -118,7 +118,7 @@ def _in_a_row(
 ) -> Iterator[tuple[Word, Word]]:
     """Yield the first and last of each sequence of `words` with these stems; the last one may begin with `prefix`."""
     *before, last = stems
-    lasts = {stem for stem in by_stem if stem == last or (prefix and stem.startswith(prefix))}
+    lasts = {last, *(stem for stem in by_stem if stem.startswith(prefix))} if prefix else {last}
     for first in sorted(at for stem in (before[:1] or lasts) for at in by_stem.get(stem, ())):
         row = [word.stem for word in words[first : first + len(stems)]]
         if row[:-1] == before and row[-1] in lasts:
@@ -130,7 +130,8 @@ def _readings(text: str, language: str, *, compound: bool) -> Iterator[Sequence[
     yield words_in(text, language)
     for by_case in (False, True) if compound else ():
         split, places = _split(text[:_MOST_SPLIT], by_case=by_case)
-        yield [Word(places[word.start], places[word.end - 1] + 1, word.stem) for word in words_in(split, language)]
+        if len(split) > min(len(text), _MOST_SPLIT):
+            yield [Word(places[word.start], places[word.end - 1] + 1, word.stem) for word in words_in(split, language)]
 
 
 def _split(text: str, *, by_case: bool) -> tuple[str, list[int]]:

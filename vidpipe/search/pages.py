@@ -3,6 +3,7 @@
 import base64
 import json
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
 
@@ -25,30 +26,30 @@ class Row(NamedTuple):
 
     Attributes:
         rank: Sorts it among the others: whether it lacks what they are ordered by, and that.
-        head: Its `id_head`, which sorts videos of equal rank.
+        tie: Sorts videos of equal rank: the `id_head`, or, by relevance, the place in the index.
         address: Its document.
     """
 
     rank: tuple[bool, Any]
-    head: int
+    tie: int
     address: DocAddress
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """Where a page begins: after the video with `rank` and `head`; rank None: with the first one.
+    """Where a page begins: after the video with `rank` and `tie`; rank None: with the first one.
 
     Attributes:
         order: The order.
         rank: See `Row`.
-        head: See `Row`.
+        tie: See `Row`.
         position: How many videos are before it, roughly.
         moments: How many moments of its first video are on pages before.
     """
 
     order: Order
     rank: tuple[bool, Any] | None = None
-    head: int = 0
+    tie: int = 0
     position: int = 0
     moments: int = 0
 
@@ -67,14 +68,14 @@ class Cursor:
             made = cls(*json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
             values = made.rank and (bool(made.rank[0]), str(made.rank[1]) if order == "name" else float(made.rank[1]))
             if made.order == order and made.position >= 0 and made.moments >= 0:
-                return replace(made, rank=values, head=int(made.head))
+                return replace(made, rank=values, tie=int(made.tie))
         except (ValueError, TypeError, IndexError, RecursionError):
             pass
         raise SettingsError("This is not the `next` of a page in this order.", "Start with the first page.")
 
     def after(self, row: Row, count: int = 1) -> Self:
         """Return the cursor of what follows `row`, the last of `count` videos."""
-        return replace(self, rank=row.rank, head=row.head, position=self.position + count, moments=0)
+        return replace(self, rank=row.rank, tie=row.tie, position=self.position + count, moments=0)
 
 
 def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
@@ -87,30 +88,34 @@ def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit:
         offset: Videos to skip.
         limit: Most videos; 0 for all.
     """
-    descending = cursor.order != "name"
-    by = tantivy.Order.Desc if descending else tantivy.Order.Asc
+    by = tantivy.Order.Asc if cursor.order == "name" else tantivy.Order.Desc
     everything = max(searcher.num_docs, 1)
     size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
     while True:
         hits = searcher.search(query, size, False, _COLUMNS[cursor.order], 0, by).hits
-        heads = searcher.fast_field_values("id_head", [address for _, address in hits])
-        found = zip(hits, heads, strict=True)
-        rows = [Row(_rank(value, descending=descending), int(head or 0), address) for (value, address), head in found]
-        rows.sort(key=_place)
-        first = (bisect_right(rows, (cursor.rank, cursor.head), key=_place) if cursor.rank else 0) + offset
+        rows = _rows(searcher, hits, cursor.order)
+        first = (bisect_right(rows, (cursor.rank, cursor.tie), key=_place) if cursor.rank else 0) + offset
         page = rows[first : first + limit] if limit else rows[first:]
         complete = len(rows) < size or size == everything
         # Of those with the rank of the last one fetched, some may be missing.
-        if complete or (limit and len(page) == limit and page[-1].rank < rows[-1].rank):
+        end = first + limit
+        enough = limit and end < len(rows) and (cursor.order == "relevance" or rows[end - 1].rank < rows[-1].rank)
+        if complete or enough:
             return page, first + len(page) < len(rows)
-        size = min(2 * size, everything)
+        size = min(4 * size, everything)
 
 
-def _rank(value: Any, *, descending: bool) -> tuple[bool, Any]:
-    if descending:
-        return (value is None, -(value or 0.0))
-    return (value is None, value or "")
+def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Order) -> list[Row]:
+    if order == "relevance":
+        # Very many may be equal. tantivy has them in this order, so that a page needs no more than its own.
+        return [Row((False, -score), address.segment_ord << 32 | address.doc, address) for score, address in hits]
+    heads = searcher.fast_field_values("id_head", [address for _, address in hits])
+    rows = [
+        Row((value is None, value or "" if order == "name" else -(value or 0.0)), int(head or 0), address)
+        for (value, address), head in zip(hits, heads, strict=True)
+    ]
+    return sorted(rows, key=_place)
 
 
 def _place(row: Row) -> tuple[tuple[bool, Any], int]:
-    return row.rank, row.head
+    return row.rank, row.tie

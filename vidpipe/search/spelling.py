@@ -13,6 +13,8 @@ from vidpipe.stages.search_fields import Moment
 #: Numbers of letters of the words that are corrected; in those with more than `_SHORT`, two may be wrong.
 _CORRECTED = range(3, 31)
 _SHORT = 5
+#: Words of a query that are corrected.
+_MOST_CORRECTED = 3
 #: Videos in whose texts similar words are looked for.
 _MOST_READ = 10
 #: Most similar words that are compared by how often they occur.
@@ -32,15 +34,18 @@ def corrected(query: str, node: Node, library: Library, translation: Translation
     Returns:
         The query, or None if there is nothing to replace.
     """
-    written = {one for one in wanted(node) if isinstance(one, Words) and one.end}
+    unknown = [
+        (words.start + word.start, words.start + word.end, word.stem)
+        for words in sorted(
+            {one for one in wanted(node) if isinstance(one, Words) and not one.prefix}, key=lambda one: one.start
+        )
+        for word in words_in(query[words.start : words.end], PLAIN)
+        if word.end - word.start in _CORRECTED and not translation.frequency(word.stem)
+    ]
     better = query
-    for words in sorted(written, key=lambda one: -one.start):
-        for word in reversed(words_in(query[words.start : words.end], PLAIN)):
-            start, end = words.start + word.start, words.start + word.end
-            if end - start in _CORRECTED and not translation.frequency(word.stem):
-                better = (
-                    better[:start] + (_most_similar(word.stem, library, translation) or query[start:end]) + better[end:]
-                )
+    for start, end, word in reversed(unknown[:_MOST_CORRECTED]):
+        if known := _most_similar(word, library, translation):
+            better = better[:start] + known + better[end:]
     return better if better != query else None
 
 

@@ -115,10 +115,15 @@ class Translation:
         named = (one for one in self.fields.texts.values() if (one.name == words.field if words.field else one.weight))
         return [one for one in named if kind in ("", one.kind)]
 
+    def _languages_of(self, field: str) -> list[str]:
+        possible = self.fields.languages.get(field, ())
+        return [language for language in self._languages if language in possible]
+
     def _words(self, words: Words, fields: Sequence[SearchField], path_of: Callable[[str, str], str]) -> Query:
         found = []
         for field in fields:
-            texts = [self._in_text(words, path_of(field.name, language), language) for language in self._languages]
+            paths = ((path_of(field.name, language), language) for language in self._languages_of(field.name))
+            texts = [self._in_text(words, *path) for path in paths]
             found.append(Query.boost_query(_should(texts), field.weight or 1.0))
         return _should(found)
 
@@ -152,7 +157,7 @@ class Translation:
 
     def _terms(self, word: str) -> list[tuple[str, str]]:
         """Return the path and the stem of a word in each field and language."""
-        places = [(field, language) for field in self.fields.texts for language in self._languages]
+        places = [(field, language) for field in self.fields.texts for language in self._languages_of(field)]
         return [(text_path(*place), stem) for place in places for stem in stems(word, place[1])]
 
 

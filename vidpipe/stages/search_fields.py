@@ -62,6 +62,11 @@ class SearchField:
     compound: bool = False
     language: str = ""
 
+    @property
+    def stated_language(self) -> str:
+        """The language that all its texts have; "": detected."""
+        return self.language or ("en" if self.kind == "term" else "")
+
 
 def stored(*names: str) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
     """Return a function for `SearchField.values`: the values of these keys of a result, lists one by one."""

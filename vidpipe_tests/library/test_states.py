@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
+from vidpipe.library.queries.show import overall_state
 from vidpipe.library.states import STATES, classify, due_branches
 from vidpipe.library.videos import NoSuchVideo, VideoIds, chunked, read_result
 from vidpipe.runner.plan import Plan
@@ -65,6 +67,24 @@ def test_the_query_and_the_classification_agree_on_every_kind_of_entry(library: 
     assert set(library.states.due({"length": "today"})) == due
     for state in STATES:
         assert len(list(library.states.in_state("length", "today", state))) == expected[state]
+
+
+def test_the_worst_state_of_several_stages_is_found_by_query(library: Library) -> None:
+    specs = {"length": "today", "parts": "today"}
+    for number, (length, parts) in enumerate(itertools.product(ENTRIES[::3], ENTRIES[::7])):
+        identity = add(library, f"v{number}")
+        entries = {"stages.length": length, "stages.parts": parts}
+        library.collections["videos"].update_one({"_id": identity}, {"$set": entries})
+    expected: dict[str, set[str]] = {state: set() for state in STATES}
+    for row in library.collections["videos"].find():
+        expected[overall_state(row, specs)].add(row["_id"])
+    assert all(expected.values()), "every state has an example"
+    everything = set().union(*expected.values())
+    for state in STATES:
+        found = library.states.overall(specs, state)
+        assert (everything - set(found.ids) if found.others else found.ids) == expected[state]
+    assert library.states.overall({}, "current").others
+    assert not library.states.overall({}, "failed").ids
 
 
 def test_both_questions_are_answered_by_the_stage_index(library: Library) -> None:

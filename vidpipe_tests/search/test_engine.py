@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from vidpipe.errors import SettingsError
+from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
 from vidpipe.search.engine import Engine, SearchPage
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import QueryError
 from vidpipe.search.saved import SavedSearches
 from vidpipe.settings import Settings
+from vidpipe.stages.contract import IngestFacts
 from vidpipe_tests.library import sample_library
 
 HARBOUR, RACE, HOSTILE = (sample_library.sha256_of(name) for name in sample_library.CONTENTS)
@@ -200,6 +203,27 @@ def test_pages_neither_repeat_nor_skip(engine: Engine, order: Any, query: str) -
     ]
 
 
+@pytest.mark.parametrize("order", ["relevance", "date", "duration", "name"])
+def test_pages_of_many_equal_videos(settings: Settings, order: Any) -> None:
+    with Library.open(settings, sample_library.GRAPH) as library:
+        for number in range(150):
+            facts = IngestFacts(path="x", size_bytes=1, modified_ns=1, names=("same.mp4",), labels=(f"l{number % 2}",))
+            library.videos.add(sample_library.sha256_of(str(number)), facts)
+        library.collections["videos"].update_many({}, {"$set": {"added_at": datetime(2026, 1, 1, tzinfo=UTC)}})
+        engine = engine_of(library)
+        first = engine.find("same", order=order, limit=40)
+        paged, following = found(first), first.next
+        while following:
+            page = engine.find("same", order=order, limit=40, after=following)
+            paged, following = paged + found(page), page.next
+        assert len(paged) == len(set(paged)) == first.total == 150
+        assert first.facets["label"] == {"l0": 75, "l1": 75}
+        assert found(engine.find("same", order=order, limit=10, offset=100)) == paged[100:110]
+        skipped = engine.find("same", order=order, limit=10, offset=100)
+        assert found(engine.find("same", order=order, limit=10, after=skipped.next)) == paged[110:120]
+        assert engine.ids("same") == sorted(paged)
+
+
 @pytest.mark.parametrize("wrong", ["", "x", "e30", "W10", "WyJkYXRlIiwgWzEsIDJdLCAiYSIsIDEsIDFd", "é", "[" * 5000])
 def test_a_page_cannot_begin_anywhere(engine: Engine, wrong: str) -> None:
     with pytest.raises(SettingsError, match="not the `next`"):
@@ -278,6 +302,24 @@ def test_a_video_that_was_deleted_meanwhile_is_no_hit(own_library: Library) -> N
     own_library.collections["videos"].delete_one({"_id": RACE})
     assert found(engine.find("car")) == [HOSTILE]
     assert RACE not in found(engine.find("", moments=True))
+
+
+def test_hostile_texts_are_found_and_shown_in_part(own_library: Library) -> None:
+    texts = {
+        "word": "x" * 1_000_000, "marks": "a" + "\u0301" * 300_000, "many": "zebra " * 200_000, "cjk": "日本" * 200_000,
+        "late": "y " * 200_000 + "quagga",
+    }  # fmt: skip
+    for name, text in texts.items():
+        document = {"description.text": text, "description.summary": f"okapi{name}"}
+        own_library.collections["videos"].update_one({"_id": RACE}, {"$set": document})
+        own_library.collections["videos"].update_one(
+            {"_id": RACE}, {"$set": {"change_seq": Changes(own_library.collections).take()[0]}}
+        )
+        engine = engine_of(own_library)
+        assert found(engine.find(f"okapi{name}")) == [RACE]
+        for query in (text[:400].split()[0], "zebra", "日本", "quagga"):
+            for hit in engine.find(query).hits:
+                assert all(len(match["text"]) <= 400 for match in hit["matches"])
 
 
 @pytest.mark.parametrize(
