@@ -26,7 +26,12 @@ LANGUAGES = (*STEMMERS, PLAIN)
 
 # Thai, Lao, Myanmar, Khmer, Hiragana, Katakana, Chinese characters, Hangul.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+# Vowel signs of Indic scripts, which are no letters to `re`, but parts of words. The blocks without the two full stops.
+_INDIC = "\u0900-\u0963\u0966-\u0dff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:[{_INDIC}]+[^\W_{_UNSPACED}]*)*")
+#: Classes of combining marks that are no accents, but make other letters: nukta, voicing of Kana, virama, Thai and Lao
+#: vowels and tones.
+_LETTER_MARKS = (7, 8, 9, 103, 107, 118, 122)
 #: Composing takes quadratic time in the number of combining marks.
 _PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
 _LONGEST_WORD = 200
@@ -46,12 +51,13 @@ class _Folded(dict[int, str]):
 
     def __missing__(self, code: int) -> str:
         parts = unicodedata.normalize("NFKD", chr(code))
-        bare = "".join(part for part in parts if not unicodedata.combining(part))
+        bare = "".join(part for part in parts if unicodedata.combining(part) in (0, *_LETTER_MARKS))
         self[code] = folded = unicodedata.normalize("NFC", bare).casefold()
         return folded
 
 
-_FOLDED = _Folded()
+# The Russian short i is a letter that endings have, by which words are reduced to stems.
+_FOLDED = _Folded({ord("\u0439"): "\u0439", ord("\u0419"): "\u0439"})
 
 
 def composed(text: str) -> str:

@@ -16,8 +16,8 @@ from vidpipe.stages.search_fields import Moment, SearchField
 from vidpipe.text.words import search_forms
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
-VERSION = 1
-VIDEO, MOMENT = "video", "moment"
+VERSION = 2
+VIDEO, VIDEO_WITH_MOMENTS, MOMENT = "video", "video with moments", "moment"
 #: Before every name, so that tantivy does not read some of them as dates.
 _MARK = "="
 #: tantivy's limit is 65,530 bytes.
@@ -68,7 +68,7 @@ def schema(fields: Fields) -> Schema:
     """Return the columns of the index.
 
     video           the video's sha256
-    kind            VIDEO or MOMENT
+    kind            VIDEO, of one with moments also VIDEO_WITH_MOMENTS; or MOMENT
     id_head         of a video: first 64 bits of the sha256, which can be read and searched for many documents at once
     change_seq      of the video's document when it was read
     text_<language> JSON: field -> its texts in that language
@@ -149,6 +149,8 @@ def documents(
     document = Document()
     document.add_text("video", sha256)
     document.add_text("kind", VIDEO)
+    if moments:
+        document.add_text("kind", VIDEO_WITH_MOMENTS)
     document.add_unsigned("id_head", id_head(sha256))
     document.add_unsigned("change_seq", int(video.get("change_seq") or 0))
     for language, by_field in texts.items():

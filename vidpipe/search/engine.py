@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Literal
@@ -15,7 +16,7 @@ from vidpipe.search.grammar import parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.pages import Cursor, Order, Row, ranked
-from vidpipe.search.query import And, Node, Or, Words, wanted
+from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
 from vidpipe.search.translation import COUNT, Translation, count
@@ -84,7 +85,7 @@ class Engine:
             query: What is searched for; everything, if it is empty.
             filters: Further queries, which stay required where any word of `query` suffices.
             order: Of the videos. Without words, by date instead of relevance.
-            limit: Most hits; 0 for all.
+            limit: Most hits; 0 for all, which are in memory at once: pages of very many take less.
             after: `next` of the page before.
             offset: Videos to skip.
             moments: Hits are moments: of each video those that contain the words, by time.
@@ -100,21 +101,20 @@ class Engine:
         # tantivy counts in another thread, outside Python's lock, while the page is made.
         with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
             node, required = self._parsed(query), tuple(map(self._parsed, filters))
-            whole = And((node, *required))
-            if order == "relevance" and not any(isinstance(word, Words) for word in wanted(whole)):
+            if order == "relevance" and not any(isinstance(word, Words) for word in wanted(node)):
                 order = "date"
             cursor = Cursor.decoded(after, order) if after else Cursor(order)
             translation = self._translation()
 
             def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
-                query = translation.videos(node, with_moments=moments)
+                query = translation.videos(node, required, with_moments=moments)
                 counting = pool.submit(_counted, translation.searcher, query, names)
                 return counting, *ranked(translation.searcher, query, cursor, offset, limit)
 
-            counting, rows, more = found_by(whole)
+            counting, rows, more = found_by(node)
             if not rows and (loose := _any_word(node)) and not counting.result()[0]:
                 node, matched = loose, "any"
-                counting, rows, more = found_by(And((node, *required)))
+                counting, rows, more = found_by(node)
             shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance")
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
@@ -122,11 +122,11 @@ class Engine:
                 hits, complete = list(shown.videos(rows)), True
                 end = cursor.after(rows[-1], len(rows)) if rows else cursor
             better = None if after else corrected(query, node, self._library, translation)
-            if better and not count(translation.searcher, translation.videos(And((self._parsed(better), *required)))):
+            if better and not self._finds(better, required, translation):
                 better = None
             total, counts = counting.result()
         following = end.encoded() if more or not complete else None
-        return SearchPage(hits, counts, total, following, matched, better, self._notes(whole))
+        return SearchPage(hits, counts, total, following, matched, better, self._notes(And((node, *required))))
 
     def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
         """Return the hashes of all videos that `query` and `filters` find, sorted.
@@ -139,7 +139,7 @@ class Engine:
         """
         with self._library.connection.errors_explained():
             translation = self._translation()
-            found = translation.videos(And(tuple(map(self._parsed, (query, *filters)))))
+            found = translation.videos(self._parsed(query), map(self._parsed, filters))
         searcher = translation.searcher
         addresses = [address for _, address in searcher.search(found, max(1, count(searcher, found)), False).hits]
         addresses.sort(key=lambda address: (address.segment_ord, address.doc))  # neighbours are compressed together
@@ -151,10 +151,18 @@ class Engine:
     def _translation(self) -> Translation:
         return Translation(self._index, cache(partial(self._library.states.overall, self._specs)))
 
+    def _finds(self, query: str, required: Sequence[Node], translation: Translation) -> bool:
+        """Return whether `query` finds anything, if only by one of its words."""
+        with suppress(QueryError):  # a corrected word may be the name of a field
+            node = self._parsed(query)
+            found = (translation.videos(one, required) for one in (node, _any_word(node)) if one)
+            return any(count(translation.searcher, one) for one in found)
+        return False
+
     def _notes(self, node: Node) -> list[str]:
         named = {word.field for word in wanted(node)}
         unfilled = sorted(named & self._index.fields.unfilled)
-        return [f"Nothing is found by {name}: so far: no stage of this library fills it." for name in unfilled]
+        return [f"`{name}:` finds nothing yet: no stage of this library fills it." for name in unfilled]
 
 
 def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> _Counts:

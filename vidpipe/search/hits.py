@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import tantivy
-
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
 from vidpipe.library.schema import Document
@@ -19,8 +17,7 @@ from vidpipe.search.translation import Translation
 
 #: Matches of a hit.
 _MOST_MATCHES = 5
-#: Moments of a video that are read for them, and found so that each video has some.
-_MOST_READ = 5
+#: Moments of each video, on average, that are found so that each has its best ones.
 _MOST_FOUND = 50
 #: Moments of a video that are listed.
 _MOST_LISTED = 10_000
@@ -69,13 +66,14 @@ class Hits:
         hits: list[Document] = []
         for found in self._read(rows, texts=False):
             for sha256, (row, document) in found.items():
-                moments = self._moments_of(sha256)[cursor.moments :]
-                room = limit - len(hits) if limit else len(moments)
-                for moment in moments[:room]:
+                moments = self._moments_of(sha256)
+                first = cursor.moments if cursor.begins_with(row) else 0
+                end = first + limit - len(hits) if limit else len(moments)
+                for moment in moments[first:end]:
                     whole = Match(moment["field"], moment["text"], (), moment["start_s"], moment["end_s"])
                     hits.append(self._hit(row, document, [self._match(moment) or whole]))
-                if len(moments) > room:
-                    return hits, replace(cursor, moments=cursor.moments + room), False
+                if end < len(moments):
+                    return hits, replace(cursor.after(row, 0), moments=end) if end else cursor, False
                 cursor = cursor.after(row)
         return hits, cursor, True
 
@@ -107,9 +105,9 @@ class Hits:
         found = self._find_moments(ids, _MOST_FOUND * len(ids))
         if sum(map(len, found.values())) == _MOST_FOUND * len(ids):  # a few videos may have displaced the others
             for sha256 in ids:
-                found.setdefault(sha256, self._find_moments([sha256], _MOST_READ)[sha256])
+                found.setdefault(sha256, self._find_moments([sha256], _MOST_FOUND)[sha256])
         return {
-            sha256: [match for one in moments[:_MOST_READ] if (match := self._match(moment_of(one)))]
+            sha256: [match for one in moments[:_MOST_MATCHES] if (match := self._match(one))]
             for sha256, moments in found.items()
         }
 
@@ -119,18 +117,19 @@ class Hits:
             self._find_moments([sha256], _MOST_LISTED, together=True)[sha256]
             or self._find_moments([sha256], _MOST_LISTED)[sha256]
         )
-        return sorted(map(moment_of, moments), key=lambda moment: (moment["start_s"], moment["end_s"], moment["field"]))
+        return sorted(moments, key=lambda moment: (moment["start_s"], moment["end_s"], moment["field"]))
 
     def _find_moments(
         self, ids: Sequence[str], limit: int, *, together: bool = False
-    ) -> defaultdict[str, list[tantivy.Document]]:
-        """Return video -> index documents of its moments, best first."""
+    ) -> defaultdict[str, list[Document]]:
+        """Return video -> its moments, best first, of equally good ones the earliest."""
         searcher = self._translation.searcher
-        found: defaultdict[str, list[tantivy.Document]] = defaultdict(list)
         query = self._translation.moments(self._node, ids, together=together)
-        for _, address in searcher.search(query, limit, False).hits:
-            moment = searcher.doc(address)
-            found[str(moment.get_first("video"))].append(moment)
+        hits = searcher.search(query, limit, False).hits
+        scored = [(score, moment_of(searcher.doc(address))) for score, address in hits]
+        found: defaultdict[str, list[Document]] = defaultdict(list)
+        for _, moment in sorted(scored, key=lambda one: (-one[0], one[1]["start_s"])):
+            found[moment["video"]].append(moment)
         return found
 
     def _match(self, moment: Document) -> Match | None:

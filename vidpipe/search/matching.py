@@ -1,7 +1,7 @@
 """Where a text matches what is searched for: the places of the words, and the words around the best of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple
@@ -32,6 +32,8 @@ class Match:
         start_s: Start of the moment whose text it is, in seconds; None: it is about the whole video.
         end_s: End of the moment.
         different: How many different wanted words and names these are.
+        sought: How many of them are wanted in any text, or in moments. What is wanted in this text about the whole video
+            (`tag:x`) narrows a search; where the other words are says more.
         weight: How much a match in this field counts.
     """
 
@@ -41,12 +43,13 @@ class Match:
     start_s: float | None = None
     end_s: float | None = None
     different: int = 0
+    sought: int = 0
     weight: float = 0.0
 
     @property
     def rank(self) -> tuple[Any, ...]:
         """Sorts the best match first."""
-        return (-self.different, -self.weight, self.start_s is None, self.start_s or 0.0, self.field)
+        return (-self.sought, -self.different, -self.weight, self.start_s is None, self.start_s or 0.0, self.field)
 
 
 class _Place(NamedTuple):
@@ -59,12 +62,11 @@ class Matcher:
     """Finds wanted words and names in texts."""
 
     def __init__(self, wanted: Iterable[Words | Term]) -> None:
-        distinct = dict.fromkeys(replace(one, start=0, end=0) if isinstance(one, Words) else one for one in wanted)
-        self._wanted = tuple(enumerate(distinct))
+        self._wanted = tuple(dict.fromkeys(wanted))
 
     def concerns(self, field: SearchField) -> bool:
         """Return whether anything is wanted that a value of `field` may match."""
-        return any(_concerns(one, field) for _, one in self._wanted)
+        return any(_concerns(one, field) for one in self._wanted)
 
     def match(
         self, field: SearchField, text: str, language: str, start_s: float | None = None, end_s: float | None = None
@@ -83,11 +85,12 @@ class Matcher:
         if not places:
             return None
         context, highlights = _context(text, places[:_MOST_PLACES])
-        different = len({place.wanted for place in places})
-        return Match(field.name, context, highlights, start_s, end_s, different, field.weight)
+        different = {self._wanted[place.wanted] for place in places}
+        sought = sum(1 for one in different if not one.field or field.kind == "moments")
+        return Match(field.name, context, highlights, start_s, end_s, len(different), sought, field.weight)
 
     def _places(self, field: SearchField, text: str, language: str) -> Iterator[_Place]:
-        wanted = [(number, one) for number, one in self._wanted if _concerns(one, field)]
+        wanted = [(number, one) for number, one in enumerate(self._wanted) if _concerns(one, field)]
         rows = {}
         for number, one in wanted:
             if isinstance(one, Words):

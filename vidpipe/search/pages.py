@@ -2,7 +2,7 @@
 
 import base64
 import json
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, NamedTuple, Self, get_args
@@ -44,7 +44,7 @@ class Cursor:
         rank: See `Row`.
         tie: See `Row`.
         position: How many videos are before it, roughly.
-        moments: How many moments of its first video are on pages before.
+        moments: The page begins with that video, without so many of its moments; 0: after it.
     """
 
     order: Order
@@ -65,17 +65,22 @@ class Cursor:
             SettingsError: It did not, or for another order.
         """
         try:
-            made = cls(*json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))))
-            values = made.rank and (bool(made.rank[0]), str(made.rank[1]) if order == "name" else float(made.rank[1]))
-            if made.order == order and made.position >= 0 and made.moments >= 0:
-                return replace(made, rank=values, tie=int(made.tie))
-        except (ValueError, TypeError, IndexError, RecursionError):
+            stated, rank, *numbers = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+            made = cls(order, rank and (bool(rank[0]), str(rank[1]) if order == "name" else float(rank[1])))
+            tie, position, moments = map(int, numbers)
+            if stated == order and min(tie, position, moments) >= 0:
+                return replace(made, tie=tie, position=position, moments=moments)
+        except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             pass
         raise SettingsError("This is not the `next` of a page in this order.", "Start with the first page.")
 
     def after(self, row: Row, count: int = 1) -> Self:
         """Return the cursor of what follows `row`, the last of `count` videos."""
         return replace(self, rank=row.rank, tie=row.tie, position=self.position + count, moments=0)
+
+    def begins_with(self, row: Row) -> bool:
+        """Return whether some moments of `row` are on pages before, and others are not."""
+        return self.moments > 0 and _place(self) == _place(row)
 
 
 def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
@@ -91,18 +96,20 @@ def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit:
     by = tantivy.Order.Asc if cursor.order == "name" else tantivy.Order.Desc
     everything = max(searcher.num_docs, 1)
     size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
+    skipped = max(0, min(cursor.position, everything) - _SLACK) if cursor.rank else 0
+    bisect = bisect_left if cursor.moments else bisect_right
     while True:
-        hits = searcher.search(query, size, False, _COLUMNS[cursor.order], 0, by).hits
+        hits = searcher.search(query, size - skipped, False, _COLUMNS[cursor.order], skipped, by).hits
         rows = _rows(searcher, hits, cursor.order)
-        first = (bisect_right(rows, (cursor.rank, cursor.tie), key=_place) if cursor.rank else 0) + offset
-        page = rows[first : first + limit] if limit else rows[first:]
-        complete = len(rows) < size or size == everything
-        # Of those with the rank of the last one fetched, some may be missing.
-        end = first + limit
-        enough = limit and end < len(rows) and (cursor.order == "relevance" or rows[end - 1].rank < rows[-1].rank)
-        if complete or enough:
-            return page, first + len(page) < len(rows)
-        size = min(4 * size, everything)
+        first = (bisect(rows, _place(cursor), key=_place) if cursor.rank else 0) + offset
+        end = first + limit if limit else len(rows)
+        complete = len(rows) < size - skipped or size == everything
+        if skipped and not (rows and _is_fetched_before(cursor.order, rows[0], cursor)):
+            skipped = 0
+        elif complete or (end < len(rows) and _is_fetched_before(cursor.order, rows[end - 1], rows[-1])):
+            return rows[first:end], end < len(rows)
+        else:
+            size = min(4 * size, everything)
 
 
 def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Order) -> list[Row]:
@@ -117,5 +124,10 @@ def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Ord
     return sorted(rows, key=_place)
 
 
-def _place(row: Row) -> tuple[tuple[bool, Any], int]:
+def _is_fetched_before(order: Order, one: Row, other: Row | Cursor) -> bool:
+    """Return whether all between them are fetched: tantivy orders those of equal rank by their place in the index."""
+    return _place(one) < _place(other) if order == "relevance" else _place(one)[0] < _place(other)[0]
+
+
+def _place(row: Row | Cursor) -> tuple[Any, int]:
     return row.rank, row.tie

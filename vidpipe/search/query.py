@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,8 +50,8 @@ class Words:
     text: str
     field: str = ""
     prefix: bool = False
-    start: int = 0
-    end: int = 0
+    start: int = dataclasses.field(default=0, compare=False)
+    end: int = dataclasses.field(default=0, compare=False)
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,25 @@ from tantivy import FieldType, Occur, Query, Searcher
 
 from vidpipe.library.states import VideoSet
 from vidpipe.search.analysis import stems, tokens
-from vidpipe.search.documents import MOMENT, VIDEO, id_head, marked, moment_path, number_path, term_path, text_path
+from vidpipe.search.documents import (
+    MOMENT,
+    VIDEO,
+    VIDEO_WITH_MOMENTS,
+    id_head,
+    marked,
+    moment_path,
+    number_path,
+    term_path,
+    text_path,
+)
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import SearchField
 
 #: Counts the videos that a query finds.
 COUNT = {"*": {"value_count": {"field": "id_head"}}}
+#: More than the weights of the fields in which a query's words can be.
+_MUCH = 1e6
 
 
 class Translation:
@@ -35,18 +47,29 @@ class Translation:
         self._in_state = in_state
         self._videos = _unscored(self._term("kind", VIDEO))
 
-    def videos(self, node: Node, *, with_moments: bool = False) -> Query:
-        """Return the query for the videos that `node` describes; of them, those with a wanted word in a moment."""
+    def videos(self, node: Node, required: Iterable[Node] = (), *, with_moments: bool = False) -> Query:
+        """Return the query for the videos that `node` and all of `required` describe, scored by the words of `node`.
+
+        Args:
+            node: What is searched for.
+            required: Further conditions.
+            with_moments: Only videos with moments that `moments` finds.
+        """
         found = self._all(node.parts if isinstance(node, And) else (node,))
-        words = self._any_word(node, text_path) if with_moments else None
-        return _must([found, _unscored(words)]) if words else found
+        clauses = [found, *(_unscored(self._translated(one)) for one in required)]
+        if with_moments:
+            words = self._any_word(node, text_path)
+            clauses.append(_unscored(words or self._term("kind", VIDEO_WITH_MOMENTS)))
+        return _must(clauses)
 
     def has_moments(self, node: Node) -> bool:
         """Return whether `node` has wanted words that moments may have."""
-        return any(isinstance(word, Words) and self._fields_of(word, "moments") for word in wanted(node))
+        return any(isinstance(word, Words) and self.fields_of(word, "moments") for word in wanted(node))
 
     def moments(self, node: Node, videos: Iterable[str], *, together: bool = False) -> Query:
         """Return the query for those moments of `videos` that contain a wanted word; all of them, if there is none.
+
+        The score is the number of different words, and a little more in a field of more weight.
 
         Args:
             node: What is searched for. Of it, only the words that moments may have count.
@@ -58,18 +81,24 @@ class Translation:
         place = [_unscored(self._term("kind", MOMENT)), _unscored(of_videos)]
         return _must([*place, words] if words else place)
 
-    def frequency(self, word: str) -> int:
-        """Return in how many videos a field at most contains `word`, in any form."""
-        return max((self.searcher.doc_freq(*term) for term in self._terms(word)), default=0)
+    def frequency(self, word: str, fields: Iterable[SearchField]) -> int:
+        """Return in how many videos one of `fields` at most contains `word`, in any form."""
+        return max((self.searcher.doc_freq(*term) for term in self._terms(word, fields)), default=0)
 
-    def spelled_like(self, word: str, distance: int) -> Query:
-        """Return the query for videos with a word that differs from `word` in at most `distance` letters."""
-        return _should([Query.fuzzy_term_query(self._schema, *term, distance) for term in self._terms(word)])
+    def spelled_like(self, word: str, fields: Iterable[SearchField], distance: int) -> Query:
+        """Return the query for videos with a word in `fields` that is `word` but for at most `distance` letters."""
+        return _should([Query.fuzzy_term_query(self._schema, *term, distance) for term in self._terms(word, fields)])
+
+    def fields_of(self, words: Words, kind: str = "") -> list[SearchField]:
+        """Return the fields in whose texts `words` are searched; only those of this kind, if one is given."""
+        named = (one for one in self.fields.texts.values() if (one.name == words.field if words.field else one.weight))
+        return [one for one in named if kind in ("", one.kind)]
 
     def _translated(self, node: Node) -> Query:
         match node:
             case Words():
-                return self._words(node, self._fields_of(node), text_path)
+                found = ((self._in_field(node, one, text_path), one.weight) for one in self.fields_of(node))
+                return _should([Query.boost_query(query, weight or 1.0) for query, weight in found])
             case Or(parts):
                 return _should([self._translated(part) for part in dict.fromkeys(parts)])
             case And(parts):
@@ -100,8 +129,12 @@ class Translation:
         return Query.boolean_query(clauses)
 
     def _any_word(self, node: Node, path_of: Callable[[str, str], str]) -> Query | None:
-        words = [word for word in wanted(node) if isinstance(word, Words) and self._fields_of(word, "moments")]
-        found = [self._words(word, self._fields_of(word, "moments"), path_of) for word in words]
+        found = [
+            Query.const_score_query(self._in_field(word, field, path_of), 1 + field.weight / _MUCH)
+            for word in dict.fromkeys(wanted(node))
+            if isinstance(word, Words)
+            for field in self.fields_of(word, "moments")
+        ]
         return _should(found) if found else None
 
     def _in_one_moment(self, node: Node) -> Query | None:
@@ -111,41 +144,40 @@ class Translation:
             return join(parts) if parts else None
         return self._any_word(node, moment_path)
 
-    def _fields_of(self, words: Words, kind: str = "") -> list[SearchField]:
-        named = (one for one in self.fields.texts.values() if (one.name == words.field if words.field else one.weight))
-        return [one for one in named if kind in ("", one.kind)]
-
     def _languages_of(self, field: str) -> list[str]:
         possible = self.fields.languages.get(field, ())
         return [language for language in self._languages if language in possible]
 
-    def _words(self, words: Words, fields: Sequence[SearchField], path_of: Callable[[str, str], str]) -> Query:
-        found = []
-        for field in fields:
-            paths = ((path_of(field.name, language), language) for language in self._languages_of(field.name))
-            texts = [self._in_text(words, *path) for path in paths]
-            found.append(Query.boost_query(_should(texts), field.weight or 1.0))
-        return _should(found)
+    def _in_field(self, words: Words, field: SearchField, path_of: Callable[[str, str], str]) -> Query:
+        return _should([self._in_text(words, field, language, path_of) for language in self._languages_of(field.name)])
 
-    def _in_text(self, words: Words, path: str, language: str) -> Query:
-        """Return the query for words in a row in one of the texts of `path`.
+    def _in_text(self, words: Words, field: SearchField, language: str, path_of: Callable[[str, str], str]) -> Query:
+        """Return the query for words in a row in one of the texts of `field` in `language`.
 
         The index has stems. `lighthouse*` finds the stem of "lighthouse" and the stems that begin with "lighthouse".
         """
-        stemmed = stems(words.text, language)
+        path, stemmed = path_of(field.name, language), stems(words.text, language)
         whole = self._phrase(path, stemmed)
         if not words.prefix:
             return whole
         *before, last = (*stemmed[:-1], tokens(words.text)[-1])
-        continued = Query.fuzzy_term_query(self._schema, path, last, 0, prefix=True)
+        continued = self._beginning_with(path, last)
         if before:
             # tantivy's own query takes the first 50 words that continue; of more, any place in the same field will do.
-            first_50 = Query.phrase_prefix_query(self._schema, path, [last])
-            if count(self.searcher, first_50) == count(self.searcher, continued):
+            # Whether there are more shows best in short texts, most of which have only one of them.
+            short = (moment_path if field.kind == "moments" else text_path)(field.name, language)
+            first_50 = Query.phrase_prefix_query(self._schema, short, [last])
+            if self._count(first_50) == self._count(self._beginning_with(short, last)):
                 continued = Query.phrase_prefix_query(self._schema, path, [*before, last])
             else:
                 continued = _must([self._phrase(path, before), continued])
         return _should([whole, continued])
+
+    def _beginning_with(self, path: str, word: str) -> Query:
+        return Query.fuzzy_term_query(self._schema, path, word, 0, prefix=True)
+
+    def _count(self, query: Query) -> int:
+        return int(self.searcher.search(_unscored(query), 1).count)  # type: ignore[attr-defined]  # not in its stubs
 
     def _phrase(self, path: str, words: Sequence[str]) -> Query:
         if len(words) == 1:
@@ -155,9 +187,9 @@ class Translation:
     def _term(self, path: str, value: str) -> Query:
         return Query.term_query(self._schema, path, value)
 
-    def _terms(self, word: str) -> list[tuple[str, str]]:
+    def _terms(self, word: str, fields: Iterable[SearchField]) -> list[tuple[str, str]]:
         """Return the path and the stem of a word in each field and language."""
-        places = [(field, language) for field in self.fields.texts for language in self._languages_of(field)]
+        places = [(field.name, language) for field in fields for language in self._languages_of(field.name)]
         return [(text_path(*place), stem) for place in places for stem in stems(word, place[1])]
 
 

@@ -11,8 +11,8 @@ _LANGUAGES = {
     "ind": ("Indonesian", "id"), "ita": ("Italian", "it"), "jpn": ("Japanese", "ja"), "kor": ("Korean", "ko"),
     "nld": ("Dutch", "nl", "dut"), "nor": ("Norwegian", "no"), "pol": ("Polish", "pl"), "por": ("Portuguese", "pt"),
     "ron": ("Romanian", "ro", "rum"), "rus": ("Russian", "ru"), "spa": ("Spanish", "es"), "swe": ("Swedish", "sv"),
-    "tha": ("Thai", "th"), "tur": ("Turkish", "tr"), "ukr": ("Ukrainian", "uk"), "vie": ("Vietnamese", "vi"),
-    "zho": ("Chinese", "zh", "chi"),
+    "tam": ("Tamil", "ta"), "tha": ("Thai", "th"), "tur": ("Turkish", "tr"), "ukr": ("Ukrainian", "uk"),
+    "vie": ("Vietnamese", "vi"), "zho": ("Chinese", "zh", "chi"),
 }  # fmt: skip
 
 #: What containers write for an unspecified language.
