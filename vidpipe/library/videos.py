@@ -315,6 +315,12 @@ def in_order_of_addition(
     return sources.find(query, fields).sort([("first_seen", 1), ("_id", 1)]).allow_disk_use(True)
 
 
+def name_of(video: Mapping[str, Any]) -> str:
+    """Return the name of a video, by its document, as lists show it."""
+    names: Sequence[str] = video[INGEST].get("names") or ()
+    return names[0] if names else str(video["_id"])[:12]
+
+
 def title_of(facts: Mapping[str, Any], metadata: Mapping[str, Any]) -> str | None:
     """Return a video's title according to its sources, else to its file.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tantivy import Document, Index, Schema, SchemaBuilder
 
+from vidpipe.library.videos import name_of
 from vidpipe.search.analysis import LANGUAGES, analyzer, language_of, tokens
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.stages.search_fields import Moment, SearchField
@@ -17,7 +18,7 @@ from vidpipe.text.words import search_forms
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
 VERSION = 2
-VIDEO, VIDEO_WITH_MOMENTS, MOMENT = "video", "video with moments", "moment"
+VIDEO, TIMED, MOMENT = "video", "timed", "moment"
 #: Before every name, so that tantivy does not read some of them as dates.
 _MARK = "="
 #: tantivy's limit is 65,530 bytes.
@@ -68,7 +69,7 @@ def schema(fields: Fields) -> Schema:
     """Return the columns of the index.
 
     video           the video's sha256
-    kind            VIDEO, of one with moments also VIDEO_WITH_MOMENTS; or MOMENT
+    kind            VIDEO, and of a video with moments TIMED, too; or MOMENT
     id_head         of a video: first 64 bits of the sha256, which can be read and searched for many documents at once
     change_seq      of the video's document when it was read
     text_<language> JSON: field -> its texts in that language
@@ -150,7 +151,7 @@ def documents(
     document.add_text("video", sha256)
     document.add_text("kind", VIDEO)
     if moments:
-        document.add_text("kind", VIDEO_WITH_MOMENTS)
+        document.add_text("kind", TIMED)
     document.add_unsigned("id_head", id_head(sha256))
     document.add_unsigned("change_seq", int(video.get("change_seq") or 0))
     for language, by_field in texts.items():
@@ -160,15 +161,9 @@ def documents(
     document.add_json("facets", {name: list(values) for name, values in facets.items()})
     for name, number in numbers.items():
         document.add_float(number_path(name), number)
-    document.add_text("name", " ".join(tokens(display_name(video)))[:_LONGEST_NAME])
+    document.add_text("name", " ".join(tokens(name_of(video)))[:_LONGEST_NAME])
     yield document
     yield from moments
-
-
-def display_name(video: Mapping[str, Any]) -> str:
-    """Return the name of a video as lists show it."""
-    names: Sequence[str] = video["ingest"].get("names") or ()
-    return names[0] if names else video["_id"][:12]
 
 
 def moment_of(document: Document) -> dict[str, Any]:

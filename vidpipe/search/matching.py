@@ -32,8 +32,8 @@ class Match:
         start_s: Start of the moment whose text it is, in seconds; None: it is about the whole video.
         end_s: End of the moment.
         different: How many different wanted words and names these are.
-        sought: How many of them are wanted in any text, or in moments. What is wanted in this text about the whole video
-            (`tag:x`) narrows a search; where the other words are says more.
+        sought: How many of them are wanted in any text, or in moments. `tag:x` only narrows a search: where its other
+            words are says more.
         weight: How much a match in this field counts.
     """
 

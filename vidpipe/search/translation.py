@@ -8,8 +8,8 @@ from vidpipe.library.states import VideoSet
 from vidpipe.search.analysis import stems, tokens
 from vidpipe.search.documents import (
     MOMENT,
+    TIMED,
     VIDEO,
-    VIDEO_WITH_MOMENTS,
     id_head,
     marked,
     moment_path,
@@ -59,7 +59,7 @@ class Translation:
         clauses = [found, *(_unscored(self._translated(one)) for one in required)]
         if with_moments:
             words = self._any_word(node, text_path)
-            clauses.append(_unscored(words or self._term("kind", VIDEO_WITH_MOMENTS)))
+            clauses.append(_unscored(words or self._term("kind", TIMED)))
         return _must(clauses)
 
     def has_moments(self, node: Node) -> bool:

@@ -17,6 +17,10 @@ from vidpipe.search.analysis import LANGUAGES, PLAIN, composed, folded, language
         ("Stra\u00dfe \u0130stanbul \ufb01sh", ["strasse", "istanbul", "fish"]),
         ("\u6771\u4eac\u30bf\u30ef\u30fc2", ["\u6771", "\u4eac", "\u30bf", "\u30ef", "\u30fc", "2"]),
         ("\ud55c\uad6d", ["\ud55c", "\uad6d"]),
+        ("ハハ パパ", ["ハ", "ハ", "パ", "パ"]),
+        ("किताब क़लम।", ["किताब", "क\u093cलम"]),
+        ("தமிழ் தமிழில்", ["தமிழ்", "தமிழில்"]),
+        ("Йод ёлка", ["йод", "елка"]),
         ("--- \U0001f600 !", []),
     ],
 )
@@ -31,6 +35,10 @@ def test_case_and_accents_are_ignored_and_unspaced_scripts_split(text: str, word
         ("H\u00e4user", "deu", ["haus"]),
         ("chevaux", "fra", ["cheval"]),
         ("running boats", PLAIN, ["running", "boats"]),
+        ("красный красного", "rus", ["красн", "красн"]),
+        ("தமிழ் தமிழில்", "tam", ["தமிழ்", "தமிழ்"]),
+        ("new news", "eng", ["new", "news"]),
+        ("Kinder Kinderspielplatz", "deu", ["kind", "kinderspielplatz"]),
     ],
 )
 def test_words_are_reduced_by_the_rules_of_their_language(text: str, language: str, words: list[str]) -> None:
@@ -45,6 +53,7 @@ def test_words_are_reduced_by_the_rules_of_their_language(text: str, language: s
         (["A red car"], "German", "deu"),
         (["A red car"], "pt-BR", "por"),
         (["A red car"], "ja", PLAIN),
+        (["தமிழ் ஒரு மொழி"], "", "tam"),
         (["\x00\x01"], "", PLAIN),
         ([], "", PLAIN),
     ],

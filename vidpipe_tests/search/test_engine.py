@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -228,6 +229,35 @@ def test_pages_of_many_equal_videos(settings: Settings, order: Any) -> None:
 def test_a_page_cannot_begin_anywhere(engine: Engine, wrong: str) -> None:
     with pytest.raises(SettingsError, match="not the `next`"):
         engine.find("car", after=wrong or "A")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        *('["relevance", [false, -1.5], 1, 1.5, 0]', '["relevance", [false, -1.5], Infinity, 1, 1]'),
+        *(
+            '["relevance", {"a": 1}, 1, 1, 1]',
+            '["relevance", [false, 1e999], 1, 1, NaN]',
+            '["relevance", [1], 1, 1, 1]',
+        ),
+        *(
+            '["relevance", [false, NaN], 1, 1, 1]',
+            f'["relevance", [false, 1{"0" * 999}], 1, 1, 1]',
+            '{"order": "name"}',
+        ),
+        *(
+            '["relevance", null, 1, 1, 1e3, 7]',
+            '["relevance", [true, "x"], 1, 1, 1]',
+            '["relevance", null, -1, -1, -1]',
+        ),
+        '["relevance", [false, 0], 99999999999999999999999999, 99999999999999999999999999, 99999999999999999999999999]',
+    ],
+)
+@pytest.mark.parametrize("moments", [False, True])
+def test_a_forged_cursor_is_refused_or_the_beginning_of_some_page(engine: Engine, made: str, moments: bool) -> None:
+    forged = base64.urlsafe_b64encode(made.encode()).decode().rstrip("=")
+    with contextlib.suppress(SettingsError):
+        assert set(found(engine.find("car", after=forged, moments=moments))) <= {RACE, HOSTILE}
 
 
 def test_the_next_of_another_order_is_refused(engine: Engine) -> None:

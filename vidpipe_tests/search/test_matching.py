@@ -42,6 +42,11 @@ def highlighted(found: Match | None) -> list[str]:
         ("running", Words("running", prefix=True), "eng", ["running"]),
         ("red red red", Words("red red"), "eng", ["red red red"]),
         ("", Words("red"), "eng", []),
+        ("The news of a new day", Words("new"), "eng", ["new"]),
+        ("Kinder am Kinderspielplatz", Words("kind"), "deu", ["Kinder"]),
+        ("Kinder am Kinderspielplatz", Words("kinder", prefix=True), "deu", ["Kinder", "Kinderspielplatz"]),
+        ("ハハとパパ", Words("パパ"), PLAIN, ["パパ"]),
+        ("हिन्दी किताब", Words("हनद"), PLAIN, []),
     ],
 )
 def test_words(text: str, words: Words, language: str, highlights: list[str]) -> None:
@@ -75,6 +80,21 @@ def test_words_match_in_their_field_or_wherever_words_are_searched() -> None:
     assert match("a harbour", Words("harbour", "description")) is not None
     assert match("a harbour", Words("harbour"), field=SOURCE) is None
     assert match("a harbour", Words("harbour", "source"), field=SOURCE) is not None
+
+
+def test_a_word_says_more_than_a_name_that_was_asked_for() -> None:
+    wanted = (Term("tag", "night", "Night"), Words("sunset", "title"), Words("sea"))
+    matcher = Matcher(wanted)
+    found = [
+        matcher.match(TAG, "Night", "eng"),
+        matcher.match(TITLE, "Sunset", "eng"),
+        matcher.match(DESCRIPTION, "By the sea", "eng"),
+        matcher.match(DESCRIPTION, "The sea", "eng", 5.0, 9.0),
+    ]
+    ranked = sorted((one for one in found if one), key=lambda one: one.rank)
+    assert [(one.field, one.start_s) for one in ranked] == [
+        ("description", 5.0), ("description", None), ("tag", None), ("title", None),
+    ]  # fmt: skip
 
 
 def test_the_words_around_the_most_different_matches_are_shown() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import WORST_FIRST, State, classify
-from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, title_of
+from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, title_of
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST
@@ -55,7 +55,7 @@ def summary(document: Document, specs: Mapping[str, str]) -> Document:
     scenes: Document = document.get("scenes") or {}
     return {
         "video": document["_id"],
-        "name": _name(document),
+        "name": name_of(document),
         "title": title_of(facts, metadata),
         "labels": facts.get("labels", []),
         "added_at": document.get("added_at"),
@@ -142,7 +142,7 @@ def _view(
     return {
         "video": {
             "sha256": document["_id"],
-            "name": _name(document),
+            "name": name_of(document),
             "names": list(facts.get("names") or ()),
             "urls": [readable_url(url) for url in facts.get("urls") or ()],
             "title": title_of(facts, document.get("metadata") or {}),
@@ -168,11 +168,6 @@ def _view(
             stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
         },
     }
-
-
-def _name(document: Document) -> str:
-    names: Sequence[str] = document[INGEST].get("names") or ()
-    return names[0] if names else document["_id"][:12]
 
 
 def _as_decoded(metadata: Document | None, scenes: Document | None) -> Document | None:
