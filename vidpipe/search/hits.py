@@ -21,8 +21,8 @@ _MOST_MATCHES = 5
 _MOST_FOUND = 50
 #: Moments of a video that are listed.
 _MOST_LISTED = 10_000
-#: Moments are in the index.
-_UNREAD = {"metadata.cues": 0, "description.answers": 0}
+#: Left out of a video's document: moments are in the index.
+UNREAD = {"metadata.cues": 0, "description.answers": 0}
 
 
 class Hits:
@@ -78,9 +78,7 @@ class Hits:
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
-        fields = (
-            _UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
-        )
+        fields = UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
         for chunk in chunked(rows):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
             documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)

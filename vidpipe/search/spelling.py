@@ -4,22 +4,24 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher, get_close_matches
 from operator import itemgetter
 
-from tantivy import Query
+from tantivy import Document, Query
 
 from vidpipe.library.library import Library
 from vidpipe.search.analysis import PLAIN, composed, words_in
+from vidpipe.search.documents import moment_of, moment_path, text_path
+from vidpipe.search.hits import UNREAD
 from vidpipe.search.matching import LONGEST_TEXT
 from vidpipe.search.query import Node, Words, wanted
 from vidpipe.search.translation import Translation
-from vidpipe.stages.search_fields import Moment, SearchField
+from vidpipe.stages.search_fields import SearchField
 
 #: Numbers of letters of the words that are corrected; in those with more than `_SHORT`, two may be wrong.
 _CORRECTED = range(3, 31)
 _SHORT = 5
 #: Words of a query that are corrected.
 _MOST_CORRECTED = 3
-#: Videos in whose texts similar words are looked for.
-_MOST_READ = 10
+#: Videos, and moments, in whose texts similar words are looked for.
+_MOST_READ = 20
 #: Most similar words that are compared by how often they occur.
 _MOST_SIMILAR = 5
 
@@ -53,29 +55,38 @@ def corrected(query: str, node: Node, library: Library, translation: Translation
 
 def _most_similar(word: str, fields: Sequence[SearchField], library: Library, translation: Translation) -> str | None:
     """Return the word of `fields` that is spelled most like `word`; of equally similar ones the most frequent."""
-    wrong = 1 if len(word) <= _SHORT else 2
-    similar = translation.spelled_like(word, fields, wrong)
-    known = {
-        folded: text
-        for folded, text in _words(similar, fields, library, translation)
-        if folded != word and abs(len(folded) - len(word)) <= wrong
-    }
-    alike = {one: SequenceMatcher(None, one, word).ratio() for one in get_close_matches(word, known, _MOST_SIMILAR)}
-    best = max(alike, key=lambda one: (alike[one], translation.frequency(one, fields)), default=None)
-    return known[best] if best else None
+    for wrong in (1,) if len(word) <= _SHORT else (1, 2):
+        known = {
+            found.stem: text[found.start : found.end].lower()
+            for text in map(composed, _texts_with(word, wrong, fields, library, translation))
+            for found in words_in(text, PLAIN)
+            if found.stem != word
+        }
+        close = get_close_matches(word, known, _MOST_SIMILAR, (len(word) - wrong) / len(word))
+        alike = {one: SequenceMatcher(None, one, word).ratio() for one in close}
+        if alike:
+            return known[max(alike, key=lambda one: (alike[one], translation.frequency(one, fields)))]
+    return None
 
 
-def _words(
-    videos: Query, fields: Sequence[SearchField], library: Library, translation: Translation
-) -> Iterator[tuple[str, str]]:
-    """Yield the words, folded and as written, of the texts in `fields` of a few of `videos`."""
-    searcher, names = translation.searcher, {field.name for field in fields}
-    hits = searcher.search(videos, _MOST_READ, False).hits
-    ids = [str(searcher.doc(address).get_first("video")) for _, address in hits]
-    scenes = library.videos.scenes(ids)
-    for document in library.collections["videos"].find({"_id": {"$in": ids}}):
-        for field, values in translation.fields.values(document, scenes.get(document["_id"], ())):
-            for value in values if field.name in names else ():
-                text = composed((value.text if isinstance(value, Moment) else value)[:LONGEST_TEXT])
-                for known in words_in(text, PLAIN):
-                    yield known.stem, text[known.start : known.end].lower()
+def _texts_with(
+    word: str, wrong: int, fields: Sequence[SearchField], library: Library, translation: Translation
+) -> Iterator[str]:
+    """Yield some texts in `fields`, among them such with a word that differs from `word` in at most `wrong` letters."""
+    moments = [field for field in fields if field.kind == "moments"]
+    others = [field for field in fields if field not in moments]
+    for found in _first(translation, translation.spelled_like(word, moments, moment_path, wrong)):
+        yield moment_of(found)["text"]
+    ids = [
+        found.get_first("video")
+        for found in _first(translation, translation.spelled_like(word, others, text_path, wrong))
+    ]
+    for document in library.collections["videos"].find({"_id": {"$in": ids}}, UNREAD):
+        for field, values in translation.fields.values(document):
+            if field.name in [other.name for other in others]:
+                yield from (value[:LONGEST_TEXT] for value in values)
+
+
+def _first(translation: Translation, query: Query) -> Iterator[Document]:
+    for _, address in translation.searcher.search(query, _MOST_READ, False).hits:
+        yield translation.searcher.doc(address)

@@ -21,6 +21,8 @@ from vidpipe.search.index import SearchIndex
 from vidpipe.search.query import And, Between, InState, Node, Not, Or, Term, Words, wanted
 from vidpipe.stages.search_fields import SearchField
 
+#: `text_path` or `moment_path`.
+PathOf = Callable[[str, str], str]
 #: Counts the videos that a query finds.
 COUNT = {"*": {"value_count": {"field": "id_head"}}}
 #: More than the weights of the fields in which a query's words can be.
@@ -85,9 +87,10 @@ class Translation:
         """Return in how many videos one of `fields` at most contains `word`, in any form."""
         return max((self.searcher.doc_freq(*term) for term in self._terms(word, fields)), default=0)
 
-    def spelled_like(self, word: str, fields: Iterable[SearchField], distance: int) -> Query:
-        """Return the query for videos with a word in `fields` that is `word` but for at most `distance` letters."""
-        return _should([Query.fuzzy_term_query(self._schema, *term, distance) for term in self._terms(word, fields)])
+    def spelled_like(self, word: str, fields: Iterable[SearchField], path_of: PathOf, distance: int) -> Query:
+        """Return the query for documents with a word in `fields` that is `word` but for at most `distance` letters."""
+        terms = self._terms(word, fields, path_of)
+        return _should([Query.fuzzy_term_query(self._schema, *term, distance) for term in terms])
 
     def fields_of(self, words: Words, kind: str = "") -> list[SearchField]:
         """Return the fields in whose texts `words` are searched; only those of this kind, if one is given."""
@@ -128,7 +131,7 @@ class Translation:
                 clauses.append((Occur.Must, self._translated(part)))
         return Query.boolean_query(clauses)
 
-    def _any_word(self, node: Node, path_of: Callable[[str, str], str]) -> Query | None:
+    def _any_word(self, node: Node, path_of: PathOf) -> Query | None:
         found = [
             Query.const_score_query(self._in_field(word, field, path_of), 1 + field.weight / _MUCH)
             for word in dict.fromkeys(wanted(node))
@@ -148,10 +151,10 @@ class Translation:
         possible = self.fields.languages.get(field, ())
         return [language for language in self._languages if language in possible]
 
-    def _in_field(self, words: Words, field: SearchField, path_of: Callable[[str, str], str]) -> Query:
+    def _in_field(self, words: Words, field: SearchField, path_of: PathOf) -> Query:
         return _should([self._in_text(words, field, language, path_of) for language in self._languages_of(field.name)])
 
-    def _in_text(self, words: Words, field: SearchField, language: str, path_of: Callable[[str, str], str]) -> Query:
+    def _in_text(self, words: Words, field: SearchField, language: str, path_of: PathOf) -> Query:
         """Return the query for words in a row in one of the texts of `field` in `language`.
 
         The index has stems. `lighthouse*` finds the stem of "lighthouse" and the stems that begin with "lighthouse".
@@ -187,10 +190,10 @@ class Translation:
     def _term(self, path: str, value: str) -> Query:
         return Query.term_query(self._schema, path, value)
 
-    def _terms(self, word: str, fields: Iterable[SearchField]) -> list[tuple[str, str]]:
+    def _terms(self, word: str, fields: Iterable[SearchField], path_of: PathOf = text_path) -> list[tuple[str, str]]:
         """Return the path and the stem of a word in each field and language."""
         places = [(field.name, language) for field in fields for language in self._languages_of(field.name)]
-        return [(text_path(*place), stem) for place in places for stem in stems(word, place[1])]
+        return [(path_of(*place), stem) for place in places for stem in stems(word, place[1])]
 
 
 def count(searcher: Searcher, query: Query) -> int:
