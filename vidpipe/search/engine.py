@@ -19,7 +19,7 @@ from vidpipe.search.pages import Cursor, Order, Row, ranked
 from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
-from vidpipe.search.translation import COUNT, Translation, count
+from vidpipe.search.translation import Translation, count
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
@@ -167,7 +167,7 @@ class Engine:
 
 def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> _Counts:
     counts = {name: {"terms": {"field": facet_path(name), "size": _MOST_VALUES}} for name in fields}
-    counted = searcher.aggregate(query, {**counts, **COUNT})
+    counted = searcher.aggregate(query, {**counts, "*": {"value_count": {"field": "id_head"}}})
     facets = {}
     for name in fields:
         found = {unmarked(bucket["key"]): int(bucket["doc_count"]) for bucket in counted[name]["buckets"]}

@@ -17,6 +17,8 @@ from vidpipe.search.translation import Translation
 
 #: Matches of a hit.
 _MOST_MATCHES = 5
+#: Videos that are read at once.
+_AT_ONCE = 100
 #: Moments of each video, on average, that are found so that each has its best ones.
 _MOST_FOUND = 50
 #: Moments of a video that are listed.
@@ -79,7 +81,7 @@ class Hits:
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
         fields = UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
-        for chunk in chunked(rows):
+        for chunk in chunked(rows, _AT_ONCE):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
             documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)
             by_id = {document["_id"]: document for document in documents}

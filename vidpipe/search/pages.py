@@ -5,7 +5,7 @@ import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Any, Literal, NamedTuple, Self
 
 import tantivy
 from tantivy import DocAddress, Query, Searcher
@@ -14,7 +14,6 @@ from vidpipe.errors import SettingsError
 from vidpipe.search.documents import number_path
 
 Order = Literal["relevance", "date", "duration", "name"]
-ORDERS: tuple[Order, ...] = get_args(Order)
 
 _COLUMNS = {"relevance": None, "date": number_path("added"), "duration": number_path("duration"), "name": "name"}
 #: Fetched beyond a page, so that its last hit rarely has the rank of the last one fetched.

@@ -23,8 +23,6 @@ from vidpipe.stages.search_fields import SearchField
 
 #: `text_path` or `moment_path`.
 PathOf = Callable[[str, str], str]
-#: Counts the videos that a query finds.
-COUNT = {"*": {"value_count": {"field": "id_head"}}}
 #: More than the weights of the fields in which a query's words can be.
 _MUCH = 1e6
 
@@ -170,7 +168,7 @@ class Translation:
             # Whether there are more shows best in short texts, most of which have only one of them.
             short = (moment_path if field.kind == "moments" else text_path)(field.name, language)
             first_50 = Query.phrase_prefix_query(self._schema, short, [last])
-            if self._count(first_50) == self._count(self._beginning_with(short, last)):
+            if count(self.searcher, first_50) == count(self.searcher, self._beginning_with(short, last)):
                 continued = Query.phrase_prefix_query(self._schema, path, [*before, last])
             else:
                 continued = _must([self._phrase(path, before), continued])
@@ -178,9 +176,6 @@ class Translation:
 
     def _beginning_with(self, path: str, word: str) -> Query:
         return Query.fuzzy_term_query(self._schema, path, word, 0, prefix=True)
-
-    def _count(self, query: Query) -> int:
-        return int(self.searcher.search(_unscored(query), 1).count)  # type: ignore[attr-defined]  # not in its stubs
 
     def _phrase(self, path: str, words: Sequence[str]) -> Query:
         if len(words) == 1:
@@ -197,8 +192,8 @@ class Translation:
 
 
 def count(searcher: Searcher, query: Query) -> int:
-    """Return how many videos `query` finds."""
-    return int(searcher.aggregate(query, COUNT)["*"]["value"])
+    """Return how many documents `query` finds."""
+    return int(searcher.search(_unscored(query), 1).count)  # type: ignore[attr-defined]  # not in its stubs
 
 
 def _unscored(query: Query) -> Query:
