@@ -146,7 +146,7 @@ class Engine:
         return sorted(str(searcher.doc(address).get_first("video")) for address in addresses)
 
     def _parsed(self, query: str) -> Node:
-        return parse(query, self._index.fields, SavedSearches(self._library.collections).lookup)
+        return parse(query, self._index.fields, SavedSearches(self._library.collections))
 
     def _translation(self) -> Translation:
         return Translation(self._index, cache(partial(self._library.states.overall, self._specs)))
