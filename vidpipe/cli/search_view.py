@@ -13,7 +13,7 @@ from vidpipe.cli.output import clean, duration, out, say, table, words
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
 #: Column -> minimum terminal width at which it is shown.
-_MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
+_MIN_WIDTHS = {"state": 50, "resolution": 64, "category": 80, "scenes": 120, "tags": 120, "labels": 160}
 _MOST_MATCHES = 3
 
 
