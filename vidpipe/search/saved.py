@@ -63,7 +63,7 @@ class SavedSearches(Mapping[str, str]):
             )
         if not query.strip():
             raise SettingsError("There is no search to save.", "Write what is searched for before --save.")
-        parse(query, fields, {**self, name: query})
+        parse(query, fields, {**{one.name: one.query for one in self.all()}, name: query})
         values = {"query": query, "saved_at": datetime.now(UTC)}
         self._searches.update_one({"_id": name}, {"$set": values}, upsert=True)
 
