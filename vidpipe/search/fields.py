@@ -58,6 +58,9 @@ class Fields:
             known = self._fields.setdefault(declared.field.name, declared.field)
             if known.kind != declared.field.kind:
                 raise ValueError(f"the search field {known.name} is declared as {known.kind} and {declared.field.kind}")
+        #: Those of kind vector, by name; they have no text form.
+        self.vectors = {name: field for name, field in self._fields.items() if field.kind == "vector"}
+        self._fields = {name: field for name, field in self._fields.items() if name not in self.vectors}
         self.unfilled = frozenset(field.name for field in _OPTIONAL if field.name not in self._fields)
         for field in _OPTIONAL:
             self._fields.setdefault(field.name, field)
@@ -96,7 +99,7 @@ class Fields:
     @property
     def version(self) -> str:
         """Hash of the declarations; an index of another version is built again."""
-        ignored = {"values", "key", "help"}
+        ignored = {"values", "key", "help", "encode", "min_similarity"}
         declared = [
             (one.key, {name: value for name, value in vars(one.field).items() if name not in ignored})
             for one in self._declared
