@@ -71,14 +71,10 @@ def embedding_kind(field: str, size: int) -> str:
 
 
 def quantized(vector: Sequence[float]) -> bytes:
-    """Return the direction of a vector: int8, the element of the largest magnitude is ±127.
-
-    Raises:
-        ValueError: It has none.
-    """
+    """Return the direction of a vector as int8 (the largest element is ±127); empty if it has none."""
     largest = max(map(abs, vector), default=0.0)
     if not largest or not all(map(math.isfinite, vector)):
-        raise ValueError("an embedding must have finite elements that are not all 0")
+        return b""
     return array("b", (round(127 * (element / largest)) for element in vector)).tobytes()
 
 
@@ -223,10 +219,8 @@ def _moment(sha256: str, field: SearchField, moment: Moment, language: str, word
 
 def _embeddings(sha256: str, field: str, embeddings: Iterable[Embedding]) -> Iterator[tuple[int, Document]]:
     for vector, start_s, end_s in embeddings:
-        try:
-            elements = quantized(vector)
-        except ValueError as error:
-            log.warning("%s: left out of the search index: %s (%s at %s s)", sha256[:12], error, field, start_s)
+        if not (elements := quantized(vector)):
+            log.warning("%s is not searched by %s at %s s: the vector is 0 or not finite", sha256[:12], field, start_s)
             continue
         stored = json.dumps({"field": field, "start_s": start_s, "end_s": end_s}).encode()
         key = int.from_bytes(sha256_hash(sha256.encode() + stored + elements).digest()[:8]) >> 1

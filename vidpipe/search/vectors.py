@@ -76,10 +76,12 @@ class Vectors:
             return found
         conditions = translation.videos(And((_without_words(node), *required)))
         for field, encode in fields:
+            vector = b""
             try:
                 vector = quantized(encode(text))
             except UnavailableError as error:
                 notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
+            if not vector:
                 continue
             for count in _NEAREST:
                 nearest, complete = self._nearest(field, vector, count, translation.searcher, parts)
@@ -126,6 +128,9 @@ class Vectors:
 
         query = Query.term_query(self._index.schema, "kind", kind, index_option="basic")
         documents = dict(searcher.search(query, max(1, searcher.num_docs), False, "vector_key").hits)
+        for other, embeddings in searcher.terms_with_prefix("kind", kind.removesuffix(str(size)), Query.all_query()):
+            if other != kind:
+                log.warning("%s embeddings (%s) cannot be compared with queries (%s)", embeddings, other, kind)
         path = self._index.folder / f"{kind}.usearch"
         index = _read(path, view=True)
         known = set(np.asarray(index.keys).tolist()) if index else set()
