@@ -85,6 +85,7 @@ class SearchIndex:
         searcher: Searches the index as it was at the last `refresh`.
         languages: Languages of the indexed texts.
         folder: Folder of the generation in use.
+        note: Told in a sentence what takes long.
         behind: How many changed videos it lacks because another process has been changing it for long; mostly 0.
     """
 
@@ -97,7 +98,7 @@ class SearchIndex:
         self.fields = Fields(library.graph)
         self._version = version_of(self.fields)
         self.behind = 0
-        self._note = note
+        self.note = note
         self._progress = progress
         self._files = _Files(library.settings.index_directory)
         self._changes = Changes(library.collections)
@@ -196,7 +197,7 @@ class SearchIndex:
         except Timeout:
             self.behind = found.videos
             if found.videos:
-                self._note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
+                self.note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
 
     def _differences(self) -> Differences:
         return differences(self.library, self.searcher, self.schema, self._state)
@@ -229,9 +230,9 @@ class SearchIndex:
 
     def _build(self, fault: str) -> None:
         before = self._files.current()
-        with self._files.building(self._note):
+        with self._files.building(self.note):
             if self._files.current() == before or self.load():
-                self._note(f"The search index is being built: {fault}.")
+                self.note(f"The search index is being built: {fault}.")
                 _build(self.library, self.fields, self._files, self._progress)
         if fault := self.load():
             raise UnavailableError(

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 #: Embeddings that are looked at, the second number if few videos remain of the first.
 _NEAREST = (MOST_SIMILAR, 10 * MOST_SIMILAR)
 _FEW = 20
+#: Added embeddings that take seconds.
+_MANY = 5_000
 #: Of content that is followed by its own checksum. usearch crashes on some damaged files.
 _CRC_OF_INTACT = 0x2144DF1C
 
@@ -141,6 +143,8 @@ class Vectors:
                 index, gone, new = Index(ndim=size, metric="cos", dtype="i8"), set(), set(documents)
             if gone:
                 index.remove(list(gone))
+            if len(new) >= _MANY:
+                self._index.note(f"{len(new):,} embeddings are being added to the search index.")
             if new:
                 elements = b"".join(bytes(searcher.doc(documents[key]).get_first("vector") or b"") for key in new)
                 index.add(np.array(list(new), np.uint64), np.frombuffer(elements, np.int8).reshape(-1, size))
