@@ -5,7 +5,6 @@ within seconds whatever it is doing. The work runs in its own thread: the main t
 and no library used by the work can replace the signal handlers.
 """
 
-import _thread
 import contextlib
 import os
 import signal
@@ -48,7 +47,9 @@ def repeat_lost_interrupts() -> None:
 
     def on_unraisable(args: Any) -> None:
         if issubclass(args.exc_type, KeyboardInterrupt):
-            threading.Timer(_REPEAT_AFTER_S, _thread.interrupt_main).start()  # not before the callback has returned
+            # Not before the callback has returned; and as a signal, which also ends a sleep.
+            again = (threading.main_thread().ident, signal.SIGINT)
+            threading.Timer(_REPEAT_AFTER_S, signal.pthread_kill, again).start()
         else:
             sys.__unraisablehook__(args)
 

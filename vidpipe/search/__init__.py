@@ -5,7 +5,9 @@ grammar, quantities      its text form
 analysis                 how texts become words
 documents                what is indexed of a video
 index, catch_up          the index's files; how they follow the library
-translation, engine      queries to the index, hits, facets, pages
-matching                 where a text matches
+translation              queries to the index
+engine, pages            answers: facets, orders, pages
+hits, matching           what is shown of a video; where a text matches
+spelling                 corrections
 saved                    saved searches
 """

@@ -95,15 +95,15 @@ class Engine:
             SettingsError: `after` is not from the same order.
             UnavailableError: MongoDB is unavailable.
         """
-        node, required = self._parsed(query), tuple(map(self._parsed, filters))
-        whole = And((node, *required))
-        matched: Literal["all", "any"] = "all"
-        has_words = any(isinstance(word, Words) for word in wanted(whole))
         names = self._index.fields.facets if facets else ()
-        order = "date" if order == "relevance" and not has_words else order
-        cursor = Cursor.decoded(after, order) if after else Cursor(order)
+        matched: Literal["all", "any"] = "all"
         # tantivy counts in another thread, outside Python's lock, while the page is made.
         with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
+            node, required = self._parsed(query), tuple(map(self._parsed, filters))
+            whole = And((node, *required))
+            if order == "relevance" and not any(isinstance(word, Words) for word in wanted(whole)):
+                order = "date"
+            cursor = Cursor.decoded(after, order) if after else Cursor(order)
             translation = self._translation()
 
             def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:

@@ -27,8 +27,9 @@ from tantivy import Index, Query, Schema, Searcher
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import Changes
+from vidpipe.library.embedded import MIN_FREE_BYTES
 from vidpipe.library.library import Library
-from vidpipe.safe_files import network_file_system, private_directory, replace_file
+from vidpipe.safe_files import free_bytes, network_file_system, private_directory, replace_file
 from vidpipe.search import documents
 from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, fill, version_of
 from vidpipe.search.fields import Fields
@@ -138,6 +139,8 @@ class SearchIndex:
             try:
                 self._catch_up()
             except ValueError as error:  # of tantivy
+                if free_bytes(self._files.directory) < MIN_FREE_BYTES:
+                    raise
                 self._build(f"it is damaged: {error}")
 
     def load(self) -> str:
@@ -254,10 +257,10 @@ def _build(library: Library, fields: Fields, files: _Files, progress: Progress) 
         old = State.load(files.current() or files.directory)
         before = old if old.epoch == before.epoch else before
     folder = files.directory / uuid.uuid4().hex[:12]
-    private_directory(folder)
-    index = Index(documents.schema(fields), path=str(folder))
-    documents.register_analyzers(index)
     try:
+        private_directory(folder)
+        index = Index(documents.schema(fields), path=str(folder))
+        documents.register_analyzers(index)
         fill(library, fields, index, folder, before=before, progress=progress)
         index.reload()
         found = differences(library, index.searcher(), index.schema, State.load(folder))
