@@ -113,9 +113,9 @@ class Engine:
 
             counting, rows, more = found_by(whole)
             if not rows and (loose := _any_word(node)) and not counting.result()[0]:
-                whole, matched = And((loose, *required)), "any"
-                counting, rows, more = found_by(whole)
-            shown = Hits(self._library, self._specs, translation, whole, scored=order == "relevance")
+                node, matched = loose, "any"
+                counting, rows, more = found_by(And((node, *required)))
+            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance")
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
             else:

@@ -106,7 +106,7 @@ class Fields:
     def values(
         self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = ()
     ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
-        """Yield each declared field of a stored video with its values, in order.
+        """Yield each declared field of a stored video with its different values, in order.
 
         Args:
             document: The video's document.
@@ -115,7 +115,8 @@ class Fields:
         for declared in self._declared:
             result = document.get(declared.key) if declared.key else document
             if result is not None:
-                yield declared.field, declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
+                found = declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
+                yield declared.field, dict.fromkeys(found)  # subtitles may be there in two formats
 
 
 def _added(document: Mapping[str, Any]) -> Iterable[float]:
