@@ -107,14 +107,14 @@ class Engine:
             translation = self._translation()
 
             def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
-                query = translation.videos(node, with_moments=moments)
+                query = translation.videos(And((node, *required)), moments=node if moments else None)
                 counting = pool.submit(_counted, translation.searcher, query, names)
                 return counting, *ranked(translation.searcher, query, cursor, offset, limit)
 
-            counting, rows, more = found_by(whole)
+            counting, rows, more = found_by(node)
             if not rows and (loose := _any_word(node)) and not counting.result()[0]:
                 node, matched = loose, "any"
-                counting, rows, more = found_by(And((node, *required)))
+                counting, rows, more = found_by(node)
             shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance")
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
