@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import stoppable
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import answered, counted, duration, err, note, out, print_json, say, words
 from vidpipe.cli.run import finish
 from vidpipe.cli.video_selection import All, Where, chosen_videos
@@ -47,6 +47,7 @@ def ask(
     *,
     every: All = False,
     where: Where = None,
+    search: Search = None,
     scenes: Annotated[bool, typer.Option("--scenes", help="Ask about each scene instead of the whole video.")] = False,
     kind: Annotated[AnswerKind | None, typer.Option("--kind", help="Form of the answer. Default: text.")] = None,
     choice: Annotated[
@@ -87,7 +88,7 @@ def ask(
                 "No answering model is configured: Backend = statistics only measures.",
                 "Set Backend = qwen or endpoint in [QwenVL] of config.ini; docs/model.md lists what each requires.",
             )
-        ids = chosen_videos(opened, videos, every=every, where=where or ())
+        ids = chosen_videos(opened, videos, every=every, where=where or (), search=search)
         if save:
             path = opened.settings.resolve(opened.settings.rules.questions)
             add_question(path, question)

@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.interrupt import INTERRUPTED, stoppable
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import duration, note, out, print_json, say, table, words
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.cli.video_selection import All, Where, chosen_videos
@@ -30,6 +30,7 @@ def check(
     *,
     every: All = False,
     where: Where = None,
+    search: Search = None,
     as_json: Json = False,
 ) -> int:
     """Decode every frame of videos and report damage.
@@ -38,9 +39,10 @@ def check(
     decodes the sound that the stage scenes measures. Nothing in the library changes. Exit code 1: a video is damaged
     or could not be checked.
     """
-    with open_library(context) as opened, PartsDisplay("Checking") as display:
-        ids = chosen_videos(opened, named or (), every=every, where=where or ())
-        found, stopped = stoppable(lambda cancelled: _check_all(opened, ids, cancelled, display), display.say)
+    with open_library(context) as opened:
+        ids = chosen_videos(opened, named or (), every=every, where=where or (), search=search)
+        with PartsDisplay("Checking") as display:
+            found, stopped = stoppable(lambda cancelled: _check_all(opened, ids, cancelled, display), display.say)
     counts = {state: sum(video["state"] == state for video in found) for state in _STYLES}
     if as_json:
         print_json({"videos": found, "counts": counts, "interrupted": stopped})

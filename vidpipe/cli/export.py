@@ -10,8 +10,8 @@ import typer
 from vidpipe.cli import options
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.output import counted, exact_stdout, note, print_json
+from vidpipe.cli.video_selection import search_engine
 from vidpipe.library.queries import export as exports
-from vidpipe.library.queries.search import Filters
 from vidpipe.settings import audit
 
 
@@ -28,7 +28,8 @@ def export(
     scenes: Annotated[
         bool, typer.Option("--scenes", help="For csv and parquet: one row per scene instead of one per video.")
     ] = False,
-    filters: Filters,
+    filters: tuple[str, ...],
+    search: options.Search = None,
     as_json: options.Json = False,
 ) -> None:
     """Export results as JSON, JSON Lines, CSV or Parquet.
@@ -40,9 +41,9 @@ def export(
     if destination == "-" and as_json:
         raise typer.BadParameter("--json cannot be combined with DEST -, which writes the export to stdout.")
     with open_library(context) as opened:
-        result = export_to(
-            opened, destination, file_format.value if file_format else None, filters=filters, scenes=scenes
-        )
+        selected = filters or search is not None
+        ids = search_engine(opened).ids(search or "", filters) if selected else None
+        result = export_to(opened, destination, file_format.value if file_format else None, ids=ids, scenes=scenes)
     if as_json:
         print_json(result)
 
@@ -52,7 +53,6 @@ def export_to(
     destination: str,
     file_format: str | None,
     *,
-    filters: Filters | None = None,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def export_to(
     target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
     if destination.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
-    done = exports.export(opened.library, target, chosen, opened.plan.specs, filters=filters, ids=ids, scenes=scenes)
+    done = exports.export(opened.library, target, chosen, opened.plan.specs, ids=ids, scenes=scenes)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")
     if done.scenes:

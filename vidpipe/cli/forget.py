@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
-from vidpipe.cli.options import Json
+from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
+from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.operations.retention.video_removal import ForgottenVideo
@@ -18,8 +19,11 @@ from vidpipe.settings import audit
 
 def forget(
     context: typer.Context,
-    named: Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Hash prefixes, URLs or file names.")],
+    named: Annotated[
+        list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names.")
+    ] = None,
     *,
+    search: Search = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: Json = False,
@@ -32,7 +36,10 @@ def forget(
     files and backups are kept.
     """
     with open_library(context) as opened:
-        ids, unknown = _resolve(opened, named)
+        if named and search is None:
+            ids, unknown = _resolve(opened, named)
+        else:
+            ids, unknown = chosen_videos(opened, named or (), search=search), []
         found = _forget(opened, ids, dry_run=True)
         if ids and not (dry_run or yes) and not _agrees(found, as_json=as_json):
             note("Nothing was removed.")

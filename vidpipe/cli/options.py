@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from vidpipe.library.queries.search import Filters
+from vidpipe.errors import readable
 
 ResultT = TypeVar("ResultT")
 
@@ -51,18 +51,25 @@ Stages = Annotated[
     list[str] | None, typer.Option("--stage", "--stages", help="Run only these stages; repeatable or comma-separated.")
 ]
 
-#: Field of `Filters` -> the option that sets it.
-_FILTER_OPTIONS: dict[str, Any] = {
-    "tags": _filter_option("--tag", "With this tag; repeatable, all must match."),
-    "labels": _filter_option("--label", "With this label; repeatable, all must match."),
-    "categories": _filter_option("--category", "In this category; repeatable, any may match."),
-    "min_duration_s": _filter_option("--min-duration", "Seconds.", kind=float, min=0),
-    "max_duration_s": _filter_option("--max-duration", "Seconds.", kind=float, min=0),
-    "resolutions": _filter_option("--resolution", "SD, HD, Full HD, 1080p, 4K, …, or 1280x720."),
-    "codecs": _filter_option("--codec", "Video codec: h264, hevc, h265, …"),
-    "sentiments": _filter_option("--sentiment", "positive, neutral, negative, 'no basis'."),
-    "sources": _filter_option("--source", "Part of a URL or file name."),
+Search = Annotated[
+    str | None,
+    typer.Option("--search", metavar="QUERY", help="Videos that `vidpipe search QUERY` finds; docs/search.md."),
+]
+
+#: Parameter -> (option, what it says in the query language). Several values of a repeatable option are joined by OR if
+#: any of them may match.
+_FILTER_OPTIONS: dict[str, tuple[Any, str]] = {
+    "tag": (_filter_option("--tag", "With this tag; repeatable, all must match."), "tag:"),
+    "label": (_filter_option("--label", "With this label; repeatable, all must match."), "label:"),
+    "category": (_filter_option("--category", "In this category; repeatable, any may match."), "category:"),
+    "min_duration": (_filter_option("--min-duration", "Seconds.", kind=float, min=0), "duration:>="),
+    "max_duration": (_filter_option("--max-duration", "Seconds.", kind=float, min=0), "duration:<="),
+    "resolution": (_filter_option("--resolution", "SD, HD, Full HD, 1080p, 4K, …, or 1280x720."), "resolution:"),
+    "codec": (_filter_option("--codec", "Video codec: h264, hevc, h265, …"), "codec:"),
+    "sentiment": (_filter_option("--sentiment", "positive, neutral, negative, 'no basis'."), "sentiment:"),
+    "source": (_filter_option("--source", "Part of a URL or file name, from the start of a word."), "source:"),
 }
+_ALL_MUST_MATCH = ("tag", "label")
 
 SceneThreshold = Annotated[
     float | None,
@@ -117,22 +124,33 @@ def overridden_settings(given: Mapping[str, object]) -> frozenset[str]:
 
 
 def with_filters(command: Callable[..., ResultT]) -> Callable[..., ResultT]:
-    """Give a command the filter options, and pass them to it as its parameter `filters`."""
+    """Give a command the filter options, and pass them to it as its parameter `filters`: queries that must all hold."""
     signature = inspect.signature(command, eval_str=True)
 
     @functools.wraps(command)
     def wrapper(*args: Any, **given: Any) -> ResultT:
-        values = {name: given.pop(name) for name in _FILTER_OPTIONS}
-        chosen: Any = {
-            name: tuple(one) if isinstance(one, list) else one for name, one in values.items() if one is not None
-        }
-        return command(*args, filters=Filters(**chosen), **given)
+        chosen = {name: given.pop(name) for name in _FILTER_OPTIONS}
+        filters = tuple(
+            query for name, values in chosen.items() if values is not None for query in _queries(name, values)
+        )
+        return command(*args, filters=filters, **given)
 
     parameters = [one for one in signature.parameters.values() if one.name != "filters"]
     parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-        for name, option in _FILTER_OPTIONS.items()
+        for name, (option, _) in _FILTER_OPTIONS.items()
     ]
     wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
     return wrapper
+
+
+def _queries(name: str, values: list[str] | float) -> list[str]:
+    """Return what the values of a filter option say in the query language."""
+    from vidpipe.search.grammar import quoted  # imports tantivy
+
+    start = _FILTER_OPTIONS[name][1]
+    if isinstance(values, float):
+        return [f"{start}{values:.3f}"]
+    queries = [start + quoted(readable(value)) for value in values]
+    return queries if name in _ALL_MUST_MATCH or len(queries) < 2 else [f"({' OR '.join(queries)})"]

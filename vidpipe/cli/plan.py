@@ -12,12 +12,14 @@ from vidpipe.cli.options import (
     QwenInstruction,
     SceneDetector,
     SceneThreshold,
+    Search,
     Stages,
     overrides,
     stage_names,
 )
 from vidpipe.cli.output import counted, error_object, note, out, print_json, say, table, words
 from vidpipe.cli.run import warn_of_unread
+from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
 from vidpipe.library.states import waiting_for_spec
 from vidpipe.operations.metrics.statistics import format_duration
@@ -31,6 +33,7 @@ def plan(
     context: typer.Context,
     videos: DueVideos = None,
     *,
+    search: Search = None,
     stages: Stages = None,
     retry: Annotated[bool, typer.Option("--retry", help="Include failed and quarantined videos.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Include up-to-date results.")] = False,
@@ -48,7 +51,7 @@ def plan(
     with open_library(context, overrides(scene_threshold, scene_detector, qwen_instruction, None)) as opened:
         chosen = Plan.make(opened.library.graph, opened.settings, names)
         try:
-            ids = [opened.library.videos.resolve(video) for video in videos] if videos else None
+            ids = chosen_videos(opened, videos or (), search=search) if videos or search is not None else None
             forced = frozenset(chosen.specs) if force else frozenset()
             request = RunRequest(videos=ids, stages=names, retry=retry, force=forced)
             found = estimate(opened.library, chosen, request)

@@ -18,6 +18,7 @@ from vidpipe.cli.options import (
     QwenInstruction,
     SceneDetector,
     SceneThreshold,
+    Search,
     Stages,
     UseVpc,
     overridden_settings,
@@ -26,6 +27,7 @@ from vidpipe.cli.options import (
 )
 from vidpipe.cli.output import counted, duration, error_object, note, out, print_error, print_json, say, table, words
 from vidpipe.cli.progress import RunDisplay
+from vidpipe.cli.video_selection import chosen_videos
 from vidpipe.errors import VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.runner.plan import Plan
@@ -46,6 +48,7 @@ def run(
         ),
     ] = None,
     *,
+    search: Search = None,
     stages: Stages = None,
     mode: FileMode = None,
     retry: Annotated[
@@ -76,7 +79,11 @@ def run(
         if force:
             request = request.model_copy(update={"force": frozenset(request.stage_names(opened.library.graph.names))})
         changed = overridden_settings(given)
-        if inputs:
+        if search is not None:
+            request = request.model_copy(update={"videos": tuple(chosen_videos(opened, inputs or (), search=search))})
+        if request.videos == ():
+            result, code = plain_report(RunReport(), request.stage_names(opened.library.graph.names)), 0
+        elif search is None and inputs:
             adding = Adding(mode.value if mode else None, retry=retry)
             videos = opened.library.videos
             sources, refused = with_stdin(inputs, known=lambda line: bool(videos.named(line)))

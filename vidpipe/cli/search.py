@@ -1,81 +1,56 @@
 """vidpipe search and vidpipe list."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from __future__ import annotations
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vidpipe.cli import options
-from vidpipe.cli.context import open_library
-from vidpipe.cli.output import duration, note, out, print_json, table, words
-from vidpipe.library.queries.search import Filters, SearchPage, find_scenes, find_videos
+from vidpipe.cli.context import OpenLibrary, open_library
+from vidpipe.cli.output import counted, note, out, print_json, table, words
+from vidpipe.cli.search_view import show_facets, show_hits, show_videos
+from vidpipe.cli.video_selection import search_engine
+from vidpipe.errors import SettingsError, readable
 
-_STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
-_MOST_SHOWN = 5
-#: Column -> minimum terminal width at which it is shown.
-_MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
+if TYPE_CHECKING:
+    from vidpipe.search.engine import SearchPage
+
+
+class Order(StrEnum):
+    """Orders of what is found."""
+
+    relevance = "relevance"
+    date = "date"
+    duration = "duration"
+    name = "name"
 
 
 @options.with_filters
 def list_videos(
     context: typer.Context,
     *,
-    filters: Filters,
+    filters: tuple[str, ...],
+    search: options.Search = None,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of videos; 0 means all.")] = 50,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
     as_json: options.Json = False,
 ) -> None:
     """List videos, newest first."""
     with open_library(context) as opened:
-        page = find_videos(opened.library, "", filters, limit=limit, offset=offset, specs=opened.plan.specs)
+        # The search as a filter: all its words must match, as wherever videos are selected.
+        required = (search or "", *filters)
+        page = search_engine(opened).find("", required, order="date", limit=limit, offset=offset, facets=False)
+    more = offset + len(page.hits) < page.total
     if as_json:
-        print_json({"videos": page.hits, "more": page.more})
+        print_json({"videos": page.hits, "more": more})
         return
+    _note_how(page)
     show_videos(page.hits)
-    if page.more:
+    if more:
         note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
-
-
-def show_videos(hits: Sequence[dict[str, Any]]) -> None:
-    """Print the table of videos."""
-    console = out()
-    if not hits:
-        console.print("No videos.")
-        return
-    wide: dict[str, Any] = {"min_width": 12, "overflow": "fold"}
-    whole: dict[str, Any] = {"no_wrap": True}
-    roomy = console.width >= max(_MIN_WIDTHS.values())
-    columns: dict[str, dict[str, Any]] = {
-        "video": whole, "name": wide, "duration": {"justify": "right", **whole}, "resolution": whole,
-        "scenes": {"justify": "right"}, "category": whole,
-        "labels": {"min_width": 6, "overflow": "fold"}, "tags": wide, "state": whole,
-    }  # fmt: skip
-    shown_columns = [name for name in columns if console.width >= _MIN_WIDTHS.get(name, 0)]
-    if roomy and not any(hit["labels"] for hit in hits):
-        shown_columns.remove("labels")
-    made = table(*((name, columns[name]) for name in shown_columns))
-    for hit in hits:
-        size = f"{hit['width']}x{hit['height']}" if hit["width"] else ""
-        labels = _some(hit["labels"])
-        name = words(hit["name"])
-        for below in (hit["title"], f"labels: {labels}" if labels and not roomy else ""):
-            if below:
-                name.append("\n").append_text(words(below, "dim"))
-        state = hit.get("state", "")
-        cells = {
-            "video": words(hit["video"][:12], "cyan"), "name": name,
-            "duration": words(duration(hit["duration_s"])),
-            "resolution": words(f"{hit['resolution'] or ''} {size if roomy else ''}".strip()),
-            "scenes": words(hit["scenes"]), "category": words(hit["category"]),
-            "labels": words(labels), "tags": words(_some(hit["tags"])),
-            "state": words(state, _STATE_STYLES.get(state, "")),
-        }  # fmt: skip
-        made.add_row(*(cells[name] for name in shown_columns))
-    console.print(made)
-
-
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_MOST_SHOWN]) + (f" +{len(texts) - _MOST_SHOWN}" if len(texts) > _MOST_SHOWN else "")
 
 
 @options.with_filters
@@ -84,59 +59,99 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WORDS]...", help="Words to search for (any of them); '\"a phrase\"' is required, -word excluded."
+            metavar="[QUERY]...",
+            help="Words that must all match, '\"a phrase\"', -word, tag:dark, duration:>60, OR, …; docs/search.md.",
         ),
     ] = None,
     *,
-    filters: Filters,
-    scenes: Annotated[bool, typer.Option("--scenes", help="Show only scenes.")] = False,
-    limit: Annotated[
-        int, typer.Option("--limit", min=0, help="Maximum number of videos and of scenes; 0 means all.")
-    ] = 20,
+    filters: tuple[str, ...],
+    order: Annotated[
+        Order, typer.Option("--order", help="Order of the videos; without words, relevance means date.")
+    ] = Order.relevance,
+    moments: Annotated[
+        bool, typer.Option("--moments", "--scenes", help="List moments instead of videos: scenes, cues, chapters.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of results; 0 means all.")] = 20,
+    after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue after a page.")] = None,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Results to skip.")] = 0,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="NAME", help="Save the search, filters included, as saved:NAME.")
+    ] = None,
+    saved: Annotated[bool, typer.Option("--saved", help="List the saved searches.")] = False,
+    delete_saved: Annotated[
+        str | None, typer.Option("--delete-saved", metavar="NAME", help="Delete a saved search.")
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Find videos and scenes by words, most relevant first, and by filters.
+    """Find videos by words and filters, and the moments in which the words occur.
 
-    If no whole word matches, parts of words are searched.
+    All words must match, anywhere in a video. If no video has all of them, any of them suffices, and this is said.
     """
     given = query or []
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
     if unknown:
         raise typer.BadParameter(f"No such option: {unknown}")
-    text = " ".join(given)
-    videos = found = SearchPage([], "filters", more=False)
+    text = readable(" ".join(given))
     with open_library(context) as opened:
-        if not scenes:
-            videos = find_videos(opened.library, text, filters, limit=limit, offset=offset, specs=opened.plan.specs)
-        if scenes or text.strip():
-            found = find_scenes(opened.library, text, filters, limit=limit, offset=offset)
+        if saved or delete_saved is not None:
+            _show_saved(opened, delete_saved, as_json=as_json)
+            return
+        if save is not None:
+            _save(opened, save, " ".join([f"({text})" if text and filters else text, *filters]))
+        page = search_engine(opened).find(
+            text, filters, order=order.value, limit=limit, after=after, offset=offset, moments=moments
+        )
     if as_json:
-        print_json({
-            "query": text, "videos": videos.hits, "scenes": found.hits, "more_videos": videos.more,
-            "more_scenes": found.more, "found_by": {"videos": videos.how, "scenes": found.how},
-        })  # fmt: skip
+        print_json({"query": text, **asdict(page)})
+    else:
+        _show(page, moments=moments)
+
+
+def _show(page: SearchPage, *, moments: bool) -> None:
+    _note_how(page)
+    if moments or any(hit["matched_in"] for hit in page.hits):
+        show_hits(page.hits, moments=moments)
+    else:
+        show_videos(page.hits)
+    show_facets(page.facets, page.total)
+    if not page.hits:
         return
-    if not scenes:
-        show_videos(videos.hits)
-    if found.hits:
-        _show_scenes(found.hits)
-    elif scenes:
-        out().print("No scenes.")
-    if "parts of words" in (videos.how if videos.hits else "", found.how if found.hits else ""):
-        note("No whole word matched; these results match parts of words.")
-    if videos.more or found.more:
-        note(f"More results: --offset {offset + limit}, or --limit 0 for all.")
+    more = f"; next page: --after {page.next}" if page.next else "."
+    note(counted(page.total, "video") + more)
 
 
-def _show_scenes(hits: Sequence[dict[str, Any]]) -> None:
-    made = table(
-        ("video", {"no_wrap": True}), ("name", {"min_width": 12, "overflow": "fold"}), ("scene", {"justify": "right"}),
-        ("from – to", {"no_wrap": True}), ("description", {"overflow": "fold"}),
-    )  # fmt: skip
-    for hit in hits:
-        made.add_row(
-            words(hit["video"][:12], "cyan"), words(hit["name"]), str(hit["index"]),
-            f"{duration(hit['start_s'])} – {duration(hit['end_s'])}", words(hit["description"]),
-        )  # fmt: skip
-    out().print(made)
+def _note_how(page: SearchPage) -> None:
+    """Say on stderr what a reader of the results should know."""
+    if page.matched == "any" and page.hits:
+        note("Nothing matches all words; these match any of them.", "yellow")
+    if page.did_you_mean:
+        note(f"Did you mean: {page.did_you_mean}", "yellow")
+    for sentence in page.notes:
+        note(sentence)
+
+
+def _save(opened: OpenLibrary, name: str, query: str) -> None:
+    from vidpipe.search.fields import Fields
+    from vidpipe.search.saved import SavedSearches
+
+    SavedSearches(opened.library.collections).save(name, query, Fields(opened.library.graph))
+    note(f"Saved as saved:{name}: {query}")
+
+
+def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> None:
+    """Delete a saved search, or list them."""
+    from vidpipe.search.saved import SavedSearches
+
+    saved = SavedSearches(opened.library.collections)
+    if delete is not None:
+        if not saved.delete(delete):
+            raise SettingsError(f"No search is saved as '{delete}'.", "`vidpipe search --saved` lists them.")
+        note(f"Deleted the saved search '{delete}'.")
+    searches = saved.all()
+    if as_json:
+        print_json({"saved": [one._asdict() for one in searches]})
+        return
+    made = table("name", ("query", {"overflow": "fold"}), "saved")
+    for one in searches:
+        made.add_row(words(one.name), words(one.query), f"{one.saved_at.astimezone():%Y-%m-%d %H:%M}")
+    out().print(made if searches else "No saved searches.")

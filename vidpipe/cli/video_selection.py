@@ -1,18 +1,25 @@
-"""Selection of videos: by name, all, or by conditions."""
+"""Selection of videos: by name, all, by conditions, or by a search."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from vidpipe.cli.context import OpenLibrary
 from vidpipe.cli.output import counted, note
+from vidpipe.cli.progress import PartsDisplay
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import projection, read_fields
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import READS
 from vidpipe.tagging.conditions import parse_condition
+
+if TYPE_CHECKING:
+    from vidpipe.search.engine import Engine
 
 All = Annotated[bool, typer.Option("--all", help="All videos.")]
 Where = Annotated[
@@ -24,34 +31,74 @@ Where = Annotated[
     ),
 ]  # fmt: skip
 
+#: Adding fewer changed videos to the index takes less than a second.
+_SLOW = 1000
 
-def chosen_videos(opened: OpenLibrary, named: Sequence[str], *, every: bool, where: Sequence[str]) -> list[str]:
+
+def search_engine(opened: OpenLibrary) -> Engine:
+    """Bring the search index up to date, showing the progress on stderr, and return what answers queries from it."""
+    from vidpipe.search.engine import Engine  # imports tantivy, as does the index
+    from vidpipe.search.index import SearchIndex
+
+    with ExitStack() as stack:
+        display: PartsDisplay | None = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal display
+            if total < _SLOW:
+                return
+            display = display or stack.enter_context(PartsDisplay("Updating the search index"))
+            display.progress("videos", done, total)
+
+        index = SearchIndex.open(opened.library, note=note, progress=progress)
+    return Engine(opened.library, opened.plan.specs, index)
+
+
+def chosen_videos(
+    opened: OpenLibrary,
+    named: Sequence[str],
+    *,
+    every: bool = False,
+    where: Sequence[str] = (),
+    search: str | None = None,
+) -> list[str]:
     """Return the sha256 of the selected videos, in the order named, otherwise sorted.
 
     Raises:
         NoSuchVideo: No video has the given name.
         SettingsError: Not exactly one kind of selection was given, or a condition is invalid.
+        QueryError: The search cannot be understood.
     """
-    if sum((bool(named), every, bool(where))) != 1:
+    if sum((bool(named), every, bool(where) or search is not None)) != 1:
         raise SettingsError(
-            "Select videos by name, with --all, or with --where CONDITION (exactly one of these).",
+            "Select videos in exactly one way: by name, with --all, or with --where and --search.",
             "`vidpipe list` shows the videos.",
         )
     if named:
         return list(dict.fromkeys(opened.library.videos.resolve(name) for name in named))
     if every:
         return [row["_id"] for row in opened.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
-    return _matching(opened, where)
+    if search is None:
+        return _matching(opened, where)
+    found = search_engine(opened).ids(search)
+    ids = _matching(opened, where, found) if where else found
+    if not ids:
+        note("No video was found.")
+    return ids
 
 
-def _matching(opened: OpenLibrary, where: Sequence[str]) -> list[str]:
+def _matching(opened: OpenLibrary, where: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
+    """Return the videos, of `ids` if given, that meet all conditions."""
     try:
         conditions = [parse_condition(*_pair(condition)) for condition in where]
     except ValueError as error:
         raise SettingsError(f"--where: {error}.", "docs/rules.md lists the conditions.") from None
     found, unknown = [], 0
     graph = opened.library.graph
+    among = None if ids is None else frozenset(ids)
     for row in opened.library.collections["videos"].find({}, projection(graph, READS)).sort("_id", 1):
+        if among is not None and row["_id"] not in among:
+            continue
         try:
             facts = rule_facts(read_fields(graph, READS, row, ()))
         except KeyError:

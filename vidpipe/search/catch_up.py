@@ -27,6 +27,7 @@ from vidpipe.library.videos import chunked, in_order_of_addition
 from vidpipe.safe_files import replace_file
 from vidpipe.search import documents
 from vidpipe.search.fields import Fields
+from vidpipe.stages.search_fields import spelled
 
 #: Called with the number of videos that are indexed, and of all that will be.
 Progress = Callable[[int, int], None]
@@ -242,4 +243,5 @@ def _sources(library: Library, video: Mapping[str, Any]) -> Iterator[str]:
     if len(video["ingest"].get("urls") or ()) >= MOST_KEPT:
         fields = {"url": 1, "file_name": 1}
         for source in in_order_of_addition(library.collections["sources"], [video["_id"]], fields):
-            yield from (text for name in fields if (text := source.get(name)))
+            yield from spelled(source["url"])
+            yield source.get("file_name") or ""

@@ -112,23 +112,22 @@ class Engine:
             if order == "relevance":
                 similar = self._vectors.similar(node, required, translation, notes, parts=moments)
 
-            def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
-                query = translation.videos(node, with_moments=moments)
-                counting = pool.submit(_counted, translation.searcher, translation.either(query, similar.places), names)
-                return counting, *ranked(translation.searcher, query, cursor, offset, limit, similar=similar.rankings)
+            def found_by(node: Node) -> tuple[Query, Future[_Counts], list[Row], bool]:
+                query = translation.videos(And((node, *required)), moments=node if moments else None)
+                both = translation.either(query, similar.places)
+                counting = pool.submit(_counted, translation.searcher, both, names)
+                found = ranked(translation.searcher, query, cursor, offset, limit, similar=similar.rankings)
+                return query, counting, *found
 
-            counting, rows, more = found_by(whole)
-            all_words = translation.videos(whole, with_moments=moments)
-            if (
-                (not rows or similar.places)
-                and (loose := _any_word(node))
-                and not count(translation.searcher, all_words)
-            ):
-                whole, matched = And((loose, *required)), "any"
-                counting, rows, more = found_by(whole)
-            by_words = translation.addresses(translation.videos(whole, with_moments=moments), similar.places)
-            places = {sha256: place for sha256, place in similar.places.items() if sha256 not in by_words}
-            shown = Hits(self._library, self._specs, translation, whole, scored=order == "relevance", nearest=places)
+            by_words, counting, rows, more = found_by(node)
+            loose = None if rows and not similar.places else _any_word(node)
+            if loose and not count(translation.searcher, by_words):
+                node, matched = loose, "any"
+                by_words, counting, rows, more = found_by(node)
+            places = dict(similar.places)
+            for video in translation.addresses(by_words, places):
+                del places[video]
+            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
             else:

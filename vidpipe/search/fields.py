@@ -109,7 +109,7 @@ class Fields:
     def values(
         self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = ()
     ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
-        """Yield each declared field of a stored video with its values, in order.
+        """Yield each declared field of a stored video with its different values (embeddings: all), in order.
 
         Args:
             document: The video's document.
@@ -118,7 +118,9 @@ class Fields:
         for declared in self._declared:
             result = document.get(declared.key) if declared.key else document
             if result is not None:
-                yield declared.field, declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
+                found = declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
+                # Subtitles may be there in two formats.
+                yield declared.field, found if declared.field.kind == "vector" else dict.fromkeys(found)
 
 
 def _added(document: Mapping[str, Any]) -> Iterable[float]:

@@ -92,9 +92,9 @@ class Hits:
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
-        fields = (
-            _UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
-        )
+        stages = self._library.graph.names
+        unread = {**_UNREAD, **{f"stages.{stage}.{name}": 0 for stage in stages for name in ("data", "inputs")}}
+        fields = unread if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
         for chunk in chunked(rows):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
             documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from vidpipe.errors import VidpipeError, visible
 
 #: Characters of a query that an error shows on either side of the fault.
-_SHOWN = 60
+_SHOWN = 34
 
 
 class QueryError(VidpipeError):

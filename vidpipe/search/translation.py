@@ -35,10 +35,10 @@ class Translation:
         self._in_state = in_state
         self._videos = _unscored(self._term("kind", VIDEO))
 
-    def videos(self, node: Node, *, with_moments: bool = False) -> Query:
-        """Return the query for the videos that `node` describes; of them, those with a wanted word in a moment."""
+    def videos(self, node: Node, *, moments: Node | None = None) -> Query:
+        """Return the query for the videos that `node` describes; of them, those with a word of `moments` in one."""
         found = self._all(node.parts if isinstance(node, And) else (node,))
-        words = self._any_word(node, text_path) if with_moments else None
+        words = self._any_word(moments, text_path) if moments else None
         return _must([found, _unscored(words)]) if words else found
 
     def among(self, videos: Iterable[str]) -> Query:

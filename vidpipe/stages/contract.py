@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from vidpipe.errors import MediaError, UnavailableError, VidpipeError
 from vidpipe.settings import Settings
-from vidpipe.stages.search_fields import SearchField, stored
+from vidpipe.stages.search_fields import SearchField, spelled, stored
 
 Pool = Literal["network", "cpu", "gpu"]
 JobName = Literal["prepare", "describe", "label"]
@@ -54,6 +54,10 @@ class StageResult(BaseModel):
         return None
 
 
+def _addresses(facts: Mapping[str, Any]) -> list[str]:
+    return [*(spelling for url in facts.get("urls") or () for spelling in spelled(url)), *(facts.get("names") or ())]
+
+
 class IngestFacts(StageResult):
     """What ingest knows of a stored video; `raw_video` and the rules read it.
 
@@ -75,7 +79,7 @@ class IngestFacts(StageResult):
         SearchField("file", "text", stored("names"), "Words of a file name.", weight=6, compound=True, language="en"),
         SearchField("title", "text", stored("titles"), "Words of a title.", weight=8, compound=True),
         SearchField("label", "term", stored("labels"), "A label of a source.", weight=10, facet=True, compound=True),
-        SearchField("source", "text", stored("urls", "names"), "Part of a URL.", weight=0, language="plain"),
+        SearchField("source", "text", _addresses, "Part of a URL or file name.", weight=0, language="plain"),
     )
 
     path: str

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from vidpipe.errors import readable
+from vidpipe.sources.urls import url_spellings
 from vidpipe.text.words import label_key
 
 Kind = Literal["text", "moments", "term", "number", "vector"]
@@ -97,3 +99,8 @@ def stored(*names: str) -> Callable[[Mapping[str, Any]], Iterable[Any]]:
             yield from value if isinstance(value, list | tuple) else () if value is None or value == "" else (value,)
 
     return values
+
+
+def spelled(url: str) -> Iterable[str]:
+    """Return a stored URL, and its decoded spellings if they have other words."""
+    return map(readable, url_spellings(url)) if "%" in url else (url,)

@@ -142,6 +142,9 @@ def test_the_text_of_a_question_that_is_not_kept_can_be_found_later(seen: Comman
 
 def test_scenes_are_asked_one_by_one(seen: Command) -> None:
     found = seen.json("ask", "--all", "--scenes", "Which colour is it?")["answers"]
+    searched = seen.json("ask", "--search", "file:rgb", "--scenes", "Which colour is it?")["answers"]
+    assert searched
+    assert searched == [answer for answer in found if answer["name"] == "rgb.mp4"], "the same stored answers"
     by_name = {name: [answer["value"] for answer in found if answer["name"] == name] for name in COLORS}
     for name, colors in COLORS.items():
         assert all(color in said for color, said in zip(colors, by_name[name], strict=True))

@@ -1,4 +1,4 @@
-"""list, show, search, explain and export on a library that went through all stages."""
+"""list, show, explain and export on a library that went through all stages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vidpipe.cli import search
+from vidpipe.cli import search_view
 from vidpipe.cli.output import say, words
 from vidpipe.cli.show import black_bars
 from vidpipe_tests.cli.conftest import CUTS, HOSTILE, HOSTILE_ON_DISK, TALK, Command
@@ -84,8 +84,8 @@ def test_the_table_of_videos_fits_the_terminal(
     filled: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, tags: bool
 ) -> None:
     hits = filled.json("list")["videos"]
-    monkeypatch.setattr(search, "out", lambda: Console(width=width, color_system=None))
-    search.show_videos(hits)
+    monkeypatch.setattr(search_view, "out", lambda: Console(width=width, color_system=None))
+    search_view.show_videos(hits)
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= width for line in lines)
     assert ("Standard Definition" in "\n".join(lines)) is tags
@@ -112,33 +112,6 @@ def test_a_sentence_beside_a_label_is_indented(capsys: pytest.CaptureFixture[str
 def test_a_few_digits_of_a_hash_are_too_few(filled: Command) -> None:
     error = filled.json("show", "9f", code=4)["error"]
     assert "four digits" in error["message"]
-
-
-def test_search_by_words_and_filters(filled: Command) -> None:
-    assert names(filled.json("search", "lighthouse")["videos"]) == [TALK]
-    assert names(filled.json("search", "--tag", "portrait")["videos"]) == [HOSTILE]
-    assert names(filled.json("search", "--sentiment", "positive", "--resolution", "SD")["videos"]) == [TALK]
-    assert filled.json("search", "lighthouse", "--codec", "hevc")["videos"] == []
-    assert filled("search", "--resolution", "9K").exit_code == 2
-    assert TALK in filled("search", "lighthouse").stdout
-    assert names(filled.json("search", "lighthouse", "--label", "SEASIDE", "--label", "b-roll")["videos"]) == [TALK]
-    assert filled.json("list", "--label", "seaside", "--label", "studio")["videos"] == []
-
-
-def test_search_takes_exclusions_as_words(filled: Command) -> None:
-    everything = names(filled.json("search", "silent widescreen portrait")["videos"])
-    assert HOSTILE in everything
-    assert HOSTILE not in names(filled.json("search", "silent", "widescreen", "-portrait")["videos"])
-
-
-def test_search_finds_scenes(filled: Command) -> None:
-    found = filled.json("search", "--scenes", "--source", CUTS)
-    assert found["videos"] == []
-    assert [(hit["name"], hit["index"], hit["end_s"]) for hit in found["scenes"]] == [
-        (CUTS, 0, 1.0), (CUTS, 1, 2.0), (CUTS, 2, 3.0),
-    ]  # fmt: skip
-    red = filled.json("search", "red", "--scenes")["scenes"]
-    assert (red[0]["name"], red[0]["index"]) == (CUTS, 0)
 
 
 def test_explain_says_why_and_why_not(filled: Command) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 from usearch.index import Index
 
+from vidpipe.cli.search_view import show_hits
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
@@ -130,6 +131,12 @@ def test_a_video_is_found_by_its_meaning_at_its_second(library: Library) -> None
     assert engine.find("fishingboatsman").hits[0]["start_s"] == 200.0
     assert engine.find("xylophone").total == 0
     assert engine.find("日本").total == 0  # without a direction
+
+
+def test_such_a_hit_is_shown_without_words(library: Library, capsys: pytest.CaptureFixture[str]) -> None:
+    for moments in (False, True):
+        show_hits(engine_of(library).find("fishingboatsman", moments=moments).hits, moments=moments)
+        assert "3:20  look  similar in meaning" in capsys.readouterr().out
 
 
 def test_where_words_match_they_are_shown(library: Library) -> None:

@@ -1,6 +1,6 @@
 """Exports: one JSON file per video, one JSON line per video, or a flat table in CSV or Parquet.
 
-Videos are written in the order of their hashes and in batches, so that memory does not grow with the library. A file
+Videos are written in the order of their hashes and in batches, so that memory hardly grows with the library. A file
 appears completely or not at all: it is written beside its place and then renamed.
 
 CSV is for spreadsheets, and spreadsheets run text that begins with = + - @ (or a tab) as a formula. Names, titles and
@@ -23,9 +23,9 @@ from typing import IO, Any, Literal
 from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.library.queries.json_encoding import to_json
-from vidpipe.library.queries.search import Filters, query_of
 from vidpipe.library.queries.show import views
 from vidpipe.library.schema import Document
+from vidpipe.library.videos import chunked
 from vidpipe.safe_files import check_replaceable
 
 Format = Literal["json", "jsonl", "csv", "parquet"]
@@ -89,12 +89,11 @@ def export(
     file_format: Format,
     specs: Mapping[str, str],
     *,
-    filters: Filters | None = None,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
     batch_size: int = 100,
 ) -> ExportSummary:
-    """Write the videos that match `filters` (or those in `ids`).
+    """Write videos.
 
     Args:
         library: The library.
@@ -102,8 +101,7 @@ def export(
             jsonl and csv.
         file_format: The format.
         specs: Today's spec of each stage that can run.
-        filters: Conditions on the videos.
-        ids: The videos to write.
+        ids: The videos to write; None: all.
         scenes: In csv and parquet: one row per scene instead of one per video.
         batch_size: Videos read at once.
 
@@ -111,7 +109,7 @@ def export(
         SettingsError: The destination does not fit the format.
         UnavailableError: The destination cannot be written.
     """
-    batches = _documents(library, specs, filters, ids, batch_size)
+    batches = _documents(library, specs, ids, batch_size)
     scenes = scenes and file_format in ("csv", "parquet")
     if not isinstance(destination, Path):
         if file_format in ("json", "parquet"):
@@ -126,30 +124,13 @@ def export(
         return _write(batches, file, str(path), file_format, scenes=scenes)
 
 
-def _documents(
-    library: Library,
-    specs: Mapping[str, str],
-    filters: Filters | None,
-    ids: Sequence[str] | None,
-    batch_size: int,
-) -> Rows:
+def _documents(library: Library, specs: Mapping[str, str], ids: Sequence[str] | None, batch_size: int) -> Rows:
     """Yield batches of videos as `views` returns them, by hash."""
-    query = query_of(library, filters)
-    last = ""
-    remaining = sorted(set(ids)) if ids is not None else None
-    while True:
-        if remaining is not None:
-            chosen, remaining = remaining[:batch_size], remaining[batch_size:]
-        else:
-            # From the last hash on, not by one cursor: it would expire in an export longer than its time limit.
-            conditions = [{"_id": {"$gt": last}}, *([query] if query else [])]
-            with library.connection.errors_explained():
-                found = library.collections["videos"].find({"$and": conditions}, {"_id": 1}).sort("_id", 1)
-                chosen = [row["_id"] for row in found.limit(batch_size)]
-        if not chosen:
-            return
-        last = chosen[-1]
-        yield list(views(library, chosen, specs))
+    with library.connection.errors_explained():
+        if ids is None:
+            ids = [row["_id"] for row in library.collections["videos"].find({}, {"_id": 1})]
+    for batch in chunked(sorted(set(ids)), batch_size):
+        yield list(views(library, batch, specs))
 
 
 def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
