@@ -74,10 +74,7 @@ class Vectors:
         found = Similar([], {})
         fields = [(field, field.encode) for field in self._index.fields.vectors.values() if field.encode]
         text = " ".join(word.text for word in wanted(node) if _is_loose(word))
-        if not fields or not text:
-            return found
-        conditions = translation.videos(And((_without_words(node), *required)))
-        for field, encode in fields:
+        for field, encode in fields if text else ():
             vector = b""
             try:
                 vector = quantized(encode(text))
@@ -85,6 +82,7 @@ class Vectors:
                 notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
             if not vector:
                 continue
+            conditions = translation.videos(And((_without_words(node), *required)))
             for count in _NEAREST:
                 nearest, complete = self._nearest(field, vector, count, translation.searcher, parts)
                 addresses = translation.addresses(conditions, nearest)
@@ -180,10 +178,9 @@ def _without_words(node: Node) -> Node:
     """Return what a query requires besides its words without a field."""
     if _is_loose(node):
         return EVERYTHING
-    if isinstance(node, And | Or):
-        parts = tuple(map(_without_words, node.parts))
-        if isinstance(node, Or):
-            return EVERYTHING if EVERYTHING in parts else Or(parts)
-        needed = tuple(part for part in parts if part != EVERYTHING)
-        return And(needed)
-    return node
+    if not isinstance(node, And | Or):
+        return node
+    parts = tuple(map(_without_words, node.parts))
+    if isinstance(node, Or):
+        return EVERYTHING if EVERYTHING in parts else Or(parts)
+    return And(tuple(part for part in parts if part != EVERYTHING))
