@@ -85,7 +85,9 @@ def show_hits(hits: Sequence[dict[str, Any]], *, moments: bool) -> None:
         rows.add_column(overflow="fold")
         for match in shown[video]:
             when, where = _place(match)
-            rows.add_row(when, words(where, "dim"), highlighted(match["text"], match["highlights"]))
+            similar = match["text"] is None
+            text = words("similar in meaning", "dim") if similar else highlighted(match["text"], match["highlights"])
+            rows.add_row(when, words(where, "dim"), text)
         left = 0 if moments else len(hit["matches"]) - _MOST_MATCHES
         if left > 0:
             rows.add_row("", "", words(f"… and {left} more", "dim"))

@@ -19,6 +19,10 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 _COLUMNS = {"relevance": None, "date": number_path("added"), "duration": number_path("duration"), "name": "name"}
 #: Fetched beyond a page, so that its last hit rarely has the rank of the last one fetched.
 _SLACK = 50
+#: Videos that are found by meaning; of those found by words, so many can gain from it.
+MOST_SIMILAR = 200
+#: Reciprocal rank fusion: the higher, the less the first places of each ranking count (Cormack et al., SIGIR 2009).
+_RANK_OFFSET = 60
 
 
 class Row(NamedTuple):
@@ -78,7 +82,15 @@ class Cursor:
         return replace(self, rank=row.rank, tie=row.tie, position=self.position + count, moments=0)
 
 
-def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
+def ranked(
+    searcher: Searcher,
+    query: Query,
+    cursor: Cursor,
+    offset: int,
+    limit: int,
+    *,
+    similar: Sequence[Sequence[DocAddress]] = (),
+) -> tuple[list[Row], bool]:
     """Return the videos from `cursor` on, without the first `offset`, at most `limit`; and whether more follow.
 
     Args:
@@ -87,16 +99,23 @@ def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit:
         cursor: Where to begin.
         offset: Videos to skip.
         limit: Most videos; 0 for all.
+        similar: Further rankings, by relevance, of up to `MOST_SIMILAR` videos each.
     """
     by = tantivy.Order.Asc if cursor.order == "name" else tantivy.Order.Desc
     everything = max(searcher.num_docs, 1)
-    size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
+    size = (
+        min(cursor.position + offset + limit + _SLACK + MOST_SIMILAR * bool(similar), everything)
+        if limit
+        else everything
+    )
     while True:
         hits = searcher.search(query, size, False, _COLUMNS[cursor.order], 0, by).hits
         rows = _rows(searcher, hits, cursor.order)
+        if similar:
+            rows = _fused(rows, [_rows(searcher, [(0.0, one) for one in ranking], "relevance") for ranking in similar])
         first = (bisect_right(rows, (cursor.rank, cursor.tie), key=_place) if cursor.rank else 0) + offset
         page = rows[first : first + limit] if limit else rows[first:]
-        complete = len(rows) < size or size == everything
+        complete = len(hits) < size or size == everything
         # Of those with the rank of the last one fetched, some may be missing.
         end = first + limit
         enough = limit and end < len(rows) and (cursor.order == "relevance" or rows[end - 1].rank < rows[-1].rank)
@@ -115,6 +134,21 @@ def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Ord
         for (value, address), head in zip(hits, heads, strict=True)
     ]
     return sorted(rows, key=_place)
+
+
+def _fused(by_words: Sequence[Row], similar: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the videos of all rankings by their reciprocal ranks.
+
+    A rank by words below `MOST_SIMILAR` does not count for a similar video, so that no place depends on how many were
+    fetched: whatever follows them has a lower score than all of them.
+    """
+    found: dict[int, tuple[float, DocAddress]] = {}
+    for ranking in (*similar, by_words):
+        for place, row in enumerate(ranking, 1):
+            score = found[row.tie][0] if row.tie in found else 0.0
+            if place <= MOST_SIMILAR or not score:
+                found[row.tie] = (score + 1 / (_RANK_OFFSET + place), row.address)
+    return sorted((Row((False, -score), tie, address) for tie, (score, address) in found.items()), key=_place)
 
 
 def _place(row: Row) -> tuple[tuple[bool, Any], int]:

@@ -1,8 +1,8 @@
 """Parsed queries as tantivy's queries, over the documents of videos and over those of their moments."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from tantivy import FieldType, Occur, Query, Searcher
+from tantivy import DocAddress, FieldType, Occur, Query, Searcher
 
 from vidpipe.library.states import VideoSet
 from vidpipe.search.analysis import stems, tokens
@@ -35,11 +35,26 @@ class Translation:
         self._in_state = in_state
         self._videos = _unscored(self._term("kind", VIDEO))
 
-    def videos(self, node: Node, *, with_moments: bool = False) -> Query:
-        """Return the query for the videos that `node` describes; of them, those with a wanted word in a moment."""
+    def videos(self, node: Node, *, moments: Node | None = None) -> Query:
+        """Return the query for the videos that `node` describes; of them, those with a word of `moments` in one."""
         found = self._all(node.parts if isinstance(node, And) else (node,))
-        words = self._any_word(node, text_path) if with_moments else None
+        words = self._any_word(moments, text_path) if moments else None
         return _must([found, _unscored(words)]) if words else found
+
+    def among(self, videos: Iterable[str]) -> Query:
+        """Return the query for these videos."""
+        return _unscored(Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in videos]))
+
+    def addresses(self, query: Query, videos: Collection[str]) -> dict[str, DocAddress]:
+        """Return those of `videos` that `query` finds, with their documents."""
+        if not videos:
+            return {}
+        found = self.searcher.search(_must([query, self.among(videos)]), len(videos), False)
+        return {str(self.searcher.doc(address).get_first("video")): address for _, address in found.hits}
+
+    def either(self, query: Query, videos: Collection[str]) -> Query:
+        """Return the query for what `query` finds and for these videos."""
+        return _should([query, self.among(videos)]) if videos else query
 
     def has_moments(self, node: Node) -> bool:
         """Return whether `node` has wanted words that moments may have."""
@@ -86,7 +101,7 @@ class Translation:
             bounds = (node.low, node.high, node.with_low, node.with_high)
             return Query.range_query(self._schema, number_path(node.field), FieldType.Float, *bounds)
         found = self._in_state(node.state)
-        heads = Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in found.ids])
+        heads = self.among(found.ids)
         occur = Occur.MustNot if found.others else Occur.Must
         return Query.boolean_query([(Occur.Must, self._videos), (occur, heads)])
 
