@@ -151,6 +151,6 @@ def _queries(name: str, values: list[str] | float) -> list[str]:
 
     start = _FILTER_OPTIONS[name][1]
     if isinstance(values, float):
-        return [f"{start}{values:.3f}"]
+        return [start + f"{values:.3f}".rstrip("0").rstrip(".")]
     queries = [start + quoted(readable(value)) for value in values]
     return queries if name in _ALL_MUST_MATCH or len(queries) < 2 else [f"({' OR '.join(queries)})"]

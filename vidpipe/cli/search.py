@@ -98,6 +98,8 @@ def search(
         print_json({"query": text, **asdict(page)})
     else:
         _show(page, moments=moments)
+        if not page.total and "://" in text:
+            note("URLs are searched with the field source: write source: before them, or use --source.")
 
 
 def _show(page: SearchPage, *, moments: bool) -> None:
@@ -107,10 +109,9 @@ def _show(page: SearchPage, *, moments: bool) -> None:
     else:
         show_videos(page.hits)
     show_facets(page.facets, page.total)
-    if not page.hits:
-        return
-    more = f"; next page: --after {page.next}" if page.next else "."
-    note(counted(page.total, "video") + more)
+    if page.total:
+        more = f"; next page: --after {page.next}" if page.next else "." if page.hits else ", all on earlier pages."
+        note(counted(page.total, "video") + more)
 
 
 def _note_how(page: SearchPage) -> None:
@@ -127,8 +128,10 @@ def _save(opened: OpenLibrary, name: str, query: str) -> None:
     from vidpipe.search.fields import Fields
     from vidpipe.search.saved import SavedSearches
 
-    SavedSearches(opened.library.collections).save(name, query, Fields(opened.library.graph))
-    note(f"Saved as saved:{name}: {query}")
+    searches = SavedSearches(opened.library.collections)
+    before = searches.get(name)
+    searches.save(name, query, Fields(opened.library.graph))
+    note(f"Saved as saved:{name}: {query}" + (f" (until now: {before})" if before not in (None, query) else ""))
 
 
 def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> None:

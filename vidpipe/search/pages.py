@@ -75,7 +75,7 @@ class Cursor:
                 return replace(made, rank=values, tie=int(made.tie))
         except (ValueError, TypeError, IndexError, RecursionError):
             pass
-        raise SettingsError("This is not the `next` of a page in this order.", "Start with the first page.")
+        raise SettingsError("This cursor is not from a page in this order.", "Start with the first page.")
 
     def after(self, row: Row, count: int = 1) -> Self:
         """Return the cursor of what follows `row`, the last of `count` videos."""

@@ -107,6 +107,15 @@ def test_pages_follow_one_another(filled: Command) -> None:
     assert f"3 videos; next page: --after {first['next']}" in filled("search", "--order", "name", "--limit", "2").stderr
     skipped = filled.json("search", "--order", "name", "--offset", "1")["hits"]
     assert [hit["video"] for hit in skipped] == everything[1:]
+    assert filled("search", "--offset", "3").stderr.splitlines()[-1] == "3 videos, all on earlier pages."
+    assert "not from a page in this order" in filled("search", "--after", first["next"]).stderr
+
+
+def test_a_url_is_found_where_the_command_says(filled: Command) -> None:
+    (hit,) = filled.json("search", "lighthouse")["hits"]
+    url = f"file://{hit['urls'][0]}"
+    assert "write source: before" in filled("search", url).stderr
+    assert names(filled.json("search", f"source:{url}")) == names(filled.json("search", "--source", url)) == [TALK]
 
 
 def test_any_word_suffices_where_no_video_has_all(filled: Command) -> None:
@@ -139,6 +148,11 @@ def test_saved_searches(vidpipe: Command) -> None:
     (saved,) = vidpipe.json("search", "--saved")["saved"]
     assert (saved["name"], saved["query"]) == ("colours", '(red OR blue) label:"At sea"')
     assert saved["query"] in vidpipe("search", "--saved").stdout
+    replaced = vidpipe("search", "red", "--min-duration", "60", "--max-duration", "0.5", "--save", "colours").stderr
+    assert f"saved:colours: (red) duration:>=60 duration:<=0.5 (until now: {saved['query']})" in replaced
+    for note in ("until now: (red)", "Saved as saved:colours"):
+        assert note in vidpipe("search", saved["query"], "--save", "colours").stderr
+    assert "until now" not in vidpipe("search", saved["query"], "--save", "colours").stderr, "nothing was replaced"
     assert vidpipe.json("search", "saved:colours -green")["hits"] == []
     assert vidpipe("search", "((", "--save", "broken").exit_code == 2
     assert vidpipe("search", "a) OR (b", "--label", "x", "--save", "broken").exit_code == 2
