@@ -64,17 +64,13 @@ def backup(
     settings = call.load().settings
     with connect(settings) as connection, connection.errors_explained(), PartsDisplay("Backing up") as display:
 
-        def work(cancelled: threading.Event) -> Any:
-            follower = ProgressMonitor(display.progress, cancelled)
+        def work(follower: ProgressMonitor) -> Any:
             return back_up(
                 connection, settings, GRAPH, directory, media=media, derived=derived, keep=keep, config=call.config,
                 monitor=follower,
             )  # fmt: skip
 
-        try:
-            done = stoppable(work, lambda text: display.say("Stopping; no incomplete backup is left behind."))
-        except BackupCancelled:
-            raise KeyboardInterrupt from None
+        done = _run_stoppable(display, work, "Stopping; no incomplete backup is left behind.")
     report = backup_json(done)
     audit("backup", **report)
     if as_json:
@@ -164,12 +160,14 @@ def _with_backup_settings(call: CommandContext, folder: Path, manifest: Manifest
     return dataclasses.replace(call, home=home, config=folder / "settings" / CONFIG_NAME)
 
 
-def _run_stoppable(display: PartsDisplay, work: Any) -> Any:
+def _run_stoppable(display: PartsDisplay, work: Any, said: str = "Stopping; the library is unchanged.") -> Any:
+    """Run `work`, and say `said` when the user asks to stop."""
+
     def follow(cancelled: threading.Event) -> Any:
         return work(ProgressMonitor(display.progress, cancelled))
 
     try:
-        return stoppable(follow, lambda text: display.say("Stopping; the library is unchanged."))
+        return stoppable(follow, lambda text: display.say(said))
     except BackupCancelled:
         raise KeyboardInterrupt from None
 

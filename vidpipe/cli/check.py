@@ -25,7 +25,7 @@ _STYLES = {"intact": "green", "damaged": "red", "failed": "red"}
 def check(
     context: typer.Context,
     named: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names.")
+        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
     ] = None,
     *,
     every: All = False,

@@ -20,7 +20,7 @@ from vidpipe.settings import audit
 def forget(
     context: typer.Context,
     named: Annotated[
-        list[str] | None, typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names.")
+        list[str] | None, typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names.")
     ] = None,
     *,
     search: Search = None,

@@ -41,7 +41,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 DueVideos = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[VIDEO]...", help="Hash prefixes, URLs or file names. Default: all due videos."),
+    typer.Argument(metavar="VIDEO", help="Hash prefixes, URLs or file names. Default: all due videos."),
 ]
 FileMode = Annotated[
     LocalMode | None,
@@ -53,7 +53,7 @@ Stages = Annotated[
 
 Search = Annotated[
     str | None,
-    typer.Option("--search", metavar="QUERY", help="Videos that `vidpipe search QUERY` finds; docs/search.md."),
+    typer.Option("--search", metavar="QUERY", help="Videos that match a search, such as saved:NAME; docs/search.md."),
 ]
 
 #: Parameter -> (option, what it says in the query language). Several values of a repeatable option are joined by OR if
@@ -151,6 +151,6 @@ def _queries(name: str, values: list[str] | float) -> list[str]:
 
     start = _FILTER_OPTIONS[name][1]
     if isinstance(values, float):
-        return [f"{start}{values:.3f}"]
+        return [start + f"{values:.3f}".rstrip("0").rstrip(".")]
     queries = [start + quoted(readable(value)) for value in values]
     return queries if name in _ALL_MUST_MATCH or len(queries) < 2 else [f"({' OR '.join(queries)})"]

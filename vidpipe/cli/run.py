@@ -42,7 +42,7 @@ def run(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[VIDEO|URL|FILE]...",
+            metavar="VIDEO|URL|FILE",
             help="Videos in the library (hash prefixes, names, URLs), or inputs of `vidpipe add`: URLs, files, "
             "directories, lists, - for stdin. Default: all due videos.",
         ),

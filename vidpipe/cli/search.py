@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,15 +16,6 @@ from vidpipe.errors import SettingsError, readable
 
 if TYPE_CHECKING:
     from vidpipe.search.engine import SearchPage
-
-
-class Order(StrEnum):
-    """Orders of what is found."""
-
-    relevance = "relevance"
-    date = "date"
-    duration = "duration"
-    name = "name"
 
 
 @options.with_filters
@@ -59,21 +49,23 @@ def search(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[QUERY]...",
-            help="Words that must all match, '\"a phrase\"', -word, tag:dark, duration:>60, OR, …; docs/search.md.",
+            metavar="QUERY",
+            help='Words that must all match, "phrases", -word, OR, brackets, tag:dark, duration:>60, saved:NAME; '
+            "docs/search.md. Quote it for the shell: 'duration:>60 \"golden hour\"'.",
         ),
     ] = None,
     *,
     filters: tuple[str, ...],
     order: Annotated[
-        Order, typer.Option("--order", help="Order of the videos; without words, relevance means date.")
-    ] = Order.relevance,
+        Literal["relevance", "date", "duration", "name"],
+        typer.Option("--order", help="Order of the videos; without words, relevance means date."),
+    ] = "relevance",
     moments: Annotated[
         bool, typer.Option("--moments", "--scenes", help="List moments instead of videos: scenes, cues, chapters.")
     ] = False,
     limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of results; 0 means all.")] = 20,
     after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue after a page.")] = None,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="Results to skip.")] = 0,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
     save: Annotated[
         str | None, typer.Option("--save", metavar="NAME", help="Save the search, filters included, as saved:NAME.")
     ] = None,
@@ -90,21 +82,24 @@ def search(
     given = query or []
     unknown = next((word for word in given if word.startswith("--") and len(word) > 2), None)
     if unknown:
-        raise typer.BadParameter(f"No such option: {unknown}")
+        raise SettingsError(f"There is no option {unknown}.", "`vidpipe search --help` lists the options.")
     text = readable(" ".join(given))
     with open_library(context) as opened:
         if saved or delete_saved is not None:
             _show_saved(opened, delete_saved, as_json=as_json)
             return
-        if save is not None:
-            _save(opened, save, " ".join([f"({text})" if text and filters else text, *filters]))
         page = search_engine(opened).find(
-            text, filters, order=order.value, limit=limit, after=after, offset=offset, moments=moments
+            text, filters, order=order, limit=limit, after=after, offset=offset, moments=moments
         )
+        if save is not None:
+            whole = f"({text})" if text.strip() and filters else text
+            _save(opened, save, " ".join([whole, *filters]).strip())
     if as_json:
         print_json({"query": text, **asdict(page)})
     else:
         _show(page, moments=moments)
+        if not page.total and "://" in text:
+            note("URLs are searched with the field source: write source: before them, or use --source.")
 
 
 def _show(page: SearchPage, *, moments: bool) -> None:
@@ -114,10 +109,9 @@ def _show(page: SearchPage, *, moments: bool) -> None:
     else:
         show_videos(page.hits)
     show_facets(page.facets, page.total)
-    if not page.hits:
-        return
-    more = f"; next page: --after {page.next}" if page.next else "."
-    note(counted(page.total, "video") + more)
+    if page.total:
+        more = f"; next page: --after {page.next}" if page.next else "." if page.hits else ", all on earlier pages."
+        note(counted(page.total, "video") + more)
 
 
 def _note_how(page: SearchPage) -> None:
@@ -134,8 +128,10 @@ def _save(opened: OpenLibrary, name: str, query: str) -> None:
     from vidpipe.search.fields import Fields
     from vidpipe.search.saved import SavedSearches
 
-    SavedSearches(opened.library.collections).save(name, query, Fields(opened.library.graph))
-    note(f"Saved as saved:{name}: {query}")
+    searches = SavedSearches(opened.library.collections)
+    before = searches.get(name)
+    searches.save(name, query, Fields(opened.library.graph))
+    note(f"Saved as saved:{name}: {query}" + (f" (until now: {before})" if before not in (None, query) else ""))
 
 
 def _show_saved(opened: OpenLibrary, delete: str | None, *, as_json: bool) -> None:

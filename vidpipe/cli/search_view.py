@@ -13,7 +13,7 @@ from vidpipe.cli.output import clean, duration, out, say, table, words
 _STATE_STYLES = {"current": "green", "due": "yellow", "blocked": "yellow", "failed": "red", "quarantined": "red"}
 _MOST_SHOWN = 5
 #: Column -> minimum terminal width at which it is shown.
-_MIN_WIDTHS = {"scenes": 120, "tags": 120, "labels": 160}
+_MIN_WIDTHS = {"state": 50, "resolution": 64, "category": 80, "scenes": 120, "tags": 120, "labels": 160}
 _MOST_MATCHES = 3
 
 
@@ -85,7 +85,9 @@ def show_hits(hits: Sequence[dict[str, Any]], *, moments: bool) -> None:
         rows.add_column(overflow="fold")
         for match in shown[video]:
             when, where = _place(match)
-            rows.add_row(when, words(where, "dim"), highlighted(match["text"], match["highlights"]))
+            similar = match["text"] is None
+            text = words("similar in meaning", "dim") if similar else highlighted(match["text"], match["highlights"])
+            rows.add_row(when, words(where, "dim"), text)
         left = 0 if moments else len(hit["matches"]) - _MOST_MATCHES
         if left > 0:
             rows.add_row("", "", words(f"… and {left} more", "dim"))

@@ -71,8 +71,8 @@ def chosen_videos(
     """
     if sum((bool(named), every, bool(where) or search is not None)) != 1:
         raise SettingsError(
-            "Select videos in exactly one way: by name, with --all, or with --where and --search.",
-            "`vidpipe list` shows the videos.",
+            "Select videos in exactly one way: by name, or by options such as --search.",
+            "`vidpipe list` shows the videos; the command's --help lists the options.",
         )
     if named:
         return list(dict.fromkeys(opened.library.videos.resolve(name) for name in named))
@@ -80,6 +80,8 @@ def chosen_videos(
         return [row["_id"] for row in opened.library.collections["videos"].find({}, {"_id": 1}).sort("_id", 1)]
     if search is None:
         return _matching(opened, where)
+    if not search.strip():
+        raise SettingsError("--search is empty, which would select every video.", "Write what is searched for.")
     found = search_engine(opened).ids(search)
     ids = _matching(opened, where, found) if where else found
     if not ids:

@@ -104,11 +104,10 @@ def check(marker: Mapping[str, Any] | None, names: Mapping[str, str]) -> bool:
     )
 
 
-def drop_left_over(database: Database[Document], names: Mapping[str, str]) -> int:
-    """Drop what interrupted restores had loaded, and return how many collections; only while no restore runs."""
+def drop_left_over(database: Database[Document], names: Mapping[str, str]) -> None:
+    """Drop what interrupted restores had loaded; only while no restore runs."""
     prefix = f"{names['videos']}{_LOADED}"
     left = [name for name in database.list_collection_names() if name.startswith(prefix)]
     with contextlib.suppress(OperationFailure):  # a user without the privilege to drop anything
         for name in left:
             database.drop_collection(name)
-    return len(left)

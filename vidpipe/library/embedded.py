@@ -77,26 +77,18 @@ class EmbeddedStatus:
     """What is known of a home's embedded server without starting it.
 
     Attributes:
-        data: The data folder.
-        log: mongod's log file.
-        running: Whether its process runs.
-        answering: Whether it accepts connections; a running server may still be recovering.
+        running: Whether its process runs; it may still be recovering, and not accept connections.
         pid: Its process id.
         port: Its port on 127.0.0.1.
         started: When its process started.
         memory_bytes: Resident memory of its process.
-        data_bytes: Disk space of the data folder.
     """
 
-    data: Path
-    log: Path
     running: bool
-    answering: bool = False
     pid: int | None = None
     port: int | None = None
     started: datetime | None = None
     memory_bytes: int | None = None
-    data_bytes: int = 0
 
 
 class FullDiskError(UnavailableError):
@@ -221,21 +213,16 @@ def stop(settings: Settings) -> bool:
 
 
 def status(settings: Settings) -> EmbeddedStatus:
-    """Return whether a server runs for this home, and how much memory and disk it uses."""
-    files = files_of(settings)
-    stopped = EmbeddedStatus(files.data, files.log, running=False, data_bytes=size_of(files.data))
-    found = find_process(files)
+    """Return whether a server runs for this home, and how much memory it uses."""
+    found = find_process(files_of(settings))
     if found is None:
-        return stopped
+        return EmbeddedStatus(running=False)
     process, port = found
     try:
         memory_bytes, started = process.memory_info().rss, _started(process)
     except psutil.Error:
-        return stopped
-    answering = accepts_connections(port)
-    return EmbeddedStatus(
-        files.data, files.log, True, answering, process.pid, port, started, memory_bytes, stopped.data_bytes
-    )
+        return EmbeddedStatus(running=False)
+    return EmbeddedStatus(True, process.pid, port, started, memory_bytes)
 
 
 def full_disk(settings: Settings) -> FullDiskError | None:

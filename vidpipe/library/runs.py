@@ -225,13 +225,13 @@ def _updates(
     figures = {place: number for place, number in added.items() if number}
     values = {"status": status, "owner": this_process(), "updated_at": now, "job": step.job, "by": step.by}
     run: Document = {
-        "$set": {f"steps.{_key(step.step)}": status, **values},
+        "$set": {f"steps.{key_of(step.step)}": status, **values},
         "$min": {"began_at": began},
         "$max": {"videos": videos},
     }
     total: Document = dict(figures)
     if status != "running":
-        total[f"steps.{_key(step.job)}.{status}"] = 1
+        total[f"steps.{key_of(step.job)}.{status}"] = 1
         run["$max"]["ended_at"] = now
     if figures:
         run["$inc"] = figures
@@ -243,7 +243,7 @@ def _updates(
     return updates
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """Return `name` as the key of a document."""
     return name.replace(".", "_").replace("$", "_") or "_"
 

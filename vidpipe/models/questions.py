@@ -113,12 +113,6 @@ def build_questions(settings: Settings) -> tuple[Question, ...]:
     return load_named(settings, "questions", parse_questions)
 
 
-def load_questions(path: Path, shown: str = "") -> tuple[Question, ...]:
-    """Return the questions in the file at `path`, which error messages call `shown`. Raises SettingsError."""
-    shown = shown or str(path)
-    return parse_questions(read_text(path, shown, "Questions"), shown)
-
-
 def parse_questions(text: str, shown: str = "questions.json") -> tuple[Question, ...]:
     """Return the questions in a JSON text. Raises SettingsError, which names file, question and key."""
     entries = validated(_FileSource, parse_json(text, shown), shown).questions

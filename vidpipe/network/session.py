@@ -1,4 +1,4 @@
-"""Sessions of requests with custom connection classes, for guarded downloads and the model client.
+"""Sessions of requests with custom connection classes, for guarded downloads.
 
 A guarded connection connects to the very address that was checked: no second lookup lies between, so a name server that
 answers differently the second time (DNS rebinding) gains nothing. TLS and the Host header keep the name.
@@ -47,10 +47,10 @@ def pools_of(plain: type[HTTPConnection], encrypted: type[HTTPSConnection]) -> P
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    def __init__(self, pools: Pools, proxy_pools: Pools, size: int) -> None:
+    def __init__(self, pools: Pools, proxy_pools: Pools) -> None:
         self._pools = pools
         self._proxy_pools = proxy_pools
-        super().__init__(pool_connections=size, pool_maxsize=size)
+        super().__init__()
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
@@ -64,9 +64,7 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return manager
 
 
-def session_over(
-    pools: Pools, proxy_pools: Pools | None = None, *, size: int = requests.adapters.DEFAULT_POOLSIZE
-) -> requests.Session:
+def session_over(pools: Pools, proxy_pools: Pools) -> requests.Session:
     """Return a session that takes nothing from the environment by itself.
 
     No password of ~/.netrc goes to a server that merely has the right name; proxies and certificate authorities apply
@@ -74,12 +72,11 @@ def session_over(
 
     Args:
         pools: Make direct connections.
-        proxy_pools: Make connections to proxies; `pools` if None.
-        size: Number of connections that are kept open.
+        proxy_pools: Make connections to proxies.
     """
     session = requests.Session()
     session.trust_env = False
-    adapter = _Adapter(pools, pools if proxy_pools is None else proxy_pools, size)
+    adapter = _Adapter(pools, proxy_pools)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session

@@ -7,6 +7,7 @@ documents                what is indexed of a video
 index, catch_up          the index's files; how they follow the library
 translation              queries to the index
 engine, pages            answers: facets, orders, pages
+vectors                  videos found by meaning
 hits, matching           what is shown of a video; where a text matches
 spelling                 corrections
 saved                    saved searches

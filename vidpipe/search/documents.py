@@ -1,11 +1,15 @@
-"""What is indexed of a video: one document for the whole with all its texts, and one for each moment.
+"""What is indexed of a video: one document for the whole with all its texts, one for each moment and embedding.
 
 A query is answered by the videos' documents, so that its words may be spread over a video. The moments' documents tell
 where in it they are.
 """
 
 import json
+import logging
+import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256 as sha256_hash
 from typing import Any
 
 from tantivy import Document, Index, Schema, SchemaBuilder
@@ -13,8 +17,10 @@ from tantivy import Document, Index, Schema, SchemaBuilder
 from vidpipe.library.videos import name_of
 from vidpipe.search.analysis import LANGUAGES, analyzer, language_of, tokens
 from vidpipe.search.fields import Fields, term_key
-from vidpipe.stages.search_fields import Moment, SearchField
+from vidpipe.stages.search_fields import Embedding, Moment, SearchField
 from vidpipe.text.words import search_forms
+
+log = logging.getLogger(__name__)
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
 VERSION = 2
@@ -60,6 +66,19 @@ def unmarked(name: str) -> str:
     return name.removeprefix(_MARK)
 
 
+def embedding_kind(field: str, size: int) -> str:
+    """Return the `kind` of the embeddings of a field whose vectors have `size` elements."""
+    return f"embedding.{field}.{size}"
+
+
+def quantized(vector: Sequence[float]) -> bytes:
+    """Return the direction of a vector as int8 (the largest element is ±127); empty if it has none."""
+    largest = max(map(abs, vector), default=0.0)
+    if not largest or not all(map(math.isfinite, vector)):
+        return b""
+    return array("b", (round(127 * (element / largest)) for element in vector)).tobytes()
+
+
 def id_head(sha256: str) -> int:
     """Return the number in the column `id_head`: the first 64 bits of a video's hash."""
     return int(sha256[:16], 16)
@@ -69,7 +88,7 @@ def schema(fields: Fields) -> Schema:
     """Return the columns of the index.
 
     video           the video's sha256
-    kind            VIDEO, and of a video with moments TIMED, too; or MOMENT
+    kind            VIDEO, and of a video with moments TIMED, too; MOMENT; or an `embedding_kind`
     id_head         of a video: first 64 bits of the sha256, which can be read and searched for many documents at once
     change_seq      of the video's document when it was read
     text_<language> JSON: field -> its texts in that language
@@ -79,7 +98,9 @@ def schema(fields: Fields) -> Schema:
     facets          JSON: field -> its names as written
     number_<field>  its number
     name            the name by which videos are ordered
-    moment          of a moment: JSON with field, start_s, end_s and text
+    moment          JSON: field, start_s and end_s of a moment or embedding; of a moment also language and text
+    vector          of an embedding: `quantized`. This and the next one only if there are fields of kind vector
+    vector_key      hash of the embedding's video, field, place and vector
     """
     builder = SchemaBuilder()
     builder.add_text_field("video", stored=True, tokenizer_name="raw", index_option="basic")
@@ -96,6 +117,9 @@ def schema(fields: Fields) -> Schema:
         builder.add_float_field(number_path(name), fast=True, indexed=True)
     builder.add_text_field("name", tokenizer_name="raw", index_option="basic", fast=True)
     builder.add_bytes_field("moment", stored=True)
+    if fields.vectors:
+        builder.add_bytes_field("vector", stored=True)
+        builder.add_unsigned_field("vector_key", fast=True, indexed=True)
     return builder.build()
 
 
@@ -111,7 +135,7 @@ def documents(
     scenes: Sequence[Mapping[str, Any]] = (),
     sources: Iterable[str] = (),
 ) -> Iterator[Document]:
-    """Yield the index documents of a video: the video's, then those of its moments.
+    """Yield the index documents of a video: the video's, then those of its moments and embeddings.
 
     Args:
         fields: The fields of the library.
@@ -125,10 +149,14 @@ def documents(
     facets: dict[str, dict[str, None]] = {}
     numbers: dict[str, float] = {}
     moments: list[Document] = []
+    embeddings: dict[int, Document] = {}
     for field, values in fields.values(video, scenes):
         if field.kind == "number":
             for value in values:
                 numbers[field.name] = float(value)
+            continue
+        if field.kind == "vector":
+            embeddings.update(_embeddings(sha256, field.name, values))
             continue
         found = list(values)
         if not found:
@@ -147,11 +175,8 @@ def documents(
             written = [*found, *sources] if field.name == "source" else found
             of_language = texts.setdefault(language_of(written, field.stated_language), {})
             of_language.setdefault(field.name, []).extend(" ".join(tokens(text)) for text in _forms(field, written))
-    document = Document()
+    document = Document(kind=[VIDEO, TIMED] if moments else [VIDEO])
     document.add_text("video", sha256)
-    document.add_text("kind", VIDEO)
-    if moments:
-        document.add_text("kind", TIMED)
     document.add_unsigned("id_head", id_head(sha256))
     document.add_unsigned("change_seq", int(video.get("change_seq") or 0))
     for language, by_field in texts.items():
@@ -164,10 +189,11 @@ def documents(
     document.add_text("name", " ".join(tokens(name_of(video)))[:_LONGEST_NAME])
     yield document
     yield from moments
+    yield from embeddings.values()
 
 
 def moment_of(document: Document) -> dict[str, Any]:
-    """Return `video`, `field`, `language`, `start_s`, `end_s` and `text` of a moment's document."""
+    """Return `video` of a moment's or embedding's document, and what its column `moment` contains."""
     moment: dict[str, Any] = json.loads(bytes(document.get_first("moment") or b"{}"))
     return {"video": document.get_first("video"), **moment}
 
@@ -183,6 +209,22 @@ def _moment(sha256: str, field: SearchField, moment: Moment, language: str, word
     }  # fmt: skip
     document.add_bytes("moment", json.dumps(stored).encode())
     return document
+
+
+def _embeddings(sha256: str, field: str, embeddings: Iterable[Embedding]) -> Iterator[tuple[int, Document]]:
+    for vector, start_s, end_s in embeddings:
+        if not (elements := quantized(vector)):
+            log.warning("%s is not searched by %s at %s s: the vector is 0 or not finite", sha256[:12], field, start_s)
+            continue
+        stored = json.dumps({"field": field, "start_s": start_s, "end_s": end_s}).encode()
+        key = int.from_bytes(sha256_hash(sha256.encode() + stored + elements).digest()[:8]) >> 1
+        document = Document()
+        document.add_text("video", sha256)
+        document.add_text("kind", embedding_kind(field, len(elements)))
+        document.add_bytes("moment", stored)
+        document.add_bytes("vector", elements)
+        document.add_unsigned("vector_key", key)
+        yield key, document
 
 
 def _in_languages(moments: Sequence[Moment]) -> Iterator[tuple[str, Moment]]:

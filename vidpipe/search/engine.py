@@ -20,6 +20,7 @@ from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
 from vidpipe.search.translation import Translation, count
+from vidpipe.search.vectors import Similar, Vectors
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
@@ -66,6 +67,7 @@ class Engine:
         self._library = library
         self._specs = specs
         self._index = index
+        self._vectors = Vectors(index)
 
     def find(
         self,
@@ -105,17 +107,27 @@ class Engine:
                 order = "date"
             cursor = Cursor.decoded(after, order) if after else Cursor(order)
             translation = self._translation()
+            notes: list[str] = []
+            similar = Similar([], {})
+            if order == "relevance":
+                similar = self._vectors.similar(node, required, translation, notes, parts=moments)
 
-            def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
+            def found_by(node: Node) -> tuple[Query, Future[_Counts], list[Row], bool]:
                 query = translation.videos(node, required, with_moments=moments)
-                counting = pool.submit(_counted, translation.searcher, query, names)
-                return counting, *ranked(translation.searcher, query, cursor, offset, limit)
+                both = translation.either(query, similar.places)
+                counting = pool.submit(_counted, translation.searcher, both, names)
+                found = ranked(translation.searcher, query, cursor, offset, limit, similar=similar.rankings)
+                return query, counting, *found
 
-            counting, rows, more = found_by(node)
-            if not rows and (loose := _any_word(node)) and not counting.result()[0]:
+            by_words, counting, rows, more = found_by(node)
+            loose = None if rows and not similar.places else _any_word(node)
+            if loose and not count(translation.searcher, by_words):
                 node, matched = loose, "any"
-                counting, rows, more = found_by(node)
-            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance")
+                by_words, counting, rows, more = found_by(node)
+            places = dict(similar.places)
+            for video in translation.addresses(by_words, places):
+                del places[video]
+            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
             else:
@@ -126,12 +138,13 @@ class Engine:
                 better = None
             total, counts = counting.result()
         following = end.encoded() if more or not complete else None
-        return SearchPage(hits, counts, total, following, matched, better, self._notes(And((node, *required))))
+        notes += self._notes(And((node, *required)))
+        return SearchPage(hits, counts, total, following, matched, better, notes)
 
     def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
         """Return the hashes of all videos that `query` and `filters` find, sorted.
 
-        All words must match: what is done to a selection is not done to what is only similar.
+        All words must match: what is done to a selection is not done to what is only similar, in words or in meaning.
 
         Raises:
             QueryError: A query is wrong.
@@ -146,7 +159,7 @@ class Engine:
         return sorted(str(searcher.doc(address).get_first("video")) for address in addresses)
 
     def _parsed(self, query: str) -> Node:
-        return parse(query, self._index.fields, SavedSearches(self._library.collections).lookup)
+        return parse(query, self._index.fields, SavedSearches(self._library.collections))
 
     def _translation(self) -> Translation:
         return Translation(self._index, cache(partial(self._library.states.overall, self._specs)))

@@ -58,6 +58,9 @@ class Fields:
             known = self._fields.setdefault(declared.field.name, declared.field)
             if known.kind != declared.field.kind:
                 raise ValueError(f"the search field {known.name} is declared as {known.kind} and {declared.field.kind}")
+        #: Those of kind vector, by name; they have no text form.
+        self.vectors = {name: field for name, field in self._fields.items() if field.kind == "vector"}
+        self._fields = {name: field for name, field in self._fields.items() if name not in self.vectors}
         self.unfilled = frozenset(field.name for field in _OPTIONAL if field.name not in self._fields)
         for field in _OPTIONAL:
             self._fields.setdefault(field.name, field)
@@ -96,7 +99,7 @@ class Fields:
     @property
     def version(self) -> str:
         """Hash of the declarations; an index of another version is built again."""
-        ignored = {"values", "key", "help"}
+        ignored = {"values", "key", "help", "encode", "min_similarity"}
         declared = [
             (one.key, {name: value for name, value in vars(one.field).items() if name not in ignored})
             for one in self._declared
@@ -106,7 +109,7 @@ class Fields:
     def values(
         self, document: Mapping[str, Any], scenes: Sequence[Mapping[str, Any]] = ()
     ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
-        """Yield each declared field of a stored video with its different values, in order.
+        """Yield each declared field of a stored video with its different values (embeddings: all), in order.
 
         Args:
             document: The video's document.
@@ -116,7 +119,8 @@ class Fields:
             result = document.get(declared.key) if declared.key else document
             if result is not None:
                 found = declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
-                yield declared.field, dict.fromkeys(found)  # subtitles may be there in two formats
+                # Subtitles may be there in two formats.
+                yield declared.field, found if declared.field.kind == "vector" else dict.fromkeys(found)
 
 
 def _added(document: Mapping[str, Any]) -> Iterable[float]:

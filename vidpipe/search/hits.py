@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import SUMMARY_FIELDS, summary
@@ -36,16 +36,25 @@ class Hits:
         translation: The state of the index that found them.
         node: The query that did.
         scored: Whether they are ordered by relevance.
+        nearest: Places of those that the query's words do not find, but their meaning.
     """
 
     def __init__(
-        self, library: Library, specs: Mapping[str, str], translation: Translation, node: Node, *, scored: bool
+        self,
+        library: Library,
+        specs: Mapping[str, str],
+        translation: Translation,
+        node: Node,
+        *,
+        scored: bool,
+        nearest: Mapping[str, Match],
     ) -> None:
         self._library = library
         self._specs = specs
         self._translation = translation
         self._node = node
         self._scored = scored
+        self._nearest = nearest
         self._has_words = any(True for _ in wanted(node))
         self._matcher = Matcher(wanted(node))
 
@@ -55,7 +64,9 @@ class Hits:
             moments = self._best_moments(list(found))
             for sha256, (row, document) in found.items():
                 matches = [*self._in_video(document), *moments.get(sha256, ())]
-                yield self._hit(row, document, sorted(matches, key=lambda match: match.rank)[:_MOST_MATCHES])
+                matches.sort(key=lambda match: match.rank)
+                by_meaning = [self._nearest[sha256]] if sha256 in self._nearest else []
+                yield self._hit(row, document, [*by_meaning, *matches][:_MOST_MATCHES])
 
     def moments(self, rows: Sequence[Row], cursor: Cursor, limit: int) -> tuple[list[Document], Cursor, bool]:
         """Return a hit for each moment, in order; the cursor of what follows; and whether these are all of `rows`.
@@ -68,7 +79,8 @@ class Hits:
         hits: list[Document] = []
         for found in self._read(rows, texts=False):
             for sha256, (row, document) in found.items():
-                moments = self._moments_of(sha256)
+                nearest = self._nearest.get(sha256)
+                moments = [asdict(nearest)] if nearest else self._moments_of(sha256)
                 first = cursor.moments if cursor.begins_with(row) else 0
                 end = first + limit - len(hits) if limit else len(moments)
                 for moment in moments[first:end]:
@@ -80,7 +92,9 @@ class Hits:
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
-        fields = UNREAD if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
+        stages = self._library.graph.names
+        unread = {**UNREAD, **{f"stages.{stage}.{name}": 0 for stage in stages for name in ("data", "inputs")}}
+        fields = unread if texts else dict.fromkeys((*SUMMARY_FIELDS, *(f"stages.{stage}" for stage in self._specs)), 1)
         for chunk in chunked(rows, _AT_ONCE):
             ids = [str(self._translation.searcher.doc(row.address).get_first("video")) for row in chunk]
             documents = self._library.collections["videos"].find({"_id": {"$in": ids}}, fields)
@@ -89,7 +103,7 @@ class Hits:
 
     def _hit(self, row: Row, document: Document, matches: Sequence[Match]) -> Document:
         shown = [_shown(match) for match in matches]
-        score = round(-row.rank[1], 3) if self._scored else None
+        score = round(-row.rank[1], 6) if self._scored else None
         return {**summary(document, self._specs), "score": score, **(shown[0] if shown else _NOTHING), "matches": shown}
 
     def _in_video(self, document: Document) -> Iterator[Match]:

@@ -2,7 +2,7 @@
 
 data/index/
   current         JSON: the generation in use; replaced atomically
-  <generation>/   tantivy's files, and state.json: how far they follow the library (see `catch_up`)
+  <generation>/   tantivy's files; state.json: how far they follow the library (see `catch_up`); files of `vectors`
   lock            held by the process that changes the generation in use, or replaces it
   build.lock      held by the process that builds another one
 
@@ -84,6 +84,8 @@ class SearchIndex:
         schema: The index's columns.
         searcher: Searches the index as it was at the last `refresh`.
         languages: Languages of the indexed texts.
+        folder: Folder of the generation in use.
+        note: Told in a sentence what takes long.
         behind: How many changed videos it lacks because another process has been changing it for long; mostly 0.
     """
 
@@ -96,14 +98,14 @@ class SearchIndex:
         self.fields = Fields(library.graph)
         self._version = version_of(self.fields)
         self.behind = 0
-        self._note = note
+        self.note = note
         self._progress = progress
         self._files = _Files(library.settings.index_directory)
         self._changes = Changes(library.collections)
         self._mutex = threading.RLock()
         self._index: Index | None = None
         self._loaded: tuple[object, ...] = ()
-        self._folder = Path()
+        self.folder = Path()
         self._state = State("")
         self._seq = 0
 
@@ -165,8 +167,8 @@ class SearchIndex:
         loaded = (folder, meta.st_ino, meta.st_mtime_ns)
         if loaded == self._loaded:
             return
-        if self._index is None or folder != self._folder:
-            self._index, self._folder = Index.open(str(folder)), folder
+        if self._index is None or folder != self.folder:
+            self._index, self.folder = Index.open(str(folder)), folder
             self._index.config_reader("manual")
             documents.register_analyzers(self._index)
         self._index.reload()
@@ -188,17 +190,21 @@ class SearchIndex:
                     return  # it has to be built, when it is used next
                 if self._loaded != seen:
                     found = self._differences()
-                folder = self._folder
+                folder = self.folder
                 catch_up(self.library, self.fields, self._index, folder, found=found, progress=self._progress)
                 self._files.clean_up()
                 self.load()
         except Timeout:
             self.behind = found.videos
             if found.videos:
-                self._note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
+                self.note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
 
     def _differences(self) -> Differences:
         return differences(self.library, self.searcher, self.schema, self._state)
+
+    def changing(self) -> BaseFileLock:
+        """Return the lock under which files in `folder` are changed; acquiring it raises Timeout if it is held."""
+        return self._files.changing(0)
 
     def status(self) -> IndexStatus:
         """Return what there is, without changing it."""
@@ -208,23 +214,25 @@ class SearchIndex:
             found = IndexStatus(str(self._files.directory), network, fault)
             if fault:
                 return found
-            counted = self.searcher.aggregate(Query.all_query(), {"videos": {"value_count": {"field": "id_head"}}})
-            videos = int(counted["videos"]["value"])
+            columns = ("id_head", "vector_key") if self.fields.vectors else ("id_head",)
+            counts = {column: {"value_count": {"field": column}} for column in columns}
+            counted = self.searcher.aggregate(Query.all_query(), counts)
+            videos, *embeddings = (int(counted[column]["value"]) for column in columns)
             return replace(
                 found,
                 videos=videos,
-                moments=self.searcher.num_docs - videos,
+                moments=self.searcher.num_docs - videos - sum(embeddings),
                 behind=self._differences().videos,
                 segments=self.searcher.num_segments,
-                size_bytes=sum(file.stat().st_size for file in self._folder.iterdir()),
+                size_bytes=sum(file.stat().st_size for file in self.folder.iterdir()),
                 languages=self.languages,
             )
 
     def _build(self, fault: str) -> None:
         before = self._files.current()
-        with self._files.building(self._note):
+        with self._files.building(self.note):
             if self._files.current() == before or self.load():
-                self._note(f"The search index is being built: {fault}.")
+                self.note(f"The search index is being built: {fault}.")
                 _build(self.library, self.fields, self._files, self._progress)
         if fault := self.load():
             raise UnavailableError(

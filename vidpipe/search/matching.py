@@ -28,6 +28,7 @@ class Match:
     Attributes:
         field: Name of its field.
         text: The words around the best place, `CONTEXT` characters or little more; "…" stands for what is left out.
+            None: only the meaning matches.
         highlights: Start and end of each matching place in `text`.
         start_s: Start of the moment whose text it is, in seconds; None: it is about the whole video.
         end_s: End of the moment.
@@ -38,7 +39,7 @@ class Match:
     """
 
     field: str
-    text: str
+    text: str | None
     highlights: tuple[tuple[int, int], ...]
     start_s: float | None = None
     end_s: float | None = None

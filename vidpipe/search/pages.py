@@ -18,6 +18,10 @@ Order = Literal["relevance", "date", "duration", "name"]
 _COLUMNS = {"relevance": None, "date": number_path("added"), "duration": number_path("duration"), "name": "name"}
 #: Fetched beyond a page, so that its last hit rarely has the rank of the last one fetched.
 _SLACK = 50
+#: Videos that are found by meaning; of those found by words, so many can gain from it.
+MOST_SIMILAR = 200
+#: Reciprocal rank fusion: the higher, the less the first places of each ranking count (Cormack et al., SIGIR 2009).
+_RANK_OFFSET = 60
 
 
 class Row(NamedTuple):
@@ -71,7 +75,7 @@ class Cursor:
                 return replace(made, tie=tie, position=position, moments=moments)
         except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
             pass
-        raise SettingsError("This is not the `next` of a page in this order.", "Start with the first page.")
+        raise SettingsError("This cursor is not from a page in this order.", "Start with the first page.")
 
     def after(self, row: Row, count: int = 1) -> Self:
         """Return the cursor of what follows `row`, the last of `count` videos."""
@@ -82,7 +86,15 @@ class Cursor:
         return self.moments > 0 and _place(self) == _place(row)
 
 
-def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
+def ranked(
+    searcher: Searcher,
+    query: Query,
+    cursor: Cursor,
+    offset: int,
+    limit: int,
+    *,
+    similar: Sequence[Sequence[DocAddress]] = (),
+) -> tuple[list[Row], bool]:
     """Return the videos from `cursor` on, without the first `offset`, at most `limit`; and whether more follow.
 
     Args:
@@ -91,18 +103,22 @@ def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit:
         cursor: Where to begin.
         offset: Videos to skip.
         limit: Most videos; 0 for all.
+        similar: Further rankings, by relevance, of up to `MOST_SIMILAR` videos each.
     """
     by = tantivy.Order.Asc if cursor.order == "name" else tantivy.Order.Desc
     everything = max(searcher.num_docs, 1)
     size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
-    skipped = max(0, min(cursor.position, everything) - _SLACK) if cursor.rank else 0
+    size = min(size + MOST_SIMILAR * bool(similar), everything)
+    skipped = max(0, min(cursor.position, everything) - _SLACK) if cursor.rank and not similar else 0
     bisect = bisect_left if cursor.moments else bisect_right
     while True:
         hits = searcher.search(query, size - skipped, False, _COLUMNS[cursor.order], skipped, by).hits
         rows = _rows(searcher, hits, cursor.order)
+        if similar:
+            rows = _fused(rows, [_rows(searcher, [(0.0, one) for one in ranking], "relevance") for ranking in similar])
         first = (bisect(rows, _place(cursor), key=_place) if cursor.rank else 0) + offset
         end = first + limit if limit else len(rows)
-        complete = len(rows) < size - skipped or size == everything
+        complete = len(hits) < size - skipped or size == everything
         if skipped and not (rows and _is_fetched_before(cursor.order, rows[0], cursor)):
             skipped = 0
         elif complete or (end < len(rows) and _is_fetched_before(cursor.order, rows[end - 1], rows[-1])):
@@ -121,6 +137,21 @@ def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Ord
         for (value, address), head in zip(hits, heads, strict=True)
     ]
     return sorted(rows, key=_place)
+
+
+def _fused(by_words: Sequence[Row], similar: Sequence[Sequence[Row]]) -> list[Row]:
+    """Return the videos of all rankings by their reciprocal ranks.
+
+    A rank by words below `MOST_SIMILAR` does not count for a similar video, so that no place depends on how many were
+    fetched: whatever follows them has a lower score than all of them.
+    """
+    found: dict[int, tuple[float, DocAddress]] = {}
+    for ranking in (*similar, by_words):
+        for place, row in enumerate(ranking, 1):
+            score = found[row.tie][0] if row.tie in found else 0.0
+            if place <= MOST_SIMILAR or not score:
+                found[row.tie] = (score + 1 / (_RANK_OFFSET + place), row.address)
+    return sorted((Row((False, -score), tie, address) for tie, (score, address) in found.items()), key=_place)
 
 
 def _is_fetched_before(order: Order, one: Row, other: Row | Cursor) -> bool:

@@ -14,9 +14,9 @@ from vidpipe.stages.search_fields import SearchField
 _OPERATORS = (">=", "<=", ">", "<", "")
 _DECIMAL = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _NUMBER = re.compile(rf"-?{_DECIMAL}")
-_CLOCK = re.compile(r"(?:([0-9]{1,4}):(?=[0-5]?[0-9]:))?([0-9]{1,4}):([0-5][0-9](?:\.[0-9]{1,9})?)")
+#: Hours, minutes and seconds of a duration.
+_CLOCK = re.compile(rf"(?:(?:([0-9]{{1,4}}):)?([0-9]{{1,4}}):)?({_DECIMAL})")
 _UNITS = re.compile(rf"(?:({_DECIMAL})h)?(?:({_DECIMAL})m(?:in)?)?(?:({_DECIMAL})s)?", re.IGNORECASE)
-_UNITS_S = (3600, 60, 1)
 #: Form -> at least how long it lasts, and less than a day longer.
 _DATES = {
     "%Y": timedelta(days=366), "%Y-%m": timedelta(days=31), "%Y-%m-%d": timedelta(days=1),
@@ -77,23 +77,20 @@ def _compared(field: SearchField, text: str) -> Between:
 def _number(text: str) -> _Quantity:
     if not _NUMBER.fullmatch(text):
         raise ValueError("Write a number: 30, 29.97, >24, <=60 or 24..30.")
-    return _rounded(Decimal(text), text)
+    return _rounded(Decimal(text))
 
 
 def _duration(text: str) -> _Quantity:
-    if _NUMBER.fullmatch(text):
-        return _rounded(Decimal(text), text)
     found = _CLOCK.fullmatch(text) or _UNITS.fullmatch(text)
-    parts = found.groups(default="") if found else ()
-    if not any(parts):
+    if not text or not found:
         raise ValueError("Write a duration: 90 (seconds), 1:30, 1:02:03, 2m, 1h30m, >60 or 1m..5m.")
-    written = [(part, unit_s) for part, unit_s in zip(parts, _UNITS_S, strict=True) if part]
-    return _rounded(sum((Decimal(part) * unit_s for part, unit_s in written), Decimal()), *written[-1])
+    hours, minutes, seconds = (Decimal(part) for part in found.groups(default="0"))
+    return _rounded(hours * 3600 + minutes * 60 + seconds)
 
 
-def _rounded(value: Decimal, digits: str, unit: int = 1) -> _Quantity:
-    """Return what rounds to `value`, whose last part was written as `digits`, in `unit`."""
-    half = unit * Decimal("0.5") / 10 ** len(digits.partition(".")[2])
+def _rounded(value: Decimal) -> _Quantity:
+    """Return what rounds to `value`, to as many decimals as it has."""
+    half = Decimal("0.5").scaleb(int(value.as_tuple().exponent))
     return _Quantity(float(value - half), float(value + half), float(value), float(value))
 
 

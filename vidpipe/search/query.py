@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from vidpipe.errors import VidpipeError, visible
 
-#: Characters of a query that an error shows on either side of the fault.
-_SHOWN = 34
+#: Characters of a query that an error shows on either side of the fault: the line fits a terminal of 40 columns.
+_SHOWN = 15
 
 
 class QueryError(VidpipeError):

@@ -1,11 +1,11 @@
 """Saved searches: queries by name, usable in others as `saved:NAME`."""
 
-import difflib
 import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from vidpipe.errors import VidpipeError
+from vidpipe.errors import SettingsError
 from vidpipe.library.schema import Collections
 from vidpipe.search.fields import Fields
 from vidpipe.search.grammar import parse
@@ -22,11 +22,27 @@ class SavedSearch(NamedTuple):
     saved_at: datetime
 
 
-class SavedSearches:
-    """The saved searches of a library."""
+class SavedSearches(Mapping[str, str]):
+    """The saved searches of a library: name -> query."""
 
     def __init__(self, collections: Collections) -> None:
         self._searches = collections["searches"]
+
+    def __getitem__(self, name: str) -> str:
+        row = self._searches.find_one({"_id": name})
+        if row is None:
+            raise KeyError(name)
+        return str(row["query"])
+
+    def __iter__(self) -> Iterator[str]:
+        return (saved.name for saved in self.all())
+
+    def __len__(self) -> int:
+        return self._searches.count_documents({})
+
+    def all(self) -> list[SavedSearch]:
+        """Return the saved searches by name."""
+        return [SavedSearch(row["_id"], row["query"], row["saved_at"]) for row in self._searches.find().sort("_id")]
 
     def save(self, name: str, query: str, fields: Fields) -> None:
         """Store a search, in place of one of the same name.
@@ -37,39 +53,19 @@ class SavedSearches:
             fields: Today's fields.
 
         Raises:
-            VidpipeError: The name is not allowed.
+            SettingsError: The name is not allowed, or the query is empty.
             QueryError: The query cannot be understood, or contains itself.
         """
         if not _NAME.fullmatch(name):
-            raise VidpipeError(
+            raise SettingsError(
                 f'"{single_line(name, 50)}" cannot be the name of a saved search.',
                 "Use up to 100 letters, digits, -, _ and . without spaces.",
             )
-        parse(query, fields, lambda other: query if other == name else self.lookup(other))
+        if not query.strip():
+            raise SettingsError("There is no search to save.", "Write what is searched for before --save.")
+        parse(query, fields, {**{one.name: one.query for one in self.all()}, name: query})
         values = {"query": query, "saved_at": datetime.now(UTC)}
         self._searches.update_one({"_id": name}, {"$set": values}, upsert=True)
-
-    def get(self, name: str) -> str | None:
-        """Return the query of a saved search, or None."""
-        row = self._searches.find_one({"_id": name})
-        return str(row["query"]) if row else None
-
-    def lookup(self, name: str) -> str:
-        """Return the query of a saved search; what `parse` needs.
-
-        Raises:
-            ValueError: There is none; the text lists similar names.
-        """
-        query = self.get(name)
-        if query is None:
-            similar = difflib.get_close_matches(name, [saved.name for saved in self.all()])
-            raise ValueError(f"Similar: {', '.join(similar)}." if similar else "`vidpipe search --saved` lists all.")
-        return query
-
-    def all(self) -> list[SavedSearch]:
-        """Return all saved searches by name."""
-        rows = self._searches.find().sort("_id")
-        return [SavedSearch(row["_id"], row["query"], row["saved_at"]) for row in rows]
 
     def delete(self, name: str) -> bool:
         """Remove a saved search; return whether there was one."""

@@ -81,7 +81,7 @@ def _texts_with(
         found.get_first("video")
         for found in _first(translation, translation.spelled_like(word, others, text_path, wrong))
     ]
-    for document in library.collections["videos"].find({"_id": {"$in": ids}}, UNREAD):
+    for document in library.collections["videos"].find({"_id": {"$in": ids}}, {**UNREAD, "stages": 0}):
         for field, values in translation.fields.values(document):
             if field.name in [other.name for other in others]:
                 yield from (value[:LONGEST_TEXT] for value in values)

@@ -1,8 +1,8 @@
 """Parsed queries as tantivy's queries, over the documents of videos and over those of their moments."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from tantivy import FieldType, Occur, Query, Searcher
+from tantivy import DocAddress, FieldType, Occur, Query, Searcher
 
 from vidpipe.library.states import VideoSet
 from vidpipe.search.analysis import stems, tokens
@@ -62,6 +62,21 @@ class Translation:
             clauses.append(_unscored(words or self._term("kind", TIMED)))
         return _must(clauses)
 
+    def among(self, videos: Iterable[str]) -> Query:
+        """Return the query for these videos."""
+        return _unscored(Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in videos]))
+
+    def addresses(self, query: Query, videos: Collection[str]) -> dict[str, DocAddress]:
+        """Return those of `videos` that `query` finds, with their documents."""
+        if not videos:
+            return {}
+        found = self.searcher.search(_must([query, self.among(videos)]), len(videos), False)
+        return {str(self.searcher.doc(address).get_first("video")): address for _, address in found.hits}
+
+    def either(self, query: Query, videos: Collection[str]) -> Query:
+        """Return the query for what `query` finds and for these videos."""
+        return _should([query, self.among(videos)]) if videos else query
+
     def has_moments(self, node: Node) -> bool:
         """Return whether `node` has wanted words that moments may have."""
         return any(isinstance(word, Words) and self.fields_of(word, "moments") for word in wanted(node))
@@ -116,7 +131,7 @@ class Translation:
             bounds = (node.low, node.high, node.with_low, node.with_high)
             return Query.range_query(self._schema, number_path(node.field), FieldType.Float, *bounds)
         found = self._in_state(node.state)
-        heads = Query.term_set_query(self._schema, "id_head", [id_head(sha256) for sha256 in found.ids])
+        heads = self.among(found.ids)
         occur = Occur.MustNot if found.others else Occur.Must
         return Query.boolean_query([(Occur.Must, self._videos), (occur, heads)])
 

@@ -24,7 +24,6 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 #: Fragments that select a part of a video (W3C Media Fragments).
 _MEDIA_FRAGMENT = re.compile(r"(?:t|xywh|track|id)=", re.IGNORECASE)
 _FILE = "file://"
-_PIECE = re.compile(r"\\x[0-9a-fA-F]{2}|.", re.DOTALL)
 #: Symbolic links may have changed since a path was stored.
 _RESOLVED = (os.path.realpath, os.path.abspath)
 _ESCAPED_BYTE = re.compile(rb"\\x([0-9a-fA-F]{2})")
@@ -237,27 +236,6 @@ def stored_spellings(text: str) -> tuple[str, ...]:
         paths.add(unquote_to_bytes(path))
     whole = {resolve(path) for path in paths if path and b"\0" not in path for resolve in _RESOLVED}
     return shown, *sorted(Path(os.fsdecode(path)).as_uri() for path in whole)
-
-
-def either_spelling(text: str) -> str:
-    """Return a regular expression that finds `text`, decoded or percent-encoded, in names and in stored URLs.
-
-    Whether case matters is up to the caller.
-    """
-    return "|".join(
-        "".join(_either(piece) for piece in _PIECE.findall(spelling))
-        for spelling in dict.fromkeys((text, unquote(text)))
-    )
-
-
-def _either(piece: str) -> str:
-    if len(piece) > 1:  # \xe9, as `readable_url` shows a byte that is not UTF-8
-        return f"(?:{re.escape(piece)}|%{piece[2:]})"
-    if piece.isascii() and (piece.isalnum() or piece in "/-._~"):
-        return re.escape(piece)
-    encoded = (quote(form, safe="", errors="surrogateescape") for form in (piece, piece.lower(), piece.upper()))
-    literal = [] if "\ud800" <= piece <= "\udfff" else [re.escape(piece)]  # surrogates reach no database
-    return f"(?:{'|'.join(dict.fromkeys((*literal, *encoded)))})"
 
 
 def _is_file_url(url: str) -> bool:

@@ -3,15 +3,15 @@
 The model of a result declares them (`StageResult.search_fields`), also in a plugin; `vidpipe.search` does the rest.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from vidpipe.errors import readable
 from vidpipe.sources.urls import url_spellings
 from vidpipe.text.words import label_key
 
-Kind = Literal["text", "moments", "term", "number"]
+Kind = Literal["text", "moments", "term", "number", "vector"]
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,33 @@ class Moment:
     language: str = ""
 
 
+class Embedding(NamedTuple):
+    """The meaning of a video, or of a part of it.
+
+    Attributes:
+        vector: Its direction counts, not its length.
+        start_s: Where the part starts, in seconds; None: it is of the whole video.
+        end_s: Where it ends.
+    """
+
+    vector: Sequence[float]
+    start_s: float | None = None
+    end_s: float | None = None
+
+
 @dataclass(frozen=True)
 class SearchField:
-    """A field of the query language, `name:value`.
+    """A field of the query language, `name:value`. One of kind vector has no such form: any words are compared with it.
 
     Several declarations may share a name and kind: their values are combined, but of numbers the last one counts.
 
     Attributes:
         name: Lower-case letters and underscores.
         kind: text: words about the whole video. moments: words about parts of it (`Moment`). term: a name that matches
-            as a whole. number: compared.
+            as a whole. number: compared. vector: found by similarity to the words of a query (`Embedding`).
         values: The stored result (for a stage with scenes: its document with the scenes' documents as "scenes") -> the
-            values: strings, `Moment`s or numbers. It may be of an older version: what is missing gives no value.
+            values: strings, numbers, `Moment`s or `Embedding`s. It may be of an older version: what is missing gives
+            no value.
         help: One sentence for users.
         weight: How much a word found here counts; 0: found only by `name:word`.
         key: Of a term: what is compared. Raises ValueError, which says what is allowed, for what no video can have.
@@ -51,6 +66,9 @@ class SearchField:
         compound: Whether the text joins words ("MyHoliday2019_v2"), which are found one by one, too.
         language: Language of its words, by whose rules they are reduced to stems; "": detected; "plain": they are not
             reduced. Words of a term are English.
+        encode: Of a vector: a query's words -> the vector they are compared by. It loads its model when it is first
+            called, and raises UnavailableError if it cannot.
+        min_similarity: Of a vector: least cosine of what is similar; it depends on the model.
     """
 
     name: str
@@ -63,6 +81,8 @@ class SearchField:
     unit: Literal["", "s", "date"] = ""
     compound: bool = False
     language: str = ""
+    encode: Callable[[str], Sequence[float]] | None = None
+    min_similarity: float = 0.3
 
     @property
     def stated_language(self) -> str:

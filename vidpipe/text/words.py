@@ -54,11 +54,6 @@ def label_key(label: str) -> str:
     return _JOINT.sub(" ", _folded(label).strip())
 
 
-def label_pattern(label: str) -> str:
-    """Return a case-insensitive regular expression for all labels with the same key as `label`."""
-    return r"[\s_-]+".join(map(re.escape, _JOINT.split(label.strip())))
-
-
 def search_forms(texts: Iterable[str], file_names: Iterable[str] = ()) -> tuple[str, ...]:
     """Return what a text index needs to find every word of `texts` and `file_names`.
 

@@ -54,7 +54,13 @@ def test_filters_combine_with_words(filled: Command) -> None:
 def test_a_minus_excludes_a_word(filled: Command) -> None:
     everything = names(filled.json("search", "silent"))
     assert HOSTILE in everything
-    assert names(filled.json("search", "silent", "-portrait")) == [name for name in everything if name != HOSTILE]
+    others = [name for name in everything if name != HOSTILE]
+    assert names(filled.json("search", "silent", "-portrait")) == others
+    assert names(filled.json("search", "-portrait", "silent")) == others
+    shown = filled("search", "--", "-portrait").stdout
+    assert (CUTS in shown, "evil" in shown) == (True, False)
+    assert HOSTILE not in [video["name"] for video in filled.json("list", "--search", "-portrait")["videos"]]
+    assert "no option --lmit" in filled.json("search", "silent", "--lmit", "5", code=2)["error"]["message"]
 
 
 def test_a_fault_in_the_query_is_pointed_at(filled: Command) -> None:
@@ -64,8 +70,19 @@ def test_a_fault_in_the_query_is_pointed_at(filled: Command) -> None:
     pointer = next(number for number, line in enumerate(lines) if line.strip() == "^")
     assert "lighthouse (tag:dark" in lines[pointer - 1]
     error = filled.json("search", "--resolution", "9K", code=2)["error"]
-    assert error["kind"] == "QueryError"
+    assert (error["kind"], error["query"], error["position"]) == ("QueryError", 'resolution:"9K"', 12)
     assert "9K" in error["message"]
+
+
+def test_what_a_shell_leaves_of_a_comparison_is_explained(filled: Command) -> None:
+    error = filled.json("search", "lighthouse", "duration:", code=2)["error"]  # duration:>60 without quotation marks
+    assert (error["query"], error["position"]) == ("lighthouse duration:", 20)
+    assert "in a shell, quote" in error["hint"]
+
+
+@pytest.mark.parametrize("command", ["search", "run", "plan", "ask", "check", "forget", "list", "export"])
+def test_the_help_of_every_selection_names_saved_searches(filled: Command, command: str) -> None:
+    assert "saved:NAME" in filled(command, "--help").stdout
 
 
 def test_moments_are_listed_one_by_one(filled: Command) -> None:
@@ -90,6 +107,15 @@ def test_pages_follow_one_another(filled: Command) -> None:
     assert f"3 videos; next page: --after {first['next']}" in filled("search", "--order", "name", "--limit", "2").stderr
     skipped = filled.json("search", "--order", "name", "--offset", "1")["hits"]
     assert [hit["video"] for hit in skipped] == everything[1:]
+    assert filled("search", "--offset", "3").stderr.splitlines()[-1] == "3 videos, all on earlier pages."
+    assert "not from a page in this order" in filled("search", "--after", first["next"]).stderr
+
+
+def test_a_url_is_found_where_the_command_says(filled: Command) -> None:
+    (hit,) = filled.json("search", "lighthouse")["hits"]
+    url = f"file://{hit['urls'][0]}"
+    assert "write source: before" in filled("search", url).stderr
+    assert names(filled.json("search", f"source:{url}")) == names(filled.json("search", "--source", url)) == [TALK]
 
 
 def test_any_word_suffices_where_no_video_has_all(filled: Command) -> None:
@@ -122,8 +148,20 @@ def test_saved_searches(vidpipe: Command) -> None:
     (saved,) = vidpipe.json("search", "--saved")["saved"]
     assert (saved["name"], saved["query"]) == ("colours", '(red OR blue) label:"At sea"')
     assert saved["query"] in vidpipe("search", "--saved").stdout
+    replaced = vidpipe("search", "red", "--min-duration", "60", "--max-duration", "0.5", "--save", "colours").stderr
+    assert f"saved:colours: (red) duration:>=60 duration:<=0.5 (until now: {saved['query']})" in replaced
+    for note in ("until now: (red)", "Saved as saved:colours"):
+        assert note in vidpipe("search", saved["query"], "--save", "colours").stderr
+    assert "until now" not in vidpipe("search", saved["query"], "--save", "colours").stderr, "nothing was replaced"
     assert vidpipe.json("search", "saved:colours -green")["hits"] == []
     assert vidpipe("search", "((", "--save", "broken").exit_code == 2
+    assert vidpipe("search", "a) OR (b", "--label", "x", "--save", "broken").exit_code == 2
+    assert vidpipe("search", "saved:broken").exit_code == 2, "nothing was saved"
+    assert vidpipe.json("search", "x", "--save", "a b", code=2)["error"]["exit_code"] == 2
+    assert vidpipe("search", "--save", "everything").exit_code == 2
+    vidpipe.json("search", "--label", "At sea", "--save", "filter")
+    assert [one["query"] for one in vidpipe.json("search", "--saved")["saved"]][1] == 'label:"At sea"'
+    vidpipe("search", "--delete-saved", "filter")
     assert vidpipe("search", "saved:colours", "--save", "colours").exit_code == 2, "it would contain itself"
     assert vidpipe.json("search", "--delete-saved", "colours")["saved"] == []
     assert vidpipe("search", "--delete-saved", "colours").exit_code == 2
@@ -148,6 +186,9 @@ def test_commands_that_select_videos_take_a_search(filled: Command) -> None:
     dry = filled.json("forget", "--search", "lighthouse", "--dry-run")["videos"]
     assert [video["name"] for video in dry] == [TALK]
     assert filled("forget", "--dry-run").exit_code == 2
+    assert filled("forget", "--dry-run", "--search", " ").exit_code == 2, (
+        "an empty variable of a script selects nothing"
+    )
     assert filled.json("plan", "--force", "--search", "lighthouse")["videos"] == 1
     assert filled.json("plan", "--force", "--search", "zeppelin")["videos"] == 0
 
@@ -166,7 +207,7 @@ def test_a_run_over_a_search(vidpipe: Command, tmp_path: Path) -> None:
     assert vidpipe("run", "near.mp4", "--search", "far").exit_code == 2
 
 
-@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("width", [40, 80, 160])
 def test_what_is_found_fits_the_terminal(
     filled: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int
 ) -> None:
@@ -174,9 +215,13 @@ def test_what_is_found_fits_the_terminal(
     assert len(hits) == 3
     monkeypatch.setattr(search_view, "out", lambda: Console(width=width, force_terminal=True, color_system=None))
     search_view.show_hits(hits, moments=False)
+    search_view.show_videos(hits)
+    search_view.show_facets({"tag": {f"a\x1b[2J[red] {number}": 1 for number in range(9)}}, 3)
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= width for line in lines)
     assert "\x1b" not in "\n".join(lines)
+    (row,) = [line for line in lines if CUTS in line and "0:03" in line and " · " not in line]
+    assert row.startswith(next(hit["video"] for hit in hits if hit["name"] == CUTS)[:12])
 
 
 def test_the_words_found_are_highlighted() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vidpipe.models.questions import Question, parse_questions
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import QwenVL, Rules
 
@@ -27,3 +28,7 @@ def write_questions(home: Path, *questions: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"note": "Ours.", "questions": list(questions)}), encoding="utf-8")
     return path
+
+
+def load_questions(path: Path) -> tuple[Question, ...]:
+    return parse_questions(path.read_text(encoding="utf-8"))

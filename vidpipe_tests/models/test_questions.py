@@ -14,12 +14,11 @@ from vidpipe.models.questions import (
     Question,
     add_question,
     build_questions,
-    load_questions,
     new_question,
     parse_questions,
 )
 from vidpipe.settings import default_file
-from vidpipe_tests.models.homes import settings, write_questions
+from vidpipe_tests.models.homes import load_questions, settings, write_questions
 
 PEOPLE: dict[str, Any] = {"id": "people", "text": "How many people?", "kind": "number", "scope": "scene"}
 PLACE: dict[str, Any] = {"id": "place", "text": "Where?", "kind": "choice", "choices": ["indoors", "outdoors"]}

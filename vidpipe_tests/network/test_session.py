@@ -38,15 +38,6 @@ def test_a_session_connects_through_the_given_pools_and_to_a_proxy_through_its_o
         assert (len(direct), to_proxy) == (1, [f"127.0.0.1:{proxy.port}"])
 
 
-def test_without_pools_for_proxies_they_are_connected_to_like_all_others() -> None:
-    connected: list[str] = []
-    with FaultServer() as proxy, session_over(pools(connected)) as session:
-        proxy.add("http://videos.example/clip.mp4", b"two")
-        session.proxies = {"http": proxy.url("")}
-        assert session.get("http://videos.example/clip.mp4", timeout=5).content == b"two"
-        assert connected == [f"127.0.0.1:{proxy.port}"]
-
-
 def test_the_environment_gives_a_session_neither_proxies_nor_passwords(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,7 +47,7 @@ def test_the_environment_gives_a_session_neither_proxies_nor_passwords(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    with FaultServer() as server, session_over(pools([])) as session:
+    with FaultServer() as server, session_over(pools([]), pools([])) as session:
         assert session.get(server.add("/clip.mp4", b"one"), timeout=5).content == b"one"
         assert "authorization" not in server.requests[0].headers
 

@@ -131,9 +131,9 @@ class Found:
     matched: str
 
 
-def find(library: Library, fields: Fields, specs: Mapping[str, str], node: Node) -> Found:
+def find(library: Library, fields: Fields, specs: Mapping[str, str], node: Node, *filters: Node) -> Found:
     """Answer a parsed query from MongoDB's documents."""
-    videos = list(all_videos(library, fields, specs))
+    videos = [video for video in all_videos(library, fields, specs) if video.matches(And(filters))]
     found, matched = [video for video in videos if video.matches(node)], "all"
     if not found and (relaxed := any_words(node)):
         node = relaxed

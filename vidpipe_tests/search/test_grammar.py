@@ -24,14 +24,14 @@ SAVED = {
     "loop": "a saved:detour", "detour": "b saved:loop",
 }  # fmt: skip
 PIECES = [
-    "AND", "OR", "NOT", "-", "(", ")", '"', "“", "”", "\\", "*", ":", "：", "（", " ", "a", "Ökonom", "日本", "&",
+    "AND", "OR", "NOT", "-", "(", ")", '"', "“", "\\", "*", ":", " ", "a", "Ökonom", "日本", "&",
     "tag:", "title:", "duration:", "added:", "fps:", "state:", "saved:", "nope:", "//", ">", "<=", "..", "1:30", "2m",
     "2026-11", "night", "loop", "failed", "\x00", "\n", "\u202e", "\ud800",
 ]  # fmt: skip
 
 
 def query(text: str) -> Node:
-    return parse(text, FIELDS, SAVED.get)
+    return parse(text, FIELDS, SAVED)
 
 
 def answer(text: str) -> tuple[Node | None, QueryError | None]:
@@ -94,15 +94,13 @@ def shape(node: Node) -> str:
         ("close-up", "close-up"),
         ('"close up"', "close up"),
         ('"a \\"b\\" \\\\ \\n" c', '[a "b" \\ \\n & c]'),
-        ("“close up” „weit weg“", "[close up & weit weg]"),
         ('"a “b” c"', "a “b” c"),
-        ("（a OR b）c", "[[a | b] & c]"),
         ("light*", "light*"),
         ('"the light h"*', "the light h*"),
         ("Tom & Jerry - * 🎬", "[Tom & Jerry]"),
         ("-& NOT * a", "a"),
         ("https://example.org/x?a=b c", "[https://example.org/x?a=b & c]"),
-        ("12:30 S01E02:Pilot C:\\new std::move", "[12:30 & S01E02:Pilot & C:\\new & std::move]"),
+        ("12:30 S01E02:Pilot", "[12:30 & S01E02:Pilot]"),
         ("Alien: Covenant", "[Alien: & Covenant]"),
         ("file:///home/x.mp4", "file:///home/x.mp4"),
         ("file:/home/x.mp4", "file:/home/x.mp4"),
@@ -118,12 +116,11 @@ def test_words_and_operators(text: str, expected: str) -> None:
     [
         ("tag:Beach", "tag=beach"),
         ("TAG:beach", "tag=beach"),
-        ("tag：beach", "tag=beach"),
         ('tag:"Golden Hour" sea', "[tag=golden hour & sea]"),
         ("tag:(a OR b) c", "[[tag=a | tag=b] & c]"),
         ("tag:(a -b (c OR title:d))", "[tag=a & !tag=b & [tag=c | title:d]]"),
         ("-tag:a NOT tag:(b c)", "[!tag=a & ![tag=b & tag=c]]"),
-        ("tag:-1 tag:a:b tag:x* tag:OR tag:🎬", "[tag=-1 & tag=a:b & tag=x* & tag=or & tag=🎬]"),
+        ("tag:-1 tag:a:b tag:\"x*\" tag:OR tag:🎬", "[tag=-1 & tag=a:b & tag=x* & tag=or & tag=🎬]"),
         ("codec:H.265 resolution:1080p resolution:1280x720", "[codec=hevc & resolution=full hd & resolution=1280x720]"),
         ("language:English language:de", "[language=eng & language=deu]"),
         ("sentiment:Negative why:night", "[sentiment=negative & why=night]"),
@@ -158,7 +155,8 @@ def test_an_empty_query_asks_for_everything(text: str) -> None:
     [
         ("60", 59.5, 60.5), ("60.0", 59.95, 60.05), ("0", -0.5, 0.5), ("1:30", 89.5, 90.5), ("1:30.5", 90.45, 90.55),
         ("90:00", 5399.5, 5400.5), ("1:02:03", 3722.5, 3723.5), ("1:2:03", 3722.5, 3723.5), ("45s", 44.5, 45.5),
-        ("2m", 90, 150), ("2min", 90, 150), ("1h", 1800, 5400), ("1.5h", 5220, 5580), ("1h30m", 5370, 5430),
+        ("2m", 119.5, 120.5), ("2min", 119.5, 120.5), ("1h", 3599.5, 3600.5), ("1.5h", 5399.95, 5400.05),
+        ("1h30m", 5399.5, 5400.5), ("1:75", 134.5, 135.5),
         ("1H30M10S", 5409.5, 5410.5), ("1h5s", 3604.5, 3605.5),
     ],
 )  # fmt: skip
@@ -222,7 +220,7 @@ def test_a_date_lasts_as_long_as_it_is_written(text: str, begin: float, end: flo
     [
         ('a "b', 2, "not closed"),
         ('a "b\\"', 2, "not closed"),
-        ("a “b", 2, "not closed"),
+        ('tag:"b', 4, "not closed"),
         ("a (b (c)", 2, "not closed"),
         ("a) b", 1, "closes nothing"),
         (")", 0, "missing before )"),
@@ -242,12 +240,20 @@ def test_a_date_lasts_as_long_as_it_is_written(text: str, begin: float, end: flo
         ("a (dration:>60)", 3, 'did you mean "duration"?'),
         ("qqqqqq:x", 0, "There is no field qqqqqq."),
         ("a:b", 0, "There is no field a."),
+        ("C:\\new", 0, "There is no field c."),
+        ("std::move", 0, "There is no field std."),
+        ("duration: ", 9, "value of duration is missing"),
         ("tag: x", 4, "value of tag is missing"),
         ("tag:", 4, "value of tag is missing"),
         ("(tag:)", 5, "value of tag is missing"),
         ('tag:" "', 5, "not a valid value of tag"),
         ("li*ht", 2, "only stand at the end"),
         ("title:*.mp4", 6, "only stand at the end"),
+        ("tag:bea*", 4, '"bea*" is not a valid value of tag'),
+        ('tag:"golden h"*', 5, '"golden h*" is not a valid value of tag'),
+        ("saved:nigh*", 6, '"nigh*" is not a valid value of saved'),
+        ("state:f*", 6, '"f*" is not a valid value of state'),
+        ("saved:nigth", 6, 'There is no saved search "nigth"; did you mean "night"?'),
         ("resolution:77", 11, "not a valid value of resolution"),
         ("a sentiment:(negative OR happy)", 25, "not a valid value of sentiment"),
         ("state:faild", 6, "not a valid value of state"),
@@ -270,7 +276,7 @@ def test_errors_point_to_the_position(text: str, position: int, said: str) -> No
 
 
 NO_QUANTITIES = [
-    "x", ">", ">=", "..", "1..x", "x..1", ">1..5", "1..>5", "1,5", "1e3", "٣", "--1", "1:75", "1:75:00", ":30", "1:2",
+    "x", ">", ">=", "..", "1..x", "x..1", ">1..5", "1..>5", "1,5", "1e3", "٣", "--1", ":30", "1:", "1:2:3:4", "1h30",
     "h", "1d", "9" * 400, "2026-13", "2026-02-30", "2026-11-01T25:00", "*", "2..1", "2027-01..2026-11", ">=>2026",
 ]  # fmt: skip
 
@@ -305,11 +311,11 @@ def test_the_pointer_is_below_the_fault() -> None:
         query("word " * 90 + "(x " + "word " * 90)
     line, pointer = caught.value.message.split("\n")[1:]
     assert line[pointer.index("^")] == "("
-    assert len(line) < 130
+    assert len(line) <= 40 - len("Error: "), "it fits a narrow terminal"
 
 
 def test_words_keep_their_positions() -> None:
-    text = 'Ligth -title:"two  words" (a* OR tag:(x) said:(“ü” b)) "c \\" d"'
+    text = 'Ligth -title:"two  words" (a* OR tag:(x) said:("ü" b)) "c \\" d"'
     found = words(query(text))
     assert [text[word.start : word.end] for word in found] == ["Ligth", "two  words", "a", "ü", "b", 'c \\" d']
     assert [word.text for word in found] == ["Ligth", "two  words", "a", "ü", "b", 'c " d']
@@ -324,25 +330,13 @@ def test_saved_searches_are_part_of_the_query() -> None:
     assert [(word.start, word.end) for word in words(query("x saved:night"))] == [(0, 1), (0, 0)]
 
 
-def test_what_knows_the_saved_searches_explains_that_there_is_none() -> None:
-    def lookup(name: str) -> str:
-        raise ValueError(f"Similar: {name}s.")
-
-    with pytest.raises(QueryError) as caught:
-        parse("a -saved:dog", FIELDS, lookup)
-    assert (caught.value.position, caught.value.hint) == (9, "Similar: dogs.")
-
-
 def test_saved_searches_cannot_multiply() -> None:
-    def doubling(name: str) -> str:
-        level = int(name)
-        return f"saved:{level - 1} saved:{level - 1}" if level else ""
-
+    doubling = {str(level): f"saved:{level - 1} saved:{level - 1}" if level else "" for level in range(26)}
     assert parse("saved:5", FIELDS, doubling)
     with pytest.raises(QueryError, match="more than 500"):
         parse("saved:25", FIELDS, doubling)
     with pytest.raises(QueryError, match="within each other"):
-        parse("saved:99", FIELDS, lambda name: f"saved:{int(name) - 1}")
+        parse("saved:99", FIELDS, {str(level): f"saved:{level - 1}" for level in range(100)})
 
 
 HOSTILE = {
@@ -405,7 +399,7 @@ def test_any_text_is_a_query_or_an_error_with_a_position(text: str) -> None:
     for word in words(node):
         assert tokens(word.text)
         if word.end:
-            assert re.sub(r'\\(["“”\\])', r"\1", text[word.start : word.end]) in (
+            assert re.sub(r'\\(["\\])', r"\1", text[word.start : word.end]) in (
                 word.text,
                 word.text.replace("\\\\", "\\"),
             )

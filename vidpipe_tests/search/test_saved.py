@@ -38,12 +38,12 @@ def test_a_search_is_saved_listed_used_replaced_and_deleted(searches: SavedSearc
     searches.save("Été_2026.v-1", 'title:"été"', FIELDS)
     assert [saved.name for saved in searches.all()] == ["night", "Été_2026.v-1"]
     assert abs(datetime.now(UTC) - searches.all()[0].saved_at.replace(tzinfo=UTC)) < timedelta(minutes=5)
-    assert parse("saved:Été_2026.v-1 x", FIELDS, searches.lookup) == And(
+    assert parse("saved:Été_2026.v-1 x", FIELDS, searches) == And(
         (Words("été", "title"), Words("x", "", False, 19, 20))
     )
     searches.save("night", "tag:dark", FIELDS)
     assert searches.get("night") == "tag:dark"
-    assert parse("saved:night", FIELDS, searches.get) == Term("tag", "dark", "dark")
+    assert parse("saved:night", FIELDS, searches) == Term("tag", "dark", "dark")
     assert searches.delete("night")
     assert not searches.delete("night")
     assert [saved.name for saved in searches.all()] == ["Été_2026.v-1"]
@@ -51,8 +51,9 @@ def test_a_search_is_saved_listed_used_replaced_and_deleted(searches: SavedSearc
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", 'a"', "a/b", "$x", "a\n", "\ud800", "a" * 101, "(a)"])
 def test_names_that_a_query_could_not_contain_are_refused(searches: SavedSearches, name: str) -> None:
-    with pytest.raises(VidpipeError, match="cannot be the name"):
+    with pytest.raises(VidpipeError, match="cannot be the name") as caught:
         searches.save(name, "x", FIELDS)
+    assert caught.value.exit_code == 2
     assert searches.all() == []
 
 
@@ -63,15 +64,20 @@ def test_what_is_no_query_is_not_stored(searches: SavedSearches, query: str) -> 
     assert searches.get("x") is None
 
 
-def test_an_unknown_name_is_an_error_that_lists_similar_ones(searches: SavedSearches) -> None:
-    for name in ("holiday-2025", "holiday-2026", "cats"):
+@pytest.mark.parametrize("query", ["", "  "])
+def test_an_empty_query_is_not_stored(searches: SavedSearches, query: str) -> None:
+    with pytest.raises(VidpipeError, match="no search to save") as caught:
+        searches.save("x", query, FIELDS)
+    assert caught.value.exit_code == 2
+    assert searches.get("x") is None
+
+
+def test_an_unknown_name_is_an_error_that_suggests_a_similar_one(searches: SavedSearches) -> None:
+    for name in ("holiday-2026", "cats"):
         searches.save(name, "x", FIELDS)
-    with pytest.raises(QueryError, match='no saved search "holidays-2026"') as caught:
-        parse("a saved:holidays-2026", FIELDS, searches.lookup)
+    with pytest.raises(QueryError, match='no saved search "holidays-2026"; did you mean "holiday-2026"') as caught:
+        parse("a saved:holidays-2026", FIELDS, searches)
     assert caught.value.position == 8
-    assert caught.value.hint == "Similar: holiday-2026, holiday-2025."
-    with pytest.raises(QueryError) as caught:
-        parse("saved:qqqqqqq", FIELDS, searches.lookup)
     assert "vidpipe search --saved" in caught.value.hint
 
 
@@ -92,4 +98,4 @@ def test_a_search_whose_part_was_deleted_says_so(searches: SavedSearches) -> Non
     searches.save("b", "saved:a", FIELDS)
     searches.delete("a")
     with pytest.raises(QueryError, match='In the saved search "b": There is no saved search "a"'):
-        parse("saved:b", FIELDS, searches.lookup)
+        parse("saved:b", FIELDS, searches)

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from vidpipe.errors import SettingsError
-from vidpipe.models.questions import add_question, build_questions, load_questions, new_question
+from vidpipe.models.questions import add_question, build_questions, new_question
 from vidpipe.settings import find_home, init_home, load
 from vidpipe.settings.home import render_config
 from vidpipe.settings.keys import all_keys
+from vidpipe_tests.models.homes import load_questions
 
 ROOT = Path(__file__).parents[2]
 

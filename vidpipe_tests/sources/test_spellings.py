@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pytest
 
 from vidpipe.sources.inputs import request_for
-from vidpipe.sources.urls import either_spelling, readable_url, stored_spellings, url_spellings
+from vidpipe.sources.urls import readable_url, stored_spellings, url_spellings
 
 
 @pytest.mark.parametrize(
@@ -26,31 +25,6 @@ from vidpipe.sources.urls import either_spelling, readable_url, stored_spellings
 )
 def test_file_urls_are_shown_as_paths_without_what_could_steer_a_terminal(stored: str, shown: str) -> None:
     assert readable_url(stored) == shown
-
-
-@pytest.mark.parametrize(
-    ("typed", "stored"),
-    [
-        ("my cats", "file:///home/me/My%20Cats/a.mp4"),
-        ("My%20Cats", "file:///home/me/My%20Cats/a.mp4"),
-        ("My%20Cats", "s3://films/My Cats/a.mp4"),
-        ("(2019)", "file:///srv/%282019%29/a.mp4"),
-        ("(2019)", "https://h.example/(2019)/a.mp4"),
-        ("CAFÉ", "https://h.example/caf%C3%A9.mp4"),
-        ("100%", "file:///srv/100%25.mp4"),
-        (r"caf\xe9", "file:///srv/caf%E9.mp4"),
-        ("caf\udce9", "file:///srv/caf%E9.mp4"),
-    ],
-)
-def test_a_part_of_a_url_is_found_however_it_is_typed(typed: str, stored: str) -> None:
-    pattern = either_spelling(typed)
-    assert pattern.encode(), "MongoDB takes UTF-8"
-    assert re.search(pattern, stored, re.IGNORECASE)
-
-
-@pytest.mark.parametrize(("typed", "other"), [("a.c", "abc"), ("a c", "abc"), ("My Cats", "MyCats"), (".*", "x")])
-def test_what_is_typed_is_no_pattern(typed: str, other: str) -> None:
-    assert not re.search(either_spelling(typed), other, re.IGNORECASE)
 
 
 @pytest.mark.parametrize("name", ["My Cats/a b.mp4", "100%25 #?.mp4", "猫.mp4", os.fsdecode(b"caf\xe9.mp4")])

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError
 
+from vidpipe.library.runs import key_of
 from vidpipe.library.schema import Document
 from vidpipe.operations.alerts.message import BudgetReached, FailedRun, HighFailureRate
 
@@ -87,7 +88,7 @@ class AlertQueue:
             False if another process has just read them.
         """
         change: Document = {"$set": {"after": until}}
-        ways, jobs = [f"ways.{channel}" for channel in channels], Counter(_key(run.job) for run in runs)
+        ways, jobs = [f"ways.{channel}" for channel in channels], Counter(key_of(run.job) for run in runs)
         if ways and runs:
             kept = {"$each": [run.model_dump() for run in runs], "$slice": _MAX_KEPT}
             change["$push"] = {f"{way}.waiting": kept for way in ways}
@@ -105,7 +106,7 @@ class AlertQueue:
         Returns:
             False if there was no failure since the last alert about this rate.
         """
-        sent = f"told.{_key(rate.what)}"
+        sent = f"told.{key_of(rate.what)}"
         same = {"kind": "rate", "what": rate.what}
         return self._add_once({sent: newest}, {"$lt": newest}, rate, same, channels)
 
@@ -204,8 +205,3 @@ class AlertQueue:
     def _channels(self) -> Mapping[str, Any]:
         stored: Mapping[str, Any] = (self._meta.find_one({"_id": self._id}, {"ways": 1}) or {}).get("ways", {})
         return stored
-
-
-def _key(name: str) -> str:
-    """Return `name` as a key of a document."""
-    return name.replace(".", "_").replace("$", "_") or "_"

@@ -1,0 +1,186 @@
+"""Videos found by meaning: those with embeddings nearest to that of a query's words.
+
+Embeddings are documents of the index. For each field, the file `<kind>.usearch` beside the index helps to find the
+nearest ones. It is made from these documents: whoever needs it adds and removes what differs, whatever happened before.
+"""
+
+import logging
+import mmap
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
+
+from tantivy import DocAddress, Query, Searcher
+
+from vidpipe.errors import UnavailableError
+from vidpipe.safe_files import replace_file
+from vidpipe.search.documents import embedding_kind, moment_of, quantized
+from vidpipe.search.index import SearchIndex
+from vidpipe.search.matching import Match
+from vidpipe.search.pages import MOST_SIMILAR
+from vidpipe.search.query import EVERYTHING, And, Node, Or, Words, wanted
+from vidpipe.search.translation import Translation
+from vidpipe.stages.search_fields import SearchField
+
+if TYPE_CHECKING:
+    from usearch.index import Index
+
+log = logging.getLogger(__name__)
+
+#: Embeddings that are looked at, the second number if few videos remain of the first.
+_NEAREST = (MOST_SIMILAR, 10 * MOST_SIMILAR)
+_FEW = 20
+#: Added embeddings that take seconds.
+_MANY = 5_000
+#: Of content that is followed by its own checksum. usearch crashes on some damaged files.
+_CRC_OF_INTACT = 0x2144DF1C
+
+
+class Similar(NamedTuple):
+    """Videos found by meaning.
+
+    Attributes:
+        rankings: For each field, their documents, best first.
+        places: Video -> where its nearest embedding is.
+    """
+
+    rankings: list[list[DocAddress]]
+    places: dict[str, Match]
+
+
+class Vectors:
+    """The embeddings in an index. Several threads may use it."""
+
+    def __init__(self, index: SearchIndex) -> None:
+        self._index = index
+        self._mutex = threading.Lock()
+        self._open: dict[str, tuple[Searcher, Index]] = {}
+
+    def similar(
+        self, node: Node, required: Sequence[Node], translation: Translation, notes: list[str], *, parts: bool
+    ) -> Similar:
+        """Return the videos that are similar to the words of a query.
+
+        Args:
+            node: The query. Its words without a field are compared; everything else the videos must fulfil.
+            required: What else they must fulfil.
+            translation: The state of the index.
+            notes: Extended by a sentence for each field whose model is unavailable.
+            parts: Only parts of videos are compared.
+        """
+        found = Similar([], {})
+        fields = [(field, field.encode) for field in self._index.fields.vectors.values() if field.encode]
+        text = " ".join(word.text for word in wanted(node) if _is_loose(word))
+        for field, encode in fields if text else ():
+            vector = b""
+            try:
+                vector = quantized(encode(text))
+            except UnavailableError as error:
+                notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
+            if not vector:
+                continue
+            conditions = translation.videos(And((_without_words(node), *required)))
+            for count in _NEAREST:
+                nearest, complete = self._nearest(field, vector, count, translation.searcher, parts)
+                addresses = translation.addresses(conditions, nearest)
+                if complete or len(addresses) >= _FEW:
+                    break
+            best = [sha256 for sha256 in nearest if sha256 in addresses][:MOST_SIMILAR]
+            found.rankings.append([addresses[sha256] for sha256 in best])
+            found.places.update({sha256: nearest[sha256] for sha256 in best} | found.places)
+        return found
+
+    def _nearest(
+        self, field: SearchField, vector: bytes, count: int, searcher: Searcher, parts: bool
+    ) -> tuple[dict[str, Match], bool]:
+        """Return the videos of the nearest embeddings, each with its nearest place; and whether there are no more."""
+        import numpy as np
+
+        index = self._index_of(embedding_kind(field.name, len(vector)), len(vector))
+        matches = index.search(np.frombuffer(vector, np.int8), count)
+        near = {
+            int(key): distance
+            for key, distance in zip(matches.keys, matches.distances, strict=True)
+            if 1 - distance >= field.min_similarity
+        }
+        query = Query.term_set_query(self._index.schema, "vector_key", list(near))
+        hits = searcher.search(query, max(1, len(near)), False, "vector_key").hits
+        found: dict[str, Match] = {}
+        for _, address in sorted(hits, key=lambda hit: (near[hit[0]], hit[0])):
+            place = moment_of(searcher.doc(address))
+            if not parts or place["start_s"] is not None:
+                found.setdefault(place["video"], Match(field.name, None, (), place["start_s"], place["end_s"]))
+        return found, len(near) < count
+
+    def _index_of(self, kind: str, size: int) -> "Index":
+        with self._mutex:
+            searcher = self._index.searcher
+            if self._open.get(kind, (None,))[0] is not searcher:
+                self._open[kind] = (searcher, self._up_to_date(kind, size, searcher))
+            return self._open[kind][1]
+
+    def _up_to_date(self, kind: str, size: int, searcher: Searcher) -> "Index":
+        import numpy as np
+        from usearch.index import Index
+
+        query = Query.term_query(self._index.schema, "kind", kind, index_option="basic")
+        documents = dict(searcher.search(query, max(1, searcher.num_docs), False, "vector_key").hits)
+        for other, embeddings in searcher.terms_with_prefix("kind", kind.removesuffix(str(size)), Query.all_query()):
+            if other != kind:
+                log.warning("%s embeddings (%s) cannot be compared with queries (%s)", embeddings, other, kind)
+        path = self._index.folder / f"{kind}.usearch"
+        index = _read(path, view=True)
+        known = set(np.asarray(index.keys).tolist()) if index else set()
+        gone, new = known - set(documents), set(documents) - known
+        if index is None or gone or new:
+            index = _read(path, view=False) if 2 * len(gone) <= len(known) else None
+            if index is None or index.ndim != size:
+                index, gone, new = Index(ndim=size, metric="cos", dtype="i8"), set(), set(documents)
+            if gone:
+                index.remove(list(gone))
+            if len(new) >= _MANY:
+                self._index.note(f"{len(new):,} embeddings are being added to the search index.")
+            if new:
+                elements = b"".join(bytes(searcher.doc(documents[key]).get_first("vector") or b"") for key in new)
+                index.add(np.array(list(new), np.uint64), np.frombuffer(elements, np.int8).reshape(-1, size))
+            self._save(path, index)
+        return index
+
+    def _save(self, path: Path, index: "Index") -> None:
+        """Write the file, unless another process is changing the generation; then the next one that needs it does."""
+        with suppress(OSError), self._index.changing():  # also filelock's Timeout
+            for left in path.parent.glob(f".{path.name}.*"):
+                left.unlink()
+            content = bytes(index.save() or b"")
+            replace_file(path, content + crc32(content).to_bytes(4, "little"))
+
+
+def _read(path: Path, *, view: bool) -> "Index | None":
+    from usearch.index import Index
+
+    with (
+        suppress(OSError, ValueError, RuntimeError),  # the last two are usearch's
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return Index.restore(str(path), view=view) if crc32(content) == _CRC_OF_INTACT else None
+    return None
+
+
+def _is_loose(node: Node) -> bool:
+    return isinstance(node, Words) and not node.field and not node.prefix
+
+
+def _without_words(node: Node) -> Node:
+    """Return what a query requires besides its words without a field."""
+    if _is_loose(node):
+        return EVERYTHING
+    if not isinstance(node, And | Or):
+        return node
+    parts = tuple(map(_without_words, node.parts))
+    if isinstance(node, Or):
+        return EVERYTHING if EVERYTHING in parts else Or(parts)
+    return And(tuple(part for part in parts if part != EVERYTHING))
