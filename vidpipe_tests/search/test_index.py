@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -14,14 +17,16 @@ from hypothesis import strategies as st
 from tantivy import Query
 
 from vidpipe.errors import UnavailableError
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
 from vidpipe.operations.retention.video_removal import forget
+from vidpipe.search import catch_up
 from vidpipe.search import index as index_module
 from vidpipe.search.catch_up import State
 from vidpipe.search.documents import MOMENT, VIDEO, marked, moment_of, moment_path, term_path, text_path
-from vidpipe.search.index import SearchIndex, rebuild
+from vidpipe.search.index import SearchIndex, purge, rebuild
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord, StoredVideo
 from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, HOSTILE, fill, put, sha256_of
@@ -134,12 +139,47 @@ def test_a_number_that_becomes_visible_late_is_not_missed(library: Library) -> N
     library.collections["videos"].update_one({"_id": RACE}, {"$set": {"ingest.labels": ["Monza"], "change_seq": late}})
     index.refresh()
     assert labelled(index, "monza") == {RACE}
-    # A video's own number may go down, too.
+    # A video's own number may go down, too, as when a server has lost writes.
     library.collections["videos"].update_one(
         {"_id": HARBOUR}, {"$set": {"ingest.labels": ["Porto"], "change_seq": late}}
     )
     index.refresh()
     assert (labelled(index, "porto"), labelled(index, "lisbon")) == ({HARBOUR}, set())
+
+
+def settle(library: Library, checked: float) -> None:
+    """Make the index believe that all numbers have been visible for long; all videos were compared at `checked`."""
+    (generation,) = generations(library)
+    replace(State.load(generation), marks=((0.0, library.changes.state().seq),), checked=checked).save(generation)
+
+
+def test_what_was_written_much_too_late_or_without_a_number_is_found_once_a_day(library: Library) -> None:
+    (late,) = library.changes.take()
+    index = SearchIndex.open(library)
+    settle(library, time.time())
+    library.collections["videos"].update_one({"_id": RACE}, {"$set": {"ingest.labels": ["Monza"], "change_seq": late}})
+    library.collections["videos"].delete_one({"_id": HARBOUR})
+    index.refresh()
+    assert (labelled(index, "monza"), count(index, VIDEO)) == (set(), 3)
+    for checked in (time.time() - 90_000, time.time() + 90_000):  # then the clock was put back
+        settle(library, checked)
+        index.refresh()
+        assert (labelled(index, "monza"), count(index, VIDEO)) == ({RACE}, 2)
+        assert not SearchIndex(library).status().behind
+        put(library, "harbour.mp4")
+        index.refresh()
+        library.collections["videos"].delete_one({"_id": HARBOUR})
+
+
+def test_a_number_that_has_gone_down_below_the_settled_one_is_noticed(library: Library) -> None:
+    (early,) = library.changes.take()
+    index = SearchIndex.open(library)
+    settle(library, time.time())
+    label(library, RACE, "Lisbon")
+    index.refresh()
+    library.collections["videos"].update_one({"_id": RACE}, {"$set": {"ingest.labels": ["Porto"], "change_seq": early}})
+    index.refresh()
+    assert (labelled(index, "porto"), labelled(index, "lisbon")) == ({RACE}, set())
 
 
 @given(st.data())
@@ -165,7 +205,7 @@ def test_nothing_is_written_if_nothing_changed(library: Library) -> None:
     folder = library.settings.index_directory
     (generation,) = generations(library)
     state = State.load(generation)
-    State(state.epoch, state.version, ((0.0, library.changes.state().seq),)).save(generation)
+    replace(state, marks=((0.0, library.changes.state().seq),)).save(generation)
     index.refresh()
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     with FileLock(folder / "lock"):
@@ -201,10 +241,56 @@ def test_a_replaced_library_is_indexed_anew(library: Library) -> None:
     assert count(index, VIDEO) == 2
 
 
+def test_a_library_whose_files_were_replaced_by_older_ones_is_indexed_anew(library: Library) -> None:
+    notes = Notes()
+    index = SearchIndex.open(library, note=notes)
+    library.collections["meta"].update_one({"_id": COUNTER}, {"$inc": {"seq": -1}})
+    label(library, RACE, "Monza")  # has a number that another change had
+    library.collections["meta"].update_one({"_id": COUNTER}, {"$inc": {"seq": -3}})
+    index.refresh()
+    assert notes[1:] == ["The search index is being built: the library was replaced."]
+    assert labelled(index, "monza") == {RACE}
+
+
+def test_two_libraries_that_share_a_home_have_an_index_each(library: Library) -> None:
+    mongodb = library.settings.mongodb
+    others = (mongodb.model_copy(update=change) for change in (
+        {"collection_name": "other"}, {"database_name": f"{mongodb.database_name}2"},
+    ))  # fmt: skip
+    for settings in [library.settings.model_copy(update={"mongodb": other}) for other in others]:
+        try:
+            with Library.open(settings, GRAPH) as other:
+                put(other, "race.mkv")
+                notes = Notes()
+                for _ in range(2):
+                    assert count(SearchIndex.open(other, note=notes), VIDEO) == 1
+                    assert count(SearchIndex.open(library, note=notes), VIDEO) == 3
+                assert all(text.endswith("there is none yet.") for text in notes)
+        finally:
+            if settings.mongodb.database_name != mongodb.database_name:
+                library.connection.database.client.drop_database(settings.mongodb.database_name)
+
+
+def test_two_homes_that_share_a_library_have_an_index_each(library: Library, tmp_path: Path) -> None:
+    index = SearchIndex.open(library)
+    shutil.copytree(library.settings.home, tmp_path / "copy")
+    notes = Notes()
+    with Library.open(library.settings.model_copy(update={"home": tmp_path / "copy"}), GRAPH) as other:
+        label(library, RACE, "Monza")
+        copy = SearchIndex.open(other, note=notes)
+        index.refresh()
+        assert labelled(copy, "monza") == labelled(index, "monza") == {RACE}
+    assert notes == []
+
+
 def test_an_index_of_another_version_is_built_again(library: Library) -> None:
-    SearchIndex.open(library)
+    running = SearchIndex.open(library)
     (generation,) = generations(library)
-    State(library.changes.state().epoch, "0").save(generation)
+    replace(State.load(generation), version="0").save(generation)
+    with pytest.raises(UnavailableError, match="another version") as error:
+        running.refresh()
+    assert "Restart" in error.value.hint
+    assert generations(library) == [generation], "one that runs for long does not replace it"
     notes = Notes()
     index = SearchIndex.open(library, note=notes)
     assert notes == ["The search index is being built: it was made by another version."]
@@ -265,6 +351,85 @@ def test_an_interrupted_build_leaves_nothing(library: Library) -> None:
     assert generations(library) == [before]
 
 
+def test_what_was_indexed_before_an_interruption_is_not_indexed_again(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catch_up, "_BATCH", 1)
+    monkeypatch.setattr(catch_up, "_COMMIT_EVERY", 1)
+    steps: list[tuple[int, int]] = []
+
+    def interrupt(done: int, total: int) -> None:
+        steps.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        SearchIndex.open(library, progress=interrupt)
+    assert SearchIndex(library).status().behind == 2
+    notes = Notes()
+    index = SearchIndex.open(library, note=notes, progress=lambda *step: steps.append(step))
+    assert steps == [(1, 3), (2, 3), (1, 2), (2, 2)]
+    assert (notes, count(index, VIDEO)) == ([], 3)
+    for sha256 in (RACE, HARBOUR):
+        label(library, sha256, "Lisbon")
+    index = SearchIndex(library, progress=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        index.refresh()
+    index.refresh()
+    assert steps[4:] == [(1, 2), (2, 2), (1, 1)]
+    assert labelled(index, "lisbon") == {RACE, HARBOUR}
+
+
+def test_while_another_process_builds_it_one_waits(library: Library) -> None:
+    waiting, notes = threading.Event(), Notes()
+
+    def note(text: str) -> None:
+        notes.append(text)
+        waiting.set()
+
+    def build(done: int, total: int) -> None:
+        if not thread.ident:
+            thread.start()
+        waiting.wait()
+
+    other: list[SearchIndex] = []
+    thread = threading.Thread(target=lambda: other.append(SearchIndex.open(library, note=note)))
+    SearchIndex.open(library, progress=build)
+    thread.join()
+    assert notes == ["Another process is writing the search index; waiting for it."]
+    assert (other[0].behind, count(other[0], VIDEO)) == (0, 3)
+
+
+def test_texts_of_removed_videos_stay_in_the_files_until_they_are_purged(library: Library) -> None:
+    purge(library)
+    assert not library.settings.index_directory.exists()
+    index = SearchIndex.open(library)
+
+    def contained(text: bytes) -> bool:
+        return any(text in file.read_bytes() for file in library.settings.index_directory.rglob("*") if file.is_file())
+
+    assert contained(b"overtakes")
+    forget(library, [RACE], lambda _: None)
+    index.refresh()
+    assert contained(b"overtakes")
+    (before,) = generations(library)
+    purge(library)
+    assert not contained(b"overtakes")
+    index.refresh()
+    assert saying(index, "scene", "lighthous") == {HARBOUR}
+    assert (contained(b"overtakes"), before.exists()) == (False, False)
+
+
+def test_a_stored_value_that_a_field_cannot_read_does_not_prevent_searching(
+    library: Library, caplog: pytest.LogCaptureFixture
+) -> None:
+    library.collections["videos"].update_many({}, {"$set": {"sentiment.label": "mixed", "metadata.cues": [{}]}})
+    index = SearchIndex.open(library)
+    assert saying(index, "scene", "lighthous") == {HARBOUR}
+    assert len(caplog.records) == 2
+    assert "search leaves out" in caplog.text
+
+
 def test_all_urls_of_a_video_with_very_many_are_found(library: Library) -> None:
     for number in range(MOST_KEPT + 5):
         label(library, RACE, f"mirror{number}")
@@ -289,7 +454,7 @@ def _mounted(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
 
 def test_the_index_is_on_a_local_disk(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = library.settings.home
-    assert library.settings.index_directory == home / "data" / "index"
+    assert library.settings.index_directory.parent == home / "data" / "index"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _mounted(monkeypatch, **{"/": "ext4", str(home): "nfs4"})
     assert library.settings.index_directory.is_relative_to(tmp_path / "cache" / "vidpipe" / "index")
