@@ -146,7 +146,7 @@ class SearchIndex:
             except ValueError as error:  # of tantivy
                 if free_bytes(self._files.directory) < MIN_FREE_BYTES:
                     raise
-                self._begin(f"it is damaged: {error}")
+                self._begin(f"it is damaged: {error}", self._folder)
                 self._catch_up()
 
     def load(self) -> str:
@@ -182,16 +182,15 @@ class SearchIndex:
         self.languages = tuple(sorted(name for name, _ in self.searcher.terms_with_prefix("languages", "")))
         self._loaded = loaded
 
-    def _begin(self, fault: str) -> None:
-        """Replace the generation in use by an empty one, unless another process does so meanwhile."""
+    def _begin(self, fault: str, damaged: Path | None = None) -> None:
+        """Replace the generation in use by an empty one, unless another process has done so."""
         if fault == _OTHER_VERSION and self._index is not None:  # else the two would replace it in turn
             raise UnavailableError(
                 "The search index was built anew by another version of vidpipe, or for other stages.",
                 "Restart this process, and use one version of vidpipe with this home.",
             )
-        before = self._files.current()
         with self._files.changing(_BUILD_PATIENCE_S, self._note):
-            if self._files.current() == before or self.load():
+            if self.load() or self._folder == damaged:
                 self._note(f"The search index is being built: {fault}.")
                 self._files.use(self._files.new(self.library, self.fields))
                 self._files.clean_up()

@@ -465,3 +465,20 @@ def test_the_index_is_on_a_local_disk(library: Library, tmp_path: Path, monkeypa
     _mounted(monkeypatch, **{"/": "nfs4"})
     with pytest.raises(UnavailableError, match="nfs4"):
         SearchIndex.open(library)
+
+
+def test_an_index_that_another_process_has_just_begun_is_kept(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, built = SearchIndex(library), list[Path]()
+
+    def found_before() -> str:
+        monkeypatch.undo()
+        SearchIndex.open(library)
+        built.extend(generations(library))
+        return "there is none yet"
+
+    monkeypatch.setattr(late, "load", found_before)
+    late.refresh()
+    assert generations(library) == built
+    assert count(late, VIDEO) == 3
