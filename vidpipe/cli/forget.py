@@ -54,7 +54,10 @@ def forget(
         else:
             _show(found, dry_run=dry_run)
         if not dry_run and any(one.state == "forgotten" for one in found):
-            _purge_index(opened)
+            from vidpipe.search.index import purge  # imports tantivy
+
+            with index_progress() as progress:
+                purge(opened.library, note=note, progress=progress)
     if unknown:
         return NoSuchVideo.exit_code
     return 1 if any(one.state == "busy" for one in found) else 0
@@ -86,13 +89,6 @@ def _forget(opened: OpenLibrary, ids: list[str], *, dry_run: bool) -> list[Forgo
     with instance(opened.settings) as dagster:
         busy = videos_of_unfinished_runs(dagster)
         return forget_videos(opened.library, ids, lambda sha256: remove_video(dagster, sha256), busy=busy)
-
-
-def _purge_index(opened: OpenLibrary) -> None:
-    from vidpipe.search.index import purge  # imports tantivy
-
-    with index_progress() as progress:
-        purge(opened.library, note=note, progress=progress)
 
 
 def _agrees(found: list[ForgottenVideo], *, as_json: bool) -> bool:

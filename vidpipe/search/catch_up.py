@@ -36,7 +36,7 @@ Progress = Callable[[int, int], None]
 _STATE_FILE = "state.json"
 #: When a number has been known for so long, no lower one will become visible.
 _SETTLED_S = 2 * LEASE_S
-#: All videos are compared so often: that takes 0.5 s for 100,000.
+#: All videos are compared so often: that takes half a second for 100,000.
 _SURE_S = 86_400.0
 _MARK_EVERY_S = 10.0
 #: Bytes; tantivy's minimum.
@@ -73,14 +73,9 @@ class State:
         """The number up to which all changes are in the index."""
         return self.marks[0][1]
 
-    @property
-    def latest(self) -> int:
-        """A number that has been taken; the library's counter is not below it."""
-        return self.marks[-1][1]
-
-    def is_unsure(self, now: float | None = None) -> bool:
-        """Whether all videos have to be compared."""
-        return not 0 <= (time.time() if now is None else now) - self.checked < _SURE_S
+    def is_unsure(self, now: float) -> bool:
+        """Return whether all videos have to be compared."""
+        return not 0 <= now - self.checked < _SURE_S
 
     def after(self, now: float, seq: int) -> State:
         """Return the state of an index that contains all that was visible at `now`, when `seq` had been taken.

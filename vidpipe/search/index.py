@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -165,7 +166,7 @@ class SearchIndex:
             return "it cannot be read"
         epoch, self._seq = self._changes.state()
         # Numbers only go down if MongoDB's files were replaced by older ones.
-        same = epoch == self._state.epoch and self._seq >= self._state.latest
+        same = epoch == self._state.epoch and self._seq >= self._state.marks[-1][1]
         return "" if same else "the library was replaced"
 
     def _load(self, folder: Path) -> None:
@@ -202,7 +203,7 @@ class SearchIndex:
 
     def _catch_up(self) -> None:
         self.behind = 0
-        if self._seq == self._state.settled and not self._state.is_unsure():
+        if self._seq == self._state.settled and not self._state.is_unsure(time.time()):
             return
         found = self._differences()
         if not found.videos and found.after == self._state:
@@ -215,8 +216,7 @@ class SearchIndex:
                     return  # it has to be built, when it is used next
                 if self._loaded != seen:
                     found = self._differences()
-                folder = self._folder
-                catch_up(self.library, self.fields, self._index, folder, found=found, progress=self._progress)
+                catch_up(self.library, self.fields, self._index, self._folder, found=found, progress=self._progress)
                 self._files.clean_up()
                 self.load()
         except Timeout:
