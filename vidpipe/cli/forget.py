@@ -9,7 +9,7 @@ import typer
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json, Search
 from vidpipe.cli.output import counted, note, out, print_error, print_json, size, words
-from vidpipe.cli.video_selection import chosen_videos
+from vidpipe.cli.video_selection import chosen_videos, index_progress
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.operations.retention.video_removal import ForgottenVideo
@@ -30,7 +30,8 @@ def forget(
 ) -> int:
     """Remove videos and everything computed from them.
 
-    Deletes their files in the media store, results, texts, thumbnails, lineage and partitions.
+    Deletes their files in the media store, results, texts, thumbnails, lineage and partitions. This machine's search
+    index is built again without them.
 
     Watched lists do not add them again; `vidpipe add` does. Referenced files outside the store, Dagster's events, log
     files and backups are kept.
@@ -47,11 +48,16 @@ def forget(
         if ids and not dry_run:
             found = _forget(opened, ids, dry_run=False)
             audit("forget", videos=[asdict(one) for one in found])
-    if as_json:
-        plain: list[dict[str, Any]] = [asdict(one) for one in found]
-        print_json({"dry_run": dry_run, "videos": plain, "unknown": [error.message for error in unknown]})
-    else:
-        _show(found, dry_run=dry_run)
+        if as_json:
+            plain: list[dict[str, Any]] = [asdict(one) for one in found]
+            print_json({"dry_run": dry_run, "videos": plain, "unknown": [error.message for error in unknown]})
+        else:
+            _show(found, dry_run=dry_run)
+        if not dry_run and any(one.state == "forgotten" for one in found):
+            from vidpipe.search.index import purge  # imports tantivy
+
+            with index_progress() as progress:
+                purge(opened.library, note=note, progress=progress)
     if unknown:
         return NoSuchVideo.exit_code
     return 1 if any(one.state == "busy" for one in found) else 0

@@ -9,7 +9,7 @@ import typer
 from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, note, out, print_json, say, size, words
-from vidpipe.cli.progress import PartsDisplay
+from vidpipe.cli.video_selection import index_progress
 from vidpipe.search.index import IndexStatus, SearchIndex, rebuild
 
 
@@ -32,8 +32,8 @@ def index(
     """
     with open_library(context) as opened:
         if action is IndexAction.rebuild:
-            with PartsDisplay("Building the search index") as display:
-                rebuild(opened.library, note=note, progress=lambda done, total: display.progress("videos", done, total))
+            with index_progress() as progress:
+                rebuild(opened.library, note=note, progress=progress)
         status = SearchIndex(opened.library).status()
     if as_json:
         print_json(asdict(status))

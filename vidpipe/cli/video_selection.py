@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -35,11 +35,9 @@ Where = Annotated[
 _SLOW = 1000
 
 
-def search_engine(opened: OpenLibrary) -> Engine:
-    """Bring the search index up to date, showing the progress on stderr, and return what answers queries from it."""
-    from vidpipe.search.engine import Engine  # imports tantivy, as does the index
-    from vidpipe.search.index import SearchIndex
-
+@contextmanager
+def index_progress() -> Iterator[Callable[[int, int], None]]:
+    """Give the block a function that shows on stderr how many videos are in the search index, if that takes long."""
     with ExitStack() as stack:
         display: PartsDisplay | None = None
 
@@ -50,6 +48,15 @@ def search_engine(opened: OpenLibrary) -> Engine:
             display = display or stack.enter_context(PartsDisplay("Updating the search index"))
             display.progress("videos", done, total)
 
+        yield progress
+
+
+def search_engine(opened: OpenLibrary) -> Engine:
+    """Bring the search index up to date, showing the progress on stderr, and return what answers queries from it."""
+    from vidpipe.search.engine import Engine  # imports tantivy, as does the index
+    from vidpipe.search.index import SearchIndex
+
+    with index_progress() as progress:
         index = SearchIndex.open(opened.library, note=note, progress=progress)
     return Engine(opened.library, opened.plan.specs, index)
 

@@ -1,14 +1,15 @@
 """How an index follows the library.
 
-Numbers of changes become visible out of order, but no later than a lease after they were taken. So whenever an index
-catches up, it looks again at all numbers that were taken less than two leases before it last did.
+Numbers of changes become visible out of order, mostly no later than a lease after they were taken. So whenever an
+index catches up, it looks again at all numbers that were taken less than two leases before it last did. Once a day, it
+compares all videos: a process may have been suspended for longer before it wrote, or a clock put forward.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from itertools import groupby
@@ -23,7 +24,7 @@ from vidpipe.library.changes import Changes
 from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
-from vidpipe.library.videos import chunked, in_order_of_addition
+from vidpipe.library.videos import in_order_of_addition
 from vidpipe.safe_files import replace_file
 from vidpipe.search import documents
 from vidpipe.search.fields import Fields
@@ -35,6 +36,8 @@ Progress = Callable[[int, int], None]
 _STATE_FILE = "state.json"
 #: When a number has been known for so long, no lower one will become visible.
 _SETTLED_S = 2 * LEASE_S
+#: All videos are compared so often: that takes half a second for 100,000.
+_SURE_S = 86_400.0
 _MARK_EVERY_S = 10.0
 #: Bytes; tantivy's minimum.
 _SMALL_HEAP = 15_000_000
@@ -42,7 +45,9 @@ _LARGE_HEAP = 200_000_000
 #: Changed videos that fill a large heap.
 _MANY_VIDEOS = 2_000
 _MANY_SEGMENTS = 16
-#: Videos read at once; their documents take at most 16 MB, as MongoDB sends them.
+#: Videos after which changes are committed, so that an interrupted process is continued from there.
+_COMMIT_EVERY = 5_000
+#: Videos asked for at once; MongoDB sends at most 16 MB of them at once.
 _BATCH = 200
 _NOT_SEARCHED = {"stages": 0, "lease": 0}
 
@@ -55,16 +60,22 @@ class State:
         epoch: The counter of changes it follows.
         version: How its documents were made.
         marks: Times, oldest first, and the latest number that had been taken by then.
+        checked: When all videos were last compared; 0: never, the index has been incomplete since it was begun.
     """
 
     epoch: str
     version: str = ""
     marks: tuple[tuple[float, int], ...] = ((0.0, 0),)
+    checked: float = 0.0
 
     @property
     def settled(self) -> int:
         """The number up to which all changes are in the index."""
         return self.marks[0][1]
+
+    def is_unsure(self, now: float) -> bool:
+        """Return whether all videos have to be compared."""
+        return not 0 <= now - self.checked < _SURE_S
 
     def after(self, now: float, seq: int) -> State:
         """Return the state of an index that contains all that was visible at `now`, when `seq` had been taken.
@@ -75,7 +86,8 @@ class State:
         if now - marks[-1][0] >= _MARK_EVERY_S:
             marks.append((now, seq))
         settled = [place for place, (at, _) in enumerate(marks) if at <= now - _SETTLED_S]
-        return replace(self, marks=tuple(marks[settled[-1] if settled else 0 :]))
+        checked = now if self.is_unsure(now) else self.checked
+        return replace(self, marks=tuple(marks[settled[-1] if settled else 0 :]), checked=checked)
 
     def save(self, folder: Path) -> None:
         """Write it beside the index's files."""
@@ -90,7 +102,7 @@ class State:
         """
         stored = json.loads((folder / _STATE_FILE).read_bytes())
         (first, *more) = ((float(at), int(number)) for at, number in stored["marks"])
-        return cls(str(stored["epoch"]), str(stored["version"]), (first, *more))
+        return cls(str(stored["epoch"]), str(stored["version"]), (first, *more), float(stored["checked"]))
 
 
 def version_of(fields: Fields) -> str:
@@ -99,55 +111,57 @@ def version_of(fields: Fields) -> str:
 
 
 class Differences(NamedTuple):
-    """Videos whose documents in an index are not those of the library.
+    """What an index lacks.
 
     Attributes:
-        changed: To be read and indexed.
-        deleted: To be removed.
-        after: The state of the index as soon as that is done.
+        videos: Those whose documents in the index are not what the library has; some were deleted.
+        after: The state of the index as soon as they are.
     """
 
-    changed: list[str]
-    deleted: list[str]
+    videos: list[str]
     after: State
-
-    @property
-    def videos(self) -> int:
-        """How many there are."""
-        return len(self.changed) + len(self.deleted)
 
 
 def differences(library: Library, searcher: Searcher, schema: Schema, state: State) -> Differences:
-    """Return the videos that an index in `state` has in another version than the library."""
+    """Compare an index in `state` with the library."""
     seq, now = Changes(library.collections).state().seq, time.time()
-    above = {"change_seq": {"$gt": state.settled}}
-    videos, number = library.collections["videos"], {"change_seq": 1}
-    indexed = _numbers(searcher, schema, state.settled)
-    stored = ((row["_id"], row["change_seq"]) for row in videos.find(above, number))
-    changed = [sha256 for sha256, seq in stored if (documents.id_head(sha256), seq) not in indexed]
-    buried = (row["_id"] for row in library.collections["tombstones"].find(above, {"_id": 1}))
-    deleted = {sha256 for sha256 in buried if _is_indexed(searcher, schema, sha256)}
-    for chunk in chunked(list(deleted)):
-        deleted.difference_update(row["_id"] for row in videos.find({"_id": {"$in": chunk}}, {"_id": 1}))
-    return Differences(changed, list(deleted), state.after(now, seq))
+    above = 0 if state.is_unsure(now) else state.settled
+    later = {"change_seq": {"$gt": above}} if above else {}
+    indexed = _numbers(searcher, schema, above)
+    found, same = [], set[str]()
+    for row in library.collections["videos"].find(later, {"change_seq": 1}).sort("change_seq"):
+        number = indexed.pop(documents.id_head(row["_id"]), None)
+        if number == (row.get("change_seq") or 0):
+            same.add(row["_id"])
+        else:
+            found.append(row["_id"])
+    # What is left of the indexed ones was deleted, or has got a lower number.
+    for head in indexed:
+        found += _video(searcher, Query.term_query(schema, "id_head", head))
+    known = same.union(found)
+    for row in library.collections["tombstones"].find(later, {"_id": 1}) if above else ():
+        if row["_id"] not in known:
+            found += _video(searcher, Query.term_query(schema, "video", row["_id"], index_option="basic"))
+    return Differences(found, state.after(now, seq))
 
 
-def _numbers(searcher: Searcher, schema: Schema, above: int) -> set[tuple[int, int]]:
-    """Return `id_head` and `change_seq` of the indexed videos that have a higher number."""
-    query = Query.range_query(schema, "change_seq", FieldType.Unsigned, above, include_lower=False)
+def _numbers(searcher: Searcher, schema: Schema, above: int) -> dict[int, int]:
+    """Return `id_head` -> `change_seq` of the indexed videos that have a higher number; above 0: of all."""
+    query = Query.range_query(schema, "change_seq", FieldType.Unsigned, above, include_lower=not above)
     found = searcher.search(query, limit=max(1, searcher.num_docs), order_by_field="change_seq").hits
     heads = searcher.fast_field_values("id_head", [address for _, address in found])
-    return {(int(head or 0), int(seq)) for head, (seq, _) in zip(heads, found, strict=True)}
+    return {int(head or 0): int(seq) for head, (seq, _) in zip(heads, found, strict=True)}
 
 
-def _is_indexed(searcher: Searcher, schema: Schema, sha256: str) -> bool:
-    return bool(searcher.search(Query.term_query(schema, "video", sha256, index_option="basic"), limit=1).hits)
+def _video(searcher: Searcher, query: Query) -> list[str]:
+    """Return the video of the documents that `query` finds, if there are any."""
+    return [str(searcher.doc(address).get_first("video")) for _, address in searcher.search(query, limit=1).hits]
 
 
 def catch_up(
     library: Library, fields: Fields, index: Index, folder: Path, *, found: Differences, progress: Progress
 ) -> None:
-    """Replace what differs. Only one process at a time may do so.
+    """Replace what differs. Only one process at a time may do so. What was done before an interruption stays done.
 
     Args:
         library: The library.
@@ -158,71 +172,33 @@ def catch_up(
         progress: Told how many videos are done.
     """
     if found.videos:
-        heap = _LARGE_HEAP if found.videos > _MANY_VIDEOS else _SMALL_HEAP
-        merge = index.searcher().num_segments >= _MANY_SEGMENTS
-        _write(
-            index, heap, [*found.changed, *found.deleted], _documents(library, fields, found.changed, progress), merge
-        )
+        many = len(found.videos) > _MANY_VIDEOS
+        merge = many or index.searcher().num_segments >= _MANY_SEGMENTS
+        writer = index.writer(_LARGE_HEAP if many else _SMALL_HEAP, 1)
+        try:
+            for done in range(0, len(found.videos), _BATCH):
+                ids = found.videos[done : done + _BATCH]
+                for sha256 in ids:
+                    writer.delete_documents_by_term("video", sha256)
+                for document in _documents(library, fields, ids):
+                    writer.add_document(document)
+                progress(done + len(ids), len(found.videos))
+                if (done + _BATCH) % _COMMIT_EVERY == 0:
+                    writer.commit()
+            writer.commit()
+            if merge:  # a writer that is not waited for gives up merging segments
+                writer.wait_merging_threads()
+        finally:
+            del writer  # it holds tantivy's lock while a traceback refers to it
     found.after.save(folder)
 
 
-def fill(library: Library, fields: Fields, index: Index, folder: Path, *, before: State, progress: Progress) -> None:
-    """Index all videos.
-
-    Args:
-        library: The library.
-        fields: Its fields.
-        index: An empty index.
-        folder: Of its files.
-        before: The state of an older index, whose settled numbers are visible; or of an empty one.
-        progress: Told how many videos are done.
-    """
-    seq, now = Changes(library.collections).state().seq, time.time()
-    _write(index, _LARGE_HEAP, (), _documents(library, fields, None, progress), merge=True)
-    replace(before, version=version_of(fields)).after(now, seq).save(folder)
-
-
-def _write(index: Index, heap: int, removed: Iterable[str], added: Iterable[Document], merge: bool) -> None:
-    """Commit a change: first the documents of some videos are removed, then others added.
-
-    Args:
-        index: The index.
-        heap: Bytes of memory.
-        removed: The videos.
-        added: The documents.
-        merge: Wait for segments to be merged; a writer that is not waited for gives that up.
-    """
-    writer = index.writer(heap, 1)
-    try:
-        for sha256 in removed:
-            writer.delete_documents_by_term("video", sha256)
-        for document in added:
-            writer.add_document(document)
-        writer.commit()
-        if merge:
-            writer.wait_merging_threads()
-    finally:
-        del writer  # it holds tantivy's lock while a traceback refers to it
-
-
-def _documents(library: Library, fields: Fields, ids: Sequence[str] | None, progress: Progress) -> Iterator[Document]:
-    """Yield the index documents of these videos, or of all."""
-    total, done = library.videos.count() if ids is None else len(ids), 0
-    for videos in _batches(library, ids):
-        for video, scenes in _with_scenes(library, videos):
-            yield from documents.documents(fields, video, scenes, _sources(library, video))
-        done += len(videos)
-        progress(done, max(done, total))
-
-
-def _batches(library: Library, ids: Sequence[str] | None) -> Iterator[list[dict[str, Any]]]:
+def _documents(library: Library, fields: Fields, ids: Sequence[str]) -> Iterator[Document]:
+    """Yield the index documents of these videos."""
     videos = library.collections["videos"]
-    queries: Iterable[dict[str, Any]] = (
-        ({},) if ids is None else ({"_id": {"$in": chunk}} for chunk in chunked(ids, _BATCH))
-    )
-    for query in queries:
-        for batch in videos.find_raw_batches(query, _NOT_SEARCHED, batch_size=_BATCH):
-            yield decode_all(cast(bytes, batch), videos.codec_options)
+    for batch in videos.find_raw_batches({"_id": {"$in": ids}}, _NOT_SEARCHED):
+        for video, scenes in _with_scenes(library, decode_all(cast(bytes, batch), videos.codec_options)):
+            yield from documents.documents(fields, video, scenes, _sources(library, video))
 
 
 def _with_scenes(

@@ -1,5 +1,6 @@
 """The fields of the query language: those that stages declare, and those that the library itself answers."""
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +12,8 @@ from vidpipe.stages.contract import INGEST
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import SearchField
 from vidpipe.stages.versions import fingerprint
+
+log = logging.getLogger(__name__)
 
 #: Fields that the grammar resolves by itself.
 STATE = "state"
@@ -47,6 +50,7 @@ class Fields:
 
     def __init__(self, graph: StageGraph) -> None:
         self._declared: list[_Declared] = []
+        self._left_out: set[str] = set()
         for stage in (INGEST, *graph.names):
             model = graph.result_model(stage)
             for field in model.search_fields:
@@ -111,16 +115,27 @@ class Fields:
     ) -> Iterator[tuple[SearchField, Iterable[Any]]]:
         """Yield each declared field of a stored video with its different values (embeddings: all), in order.
 
+        A field that fails is left out.
+
         Args:
             document: The video's document.
             scenes: Its scenes' documents.
         """
         for declared in self._declared:
-            result = document.get(declared.key) if declared.key else document
-            if result is not None:
-                found = declared.field.values({**result, "scenes": scenes} if declared.scenes else result)
-                # Subtitles may be there in two formats.
-                yield declared.field, found if declared.field.kind == "vector" else dict.fromkeys(found)
+            field, result = declared.field, document.get(declared.key) if declared.key else document
+            if result is None:
+                continue
+            try:
+                found = field.values({**result, "scenes": scenes} if declared.scenes else result)
+                found = list(found) if field.kind == "vector" else dict.fromkeys(found)
+                for name in found if field.kind == "term" else ():
+                    term_key(field, name)
+            except Exception:  # stored by another version, or a fault of the field: all others can be searched
+                if field.name not in self._left_out:
+                    self._left_out.add(field.name)
+                    log.warning("search leaves out %s of video %s", field.name, document["_id"], exc_info=True)
+                continue
+            yield field, found  # each once: subtitles may be there in two formats
 
 
 def _added(document: Mapping[str, Any]) -> Iterable[float]:

@@ -1,13 +1,13 @@
 """The files of the search index.
 
-data/index/
+data/index/<library>/
   current         JSON: the generation in use; replaced atomically
   <generation>/   tantivy's files; state.json: how far they follow the library (see `catch_up`); files of `vectors`
   lock            held by the process that changes the generation in use, or replaces it
-  build.lock      held by the process that builds another one
+  build.lock      held by the process that builds another one beside it
 
-Readers need no lock: files that they have open stay readable after they were deleted. A process that is killed leaves
-what the next one completes, repeats or removes.
+A new index is an empty generation that catches up. Readers need no lock: files that they have open stay readable after
+they were deleted. A process that is interrupted or killed leaves what the next one completes or removes.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import FileLock, Timeout
 from tantivy import Index, Query, Schema, Searcher
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import Changes
-from vidpipe.library.embedded import MIN_FREE_BYTES
+from vidpipe.library.embedded import MIN_FREE_BYTES, size_of
 from vidpipe.library.library import Library
 from vidpipe.safe_files import free_bytes, network_file_system, private_directory, replace_file
 from vidpipe.search import documents
-from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, fill, version_of
+from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, version_of
 from vidpipe.search.fields import Fields
 
 #: Longest wait for a process that catches up.
@@ -42,6 +43,7 @@ _BUILD_PATIENCE_S = 600.0
 _ATTEMPTS = 5
 #: What opening a file that is not as it should be raises; tantivy raises ValueError.
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError)
+_OTHER_VERSION = "it was made by another version"
 
 
 def silent(*_: object) -> None:
@@ -134,16 +136,21 @@ class SearchIndex:
         self._index, self._loaded = None, ()
 
     def refresh(self) -> None:
-        """Catch up with the library. It costs one small query if nothing changed."""
+        """Catch up with the library. It costs one small query if nothing changed.
+
+        Raises:
+            UnavailableError: The index's files cannot be written, or another version of vidpipe replaced them.
+        """
         with self._mutex, self._files.explained():
             if fault := self.load():
-                self._build(fault)
+                self._begin(fault)
             try:
                 self._catch_up()
             except ValueError as error:  # of tantivy
                 if free_bytes(self._files.directory) < MIN_FREE_BYTES:
                     raise
-                self._build(f"it is damaged: {error}")
+                self._begin(f"it is damaged: {error}", self.folder)
+                self._catch_up()
 
     def load(self) -> str:
         """Open the generation in use, or what was added to it; return why it cannot be used, "" if it can."""
@@ -153,14 +160,16 @@ class SearchIndex:
                 return "there is none yet"
             with suppress(*_UNREADABLE):
                 self._state = State.load(folder)  # first: what it says must be true of what is opened then
+                if self._state.version != self._version:
+                    return _OTHER_VERSION
                 self._load(folder)
                 break
         else:
             return "it cannot be read"
-        if self._state.version != self._version:
-            return "it was made by another version"
         epoch, self._seq = self._changes.state()
-        return "" if epoch == self._state.epoch else "the library was replaced"
+        # Numbers only go down if MongoDB's files were replaced by older ones.
+        same = epoch == self._state.epoch and self._seq >= self._state.marks[-1][1]
+        return "" if same else "the library was replaced"
 
     def _load(self, folder: Path) -> None:
         meta = (folder / "meta.json").stat()
@@ -176,34 +185,52 @@ class SearchIndex:
         self.languages = tuple(sorted(name for name, _ in self.searcher.terms_with_prefix("languages", "")))
         self._loaded = loaded
 
+    def _begin(self, fault: str, damaged: Path | None = None) -> None:
+        """Replace the generation in use by an empty one, unless another process has done so."""
+        if fault == _OTHER_VERSION and self._index is not None:  # else the two would replace it in turn
+            raise UnavailableError(
+                "The search index was built anew by another version of vidpipe, or for other stages.",
+                "Restart this process, and use one version of vidpipe with this home.",
+            )
+        with self._files.changing(_BUILD_PATIENCE_S, self.note):
+            if self.load() or self.folder == damaged:
+                self.note(f"The search index is being built: {fault}.")
+                self._files.use(self._files.new(self.library, self.fields))
+                self._files.clean_up()
+        if fault := self.load():
+            raise UnavailableError(
+                f"The search index in {self._files.directory} cannot be used although it is new: {fault}.",
+                "Check the disk, and whether another version of vidpipe uses this home.",
+            )
+
     def _catch_up(self) -> None:
         self.behind = 0
-        if self._seq == self._state.settled:
+        if self._seq == self._state.settled and not self._state.is_unsure(time.time()):
             return
         found = self._differences()
         if not found.videos and found.after == self._state:
             return
         seen = self._loaded
+        patience_s = _PATIENCE_S if self._state.checked else _BUILD_PATIENCE_S
         try:
-            with self._files.changing(_PATIENCE_S if found.videos else 0):
+            with self._files.changing(patience_s if found.videos else 0, self.note):
                 if self.load() or self._index is None:
                     return  # it has to be built, when it is used next
                 if self._loaded != seen:
                     found = self._differences()
-                folder = self.folder
-                catch_up(self.library, self.fields, self._index, folder, found=found, progress=self._progress)
+                catch_up(self.library, self.fields, self._index, self.folder, found=found, progress=self._progress)
                 self._files.clean_up()
                 self.load()
         except Timeout:
-            self.behind = found.videos
+            self.behind = len(found.videos)
             if found.videos:
-                self.note(f"The search index lacks changes of {found.videos} videos: another process is writing it.")
+                self.note(f"The search index lacks changes of {self.behind} videos: another process is writing it.")
 
     def _differences(self) -> Differences:
         return differences(self.library, self.searcher, self.schema, self._state)
 
-    def changing(self) -> BaseFileLock:
-        """Return the lock under which files in `folder` are changed; acquiring it raises Timeout if it is held."""
+    def changing(self) -> AbstractContextManager[None]:
+        """Return the lock under which files in `folder` are changed; entering it raises Timeout if it is held."""
         return self._files.changing(0)
 
     def status(self) -> IndexStatus:
@@ -222,22 +249,10 @@ class SearchIndex:
                 found,
                 videos=videos,
                 moments=self.searcher.num_docs - videos - sum(embeddings),
-                behind=self._differences().videos,
+                behind=len(self._differences().videos),
                 segments=self.searcher.num_segments,
-                size_bytes=sum(file.stat().st_size for file in self.folder.iterdir()),
+                size_bytes=size_of(self.folder),
                 languages=self.languages,
-            )
-
-    def _build(self, fault: str) -> None:
-        before = self._files.current()
-        with self._files.building(self.note):
-            if self._files.current() == before or self.load():
-                self.note(f"The search index is being built: {fault}.")
-                _build(self.library, self.fields, self._files, self._progress)
-        if fault := self.load():
-            raise UnavailableError(
-                f"The search index in {self._files.directory} cannot be used although it was just built: {fault}.",
-                "Check the disk, and whether another version of vidpipe uses this home.",
             )
 
 
@@ -252,31 +267,31 @@ def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress:
     Raises:
         UnavailableError: The index's files cannot be written, or another process has been building it for long.
     """
-    files = _Files(library.settings.index_directory)
-    with files.explained(), files.building(note):
-        _build(library, Fields(library.graph), files, progress)
+    files, fields = _Files(library.settings.index_directory), Fields(library.graph)
+    with files.explained(), files.building(_BUILD_PATIENCE_S, note):
+        folder = files.new(library, fields)
+        try:
+            index = Index.open(str(folder))
+            documents.register_analyzers(index)
+            for shown in (progress, silent):  # then what has changed meanwhile
+                index.reload()
+                found = differences(library, index.searcher(), index.schema, State.load(folder))
+                catch_up(library, fields, index, folder, found=found, progress=shown)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        with files.changing(_BUILD_PATIENCE_S, note):
+            files.use(folder)
+            files.remove_others()
 
 
-def _build(library: Library, fields: Fields, files: _Files, progress: Progress) -> None:
-    """Write a new generation and use it; for the holder of `files.building`."""
-    files.remove_others()
-    before = State(Changes(library.collections).state().epoch)
-    with suppress(*_UNREADABLE):
-        old = State.load(files.current() or files.directory)
-        before = old if old.epoch == before.epoch else before
-    folder = files.directory / uuid.uuid4().hex[:12]
-    try:
-        private_directory(folder)
-        index = Index(documents.schema(fields), path=str(folder))
-        documents.register_analyzers(index)
-        fill(library, fields, index, folder, before=before, progress=progress)
-        index.reload()
-        found = differences(library, index.searcher(), index.schema, State.load(folder))
-        catch_up(library, fields, index, folder, found=found, progress=silent)
-        files.use(folder)
-    except BaseException:
-        files.remove_others()
-        raise
+def purge(library: Library, *, note: Callable[[str], None] = silent, progress: Progress = silent) -> None:
+    """Remove from the index's files what deleted videos left there; arguments and errors as of `rebuild`.
+
+    tantivy only marks documents as deleted: their words stay in its files until it merges them, if ever.
+    """
+    if _Files(library.settings.index_directory).current():
+        rebuild(library, note=note, progress=progress)
 
 
 class _Files:
@@ -285,7 +300,6 @@ class _Files:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._pointer = directory / "current"
-        self._build_lock = FileLock(directory / "build.lock")
 
     def current(self) -> Path | None:
         """Return the folder of the generation in use."""
@@ -293,44 +307,56 @@ class _Files:
             return self.directory / str(json.loads(self._pointer.read_bytes())["generation"])
         return None
 
-    def use(self, folder: Path) -> None:
-        """Replace the generation in use, and remove the old one."""
-        with self.changing(_BUILD_PATIENCE_S):
-            replace_file(self._pointer, json.dumps({"generation": folder.name}).encode())
-            self.remove_others()
+    def new(self, library: Library, fields: Fields) -> Path:
+        """Return the folder of a new generation, which is empty."""
+        folder = self.directory / uuid.uuid4().hex[:12]
+        private_directory(folder)
+        Index(documents.schema(fields), path=str(folder))
+        State(Changes(library.collections).state().epoch, version_of(fields)).save(folder)
+        return folder
 
-    def changing(self, timeout_s: float) -> BaseFileLock:
-        """Return the lock under which the generation in use is changed or replaced."""
-        return FileLock(self.directory / "lock", timeout=timeout_s)
+    def use(self, folder: Path) -> None:
+        """Replace the generation in use; for the holder of `changing`."""
+        replace_file(self._pointer, json.dumps({"generation": folder.name}).encode())
+
+    def changing(self, patience_s: float, note: Callable[[str], None] = silent) -> AbstractContextManager[None]:
+        """Hold the lock under which the generation in use is changed or replaced. Raises Timeout."""
+        return self._locked("lock", patience_s, note)
+
+    def building(self, patience_s: float, note: Callable[[str], None] = silent) -> AbstractContextManager[None]:
+        """Hold the lock under which another generation is built. Raises Timeout."""
+        return self._locked("build.lock", patience_s, note)
 
     @contextmanager
-    def building(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Hold the lock under which another generation is built."""
+    def _locked(self, name: str, patience_s: float, note: Callable[[str], None]) -> Iterator[None]:
         if kind := network_file_system(self.directory):
             raise UnavailableError(
                 f"The search index needs a local disk, but {self.directory} is on a network file system ({kind}).",
                 "Set the environment variable XDG_CACHE_HOME to a folder on a local disk.",
             )
         private_directory(self.directory)
+        lock = FileLock(self.directory / name)
         try:
-            held = self._build_lock.acquire(timeout=0)
+            held = lock.acquire(timeout=0 if patience_s > _PATIENCE_S else patience_s)
         except Timeout:
-            note("Another process is building the search index; waiting for it.")
-            held = self._build_lock.acquire(timeout=_BUILD_PATIENCE_S)
+            if patience_s <= _PATIENCE_S:
+                raise
+            note("Another process is writing the search index; waiting for it.")
+            held = lock.acquire(timeout=patience_s)
         with held:
             yield
 
     def remove_others(self) -> None:
-        """Remove the generations that are not in use; for the holder of `building`."""
+        """Remove the generations that are not in use; for the holder of both locks."""
         current = self.current()
         for folder in self.directory.iterdir():
             if folder.is_dir() and folder != current:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def clean_up(self) -> None:
-        """Remove what a killed process was building."""
+        """Remove generations that are not in use, unless one of them is being built; for the holder of `changing`."""
         if sum(entry.is_dir() for entry in self.directory.iterdir()) > 1:
-            with suppress(Timeout), self._build_lock.acquire(timeout=0):
+            with suppress(Timeout), self.building(0):
                 self.remove_others()
 
     @contextmanager

@@ -331,12 +331,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def index_directory(self) -> Path:
-        """The search index: data/index, or a folder in the user's cache if data/ is on a network file system."""
+        """The library's search index, in data/index, or in the user's cache if that is on a network file system."""
         index = self.data_directory / "index"
-        if not network_file_system(index):
-            return index
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cache / "vidpipe" / "index" / hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        if network_file_system(index):
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            index = cache / "vidpipe" / "index" / hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return index / f"{self.mongodb.database_name}.{self.mongodb.collection_name}"
 
 
 #: A section in Python -> in config.ini, where it has the name of its class.

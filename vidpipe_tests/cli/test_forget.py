@@ -16,10 +16,14 @@ def test_forget_asks_and_add_brings_the_video_back(vidpipe: Command, tmp_path: P
     (added,) = vidpipe.json("add", clip)["inputs"]
     assert vidpipe("forget", "clip").exit_code == 2, "nobody can be asked"
     assert vidpipe("forget", "nothing").exit_code == 4
+    assert vidpipe.json("search", "clip")["total"] == 1
     found = vidpipe.json("forget", "clip", "nothing", "--yes", code=4)
     assert [(one["video"], one["state"]) for one in found["videos"]] == [(added["video"], "forgotten")]
     assert "'nothing'" in found["unknown"][0]
     assert clip.exists()
+    index = vidpipe.json("index", "status")
+    assert (index["videos"], index["behind"]) == (0, 0)
+    assert not any(b"clip" in file.read_bytes() for file in Path(index["directory"]).rglob("*.*"))
     assert vidpipe.json("list")["videos"] == []
     with instance(Settings(home=vidpipe.home)) as dagster:
         assert dagster.get_dynamic_partitions("videos") == []

@@ -1,32 +1,25 @@
-"""The files of the search index, and how they follow a library in a real mongod."""
+"""The files of the search index: when they are made anew, who shares them, where they are."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
-from filelock import FileLock
-from hypothesis import given
-from hypothesis import strategies as st
 from tantivy import Query
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.leases import LEASE_S
+from vidpipe.library.changes import COUNTER
 from vidpipe.library.library import Library
-from vidpipe.library.schema import MOST_KEPT
-from vidpipe.operations.retention.video_removal import forget
-from vidpipe.search import index as index_module
 from vidpipe.search.catch_up import State
-from vidpipe.search.documents import MOMENT, VIDEO, marked, moment_of, moment_path, term_path, text_path
+from vidpipe.search.documents import MOMENT, VIDEO, moment_of, moment_path
 from vidpipe.search.index import SearchIndex, rebuild
 from vidpipe.settings import Settings
-from vidpipe.sources.records import SourceRecord, StoredVideo
-from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, HOSTILE, fill, put, sha256_of
-
-HARBOUR, RACE = sha256_of("harbour.mp4"), sha256_of("race.mkv")
+from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, fill, put
+from vidpipe_tests.search.indexed import HARBOUR, RACE, Notes, count, generations, label, labelled, saying
 
 
 @pytest.fixture
@@ -34,41 +27,6 @@ def library(settings: Settings) -> Iterator[Library]:
     with Library.open(settings, GRAPH) as library:
         fill(library)
         yield library
-
-
-def found(index: SearchIndex, query: Query) -> set[str]:
-    return {index.searcher.doc(address).get_first("video") for _, address in index.searcher.search(query, 1000).hits}
-
-
-def labelled(index: SearchIndex, label: str) -> set[str]:
-    return found(index, Query.term_query(index.schema, term_path("label"), marked(label)))
-
-
-def saying(index: SearchIndex, field: str, word: str, language: str = "eng") -> set[str]:
-    return found(index, Query.term_query(index.schema, text_path(field, language), word))
-
-
-def count(index: SearchIndex, kind: str) -> int:
-    return len(index.searcher.search(Query.term_query(index.schema, "kind", kind, "basic"), 1000).hits)
-
-
-def label(library: Library, sha256: str, *labels: str) -> None:
-    """Give a video further labels, as adding it again does."""
-    name = next(name for name in CONTENTS if sha256_of(name) == sha256)
-    url = f"https://other.example/{labels[0]}"
-    record = SourceRecord(id=f"{sha256[:8]}{labels[0]}", url=url, state="stored", video=sha256, labels=labels)
-    library.sources.record_stored(
-        record, StoredVideo(sha256=sha256, path="x", size_bytes=1, modified_ns=1, file_name=name, url=url)
-    )
-
-
-def generations(library: Library) -> list[Path]:
-    return [entry for entry in library.settings.index_directory.iterdir() if entry.is_dir()]
-
-
-class Notes(list[str]):
-    def __call__(self, text: str) -> None:
-        self.append(text)
 
 
 def test_a_first_search_builds_the_index_and_says_so(library: Library) -> None:
@@ -94,103 +52,6 @@ def test_moments_have_their_times(library: Library) -> None:
     assert (moment["video"], moment["start_s"], moment["end_s"]) == (HARBOUR, 200.0, 600.0)
 
 
-def test_changes_are_followed(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    index, other = SearchIndex.open(library), SearchIndex.open(library)
-    label(library, HARBOUR, "Lisbon")
-    assert labelled(index, "lisbon") == set()
-    index.refresh()
-    assert labelled(index, "lisbon") == {HARBOUR}
-    assert count(index, VIDEO) == len(CONTENTS)
-    assert labelled(other, "lisbon") == set()
-    other.refresh()
-    assert labelled(other, "lisbon") == {HARBOUR}
-
-    monkeypatch.setitem(CONTENTS, "new.mp4", CONTENTS["race.mkv"] | {"scenes": [(0.0, 5.0, "Two penguins.")]})
-    put(library, "new.mp4")
-    index.refresh()
-    assert saying(index, "file", "new") == {sha256_of("new.mp4")}
-    assert saying(index, "scene", "penguin") == set()
-    fill(library, "new.mp4")
-    index.refresh()
-    assert saying(index, "scene", "penguin") == {sha256_of("new.mp4")}
-
-
-def test_removed_videos_disappear(library: Library) -> None:
-    index = SearchIndex.open(library)
-    forget(library, [RACE], lambda _: None)
-    index.refresh()
-    assert count(index, VIDEO) == 2
-    assert saying(index, "scene", "car") == {sha256_of(HOSTILE)}
-    put(library, "race.mkv")
-    index.refresh()
-    assert saying(index, "file", "race") == {RACE}
-
-
-def test_a_number_that_becomes_visible_late_is_not_missed(library: Library) -> None:
-    index = SearchIndex.open(library)
-    (late,) = library.changes.take()
-    label(library, HARBOUR, "Lisbon")
-    index.refresh()
-    library.collections["videos"].update_one({"_id": RACE}, {"$set": {"ingest.labels": ["Monza"], "change_seq": late}})
-    index.refresh()
-    assert labelled(index, "monza") == {RACE}
-    # A video's own number may go down, too.
-    library.collections["videos"].update_one(
-        {"_id": HARBOUR}, {"$set": {"ingest.labels": ["Porto"], "change_seq": late}}
-    )
-    index.refresh()
-    assert (labelled(index, "porto"), labelled(index, "lisbon")) == ({HARBOUR}, set())
-
-
-@given(st.data())
-def test_a_change_is_never_below_the_settled_number_when_it_is_first_seen(data: st.DataObject) -> None:
-    """Writers take numbers and write within a lease; the index catches up at any time."""
-    times = st.lists(st.integers(0, 60).map(lambda tenth: tenth * LEASE_S / 10), min_size=1, max_size=20)
-    taken = sorted(data.draw(times))
-    visible = [at + data.draw(st.sampled_from((0, LEASE_S / 2, LEASE_S))) for at in taken]
-    state, seen = State("epoch"), set[int]()
-    for now in sorted(data.draw(times)):
-        seq = sum(at <= now for at in taken)
-        new = {number for number, at in enumerate(visible, 1) if at <= now} - seen
-        assert all(number > state.settled for number in new)
-        seen |= new
-        state = state.after(now, seq)
-    later = state.after(11 * LEASE_S, len(taken)).after(14 * LEASE_S, len(taken))
-    assert later.settled == len(taken)  # then nothing is looked at again
-    assert len(later.marks) <= 2
-
-
-def test_nothing_is_written_if_nothing_changed(library: Library) -> None:
-    index = SearchIndex.open(library)
-    folder = library.settings.index_directory
-    (generation,) = generations(library)
-    state = State.load(generation)
-    State(state.epoch, state.version, ((0.0, library.changes.state().seq),)).save(generation)
-    index.refresh()
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    with FileLock(folder / "lock"):
-        index.refresh()
-        SearchIndex.open(library)
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
-
-
-def test_while_another_process_writes_the_index_answers_and_says_what_it_lacks(
-    library: Library, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(index_module, "_PATIENCE_S", 0.1)
-    notes = Notes()
-    index = SearchIndex.open(library, note=notes)
-    notes.clear()
-    label(library, HARBOUR, "Lisbon")
-    with FileLock(library.settings.index_directory / "lock"):
-        index.refresh()
-    assert (index.behind, len(notes)) == (1, 1)
-    assert "1 video" in notes[0]
-    assert saying(index, "scene", "lighthous") == {HARBOUR}
-    index.refresh()
-    assert (index.behind, labelled(index, "lisbon")) == (0, {HARBOUR})
-
-
 def test_a_replaced_library_is_indexed_anew(library: Library) -> None:
     notes = Notes()
     index = SearchIndex.open(library, note=notes)
@@ -201,10 +62,56 @@ def test_a_replaced_library_is_indexed_anew(library: Library) -> None:
     assert count(index, VIDEO) == 2
 
 
+def test_a_library_whose_files_were_replaced_by_older_ones_is_indexed_anew(library: Library) -> None:
+    notes = Notes()
+    index = SearchIndex.open(library, note=notes)
+    library.collections["meta"].update_one({"_id": COUNTER}, {"$inc": {"seq": -1}})
+    label(library, RACE, "Monza")  # has a number that another change had
+    library.collections["meta"].update_one({"_id": COUNTER}, {"$inc": {"seq": -3}})
+    index.refresh()
+    assert notes[1:] == ["The search index is being built: the library was replaced."]
+    assert labelled(index, "monza") == {RACE}
+
+
+def test_two_libraries_that_share_a_home_have_an_index_each(library: Library) -> None:
+    mongodb = library.settings.mongodb
+    others = (mongodb.model_copy(update=change) for change in (
+        {"collection_name": "other"}, {"database_name": f"{mongodb.database_name}2"},
+    ))  # fmt: skip
+    for settings in [library.settings.model_copy(update={"mongodb": other}) for other in others]:
+        try:
+            with Library.open(settings, GRAPH) as other:
+                put(other, "race.mkv")
+                notes = Notes()
+                for _ in range(2):
+                    assert count(SearchIndex.open(other, note=notes), VIDEO) == 1
+                    assert count(SearchIndex.open(library, note=notes), VIDEO) == 3
+                assert all(text.endswith("there is none yet.") for text in notes)
+        finally:
+            if settings.mongodb.database_name != mongodb.database_name:
+                library.connection.database.client.drop_database(settings.mongodb.database_name)
+
+
+def test_two_homes_that_share_a_library_have_an_index_each(library: Library, tmp_path: Path) -> None:
+    index = SearchIndex.open(library)
+    shutil.copytree(library.settings.home, tmp_path / "copy")
+    notes = Notes()
+    with Library.open(library.settings.model_copy(update={"home": tmp_path / "copy"}), GRAPH) as other:
+        label(library, RACE, "Monza")
+        copy = SearchIndex.open(other, note=notes)
+        index.refresh()
+        assert labelled(copy, "monza") == labelled(index, "monza") == {RACE}
+    assert notes == []
+
+
 def test_an_index_of_another_version_is_built_again(library: Library) -> None:
-    SearchIndex.open(library)
+    running = SearchIndex.open(library)
     (generation,) = generations(library)
-    State(library.changes.state().epoch, "0").save(generation)
+    replace(State.load(generation), version="0").save(generation)
+    with pytest.raises(UnavailableError, match="another version") as error:
+        running.refresh()
+    assert "Restart" in error.value.hint
+    assert generations(library) == [generation], "one that runs for long does not replace it"
     notes = Notes()
     index = SearchIndex.open(library, note=notes)
     assert notes == ["The search index is being built: it was made by another version."]
@@ -249,32 +156,6 @@ def test_an_index_in_use_may_be_built_again(library: Library) -> None:
     assert len(generations(library)) == 1
 
 
-def test_an_interrupted_build_leaves_nothing(library: Library) -> None:
-    index = SearchIndex.open(library)
-    (before,) = generations(library)
-
-    def interrupt(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        rebuild(library, progress=interrupt)
-    assert generations(library) == [before]
-    shutil.copytree(before, before.with_name("killed"))
-    label(library, HARBOUR, "Lisbon")
-    index.refresh()
-    assert generations(library) == [before]
-
-
-def test_all_urls_of_a_video_with_very_many_are_found(library: Library) -> None:
-    for number in range(MOST_KEPT + 5):
-        label(library, RACE, f"mirror{number}")
-    index = SearchIndex.open(library)
-    assert saying(index, "source", "mirror104", "plain") == {RACE}
-    label(library, RACE, "late")
-    index.refresh()
-    assert saying(index, "source", "late", "plain") == {RACE}
-
-
 def test_a_folder_that_cannot_be_written_is_named(library: Library) -> None:
     library.settings.index_directory.parent.mkdir(exist_ok=True)
     library.settings.index_directory.write_text("not a folder")
@@ -289,7 +170,7 @@ def _mounted(monkeypatch: pytest.MonkeyPatch, **kinds: str) -> None:
 
 def test_the_index_is_on_a_local_disk(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = library.settings.home
-    assert library.settings.index_directory == home / "data" / "index"
+    assert library.settings.index_directory.parent == home / "data" / "index"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     _mounted(monkeypatch, **{"/": "ext4", str(home): "nfs4"})
     assert library.settings.index_directory.is_relative_to(tmp_path / "cache" / "vidpipe" / "index")
@@ -300,3 +181,20 @@ def test_the_index_is_on_a_local_disk(library: Library, tmp_path: Path, monkeypa
     _mounted(monkeypatch, **{"/": "nfs4"})
     with pytest.raises(UnavailableError, match="nfs4"):
         SearchIndex.open(library)
+
+
+def test_an_index_that_another_process_has_just_begun_is_kept(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, built = SearchIndex(library), list[Path]()
+
+    def found_before() -> str:
+        monkeypatch.undo()
+        SearchIndex.open(library)
+        built.extend(generations(library))
+        return "there is none yet"
+
+    monkeypatch.setattr(late, "load", found_before)
+    late.refresh()
+    assert generations(library) == built
+    assert count(late, VIDEO) == 3
