@@ -44,13 +44,13 @@ def _write(settings: Settings, seed: int) -> None:
                 forget(library, ids[:1], lambda _: None)
 
 
-def _search(settings: Settings, seed: int, settled_s: float) -> None:
+def _search(settings: Settings, seed: int, settled_s: float, rebuilds: float) -> None:
     """Refresh the index, and sometimes build it, until killed."""
     catch_up._SETTLED_S, catch_up._MARK_EVERY_S = settled_s, settled_s / 12
     chance = random.Random(seed)
     with Library.open(settings, GRAPH) as library, SearchIndex.open(library) as index:
         while True:
-            if chance.random() < 0.1:
+            if chance.random() < rebuilds:
                 rebuild(library)
             index.refresh()
 
@@ -90,7 +90,9 @@ def _kill_repeatedly(settings: Settings, rounds: int, seed: int, settled_s: floa
     context.set_forkserver_preload([__name__])
     with Library.open(settings, GRAPH) as library:
         for turn in range(rounds):
-            work = [(_write,), (_write,), *[(_search, settled_s)] * 3]
+            # In a new index, nothing is settled for a time: mostly the same one is kept.
+            rebuilds = 0.1 if turn % 10 < 2 else 0.0
+            work = [(_write,), (_write,), *[(_search, settled_s, rebuilds)] * 3]
             running: list[BaseProcess] = [
                 context.Process(target=one, args=(settings, chance.getrandbits(32), *more), daemon=True)
                 for one, *more in work
