@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Literal
 
@@ -128,6 +128,7 @@ class Engine:
             for video in translation.addresses(by_words, places):
                 del places[video]
             shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)
+            cursor = replace(cursor, position=cursor.position + offset)
             if moments:
                 hits, end, complete = shown.moments(rows, cursor, limit)
             else:
