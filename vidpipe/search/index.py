@@ -194,7 +194,7 @@ class SearchIndex:
             )
         with self._files.changing(_BUILD_PATIENCE_S, self.note):
             if self.load() or self.folder == damaged:
-                self.note(f"The search index is being built: {fault}.")
+                self.note(f"Building the search index: {fault}.")
                 self._files.use(self._files.new(self.library, self.fields))
                 self._files.clean_up()
         if fault := self.load():

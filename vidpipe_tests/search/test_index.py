@@ -32,7 +32,7 @@ def library(settings: Settings) -> Iterator[Library]:
 def test_a_first_search_builds_the_index_and_says_so(library: Library) -> None:
     notes, steps = Notes(), []
     with SearchIndex.open(library, note=notes, progress=lambda done, total: steps.append((done, total))) as index:
-        assert notes == ["The search index is being built: there is none yet."]
+        assert notes == ["Building the search index: there is none yet."]
         assert steps[-1] == (3, 3)
         assert count(index, VIDEO) == len(CONTENTS)
         assert count(index, MOMENT) == sum(len(video["scenes"]) + bool(video["cue"]) for video in CONTENTS.values())
@@ -58,7 +58,7 @@ def test_a_replaced_library_is_indexed_anew(library: Library) -> None:
     library.changes.restart()
     library.collections["videos"].delete_one({"_id": RACE})
     index.refresh()
-    assert notes[1:] == ["The search index is being built: the library was replaced."]
+    assert notes[1:] == ["Building the search index: the library was replaced."]
     assert count(index, VIDEO) == 2
 
 
@@ -69,7 +69,7 @@ def test_a_library_whose_files_were_replaced_by_older_ones_is_indexed_anew(libra
     label(library, RACE, "Monza")  # has a number that another change had
     library.collections["meta"].update_one({"_id": COUNTER}, {"$inc": {"seq": -3}})
     index.refresh()
-    assert notes[1:] == ["The search index is being built: the library was replaced."]
+    assert notes[1:] == ["Building the search index: the library was replaced."]
     assert labelled(index, "monza") == {RACE}
 
 
@@ -114,7 +114,7 @@ def test_an_index_of_another_version_is_built_again(library: Library) -> None:
     assert generations(library) == [generation], "one that runs for long does not replace it"
     notes = Notes()
     index = SearchIndex.open(library, note=notes)
-    assert notes == ["The search index is being built: it was made by another version."]
+    assert notes == ["Building the search index: it was made by another version."]
     assert count(index, VIDEO) == len(CONTENTS)
     assert len(generations(library)) == 1
     assert generations(library) != [generation]
