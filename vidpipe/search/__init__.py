@@ -4,7 +4,8 @@ query, fields            what is searched for
 grammar, quantities      its text form
 analysis                 how texts become words
 documents                what is indexed of a video
-index, catch_up          the index's files; how they follow the library
+index, index_files       the index and its files
+catch_up                 how it follows the library
 translation              queries to the index
 engine, pages            answers: facets, orders, pages
 vectors                  videos found by meaning

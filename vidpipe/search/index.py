@@ -1,53 +1,32 @@
-"""The files of the search index.
-
-data/index/<library>/
-  current         JSON: the generation in use; replaced atomically
-  <generation>/   tantivy's files; state.json: how far they follow the library (see `catch_up`); files of `vectors`
-  lock            held by the process that changes the generation in use, or replaces it
-  build.lock      held by the process that builds another one beside it
-
-A new index is an empty generation that catches up. Readers need no lock: files that they have open stay readable after
-they were deleted. A process that is interrupted or killed leaves what the next one completes or removes.
-"""
+"""The search index of a library, open for searching; how it is built, and built again."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tantivy import Index, Query, Schema, Searcher
 
 from vidpipe.errors import UnavailableError
 from vidpipe.library.changes import Changes
 from vidpipe.library.embedded import MIN_FREE_BYTES, size_of
 from vidpipe.library.library import Library
-from vidpipe.safe_files import free_bytes, network_file_system, private_directory, replace_file
+from vidpipe.safe_files import free_bytes, network_file_system
 from vidpipe.search import documents
 from vidpipe.search.catch_up import Differences, Progress, State, catch_up, differences, version_of
 from vidpipe.search.fields import Fields
+from vidpipe.search.index_files import BUILD_PATIENCE_S, PATIENCE_S, UNREADABLE, IndexFiles, silent
 
-#: Longest wait for a process that catches up.
-_PATIENCE_S = 10.0
-#: Longest wait for a process that builds the index.
-_BUILD_PATIENCE_S = 600.0
 #: A generation may be deleted while it is being opened; then there is another one.
 _ATTEMPTS = 5
-#: What opening a file that is not as it should be raises; tantivy raises ValueError.
-_UNREADABLE = (OSError, ValueError, LookupError, TypeError)
 _OTHER_VERSION = "it was made by another version"
-
-
-def silent(*_: object) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +81,7 @@ class SearchIndex:
         self.behind = 0
         self.note = note
         self._progress = progress
-        self._files = _Files(library.settings.index_directory)
+        self._files = IndexFiles(library.settings.index_directory)
         self._changes = Changes(library.collections)
         self._mutex = threading.RLock()
         self._index: Index | None = None
@@ -158,7 +137,7 @@ class SearchIndex:
             folder = self._files.current()
             if folder is None:
                 return "there is none yet"
-            with suppress(*_UNREADABLE):
+            with suppress(*UNREADABLE):
                 self._state = State.load(folder)  # first: what it says must be true of what is opened then
                 if self._state.version != self._version:
                     return _OTHER_VERSION
@@ -192,7 +171,7 @@ class SearchIndex:
                 "The search index was built anew by another version of vidpipe, or for other stages.",
                 "Restart this process, and use one version of vidpipe with this home.",
             )
-        with self._files.changing(_BUILD_PATIENCE_S, self.note):
+        with self._files.changing(BUILD_PATIENCE_S, self.note):
             if self.load() or self.folder == damaged:
                 self.note(f"Building the search index: {fault}.")
                 self._files.use(self._files.new(self.library, self.fields))
@@ -211,7 +190,7 @@ class SearchIndex:
         if not found.videos and found.after == self._state:
             return
         seen = self._loaded
-        patience_s = _PATIENCE_S if self._state.checked else _BUILD_PATIENCE_S
+        patience_s = PATIENCE_S if self._state.checked else BUILD_PATIENCE_S
         try:
             with self._files.changing(patience_s if found.videos else 0, self.note):
                 if self.load() or self._index is None:
@@ -267,8 +246,8 @@ def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress:
     Raises:
         UnavailableError: The index's files cannot be written, or another process has been building it for long.
     """
-    files, fields = _Files(library.settings.index_directory), Fields(library.graph)
-    with files.explained(), files.building(_BUILD_PATIENCE_S, note):
+    files, fields = IndexFiles(library.settings.index_directory), Fields(library.graph)
+    with files.explained(), files.building(BUILD_PATIENCE_S, note):
         folder = files.new(library, fields)
         try:
             index = Index.open(str(folder))
@@ -280,7 +259,7 @@ def rebuild(library: Library, *, note: Callable[[str], None] = silent, progress:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        with files.changing(_BUILD_PATIENCE_S, note):
+        with files.changing(BUILD_PATIENCE_S, note):
             files.use(folder)
             files.remove_others()
 
@@ -290,87 +269,5 @@ def purge(library: Library, *, note: Callable[[str], None] = silent, progress: P
 
     tantivy only marks documents as deleted: their words stay in its files until it merges them, if ever.
     """
-    if _Files(library.settings.index_directory).current():
+    if IndexFiles(library.settings.index_directory).current():
         rebuild(library, note=note, progress=progress)
-
-
-class _Files:
-    """The folder of the index: its locks, and which generation is in use."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._pointer = directory / "current"
-
-    def current(self) -> Path | None:
-        """Return the folder of the generation in use."""
-        with suppress(*_UNREADABLE):
-            return self.directory / str(json.loads(self._pointer.read_bytes())["generation"])
-        return None
-
-    def new(self, library: Library, fields: Fields) -> Path:
-        """Return the folder of a new generation, which is empty."""
-        folder = self.directory / uuid.uuid4().hex[:12]
-        private_directory(folder)
-        Index(documents.schema(fields), path=str(folder))
-        State(Changes(library.collections).state().epoch, version_of(fields)).save(folder)
-        return folder
-
-    def use(self, folder: Path) -> None:
-        """Replace the generation in use; for the holder of `changing`."""
-        replace_file(self._pointer, json.dumps({"generation": folder.name}).encode())
-
-    def changing(self, patience_s: float, note: Callable[[str], None] = silent) -> AbstractContextManager[None]:
-        """Hold the lock under which the generation in use is changed or replaced. Raises Timeout."""
-        return self._locked("lock", patience_s, note)
-
-    def building(self, patience_s: float, note: Callable[[str], None] = silent) -> AbstractContextManager[None]:
-        """Hold the lock under which another generation is built. Raises Timeout."""
-        return self._locked("build.lock", patience_s, note)
-
-    @contextmanager
-    def _locked(self, name: str, patience_s: float, note: Callable[[str], None]) -> Iterator[None]:
-        if kind := network_file_system(self.directory):
-            raise UnavailableError(
-                f"The search index needs a local disk, but {self.directory} is on a network file system ({kind}).",
-                "Set the environment variable XDG_CACHE_HOME to a folder on a local disk.",
-            )
-        private_directory(self.directory)
-        lock = FileLock(self.directory / name)
-        try:
-            held = lock.acquire(timeout=0 if patience_s > _PATIENCE_S else patience_s)
-        except Timeout:
-            if patience_s <= _PATIENCE_S:
-                raise
-            note("Another process is writing the search index; waiting for it.")
-            held = lock.acquire(timeout=patience_s)
-        with held:
-            yield
-
-    def remove_others(self) -> None:
-        """Remove the generations that are not in use; for the holder of both locks."""
-        current = self.current()
-        for folder in self.directory.iterdir():
-            if folder.is_dir() and folder != current:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def clean_up(self) -> None:
-        """Remove generations that are not in use, unless one of them is being built; for the holder of `changing`."""
-        if sum(entry.is_dir() for entry in self.directory.iterdir()) > 1:
-            with suppress(Timeout), self.building(0):
-                self.remove_others()
-
-    @contextmanager
-    def explained(self) -> Iterator[None]:
-        """Raise what goes wrong with the index's files as an UnavailableError."""
-        try:
-            yield
-        except Timeout:
-            raise UnavailableError(
-                f"Another process has been building the search index for {_BUILD_PATIENCE_S / 60:.0f} minutes.",
-                f"Check for a vidpipe process that hangs; it holds {self.directory / 'build.lock'}.",
-            ) from None
-        except (OSError, ValueError) as error:  # tantivy raises ValueError
-            raise UnavailableError(
-                f"The search index in {self.directory} cannot be read or written: {error}.",
-                "Make that folder writable and free space on its disk; `vidpipe index rebuild` replaces damaged files.",
-            ) from error

@@ -152,7 +152,7 @@ def test_nothing_is_written_if_nothing_changed(library: Library) -> None:
 def test_while_another_process_writes_the_index_answers_and_says_what_it_lacks(
     library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(index_module, "PATIENCE_S", 0.1)
     notes = Notes()
     index = SearchIndex.open(library, note=notes)
     notes.clear()
