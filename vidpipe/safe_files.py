@@ -20,8 +20,9 @@ _VIRTUAL = ("/proc", "/sys")
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _MAX_BYTES = 256 << 20
 _NETWORK_FILE_SYSTEMS = frozenset({
-    "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.cephfs", "fuse.gcsfuse", "fuse.glusterfs",
-    "fuse.juicefs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+    "9p", "afpfs", "afs", "beegfs", "ceph", "cifs", "fuse.blobfuse2", "fuse.ceph", "fuse.cephfs", "fuse.gcsfuse",
+    "fuse.glusterfs", "fuse.goofys", "fuse.juicefs", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.sshfs",
+    "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
     "smb3", "smbfs", "vboxsf", "webdav",
 })  # fmt: skip
 

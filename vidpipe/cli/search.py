@@ -117,7 +117,7 @@ def _show(page: SearchPage, *, moments: bool) -> None:
 def _note_how(page: SearchPage) -> None:
     """Say on stderr what a reader of the results should know."""
     if page.matched == "any" and page.hits:
-        note("Nothing matches all words; these match any of them.", "yellow")
+        note("No video contains all the words; these contain at least one.", "yellow")
     if page.did_you_mean:
         note(f"Did you mean: {page.did_you_mean}", "yellow")
     for sentence in page.notes:

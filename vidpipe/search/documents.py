@@ -153,7 +153,7 @@ def documents(
     for field, values in fields.values(video, scenes):
         if field.kind == "number":
             for value in values:
-                numbers[field.name] = float(value)
+                numbers[field.name] = value
             continue
         if field.kind == "vector":
             embeddings.update(_embeddings(sha256, field.name, values))

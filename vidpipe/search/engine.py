@@ -9,6 +9,7 @@ from typing import Literal
 
 from tantivy import Query, Searcher
 
+from vidpipe.errors import UnavailableError
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.search.documents import facet_path, unmarked
@@ -149,8 +150,14 @@ class Engine:
 
         Raises:
             QueryError: A query is wrong.
-            UnavailableError: MongoDB is unavailable.
+            UnavailableError: MongoDB is unavailable, or the index lacks changes: a selection must not be out of date.
         """
+        if self._index.behind:
+            raise UnavailableError(
+                f"The search index is missing the changes to {self._index.behind} videos, because another process is "
+                "updating it.",
+                "Run the command again as soon as it has finished.",
+            )
         with self._library.connection.errors_explained():
             translation = self._translation()
             found = translation.videos(self._parsed(query), map(self._parsed, filters))

@@ -1,7 +1,7 @@
 """The fields of the query language: those that stages declare, and those that the library itself answers."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -10,7 +10,7 @@ from typing import Any
 from vidpipe.search.analysis import LANGUAGES, folded, language_of
 from vidpipe.stages.contract import INGEST
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.search_fields import SearchField
+from vidpipe.stages.search_fields import Moment, SearchField
 from vidpipe.stages.versions import fingerprint
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,7 @@ class Fields:
                 continue
             try:
                 found = field.values({**result, "scenes": scenes} if declared.scenes else result)
-                found = list(found) if field.kind == "vector" else dict.fromkeys(found)
+                found = list(found) if field.kind == "vector" else dict.fromkeys(map(_READERS[field.kind], found))
                 for name in found if field.kind == "term" else ():
                     term_key(field, name)
             except Exception:  # stored by another version, or a fault of the field: all others can be searched
@@ -136,6 +136,20 @@ class Fields:
                     log.warning("search leaves out %s of video %s", field.name, document["_id"], exc_info=True)
                 continue
             yield field, found  # each once: subtitles may be there in two formats
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _moment(value: Any) -> Moment:
+    return Moment(float(value.start_s), float(value.end_s), _string(value.text), _string(value.language))
+
+
+#: Kind -> what checks a value.
+_READERS: dict[str, Callable[[Any], Any]] = {"text": _string, "term": _string, "number": float, "moments": _moment}
 
 
 def _added(document: Mapping[str, Any]) -> Iterable[float]:

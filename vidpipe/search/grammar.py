@@ -160,11 +160,11 @@ class _Parser:
         field = self._fields.get(name)
         if not name or (field and field.kind in ("text", "moments")):
             found = tokens(text)
+            prefix = prefix or name == "source"  # of an address a part is enough: source:example.com/holi
             # So many terms are looked up in each text, or, for each that begins like it, many more.
             self._count(len(found) + prefix * _COST_OF_PREFIX, start)
             start, end = (0, 0) if self._names else (start, end)
-            # Of an address a part is enough: source:example.com/holi
-            return Words(text, name, prefix or name == "source", start, end) if found else None
+            return Words(text, name, prefix, start, end) if found else None
         self._count(1, start)
         try:
             if prefix:

@@ -89,6 +89,8 @@ class Hits:
                 if end < len(moments):
                     return hits, replace(cursor.after(row, 0), moments=end) if end else cursor, False
                 cursor = cursor.after(row)
+        if rows:  # the last ones may have been deleted meanwhile
+            cursor = cursor.after(rows[-1], 0)
         return hits, cursor, True
 
     def _read(self, rows: Sequence[Row], *, texts: bool) -> Iterator[dict[str, tuple[Row, Document]]]:
@@ -114,7 +116,7 @@ class Hits:
                 yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
 
     def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:
-        if not self._translation.has_moments(self._node):
+        if not ids or not self._translation.has_moments(self._node):  # all may have been deleted meanwhile
             return {}
         found = self._find_moments(ids, _MOST_FOUND * len(ids))
         if sum(map(len, found.values())) == _MOST_FOUND * len(ids):  # a few videos may have displaced the others

@@ -123,12 +123,15 @@ class SearchIndex:
         with self._mutex, self._files.explained():
             if fault := self.load():
                 self._begin(fault)
+            damaged = None
             try:
-                self._catch_up()
+                fault = self._catch_up()
             except ValueError as error:  # of tantivy
                 if free_bytes(self._files.directory) < MIN_FREE_BYTES:
                     raise
-                self._begin(f"it is damaged: {error}", self.folder)
+                fault, damaged = f"it is damaged: {error}", self.folder
+            if fault:
+                self._begin(fault, damaged)
                 self._catch_up()
 
     def load(self) -> str:
@@ -182,19 +185,21 @@ class SearchIndex:
                 "Check the disk, and whether another version of vidpipe uses this home.",
             )
 
-    def _catch_up(self) -> None:
+    def _catch_up(self) -> str:
+        """Make the index contain what the library does; return why it has to be built instead, "" if it does not."""
         self.behind = 0
         if self._seq == self._state.settled and not self._state.is_unsure(time.time()):
-            return
+            return ""
         found = self._differences()
         if not found.videos and found.after == self._state:
-            return
+            return ""
         seen = self._loaded
         patience_s = PATIENCE_S if self._state.checked else BUILD_PATIENCE_S
         try:
             with self._files.changing(patience_s if found.videos else 0, self.note):
-                if self.load() or self._index is None:
-                    return  # it has to be built, when it is used next
+                fault = self.load()
+                if fault or self._index is None:
+                    return fault
                 if self._loaded != seen:
                     found = self._differences()
                 catch_up(self.library, self.fields, self._index, self.folder, found=found, progress=self._progress)
@@ -203,7 +208,11 @@ class SearchIndex:
         except Timeout:
             self.behind = len(found.videos)
             if found.videos:
-                self.note(f"The search index lacks changes of {self.behind} videos: another process is writing it.")
+                self.note(
+                    f"The search index is missing the changes to {self.behind} videos, because another process is "
+                    "updating it."
+                )
+        return ""
 
     def _differences(self) -> Differences:
         return differences(self.library, self.searcher, self.schema, self._state)

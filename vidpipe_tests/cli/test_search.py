@@ -121,7 +121,7 @@ def test_a_url_is_found_where_the_command_says(filled: Command) -> None:
 def test_any_word_suffices_where_no_video_has_all(filled: Command) -> None:
     found = filled.json("search", "lighthouse", "zeppelin")
     assert (names(found), found["matched"]) == ([TALK], "any")
-    assert "Nothing matches all words" in filled("search", "lighthouse", "zeppelin").stderr
+    assert "No video contains all the words" in filled("search", "lighthouse", "zeppelin").stderr
     assert filled.json("search", "lighthouse")["matched"] == "all"
 
 

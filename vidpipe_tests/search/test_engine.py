@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import SettingsError, UnavailableError
 from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
 from vidpipe.search.engine import Engine, SearchPage
@@ -365,3 +365,26 @@ def test_hostile_queries_are_only_queries(engine: Engine, hostile: str) -> None:
     for moments in (False, True):
         with contextlib.suppress(QueryError):
             assert set(found(engine.find(hostile, moments=moments))) <= {HARBOUR, RACE, HOSTILE}
+
+
+@pytest.mark.parametrize("moments", [False, True])
+def test_hits_that_were_deleted_meanwhile_are_left_out(own_library: Library, moments: bool) -> None:
+    engine = engine_of(own_library)
+    own_library.collections["videos"].delete_many({})  # the engine's index still has them
+    page = engine.find("car", limit=1, moments=moments)
+    seen = [page.next]
+    while page.next:
+        assert page.hits == []
+        page = engine.find("car", limit=1, moments=moments, after=page.next)
+        assert page.next not in seen, "it would never end"
+        seen.append(page.next)
+    assert page.hits == []
+
+
+def test_a_selection_is_never_out_of_date(own_library: Library) -> None:
+    with SearchIndex.open(own_library) as index:
+        engine = Engine(own_library, sample_library.plan_of(own_library).specs, index)
+        index.behind = 1  # another process has been writing it for long
+        assert found(engine.find("lighthouse")) == [HARBOUR]
+        with pytest.raises(UnavailableError, match="missing the changes to 1 video"):
+            engine.ids("lighthouse")
