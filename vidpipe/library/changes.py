@@ -52,7 +52,7 @@ class Changes:
             self._begin()
         return ChangeState(row["epoch"], row["seq"])
 
-    def bury(self, sha256: str) -> None:
+    def add_tombstone(self, sha256: str) -> None:
         """Leave a tombstone. Call it before the document is deleted."""
         (seq,) = self.take()
         self._collections["tombstones"].update_one({"_id": sha256}, {"$set": {"change_seq": seq}}, upsert=True)

@@ -37,7 +37,7 @@ _STATE_FILE = "state.json"
 #: When a number has been known for so long, no lower one will become visible.
 _SETTLED_S = 2 * LEASE_S
 #: All videos are compared so often: that takes half a second for 100,000.
-_SURE_S = 86_400.0
+_FULL_CHECK_EVERY_S = 86_400.0
 _MARK_EVERY_S = 10.0
 #: Bytes; tantivy's minimum.
 _SMALL_HEAP = 15_000_000
@@ -73,9 +73,9 @@ class State:
         """The number up to which all changes are in the index."""
         return self.marks[0][1]
 
-    def is_unsure(self, now: float) -> bool:
+    def needs_full_check(self, now: float) -> bool:
         """Return whether all videos have to be compared."""
-        return not 0 <= now - self.checked < _SURE_S
+        return not 0 <= now - self.checked < _FULL_CHECK_EVERY_S
 
     def after(self, now: float, seq: int) -> State:
         """Return the state of an index that contains all that was visible at `now`, when `seq` had been taken.
@@ -86,7 +86,7 @@ class State:
         if now - marks[-1][0] >= _MARK_EVERY_S:
             marks.append((now, seq))
         settled = [place for place, (at, _) in enumerate(marks) if at <= now - _SETTLED_S]
-        checked = now if self.is_unsure(now) else self.checked
+        checked = now if self.needs_full_check(now) else self.checked
         return replace(self, marks=tuple(marks[settled[-1] if settled else 0 :]), checked=checked)
 
     def save(self, folder: Path) -> None:
@@ -125,7 +125,7 @@ class Differences(NamedTuple):
 def differences(library: Library, searcher: Searcher, schema: Schema, state: State) -> Differences:
     """Compare an index in `state` with the library."""
     seq, now = Changes(library.collections).state().seq, time.time()
-    above = 0 if state.is_unsure(now) else state.settled
+    above = 0 if state.needs_full_check(now) else state.settled
     later = {"change_seq": {"$gt": above}} if above else {}
     indexed = _numbers(searcher, schema, above)
     found, same = [], set[str]()

@@ -188,7 +188,7 @@ class SearchIndex:
     def _catch_up(self) -> str:
         """Make the index contain what the library does; return why it has to be built instead, "" if it does not."""
         self.behind = 0
-        if self._seq == self._state.settled and not self._state.is_unsure(time.time()):
+        if self._seq == self._state.settled and not self._state.needs_full_check(time.time()):
             return ""
         found = self._differences()
         if not found.videos and found.after == self._state:

@@ -73,7 +73,7 @@ class Vectors:
         """
         found = Similar([], {})
         fields = [(field, field.encode) for field in self._index.fields.vectors.values() if field.encode]
-        text = " ".join(word.text for word in wanted(node) if _is_loose(word))
+        text = " ".join(word.text for word in wanted(node) if _is_free_word(word))
         for field, encode in fields if text else ():
             vector = b""
             try:
@@ -170,13 +170,13 @@ def _read(path: Path, *, view: bool) -> "Index | None":
     return None
 
 
-def _is_loose(node: Node) -> bool:
+def _is_free_word(node: Node) -> bool:
     return isinstance(node, Words) and not node.field and not node.prefix
 
 
 def _without_words(node: Node) -> Node:
     """Return what a query requires besides its words without a field."""
-    if _is_loose(node):
+    if _is_free_word(node):
         return EVERYTHING
     if not isinstance(node, And | Or):
         return node

@@ -125,7 +125,7 @@ def test_a_counter_starts_above_all_stored_numbers_under_a_new_epoch(library: Li
     library.collections["videos"].update_one({"_id": SHA256}, {"$set": {"change_seq": 41}})
     library.changes.restart()
     assert list(library.changes.take(2)) == [42, 43]
-    library.changes.bury("b" * 64)
+    library.changes.add_tombstone("b" * 64)
     library.changes.restart()
     after = library.changes.state()
     assert after.seq == 44

@@ -85,7 +85,7 @@ class Searched:
 
     def remove(self, number: int) -> None:
         sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-        self._changes.bury(sha256)
+        self._changes.add_tombstone(sha256)
         self._library.collections["videos"].delete_one({"_id": sha256})
 
     def make(self, changes: Iterable[tuple[Change, int]]) -> None:

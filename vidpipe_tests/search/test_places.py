@@ -44,7 +44,7 @@ class Made:
         return sha256
 
     def remove(self, sha256: str) -> None:
-        Changes(self._library.collections).bury(sha256)
+        Changes(self._library.collections).add_tombstone(sha256)
         self._library.collections["videos"].delete_one({"_id": sha256})
 
     def find(self, query: str = "", filters: Sequence[str] = (), **options: Any) -> SearchPage:

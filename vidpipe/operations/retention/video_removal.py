@@ -107,7 +107,7 @@ def _forget(
     freed = report.size_bytes + _delete_files(library, sha256, dry_run)
     if not dry_run:
         remove_partition(sha256)
-        library.changes.bury(sha256)
+        library.changes.add_tombstone(sha256)
         library.collections["videos"].delete_one({"_id": sha256})
     kept = str(facts["path"]) if facts.get("referenced") else None
     return ForgottenVideo(sha256, name, "forgotten", count, freed, kept)
