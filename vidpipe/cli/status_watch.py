@@ -18,6 +18,7 @@ from vidpipe.cli.status_view import sentences, stage_table
 from vidpipe.errors import VidpipeError
 from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.runs import Runs
+from vidpipe.library.videos import name_of
 from vidpipe.runner.plan import Plan
 
 _MOST_RUNS = 12
@@ -123,8 +124,7 @@ class StatusWatcher:
         self._seen.extend(row["_id"] for row in new)
         ids = [row["video"] for row in new]
         names = {
-            row["_id"]: (row["ingest"].get("names") or [row["_id"][:12]])[0]
-            for row in collections["videos"].find({"_id": {"$in": ids}}, {"ingest.names": 1})
+            row["_id"]: name_of(row) for row in collections["videos"].find({"_id": {"$in": ids}}, {"ingest.names": 1})
         }
         for row in reversed(new):
             error = row.get("error") or {}

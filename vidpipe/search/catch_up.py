@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, cast
 from bson import decode_all
 from tantivy import Document, FieldType, Index, Query, Schema, Searcher
 
-from vidpipe.library.changes import Changes
 from vidpipe.library.leases import LEASE_S
 from vidpipe.library.library import Library
 from vidpipe.library.schema import MOST_KEPT
@@ -124,7 +123,7 @@ class Differences(NamedTuple):
 
 def differences(library: Library, searcher: Searcher, schema: Schema, state: State) -> Differences:
     """Compare an index in `state` with the library."""
-    seq, now = Changes(library.collections).state().seq, time.time()
+    seq, now = library.changes.state().seq, time.time()
     above = 0 if state.needs_full_check(now) else state.settled
     later = {"change_seq": {"$gt": above}} if above else {}
     indexed = _numbers(searcher, schema, above)

@@ -15,7 +15,6 @@ from filelock import Timeout
 from tantivy import Index, Query, Schema, Searcher
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.changes import Changes
 from vidpipe.library.embedded import MIN_FREE_BYTES, size_of
 from vidpipe.library.library import Library
 from vidpipe.safe_files import free_bytes, network_file_system
@@ -82,7 +81,6 @@ class SearchIndex:
         self.note = note
         self._progress = progress
         self._files = IndexFiles(library.settings.index_directory)
-        self._changes = Changes(library.collections)
         self._mutex = threading.RLock()
         self._index: Index | None = None
         self._loaded: tuple[object, ...] = ()
@@ -148,7 +146,7 @@ class SearchIndex:
                 break
         else:
             return "it cannot be read"
-        epoch, self._seq = self._changes.state()
+        epoch, self._seq = self.library.changes.state()
         # Numbers only go down if MongoDB's files were replaced by older ones.
         same = epoch == self._state.epoch and self._seq >= self._state.marks[-1][1]
         return "" if same else "the library was replaced"

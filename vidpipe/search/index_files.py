@@ -23,7 +23,6 @@ from filelock import FileLock, Timeout
 from tantivy import Index
 
 from vidpipe.errors import UnavailableError
-from vidpipe.library.changes import Changes
 from vidpipe.library.library import Library
 from vidpipe.safe_files import network_file_system, private_directory, replace_file
 from vidpipe.search import documents
@@ -60,7 +59,7 @@ class IndexFiles:
         folder = self.directory / uuid.uuid4().hex[:12]
         private_directory(folder)
         Index(documents.schema(fields), path=str(folder))
-        State(Changes(library.collections).state().epoch, version_of(fields)).save(folder)
+        State(library.changes.state().epoch, version_of(fields)).save(folder)
         return folder
 
     def use(self, folder: Path) -> None:
