@@ -25,7 +25,7 @@ from vidpipe.operations.backups.backup import back_up
 from vidpipe.operations.backups.manifest import ProgressMonitor
 from vidpipe.operations.backups.restore import check_backup, restore
 from vidpipe.settings import Settings, init_home
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 _PROTOTYPES = 10
 _LINEAGE = 10

@@ -30,7 +30,7 @@ from benchmarks.homes import empty_home
 from vidpipe.library import embedded
 from vidpipe.library.library import Library
 from vidpipe.pipeline.ingest import run_ingest
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "downloads"
 LIMIT = 1.0

@@ -27,7 +27,7 @@ from vidpipe.library.schema import MOST_KEPT
 from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.settings import Settings
 from vidpipe.sources.records import SourceRecord, StoredVideo
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "ingest"
 LIMIT = LIMIT_URLS = 1.5

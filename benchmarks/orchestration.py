@@ -28,7 +28,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.request import RunReport
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "orchestration"
 LIMIT_MS, LIMIT_AGAIN_MS = 10.0, 2.0

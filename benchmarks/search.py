@@ -40,7 +40,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex, rebuild
 from vidpipe.settings import Settings, load
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "search"
 VIDEOS = 100_000

@@ -30,7 +30,7 @@ from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings, init_home, load
 from vidpipe.sources.list_watch import DEFAULT_TIMING
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "sensor_tick"
 LIMIT_S = 60.0

@@ -31,11 +31,11 @@ from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.instance import instance
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
-from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import READS
 from vidpipe.tagging.rules import build_rules, evaluate
+from vidpipe_tests.default_graph import GRAPH
 
 OUT = Path(__file__).parent / "out" / "sweep"
 STAGES = [stage.name for stage in GRAPH if stage.job == "label"]

@@ -23,7 +23,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, IngestFacts
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 PROTOTYPES = 50
 _SIZES = ("320x180", "640x360", "180x320", "480x360")

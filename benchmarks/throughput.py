@@ -37,7 +37,7 @@ from benchmarks.alternatives.plain_script import probe
 from benchmarks.clips import OUT, mixed_clips
 from benchmarks.homes import empty_home
 from vidpipe.library import embedded
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 LIMIT_SCRIPT = 0.6
 WORK = OUT / "throughput"

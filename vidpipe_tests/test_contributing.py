@@ -16,8 +16,8 @@ from vidpipe.runner.plan import Plan
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 

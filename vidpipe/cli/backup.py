@@ -32,7 +32,7 @@ from vidpipe.operations.backups.restore import (
 from vidpipe.operations.backups.restore import restore as restore_backup
 from vidpipe.settings import Settings, audit, find_home
 from vidpipe.settings.home import CONFIG_NAME
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 
 def backup(
@@ -66,8 +66,8 @@ def backup(
 
         def work(follower: ProgressMonitor) -> Any:
             return back_up(
-                connection, settings, GRAPH, directory, media=media, derived=derived, keep=keep, config=call.config,
-                monitor=follower,
+                connection, settings, build_graph(settings), directory, media=media, derived=derived, keep=keep,
+                config=call.config, monitor=follower,
             )  # fmt: skip
 
         done = _run_stoppable(display, work, "Stopping; no incomplete backup is left behind.")
@@ -198,7 +198,7 @@ def _restore(
     connection: Connection, settings: Settings, chosen: tuple[Path, Manifest], display: PartsDisplay, *, replace: bool
 ) -> dict[str, Any]:
     def work(follower: Any) -> RestoreResult:
-        return restore_backup(connection, settings, GRAPH, *chosen, replace=replace, monitor=follower)
+        return restore_backup(connection, settings, build_graph(settings), *chosen, replace=replace, monitor=follower)
 
     done: RestoreResult = _run_stoppable(display, work)
     display.progress("partitions", 0, None)

@@ -60,13 +60,14 @@ def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = N
     """Open the library. MongoDB errors inside the block are raised as VidpipeErrors."""
     from vidpipe.library.library import Library
     from vidpipe.runner.plan import Plan
-    from vidpipe.stages.registry import GRAPH
+    from vidpipe.stages.registry import build_graph
 
     exit_before_pymongo()
     settings = command_context(context).load(overrides).settings
-    plan = Plan.make(GRAPH, settings)
+    graph = build_graph(settings)
+    plan = Plan.make(graph, settings)
     try:
-        with Library.open(settings, GRAPH) as library, library.connection.errors_explained():
+        with Library.open(settings, graph) as library, library.connection.errors_explained():
             yield OpenLibrary(settings, library, plan)
     except (UnavailableError, SettingsError):
         raise

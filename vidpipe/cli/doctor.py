@@ -31,7 +31,7 @@ from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.rules import build_rules
 
@@ -207,7 +207,7 @@ def _ffprobe(settings: Settings) -> Finding:
 
 def _mongodb(settings: Settings) -> Finding:
     is_embedded = embedded.is_embedded(settings)
-    with Library.open(settings, GRAPH) as library:
+    with Library.open(settings, build_graph(settings)) as library:
         found = capabilities(library.connection)
         videos = library.videos.count()
     if is_embedded and (damage := logged_damage(embedded.files_of(settings), last_start=False)):
@@ -279,7 +279,7 @@ def _dagster(settings: Settings) -> Finding:
     folder = dagster_home(settings)
     _can_write(folder)
     check_history(folder, thorough=True)
-    build_definitions(GRAPH, settings)  # raises if Dagster or our definitions cannot be loaded
+    build_definitions(build_graph(settings), settings)  # raises if Dagster or our definitions cannot be loaded
     version = importlib.metadata.version("dagster")
     return Finding("ok", f"{version}, history in {settings.relative(folder)}")
 

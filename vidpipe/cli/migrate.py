@@ -12,7 +12,7 @@ from vidpipe.library.connection import connect
 from vidpipe.library.schema import COLLECTIONS
 from vidpipe.library.schema_setup import MigrationStep, pending, update_schema
 from vidpipe.settings import audit
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 
 def migrate(
@@ -28,7 +28,8 @@ def migrate(
     settings = command_context(context).load().settings
     with connect(settings) as connection, connection.errors_explained():
         names = {name: connection.collection(name).name for name in COLLECTIONS}
-        wanted = pending(connection.database, names, GRAPH)
+        graph = build_graph(settings)
+        wanted = pending(connection.database, names, graph)
         report: dict[str, Any] = {
             "library": f"{connection.collection('videos').full_name} at {connection.host}",
             "from": wanted.version,
@@ -40,7 +41,7 @@ def migrate(
         if not as_json:
             _show(report, nothing=wanted.nothing)
         if not dry_run and not wanted.nothing:
-            done = update_schema(connection.database, names, GRAPH, long=True, on_step=None if as_json else _show_step)
+            done = update_schema(connection.database, names, graph, long=True, on_step=None if as_json else _show_step)
             report["steps"] = [asdict(step) for step in done.steps]
             report["seconds"] = round(done.seconds, 3)
             audit("migrate", **report)

@@ -30,7 +30,7 @@ from vidpipe.operations.backups.restore import check_backup, restore
 from vidpipe.operations.services.service_definitions import find_running
 from vidpipe.safe_files import private_directory
 from vidpipe.settings import Settings, audit
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 #: In data/run while a repair is unfinished, so that the next one restores and rebuilds what is missing.
 _MARKER = "repair"
@@ -135,7 +135,7 @@ class Repair:
         began = len(self.steps)
         if self._marker.exists():
             connect(self.settings, may_be_new=True).close()
-        with Library.open(self.settings, GRAPH) as library:
+        with Library.open(self.settings, build_graph(self.settings)) as library:
             if self._marker.exists() or not library.videos.count():
                 library.changes.restart()  # documents and numbers may be lost
                 self._restore(library)

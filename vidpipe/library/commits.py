@@ -244,14 +244,15 @@ class Committer:
         for stage, fields in commit.inputs.items():
             for name, version in fields.items():
                 if version != UNVERSIONED:
-                    condition[f"stages.{stage}.data.{name}"] = version
+                    # "": an optional stage without a result
+                    condition[f"stages.{stage}.data.{name}"] = version or None
         values: Document = {f"stages.{commit.stage}": {"$literal": item.entry}, "change_seq": change_seq}
         if commit.result is not None:
             values[self._graph.key(commit.stage)] = {"$literal": _stored(commit.result)}
         if item.generation != commit.generation:
             values["scene_generation"] = {"$literal": item.generation}
-        for reader in self._graph.readers(commit.stage, item.changed):
-            values[f"stages.{reader}.stale"] = True
+        outdated = self._graph.outdated(commit.stage, item.changed)
+        values |= {f"stages.{name}": value for name, value in outdated.items()}
         readiness = {
             f"stages.{name}.ready": ready_expression(self._graph, name)
             for name in self._graph.direct_downstream(commit.stage)

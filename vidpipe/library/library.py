@@ -13,7 +13,7 @@ from vidpipe.library.leases import Leases, holding_leases
 from vidpipe.library.provenance import AnswerStore, store_texts
 from vidpipe.library.retry import retry_operation
 from vidpipe.library.schema import COLLECTIONS, Collections, Document
-from vidpipe.library.schema_setup import MIGRATIONS, Migration, update_schema
+from vidpipe.library.schema_setup import MIGRATIONS, Migration, adopt_videos, update_schema
 from vidpipe.library.sources import Sources
 from vidpipe.library.states import States
 from vidpipe.library.videos import Videos, chunked
@@ -50,6 +50,7 @@ class Library:
         self.collections: Collections = {name: connection.collection(name) for name in COLLECTIONS}
         names = {name: collection.name for name, collection in self.collections.items()}
         update_schema(connection.database, names, graph, migrations=migrations)
+        adopt_videos(self.collections["videos"], graph)
         self.changes = Changes(self.collections)
         self.videos = Videos(self.collections, graph, self.changes)
         self.states = States(self.collections["videos"])

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -204,7 +204,8 @@ class PendingUpdate:
         target: Today's schema version.
         steps: The migrations in between.
         new_stages: Today's stages that its videos have no entry for.
-        same_shape: Whether stages and what they read are as when it was last opened.
+        changed_stages: These, and those that read something else than when they last ran.
+        known: Every stage that ever ran, also one that is disabled now, and what it reads.
         half_done: Whether a restore was interrupted during its last step, which is finished first.
     """
 
@@ -212,13 +213,14 @@ class PendingUpdate:
     target: int
     steps: tuple[MigrationStep, ...] = ()
     new_stages: tuple[str, ...] = ()
-    same_shape: bool = True
+    changed_stages: tuple[str, ...] = ()
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     half_done: bool = False
 
     @property
     def nothing(self) -> bool:
         """Whether the database is up to date."""
-        return self.version == self.target and self.same_shape and not self.half_done
+        return self.version == self.target and not self.changed_stages and not self.half_done
 
     @property
     def long(self) -> bool:
@@ -260,9 +262,9 @@ def pending(
     meta = database[names["meta"]]
     known = {row["_id"]: row for row in meta.find({"_id": {"$in": ["schema", collection_swap.MARKER]}})}
     half_done = collection_swap.check(known.get(collection_swap.MARKER), names)
-    schema = known.get("schema")
+    schema, shape = known.get("schema"), {stage.name: list(stage.reads) for stage in graph}
     if schema is None:
-        return PendingUpdate(None, target, same_shape=False, half_done=half_done)
+        return PendingUpdate(None, target, changed_stages=tuple(shape), known=shape, half_done=half_done)
     version: int = schema["version"]
     if version > target:
         raise UnavailableError(
@@ -274,10 +276,10 @@ def pending(
         migration = migrations[since]
         documents = sum(database[names[collection]].estimated_document_count() for collection in migration.over)
         steps.append(MigrationStep(since, since + 1, migration.what, migration.quick, documents))
-    shape = _shape(graph)
-    before: Mapping[str, Any] = schema.get("stages") or {}
-    new_stages = tuple(name for name in shape if name not in before)
-    return PendingUpdate(version, target, tuple(steps), new_stages, before == shape, half_done)
+    before: dict[str, Any] = schema.get("stages") or {}
+    new = tuple(name for name in shape if name not in before)
+    changed = tuple(name for name, reads in shape.items() if reads != before.get(name))
+    return PendingUpdate(version, target, tuple(steps), new, changed, before | shape, half_done)
 
 
 def update_schema(
@@ -333,8 +335,8 @@ def update_schema(
             if on_step:
                 on_step(done.steps[-1])
         make_indexes(database, names, graph)
-        _fit_stage_entries(database, names, graph)
-        values = {"version": update.target, "stages": _shape(graph)}
+        _fit_stage_entries(database, names, graph, update.changed_stages if not update.steps else graph.names)
+        values = {"version": update.target, "stages": update.known}
         meta.update_one({"_id": "schema"}, {"$set": values}, upsert=True)
     done.seconds = time.monotonic() - began
     return done
@@ -346,17 +348,28 @@ def make_indexes(database: Database[Document], names: Mapping[str, str], graph: 
         database[names[collection]].create_indexes(models)
 
 
-def _shape(graph: StageGraph) -> dict[str, list[str]]:
-    return {stage.name: list(stage.reads) for stage in graph}
+def adopt_videos(videos: Collection[Document], graph: StageGraph) -> None:
+    """Give videos entries for the analyses that were disabled in the process that added or changed them.
+
+    Answered from the stages' indexes; if there are none, in a millisecond a stage.
+    """
+    for stage in (stage for stage in graph if stage.optional):
+        entry, ready = f"stages.{stage.name}", ready_expression(graph, stage.name)
+        videos.update_many({f"{entry}.status": None}, {"$set": {entry: new_entry(graph, stage.name)}})
+        waits = {f"{entry}.status": "new", f"{entry}.ready": False}
+        done = {f"stages.{name}.status": "ok" for name in graph.upstream(stage.name)}
+        videos.update_many(waits | done, [{"$set": {f"{entry}.ready": ready}}])
 
 
-def _fit_stage_entries(database: Database[Document], names: Mapping[str, str], graph: StageGraph) -> None:
-    """Give every video an entry for each stage, in case stages or what they read changed since it was added."""
+def _fit_stage_entries(
+    database: Database[Document], names: Mapping[str, str], graph: StageGraph, changed: Iterable[str]
+) -> None:
+    """Give every video an entry for each of the stages `changed`, which may read something else than before."""
     videos = database[names["videos"]]
-    for stage in graph:
-        entry = f"stages.{stage.name}"
-        videos.update_many({entry: {"$exists": False}}, {"$set": {entry: new_entry(graph, stage.name)}})
-        videos.update_many({}, [{"$set": {f"{entry}.ready": ready_expression(graph, stage.name)}}])
+    for name in changed:
+        entry = f"stages.{name}"
+        videos.update_many({entry: {"$exists": False}}, {"$set": {entry: new_entry(graph, name)}})
+        videos.update_many({}, [{"$set": {f"{entry}.ready": ready_expression(graph, name)}}])
 
 
 @contextlib.contextmanager

@@ -224,18 +224,33 @@ def projection(graph: StageGraph, reads: Iterable[str], results: Iterable[str] =
 
 
 def read_fields(
-    graph: StageGraph, reads: tuple[str, ...], document: Document, scenes: Sequence[Document]
+    graph: StageGraph,
+    reads: tuple[str, ...],
+    document: Document,
+    scenes: Sequence[Document],
+    optional: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the typed values of the fields `reads` ("stage.field") of a stored document.
 
+    Those of `reads` that are in `optional` are None if their stage has no result of today's shape.
+
     Raises:
-        KeyError: One of the stages has no result in it.
+        KeyError: Another stage has no result in it.
     """
-    places, adapter = _reading(graph, reads)
-    stored = [
-        scenes if key is None else document[key] if field is None else document[key][field] for key, field in places
-    ]
-    return dict(zip(reads, adapter.validate_python(stored), strict=True))
+    places, adapter = _reading(graph, tuple(name for name in reads if name not in optional))
+    values = adapter.validate_python([_stored(document, scenes, *place) for place in places])
+    fields = dict(zip((name for name in reads if name not in optional), values, strict=True))
+    for name in (name for name in reads if name in optional):
+        (place,), adapter = _reading(graph, (name,))
+        try:
+            (fields[name],) = adapter.validate_python([_stored(document, scenes, *place)])
+        except (KeyError, TypeError, ValidationError):
+            fields[name] = None
+    return fields
+
+
+def _stored(document: Document, scenes: Sequence[Document], key: str | None, field: str | None) -> Any:
+    return scenes if key is None else document[key] if field is None else document[key][field]
 
 
 @cache

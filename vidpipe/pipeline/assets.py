@@ -84,7 +84,7 @@ def asset_spec(stage: Stage, graph: StageGraph) -> dg.AssetSpec:
         skippable=True,
         partitions_def=VIDEOS,
         metadata={
-            "reads": dg.MetadataValue.md("\n".join(f"- `{name}`" for name in stage.reads)),
+            "reads": dg.MetadataValue.md("\n".join(f"- `{name}`" for name in stage.all_reads)),
             "settings": ", ".join(stage.settings) or "none",
             "uses": ", ".join(stage.resources) or "nothing besides the video",
             "gives": ", ".join(stage.result.model_fields),

@@ -26,7 +26,7 @@ from vidpipe.runner.runner import NullObserver, Runner
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import Observer
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -102,7 +102,7 @@ def run_process(
         DamagedError: Files of Dagster's history are damaged, which stops the work.
         UnavailableError: MongoDB is unreachable for too long.
     """
-    graph = graph or GRAPH
+    graph = graph or build_graph(settings)
     request = request or RunRequest()
     cancelled = cancelled or threading.Event()
     observer = observer or NullObserver()

@@ -29,7 +29,7 @@ from vidpipe.sources.due_sources import IngestBatch, all_due, next_batches, requ
 from vidpipe.sources.list_watch import DEFAULT_TIMING, ListWatch, WatchTiming
 from vidpipe.sources.records import IngestObserver, IngestOutcome, StoredVideo
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 if TYPE_CHECKING:
     from vidpipe.sources.local_files import LocalMode
@@ -90,7 +90,7 @@ def run_ingest(
     from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
     from vidpipe.sources.inputs import gather
 
-    graph = graph or GRAPH
+    graph = graph or build_graph(settings)
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
     gathered.requests = [

@@ -18,7 +18,7 @@ from vidpipe.operations.metrics.snapshot import HomeMetrics
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.run_queue import queue_figures
 from vidpipe.settings import configure_logging, load
-from vidpipe.stages.registry import GRAPH
+from vidpipe.stages.registry import build_graph
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as opened:
             # Opened by the first request, so that a damaged history does not stop the server.
             dagster = functools.cache(lambda: opened.enter_context(instance(settings)))
-            home = HomeMetrics(lambda: load(options.home).settings, GRAPH, lambda: queue_figures(dagster()))
+            home = HomeMetrics(
+                lambda: load(options.home).settings, build_graph(settings), lambda: queue_figures(dagster())
+            )
             opened.callback(home.close)
             serve(metrics_app(home), options.host, options.port, settings.services.allowed_hosts, "MetricsPort")
     except VidpipeError as error:

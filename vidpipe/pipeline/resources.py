@@ -3,7 +3,8 @@
 Each reads the settings of its home when it is first used, so loading the definitions reads no secret. Fields that are
 set replace those settings in all jobs, sensors and schedules of the definitions:
 
-    build_definitions(GRAPH, settings, resources={"mongodb": MongoDBResource(uri=dg.EnvVar("URI"), database="films")})
+    mongodb = MongoDBResource(uri=dg.EnvVar("URI"), database="films")
+    build_definitions(build_graph(settings), settings, resources={"mongodb": mongodb})
 """
 
 from __future__ import annotations

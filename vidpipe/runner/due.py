@@ -164,7 +164,7 @@ def _walk(
     for stage in plan.stages:
         entry, spec = entries[stage.name], plan.specs[stage.name]
         state = classify(entry, spec, now)
-        before = [found[name][0] for name in graph.upstream(stage.name) if name in found]
+        before = [found[name][0] for name in graph.sources(stage.name) if name in found]
         because: Why | None = due_because(entry, spec, now)
         if because is None and request.retry and state in ("failed", "quarantined"):
             because = "retry"
@@ -192,7 +192,7 @@ def _may_change(graph: StageGraph, stage: Stage, found: Mapping[str, tuple[Plann
     return any(
         found[name][0] in (*_WORK, "may follow")
         and stage.name in graph.readers(name, graph[name].result.model_fields.keys() - graph[name].result.unversioned)
-        for name in graph.upstream(stage.name)
+        for name in graph.sources(stage.name)
         if name in found
     )
 

@@ -281,11 +281,12 @@ class AnswerCounter:
         graph = self.library.graph
         scenes = self.library.videos.scenes(list(ids))
         items = []
-        wanted = projection(graph, stage.reads)
+        wanted = projection(graph, stage.all_reads)
         for document in self.library.collections["videos"].find({"_id": {"$in": list(ids)}}, wanted):
             rows = scenes.get(document["_id"], ())
             try:
-                items.append(Item(document["_id"], read_fields(graph, stage.reads, document, rows)))
+                fields = read_fields(graph, stage.all_reads, document, rows, stage.optional_reads)
+                items.append(Item(document["_id"], fields))
             except (KeyError, ValidationError):  # no result of today's shape: the run recomputes it
                 continue
         return items

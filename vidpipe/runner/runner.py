@@ -138,7 +138,7 @@ class _Run:
         self._most_active = max(widest, 4 * self.plan.settings.concurrency.workers)
         self._projection = projection(
             self.plan.graph,
-            (read for stage in self.plan.stages for read in stage.reads),
+            (read for stage in self.plan.stages for read in stage.all_reads),
             (stage.name for stage in self.plan.stages if stage.reads_previous),
         )
 

@@ -71,7 +71,7 @@ class Sweep:
             if stage.quick and stage.name not in forced and not stage.result.scene_fields
         ]  # fmt: skip
         self._videos = self.library.collections["videos"]
-        reads = [read for stage in self._stages for read in stage.reads]
+        reads = [read for stage in self._stages for read in stage.all_reads]
         quick = {stage.name for stage in self._stages}
         # of other stages only the fields that decide their state
         self._projection = fields = projection(self.plan.graph, reads, quick)
@@ -117,7 +117,7 @@ class Sweep:
             return []
         videos = [SweptVideo(VideoState(document, self.plan.graph, self.load_scenes)) for document in self._fetch(ids)]
         for stage in self.plan.stages:
-            upstream = set(self.plan.graph.upstream(stage.name))
+            upstream = set(self.plan.graph.sources(stage.name))
             chosen = []
             for video in videos:
                 if video.unsettled & upstream:

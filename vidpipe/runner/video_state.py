@@ -70,12 +70,12 @@ class VideoState:
         if self._scenes is None and self._graph.reads_scenes(stage.name):
             self._scenes = self._load_scenes(self.sha256, self.generation) if self.generation else ()
         made = {}
-        for name in stage.reads if self._made else ():
+        for name in stage.all_reads if self._made else ():
             read = FieldRead.parse(name)
             if read.stage in self._made:
                 made[name] = getattr(self._made[read.stage], read.field)
-        stored = tuple(name for name in stage.reads if name not in made) if made else stage.reads
-        fields = made | read_fields(self._graph, stored, self._document, self._scenes or ())
+        stored = tuple(name for name in stage.all_reads if name not in made) if made else stage.all_reads
+        fields = made | read_fields(self._graph, stored, self._document, self._scenes or (), stage.optional_reads)
         previous = self.result(stage) if stage.reads_previous else None
         return Item(self.sha256, fields, self.inputs(stage), previous)
 
@@ -145,8 +145,9 @@ class VideoState:
         if commit.result is not None:
             self._made[stage.name] = commit.result
             self._scenes = None if prepared.scene_rows else self._scenes
-        for reader in self._graph.readers(stage.name, prepared.changed):
-            self.entries[reader] = {**self.entries[reader], "stale": True}
+        for place, value in self._graph.outdated(stage.name, prepared.changed).items():
+            reader, _, name = place.partition(".")
+            self.entries[reader] = {**self.entries[reader], name: value}
         for name in self._graph.direct_downstream(stage.name):
             ready = all(self.entries[upstream].get("status") == "ok" for upstream in self._graph.upstream(name))
             self.entries[name] = {**self.entries[name], "ready": ready}

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 
 from vidpipe.redaction import redact_by_form
 from vidpipe.safe_files import network_file_system, path_text, text_path
+from vidpipe.settings import analyses as optional
 from vidpipe.settings import operation
 from vidpipe.settings.operation import CronSchedule, Listed, Section
 
@@ -293,6 +294,15 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     qwen_vl: QwenVL = QwenVL()
     scene_detection: SceneDetection = SceneDetection()
     rules: Rules = Rules()
+    analyses: optional.Analyses = optional.Analyses()
+    models: optional.Models = optional.Models()
+    speech: optional.Speech = optional.Speech()
+    screen_text: optional.ScreenText = optional.ScreenText()
+    objects: optional.Objects = optional.Objects()
+    faces: optional.Faces = optional.Faces()
+    privacy: optional.Privacy = optional.Privacy()
+    moderation: optional.Moderation = optional.Moderation()
+    meaning: optional.Meaning = optional.Meaning()
     download: operation.Download = operation.Download()
     lists: operation.Lists = operation.Lists()
     limits: operation.Limits = operation.Limits()
@@ -328,6 +338,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     def data_directory(self) -> Path:
         """data/: the embedded server, Dagster's instance, logs and run files."""
         return self.home / "data"
+
+    @property
+    def models_directory(self) -> Path:
+        """The installed models of the analyses."""
+        return self.data_directory / "models"
 
     @property
     def index_directory(self) -> Path:

@@ -306,6 +306,8 @@ class Stage:
         result: Model of its result.
         function: Takes a batch and yields one outcome per video, in any order.
         reads: "stage.field" names; a change of one of them makes this stage due.
+        optional_reads: Likewise, but None while that stage is disabled or has no result: it is not waited for, and its
+            failure blocks nothing.
         settings: Dotted names of settings or their properties that results depend on ("scene_detection.threshold").
         environment: Dotted names of settings or sections that the stage reads, but that never change a result: limits,
             timeouts. They are not part of its spec.
@@ -320,6 +322,9 @@ class Stage:
             video of a run, so it must cost no more than a stat.
         quick: The result follows from the fields read alone, faster than it is stored. If only the spec has changed,
             many videos are computed at once, and equal results are confirmed.
+        optional: Whether it can be disabled (see `vidpipe.stages.analyses`).
+        costly: A change of what it reads optionally makes it due as a changed setting does: sensors start it only if
+            DescribeChanged or a budget allows it.
     """
 
     name: str
@@ -328,6 +333,7 @@ class Stage:
     result: type[StageResult]
     function: StageFunction
     reads: tuple[str, ...]
+    optional_reads: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
@@ -339,6 +345,13 @@ class Stage:
     reads_previous: bool = False
     artifacts_exist: Callable[[StageResult, Settings], bool] | None = None
     quick: bool = False
+    optional: bool = False
+    costly: bool = False
+
+    @property
+    def all_reads(self) -> tuple[str, ...]:
+        """What it reads, optionally or not."""
+        return (*self.reads, *self.optional_reads)
 
     @property
     def key(self) -> str:

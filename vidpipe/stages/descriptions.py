@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.media.facts import Scene
+from vidpipe.settings import Settings
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, ModelTokens, Outcome, Stage, StageContext, StageError
 from vidpipe.stages.results import (
     Descriptions,
@@ -27,6 +28,7 @@ from vidpipe.stages.results import (
 if TYPE_CHECKING:
     from vidpipe.models.describing_model import DescribingModel
     from vidpipe.models.prompts import VideoView
+    from vidpipe.stages.analyses.declaration import EvidenceText
     from vidpipe.stages.model_answers import RequestAnswers
 
 #: The fields of other stages from which requests are made. Their order is part of stored specs.
@@ -49,6 +51,16 @@ READS: tuple[str, ...] = (
     "scenes.frames_version",
 )
 _QUESTION = "question:"
+
+
+def evidence_read(settings: Settings, evidence: Iterable[EvidenceText]) -> set[str]:
+    """Return the fields with texts of analyses that descriptions depend on.
+
+    The backend `statistics` states all of them; a vision model depends on those that its templates name.
+    """
+    if settings.qwen_vl.backend == "statistics":
+        return {text.reads for text in evidence}
+    return set()
 
 
 @dataclass

@@ -1,15 +1,22 @@
 """The stages as a graph: their order, and which stage reads what."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
+#: The spec of a result that a person or a budget decides about (see `StageGraph.outdated`).
+ANALYSES_CHANGED = "analyses changed"
+
 
 class StageGraph:
-    """An ordered set of stages.
+    """An ordered set of stages. Optional reads of stages that it lacks are left out.
+
+    Args:
+        stages: The stages.
 
     Raises:
         ValueError: A stage reads an unknown or later stage, or an unknown field; or a name occurs twice.
@@ -20,7 +27,10 @@ class StageGraph:
         for stage in stages:
             if stage.name in self._stages or stage.name == INGEST:
                 raise ValueError(f"two stages are called {stage.name}")
-            for read in map(FieldRead.parse, stage.reads):
+            known = tuple(name for name in stage.optional_reads if FieldRead.parse(name).stage in self._stages)
+            if known != stage.optional_reads:
+                stage = replace(stage, optional_reads=known)  # noqa: PLW2901
+            for read in map(FieldRead.parse, stage.all_reads):
                 if read.stage != INGEST and read.stage not in self._stages:
                     raise ValueError(
                         f"{stage.name} reads {read.stage}.{read.field}, but no stage before it has that name"
@@ -68,20 +78,27 @@ class StageGraph:
         return frozenset(
             stage.name
             for stage in self
-            for read in map(FieldRead.parse, stage.reads)
+            for read in map(FieldRead.parse, stage.all_reads)
             if read.field in self.result_model(read.stage).scene_fields
         )
 
     def upstream(self, stage: str) -> tuple[str, ...]:
-        """Return the stages, without ingest, whose fields `stage` reads, in order."""
-        read = {FieldRead.parse(name).stage for name in self._stages[stage].reads}
+        """Return the stages, without ingest, that `stage` waits for, in order."""
+        return self._in_order(self._stages[stage].reads)
+
+    def sources(self, stage: str) -> tuple[str, ...]:
+        """Return the stages, without ingest, whose fields `stage` reads, optionally or not, in order."""
+        return self._in_order(self._stages[stage].all_reads)
+
+    def _in_order(self, reads: Iterable[str]) -> tuple[str, ...]:
+        read = {FieldRead.parse(name).stage for name in reads}
         return tuple(name for name in self._stages if name in read)
 
     def downstream(self, stage: str) -> tuple[str, ...]:
         """Return every stage that depends on `stage`, directly or not, in order."""
         reached = {stage}
         for other in self:
-            if reached.intersection(self.upstream(other.name)):
+            if reached.intersection(self.sources(other.name)):
                 reached.add(other.name)
         return tuple(name for name in self._stages if name in reached and name != stage)
 
@@ -89,16 +106,27 @@ class StageGraph:
     def _readers(self) -> dict[tuple[str, str], tuple[str, ...]]:
         readers: dict[tuple[str, str], list[str]] = {}
         for stage in self:
-            for read in map(FieldRead.parse, stage.reads):
+            for read in map(FieldRead.parse, stage.all_reads):
                 readers.setdefault((read.stage, read.field), []).append(stage.name)
         return {key: tuple(names) for key, names in readers.items()}
 
     def readers(self, stage: str, fields: Iterable[str]) -> set[str]:
-        """Return the stages that read one of `fields` of `stage`: those that become stale if one changes."""
+        """Return the stages that read one of `fields` of `stage`."""
         return {name for field in fields for name in self._readers.get((stage, field), ())}
 
+    def outdated(self, stage: str, fields: Iterable[str]) -> dict[str, Any]:
+        """Return what a change of `fields` of `stage` sets in the entries of their readers: "<reader>.<name>" -> value.
+
+        They become stale, but costly ones that read the field optionally get another spec.
+        """
+        values: dict[str, Any] = {}
+        for name in sorted(self.readers(stage, fields)):
+            waits = self._stages[name].costly and stage not in self.upstream(name)
+            values[f"{name}.spec" if waits else f"{name}.stale"] = ANALYSES_CHANGED if waits else True
+        return values
+
     def direct_downstream(self, stage: str) -> tuple[str, ...]:
-        """Return the stages that read a field of `stage`, in order."""
+        """Return the stages that wait for `stage`, in order."""
         return tuple(other.name for other in self if stage in self.upstream(other.name))
 
     def data_versions(self, stage: str, result: StageResult) -> dict[str, str]:
@@ -113,7 +141,7 @@ class StageGraph:
         """Return the versions of all fields that `stage` reads, given the `stages.<name>` entries of a video."""
         inputs: Inputs = {}
         for source, fields in self._read_fields[stage].items():
-            data = entries[source].get("data") or {}
+            data = entries.get(source, {}).get("data") or {}
             inputs[source] = {name: data.get(name, "") if versioned else UNVERSIONED for name, versioned in fields}
         return inputs
 
@@ -123,7 +151,7 @@ class StageGraph:
         fields: dict[str, dict[str, list[tuple[str, bool]]]] = {}
         for stage in self:
             sources = fields.setdefault(stage.name, {})
-            for read in map(FieldRead.parse, stage.reads):
+            for read in map(FieldRead.parse, stage.all_reads):
                 versioned = read.field not in self.result_model(read.stage).unversioned
                 sources.setdefault(read.stage, []).append((read.field, versioned))
         return fields

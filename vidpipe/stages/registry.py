@@ -1,13 +1,73 @@
-"""The seven stages, in order, and the resources they share. To add a stage, add its file and an entry here."""
+"""The stages in order, the optional analyses among them, and the resources they share.
 
-from collections.abc import Callable
+To add a stage, add its file and an entry here; to add an analysis, see `vidpipe.stages.analyses.declaration`.
+"""
 
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib import import_module
+
+from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.stages import categories, descriptions, metadata, raw_video, scenes, sentiment, tags
-from vidpipe.stages.contract import StageResource
+from vidpipe.stages.analyses.declaration import EnabledAnalyses
+from vidpipe.stages.contract import Stage, StageResource
 from vidpipe.stages.graph import StageGraph
 
-GRAPH = StageGraph(stage.STAGE for stage in (raw_video, metadata, scenes, descriptions, sentiment, tags, categories))
+#: vidpipe's own analyses in the order in which they run: name -> module with its `ANALYSIS`.
+ANALYSES = ("speech", "screen_text", "objects", "faces", "moderation", "meaning")
+_RESOURCE = "analyses"
+
+
+def enabled_analyses(settings: Settings) -> EnabledAnalyses:
+    """Return the analyses of [Analyses] Enabled.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    wanted = settings.analyses.enabled
+    if unknown := sorted(set(wanted) - set(ANALYSES)):
+        raise SettingsError(
+            f"Enabled of [Analyses]: there is no analysis called {', '.join(unknown)}.",
+            f"Analyses: {', '.join(ANALYSES)}.",
+        )
+    modules = (import_module(f"vidpipe.stages.analyses.{name}") for name in ANALYSES if name in wanted)
+    return EnabledAnalyses(tuple(module.ANALYSIS for module in modules))
+
+
+def build_graph(settings: Settings) -> StageGraph:
+    """Return the stages of a library: vidpipe's seven, and the enabled analyses, which the others read optionally.
+
+    Raises:
+        SettingsError: An enabled analysis does not exist.
+    """
+    enabled = enabled_analyses(settings)
+
+    def of_job(job: str) -> Iterable[Stage]:
+        return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
+
+    texts = {evidence.reads for evidence in enabled.evidence}
+    facts = {rule_field.reads for rule_field in enabled.rule_fields}
+    describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
+    return StageGraph(
+        (
+            *(raw_video.STAGE, metadata.STAGE, scenes.STAGE),
+            *of_job("prepare"),
+            replace(describe, costly=settings.qwen_vl.backend != "statistics"),
+            _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
+            *(_reading(stage, texts) for stage in of_job("label")),
+            _reading(tags.STAGE, texts | facts),
+            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
+        )
+    )
+
+
+def _reading(stage: Stage, reads: set[str]) -> Stage:
+    """Return `stage` reading more fields, optionally. Without any it is unchanged, and so is its spec."""
+    more = tuple(sorted(reads - set(stage.all_reads)))
+    if not more:
+        return stage
+    return replace(stage, optional_reads=(*stage.optional_reads, *more), resources=(*stage.resources, _RESOURCE))
 
 
 def build_resource(name: str, settings: Settings) -> StageResource:
@@ -26,5 +86,8 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": build_prompts,
         "custom_tags": build_rules,
         "categories": build_categories,
+        _RESOURCE: enabled_analyses,
     }
+    for analysis in enabled_analyses(settings).analyses:
+        builders |= analysis.resources
     return builders[name](settings)

@@ -29,7 +29,7 @@ Inputs = dict[str, dict[str, str]]
 #: The version of a field that is not versioned (see `StageResult.unversioned`).
 UNVERSIONED = "-"
 #: Every stage may read these: where files are stored does not change a result.
-_PATHS = frozenset({"home", "resolve", "relative", "media_directory", "derived_directory"})
+_PATHS = frozenset({"home", "resolve", "relative", "media_directory", "derived_directory", "models_directory"})
 
 
 def canonical(value: Any) -> Any:  # noqa: PLR0911 - one return a type
@@ -79,7 +79,7 @@ def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> s
         {
             "stage": stage.name,
             "code": stage.code_version,
-            "reads": stage.reads,
+            "reads": stage.all_reads,
             "settings": {name: setting(settings, name) for name in stage.settings},
             "resources": {name: resources[name].version for name in stage.resources},
         }

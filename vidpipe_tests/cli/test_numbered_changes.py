@@ -11,9 +11,9 @@ from pymongo import MongoClient, monitoring
 
 from vidpipe.search.fields import Fields
 from vidpipe.stages.contract import INGEST
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
+from vidpipe_tests.default_graph import GRAPH
 
 #: Keys of a video's document that search reads.
 SEARCHED = {"scene_generation", "added_at"} | {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from vidpipe.library import embedded
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.end_to_end.home import Home, Picture
 from vidpipe_tests.fault_server import FaultServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.end_to_end.home import Home
 from vidpipe_tests.fault_server import FaultServer, cut, endless, page, redirect, status, wrong_length
 

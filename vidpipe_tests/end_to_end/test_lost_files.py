@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.end_to_end.home import Home, Picture, wait_for
 from vidpipe_tests.fault_server import FaultServer, slow
 

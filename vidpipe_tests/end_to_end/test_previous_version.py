@@ -17,7 +17,7 @@ import pytest
 
 from vidpipe.pipeline.instance import instance
 from vidpipe.pipeline.partitions import VIDEOS
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.end_to_end.home import Home
 
 _FILES = Path(__file__).with_name("previous_version")

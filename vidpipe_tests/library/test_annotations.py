@@ -12,7 +12,7 @@ from vidpipe.library.sources import ListedSources
 from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 VIDEO, OTHER = "a" * 64, "b" * 64
 URL = "https://h/1.mp4"

@@ -18,8 +18,8 @@ from vidpipe.library.videos import distinct
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.versions import fingerprint
+from vidpipe_tests.default_graph import GRAPH
 
 VIDEO, OTHER = "a" * 64, "b" * 64
 MANY = MOST_KEPT + 4

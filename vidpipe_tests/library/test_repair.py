@@ -23,7 +23,7 @@ from vidpipe.settings.schema import MongoDB
 from vidpipe.sources.inputs import request_for
 from vidpipe.sources.records import SourceRecord
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 CLIPS = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a.mp4", "b.mp4")}
 URL = "https://example.org/clips/a.mp4"

@@ -37,7 +37,7 @@ from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, init_home
 from vidpipe.sources.failures import Dependencies
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 #: Made by the last vidpipe with schema 1 (its clips through all stages), dumped as it was.
 SCHEMA_1 = Path(__file__).with_name("dumps") / "schema-1"

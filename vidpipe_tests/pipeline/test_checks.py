@@ -15,8 +15,8 @@ from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.video_checks import scenes_cover_duration
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 
 ALL = {"stored_file_has_its_hash", "scenes_cover_duration", "scenes_are_described", "tags_name_rules"}
 STAGES = {

@@ -14,9 +14,9 @@ from vidpipe.library.library import Library
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.settings import Settings
-from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.results import Descriptions, Scenes, Tags
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 
 TEXT = (Path(__file__).parents[2] / "docs" / "dagster.md").read_text(encoding="utf-8")
 

@@ -18,8 +18,8 @@ from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.partitions import add_videos
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts, StageError
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.pipeline.test_checks import run_job
 from vidpipe_tests.pipeline.test_process import failed_videos
 

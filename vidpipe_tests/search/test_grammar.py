@@ -16,7 +16,7 @@ from vidpipe.search.analysis import tokens
 from vidpipe.search.fields import Fields
 from vidpipe.search.grammar import DEEPEST, LONGEST_QUERY, MOST_CONDITIONS, parse, quoted
 from vidpipe.search.query import EVERYTHING, And, Between, InState, Node, Not, Or, QueryError, Term, Words
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 FIELDS = Fields(GRAPH)
 SAVED = {

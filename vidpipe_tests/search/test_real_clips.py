@@ -16,7 +16,7 @@ from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex
 from vidpipe.settings import Settings, init_home
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 #: Name -> labels and titles that its sources give it.
 _CLIPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

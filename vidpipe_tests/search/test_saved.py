@@ -14,7 +14,7 @@ from vidpipe.search.grammar import parse
 from vidpipe.search.query import And, QueryError, Term, Words
 from vidpipe.search.saved import SavedSearches
 from vidpipe.settings import Settings
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 FIELDS = Fields(GRAPH)
 

@@ -15,8 +15,8 @@ from vidpipe.settings import Settings
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.contract import IngestFacts, Item, Outcome, StageContext
 from vidpipe.stages.graph import StageGraph
-from vidpipe.stages.registry import GRAPH
 from vidpipe.stages.versions import UndeclaredSettingError, declared_settings, setting
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.runner.small_graph import LENGTH, Length
 
 SETTINGS = Settings(home=Path("/home"), scene_detection=SceneDetection(max_thumbnails=7))

@@ -104,7 +104,9 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
             started are stopped again.
     """
     from vidpipe.library.library import Library
-    from vidpipe.stages.registry import GRAPH  # loads every stage's libraries, which `status` and `down` do not need
+    from vidpipe.stages.registry import (
+        build_graph,  # loads every stage's libraries, which `status` and `down` do not need
+    )
 
     report = UpReport()
     with state.locked(settings):
@@ -127,7 +129,7 @@ def up(settings: Settings, say: Say, *, foreground: bool = False) -> UpReport:
                     report.started.append("mongod")
                 embedded.start(settings)
             clean_up_runs(settings, "dead", say=say)
-            with Library.open(settings, GRAPH) as library, library.leases() as leases:
+            with Library.open(settings, build_graph(settings)) as library, library.leases() as leases:
                 leases.free_dead()
             changed = [name for name, found in find_running(settings.home).items() if found.settings != wanted]
             if changed:

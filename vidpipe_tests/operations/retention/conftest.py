@@ -14,7 +14,7 @@ from vidpipe.library.library import Library
 from vidpipe.operations.retention import PruneReport
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import IngestFacts
-from vidpipe.stages.registry import GRAPH
+from vidpipe_tests.default_graph import GRAPH
 
 Work = Callable[[PruneReport, bool], None]
 

@@ -19,8 +19,8 @@ from vidpipe.pipeline.sensors.alerts import alert_queue
 from vidpipe.runner.budget import budget_note
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, load
-from vidpipe.stages.registry import GRAPH
 from vidpipe_tests import clips
+from vidpipe_tests.default_graph import GRAPH
 from vidpipe_tests.models.endpoint.model_server import ModelServer
 from vidpipe_tests.operations.alerts.hook_server import HookServer
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, keys

@@ -16,7 +16,7 @@ from vidpipe.pipeline.partitions import add_videos
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings, load
-from vidpipe.stages.registry import GRAPH as REAL
+from vidpipe_tests.default_graph import GRAPH as REAL
 from vidpipe_tests.pipeline.sensors.ticks import Ticks, config, keys
 from vidpipe_tests.runner.small_graph import GRAPH, calls
 

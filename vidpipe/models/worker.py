@@ -1,0 +1,140 @@
+"""Models that run in a process of their own, so that a crash in native code fails one video and not the run.
+
+The process (`worker_process`) is started by the first request and after a crash. Requests are pickled; answers are
+JSON, because the process examines untrusted pictures and sound.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection, Pipe
+from typing import IO, Any
+
+from vidpipe.errors import MediaError, UnavailableError
+from vidpipe.media import ffmpeg
+from vidpipe.models.installed import InstalledModel
+from vidpipe.text.words import digest
+
+_POLL_S = 0.2
+_MESSAGE_BYTES = 2000
+
+
+class WorkerStoppedError(Exception):
+    """The request was cancelled; the process has been ended."""
+
+
+class WorkerModel:
+    """A model in a process of its own: a resource of an analysis. Requests of several threads wait for each other.
+
+    Args:
+        installed: The models it uses.
+        load: "module:function", called in the process with `arguments`; it returns the function that answers requests.
+        arguments: What results depend on besides the models; plain JSON.
+        threads: Threads that the process may use. The function `load` gets it as `threads`.
+    """
+
+    def __init__(
+        self, installed: Sequence[InstalledModel], load: str, arguments: Mapping[str, Any], *, threads: int
+    ) -> None:
+        self.installed = tuple(installed)
+        self._load = load
+        self._arguments = dict(arguments)
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._messages: IO[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the first model."""
+        return self.installed[0].name
+
+    @property
+    def version(self) -> str:
+        """Identifies models and arguments."""
+        hashes = [f"{model.name} {model.version} {model.sha256}" for model in self.installed]
+        return digest(*hashes, json.dumps(self._arguments, sort_keys=True))
+
+    @property
+    def uses(self) -> tuple[dict[str, str], ...]:
+        """What results record of the models."""
+        return tuple(model.use for model in self.installed)
+
+    def texts(self) -> Mapping[str, str]:
+        """Return the texts for the lineage by their hash: none."""
+        return {}
+
+    def call(self, request: Any, cancelled: threading.Event) -> Any:
+        """Return the answer to a request, as plain JSON types.
+
+        Raises:
+            MediaError: The model cannot process this request, or its process crashed.
+            UnavailableError: The model cannot be loaded: a file is damaged, a package is missing.
+            WorkerStoppedError: `cancelled` was set.
+        """
+        with self._lock:
+            connection = self._connection or self._start()
+            try:
+                connection.send(request)
+                while not connection.poll(_POLL_S):
+                    if cancelled.is_set():
+                        self._stop()
+                        raise WorkerStoppedError
+                answer = json.loads(connection.recv_bytes())
+            except (EOFError, OSError):
+                raise self._crash() from None
+        if "unavailable" in answer:
+            self.close()
+            raise UnavailableError(answer["unavailable"], f"Run `vidpipe models verify {self.name}`.")
+        if "error" in answer:
+            raise MediaError(f"{self.name}: {answer['error']}")
+        return answer["value"]
+
+    def close(self) -> None:
+        """End the process; another request would start it again."""
+        with self._lock:
+            self._stop()
+
+    def _start(self) -> "Connection[Any, Any]":
+        files = {model.name: model.folder for model in self.installed}
+        connection, theirs = Pipe()
+        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
+        command = [sys.executable, "-P", "-m", "vidpipe.models.worker_process", str(theirs.fileno()), self._load]
+        with theirs:
+            self._process = ffmpeg.spawn(
+                command, stdout=subprocess.DEVNULL, stderr=self._messages, pass_fds=[theirs.fileno()]
+            )
+        self._connection = connection
+        cards = {model.name: dict(model.card) for model in self.installed}
+        connection.send({"folders": files, "cards": cards, "threads": self._threads, **self._arguments})
+        return connection
+
+    def _stop(self) -> None:
+        for opened in (self._connection, self._messages):
+            if opened is not None:
+                with contextlib.suppress(OSError):
+                    opened.close()
+        if self._process is not None:
+            ffmpeg.stop(self._process)
+        self._connection = self._messages = self._process = None
+
+    def _crash(self) -> MediaError:
+        """Return the error about a process that has ended by itself, and forget it."""
+        assert self._process is not None  # noqa: S101
+        assert self._messages is not None  # noqa: S101
+        code = self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        end = self._messages.seek(0, 2)
+        self._messages.seek(max(0, end - _MESSAGE_BYTES))
+        lines = self._messages.read().decode(errors="replace").strip().splitlines()
+        self._stop()
+        return MediaError(
+            f"The process of the model {self.name} ended ({how}){f': {lines[-1].strip()}' if lines else ''}.",
+            "The model cannot process this video, or memory ran out.",
+        )

@@ -1,0 +1,272 @@
+"""The results of the optional analyses.
+
+Boxes are (left, top, width, height) as shares of the picture, 0 to 1. Times are seconds from the first video frame.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vidpipe.stages.contract import StageResult
+from vidpipe.stages.search_fields import Moment, SearchField, stored
+from vidpipe.text import names
+
+Box = tuple[float, float, float, float]
+Stored = Mapping[str, Any]
+
+
+class Part(BaseModel):
+    """Base of the models inside results."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ModelUse(Part):
+    """A model that a result was made with.
+
+    Attributes:
+        name: Its name in the catalogue.
+        version: Its version there.
+        sha256: Hash of its files.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+class AnalysisResult(StageResult):
+    """Base of the results of analyses: each names its models."""
+
+    models: tuple[ModelUse, ...] = ()
+
+
+class SpeechSegment(Part):
+    """One spoken sentence or phrase. `confidence` is from 0 to 1; None for a subtitle."""
+
+    start_s: float
+    end_s: float
+    text: str
+    language: str = ""
+    confidence: float | None = Field(None, ge=0, le=1)
+
+
+def _spoken(speech: Stored) -> Iterator[Moment]:
+    for segment in speech.get("segments") or ():
+        yield Moment(segment["start_s"], segment["end_s"], segment["text"], segment.get("language") or "")
+
+
+class Speech(AnalysisResult):
+    """What is said."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("said", "moments", _spoken, "Words that are spoken, according to subtitles or speech recognition."),
+        SearchField(
+            "language", "term", lambda speech: [names.language_name(code) for code in speech.get("languages") or ()],
+            "Language of an audio or subtitle stream.", weight=0, key=names.language_code, facet=True,
+        ),
+    )  # fmt: skip
+
+    segments: tuple[SpeechSegment, ...] = ()
+    languages: tuple[str, ...] = Field((), description="languages spoken, most of the time first")
+    speech_s: float = Field(0.0, description="duration of the sound in which someone speaks")
+    music_s: float | None = Field(None, description="duration of music without speech; None: not measured")
+    source: Literal["recognition", "subtitles", "nothing"] = Field(
+        "nothing", description="nothing: there is no sound, or no speech in it"
+    )
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"segments": len(self.segments), "languages": ", ".join(self.languages), "speech_s": self.speech_s}
+
+
+class TextEntry(Part):
+    """A text on screen; the same text in consecutive frames is one entry.
+
+    Attributes:
+        text: The text.
+        start_s: Time of the first frame that shows it.
+        end_s: Time at which the next frame does not show it any more.
+        box: Where it is, in the frame in which it was read best.
+        confidence: 0 to 1, of the best reading.
+        language: Language code; "" if unknown.
+        kind: title: large; caption: a line at the place of captions; small: small print, logos and signs.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    box: Box
+    confidence: float = Field(ge=0, le=1)
+    language: str = ""
+    kind: Literal["title", "caption", "small"] = "small"
+
+
+def _shown(screen_text: Stored) -> Iterator[Moment]:
+    for entry in screen_text.get("entries") or ():
+        yield Moment(entry["start_s"], entry["end_s"], entry["text"], entry.get("language") or "")
+
+
+class ScreenText(AnalysisResult):
+    """What is written on screen."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("screen", "moments", _shown, "Words that are written on screen."),
+    )
+
+    entries: tuple[TextEntry, ...] = ()
+    languages: tuple[str, ...] = Field((), description="most of the text first")
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"texts": len(self.entries), "languages": ", ".join(self.languages)}
+
+
+class DetectedObject(Part):
+    """One object in one frame; `box` is None if the model names what a picture shows, but not where."""
+
+    label: str
+    confidence: float = Field(ge=0, le=1)
+    box: Box | None = None
+
+
+class FrameObjects(Part):
+    """The objects in one packed frame."""
+
+    time_s: float
+    scene: int
+    objects: tuple[DetectedObject, ...]
+
+
+class ObjectLabel(Part):
+    """How often a label occurs in a scene or video.
+
+    Attributes:
+        label: The label, in English.
+        count: Most of them in one frame.
+        confidence: The highest.
+        share: Share of the time, 0 to 1, that the frames with it stand for.
+    """
+
+    label: str
+    count: int
+    confidence: float
+    share: float
+
+
+class SceneObjects(Part):
+    """The objects of one scene, most certain first."""
+
+    index: int
+    start_s: float
+    end_s: float
+    labels: tuple[ObjectLabel, ...] = ()
+
+
+def _things(objects: Stored) -> Iterator[Moment]:
+    for scene in objects.get("scenes") or ():
+        for label in scene["labels"]:
+            yield Moment(scene["start_s"], scene["end_s"], label["label"], "en")
+
+
+class Objects(AnalysisResult):
+    """Which things appear."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("object", "moments", _things, "Things that are seen, according to object detection."),
+    )
+
+    frames: tuple[FrameObjects, ...] = Field((), description="frames in which anything was detected")
+    scenes: tuple[SceneObjects, ...] = ()
+    labels: tuple[ObjectLabel, ...] = Field((), description="of the whole video")
+    frames_examined: int = 0
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"labels": ", ".join(label.label for label in self.labels), "frames": self.frames_examined}
+
+
+class Face(Part):
+    """One face in one frame."""
+
+    box: Box
+    confidence: float = Field(ge=0, le=1)
+
+
+class FrameFaces(Part):
+    """The faces in one packed frame, largest first."""
+
+    time_s: float
+    scene: int
+    faces: tuple[Face, ...]
+
+
+class Faces(AnalysisResult):
+    """How many faces are seen, where, and how large."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField("faces", "number", stored("count"), "Most faces in one frame."),
+    )
+
+    frames: tuple[FrameFaces, ...] = Field((), description="frames with a face")
+    count: int = Field(0, description="most faces in one frame")
+    share: float = Field(0.0, description="share of the time, 0 to 1, that the frames with a face stand for")
+    largest: float = Field(0.0, description="height of the largest face as a share of the picture")
+    frames_examined: int = 0
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"faces": self.count, "share": self.share}
+
+
+class SceneScore(Part):
+    """The score of one scene: the highest of its frames."""
+
+    index: int
+    start_s: float
+    end_s: float
+    score: float
+
+
+class Moderation(AnalysisResult):
+    """How likely frames are to show nudity, 0 to 1. A hint for a reviewer, not a verdict."""
+
+    scenes: tuple[SceneScore, ...] = ()
+    score: float = Field(0.0, description="the highest")
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        return {"score": self.score}
+
+
+class CategorySuggestion(Part):
+    """The category whose sentence is nearest in meaning. Only ranks and margins mean anything.
+
+    Attributes:
+        category: The nearest one.
+        runner_up: The second.
+        margin: By how much the nearest one is nearer.
+        chosen: Whether the margin is large enough for it to count.
+    """
+
+    category: str
+    runner_up: str = ""
+    margin: float = 0.0
+    chosen: bool = False
+
+
+class Meaning(AnalysisResult):
+    """What a video is about."""
+
+    vector: str = Field("", description="embedding of the texts, int8, Base64; empty: there was no text")
+    frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding) of packed frames")
+    read_from: tuple[str, ...] = Field((), description="names of the texts: description, speech, ...")
+    language: str = Field("", description="language of most of the text")
+    suggestion: CategorySuggestion | None = None
+    labels: tuple[ObjectLabel, ...] = Field((), description="zero-shot labels of the frames")
+
+    def key_figures(self) -> dict[str, Any]:
+        """Return what Dagster's page shows of the result."""
+        suggested = {"suggested_category": self.suggestion.category} if self.suggestion else {}
+        return {"read_from": ", ".join(self.read_from), "language": self.language, **suggested}
