@@ -22,7 +22,6 @@ from vidpipe.library.videos import chunked, projection, read_fields
 from vidpipe.models.questions import Question, add_question, new_question
 from vidpipe.runner.plan import DescribingStages
 from vidpipe.stages.contract import AnswerCell, Item, ModelTokens, StageContext
-from vidpipe.stages.descriptions import READS
 from vidpipe.stages.model_answers import MEASURED, SCENE_DESCRIPTIONS, VideoAnswers
 from vidpipe.stages.model_answers import ask_question as ask_model
 
@@ -192,8 +191,9 @@ def _ask(
 def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, Item | VidpipeError]]:
     """Yield (sha256, name, the stage input or the reason it is missing)."""
     graph, library = opened.library.graph, opened.library
+    stage = graph["descriptions"]
     found = {row["_id"]: row for row in library.collections["videos"].find(
-        {"_id": {"$in": list(ids)}}, projection(graph, (*READS, SCENE_DESCRIPTIONS, MEASURED)))}  # fmt: skip
+        {"_id": {"$in": list(ids)}}, projection(graph, (*stage.all_reads, SCENE_DESCRIPTIONS, MEASURED)))}  # fmt: skip
     scenes = library.videos.scenes(list(found))
     for sha256, row in found.items():
         name = (row["ingest"].get("names") or [sha256[:12]])[0]
@@ -203,9 +203,8 @@ def _items(opened: OpenLibrary, ids: Sequence[str]) -> Iterator[tuple[str, str, 
             and not (row.get(graph.key("descriptions")) or {}).get("measured")
         )
         try:
-            fields = read_fields(
-                graph, (*READS, SCENE_DESCRIPTIONS) if described else READS, row, scenes.get(sha256, ())
-            )
+            reads = (*stage.all_reads, SCENE_DESCRIPTIONS) if described else stage.all_reads
+            fields = read_fields(graph, reads, row, scenes.get(sha256, ()), stage.optional_reads)
         except KeyError as missing:
             yield (
                 sha256,

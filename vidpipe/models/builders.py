@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +10,9 @@ from vidpipe.errors import SettingsError
 from vidpipe.models.answer_forms import NUMBER, TEXT_FORM, YES_NO, AnswerForm, choice_form, parse_text
 from vidpipe.models.describing_model import DescribingModel
 from vidpipe.models.object_answers import category_form, sentiment_form, summary_form, tags_form
-from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource
+from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, EVIDENCE, SAMPLE_VIEWS, PromptSet, PromptSource
 from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
+from vidpipe.models.template_files import template_files
 from vidpipe.settings import Settings
 from vidpipe.tagging.categories import UNCLASSIFIED, build_categories
 from vidpipe.text.messages import find_control_token
@@ -43,25 +44,29 @@ def build_model(settings: Settings) -> DescribingModel:
     return StatisticsModel()
 
 
-def build_prompts(settings: Settings) -> PromptSet:
+def build_prompts(settings: Settings, evidence: Iterable[str] = ()) -> PromptSet:
     """Return the prompts in force.
 
     The statistics backend reads no prompts; its two are fixed, so that a changed template does not recompute anything.
 
+    Args:
+        settings: The settings.
+        evidence: Names of the texts that the enabled analyses find.
+
     Raises:
         SettingsError: A template, question or keyword file cannot be used; the message names file and line.
     """
-    if settings.qwen_vl.backend == "statistics":
+    if settings.qwen_vl.measured:
         scene = _fixed("describe_scene", "scene", DESCRIBE_SCENE, 256)
         return PromptSet((scene, _fixed("describe_video", "video", DESCRIBE_VIDEO, 384)))
-    return template_prompts(settings)
+    return template_prompts(settings, evidence)
 
 
 def unread_instructions(settings: Settings) -> str:
     """Return a warning about instructions and questions that the backend in force ignores; "" if there are none."""
     model = settings.qwen_vl
     unread = ["DefaultInstruction (--qwen-instruction)"] if model.default_instruction.strip() else []
-    if model.backend != "statistics":
+    if not model.measured:
         if unread and not any(name.startswith("describe_") for name in model.prompts):
             return (
                 f"{unread[0]} is not used: it is added to describe_scene and describe_video, which Prompts leaves out."
@@ -73,7 +78,7 @@ def unread_instructions(settings: Settings) -> str:
     if not unread:
         return ""
     return (
-        f"Backend statistics reads no instructions, so {' and '.join(unread)} will have no effect. "
+        f"Backend {model.backend} reads no instructions, so {' and '.join(unread)} will have no effect. "
         "Set Backend = qwen or endpoint in [QwenVL] to have a model follow them."
     )
 
@@ -82,8 +87,10 @@ def _fixed(id: str, scope: Scope, text: str, max_tokens: int) -> PromptSource:
     return PromptSource(id, scope, max_tokens, TEXT_FORM, lambda variables: text, json.dumps({"text": text}))
 
 
-def template_prompts(settings: Settings) -> PromptSet:
+def template_prompts(settings: Settings, evidence: Iterable[str] = ()) -> PromptSet:
     """Return the prompts of [QwenVL] Prompts and the questions of [Rules] Questions, rendered once for a sample.
+
+    Arguments as for `build_prompts`.
 
     Raises:
         SettingsError: Something in them cannot be used.
@@ -91,7 +98,8 @@ def template_prompts(settings: Settings) -> PromptSet:
     from vidpipe.models.templates import load_templates  # brings jinja2, which the statistics backend does not need
 
     model = settings.qwen_vl
-    templates = load_templates(settings, [f"{name}.j2" for name in (*model.prompts, "question")])
+    fields = tuple(dict.fromkeys((*EVIDENCE, *evidence)))
+    templates = load_templates(settings, template_files(settings), fields)
     keywords = _keywords(settings)
     instruction = model.default_instruction.strip()
     if found := find_control_token(instruction):
@@ -134,7 +142,9 @@ def template_prompts(settings: Settings) -> PromptSet:
         return templated("question.j2", source, {"question": question.text})
 
     questions = build_questions(settings)
-    prompts = PromptSet((*map(of_template, model.prompts), *map(of_question, questions)), questions, of_question)
+    prompts = PromptSet(
+        (*map(of_template, model.prompts), *map(of_question, questions)), questions, of_question, fields
+    )
     probe = Question("sample", "Is it a sample?", "yes_no")
     for video, scene in SAMPLE_VIEWS:
         prompts.of_scene(video, scene)

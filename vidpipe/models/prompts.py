@@ -6,7 +6,7 @@ computed once.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
@@ -69,6 +69,7 @@ class SceneView:
         end_s: Its end.
         subtitles: What is spoken or shown in it, one line per cue.
         said: How the model described it; "" before it was asked.
+        found: Name of the texts of an analysis -> those in it.
     """
 
     index: int
@@ -76,6 +77,7 @@ class SceneView:
     end_s: float
     subtitles: Sequence[str] = ()
     said: str = ""
+    found: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class VideoView:
         has_sound: Whether there is an audio stream.
         subtitles: Of the whole video, one line per cue.
         scenes: Its scenes, in order.
+        found: Name of the texts of an analysis -> those in the whole video.
     """
 
     duration_s: float
@@ -103,16 +106,22 @@ class VideoView:
     has_sound: bool = False
     subtitles: Sequence[str] = ()
     scenes: Sequence[SceneView] = ()
+    found: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-def template_video(video: VideoView, scene: SceneView | None) -> SimpleNamespace:
+#: Names of the texts of vidpipe's own analyses, which templates may use even if the analysis is disabled.
+EVIDENCE = ("speech", "screen_text", "objects")
+
+
+def template_video(video: VideoView, scene: SceneView | None, evidence: Iterable[str] = EVIDENCE) -> SimpleNamespace:
     """Return the variable `video` of templates of prompts about `video`, or about its scene `scene`.
 
-    Untrusted texts are in quotation marks; "" if there are none. Prompts about a scene see neither the subtitles of the
-    whole video nor the number of its scenes, so that they do not change with the other scenes.
+    Untrusted texts are in quotation marks; "" if there are none. Prompts about a scene see neither the subtitles and
+    evidence of the whole video nor the number of its scenes, so that they do not change with the other scenes.
     """
     lines, scenes = (video.subtitles, video.scenes) if scene is None else ((), ())
     return SimpleNamespace(
+        **_found(video.found if scene is None else {}, evidence),
         title=quote(video.title, _TITLE),
         duration=duration_in_words(video.duration_s),
         duration_s=round(video.duration_s, 3),
@@ -126,9 +135,10 @@ def template_video(video: VideoView, scene: SceneView | None) -> SimpleNamespace
     )
 
 
-def template_scene(scene: SceneView) -> SimpleNamespace:
+def template_scene(scene: SceneView, evidence: Iterable[str] = EVIDENCE) -> SimpleNamespace:
     """Return the variable `scene`, or one of `scenes`, of templates; untrusted texts are in quotation marks."""
     return SimpleNamespace(
+        **_found(scene.found, evidence),
         start=clock(scene.start_s),
         end=clock(scene.end_s),
         start_s=round(scene.start_s, 3),
@@ -140,10 +150,15 @@ def template_scene(scene: SceneView) -> SimpleNamespace:
     )
 
 
-def template_scenes(scenes: Sequence[SceneView]) -> list[SimpleNamespace]:
-    """Return the scenes of a whole video, without subtitles; an even sample of them if there are too many."""
+def template_scenes(scenes: Sequence[SceneView], evidence: Iterable[str] = EVIDENCE) -> list[SimpleNamespace]:
+    """Return the scenes of a whole video, without subtitles and evidence; an even sample if there are too many."""
     few = sample_within_budget(scenes, _MAX_SCENES, _SAID_IN_ALL, lambda scene: min(len(scene.said), _SAID))
-    return [template_scene(replace(scene, subtitles=())) for scene in few]
+    return [template_scene(replace(scene, subtitles=(), found={}), evidence) for scene in few]
+
+
+def _found(found: Mapping[str, Sequence[str]], evidence: Iterable[str]) -> dict[str, list[str]]:
+    """Return the texts of each analysis, sampled like subtitles; no texts if it is disabled or found none."""
+    return {name: _subtitles(found.get(name, ())) for name in evidence}
 
 
 def _subtitles(lines: Sequence[str]) -> list[str]:
@@ -162,12 +177,20 @@ def clock(seconds: float) -> str:
 
 
 _RICH_SCENES = (
-    SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio."),
+    SceneView(
+        0,
+        0.0,
+        4.5,
+        ("Good evening.", "Here is the news."),
+        "A woman sits at a desk in a studio.",
+        dict.fromkeys(EVIDENCE, ("Good evening.",)),
+    ),
     SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
 )
 _RICH = VideoView(
-    12.0, "Evening news", "HD", "landscape", 1280, 720, True, ("Good evening.", "It rained all day."), _RICH_SCENES
-)
+    12.0, "Evening news", "HD", "landscape", 1280, 720, True, ("Good evening.", "It rained all day."), _RICH_SCENES,
+    dict.fromkeys(EVIDENCE, ("Good evening.",)),
+)  # fmt: skip
 _BARE_SCENE = SceneView(0, 0.0, 0.5)
 _BARE = VideoView(0.5, scenes=(_BARE_SCENE,))
 
@@ -269,11 +292,13 @@ class PromptSet:
         sources: Sources of all prompts, in the order in which they are asked.
         questions: The questions of [Rules] Questions.
         source_of: Returns the source of a question; None if the model answers none.
+        evidence: Names of the texts of analyses that templates may use.
     """
 
     sources: tuple[PromptSource, ...]
     questions: tuple[Question, ...] = ()
     source_of: Callable[[Question], PromptSource] | None = field(default=None, repr=False, compare=False)
+    evidence: tuple[str, ...] = EVIDENCE
 
     @cached_property
     def version(self) -> str:
@@ -289,7 +314,7 @@ class PromptSet:
 
         They contain nothing about other scenes, so that a cut elsewhere does not change them.
         """
-        variables = _variables(video, scene)
+        variables = self._variables(video, scene)
         return tuple(source.prompt(variables) for source in self.sources if source.scope == "scene")
 
     def of_video(self, video: VideoView) -> tuple[Prompt, ...]:
@@ -297,7 +322,7 @@ class PromptSet:
 
         They contain the descriptions of the scenes.
         """
-        variables = _variables(video, None)
+        variables = self._variables(video, None)
         return tuple(source.prompt(variables) for source in self.sources if source.scope == "video")
 
     def of_question(self, question: Question, video: VideoView, scene: SceneView | None) -> Prompt:
@@ -312,12 +337,11 @@ class PromptSet:
                 "Set Backend = qwen or endpoint (section [QwenVL] of config.ini, or VIDPIPE_QWENVL_BACKEND).",
             )
         scope: Scope = "scene" if scene else "video"
-        return self.source_of(replace(question, scope=scope)).prompt(_variables(video, scene))
+        return self.source_of(replace(question, scope=scope)).prompt(self._variables(video, scene))
 
-
-def _variables(video: VideoView, scene: SceneView | None) -> Variables:
-    return {
-        "video": template_video(video, scene),
-        "scene": template_scene(scene) if scene else None,
-        "scenes": [] if scene else template_scenes(video.scenes),
-    }
+    def _variables(self, video: VideoView, scene: SceneView | None) -> Variables:
+        return {
+            "video": template_video(video, scene, self.evidence),
+            "scene": template_scene(scene, self.evidence) if scene else None,
+            "scenes": [] if scene else template_scenes(video.scenes, self.evidence),
+        }

@@ -52,12 +52,13 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def _check_template(tree: nodes.Template, shown: str) -> None:
+def _check_template(tree: nodes.Template, shown: str, evidence: Collection[str]) -> None:
     """Check what a template contains.
 
     Args:
         tree: The parsed template.
         shown: What error messages call it.
+        evidence: Names of the texts of analyses, which are fields of videos and scenes.
 
     Raises:
         SettingsError: It contains something that is not allowed, or uses a field that does not exist; the message
@@ -83,7 +84,7 @@ def _check_template(tree: nodes.Template, shown: str) -> None:
             raise SettingsError(f"{where}: loops cannot be nested.")
         if isinstance(node, nodes.Getattr) and isinstance(node.node, nodes.Name):
             fields = TEMPLATE_FIELDS.get(node.node.name)
-            if fields and node.attr not in fields:
+            if fields and node.attr not in (*fields, *evidence):
                 raise SettingsError(
                     f'{where}: {node.node.name} has no "{node.attr}"{_or_stop(node.attr, fields)}',
                     f"There are {', '.join(fields)}.",
@@ -200,12 +201,13 @@ class Templates:
         return SettingsError(f"{place}: {str(error).rstrip('.') or type(error).__name__}.")
 
 
-def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
+def load_templates(settings: Settings, names: Iterable[str], evidence: Collection[str] = ()) -> Templates:
     """Load templates and what they include from the folder of [Rules] Prompts, and missing ones from the defaults.
 
     Args:
         settings: The settings.
         names: File names of the templates.
+        evidence: Names of the texts of analyses that they may use besides vidpipe's own.
 
     Raises:
         SettingsError: A file is missing or cannot be used.
@@ -230,7 +232,7 @@ def load_templates(settings: Settings, names: Iterable[str]) -> Templates:
         sources[file] = read_text(folder / file if own else _DEFAULT_FOLDER / file, shown[file], "Prompts")
         if len(sources[file]) > _MAX_SOURCE:
             raise SettingsError(f"{shown[file]} has more than {_MAX_SOURCE:,} characters.")
-        waiting += _checked_includes(environment, file, sources[file], shown[file], folder)
+        waiting += _checked_includes(environment, file, sources[file], shown[file], folder, evidence=evidence)
     for file in sources:
         _check_included(environment, sources, shown, file)
     environment.loader = FunctionLoader(lambda name: (sources[name], name, None) if name in sources else None)
@@ -266,10 +268,16 @@ def _round(value: float, digits: int = 0) -> float:
 
 
 def _checked_includes(
-    environment: ImmutableSandboxedEnvironment, file: str, source: str, shown: str, folder: Path
+    environment: ImmutableSandboxedEnvironment,
+    file: str,
+    source: str,
+    shown: str,
+    folder: Path,
+    *,
+    evidence: Collection[str],
 ) -> list[str]:
     try:
-        _check_template(environment.parse(source, file, file), shown)
+        _check_template(environment.parse(source, file, file), shown, evidence)
     except TemplateSyntaxError as error:
         raise SettingsError(f"{shown}, line {error.lineno}: {str(error.message).rstrip('.')}.") from None
     except RecursionError:

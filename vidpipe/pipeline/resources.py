@@ -139,7 +139,7 @@ class MediaStoreResource(HomeResource):
 class DescribingModelResource(HomeResource):
     """The model that describes videos."""
 
-    backend: Literal["", "statistics", "qwen", "endpoint"] = Field(
+    backend: Literal["", "statistics", "measured", "qwen", "endpoint"] = Field(
         default="", description="replaces Backend of [QwenVL]"
     )
     model: str = Field(default="", description="replaces Model of [QwenVL]")

@@ -43,7 +43,7 @@ def quick_stages(graph: StageGraph, settings: Settings) -> tuple[str, ...]:
 
     Those belong in runs of their own: in the pool `gpu`, within the budget, and where their pace stops no download.
     """
-    quick = settings.qwen_vl.backend == "statistics"
+    quick = settings.qwen_vl.measured
     return tuple(stage.name for stage in takewhile(lambda stage: quick or stage.pool != "gpu", graph))
 
 

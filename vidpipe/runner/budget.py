@@ -109,10 +109,10 @@ class Prices:
     @classmethod
     def of(cls, settings: Settings) -> Prices:
         """Return the prices of [Budget]. Only endpoints charge for tokens; the statistics backend is free."""
-        budget, backend = settings.budget, settings.qwen_vl.backend
-        if backend == "statistics":
+        budget, model = settings.budget, settings.qwen_vl
+        if model.measured:
             return cls(currency=budget.currency)
-        endpoint = backend == "endpoint"
+        endpoint = model.backend == "endpoint"
         return cls(
             budget.price_input / 1e6 if endpoint else 0.0,
             budget.price_output / 1e6 if endpoint else 0.0,

@@ -259,7 +259,7 @@ class AnswerCounter:
         videos: dict[str, _Video] = {}
         requests: list[ModelRequest] = []
         for item in items:
-            view = model_requests.video_view(item.fields)
+            view = model_requests.video_view(item.fields, context.resources)
             try:
                 requests += model_requests.scene_requests(item, context, view)
             except VidpipeError:  # a template fails: the run reports it

@@ -81,9 +81,9 @@ class QwenVL(Section):
     Its AccessKey is a secret: set VIDPIPE_QWENVL_ACCESSKEY, or write it to config.local.ini, never to this file.
     """
 
-    backend: Literal["statistics", "qwen", "endpoint"] = "statistics"
-    """statistics: sentences made from measurements, without a model; qwen: Qwen2-VL in this process; endpoint: an
-    OpenAI-compatible server."""
+    backend: Literal["statistics", "measured", "qwen", "endpoint"] = "statistics"
+    """statistics, or measured (the same): sentences made from measurements and from what the analyses found, without a
+    vision model; qwen: Qwen2-VL in this process; endpoint: an OpenAI-compatible server."""
     public_endpoint: str = ""
     """Public http(s) address of the server."""
     vpc_endpoint: str = ""
@@ -151,6 +151,11 @@ class QwenVL(Section):
         if redact_by_form(value) != value:
             raise ValueError("an endpoint must not contain a password or token; use AccessKey")
         return value
+
+    @property
+    def measured(self) -> bool:
+        """Whether descriptions are made without a vision model."""
+        return self.backend in ("statistics", "measured")
 
 
 DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]

@@ -13,8 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.media.facts import Scene
+from vidpipe.models.template_files import named_fields
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import AnswerCell, Cancelled, Item, ModelTokens, Outcome, Stage, StageContext, StageError
+from vidpipe.stages.findings import STATED, extracts
 from vidpipe.stages.results import (
     Descriptions,
     ModelCategory,
@@ -54,13 +56,14 @@ _QUESTION = "question:"
 
 
 def evidence_read(settings: Settings, evidence: Iterable[EvidenceText]) -> set[str]:
-    """Return the fields with texts of analyses that descriptions depend on.
+    """Return the fields of analyses that descriptions depend on.
 
-    The backend `statistics` states all of them; a vision model depends on those that its templates name.
+    Without a vision model all of them are stated; a vision model depends on those that its templates name.
     """
-    if settings.qwen_vl.backend == "statistics":
-        return {text.reads for text in evidence}
-    return set()
+    reads = {text.name: text.reads for text in evidence}
+    if settings.qwen_vl.measured:
+        return {*reads.values(), *STATED}
+    return {reads[name] for name in named_fields(settings, reads)} if reads else set()
 
 
 @dataclass
@@ -102,7 +105,7 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     from vidpipe.stages.model_requests import scene_requests, video_view, whole_request
 
     model: DescribingModel = context.resources["model"]
-    videos = {item.sha256: _DescribedVideo(item, video_view(item.fields)) for item in items}
+    videos = {item.sha256: _DescribedVideo(item, video_view(item.fields, context.resources)) for item in items}
     requests = []
     for video in videos.values():
         of_video = scene_requests(video.item, context, video.view)
@@ -125,12 +128,13 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
         video = videos[answers.request.video]
         left.discard(video.item.sha256)
         context.progress(video.item.sha256, 1.0)
-        yield _outcome(video, answers, model)
+        yield _outcome(video, answers, context)
     if left:
         raise Cancelled
 
 
-def _outcome(video: _DescribedVideo, whole: RequestAnswers, model: DescribingModel) -> Outcome:
+def _outcome(video: _DescribedVideo, whole: RequestAnswers, context: StageContext) -> Outcome:
+    model: DescribingModel = context.resources["model"]
     used = _used([*video.answers.values(), whole])
     if whole.error:
         return Outcome(video.item.sha256, error=whole.error, used=used)
@@ -139,7 +143,7 @@ def _outcome(video: _DescribedVideo, whole: RequestAnswers, model: DescribingMod
     descriptions = video.scene_descriptions()
     cells = [cell for answers in [*by_scene, whole] for cell in answers.cells.values()]
     values = {prompt: cell.value for prompt, cell in whole.cells.items() if not cell.fault}
-    summary: Mapping[str, Any] = values.get("summary") or {}
+    summary: Mapping[str, Any] = extracts(video.item) if model.measured else values.get("summary") or {}
     result = Descriptions(
         text=values.get("describe_video") or "",
         model=model.name,

@@ -117,11 +117,12 @@ class StageGraph:
     def outdated(self, stage: str, fields: Iterable[str]) -> dict[str, Any]:
         """Return what a change of `fields` of `stage` sets in the entries of their readers: "<reader>.<name>" -> value.
 
-        They become stale, but costly ones that read the field optionally get another spec.
+        They become stale, but costly ones that read only optionally what changed get another spec.
         """
+        changed = {f"{stage}.{field}" for field in fields}
         values: dict[str, Any] = {}
         for name in sorted(self.readers(stage, fields)):
-            waits = self._stages[name].costly and stage not in self.upstream(name)
+            waits = self._stages[name].costly and changed.isdisjoint(self._stages[name].reads)
             values[f"{name}.spec" if waits else f"{name}.stale"] = ANALYSES_CHANGED if waits else True
         return values
 

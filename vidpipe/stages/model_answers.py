@@ -244,7 +244,7 @@ def ask_question(
 def question_requests(item: Item, question: Question, context: StageContext) -> list[ModelRequest]:
     """Return what is asked about one video: one request, or one per scene."""
     prompts: PromptSet = context.resources["prompts"]
-    view = video_view(item.fields)
+    view = video_view(item.fields, context.resources)
     if question.scope == "scene":
         return [
             scene_request(item, context, scene, (prompts.of_question(question, view, scene_view),))

@@ -1,17 +1,19 @@
 """What is asked of the describing model about a video: requests with prompts, facts and frames."""
 
-import bisect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from vidpipe.media.facts import PackReference, Scene, SubtitleCue, SubtitleStream
 from vidpipe.media.frame_pack import FramePack
-from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
+from vidpipe.models.describing_model import Finding, Frame, MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
 from vidpipe.settings import Settings
+from vidpipe.stages.analyses.declaration import found_texts
 from vidpipe.stages.contract import Item, StageContext
+from vidpipe.stages.findings import by_scene, findings, findings_by_scene
+from vidpipe.stages.search_fields import Moment
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,20 @@ class PackFrames:
         return [Frame(frame.time_s, jpeg) for frame, jpeg in chosen]
 
 
-def video_view(fields: Mapping[str, Any]) -> VideoView:
+def video_view(fields: Mapping[str, Any], resources: Mapping[str, Any]) -> VideoView:
     """Return what prompts see of a video.
 
     Args:
         fields: "stage.field" -> value, at least those in `vidpipe.stages.descriptions.READS`.
+        resources: The resources of the stage.
     """
     scenes: Sequence[Scene] = fields["scenes.scenes"]
     cues = _cues(fields["metadata.cues"])
+    found = found_texts(resources, fields)
+    found_by_scene: list[dict[str, Sequence[str]]] = [{} for _ in scenes]
+    for texts in found:
+        for of_scene, moments in zip(found_by_scene, by_scene(scenes, texts.moments), strict=True):
+            of_scene[texts.name] = _distinct(moments)
     return VideoView(
         duration_s=fields["scenes.duration_s"],
         title=fields["metadata.title"] or "",
@@ -55,10 +63,15 @@ def video_view(fields: Mapping[str, Any]) -> VideoView:
         has_sound=bool(fields["metadata.audio"]),
         subtitles=_lines(cues),
         scenes=tuple(
-            SceneView(scene.index, scene.start_s, scene.end_s, _lines(spoken))
-            for scene, spoken in zip(scenes, _cues_by_scene(scenes, cues), strict=True)
+            SceneView(scene.index, scene.start_s, scene.end_s, _lines(spoken), found=of_scene)
+            for scene, spoken, of_scene in zip(scenes, by_scene(scenes, cues), found_by_scene, strict=True)
         ),
+        found={texts.name: _distinct(texts.moments) for texts in found},
     )
+
+
+def _distinct(moments: Iterable[Moment]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(moment.text for moment in moments))
 
 
 def with_descriptions(view: VideoView, descriptions: Mapping[int, str]) -> VideoView:
@@ -72,19 +85,22 @@ def scene_requests(item: Item, context: StageContext, view: VideoView) -> list[M
     prompts: PromptSet = context.resources["prompts"]
     scenes: Sequence[Scene] = item["scenes.scenes"]
     return [
-        scene_request(item, context, scene, prompts.of_scene(view, scene_view))
-        for scene, scene_view in zip(scenes, view.scenes, strict=True)
+        scene_request(item, context, scene, prompts.of_scene(view, scene_view), found)
+        for scene, scene_view, found in zip(scenes, view.scenes, findings_by_scene(item, context), strict=True)
     ]
 
 
-def scene_request(item: Item, context: StageContext, scene: Scene, prompts: tuple[Prompt, ...]) -> ModelRequest:
-    """Return the request to answer `prompts` about one scene."""
+def scene_request(
+    item: Item, context: StageContext, scene: Scene, prompts: tuple[Prompt, ...], found: tuple[Finding, ...] = ()
+) -> ModelRequest:
+    """Return the request to answer `prompts` about one scene, in which the analyses found `found`."""
     facts = MeasuredFacts(
         duration_s=round(scene.end_s - scene.start_s, 6),
         scenes=1,
         cuts_per_minute=0.0,
         stats=scene.stats,
         has_sound=bool(item["metadata.audio"]),
+        findings=found,
     )
     frames = _frames(item, context, scene.frames_version, scene.index)
     return ModelRequest(item.sha256, "scene", scene.start_s, scene.end_s, prompts, facts, frames)
@@ -111,6 +127,7 @@ def video_request(item: Item, context: StageContext, prompts: tuple[Prompt, ...]
         subtitle_languages=tuple(stream.language or "" for stream in subtitles),
         hdr=item["metadata.hdr"],
         scene_stats=tuple((scene.start_s, scene.stats) for scene in scenes),
+        findings=findings(item, context),
     )
     frames = _frames(item, context, item["scenes.frames_version"], None)
     return ModelRequest(item.sha256, "video", 0.0, item["scenes.duration_s"], prompts, facts, frames)
@@ -130,15 +147,3 @@ def _cues(cues: Sequence[SubtitleCue]) -> list[SubtitleCue]:
 def _lines(cues: Sequence[SubtitleCue]) -> tuple[str, ...]:
     """Return their texts, repeated ones once: rolling captions repeat a line until it has scrolled away."""
     return tuple(text for text, _ in itertools.groupby(cue.text for cue in cues))
-
-
-def _cues_by_scene(scenes: Sequence[Scene], cues: Sequence[SubtitleCue]) -> list[list[SubtitleCue]]:
-    """Return the cues visible in each scene; one across a cut belongs to both sides."""
-    starts = [scene.start_s for scene in scenes]
-    by_scene: list[list[SubtitleCue]] = [[] for _ in scenes]
-    for cue in cues:
-        first = max(bisect.bisect_right(starts, cue.start_s) - 1, 0)
-        end = max(bisect.bisect_left(starts, cue.end_s), first + 1)
-        for index in range(first, min(end, len(scenes))):
-            by_scene[index].append(cue)
-    return by_scene

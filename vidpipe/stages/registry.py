@@ -11,7 +11,7 @@ from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
 from vidpipe.stages import categories, descriptions, metadata, raw_video, scenes, sentiment, tags
 from vidpipe.stages.analyses.declaration import EnabledAnalyses
-from vidpipe.stages.contract import Stage, StageResource
+from vidpipe.stages.contract import FieldRead, Stage, StageResource
 from vidpipe.stages.graph import StageGraph
 
 #: vidpipe's own analyses in the order in which they run: name -> module with its `ANALYSIS`.
@@ -46,14 +46,16 @@ def build_graph(settings: Settings) -> StageGraph:
     def of_job(job: str) -> Iterable[Stage]:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
+    earlier = {analysis.stage.name for analysis in enabled.analyses if analysis.stage.job == "prepare"}
     texts = {evidence.reads for evidence in enabled.evidence}
     facts = {rule_field.reads for rule_field in enabled.rule_fields}
-    describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
+    described = descriptions.evidence_read(settings, enabled.evidence) if earlier else set()
+    describe = _reading(descriptions.STAGE, {read for read in described if FieldRead.parse(read).stage in earlier})
     return StageGraph(
         (
             *(raw_video.STAGE, metadata.STAGE, scenes.STAGE),
             *of_job("prepare"),
-            replace(describe, costly=settings.qwen_vl.backend != "statistics"),
+            replace(describe, costly=not settings.qwen_vl.measured),
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
@@ -81,13 +83,14 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
+    enabled = enabled_analyses(settings)
     builders: dict[str, Callable[[Settings], StageResource]] = {
         "model": build_model,
-        "prompts": build_prompts,
+        "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
         "custom_tags": build_rules,
         "categories": build_categories,
         _RESOURCE: enabled_analyses,
     }
-    for analysis in enabled_analyses(settings).analyses:
+    for analysis in enabled.analyses:
         builders |= analysis.resources
     return builders[name](settings)

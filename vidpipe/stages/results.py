@@ -239,8 +239,8 @@ class Descriptions(StageResult):
     model: str
     measured: bool = Field(description="made of measurements (statistics), not by a model that sees")
     scenes: tuple[SceneDescription, ...] = ()
-    summary: str = Field("", description="one or two sentences")
-    keywords: tuple[str, ...] = ()
+    summary: str = Field("", description="one or two sentences; with `measured` quotes of what was said or read")
+    keywords: tuple[str, ...] = Field((), description="with `measured` words that recur in what was said or read")
     sentiment: ModelSentiment | None = None
     tags: tuple[ModelTag, ...] = ()
     category: ModelCategory | None = None
@@ -289,7 +289,7 @@ class Sentiment(StageResult):
 
     label: Literal["positive", "neutral", "negative", "no basis"]
     score: float | None = Field(None, ge=-1, le=1)
-    read_from: Literal["frames", "subtitles", "description", "nothing"] = Field(
+    read_from: Literal["frames", "subtitles", "speech", "screen text", "description", "nothing"] = Field(
         description="frames: judged by the describing model, which saw them"
     )
     method: str = ""

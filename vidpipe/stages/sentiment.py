@@ -1,10 +1,11 @@
 """sentiment: how positive or negative a video is.
 
 If a describing model was asked, its judgment counts: it saw the frames and read the subtitles. Otherwise the words of
-the video are rated: its subtitles, or if there are none the model's description (never measurements: light and loudness
-express no opinion). They are rated by VADER (Hutto & Gilbert, 2014), a lexicon for English sentences: each sentence
-gets its compound score (-1 to 1), and the video their mean, weighted by their number of words, so that "Yes." counts
-less than a speech. Labels follow VADER's own thresholds: positive from 0.05, negative from -0.05.
+the video are rated: its subtitles; or else what was heard; or else the titles and captions on screen, if these analyses
+are enabled; or else the model's description (never measurements: light and loudness express no opinion). They are rated
+by VADER (Hutto & Gilbert, 2014), a lexicon for English sentences: each sentence gets its compound score (-1 to 1), and
+the video their mean, weighted by their number of words, so that "Yes." counts less than a speech. Labels follow VADER's
+own thresholds: positive from 0.05, negative from -0.05.
 """
 
 import functools
@@ -14,8 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
+from vidpipe.stages.analyses.results import SpeechSegment, TextEntry
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.results import ModelSentiment, Sentiment
+from vidpipe.text.messages import join_words
+from vidpipe.text.names import language_name
+
+_Found = Literal["speech", "screen text"]
 
 _METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
 _LIMIT = 0.05
@@ -52,6 +58,13 @@ def judge_sentiment(item: Item, context: StageContext) -> Sentiment:
     sentences, reason = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
     if sentences:
         return _judged(sentences, "subtitles", reason)
+    reasons = [reason]
+    for read_from, parts in _found(item):
+        sentences, reason = english_sentences(parts, read_from)
+        if sentences:
+            return _judged(sentences, read_from, reason)
+        reasons.append(reason)
+    reason = "; ".join(reasons)
     text: str = item["descriptions.text"]
     if item["descriptions.measured"] or not text.strip():
         return Sentiment(
@@ -60,6 +73,40 @@ def judge_sentiment(item: Item, context: StageContext) -> Sentiment:
             reason=f"{reason}, and what was measured of the pictures carries no opinion.",
         )
     return _judged(list(_sentences(text)), "description", f"{reason}; the model's description was judged")
+
+
+def _found(item: Item) -> Iterator[tuple[_Found, Sequence[SpeechSegment | TextEntry]]]:
+    """Yield what the enabled analyses found; small print, logos and signs express nothing about the video."""
+    segments: Sequence[SpeechSegment] | None = item.fields.get("speech.segments")
+    if segments is not None:
+        yield "speech", segments
+    entries: Sequence[TextEntry] | None = item.fields.get("screen_text.entries")
+    if entries is not None:
+        yield "screen text", [entry for entry in entries if entry.kind != "small"]
+
+
+def english_sentences(parts: Sequence[SpeechSegment | TextEntry], name: _Found) -> tuple[Sequence[str], str]:
+    """Return the English sentences of speech or screen text, none if there are none, and where they are from, or why.
+
+    What is marked as English counts, and what has no known language, but reads as English.
+    """
+    by_language: dict[str, list[SpeechSegment | TextEntry]] = {}
+    for part in parts:
+        by_language.setdefault(part.language, []).append(part)
+    english = [
+        part
+        for language, group in by_language.items()
+        if (_ENGLISH.match(language) if language else reads_as_english(" ".join(part.text for part in group)))
+        for part in group
+    ]
+    # texts on screen stand for themselves
+    read = sentences_of_cues(english) if name == "speech" else [s for part in english for s in _sentences(part.text)]
+    if read:
+        return read, f"Read from {name} in English: {len(read)} sentence{'s'[: len(read) != 1]}"
+    if english or not parts:
+        return (), f"no words of {name} were recognized"
+    named = join_words(sorted({language_name(language) or "an unknown language" for language in by_language}))
+    return (), f"the {name} is in {named}; the lexicon knows English only, and there is no model for other languages"
 
 
 def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> tuple[Sequence[str], str]:
@@ -100,8 +147,8 @@ def reads_as_english(text: str) -> bool:
     return bool(words) and sum(word in _FUNCTION_WORDS for word in words) >= _MIN_FUNCTION_WORDS * len(words)
 
 
-def sentences_of_cues(cues: Sequence[SubtitleCue]) -> list[str]:
-    """Return the spoken sentences of one stream, joined across cues, without sound notes and speakers' names."""
+def sentences_of_cues(cues: Sequence[SubtitleCue | SpeechSegment | TextEntry]) -> list[str]:
+    """Return the spoken sentences of cues or segments, joined across them, without sound notes and speakers' names."""
     sentences: list[str] = []
     run: list[str] = []
     end_s, last = 0.0, ""
@@ -127,7 +174,9 @@ def _sentences(text: str) -> Iterator[str]:
                 yield part
 
 
-def _judged(sentences: Sequence[str], read_from: Literal["subtitles", "description"], reason: str) -> Sentiment:
+def _judged(
+    sentences: Sequence[str], read_from: Literal["subtitles", "description"] | _Found, reason: str
+) -> Sentiment:
     score = mean_score(sentences)
     label: Literal["positive", "neutral", "negative"]
     label = "positive" if score >= _LIMIT else "negative" if score <= -_LIMIT else "neutral"

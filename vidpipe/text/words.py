@@ -108,7 +108,8 @@ class SearchedText:
         return frozenset(self.normal.split())
 
 
-def _plurals(phrase: str) -> tuple[str, ...]:
+def plurals(phrase: str) -> tuple[str, ...]:
+    """Return the regular English plurals of a word, the usual one last; none if it does not end in a letter."""
     if not (phrase[-1].isascii() and phrase[-1].isalpha()):
         return ()
     if phrase.endswith(_SIBILANTS):
@@ -140,4 +141,4 @@ class Keyword:
         phrase = normalize(text).strip()
         if not phrase:
             raise ValueError(f'"{text}" contains no word')
-        return cls(phrase, tuple(f" {form} " for form in (phrase, *_plurals(phrase))))
+        return cls(phrase, tuple(f" {form} " for form in (phrase, *plurals(phrase))))
