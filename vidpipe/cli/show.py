@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from vidpipe.cli.context import open_library
+from vidpipe.cli.found import analysis_facts, show_moments
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import answered, clean, counted, duration, out, print_json, say, size, table, words
 from vidpipe.library.queries.show import answers_of, view
@@ -21,7 +22,7 @@ def show(
     video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
     *,
     scenes: Annotated[
-        int, typer.Option("--scenes", min=0, help="Maximum number of scenes; 0 means all.")
+        int, typer.Option("--scenes", min=0, help="Maximum number of scenes, and of lines said or shown; 0 means all.")
     ] = _MOST_SCENES,
     answers: Annotated[
         bool, typer.Option("--answers", help="Also list the model's answers: prompt, model, frames, tokens, run.")
@@ -57,6 +58,7 @@ def _show(found: Mapping[str, Any], most_scenes: int) -> None:
         say(console, words(said, "yellow"), f"{kind.lower():<12} ")
     _show_tags([tag for tag in found["tags"] if not tag.get("facet")])
     _show_scenes(found["scenes"], most_scenes)
+    show_moments(found, most_scenes)
     _show_stages(found["stages"])
 
 
@@ -101,6 +103,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         proposal = category.get("proposal")
         if proposal:
             facts.append(("model's", f"{proposal['category']}{_sure(proposal)}: {proposal['reason']}"))
+    facts += analysis_facts(found)
     facts.append(("facets", ", ".join(tag["tag"] for tag in found["tags"] if tag.get("facet"))))
     if description:
         facts += [(answer["id"], _answer(answer)) for answer in description.get("questions", ())]

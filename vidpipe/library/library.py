@@ -49,13 +49,14 @@ class Library:
         self.connection = connection
         self.collections: Collections = {name: connection.collection(name) for name in COLLECTIONS}
         names = {name: collection.name for name, collection in self.collections.items()}
-        update_schema(connection.database, names, graph, migrations=migrations)
+        known = update_schema(connection.database, names, graph, migrations=migrations).known
         adopt_videos(self.collections["videos"], graph)
         self.changes = Changes(self.collections)
-        self.videos = Videos(self.collections, graph, self.changes)
+        written = graph.with_disabled(known)
+        self.videos = Videos(self.collections, written, self.changes)
         self.states = States(self.collections["videos"])
         self.sources = Sources(self.collections, self.videos, self.retry)
-        self._committer = Committer(self.collections, graph, self.changes)
+        self._committer = Committer(self.collections, written, self.changes)
 
     @classmethod
     def open(cls, settings: Settings, graph: StageGraph, migrations: Mapping[int, Migration] = MIGRATIONS) -> Library:

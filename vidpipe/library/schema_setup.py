@@ -24,7 +24,7 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.retry import repeating
 from vidpipe.library.schema import MOST_KEPT, MOST_LABELS, Document, indexes, new_entry, ready_expression
 from vidpipe.library.videos import annotations_of, first_distinct, in_order_of_addition
-from vidpipe.stages.contract import INGEST, IngestFacts
+from vidpipe.stages.contract import INGEST, IngestFacts, Stage
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import fingerprint
 
@@ -234,10 +234,12 @@ class SchemaUpdate:
 
     Attributes:
         steps: The migrations that were run.
+        known: Every stage that ever ran, and what it reads.
         seconds: Time taken in all, with the indexes.
     """
 
     steps: list[MigrationStep] = field(default_factory=list)
+    known: Mapping[str, Sequence[str]] = field(default_factory=dict)
     seconds: float = 0.0
 
 
@@ -262,7 +264,9 @@ def pending(
     meta = database[names["meta"]]
     known = {row["_id"]: row for row in meta.find({"_id": {"$in": ["schema", collection_swap.MARKER]}})}
     half_done = collection_swap.check(known.get(collection_swap.MARKER), names)
-    schema, shape = known.get("schema"), {stage.name: list(stage.reads) for stage in graph}
+    schema = known.get("schema")
+    before: dict[str, Any] = (schema or {}).get("stages") or {}
+    shape = {stage.name: _shape(stage, before.get(stage.name, ())) for stage in graph}
     if schema is None:
         return PendingUpdate(None, target, changed_stages=tuple(shape), known=shape, half_done=half_done)
     version: int = schema["version"]
@@ -276,10 +280,14 @@ def pending(
         migration = migrations[since]
         documents = sum(database[names[collection]].estimated_document_count() for collection in migration.over)
         steps.append(MigrationStep(since, since + 1, migration.what, migration.quick, documents))
-    before: dict[str, Any] = schema.get("stages") or {}
     new = tuple(name for name in shape if name not in before)
     changed = tuple(name for name, reads in shape.items() if reads != before.get(name))
     return PendingUpdate(version, target, tuple(steps), new, changed, before | shape, half_done)
+
+
+def _shape(stage: Stage, before: Iterable[str]) -> list[str]:
+    """Return what a stage reads; of an analysis all that it ever read, since others may be disabled now."""
+    return sorted({*before, *stage.all_reads}) if stage.optional else list(stage.reads)
 
 
 def update_schema(
@@ -310,7 +318,7 @@ def update_schema(
     began = time.monotonic()
     update = pending(database, names, graph, migrations)
     if update.nothing:
-        return SchemaUpdate()
+        return SchemaUpdate(known=update.known)
     if update.long and not long:
         raise UnavailableError(
             f"The library has schema version {update.version}; this vidpipe needs {update.target}, and the migration "
@@ -323,7 +331,7 @@ def update_schema(
         if update.half_done:
             collection_swap.finish(database, names)
             update = pending(database, names, graph, migrations)
-        done = SchemaUpdate()
+        done = SchemaUpdate(known=update.known)
         if update.nothing:
             return done
         for step in update.steps:
@@ -356,7 +364,7 @@ def adopt_videos(videos: Collection[Document], graph: StageGraph) -> None:
     for stage in (stage for stage in graph if stage.optional):
         entry, ready = f"stages.{stage.name}", ready_expression(graph, stage.name)
         videos.update_many({f"{entry}.status": None}, {"$set": {entry: new_entry(graph, stage.name)}})
-        waits = {f"{entry}.status": "new", f"{entry}.ready": False}
+        waits = {f"{entry}.status": {"$in": ["new", "ok", "failed", "quarantined"]}, f"{entry}.ready": False}
         done = {f"stages.{name}.status": "ok" for name in graph.upstream(stage.name)}
         videos.update_many(waits | done, [{"$set": {f"{entry}.ready": ready}}])
 

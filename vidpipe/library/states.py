@@ -173,7 +173,7 @@ class States:
             query = {f"stages.{stage}.status": state}
         now = datetime.now(UTC)
         rows = self._videos.find(query, {f"stages.{stage}": 1, "ingest.names": 1})
-        found = (row for row in rows if classify(row["stages"][stage], spec, now) == state)
+        found = (row for row in rows if classify(row["stages"].get(stage, {}), spec, now) == state)
         return islice(found, limit or None)
 
     def mark_missing(self, stage: str, videos: Iterable[str]) -> None:
@@ -242,7 +242,7 @@ def launchable(
     chosen = []
     for row in found:
         if row["_id"] not in skipped:
-            due = {stage: due_because(row["stages"][stage], spec, now) for stage, spec in specs.items()}
+            due = {stage: due_because(row["stages"].get(stage, {}), spec, now) for stage, spec in specs.items()}
             stages = tuple(stage for stage, reason in due.items() if reason is None or reason in reasons)
             chosen.append(LaunchableVideo(row["_id"], int(row["priority"]), stages))
     return chosen[:limit]

@@ -17,10 +17,11 @@ from vidpipe.library.provenance import changed_parts, store_spec
 from vidpipe.library.states import waiting_for_spec
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import SECTION_NAMES, key_name
-from vidpipe.stages.contract import CellStore, Stage, StageContext
-from vidpipe.stages.graph import StageGraph
+from vidpipe.stages.contract import CellStore, FieldRead, Stage, StageContext
+from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
 from vidpipe.stages.registry import build_resource
 from vidpipe.stages.versions import declared_settings, spec_of, spec_parts
+from vidpipe.text.messages import join_words
 
 if TYPE_CHECKING:
     from vidpipe.models.describing_model import DescribingModel
@@ -32,6 +33,7 @@ _RESOURCES = {
     "prompts": "what the model is asked (prompts, questions, keywords)",
     "custom_tags": "CustomTagRules",
     "categories": "Categories",
+    "analyses": "the way in which it reads analyses",
 }
 
 
@@ -165,8 +167,13 @@ def pending_sentences(library: Library, plan: Plan, stages: Iterable[Stage]) -> 
 
 def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str:
     """Return what differs between the spec `former` of `stage` and today's, in the names of config.ini."""
+    if former == ANALYSES_CHANGED:
+        sources = dict.fromkeys(FieldRead.parse(name).stage for name in stage.optional_reads)
+        return f"what {join_words(list(sources))} found" if sources else "what analyses found"
     parts = spec_parts(stage, plan.settings, plan.resources)
     changed = changed_parts(library.collections["lineage"], former, parts)
+    if any(part.startswith("analyses.") for part in changed):  # the resource comes and goes with them
+        changed = [part for part in changed if part != "resources.analyses"]
     return " and ".join(_name(part, stage) for part in changed) or "its settings, model or code"
 
 
@@ -175,4 +182,6 @@ def _name(part: str, stage: Stage) -> str:
     if kind == "settings":
         section, _, field = name.partition(".")
         return f"{key_name(field)} of [{SECTION_NAMES.get(section, section)}]"
+    if kind == "analyses":
+        return f"whether {name} is read"
     return _RESOURCES.get(name, name) if kind == "resources" else f"the code of {stage.name}"

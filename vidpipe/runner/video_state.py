@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from vidpipe.library.commits import Commit, PreparedCommit, prepare
+from vidpipe.library.schema import new_entry
 from vidpipe.library.states import State, classify
 from vidpipe.library.videos import read_fields, read_result
 from vidpipe.stages.contract import FieldRead, Item, Outcome, Stage, StageError, StageResult
@@ -45,7 +46,9 @@ class VideoState:
         names: Sequence[str] = document.get("ingest", {}).get("names", ())
         self.name = names[0] if names else self.sha256[:12]
         self.generation: str | None = document.get("scene_generation")
-        self.entries: dict[str, Document] = document["stages"]
+        # the process that added the video may have had an analysis disabled
+        missing = {stage.name: new_entry(graph, stage.name) for stage in graph if stage.optional}
+        self.entries: dict[str, Document] = missing | document["stages"]
         self._document = document
         self._graph = graph
         self._load_scenes = load_scenes

@@ -1,6 +1,8 @@
 """The stages as a graph: their order, and which stage reads what."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -17,13 +19,15 @@ class StageGraph:
 
     Args:
         stages: The stages.
+        disabled: Other stages that videos have results of, and what they read: changes make them stale, too.
 
     Raises:
         ValueError: A stage reads an unknown or later stage, or an unknown field; or a name occurs twice.
     """
 
-    def __init__(self, stages: Iterable[Stage]) -> None:
+    def __init__(self, stages: Iterable[Stage], disabled: Mapping[str, Sequence[str]] | None = None) -> None:
         self._stages: dict[str, Stage] = {}
+        self._disabled = dict(disabled or {})
         for stage in stages:
             if stage.name in self._stages or stage.name == INGEST:
                 raise ValueError(f"two stages are called {stage.name}")
@@ -42,6 +46,11 @@ class StageGraph:
             scenes = {f"{maker.name}.{field}" for field in maker.result.scene_fields}
             if stage.result.scene_fields and stage is not maker and scenes.isdisjoint(stage.reads):
                 raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker.name}")
+
+    def with_disabled(self, known: Mapping[str, Sequence[str]]) -> StageGraph:
+        """Return the same stages; those of `known` (stage -> what it reads) that it lacks are disabled."""
+        disabled = {name: reads for name, reads in known.items() if name not in self}
+        return StageGraph(self, disabled) if disabled else self
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self._stages.values())
@@ -108,6 +117,9 @@ class StageGraph:
         for stage in self:
             for read in map(FieldRead.parse, stage.all_reads):
                 readers.setdefault((read.stage, read.field), []).append(stage.name)
+        for name, reads in self._disabled.items():
+            for read in map(FieldRead.parse, reads):
+                readers.setdefault((read.stage, read.field), []).append(name)
         return {key: tuple(names) for key, names in readers.items()}
 
     def readers(self, stage: str, fields: Iterable[str]) -> set[str]:
@@ -122,7 +134,8 @@ class StageGraph:
         changed = {f"{stage}.{field}" for field in fields}
         values: dict[str, Any] = {}
         for name in sorted(self.readers(stage, fields)):
-            waits = self._stages[name].costly and changed.isdisjoint(self._stages[name].reads)
+            reader = self._stages.get(name)
+            waits = reader is not None and reader.costly and changed.isdisjoint(reader.reads)
             values[f"{name}.spec" if waits else f"{name}.stale"] = ANALYSES_CHANGED if waits else True
         return values
 

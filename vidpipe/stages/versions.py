@@ -87,7 +87,7 @@ def spec_of(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> s
 
 
 def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -> dict[str, str]:
-    """Return the parts of a stage's spec: `code`, `settings.<name>`, `resources.<name>` -> version.
+    """Return the parts of a stage's spec: `code`, `settings.<name>`, `resources.<name>`, `analyses.<name>` -> version.
 
     Comparing the parts of two specs shows what changed.
     """
@@ -95,6 +95,7 @@ def spec_parts(stage: Stage, settings: Settings, resources: Mapping[str, Any]) -
         "code": stage.code_version,
         **{f"settings.{name}": fingerprint(setting(settings, name)) for name in stage.settings},
         **{f"resources.{name}": resources[name].version for name in stage.resources},
+        **{f"analyses.{name.partition('.')[0]}": "read" for name in stage.optional_reads},
     }
 
 

@@ -12,6 +12,7 @@ from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, t
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST
+from vidpipe.stages.registry import ANALYSES
 
 _SOURCE_FIELDS = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
@@ -28,6 +29,7 @@ SUMMARY_FIELDS = (
     "scenes.count", "scenes.poster", "scenes.damage.sentence", "scenes.duration_s", "category.category",
     "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
+_VECTORS = ("vector", "frame_vectors")
 _STAGE_FIELDS = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
 
 
@@ -39,7 +41,7 @@ def overall_state(document: Document, specs: Mapping[str, str]) -> State:
         specs: Today's spec of each stage that can run.
     """
     now = datetime.now(UTC)
-    states = {classify(document["stages"][stage], spec, now) for stage, spec in specs.items()}
+    states = {classify(document["stages"].get(stage, {}), spec, now) for stage, spec in specs.items()}
     return next((state for state in WORST_FIRST if state in states), "current")
 
 
@@ -75,6 +77,8 @@ def summary(document: Document, specs: Mapping[str, str]) -> Document:
 
 def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """Return one video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
+
+    Likewise the result of each of vidpipe's analyses, also of one that is disabled now, and of enabled plugins.
 
     The `title` of the video is the first of its sources' `titles`, else the file's. `names`, `urls` and `titles` are
     the first hundred, `sources` all of them. Missing results are None (scenes and tags: an empty list).
@@ -164,8 +168,10 @@ def _view(
         "sentiment": document.get("sentiment"),
         "tags": list(document.get("tags") or ()),
         "category": document.get("category"),
+        **{name: _without(document.get(name), *_VECTORS) for name in ANALYSES},
+        **{stage.name: _without(document.get(stage.key), *_VECTORS) for stage in library.graph if stage.optional},
         "stages": {
-            stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
+            stage.name: _stage(document["stages"].get(stage.name, {}), specs.get(stage.name)) for stage in library.graph
         },
     }
 
