@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import UnavailableError
+from vidpipe.models.catalogue import catalogue
 
 MANIFEST = "model.json"
 
@@ -64,7 +65,9 @@ def installed_model(directory: Path, name: str) -> InstalledModel:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {path: str(file["sha256"]) for path, file in manifest["files"].items()}
-        return InstalledModel(name, str(manifest["version"]), folder, files, manifest.get("card") or {})
+        known = catalogue().get(name)
+        card = known.card if known else manifest.get("card") or {}
+        return InstalledModel(name, str(manifest["version"]), folder, files, card)
     except FileNotFoundError:
         raise UnavailableError(f"The model {name} is not installed.", f"Run `vidpipe models install {name}`.") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
