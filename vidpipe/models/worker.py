@@ -57,9 +57,10 @@ class WorkerModel:
 
     @property
     def version(self) -> str:
-        """Identifies models and arguments."""
+        """Identifies models, their cards and arguments."""
         hashes = [f"{model.name} {model.version} {model.sha256}" for model in self.installed]
-        return digest(*hashes, json.dumps(self._arguments, sort_keys=True))
+        cards = [dict(model.card) for model in self.installed]
+        return digest(*hashes, json.dumps([self._arguments, *cards], sort_keys=True))
 
     @property
     def uses(self) -> tuple[dict[str, str], ...]:
