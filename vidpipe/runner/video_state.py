@@ -46,9 +46,11 @@ class VideoState:
         names: Sequence[str] = document.get("ingest", {}).get("names", ())
         self.name = names[0] if names else self.sha256[:12]
         self.generation: str | None = document.get("scene_generation")
-        # the process that added the video may have had an analysis disabled
-        missing = {stage.name: new_entry(graph, stage.name) for stage in graph if stage.optional}
-        self.entries: dict[str, Document] = missing | document["stages"]
+        self.entries: dict[str, Document] = document["stages"]
+        for stage in graph:
+            # the process that added the video may have had the analysis disabled
+            if stage.optional and "status" not in self.entries.get(stage.name, {}):
+                self.entries[stage.name] = {**new_entry(graph, stage.name), "ready": self._is_ready(graph, stage.name)}
         self._document = document
         self._graph = graph
         self._load_scenes = load_scenes
@@ -152,6 +154,8 @@ class VideoState:
             reader, _, name = place.partition(".")
             self.entries[reader] = {**self.entries[reader], name: value}
         for name in self._graph.direct_downstream(stage.name):
-            ready = all(self.entries[upstream].get("status") == "ok" for upstream in self._graph.upstream(name))
-            self.entries[name] = {**self.entries[name], "ready": ready}
+            self.entries[name] = {**self.entries[name], "ready": self._is_ready(self._graph, name)}
         return prepared
+
+    def _is_ready(self, graph: StageGraph, stage: str) -> bool:
+        return all(self.entries[upstream].get("status") == "ok" for upstream in graph.upstream(stage))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
@@ -19,15 +21,16 @@ class StageGraph:
 
     Args:
         stages: The stages.
-        disabled: Other stages that videos have results of, and what they read: changes make them stale, too.
 
     Raises:
         ValueError: A stage reads an unknown or later stage, or an unknown field; or a name occurs twice.
     """
 
-    def __init__(self, stages: Iterable[Stage], disabled: Mapping[str, Sequence[str]] | None = None) -> None:
+    #: Stages that videos may have results of, but that are not among its stages, and what they read.
+    _disabled: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+    def __init__(self, stages: Iterable[Stage]) -> None:
         self._stages: dict[str, Stage] = {}
-        self._disabled = dict(disabled or {})
         for stage in stages:
             if stage.name in self._stages or stage.name == INGEST:
                 raise ValueError(f"two stages are called {stage.name}")
@@ -48,9 +51,15 @@ class StageGraph:
                 raise ValueError(f"{stage.name} adds to scenes and so must read the scenes of {maker.name}")
 
     def with_disabled(self, known: Mapping[str, Sequence[str]]) -> StageGraph:
-        """Return the same stages; those of `known` (stage -> what it reads) that it lacks are disabled."""
-        disabled = {name: reads for name, reads in known.items() if name not in self}
-        return StageGraph(self, disabled) if disabled else self
+        """Return the same stages, of which a change also makes stale what reads it among the other stages `known`.
+
+        Args:
+            known: Stage -> what it reads.
+        """
+        graph = copy(self)
+        graph.__dict__.pop("_readers", None)
+        graph._disabled = {name: reads for name, reads in known.items() if name not in self}
+        return graph
 
     def __iter__(self) -> Iterator[Stage]:
         return iter(self._stages.values())

@@ -169,7 +169,7 @@ def _view(
         "tags": list(document.get("tags") or ()),
         "category": document.get("category"),
         **{name: _without(document.get(name), *_VECTORS) for name in ANALYSES},
-        **{stage.name: _without(document.get(stage.key), *_VECTORS) for stage in library.graph if stage.optional},
+        **{stage.key: _without(document.get(stage.key), *_VECTORS) for stage in library.graph if stage.optional},
         "stages": {
             stage.name: _stage(document["stages"].get(stage.name, {}), specs.get(stage.name)) for stage in library.graph
         },
