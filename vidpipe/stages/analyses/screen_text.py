@@ -23,9 +23,9 @@ from vidpipe.text.names import language_code
 
 _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.
-_BATCH = 8
-#: Longer side to which frames of `_PIXELS` pixels (the default) are reduced to find text, and that of the largest frames.
-_SIDE, _PIXELS, _LONGEST_SIDE = 448, 360 * 420, 960
+BATCH = 8
+#: Longer side to which frames of `_PIXELS` pixels (the default) are reduced to find text; that of the largest frames.
+SIDE, _PIXELS, _LONGEST_SIDE = 448, 360 * 420, 960
 
 
 def build_model(settings: Settings) -> WorkerModel:
@@ -38,7 +38,7 @@ def build_model(settings: Settings) -> WorkerModel:
         raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
     model = installed_model(settings.models_directory, settings.screen_text.model)
     enlarged = math.sqrt(settings.scene_detection.frame_max_pixels / _PIXELS)
-    side = min(_LONGEST_SIDE, max(_SIDE, round(_SIDE * enlarged)))
+    side = min(_LONGEST_SIDE, max(SIDE, round(SIDE * enlarged)))
     return WorkerModel([model], "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
 
 
@@ -49,7 +49,7 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
     least = context.settings.screen_text.min_confidence
     read = [
         (frame, blocks(texts, frame.width / frame.height, least))
-        for frame, texts in examine(item, context, model, batch=_BATCH)
+        for frame, texts in examine(item, context, model, batch=BATCH)
     ]
     found = entries(_with_ends(read, item["scenes.scenes"]))
     models = tuple(ModelUse(**use) for use in model.uses)
