@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from vidpipe.models.detections import detections
+from vidpipe.models.installed import InstalledModel
 from vidpipe.models.model_card import ModelCard
 from vidpipe.models.picture_input import decoded, in_picture, input_size, tensor
 
