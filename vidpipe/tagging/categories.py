@@ -27,6 +27,8 @@ from vidpipe.tagging.rules_file import (
 UNCLASSIFIED = "Unclassified"
 #: Name of the block, and of its weight in the file.
 MODEL_CATEGORY = "model_category"
+#: That stand for the sentence of a category without one.
+_SENTENCE_KEYWORDS = 12
 
 #: What one hit in a block counts: words of a model and tags say more than a measurement, a name or spoken words, of
 #: which there are many. The model's own choice of a category counts as two words.
@@ -54,6 +56,7 @@ class CategorySource(BlocksSource):
     """One category as in the file. `keywords` is short for `description_keywords`."""
 
     name: Text
+    sentence: Text = ""
     keywords: Texts = Field(default=[])
     tags: Texts = Field(default=[])
     weights: dict[str, Any] = Field(default={})
@@ -95,12 +98,14 @@ class Category:
         blocks: What it checks.
         weights: Block name -> what one hit in it counts.
         min_score: Lowest score of a match.
+        sentence: What such videos are about; its meaning is compared with theirs. No condition depends on it.
     """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
+    sentence: str = ""
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
@@ -132,6 +137,11 @@ class CategorySet(Versioned):
     """Categories in the order of their file, which decides between equal scores."""
 
     categories: tuple[Category, ...]
+
+    @property
+    def sentences(self) -> dict[str, str]:
+        """Name -> sentence of each category. They are not part of `text`: only suggestions depend on them."""
+        return {category.name: category.sentence for category in self.categories}
 
     def normal(self) -> dict[str, Any]:
         """Return the categories as in a rules file."""
@@ -249,4 +259,5 @@ def _category(source: CategorySource, where: str) -> Category:
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(WeightsSource, given, f"{where}, weights").model_dump(exclude={"note"})
-    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)
+    sentence = source.sentence or f"{source.name}: {', '.join(merged.description_keywords[:_SENTENCE_KEYWORDS])}"
+    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score, sentence)
