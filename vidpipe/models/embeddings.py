@@ -28,4 +28,5 @@ def directions(vectors: Sequence[str]) -> "NDArray[np.float32]":
     import numpy as np
 
     rows = np.array([elements(vector) for vector in vectors], np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit

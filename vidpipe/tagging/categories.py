@@ -175,6 +175,14 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
 
 
+def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: float) -> Verdict | None:
+    """Return the verdict on a video that matches no category, but is nearest in meaning to one; None: there is none."""
+    if nearest not in categories.sentences:
+        return None
+    reason = f'a suggestion by meaning: nearest to the sentence of "{nearest}", by {margin:.2f} before "{runner_up}"'
+    return Verdict(nearest, 0.0, f"{reason}; none of the {len(categories.categories)} categories matched")
+
+
 class CategoryExplanation(Explanation):
     """One category.
 
