@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from typing import Literal, NamedTuple
 
-import pycld2
-
 from vidpipe.stages.analyses.results import Box, TextEntry
 from vidpipe.stages.analyses.screen_lines import Block, overlap
+from vidpipe.text.languages import detected_language
 
 #: More entries than this are not stored; a ticker can make one per frame.
 _MOST_ENTRIES = 500
@@ -82,14 +81,7 @@ def language_of(text: str) -> str:
         return "ko"
     if len(_HAN.findall(text)) * 2 > letters:
         return "zh"
-    if letters < _LANGUAGE_LETTERS:
-        return ""
-    try:
-        reliable, _, guesses = pycld2.detect(text.lower().encode("utf-8", "replace"), bestEffort=False)
-    except pycld2.error:
-        return ""
-    code = str(guesses[0][1])
-    return code if reliable and code != "un" else ""
+    return detected_language(text.lower()) if letters >= _LANGUAGE_LETTERS else ""
 
 
 def _shown(frames: Sequence[FrameTexts]) -> Iterator[_Shown]:

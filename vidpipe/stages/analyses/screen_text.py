@@ -8,7 +8,7 @@ from typing import Any
 
 from vidpipe.errors import UnavailableError
 from vidpipe.media.facts import PackedFrame, Scene
-from vidpipe.models.installed import installed_model
+from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
@@ -36,10 +36,10 @@ def build_model(settings: Settings) -> WorkerModel:
     """
     if importlib.util.find_spec("rapidocr") is None:
         raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
-    model = installed_model(settings.models_directory, settings.screen_text.model)
+    models = chosen_models(settings, settings.screen_text.model)
     enlarged = math.sqrt(settings.scene_detection.frame_max_pixels / _PIXELS)
     side = min(_LONGEST_SIDE, max(SIDE, round(SIDE * enlarged)))
-    return WorkerModel([model], "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
+    return WorkerModel(models, "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
 
 
 @per_video
