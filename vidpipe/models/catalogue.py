@@ -62,7 +62,7 @@ class ModelFile(_Entry):
     Attributes:
         sha256: Its hash; "" only for a file of a hub, which the revision pins.
         size_bytes: Its size; 0 if unknown.
-        members: For packages: the parts it is joined from, as "package:path in the wheel".
+        members: The parts it is joined from, as "package:path in the wheel"; for a hub, its path in the repository.
     """
 
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
@@ -115,12 +115,12 @@ class CatalogueEntry(_Entry):
     @model_validator(mode="after")
     def _can_be_verified(self) -> "CatalogueEntry":
         for path, file in self.files.items():
-            if not file.sha256 and not isinstance(self.source, HubSource):
-                raise ValueError(f"{path} has no sha256")
-            if isinstance(self.source, PackageSource) and {package for package, _ in file.parts} - {
-                *self.source.packages
-            }:
-                raise ValueError(f"{path} has members of other packages")
+            if not (file.sha256 and file.size_bytes) and not isinstance(self.source, HubSource):
+                raise ValueError(f"{path}: sha256 and size_bytes are missing")
+            if isinstance(self.source, PackageSource) and not (
+                file.members and {package for package, _ in file.parts} <= self.source.packages.keys()
+            ):
+                raise ValueError(f"{path}: members of the named packages are required")
         return self
 
 

