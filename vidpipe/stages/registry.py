@@ -53,7 +53,7 @@ def build_graph(settings: Settings) -> StageGraph:
     describe = _reading(descriptions.STAGE, {read for read in described if FieldRead.parse(read).stage in earlier})
     return StageGraph(
         (
-            *(raw_video.STAGE, metadata.STAGE, scenes.STAGE),
+            *(raw_video.STAGE, metadata.STAGE, _scenes(settings)),
             *of_job("prepare"),
             replace(describe, costly=not settings.qwen_vl.measured),
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
@@ -61,6 +61,17 @@ def build_graph(settings: Settings) -> StageGraph:
             _reading(tags.STAGE, texts | facts),
             _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
         )
+    )
+
+
+def _scenes(settings: Settings) -> Stage:
+    """Return the stage scenes. What blurs faces is part of its spec; without its model, the stage is unavailable."""
+    if not settings.privacy.blur_faces:
+        return scenes.STAGE
+    return replace(
+        scenes.STAGE,
+        settings=(*scenes.STAGE.settings, "privacy.blur_faces"),
+        resources=(*scenes.STAGE.resources, "face_model"),
     )
 
 
@@ -80,6 +91,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
+    from vidpipe.stages.analyses.faces import build_face_model
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
@@ -89,6 +101,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
         "custom_tags": build_rules,
         "categories": build_categories,
+        "face_model": build_face_model,
         _RESOURCE: enabled_analyses,
     }
     for analysis in enabled.analyses:
