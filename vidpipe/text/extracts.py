@@ -62,13 +62,15 @@ _DAMPING, _ITERATIONS = 0.85, 30
 def keywords(sentences: Iterable[tuple[str, str]], title: str = "") -> tuple[str, ...]:
     """Return up to eight recurring words and pairs of words, in lower case, most frequent first.
 
+    A sentence that is repeated counts once.
+
     Args:
         sentences: (sentence, language code). Those in languages without a list of function words have no keywords.
         title: Words that also occur in it count once more.
     """
     counts: Counter[str] = Counter()
     words = 0
-    for sentence, language in sentences:
+    for sentence, language in dict.fromkeys(sentences):
         ignored = _FUNCTION_WORDS.get(language_code(language))
         if ignored is None:
             continue
@@ -87,7 +89,7 @@ def keywords(sentences: Iterable[tuple[str, str]], title: str = "") -> tuple[str
             if recurring.get(word) == recurring[pair]:
                 del recurring[word]
     # counts are in order of first occurrence, and sorting is stable
-    ranked = sorted(recurring, key=lambda term: -recurring[term] * (1 + term.count(" ")))
+    ranked = sorted(recurring, key=lambda term: (-recurring[term], -term.count(" ")))
     return tuple(ranked[:_MAX_KEYWORDS])
 
 

@@ -8,12 +8,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-<<<<<<< HEAD
+from vidpipe.media import facts
 from vidpipe.models.embeddings import elements
 from vidpipe.settings import Settings
-=======
-from vidpipe.media import facts
->>>>>>> vision
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
