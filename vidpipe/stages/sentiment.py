@@ -106,7 +106,7 @@ def english_sentences(parts: Sequence[SpeechSegment | TextEntry], name: _Found) 
     if english or not parts:
         return (), f"no words of {name} were recognized"
     named = join_words(sorted({language_name(language) or "an unknown language" for language in by_language}))
-    return (), f"the {name} is in {named}; the lexicon knows English only, and there is no model for other languages"
+    return (), f"the {name} is in {named}, for which there is no lexicon or model"
 
 
 def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> tuple[Sequence[str], str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.settings import Settings
 from vidpipe.stages import sentiment
+from vidpipe.stages.analyses.results import SpeechSegment, TextEntry
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import ModelSentiment, Sentiment
 
@@ -32,11 +35,13 @@ def judge(
     *,
     measured: bool = True,
     asked: ModelSentiment | None = None,
+    speech: Sequence[SpeechSegment] | None = None,
+    screen: Sequence[TextEntry] | None = None,
 ) -> Sentiment:
     fields = {
         "metadata.subtitles": tuple(streams), "metadata.cues": tuple(spoken),
         "descriptions.text": text, "descriptions.measured": measured, "descriptions.model": "Qwen2-VL",
-        "descriptions.sentiment": asked,
+        "descriptions.sentiment": asked, "speech.segments": speech, "screen_text.entries": screen,
     }  # fmt: skip
     context = StageContext(settings=Settings(home=Path("/nowhere")))
     (outcome,) = sentiment.judge_sentiment([Item("a" * 64, fields)], context)
@@ -118,3 +123,50 @@ def test_long_sentences_weigh_more_than_exclamations() -> None:
 def test_text_without_end_or_punctuation_is_judged_in_good_time() -> None:
     verdict = judge([stream(2)], cues(2, ["good but bad " * 20_000]))
     assert verdict.read_from == "subtitles"
+
+
+def heard(*texts: tuple[str, str]) -> tuple[SpeechSegment, ...]:
+    return tuple(
+        SpeechSegment(start_s=n, end_s=n + 0.9, text=text, language=language, confidence=0.9)
+        for n, (text, language) in enumerate(texts)
+    )
+
+
+def shown(text: str, kind: Literal["title", "caption", "small"] = "caption", language: str = "") -> TextEntry:
+    return TextEntry(text=text, start_s=1, end_s=2, box=(0, 0, 1, 1), confidence=0.9, language=language, kind=kind)
+
+
+def test_speech_is_judged_by_sentences_joined_across_segments_if_there_are_no_english_subtitles() -> None:
+    spoken = heard(*((text, "en") for text in _GOOD), ("Das ist schrecklich.", "de"))
+    verdict = judge([], [], speech=spoken, screen=(shown("A horrible disaster!"),))
+    assert (verdict.label, verdict.read_from) == ("positive", "speech")
+    assert verdict.reason == "Read from speech in English: 2 sentences."
+    assert verdict.score == judge([stream(2)], cues(2, _GOOD)).score
+    assert judge([stream(2)], cues(2, _BAD), speech=spoken).read_from == "subtitles"
+    assert judge([stream(2, "deu")], cues(2, _GERMAN), speech=spoken).read_from == "speech"
+    asked = ModelSentiment(label="negative", score=-0.5, reason="Rain.")
+    assert judge([], [], speech=spoken, asked=asked).read_from == "frames"
+
+
+def test_titles_and_captions_come_after_speech_and_small_print_never() -> None:
+    captions = (shown("I love this wonderful place, and it is the best of all."), shown("Terrible!", "small"))
+    verdict = judge([], [], speech=heard(("Guten Tag.", "de")), screen=captions)
+    assert (verdict.label, verdict.read_from) == ("positive", "screen text")
+    assert verdict.reason == "Read from screen text in English: 1 sentence."
+    assert judge([], [], "A nice day.", measured=False, speech=(), screen=captions).read_from == "screen text"
+    assert judge([], [], speech=(), screen=(shown("I hate this terrible place.", "small"),)).label == "no basis"
+
+
+def test_other_languages_have_no_basis_which_is_named() -> None:
+    verdict = judge([], [], speech=heard(("Guten Tag.", "de"), ("你好", "zh")), screen=(shown("再见", language="zh"),))
+    assert (verdict.label, verdict.score, verdict.read_from) == ("no basis", None, "nothing")
+    assert verdict.reason == (
+        "There are no subtitles; the speech is in Chinese and German, for which there is no lexicon or model; the "
+        "screen text is in Chinese, for which there is no lexicon or model, and what was measured of the pictures "
+        "carries no opinion."
+    )
+    silent = judge([], [], speech=(), screen=None)
+    assert silent.reason == (
+        "There are no subtitles; no words of speech were recognized, and what was measured of the pictures carries no "
+        "opinion."
+    )
