@@ -17,7 +17,7 @@ from vidpipe.runner.plan import Plan, what_changed
 from vidpipe.runner.request import RunReport, RunRequest
 from vidpipe.runner.runner import Runner
 from vidpipe.settings import Settings
-from vidpipe.stages.contract import IngestFacts, Item, Outcome, Stage, StageContext, StageError, StageResult
+from vidpipe.stages.contract import IngestFacts, Item, Outcome, OutOfReach, Stage, StageContext, StageError, StageResult
 from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
 
 
@@ -49,6 +49,8 @@ def hear(batch: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
     for item in batch:
         note(context, "heard", item)
         words = context.settings.home / "words"
+        if (context.settings.home / "away").exists():
+            raise OutOfReach("Its model cannot be loaded.")
         if words.exists():
             yield Outcome(item.sha256, result=Heard(words=f"{words.read_text()} {item['length.letters']}"))
         else:
@@ -143,6 +145,19 @@ def test_nothing_waits_for_a_failed_analysis(settings: Settings) -> None:
         (settings.home / "words").write_text("hello")
         run(library, ENABLED, retry=True)
         assert texts(settings) == {"2, hello 2"}
+
+
+def test_nothing_waits_for_an_analysis_whose_model_is_out_of_reach(settings: Settings) -> None:
+    (settings.home / "away").touch()
+    with Library.open(settings, ENABLED) as library:
+        add(library, "ab")
+        add(library, "abc")
+        report = run(library, ENABLED)
+        assert (report.total("computed"), report.total("failed"), list(report.problems)) == (6, 0, ["heard"])
+    assert states(settings, ENABLED)["heard"] == {"due": 2}
+    (settings.home / "away").unlink()
+    process(settings, ENABLED)
+    assert texts(settings) == {"2, hello 2", "3, hello 3"}
 
 
 def test_what_an_analysis_finds_later_makes_cheap_readers_stale_and_costly_ones_wait(settings: Settings) -> None:
