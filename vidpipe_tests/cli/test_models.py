@@ -76,9 +76,9 @@ def test_one_model_that_cannot_be_had_does_not_stop_the_others(
     models_directory(VAD)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    report = vidpipe.json("models", "install", "cuts-transnetv2", VAD, "--yes", code=3)
+    report = vidpipe.json("models", "install", "moderation-open-nsfw", VAD, "--yes", code=3)
     states = {row["name"]: row["state"] for row in report["models"]}
-    assert states == {VAD: "installed", "cuts-transnetv2": "failed"}
+    assert states == {VAD: "installed", "moderation-open-nsfw": "failed"}
 
 
 def test_a_missing_model_fails_no_video_and_blocks_nothing(vidpipe: Command, clip: Path) -> None:
@@ -111,8 +111,9 @@ def test_a_run_installs_a_missing_model_if_the_settings_say_so(
 
 
 def test_a_damaged_model_fails_no_video_and_is_named(
-    vidpipe: Command, clip: Path, models_directory: PackagedModels
+    vidpipe: Command, tmp_path: Path, models_directory: PackagedModels
 ) -> None:
+    vidpipe.json("add", clips.subtitled(tmp_path / "said.mkv", [(0.0, 0.9, "A dog runs through the garden.")]))
     shutil.copytree(models_directory(MEANING) / MEANING, vidpipe.home / "data" / "models" / MEANING)
     (vidpipe.home / "data" / "models" / MEANING / "e5-small-q4.bin").write_bytes(b"no model")
     vidpipe = vidpipe.under(ANALYSES_ENABLED="meaning")

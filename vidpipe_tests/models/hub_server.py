@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextlib.contextmanager
 def serving(files: Mapping[str, bytes]) -> Iterator[str]:
-    """Serve path -> content on this machine; yield the address."""
+    """Serve path -> content on this machine; yield the address. Below /slow/ the second half does not come."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -28,7 +29,10 @@ def serving(files: Mapping[str, bytes]) -> Iterator[str]:
             self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
             if content and self.command == "GET":
-                self.wfile.write(content)
+                slow = self.path.startswith("/slow/")
+                self.wfile.write(content[: len(content) // 2] if slow else content)
+                if slow:
+                    time.sleep(60)
 
         do_HEAD = do_GET
 

