@@ -351,10 +351,6 @@ class _Run:
     def done(self, work: StageWork, outcome: Outcome | None, seconds: float) -> None:
         """Commit the outcome of a stage, and send the video to the next one."""
         self._leases.journal.end(work.state.sha256, work.stage.name)
-        if outcome is None and work.stage.optional and not self.cancelled.is_set():
-            work.state.done.add(work.stage.name)  # it stays due; nothing waits for it
-            self._advance(work.state)
-            return
         if outcome is None:
             if work.stage.optional and not self.cancelled.is_set():  # what follows does not wait for it
                 work.state.done.add(work.stage.name)
