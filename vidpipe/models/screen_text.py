@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 from rapidocr import RapidOCR
 
-from vidpipe.models.picture_input import decoded
+from vidpipe.media.frame_pack import decode_jpeg
 
 #: Least confidence of a reading that is returned.
 _MIN_CONFIDENCE = 0.3
@@ -62,7 +62,7 @@ def load(
         answers: list[list[dict[str, Any]]] = []
         last = None
         for jpeg in request["jpegs"]:
-            picture = decoded(jpeg)
+            picture = decode_jpeg(jpeg)
             luma = _blocks(picture)
             if last is not None and last.shape == luma.shape and cv2.norm(last, luma, cv2.NORM_INF) <= _EQUAL_LUMA:
                 answers.append(answers[-1])
