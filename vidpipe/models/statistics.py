@@ -83,8 +83,13 @@ class StatisticsModel(DescribingModel):
             if cancelled.is_set():
                 return
             measured = describe_video(request.facts) if request.scope == "video" else describe_scene(request.facts)
-            text = " ".join([*map(finding_sentence, request.facts.findings), measured])
+            text = f"{findings_text(request.facts)} {measured}".strip()
             yield ModelReply(request, [ModelAnswer(prompt, text) for prompt in request.prompts])
+
+
+def findings_text(facts: MeasuredFacts) -> str:
+    """Return the sentences about what the analyses found; "" if they found nothing."""
+    return " ".join(map(finding_sentence, facts.findings))
 
 
 def finding_sentence(found: Finding) -> str:

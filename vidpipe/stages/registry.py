@@ -51,6 +51,7 @@ def build_graph(settings: Settings) -> StageGraph:
     facts = {rule_field.reads for rule_field in enabled.rule_fields}
     described = descriptions.evidence_read(settings, enabled.evidence) if earlier else set()
     describe = _reading(descriptions.STAGE, {read for read in described if FieldRead.parse(read).stage in earlier})
+    facts |= {"descriptions.found"} if describe.optional_reads else set()
     return StageGraph(
         (
             *(raw_video.STAGE, metadata.STAGE, _scenes(settings)),

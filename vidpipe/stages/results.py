@@ -238,6 +238,7 @@ class Descriptions(StageResult):
     text: str
     model: str
     measured: bool = Field(description="made of measurements (statistics), not by a model that sees")
+    found: str = Field("", description="the sentences of `text` about what analyses found, with which it begins")
     scenes: tuple[SceneDescription, ...] = ()
     summary: str = Field("", description="one or two sentences; with `measured` quotes of what was said or read")
     keywords: tuple[str, ...] = Field((), description="with `measured` words that recur in what was said or read")

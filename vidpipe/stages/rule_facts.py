@@ -61,7 +61,8 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         truncated=damage is not None and damage.truncated,
         sentiment=fields["sentiment.label"],
         sentiment_score=fields["sentiment.score"],
-        description=fields["descriptions.text"],
+        # rules have blocks of their own for what was heard, read and detected
+        description=fields["descriptions.text"].removeprefix(fields.get("descriptions.found") or "").strip(),
         # rolling captions and streams in one language repeat texts
         subtitles="\n".join(dict.fromkeys(cue.text for cue in cues)),
         title=fields["metadata.title"] or "",

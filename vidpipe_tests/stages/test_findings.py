@@ -71,6 +71,8 @@ def test_each_analysis_gives_a_sentence_before_those_about_light_and_sound() -> 
     )
     assert third == 'On screen: "家居改造" (Chinese). Up to 3 faces are visible.'
     assert (result.model, result.summary, result.keywords) == ("statistics", "", ())
+    assert result.text.removeprefix(result.found).strip() == measured().text, "what rules see of it"
+    assert measured().found == ""
 
 
 @pytest.mark.parametrize("nothing", [None, ()])
