@@ -24,7 +24,9 @@ class Detection(NamedTuple):
     corners: Corners | None
 
 
-def detections(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def detections(
+    outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float
+) -> list[list[Detection]]:
     """Return what was found in each picture, most certain first.
 
     Args:
@@ -78,7 +80,9 @@ def _scores(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confid
     ]
 
 
-def _centerface(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def _centerface(
+    outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float
+) -> list[list[Detection]]:
     """Read the maps of CenterFace (Xu et al. 2019, arXiv:1911.03599).
 
     A cell of the heat map is the confidence that a face's center is in this square of 4x4 pixels; the offset is the
@@ -137,4 +141,6 @@ def _expect(outputs: Sequence[Array], *shapes: tuple[int | None, ...]) -> None:
     )
     if not fits:
         wanted_shapes = " and ".join(str(tuple("any" if side is None else side for side in shape)) for shape in shapes)
-        raise ValueError(f"the model answers tensors of shape {', '.join(map(str, found))}; the card's output needs {wanted_shapes}")
+        raise ValueError(
+            f"the model answers tensors of shape {', '.join(map(str, found))}; the card's output needs {wanted_shapes}"
+        )
