@@ -119,7 +119,7 @@ def frame(text: str, font: Path, size: int, background: str) -> bytes:
 
 
 def error_rates(folder: Path, fonts: Path, side: int) -> Iterator[tuple[str, float, float, float]]:
-    """Yield each script, character error rate, share of frames in which nothing was read, share of invented characters."""
+    """Yield each script, its character error rate, share of frames without any text, share of invented characters."""
     answer = load(folders={MODEL: folder}, cards={}, threads=2, side=side)
     for script, (_, font, sentences) in SCRIPTS.items():
         wrong = lost = invented = letters = frames = 0
