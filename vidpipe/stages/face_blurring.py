@@ -1,21 +1,19 @@
 """Finds the faces in the frames that scenes stores, and blurs them before anything is written under a name."""
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 
 from vidpipe.media.face_blur import BLUR, blurred
-from vidpipe.media.facts import Face
+from vidpipe.media.facts import Box, Face
 from vidpipe.media.frame_pack import scaled_jpeg
 from vidpipe.media.frame_selection import SelectedFrame, SpillFile
 from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses.packed_frames import ask
-from vidpipe.stages.contract import StageContext
+from vidpipe.stages.contract import Cancelled, StageContext
 
 #: Far below the confidence from which a face counts as one: better a blurred pattern than a recognizable face.
 _MIN_CONFIDENCE = 0.2
 #: Faces that nearly fill the picture are found in a small one.
 _SMALL = 0.5
-_BATCH = 4
 
 
 class FaceBlurring:
@@ -30,7 +28,7 @@ class FaceBlurring:
         self._model = model
         self._context = context
         self._faces: dict[SelectedFrame, tuple[Face, ...]] = {}
-        self._hidden: dict[SelectedFrame, tuple[Face, ...]] = {}
+        self._hidden: dict[SelectedFrame, list[Box]] = {}
 
     @property
     def version(self) -> str:
@@ -45,19 +43,16 @@ class FaceBlurring:
             OutOfReach: The detector cannot be loaded.
             Cancelled: The run was stopped.
         """
-        waiting = iter(sorted(set(frames), key=lambda frame: frame.offset))
-        while batch := list(islice(waiting, _BATCH)):
-            jpegs = [spill.read(frame) for frame in batch]
-            large, small = self._detect(jpegs), self._detect([scaled_jpeg(jpeg, _SMALL) for jpeg in jpegs])
-            for frame, found, more in zip(batch, large, small, strict=True):
-                self._faces[frame] = found
-                self._hidden[frame] = (*found, *more)
-        return lambda frame: blurred(spill.read(frame), [face.box for face in self._hidden[frame]])
+        for frame in sorted(set(frames), key=lambda frame: frame.offset):
+            if self._context.cancelled.is_set():  # `ask` notices it only while it waits
+                raise Cancelled
+            jpeg = spill.read(frame)
+            request = {"jpegs": [jpeg, scaled_jpeg(jpeg, _SMALL)], "min_confidence": _MIN_CONFIDENCE}
+            large, small = ask(self._model, request, self._context)
+            self._faces[frame] = tuple(Face(box=box, confidence=sure) for _, sure, box in large)
+            self._hidden[frame] = [box for _, _, box in (*large, *small)]
+        return lambda frame: blurred(spill.read(frame), self._hidden[frame])
 
     def faces(self, frame: SelectedFrame) -> tuple[Face, ...]:
         """Return the faces that were found in a frame at its full size, for the analysis that counts them."""
         return self._faces[frame]
-
-    def _detect(self, jpegs: list[bytes]) -> list[tuple[Face, ...]]:
-        answers = ask(self._model, {"jpegs": jpegs, "min_confidence": _MIN_CONFIDENCE}, self._context)
-        return [tuple(Face(box=box, confidence=sure) for _, sure, box in answer) for answer in answers]

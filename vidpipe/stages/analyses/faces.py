@@ -4,7 +4,7 @@ from typing import Any
 
 from vidpipe.media.facts import Face, PackedFrame
 from vidpipe.media.frame_pack import FramePack
-from vidpipe.models.model_card import build_picture_model
+from vidpipe.models.model_card import BATCH, build_picture_model
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses import packed_frames
@@ -13,7 +13,6 @@ from vidpipe.stages.analyses.results import Faces, FrameFaces, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.tagging.facts import FieldSpec
 
-_BATCH = 4
 #: Most faces of all frames in a result; the most certain ones are kept.
 _MOST_FACES = 20_000
 
@@ -61,7 +60,7 @@ def _examined(item: Item, context: StageContext, model: WorkerModel) -> list[tup
     options = {"min_confidence": least}
     return [
         (frame, [Face(box=box, confidence=sure) for _, sure, box in answer])
-        for frame, answer in packed_frames.examine(item, context, model, batch=_BATCH, options=options)
+        for frame, answer in packed_frames.examine(item, context, model, batch=BATCH, options=options)
     ]
 
 

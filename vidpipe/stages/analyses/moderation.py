@@ -1,6 +1,6 @@
 """moderation: how likely the packed frames are to show nudity. A hint for reviewers, not a verdict."""
 
-from vidpipe.models.model_card import build_picture_model
+from vidpipe.models.model_card import BATCH, build_picture_model
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses import packed_frames
@@ -8,8 +8,6 @@ from vidpipe.stages.analyses.declaration import Analysis, RuleField
 from vidpipe.stages.analyses.results import ModelUse, Moderation, SceneScore
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.tagging.facts import FieldSpec
-
-_BATCH = 4
 
 
 def build_moderation_model(settings: Settings) -> WorkerModel:
@@ -22,7 +20,7 @@ def rate_frames(item: Item, context: StageContext) -> Moderation:
     """Rate the packed frames of one video: the score of a frame is that of the labels that the model's card names."""
     model: WorkerModel = context.resources["moderation_model"]
     highest: dict[int, float] = {}
-    for frame, found in packed_frames.examine(item, context, model, batch=_BATCH, options={"min_confidence": 0.0}):
+    for frame, found in packed_frames.examine(item, context, model, batch=BATCH, options={"min_confidence": 0.0}):
         score = max((sure for _, sure, _ in found), default=0.0)
         highest[frame.scene] = max(score, highest.get(frame.scene, 0.0))
     scenes = item["scenes.scenes"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from vidpipe.models.model_card import build_picture_model
+from vidpipe.models.model_card import BATCH, build_picture_model
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses import packed_frames
@@ -23,8 +23,6 @@ from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FieldSpec
 
-#: Frames per request: larger batches gain nothing (docs/benchmarks.md), and a run stops only between two.
-_BATCH = 4
 #: Most objects in all frames of a result, and most labels of a scene; the most certain ones are kept.
 _MOST_OBJECTS, _MOST_LABELS = 20_000, 50
 
@@ -39,9 +37,8 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     """Detect the objects in the packed frames of one video."""
     model: WorkerModel = context.resources["object_model"]
     least = context.settings.objects.min_confidence
-    examined = list(
-        packed_frames.examine(item, context, model, batch=_BATCH, options={"min_confidence": round(WEAK * least, 6)})
-    )
+    options = {"min_confidence": round(WEAK * least, 6)}
+    examined = list(packed_frames.examine(item, context, model, batch=BATCH, options=options))
     frames = [frame for frame, _ in examined]
     found: list[list[DetectedObject]] = []
     for _, group in groupby(examined, key=lambda pair: pair[0].scene):
@@ -76,15 +73,15 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
 def _labels(frames: Iterable[tuple[float, Sequence[DetectedObject]]]) -> tuple[ObjectLabel, ...]:
     """Return the labels of frames, given as (seconds, objects), most certain first."""
     frames = list(frames)
-    count: Counter[str] = Counter()
-    confidence: dict[str, float] = {}
-    seconds: Counter[str] = Counter()
+    count: dict[str, int] = defaultdict(int)
+    seconds: dict[str, float] = defaultdict(float)
+    confidence: dict[str, float] = defaultdict(float)
     for time_s, objects in frames:
         for label, number in Counter(one.label for one in objects).items():
             count[label] = max(count[label], number)
-            seconds[label] += time_s  # type: ignore[assignment]
+            seconds[label] += time_s
         for one in objects:
-            confidence[one.label] = max(one.confidence, confidence.get(one.label, 0.0))
+            confidence[one.label] = max(one.confidence, confidence[one.label])
     total = sum(time_s for time_s, _ in frames)
     ranked = sorted(confidence, key=lambda label: (-confidence[label], label))[:_MOST_LABELS]
     return tuple(
@@ -102,10 +99,6 @@ def _moments(scenes: Sequence[SceneObjects]) -> Iterator[Moment]:
     for scene in scenes:
         for label in scene.labels:
             yield Moment(scene.start_s, scene.end_s, label.label, "en")
-
-
-def _names(labels: Sequence[ObjectLabel]) -> tuple[str, ...]:
-    return tuple(label.label for label in labels)
 
 
 def _column(stored: Mapping[str, Any]) -> str:
@@ -132,7 +125,7 @@ ANALYSIS = Analysis(
         RuleField(
             FieldSpec("object", "names", "things that are seen, according to object detection"),
             "objects.labels",
-            _names,
+            lambda labels: tuple(label.label for label in labels),
         ),
     ),
     columns={"objects": _column},
