@@ -7,8 +7,8 @@ half a second of silence between them, as one sound of 16-bit mono at 16 kHz. Th
 the default MinConfidence are dropped, as in the stage. Words are compared in lower case without punctuation; the word
 error rate is the least number of inserted, deleted and replaced words as a share of the words read. Numbers are
 avoided, because there is more than one way to write them. espeak-ng is a formant synthesizer, which Whisper
-understands worse than people. Cost is processor time: of one request to the analysis, and of `WhisperModel.transcribe` with the same
-options on the same samples, in one process with the same number of threads.
+understands worse than people. Cost is processor time: of one request to the analysis, and of
+`WhisperModel.transcribe` with the same options on the same samples, in one process with the same number of threads.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def test_sound_that_cannot_be_decoded_is_named(tmp_path: Path, home: Path, model
     outcome = outcome_of(item_of(path, speech.STAGE), settings_of(home), model)
     assert outcome.error is not None
     assert "decoded no sound of audio stream 1" in outcome.error.message
+    assert not list(home.rglob(".partial-*"))
 
 
 def test_long_sound_is_heard_in_windows(
