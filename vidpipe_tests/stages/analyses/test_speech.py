@@ -181,13 +181,13 @@ def test_a_crash_of_the_model_fails_one_video(tmp_path: Path, home: Path, model:
      ("bigbuckbunny.mp4", ()), ("corrupted.mp4", ())],
 )  # fmt: skip
 def test_real_clips(
-    real_clips: Path, home: Path, models_directory: PackagedModels, name: str, words: tuple[str, ...]
+    clips_directory: Path, home: Path, models_directory: PackagedModels, name: str, words: tuple[str, ...]
 ) -> None:
     models_directory.into(home, "whisper-base", "vad-fireredvad")
     settings = settings_of(home, model="whisper-base", language="")
     model = speech.build_speech_model(settings)
     try:
-        found = result_of(item_of(real_clips / name, speech.STAGE), settings, model)
+        found = result_of(item_of(clips_directory / name, speech.STAGE), settings, model)
     finally:
         model.close()
     said = " ".join(segment.text for segment in found.segments).lower()
