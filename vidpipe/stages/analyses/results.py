@@ -147,12 +147,14 @@ class ObjectLabel(Part):
         count: Most of them in one frame.
         confidence: The highest.
         share: Share of the time, 0 to 1, that the frames with it stand for.
+        first_s: Time of the first frame with it.
     """
 
     label: str
     count: int
     confidence: float
     share: float
+    first_s: float | None = None
 
 
 class SceneObjects(Part):
