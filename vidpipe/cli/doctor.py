@@ -31,7 +31,7 @@ from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
-from vidpipe.stages.registry import build_graph
+from vidpipe.stages.registry import build_graph, enabled_analyses
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.rules import build_rules
 
@@ -243,7 +243,8 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _rules(settings: Settings) -> Finding:
-    rules, categories = build_rules(settings), build_categories(settings)
+    vocabulary = enabled_analyses(settings).vocabulary
+    rules, categories = build_rules(settings, vocabulary), build_categories(settings, vocabulary)
     prompts = template_prompts(settings)  # for any backend: find a broken template before it is needed
     found = (
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "

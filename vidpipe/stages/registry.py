@@ -81,13 +81,14 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
+    enabled = enabled_analyses(settings)
     builders: dict[str, Callable[[Settings], StageResource]] = {
         "model": build_model,
         "prompts": build_prompts,
-        "custom_tags": build_rules,
-        "categories": build_categories,
-        _RESOURCE: enabled_analyses,
+        "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
+        "categories": lambda settings: build_categories(settings, enabled.vocabulary),
+        _RESOURCE: lambda settings: enabled,
     }
-    for analysis in enabled_analyses(settings).analyses:
+    for analysis in enabled.analyses:
         builders |= analysis.resources
     return builders[name](settings)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from vidpipe.text import names, words
 from vidpipe.text.names import language_code
@@ -17,7 +17,8 @@ STANDARD_RANGE = "none"
 COLOR_SHARE = 0.2
 
 
-class SeenObject(NamedTuple):
+@dataclass(frozen=True)
+class SeenObject:
     """One kind of object that was detected in a video.
 
     Attributes:
@@ -286,3 +287,34 @@ FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in (*_SPECS, *_ANALYSES
 
 #: Canonical name or alias -> field.
 FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in FIELDS.values() for name in (spec.name, *spec.aliases)}
+
+#: The texts of vidpipe's own analyses; each has a block NAME_keywords.
+TEXTS = ("speech", "screen_text")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What plugins add to the rule language; names that vidpipe uses itself are left out.
+
+    Attributes:
+        fields: Fields of metadata_conditions.
+        texts: Names of texts.
+    """
+
+    fields: tuple[FieldSpec, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    @cached_property
+    def names(self) -> Mapping[str, FieldSpec]:
+        """Name or alias -> field, vidpipe's own included."""
+        added = [replace(spec, optional=True) for spec in self.fields]
+        return {name: spec for spec in added for name in (spec.name, *spec.aliases)} | FIELD_NAMES
+
+    @cached_property
+    def keyword_blocks(self) -> tuple[str, ...]:
+        """Keys of the blocks that search the texts."""
+        return tuple(f"{name}_keywords" for name in self.texts)
+
+
+#: The rule language without plugins.
+OWN_VOCABULARY = Vocabulary()

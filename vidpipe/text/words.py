@@ -143,11 +143,12 @@ class TimedText(SearchedText):
 
     def times_s(self, form: str) -> list[float]:
         """Return where each part starts in which this form of a keyword begins, in seconds."""
-        found, times = self.normal.find(form), {}
+        times_s: list[float] = []
+        found = self.normal.find(form)
         while found >= 0:
-            times[self.parts[bisect_right(self._ends, found)][0]] = None
+            times_s.append(self.parts[bisect_right(self._ends, found)][0])
             found = self.normal.find(form, found + 1)
-        return list(times)
+        return list(dict.fromkeys(times_s))
 
 
 def _plurals(phrase: str) -> tuple[str, ...]:
