@@ -275,6 +275,7 @@ _ANALYSES = (
     _optional("music_s", "number", "how long there is music without speech", "s"),
     _optional("screen_language", "names", "any language written on screen", canonical=language_code),
     _optional("has_caption", "flag", "there are lines of text at the place of captions"),
+    _optional("has_title", "flag", "there is large text on screen"),
     _optional("object", "names", "any object detected"),
     _optional("face_count", "number", "most faces in one frame"),
     _optional("face_share", "number", "share of the time with a face, 0 to 1"),
@@ -288,8 +289,8 @@ FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in (*_SPECS, *_ANALYSES
 #: Canonical name or alias -> field.
 FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in FIELDS.values() for name in (spec.name, *spec.aliases)}
 
-#: The texts of vidpipe's own analyses; each has a block NAME_keywords.
-TEXTS = ("speech", "screen_text")
+#: The texts of vidpipe's own analyses, for which there are blocks.
+TEXTS = ("speech", "screen_text", "objects")
 
 
 @dataclass(frozen=True)
