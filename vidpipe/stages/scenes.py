@@ -86,7 +86,7 @@ STAGE = Stage(
         "scene_detection.thumbnail_width",
         "scene_detection.max_thumbnails",
     ),
-    environment=("scene_detection.hw_accel", "scene_detection.timeout_factor", "limits"),
+    environment=("scene_detection.hw_accel", "scene_detection.timeout_factor", "limits", "analyses.enabled", "speech.model"),
     code_version="5",
     pool="cpu",
     kinds=("ffmpeg", "opencv"),

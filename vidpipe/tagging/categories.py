@@ -29,6 +29,8 @@ from vidpipe.tagging.rules_file import (
 UNCLASSIFIED = "Unclassified"
 #: Name of the block, and of its weight in the file.
 MODEL_CATEGORY = "model_category"
+#: That stand for the sentence of a category without one.
+_SENTENCE_KEYWORDS = 12
 
 #: What one hit in a block counts: words of a model and tags say more than a measurement, a name, a detected object or
 #: spoken words, of which there are many. The model's own choice of a category counts as two words.
@@ -64,6 +66,7 @@ class CategorySource(BlocksSource):
     """One category as in the file. `keywords` is short for `description_keywords`."""
 
     name: Text
+    sentence: Text = ""
     keywords: Texts = Field(default=[])
     tags: Texts = Field(default=[])
     weights: dict[str, Any] = Field(default={})
@@ -111,12 +114,14 @@ class Category:
         blocks: What it checks.
         weights: Block name -> what one hit in it counts.
         min_score: Lowest score of a match.
+        sentence: What such videos are about; its meaning is compared with theirs. No condition depends on it.
     """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
+    sentence: str = ""
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
@@ -149,6 +154,11 @@ class CategorySet(Versioned):
 
     categories: tuple[Category, ...]
 
+    @property
+    def sentences(self) -> dict[str, str]:
+        """Name -> sentence of each category. They are not part of `text`: only suggestions depend on them."""
+        return {category.name: category.sentence for category in self.categories}
+
     def normal(self) -> dict[str, Any]:
         """Return the categories as in a rules file."""
         return {"categories": [category.normal() for category in self.categories]}
@@ -179,6 +189,14 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
     ranked = sorted(matching, key=lambda pair: -pair[1])
     best, score = ranked[0]
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
+
+
+def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: float) -> Verdict | None:
+    """Return the verdict on a video that matches no category, but is nearest in meaning to one; None: there is none."""
+    if nearest not in categories.sentences:
+        return None
+    reason = f'a suggestion by meaning: nearest to the sentence of "{nearest}", by {margin:.2f} before "{runner_up}"'
+    return Verdict(nearest, 0.0, f"{reason}; none of the {len(categories.categories)} categories matched")
 
 
 class CategoryExplanation(Explanation):
@@ -277,4 +295,5 @@ def _category(source: CategorySource, where: str, vocabulary: Vocabulary) -> Cat
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(_weights_source(vocabulary), given, f"{where}, weights").model_dump(exclude={"note"})
-    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)
+    sentence = source.sentence or f"{source.name}: {', '.join(merged.description_keywords[:_SENTENCE_KEYWORDS])}"
+    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score, sentence)
