@@ -83,9 +83,16 @@ class SpeechRecognizer:
         """
         samples = np.frombuffer(request["samples"], np.int16)
         events = self._activity.detect(samples)["events"]
-        speech = [span for span in _spans(events["speech"]) if 2 * _common([span], _spans(events["singing"])) <= _size([span])]
+        speech = [
+            span for span in _spans(events["speech"]) if 2 * _common([span], _spans(events["singing"])) <= _size([span])
+        ]
         taken = len(samples)
-        if speech and not request["last"] and speech[-1][1] > taken - _OPEN_END_S * RATE_HZ and speech[-1][0] > taken // 2:
+        if (
+            speech
+            and not request["last"]
+            and speech[-1][1] > taken - _OPEN_END_S * RATE_HZ
+            and speech[-1][0] > taken // 2
+        ):
             last = speech.pop()
             taken = max(last[0] - _MARGIN, speech[-1][1] if speech else 0)
         music = [(start, min(end, taken)) for start, end in _spans(events["music"]) if start < taken]
@@ -137,7 +144,9 @@ class SpeechRecognizer:
             rate = len(segment.text.strip()) / max(_MIN_DURATION_S, end_s - start_s)
             if _MIN_RATE <= rate <= _MAX_RATE:
                 end_s = max(end_s, start_s + _MIN_DURATION_S)
-                texts.append(SpokenText(round(start_s, 2), round(end_s, 2), segment.text.strip(), language, round(sure, 3)))
+                texts.append(
+                    SpokenText(round(start_s, 2), round(end_s, 2), segment.text.strip(), language, round(sure, 3))
+                )
         return texts
 
 

@@ -29,15 +29,11 @@ def categorize(item: Item, context: StageContext) -> Categories:
     # the model's own tags are a separate fact with less weight
     by_rules = [tag for tag in tags if tag.given_by == "rule"]
     proposal: ModelCategory | None = item["descriptions.category"]
-<<<<<<< HEAD
     analyses = context.resources.get("analyses", NO_ANALYSES)
     verdict = classify(categories, rule_facts(item.fields, by_rules, proposal, analyses))
-=======
-    verdict = classify(categories, rule_facts(item.fields, by_rules, proposal))
     nearest: CategorySuggestion | None = item.fields.get("meaning.suggestion")
     if nearest and nearest.chosen and not verdict.candidates:
         verdict = suggested(categories, nearest.category, nearest.runner_up, nearest.margin) or verdict
->>>>>>> meaning
     return Categories(**vars(verdict), proposal=proposal)
 
 

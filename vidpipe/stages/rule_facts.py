@@ -99,7 +99,9 @@ def _analyzed(fields: Mapping[str, Any], analyses: EnabledAnalyses) -> dict[str,
             TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
             for text in analyses.found(fields)
         ),
-        "objects": None if seen is None else tuple(
+        "objects": None
+        if seen is None
+        else tuple(
             SeenObject(label.label, label.count, label.confidence, label.share, label.first_s) for label in seen
         ),
     }

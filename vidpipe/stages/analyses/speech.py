@@ -92,7 +92,9 @@ def _segment(window_s: float, start_s: float, end_s: float, text: str, language:
 
 
 def _without_loops(segments: Iterable[SpeechSegment]) -> list[SpeechSegment]:
-    runs = (list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？")))
+    runs = (
+        list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？"))
+    )
     return [segment for run in runs if len(run) < _LOOP for segment in run]
 
 
@@ -106,7 +108,9 @@ def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
             continue
         known = "" if code in UNKNOWN_LANGUAGES else stream.language or ""
         if found := [
-            SpeechSegment(start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known)
+            SpeechSegment(
+                start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known
+            )
             for cue in cues
             if cue.stream == stream.index
         ]:
