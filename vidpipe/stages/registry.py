@@ -46,6 +46,7 @@ def build_graph(settings: Settings) -> StageGraph:
     def of_job(job: str) -> Iterable[Stage]:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
+    names = {analysis.stage.name for analysis in enabled.analyses}
     texts = {evidence.reads for evidence in enabled.evidence}
     facts = {rule_field.reads for rule_field in enabled.rule_fields}
     describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
@@ -57,7 +58,7 @@ def build_graph(settings: Settings) -> StageGraph:
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
-            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
+            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
         )
     )
 

@@ -230,9 +230,8 @@ BLOCKS: dict[str, Maker] = {
 
 def blocks_of(vocabulary: Vocabulary) -> dict[str, Maker]:
     """Return `BLOCKS` with what plugins add: fields of metadata_conditions, and a keyword block for each text."""
-    texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks}
-    conditions = partial(ConditionsBlock.parse, names=vocabulary.names)
-    return texts | BLOCKS | {"metadata_conditions": conditions}
+    texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks if name not in BLOCKS}
+    return BLOCKS | {"metadata_conditions": partial(ConditionsBlock.parse, names=vocabulary.names)} | texts
 
 
 @lru_cache(4096)  # rules give the same tags to every video
