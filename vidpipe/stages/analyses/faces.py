@@ -9,7 +9,7 @@ from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import Analysis, RuleField
 from vidpipe.stages.analyses.results import Face, Faces, FrameFaces, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 
 _BATCH = 4
 #: Most faces of all frames in a result; the most certain ones are kept.
@@ -74,10 +74,8 @@ ANALYSIS = Analysis(
     ),
     resources={"face_model": build_face_model},
     rule_fields=(
-        RuleField(FieldSpec("face_count", "number", "most faces in one frame"), "faces.count"),
-        RuleField(
-            FieldSpec("face_share", "number", "share of the time in which a face is seen", "0 to 1"), "faces.share"
-        ),
+        RuleField(FIELDS["face_count"], "faces.count"),
+        RuleField(FIELDS["face_share"], "faces.share"),
     ),
     columns={"face_count": _column("count"), "face_share": _column("share")},
 )

@@ -21,7 +21,7 @@ from vidpipe.stages.analyses.results import (
 )
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 
 #: Frames per request: larger batches gain nothing (docs/benchmarks.md), and a run stops only between two.
 _BATCH = 4
@@ -129,11 +129,7 @@ ANALYSIS = Analysis(
     resources={"object_model": build_detector},
     evidence=(EvidenceText("objects", "it shows", "objects.scenes", _moments),),
     rule_fields=(
-        RuleField(
-            FieldSpec("object", "names", "things that are seen, according to object detection"),
-            "objects.labels",
-            _names,
-        ),
+        RuleField(FIELDS["object"], "objects.labels", _names),
     ),
     columns={"objects": _column},
 )
