@@ -218,5 +218,5 @@ ANALYSIS = Analysis(
         "category_sentences": _build_sentences,
         "frame_model": _build_frame_model,
         "text_model": _build_text_model,
-    },  # fmt: skip
+    },
 )
