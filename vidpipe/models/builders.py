@@ -13,7 +13,7 @@ from vidpipe.models.object_answers import category_form, sentiment_form, summary
 from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource
 from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
 from vidpipe.settings import Settings
-from vidpipe.tagging.categories import UNCLASSIFIED, category_names
+from vidpipe.tagging.categories import UNCLASSIFIED, category_sentences
 from vidpipe.text.messages import find_control_token
 
 #: Increased whenever the code makes another text from the same templates.
@@ -96,7 +96,7 @@ def template_prompts(settings: Settings) -> PromptSet:
     instruction = model.default_instruction.strip()
     if found := find_control_token(instruction):
         raise SettingsError(f"DefaultInstruction of [QwenVL] contains {found}, a control token of chat models.")
-    named = category_names(settings)
+    named = category_sentences(settings)
     categories, vocabulary = (*named, UNCLASSIFIED), build_vocabulary(settings)
     forms: dict[str, tuple[AnswerForm, dict[str, Any]]] = {
         "describe_scene": (TEXT_FORM, {"keywords": keywords}),

@@ -114,14 +114,12 @@ class Category:
         blocks: What it checks.
         weights: Block name -> what one hit in it counts.
         min_score: Lowest score of a match.
-        sentence: What such videos are about; its meaning is compared with theirs. No condition depends on it.
     """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
-    sentence: str = ""
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
@@ -153,11 +151,6 @@ class CategorySet(Versioned):
     """Categories in the order of their file, which decides between equal scores."""
 
     categories: tuple[Category, ...]
-
-    @property
-    def sentences(self) -> dict[str, str]:
-        """Name -> sentence of each category. They are not part of `text`: only suggestions depend on them."""
-        return {category.name: category.sentence for category in self.categories}
 
     def normal(self) -> dict[str, Any]:
         """Return the categories as in a rules file."""
@@ -193,7 +186,7 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
 
 def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: float) -> Verdict | None:
     """Return the verdict on a video that matches no category, but is nearest in meaning to one; None: there is none."""
-    if nearest not in categories.sentences:
+    if nearest not in (category.name for category in categories.categories):
         return None
     reason = f'a suggestion by meaning: nearest to the sentence of "{nearest}", by {margin:.2f} before "{runner_up}"'
     return Verdict(nearest, 0.0, f"{reason}; none of the {len(categories.categories)} categories matched")
@@ -236,9 +229,19 @@ def build_categories(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY
     return load_named(settings, "categories", partial(parse_categories, vocabulary=vocabulary))
 
 
-def category_names(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the categories in force, for which no plugin needs to be loaded. Raises SettingsError."""
-    return tuple(source.name for source, _ in load_named(settings, "categories", partial(_sources, model=_AnyBlocks)))
+def category_sentences(settings: Settings) -> dict[str, str]:
+    """Return what videos of each category in force are about: name -> sentence.
+
+    It reads no blocks, and so needs no plugins. No condition depends on a sentence, nor does the version of the set.
+
+    Raises:
+        SettingsError: The file cannot be used.
+    """
+    sources = load_named(settings, "categories", partial(_sources, model=_AnyBlocks))
+    words = {
+        source.name: [*source.description_keywords, *source.keywords][:_SENTENCE_KEYWORDS] for source, _ in sources
+    }
+    return {source.name: source.sentence or f"{source.name}: {', '.join(words[source.name])}" for source, _ in sources}
 
 
 def parse_categories(text: str, shown: str = "categories.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
@@ -295,5 +298,4 @@ def _category(source: CategorySource, where: str, vocabulary: Vocabulary) -> Cat
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
     weights = validated(_weights_source(vocabulary), given, f"{where}, weights").model_dump(exclude={"note"})
-    sentence = source.sentence or f"{source.name}: {', '.join(merged.description_keywords[:_SENTENCE_KEYWORDS])}"
-    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score, sentence)
+    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)

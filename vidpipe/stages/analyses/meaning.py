@@ -9,11 +9,12 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vidpipe.stages.analyses.declaration import Analysis, found_texts
+from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
 from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
+from vidpipe.tagging.facts import FIELDS
 
 if TYPE_CHECKING:
     from vidpipe.models.worker import WorkerModel
@@ -194,9 +195,9 @@ def _build_frame_model(settings: Settings) -> StageResource:
 
 
 def _build_sentences(settings: Settings) -> StageResource:
-    from vidpipe.tagging.categories import build_categories
+    from vidpipe.tagging.categories import category_sentences
 
-    return CategorySentences(build_categories(settings).sentences)
+    return CategorySentences(category_sentences(settings))
 
 
 ANALYSIS = Analysis(
@@ -219,4 +220,5 @@ ANALYSIS = Analysis(
         "frame_model": _build_frame_model,
         "text_model": _build_text_model,
     },
+    rule_fields=(RuleField(FIELDS["language"], "meaning.language"),),
 )

@@ -50,8 +50,6 @@ ANALYSIS = Analysis(
         optional=True,
     ),
     resources={"moderation_model": build_moderation_model},
-    rule_fields=(
-        RuleField(FIELDS["moderation_score"], "moderation.score"),
-    ),
+    rule_fields=(RuleField(FIELDS["moderation_score"], "moderation.score"),),
     columns={"moderation_score": lambda stored: stored.get("score")},
 )

@@ -19,7 +19,6 @@ from vidpipe.stages.analyses.screen_lines import Block, blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FIELDS
-from vidpipe.text.names import language_code
 
 _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.
