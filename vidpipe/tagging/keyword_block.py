@@ -9,7 +9,7 @@ from typing import Any
 from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, listed
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.text.messages import clock_time, join_words
-from vidpipe.text.words import Keyword, SearchedText, TimedText
+from vidpipe.text.words import Keyword, SearchedText, TimedText, as_written
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class KeywordBlock(Block):
             return {phrase: f'"{form}"' for phrase, form in forms.items()}
         all_forms = {keyword.phrase: keyword.forms for keyword in self.keywords}
         times = {phrase: {time for form in all_forms[phrase] for time in text.times_s(form)} for phrase in forms}
-        return {phrase: f'"{form}" at {_times(sorted(times[phrase]))}' for phrase, form in forms.items()}
+        return {phrase: f'"{as_written(form)}" at {_times(sorted(times[phrase]))}' for phrase, form in forms.items()}
 
     def evidence(self, facts: RuleFacts) -> str:
         """`the subtitles say "sea", "ship", someone says "rocket" at 0:12 and 0:40`."""
@@ -126,7 +126,7 @@ class KeywordBlock(Block):
         else:
             nothing = f"no {self.name.removesuffix('_keywords').replace('_', ' ')} is known"
         return tuple(
-            PartExplanation(asks=f'"{phrase}"', found=found.get(phrase, nothing), matched=phrase in found)
+            PartExplanation(asks=f'"{as_written(phrase)}"', found=found.get(phrase, nothing), matched=phrase in found)
             for phrase in self.normal()
         )
 

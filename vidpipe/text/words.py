@@ -23,6 +23,7 @@ _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+(?:'[^\W_{_UNSPACED}]+)*")
 #: Normalizing takes quadratic time in the number of combining marks, and untrusted text may hold nothing else.
 _PIECE = re.compile(r"(?s:.){1,250}\S{0,250}")
+_SPACED_OUT = re.compile(rf"(?<=[{_UNSPACED}]) (?=[{_UNSPACED}])")
 _SIBILANTS = ("s", "x", "z", "ch", "sh")
 _JOINT = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}$")
@@ -40,6 +41,11 @@ def normalize(text: str) -> str:
     """
     found = _WORD.findall(_folded(text).replace("\u2019", "'"))
     return f" {' '.join(found)} " if found else ""
+
+
+def as_written(form: str) -> str:
+    """Return a normalized phrase without the spaces between characters of scripts that have none."""
+    return _SPACED_OUT.sub("", form)
 
 
 def _folded(text: str) -> str:

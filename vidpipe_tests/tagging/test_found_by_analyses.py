@@ -44,7 +44,7 @@ def evidence_of(block: dict[str, Any], facts: RuleFacts = TALK) -> str | None:
         ({"speech_keywords": ["outer space", "rocket"]},
          'someone says "outer space" at 0:12, "rocket" at 0:12, 0:40 and 1:01'),
         ({"screen_text_keywords": ["rocket"]}, 'the screen shows "rocket" at 1:02:05'),
-        ({"screen_text_keywords": ["胃部"]}, 'the screen shows "胃 部" at 0:03'),
+        ({"screen_text_keywords": ["胃部"]}, 'the screen shows "胃部" at 0:03'),
         ({"subtitle_keywords": ["outer"]}, 'someone says "outer" at 0:12'),
         ({"subtitle_keywords": ["science"]}, None),
         ({"text_keywords": ["science", "outer"]},
