@@ -51,7 +51,13 @@ def draw(color: str, shape: str) -> Image.Image:
 
 def processor() -> CLIPProcessor:
     """Return the preprocessing: a word is a token. CLIPModel takes 2 as the end of a text for a relic."""
-    words = ["<pad>", "<start>", "<unk>", "<end>", *sorted({*COLORS, *SHAPES, *" ".join(FRAMES).replace("{}", "").split()})]
+    words = [
+        "<pad>",
+        "<start>",
+        "<unk>",
+        "<end>",
+        *sorted({*COLORS, *SHAPES, *" ".join(FRAMES).replace("{}", "").split()}),
+    ]
     tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()

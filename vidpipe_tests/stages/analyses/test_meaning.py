@@ -44,9 +44,7 @@ def item(*lengths_s: float, **changed: Any) -> Item:
     scenes, start_s = [], 0.0
     for index, length_s in enumerate(lengths_s or (10.0,)):
         end_s = start_s + length_s
-        scenes.append(
-            Scene(index=index, start_s=start_s, end_s=end_s, start_frame=0, end_frame=1, stats=STATS)
-        )
+        scenes.append(Scene(index=index, start_s=start_s, end_s=end_s, start_frame=0, end_frame=1, stats=STATS))
         start_s = end_s
     fields = {
         "ingest.titles": (), "metadata.cues": (), "metadata.title": None, "descriptions.text": "A dark video.",
