@@ -1,3 +1,4 @@
+# ruff: noqa: S106, S311 - names of tokens, and pictures
 """Trains the tiny CLIP of the tests: python scripts/train_tiny_clip.py [FOLDER]
 
 It tells squares, circles and triangles in six colours, and pictures of one colour, and knows no other words. Takes a

