@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,12 +33,34 @@ def blurring(home: Path) -> Settings:
     return Settings(home=home, privacy=Privacy(blur_faces=True))
 
 
-def blurred_scenes(clip: Path, home: Path) -> tuple[Scenes, list[bytes]]:
-    """The result, and every picture that was stored."""
+class Blurred(NamedTuple):
+    """What scenes made of a clip.
+
+    Attributes:
+        scenes: The result.
+        pictures: Every picture that was stored.
+        written_bytes: Size of all files below data/derived whenever the model was asked.
+    """
+
+    scenes: Scenes
+    pictures: list[bytes]
+    written_bytes: list[int]
+
+
+def blurred_scenes(clip: Path, home: Path) -> Blurred:
     settings = blurring(home)
     stage = build_graph(settings)["scenes"]
     model = build_resource("face_model", settings)
     assert isinstance(model, WorkerModel)
+    written_bytes: list[int] = []
+    answer = model.call
+
+    def call(request: Any, cancelled: threading.Event) -> Any:
+        files = (path for path in settings.derived_directory.rglob("*") if path.is_file())
+        written_bytes.append(sum(path.stat().st_size for path in files))
+        return answer(request, cancelled)
+
+    model.call = call  # type: ignore[method-assign]
     try:
         (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"face_model": model}))
     finally:
@@ -45,10 +68,26 @@ def blurred_scenes(clip: Path, home: Path) -> tuple[Scenes, list[bytes]]:
     assert outcome.error is None, outcome.error
     assert isinstance(outcome.result, Scenes)
     assert outcome.result.pack is not None
-    pack = FramePack.open(settings, outcome.result.pack)
-    stored = [jpeg for _, jpeg in pack]
+    stored = [jpeg for _, jpeg in FramePack.open(settings, outcome.result.pack)]
     stored += [settings.resolve(thumbnail.path).read_bytes() for thumbnail in outcome.result.thumbnails]
-    return outcome.result, stored
+    return Blurred(outcome.result, stored, written_bytes)
+
+
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory, models_directory: PackagedModels) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    models_directory.into(home, MODEL)
+    return home
+
+
+@pytest.fixture(scope="module")
+def clip(module_home: Path) -> Path:
+    return portrait_clip(module_home / "a.mp4")
+
+
+@pytest.fixture(scope="module")
+def blurred(clip: Path, module_home: Path) -> Blurred:
+    return blurred_scenes(clip, module_home)
 
 
 def detail(jpeg: bytes, box: tuple[float, float, float, float]) -> float:
@@ -59,18 +98,15 @@ def detail(jpeg: bytes, box: tuple[float, float, float, float]) -> float:
     return float(np.abs(np.diff(np.asarray(face, np.int16), axis=1)).mean())
 
 
-def test_faces_are_blurred_in_frames_and_thumbnails(home: Path, models_directory: PackagedModels) -> None:
-    models_directory.into(home, MODEL)
-    clip = portrait_clip(home / "a.mp4")
-    plain = scenes_of(clip, home)
-    found, pictures = blurred_scenes(clip, home)
+def test_faces_are_blurred_in_frames_and_thumbnails(blurred: Blurred, clip: Path, module_home: Path) -> None:
+    plain, found = scenes_of(clip, module_home), blurred.scenes
     assert plain.pack is not None
     assert found.pack is not None
-    shown = [jpeg for _, jpeg in FramePack.open(Settings(home=home), plain.pack)]
+    shown = [jpeg for _, jpeg in FramePack.open(Settings(home=module_home), plain.pack)]
     face, coat = (0.36, 0.24, 0.32, 0.3), (0.1, 0.75, 0.8, 0.2)
     assert min(detail(jpeg, face) for jpeg in shown) > 4
-    assert max(detail(jpeg, face) for jpeg in pictures) < 2
-    assert detail(pictures[0], coat) == pytest.approx(detail(shown[0], coat), rel=0.15)
+    assert max(detail(jpeg, face) for jpeg in blurred.pictures) < 2
+    assert detail(blurred.pictures[0], coat) == pytest.approx(detail(shown[0], coat), rel=0.15)
     # frames of both kinds have other folders and versions, which the describing model's answers depend on
     assert found.pack.version != plain.pack.version
     assert found.frames_version != plain.frames_version
@@ -78,16 +114,20 @@ def test_faces_are_blurred_in_frames_and_thumbnails(home: Path, models_directory
     assert [scene.stats for scene in found.scenes] == [scene.stats for scene in plain.scenes]
 
 
-def test_blurred_faces_are_still_counted(home: Path, models_directory: PackagedModels) -> None:
-    models_directory.into(home, MODEL)
-    found, _ = blurred_scenes(portrait_clip(home / "a.mp4"), home)
-    counted = result_of(faces.ANALYSIS, found, blurring(home))
+def test_blurred_faces_are_still_counted(blurred: Blurred, module_home: Path) -> None:
+    counted = result_of(faces.ANALYSIS, blurred.scenes, blurring(module_home))
     assert isinstance(counted, Faces)
     assert (counted.count, counted.share) == (1, 1.0)
 
 
-def test_the_spec_of_scenes_covers_blurring_only_when_it_is_on(home: Path, models_directory: PackagedModels) -> None:
-    models_directory.into(home, MODEL)
+def test_a_killed_run_leaves_no_picture_on_disk(blurred: Blurred) -> None:
+    """The candidates, whose faces are not blurred yet, have no name: while they are searched, no file holds a JPEG."""
+    assert blurred.written_bytes
+    assert not any(blurred.written_bytes)
+
+
+def test_the_spec_of_scenes_covers_blurring_only_when_it_is_on(module_home: Path) -> None:
+    home = module_home
     plain, hidden = (Plan.make(build_graph(settings), settings) for settings in (Settings(home=home), blurring(home)))
     assert plain.specs["scenes"] == "0f2fefc9cd56def1"
     assert hidden.specs["scenes"] != plain.specs["scenes"]
@@ -101,35 +141,9 @@ def test_without_the_model_scenes_is_unavailable(home: Path) -> None:
     assert f"vidpipe models install {MODEL}" in fault.hint
 
 
-def test_a_killed_run_leaves_no_picture_on_disk(home: Path, models_directory: PackagedModels) -> None:
-    """The candidates, whose faces are not blurred yet, have no name: while they are searched, no file holds a JPEG."""
-    models_directory.into(home, MODEL)
-    settings = blurring(home)
-    model = build_resource("face_model", settings)
-    assert isinstance(model, WorkerModel)
-    seen: list[int] = []
-    answer = model.call
-
-    def call(request: object, cancelled: object) -> object:
-        files = [path for path in settings.derived_directory.rglob("*") if path.is_file()]
-        seen.append(sum(path.stat().st_size for path in files))
-        return answer(request, cancelled)  # type: ignore[arg-type]
-
-    model.call = call  # type: ignore[method-assign]
-    stage = build_graph(settings)["scenes"]
-    clip = portrait_clip(home / "a.mp4")
-    try:
-        (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"face_model": model}))
-    finally:
-        model.close()
-    assert outcome.error is None
-    assert seen
-    assert not any(seen)
-
-
 def test_no_face_of_a_real_clip_remains(clips_directory: Path, home: Path, models_directory: PackagedModels) -> None:
     models_directory.into(home, MODEL)
-    _, pictures = blurred_scenes(clips_directory / "dj3.mp4", home)
+    pictures = blurred_scenes(clips_directory / "dj3.mp4", home).pictures
     model = build_resource("face_model", Settings(home=home))
     assert isinstance(model, WorkerModel)
     try:

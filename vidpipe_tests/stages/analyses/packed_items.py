@@ -17,8 +17,8 @@ from vidpipe_tests.clips import BITEXACT, ffmpeg
 PORTRAIT = Path(matplotlib.get_data_path(), "sample_data", "grace_hopper.jpg")
 
 
-def portrait_clip(path: Path, *, seconds: float = 1.0) -> Path:
-    """The portrait for a second, 512x600."""
+def portrait_clip(path: Path, *, seconds: float = 0.5) -> Path:
+    """The portrait for half a second, 512x600."""
     still = ("-loop", "1", "-framerate", "10", "-t", f"{seconds:g}", "-i", str(PORTRAIT))
     return ffmpeg(path, *still, "-vf", "scale=512:600", "-c:v", "libx264", "-pix_fmt", "yuv420p", *BITEXACT)
 

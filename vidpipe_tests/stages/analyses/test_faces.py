@@ -38,7 +38,7 @@ def test_the_face_of_a_portrait_is_found_where_it_is(home: Path, models_director
 
 def test_a_test_pattern_has_no_face(home: Path, models_directory: PackagedModels) -> None:
     models_directory.into(home, MODEL)
-    found = faces_in(moving(home / "a.mp4", seconds=1), home)
+    found = faces_in(moving(home / "a.mp4", seconds=0.5), home)
     assert (found.count, found.share, found.frames) == (0, 0.0, ())
     assert found.frames_examined > 0
 
