@@ -4,13 +4,15 @@ The side length of detection is what its time depends on. RapidOCR enlarges smal
 ten times as long and reads the same captions.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 from rapidocr import RapidOCR
+
+from vidpipe.models.picture_input import decoded
 
 #: Least confidence of a reading that is returned.
 _MIN_CONFIDENCE = 0.3
@@ -39,7 +41,7 @@ def recognizer(folder: Path, *, threads: int, side: int) -> RapidOCR:
             "Det.limit_side_len": side,
             "Rec.model_path": str(reader),
             "Rec.rec_keys_path": str(next(iter(sorted(folder.glob("*.txt"))), reader)),  # fetched if it is missing
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "EngineConfig.onnxruntime.intra_op_num_threads": min(threads, os.cpu_count() or 1),  # else it takes all
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )
@@ -53,6 +55,7 @@ def load(
     Each text has `text`, `box` (left, top, width, height as shares of the picture) and `confidence` (0 to 1). A frame
     that equals the last one that was read in the same request is not read again.
     """
+    cv2.setNumThreads(threads)
     (folder,) = folders.values()
     ocr = recognizer(folder, threads=threads, side=side)
 
@@ -60,9 +63,7 @@ def load(
         answers: list[list[dict[str, Any]]] = []
         last = None
         for jpeg in request["jpegs"]:
-            picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-            if picture is None:
-                raise ValueError("a frame is not a readable JPEG")
+            picture = decoded(jpeg)
             luma = _blocks(picture)
             if last is not None and last.shape == luma.shape and cv2.norm(last, luma, cv2.NORM_INF) <= _EQUAL_LUMA:
                 answers.append(answers[-1])
@@ -80,7 +81,7 @@ def _blocks(picture: cv2.typing.MatLike) -> cv2.typing.MatLike:
 
 
 def _texts(ocr: RapidOCR, picture: cv2.typing.MatLike) -> list[dict[str, Any]]:
-    read = ocr(picture)
+    read: Any = ocr(picture)
     if read.txts is None:
         return []
     height, width = picture.shape[:2]
