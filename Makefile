@@ -39,7 +39,7 @@ test: full-setup ## Run all tests
 	@echo "Next: make demo shows vidpipe at work; make lint checks style and types."
 
 soak: full-setup ## Run the long tests: thousands of videos through the sensors, repeated kills
-	@$(VENV)/python -m pytest -q -s -m soak $(TESTS)
+	@VIDPIPE_TEST_REQUIRE_MODELS=1 $(VENV)/python -m pytest -q -s -m soak $(TESTS)
 
 screenshots: setup ## Take the screenshots of the README with a headless Chromium
 	@$(VENV)/python -m pip install -q -c constraints.txt -e '.[screenshots]'

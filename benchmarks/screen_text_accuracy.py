@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -118,10 +118,9 @@ def frame(text: str, font: Path, size: int, background: str) -> bytes:
     return encoded.getvalue()
 
 
-def error_rates(folder: Path, fonts: Path, side: int) -> dict[str, tuple[float, float, float]]:
-    """Script -> character error rate, share of frames in which nothing was read, share of invented characters."""
+def error_rates(folder: Path, fonts: Path, side: int) -> Iterator[tuple[str, float, float, float]]:
+    """Yield each script, its character error rate, share of frames without any text, share of invented characters."""
     answer = load(folders={MODEL: folder}, cards={}, threads=2, side=side)
-    rates = {}
     for script, (_, font, sentences) in SCRIPTS.items():
         wrong = lost = invented = letters = frames = 0
         path = next(iter(sorted(fonts.rglob(font))), None)
@@ -135,8 +134,7 @@ def error_rates(folder: Path, fonts: Path, side: int) -> dict[str, tuple[float, 
                 wrong += edit_distance(read, meant)
                 invented += (Counter(read) - Counter(meant)).total()
                 lost, letters, frames = lost + (not read), letters + len(meant), frames + 1
-        rates[script] = (wrong / letters, lost / frames, invented / letters)
-    return rates
+        yield script, wrong / letters, lost / frames, invented / letters
 
 
 def compared(jpegs: Sequence[bytes], settings: Settings, rounds: int = 3) -> tuple[float, float]:
@@ -167,9 +165,9 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=SIDE)
     options = parser.parse_args()
     print(f"{'script':24} {'error rate':>10} {'lost':>6} {'invented':>9}")
-    for script, (wrong, lost, invented) in error_rates(options.models / MODEL, options.fonts, options.side).items():
+    for script, wrong, lost, invented in error_rates(options.models / MODEL, options.fonts, options.side):
         note = "" if SCRIPTS[script][0] else "  not among the model's characters"
-        print(f"{script:24} {wrong:10.1%} {lost:6.0%} {invented:9.1%}{note}")
+        print(f"{script:24} {wrong:10.1%} {lost:6.0%} {invented:9.1%}{note}", flush=True)
     return 0
 
 

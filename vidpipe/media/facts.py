@@ -152,8 +152,23 @@ class Scene(Fact):
     stats: SceneStats
 
 
+#: left, top, width, height as shares of the picture, 0 to 1
+Box = tuple[float, float, float, float]
+
+
+class Face(Fact):
+    """One face in one frame."""
+
+    box: Box
+    confidence: float = Field(ge=0, le=1)
+
+
 class PackedFrame(Fact):
-    """One JPEG in a frame pack. `offset` and `length` are in bytes, `width` and `height` in pixels."""
+    """One JPEG in a frame pack.
+
+    `offset` and `length` are in bytes, `width` and `height` in pixels. `faces` are those that are blurred in it; None:
+    nobody looked for faces, and none is blurred.
+    """
 
     time_s: float
     scene: int
@@ -161,6 +176,7 @@ class PackedFrame(Fact):
     length: int
     width: int
     height: int
+    faces: tuple[Face, ...] | None = None
 
 
 class PackReference(Fact):

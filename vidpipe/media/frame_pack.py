@@ -5,8 +5,8 @@
                                thumb_00000.jpg  ...
 
 A folder is written under a temporary name and renamed when it is complete; afterwards it never changes. `version`
-covers times, sizes and the extractor's version, not the bytes of the JPEGs. A writer holds a lock on its folder that
-ends with the process, so that the next writer can remove what a killed run left behind.
+covers times, sizes, the extractor's version and what blurred faces, not the bytes of the JPEGs. A writer holds a lock
+on its folder that ends with the process, so that the next writer can remove what a killed run left behind.
 """
 
 from __future__ import annotations
@@ -25,13 +25,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import MediaError
-from vidpipe.media.facts import PackedFrame, PackReference
+from vidpipe.media.facts import Face, PackedFrame, PackReference
 from vidpipe.settings import Settings
 
 if TYPE_CHECKING:
     import cv2
 
 _QUALITY = 85
+
+
+def decode_jpeg(jpeg: bytes) -> cv2.typing.MatLike:
+    """Return the pixels of a JPEG: BGR, uint8, shape (height, width, 3).
+
+    Raises:
+        MediaError: It cannot be decoded.
+    """
+    import cv2  # loaded only where pictures are made: commands that read results import this module
+    import numpy as np
+
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise MediaError("A frame written by ffmpeg is not a readable JPEG.", "Run the scenes stage again.")
+    return picture
 
 
 def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
@@ -44,13 +59,13 @@ def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
     Raises:
         MediaError: The JPEG cannot be decoded.
     """
-    import cv2  # loaded only where pictures are made: commands that read results import this module
-    import numpy as np
+    return encode_jpeg(decode_jpeg(jpeg), size)
 
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise MediaError("A frame written by ffmpeg is not a readable JPEG.", "Run the scenes stage again.")
-    return encode_jpeg(picture, size)
+
+def scaled_jpeg(jpeg: bytes, factor: float) -> bytes:
+    """Scale both sides of a JPEG by a factor. Raises MediaError if it cannot be decoded."""
+    picture = decode_jpeg(jpeg)
+    return encode_jpeg(picture, (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))))
 
 
 def encode_jpeg(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:
@@ -104,15 +119,16 @@ TEMPORARY = ".partial-"
 _STALE_S, _MIN_AGE_S = 24 * 3600, 1.0
 
 
-def frames_version(frames: Iterable[PackedFrame], *, converted: bool = False) -> str:
+def frames_version(frames: Iterable[PackedFrame], *, converted: bool = False, faces: str = "") -> str:
     """Return a version of frames as a model sees them: a hash of extractor, times and sizes.
 
     Args:
         frames: The frames.
         converted: Whether they were deinterlaced or tone-mapped.
+        faces: What blurred their faces; empty if they are not blurred.
     """
     extractor = EXTRACTOR if converted else _PLAIN_EXTRACTOR
-    covered = [extractor, *((frame.time_s, frame.width, frame.height) for frame in frames)]
+    covered = [extractor, *filter(None, [faces]), *((frame.time_s, frame.width, frame.height) for frame in frames)]
     return hashlib.sha256(json.dumps(covered).encode()).hexdigest()[:16]
 
 
@@ -168,10 +184,12 @@ class FramePackWriter:
     Args:
         settings: The settings, with the folder of derived files.
         sha256: SHA-256 of the video.
+        faces: What blurred the faces in its pictures; empty if they are not blurred.
     """
 
-    def __init__(self, settings: Settings, sha256: str) -> None:
+    def __init__(self, settings: Settings, sha256: str, *, faces: str = "") -> None:
         self._settings = settings
+        self._faces = {"faces_blurred_by": faces} if faces else {}
         self._parent = settings.derived_directory / sha256
         self._parent.mkdir(parents=True, exist_ok=True)
         self._remove_stale()
@@ -193,7 +211,15 @@ class FramePackWriter:
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
 
-    def add_frame(self, *, time_s: float, scene: int, size: tuple[int, int], jpeg: bytes) -> None:
+    def add_frame(
+        self,
+        *,
+        time_s: float,
+        scene: int,
+        size: tuple[int, int],
+        jpeg: bytes,
+        faces: tuple[Face, ...] | None = None,
+    ) -> None:
         """Append a frame to the pack.
 
         Args:
@@ -201,12 +227,11 @@ class FramePackWriter:
             scene: Index of its scene.
             size: Width and height, in pixels.
             jpeg: The JPEG.
+            faces: The faces in it, if they are blurred.
         """
         self._pack.write(jpeg)
-        width, height = size
-        self._frames.append(
-            PackedFrame(time_s=time_s, scene=scene, offset=self._end, length=len(jpeg), width=width, height=height)
-        )
+        place = {"offset": self._end, "length": len(jpeg), "width": size[0], "height": size[1]}
+        self._frames.append(PackedFrame(time_s=time_s, scene=scene, faces=faces, **place))
         self._end += len(jpeg)
 
     def add_thumbnail(self, time_s: float, scene: int, size: tuple[int, int], jpeg: bytes) -> str:
@@ -225,10 +250,12 @@ class FramePackWriter:
         """Give the folder its final name, unless an equal pack already exists."""
         manifest = {
             "extractor": EXTRACTOR,
-            "frames": [frame.model_dump() for frame in self._frames],
+            **self._faces,
+            "frames": [frame.model_dump(exclude_none=True) for frame in self._frames],
             "thumbnails": self._thumbnails,
         }
-        covered = manifest | {"frames": [frame.model_dump(exclude={"offset", "length"}) for frame in self._frames]}
+        uncovered = {"offset", "length", "faces"}
+        covered = manifest | {"frames": [frame.model_dump(exclude=uncovered) for frame in self._frames]}
         version = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()[:16]
         self._pack.flush()
         os.fsync(self._pack.fileno())

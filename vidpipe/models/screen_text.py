@@ -4,6 +4,7 @@ The side length of detection is what its time depends on. RapidOCR enlarges smal
 ten times as long and reads the same captions.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def recognizer(folder: Path, *, threads: int, side: int) -> RapidOCR:
             "Det.limit_side_len": side,
             "Rec.model_path": str(reader),
             "Rec.rec_keys_path": str(next(iter(sorted(folder.glob("*.txt"))), reader)),  # fetched if it is missing
-            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "EngineConfig.onnxruntime.intra_op_num_threads": min(threads, os.cpu_count() or 1),  # else it takes all
             "EngineConfig.onnxruntime.inter_op_num_threads": 1,
         }
     )

@@ -22,6 +22,8 @@ RATE_HZ = 16_000
 _MARGIN = RATE_HZ // 5
 #: Whisper hears 30 s at once. If it loses the thread in a long chunk, it hears the same in short ones.
 _LONG_CHUNK, _SHORT_CHUNK = 28 * RATE_HZ, 12 * RATE_HZ
+#: The activity model needs more than a frame.
+_MIN_SAMPLES = RATE_HZ // 10
 #: Speech that ends this close to the end of a window may go on.
 _OPEN_END_S = 0.5
 #: A chunk whose text compresses better is a loop; one whose tokens are less likely is a guess (Whisper's own limits).
@@ -85,6 +87,8 @@ class SpeechRecognizer:
             window. About these: `segments` (see `SpokenText`), and the seconds of `speech` and of `music` without it.
         """
         samples = np.frombuffer(request["samples"], np.int16)
+        if samples.size < _MIN_SAMPLES:
+            return {"taken": samples.size, "segments": [], "speech": 0.0, "music": 0.0}
         events = self._activity.detect(samples)["events"]
         speech = [
             span for span in _spans(events["speech"]) if 2 * _common([span], _spans(events["singing"])) <= _size([span])
@@ -120,7 +124,7 @@ class SpeechRecognizer:
         for chunk in _chunks(speech, _LONG_CHUNK):
             texts = self._texts(samples, chunk, language, certainty)
             if texts is None:
-                shorter = _chunks(chunk, _SHORT_CHUNK)
+                shorter = _chunks(chunk, _SHORT_CHUNK) if _size(chunk) > _SHORT_CHUNK else ()
                 texts = [text for part in shorter for text in self._texts(samples, part, language, certainty) or ()]
             found += texts
         return found

@@ -352,7 +352,11 @@ class _Run:
         """Commit the outcome of a stage, and send the video to the next one."""
         self._leases.journal.end(work.state.sha256, work.stage.name)
         if outcome is None:
-            self._committer.put(CommitEntry(work.state.sha256))
+            if work.stage.optional and not self.cancelled.is_set():  # what follows does not wait for it
+                work.state.done.add(work.stage.name)
+                self._advance(work.state)
+            else:
+                self._committer.put(CommitEntry(work.state.sha256))
             return
         self._commit(work.state, work.stage, with_names(outcome, work), seconds)
         self._advance(work.state)

@@ -52,7 +52,7 @@ def build_graph(settings: Settings) -> StageGraph:
     describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
     return StageGraph(
         (
-            *(raw_video.STAGE, metadata.STAGE, scenes.STAGE),
+            *(raw_video.STAGE, metadata.STAGE, _scenes(settings)),
             *of_job("prepare"),
             replace(describe, costly=settings.qwen_vl.backend != "statistics"),
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
@@ -60,6 +60,17 @@ def build_graph(settings: Settings) -> StageGraph:
             _reading(tags.STAGE, texts | facts),
             _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
         )
+    )
+
+
+def _scenes(settings: Settings) -> Stage:
+    """Return the stage scenes. What blurs faces is part of its spec; without its model, the stage is unavailable."""
+    if not settings.privacy.blur_faces:
+        return scenes.STAGE
+    return replace(
+        scenes.STAGE,
+        settings=(*scenes.STAGE.settings, "privacy.blur_faces"),
+        resources=(*scenes.STAGE.resources, "face_model"),
     )
 
 
@@ -79,6 +90,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
+    from vidpipe.stages.analyses.faces import build_face_model
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
@@ -88,6 +100,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": build_prompts,
         "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
         "categories": lambda settings: build_categories(settings, enabled.vocabulary),
+        "face_model": build_face_model,
         _RESOURCE: lambda settings: enabled,
     }
     for analysis in enabled.analyses:

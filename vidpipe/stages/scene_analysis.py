@@ -20,6 +20,7 @@ from vidpipe.media.streams import INTERLACED_ORDERS
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.analyses.speech import hears
 from vidpipe.stages.contract import Item, StageContext
+from vidpipe.stages.face_blurring import FaceBlurring
 from vidpipe.stages.results import Scenes
 from vidpipe.stages.video_decode import MIN_TIME_LIMIT_S, decode_within_limits, find_damage, frame_rate, plan_for
 
@@ -30,13 +31,17 @@ _MIN_REFERENCE_PIXELS = 200_000_000
 
 
 class _Pictures(NamedTuple):
-    """What is stored of the pictures; `frames` are those in the pack, `converted` is explained by DecodePlan."""
+    """What is stored of the pictures.
+
+    `frames` are those in the pack, `converted` is explained by DecodePlan, `faces` by FramePackWriter.
+    """
 
     pack: PackReference
     frames: Sequence[PackedFrame]
     converted: bool
     thumbnails: tuple[Thumbnail, ...]
     poster: str | None
+    faces: str
 
 
 def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float = MIN_TIME_LIMIT_S) -> Scenes:
@@ -60,7 +65,10 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     if not item["metadata.mirrored"]:
         codec = item["metadata.video_codec"]
         plan = replace(plan, hwaccel=hwaccel.choose(settings.scene_detection.hw_accel, codec))
-    with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
+    face_model = context.resources.get("face_model")
+    blurring = FaceBlurring(face_model, context) if face_model else None
+    faces = blurring.version if blurring else ""
+    with FramePackWriter(settings, item.sha256, faces=faces) as writer, SpillFile(writer.folder) as spill:
         if plan.audio_stream is not None and hears(settings):
             plan = replace(plan, sound_file=writer.folder / "sound")
 
@@ -90,7 +98,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             if findings.sound and not findings.end.returncode:
                 keep_sound(settings, item.sha256, plan.sound_file, plan.audio_stream, findings.first_us)
             plan.sound_file.unlink(missing_ok=True)
-        pictures = _write(settings.scene_detection, plan, findings, writer, spill)
+        pictures = _write(settings.scene_detection, plan, findings, writer, spill, blurring=blurring)
         areas = active_areas(
             [scene_light_profile(span.sums) for span in findings.scenes],
             lambda scene: (spill.read(kept) for kept in spread(findings.kept.get(scene, ()), 1)),
@@ -103,19 +111,28 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
 
 
 def _write(
-    options: SceneDetection, plan: DecodePlan, findings: SceneFindings, writer: FramePackWriter, spill: SpillFile
+    options: SceneDetection,
+    plan: DecodePlan,
+    findings: SceneFindings,
+    writer: FramePackWriter,
+    spill: SpillFile,
+    *,
+    blurring: FaceBlurring | None,
 ) -> _Pictures:
-    """Write the frame pack and the thumbnails."""
+    """Write the frame pack and the thumbnails, with faces blurred if there is `blurring`."""
     durations = {index: (end_us - start_us) / 1e6 for index, (start_us, end_us) in enumerate(findings.spans_us)}
-    for kept in model_frames(findings.kept, durations, options):
-        jpeg = spill.read(kept)
+    frames = model_frames(findings.kept, durations, options)
+    chosen = findings.by_time or scene_thumbnails(findings.kept, options.max_thumbnails)
+    read = blurring.find(spill, [*frames, *chosen]) if blurring else spill.read
+    for kept in frames:
+        jpeg = read(kept)
         if plan.candidate != plan.model:
             jpeg = resized_jpeg(jpeg, plan.model)
-        writer.add_frame(time_s=kept.time_us / 1e6, scene=kept.scene, size=plan.model, jpeg=jpeg)
-    chosen = findings.by_time or scene_thumbnails(findings.kept, options.max_thumbnails)
+        faces = blurring.faces(kept) if blurring else None
+        writer.add_frame(time_s=kept.time_us / 1e6, scene=kept.scene, size=plan.model, jpeg=jpeg, faces=faces)
     names = []
     for kept in chosen:
-        jpeg = resized_jpeg(spill.read(kept), plan.thumbnail)
+        jpeg = resized_jpeg(read(kept), plan.thumbnail)
         names.append(writer.add_thumbnail(kept.time_us / 1e6, kept.scene, plan.thumbnail, jpeg))
     pack = writer.publish()
     thumbnails = tuple(
@@ -123,7 +140,7 @@ def _write(
         for kept, name in zip(chosen, names, strict=True)
     )
     best = thumbnails[chosen.index(poster(chosen, durations))].path if chosen else None
-    return _Pictures(pack, writer.frames, plan.converted, thumbnails, best)
+    return _Pictures(pack, writer.frames, plan.converted, thumbnails, best, blurring.version if blurring else "")
 
 
 def _result(
@@ -152,7 +169,7 @@ def _result(
             end_frame=end_frame,
             thumbnail=of_scene.get(index),
             frames=len(seen.get(index, ())),
-            frames_version=frames_version(seen.get(index, ()), converted=pictures.converted),
+            frames_version=frames_version(seen.get(index, ()), converted=pictures.converted, faces=pictures.faces),
             active_area=areas.scenes[index],
             stats=scene_stats(sums[index], sound=findings.sound),
         )
@@ -175,7 +192,7 @@ def _result(
         active_area=areas.video,
         stats=scene_stats(sum(sums, no_sums()), sound=findings.sound),
         pack=pictures.pack,
-        frames_version=frames_version(pictures.frames, converted=pictures.converted),
+        frames_version=frames_version(pictures.frames, converted=pictures.converted, faces=pictures.faces),
         thumbnails=pictures.thumbnails,
         poster=pictures.poster,
         damage=damage,

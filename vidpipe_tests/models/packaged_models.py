@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from vidpipe.errors import UnavailableError
 from vidpipe.models.catalogue import entry_of
 from vidpipe.models.installation import install
 
-#: Set by `make soak`: a model that has vanished is a failure, not a skip.
-REQUIRED_VARIABLE = "VIDPIPE_TEST_REQUIRE_MODELS"
+#: Set by `make soak`: a model that has vanished is a failure, not a skip. Read before the fixture that hides variables.
+REQUIRED = bool(os.environ.get("VIDPIPE_TEST_REQUIRE_MODELS"))
 
 
 def _cache() -> Path:
@@ -47,13 +48,12 @@ class PackagedModels:
 
 
 @pytest.fixture(scope="session")
-def models_directory(request: pytest.FixtureRequest) -> PackagedModels:
+def models_directory() -> PackagedModels:
     """Real models: `models_directory("faces-centerface")` is a folder to be used as Settings.models_directory."""
-    soak = "soak" in (request.config.getoption("markexpr") or "").replace("not soak", "")
-    return PackagedModels(_cache(), required=soak or bool(os.environ.get(REQUIRED_VARIABLE)))
+    return PackagedModels(_cache(), required=REQUIRED)
 
 
 @pytest.fixture
-def with_models(home: Path, models_directory: PackagedModels):
+def with_models(home: Path, models_directory: PackagedModels) -> Callable[..., Path]:
     """`with_models("vad-fireredvad")` puts real models into the test's home."""
     return lambda *names: models_directory.into(home, *names)

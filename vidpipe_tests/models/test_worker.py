@@ -1,7 +1,6 @@
 """A model in a process of its own: crashes, signals, cancelling, large requests, what the process inherits."""
 
 import hashlib
-import os
 import signal
 import subprocess
 import sys
@@ -15,6 +14,9 @@ import pytest
 from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.models.installed import InstalledModel
 from vidpipe.models.worker import WorkerModel, WorkerStoppedError
+from vidpipe.settings import Settings
+from vidpipe.stages.analyses.packed_frames import ask
+from vidpipe.stages.contract import Item, OutOfReach, StageContext, per_video
 
 _LOAD = "vidpipe_tests.models.worker_functions:load"
 _INSTALLED = InstalledModel("some-model", "1", Path("/models/some-model"), {"a.onnx": "0" * 64}, {"size": [8, 8]})
@@ -65,10 +67,17 @@ def test_a_model_that_cannot_be_loaded_is_unavailable(fails: str) -> None:
         assert broken._process is None
 
 
+def test_a_stage_whose_model_cannot_be_loaded_blames_no_video(home: Path) -> None:
+    broken = WorkerModel([_INSTALLED], _LOAD, {"fails": "raises"}, threads=1)
+    stage = per_video(lambda item, context: ask(broken, "anything", context))
+    with pytest.raises(OutOfReach, match="cannot be loaded"):
+        list(stage([Item("0" * 64, {})], StageContext(Settings(home=home))))
+
+
 def test_large_requests_and_answers_arrive_whole_and_too_large_answers_are_refused(worker: WorkerModel) -> None:
-    jpegs = [os.urandom(50 << 20), os.urandom(50 << 20)]
+    jpegs = [bytes(50 << 20), b"x" * (50 << 20)]
     assert worker.call({"jpegs": jpegs}, _NEVER) == [hashlib.sha256(jpeg).hexdigest() for jpeg in jpegs]
-    assert len(worker.call({"times": 60 << 20}, _NEVER)) == 60 << 20
+    assert len(worker.call({"times": 20 << 20}, _NEVER)) == 20 << 20
     with pytest.raises(MediaError, match="sent no valid answer"):
         worker.call({"times": 70 << 20}, _NEVER)
     assert worker.call("here again", _NEVER) == "here again"

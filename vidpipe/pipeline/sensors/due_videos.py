@@ -19,6 +19,7 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import BY_ITSELF, REASONS, LaunchableVideo, due_branches, launchable, note_launch
 from vidpipe.library.videos import chunked
+from vidpipe.models.installed import MissingModelError
 from vidpipe.operations.alerts.delivery import queue_budget
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
@@ -97,7 +98,7 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
             _StepLauncher(name, stages, plan, instance, library, unfinished, ingesting)
             for name, stages in steps(library.graph).items()
         ]
-        requests = [request for step in seen for request in step.requests()]
+        requests = [request for step in seen for request in (*step.requests(), *step.installations())]
         waiting = [why for step in seen if step.budget is not None and (why := step.budget.explain(instance))]
         if requests:
             return dg.SensorResult(run_requests=requests)
@@ -161,6 +162,21 @@ class _StepLauncher:
             run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
             tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
+
+    def installations(self) -> Iterator[dg.RunRequest]:
+        """Yield a run that installs the missing models first, if Fetch of [Models] is set. Tried once an hour."""
+        faults = self.plan.unavailable
+        stages = [stage.name for stage in self.stages if isinstance(faults.get(stage.name), MissingModelError)]
+        found = self.library.collections["videos"].find({}, {"_id": 1}).limit(self.plan.settings.sensors.label_batch)
+        videos = [row["_id"] for row in found] if stages and self.plan.settings.models.fetch else []
+        if videos:
+            config = RunRequest(videos=videos, stages=stages).as_config()
+            yield dg.RunRequest(
+                run_key=f"install for {' '.join(stages)} at {datetime.now(UTC):%Y-%m-%d %H}",
+                job_name=list_job_name(self.name),
+                run_config={"ops": {list_op_name(self.name): {"config": config}}},
+                tags=run_tags(self.name),
+            )
 
     def sentences(self) -> list[str]:
         """Say why nothing is launched."""

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from vidpipe.media.facts import Face, PackedFrame
+from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.model_card import build_picture_model
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import Analysis, RuleField
-from vidpipe.stages.analyses.results import Face, Faces, FrameFaces, ModelUse
+from vidpipe.stages.analyses.results import Faces, FrameFaces, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.tagging.facts import FIELDS
 
@@ -25,20 +27,13 @@ def build_face_model(settings: Settings) -> WorkerModel:
 def detect_faces(item: Item, context: StageContext) -> Faces:
     """Detect the faces in the packed frames of one video."""
     model: WorkerModel = context.resources["face_model"]
-    options = {"min_confidence": context.settings.faces.min_confidence}
-    examined = list(packed_frames.examine(item, context, model, batch=_BATCH, options=options))
+    examined = _examined(item, context, model)
     most = _MOST_FACES // max(1, len(examined))
     frames = [
         FrameFaces(
             time_s=frame.time_s,
             scene=frame.scene,
-            faces=tuple(
-                sorted(
-                    (Face(box=box, confidence=sure) for _, sure, box in found[:most]),
-                    key=lambda face: face.box[2] * face.box[3],
-                    reverse=True,
-                )
-            ),
+            faces=tuple(sorted(found[:most], key=lambda face: face.box[2] * face.box[3], reverse=True)),
         )
         for frame, found in examined
     ]
@@ -52,6 +47,22 @@ def detect_faces(item: Item, context: StageContext) -> Faces:
         largest=max((face.box[3] for frame in frames for face in frame.faces), default=0.0),
         frames_examined=len(frames),
     )
+
+
+def _examined(item: Item, context: StageContext, model: WorkerModel) -> list[tuple[PackedFrame, list[Face]]]:
+    """Return each frame with its faces: those that were found before they were blurred, or those that the model finds.
+
+    Faces that were blurred are known from the confidence at which faces are blurred.
+    """
+    least = context.settings.faces.min_confidence
+    frames = FramePack.open(context.settings, item["scenes.pack"]).frames if item["scenes.pack"] else ()
+    if all(frame.faces is not None for frame in frames):
+        return [(frame, [face for face in frame.faces or () if face.confidence >= least]) for frame in frames]
+    options = {"min_confidence": least}
+    return [
+        (frame, [Face(box=box, confidence=sure) for _, sure, box in answer])
+        for frame, answer in packed_frames.examine(item, context, model, batch=_BATCH, options=options)
+    ]
 
 
 def _column(name: str) -> Any:

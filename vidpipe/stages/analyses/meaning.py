@@ -31,7 +31,7 @@ _SHORTEST_S, _LONGEST_S = 2.0, 20.0
 _FRAME_BATCH = 16
 _MOST_FRAMES = 300
 #: Fewer different words are not enough for a suggestion.
-_FEWEST_WORDS = 4
+_FEWEST_WORDS = 6
 
 
 class CategorySentences:
@@ -177,8 +177,10 @@ def _joined(texts: Iterable[Sequence[str]], most_bytes: int) -> str:
     joined: list[str] = []
     for lines in different:
         share = most_bytes // len(different)
-        step = math.ceil(sum(len(line.encode(errors="replace")) + 1 for line in lines) / share) or 1
-        joined.append("\n".join(lines[::step]).encode(errors="replace")[:share].decode(errors="ignore").strip())
+        size = sum(len(line.encode(errors="replace")) + 1 for line in lines)
+        kept = max(1, len(lines) * share // max(size, share))
+        even = (lines[number * len(lines) // kept] for number in range(kept)) if lines else ()
+        joined.append("\n".join(even).encode(errors="replace")[:share].decode(errors="ignore").strip())
     return "\n".join(dict.fromkeys(filter(None, joined)))
 
 

@@ -8,13 +8,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vidpipe.media import facts
 from vidpipe.models.embeddings import elements
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
 
-Box = tuple[float, float, float, float]
+Box = facts.Box
 Stored = Mapping[str, Any]
 
 
@@ -191,19 +192,12 @@ class Objects(AnalysisResult):
         return {"labels": ", ".join(label.label for label in self.labels), "frames": self.frames_examined}
 
 
-class Face(Part):
-    """One face in one frame."""
-
-    box: Box
-    confidence: float = Field(ge=0, le=1)
-
-
 class FrameFaces(Part):
     """The faces in one packed frame, largest first."""
 
     time_s: float
     scene: int
-    faces: tuple[Face, ...]
+    faces: tuple[facts.Face, ...]
 
 
 class Faces(AnalysisResult):

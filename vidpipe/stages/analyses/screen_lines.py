@@ -23,7 +23,7 @@ class Block(NamedTuple):
     Attributes:
         text: Their text.
         box: Their place, as shares of the picture.
-        confidence: The lowest of their confidences.
+        confidence: The mean of their confidences, weighted by their lengths.
         size: Height of a line (of a vertical one: its width) as a share of the picture's shorter side.
     """
 
@@ -96,7 +96,8 @@ def _block(lines: Sequence[Block]) -> Block:
     left, top = (min(line.box[axis] for line in lines) for axis in (0, 1))
     right, bottom = (max(line.box[axis] + line.box[axis + 2] for line in lines) for axis in (0, 1))
     box = (left, top, round(right - left, 4), round(bottom - top, 4))
-    confidence, size = min(line.confidence for line in lines), sum(line.size for line in lines) / len(lines)
+    letters, size = sum(len(line.text) for line in lines), sum(line.size for line in lines) / len(lines)
+    confidence = sum(line.confidence * len(line.text) for line in lines) / letters
     return Block(text[:_LONGEST_BLOCK], box, confidence, size)
 
 

@@ -24,7 +24,7 @@ _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.
 BATCH = 8
 #: Longer side to which frames of `_PIXELS` pixels (the default) are reduced to find text; that of the largest frames.
-SIDE, _PIXELS, _LONGEST_SIDE = 448, 360 * 420, 960
+SIDE, _PIXELS, _LONGEST_SIDE = 512, 360 * 420, 960
 
 
 def build_model(settings: Settings) -> WorkerModel:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.media.decode_plan import AUDIO_RATE_HZ, audio_stream
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.media.sound import KeptSound, drop_sound, kept_sounds
@@ -55,6 +55,9 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
     except OSError as error:
         hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
         raise StageError(f"{item.name}: its sound could not be written: {error}.", hint, transient=True) from error
+    except VidpipeError:  # but not if the run is stopped: the next one continues with the sound
+        drop_sound(context.settings, item.sha256)
+        raise
     segments = _without_loops(segment for answer in answers for segment in answer["segments"])
     drop_sound(context.settings, item.sha256)
     return _result(

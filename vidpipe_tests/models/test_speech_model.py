@@ -1,0 +1,85 @@
+"""Speech recognition: speech is transcribed at its time; music, noise, silence and other languages are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vidpipe_tests.models.packaged_models import PackagedModels
+from vidpipe_tests.models.spoken import RATE_HZ, chords, noise, silence, spoken
+
+SENTENCE = "The children are playing in the garden."
+
+
+@pytest.fixture(scope="module")
+def recognizer(models_directory: PackagedModels) -> Any:
+    return _loaded(models_directory, "en")
+
+
+@pytest.fixture(scope="module")
+def unsure_recognizer(models_directory: PackagedModels) -> Any:
+    return _loaded(models_directory, "")
+
+
+def _loaded(models_directory: PackagedModels, language: str) -> Any:
+    from vidpipe.models.speech import load
+
+    models = models_directory("whisper-tiny-en", "vad-fireredvad")
+    folders = {name: str(models / name) for name in ("whisper-tiny-en", "vad-fireredvad")}
+    return load(folders=folders, cards={}, threads=1, whisper="whisper-tiny-en", activity="vad-fireredvad",
+                device="cpu", language=language, beam_size=1)  # fmt: skip
+
+
+def _heard(recognizer: Any, samples: bytes, *, last: bool = True, declared: str = "") -> dict[str, Any]:
+    return recognizer({"samples": samples, "last": last, "declared": declared})
+
+
+def test_speech_between_silence_and_music_is_transcribed_where_it_is(recognizer: Any) -> None:
+    before = silence(1) + chords(4)
+    found = _heard(recognizer, before + spoken(SENTENCE) + chords(3))
+    (segment,) = found["segments"]
+    assert {"children", "playing", "garden"} <= set(segment.text.lower().strip(".").split())
+    start_s, end_s = len(before) / 2 / RATE_HZ, len(before + spoken(SENTENCE)) / 2 / RATE_HZ
+    assert start_s <= segment.start_s < start_s + 1
+    assert end_s - 1 < segment.end_s <= end_s + 0.3
+    assert 0.4 < segment.confidence <= 1
+    assert segment.language == "en"
+
+
+@pytest.mark.parametrize(
+    "sound", [silence(5), chords(5), noise(5), silence(0.01)], ids=["silence", "music", "noise", "click"]
+)
+def test_nothing_is_invented_where_nobody_speaks(recognizer: Any, sound: bytes) -> None:
+    found = _heard(recognizer, sound)
+    assert found["segments"] == []
+    assert found["speech"] == 0
+
+
+def test_music_is_measured(recognizer: Any) -> None:
+    assert _heard(recognizer, chords(5))["music"] > 3
+
+
+def test_an_english_model_does_not_make_english_out_of_another_language(unsure_recognizer: Any) -> None:
+    found = _heard(unsure_recognizer, spoken("Los niños juegan en el jardín.", "es"))
+    assert found["speech"] > 1
+    assert all(segment.confidence < 0.4 for segment in found["segments"])
+
+
+def test_an_english_model_is_not_asked_about_a_stream_declared_as_another_language(unsure_recognizer: Any) -> None:
+    found = _heard(unsure_recognizer, spoken(SENTENCE), declared="deu")
+    assert found["segments"] == []
+    assert found["speech"] > 1
+
+
+def test_a_language_that_the_model_does_not_understand_is_refused(models_directory: PackagedModels) -> None:
+    with pytest.raises(ValueError, match="does not understand the language de"):
+        _loaded(models_directory, "de")
+
+
+def test_a_window_ends_in_the_last_silence(recognizer: Any) -> None:
+    sentence = spoken(SENTENCE)
+    cut = sentence + sentence[: len(sentence) // 4 * 2]  # in the middle of the second sentence
+    found = _heard(recognizer, cut, last=False)
+    assert len(found["segments"]) == 1
+    assert len(sentence) // 2 - RATE_HZ < found["taken"] < len(sentence) // 2 + RATE_HZ
