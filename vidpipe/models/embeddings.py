@@ -1,12 +1,16 @@
-"""Embeddings as they are stored: directions as int8, in Base64."""
+"""Embeddings as they are stored: directions as int8, in Base64; and models that stay loaded for searching."""
 
 import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from vidpipe.models.worker import WorkerModel
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_loaded: dict[str, WorkerModel] = {}
 
 
 def packed(vectors: "NDArray[np.float32]") -> list[str]:
@@ -30,3 +34,8 @@ def directions(vectors: Sequence[str]) -> "NDArray[np.float32]":
     rows = np.array([elements(vector) for vector in vectors], np.float32)
     unit: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
+
+
+def kept_loaded(model: WorkerModel) -> WorkerModel:
+    """Return the same model as at the first call; its process ends with this one."""
+    return _loaded.setdefault(model.version, model)

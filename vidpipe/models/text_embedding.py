@@ -6,12 +6,11 @@ sentences is subtracted (Mu and Viswanath, "All-but-the-Top", ICLR 2018): cosine
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.models.embeddings import elements, packed
-from vidpipe.models.installed import installed_model
+from vidpipe.models.embeddings import elements, kept_loaded, packed
+from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 
@@ -75,19 +74,12 @@ def load(
 
 def build_text_model(settings: Settings) -> WorkerModel:
     """Return the model that [Meaning] names. Raises UnavailableError if it is not installed."""
-    return _worker(settings.models_directory, settings.meaning.model, settings.analyses.threads)
+    models = chosen_models(settings, settings.meaning.model)
+    return WorkerModel(models, f"{__name__}:load", {"mean_of": _UNLIKE}, threads=settings.analyses.threads)
 
 
 def embedded_query(text: str, settings: Settings) -> Sequence[int]:
     """Return the embedding of what is searched for, by a model that stays loaded. Raises UnavailableError."""
-    model = _kept(settings.models_directory, settings.meaning.model, settings.analyses.threads)
-    return elements(model.call({"texts": [text], "query": True}, threading.Event())[0])
-
-
-def _worker(directory: Path, name: str, threads: int) -> WorkerModel:
-    return WorkerModel(
-        [installed_model(directory, name)], "vidpipe.models.text_embedding:load", {"mean_of": _UNLIKE}, threads=threads
+    return elements(
+        kept_loaded(build_text_model(settings)).call({"texts": [text], "query": True}, threading.Event())[0]
     )
-
-
-_kept = cache(_worker)

@@ -156,8 +156,11 @@ class Vectors:
         found: dict[str, Match] = {}
         for _, address in sorted(hits, key=lambda hit: (near[hit[0]], hit[0])):
             place = moment_of(searcher.doc(address))
-            if not parts or place["start_s"] is not None:
-                found.setdefault(place["video"], Match(field.name, None, (), place["start_s"], place["end_s"]))
+            known = found.get(place["video"])
+            is_part = place["start_s"] is not None
+            # The video's rank is that of its nearest embedding, its place that of its nearest part.
+            if (known is None and not parts) or (is_part and (known is None or known.start_s is None)):
+                found[place["video"]] = Match(field.name, None, (), place["start_s"], place["end_s"])
         return found, len(near) < count
 
     def _index_of(self, kind: str, size: int) -> "Index":

@@ -47,6 +47,7 @@ def build_graph(settings: Settings) -> StageGraph:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
     earlier = {analysis.stage.name for analysis in enabled.analyses if analysis.stage.job == "prepare"}
+    names = {analysis.stage.name for analysis in enabled.analyses}
     texts = {evidence.reads for evidence in enabled.evidence}
     facts = {rule_field.reads for rule_field in enabled.rule_fields}
     described = descriptions.evidence_read(settings, enabled.evidence) if earlier else set()
@@ -60,7 +61,7 @@ def build_graph(settings: Settings) -> StageGraph:
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
-            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
+            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
         )
     )
 
@@ -100,10 +101,10 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     builders: dict[str, Callable[[Settings], StageResource]] = {
         "model": build_model,
         "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
-        "custom_tags": build_rules,
-        "categories": build_categories,
+        "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
+        "categories": lambda settings: build_categories(settings, enabled.vocabulary),
         "face_model": build_face_model,
-        _RESOURCE: enabled_analyses,
+        _RESOURCE: lambda settings: enabled,
     }
     for analysis in enabled.analyses:
         builders |= analysis.resources

@@ -11,7 +11,7 @@ from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import Analysis, RuleField
 from vidpipe.stages.analyses.results import Faces, FrameFaces, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 
 #: Most faces of all frames in a result; the most certain ones are kept.
 _MOST_FACES = 20_000
@@ -84,10 +84,8 @@ ANALYSIS = Analysis(
     ),
     resources={"face_model": build_face_model},
     rule_fields=(
-        RuleField(FieldSpec("face_count", "number", "most faces in one frame"), "faces.count"),
-        RuleField(
-            FieldSpec("face_share", "number", "share of the time in which a face is seen", "0 to 1"), "faces.share"
-        ),
+        RuleField(FIELDS["face_count"], "faces.count"),
+        RuleField(FIELDS["face_share"], "faces.share"),
     ),
     columns={"face_count": _column("count"), "face_share": _column("share")},
 )

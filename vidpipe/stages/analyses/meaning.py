@@ -6,13 +6,15 @@ import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vidpipe.stages.analyses.declaration import Analysis, found_texts
-from vidpipe.stages.analyses.packed_frames import READS, ask
-from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, Meaning, ModelUse
+from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
+from vidpipe.stages.analyses.packed_frames import READS, ask, examine
+from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, ModelUse
 from vidpipe.stages.contract import Item, Stage, StageContext, StageResource, per_video
 from vidpipe.stages.search_fields import Moment
+from vidpipe.tagging.facts import FIELDS
 
 if TYPE_CHECKING:
     from vidpipe.models.worker import WorkerModel
@@ -25,8 +27,11 @@ _OUR_WORDS = ("description", "objects")
 #: Parts are scenes; short ones are joined, long ones divided. A video has at most about twice so many.
 _MOST_PARTS = 150
 _SHORTEST_S, _LONGEST_S = 2.0, 20.0
+#: By measurement on a CPU; a GPU has room for them.
+_FRAME_BATCH = 16
+_MOST_FRAMES = 300
 #: Fewer different words are not enough for a suggestion.
-_FEWEST_WORDS = 4
+_FEWEST_WORDS = 6
 
 
 class CategorySentences:
@@ -63,45 +68,70 @@ class _Text(NamedTuple):
 
 @per_video
 def embed(item: Item, context: StageContext) -> Meaning:
-    """Return the embeddings of a video's texts and of its parts, and the category that is nearest."""
+    """Return the embeddings of a video's texts, parts and frames, and the category that is nearest."""
     from vidpipe.text.languages import detected_language
-    from vidpipe.text.words import normalize
 
     model: WorkerModel = context.resources["text_model"]
-    sentences: CategorySentences = context.resources["category_sentences"]
+    frame_model: WorkerModel = context.resources["frame_model"]
     texts = [text for text in _texts(item, context) if any(map(str.strip, text.lines))]
-    parts = list(_parts(texts, item["scenes.scenes"]))
     whole = _joined((text.lines for text in texts), _LONGEST_BYTES)
-    if not whole:
-        return Meaning(models=tuple(ModelUse(**use) for use in model.uses))
-    vector, *vectors = ask(model, {"texts": [whole, *(text for _, _, text in parts)], "query": False}, context)
-    suggestion = None
-    if len(sentences.sentences) > 1 and len(set(normalize(whole).split())) >= _FEWEST_WORDS:
-        nearest, second, margin = nearest_of(vector, list(sentences.sentences), sentences.embedded(model, context))
-        chosen = margin >= context.settings.meaning.category_margin
-        suggestion = CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+    parts = list(_parts(texts, item["scenes.scenes"]))
+    request = {"texts": [whole, *(text for _, _, text in parts)], "query": False}
+    vector, *vectors = ask(model, request, context) if whole else [""]
+    embedded = [
+        EmbeddedPart(start_s=start_s, end_s=end_s, vector=of_part)
+        for (start_s, end_s, _), of_part in zip(parts, vectors, strict=True)
+        if of_part
+    ]
     own = _joined((text.lines for text in texts if text.name not in _OUR_WORDS), _LONGEST_BYTES)
+    frames = _frames(item, frame_model, context) if frame_model.installed else []
     return Meaning(
         vector=vector,
-        parts=tuple(
-            EmbeddedPart(start_s=start_s, end_s=end_s, vector=vector)
-            for (start_s, end_s, _), vector in zip(parts, vectors, strict=True)
-            if vector
-        ),
+        parts=tuple(embedded),
+        frame_vectors=tuple(frames),
         read_from=tuple(text.name for text in texts),
         language=detected_language(own),
-        suggestion=suggestion,
-        models=tuple(ModelUse(**use) for use in model.uses),
+        suggestion=_suggestion(whole, vector, model, context),
+        labels=tuple(_labels([of_frame for _, of_frame in frames], frame_model, context)),
+        models=tuple(ModelUse(**use) for use in (*model.uses, *frame_model.uses)),
     )
 
 
-def nearest_of(vector: str, names: Sequence[str], vectors: Sequence[str]) -> tuple[str, str, float]:
-    """Return the nearest and the second nearest of at least two named embeddings, and the difference of the cosines."""
+def _suggestion(text: str, vector: str, model: WorkerModel, context: StageContext) -> CategorySuggestion | None:
+    from vidpipe.text.words import normalize
+
+    sentences: CategorySentences = context.resources["category_sentences"]
+    if not vector or len(sentences.sentences) < 2 or len(set(normalize(text).split())) < _FEWEST_WORDS:
+        return None
+    ((nearest, second, margin),) = nearest_of([vector], list(sentences.sentences), sentences.embedded(model, context))
+    chosen = margin >= context.settings.meaning.category_margin
+    return CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+
+
+def _frames(item: Item, model: WorkerModel, context: StageContext) -> list[tuple[float, str]]:
+    """Return time and embedding of a video's frames, of many as many as are kept."""
+    found = [(frame.time_s, vector) for frame, vector in examine(item, context, model, batch=_FRAME_BATCH) if vector]
+    return found[:: math.ceil(len(found) / _MOST_FRAMES) or 1]
+
+
+def _labels(vectors: Sequence[str], model: WorkerModel, context: StageContext) -> Iterator[FrameLabel]:
+    sentences: CategorySentences = context.resources["category_sentences"]
+    if not vectors or len(sentences.sentences) < 2:
+        return
+    margins: dict[str, list[float]] = {}
+    for nearest, _, margin in nearest_of(vectors, list(sentences.sentences), sentences.embedded(model, context)):
+        margins.setdefault(nearest, []).append(margin)
+    for label, found in sorted(margins.items(), key=lambda one: (-len(one[1]), one[0])):
+        yield FrameLabel(label=label, share=round(len(found) / len(vectors), 3), margin=round(fmean(found), 3))
+
+
+def nearest_of(vectors: Sequence[str], names: Sequence[str], named: Sequence[str]) -> Iterator[tuple[str, str, float]]:
+    """Yield for each embedding which of at least two named ones is nearest, which second, and by how much (cosines)."""
     from vidpipe.models.embeddings import directions
 
-    cosines = (directions(vectors) @ directions([vector])[0]).tolist()
-    (first, name), (second, other) = sorted(zip(cosines, names, strict=True), key=lambda one: -one[0])[:2]
-    return name, other, first - second
+    for cosines in (directions(vectors) @ directions(named).T).tolist():
+        (first, name), (second, other) = sorted(zip(cosines, names, strict=True), key=lambda one: -one[0])[:2]
+        yield name, other, first - second
 
 
 def _texts(item: Item, context: StageContext) -> Iterator[_Text]:
@@ -147,8 +177,10 @@ def _joined(texts: Iterable[Sequence[str]], most_bytes: int) -> str:
     joined: list[str] = []
     for lines in different:
         share = most_bytes // len(different)
-        step = math.ceil(sum(len(line.encode(errors="replace")) + 1 for line in lines) / share) or 1
-        joined.append("\n".join(lines[::step]).encode(errors="replace")[:share].decode(errors="ignore").strip())
+        size = sum(len(line.encode(errors="replace")) + 1 for line in lines)
+        kept = max(1, len(lines) * share // max(size, share))
+        even = (lines[number * len(lines) // kept] for number in range(kept)) if lines else ()
+        joined.append("\n".join(even).encode(errors="replace")[:share].decode(errors="ignore").strip())
     return "\n".join(dict.fromkeys(filter(None, joined)))
 
 
@@ -158,10 +190,16 @@ def _build_text_model(settings: Settings) -> StageResource:
     return build_text_model(settings)
 
 
-def _build_sentences(settings: Settings) -> StageResource:
-    from vidpipe.tagging.categories import build_categories
+def _build_frame_model(settings: Settings) -> StageResource:
+    from vidpipe.models.frame_embedding import build_frame_model
 
-    return CategorySentences(build_categories(settings).sentences)
+    return build_frame_model(settings)
+
+
+def _build_sentences(settings: Settings) -> StageResource:
+    from vidpipe.tagging.categories import category_sentences
+
+    return CategorySentences(category_sentences(settings))
 
 
 ANALYSIS = Analysis(
@@ -174,10 +212,15 @@ ANALYSIS = Analysis(
         reads=(*READS, "ingest.titles", "metadata.cues", "metadata.title"),
         optional_reads=("descriptions.measured", "descriptions.scenes", "descriptions.text"),
         settings=("meaning.category_margin",),
-        resources=("category_sentences", "text_model"),
+        resources=("category_sentences", "frame_model", "text_model"),
         batch_size=16,
         kinds=("embedding",),
         optional=True,
     ),
-    resources={"category_sentences": _build_sentences, "text_model": _build_text_model},
+    resources={
+        "category_sentences": _build_sentences,
+        "frame_model": _build_frame_model,
+        "text_model": _build_text_model,
+    },
+    rule_fields=(RuleField(FIELDS["language"], "meaning.language"),),
 )

@@ -7,7 +7,7 @@ from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import Analysis, RuleField
 from vidpipe.stages.analyses.results import ModelUse, Moderation, SceneScore
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 
 
 def build_moderation_model(settings: Settings) -> WorkerModel:
@@ -48,13 +48,6 @@ ANALYSIS = Analysis(
         optional=True,
     ),
     resources={"moderation_model": build_moderation_model},
-    rule_fields=(
-        RuleField(
-            FieldSpec(
-                "moderation_score", "number", "how likely a frame shows nudity; unreliable on animation", "0 to 1"
-            ),
-            "moderation.score",
-        ),
-    ),
+    rule_fields=(RuleField(FIELDS["moderation_score"], "moderation.score"),),
     columns={"moderation_score": lambda stored: stored.get("score")},
 )

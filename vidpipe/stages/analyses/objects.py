@@ -1,10 +1,11 @@
 """objects: which things appear in the packed frames, how many of them, and for what share of the time."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from vidpipe.media.facts import PackedFrame
 from vidpipe.models.model_card import BATCH, build_picture_model
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
@@ -21,10 +22,13 @@ from vidpipe.stages.analyses.results import (
 )
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 
 #: Most objects in all frames of a result, and most labels of a scene; the most certain ones are kept.
 _MOST_OBJECTS, _MOST_LABELS = 20_000, 50
+
+#: A frame, the seconds that it stands for, and the objects in it.
+_Seen = tuple[PackedFrame, float, Sequence[DetectedObject]]
 
 
 def build_detector(settings: Settings) -> WorkerModel:
@@ -50,9 +54,10 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     scenes = item["scenes.scenes"]
     seconds = packed_frames.seconds_of_frames(frames, scenes)
     most = _MOST_OBJECTS // max(1, len(frames))
-    of_scenes: dict[int, list[tuple[float, list[DetectedObject]]]] = defaultdict(list)
-    for frame, time_s, some in zip(frames, seconds, found, strict=True):
-        of_scenes[frame.scene].append((time_s, some))
+    seen = list(zip(frames, seconds, found, strict=True))
+    of_scenes: dict[int, list[_Seen]] = defaultdict(list)
+    for one in seen:
+        of_scenes[one[0].scene].append(one)
     return Objects(
         models=tuple(ModelUse(**use) for use in model.uses),
         frames=tuple(
@@ -65,24 +70,25 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
             for index, in_scene in of_scenes.items()
             if (labels := _labels(in_scene))
         ),
-        labels=_labels(zip(seconds, found, strict=True)),
+        labels=_labels(seen),
         frames_examined=len(frames),
     )
 
 
-def _labels(frames: Iterable[tuple[float, Sequence[DetectedObject]]]) -> tuple[ObjectLabel, ...]:
-    """Return the labels of frames, given as (seconds, objects), most certain first."""
-    frames = list(frames)
-    count: dict[str, int] = defaultdict(int)
+def _labels(frames: Sequence[_Seen]) -> tuple[ObjectLabel, ...]:
+    """Return the labels of frames, most certain first."""
+    count: Counter[str] = Counter()
+    confidence: dict[str, float] = {}
     seconds: dict[str, float] = defaultdict(float)
-    confidence: dict[str, float] = defaultdict(float)
-    for time_s, objects in frames:
+    first_s: dict[str, float] = {}
+    for frame, time_s, objects in frames:
         for label, number in Counter(one.label for one in objects).items():
             count[label] = max(count[label], number)
             seconds[label] += time_s
+            first_s.setdefault(label, frame.time_s)
         for one in objects:
-            confidence[one.label] = max(one.confidence, confidence[one.label])
-    total = sum(time_s for time_s, _ in frames)
+            confidence[one.label] = max(one.confidence, confidence.get(one.label, 0.0))
+    total = sum(time_s for _, time_s, _ in frames)
     ranked = sorted(confidence, key=lambda label: (-confidence[label], label))[:_MOST_LABELS]
     return tuple(
         ObjectLabel(
@@ -90,6 +96,7 @@ def _labels(frames: Iterable[tuple[float, Sequence[DetectedObject]]]) -> tuple[O
             count=count[label],
             confidence=confidence[label],
             share=round(min(1.0, seconds[label] / total), 4) if total else 1.0,
+            first_s=first_s[label],
         )
         for label in ranked
     )
@@ -121,12 +128,6 @@ ANALYSIS = Analysis(
     ),
     resources={"object_model": build_detector},
     evidence=(EvidenceText("objects", "it shows", "objects.scenes", _moments),),
-    rule_fields=(
-        RuleField(
-            FieldSpec("object", "names", "things that are seen, according to object detection"),
-            "objects.labels",
-            lambda labels: tuple(label.label for label in labels),
-        ),
-    ),
+    rule_fields=(RuleField(FIELDS["object"], "objects.labels", lambda labels: tuple(label.label for label in labels)),),
     columns={"objects": _column},
 )

@@ -150,12 +150,14 @@ class ObjectLabel(Part):
         count: Most of them in one frame.
         confidence: The highest.
         share: Share of the time, 0 to 1, that the frames with it stand for.
+        first_s: Time of the first frame with it.
     """
 
     label: str
     count: int
     confidence: float
     share: float
+    first_s: float | None = None
 
 
 class SceneObjects(Part):
@@ -273,6 +275,31 @@ def _embedded_query(text: str, settings: Settings) -> Sequence[int]:
     return embedded_query(text, settings)
 
 
+def _frames(meaning: Stored) -> Iterator[Embedding]:
+    for time_s, vector in meaning.get("frame_vectors") or ():
+        yield Embedding(elements(vector), time_s, time_s)
+
+
+def _embedded_words(text: str, settings: Settings) -> Sequence[int]:
+    from vidpipe.models.frame_embedding import embedded_words
+
+    return embedded_words(text, settings)
+
+
+class FrameLabel(Part):
+    """A category whose sentence is nearest to some frames.
+
+    Attributes:
+        label: The category.
+        share: Share of the frames of which it is the nearest.
+        margin: By how much it is nearer than the second, on average.
+    """
+
+    label: str
+    share: float
+    margin: float
+
+
 class Meaning(AnalysisResult):
     """What a video is about. Embeddings: see `vidpipe.models.embeddings`."""
 
@@ -281,15 +308,18 @@ class Meaning(AnalysisResult):
             "meaning", "vector", _meanings, "What the words of a video mean.", encode=_embedded_query,
             min_similarity=0.33,
         ),
+        SearchField(
+            "frame", "vector", _frames, "What a frame shows.", encode=_embedded_words, only_by_meaning=True,
+        ),
     )  # fmt: skip
 
     vector: str = Field("", description="embedding of all texts; empty: there was no text")
     parts: tuple[EmbeddedPart, ...] = ()
-    frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding) of packed frames")
+    frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding), evenly spaced")
     read_from: tuple[str, ...] = Field((), description="names of the texts: description, speech, ...")
     language: str = Field("", description="of most of what is said and written; empty: unknown")
     suggestion: CategorySuggestion | None = Field(None, description="None: there are too few words")
-    labels: tuple[ObjectLabel, ...] = Field((), description="zero-shot labels of the frames")
+    labels: tuple[FrameLabel, ...] = Field((), description="zero-shot labels of the frames, most frequent first")
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""

@@ -18,8 +18,7 @@ from vidpipe.stages.analyses.screen_entries import FrameTexts, entries, language
 from vidpipe.stages.analyses.screen_lines import Block, blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FieldSpec
-from vidpipe.text.names import language_code
+from vidpipe.tagging.facts import FIELDS
 
 _RESOURCE = "screen_text_model"
 #: Frames per request. Frames that equal their predecessor in a request are not read again.
@@ -88,18 +87,14 @@ ANALYSIS = Analysis(
     resources={_RESOURCE: build_model},
     evidence=(EvidenceText("screen_text", "the screen shows", "screen_text.entries", _moments),),
     rule_fields=(
+        RuleField(FIELDS["screen_language"], "screen_text.languages"),
         RuleField(
-            FieldSpec("screen_language", "names", "of any text on screen; zh, Chinese", canonical=language_code),
-            "screen_text.languages",
-            lambda codes: tuple(map(language_code, codes)),
-        ),
-        RuleField(
-            FieldSpec("has_caption", "flag", "a text at the place of captions was read"),
+            FIELDS["has_caption"],
             "screen_text.entries",
             lambda found: any(entry.kind == "caption" for entry in found),
         ),
         RuleField(
-            FieldSpec("has_title", "flag", "a large text was read"),
+            FIELDS["has_title"],
             "screen_text.entries",
             lambda found: any(entry.kind == "title" for entry in found),
         ),

@@ -20,7 +20,7 @@ from vidpipe.stages.analyses.packed_frames import ask
 from vidpipe.stages.analyses.results import ModelUse, Speech, SpeechSegment
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELDS
 from vidpipe.text.messages import printable
 from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name
 
@@ -181,16 +181,14 @@ STAGE = Stage(
     kinds=("ffmpeg", "whisper"),
 )
 
-_LANGUAGE = FieldSpec("spoken_language", "names", "spoken in the video; eng, en, English", canonical=language_code)
-
 ANALYSIS = Analysis(
     stage=STAGE,
     resources={"speech_model": build_speech_model},
     evidence=(EvidenceText("speech", "someone says", "speech.segments", _moments),),
     rule_fields=(
-        RuleField(_LANGUAGE, "speech.languages", lambda codes: tuple(language_code(code) for code in codes)),
-        RuleField(FieldSpec("speech_s", "number", "how long someone speaks", "s"), "speech.speech_s"),
-        RuleField(FieldSpec("music_s", "number", "music without speech", "s"), "speech.music_s"),
+        RuleField(FIELDS["spoken_language"], "speech.languages"),
+        RuleField(FIELDS["speech_s"], "speech.speech_s"),
+        RuleField(FIELDS["music_s"], "speech.music_s"),
     ),
     columns={
         "speech": lambda result: " ".join(segment["text"] for segment in result["segments"]),
