@@ -354,12 +354,13 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return index / f"{self.mongodb.database_name}.{self.mongodb.collection_name}"
 
 
+def section_models(model: type[Settings]) -> dict[str, type[Section]]:
+    """Return field -> class of each section: `SceneDetection` for "scene_detection"."""
+    return {field: info.annotation for field, info in model.model_fields.items() if field != "home"}  # type: ignore[misc]
+
+
 #: A section in Python -> in config.ini, where it has the name of its class.
-SECTION_NAMES: dict[str, str] = {
-    field: str(getattr(info.annotation, "__name__", ""))
-    for field, info in Settings.model_fields.items()
-    if field != "home"
-}
+SECTION_NAMES: dict[str, str] = {field: section.__name__ for field, section in section_models(Settings).items()}
 
 #: Fields whose spelling in config.ini is not plain PascalCase.
 _SPECIAL_KEYS = {

@@ -7,32 +7,45 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import SettingsError, UnavailableError, VidpipeError, visible
 from vidpipe.settings import Settings
+from vidpipe.settings.analyses import ANALYSES
+from vidpipe.settings.keys import suggestion
+from vidpipe.settings.plugins import installed_plugins
 from vidpipe.stages import categories, descriptions, metadata, raw_video, scenes, sentiment, tags
-from vidpipe.stages.analyses.declaration import EnabledAnalyses
+from vidpipe.stages.analyses.declaration import Analysis, EnabledAnalyses
 from vidpipe.stages.contract import Stage, StageResource
 from vidpipe.stages.graph import StageGraph
 
-#: vidpipe's own analyses in the order in which they run: name -> module with its `ANALYSIS`.
-ANALYSES = ("speech", "screen_text", "objects", "faces", "moderation", "meaning")
 _RESOURCE = "analyses"
 
 
 def enabled_analyses(settings: Settings) -> EnabledAnalyses:
-    """Return the analyses of [Analyses] Enabled.
+    """Return the analyses of [Analyses] Enabled: vidpipe's own, then those of plugins.
 
     Raises:
         SettingsError: There is none of that name.
     """
     wanted = settings.analyses.enabled
-    if unknown := sorted(set(wanted) - set(ANALYSES)):
-        raise SettingsError(
-            f"Enabled of [Analyses]: there is no analysis called {', '.join(unknown)}.",
-            f"Analyses: {', '.join(ANALYSES)}.",
-        )
     modules = (import_module(f"vidpipe.stages.analyses.{name}") for name in ANALYSES if name in wanted)
-    return EnabledAnalyses(tuple(module.ANALYSIS for module in modules))
+    analyses: list[Analysis] = [module.ANALYSIS for module in modules]
+    broken: dict[str, UnavailableError] = {}
+    for name in dict.fromkeys(name for name in wanted if name not in ANALYSES):
+        plugin = installed_plugins().get(name)
+        if plugin is None:
+            known = f"Analyses: {', '.join(ANALYSES)}. Installed plugins: {', '.join(installed_plugins()) or 'none'}."
+            message = f"Enabled of [Analyses]: there is no analysis, and no installed plugin, called {name}."
+            raise SettingsError(message, known + suggestion(name, (*ANALYSES, *installed_plugins())))
+        from vidpipe.stages.plugins import load_analysis
+
+        def graph_of(analysis: Analysis) -> StageGraph:
+            return _graph(EnabledAnalyses((*analyses, analysis)), settings)
+
+        try:
+            analyses.append(load_analysis(plugin, settings, analyses, graph_of))
+        except UnavailableError as error:
+            broken[name] = error
+    return EnabledAnalyses(tuple(analyses), broken)
 
 
 def build_graph(settings: Settings) -> StageGraph:
@@ -41,8 +54,10 @@ def build_graph(settings: Settings) -> StageGraph:
     Raises:
         SettingsError: An enabled analysis does not exist.
     """
-    enabled = enabled_analyses(settings)
+    return _graph(enabled_analyses(settings), settings)
 
+
+def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
     def of_job(job: str) -> Iterable[Stage]:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
@@ -58,7 +73,8 @@ def build_graph(settings: Settings) -> StageGraph:
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
             _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
-        )
+        ),
+        enabled.broken,
     )
 
 
@@ -89,5 +105,11 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         _RESOURCE: enabled_analyses,
     }
     for analysis in enabled_analyses(settings).analyses:
-        builders |= analysis.resources
-    return builders[name](settings)
+        builders |= {name: build for name, build in analysis.resources.items() if name not in builders}
+    try:
+        return builders[name](settings)
+    except VidpipeError:
+        raise
+    except Exception as error:
+        reason = visible(f"{type(error).__name__}: {error}")
+        raise UnavailableError(f"{name} cannot be loaded: {reason}.", "Reinstall vidpipe and its plugins.") from error
