@@ -31,7 +31,8 @@ from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
-from vidpipe.stages.registry import build_graph
+from vidpipe.settings.plugins import installed_plugins
+from vidpipe.stages.registry import build_graph, enabled_analyses
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.rules import build_rules
 
@@ -114,7 +115,7 @@ def check_all(settings: Settings) -> Iterator[tuple[str, Finding]]:
     """Run every check in turn; an unexpected error fails its own check and does not stop the others."""
     checks: Mapping[str, Callable[[Settings], Finding]] = {
         "Python": _python, "OpenCV": _opencv, "home": _home, "ffmpeg": _ffmpeg, "ffprobe": _ffprobe,
-        "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model, "Dagster": _dagster,
+        "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model, "plugins": _plugins, "Dagster": _dagster,
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -269,6 +270,17 @@ def _model(settings: Settings) -> Finding:
         return Finding("warn" if unread else "ok", found, unread)
     finally:
         model.close()
+
+
+def _plugins(settings: Settings) -> Finding:
+    enabled = enabled_analyses(settings)
+    plugins = installed_plugins()
+    if enabled.broken:
+        faults = list(enabled.broken.values())
+        return Finding("fail", " ".join(fault.message for fault in faults), faults[0].hint)
+    on = [f"{plugin} enabled" for name, plugin in plugins.items() if name in settings.analyses.enabled]
+    off = [f"{plugin} not enabled" for name, plugin in plugins.items() if name not in settings.analyses.enabled]
+    return Finding("ok", "; ".join([*on, *off]) or "none installed")
 
 
 def _dagster(settings: Settings) -> Finding:

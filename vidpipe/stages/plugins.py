@@ -12,6 +12,7 @@ from vidpipe.stages.analyses.declaration import Analysis
 from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.versions import setting
+from vidpipe.tagging.facts import FIELD_NAMES
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 #: Keys of a video's document, and of `vidpipe show`, that are no results.
@@ -76,6 +77,8 @@ def _check_stage(analysis: Analysis, plugin: Plugin, settings: Settings) -> None
 
 def _check_names(analysis: Analysis, others: Iterable[Analysis]) -> None:
     """Check that what it adds has names of its own."""
+    if same := sorted({one.spec.name for one in analysis.rule_fields} & FIELD_NAMES.keys()):
+        raise ValueError(f"the rule field {same[0]} is vidpipe's own")
     for other in others:
         for kind, own, theirs in (
             ("resource", analysis.resources.keys(), other.resources.keys()),

@@ -76,6 +76,8 @@ def summary(document: Document, specs: Mapping[str, str]) -> Document:
 def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """Return one video: video, sources, metadata, scenes, description, sentiment, tags, category, stages, damage.
 
+    The result of each enabled analysis has the name of its stage.
+
     The `title` of the video is the first of its sources' `titles`, else the file's. `names`, `urls` and `titles` are
     the first hundred, `sources` all of them. Missing results are None (scenes and tags: an empty list).
 
@@ -164,6 +166,7 @@ def _view(
         "sentiment": document.get("sentiment"),
         "tags": list(document.get("tags") or ()),
         "category": document.get("category"),
+        **{stage.key: document.get(stage.key) for stage in library.graph if stage.optional},
         "stages": {
             stage.name: _stage(document["stages"][stage.name], specs.get(stage.name)) for stage in library.graph
         },
