@@ -43,7 +43,7 @@ _ADDRESS = re.compile(
 
 _CHILD_VARIABLES = re.compile(
     # paths of programs and libraries, locale, temporary files and caches
-    r"PATH|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|HOME|XDG_(CACHE_HOME|RUNTIME_DIR)"
+    r"PATH|PYTHONPATH|LD_LIBRARY_PATH|LD_PRELOAD|DYLD_\w+|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TEMP|TMP|HOME|XDG_(CACHE_HOME|RUNTIME_DIR)"
     # memory and threads
     r"|GLIBC_TUNABLES|MALLOC_\w+|OMP_NUM_THREADS"
     # graphics hardware and its drivers

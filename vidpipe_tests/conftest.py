@@ -18,6 +18,7 @@ from pymongo import MongoClient
 from vidpipe.settings import Settings
 from vidpipe.settings.logs import reset_logging
 from vidpipe.settings.schema import MongoDB
+from vidpipe_tests.models.packaged_models import models_directory, with_models  # noqa: F401 - fixtures
 
 #: Several tests run at once, and the tensors of the tiny model are too small for several threads each. Read by torch
 #: when it is imported, here and in the processes that tests start.

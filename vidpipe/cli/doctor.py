@@ -27,6 +27,7 @@ from vidpipe.library.mongod_files import logged_damage, traces
 from vidpipe.media import ffmpeg
 from vidpipe.models.builders import template_prompts
 from vidpipe.operations.backups.manifest import whole_backups
+from vidpipe.runner.plan import Plan
 from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
@@ -115,7 +116,8 @@ def check_all(settings: Settings) -> Iterator[tuple[str, Finding]]:
     """Run every check in turn; an unexpected error fails its own check and does not stop the others."""
     checks: Mapping[str, Callable[[Settings], Finding]] = {
         "Python": _python, "OpenCV": _opencv, "home": _home, "ffmpeg": _ffmpeg, "ffprobe": _ffprobe,
-        "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model, "plugins": _plugins, "Dagster": _dagster,
+        "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model,
+        "analyses": _analyses, "plugins": _plugins, "Dagster": _dagster,
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -270,6 +272,17 @@ def _model(settings: Settings) -> Finding:
         return Finding("warn" if unread else "ok", found, unread)
     finally:
         model.close()
+
+
+def _analyses(settings: Settings) -> Finding:
+    graph = build_graph(settings)
+    names = [stage.name for stage in graph if stage.optional]
+    with contextlib.closing(Plan.make(graph, settings, ["scenes", *names])) as plan:
+        faults = plan.unavailable
+    if faults:
+        found = " ".join(f"{name}: {error.message}" for name, error in faults.items())
+        return Finding("fail", found, " ".join(dict.fromkeys(error.hint for error in faults.values())))
+    return Finding("ok", ", ".join(names) or "none is enabled")
 
 
 def _plugins(settings: Settings) -> Finding:

@@ -48,6 +48,7 @@ COMMANDS = {
     "alert": ("alert:alert", "Show alert channels and pending alerts, or send a test."),
     "prune": ("prune:prune", "Delete data older than [Retention] allows."),
     "forget": ("forget:forget", "Remove videos and everything computed from them."),
+    "models": ("models:models", "List, install, verify and remove the models of the analyses."),
     "config": ("config:config", "Print the effective settings and where each comes from; secrets are masked."),
     "doctor": ("doctor:doctor", "Check the installation and this home, and say how to fix problems."),
     "up": ("services:up", "Start this home's servers and wait until they respond."),

@@ -179,6 +179,9 @@ def run_and_show(
             return run_process(opened.settings, request, observer=display, cancelled=cancelled, library=opened.library)
 
         report = stoppable(work, display.say)
+    if request.stages:  # asked for by name: that they cannot run is an error
+        report.problems |= report.missing
+        report.missing.clear()
     result = plain_report(report, stages)
     audit("run", **result)
     if overridden:
@@ -247,6 +250,7 @@ def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
         "busy": list(report.busy),
         "unknown": list(report.unknown),
         "problems": {name: error_object(error) for name, error in report.problems.items()},
+        "unavailable": {name: error_object(error) for name, error in report.missing.items()},
         "seconds": round(report.seconds, 3),
         "interrupted": report.interrupted,
     }
@@ -276,6 +280,8 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
+    for name, error in report.missing.items():
+        note(f"Stage {name} is unavailable: {error}", "yellow")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")
 

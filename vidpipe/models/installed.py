@@ -4,17 +4,23 @@ data/models/<name>/model.json    name, version, licence, source, and sha256 and 
 ...           the files
 """
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import UnavailableError, visible
+from vidpipe.models.catalogue import catalogue
+from vidpipe.safe_files import path_text, replace_file
+from vidpipe.settings import Settings
 
 MANIFEST = "model.json"
+_HASHES = ".hashes.json"
+_MOST_FILES = 200
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,43 @@ class InstalledModel:
         return [name for name, sha256 in self.files.items() if _hash(self.folder / name) != sha256]
 
 
+class MissingModelError(UnavailableError):
+    """Models are not installed.
+
+    Attributes:
+        models: Their names in the catalogue.
+    """
+
+    def __init__(self, *models: str) -> None:
+        self.models = models
+        subject = f"The model {models[0]} is" if len(models) == 1 else f"The models {' and '.join(models)} are"
+        super().__init__(f"{subject} not installed.", f"Run `vidpipe models install {' '.join(models)}`.")
+
+
+def chosen_models(settings: Settings, *names: str) -> tuple[InstalledModel, ...]:
+    """Return the models that settings name: each in the catalogue, or a folder, relative to the home.
+
+    A name with a slash is a folder. It needs no manifest; what its model.json says of `version` and `card` counts.
+
+    Raises:
+        MissingModelError: Some are not installed.
+        UnavailableError: A folder or a manifest cannot be read.
+    """
+    found: list[InstalledModel] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            if "/" in name:
+                found.append(_folder_model(settings.resolve(Path(name)), settings.models_directory))
+            else:
+                found.append(installed_model(settings.models_directory, name))
+        except MissingModelError:
+            missing.append(name)
+    if missing:
+        raise MissingModelError(*missing)
+    return tuple(found)
+
+
 def installed_model(directory: Path, name: str) -> InstalledModel:
     """Return an installed model. Cheap: no file but the manifest is read.
 
@@ -58,19 +101,62 @@ def installed_model(directory: Path, name: str) -> InstalledModel:
         name: Its name in the catalogue.
 
     Raises:
-        UnavailableError: It is not installed; the hint is the command that installs it.
+        MissingModelError: It is not installed.
+        UnavailableError: Its manifest cannot be read.
     """
     folder = directory / name
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {path: str(file["sha256"]) for path, file in manifest["files"].items()}
-        return InstalledModel(name, str(manifest["version"]), folder, files, manifest.get("card") or {})
+        known = catalogue().get(name)
+        card = known.card if known else manifest.get("card") or {}
+        return InstalledModel(name, str(manifest["version"]), folder, files, card)
     except FileNotFoundError:
-        raise UnavailableError(f"The model {name} is not installed.", f"Run `vidpipe models install {name}`.") from None
+        raise MissingModelError(name) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnavailableError(
             f"The manifest of the model {name} cannot be read: {error}.", f"Run `vidpipe models install {name}`."
         ) from error
+
+
+def _folder_model(folder: Path, directory: Path) -> InstalledModel:
+    """Return the model in a folder of the user's: everything in it counts."""
+    try:
+        paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+        manifest = folder / MANIFEST
+        said = json.loads(manifest.read_text(encoding="utf-8")) if manifest in paths else {}
+        version, card = str(said.get("version") or ""), said.get("card") or {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UnavailableError(f"The model in {folder} cannot be read: {error}.") from error
+    if not paths:
+        raise UnavailableError(
+            f"There is no model in {folder}.", "Name an installed model (`vidpipe models list`), or a folder with one."
+        )
+    if len(paths) > _MOST_FILES:
+        raise UnavailableError(f"{folder} has more than {_MOST_FILES} files: it is not the folder of one model.")
+    hashes = _known_hashes(paths, directory / _HASHES)
+    files = {path.relative_to(folder).as_posix(): sha256 for path, sha256 in hashes.items()}
+    found = InstalledModel(visible(folder.name), version, folder, files, card)
+    return found if version else replace(found, version=found.sha256[:8])
+
+
+def _known_hashes(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
+    """Return the hash of each file. Those of unchanged files (by size and time of change) are kept in `cache`."""
+    known: dict[str, Any] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    now = {}
+    for path in paths:
+        found = path.stat()
+        key = f"{found.st_size} {found.st_mtime_ns} {path_text(path)}"
+        now[key] = (path, known.get(key) or _hash(path))
+    if now.keys() - known.keys():
+        kept = {key: sha256 for key, sha256 in known.items() if key not in now}
+        content = {**dict(list(kept.items())[-_MOST_FILES:]), **{key: sha256 for key, (_, sha256) in now.items()}}
+        with contextlib.suppress(OSError):  # without the cache, files are only hashed again
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(cache, json.dumps(content).encode())
+    return dict(now.values())
 
 
 def _hash(path: Path) -> str:

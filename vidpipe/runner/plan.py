@@ -6,15 +6,17 @@ wait, and for which change, is described here, too.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.errors import SettingsError, VidpipeError
+from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.provenance import changed_parts, store_spec
 from vidpipe.library.states import waiting_for_spec
+from vidpipe.models.installed import MissingModelError
 from vidpipe.settings import Settings
 from vidpipe.settings.schema import key_name, section_models
 from vidpipe.stages.contract import CellStore, Stage, StageContext
@@ -24,6 +26,8 @@ from vidpipe.stages.versions import declared_settings, spec_of, spec_parts
 
 if TYPE_CHECKING:
     from vidpipe.models.describing_model import DescribingModel
+
+log = logging.getLogger(__name__)
 
 #: Name of the resource that is the describing model.
 MODEL = "model"
@@ -84,6 +88,53 @@ class Plan:
                 specs[stage.name] = spec_of(stage, settings, resources)
         runnable = tuple(stage for stage in chosen if stage.name in specs)
         return cls(graph, settings, runnable, specs, resources, unavailable)
+
+    @classmethod
+    def make_to_run(cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None) -> Plan:
+        """Plan as `make` does; with Fetch of [Models], missing models are installed first."""
+        chosen = None if names is None else tuple(names)
+        plan = cls.make(graph, settings, chosen)
+        if not settings.models.fetch:
+            return plan
+        from vidpipe.models.catalogue import entry_of
+        from vidpipe.models.installation import install
+
+        failed: dict[str, VidpipeError] = {}
+        while wanted := plan.missing_models - failed.keys():
+            for name in sorted(wanted):
+                try:
+                    log.info("installing the model %s", name)
+                    install(entry_of(name), settings.models_directory)
+                except VidpipeError as error:
+                    failed[name] = error
+            plan.close()
+            plan = cls.make(graph, settings, chosen)
+        why = {
+            stage: next((failed[name] for name in error.models if name in failed), error)
+            for stage, error in plan.unavailable.items()
+            if isinstance(error, MissingModelError)
+        }
+        return replace(plan, unavailable={**plan.unavailable, **why})
+
+    @property
+    def missing_models(self) -> frozenset[str]:
+        """The models that stages cannot run without, and that are not installed."""
+        faults = self.unavailable.values()
+        return frozenset(name for fault in faults if isinstance(fault, MissingModelError) for name in fault.models)
+
+    @property
+    def missing(self) -> dict[str, VidpipeError]:
+        """Those of `unavailable` that lack a model or a package, but are optional: the run is complete without them."""
+        return {
+            name: error
+            for name, error in self.unavailable.items()
+            if self.graph[name].optional and isinstance(error, UnavailableError)
+        }
+
+    @property
+    def problems(self) -> dict[str, VidpipeError]:
+        """The others of `unavailable`."""
+        return {name: error for name, error in self.unavailable.items() if name not in self.missing}
 
     def settings_of(self, stage: Stage) -> Settings:
         """Return the settings that `stage` declares; reading any other raises."""

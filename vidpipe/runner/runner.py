@@ -123,7 +123,8 @@ class _Run:
         self._stamp = RunStamp(runner.run_id, datetime.now(UTC))
         self.cancelled = runner.cancelled
         self.report = runner.report
-        self.report.problems.update(runner.plan.unavailable)
+        self.report.problems.update(runner.plan.problems)
+        self.report.missing.update(runner.plan.missing)
         self._request = request
         self._sweep_size = runner.sweep_size
         self._selection = Selection(runner.library, runner.plan, request)

@@ -153,7 +153,7 @@ class QwenVL(Section):
         return value
 
 
-DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
+DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg", "transnetv2"]
 
 
 class ThresholdScale(NamedTuple):
@@ -189,6 +189,7 @@ THRESHOLD_SCALES: dict[DetectorName, ThresholdScale] = {
     "hash": ThresholdScale(0.0, 1.0, 0.395),
     "threshold": ThresholdScale(0.0, 255.0, 12.0),
     "ffmpeg": ThresholdScale(0.0, 1.0, 0.3),
+    "transnetv2": ThresholdScale(0.0, 1.0, 0.5),
 }
 
 
@@ -218,11 +219,12 @@ class SceneDetection(Section):
 
     detector: DetectorName = "adaptive"
     """PySceneDetect's adaptive (hard cuts; here also dissolves and fades), content, histogram and hash (hard cuts) and
-    threshold (fades to black), or ffmpeg's scene filter."""
+    threshold (fades to black), ffmpeg's scene filter, or transnetv2, a neural network (hard cuts and dissolves), which
+    needs the extra of that name and decodes every frame."""
     default_threshold: float | None = None
     """Threshold on the detector's own scale; empty: its default. adaptive: 1 to 255, default 3; content: 1 to 255,
     default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up
-    to 255, default 12; ffmpeg: above 0 up to 1, default 0.3."""
+    to 255, default 12; ffmpeg: above 0 up to 1, default 0.3; transnetv2: above 0 up to 1, default 0.5."""
     decode: Literal["auto", "all"] = "auto"
     """auto: decode only reference frames (those that other frames are predicted from), and every frame around possible
     cuts; every frame of videos for which that is unsuitable or slower. all: decode every frame. Damage in skipped

@@ -66,7 +66,7 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
     describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
     return StageGraph(
         (
-            *(raw_video.STAGE, metadata.STAGE, scenes.STAGE),
+            *(raw_video.STAGE, metadata.STAGE, _scenes(settings)),
             *of_job("prepare"),
             replace(describe, costly=settings.qwen_vl.backend != "statistics"),
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
@@ -76,6 +76,12 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
         ),
         enabled.broken,
     )
+
+
+def _scenes(settings: Settings) -> Stage:
+    """Return the scenes stage with the resources that its settings ask for."""
+    model = ("cut_model",) if settings.scene_detection.detector == "transnetv2" else ()
+    return replace(scenes.STAGE, resources=(*scenes.STAGE.resources, *model))
 
 
 def _reading(stage: Stage, reads: set[str]) -> Stage:
@@ -94,6 +100,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
+    from vidpipe.models.transnetv2 import build_cut_model
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
@@ -102,6 +109,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": build_prompts,
         "custom_tags": build_rules,
         "categories": build_categories,
+        "cut_model": build_cut_model,
         _RESOURCE: enabled_analyses,
     }
     for analysis in enabled_analyses(settings).analyses:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice, pairwise
 from typing import Any
 
+from vidpipe.errors import MediaError
 from vidpipe.media.facts import PackedFrame, PackReference, Scene
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.worker import WorkerModel, WorkerStoppedError
@@ -44,15 +45,31 @@ def examine(
     pack = FramePack.open(context.settings, reference)
     done = 0
     frames_of_pack = iter(pack)
-    while frames := list(islice(frames_of_pack, batch)):
+    while frames := _next(frames_of_pack, batch):
+        if context.cancelled.is_set():  # `ask` notices it only while it waits
+            raise Cancelled
         answers = ask(model, {"jpegs": [jpeg for _, jpeg in frames], **(options or {})}, context)
         yield from ((frame, answer) for (frame, _), answer in zip(frames, answers, strict=True))
         done += len(frames)
         context.progress(item.sha256, done / len(pack.frames))
 
 
+def _next(frames: Iterator[tuple[PackedFrame, bytes]], count: int) -> list[tuple[PackedFrame, bytes]]:
+    try:
+        return list(islice(frames, count))
+    except OSError as error:
+        raise MediaError(f"The frame pack cannot be read: {error}.", "Run the scenes stage again for it.") from error
+
+
 def seconds_of_frames(frames: Sequence[PackedFrame], scenes: Sequence[Scene]) -> list[float]:
-    """Return the time that each frame stands for: up to the middle between it and its neighbors in its scene."""
+    """Return the seconds that each frame stands for: up to the middle between it and its neighbors in its scene.
+
+    Scenes without a frame (there may be more scenes than frames) are left out of the sum.
+
+    Args:
+        frames: Frames in order of time.
+        scenes: All scenes of the video.
+    """
     seconds: list[float] = []
     for index, group in groupby(frames, key=lambda frame: frame.scene):
         times = [frame.time_s for frame in group]
