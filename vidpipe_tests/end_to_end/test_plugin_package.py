@@ -1,4 +1,4 @@
-"""Plugins in a fresh environment: the example, and the one that docs/plugins.md writes, from pip install to uninstall."""
+"""Plugins in a fresh environment, from installing to uninstalling: the example, and that of docs/plugins.md."""
 
 from __future__ import annotations
 
