@@ -27,6 +27,8 @@ OWN = ROOT / "data" / "samples"
 #: Fixed if free, so that a second demo uses the same URLs.
 PORT = 8037
 BROKEN = "broken.mp4"
+#: Analyses of the demo; the user's own choice in config.local.ini stays.
+ANALYSES = "[Analyses]\nEnabled = speech, screen_text, meaning\n"
 VIDPIPE = Path(sys.executable).with_name("vidpipe")
 
 
@@ -69,6 +71,15 @@ def own_clips() -> list[Path]:
     return [path for path in found if path.is_file() and path.suffix != ".md" and not path.name.startswith(".")]
 
 
+def enable_analyses() -> int:
+    """Enable the analyses in the demo's home and install their models."""
+    local = HOME / "config.local.ini"
+    if not local.exists():
+        local.write_text(ANALYSES, encoding="utf-8")
+        print(f"\n{local.relative_to(ROOT)}: {' '.join(ANALYSES.split())}")
+    return vidpipe("models", "install", "--yes")
+
+
 def main() -> int:
     began = time.monotonic()
     clips = {path.name: path for path in (*make_samples(), *own_clips())}
@@ -78,17 +89,21 @@ def main() -> int:
     print(f"Serving {len(names)} clips at {site}; {BROKEN} is broken on purpose.")
     codes = {
         "init": vidpipe("init", str(HOME), shown="init demo"),
+        "models": enable_analyses(),
         "add": vidpipe("add", *(f"{site}/{quote(name)}" for name in names), shown=f"add {site}/… ({len(names)} URLs)"),
         "run": vidpipe("run"),
         "list": vidpipe("list"),
         "status": vidpipe("status"),
     }
     vidpipe("search", "frightening", "place")
+    vidpipe("search", "said:lighthouse")
+    vidpipe("search", "steam engine")
+    vidpipe("search", "--meaning", "an old locomotive", "--limit", "1")
     vidpipe("explain", "night-watch", "--tag", "Dark")
     server.shutdown()
     print(f"\nDone in {time.monotonic() - began:.0f} s. {NEXT}")
     # One of the files is broken, so `add` reports a failure; everything else must succeed.
-    return 0 if codes == {"init": 0, "add": 1, "run": 0, "list": 0, "status": 0} else 1
+    return 0 if codes == {"init": 0, "models": 0, "add": 1, "run": 0, "list": 0, "status": 0} else 1
 
 
 NEXT = f"""The demo's home is {HOME}. To explore it:

@@ -39,6 +39,8 @@ def main() -> int:
             install_packages(sys.argv[1:])
             machine.ensure_ffmpeg()
             machine.ensure_mongod(PYTHON)
+            if not machine.ensure_espeak():
+                print("setup: espeak-ng is not available; sample clips have no speech", flush=True)
             if "qwen-tests" in sys.argv and machine.ensure_chromium() is None:
                 print("setup: chromium is not available; the browser tests are skipped", flush=True)
         except machine.Missing as missing:

@@ -94,6 +94,14 @@ def _chromium() -> str | None:
     return next((path for name in BROWSERS if (path := shutil.which(name))), None)
 
 
+def ensure_espeak() -> bool:
+    """Install espeak-ng, which speaks in a sample clip and in tests, if it is missing. Return whether it is there."""
+    if not shutil.which("espeak-ng"):
+        print("setup: espeak-ng", flush=True)
+        install({}, default="espeak-ng")
+    return shutil.which("espeak-ng") is not None
+
+
 def ensure_mongod(python: Path) -> None:
     """Check that the embedded server can start, unless the settings name another server.
 

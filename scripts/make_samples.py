@@ -3,10 +3,12 @@
     python scripts/make_samples.py [FOLDER]
 
 The clips are identical on every machine with the same ffmpeg: their sources are generators of ffmpeg with fixed seeds.
+One also has slides drawn by Pillow, and speech if espeak-ng is installed.
 """
 
 from __future__ import annotations
 
+import shutil
 import struct
 import subprocess
 import sys
@@ -31,6 +33,17 @@ _ZOOM = """
 2.9 5.2 The ship is broken, and nobody answers our desperate calls.
 5.5 7.6 It was an awful mistake to come here. I hate it.
 """
+_SLIDE_S = 4.9
+#: Heading and color of a slide, and what is said while it is shown.
+_TOUR = (
+    ("Harbour museum", "#20506b", "Welcome to the harbour museum. Our tour begins at the old lighthouse."),
+    (
+        "Steam engine, 1887",
+        "#6b4420",
+        "This steam engine was built in eighteen eighty seven. It runs every summer.",
+    ),
+    ("Opening hours 9-17", "#2f6b3a", "The museum is open from nine to five. Thank you for your visit."),
+)
 
 
 def make_samples(directory: Path = SAMPLES) -> list[Path]:
@@ -183,6 +196,31 @@ def _living_cells(path: Path) -> None:
     )  # fmt: skip
 
 
+def _museum_tour(path: Path) -> None:
+    from PIL import Image, ImageDraw, ImageFont
+
+    inputs: list[str | Path] = []
+    for number, (heading, color, words) in enumerate(_TOUR):
+        slide, speech = path.with_name(f"slide{number}.png"), path.with_name(f"speech{number}.wav")
+        picture = Image.new("RGB", (640, 360), color)
+        font = ImageFont.load_default(52)
+        ImageDraw.Draw(picture).text((320, 180), heading, fill="white", font=font, anchor="mm")
+        picture.save(slide)
+        sound: tuple[str | Path, ...] = _source("anullsrc=sample_rate=22050:channel_layout=mono", _SLIDE_S)
+        if program := shutil.which("espeak-ng"):
+            subprocess.run([program, "-v", "en-us", "-s", "175", "-w", speech, words], check=True, timeout=60)
+            sound = ("-i", speech)
+        inputs += ["-loop", "1", "-framerate", "25", "-t", str(_SLIDE_S), "-i", slide, *sound]
+    pairs = range(len(_TOUR))
+    graph = "".join(
+        f"[{2 * number}:v]noise=alls=4:allf=t:all_seed={number},format=yuv420p[v{number}];"
+        f"[{2 * number + 1}:a]aresample=22050,apad,atrim=duration={_SLIDE_S}[a{number}];"
+        for number in pairs
+    )
+    graph += f"{''.join(f'[v{number}][a{number}]' for number in pairs)}concat=n={len(_TOUR)}:v=1:a=1[v][a]"
+    ffmpeg(*inputs, "-filter_complex", graph, "-map", "[v]", "-map", "[a]", *_H264, "-crf", "30", *_AAC, *_PLAIN, path)
+
+
 def _broken(path: Path) -> None:
     """The first half of an mp4 whose index would have come at the end."""
     whole = path.with_name("whole.mp4")
@@ -198,6 +236,7 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "fast-cuts.mp4": _fast_cuts,
     "phone-portrait.mov": _phone_portrait,
     "living-cells.webm": _living_cells,
+    "museum-tour.mp4": _museum_tour,
     "broken.mp4": _broken,
 }
 

@@ -95,7 +95,11 @@ _FILTERS = ("scale", "select", "split", "format", "setsar", "aformat", "asetnsam
 _DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg4", "aac")
 _OLDEST_FFMPEG = (4, 4)
 #: First digits of the sha256 of default tag rules and categories that earlier versions wrote into homes.
-_OLD_DEFAULTS = frozenset(("d8e35c1471ee", "f869f29a7d47", "c74ec4269bbe", "3c2b00118e4d", "2b337a106ef5"))
+_OLD_DEFAULTS = frozenset(
+    (
+        "d8e35c1471ee", "f869f29a7d47", "c74ec4269bbe", "3c2b00118e4d", "2b337a106ef5", "c42f74ab01b8", "f6bdeb86f446",
+    )
+)  # fmt: skip
 _OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 
 
@@ -246,7 +250,8 @@ def _disk(settings: Settings) -> Finding:
 
 
 def _rules(settings: Settings) -> Finding:
-    rules, categories = build_rules(settings), build_categories(settings)
+    vocabulary = enabled_analyses(settings).vocabulary
+    rules, categories = build_rules(settings, vocabulary), build_categories(settings, vocabulary)
     prompts = template_prompts(settings)  # for any backend: find a broken template before it is needed
     found = (
         f"{counted(len(rules.rules), 'tag rule')}, {len(categories.categories)} categories, "

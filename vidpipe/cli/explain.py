@@ -12,6 +12,7 @@ from vidpipe.cli.output import note, out, print_json, words
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.states import classify
 from vidpipe.library.videos import read_fields
+from vidpipe.stages.registry import enabled_analyses
 from vidpipe.stages.results import Tag
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import READS
@@ -59,18 +60,22 @@ def _explanations(opened: OpenLibrary, sha256: str) -> tuple[list[RuleExplanatio
     from vidpipe.tagging.rules import explain
 
     library = opened.library
-    rules, categories = build_rules(opened.settings), build_categories(opened.settings)
+    analyses = enabled_analyses(opened.settings)
+    rules = build_rules(opened.settings, analyses.vocabulary)
+    categories = build_categories(opened.settings, analyses.vocabulary)
+    stage = library.graph["categories"]
     document = library.videos.get(sha256) or {}
     try:
-        fields: dict[str, Any] = read_fields(library.graph, (*READS, "descriptions.category"), document, ())
+        reads = (*READS, "descriptions.category", *stage.optional_reads)
+        fields: dict[str, Any] = read_fields(library.graph, reads, document, (), stage.optional_reads)
     except KeyError as missing:
         raise VidpipeError(
             f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} has not been computed.",
             f"Run `vidpipe run {sha256[:12]}`; `vidpipe show {sha256[:12]}` shows failed stages.",
         ) from None
-    facts = rule_facts(fields)
+    facts = rule_facts(fields, analyses=analyses)
     given = [Tag(**vars(match)) for match in evaluate(rules, facts)]
-    with_tags = rule_facts(fields, given, fields["descriptions.category"])
+    with_tags = rule_facts(fields, given, fields["descriptions.category"], analyses)
     specs = {name: spec for name, spec in opened.plan.specs.items() if name in ("tags", "categories")}
     stale = any(classify(document["stages"][stage], spec) != "current" for stage, spec in specs.items())
     return explain(rules, facts), explain_categories(categories, with_tags), stale

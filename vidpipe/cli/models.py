@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -127,7 +128,7 @@ def _to_install(settings: Settings, names: Sequence[str], *, everything: bool) -
 
 def _install(settings: Settings, entries: Sequence[CatalogueEntry], *, yes: bool, as_json: bool) -> int:
     directory = settings.models_directory
-    wanted = [entry for entry in entries if current_model(entry, directory) is None]
+    wanted = [entry for entry in entries if not _is_intact(entry, directory)]
     states = {entry.name: "present" for entry in entries if entry not in wanted}
     if not wanted:
         note(f"Nothing to do: {counted(len(entries), 'model')} installed already.")
@@ -138,7 +139,7 @@ def _install(settings: Settings, entries: Sequence[CatalogueEntry], *, yes: bool
     for entry in wanted:
         with PartsDisplay("Installing") as display:
             try:
-                install(entry, directory, partial(_in_mb, display, entry.name))
+                install(entry, directory, partial(_in_mb, display, entry.name), check=True)
             except UnavailableError as error:
                 faults[entry.name] = error
                 print_error(error)
@@ -153,6 +154,11 @@ def _install(settings: Settings, entries: Sequence[CatalogueEntry], *, yes: bool
             row["error"] = error_object(faults[row["name"]]) if row["name"] in faults else None
         print_json({"models": plain})
     return max((error.exit_code for error in faults.values()), default=0)
+
+
+def _is_intact(entry: CatalogueEntry, directory: Path) -> bool:
+    found = current_model(entry, directory)
+    return found is not None and not damaged_files(found)
 
 
 def _in_mb(display: PartsDisplay, name: str, done_bytes: int, total_bytes: int) -> None:
@@ -183,7 +189,7 @@ def _verify(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
     for name in bad:
         note(f"The model {name} is damaged: {', '.join(damaged[name])}.", "red")
     if bad:
-        note(f"Run `vidpipe models remove {' '.join(bad)}`, then `vidpipe models install {' '.join(bad)}`.")
+        note(f"Run `vidpipe models install {' '.join(bad)}`.")
     elif not as_json:
         out().print(f"{counted(len(damaged), 'model')} intact." if damaged else "No model is installed.")
     return 1 if bad else 0

@@ -63,7 +63,13 @@ def search(
     moments: Annotated[
         bool, typer.Option("--moments", "--scenes", help="List moments instead of videos: scenes, cues, chapters.")
     ] = False,
-    limit: Annotated[int, typer.Option("--limit", min=0, help="Maximum number of results; 0 means all.")] = 20,
+    meaning: Annotated[
+        bool,
+        typer.Option(
+            "--meaning", help="Find what is nearest in meaning, whatever its words; needs the analysis meaning."
+        ),
+    ] = False,
+    limit: options.Limit = 20,
     after: Annotated[str | None, typer.Option("--after", metavar="CURSOR", help="Continue after a page.")] = None,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Videos to skip.")] = 0,
     save: Annotated[
@@ -88,9 +94,11 @@ def search(
         if saved or delete_saved is not None:
             _show_saved(opened, delete_saved, as_json=as_json)
             return
-        page = search_engine(opened).find(
-            text, filters, order=order, limit=limit, after=after, offset=offset, moments=moments
-        )
+        engine = search_engine(opened)
+        if meaning:
+            page = engine.nearest(text, filters, limit=limit, after=after, offset=offset, moments=moments)
+        else:
+            page = engine.find(text, filters, order=order, limit=limit, after=after, offset=offset, moments=moments)
         if save is not None:
             whole = f"({text})" if text.strip() and filters else text
             _save(opened, save, " ".join([whole, *filters]).strip())
@@ -100,6 +108,25 @@ def search(
         _show(page, moments=moments)
         if not page.total and "://" in text:
             note("URLs are searched with the field source: write source: before them, or use --source.")
+
+
+@options.with_filters
+def similar(
+    context: typer.Context,
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A hash prefix, URL or file name.")],
+    *,
+    filters: tuple[str, ...],
+    limit: options.Limit = 20,
+    as_json: options.Json = False,
+) -> None:
+    """Find the videos nearest in meaning to a video, of each the nearest part; needs the analysis meaning."""
+    with open_library(context) as opened:
+        sha256 = opened.library.videos.resolve(video)
+        page = search_engine(opened).nearest(filters=filters, like=sha256, limit=limit)
+    if as_json:
+        print_json({"video": sha256, **asdict(page)})
+    else:
+        _show(page, moments=False)
 
 
 def _show(page: SearchPage, *, moments: bool) -> None:

@@ -14,6 +14,7 @@ from vidpipe.cli.output import counted, note
 from vidpipe.cli.progress import PartsDisplay
 from vidpipe.errors import SettingsError
 from vidpipe.library.videos import projection, read_fields
+from vidpipe.stages.registry import enabled_analyses
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import READS
 from vidpipe.tagging.conditions import parse_condition
@@ -98,18 +99,21 @@ def chosen_videos(
 
 def _matching(opened: OpenLibrary, where: Sequence[str], ids: Sequence[str] | None = None) -> list[str]:
     """Return the videos, of `ids` if given, that meet all conditions."""
+    analyses = enabled_analyses(opened.settings)
     try:
-        conditions = [parse_condition(*_pair(condition)) for condition in where]
+        conditions = [parse_condition(*_pair(condition), analyses.vocabulary.names) for condition in where]
     except ValueError as error:
         raise SettingsError(f"--where: {error}.", "docs/rules.md lists the conditions.") from None
     found, unknown = [], 0
     graph = opened.library.graph
+    optional = graph["tags"].optional_reads
     among = None if ids is None else frozenset(ids)
-    for row in opened.library.collections["videos"].find({}, projection(graph, READS)).sort("_id", 1):
+    for row in opened.library.collections["videos"].find({}, projection(graph, (*READS, *optional))).sort("_id", 1):
         if among is not None and row["_id"] not in among:
             continue
         try:
-            facts = rule_facts(read_fields(graph, READS, row, ()))
+            fields = read_fields(graph, (*READS, *optional), row, (), optional)
+            facts = rule_facts(fields, analyses=analyses)
         except KeyError:
             unknown += 1
             continue

@@ -33,6 +33,7 @@ from vidpipe.media.decode_plan import DecodePlan, decode_command
 from vidpipe.media.frame_pack import clarity
 from vidpipe.media.packet_times import PacketTimes
 from vidpipe.media.scene_stats import SoundBlock, block_power
+from vidpipe.media.sound import SoundFile
 from vidpipe.redaction import redact
 
 _WATCH_INTERVAL_S = 0.1
@@ -273,7 +274,7 @@ class DecodePass:
 
     Attributes:
         candidates: Filled while `frames` is read, complete after `finish`; to be consumed from the left.
-        sound: Likewise.
+        sound: Likewise; only the last block if the plan has no pictures.
         packets: The times of all packets, if the plan decodes reference frames only.
         killed: Whether vidpipe ends ffmpeg, so that frames are missing.
     """
@@ -287,7 +288,7 @@ class DecodePass:
         self._failure: BaseException | None = None
         self.killed = False
         self.candidates: deque[Candidate] = deque()
-        self.sound: deque[SoundBlock] = deque()
+        self.sound: deque[SoundBlock] = deque(maxlen=None if plan.pictures else 1)
         self._frames, self._large = PacketPipe("rawvideo"), PacketPipe("image2pipe")
         self._sound = PacketPipe("s16le") if plan.audio_stream is not None else None
         self.packets = PacketTimes() if plan.reference_frames else None
@@ -373,8 +374,12 @@ class DecodePass:
 
     def _read_sound(self) -> None:
         assert self._sound is not None  # noqa: S101  (the thread is started only with sound)
-        for packet in self._sound.packets():
-            self.sound.append(SoundBlock(packet.time_us, block_power(packet.data)))
+        file = self._plan.sound_file
+        with SoundFile(file) if file else contextlib.nullcontext() as kept:
+            for packet in self._sound.packets():
+                self.sound.append(SoundBlock(packet.time_us, block_power(packet.data)))
+                if kept:
+                    kept.add(packet.time_us, packet.data)
 
     def _guarded(self, read: Callable[[], None]) -> None:
         try:

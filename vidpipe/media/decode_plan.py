@@ -60,6 +60,8 @@ class DecodePlan:
         rotation: Clockwise rotation for display, in degrees.
         hwaccel: Name of the hardware decoder; empty for software.
         bit_depth: Bits per sample.
+        pictures: Whether pictures are decoded, not only the sound.
+        sound_file: Where the samples of the sound are kept, see `vidpipe.media.sound`; None: nowhere.
     """
 
     video_stream: int
@@ -80,6 +82,8 @@ class DecodePlan:
     rotation: int = 0
     hwaccel: str = ""
     bit_depth: int | None = None
+    pictures: bool = True
+    sound_file: Path | None = None
 
 
 def plan_decode(
@@ -122,7 +126,7 @@ def plan_decode(
     longer_side = DETAILED_DETECTION_SIDE if settings.detector in _DETAILED_DETECTORS else DETECTION_SIDE
     return DecodePlan(
         video_stream=video_stream,
-        audio_stream=_audio_stream(audio),
+        audio_stream=audio_stream(audio),
         detection=_detection_size(width, height, longer_side),
         candidate=candidate,
         model=model,
@@ -168,7 +172,8 @@ def _even(side: float) -> int:
     return max(2, round(side / 2) * 2)
 
 
-def _audio_stream(audio: Sequence[AudioStream]) -> int | None:
+def audio_stream(audio: Sequence[AudioStream]) -> int | None:
+    """Return the index of the audio stream that is decoded: the default one, else the first; None without any."""
     usable = [
         stream
         for stream in audio
@@ -230,11 +235,15 @@ def decode_command(
     if plan.reference_frames:
         options += ["-skip_frame", "noref"]
     command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
-    command += ["-filter_complex", graph]
-    command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
-    # one thread: slices would add restart markers to the JPEGs
-    jpeg = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-threads", "1"]
-    command += ["-map", "[large]", *jpeg, *passthrough, *candidates]
+    if plan.pictures:
+        command += ["-filter_complex", graph]
+        command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
+        # one thread: slices would add restart markers to the JPEGs
+        jpeg = ["-c:v", "mjpeg", "-q:v", "3", "-huffman", "default", "-threads", "1"]
+        command += ["-map", "[large]", *jpeg, *passthrough, *candidates]
+    else:
+        # times count from the first packet of all streams that are read
+        command += ["-map", f"0:{plan.video_stream}", *untagged, "-c:v", "copy", "-f", "null", "-"]
     if sound:
         mono = f"aformat=sample_fmts=s16:channel_layouts=mono:sample_rates={AUDIO_RATE_HZ}"
         blocks = ["-af", f"{mono},asetnsamples=n={AUDIO_BLOCK}:p=0"]

@@ -188,6 +188,7 @@ class SceneFindings(Decoded):
         sound: Whether there was sound.
         frames_decoded: Number of frames that were decoded.
         decoder: Name of the hardware decoder; empty for software.
+        first_us: Time of the first frame as ffmpeg reports it, in microseconds.
     """
 
     scenes: list[SceneSpan]
@@ -196,6 +197,7 @@ class SceneFindings(Decoded):
     sound: bool
     frames_decoded: int
     decoder: str
+    first_us: int = 0
 
     @property
     def spans_us(self) -> list[tuple[int, int]]:
@@ -309,6 +311,7 @@ class _ScenePass:
             end=end,
             frames_decoded=timeline.frames,
             decoder=self._plan.hwaccel,
+            first_us=self._first_us,
         )
 
     def _cut(self, cuts: list[int]) -> None:

@@ -13,7 +13,7 @@ from vidpipe.models.object_answers import category_form, sentiment_form, summary
 from vidpipe.models.prompts import DESCRIBE_SCENE, DESCRIBE_VIDEO, SAMPLE_VIEWS, PromptSet, PromptSource
 from vidpipe.models.questions import Question, Scope, build_priority_keywords, build_questions, build_vocabulary
 from vidpipe.settings import Settings
-from vidpipe.tagging.categories import UNCLASSIFIED, build_categories
+from vidpipe.tagging.categories import UNCLASSIFIED, category_names
 from vidpipe.text.messages import find_control_token
 
 #: Increased whenever the code makes another text from the same templates.
@@ -96,7 +96,7 @@ def template_prompts(settings: Settings) -> PromptSet:
     instruction = model.default_instruction.strip()
     if found := find_control_token(instruction):
         raise SettingsError(f"DefaultInstruction of [QwenVL] contains {found}, a control token of chat models.")
-    named = [category.name for category in build_categories(settings).categories if category.name != UNCLASSIFIED]
+    named = category_names(settings)
     categories, vocabulary = (*named, UNCLASSIFIED), build_vocabulary(settings)
     forms: dict[str, tuple[AnswerForm, dict[str, Any]]] = {
         "describe_scene": (TEXT_FORM, {"keywords": keywords}),

@@ -24,7 +24,11 @@ class Detection(NamedTuple):
     corners: Corners | None
 
 
-def detections(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+#: What was found in each picture.
+Found = list[list[Detection]]
+
+
+def detections(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> Found:
     """Return what was found in each picture, most certain first.
 
     Args:
@@ -40,16 +44,16 @@ def detections(outputs: Sequence[Array], card: ModelCard, pictures: int, min_con
     return [sorted(some, key=lambda one: (-one.confidence, one.label, one.corners or ())) for some in found]
 
 
-def _ssd(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def _ssd(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> Found:
     _expect(outputs, (1, 1, None, 7))
-    found: list[list[Detection]] = [[] for _ in range(pictures)]
+    found: Found = [[] for _ in range(pictures)]
     for picture, number, confidence, *corners in outputs[0][0, 0].tolist():
         if confidence >= min_confidence and 0 <= picture < pictures:
             found[int(picture)] += _labelled(card, int(number), confidence, tuple(corners))
     return found
 
 
-def _detr(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def _detr(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> Found:
     _expect(outputs, (pictures, None, None), (pictures, None, 4))
     logits, boxes = outputs[:2]
     extra = card.activation == "softmax"  # the last label of a softmax is "nothing"
@@ -59,7 +63,7 @@ def _detr(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confiden
     numbers, certain = scores.argmax(-1), scores.max(-1)
     middles, halves = boxes[..., :2], boxes[..., 2:] / 2
     corners = np.concatenate([middles - halves, middles + halves], -1)
-    found: list[list[Detection]] = [[] for _ in range(pictures)]
+    found: Found = [[] for _ in range(pictures)]
     for picture, query in np.argwhere(certain >= min_confidence).tolist():
         confidence = float(certain[picture, query])
         place = tuple(corners[picture, query].tolist())
@@ -67,18 +71,22 @@ def _detr(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confiden
     return found
 
 
-def _scores(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def _scores(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> Found:
     _expect(outputs, (pictures, None))
     scores = _activated(outputs[0], card)
     if scores.shape[1] != len(card.labels):
         raise ValueError(f"the card names {len(card.labels)} labels, but the model has {scores.shape[1]}")
     return [
-        [one for number in np.flatnonzero(row >= min_confidence) for one in _labelled(card, number, float(row[number]))]
+        [
+            one
+            for number in np.flatnonzero(row >= min_confidence)
+            for one in _labelled(card, int(number), float(row[number]))
+        ]
         for row in scores
     ]
 
 
-def _centerface(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> list[list[Detection]]:
+def _centerface(outputs: Sequence[Array], card: ModelCard, pictures: int, min_confidence: float) -> Found:
     """Read the maps of CenterFace (Xu et al. 2019, arXiv:1911.03599).
 
     A cell of the heat map is the confidence that a face's center is in this square of 4x4 pixels; the offset is the
@@ -105,7 +113,7 @@ def _centerface(outputs: Sequence[Array], card: ModelCard, pictures: int, min_co
     return found
 
 
-_READERS: dict[OutputFormat, Callable[[Sequence[Array], ModelCard, int, float], list[list[Detection]]]] = {
+_READERS: dict[OutputFormat, Callable[[Sequence[Array], ModelCard, int, float], Found]] = {
     "ssd": _ssd,
     "detr": _detr,
     "scores": _scores,
@@ -137,4 +145,6 @@ def _expect(outputs: Sequence[Array], *shapes: tuple[int | None, ...]) -> None:
     )
     if not fits:
         wanted_shapes = " and ".join(str(tuple("any" if side is None else side for side in shape)) for shape in shapes)
-        raise ValueError(f"the model answers tensors of shape {', '.join(map(str, found))}; the card's output needs {wanted_shapes}")
+        raise ValueError(
+            f"the model answers tensors of shape {', '.join(map(str, found))}; the card's output needs {wanted_shapes}"
+        )

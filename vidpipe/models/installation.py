@@ -41,15 +41,15 @@ _PIP_LINE = 300
 
 
 def install(
-    entry: CatalogueEntry, directory: Path, progress: Progress = lambda done, total: None, *, again: bool = False
+    entry: CatalogueEntry, directory: Path, progress: Progress = lambda done, total: None, *, check: bool = False
 ) -> InstalledModel:
-    """Install a model, unless it is installed in this version. Others that install it meanwhile wait.
+    """Install a model, unless it is installed in this version. Others that install it at the same time wait.
 
     Args:
         entry: The model.
         directory: The folder of all models; created if necessary.
         progress: Called while files are fetched.
-        again: Replace what is installed.
+        check: Read what is installed, and replace it if a file is damaged.
 
     Raises:
         UnavailableError: It cannot be fetched, or what was fetched differs from the catalogue, or cannot be written.
@@ -57,8 +57,10 @@ def install(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _held(directory, entry.name):
-            found = None if again else current_model(entry, directory)
-            return found or _replace(entry, directory, progress)
+            found = current_model(entry, directory)
+            if found is None or (check and damaged_files(found)):
+                found = _replace(entry, directory, progress)
+            return found
     except OSError as error:
         raise _write_error(entry.name, directory, error) from error
 
@@ -266,6 +268,8 @@ def _from_hub(entry: CatalogueEntry, source: HubSource, fetched: Path, files: Pa
     for path, file in entry.files.items():
         try:
             member = file.members[0] if file.members else path
+            # One request: without a network, the download would retry for half a minute and print each attempt.
+            huggingface_hub.file_exists(source.hub, member, revision=source.revision)
             got = huggingface_hub.hf_hub_download(source.hub, member, revision=source.revision, local_dir=fetched)
             Path(got).rename(files / path)
         except Exception as error:  # errors of its HTTP client are not part of its API

@@ -11,6 +11,8 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationErr
 
 from vidpipe.errors import UnavailableError, visible
 from vidpipe.models.installed import InstalledModel, installed_model
+from vidpipe.models.worker import WorkerModel
+from vidpipe.settings import Settings
 
 CARD = "card.toml"
 OutputFormat = Literal["ssd", "detr", "scores", "centerface"]
@@ -106,26 +108,27 @@ def card_of(model: InstalledModel, *outputs: OutputFormat) -> ModelCard:
     return card
 
 
-def carded_model(directory: Path, name: str, *outputs: OutputFormat) -> InstalledModel:
-    """Return a model whose card has been checked. Cheap: the model's file is not read.
+def build_picture_model(settings: Settings, name: str, *outputs: OutputFormat) -> WorkerModel:
+    """Return a model that answers requests about JPEGs (see `vidpipe.models.picture_model.load`).
+
+    Cheap: the card is checked, but the model's file is read by the first request.
 
     Args:
-        directory: The folder of installed models.
+        settings: The settings.
         name: A name in the catalogue, or a folder with a model and its card.
         outputs: The outputs that are of use.
 
     Raises:
         UnavailableError: It is not installed, its card is wrong, or it is of another kind.
     """
-    folder = Path(name).expanduser()
-    own = folder.is_absolute() or "/" in name
-    model = _own_model(folder) if own else installed_model(directory, name)
+    own = "/" in name
+    model = _own_model(settings.resolve(name)) if own else installed_model(settings.models_directory, name)
     card = card_of(model, *outputs)
     for file in filter(None, (card.file, card.graph)):
         if not (model.folder / file).is_file():
             hint = _FIXED if own else f"Run `vidpipe models install {name}`."
             raise UnavailableError(f"The file {file} of the model {model.name} is missing in {model.folder}.", hint)
-    return model
+    return WorkerModel([model], "vidpipe.models.picture_model:load", {}, threads=settings.analyses.threads)
 
 
 def _own_model(folder: Path) -> InstalledModel:

@@ -1,4 +1,4 @@
-"""Runs a detector or classifier on JPEGs, as its card describes it. `load` is called in the process of a `WorkerModel`."""
+"""Runs a detector or classifier on JPEGs, as its card says. `load` is called in the process of a `WorkerModel`."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 
 from vidpipe.models.detections import detections
-from vidpipe.models.installed import InstalledModel
 from vidpipe.models.model_card import ModelCard
 from vidpipe.models.picture_input import decoded, in_picture, input_size, tensor
 

@@ -21,7 +21,10 @@ from vidpipe.models.installed import InstalledModel
 from vidpipe.text.words import digest
 
 _POLL_S = 0.2
-_MESSAGE_BYTES = 2000
+_END_S = 2.0
+_MESSAGE_BYTES = 300
+#: The largest answer: results of one video are stored in a document of at most 16 MB.
+_MOST_BYTES = 64 << 20
 
 
 class WorkerStoppedError(Exception):
@@ -57,9 +60,10 @@ class WorkerModel:
 
     @property
     def version(self) -> str:
-        """Identifies models and arguments."""
+        """Identifies models, their cards and arguments."""
         hashes = [f"{model.name} {model.version} {model.sha256}" for model in self.installed]
-        return digest(*hashes, json.dumps(self._arguments, sort_keys=True))
+        cards = [dict(model.card) for model in self.installed]
+        return digest(*hashes, json.dumps([self._arguments, *cards], sort_keys=True))
 
     @property
     def uses(self) -> tuple[dict[str, str], ...]:
@@ -79,19 +83,13 @@ class WorkerModel:
             WorkerStoppedError: `cancelled` was set.
         """
         with self._lock:
-            connection = self._connection or self._start()
+            connection = self._connection or self._load_model(cancelled)
             try:
                 connection.send(request)
-                while not connection.poll(_POLL_S):
-                    if cancelled.is_set():
-                        self._stop()
-                        raise WorkerStoppedError
-                answer = json.loads(connection.recv_bytes())
-            except (EOFError, OSError):
-                raise self._crash() from None
-        if "unavailable" in answer:
-            self.close()
-            raise UnavailableError(answer["unavailable"], f"Run `vidpipe models verify {self.name}`.")
+                answer = self._answer(connection, cancelled)
+            except (EOFError, OSError, ValueError):
+                hint = "The model cannot process this video, or memory ran out."
+                raise MediaError(f"The process of the model {self.name} {self._end()}.", hint) from None
         if "error" in answer:
             raise MediaError(f"{self.name}: {answer['error']}")
         return answer["value"]
@@ -101,19 +99,36 @@ class WorkerModel:
         with self._lock:
             self._stop()
 
-    def _start(self) -> "Connection[Any, Any]":
-        files = {model.name: model.folder for model in self.installed}
+    def _load_model(self, cancelled: threading.Event) -> "Connection[Any, Any]":
+        """Start the process and wait until it has loaded the model."""
         connection, theirs = Pipe()
-        self._messages = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
+        self._connection, self._messages = connection, tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
         command = [sys.executable, "-P", "-m", "vidpipe.models.worker_process", str(theirs.fileno()), self._load]
         with theirs:
             self._process = ffmpeg.spawn(
                 command, stdout=subprocess.DEVNULL, stderr=self._messages, pass_fds=[theirs.fileno()]
             )
-        self._connection = connection
+        folders = {model.name: model.folder for model in self.installed}
         cards = {model.name: dict(model.card) for model in self.installed}
-        connection.send({"folders": files, "cards": cards, "threads": self._threads, **self._arguments})
+        try:
+            connection.send({"folders": folders, "cards": cards, "threads": self._threads, **self._arguments})
+            why = self._answer(connection, cancelled).get("error", "")
+        except (EOFError, OSError, ValueError):
+            why = f"its process {self._end()}"
+        if why:
+            self._stop()
+            raise UnavailableError(
+                f"The model {self.name} cannot be loaded: {why}.", f"Run `vidpipe models verify {self.name}`."
+            )
         return connection
+
+    def _answer(self, connection: "Connection[Any, Any]", cancelled: threading.Event) -> dict[str, Any]:
+        while not connection.poll(_POLL_S):
+            if cancelled.is_set():
+                self._stop()
+                raise WorkerStoppedError
+        answer: dict[str, Any] = json.loads(connection.recv_bytes(_MOST_BYTES))
+        return answer
 
     def _stop(self) -> None:
         for opened in (self._connection, self._messages):
@@ -124,17 +139,16 @@ class WorkerModel:
             ffmpeg.stop(self._process)
         self._connection = self._messages = self._process = None
 
-    def _crash(self) -> MediaError:
-        """Return the error about a process that has ended by itself, and forget it."""
+    def _end(self) -> str:
+        """Forget the process, and return how it ended: by itself, or here because it wrote nonsense."""
         assert self._process is not None  # noqa: S101
         assert self._messages is not None  # noqa: S101
-        code = self._process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        end = self._messages.seek(0, 2)
-        self._messages.seek(max(0, end - _MESSAGE_BYTES))
+        try:
+            code = self._process.wait(timeout=_END_S)
+            how = f"ended ({f'signal {signal.Signals(-code).name}' if code < 0 else f'exit code {code}'})"
+        except subprocess.TimeoutExpired:
+            how = "sent no valid answer"
+        self._messages.seek(max(0, self._messages.seek(0, 2) - _MESSAGE_BYTES))
         lines = self._messages.read().decode(errors="replace").strip().splitlines()
         self._stop()
-        return MediaError(
-            f"The process of the model {self.name} ended ({how}){f': {lines[-1].strip()}' if lines else ''}.",
-            "The model cannot process this video, or memory ran out.",
-        )
+        return f"{how}: {lines[-1].strip()}" if lines else how

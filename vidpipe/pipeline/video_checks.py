@@ -18,6 +18,7 @@ from vidpipe.pipeline.event_metadata import IDENTIFYING_FIELDS, anonymous
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import hash_file
 from vidpipe.stages.contract import StageError
+from vidpipe.stages.registry import enabled_analyses
 from vidpipe.tagging.rules import build_rules
 
 Document = Mapping[str, Any]
@@ -127,7 +128,7 @@ def scenes_are_described(document: Document, scenes: Sequence[Document], setting
 
 def tags_name_rules(document: Document, scenes: Sequence[Document], settings: Settings) -> CheckOutcome:
     """Check that every tag from a rule names a rule that still exists."""
-    known = {rule.name for rule in build_rules(settings).rules}
+    known = {rule.name for rule in build_rules(settings, enabled_analyses(settings).vocabulary).rules}
     given = {tag["rule"] for tag in document["tags"] if tag["given_by"] == "rule"}
     gone = sorted(given - known)
     figures = {"tags": len(document["tags"]), "rules": len(known)}

@@ -23,7 +23,7 @@ from vidpipe.text.words import search_forms
 log = logging.getLogger(__name__)
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
-VERSION = 2
+VERSION = 3
 VIDEO, TIMED, MOMENT = "video", "timed", "moment"
 #: Before every name, so that tantivy does not read some of them as dates.
 _MARK = "="

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tantivy import Query, Searcher
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.search.documents import facet_path, unmarked
@@ -21,10 +21,12 @@ from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
 from vidpipe.search.translation import Translation, count
-from vidpipe.search.vectors import Similar, Vectors
+from vidpipe.search.vectors import Similar, Vectors, without_words
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
+#: What is nearest is found, however far; but not what points away.
+_LEAST_COSINE = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,9 @@ class Engine:
             notes: list[str] = []
             similar = Similar([], {})
             if order == "relevance":
-                similar = self._vectors.similar(node, required, translation, notes, parts=moments)
+                queries = self._vectors.queries(node, only_meaning=False, notes=notes)
+                conditions = translation.videos(without_words(node), required)
+                similar = self._vectors.similar(queries, conditions, translation, parts=moments)
 
             def found_by(node: Node) -> tuple[Query, Future[_Counts], list[Row], bool]:
                 query = translation.videos(node, required, with_moments=moments)
@@ -128,20 +132,84 @@ class Engine:
             places = dict(similar.places)
             for video in translation.addresses(by_words, places):
                 del places[video]
-            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)
+            scored = order == "relevance"
             cursor = replace(cursor, position=cursor.position + offset)
-            if moments:
-                hits, end, complete = shown.moments(rows, cursor, limit)
-            else:
-                hits, complete = list(shown.videos(rows)), True
-                end = cursor.after(rows[-1], len(rows)) if rows else cursor
+            shown = Hits(self._library, self._specs, translation, node, scored=scored, nearest=places)
+            hits, following = _shown(shown, rows, more, cursor, limit, moments=moments)
             better = None if after else corrected(query, node, self._library, translation)
             if better and not self._finds(better, required, translation):
                 better = None
             total, counts = counting.result()
-        following = end.encoded() if more or not complete else None
         notes += self._notes(And((node, *required)))
         return SearchPage(hits, counts, total, following, matched, better, notes)
+
+    def nearest(
+        self,
+        query: str = "",
+        filters: Sequence[str] = (),
+        *,
+        like: str = "",
+        limit: int = 20,
+        after: str | None = None,
+        offset: int = 0,
+        moments: bool = False,
+        facets: bool = True,
+    ) -> SearchPage:
+        """Return a page of the videos that are nearest in meaning, of each the nearest part; at most `MOST_SIMILAR`.
+
+        Args:
+            query: The meaning of its words without a field is compared; everything else in it is required.
+            filters: Further queries, which are required.
+            like: The sha256 of a video that is compared instead; it is not found itself.
+            limit: Most hits; 0 for all.
+            after: `next` of the page before.
+            offset: Videos to skip.
+            moments: Only parts of videos are compared.
+            facets: Whether values are counted.
+
+        Raises:
+            QueryError: A query is wrong.
+            SettingsError: There are no words to compare, or `after` is from a page in another order.
+            UnavailableError: There is nothing to compare: `meaning` is not enabled, or its model is not installed.
+        """
+        names = self._index.fields.facets if facets else ()
+        with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
+            node, required = self._parsed(query), tuple(map(self._parsed, filters))
+            cursor = Cursor.decoded(after, "relevance") if after else Cursor("relevance")
+            translation = self._translation()
+            notes: list[str] = []
+            if like:
+                queries = self._vectors.embeddings_of(like, translation.searcher)
+            else:
+                queries = self._vectors.queries(node, only_meaning=True, notes=notes)
+            if not queries:
+                raise self._nothing_to_compare(like)
+            conditions = translation.videos(without_words(node), required)
+            similar = self._vectors.similar(
+                queries, conditions, translation, parts=moments, least=_LEAST_COSINE, without=like
+            )
+            counting = pool.submit(_counted, translation.searcher, translation.among(similar.places), names)
+            nothing = translation.among(())
+            rows, more = ranked(translation.searcher, nothing, cursor, offset, limit, similar=similar.rankings)
+            cursor = replace(cursor, position=cursor.position + offset)
+            shown = Hits(self._library, self._specs, translation, node, scored=True, nearest=similar.places)
+            hits, following = _shown(shown, rows, more, cursor, limit, moments=moments)
+            total, counts = counting.result()
+        return SearchPage(hits, counts, total, following, notes=notes)
+
+    def _nothing_to_compare(self, like: str) -> VidpipeError:
+        if not self._index.fields.vectors:
+            return UnavailableError(
+                "Meanings cannot be compared: the analysis meaning is not enabled.",
+                "Add meaning to Enabled of [Analyses] in config.ini, then run `vidpipe run`.",
+            )
+        if like:
+            problem = "Nothing is known of this video that could be compared: it has no words in it, or is still due."
+            return UnavailableError(problem, f"`vidpipe show {like[:12]}` shows what is known.")
+        return SettingsError(
+            "There are no words whose meaning could be compared.",
+            'Write some: `vidpipe search --meaning "a dog runs"`.',
+        )
 
     def ids(self, query: str = "", filters: Sequence[str] = ()) -> list[str]:
         """Return the hashes of all videos that `query` and `filters` find, sorted.
@@ -182,8 +250,23 @@ class Engine:
 
     def _notes(self, node: Node) -> list[str]:
         named = {word.field for word in wanted(node)}
-        unfilled = sorted(named & self._index.fields.unfilled)
-        return [f"`{name}:` finds nothing yet: no stage of this library fills it." for name in unfilled]
+        return [
+            f"`{name}:` finds nothing: the analysis {analysis}, which fills it, is not enabled."
+            for name, analysis in sorted(self._index.fields.unfilled.items())
+            if name in named
+        ]
+
+
+def _shown(
+    shown: Hits, rows: Sequence[Row], more: bool, cursor: Cursor, limit: int, *, moments: bool
+) -> tuple[list[Document], str | None]:
+    """Return the hits of a page that begins at `cursor`, and what the next one begins at."""
+    if moments:
+        hits, end, complete = shown.moments(rows, cursor, limit)
+    else:
+        hits, complete = list(shown.videos(rows)), True
+        end = cursor.after(rows[-1], len(rows)) if rows else cursor
+    return hits, end.encoded() if more or not complete else None
 
 
 def _counted(searcher: Searcher, query: Query, fields: Sequence[str]) -> _Counts:

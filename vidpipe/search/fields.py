@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from vidpipe.search.analysis import LANGUAGES, folded, language_of
-from vidpipe.stages.contract import INGEST
+from vidpipe.stages.analyses.results import Faces, Objects, ScreenText, Speech
+from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import Moment, SearchField
 from vidpipe.stages.versions import fingerprint
@@ -19,12 +20,13 @@ log = logging.getLogger(__name__)
 STATE = "state"
 SAVED = "saved"
 
-#: Texts of analyses that a library may lack: they can be searched in any library.
-_OPTIONAL = (
-    SearchField("said", "moments", lambda result: (), "Words that are spoken."),
-    SearchField("screen", "moments", lambda result: (), "Words that are visible in the picture."),
-    SearchField("object", "term", lambda result: (), "An object that was recognized."),
-)
+#: Results of analyses that a library may lack: their fields can be searched in any library. Embeddings cannot.
+_OPTIONAL: dict[str, type[StageResult]] = {
+    "speech": Speech,
+    "screen_text": ScreenText,
+    "objects": Objects,
+    "faces": Faces,
+}
 
 
 @dataclass(frozen=True)
@@ -65,9 +67,13 @@ class Fields:
         #: Those of kind vector, by name; they have no text form.
         self.vectors = {name: field for name, field in self._fields.items() if field.kind == "vector"}
         self._fields = {name: field for name, field in self._fields.items() if name not in self.vectors}
-        self.unfilled = frozenset(field.name for field in _OPTIONAL if field.name not in self._fields)
-        for field in _OPTIONAL:
-            self._fields.setdefault(field.name, field)
+        #: Field -> the analysis that would fill it, were it enabled.
+        self.unfilled: dict[str, str] = {}
+        for analysis, model in _OPTIONAL.items():
+            for field in model.search_fields:
+                if field.kind != "term" and field.name not in self._fields:
+                    self._fields[field.name] = field
+                    self.unfilled[field.name] = analysis
 
     def get(self, name: str) -> SearchField | None:
         """Return a field; of several declarations the first."""

@@ -23,8 +23,11 @@ _AT_ONCE = 100
 _MOST_FOUND = 50
 #: Moments of a video that are listed.
 _MOST_LISTED = 10_000
-#: Left out of a video's document: moments are in the index.
-UNREAD = {"metadata.cues": 0, "description.answers": 0}
+#: Left out of a video's document: moments and embeddings are in the index.
+UNREAD = {
+    "metadata.cues": 0, "description.answers": 0, "meaning": 0, "objects.frames": 0, "faces.frames": 0,
+    "speech.segments": 0, "screen_text.entries": 0,
+}  # fmt: skip
 
 
 class Hits:

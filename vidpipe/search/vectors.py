@@ -7,7 +7,7 @@ nearest ones. It is made from these documents: whoever needs it adds and removes
 import logging
 import mmap
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +15,7 @@ from zlib import crc32
 
 from tantivy import DocAddress, Query, Searcher
 
-from vidpipe.errors import UnavailableError
+from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.safe_files import replace_file
 from vidpipe.search.documents import embedding_kind, moment_of, quantized
 from vidpipe.search.index import SearchIndex
@@ -59,32 +59,77 @@ class Vectors:
         self._mutex = threading.Lock()
         self._open: dict[str, tuple[Searcher, Index]] = {}
 
-    def similar(
-        self, node: Node, required: Sequence[Node], translation: Translation, notes: list[str], *, parts: bool
-    ) -> Similar:
-        """Return the videos that are similar to the words of a query.
+    def queries(self, node: Node, *, only_meaning: bool, notes: list[str]) -> dict[str, bytes]:
+        """Return field -> what its embeddings are compared with: the meaning of a query's words without a field.
 
         Args:
-            node: The query. Its words without a field are compared; everything else the videos must fulfil.
-            required: What else they must fulfil.
-            translation: The state of the index.
+            node: The query.
+            only_meaning: Nothing else is searched for: fields of which encoding takes long are compared, too.
             notes: Extended by a sentence for each field whose model is unavailable.
+
+        Raises:
+            UnavailableError: `only_meaning`, and no model is available.
+        """
+        found: dict[str, bytes] = {}
+        fault: UnavailableError | None = None
+        text = " ".join(word.text for word in wanted(node) if _is_free_word(word))
+        for field in self._index.fields.vectors.values() if text else ():
+            if not field.encode or (field.only_by_meaning and not only_meaning):
+                continue
+            try:
+                if vector := quantized(field.encode(text, self._index.library.settings)):
+                    found[field.name] = vector
+            except (UnavailableError, MediaError) as error:
+                fault = UnavailableError(error.message, error.hint)
+                compared = "Not compared" if only_meaning else "Only words were compared, not their meaning"
+                notes.append(f"{compared} ({field.name}): {error}")
+        if only_meaning and fault and not found:
+            raise fault
+        return found
+
+    def embeddings_of(self, video: str, searcher: Searcher) -> dict[str, bytes]:
+        """Return field -> the mean of a video's embeddings; of a field with one of the whole video, that one."""
+        found: dict[str, list[tuple[bool, bytes]]] = {}
+        query = Query.term_query(self._index.schema, "video", video, index_option="basic")
+        for _, address in searcher.search(query, max(1, searcher.num_docs), False).hits:
+            document = searcher.doc(address)
+            if vector := bytes(document.get_first("vector") or b""):
+                place = moment_of(document)
+                found.setdefault(place["field"], []).append((place["start_s"] is not None, vector))
+        means: dict[str, bytes] = {}
+        for name, embeddings in found.items():
+            first = min(embeddings)[0]
+            same = [memoryview(vector).cast("b") for of_part, vector in embeddings if of_part == first]
+            means[name] = quantized([sum(elements) for elements in zip(*same, strict=True)])
+        return {name: mean for name, mean in means.items() if mean}
+
+    def similar(
+        self,
+        queries: Mapping[str, bytes],
+        conditions: Query,
+        translation: Translation,
+        *,
+        parts: bool,
+        least: float | None = None,
+        without: str = "",
+    ) -> Similar:
+        """Return the videos whose embeddings are nearest.
+
+        Args:
+            queries: Field -> what its embeddings are compared with.
+            conditions: What the videos must fulfil.
+            translation: The state of the index.
             parts: Only parts of videos are compared.
+            least: Least cosine; None: what the field says.
+            without: A video that is not to be found.
         """
         found = Similar([], {})
-        fields = [(field, field.encode) for field in self._index.fields.vectors.values() if field.encode]
-        text = " ".join(word.text for word in wanted(node) if _is_free_word(word))
-        for field, encode in fields if text else ():
-            vector = b""
-            try:
-                vector = quantized(encode(text))
-            except UnavailableError as error:
-                notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
-            if not vector:
-                continue
-            conditions = translation.videos(And((_without_words(node), *required)))
+        for name, vector in queries.items():
+            field = self._index.fields.vectors[name]
             for count in _NEAREST:
-                nearest, complete = self._nearest(field, vector, count, translation.searcher, parts)
+                bound = field.min_similarity if least is None else least
+                nearest, complete = self._nearest(field, vector, count, translation.searcher, parts=parts, least=bound)
+                nearest.pop(without, None)
                 addresses = translation.addresses(conditions, nearest)
                 if complete or len(addresses) >= _FEW:
                     break
@@ -94,7 +139,7 @@ class Vectors:
         return found
 
     def _nearest(
-        self, field: SearchField, vector: bytes, count: int, searcher: Searcher, parts: bool
+        self, field: SearchField, vector: bytes, count: int, searcher: Searcher, *, parts: bool, least: float
     ) -> tuple[dict[str, Match], bool]:
         """Return the videos of the nearest embeddings, each with its nearest place; and whether there are no more."""
         import numpy as np
@@ -104,7 +149,7 @@ class Vectors:
         near = {
             int(key): distance
             for key, distance in zip(matches.keys, matches.distances, strict=True)
-            if 1 - distance >= field.min_similarity
+            if 1 - distance >= least
         }
         query = Query.term_set_query(self._index.schema, "vector_key", list(near))
         hits = searcher.search(query, max(1, len(near)), False, "vector_key").hits
@@ -174,13 +219,13 @@ def _is_free_word(node: Node) -> bool:
     return isinstance(node, Words) and not node.field and not node.prefix
 
 
-def _without_words(node: Node) -> Node:
+def without_words(node: Node) -> Node:
     """Return what a query requires besides its words without a field."""
     if _is_free_word(node):
         return EVERYTHING
     if not isinstance(node, And | Or):
         return node
-    parts = tuple(map(_without_words, node.parts))
+    parts = tuple(map(without_words, node.parts))
     if isinstance(node, Or):
         return EVERYTHING if EVERYTHING in parts else Or(parts)
     return And(tuple(part for part in parts if part != EVERYTHING))

@@ -97,5 +97,5 @@ class Meaning(Section):
     """Name of an installed model for text embeddings."""
     frame_model: str = Field("", max_length=400)
     """Folder with a SigLIP2 or CLIP checkpoint, which also embeds frames; empty: only texts. Needs the extra qwen."""
-    category_margin: float = Field(0.02, ge=0, le=1)
+    category_margin: float = Field(0.08, ge=0, le=1)
     """Margin over the second best at which the best category becomes a video's category if no rule gives one."""

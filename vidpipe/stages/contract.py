@@ -275,7 +275,7 @@ StageFunction = Callable[[Sequence[Item], StageContext], Iterator[Outcome]]
 def per_video(function: Callable[[Item, StageContext], StageResult | Outcome]) -> StageFunction:
     """Turn a function that processes one video into a stage's function.
 
-    A StageError, MediaError or UnavailableError (transient) is the outcome of that video alone.
+    A StageError, MediaError or UnavailableError (transient), but not OutOfReach, is the outcome of that video alone.
     """
 
     @wraps(function)
@@ -287,6 +287,8 @@ def per_video(function: Callable[[Item, StageContext], StageResult | Outcome]) -
                 made = function(item, context)
             except StageError as error:
                 made = Outcome(item.sha256, error=error)
+            except OutOfReach:
+                raise
             except (MediaError, UnavailableError) as error:
                 transient = isinstance(error, UnavailableError)
                 made = Outcome(item.sha256, error=StageError(error.message, error.hint, transient=transient))

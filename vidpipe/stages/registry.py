@@ -61,6 +61,7 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
     def of_job(job: str) -> Iterable[Stage]:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
+    names = {analysis.stage.name for analysis in enabled.analyses}
     texts = {evidence.reads for evidence in enabled.evidence}
     facts = {rule_field.reads for rule_field in enabled.rule_fields}
     describe = _reading(descriptions.STAGE, texts & descriptions.evidence_read(settings, enabled.evidence))
@@ -72,7 +73,7 @@ def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
             _reading(sentiment.STAGE, texts & {"speech.segments", "screen_text.entries"}),
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
-            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in texts else [])}),
+            _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
         ),
         enabled.broken,
     )
@@ -104,15 +105,16 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
+    enabled = enabled_analyses(settings)
     builders: dict[str, Callable[[Settings], StageResource]] = {
         "model": build_model,
         "prompts": build_prompts,
-        "custom_tags": build_rules,
-        "categories": build_categories,
+        "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
+        "categories": lambda settings: build_categories(settings, enabled.vocabulary),
         "cut_model": build_cut_model,
-        _RESOURCE: enabled_analyses,
+        _RESOURCE: lambda settings: enabled,
     }
-    for analysis in enabled_analyses(settings).analyses:
+    for analysis in enabled.analyses:
         builders |= {name: build for name, build in analysis.resources.items() if name not in builders}
     try:
         return builders[name](settings)

@@ -5,11 +5,13 @@ from typing import Any
 
 from vidpipe.media.facts import AudioStream, Damage, SceneStats, SubtitleCue, SubtitleStream
 from vidpipe.sources.urls import url_spellings
+from vidpipe.stages.analyses.declaration import NO_ANALYSES, EnabledAnalyses
+from vidpipe.stages.analyses.results import ObjectLabel
 from vidpipe.stages.results import ModelCategory, ModelTag, Tag
-from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, RuleFacts
+from vidpipe.tagging.facts import COLOR_SHARE, STANDARD_RANGE, FieldSpec, RuleFacts, SeenObject
 from vidpipe.text import names
 from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code
-from vidpipe.text.words import normalize
+from vidpipe.text.words import TimedText, normalize
 
 #: Facts that have the name and the value of a field: stage -> fields.
 _SAME_NAME: Mapping[str, Sequence[str]] = {
@@ -28,13 +30,20 @@ _FROM_STATS = (
 _UNSET_DATES = ("1904-01-01", "1970-01-01")
 
 
-def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: ModelCategory | None = None) -> RuleFacts:
+def rule_facts(
+    fields: Mapping[str, Any],
+    tags: Sequence[Tag] = (),
+    proposal: ModelCategory | None = None,
+    analyses: EnabledAnalyses = NO_ANALYSES,
+) -> RuleFacts:
     """Return the facts of one video.
 
     Args:
-        fields: "stage.field" -> value, at least those in `vidpipe.stages.tags.READS`.
+        fields: "stage.field" -> value, at least those in `vidpipe.stages.tags.READS`; and what the enabled analyses
+            found, None if they have no result.
         tags: Tags given by rules; only categories check them.
         proposal: The model's category; only categories check it.
+        analyses: The enabled analyses.
     """
     cues: tuple[SubtitleCue, ...] = fields["metadata.cues"]
     audio = [stream for stream in fields["metadata.audio"] if not stream.empty]
@@ -76,7 +85,35 @@ def rule_facts(fields: Mapping[str, Any], tags: Sequence[Tag] = (), proposal: Mo
         model_confidence=proposal.confidence if proposal else None,
         **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
         **_measured(fields["scenes.stats"]),
+        **(_analyzed(fields, analyses) if analyses.analyses else {}),
     )
+
+
+def _analyzed(fields: Mapping[str, Any], analyses: EnabledAnalyses) -> dict[str, Any]:
+    specs = analyses.vocabulary.names
+    values = {name: _canonical(specs[name], value) for name, value in analyses.rule_values(fields).items()}
+    seen: Iterable[ObjectLabel] | None = fields.get("objects.labels")
+    return {
+        "analyzed": values,
+        "found": tuple(
+            TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
+            for text in analyses.found(fields)
+        ),
+        "objects": None
+        if seen is None
+        else tuple(
+            SeenObject(label.label, label.count, label.confidence, label.share, label.first_s) for label in seen
+        ),
+    }
+
+
+def _canonical(spec: FieldSpec, value: Any) -> Any:
+    """Return names in the spelling that conditions compare; an empty name is not known."""
+    if value is None or spec.kind not in ("name", "names"):
+        return value
+    if spec.kind == "name":
+        return spec.canonical(value) if value else None
+    return tuple(sorted({spec.canonical(name) for name in value if name}))
 
 
 def _measured(stats: SceneStats | None) -> dict[str, Any]:

@@ -19,9 +19,11 @@ from vidpipe.media.frame_selection import SpillFile, model_frames, poster, scene
 from vidpipe.media.reference_decode import REFERENCE_CODECS, REFERENCE_DETECTORS, FullDecodeRequired
 from vidpipe.media.scene_pass import SceneFindings, run_pass
 from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats, without_bars
+from vidpipe.media.sound import keep_sound
 from vidpipe.media.streams import INTERLACED_ORDERS
 from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.analyses.packed_frames import ask
+from vidpipe.stages.analyses.speech import hears
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.results import Scenes
 from vidpipe.stages.video_decode import MIN_TIME_LIMIT_S, decode_within_limits, find_damage, frame_rate, plan_for
@@ -67,6 +69,8 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     if settings.scene_detection.detector == "transnetv2":
         model = partial(_scores, context)
     with FramePackWriter(settings, item.sha256) as writer, SpillFile(writer.folder) as spill:
+        if plan.audio_stream is not None and hears(settings):
+            plan = replace(plan, sound_file=writer.folder / "sound")
 
         def decode(path: Path, plan: DecodePlan, time_limit_s: float) -> SceneFindings:
             try:
@@ -91,6 +95,10 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             return found
 
         findings = decode_within_limits(item, context, plan, decode, min_time_limit_s)
+        if plan.sound_file and plan.audio_stream is not None and plan.sound_file.is_file():
+            if findings.sound and not findings.end.returncode:
+                keep_sound(settings, item.sha256, plan.sound_file, plan.audio_stream, findings.first_us)
+            plan.sound_file.unlink(missing_ok=True)
         pictures = _write(settings.scene_detection, plan, findings, writer, spill)
         areas = active_areas(
             [scene_light_profile(span.sums) for span in findings.scenes],

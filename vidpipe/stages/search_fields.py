@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from vidpipe.errors import readable
+from vidpipe.settings import Settings
 from vidpipe.sources.urls import url_spellings
 from vidpipe.text.words import label_key
 
@@ -66,9 +67,10 @@ class SearchField:
         compound: Whether the text joins words ("MyHoliday2019_v2"), which are found one by one, too.
         language: Language of its words, by whose rules they are reduced to stems; "": detected; "plain": they are not
             reduced. Words of a term are English.
-        encode: Of a vector: a query's words -> the vector they are compared by. It loads its model when it is first
-            called, and raises UnavailableError if it cannot.
+        encode: Of a vector: a query's words -> the vector they are compared by, under the library's settings. It loads
+            its model when it is first called, and raises UnavailableError if it cannot.
         min_similarity: Of a vector: least cosine of what is similar; it depends on the model.
+        only_by_meaning: Of a vector: it is left out of searches that look for words, too, since encoding takes long.
     """
 
     name: str
@@ -81,8 +83,9 @@ class SearchField:
     unit: Literal["", "s", "date"] = ""
     compound: bool = False
     language: str = ""
-    encode: Callable[[str], Sequence[float]] | None = None
+    encode: Callable[[str, Settings], Sequence[float]] | None = None
     min_similarity: float = 0.3
+    only_by_meaning: bool = False
 
     @property
     def stated_language(self) -> str:

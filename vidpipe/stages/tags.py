@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
+from vidpipe.stages.analyses.declaration import NO_ANALYSES
 from vidpipe.stages.contract import Item, Outcome, Stage, StageContext, per_video
 from vidpipe.stages.results import MODEL_TAGS, ModelTag, Tag, Tags
 
@@ -37,7 +38,8 @@ def give_tags(item: Item, context: StageContext) -> Outcome:
     from vidpipe.tagging.rules import evaluate
 
     rules: RuleSet = context.resources["custom_tags"]
-    tags = [Tag(**vars(match)) for match in evaluate(rules, rule_facts(item.fields))]
+    facts = rule_facts(item.fields, analyses=context.resources.get("analyses", NO_ANALYSES))
+    tags = [Tag(**vars(match)) for match in evaluate(rules, facts)]
     given = {tag_key(tag.tag) for tag in tags}
     suggested: Sequence[ModelTag] = item["descriptions.tags"]
     for suggestion in suggested:

@@ -13,6 +13,7 @@ from vidpipe.media import hwaccel, memory
 from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage
+from vidpipe.media.sound import KeptSound, keep_sound, sound_folder
 from vidpipe.media.streams import MIN_FRAME_RATE
 from vidpipe.media.timing import last_frame_s
 from vidpipe.settings import Settings
@@ -89,7 +90,7 @@ def decode_within_limits(
         return limited(plan)
 
     found = limited(plan)
-    if not found.frames and found.end.returncode > 0 and plan.audio_stream is not None:
+    if not found.frames and found.end.returncode > 0 and plan.audio_stream is not None and plan.pictures:
         # ffmpeg stops at once if it has no decoder for the sound; the pictures can still be decoded
         found = limited(replace(plan, audio_stream=None))
     if context.cancelled.is_set():
@@ -109,6 +110,13 @@ def decode_within_limits(
         )
     if not found.frames and end.lacked_memory:
         raise memory.MemoryLimitError("ffmpeg", limits.limit_bytes or 0)
+    if not plan.pictures:
+        if not found.frames and (end.errors or end.returncode):
+            raise StageError(
+                f"{item.name}: ffmpeg decoded no sound of audio stream {plan.audio_stream}{_first_message(end)}",
+                "The stream may be damaged, or this ffmpeg cannot read its codec (`ffmpeg -codecs` lists what it can).",
+            )
+        return found
     if not found.frames:
         raise StageError(
             f"{item.name}: ffmpeg decoded no frame of video stream {plan.video_stream}{_first_message(end)}",
@@ -142,10 +150,37 @@ def decode_video(item: Item, context: StageContext) -> Decoded:
         rest_s = last_frame_s(frames, last_us, gap_us, nominal_s, expected_s) if frames else 0.0
         return Decoded(frames, last_us + round(rest_s * 1e6), end)
 
+    return decode_within_limits(item, context, _keeping_nothing(item, context), decode)
+
+
+def _keeping_nothing(item: Item, context: StageContext) -> DecodePlan:
     # frames are decoded in full before they are scaled
     tiny: dict[str, Any] = {"detection": _SMALL, "candidate": _SMALL, "candidate_interval_s": _NEVER_S}
-    plan = replace(plan_for(item, context.settings), **tiny, dense_from_s=None, deinterlace=False, color_transfer=None)
-    return decode_within_limits(item, context, plan, decode)
+    return replace(plan_for(item, context.settings), **tiny, dense_from_s=None, deinterlace=False, color_transfer=None)
+
+
+def decode_sound(item: Item, context: StageContext) -> KeptSound:
+    """Decode the sound of a video, and of its pictures only the first, from which times count; and keep it.
+
+    Raises what `decode_within_limits` raises, and OSError if the sound cannot be written.
+    """
+    file = sound_folder(context.settings, item.sha256) / "decoding"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    first_us = 0
+
+    def decode(path: Path, plan: DecodePlan, limit_s: float) -> Decoded:
+        nonlocal first_us
+        start = replace(plan, pictures=True, sound_file=None)
+        with DecodePass(path, start, time_limit_s=limit_s, cancelled=context.cancelled) as running:
+            first_us = next((frame.time_us for frame in running.frames()), 0)
+        with DecodePass(path, plan, time_limit_s=limit_s, cancelled=context.cancelled) as running:
+            end = running.finish()
+        return Decoded(len(running.sound), running.sound[-1].time_us if running.sound else 0, end)
+
+    plan = replace(_keeping_nothing(item, context), pictures=False, sound_file=file)
+    decode_within_limits(item, context, plan, decode)
+    assert plan.audio_stream is not None  # noqa: S101  (callers have checked that there is sound)
+    return keep_sound(context.settings, item.sha256, file, plan.audio_stream, first_us)
 
 
 def find_damage(decoded: Decoded, item: Item, remark: str = "") -> Damage | None:

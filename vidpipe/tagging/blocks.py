@@ -1,166 +1,19 @@
-"""The blocks of a rule: each checks one kind of fact of a video and explains what it found."""
+"""The blocks of a rule by their keys in the file."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, quoted, safe
 from vidpipe.tagging.conditions import Condition, parse_conditions
-from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.facts import FIELD_NAMES, FieldSpec, RuleFacts, Vocabulary
+from vidpipe.tagging.keyword_block import KeywordBlock
+from vidpipe.tagging.object_block import ObjectBlock
 from vidpipe.tagging.patterns import Pattern, parse_pattern
-from vidpipe.text.words import Keyword, SearchedText, label_key, normalize
-
-_MAX_SHOWN = 5
-_MAX_SHOWN_LENGTH = 120
-
-
-class Explanation(BaseModel):
-    """Base of what explains a rule or category to the user."""
-
-    model_config = ConfigDict(frozen=True)
-
-
-class PartExplanation(Explanation):
-    """One keyword, condition, tag or pattern.
-
-    Attributes:
-        asks: What it requires.
-        found: What was found; "not known" if the fact is unknown.
-        matched: Whether that satisfies it.
-    """
-
-    asks: str
-    found: str
-    matched: bool
-
-
-class Block(ABC):
-    """One kind of condition on the facts of a video.
-
-    Attributes:
-        name: Its key in the rules file.
-    """
-
-    name: str
-
-    @abstractmethod
-    def hits(self, facts: RuleFacts) -> Collection[Any]:
-        """Return the alternatives that hold."""
-
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches: whether at least one alternative holds."""
-        return bool(self.hits(facts))
-
-    @abstractmethod
-    def evidence(self, facts: RuleFacts) -> str:
-        """Return a clause on what was found; meaningful only if the block matches."""
-
-    @abstractmethod
-    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
-        """Return each alternative with what was found."""
-
-    @abstractmethod
-    def normal(self) -> Any:
-        """Return the block as in a rules file, with one spelling for everything that means the same."""
-
-
-@dataclass(frozen=True)
-class KeywordBlock(Block):
-    """Matches if a text contains one of the keywords.
-
-    Attributes:
-        name: "description_keywords" searches the description, "subtitle_keywords" the subtitles and titles.
-        keywords: What is searched for.
-    """
-
-    name: Literal["description_keywords", "subtitle_keywords"]
-    keywords: tuple[Keyword, ...]
-
-    @classmethod
-    def parse(cls, name: Literal["description_keywords", "subtitle_keywords"], texts: list[str]) -> KeywordBlock:
-        """Return the block for these keywords, without those that are the plural of another one."""
-        by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
-        plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}
-        return cls(name, tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
-
-    @cached_property
-    def _words(self) -> dict[str, str]:
-        """Single-word forms -> their keyword."""
-        return {
-            form.strip(): keyword.phrase
-            for keyword in self.keywords
-            for form in keyword.forms
-            if " " not in form.strip()
-        }
-
-    @cached_property
-    def _phrases(self) -> tuple[tuple[str, str, str], ...]:
-        """(first word, form, keyword) of phrases: most texts do not even contain the first word."""
-        return tuple(
-            (form.split()[0], form, keyword.phrase)
-            for keyword in self.keywords
-            for form in keyword.forms
-            if " " in form.strip()
-        )
-
-    def _texts(self, facts: RuleFacts) -> tuple[SearchedText, ...]:
-        return facts.described if self.name == "description_keywords" else facts.spoken
-
-    def matches(self, facts: RuleFacts) -> bool:
-        """Return whether the block matches."""
-        for text in self._texts(facts):
-            words = text.words
-            if not words.isdisjoint(self._words):
-                return True
-            for first, form, _ in self._phrases:
-                if first in words and form in text.normal:
-                    return True
-        return False
-
-    def hits(self, facts: RuleFacts) -> dict[str, str]:
-        """Return the keywords found, with the form in the text."""
-        return {phrase: form for _, forms in self._found_by_text(facts) for phrase, form in forms.items()}
-
-    def _found_by_text(self, facts: RuleFacts) -> list[tuple[SearchedText, dict[str, str]]]:
-        """Return each keyword with the first text that contains it, in the shortest form if there are several."""
-        by_text: list[tuple[SearchedText, dict[str, str]]] = []
-        seen: set[str] = set()
-        for text in self._texts(facts):
-            if not text.words:
-                continue
-            found = {form: self._words[form] for form in text.words.intersection(self._words)}
-            for first, form, phrase in self._phrases:
-                if first in text.words and form in text.normal:
-                    found[form.strip()] = phrase
-            if found:
-                forms = sorted(found, key=lambda form: (found[form], -len(form)))
-                new = {found[form]: form for form in forms if found[form] not in seen}
-                by_text.append((text, new))
-                seen.update(new)
-        return by_text
-
-    def evidence(self, facts: RuleFacts) -> str:
-        """Return a clause on what was found."""
-        return ", ".join(
-            f"{text.says} {_quoted(list(forms.values()))}" for text, forms in self._found_by_text(facts) if forms
-        )
-
-    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
-        """Return each alternative with what was found."""
-        found = self.hits(facts)
-        texts = self._texts(facts)
-        there = [text.name for text in texts if text.normal]
-        nothing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(t.name for t in texts)}"
-        return tuple(_part(f'"{phrase}"', found.get(phrase), nothing) for phrase in self.normal())
-
-    def normal(self) -> Any:
-        """Return the block as in a rules file."""
-        return [keyword.phrase for keyword in self.keywords]
+from vidpipe.text.words import Keyword, label_key, normalize
 
 
 @dataclass(frozen=True)
@@ -171,9 +24,10 @@ class ConditionsBlock(Block):
     name: str = "metadata_conditions"
 
     @classmethod
-    def parse(cls, sources: list[dict[str, Any]]) -> ConditionsBlock:
-        """Return the block for these groups. Raises ValueError."""
-        groups = {str(_normal_group(group)): group for group in map(parse_conditions, sources) if group}
+    def parse(cls, sources: list[dict[str, Any]], names: Mapping[str, FieldSpec] = FIELD_NAMES) -> ConditionsBlock:
+        """Return the block for these groups of conditions on the fields of these names. Raises ValueError."""
+        parsed = (parse_conditions(source, names) for source in sources)
+        groups = {str(_normal_group(group)): group for group in parsed if group}
         return cls(tuple(groups[key] for key in sorted(groups)))
 
     def matches(self, facts: RuleFacts) -> bool:
@@ -260,7 +114,7 @@ class TagBlock(Block):
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
-        found = _quoted(self.hits(facts))
+        found = quoted(self.hits(facts))
         return f"it is tagged {found}" if self.name == "tags" else f"the model's own tags hold {found}"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
@@ -299,8 +153,8 @@ class LabelBlock(Block):
 
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
-        found = [_safe(label) for label in self.hits(facts).values()]
-        return f"the list or user that added it labels it {_quoted(found)}"
+        found = [safe(label) for label in self.hits(facts).values()]
+        return f"the list or user that added it labels it {quoted(found)}"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
@@ -341,7 +195,7 @@ class PatternBlock(Block):
     def evidence(self, facts: RuleFacts) -> str:
         """Return a clause on what was found."""
         return ", ".join(
-            f'the {self._what} "{_safe(subject)}" matches "{text}"' for subject, text in self.hits(facts)[:_MAX_SHOWN]
+            f'the {self._what} "{safe(subject)}" matches "{text}"' for subject, text in self.hits(facts)[:MAX_SHOWN]
         )
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
@@ -355,16 +209,29 @@ class PatternBlock(Block):
         return [pattern.text for pattern in self.patterns]
 
 
+Maker = Callable[[list[Any]], Block]
+
 #: Key in the rules file -> makes a block of its list. Blocks are checked in this order.
-BLOCKS: dict[str, Callable[[list[Any]], Block]] = {
+BLOCKS: dict[str, Maker] = {
     "metadata_conditions": ConditionsBlock.parse,
-    "description_keywords": lambda texts: KeywordBlock.parse("description_keywords", texts),
-    "subtitle_keywords": lambda texts: KeywordBlock.parse("subtitle_keywords", texts),
+    "description_keywords": partial(KeywordBlock.parse, "description_keywords"),
+    "subtitle_keywords": partial(KeywordBlock.parse, "subtitle_keywords"),
     "ai_generated_tags": lambda texts: TagBlock.parse("ai_generated_tags", texts),
     "labels": LabelBlock.parse,
     "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
     "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
+    "text_keywords": partial(KeywordBlock.parse, "text_keywords"),
+    "speech_keywords": partial(KeywordBlock.parse, "speech_keywords"),
+    "screen_text_keywords": partial(KeywordBlock.parse, "screen_text_keywords"),
+    "objects": ObjectBlock.of_labels,
+    "object_conditions": ObjectBlock.parse,
 }
+
+
+def blocks_of(vocabulary: Vocabulary) -> dict[str, Maker]:
+    """Return `BLOCKS` with what plugins add: fields of metadata_conditions, and a keyword block for each text."""
+    texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks if name not in BLOCKS}
+    return BLOCKS | {"metadata_conditions": partial(ConditionsBlock.parse, names=vocabulary.names)} | texts
 
 
 @lru_cache(4096)  # rules give the same tags to every video
@@ -374,17 +241,4 @@ def tag_key(tag: str) -> str:
 
 
 def _part(asks: str, found: str | None, nothing: str) -> PartExplanation:
-    return PartExplanation(
-        asks=asks, found=nothing if found is None else f'"{_safe(found)}"', matched=found is not None
-    )
-
-
-def _quoted(texts: list[str]) -> str:
-    shown = ", ".join(f'"{text}"' for text in texts[:_MAX_SHOWN])
-    return shown + (f" and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else "")
-
-
-def _safe(text: str) -> str:
-    """Return an untrusted file name or URL for a message: on one line, printable, not too long."""
-    printable = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return printable if len(printable) <= _MAX_SHOWN_LENGTH else printable[: _MAX_SHOWN_LENGTH - 1] + "…"
+    return PartExplanation(asks=asks, found=nothing if found is None else f'"{safe(found)}"', matched=found is not None)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Annotated, Any
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
-from vidpipe.tagging.facts import RuleFacts
-from vidpipe.tagging.rules import BlockExplanation, BlocksSource, explain_blocks
+from vidpipe.tagging.block import Block, Explanation, PartExplanation
+from vidpipe.tagging.blocks import BLOCKS, TagBlock, tag_key
+from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
+from vidpipe.tagging.rules import BlockExplanation, BlocksSource, explain_blocks, with_texts
 from vidpipe.tagging.rules_file import (
     RulesFileModel,
     Text,
@@ -27,9 +29,11 @@ from vidpipe.tagging.rules_file import (
 UNCLASSIFIED = "Unclassified"
 #: Name of the block, and of its weight in the file.
 MODEL_CATEGORY = "model_category"
+#: That stand for the sentence of a category without one.
+_SENTENCE_KEYWORDS = 12
 
-#: What one hit in a block counts: words of a model and tags say more than a measurement, a name or spoken words, of
-#: which there are many. The model's own choice of a category counts as two words.
+#: What one hit in a block counts: words of a model and tags say more than a measurement, a name, a detected object or
+#: spoken words, of which there are many. The model's own choice of a category counts as two words.
 DEFAULT_WEIGHTS: dict[str, float] = {
     "tags": 1.0,
     "description_keywords": 1.0,
@@ -39,25 +43,40 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "filename_patterns": 0.5,
     "source_patterns": 0.5,
     "metadata_conditions": 0.5,
+    "text_keywords": 0.5,
+    "speech_keywords": 0.5,
+    "screen_text_keywords": 0.5,
+    "objects": 0.5,
+    "object_conditions": 0.5,
     MODEL_CATEGORY: 2.0,
 }
 
 
-#: Other values than the default weights.
-_WEIGHT_FIELDS: dict[str, Any] = {
-    name: (Annotated[float, Field(gt=0, le=1000)], weight) for name, weight in DEFAULT_WEIGHTS.items()
-}
-WeightsSource = create_model("WeightsSource", __base__=RulesFileModel, **_WEIGHT_FIELDS)
+@cache
+def _weights_source(vocabulary: Vocabulary) -> type[RulesFileModel]:
+    """Return the model of a category's `weights`."""
+    defaults = dict.fromkeys(vocabulary.keyword_blocks, 0.5) | DEFAULT_WEIGHTS
+    fields: dict[str, Any] = {
+        name: (Annotated[float, Field(gt=0, le=1000)], weight) for name, weight in defaults.items()
+    }
+    return create_model("WeightsSource", __base__=RulesFileModel, **fields)
 
 
 class CategorySource(BlocksSource):
     """One category as in the file. `keywords` is short for `description_keywords`."""
 
     name: Text
+    sentence: Text = ""
     keywords: Texts = Field(default=[])
     tags: Texts = Field(default=[])
     weights: dict[str, Any] = Field(default={})
     min_score: float = Field(0.0, ge=0)
+
+
+class _AnyBlocks(CategorySource):
+    """One category, perhaps with keys that plugins add."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 @dataclass(frozen=True)
@@ -95,12 +114,14 @@ class Category:
         blocks: What it checks.
         weights: Block name -> what one hit in it counts.
         min_score: Lowest score of a match.
+        sentence: What such videos are about; its meaning is compared with theirs. No condition depends on it.
     """
 
     name: str
     blocks: tuple[Block, ...]
     weights: Mapping[str, float]
     min_score: float = 0.0
+    sentence: str = ""
 
     def score(self, facts: RuleFacts) -> float:
         """Return the sum of all weighted hits."""
@@ -133,6 +154,11 @@ class CategorySet(Versioned):
 
     categories: tuple[Category, ...]
 
+    @property
+    def sentences(self) -> dict[str, str]:
+        """Name -> sentence of each category. They are not part of `text`: only suggestions depend on them."""
+        return {category.name: category.sentence for category in self.categories}
+
     def normal(self) -> dict[str, Any]:
         """Return the categories as in a rules file."""
         return {"categories": [category.normal() for category in self.categories]}
@@ -163,6 +189,14 @@ def classify(categories: CategorySet, facts: RuleFacts) -> Verdict:
     ranked = sorted(matching, key=lambda pair: -pair[1])
     best, score = ranked[0]
     return Verdict(best.name, score, best.reason(facts), tuple((category.name, score) for category, score in ranked))
+
+
+def suggested(categories: CategorySet, nearest: str, runner_up: str, margin: float) -> Verdict | None:
+    """Return the verdict on a video that matches no category, but is nearest in meaning to one; None: there is none."""
+    if nearest not in categories.sentences:
+        return None
+    reason = f'a suggestion by meaning: nearest to the sentence of "{nearest}", by {margin:.2f} before "{runner_up}"'
+    return Verdict(nearest, 0.0, f"{reason}; none of the {len(categories.categories)} categories matched")
 
 
 class CategoryExplanation(Explanation):
@@ -197,22 +231,34 @@ def explain_categories(categories: CategorySet, facts: RuleFacts) -> list[Catego
     ]
 
 
-def build_categories(settings: Settings) -> CategorySet:
+def build_categories(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
     """Return the categories in force. Raises SettingsError."""
-    return load_named(settings, "categories", parse_categories)
+    return load_named(settings, "categories", partial(parse_categories, vocabulary=vocabulary))
 
 
-def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
+def category_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the categories in force, for which no plugin needs to be loaded. Raises SettingsError."""
+    return tuple(source.name for source, _ in load_named(settings, "categories", partial(_sources, model=_AnyBlocks)))
+
+
+def parse_categories(text: str, shown: str = "categories.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:
     """Return the categories in a JSON text.
 
     Args:
         text: A list of objects, or an object of name -> keywords or name -> object; either may be under the key
             "categories".
         shown: What error messages call the file.
+        vocabulary: What plugins add to the rule language.
 
     Raises:
         SettingsError: It is invalid; the message names file, category and key, what was found and what is allowed.
     """
+    sources = _sources(text, shown, with_texts(CategorySource, vocabulary))
+    return CategorySet(tuple(_category(source, place, vocabulary) for source, place in sources))
+
+
+def _sources(text: str, shown: str, model: type[CategorySource]) -> list[tuple[CategorySource, str]]:
+    """Return each enabled category with what error messages call it."""
     document = parse_json(text, shown)
     if isinstance(document, dict) and isinstance(document.get("categories"), dict | list):
         document = value_under(document, "categories", shown)
@@ -223,10 +269,10 @@ def parse_categories(text: str, shown: str = "categories.json") -> CategorySet:
     if not isinstance(document, list):
         raise SettingsError(f"{shown}: expected an object of name and keywords, or a list of categories.")
     places = [_place(shown, number, one) for number, one in enumerate(document, 1)]
-    sources = [validated(CategorySource, one, place) for one, place in zip(document, places, strict=True)]
+    sources = [validated(model, one, place) for one, place in zip(document, places, strict=True)]
     enabled = [(source, place) for source, place in zip(sources, places, strict=True) if source.enabled]
     unique_names(((source.name, f"category {number}") for number, (source, _) in enumerate(enabled, 1)), shown)
-    return CategorySet(tuple(_category(source, place) for source, place in enabled))
+    return enabled
 
 
 def _place(shown: str, number: int, source: Any) -> str:
@@ -234,11 +280,11 @@ def _place(shown: str, number: int, source: Any) -> str:
     return f'{shown}, category "{name[:80]}"' if isinstance(name, str) and name else f"{shown}, category {number}"
 
 
-def _category(source: CategorySource, where: str) -> Category:
+def _category(source: CategorySource, where: str, vocabulary: Vocabulary) -> Category:
     if source.name.casefold() == UNCLASSIFIED.casefold():
         raise SettingsError(f"{where}: this name is reserved for videos without a category.", "Choose another name.")
     merged = source.model_copy(update={"description_keywords": [*source.description_keywords, *source.keywords]})
-    blocks = merged.blocks(where)
+    blocks = merged.blocks(where, vocabulary)
     if source.tags:
         counted = [tag for block in blocks if isinstance(block, TagBlock) for tag in block.wanted]
         blocks = (compiled(lambda: TagBlock.parse("tags", source.tags, counted), where, "tags"), *blocks)
@@ -248,5 +294,6 @@ def _category(source: CategorySource, where: str) -> Category:
             f"Add keywords, tags or one of {', '.join(BLOCKS)}.",
         )
     given = {"description_keywords" if name == "keywords" else name: value for name, value in source.weights.items()}
-    weights = validated(WeightsSource, given, f"{where}, weights").model_dump(exclude={"note"})
-    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score)
+    weights = validated(_weights_source(vocabulary), given, f"{where}, weights").model_dump(exclude={"note"})
+    sentence = source.sentence or f"{source.name}: {', '.join(merged.description_keywords[:_SENTENCE_KEYWORDS])}"
+    return Category(source.name, (*blocks, ModelCategoryBlock(source.name)), weights, source.min_score, sentence)

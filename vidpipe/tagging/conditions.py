@@ -3,12 +3,12 @@
 import json
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from vidpipe.tagging.facts import FIELD_NAMES, FIELDS, STANDARD_RANGE, FieldSpec, RuleFacts
+from vidpipe.tagging.facts import FIELD_NAMES, STANDARD_RANGE, FieldSpec, RuleFacts
 from vidpipe.text.messages import did_you_mean
 
 Scalar = str | float | bool
@@ -28,26 +28,26 @@ class Condition:
     """A comparison of one field, normalized.
 
     Attributes:
-        field: Name of the field.
+        spec: The field.
         operator: "" (equals one of), "_not" (equals none of), "_gt", "_gte", "_lt" or "_lte".
         values: What to compare with; one value unless the operator is "" or "_not".
         test: Returns whether a known value of the field satisfies the condition.
     """
 
-    field: str
+    spec: FieldSpec
     operator: str
     values: tuple[Scalar, ...]
     test: Callable[[Any], bool]
 
     def holds(self, facts: RuleFacts) -> bool:
         """Return whether the condition is satisfied; never if the field is unknown."""
-        value = getattr(facts, self.field)
+        value = facts.value(self.spec)
         return value is not None and self.test(value)
 
     @property
     def key(self) -> str:
         """Its key in a rules file."""
-        return self.field + self.operator
+        return self.spec.name + self.operator
 
     @property
     def value(self) -> Any:
@@ -57,7 +57,7 @@ class Condition:
     @cached_property
     def asks(self) -> str:
         """What it requires, in words: `above 600 s`, `4K or 8K`, `not portrait`."""
-        unit = FIELDS[self.field].unit
+        unit = self.spec.unit
         wanted = " or ".join(_shown(value, unit) for value in self.values)
         if self.operator == "_not":
             return f"not {wanted}"
@@ -65,37 +65,41 @@ class Condition:
 
     def found(self, facts: RuleFacts) -> str:
         """Return the value of the field in words: `725.3 s`, `eng and deu`, `not known`."""
-        value = getattr(facts, self.field)
+        value = facts.value(self.spec)
         if value is None:
             return "not known"
         if isinstance(value, tuple):
             return " and ".join(value) or "none"
-        return _shown(value, FIELDS[self.field].unit)
+        return _shown(value, self.spec.unit)
 
     @cached_property
     def label(self) -> str:
         """The field in words, without its unit, which follows the value."""
-        return FIELDS[self.field].label
+        return self.spec.label
 
 
-def parse_conditions(source: dict[str, Any]) -> tuple[Condition, ...]:
+def parse_conditions(source: dict[str, Any], names: Mapping[str, FieldSpec] = FIELD_NAMES) -> tuple[Condition, ...]:
     """Return the conditions of one `metadata_conditions` object, sorted by key; all of them must hold.
+
+    Args:
+        source: Key -> value.
+        names: Name or alias -> field of the fields that conditions can check.
 
     Raises:
         ValueError: One is invalid; the message names the key, what was found and what is allowed.
     """
     conditions: dict[str, Condition] = {}
     for key, value in source.items():
-        condition = parse_condition(key, value)
+        condition = parse_condition(key, value, names)
         if condition.key in conditions:
             raise ValueError(f'"{key}" duplicates another condition ({condition.key}): remove one of them')
         conditions[condition.key] = condition
     return tuple(conditions[key] for key in sorted(conditions))
 
 
-def parse_condition(key: str, value: Any) -> Condition:
-    """Return one condition. Raises ValueError with a message for the user."""
-    spec, suffix = _split(key)
+def parse_condition(key: str, value: Any, names: Mapping[str, FieldSpec] = FIELD_NAMES) -> Condition:
+    """Return one condition; arguments as for `parse_conditions`. Raises ValueError with a message for the user."""
+    spec, suffix = _split(key, names)
     if suffix not in spec.operators:
         allowed = ", ".join(spec.name + other for other in spec.operators)
         raise ValueError(f'"{key}": {spec.name} cannot be compared with {suffix}; allowed are {allowed}')
@@ -110,18 +114,18 @@ def parse_condition(key: str, value: Any) -> Condition:
     parsed = {_value(spec, key, item) for item in given}
     values = tuple(sorted(parsed, key=lambda item: (isinstance(item, str), item)))
     relation = "" if suffix == "_in" else suffix
-    return Condition(spec.name, relation, values, _test(spec, relation, values))
+    return Condition(spec, relation, values, _test(spec, relation, values))
 
 
-def _split(key: str) -> tuple[FieldSpec, str]:
-    if key in FIELD_NAMES:
-        return FIELD_NAMES[key], ""
+def _split(key: str, names: Mapping[str, FieldSpec]) -> tuple[FieldSpec, str]:
+    if key in names:
+        return names[key], ""
     for suffix in _SUFFIXES:
         name = key.removesuffix(suffix)
-        if name != key and name in FIELD_NAMES:
-            return FIELD_NAMES[name], suffix
-    known = [name + suffix for name, spec in FIELD_NAMES.items() for suffix in spec.operators]
-    near = did_you_mean(key, known) or f"; fields are {', '.join(FIELDS)}"
+        if name != key and name in names:
+            return names[name], suffix
+    known = [name + suffix for name, spec in names.items() for suffix in spec.operators]
+    near = did_you_mean(key, known) or f"; fields are {', '.join(dict.fromkeys(spec.name for spec in names.values()))}"
     raise ValueError(f'"{key}" is not a condition{near}')
 
 

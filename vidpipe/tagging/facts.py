@@ -1,7 +1,9 @@
 """The facts of a video that rules can check, and the names of these fields."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,6 +15,25 @@ STANDARD_RANGE = "none"
 
 #: Minimum share of the picture of a color that counts as one of the video's colors.
 COLOR_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class SeenObject:
+    """One kind of object that was detected in a video.
+
+    Attributes:
+        label: Its name, as the detector spells it.
+        count: Most of them in one frame.
+        confidence: The highest.
+        share: Share of the time, 0 to 1, during which it is seen.
+        first_s: Time of the first frame with it, in seconds; None: not known.
+    """
+
+    label: str
+    count: int
+    confidence: float
+    share: float
+    first_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +56,9 @@ class RuleFacts:
         tag_sources: Normalized tag -> the model's own tags from which a rule derived it.
         model_category: The category that the model chose.
         model_confidence: Its confidence.
+        analyzed: Field -> value of what the enabled analyses found; a field of another analysis is not in it.
+        found: The texts that they found; those of an analysis that found none, or has no result, are not in it.
+        objects: The objects that they detected; None: not known.
     """
 
     duration_s: float | None = None
@@ -90,6 +114,17 @@ class RuleFacts:
     tag_sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
     model_category: str = ""
     model_confidence: float | None = None
+    analyzed: Mapping[str, Any] = field(default_factory=dict)
+    found: tuple[words.TimedText, ...] = ()
+    objects: tuple[SeenObject, ...] | None = None
+
+    def value(self, spec: FieldSpec) -> Any:
+        """Return the value of a field; None: not known."""
+        return self.analyzed.get(spec.name) if spec.optional else getattr(self, spec.name)
+
+    def texts_of(self, name: str) -> tuple[words.SearchedText, ...]:
+        """Return the texts that an analysis found under this name."""
+        return tuple(text for text in self.found if text.name == name)
 
     @cached_property
     def described(self) -> tuple[words.SearchedText, ...]:
@@ -98,15 +133,19 @@ class RuleFacts:
 
     @cached_property
     def spoken(self) -> tuple[words.SearchedText, ...]:
-        """What `subtitle_keywords` search."""
+        """What `subtitle_keywords` search: subtitles, titles and recognized speech."""
         texts = (
             words.SearchedText("subtitles", "the subtitles say", self.subtitles),
             words.SearchedText("title", "the title says", self.title),
         )
-        if not self.source_titles:
-            return texts
         given = "\n".join(self.source_titles)
-        return (*texts, words.SearchedText("title from its list", "the title from its list or user says", given))
+        listed = words.SearchedText("title from its list", "the title from its list or user says", given)
+        return (*texts, *([listed] if given else []), *self.texts_of("speech"))
+
+    @cached_property
+    def any_text(self) -> tuple[words.SearchedText, ...]:
+        """What `text_keywords` search: all that is said or written."""
+        return (*self.spoken, *self.texts_of("screen_text"))
 
     @cached_property
     def label(self) -> tuple[str, ...]:
@@ -140,6 +179,7 @@ class FieldSpec:
         canonical: Returns the canonical spelling of a name.
         allowed: All values of a name, if they are few.
         ordered: Whether `allowed` is in ascending order, which _gt and the like compare by.
+        optional: An analysis finds it: unless that is enabled, its value is not known.
     """
 
     name: str
@@ -150,6 +190,7 @@ class FieldSpec:
     canonical: Callable[[str], str] = names.plain
     allowed: tuple[str, ...] = ()
     ordered: bool = False
+    optional: bool = False
 
     @property
     def label(self) -> str:
@@ -221,8 +262,60 @@ _SPECS = (
     _field("sentiment_score", "number", "-1 to 1"),
 )  # fmt: skip
 
+
+def _optional(name: str, kind: FieldKind, meaning: str, unit: str = "", **more: Any) -> FieldSpec:
+    return FieldSpec(name, kind, meaning, unit, optional=True, **more)
+
+
+#: The fields of vidpipe's own analyses. Rules may name them whether or not the analysis is enabled, so that one file of
+#: rules serves every library; the declaration of the analysis says where the values come from.
+_ANALYSES = (
+    _optional("spoken_language", "names", "any language spoken", canonical=language_code),
+    _optional("speech_s", "number", "how long someone speaks", "s"),
+    _optional("music_s", "number", "how long there is music without speech", "s"),
+    _optional("screen_language", "names", "any language written on screen", canonical=language_code),
+    _optional("has_caption", "flag", "there are lines of text at the place of captions"),
+    _optional("has_title", "flag", "there is large text on screen"),
+    _optional("object", "names", "any object detected"),
+    _optional("face_count", "number", "most faces in one frame"),
+    _optional("face_share", "number", "share of the time with a face, 0 to 1"),
+    _optional("moderation_score", "number", "highest score for nudity of a scene, 0 to 1"),
+    _optional("language", "name", "language of most of what is described, said and written", canonical=language_code),
+)
+
 #: Canonical name -> field.
-FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _SPECS}
+FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in (*_SPECS, *_ANALYSES)}
 
 #: Canonical name or alias -> field.
-FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in _SPECS for name in (spec.name, *spec.aliases)}
+FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in FIELDS.values() for name in (spec.name, *spec.aliases)}
+
+#: The texts of vidpipe's own analyses, for which there are blocks.
+TEXTS = ("speech", "screen_text", "objects")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What plugins add to the rule language; names that vidpipe uses itself are left out.
+
+    Attributes:
+        fields: Fields of metadata_conditions.
+        texts: Names of texts.
+    """
+
+    fields: tuple[FieldSpec, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    @cached_property
+    def names(self) -> Mapping[str, FieldSpec]:
+        """Name or alias -> field, vidpipe's own included."""
+        added = [replace(spec, optional=True) for spec in self.fields]
+        return {name: spec for spec in added for name in (spec.name, *spec.aliases)} | FIELD_NAMES
+
+    @cached_property
+    def keyword_blocks(self) -> tuple[str, ...]:
+        """Keys of the blocks that search the texts."""
+        return tuple(f"{name}_keywords" for name in self.texts)
+
+
+#: The rule language without plugins.
+OWN_VOCABULARY = Vocabulary()

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
-from vidpipe.tagging.blocks import BLOCKS, Block, Explanation, PartExplanation, TagBlock, tag_key
-from vidpipe.tagging.facts import RuleFacts
+from vidpipe.tagging.block import Block, Explanation, PartExplanation
+from vidpipe.tagging.blocks import BLOCKS, TagBlock, blocks_of, tag_key
+from vidpipe.tagging.facts import OWN_VOCABULARY, RuleFacts, Vocabulary
 from vidpipe.tagging.rules_file import (
     ConditionGroups,
     Patterns,
@@ -42,11 +43,26 @@ class BlocksSource(RulesFileModel):
     labels: Texts = Field(default=[])
     filename_patterns: Patterns = Field(default=[])
     source_patterns: Patterns = Field(default=[])
+    text_keywords: Texts = Field(default=[])
+    speech_keywords: Texts = Field(default=[])
+    screen_text_keywords: Texts = Field(default=[])
+    objects: Texts = Field(default=[])
+    object_conditions: ConditionGroups = Field(default=[])
 
-    def blocks(self, where: str) -> tuple[Block, ...]:
+    def blocks(self, where: str, vocabulary: Vocabulary) -> tuple[Block, ...]:
         """Return the blocks that are not empty. Raises SettingsError, which names `where` and the block."""
-        sources = {key: [entry for entry in getattr(self, key) if entry != {}] for key in BLOCKS}
-        return tuple(compiled(partial(BLOCKS[key], source), where, key) for key, source in sources.items() if source)
+        makers = blocks_of(vocabulary)
+        sources = {key: [entry for entry in getattr(self, key) if entry != {}] for key in makers}
+        return tuple(compiled(partial(makers[key], source), where, key) for key, source in sources.items() if source)
+
+
+SourceT = TypeVar("SourceT", bound=BlocksSource)
+
+
+def with_texts(model: type[SourceT], vocabulary: Vocabulary) -> type[SourceT]:
+    """Return the model with a key for each keyword block that plugins add."""
+    keys: dict[str, Any] = dict.fromkeys(vocabulary.keyword_blocks, (Texts, Field(default=[])))
+    return create_model(model.__name__, __base__=model, **keys) if keys else model
 
 
 class RuleSource(BlocksSource):
@@ -109,9 +125,9 @@ class RuleSet(Versioned):
         return {"rules": [rule.normal() for rule in self.rules]}
 
 
-def build_rules(settings: Settings) -> RuleSet:
+def build_rules(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY) -> RuleSet:
     """Return the tag rules in force. Raises SettingsError."""
-    return load_named(settings, "custom_tag_rules", parse_rules)
+    return load_named(settings, "custom_tag_rules", partial(parse_rules, vocabulary=vocabulary))
 
 
 def load_rules(path: Path, shown: str = "") -> RuleSet:
@@ -120,8 +136,13 @@ def load_rules(path: Path, shown: str = "") -> RuleSet:
     return parse_rules(read_text(path, shown, "CustomTagRules"), shown)
 
 
-def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
+def parse_rules(text: str, shown: str = "custom_tags.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> RuleSet:
     """Return the rules in a JSON text: `{"rules": [...]}`, or a bare list.
+
+    Args:
+        text: The JSON text.
+        shown: What error messages call the file.
+        vocabulary: What plugins add to the rule language.
 
     Raises:
         SettingsError: It is invalid; the message names file, rule and key, what was found and what is allowed.
@@ -132,14 +153,15 @@ def parse_rules(text: str, shown: str = "custom_tags.json") -> RuleSet:
     if not isinstance(document, list):
         raise SettingsError(f'{shown}: expected {{"rules": [...]}} or a list of rules.')
     places = [entry_place(shown, "rule", number, one) for number, one in enumerate(document, 1)]
-    sources = [validated(RuleSource, one, place) for one, place in zip(document, places, strict=True)]
+    model = with_texts(RuleSource, vocabulary)
+    sources = [validated(model, one, place) for one, place in zip(document, places, strict=True)]
     enabled = [(number, source) for number, source in enumerate(sources, 1) if source.enabled]
     unique_names(((source.name, f"rule {number}") for number, source in enabled if source.name), shown)
     taken = {source.name.casefold() for _, source in enabled if source.name}
     counts: Counter[str] = Counter()
     rules = []
     for number, source in enabled:
-        blocks = source.blocks(places[number - 1])
+        blocks = source.blocks(places[number - 1], vocabulary)
         if not blocks:
             raise SettingsError(
                 f"{places[number - 1]} has no conditions, so it would never give its tags.",

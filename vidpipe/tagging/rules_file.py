@@ -23,6 +23,7 @@ _MESSAGES = {
     "string_type": "should be text",
     "bool_type": "should be true or false",
     "float_type": "should be a number",
+    "int_type": "should be a whole number",
     "list_type": "should be a list",
     "dict_type": "should be an object",
     "too_short": "should hold at least one entry",
@@ -146,13 +147,20 @@ def parse_json(text: str, shown: str) -> Any:
 
 def validated(model: type[ModelT], source: Any, where: str) -> ModelT:
     """Return `source` as a `model`. Raises SettingsError, which lists each wrong key and value."""
+    try:
+        return checked(model, source)
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}.") from None
+
+
+def checked(model: type[ModelT], source: Any) -> ModelT:
+    """Return `source` as a `model`. Raises ValueError, which lists each wrong key and value."""
     if not isinstance(source, dict):
-        raise SettingsError(f"{where}: found {as_found(source)}, expected an object.")
+        raise ValueError(f"found {as_found(source)}, expected an object")
     try:
         return model.model_validate(source)
     except ValidationError as error:
-        sentences = [_sentence(model, entry) for entry in error.errors()[:_MAX_ERRORS]]
-        raise SettingsError(f"{where}: {'; '.join(sentences)}.") from None
+        raise ValueError("; ".join(_sentence(model, entry) for entry in error.errors()[:_MAX_ERRORS])) from None
 
 
 def _sentence(model: type[BaseModel], error: Any) -> str:

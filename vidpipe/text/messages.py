@@ -80,6 +80,16 @@ def duration_in_words(duration_s: float) -> str:
     return " ".join(part for part in parts if not part.startswith("0 "))
 
 
+def clock_time(time_s: float, decimals: int = 0) -> str:
+    """Return a time in a video as "0:12" or "1:02:03"; with one decimal, "0:12.3". Not rounded up."""
+    unit = 10**decimals
+    whole, rest = divmod(int(time_s * unit + 1e-6), unit)
+    minutes, seconds = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{clock}.{rest:0{decimals}}" if decimals else clock
+
+
 def join_words(words: Sequence[str]) -> str:
     """Return "a", "a and b" or "a, b and c"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

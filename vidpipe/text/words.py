@@ -8,9 +8,12 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from typing import Self
 from urllib.parse import unquote
 
 import re2
@@ -106,6 +109,46 @@ class SearchedText:
     def words(self) -> frozenset[str]:
         """Its normalized words."""
         return frozenset(self.normal.split())
+
+
+@dataclass(frozen=True)
+class TimedText(SearchedText):
+    """A text whose parts have times; a phrase may reach from one part into the next.
+
+    Attributes:
+        parts: (start in seconds, text) of each part, in order of time.
+    """
+
+    parts: tuple[tuple[float, str], ...] = ()
+
+    @classmethod
+    def of(cls, name: str, says: str, parts: Iterable[tuple[float, str]]) -> Self:
+        """Return the text of these parts."""
+        timed = tuple(parts)
+        return cls(name, says, "\n".join(text for _, text in timed), timed)
+
+    @cached_property
+    def _normal_parts(self) -> tuple[str, ...]:
+        return tuple(normalize(text).rstrip() for _, text in self.parts)
+
+    @cached_property
+    def normal(self) -> str:
+        """The text as `normalize` returns it."""
+        return f"{''.join(self._normal_parts)} "
+
+    @cached_property
+    def _ends(self) -> tuple[int, ...]:
+        """Length of `normal` up to the end of each part."""
+        return tuple(accumulate(map(len, self._normal_parts)))
+
+    def times_s(self, form: str) -> list[float]:
+        """Return where each part starts in which this form of a keyword begins, in seconds."""
+        times_s: list[float] = []
+        found = self.normal.find(form)
+        while found >= 0:
+            times_s.append(self.parts[bisect_right(self._ends, found)][0])
+            found = self.normal.find(form, found + 1)
+        return list(dict.fromkeys(times_s))
 
 
 def _plurals(phrase: str) -> tuple[str, ...]:

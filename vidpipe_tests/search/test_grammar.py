@@ -124,7 +124,7 @@ def test_words_and_operators(text: str, expected: str) -> None:
         ("codec:H.265 resolution:1080p resolution:1280x720", "[codec=hevc & resolution=full hd & resolution=1280x720]"),
         ("language:English language:de", "[language=eng & language=deu]"),
         ("sentiment:Negative why:night", "[sentiment=negative & why=night]"),
-        ("object:dog screen:exit", "[object=dog & screen:exit]"),
+        ("object:dog screen:exit", "[object:dog & screen:exit]"),
         ('said:hello title:"a b" scene:boat*', "[said:hello & title:a b & scene:boat*]"),
         ("source:https://example.org/x", "source:https://example.org/x*"),
         ("description:(sea OR -\"the wind\")", "[description:sea | !description:the wind]"),

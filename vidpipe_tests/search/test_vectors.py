@@ -37,7 +37,7 @@ HARBOUR, RACE, HOSTILE = map(sha256_of, CONTENTS)
 MODEL: dict[str, Any] = {}
 
 
-def encode(text: str) -> list[float]:
+def encode(text: str, settings: Settings | None = None) -> list[float]:
     """Return the frequencies of the text's sequences of three letters, hashed."""
     if "error" in MODEL:
         raise MODEL["error"]

@@ -37,6 +37,7 @@ def test_the_samples_are_small_short_varied_and_one_is_broken(tmp_path: Path) ->
         "fast-cuts.mp4": {"h264", "aac"},
         "phone-portrait.mov": {"h264", "aac"},
         "living-cells.webm": {"vp9", "opus"},
+        "museum-tour.mp4": {"h264", "aac"},
     }
     portrait = facts["phone-portrait.mov"]
     assert portrait is not None

@@ -148,7 +148,7 @@ def test_two_spoken_words_of_a_subject_decide_where_nothing_else_speaks(
 
 
 def test_no_single_spoken_word_decides(defaults: CategorySet) -> None:
-    blocks = [block for one in defaults.categories for block in one.blocks if block.name == "subtitle_keywords"]
+    blocks = [block for one in defaults.categories for block in one.blocks if block.name == "text_keywords"]
     assert len(blocks) > 5
     for keyword in (keyword for block in blocks for keyword in block.normal()):
         for facts in (RuleFacts(subtitles=keyword), RuleFacts(subtitles=f"{keyword}, {keyword}", title=keyword)):

@@ -5,6 +5,7 @@ vidpipe's own analyses and plugins (entry points in the group `vidpipe.stages`) 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from vidpipe.errors import UnavailableError
@@ -12,7 +13,7 @@ from vidpipe.settings import Settings
 from vidpipe.settings.operation import Section
 from vidpipe.stages.contract import Stage, StageResource
 from vidpipe.stages.search_fields import Moment
-from vidpipe.tagging.facts import FieldSpec
+from vidpipe.tagging.facts import FIELD_NAMES, TEXTS, FieldSpec, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,16 @@ class EnabledAnalyses:
     def rule_fields(self) -> tuple[RuleField, ...]:
         """The fields that they add to rules."""
         return tuple(rule_field for analysis in self.analyses for rule_field in analysis.rule_fields)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What they add to the rule language besides what it knows anyway."""
+        fields = (rule_field.spec for rule_field in self.rule_fields)
+        texts = (evidence.name for evidence in self.evidence)
+        return Vocabulary(
+            tuple(spec for spec in fields if spec.name not in FIELD_NAMES),
+            tuple(name for name in texts if name not in TEXTS),
+        )
 
     def found(self, fields: Mapping[str, Any]) -> tuple[FoundText, ...]:
         """Return what was found in a video; texts whose analysis has no result, or found nothing, are left out.

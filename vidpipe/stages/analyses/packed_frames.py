@@ -4,22 +4,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice, pairwise
 from typing import Any
 
-from vidpipe.errors import MediaError
+from vidpipe.errors import MediaError, UnavailableError
 from vidpipe.media.facts import PackedFrame, PackReference, Scene
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.models.worker import WorkerModel, WorkerStoppedError
-from vidpipe.stages.contract import Cancelled, Item, StageContext
+from vidpipe.stages.contract import Cancelled, Item, OutOfReach, StageContext
 
 #: What an analysis of the packed frames reads.
 READS = ("scenes.pack", "scenes.scenes", "scenes.frames_version", "scenes.duration_s")
 
 
 def ask(model: WorkerModel, request: Any, context: StageContext) -> Any:
-    """Return a model's answer. Raises what `WorkerModel.call` raises, but Cancelled if the run is stopped."""
+    """Return a model's answer.
+
+    Raises:
+        MediaError: The model cannot process this request.
+        OutOfReach: The model cannot be loaded: no video is to blame, and the run continues without the stage.
+        Cancelled: The run was stopped.
+    """
     try:
         return model.call(request, context.cancelled)
     except WorkerStoppedError:
         raise Cancelled from None
+    except UnavailableError as error:
+        raise OutOfReach(error.message, error.hint) from error
 
 
 def examine(
@@ -36,7 +44,7 @@ def examine(
 
     Raises:
         MediaError: The pack is missing or damaged, or the model cannot process a frame.
-        UnavailableError: The model cannot be loaded.
+        OutOfReach: The model cannot be loaded.
         Cancelled: The run was stopped.
     """
     reference: PackReference | None = item["scenes.pack"]

@@ -3,13 +3,15 @@
 Boxes are (left, top, width, height) as shares of the picture, 0 to 1. Times are seconds from the first video frame.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from vidpipe.models.embeddings import elements
+from vidpipe.settings import Settings
 from vidpipe.stages.contract import StageResult
-from vidpipe.stages.search_fields import Moment, SearchField, stored
+from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
 
 Box = tuple[float, float, float, float]
@@ -147,12 +149,14 @@ class ObjectLabel(Part):
         count: Most of them in one frame.
         confidence: The highest.
         share: Share of the time, 0 to 1, that the frames with it stand for.
+        first_s: Time of the first frame with it.
     """
 
     label: str
     count: int
     confidence: float
     share: float
+    first_s: float | None = None
 
 
 class SceneObjects(Part):
@@ -256,15 +260,72 @@ class CategorySuggestion(Part):
     chosen: bool = False
 
 
-class Meaning(AnalysisResult):
-    """What a video is about."""
+class EmbeddedPart(Part):
+    """A part of a video, and the embedding of the words in it (see `vidpipe.models.embeddings`)."""
 
-    vector: str = Field("", description="embedding of the texts, int8, Base64; empty: there was no text")
-    frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding) of packed frames")
+    start_s: float
+    end_s: float
+    vector: str
+
+
+def _meanings(meaning: Stored) -> Iterator[Embedding]:
+    if meaning.get("vector"):
+        yield Embedding(elements(meaning["vector"]))
+    for part in meaning.get("parts") or ():
+        yield Embedding(elements(part["vector"]), part["start_s"], part["end_s"])
+
+
+def _embedded_query(text: str, settings: Settings) -> Sequence[int]:
+    from vidpipe.models.text_embedding import embedded_query
+
+    return embedded_query(text, settings)
+
+
+def _frames(meaning: Stored) -> Iterator[Embedding]:
+    for time_s, vector in meaning.get("frame_vectors") or ():
+        yield Embedding(elements(vector), time_s, time_s)
+
+
+def _embedded_words(text: str, settings: Settings) -> Sequence[int]:
+    from vidpipe.models.frame_embedding import embedded_words
+
+    return embedded_words(text, settings)
+
+
+class FrameLabel(Part):
+    """A category whose sentence is nearest to some frames.
+
+    Attributes:
+        label: The category.
+        share: Share of the frames of which it is the nearest.
+        margin: By how much it is nearer than the second, on average.
+    """
+
+    label: str
+    share: float
+    margin: float
+
+
+class Meaning(AnalysisResult):
+    """What a video is about. Embeddings: see `vidpipe.models.embeddings`."""
+
+    search_fields: ClassVar[tuple[SearchField, ...]] = (
+        SearchField(
+            "meaning", "vector", _meanings, "What the words of a video mean.", encode=_embedded_query,
+            min_similarity=0.33,
+        ),
+        SearchField(
+            "frame", "vector", _frames, "What a frame shows.", encode=_embedded_words, only_by_meaning=True,
+        ),
+    )  # fmt: skip
+
+    vector: str = Field("", description="embedding of all texts; empty: there was no text")
+    parts: tuple[EmbeddedPart, ...] = ()
+    frame_vectors: tuple[tuple[float, str], ...] = Field((), description="(time_s, embedding), evenly spaced")
     read_from: tuple[str, ...] = Field((), description="names of the texts: description, speech, ...")
-    language: str = Field("", description="language of most of the text")
-    suggestion: CategorySuggestion | None = None
-    labels: tuple[ObjectLabel, ...] = Field((), description="zero-shot labels of the frames")
+    language: str = Field("", description="of most of what is said and written; empty: unknown")
+    suggestion: CategorySuggestion | None = Field(None, description="None: there are too few words")
+    labels: tuple[FrameLabel, ...] = Field((), description="zero-shot labels of the frames, most frequent first")
 
     def key_figures(self) -> dict[str, Any]:
         """Return what Dagster's page shows of the result."""

@@ -1,0 +1,109 @@
+"""What the recognizer read in one frame, cleaned, without noise, and with the lines of a block joined."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from vidpipe.stages.analyses.results import Box
+from vidpipe.text.messages import single_line
+
+_LONGEST_LINE, _LONGEST_BLOCK, _MOST_LINES = 200, 600, 200
+#: Letters and digits in full or half width, and ligatures; punctuation of Chinese texts stays as it is.
+_FORMS = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uff9f\ufb00-\ufb06]+")
+#: Scripts that are written without spaces.
+_UNSPACED = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+#: What PP-OCR makes of scripts that it has no characters for: Greek with holes, Indic and Thai letters as zeros.
+_UNREAD = re.compile(r"[0Oo\s.,:]*|.*[\u0370-\u03ff\u1f00-\u1fff]{2}.*")
+
+
+class Block(NamedTuple):
+    """Lines that belong together, in one frame.
+
+    Attributes:
+        text: Their text.
+        box: Their place, as shares of the picture.
+        confidence: The lowest of their confidences.
+        size: Height of a line (of a vertical one: its width) as a share of the picture's shorter side.
+    """
+
+    text: str
+    box: Box
+    confidence: float
+    size: float
+
+
+def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confidence: float) -> list[Block]:
+    """Return the blocks of one frame.
+
+    Args:
+        readings: The model's answer: `text`, `box` and `confidence` of each line.
+        aspect_ratio: Width of the frame through its height.
+        min_confidence: Lines of lower confidence are left out.
+    """
+    read = [_line(reading, aspect_ratio) for reading in readings if reading["confidence"] >= min_confidence]
+    lines = sorted((line for line in read if line.text), key=lambda line: (line.box[1], line.box[0]))[:_MOST_LINES]
+    joined: list[list[Block]] = []
+    for line in lines:
+        near = next((block for block in joined if any(_adjoin(other, line, aspect_ratio) for other in block)), None)
+        if near is None:
+            joined.append([line])
+        else:
+            near.append(line)
+    found = map(_block, joined)
+    return [block for block in found if sum(map(str.isalnum, block.text)) > 1 and not _UNREAD.fullmatch(block.text)]
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the common area of two boxes as a share of the smaller one."""
+    width, height = (max(0.0, _common(one, other, axis)) for axis in (0, 1))
+    smaller = min(one[2] * one[3], other[2] * other[3])
+    return width * height / smaller if smaller else 0.0
+
+
+def _line(reading: Mapping[str, Any], aspect_ratio: float) -> Block:
+    left, top, width, height = (float(share) for share in reading["box"])
+    text = _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), str(reading["text"]))
+    size = min(width * max(1.0, aspect_ratio), height * max(1.0, 1 / aspect_ratio))
+    return Block(single_line(text, _LONGEST_LINE), (left, top, width, height), float(reading["confidence"]), size)
+
+
+def _common(one: Box, other: Box, axis: int) -> float:
+    """Return how far two boxes overlap along an axis; negative: the gap between them."""
+    return min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis])
+
+
+def _adjoin(above: Block, below: Block, aspect_ratio: float) -> bool:
+    """Return whether two horizontal lines are neighbors in a row or one below the other."""
+    if max(above.size, below.size) > 1.6 * min(above.size, below.size):
+        return False
+    if any(line.box[3] > 1.5 * line.box[2] * aspect_ratio for line in (above, below)):
+        return False
+    height = min(above.box[3], below.box[3])
+    across, down = (_common(above.box, below.box, axis) for axis in (0, 1))
+    same_row = down > 0.6 * height and across * aspect_ratio > -height
+    return same_row or (down > -0.5 * height and across > 0.5 * min(above.box[2], below.box[2]))
+
+
+def _block(lines: Sequence[Block]) -> Block:
+    rows: list[list[Block]] = []
+    for line in lines:
+        if rows and _common(rows[-1][0].box, line.box, 1) > 0.6 * line.box[3]:
+            rows[-1].append(line)
+        else:
+            rows.append([line])
+    text = " ".join(_joined(sorted(row, key=lambda line: line.box[0])) for row in rows)
+    left, top = (min(line.box[axis] for line in lines) for axis in (0, 1))
+    right, bottom = (max(line.box[axis] + line.box[axis + 2] for line in lines) for axis in (0, 1))
+    box = (left, top, round(right - left, 4), round(bottom - top, 4))
+    confidence, size = min(line.confidence for line in lines), sum(line.size for line in lines) / len(lines)
+    return Block(text[:_LONGEST_BLOCK], box, confidence, size)
+
+
+def _joined(row: Sequence[Block]) -> str:
+    """Return the text of a row that was read in parts."""
+    text = ""
+    for line in row:
+        spaced = text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(line.text))
+        text += f" {line.text}" if spaced else line.text
+    return text

@@ -1,0 +1,107 @@
+"""screen_text: what is written on screen, read in the packed frames."""
+
+import importlib.util
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from vidpipe.errors import UnavailableError
+from vidpipe.media.facts import PackedFrame, Scene
+from vidpipe.models.installed import chosen_models
+from vidpipe.models.worker import WorkerModel
+from vidpipe.settings import Settings
+from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
+from vidpipe.stages.analyses.packed_frames import READS, examine
+from vidpipe.stages.analyses.results import ModelUse, ScreenText, TextEntry
+from vidpipe.stages.analyses.screen_entries import FrameTexts, entries, languages
+from vidpipe.stages.analyses.screen_lines import Block, blocks
+from vidpipe.stages.contract import Item, Stage, StageContext, per_video
+from vidpipe.stages.search_fields import Moment
+from vidpipe.tagging.facts import FIELDS
+from vidpipe.text.names import language_code
+
+_RESOURCE = "screen_text_model"
+#: Frames per request. Frames that equal their predecessor in a request are not read again.
+BATCH = 8
+#: Longer side to which frames of `_PIXELS` pixels (the default) are reduced to find text; that of the largest frames.
+SIDE, _PIXELS, _LONGEST_SIDE = 448, 360 * 420, 960
+
+
+def build_model(settings: Settings) -> WorkerModel:
+    """Return the text recognizer of [ScreenText] Model.
+
+    Raises:
+        UnavailableError: The model or the package rapidocr is not installed.
+    """
+    if importlib.util.find_spec("rapidocr") is None:
+        raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
+    models = chosen_models(settings, settings.screen_text.model)
+    enlarged = math.sqrt(settings.scene_detection.frame_max_pixels / _PIXELS)
+    side = min(_LONGEST_SIDE, max(SIDE, round(SIDE * enlarged)))
+    return WorkerModel(models, "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
+
+
+@per_video
+def read_screen(item: Item, context: StageContext) -> ScreenText:
+    """Read the packed frames of one video."""
+    model: WorkerModel = context.resources[_RESOURCE]
+    least = context.settings.screen_text.min_confidence
+    read = [
+        (frame, blocks(texts, frame.width / frame.height, least))
+        for frame, texts in examine(item, context, model, batch=BATCH)
+    ]
+    found = entries(_with_ends(read, item["scenes.scenes"]))
+    models = tuple(ModelUse(**use) for use in model.uses)
+    return ScreenText(models=models, entries=found, languages=languages(found))
+
+
+def _with_ends(read: Sequence[tuple[PackedFrame, Sequence[Block]]], scenes: Sequence[Scene]) -> list[FrameTexts]:
+    """Add to each frame when the next one, or the next scene, starts."""
+    ends = [min(after.time_s, scenes[frame.scene].end_s) for (frame, _), (after, _) in pairwise(read)]
+    ends += [scenes[frame.scene].end_s for frame, _ in read[-1:]]
+    return [FrameTexts(frame.time_s, end_s, found) for (frame, found), end_s in zip(read, ends, strict=True)]
+
+
+def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
+    return (Moment(entry.start_s, entry.end_s, entry.text, entry.language) for entry in found)
+
+
+def _texts(result: Mapping[str, Any]) -> str:
+    return "\n".join(entry["text"] for entry in result.get("entries") or ())
+
+
+ANALYSIS = Analysis(
+    stage=Stage(
+        name="screen_text",
+        job="prepare",
+        description="Captions, titles and other text that is read in the packed frames.",
+        result=ScreenText,
+        function=read_screen,
+        reads=READS,
+        settings=("screen_text.min_confidence",),
+        resources=(_RESOURCE,),
+        pool="cpu",
+        kinds=("onnxruntime",),
+        optional=True,
+    ),
+    resources={_RESOURCE: build_model},
+    evidence=(EvidenceText("screen_text", "the screen shows", "screen_text.entries", _moments),),
+    rule_fields=(
+        RuleField(FIELDS["screen_language"], "screen_text.languages"),
+        RuleField(
+            FIELDS["has_caption"],
+            "screen_text.entries",
+            lambda found: any(entry.kind == "caption" for entry in found),
+        ),
+        RuleField(
+            FIELDS["has_title"],
+            "screen_text.entries",
+            lambda found: any(entry.kind == "title" for entry in found),
+        ),
+    ),
+    columns={
+        "screen_text": _texts,
+        "screen_languages": lambda result: ", ".join(result.get("languages") or ()),
+    },
+)

@@ -1,0 +1,195 @@
+"""speech: what is said, from the text subtitles of the file or by speech recognition.
+
+Times are seconds from the first video frame. The sound is what the scenes pass has kept of it, or else it is decoded
+without the pictures; both give the same samples.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import Any
+
+from vidpipe.errors import UnavailableError
+from vidpipe.media.decode_plan import AUDIO_RATE_HZ, audio_stream
+from vidpipe.media.facts import SubtitleCue, SubtitleStream
+from vidpipe.media.sound import KeptSound, drop_sound, kept_sounds
+from vidpipe.models.installed import InstalledModel, chosen_models
+from vidpipe.models.worker import WorkerModel
+from vidpipe.settings import Settings
+from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
+from vidpipe.stages.analyses.packed_frames import ask
+from vidpipe.stages.analyses.results import ModelUse, Speech, SpeechSegment
+from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
+from vidpipe.stages.search_fields import Moment
+from vidpipe.tagging.facts import FIELDS
+from vidpipe.text.messages import printable
+from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name
+
+_ACTIVITY_MODEL = "vad-fireredvad"
+#: Sound of one request; memory and the time until a run can be stopped depend on it.
+_WINDOW = 120 * AUDIO_RATE_HZ
+_BEAM_SIZE = 5
+#: A phrase that follows itself this often is a loop of the model.
+_LOOP = 3
+#: Together, segments stay well below what a document of the library can hold.
+_MAX_SEGMENTS, _MAX_CHARACTERS = 20_000, 500
+
+
+@per_video
+def recognize_speech(item: Item, context: StageContext) -> Speech:
+    """Find out what is said in one video."""
+    options = context.settings.speech
+    if options.use_subtitles and (cues := _wanted_cues(item, options.language)):
+        return _result(cues, source="subtitles")
+    stream = audio_stream(item["metadata.audio"])
+    if stream is None:
+        return Speech()
+    model: WorkerModel = context.resources["speech_model"]
+    declared = next((audio.language for audio in item["metadata.audio"] if audio.index == stream), None)
+    try:
+        sound = next(kept_sounds(context.settings, item.sha256, stream), None)
+        if sound is None:
+            from vidpipe.stages.video_decode import decode_sound  # imports numpy and OpenCV
+
+            sound = decode_sound(item, context)
+        answers = list(_answers(sound, item, context, model, language_code(declared or "")))
+    except OSError as error:
+        hint = "Check the disk and the permissions of ProcessedDirectory; then run `vidpipe run --retry`."
+        raise StageError(f"{item.name}: its sound could not be written: {error}.", hint, transient=True) from error
+    segments = _without_loops(segment for answer in answers for segment in answer["segments"])
+    drop_sound(context.settings, item.sha256)
+    return _result(
+        [segment for segment in segments if (segment.confidence or 0.0) >= options.min_confidence],
+        source="recognition" if any(answer["speech"] for answer in answers) else "nothing",
+        speech_s=round(sum(answer["speech"] for answer in answers), 2),
+        music_s=round(sum(answer["music"] for answer in answers), 2),
+        models=tuple(ModelUse(**use) for use in model.uses),
+    )
+
+
+def _answers(
+    sound: KeptSound, item: Item, context: StageContext, model: WorkerModel, declared: str
+) -> Iterator[dict[str, Any]]:
+    """Yield what the model finds in one window of sound after another, with times in the video."""
+    position, total = 0, sound.samples
+    while position < total:
+        samples = sound.read(position, _WINDOW)
+        if not samples:
+            return
+        last = position + _WINDOW >= total
+        taken = len(samples) // 2
+        if samples.strip(b"\0"):
+            answer = ask(model, {"samples": samples, "last": last, "declared": declared}, context)
+            taken, start_s = answer["taken"] or taken, position / AUDIO_RATE_HZ
+            yield answer | {"segments": [_segment(start_s, found) for found in answer["segments"]]}
+        position += taken
+        context.progress(item.sha256, position / total)
+
+
+def _segment(window_s: float, found: Sequence[Any]) -> SpeechSegment:
+    start_s, end_s, text, language, sure = found
+    times = {"start_s": round(window_s + start_s, 2), "end_s": round(window_s + end_s, 2)}
+    return SpeechSegment(**times, text=printable(text, _MAX_CHARACTERS), language=language, confidence=sure)
+
+
+def _without_loops(segments: Iterable[SpeechSegment]) -> list[SpeechSegment]:
+    runs = (
+        list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？"))
+    )
+    return [segment for run in runs if len(run) < _LOOP for segment in run]
+
+
+def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
+    """Return the cues of the first text stream in the wanted language, or in any if none is set."""
+    streams: Sequence[SubtitleStream] = item["metadata.subtitles"]
+    cues: Sequence[SubtitleCue] = item["metadata.cues"]
+    for stream in streams:
+        code = language_code(stream.language or "")
+        if language and code != language_code(language):
+            continue
+        known = "" if code in UNKNOWN_LANGUAGES else stream.language or ""
+        if found := [
+            SpeechSegment(
+                start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known
+            )
+            for cue in cues
+            if cue.stream == stream.index
+        ]:
+            return found
+    return []
+
+
+def _result(segments: Sequence[SpeechSegment], **facts: Any) -> Speech:
+    spoken: dict[str, float] = {}
+    for segment in segments:
+        if segment.language:
+            spoken[segment.language] = spoken.get(segment.language, 0.0) + segment.end_s - segment.start_s
+    kept = tuple(segment for segment in segments if segment.text)[:_MAX_SEGMENTS]
+    return Speech(segments=kept, languages=tuple(sorted(spoken, key=lambda code: -spoken[code])), **facts)
+
+
+def build_speech_model(settings: Settings) -> WorkerModel:
+    """Return the models of [Speech]. Raises UnavailableError if one is not installed."""
+    whisper, activity = models = _models(settings)
+    arguments = {"whisper": whisper.name, "activity": activity.name, "beam_size": _BEAM_SIZE}
+    arguments |= {"device": settings.speech.device, "language": settings.speech.language}
+    return WorkerModel(models, "vidpipe.models.speech:load", arguments, threads=settings.analyses.threads)
+
+
+def _models(settings: Settings) -> tuple[InstalledModel, ...]:
+    return chosen_models(settings, settings.speech.model, _ACTIVITY_MODEL)
+
+
+def hears(settings: Settings) -> bool:
+    """Return whether the analysis is enabled and its models are installed, so that the sound is worth keeping."""
+    if STAGE.name not in settings.analyses.enabled:
+        return False
+    try:
+        return bool(_models(settings))
+    except UnavailableError:
+        return False
+
+
+def _moments(segments: Iterable[SpeechSegment]) -> Iterator[Moment]:
+    for segment in segments:
+        yield Moment(segment.start_s, segment.end_s, segment.text, segment.language)
+
+
+#: What decides how the sound is decoded (`vidpipe.stages.video_decode`).
+_DECODED_BY = (
+    "audio", "video_stream", "width", "height", "video_codec", "color_transfer", "field_order", "rotation", "bit_depth",
+    "duration_s", "duration_source", "clock_jumps", "frame_rate", "frame_rate_exact",
+)  # fmt: skip
+
+STAGE = Stage(
+    name="speech",
+    job="prepare",
+    description="What is said, with times, from subtitles or by speech recognition.",
+    result=Speech,
+    function=recognize_speech,
+    reads=(
+        "raw_video.content",
+        "raw_video.path",
+        *(f"metadata.{name}" for name in (*_DECODED_BY, "subtitles", "cues")),
+    ),
+    settings=("speech.use_subtitles", "speech.language", "speech.min_confidence"),
+    environment=("scene_detection", "limits"),
+    resources=("speech_model",),
+    optional=True,
+    kinds=("ffmpeg", "whisper"),
+)
+
+ANALYSIS = Analysis(
+    stage=STAGE,
+    resources={"speech_model": build_speech_model},
+    evidence=(EvidenceText("speech", "someone says", "speech.segments", _moments),),
+    rule_fields=(
+        RuleField(FIELDS["spoken_language"], "speech.languages"),
+        RuleField(FIELDS["speech_s"], "speech.speech_s"),
+        RuleField(FIELDS["music_s"], "speech.music_s"),
+    ),
+    columns={
+        "speech": lambda result: " ".join(segment["text"] for segment in result["segments"]),
+        "spoken_languages": lambda result: ", ".join(language_name(code) for code in result["languages"]),
+        "speech_s": lambda result: result["speech_s"],
+    },
+)

@@ -1,0 +1,141 @@
+"""Blocks that search words: in the description, in titles, and in what is said or written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from vidpipe.tagging.block import MAX_SHOWN, Block, PartExplanation, listed
+from vidpipe.tagging.facts import RuleFacts
+from vidpipe.text.messages import clock_time, join_words
+from vidpipe.text.words import Keyword, SearchedText, TimedText
+
+
+@dataclass(frozen=True)
+class KeywordBlock(Block):
+    """Matches if a text contains one of the keywords.
+
+    Attributes:
+        name: Its key, which says what is searched: description_keywords the description; subtitle_keywords the
+            subtitles, titles and recognized speech; text_keywords these and the text on screen; NAME_keywords what an
+            analysis found under that name ("speech_keywords").
+        keywords: What is searched for.
+    """
+
+    name: str
+    keywords: tuple[Keyword, ...]
+
+    @classmethod
+    def parse(cls, name: str, texts: list[str]) -> KeywordBlock:
+        """Return the block for these keywords, without those that are the plural of another one."""
+        by_phrase = {keyword.phrase: keyword for keyword in map(Keyword.parse, texts)}
+        plurals = {form.strip() for keyword in by_phrase.values() for form in keyword.forms[1:]}
+        return cls(name, tuple(by_phrase[phrase] for phrase in sorted(by_phrase) if phrase not in plurals))
+
+    @cached_property
+    def _words(self) -> dict[str, str]:
+        """Single-word forms -> their keyword."""
+        return {
+            form.strip(): keyword.phrase
+            for keyword in self.keywords
+            for form in keyword.forms
+            if " " not in form.strip()
+        }
+
+    @cached_property
+    def _phrases(self) -> tuple[tuple[str, str, str], ...]:
+        """(first word, form, keyword) of phrases: most texts do not even contain the first word."""
+        return tuple(
+            (form.split()[0], form, keyword.phrase)
+            for keyword in self.keywords
+            for form in keyword.forms
+            if " " in form.strip()
+        )
+
+    def _texts(self, facts: RuleFacts) -> tuple[SearchedText, ...]:
+        match self.name:
+            case "description_keywords":
+                return facts.described
+            case "subtitle_keywords":
+                return facts.spoken
+            case "text_keywords":
+                return facts.any_text
+        return facts.texts_of(self.name.removesuffix("_keywords"))
+
+    def matches(self, facts: RuleFacts) -> bool:
+        """Return whether the block matches."""
+        for text in self._texts(facts):
+            words = text.words
+            if not words.isdisjoint(self._words):
+                return True
+            for first, form, _ in self._phrases:
+                if first in words and form in text.normal:
+                    return True
+        return False
+
+    def hits(self, facts: RuleFacts) -> dict[str, str]:
+        """Return the keywords found, with the form in the text."""
+        return {phrase: form for _, forms in self._found_by_text(facts) for phrase, form in forms.items()}
+
+    def _found_by_text(self, facts: RuleFacts) -> list[tuple[SearchedText, dict[str, str]]]:
+        """Return each keyword with the first text that contains it, in the shortest form if there are several."""
+        by_text: list[tuple[SearchedText, dict[str, str]]] = []
+        seen: set[str] = set()
+        for text in self._texts(facts):
+            if not text.words:
+                continue
+            found = {form: self._words[form] for form in text.words.intersection(self._words)}
+            for first, form, phrase in self._phrases:
+                if first in text.words and form in text.normal:
+                    found[form.strip()] = phrase
+            if found:
+                forms = sorted(found, key=lambda form: (found[form], -len(form)))
+                new = {found[form]: form for form in forms if found[form] not in seen}
+                by_text.append((text, new))
+                seen.update(new)
+        return by_text
+
+    def _shown(self, text: SearchedText, forms: dict[str, str]) -> dict[str, str]:
+        """Return each keyword of `_found_by_text` as it is shown, with its times if the text has any."""
+        if not isinstance(text, TimedText):
+            return {phrase: f'"{form}"' for phrase, form in forms.items()}
+        all_forms = {keyword.phrase: keyword.forms for keyword in self.keywords}
+        times = {phrase: {time for form in all_forms[phrase] for time in text.times_s(form)} for phrase in forms}
+        return {phrase: f'"{form}" at {_times(sorted(times[phrase]))}' for phrase, form in forms.items()}
+
+    def evidence(self, facts: RuleFacts) -> str:
+        """`the subtitles say "sea", "ship", someone says "rocket" at 0:12 and 0:40`."""
+        return ", ".join(
+            f"{text.says} {listed(list(self._shown(text, forms).values()))}"
+            for text, forms in self._found_by_text(facts)
+            if forms
+        )
+
+    def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
+        """Return each alternative with what was found."""
+        found: dict[str, str] = {}
+        for text, forms in self._found_by_text(facts):
+            found |= self._shown(text, forms)
+        texts = self._texts(facts)
+        there = [text.name.replace("_", " ") for text in texts if text.normal]
+        if there:
+            nothing = f"not in the {' or the '.join(there)}"
+        elif texts:
+            nothing = f"no {' and no '.join(text.name for text in texts)}"
+        else:
+            nothing = f"no {self.name.removesuffix('_keywords').replace('_', ' ')} is known"
+        return tuple(
+            PartExplanation(asks=f'"{phrase}"', found=found.get(phrase, nothing), matched=phrase in found)
+            for phrase in self.normal()
+        )
+
+    def normal(self) -> Any:
+        """Return the block as in a rules file."""
+        return [keyword.phrase for keyword in self.keywords]
+
+
+def _times(times_s: list[float]) -> str:
+    shown = [clock_time(time_s) for time_s in times_s[:MAX_SHOWN]]
+    more = len(times_s) - len(shown)
+    return join_words([*shown, *([f"{more} more times"] if more else [])])
