@@ -3,8 +3,8 @@
 Protocol: one video is made of parts of real clips (of patterns where there are none), each from within one shot,
 640x360 at 25 frames per second. They are joined by hard cuts and, every second time, by dissolves of 0.4 or 0.8 s.
 Each detector runs in the scenes stage with its default threshold. Matches are one to one: of a hard cut within one
-frame, of a dissolve anywhere between its start and end. F1 of cuts counts every scene outside dissolves as found, F1
-of dissolves every scene within none of the hard cuts.
+frame, of a dissolve anywhere between its start and end. F1 of cuts leaves out what was
+found in dissolves, and F1 of dissolves what was found at cuts.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -80,9 +81,9 @@ def test_plugins_are_installed_used_and_uninstalled(tmp_path: Path) -> None:
     assert video["pace"] == {"longest_s": 3.0, "pace": "fast"}
     assert [tag["tag"] for tag in video["tags"]] == ["Soft"]
     assert len(json.loads(found[1])["hits"]) == 1
-    header, row = (line.split(",") for line in table.read_text().splitlines())
-    assert float(row[header.index("sharpness")]) == video["sharpness"]["sharpness"]
-    assert float(row[header.index("longest_scene_s")]) == 3
+    (row,) = csv.DictReader(table.open(newline=""))
+    assert float(row["sharpness"]) == video["sharpness"]["sharpness"]
+    assert float(row["longest_scene_s"]) == 3
     assert "sharpness (vidpipe-sharpness 1.0.0) enabled" in doctor[1]
     assert stopped[0] == 0
 
