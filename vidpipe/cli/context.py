@@ -30,10 +30,12 @@ class CommandContext:
 
     def load(self, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
         """Return the effective settings and configure logging. Raises SettingsError."""
-        from vidpipe.settings import configure_logging, load
+        from vidpipe.settings import configure_logging, load, notice
 
         loaded = load(self.home, config=self.config, overrides={"logging.level": self.log_level, **(overrides or {})})
         configure_logging(loaded.settings)
+        for sentence in loaded.notices:
+            notice(sentence)
         return loaded
 
 

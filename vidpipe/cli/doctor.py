@@ -32,6 +32,7 @@ from vidpipe.safe_files import readable_by_others
 from vidpipe.settings import Settings, free_by_disk
 from vidpipe.settings.home import LOCAL_CONFIG_NAME
 from vidpipe.settings.logs import AUDIT_NAME
+from vidpipe.settings.plugins import installed_plugins
 from vidpipe.stages.registry import build_graph, enabled_analyses
 from vidpipe.tagging.categories import build_categories
 from vidpipe.tagging.rules import build_rules
@@ -120,7 +121,7 @@ def check_all(settings: Settings) -> Iterator[tuple[str, Finding]]:
     checks: Mapping[str, Callable[[Settings], Finding]] = {
         "Python": _python, "OpenCV": _opencv, "home": _home, "ffmpeg": _ffmpeg, "ffprobe": _ffprobe,
         "MongoDB": _mongodb, "disk": _disk, "rules": _rules, "model": _model,
-        "analyses": _analyses, "Dagster": _dagster,
+        "analyses": _analyses, "plugins": _plugins, "Dagster": _dagster,
     }  # fmt: skip
     for name, check in checks.items():
         try:
@@ -282,12 +283,23 @@ def _model(settings: Settings) -> Finding:
 def _analyses(settings: Settings) -> Finding:
     graph = build_graph(settings)
     names = [stage.name for stage in graph if stage.optional]
-    with contextlib.closing(Plan.make(graph, settings, names)) as plan:
+    with contextlib.closing(Plan.make(graph, settings, ["scenes", *names])) as plan:
         faults = plan.unavailable
     if faults:
         found = " ".join(f"{name}: {error.message}" for name, error in faults.items())
         return Finding("fail", found, " ".join(dict.fromkeys(error.hint for error in faults.values())))
     return Finding("ok", ", ".join(names) or "none is enabled")
+
+
+def _plugins(settings: Settings) -> Finding:
+    enabled = enabled_analyses(settings)
+    plugins = installed_plugins()
+    if enabled.broken:
+        faults = list(enabled.broken.values())
+        return Finding("fail", " ".join(fault.message for fault in faults), faults[0].hint)
+    on = [f"{plugin} enabled" for name, plugin in plugins.items() if name in settings.analyses.enabled]
+    off = [f"{plugin} not enabled" for name, plugin in plugins.items() if name not in settings.analyses.enabled]
+    return Finding("ok", "; ".join([*on, *off]) or "none installed")
 
 
 def _dagster(settings: Settings) -> Finding:

@@ -13,6 +13,7 @@ from vidpipe.cli.output import counted, exact_stdout, note, print_json
 from vidpipe.cli.video_selection import search_engine
 from vidpipe.library.queries import export as exports
 from vidpipe.settings import audit
+from vidpipe.stages.registry import enabled_analyses
 
 
 @options.with_filters
@@ -61,7 +62,8 @@ def export_to(
     target: Any = exact_stdout() if destination == "-" else Path(destination).expanduser()
     if destination.endswith("/"):
         target.mkdir(parents=True, exist_ok=True)  # Path drops the slash: out/ is a directory, also for csv
-    done = exports.export(opened.library, target, chosen, opened.plan.specs, ids=ids, scenes=scenes)
+    analyses = enabled_analyses(opened.settings)
+    done = exports.export(opened.library, target, chosen, opened.plan.specs, analyses=analyses, ids=ids, scenes=scenes)
     audit("export", **asdict(done))
     what = counted(done.videos, "video")
     if done.scenes:

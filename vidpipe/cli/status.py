@@ -70,7 +70,7 @@ def status_of(opened: OpenLibrary) -> dict[str, Any]:
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
-        stages[name]["problem"] = error_object(problem)
+        stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = error_object(problem)
     services = [asdict(service) for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {

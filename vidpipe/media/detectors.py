@@ -20,6 +20,7 @@ from scenedetect.detectors import HashDetector, HistogramDetector, ThresholdDete
 
 from vidpipe.media.decode import SmallFrame
 from vidpipe.media.gradual_transitions import GradualTransitions, Transition
+from vidpipe.media.learned_cuts import CutModel, LearnedCuts
 from vidpipe.settings.schema import SceneDetection
 
 Picture = NDArray[np.uint8]
@@ -300,10 +301,10 @@ class CutFinder:
         settled_us: Every future cut lies at or after this time.
     """
 
-    def __init__(self, settings: SceneDetection) -> None:
+    def __init__(self, settings: SceneDetection, model: CutModel | None = None) -> None:
         self._name = settings.detector
         self._min_scene_us = round(settings.min_scene_length * 1_000_000)
-        self._detector = build_detector(settings)
+        self._detector = build_detector(settings, model)
         self._now = _CLOCK
         self.settled_us = 0
 
@@ -323,7 +324,7 @@ class CutFinder:
 
     def _settled(self, now_us: int) -> int:
         match self._name:
-            case "adaptive":
+            case "adaptive" | "transnetv2":
                 return int(self._detector.settled_s * 1_000_000)
             case "content":
                 return now_us - self._min_scene_us
@@ -334,8 +335,13 @@ class CutFinder:
                 return now_us + 1
 
 
-def build_detector(settings: SceneDetection) -> Any:
-    """Return the detector named in the settings, with its threshold and shortest scene."""
+def build_detector(settings: SceneDetection, model: CutModel | None = None) -> Any:  # noqa: PLR0911 - one a detector
+    """Return the detector named in the settings, with its threshold and shortest scene.
+
+    Args:
+        settings: The section [SceneDetection].
+        model: The model of transnetv2.
+    """
     threshold, shortest_s = settings.threshold, float(settings.min_scene_length)
     match settings.detector:
         case "adaptive":
@@ -353,3 +359,7 @@ def build_detector(settings: SceneDetection) -> Any:
             )
         case "ffmpeg":
             return FfmpegSceneDetector(threshold, shortest_s)
+        case "transnetv2":
+            if model is None:
+                raise ValueError("the detector transnetv2 needs its model")
+            return LearnedCuts(model, threshold, shortest_s)

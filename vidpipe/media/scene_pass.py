@@ -23,6 +23,7 @@ from vidpipe.media.decode_plan import DecodePlan
 from vidpipe.media.detectors import CutFinder
 from vidpipe.media.frame_pack import encode_jpeg
 from vidpipe.media.frame_selection import IntervalCandidates, SceneCandidates, SelectedFrame, SpillFile
+from vidpipe.media.learned_cuts import CutModel
 from vidpipe.media.reference_decode import ReferenceDecode
 from vidpipe.media.scene_stats import FrameMeter, SoundBlock, Sums, add_frames, add_sound, set_duration
 from vidpipe.media.timing import last_frame_s
@@ -211,6 +212,7 @@ def run_pass(
     settings: SceneDetection,
     spill: SpillFile,
     *,
+    cut_model: CutModel | None = None,
     frame_rate: Fraction | None,
     expected_s: float | None,
     frame_count: int | None = None,
@@ -225,6 +227,7 @@ def run_pass(
         plan: What to decode.
         settings: The section [SceneDetection].
         spill: Stores candidates.
+        cut_model: The model of the detector transnetv2.
         frame_rate: Average frame rate of the stream, if known.
         expected_s: Duration of the stream in seconds, if known.
         frame_count: Number of frames, which a plan for reference frames requires.
@@ -240,7 +243,7 @@ def run_pass(
     with DecodePass(path, plan, time_limit_s=time_limit_s, cancelled=cancelled) as decode:
         rate = frame_rate or Fraction(25)
         if not plan.reference_frames:
-            return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress)
+            return _ScenePass(decode, plan, settings, spill).run(rate, expected_s, progress, cut_model)
         with closing(ReferenceDecode(path, plan, decode, settings, frame_count or 0)) as references:
             findings = _ScenePass(references, plan, settings, spill).run(rate, expected_s, progress)
             return replace(findings, frames=frame_count or 0) if findings.frames_decoded else findings
@@ -260,8 +263,14 @@ class _ScenePass:
         self._first_us = 0
         self._sound = False
 
-    def run(self, rate: Fraction, expected_s: float | None, progress: Callable[[float], None]) -> SceneFindings:
-        timeline, finder = self._timeline, CutFinder(self._settings)
+    def run(
+        self,
+        rate: Fraction,
+        expected_s: float | None,
+        progress: Callable[[float], None],
+        cut_model: CutModel | None = None,
+    ) -> SceneFindings:
+        timeline, finder = self._timeline, CutFinder(self._settings, cut_model)
         for frame in self._decode.frames():
             if not timeline.frames:
                 self._first_us = frame.time_us

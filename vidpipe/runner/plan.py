@@ -18,7 +18,7 @@ from vidpipe.library.provenance import changed_parts, store_spec
 from vidpipe.library.states import waiting_for_spec
 from vidpipe.models.installed import MissingModelError
 from vidpipe.settings import Settings
-from vidpipe.settings.schema import SECTION_NAMES, key_name
+from vidpipe.settings.schema import key_name, section_models
 from vidpipe.stages.contract import CellStore, FieldRead, Stage, StageContext
 from vidpipe.stages.graph import ANALYSES_CHANGED, StageGraph
 from vidpipe.stages.registry import build_resource
@@ -69,8 +69,8 @@ class Plan:
         Raises:
             SettingsError: A name is not that of a stage.
         """
-        wanted = set(graph.names if names is None else names)
-        if unknown := sorted(wanted - set(graph.names)):
+        wanted = {*graph.names, *graph.broken} if names is None else set(names)
+        if unknown := sorted(wanted - set(graph.names) - graph.broken.keys()):
             raise SettingsError(f"There is no stage called {', '.join(unknown)}.", f"Stages: {', '.join(graph.names)}.")
         chosen = [stage for stage in graph if stage.name in wanted]
         resources: dict[str, Any] = {}
@@ -81,7 +81,7 @@ class Plan:
             except VidpipeError as error:
                 faults[name] = error
         specs: dict[str, str] = {}
-        unavailable: dict[str, VidpipeError] = {}
+        unavailable: dict[str, VidpipeError] = {name: why for name, why in graph.broken.items() if name in wanted}
         for stage in chosen:
             fault = next((faults[name] for name in stage.resources if name in faults), None)
             if fault:
@@ -225,14 +225,15 @@ def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str
     changed = changed_parts(library.collections["lineage"], former, parts)
     if any(part.startswith("analyses.") for part in changed):  # the resource comes and goes with them
         changed = [part for part in changed if part != "resources.analyses"]
-    return " and ".join(_name(part, stage) for part in changed) or "its settings, model or code"
+    return " and ".join(_name(part, stage, type(plan.settings)) for part in changed) or "its settings, model or code"
 
 
-def _name(part: str, stage: Stage) -> str:
+def _name(part: str, stage: Stage, settings: type[Settings]) -> str:
     kind, _, name = part.partition(".")
     if kind == "settings":
         section, _, field = name.partition(".")
-        return f"{key_name(field)} of [{SECTION_NAMES.get(section, section)}]"
+        known = section_models(settings).get(section)
+        return f"{key_name(field)} of [{known.__name__ if known else section}]"
     if kind == "analyses":
         return f"whether {name} is read"
     return _RESOURCES.get(name, name) if kind == "resources" else f"the code of {stage.name}"

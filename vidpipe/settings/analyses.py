@@ -8,6 +8,9 @@ from pydantic import Field
 
 from vidpipe.settings.operation import Listed, Section
 
+#: vidpipe's own analyses in the order in which they run.
+ANALYSES = ("speech", "screen_text", "objects", "faces", "moderation", "meaning")
+
 _MODEL = r"^[\w./:@+-]+$"
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from vidpipe.errors import SettingsError
 from vidpipe.safe_files import free_bytes, nearest_existing, read_regular_text
-from vidpipe.settings.keys import Key, all_keys, section_model
-from vidpipe.settings.schema import SECTION_NAMES, Settings
+from vidpipe.settings.keys import Key, all_keys
+from vidpipe.settings.schema import SECTION_NAMES, Settings, section_models
 
 CONFIG_NAME = "config.ini"
 LOCAL_CONFIG_NAME = "config.local.ini"
@@ -180,11 +180,11 @@ def keep_old(file: Path) -> None:
 def render_config() -> str:
     """Return the text of a new config.ini: every key but the secrets, with its description and default."""
     parts = [_CONFIG_HEAD]
-    for section_field, section in SECTION_NAMES.items():
-        parts.append("\n" + _comment(section_model(section_field).__doc__ or ""))
-        parts.append(f"[{section}]\n")
+    for section in section_models(Settings).values():
+        parts.append("\n" + _comment(section.__doc__ or ""))
+        parts.append(f"[{section.__name__}]\n")
         for key in all_keys():
-            if key.section == section and not key.secret:
+            if key.model is section and not key.secret:
                 parts.append(f"{_comment(_explanation(key))}{key.name} = {key.default_text}".rstrip() + "\n")
     return "".join(parts)
 

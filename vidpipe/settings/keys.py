@@ -6,6 +6,7 @@ import functools
 import inspect
 import os
 import re
+import textwrap
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pydantic.fields import FieldInfo
 
 from vidpipe.redaction import MASK, redact, redact_by_form
 from vidpipe.settings.operation import Section
-from vidpipe.settings.schema import SECTION_NAMES, Settings, key_name
+from vidpipe.settings.schema import Settings, key_name, section_models
 
 _SECRET_OPTION = re.compile(r"((?:password|AWS_SESSION_TOKEN)[=:])[^&]+", re.IGNORECASE)
 
@@ -27,18 +28,23 @@ class Key:
     """One key of config.ini.
 
     Attributes:
-        section: Section as written in config.ini: "SceneDetection".
+        model: Class of its section.
         name: Key as written in config.ini: "MinSceneLength".
         section_field: Section in Python: "scene_detection".
         field: Key in Python: "min_scene_length".
         info: The field's type, default and limits.
     """
 
-    section: str
+    model: type[Section]
     name: str
     section_field: str
     field: str
     info: FieldInfo
+
+    @property
+    def section(self) -> str:
+        """The section as written in config.ini: "SceneDetection"."""
+        return self.model.__name__
 
     @property
     def label(self) -> str:
@@ -58,7 +64,7 @@ class Key:
     @property
     def description(self) -> str:
         """What the key means, in one or more sentences."""
-        return _descriptions(section_model(self.section_field))[self.field]
+        return _descriptions(self.model).get(self.field, "")
 
     @property
     def type(self) -> Any:
@@ -123,26 +129,23 @@ class Key:
         return "."
 
 
-def section_model(section_field: str) -> type[Section]:
-    """Return the class of a section, such as `SceneDetection` for "scene_detection"."""
-    model: type[Section] = Settings.model_fields[section_field].annotation  # type: ignore[assignment]
-    return model
-
-
 @functools.cache
-def all_keys() -> tuple[Key, ...]:
+def all_keys(settings: type[Settings] = Settings) -> tuple[Key, ...]:
     """Return every key, in the order of config.ini."""
     return tuple(
         Key(section, key_name(field), section_field, field, info)
-        for section_field, section in SECTION_NAMES.items()
-        for field, info in section_model(section_field).model_fields.items()
+        for section_field, section in section_models(settings).items()
+        for field, info in section.model_fields.items()
     )
 
 
 @functools.cache
 def _descriptions(model: type[Section]) -> dict[str, str]:
     # As pydantic's use_attribute_docstrings, which would read the sources at every start of a command.
-    (tree,) = ast.parse(inspect.getsource(model)).body
+    try:
+        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
+    except (OSError, SyntaxError):  # a plugin's class whose source is not there
+        return {}
     assert isinstance(tree, ast.ClassDef)  # noqa: S101 - the source of a class
     return {
         field.target.id: " ".join(below.value.value.split())

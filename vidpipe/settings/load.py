@@ -8,25 +8,29 @@ import configparser
 import os
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from vidpipe.errors import SettingsError
 from vidpipe.redaction import SOURCE_SECRETS
 from vidpipe.safe_files import read_regular_text
+from vidpipe.settings.analyses import ANALYSES
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
 from vidpipe.settings.keys import Key, all_keys, as_text, holds_secret, masked, suggestion
-from vidpipe.settings.schema import SECTION_NAMES, Settings
+from vidpipe.settings.operation import split_list
+from vidpipe.settings.plugins import plugin_of_section, with_plugin_sections
+from vidpipe.settings.schema import SECTION_NAMES, Settings, section_models
 
 #: Variables with the prefix VIDPIPE_ that are no settings.
 _OTHER_VARIABLES = ("VIDPIPE_HOME", SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")
 # Kubernetes sets these in every pod if there is a service named vidpipe: VIDPIPE_SERVICE_HOST, VIDPIPE_PORT_80_TCP_ADDR
 _KUBERNETES = re.compile(r"VIDPIPE_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+_UNUSED = "is not used: the plugin {} is not enabled in [Analyses], or fails (see `vidpipe doctor`)."
 # Shorter parts of a webhook's path are words such as "api" and "hooks".
 _MIN_WEBHOOK_SECRET = 12
 
@@ -55,15 +59,17 @@ class LoadedSettings:
     Attributes:
         config: The config.ini that was read.
         sources: "scene_detection.detector" -> source, as in `Entry`.
+        notices: What the user should know: settings of plugins that are not in use.
     """
 
     settings: Settings
     config: Path
     sources: Mapping[str, str]
+    notices: tuple[str, ...] = ()
 
     def entries(self) -> tuple[Entry, ...]:
         """Return every setting, in the order of config.ini."""
-        return tuple(map(self._entry, all_keys()))
+        return tuple(map(self._entry, all_keys(type(self.settings))))
 
     def _entry(self, key: Key) -> Entry:
         text = as_text(getattr(getattr(self.settings, key.section_field), key.field))
@@ -80,6 +86,7 @@ class Source:
         values: What was found, not yet checked.
         variables: The names of environment variables.
         problems: What is wrong, as sentences.
+        notices: What is not in use, as sentences.
     """
 
     place: str
@@ -87,6 +94,7 @@ class Source:
     values: dict[Key, Any] = field(default_factory=dict)
     variables: dict[Key, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
 
     def place_of(self, key: Key) -> str:
         """Return where `key` was found, as the start of an error message."""
@@ -124,15 +132,22 @@ def load(
     # Not resolved: a config.ini that is a symlink is still this home's config.ini.
     config = (config or home / CONFIG_NAME).expanduser().absolute()
     config_name = config.relative_to(home).as_posix() if config.is_relative_to(home) else str(config)
-    sources = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME)]
     local = home / LOCAL_CONFIG_NAME
-    if local.exists() and local != config:
-        try:
-            sources.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True))
-        except SettingsError as error:
-            if secrets or not isinstance(error.__cause__, OSError):
-                raise
-    sources += [_read_environment(environ), _read_overrides(overrides or {})]
+
+    def read(model: type[Settings]) -> list[Source]:
+        found = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME, model=model)]
+        if local.exists() and local != config:
+            try:
+                found.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True, model=model))
+            except SettingsError as error:
+                if secrets or not isinstance(error.__cause__, OSError):
+                    raise
+        return [*found, _read_environment(environ, model), _read_overrides(overrides or {}, model)]
+
+    model, sources = Settings, read(Settings)
+    if plugins := [name for name in _enabled(sources) if name not in ANALYSES]:
+        model = with_plugin_sections(plugins)
+        sources = read(model)
     if not secrets:
         for source in sources:
             source.values = {key: value for key, value in source.values.items() if not holds_secret(key, str(value))}
@@ -140,8 +155,8 @@ def load(
 
     problems = [problem for source in sources for problem in source.problems]
     origin = {key: source for source in sources for key in source.values}
-    values: dict[str, Any] = {section: {} for section in SECTION_NAMES}
-    names = dict.fromkeys((key.dotted for key in all_keys()), "default")
+    values: dict[str, Any] = {section: {} for section in section_models(model)}
+    names = dict.fromkeys((key.dotted for key in all_keys(model)), "default")
     for key, source in origin.items():
         value = source.values[key]
         if isinstance(value, str):
@@ -154,12 +169,19 @@ def load(
         values[key.section_field][key.field] = value
         names[key.dotted] = source.name_of(key)
     try:
-        settings = Settings.model_validate({"home": home, **values})
+        settings = model.model_validate({"home": home, **values})
     except ValidationError as failed:
         problems += [_problem(error, origin) for error in failed.errors(include_url=False, include_input=False)]
     if problems:
         raise SettingsError("\n".join(problems))
-    return LoadedSettings(settings, config, names)
+    return LoadedSettings(settings, config, names, tuple(notice for source in sources for notice in source.notices))
+
+
+def _enabled(sources: Iterable[Source]) -> Sequence[str]:
+    """Return [Analyses] Enabled as the strongest source has it."""
+    (key,) = (key for key in all_keys() if key.dotted == "analyses.enabled")
+    found: Any = next((source.values[key] for source in reversed(list(sources)) if key in source.values), ())
+    return split_list(found) if isinstance(found, str) else tuple(found)
 
 
 def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) -> Path:
@@ -177,44 +199,49 @@ def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) ->
         return config.expanduser().absolute().parent.resolve()
 
 
-def read_ini(path: Path, name: str, *, secrets_allowed: bool) -> Source:
+def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settings] = Settings) -> Source:
     """Read the values of an INI file. Case of sections and keys is ignored.
 
     Args:
         path: The file.
         name: What `vidpipe config` calls it.
         secrets_allowed: Whether it may contain secrets.
+        model: Its fields are the sections.
 
     Raises:
         SettingsError: The file cannot be read or parsed. What is wrong in it otherwise is in `Source.problems`.
     """
     source = Source(str(path), name)
-    sections = {section.lower(): section for section in SECTION_NAMES.values()}
+    names = [section.__name__ for section in section_models(model).values()]
+    sections = {section.lower(): section for section in names}
     parser = _parse(path)
     seen: dict[str, str] = {}
     for written in parser.sections():
         section = sections.get(written.lower())
+        if section is None and (plugin := plugin_of_section(written)):
+            source.notices.append(f"{path}: [{written}] {_UNUSED.format(plugin)}")
+            continue
         if section is None:
             source.problems.append(
-                f"{path}: unknown section [{written}]; valid sections are {_section_list()}."
-                + suggestion(written, SECTION_NAMES.values())
+                f"{path}: unknown section [{written}]; valid sections are {_listed(names)}."
+                + (suggestion(written, names) or " Remove it if its plugin is not installed any more.")
             )
             continue
         if section in seen:
             source.problems.append(f"{path}: [{written}] and [{seen[section]}] are the same section; merge them.")
         seen[section] = written
         for key_written, text in parser.items(written):
-            _add(source, section, key_written, text, secrets_allowed)
+            _add(source, section, key_written, text, secrets_allowed, keys=all_keys(model))
     return source
 
 
-def _add(source: Source, section: str, written: str, text: str, secrets_allowed: bool) -> None:
-    same_name = {key.section: key for key in all_keys() if key.name.lower() == written.lower()}
+def _add(source: Source, section: str, written: str, text: str, secrets_allowed: bool, *, keys: Sequence[Key]) -> None:
+    same_name = {key.section: key for key in keys if key.name.lower() == written.lower()}
     key = same_name.get(section)
     if key is None and same_name:
         problem = f"[{section}] {written} is in the wrong section; it belongs in [{next(iter(same_name))}]."
     elif key is None:
-        names = [known.name for known in all_keys() if known.section == section]
+        names = [known.name for known in keys if known.section == section]
         problem = f"unknown key [{section}] {written}; valid keys are {', '.join(names)}.{suggestion(written, names)}"
     elif key in source.values:
         problem = f"{key.label} is set twice; remove one."
@@ -249,7 +276,8 @@ def _parse(path: Path) -> configparser.ConfigParser:
         ) from error
     except configparser.MissingSectionHeaderError as error:
         raise SettingsError(
-            f"{path}, line {error.lineno}: text before the first [Section].", f"Sections are {_section_list()}."
+            f"{path}, line {error.lineno}: text before the first [Section].",
+            f"Sections are {_listed(SECTION_NAMES.values())}.",
         ) from None
     except configparser.ParsingError as error:
         line, _ = error.errors[0]  # not quoted: it may be a secret in the wrong place, or another program's file
@@ -257,20 +285,23 @@ def _parse(path: Path) -> configparser.ConfigParser:
     return parser
 
 
-def _section_list() -> str:
-    return ", ".join(f"[{name}]" for name in SECTION_NAMES.values())
+def _listed(sections: Iterable[str]) -> str:
+    return ", ".join(f"[{name}]" for name in sections)
 
 
-def _read_environment(environ: Mapping[str, str]) -> Source:
+def _read_environment(environ: Mapping[str, str], model: type[Settings]) -> Source:
     """Read VIDPIPE_<SECTION>_<KEY>; a variable of that form that names no key is a problem, not ignored."""
     source = Source("environment", "environment")
-    known = {key.environment_name: key for key in all_keys()}
+    known = {key.environment_name: key for key in all_keys(model)}
     squeezed = {name.replace("_", ""): name for name in known}
     for name, text in sorted(environ.items()):
         if name in known:
             source.values[known[name]] = text
             source.variables[known[name]] = name
         elif name.startswith("VIDPIPE_") and not name.startswith(_OTHER_VARIABLES) and not _KUBERNETES.fullmatch(name):
+            if plugin := plugin_of_section(name.split("_")[1]):
+                source.notices.append(f"environment variable {name} {_UNUSED.format(plugin)}")
+                continue
             same = squeezed.get(name.replace("_", ""))
             source.problems.append(
                 f"environment variable {name} is not a setting; the form is VIDPIPE_<SECTION>_<KEY>, as in "
@@ -279,15 +310,15 @@ def _read_environment(environ: Mapping[str, str]) -> Source:
     return source
 
 
-def _read_overrides(overrides: Mapping[str, Any]) -> Source:
+def _read_overrides(overrides: Mapping[str, Any], model: type[Settings]) -> Source:
     source = Source("command line", "command line")
-    known = {name.lower(): key for key in all_keys() for name in (key.dotted, f"{key.section}.{key.name}")}
+    known = {name.lower(): key for key in all_keys(model) for name in (key.dotted, f"{key.section}.{key.name}")}
     for name, value in overrides.items():
         key = known.get(name.lower())
         if key is None:
             source.problems.append(
                 f"command line: {name} is not a setting; the form is Section.Key, as in SceneDetection.Detector."
-                + suggestion(name, [f"{key.section}.{key.name}" for key in all_keys()])
+                + suggestion(name, [f"{key.section}.{key.name}" for key in all_keys(model)])
             )
         elif value is not None:
             source.values[key] = value
@@ -321,7 +352,7 @@ def _problem(error: ErrorDetails, origin: Mapping[Key, Source]) -> str:
         mentioned = sorted(
             (key for key in by_field.values() if key.name in cause), key=lambda key: cause.index(key.name)
         )
-        return f"{_places(mentioned, origin) or f'[{SECTION_NAMES[str(section_field)]}]'}: {cause}."
+        return f"{_places(mentioned, origin) or f'[{SECTION_NAMES.get(str(section_field), section_field)}]'}: {cause}."
     if error["type"] == "value_error":
         return _wrong(key, origin[key], f"{cause}.")
     if error["type"] == "string_pattern_mismatch":
@@ -358,6 +389,9 @@ def secret_values(settings: Settings) -> frozenset[str]:
     secrets = {settings.qwen_vl.access_key.get_secret_value(), alerts.smtp_password.get_secret_value(), webhook}
     path = re.sub("^[^/?#]*//[^/?#]*", "", webhook)
     secrets |= {part for part in (path, *re.split("[/?&=]", path)) if len(part) >= _MIN_WEBHOOK_SECRET}
+    for name in type(settings).model_fields.keys() - Settings.model_fields.keys():  # sections of plugins
+        found = vars(getattr(settings, name)).values()
+        secrets |= {value.get_secret_value() for value in found if isinstance(value, SecretStr)}
     uri = settings.mongodb.uri.get_secret_value()
     # not urlsplit, which refuses a malformed address
     password = uri.partition("://")[2].partition("/")[0].rpartition("@")[0].partition(":")[2]

@@ -32,12 +32,15 @@ class Section(BaseModel, frozen=True, extra="forbid", validate_default=True, all
     """
 
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+def split_list(value: str) -> tuple[str, ...]:
+    """Return the parts of a comma-separated value."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 #: Comma-separated in config.ini.
-Listed = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Listed = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: split_list(value) if isinstance(value, str) else value)
+]
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")

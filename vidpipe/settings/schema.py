@@ -158,7 +158,7 @@ class QwenVL(Section):
         return self.backend in ("statistics", "measured")
 
 
-DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg"]
+DetectorName = Literal["adaptive", "content", "histogram", "hash", "threshold", "ffmpeg", "transnetv2"]
 
 
 class ThresholdScale(NamedTuple):
@@ -194,6 +194,7 @@ THRESHOLD_SCALES: dict[DetectorName, ThresholdScale] = {
     "hash": ThresholdScale(0.0, 1.0, 0.395),
     "threshold": ThresholdScale(0.0, 255.0, 12.0),
     "ffmpeg": ThresholdScale(0.0, 1.0, 0.3),
+    "transnetv2": ThresholdScale(0.0, 1.0, 0.5),
 }
 
 
@@ -223,11 +224,12 @@ class SceneDetection(Section):
 
     detector: DetectorName = "adaptive"
     """PySceneDetect's adaptive (hard cuts; here also dissolves and fades), content, histogram and hash (hard cuts) and
-    threshold (fades to black), or ffmpeg's scene filter."""
+    threshold (fades to black), ffmpeg's scene filter, or transnetv2, a neural network (hard cuts and dissolves), which
+    needs the extra of that name and decodes every frame."""
     default_threshold: float | None = None
     """Threshold on the detector's own scale; empty: its default. adaptive: 1 to 255, default 3; content: 1 to 255,
     default 31; histogram: above 0 up to 1, default 0.05; hash: above 0 up to 1, default 0.395; threshold: above 0 up
-    to 255, default 12; ffmpeg: above 0 up to 1, default 0.3."""
+    to 255, default 12; ffmpeg: above 0 up to 1, default 0.3; transnetv2: above 0 up to 1, default 0.5."""
     decode: Literal["auto", "all"] = "auto"
     """auto: decode only reference frames (those that other frames are predicted from), and every frame around possible
     cuts; every frame of videos for which that is unsuitable or slower. all: decode every frame. Damage in skipped
@@ -359,12 +361,13 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
         return index / f"{self.mongodb.database_name}.{self.mongodb.collection_name}"
 
 
+def section_models(model: type[Settings]) -> dict[str, type[Section]]:
+    """Return field -> class of each section: `SceneDetection` for "scene_detection"."""
+    return {field: info.annotation for field, info in model.model_fields.items() if field != "home"}  # type: ignore[misc]
+
+
 #: A section in Python -> in config.ini, where it has the name of its class.
-SECTION_NAMES: dict[str, str] = {
-    field: str(getattr(info.annotation, "__name__", ""))
-    for field, info in Settings.model_fields.items()
-    if field != "home"
-}
+SECTION_NAMES: dict[str, str] = {field: section.__name__ for field, section in section_models(Settings).items()}
 
 #: Fields whose spelling in config.ini is not plain PascalCase.
 _SPECIAL_KEYS = {

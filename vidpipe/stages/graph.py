@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from vidpipe.errors import UnavailableError
 from vidpipe.stages.contract import INGEST, FieldRead, IngestFacts, Stage, StageResult
 from vidpipe.stages.versions import UNVERSIONED, Inputs, fingerprint
 
@@ -21,6 +22,7 @@ class StageGraph:
 
     Args:
         stages: The stages.
+        broken: Stages of plugins that cannot be used, and why. They are not part of the graph.
 
     Raises:
         ValueError: A stage reads an unknown or later stage, or an unknown field; or a name occurs twice.
@@ -29,7 +31,8 @@ class StageGraph:
     #: Stages that videos may have results of, but that are not among its stages, and what they read.
     _disabled: Mapping[str, Sequence[str]] = MappingProxyType({})
 
-    def __init__(self, stages: Iterable[Stage]) -> None:
+    def __init__(self, stages: Iterable[Stage], broken: Mapping[str, UnavailableError] | None = None) -> None:
+        self.broken = broken or {}
         self._stages: dict[str, Stage] = {}
         for stage in stages:
             if stage.name in self._stages or stage.name == INGEST:

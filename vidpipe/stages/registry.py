@@ -7,32 +7,45 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 
-from vidpipe.errors import SettingsError
+from vidpipe.errors import SettingsError, UnavailableError, VidpipeError, visible
 from vidpipe.settings import Settings
+from vidpipe.settings.analyses import ANALYSES
+from vidpipe.settings.keys import suggestion
+from vidpipe.settings.plugins import installed_plugins
 from vidpipe.stages import categories, descriptions, metadata, raw_video, scenes, sentiment, tags
-from vidpipe.stages.analyses.declaration import EnabledAnalyses
+from vidpipe.stages.analyses.declaration import Analysis, EnabledAnalyses
 from vidpipe.stages.contract import FieldRead, Stage, StageResource
 from vidpipe.stages.graph import StageGraph
 
-#: vidpipe's own analyses in the order in which they run: name -> module with its `ANALYSIS`.
-ANALYSES = ("speech", "screen_text", "objects", "faces", "moderation", "meaning")
 _RESOURCE = "analyses"
 
 
 def enabled_analyses(settings: Settings) -> EnabledAnalyses:
-    """Return the analyses of [Analyses] Enabled.
+    """Return the analyses of [Analyses] Enabled: vidpipe's own, then those of plugins.
 
     Raises:
         SettingsError: There is none of that name.
     """
     wanted = settings.analyses.enabled
-    if unknown := sorted(set(wanted) - set(ANALYSES)):
-        raise SettingsError(
-            f"Enabled of [Analyses]: there is no analysis called {', '.join(unknown)}.",
-            f"Analyses: {', '.join(ANALYSES)}.",
-        )
     modules = (import_module(f"vidpipe.stages.analyses.{name}") for name in ANALYSES if name in wanted)
-    return EnabledAnalyses(tuple(module.ANALYSIS for module in modules))
+    analyses: list[Analysis] = [module.ANALYSIS for module in modules]
+    broken: dict[str, UnavailableError] = {}
+    for name in dict.fromkeys(name for name in wanted if name not in ANALYSES):
+        plugin = installed_plugins().get(name)
+        if plugin is None:
+            known = f"Analyses: {', '.join(ANALYSES)}. Installed plugins: {', '.join(installed_plugins()) or 'none'}."
+            message = f"Enabled of [Analyses]: there is no analysis, and no installed plugin, called {name}."
+            raise SettingsError(message, known + suggestion(name, (*ANALYSES, *installed_plugins())))
+        from vidpipe.stages.plugins import load_analysis
+
+        def graph_of(analysis: Analysis) -> StageGraph:
+            return _graph(EnabledAnalyses((*analyses, analysis)), settings)
+
+        try:
+            analyses.append(load_analysis(plugin, settings, analyses, graph_of))
+        except UnavailableError as error:
+            broken[name] = error
+    return EnabledAnalyses(tuple(analyses), broken)
 
 
 def build_graph(settings: Settings) -> StageGraph:
@@ -41,8 +54,10 @@ def build_graph(settings: Settings) -> StageGraph:
     Raises:
         SettingsError: An enabled analysis does not exist.
     """
-    enabled = enabled_analyses(settings)
+    return _graph(enabled_analyses(settings), settings)
 
+
+def _graph(enabled: EnabledAnalyses, settings: Settings) -> StageGraph:
     def of_job(job: str) -> Iterable[Stage]:
         return (analysis.stage for analysis in enabled.analyses if analysis.stage.job == job)
 
@@ -62,19 +77,26 @@ def build_graph(settings: Settings) -> StageGraph:
             *(_reading(stage, texts) for stage in of_job("label")),
             _reading(tags.STAGE, texts | facts),
             _reading(categories.STAGE, {*texts, *facts, *(["meaning.suggestion"] if "meaning" in names else [])}),
-        )
+        ),
+        enabled.broken,
     )
 
 
 def _scenes(settings: Settings) -> Stage:
-    """Return the stage scenes. What blurs faces is part of its spec; without its model, the stage is unavailable."""
-    if not settings.privacy.blur_faces:
-        return scenes.STAGE
-    return replace(
-        scenes.STAGE,
-        settings=(*scenes.STAGE.settings, "privacy.blur_faces"),
-        resources=(*scenes.STAGE.resources, "face_model"),
-    )
+    """Return the stage scenes with what its settings ask for.
+
+    What blurs faces is part of its spec; without its model, the stage is unavailable.
+    """
+    stage = scenes.STAGE
+    if settings.scene_detection.detector == "transnetv2":
+        stage = replace(stage, resources=(*stage.resources, "cut_model"))
+    if settings.privacy.blur_faces:
+        stage = replace(
+            stage,
+            settings=(*stage.settings, "privacy.blur_faces"),
+            resources=(*stage.resources, "face_model"),
+        )
+    return stage
 
 
 def _reading(stage: Stage, reads: set[str]) -> Stage:
@@ -93,6 +115,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
+    from vidpipe.models.transnetv2 import build_cut_model
     from vidpipe.stages.analyses.faces import build_face_model
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
@@ -104,8 +127,15 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
         "categories": lambda settings: build_categories(settings, enabled.vocabulary),
         "face_model": build_face_model,
+        "cut_model": build_cut_model,
         _RESOURCE: lambda settings: enabled,
     }
     for analysis in enabled.analyses:
-        builders |= analysis.resources
-    return builders[name](settings)
+        builders |= {name: build for name, build in analysis.resources.items() if name not in builders}
+    try:
+        return builders[name](settings)
+    except VidpipeError:
+        raise
+    except Exception as error:
+        reason = visible(f"{type(error).__name__}: {error}")
+        raise UnavailableError(f"{name} cannot be loaded: {reason}.", "Reinstall vidpipe and its plugins.") from error

@@ -3,8 +3,12 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from vidpipe.media import hwaccel
 from vidpipe.media.active_area import ActiveAreas, active_areas
@@ -18,6 +22,7 @@ from vidpipe.media.scene_stats import no_sums, scene_light_profile, scene_stats,
 from vidpipe.media.sound import keep_sound
 from vidpipe.media.streams import INTERLACED_ORDERS
 from vidpipe.settings.schema import SceneDetection
+from vidpipe.stages.analyses.packed_frames import ask
 from vidpipe.stages.analyses.speech import hears
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.face_blurring import FaceBlurring
@@ -65,6 +70,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     if not item["metadata.mirrored"]:
         codec = item["metadata.video_codec"]
         plan = replace(plan, hwaccel=hwaccel.choose(settings.scene_detection.hw_accel, codec))
+    cut_model = partial(_scores, context) if settings.scene_detection.detector == "transnetv2" else None
     face_model = context.resources.get("face_model")
     blurring = FaceBlurring(face_model, context) if face_model else None
     faces = blurring.version if blurring else ""
@@ -79,6 +85,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
                     plan,
                     settings.scene_detection,
                     spill,
+                    cut_model=cut_model,
                     frame_rate=frame_rate(item),
                     expected_s=item["metadata.duration_s"],
                     frame_count=item["metadata.frame_count"],
@@ -108,6 +115,12 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
     damage = find_damage(findings, item, " What decodes was processed.")
     result = _result(settings.scene_detection, findings, pictures, areas, damage)
     return result.model_copy(update={"decode_seconds": round(time.monotonic() - started, 3)})
+
+
+def _scores(context: StageContext, frames: NDArray[np.uint8]) -> Sequence[float]:
+    """Ask the model of the detector transnetv2, see `learned_cuts.CutModel`."""
+    scores: list[float] = ask(context.resources["cut_model"], {"frames": frames.tobytes()}, context)
+    return scores
 
 
 def _write(

@@ -10,11 +10,12 @@ descriptions come from others, so such a text gets a ' before it. Parquet and JS
 import csv
 import io
 import json
+import logging
 import math
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from vidpipe.library.queries.show import views
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
 from vidpipe.safe_files import check_replaceable
+from vidpipe.stages.analyses.declaration import NO_ANALYSES, Column, EnabledAnalyses
+
+log = logging.getLogger(__name__)
 
 Format = Literal["json", "jsonl", "csv", "parquet"]
 
@@ -89,6 +93,7 @@ def export(
     file_format: Format,
     specs: Mapping[str, str],
     *,
+    analyses: EnabledAnalyses = NO_ANALYSES,
     ids: Sequence[str] | None = None,
     scenes: bool = False,
     batch_size: int = 100,
@@ -101,6 +106,7 @@ def export(
             jsonl and csv.
         file_format: The format.
         specs: Today's spec of each stage that can run.
+        analyses: Their columns are added to those of videos.
         ids: The videos to write; None: all.
         scenes: In csv and parquet: one row per scene instead of one per video.
         batch_size: Videos read at once.
@@ -114,14 +120,14 @@ def export(
     if not isinstance(destination, Path):
         if file_format in ("json", "parquet"):
             raise SettingsError(f"{file_format} cannot be written to a stream.", "Use jsonl or csv.")
-        return _write(batches, destination, "-", file_format, scenes=scenes)
+        return _write(batches, destination, "-", file_format, analyses, scenes=scenes)
     if file_format == "json":
         return _write_folder(batches, destination)
     path = destination
     if path.is_dir():
         path = path / f"{'scenes' if scenes else 'videos'}.{file_format}"
     with _replacing(path) as file:
-        return _write(batches, file, str(path), file_format, scenes=scenes)
+        return _write(batches, file, str(path), file_format, analyses, scenes=scenes)
 
 
 def _documents(library: Library, specs: Mapping[str, str], ids: Sequence[str] | None, batch_size: int) -> Rows:
@@ -147,8 +153,17 @@ def _write_folder(batches: Rows, folder: Path) -> ExportSummary:
     return ExportSummary(str(folder), "json", videos, videos)
 
 
-def _write(batches: Rows, file: IO[bytes], shown: str, file_format: Format, *, scenes: bool) -> ExportSummary:
+def _write(
+    batches: Rows, file: IO[bytes], shown: str, file_format: Format, analyses: EnabledAnalyses, *, scenes: bool
+) -> ExportSummary:
     videos = rows = 0
+    added = {
+        name: (analysis.stage.key, column)
+        for analysis in analyses.analyses
+        for name, column in analysis.columns.items()
+        if name not in _VIDEO_COLUMNS
+    }
+    kinds = _VIDEO_COLUMNS | {name: _kind(column) for name, (_, column) in added.items()}
 
     def tables() -> Rows:
         nonlocal videos, rows
@@ -157,7 +172,11 @@ def _write(batches: Rows, file: IO[bytes], shown: str, file_format: Format, *, s
             if scenes:
                 table = [row for document in batch for row in _scene_rows(document)]
             elif file_format != "jsonl":
-                table = [_video_row(document) for document in batch]
+                table = [
+                    _video_row(document)
+                    | {name: _added_cell(name, column, document.get(key)) for name, (key, column) in added.items()}
+                    for document in batch
+                ]
             videos += len(batch)
             rows += len(table)
             yield table
@@ -167,7 +186,7 @@ def _write(batches: Rows, file: IO[bytes], shown: str, file_format: Format, *, s
             file.writelines(to_json(document) + b"\n" for document in table)
     else:
         write = _write_csv if file_format == "csv" else _write_parquet
-        write(tables(), file, _SCENE_COLUMNS if scenes else _VIDEO_COLUMNS)
+        write(tables(), file, _SCENE_COLUMNS if scenes else kinds)
     return ExportSummary(shown, file_format, videos, rows, scenes)
 
 
@@ -253,6 +272,29 @@ def _video_row(document: Document) -> Document:
         "proposed_category": (category.get("proposal") or {}).get("category"),
         "errors": [f"{name}: {error['message']}" for name, error in errors.items()],
     }
+
+
+def _kind(column: Callable[..., Any]) -> str:
+    return column.kind if isinstance(column, Column) else "text"
+
+
+def _added_cell(name: str, column: Callable[[Mapping[str, Any]], Any], stored: Document | None) -> Any:
+    """Return the value of an analysis's column, of the column's type; None if there is no result or it fails."""
+    try:
+        value = None if stored is None else column(stored)
+        return None if value is None else _TYPES[_kind(column)](value)
+    except Exception:  # stored by another version, or a fault of a plugin: all other columns are written
+        log.warning("the export leaves a cell of the column %s empty", name, exc_info=True)
+        return None
+
+
+def _text(value: Any) -> str:
+    return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+_TYPES: Mapping[str, Callable[[Any], Any]] = {
+    "text": _text, "texts": lambda values: list(map(str, values)), "number": float, "whole": int,
+}  # fmt: skip
 
 
 def _answers(questions: Sequence[Document] | None) -> str | None:

@@ -6,8 +6,9 @@ vidpipe's own analyses and plugins (entry points in the group `vidpipe.stages`) 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
+from vidpipe.errors import UnavailableError
 from vidpipe.settings import Settings
 from vidpipe.settings.operation import Section
 from vidpipe.stages.contract import Stage, StageResource
@@ -50,18 +51,35 @@ class RuleField:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of exports with a type; a plain function in its place gives text.
+
+    Attributes:
+        kind: whole: an integer. texts: a list of strings.
+        value: The stored result -> the value, or None.
+    """
+
+    kind: Literal["text", "texts", "number", "whole"]
+    value: Callable[[Mapping[str, Any]], Any]
+
+    def __call__(self, stored: Mapping[str, Any]) -> Any:
+        """Return the value of a stored result."""
+        return self.value(stored)
+
+
+@dataclass(frozen=True)
 class Analysis:
     """An optional stage and what it adds.
 
     Attributes:
         stage: The stage; `optional` is set. It runs after scenes (job prepare), or after sentiment (job label).
-        settings: Its section of config.ini, if it is a plugin's: the section has the name of the class, and the
-            stage reads `context.settings.<class_name>`.
+        settings: Its section of config.ini, if it is a plugin's: the class is called as the stage, LogoFinder for
+            logo_finder, and the stage reads `context.settings.logo_finder`.
         resources: Name of each resource that only it declares -> what builds it. A missing model or package raises
             UnavailableError, whose hint is the one command that installs it.
         evidence: The texts it finds.
         rule_fields: The fields it adds to rules.
-        columns: Columns of `vidpipe export`: name -> value of the stored result.
+        columns: Columns of `vidpipe export`: name -> `Column`, or a function from the stored result to a text.
     """
 
     stage: Stage
@@ -86,6 +104,8 @@ class EnabledAnalyses:
     """The enabled analyses: the resource `analyses` of the stages that read what they found."""
 
     analyses: tuple[Analysis, ...] = ()
+    #: Enabled plugins that cannot be used, and why.
+    broken: Mapping[str, UnavailableError] = field(default_factory=dict)
 
     #: Raised when the same results give other texts or values.
     version = "1"
