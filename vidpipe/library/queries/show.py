@@ -9,10 +9,10 @@ from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.states import WORST_FIRST, State, classify
 from vidpipe.library.videos import NoSuchVideo, in_order_of_addition, name_of, title_of
+from vidpipe.settings.analyses import ANALYSES
 from vidpipe.sources.records import SourceRecord
 from vidpipe.sources.urls import readable_url
 from vidpipe.stages.contract import INGEST
-from vidpipe.stages.registry import ANALYSES
 
 _SOURCE_FIELDS = {
     "url", "kind", "state", "attempts", "video", "earlier_videos", "content_type", "final_url", "size_bytes",
