@@ -173,13 +173,14 @@ def _parts(texts: Iterable[_Text], scenes: Sequence[Any]) -> Iterator[tuple[floa
 
 def _joined(texts: Iterable[Sequence[str]], most_bytes: int) -> str:
     """Return the different lines of texts, of each text as many, evenly spaced, as fit into its share of the bytes."""
-    different = [list(dict.fromkeys(" ".join(line.split()) for line in lines)) for lines in texts]
+    different = [list(dict.fromkeys(filter(None, (" ".join(line.split()) for line in lines)))) for lines in texts]
+    different = [lines for lines in different if lines]
     joined: list[str] = []
     for lines in different:
         share = most_bytes // len(different)
         size = sum(len(line.encode(errors="replace")) + 1 for line in lines)
         kept = max(1, len(lines) * share // max(size, share))
-        even = (lines[number * len(lines) // kept] for number in range(kept)) if lines else ()
+        even = (lines[number * len(lines) // kept] for number in range(kept))
         joined.append("\n".join(even).encode(errors="replace")[:share].decode(errors="ignore").strip())
     return "\n".join(dict.fromkeys(filter(None, joined)))
 
