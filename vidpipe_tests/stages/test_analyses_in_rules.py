@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from vidpipe.settings import Settings
-from vidpipe.settings.analyses import Analyses
+from vidpipe.settings.analyses import ANALYSES, Analyses
 from vidpipe.stages.analyses.results import ObjectLabel, SpeechSegment, TextEntry
 from vidpipe.stages.categories import categorize
 from vidpipe.stages.contract import INGEST, IngestFacts, Item, StageContext
-from vidpipe.stages.registry import ANALYSES, build_graph, build_resource
+from vidpipe.stages.registry import build_graph, build_resource
 from vidpipe.stages.results import Categories, Tags
 from vidpipe.stages.tags import give_tags
 from vidpipe_tests import clips
