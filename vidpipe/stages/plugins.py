@@ -17,9 +17,11 @@ from vidpipe.tagging.facts import FIELD_NAMES
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 #: Keys of a video's document, and of `vidpipe show`, that are no results.
 _RESERVED = frozenset(
-    ("stages", "lease", "added_at", "change_seq", "scene_generation")
-    + ("video", "sources", "thumbnails", "damage", "scene_summary")
-)
+    {
+        "stages", "lease", "added_at", "change_seq", "scene_generation", "video", "sources", "thumbnails", "damage",
+        "scene_summary",
+    }
+)  # fmt: skip
 
 
 def load_analysis(
