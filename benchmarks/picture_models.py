@@ -1,22 +1,23 @@
 """The analyses of packed frames against the call of the library that each model was published for, on the same JPEGs.
 
-`vidpipe.models.picture_model` is measured in this process, so that both sides have the same threads and warm caches;
-the worker's pickling and pipe cost is measured by `benchmarks.analyses` as part of the stage.
+Ours includes the process of the model and the pipe to it. CPU time, as other programs may run meanwhile.
 """
 
 from __future__ import annotations
 
 import io
-import time
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import psutil
 
 from vidpipe.models.catalogue import catalogue
-from vidpipe.models.picture_model import load
+from vidpipe.models.installed import installed_model
+from vidpipe.models.worker import WorkerModel
 
 #: Analysis -> the model that is measured.
 MODELS = {"objects": "objects-ssd-mobilenet-v2", "faces": "faces-centerface", "moderation": "moderation-open-nsfw"}
@@ -24,7 +25,7 @@ Peer = Callable[[bytes], Any]
 
 
 class Comparison(NamedTuple):
-    """Seconds per frame, the least of several rounds, and their ratio."""
+    """CPU seconds per frame, the least of several rounds, and their ratio."""
 
     ours_s: float
     peer_s: float
@@ -72,36 +73,37 @@ def _open_nsfw(folder: Path, threads: int) -> Peer:
     return call
 
 
-def compare(
-    analysis: str, jpegs: Sequence[bytes], models: Path, *, batch: int = 1, threads: int = 2, rounds: int = 5
-) -> Comparison:
+def compare(analysis: str, jpegs: Sequence[bytes], models: Path, *, threads: int = 2, rounds: int = 5) -> Comparison:
     """Measure both sides alternately on the same frames, and return the least CPU time per frame of each.
 
     Args:
         analysis: objects, faces or moderation.
         jpegs: The frames, of one size.
         models: The folder of installed models.
-        batch: Frames per request on our side.
         threads: Threads of both sides.
         rounds: Rounds, after one that is not counted.
     """
-    name = MODELS[analysis]
-    ours = load({name: models / name}, {name: catalogue()[name].card}, threads)
-    theirs = peer(analysis, models / name, threads)
-
-    def run_ours() -> None:
-        for start in range(0, len(jpegs), batch):
-            ours({"jpegs": jpegs[start : start + batch], "min_confidence": 0.3})
-
-    def run_theirs() -> None:
-        for jpeg in jpegs:
-            theirs(jpeg)
-
+    model = installed_model(models, MODELS[analysis])
+    worker = WorkerModel([model], "vidpipe.models.picture_model:load", {}, threads=threads)
+    theirs = peer(analysis, model.folder, threads)
+    never = threading.Event()
+    sides = (lambda jpeg: worker.call({"jpegs": [jpeg], "min_confidence": 0.3}, never), theirs)
     least = [float("inf")] * 2
-    for number in range(rounds + 1):
-        for side, run in enumerate((run_ours, run_theirs)):
-            started = time.process_time()
-            run()
-            if number:
-                least[side] = min(least[side], (time.process_time() - started) / len(jpegs))
+    try:
+        for number in range(rounds + 1):
+            for side, run in enumerate(sides):
+                started_s = _cpu_s()
+                for jpeg in jpegs:
+                    run(jpeg)
+                if number:
+                    least[side] = min(least[side], (_cpu_s() - started_s) / len(jpegs))
+    finally:
+        worker.close()
     return Comparison(*least)
+
+
+def _cpu_s() -> float:
+    """CPU time of this process and those that it started."""
+    this = psutil.Process()
+    times = [process.cpu_times() for process in (this, *this.children(recursive=True))]
+    return sum(spent.user + spent.system for spent in times)

@@ -131,8 +131,9 @@ def _read(entries: Sequence[TextEntry]) -> Iterator[Finding]:
 
 
 def _seen(labels: Sequence[ObjectLabel]) -> Iterator[Finding]:
-    if labels:
-        ranked = sorted(labels, key=lambda label: (-label.share, -label.confidence, label.label))
+    certain = [label for label in labels if label.certain]
+    if certain:
+        ranked = sorted(certain, key=lambda label: (-label.share, -label.confidence, label.label))
         yield Finding("objects", things=tuple((label.label, label.count) for label in ranked))
 
 

@@ -142,10 +142,6 @@ class FrameObjects(Part):
     objects: tuple[DetectedObject, ...]
 
 
-#: What is detected with less confidence and for a smaller share of the time may be found, but is not stated.
-CERTAIN_CONFIDENCE, CERTAIN_SHARE = 0.75, 0.5
-
-
 class ObjectLabel(Part):
     """How often a label occurs in a scene or video.
 
@@ -155,6 +151,7 @@ class ObjectLabel(Part):
         confidence: The highest.
         share: Share of the time, 0 to 1, that the frames with it stand for.
         first_s: Time of the first frame with it.
+        certain: Whether it may be stated. Searches and rules find the others, too.
     """
 
     label: str
@@ -162,11 +159,7 @@ class ObjectLabel(Part):
     confidence: float
     share: float
     first_s: float | None = None
-
-    @property
-    def certain(self) -> bool:
-        """Whether it may be stated: the detector is sure of it once, or sees it most of the time."""
-        return self.confidence >= CERTAIN_CONFIDENCE or self.share >= CERTAIN_SHARE
+    certain: bool = True
 
 
 class SceneObjects(Part):
