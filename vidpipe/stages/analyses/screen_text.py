@@ -2,9 +2,8 @@
 
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import Any
 
 from vidpipe.errors import UnavailableError
 from vidpipe.media.facts import PackedFrame, Scene
@@ -36,9 +35,10 @@ def build_model(settings: Settings) -> WorkerModel:
     if importlib.util.find_spec("rapidocr") is None:
         raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
     models = chosen_models(settings, settings.screen_text.model)
-    enlarged = math.sqrt(settings.scene_detection.frame_max_pixels / _PIXELS)
-    side = min(_LONGEST_SIDE, max(SIDE, round(SIDE * enlarged)))
-    return WorkerModel(models, "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
+    side = round(SIDE * math.sqrt(max(1.0, settings.scene_detection.frame_max_pixels / _PIXELS)))
+    return WorkerModel(
+        models, "vidpipe.models.screen_text:load", {"side": min(side, _LONGEST_SIDE)}, threads=settings.analyses.threads
+    )
 
 
 @per_video
@@ -63,11 +63,12 @@ def _with_ends(read: Sequence[tuple[PackedFrame, Sequence[Block]]], scenes: Sequ
 
 
 def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
-    return (Moment(entry.start_s, entry.end_s, entry.text, entry.language) for entry in found)
+    """Return titles and captions. Small print (logos, watermarks, signs) is found by search, but is no evidence."""
+    return (Moment(one.start_s, one.end_s, one.text, one.language) for one in found if one.kind != "small")
 
 
-def _texts(result: Mapping[str, Any]) -> str:
-    return "\n".join(entry["text"] for entry in result.get("entries") or ())
+def _has(kind: str) -> Callable[[Sequence[TextEntry]], bool]:
+    return lambda found: any(entry.kind == kind for entry in found)
 
 
 ANALYSIS = Analysis(
@@ -88,19 +89,10 @@ ANALYSIS = Analysis(
     evidence=(EvidenceText("screen_text", "the screen shows", "screen_text.entries", _moments),),
     rule_fields=(
         RuleField(FIELDS["screen_language"], "screen_text.languages"),
-        RuleField(
-            FIELDS["has_caption"],
-            "screen_text.entries",
-            lambda found: any(entry.kind == "caption" for entry in found),
-        ),
-        RuleField(
-            FIELDS["has_title"],
-            "screen_text.entries",
-            lambda found: any(entry.kind == "title" for entry in found),
-        ),
+        *(RuleField(FIELDS[f"has_{kind}"], "screen_text.entries", _has(kind)) for kind in ("caption", "title")),
     ),
     columns={
-        "screen_text": _texts,
-        "screen_languages": lambda result: ", ".join(result.get("languages") or ()),
+        "screen_text": lambda result: "\n".join(entry["text"] for entry in result["entries"]),
+        "screen_languages": lambda result: ", ".join(result["languages"]),
     },
 )
