@@ -1,12 +1,13 @@
 """Joins the same text in consecutive frames to one entry, and tells captions and titles from small print."""
 
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from vidpipe.stages.analyses.results import TextEntry
 from vidpipe.stages.analyses.screen_lines import Block, overlap
@@ -36,12 +37,8 @@ _SCRIPTS = (
 _DIGITS = re.compile(r"\d+")
 
 
-class FrameTexts(NamedTuple):
-    """The blocks of one frame, its time, and the time at which the next frame or the next scene starts."""
-
-    time_s: float
-    end_s: float
-    blocks: Sequence[Block]
+#: What a frame shows: its time, the end of its scene, its blocks.
+FrameTexts = tuple[float, float, Sequence[Block]]
 
 
 @dataclass(eq=False)
@@ -49,8 +46,8 @@ class _Shown:
     """A text while it is shown: its readings, and when it was seen last."""
 
     start_s: float
-    end_s: float
-    frame: int
+    end_s: float = 0.0
+    frame: int = 0
     readings: list[Block] = field(default_factory=list)
 
     @cached_property
@@ -117,24 +114,24 @@ def language_of(text: str) -> str:
 def _shown(frames: Sequence[FrameTexts]) -> Iterator[_Shown]:
     """Yield every text when it is gone; one frame that misses it is bridged if nothing else is in its place."""
     current: list[_Shown] = []
-    for number, frame in enumerate(frames):
-        for block in sorted(frame.blocks, key=lambda block: -block.confidence):
+    next_times = [*(time_s for time_s, *_ in frames[1:]), math.inf]
+    for number, ((time_s, scene_end_s, blocks), next_s) in enumerate(zip(frames, next_times, strict=False)):
+        for block in sorted(blocks, key=lambda block: -block.confidence):
             likeness = {shown: _likeness(shown.readings[-1], block) for shown in current if shown.frame < number}
             place = max(likeness, key=lambda shown: likeness[shown], default=None)
             if place is None or not likeness[place]:
-                current.append(place := _Shown(frame.time_s, frame.end_s, number))
-            place.end_s, place.frame = frame.end_s, number
+                current.append(place := _Shown(time_s))
+            place.end_s, place.frame = min(next_s, scene_end_s), number
             place.readings.append(block)
-        kept = [shown for shown in current if shown.frame == number or _is_bridged(shown, number, frame.blocks)]
-        yield from (shown for shown in current if shown not in kept)
-        current = kept
+        missed = [shown for shown in current if shown.frame < number]
+        gone = [shown for shown in missed if shown.frame < number - 1 or _replaced(shown.readings[-1], blocks)]
+        yield from gone
+        current = [shown for shown in current if shown not in gone]
     yield from current
 
 
-def _is_bridged(shown: _Shown, number: int, blocks: Sequence[Block]) -> bool:
-    """Return whether a text that this frame misses may still be there."""
-    hidden = any(overlap(shown.readings[-1].box, block.box) > _SAME_PLACE for block in blocks)
-    return shown.frame == number - 1 and not hidden
+def _replaced(block: Block, blocks: Iterable[Block]) -> bool:
+    return any(overlap(block.box, other.box) > _SAME_PLACE for other in blocks)
 
 
 def _likeness(before: Block, now: Block) -> float:
@@ -155,18 +152,19 @@ def _likeness(before: Block, now: Block) -> float:
 def _wholes(found: Sequence[_Shown]) -> list[_Shown]:
     """Return the texts without fragments of small print, which extend the texts that they are fragments of.
 
-    Small print over a busy picture is read in parts for a while. A fragment has no digits, and its letters occur in
-    the same order in the longer texts at its place. Captions are no fragments: a short one may follow a long one.
+    Small print over a busy picture is read in parts for a while. A fragment has no digits, its letters occur in the
+    same order in the longer texts at its place, and one of these is still shown, or was until then. Captions are no
+    fragments: a short one may follow a long one.
     """
     fragments = set()
     for shown in (shown for shown in found if shown.kind == "small" and not _DIGITS.search(shown.best.text)):
         text, box, *_ = shown.best
         at_place = [other for other in found if overlap(other.best.box, box) > _SAME_PLACE]
-        wholes = [other for other in at_place if len(other.best.text) > len(text)]
-        letters = iter("".join(other.best.text for other in sorted(wholes, key=lambda other: other.best.box[:2])))
-        if all(letter in letters for letter in text.replace(" ", "")):
+        longer = sorted((o for o in at_place if len(o.best.text) > len(text)), key=lambda other: other.best.box[:2])
+        wholes = [other for other in longer if other.start_s <= shown.start_s <= other.end_s]
+        letters = iter("".join(other.best.text for other in longer))
+        if wholes and all(letter in letters for letter in text.replace(" ", "")):
             fragments.add(shown)
-            for other in wholes:
-                if other.start_s <= shown.start_s <= other.end_s:
-                    other.end_s = max(other.end_s, shown.end_s)
+            for whole in wholes:
+                whole.end_s = max(whole.end_s, shown.end_s)
     return [shown for shown in found if shown not in fragments]

@@ -3,18 +3,17 @@
 import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 from vidpipe.errors import UnavailableError
-from vidpipe.media.facts import PackedFrame, Scene
+from vidpipe.media.facts import Scene
 from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
 from vidpipe.stages.analyses.results import ModelUse, ScreenText, TextEntry
-from vidpipe.stages.analyses.screen_entries import FrameTexts, entries, languages
-from vidpipe.stages.analyses.screen_lines import Block, blocks
+from vidpipe.stages.analyses.screen_entries import entries, languages
+from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FIELDS
@@ -46,20 +45,15 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
     """Read the packed frames of one video."""
     model: WorkerModel = context.resources[_RESOURCE]
     least = context.settings.screen_text.min_confidence
-    read = [
-        (frame, blocks(texts, frame.width / frame.height, least))
-        for frame, texts in examine(item, context, model, batch=BATCH)
-    ]
-    found = entries(_with_ends(read, item["scenes.scenes"]))
+    scenes: Sequence[Scene] = item["scenes.scenes"]
+    found = entries(
+        [
+            (frame.time_s, scenes[frame.scene].end_s, blocks(texts, frame.width / frame.height, least))
+            for frame, texts in examine(item, context, model, batch=BATCH)
+        ]
+    )
     models = tuple(ModelUse(**use) for use in model.uses)
     return ScreenText(models=models, entries=found, languages=languages(found))
-
-
-def _with_ends(read: Sequence[tuple[PackedFrame, Sequence[Block]]], scenes: Sequence[Scene]) -> list[FrameTexts]:
-    """Add to each frame when the next one, or the next scene, starts."""
-    ends = [min(after.time_s, scenes[frame.scene].end_s) for (frame, _), (after, _) in pairwise(read)]
-    ends += [scenes[frame.scene].end_s for frame, _ in read[-1:]]
-    return [FrameTexts(frame.time_s, end_s, found) for (frame, found), end_s in zip(read, ends, strict=True)]
 
 
 def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
