@@ -21,7 +21,7 @@ _MIN_CONFIDENCE = 0.3
 #: and a changed letter does not.
 _EQUAL_LUMA, _BLOCK = 8, 4
 #: Detection at half the side: share of text from which a pixel, and a box, may be text (0.3 and 0.5 to read it).
-_GLANCE = {"Global.use_rec": False, "Det.thresh": 0.2, "Det.box_thresh": 0.2}
+_GLANCE = {"Global.use_rec": False, "Det.thresh": 0.2, "Det.box_thresh": 0.3}
 
 
 def recognizer(folder: Path, *, threads: int, side: int, options: Mapping[str, Any] | None = None) -> RapidOCR:
