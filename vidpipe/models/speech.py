@@ -44,9 +44,9 @@ _MIN_RATE, _MAX_RATE = 0.5, 40.0
 _MIN_DURATION_S = 0.2
 #: Text of so few tokens may be what Whisper writes about anything ("Thank you."): hearing it must make each token
 #: likelier than silence does, by this difference of logarithms on average.
-_FEW_TOKENS, _MIN_GAIN = 12, 1.5
-#: The same words three times in a row, or nothing but the same words twice.
-_LOOP = re.compile(r"(?:^|\W)(\w.{0,80}?)(?:\W+\1){2,}(?!\w)|(\w.{1,80}\w)[^\w]+\2\W*$", re.IGNORECASE)
+_FEW_TOKENS, _MIN_GAIN = 8, 1.5
+#: The same words four times in a row, a character five times, or nothing but the same words twice.
+_LOOP = re.compile(r"(\w.{0,80}?)(?:\W+\1){3}(?!\w)|(\D)\2{4}|^\W*(\w.{2,80}\w)\W+\3\W*$", re.IGNORECASE)
 
 #: Indices of the frames of a chunk.
 Frames = NDArray[np.intp]
@@ -159,7 +159,7 @@ class SpeechRecognizer:
                 return None
             words = [word for word in segment.words or () if word.word.strip()]
             text = segment.text.strip()
-            if not words or _LOOP.search(text):
+            if not words or repeats_itself(text):
                 continue
             start_s, end_s = _time_s(chunk, words[0].start), _time_s(chunk, words[-1].end, end=True)
             end_s = max(end_s, start_s + _MIN_DURATION_S)
@@ -201,6 +201,11 @@ def load(
 ) -> Callable[[Any], Any]:
     """Load the models called `whisper` and `activity` for a `WorkerModel`; options as of `SpeechRecognizer`."""
     return SpeechRecognizer(str(folders[whisper]), str(folders[activity]), threads=threads, **options)
+
+
+def repeats_itself(text: str) -> bool:
+    """Return whether a text is a loop of the model."""
+    return _LOOP.search(text) is not None
 
 
 def _chunks(spans: Sequence[tuple[int, int]], limit: int) -> Iterator[Frames]:
