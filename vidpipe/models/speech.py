@@ -39,6 +39,8 @@ _LONG_CHUNK, _SHORT_CHUNK = 28 * _FRAMES_PER_S, 12 * _FRAMES_PER_S
 _MAX_COMPRESSION, _MIN_LOG_PROBABILITY = 2.4, -1.0
 #: Tokens per second of speech, times included, and in addition: more are a loop, which would take long.
 _TOKENS_PER_S, _MORE_TOKENS, _MOST_TOKENS = 10, 20, 400
+#: A chunk ends with a margin and, often, with silence.
+_MAX_TAIL_S = 1.0
 #: Characters per second that a person can speak.
 _MIN_RATE, _MAX_RATE = 0.5, 40.0
 _MIN_DURATION_S = 0.2
@@ -172,6 +174,8 @@ class SpeechRecognizer:
             )
             if _MIN_RATE <= len(text) / (end_s - start_s) <= _MAX_RATE:
                 texts.append(SpokenText(round(start_s, 2), round(end_s, 2), text, language, round(sure, 3)))
+            if segment.end > len(chunk) / _FRAMES_PER_S - _MAX_TAIL_S:
+                break  # Whisper would hear the rest, which is silence, as a window of 30 s
         return texts
 
     def _says_nothing(self, tokens: Sequence[int], language: str, log_probability: float) -> bool:

@@ -39,7 +39,7 @@ def settings_of(home: Path, **options: Any) -> Settings:
     return Settings(
         home=home,
         analyses=Analyses(enabled=("speech",)),
-        speech=Speech(**{"model": "whisper-tiny-en", "language": "en", **options}),
+        speech=Speech(**{"model": "whisper-tiny-en", "language": "en", "min_confidence": 0.3, **options}),
     )
 
 
@@ -190,7 +190,7 @@ def test_real_clips(
     clips_directory: Path, home: Path, models_directory: PackagedModels, name: str, words: tuple[str, ...]
 ) -> None:
     models_directory.into(home, "whisper-base", "vad-fireredvad")
-    settings = settings_of(home, model="whisper-base", language="")
+    settings = settings_of(home, model="whisper-base", language="", min_confidence=Speech().min_confidence)
     model = speech.build_speech_model(settings)
     try:
         found = result_of(item_of(clips_directory / name, speech.STAGE), settings, model)
