@@ -25,7 +25,7 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from benchmarks.edit_distance import edit_distance
-from vidpipe.models.speech import RATE_HZ, load
+from vidpipe.models.speech import RATE_HZ, SpeechRecognizer
 from vidpipe.settings.analyses import Speech
 
 SENTENCES = {
@@ -83,8 +83,10 @@ def main() -> None:
     parser.add_argument("--model", default="whisper-base")
     options = parser.parse_args()
     folders = {name: str(options.models / name) for name in (options.model, "vad-fireredvad")}
-    answer = load(folders=folders, cards={}, threads=2, whisper=options.model, activity="vad-fireredvad", device="cpu",
-                  language="", beam_size=5)  # fmt: skip
+    answer = SpeechRecognizer(
+        folders=folders, cards={}, threads=2, whisper=options.model, activity="vad-fireredvad", device="cpu",
+        language="", beam_size=5,
+    )  # fmt: skip
     whisper = WhisperModel(folders[options.model], device="cpu", compute_type="int8", cpu_threads=2)
 
     def own_call(samples: bytes) -> None:

