@@ -44,20 +44,20 @@ ANALYSIS = Analysis(
 )
 '''
 
-#: Installs a package with this code and these requirements.
+#: Installs a package with this code.
 Install = Callable[..., None]
 
 
 @pytest.fixture(name="install")
 def installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    def install(code: str = CODE, *, requires: str = "vidpipe>=0.1") -> None:
+    def install(code: str = CODE) -> None:
         # a name of its own: imported modules stay
         module = f"logos_{uuid.uuid4().hex}"
         folder = tmp_path / "site"
         information = folder / "vidpipe_logos-1.2.dist-info"
         information.mkdir(parents=True)
         (folder / f"{module}.py").write_text(code)
-        metadata = f"Metadata-Version: 2.1\nName: vidpipe-logos\nVersion: 1.2\nRequires-Dist: {requires}\n"
+        metadata = "Metadata-Version: 2.1\nName: vidpipe-logos\nVersion: 1.2\n"
         (information / "METADATA").write_text(metadata)
         (information / "entry_points.txt").write_text(f"[vidpipe.stages]\nlogo_finder = {module}:ANALYSIS\n")
         monkeypatch.syspath_prepend(str(folder))

@@ -3,8 +3,6 @@
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,13 +11,11 @@ from vidpipe.cli.context import command_context
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import counted, error_object, note, out, print_error, print_json, size, table, words
 from vidpipe.cli.progress import PartsDisplay
-from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
-from vidpipe.models.catalogue import CatalogueEntry, catalogue, entry_of
-from vidpipe.models.installation import current_model, damaged_files, install, installed_names, remove
-from vidpipe.models.installed import installed_model
+from vidpipe.errors import SettingsError, UnavailableError
+from vidpipe.models.catalogue import CatalogueEntry, catalogue, entry_of, hub_models
+from vidpipe.models.installation import install, installed_names, is_installed, is_intact, remove
+from vidpipe.models.installed import MANIFEST, installed_model
 from vidpipe.settings import Settings, audit
-
-_MB = 1_000_000
 
 
 class ModelsAction(StrEnum):
@@ -40,7 +36,12 @@ def models(
             "and compare their hashes. remove: delete models."
         ),
     ],
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Models. verify: default all.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Models. install: default what is enabled needs. verify: default all installed."
+        ),
+    ] = None,
     *,
     everything: Annotated[
         bool,
@@ -60,30 +61,16 @@ def models(
         raise SettingsError("--all and --yes belong to `vidpipe models install`.")
     match action:
         case ModelsAction.list:
-            rows = [_row(entry_of(name), settings) for name in given or catalogue()]
-            print_json({"models": rows}) if as_json else _show(rows)
-            return 0
+            result, code = _list(settings, given or tuple(catalogue()), as_json=as_json), 0
         case ModelsAction.install:
-            return _install(settings, _to_install(settings, given, everything=everything), yes=yes, as_json=as_json)
+            result, code = _install(settings, given, everything=everything, yes=yes, as_json=as_json)
         case ModelsAction.verify:
-            return _verify(settings, given or installed_names(settings.models_directory), as_json=as_json)
+            result, code = _verify(settings, given or installed_names(settings.models_directory))
         case ModelsAction.remove:
-            return _remove(settings, given, as_json=as_json)
-
-
-def _row(entry: CatalogueEntry, settings: Settings) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "purpose": entry.purpose,
-        "version": entry.version,
-        "size_bytes": entry.size_bytes or None,
-        "licence": entry.licence,
-        "languages": list(entry.languages),
-        "source": str(entry.source),
-        "upstream": entry.upstream,
-        "installed": current_model(entry, settings.models_directory) is not None,
-        "needed_by": needed_by(entry, settings),
-    }
+            result, code = _remove(settings, given), 0
+    if as_json:
+        print_json({"models": result})
+    return code
 
 
 def needed_by(entry: CatalogueEntry, settings: Settings, *, disabled: bool = False) -> list[str]:
@@ -94,75 +81,68 @@ def needed_by(entry: CatalogueEntry, settings: Settings, *, disabled: bool = Fal
         settings: The settings in force.
         disabled: Count analyses that are not enabled, too.
     """
-    stage = {"voice activity": "speech"}.get(entry.purpose, entry.purpose.replace(" ", "_"))
-    chosen = entry.purpose == "voice activity" or getattr(getattr(settings, stage, None), "model", "") == entry.name
-    found = [stage] if chosen and (disabled or stage in settings.analyses.enabled) else []
-    blurs = entry.purpose == "faces" and chosen and settings.privacy.blur_faces
-    cuts = entry.purpose == "cuts" and str(settings.scene_detection.detector) == "transnetv2"
-    return [*(["scenes"] if blurs or cuts else []), *found]
+    stage = {"voice activity": "speech"}.get(entry.purpose) or entry.purpose.replace(" ", "_")
+    chosen = hub_models().get(getattr(settings, stage).model, getattr(settings, stage).model)
+    if chosen != entry.name and entry.purpose != "voice activity":
+        return []
+    blurs = stage == "faces" and settings.privacy.blur_faces
+    return [*(["scenes"] if blurs else []), *([stage] if disabled or stage in settings.analyses.enabled else [])]
 
 
-def _show(rows: Sequence[dict[str, Any]]) -> None:
+def _list(settings: Settings, names: Sequence[str], *, as_json: bool) -> list[dict[str, Any]]:
     right = {"justify": "right"}
-    made = table("model", "purpose", ("size", right), "licence", "languages", "source", "installed", "needed by")
-    for row in rows:
+    shown = table("model", "purpose", ("size", right), "licence", "languages", "source", "installed", "needed by")
+    rows = []
+    for entry in map(entry_of, names):
+        row = entry.model_dump(include={"name", "purpose", "version", "licence", "languages", "upstream"})
+        row |= {"size_bytes": entry.size_bytes or None, "source": str(entry.source)}
+        row |= {"installed": is_installed(entry, settings.models_directory), "needed_by": needed_by(entry, settings)}
+        rows.append(row)
         state, style = ("yes", "green") if row["installed"] else ("no", "yellow" if row["needed_by"] else "dim")
-        needed = ", ".join(row["needed_by"])
-        languages = ", ".join(row["languages"])
-        made.add_row(
-            row["name"], row["purpose"], size(row["size_bytes"]), row["licence"], languages, row["source"],
+        languages, needed = (", ".join(row[name]) for name in ("languages", "needed_by"))
+        shown.add_row(
+            entry.name, entry.purpose, size(row["size_bytes"]), entry.licence, languages, row["source"],
             words(state, style), needed,
         )  # fmt: skip
-    out().print(made)
+    if not as_json:
+        out().print(shown)
+    return rows
 
 
-def _to_install(settings: Settings, names: Sequence[str], *, everything: bool) -> list[CatalogueEntry]:
-    if bool(names) == everything:
+def _install(
+    settings: Settings, names: Sequence[str], *, everything: bool, yes: bool, as_json: bool
+) -> tuple[list[dict[str, Any]], int]:
+    if names and everything:
         raise SettingsError("Name the models to install, or use --all.", "`vidpipe models list` shows them.")
-    if names:
-        return [entry_of(name) for name in names]
-    return [
-        entry for entry in catalogue().values() if needed_by(entry, settings, disabled=True) and not entry.undeclared
-    ]
-
-
-def _install(settings: Settings, entries: Sequence[CatalogueEntry], *, yes: bool, as_json: bool) -> int:
-    directory = settings.models_directory
-    wanted = [entry for entry in entries if not _is_intact(entry, directory)]
-    states = {entry.name: "present" for entry in entries if entry not in wanted}
-    if not wanted:
+    needed = [entry for entry in catalogue().values() if needed_by(entry, settings, disabled=everything)]
+    entries = [entry_of(name) for name in names] or [entry for entry in needed if not entry.undeclared]
+    if not entries:
+        note("No analysis that needs a model is enabled. Name models, use --all, or set Enabled of [Analyses] first.")
+    rows: dict[str, dict[str, Any]] = {
+        entry.name: {"name": entry.name, "state": "present", "error": None} for entry in entries
+    }
+    wanted = [entry for entry in entries if not is_intact(entry, settings.models_directory)]
+    if entries and not wanted:
         note(f"Nothing to do: {counted(len(entries), 'model')} installed already.")
-    elif not yes and not _agrees(wanted, as_json=as_json):
+    elif wanted and not yes and not _agrees(wanted, as_json=as_json):
         note("Nothing was installed.")
-        return 1
-    faults: dict[str, VidpipeError] = {}
-    for entry in wanted:
-        with PartsDisplay("Installing") as display:
+        return [], 1
+    code = 0
+    with PartsDisplay("Installing") as display:
+        for number, entry in enumerate(wanted):
+            described = f"{entry.name} ({size(entry.size_bytes or None)}, {entry.licence})"
+            display.progress(described, number, len(wanted))
             try:
-                install(entry, directory, partial(_in_mb, display, entry.name), check=True)
+                install(entry, settings.models_directory)
             except UnavailableError as error:
-                faults[entry.name] = error
+                rows[entry.name] |= {"state": "failed", "error": error_object(error)}
+                code = error.exit_code
                 print_error(error)
                 continue
-        states[entry.name] = "installed"
-        note(f"Installed {entry.name} ({size(entry.size_bytes or None)}, {entry.licence}).")
-    audit("models install", models=states)
-    if as_json:
-        results = {**states, **dict.fromkeys(faults, "failed")}
-        plain: list[dict[str, Any]] = [{"name": name, "state": state} for name, state in results.items()]
-        for row in plain:
-            row["error"] = error_object(faults[row["name"]]) if row["name"] in faults else None
-        print_json({"models": plain})
-    return max((error.exit_code for error in faults.values()), default=0)
-
-
-def _is_intact(entry: CatalogueEntry, directory: Path) -> bool:
-    found = current_model(entry, directory)
-    return found is not None and not damaged_files(found)
-
-
-def _in_mb(display: PartsDisplay, name: str, done_bytes: int, total_bytes: int) -> None:
-    display.progress(f"{name}, MB", done_bytes // _MB, total_bytes // _MB or None)
+            rows[entry.name]["state"] = "installed"
+            note(f"Installed {described}.")
+    audit("models install", models={name: row["state"] for name, row in rows.items()})
+    return list(rows.values()), code
 
 
 def _agrees(wanted: Sequence[CatalogueEntry], *, as_json: bool) -> bool:
@@ -171,43 +151,34 @@ def _agrees(wanted: Sequence[CatalogueEntry], *, as_json: bool) -> bool:
             "`vidpipe models install` asks for confirmation, but stdin is not a terminal.", "Use --yes to confirm."
         )
     for entry in wanted:
-        how_large = size(entry.size_bytes or None) or "size unknown"
-        note(f"{entry.name}: {how_large}, licence {entry.licence}, from {entry.source}", "")
-    total = size(sum(entry.size_bytes for entry in wanted))
-    return typer.confirm(f"Install {counted(len(wanted), 'model')} ({total})?", err=True)
+        note(f"{entry.name}: {size(entry.size_bytes or None)}, licence {entry.licence}, from {entry.source}", "")
+    return typer.confirm(f"Install {counted(len(wanted), 'model')}?", err=True)
 
 
-def _verify(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
+def _verify(settings: Settings, names: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
     damaged: dict[str, list[str]] = {}
     with PartsDisplay("Verifying") as display:
         for number, name in enumerate(names):
             display.progress(name, number, len(names))
-            damaged[name] = damaged_files(installed_model(settings.models_directory, name))
-    if as_json:
-        print_json({"models": [{"name": name, "damaged": files} for name, files in damaged.items()]})
+            damaged[name] = installed_model(settings.models_directory, name).damaged()
+            if name in catalogue() and not is_installed(entry_of(name), settings.models_directory):
+                damaged[name] += [MANIFEST]
     bad = [name for name, files in damaged.items() if files]
     for name in bad:
         note(f"The model {name} is damaged: {', '.join(damaged[name])}.", "red")
-    if bad:
-        note(f"Run `vidpipe models install {' '.join(bad)}`.")
-    elif not as_json:
-        out().print(f"{counted(len(damaged), 'model')} intact." if damaged else "No model is installed.")
-    return 1 if bad else 0
+    note(f"Run `vidpipe models install {' '.join(bad)}`." if bad else f"{counted(len(damaged), 'model')} intact.")
+    return [{"name": name, "damaged": files} for name, files in damaged.items()], 1 if bad else 0
 
 
-def _remove(settings: Settings, names: Sequence[str], *, as_json: bool) -> int:
+def _remove(settings: Settings, names: Sequence[str]) -> list[dict[str, Any]]:
     directory = settings.models_directory
     if not names:
         raise SettingsError("Name the models to remove.", "`vidpipe models list` shows them.")
     here = installed_names(directory)
-    for name in names:
-        if name not in here:
-            entry_of(name)  # raises if there is no such model
-    removed = [name for name in names if name in here and remove(name, directory)]
-    audit("models remove", models=removed)
-    if as_json:
-        print_json({"removed": removed})
-        return 0
-    for name in names:
-        note(f"Removed {name}." if name in removed else f"{name} was not installed.")
-    return 0
+    for name in set(names).difference(here):
+        entry_of(name)  # raises if there is no such model
+    removed = {name: remove(name, directory) for name in names}
+    audit("models remove", models=[name for name, done in removed.items() if done])
+    for name, done in removed.items():
+        note(f"Removed {name}." if done else f"{name} was not installed.")
+    return [{"name": name, "removed": done} for name, done in removed.items()]

@@ -180,8 +180,7 @@ def run_and_show(
 
         report = stoppable(work, display.say)
     if request.stages:  # asked for by name: that they cannot run is an error
-        report.problems |= report.missing
-        report.missing.clear()
+        report.problems |= report.unavailable
     result = plain_report(report, stages)
     audit("run", **result)
     if overridden:
@@ -225,6 +224,11 @@ def exit_code(report: RunReport) -> int:
     return max([*failed, *(problem.exit_code for problem in report.problems.values())], default=0)
 
 
+def optional_faults(report: RunReport) -> dict[str, VidpipeError]:
+    """Return the stages that could not run, without error: stage -> why."""
+    return {name: error for name, error in report.unavailable.items() if name not in report.problems}
+
+
 def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
     """Return the report of a run as JSON values."""
     return {
@@ -250,7 +254,7 @@ def plain_report(report: RunReport, stages: Sequence[str]) -> dict[str, Any]:
         "busy": list(report.busy),
         "unknown": list(report.unknown),
         "problems": {name: error_object(error) for name, error in report.problems.items()},
-        "unavailable": {name: error_object(error) for name, error in report.missing.items()},
+        "unavailable": {name: error_object(error) for name, error in optional_faults(report).items()},
         "seconds": round(report.seconds, 3),
         "interrupted": report.interrupted,
     }
@@ -280,7 +284,7 @@ def show_report(report: RunReport, stages: Sequence[str]) -> None:
         note(f"… and {hidden} more: `vidpipe status --failed`.")
     for name, problem in report.problems.items():
         _show_problem(VidpipeError(f"Stage {name} could not run: {problem.message}", problem.hint), "skipped")
-    for name, error in report.missing.items():
+    for name, error in optional_faults(report).items():
         note(f"Stage {name} is unavailable: {error}", "yellow")
     if report.busy:
         note(f"In progress in another run: {counted(report.busy_videos, 'video')}.")

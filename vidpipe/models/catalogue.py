@@ -1,5 +1,6 @@
 """The catalogue of models that can be installed: catalogue.toml next to this file."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from functools import cache
@@ -8,9 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from vidpipe.errors import SettingsError
-
-_UNDECLARED = "undeclared"
+from vidpipe.errors import UnavailableError, visible
+from vidpipe.settings.keys import suggestion
 
 
 def _below(path: str) -> str:
@@ -43,6 +43,12 @@ class HubSource(_Entry):
     hub: str
     revision: str = Field(pattern=r"^[0-9a-f]{40}$")
 
+    @property
+    def url(self) -> str:
+        """The address below which its files are."""
+        server = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        return f"{server.rstrip('/')}/{self.hub}/resolve/{self.revision}/"
+
     def __str__(self) -> str:
         return f"{self.hub}@{self.revision[:8]}"
 
@@ -63,6 +69,7 @@ class ModelFile(_Entry):
         sha256: Its hash; "" only for a file of a hub, which the revision pins.
         size_bytes: Its size; 0 if unknown.
         members: The parts it is joined from, as "package:path in the wheel"; for a hub, its path in the repository.
+            Without any, it is its path in the folder.
     """
 
     sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
@@ -91,9 +98,7 @@ class CatalogueEntry(_Entry):
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
-    purpose: Literal[
-        "speech", "voice activity", "screen text", "objects", "faces", "moderation", "meaning", "cuts", "pictures"
-    ]
+    purpose: Literal["speech", "voice activity", "screen text", "objects", "faces", "moderation", "meaning"]
     version: str
     licence: str
     languages: tuple[str, ...] = ()
@@ -105,7 +110,7 @@ class CatalogueEntry(_Entry):
     @property
     def undeclared(self) -> bool:
         """Whether nobody declares a licence."""
-        return self.licence == _UNDECLARED
+        return self.licence == "undeclared"
 
     @property
     def size_bytes(self) -> int:
@@ -135,8 +140,15 @@ def entry_of(name: str) -> CatalogueEntry:
     """Return a model of the catalogue.
 
     Raises:
-        SettingsError: There is none of that name.
+        UnavailableError: There is none of that name.
     """
     if name not in catalogue():
-        raise SettingsError(f"There is no model called {name}.", f"Models: {', '.join(catalogue())}.")
+        hint = f"Models: {', '.join(catalogue())}. A name with a slash is a folder."
+        raise UnavailableError(f"There is no model called {visible(name)}.{suggestion(name, catalogue())}", hint)
     return catalogue()[name]
+
+
+@cache
+def hub_models() -> Mapping[str, str]:
+    """Return hub id -> name of the models that come from a hub."""
+    return {entry.source.hub: name for name, entry in catalogue().items() if isinstance(entry.source, HubSource)}

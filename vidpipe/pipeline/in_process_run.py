@@ -108,7 +108,7 @@ def run_process(
     observer = observer or NullObserver()
     with (
         open_library(settings, graph, library) as opened,
-        contextlib.closing(Plan.make_to_run(graph, settings, request.stages)) as plan,
+        contextlib.closing(Plan.make(graph, settings, request.stages, fetch=True)) as plan,
     ):
         report = _run_without_work(opened, plan, request, observer=observer, cancelled=cancelled)
         if report is not None:
@@ -166,7 +166,7 @@ def _run_without_work(
     if request.videos is None:
         if len(selection.due()):
             return None
-        return RunReport(problems=plan.problems, missing=plan.missing, seconds=time.monotonic() - began)
+        return RunReport(problems=plan.problems, unavailable=dict(plan.unavailable), seconds=time.monotonic() - began)
     given = selection.given(request.videos)
     if any(state is not None and selection.wants_any(state) for _, state in selection.states(given)):
         return None

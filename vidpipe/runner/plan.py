@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
@@ -63,8 +63,16 @@ class Plan:
     unavailable: Mapping[str, VidpipeError] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None) -> Plan:
+    def make(
+        cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None, *, fetch: bool = False
+    ) -> Plan:
         """Plan the stages called `names` (None: all).
+
+        Args:
+            graph: All stages.
+            settings: The settings in force.
+            names: The stages to plan.
+            fetch: Install missing models, if [Models] Fetch allows it.
 
         Raises:
             SettingsError: A name is not that of a stage.
@@ -77,7 +85,7 @@ class Plan:
         faults: dict[str, VidpipeError] = {}
         for name in sorted({name for stage in chosen for name in stage.resources}):
             try:
-                resources[name] = build_resource(name, settings)
+                resources[name] = _built(name, settings, fetch=fetch and settings.models.fetch)
             except VidpipeError as error:
                 faults[name] = error
         specs: dict[str, str] = {}
@@ -91,52 +99,14 @@ class Plan:
         runnable = tuple(stage for stage in chosen if stage.name in specs)
         return cls(graph, settings, runnable, specs, resources, unavailable)
 
-    @classmethod
-    def make_to_run(cls, graph: StageGraph, settings: Settings, names: Iterable[str] | None = None) -> Plan:
-        """Plan as `make` does; with Fetch of [Models], missing models are installed first."""
-        chosen = None if names is None else tuple(names)
-        plan = cls.make(graph, settings, chosen)
-        if not settings.models.fetch:
-            return plan
-        from vidpipe.models.catalogue import entry_of
-        from vidpipe.models.installation import install
-
-        failed: dict[str, VidpipeError] = {}
-        while wanted := plan.missing_models - failed.keys():
-            for name in sorted(wanted):
-                try:
-                    log.info("installing the model %s", name)
-                    install(entry_of(name), settings.models_directory)
-                except VidpipeError as error:
-                    failed[name] = error
-            plan.close()
-            plan = cls.make(graph, settings, chosen)
-        why = {
-            stage: next((failed[name] for name in error.models if name in failed), error)
-            for stage, error in plan.unavailable.items()
-            if isinstance(error, MissingModelError)
-        }
-        return replace(plan, unavailable={**plan.unavailable, **why})
-
     @property
-    def missing_models(self) -> frozenset[str]:
-        """The models that stages cannot run without, and that are not installed."""
-        faults = self.unavailable.values()
-        return frozenset(name for fault in faults if isinstance(fault, MissingModelError) for name in fault.models)
-
-    @property
-    def missing(self) -> dict[str, VidpipeError]:
-        """Those of `unavailable` that lack a model or a package, but are optional: the run is complete without them."""
+    def problems(self) -> dict[str, VidpipeError]:
+        """Those of `unavailable` that are errors: a run is complete without an optional stage that lacks something."""
         return {
             name: error
             for name, error in self.unavailable.items()
-            if self.graph[name].optional and isinstance(error, UnavailableError)
+            if not isinstance(error, UnavailableError) or (name in self.graph and not self.graph[name].optional)
         }
-
-    @property
-    def problems(self) -> dict[str, VidpipeError]:
-        """The others of `unavailable`."""
-        return {name: error for name, error in self.unavailable.items() if name not in self.missing}
 
     def settings_of(self, stage: Stage) -> Settings:
         """Return the settings that `stage` declares; reading any other raises."""
@@ -163,6 +133,21 @@ class Plan:
             close = getattr(resource, "close", None)
             if close:
                 close()
+
+
+def _built(name: str, settings: Settings, *, fetch: bool) -> Any:
+    try:
+        return build_resource(name, settings)
+    except MissingModelError as missing:
+        if not fetch:
+            raise
+        from vidpipe.models.catalogue import entry_of
+        from vidpipe.models.installation import install
+
+        for model in missing.models:
+            log.info("installing the model %s", model)
+            install(entry_of(model), settings.models_directory)
+        return build_resource(name, settings)
 
 
 @dataclass(frozen=True)

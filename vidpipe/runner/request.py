@@ -84,7 +84,7 @@ class RunReport:
         busy: The first videos that another run held; `busy_videos` counts all.
         unknown: The first given ids that are not in the library; `unknown_videos` counts all.
         problems: Stages that could not run at all, and why.
-        missing: Optional stages without their model or package: no error.
+        unavailable: The same and optional stages that lack a model or package, which is no error.
         seconds: Wall time of the run.
         stage_seconds: Stage -> sum of the time spent in its function.
         interrupted: The run was stopped before its end.
@@ -96,7 +96,7 @@ class RunReport:
     busy: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     problems: dict[str, VidpipeError] = field(default_factory=dict)
-    missing: dict[str, VidpipeError] = field(default_factory=dict)
+    unavailable: dict[str, VidpipeError] = field(default_factory=dict)
     seconds: float = 0.0
     stage_seconds: dict[str, float] = field(default_factory=dict)
     interrupted: bool = False

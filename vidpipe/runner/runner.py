@@ -124,7 +124,7 @@ class _Run:
         self.cancelled = runner.cancelled
         self.report = runner.report
         self.report.problems.update(runner.plan.problems)
-        self.report.missing.update(runner.plan.missing)
+        self.report.unavailable.update(runner.plan.unavailable)
         self._request = request
         self._sweep_size = runner.sweep_size
         self._selection = Selection(runner.library, runner.plan, request)

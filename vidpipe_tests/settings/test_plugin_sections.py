@@ -53,7 +53,16 @@ def test_a_section_of_a_plugin_that_is_disabled_or_broken_is_a_notice(home: Path
     loaded = load(home, {"VIDPIPE_LOGOFINDER_MINSIZE": "8"})
     assert type(loaded.settings) is Settings
     assert len(loaded.notices) == 2
-    assert all("logo_finder (vidpipe-logos 1.2)" in notice for notice in loaded.notices)
+    assert all("its plugin is not enabled in [Analyses], not installed, or fails" in one for one in loaded.notices)
+
+
+def test_a_plugin_that_was_uninstalled_leaves_a_notice_of_its_section(home: Path) -> None:
+    (home / "config.ini").write_text(f"{ENABLED}[LogoFinder]\nMinSize = 9\n")
+    loaded = load(home, {"VIDPIPE_LOGOFINDER_MINSIZE": "8"})
+    assert len(loaded.notices) == 2
+    (home / "config.ini").write_text(f"{ENABLED}[LogoFinders]\nMinSize = 9\n")
+    with pytest.raises(SettingsError, match="unknown section"):
+        load(home, {})
 
 
 def test_homes_without_plugins_do_not_look_for_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

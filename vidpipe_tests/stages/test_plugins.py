@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
 import pytest
 
-from vidpipe.errors import SettingsError
 from vidpipe.runner.plan import Plan
 from vidpipe.search.fields import Fields
 from vidpipe.settings import init_home, load
@@ -54,12 +54,12 @@ def test_a_plugin_is_a_stage_with_settings_rule_fields_texts_facets_and_columns(
         (("optional=True", "optional=False"), "must be optional"),
         (('"scenes.pack",', '"scenes.packs",'), "reads scenes.packs, which scenes does not give"),
         (('"scenes.pack",', '"nowhere.pack",'), "no stage before it has that name"),
-        (('"logo_finder.min_size",', '"logo_finder.max_size",'), "no setting logo_finder.max_size"),
+        (('"logo_finder.min_size",', '"logo_finder.max_size",'), "no attribute 'max_size'"),
         (("class LogoResult(StageResult)", "class LogoResult"), "StageResult"),
         (("class LogoFinder(", "class Logos("), "name 'LogoFinder' is not defined"),
         (("min_size: float = Field(0.1,", "min_size: float = Field("), "key without a valid default"),
         (('SearchField("logo", "term"', 'SearchField("tag", "number"'), "search field tag of kind number is taken"),
-        (('FieldSpec("logo_count"', 'FieldSpec("duration_s"'), "the rule field duration_s is vidpipe's own"),
+        (('FieldSpec("logo_count"', 'FieldSpec("duration_s"'), "another stage has a rule field duration_s"),
     ],
 )
 def test_a_plugin_that_does_not_fit_is_unavailable_and_named(
@@ -79,14 +79,13 @@ def test_a_plugin_that_does_not_fit_is_unavailable_and_named(
     plan.close()
 
 
-def test_a_plugin_for_another_version_is_not_imported(tmp_path: Path, install: Install) -> None:
-    install("raise AssertionError('imported')", requires="vidpipe>=99")
-    (error,) = build_graph(settings_with(tmp_path)).broken.values()
-    assert "it requires vidpipe >=99" in error.message
-
-
-def test_a_name_that_nobody_has_lists_what_there_is(tmp_path: Path, install: Install) -> None:
+def test_a_name_that_nobody_has_is_an_unavailable_stage(tmp_path: Path, install: Install) -> None:
     install()
-    with pytest.raises(SettingsError) as failed:
-        build_graph(settings_with(tmp_path, "logo_findr"))
-    assert re.search(r"called logo_findr.*speech.*logo_finder.*Did you mean logo_finder", str(failed.value))
+    settings = settings_with(tmp_path, "logo_findr, speech")
+    graph = build_graph(settings)
+    (error,) = graph.broken.values()
+    assert re.search(r"called logo_findr\..*Did you mean logo_finder", error.message)
+    assert graph.names == build_graph(settings_with(tmp_path, "speech")).names
+    with contextlib.closing(Plan.make(graph, settings, ["logo_findr", "metadata"])) as plan:
+        assert set(plan.unavailable) == {"logo_findr"}
+        assert plan.problems == {}

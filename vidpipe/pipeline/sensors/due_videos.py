@@ -19,7 +19,6 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.states import BY_ITSELF, REASONS, LaunchableVideo, due_branches, launchable, note_launch
 from vidpipe.library.videos import chunked
-from vidpipe.models.installed import MissingModelError
 from vidpipe.operations.alerts.delivery import queue_budget
 from vidpipe.pipeline.assets import steps
 from vidpipe.pipeline.dagster_internals import ASSET_JOB
@@ -98,7 +97,7 @@ def evaluate(instance: dg.DagsterInstance, library: Library, settings: Settings)
             _StepLauncher(name, stages, plan, instance, library, unfinished, ingesting)
             for name, stages in steps(library.graph).items()
         ]
-        requests = [request for step in seen for request in (*step.requests(), *step.installations())]
+        requests = [request for step in seen for request in step.requests()]
         waiting = [why for step in seen if step.budget is not None and (why := step.budget.explain(instance))]
         if requests:
             return dg.SensorResult(run_requests=requests)
@@ -126,7 +125,7 @@ class _StepLauncher:
         jobs = (list_job_name(self.name), "process", self.name, ASSET_JOB)
         self._runs = [run for run in self.unfinished if run.job_name in jobs]
         own = [run for run in self._runs if run.tags.get(STEP_TAG) == self.name and SWEEP_TAG not in run.tags]
-        self._unfinished = [group_of(run, self.stages) for run in own]
+        self._unfinished = [group_of(run, [stage for stage in self.stages if stage.name in self._specs]) for run in own]
         self.budget = DescribingBudget.of(self.library, self.plan, self._specs)
 
     @property
@@ -154,7 +153,7 @@ class _StepLauncher:
 
     def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
-        stages = batch.group.stages if len(batch.group.stages) < len(self.stages) else None
+        stages = batch.group.stages if len(batch.group.stages) < len(self._specs) else None
         request = RunRequest(videos=batch.keys, stages=stages)
         estimated = self.budget.tags(batch.keys) if self.budget is not None else {}
         return dg.RunRequest(
@@ -162,21 +161,6 @@ class _StepLauncher:
             run_config={"ops": {list_op_name(self.name): {"config": request.as_config()}}},
             tags={**run_tags(self.name, batch.group.priority), "vidpipe/videos": str(len(batch.keys)), **estimated},
         )
-
-    def installations(self) -> Iterator[dg.RunRequest]:
-        """Yield a run that installs the missing models first, if Fetch of [Models] is set. Tried once an hour."""
-        faults = self.plan.unavailable
-        stages = [stage.name for stage in self.stages if isinstance(faults.get(stage.name), MissingModelError)]
-        found = self.library.collections["videos"].find({}, {"_id": 1}).limit(self.plan.settings.sensors.label_batch)
-        videos = [row["_id"] for row in found] if stages and self.plan.settings.models.fetch else []
-        if videos:
-            config = RunRequest(videos=videos, stages=stages).as_config()
-            yield dg.RunRequest(
-                run_key=f"install for {' '.join(stages)} at {datetime.now(UTC):%Y-%m-%d %H}",
-                job_name=list_job_name(self.name),
-                run_config={"ops": {list_op_name(self.name): {"config": config}}},
-                tags=run_tags(self.name),
-            )
 
     def sentences(self) -> list[str]:
         """Say why nothing is launched."""
