@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 _LONGEST_BYTES = 6_000
 #: Texts in words of the model, not of the video; they say nothing about its language.
 _OUR_WORDS = ("description", "objects")
-#: Parts are scenes; short ones are joined, long ones divided. A video has at most about twice so many.
-_MOST_PARTS = 150
+#: Parts are scenes; short ones are joined, long ones divided. A video has at most about twice so many; each takes half
+#: a kilobyte of memory when meanings are compared.
+_MOST_PARTS = 60
 _SHORTEST_S, _LONGEST_S = 2.0, 20.0
+_SHOWN_CHARACTERS = 160
 #: By measurement on a CPU; a GPU has room for them.
 _FRAME_BATCH = 16
-_MOST_FRAMES = 300
+_MOST_FRAMES = 60
 #: Fewer different words are not enough for a suggestion.
 _FEWEST_WORDS = 6
 
@@ -79,8 +81,8 @@ def embed(item: Item, context: StageContext) -> Meaning:
     request = {"texts": [whole, *(text for _, _, text in parts)], "query": False}
     vector, *vectors = ask(model, request, context) if whole else [""]
     embedded = [
-        EmbeddedPart(start_s=start_s, end_s=end_s, vector=of_part)
-        for (start_s, end_s, _), of_part in zip(parts, vectors, strict=True)
+        EmbeddedPart(start_s=start_s, end_s=end_s, vector=of_part, text=_shown(text))
+        for (start_s, end_s, text), of_part in zip(parts, vectors, strict=True)
         if of_part
     ]
     own = _joined((text.lines for text in texts if text.name not in _OUR_WORDS), _LONGEST_BYTES)
@@ -183,6 +185,11 @@ def _joined(texts: Iterable[Sequence[str]], most_bytes: int) -> str:
         even = (lines[number * len(lines) // kept] for number in range(kept))
         joined.append("\n".join(even).encode(errors="replace")[:share].decode(errors="ignore").strip())
     return "\n".join(dict.fromkeys(filter(None, joined)))
+
+
+def _shown(text: str) -> str:
+    shown = text.replace("\n", " · ")
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def _build_text_model(settings: Settings) -> StageResource:

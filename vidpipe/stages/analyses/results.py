@@ -255,18 +255,19 @@ class CategorySuggestion(Part):
 
 
 class EmbeddedPart(Part):
-    """A part of a video, and the embedding of the words in it (see `vidpipe.models.embeddings`)."""
+    """A part of a video, and the embedding of the words in it, of which `text` is the beginning."""
 
     start_s: float
     end_s: float
     vector: str
+    text: str = ""
 
 
 def _meanings(meaning: Stored) -> Iterator[Embedding]:
     if meaning.get("vector"):
         yield Embedding(elements(meaning["vector"]))
     for part in meaning.get("parts") or ():
-        yield Embedding(elements(part["vector"]), part["start_s"], part["end_s"])
+        yield Embedding(elements(part["vector"]), part["start_s"], part["end_s"], part.get("text"))
 
 
 def _embedded_query(text: str, settings: Settings) -> Sequence[int]:
