@@ -25,8 +25,8 @@ from vidpipe.search.vectors import Near, Vectors, without_words
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
-#: What is nearest is found, however far; but not what points away.
-_LEAST_COSINE = 0.0
+#: Who asks for what is nearest gets what is less similar, too: down to this share of a field's `min_similarity`.
+_LEAST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Engine:
         if not queries and (meaning or like):
             raise self._nothing_to_compare(like)
         conditions = translation.videos(without_words(node), required)
-        least = _LEAST_COSINE if meaning or like else None
+        least = _LEAST_SHARE if meaning or like else 1.0
         return self._vectors.similar(queries, conditions, translation, parts=moments, least=least, without=like)
 
     def _nothing_to_compare(self, like: str) -> VidpipeError:

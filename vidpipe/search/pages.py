@@ -83,9 +83,7 @@ class Cursor:
         return self.moments > 0 and _place(self) == _place(row)
 
 
-def ranked(
-    searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int
-) -> tuple[list[Row], bool]:
+def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
     """Return the videos from `cursor` on, without the first `offset`, at most `limit`; and whether more follow.
 
     Args:

@@ -111,7 +111,7 @@ class Vectors:
         translation: Translation,
         *,
         parts: bool,
-        least: float | None = None,
+        least: float = 1.0,
         without: str = "",
     ) -> dict[str, Near]:
         """Return the videos whose embeddings are nearest; by each field, those not far behind the nearest one.
@@ -121,14 +121,14 @@ class Vectors:
             conditions: What the videos must fulfil.
             translation: The state of the index.
             parts: Only parts of videos are compared.
-            least: Least cosine; None: what the field says.
+            least: Least cosine, as a share of the field's `min_similarity`.
             without: A video that is not to be found.
         """
         found: dict[str, Near] = {}
         for name, vector in queries.items():
             field = self._index.fields.vectors[name]
             for count in _NEAREST:
-                bound = field.min_similarity if least is None else least
+                bound = field.min_similarity * least
                 nearest, complete = self._nearest(field, vector, count, translation.searcher, parts=parts, least=bound)
                 nearest.pop(without, None)
                 addresses = translation.addresses(conditions, nearest)

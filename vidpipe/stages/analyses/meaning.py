@@ -9,6 +9,8 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vidpipe.models.frame_embedding import build_frame_model
+from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
 from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, ModelUse
@@ -192,18 +194,6 @@ def _shown(text: str) -> str:
     return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def _build_text_model(settings: Settings) -> StageResource:
-    from vidpipe.models.text_embedding import build_text_model
-
-    return build_text_model(settings)
-
-
-def _build_frame_model(settings: Settings) -> StageResource:
-    from vidpipe.models.frame_embedding import build_frame_model
-
-    return build_frame_model(settings)
-
-
 def _build_sentences(settings: Settings) -> StageResource:
     from vidpipe.tagging.categories import category_sentences
 
@@ -226,9 +216,7 @@ ANALYSIS = Analysis(
         optional=True,
     ),
     resources={
-        "category_sentences": _build_sentences,
-        "frame_model": _build_frame_model,
-        "text_model": _build_text_model,
+        "category_sentences": _build_sentences, "frame_model": build_frame_model, "text_model": build_text_model,
     },
     rule_fields=(RuleField(FIELDS["language"], "meaning.language"),),
-)
+)  # fmt: skip
