@@ -122,28 +122,25 @@ class Engine:
             notes: list[str] = []
             near: dict[str, Near] = {}
 
-            def counting(query: Query) -> Future[_Counts]:
-                return pool.submit(_counted, translation.searcher, query, names)
+            def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
+                query = translation.videos(node, required, with_moments=moments)
+                counting = pool.submit(_counted, translation.searcher, query, names)
+                return counting, *ranked(translation.searcher, query, cursor, offset, limit)
 
             if not by_meaning:
-                by_words = translation.videos(node, required, with_moments=moments)
-                counted = counting(by_words)
-                rows, more = ranked(translation.searcher, by_words, cursor, offset, limit)
+                counted, rows, more = found_by(node)
                 loose = None if rows else _any_word(node)
                 if loose and not counted.result()[0]:
                     node, matched = loose, "any"
-                    by_words = translation.videos(node, required, with_moments=moments)
-                    counted = counting(by_words)
-                    rows, more = ranked(translation.searcher, by_words, cursor, offset, limit)
+                    counted, rows, more = found_by(node)
             if by_meaning or (order == "relevance" and not rows and not counted.result()[0]):
                 near = self._near(node, required, translation, notes, meaning=meaning, like=like, moments=moments)
                 if near and not by_meaning:
                     notes.append("No video contains these words; these are similar in meaning.")
                 if near or by_meaning:
                     matched = "meaning"
-                    counted = counting(translation.among(near))
-                    found = ((one.score, one.address) for one in near.values())
-                    rows, more = page_of(found, cursor, offset, limit)
+                    counted = pool.submit(_counted, translation.searcher, translation.among(near), names)
+                    rows, more = page_of(((one.score, one.address) for one in near.values()), cursor, offset, limit)
             cursor = replace(cursor, position=cursor.position + offset)
             places = {sha256: one.place for sha256, one in near.items()}
             shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)

@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 
 #: Videos that are found.
 MOST_SIMILAR = 200
-#: Embeddings that are looked at, the second number if few videos remain of the first.
-_NEAREST = (MOST_SIMILAR, 10 * MOST_SIMILAR)
-_FEW = 20
+#: Embeddings that are looked at: a video may have several, and some do not fulfil the query's other conditions.
+_NEAREST = 2_000
 #: What has a smaller share of the best one's cosine has little to do with what is searched for.
 _SHARE_OF_BEST = 0.6
 #: Reciprocal rank fusion: the higher, the less the first places of each ranking count (Cormack et al., SIGIR 2009).
@@ -69,24 +68,20 @@ class Vectors:
             notes: Extended by a sentence for each field whose model is unavailable.
 
         Raises:
-            UnavailableError: `only_meaning`, and no model is available.
+            UnavailableError, MediaError: `only_meaning`, and a model cannot be used.
         """
         found: dict[str, bytes] = {}
-        fault: UnavailableError | None = None
         text = " ".join(word.text for word in wanted(node) if _is_free_word(word))
         for field in self._index.fields.vectors.values() if text else ():
             if not field.encode or (field.only_by_meaning and not only_meaning):
                 continue
             try:
-                if vector := quantized(field.encode(text, self._index.library.settings)):
-                    found[field.name] = vector
+                found[field.name] = quantized(field.encode(text, self._index.library.settings))
             except (UnavailableError, MediaError) as error:
-                fault = UnavailableError(error.message, error.hint)
-                compared = "Not compared" if only_meaning else "Only words were compared, not their meaning"
-                notes.append(f"{compared} ({field.name}): {error}")
-        if only_meaning and fault and not found:
-            raise fault
-        return found
+                if only_meaning:
+                    raise
+                notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
+        return {name: vector for name, vector in found.items() if vector}
 
     def embeddings_of(self, video: str, searcher: Searcher) -> dict[str, bytes]:
         """Return field -> the mean of a video's embeddings; of a field with one of the whole video, that one."""
@@ -127,13 +122,10 @@ class Vectors:
         found: dict[str, Near] = {}
         for name, vector in queries.items():
             field = self._index.fields.vectors[name]
-            for count in _NEAREST:
-                bound = field.min_similarity * least
-                nearest, complete = self._nearest(field, vector, count, translation.searcher, parts=parts, least=bound)
-                nearest.pop(without, None)
-                addresses = translation.addresses(conditions, nearest)
-                if complete or len(addresses) >= _FEW:
-                    break
+            bound = field.min_similarity * least
+            nearest = self._nearest(field, vector, translation.searcher, parts=parts, least=bound)
+            nearest.pop(without, None)
+            addresses = translation.addresses(conditions, nearest)
             best = [(sha256, *nearest[sha256]) for sha256 in nearest if sha256 in addresses][:MOST_SIMILAR]
             for rank, (sha256, cosine, place) in enumerate(best, 1):
                 if cosine >= _SHARE_OF_BEST * best[0][1]:
@@ -142,13 +134,13 @@ class Vectors:
         return found
 
     def _nearest(
-        self, field: SearchField, vector: bytes, count: int, searcher: Searcher, *, parts: bool, least: float
-    ) -> tuple[dict[str, tuple[float, Match]], bool]:
-        """Return the videos of the nearest embeddings, each with cosine and place; and whether there are no more."""
+        self, field: SearchField, vector: bytes, searcher: Searcher, *, parts: bool, least: float
+    ) -> dict[str, tuple[float, Match]]:
+        """Return the videos of the nearest embeddings, nearest first, each with cosine and place."""
         import numpy as np
 
         index = self._index_of(embedding_kind(field.name, len(vector)), len(vector))
-        matches = index.search(np.frombuffer(vector, np.int8), count)
+        matches = index.search(np.frombuffer(vector, np.int8), _NEAREST)
         cosines = {int(key): 1 - float(far) for key, far in zip(matches.keys, matches.distances, strict=True)}
         near = {key: cosine for key, cosine in cosines.items() if cosine >= least}
         query = Query.term_set_query(self._index.schema, "vector_key", list(near))
@@ -162,7 +154,7 @@ class Vectors:
             if (known is None and not parts) or (is_part and (known is None or known.start_s is None)):
                 match = Match(field.name, place["text"], (), place["start_s"], place["end_s"])
                 found[place["video"]] = cosine, match
-        return found, len(near) < count
+        return found
 
     def _index_of(self, kind: str, size: int) -> "Index":
         with self._mutex:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vidpipe.models.embeddings import directions
 from vidpipe.models.frame_embedding import build_frame_model
 from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
@@ -56,12 +57,20 @@ class CategorySentences:
         """Return the texts for the lineage by their hash: none."""
         return {}
 
-    def embedded(self, model: WorkerModel, context: StageContext) -> list[str]:
-        """Return the embedding of each sentence."""
+    def nearest(
+        self, vectors: Sequence[str], model: WorkerModel, context: StageContext
+    ) -> Iterator[tuple[str, str, float]]:
+        """Yield for each embedding which category is nearest, which second, and by how much (cosines)."""
+        if not vectors or len(self.sentences) < 2:
+            return
         if model.version not in self._embedded:
             request = {"texts": list(self.sentences.values()), "query": True}
             self._embedded[model.version] = ask(model, request, context)
-        return self._embedded[model.version]
+        for cosines in (directions(vectors) @ directions(self._embedded[model.version]).T).tolist():
+            (first, name), (second, other) = sorted(zip(cosines, self.sentences, strict=True), key=lambda one: -one[0])[
+                :2
+            ]
+            yield name, other, first - second
 
 
 class _Text(NamedTuple):
@@ -105,11 +114,12 @@ def _suggestion(text: str, vector: str, model: WorkerModel, context: StageContex
     from vidpipe.text.words import normalize
 
     sentences: CategorySentences = context.resources["category_sentences"]
-    if not vector or len(sentences.sentences) < 2 or len(set(normalize(text).split())) < _FEWEST_WORDS:
+    if not vector or len(set(normalize(text).split())) < _FEWEST_WORDS:
         return None
-    ((nearest, second, margin),) = nearest_of([vector], list(sentences.sentences), sentences.embedded(model, context))
-    chosen = margin >= context.settings.meaning.category_margin
-    return CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+    for nearest, second, margin in sentences.nearest([vector], model, context):
+        chosen = margin >= context.settings.meaning.category_margin
+        return CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+    return None
 
 
 def _frames(item: Item, model: WorkerModel, context: StageContext) -> list[tuple[float, str]]:
@@ -120,22 +130,11 @@ def _frames(item: Item, model: WorkerModel, context: StageContext) -> list[tuple
 
 def _labels(vectors: Sequence[str], model: WorkerModel, context: StageContext) -> Iterator[FrameLabel]:
     sentences: CategorySentences = context.resources["category_sentences"]
-    if not vectors or len(sentences.sentences) < 2:
-        return
     margins: dict[str, list[float]] = {}
-    for nearest, _, margin in nearest_of(vectors, list(sentences.sentences), sentences.embedded(model, context)):
+    for nearest, _, margin in sentences.nearest(vectors, model, context):
         margins.setdefault(nearest, []).append(margin)
     for label, found in sorted(margins.items(), key=lambda one: (-len(one[1]), one[0])):
         yield FrameLabel(label=label, share=round(len(found) / len(vectors), 3), margin=round(fmean(found), 3))
-
-
-def nearest_of(vectors: Sequence[str], names: Sequence[str], named: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-    """Yield for each embedding which of at least two named ones is nearest, which second, and by how much (cosines)."""
-    from vidpipe.models.embeddings import directions
-
-    for cosines in (directions(vectors) @ directions(named).T).tolist():
-        (first, name), (second, other) = sorted(zip(cosines, names, strict=True), key=lambda one: -one[0])[:2]
-        yield name, other, first - second
 
 
 def _texts(item: Item, context: StageContext) -> Iterator[_Text]:
