@@ -111,7 +111,8 @@ class Engine:
         matched: Literal["all", "any", "meaning"] = "all"
         # tantivy counts in another thread, outside Python's lock, while the page is made.
         with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
-            node, required = self._parsed(query), tuple(map(self._parsed, filters))
+            asked, required = self._parsed(query), tuple(map(self._parsed, filters))
+            node = asked
             by_meaning = meaning or bool(like)
             if by_meaning:
                 order = "relevance"
@@ -134,7 +135,7 @@ class Engine:
                     node, matched = loose, "any"
                     counted, rows, more = found_by(node)
             if by_meaning or (order == "relevance" and not rows and not counted.result()[0]):
-                near = self._near(node, required, translation, notes, meaning=meaning, like=like, moments=moments)
+                near = self._near(asked, required, translation, notes, meaning=meaning, like=like, moments=moments)
                 if near and not by_meaning:
                     notes.append("No video contains these words; these are similar in meaning.")
                 if near or by_meaning:

@@ -217,9 +217,9 @@ def test_deleted_and_changed_videos_are_followed(library: Library, monkeypatch: 
     index = SearchIndex.open(library)
     engine = Engine(library, {}, index)
     walrus = store(library, "walrus.mp4", monkeypatch, "Walrusses.")
-    assert engine.find("walrus").total == 0
+    assert engine.find("walrusish").total == 0
     index.refresh()
-    assert found(engine.find("walrus")) == [walrus]
+    assert found(engine.find("walrusish")) == [walrus]
     assert in_file(file_of(library)) == 5
 
     part = Part(vector=tuple(encode("Penguins.")), start_s=3.0, end_s=4.0)
@@ -280,15 +280,15 @@ def test_a_file_older_than_the_index_is_completed(library: Library, monkeypatch:
     (file.parent / f".{file.name}.1.new").write_bytes(old[:100])
     walrus = store(library, "walrus.mp4", monkeypatch, "Walrusses.")
     forget(library, [RACE], lambda _: None)
-    assert found(engine_of(library).find("walrus")) == [walrus]
+    assert found(engine_of(library).find("walrusish")) == [walrus]
     assert (in_file(file), list(file.parent.glob(f".{file.name}.*"))) == (4, [])
     file.write_bytes(old)
     engine = engine_of(library)
-    assert found(engine.find("walrus")) == [walrus]
+    assert found(engine.find("walrusish")) == [walrus]
     assert found(engine.find("lighthousekeeper")) == [HARBOUR]
     assert in_file(file) == 4
     rebuild(library)
-    assert found(engine_of(library).find("walrus")) == [walrus]
+    assert found(engine_of(library).find("walrusish")) == [walrus]
 
 
 def test_another_process_may_hold_the_lock(library: Library) -> None:
