@@ -7,6 +7,8 @@ from vidpipe.cli.output import counted, duration, out, table, words
 from vidpipe.text.names import language_name
 
 _MOST_LABELS = 12
+#: Below this margin, the nearest category and the second are equally near.
+_CLEAR_MARGIN = 0.03
 
 
 def analysis_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -29,10 +31,9 @@ def analysis_facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     if meaning := found["meaning"]:
         facts.append(("meaning of", ", ".join(meaning["read_from"]) or "nothing: there is no text"))
         if suggestion := meaning["suggestion"]:
-            rival = (
-                f", before {suggestion['runner_up']} by {suggestion['margin']:.3f}" if suggestion["runner_up"] else ""
-            )
-            facts.append(("suggestion", f"category {suggestion['category']}{rival}"))
+            first, second, margin = (suggestion[name] for name in ("category", "runner_up", "margin"))
+            said = f"category {first}, before {second} by {margin:.3f}" if margin >= _CLEAR_MARGIN else "none clear"
+            facts.append(("suggestion", said))
     return facts
 
 
