@@ -289,7 +289,7 @@ FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in (*_SPECS, *_ANALYSES
 #: Canonical name or alias -> field.
 FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in FIELDS.values() for name in (spec.name, *spec.aliases)}
 
-#: The texts of vidpipe's own analyses, for which there are blocks.
+#: The texts of vidpipe's own analyses; rules ask for objects by a block of their own.
 TEXTS = ("speech", "screen_text", "objects")
 
 
@@ -313,8 +313,8 @@ class Vocabulary:
 
     @cached_property
     def keyword_blocks(self) -> tuple[str, ...]:
-        """Keys of the blocks that search the texts."""
-        return tuple(f"{name}_keywords" for name in self.texts)
+        """Keys of the blocks that search the texts of one analysis each."""
+        return tuple(f"{name}_keywords" for name in (*TEXTS[:2], *self.texts))
 
 
 #: The rule language without plugins.

@@ -38,7 +38,7 @@ def test_what_analyses_found_gives_tags_and_categories_with_times(home: Path, tm
     (outcome,) = give_tags([item], context)
     assert isinstance(outcome.result, Tags)
     evidence = {tag.tag: tag.evidence for tag in outcome.result.tags}
-    assert evidence["People"] == "it shows 2 persons (confidence 0.90, 60 % of the time, first at 0:03.2)"
+    assert evidence["People"] == "objects were detected: 2 people (confidence 0.90, 60 % of the time, first at 0:03.2)"
     assert evidence.keys() >= {"Speech", "Captions"}
     (outcome,) = categorize([item], context)
     assert isinstance(outcome.result, Categories)

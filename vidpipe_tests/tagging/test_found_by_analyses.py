@@ -50,12 +50,12 @@ def evidence_of(block: dict[str, Any], facts: RuleFacts = TALK) -> str | None:
         ({"text_keywords": ["science", "outer"]},
          'someone says "outer" at 0:12, the screen shows "science" at 1:02:05'),
         ({"description_keywords": ["rocket"]}, None),
-        ({"objects": ["Bicycle"]}, "it shows 2 bicycles (confidence 0.83, 40 % of the time, first at 0:01.2)"),
-        ({"objects": ["person", "dining-table"]}, "it shows 1 dining table (confidence 0.60, 5 % of the time)"),
-        ({"object_conditions": {"object": ["car", "bus"], "min_count": 5, "min_share": 0.6, "min_confidence": 0.9}},
-         "it shows 5 cars (confidence 0.95, 62 % of the time)"),
-        ({"object_conditions": [{"object": "bicycle", "min_count": 3}, {"object": "car", "min_share": 0.63}]}, None),
-        ({"object_conditions": {"object": "bicycle", "min_confidence": 0.84}}, None),
+        ({"objects": ["Bicycle"]}, "objects were detected: 2 bicycles (confidence 0.83, 40 % of the time, first at 0:01.2)"),
+        ({"objects": ["person", "dining-table"]}, "objects were detected: 1 dining table (confidence 0.60, 5 % of the time)"),
+        ({"objects": {"object": ["car", "bus"], "min_count": 5, "min_share": 0.6, "min_confidence": 0.9}},
+         "objects were detected: 5 cars (confidence 0.95, 62 % of the time)"),
+        ({"objects": [{"object": "bicycle", "min_count": 3}, {"object": "car", "min_share": 0.63}]}, None),
+        ({"objects": {"object": "bicycle", "min_confidence": 0.84}}, None),
         ({"metadata_conditions": {"speech_s_gte": 2, "spoken_language": "English"}},
          "speech is 14.5 s (asked: at least 2 s), spoken language is eng (asked: eng)"),
         ({"metadata_conditions": {"has_caption": False}}, None),
@@ -79,15 +79,15 @@ def test_what_no_analysis_found_never_matches() -> None:
         rules = parse_rules(json.dumps([{"metadata_conditions": {spec.name + "_not": value}, "tags": "T"}]))
         assert evaluate(rules, RuleFacts()) == ()
     (rule,) = explain(parse_rules('[{"objects": ["car"], "speech_keywords": ["x"], "tags": "T"}]'), RuleFacts())
-    assert [part.found for block in rule.blocks for part in block.parts] == ["no speech is known", "not known"]
+    assert [part.found for block in rule.blocks for part in block.parts] == ["not known", "no speech is known"]
 
 
 @pytest.mark.parametrize(
     ("block", "said"),
     [
-        ({"object_conditions": {"objekt": "car"}}, '"objekt" is not a known key; did you mean "object"'),
-        ({"object_conditions": {"object": "car", "min_share": 40}}, '"min_share" should be less than or equal to 1'),
-        ({"object_conditions": {"object": "car", "min_count": 1.5}}, '"min_count" should be a whole number; found 1.5'),
+        ({"objects": {"objekt": "car"}}, '"objekt" is not a known key; did you mean "object"'),
+        ({"objects": {"object": "car", "min_share": 40}}, '"min_share" should be less than or equal to 1'),
+        ({"objects": {"object": "car", "min_count": 1.5}}, '"min_count" should be a whole number; found 1.5'),
         ({"objects": ["?"]}, 'rule 1, objects: "?" contains no word'),
         ({"speech_keyword": ["x"]}, 'did you mean "speech_keywords"'),
         ({"metadata_conditions": {"face_counts": 1}}, 'did you mean "face_count"'),
