@@ -92,29 +92,22 @@ def rule_facts(
 
 def _analyzed(fields: Mapping[str, Any], analyses: EnabledAnalyses) -> dict[str, Any]:
     specs = analyses.vocabulary.names
-    values = {name: _canonical(specs[name], value) for name, value in analyses.rule_values(fields).items()}
     seen: Iterable[ObjectLabel] | None = fields.get("objects.labels")
     return {
-        "analyzed": values,
+        "analyzed": {name: _canonical(specs[name], value) for name, value in analyses.rule_values(fields).items()},
         "found": tuple(
             TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
             for text in analyses.found(fields)
         ),
-        "objects": None
-        if seen is None
-        else tuple(
-            SeenObject(label.label, label.count, label.confidence, label.share, label.first_s) for label in seen
-        ),
+        "objects": None if seen is None else tuple(SeenObject(**dict(label)) for label in seen),
     }
 
 
 def _canonical(spec: FieldSpec, value: Any) -> Any:
     """Return names in the spelling that conditions compare; an empty name is not known."""
-    if value is None or spec.kind not in ("name", "names"):
-        return value
-    if spec.kind == "name":
-        return spec.canonical(value) if value else None
-    return tuple(sorted({spec.canonical(name) for name in value if name}))
+    if spec.kind == "names" and value is not None:
+        return tuple(sorted({spec.canonical(name) for name in value if name}))
+    return (spec.canonical(value) if value else None) if spec.kind == "name" else value
 
 
 def _measured(stats: SceneStats | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 from vidpipe.text import names, words
@@ -263,9 +263,7 @@ _SPECS = (
 )  # fmt: skip
 
 
-def _optional(name: str, kind: FieldKind, meaning: str, unit: str = "", **more: Any) -> FieldSpec:
-    return FieldSpec(name, kind, meaning, unit, optional=True, **more)
-
+_optional = partial(_field, optional=True)
 
 #: The fields of vidpipe's own analyses. Rules may name them whether or not the analysis is enabled, so that one file of
 #: rules serves every library; the declaration of the analysis says where the values come from.
