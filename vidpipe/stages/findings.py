@@ -8,12 +8,13 @@ import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from vidpipe.media.facts import Scene
+from vidpipe.media.facts import Scene, SubtitleCue
 from vidpipe.stages.analyses.declaration import FoundText, found_texts
-from vidpipe.stages.analyses.results import FrameFaces, ObjectLabel, SpeechSegment, TextEntry
+from vidpipe.stages.analyses.results import FrameFaces, ObjectLabel, SceneObjects, SpeechSegment, TextEntry
 from vidpipe.stages.contract import Item, StageContext
+from vidpipe.stages.search_fields import Moment
 from vidpipe.stages.sentiment import sentences_of_cues
 from vidpipe.text.extracts import key_sentences, keywords
 from vidpipe.text.messages import join_words, quote
@@ -30,14 +31,7 @@ _MAX_QUOTE, _MAX_SUMMED, _MAX_THINGS = 160, 240, 6
 _UNSPACED = ("zho", "jpn", "tha")
 
 
-class _Timed(Protocol):
-    @property
-    def start_s(self) -> float: ...
-    @property
-    def end_s(self) -> float: ...
-
-
-TimedT = TypeVar("TimedT", bound=_Timed)
+TimedT = TypeVar("TimedT", SubtitleCue, SpeechSegment, TextEntry, SceneObjects, Moment)
 
 
 def by_scene(scenes: Sequence[Scene], parts: Iterable[TimedT]) -> list[list[TimedT]]:
