@@ -82,8 +82,8 @@ def _sentences(fields: Mapping[str, Any], others: Iterable[FoundText]) -> Iterat
     if texts := _legible(fields.get(_SCREEN_TEXT)):
         shown = min(texts, key=lambda entry: (entry.kind != "title", entry.start_s))
         yield _quoted("Text read on screen", shown.text, shown.language)
-    labels: Sequence[ObjectLabel] = fields.get(_LABELS) or ()
-    if labels:
+    detected: Sequence[ObjectLabel] = fields.get(_LABELS) or ()
+    if labels := [label for label in detected if label.certain]:
         ranked = sorted(labels, key=lambda label: (-label.share, -label.confidence, label.label))[:_MAX_THINGS]
         yield f"Objects detected: {join_words([_some(label) for label in ranked])}."
     frames: Sequence[FrameFaces] = fields.get(_FACES) or ()
