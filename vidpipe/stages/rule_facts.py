@@ -74,7 +74,7 @@ def rule_facts(
         **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
         **_measured(fields["scenes.stats"]),
     }
-    seen: Iterable[ObjectLabel] | None = fields.get("objects.labels")
+    seen: Iterable[ObjectLabel] | None = fields.get("objects.labels") if analyses.analyses else None
     return RuleFacts(
         values=values,
         # rules have blocks of their own for what was heard, read and detected
