@@ -15,7 +15,7 @@ _SAME_PLACE = 0.6
 #: Share of the confidence in a thing that its first name must have. Measured on real clips: 0.62 for a cartoon rabbit
 #: taken for a bird and 0.63 for a cartoon sheep taken for a kite; 0.95 or more for people, cars and bicycles.
 _AGREEMENT = 0.8
-#: From this confidence on, one frame is enough.
+#: From this confidence on, one frame of two is enough.
 _SURE = 0.8
 #: Frames for which a thing may be unseen.
 _PATIENCE = 2
@@ -39,7 +39,8 @@ def agreed(frames: Sequence[Sequence[DetectedObject]], min_confidence: float) ->
     dropped = {id(one) for thing in _things(frames) for one in _contested(thing)}
     remaining = [[one for one in some if id(one) not in dropped] for some in frames]
     best = _best(remaining).items()
-    believed = {label for label, found in best if len(found) > 1 or found[0] >= _SURE or len(frames) == 1}
+    alone = len(frames) == 1
+    believed = {label for label, found in best if len(found) > 1 or alone or (found[0] >= _SURE and len(frames) < 3)}
     return [[one for one in some if one.label in believed and one.confidence >= min_confidence] for some in remaining]
 
 
