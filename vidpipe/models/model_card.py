@@ -15,7 +15,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 
 CARD = "card.toml"
-#: JPEGs of one request: larger batches are slower on a CPU (benchmarks/picture_models.py).
+#: JPEGs of one request: larger batches are slower on a CPU.
 BATCH = 1
 OutputFormat = Literal["ssd", "detr", "scores", "centerface"]
 _FIXED = "Correct the card; docs/analyses.md describes its keys."
