@@ -1,7 +1,7 @@
 """What the analyses are compared with: each library's own call, in a process of a `WorkerModel` like theirs.
 
-The calls are those of the libraries' documentation and samples, for one frame, sound or list of texts at a time, with the options
-and threads of the analysis.
+The calls are those of the libraries' documentation and samples, for one frame, sound or list of texts at a time, with as
+many threads. faster-whisper hears all of the sound, with its default options; RapidOCR has those of the analysis.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ OwnCall = Callable[[Request], None]
 def load(folders: Mapping[str, Path], cards: Any, threads: int, analysis: str, **options: Any) -> OwnCall:
     """Load the model of an analysis; the function returned takes the requests of the analysis."""
     cv2.setNumThreads(threads)
-    make = {"speech": _whisper, "screen_text": _rapidocr, "moderation": _open_nsfw, "meaning": _e5}.get(analysis, _opencv)
+    make = {"speech": _whisper, "screen_text": _rapidocr, "moderation": _open_nsfw, "meaning": _e5}.get(
+        analysis, _opencv
+    )
     name = options.get("whisper") or next(iter(folders))
     return make(Path(folders[name]), threads, options)
 
@@ -35,8 +37,8 @@ def _whisper(folder: Path, threads: int, options: Mapping[str, Any]) -> OwnCall:
 
     def call(request: Request) -> None:
         sound = np.frombuffer(request["samples"], np.int16).astype(np.float32) / np.float32(32768)
-        list(model.transcribe(sound, beam_size=options["beam_size"], temperature=0, word_timestamps=True,
-                              condition_on_previous_text=False)[0])  # fmt: skip
+        # with its own guard against loops: what compresses too well is heard again at higher temperatures
+        list(model.transcribe(sound, beam_size=options["beam_size"], word_timestamps=True)[0])
 
     return call
 
