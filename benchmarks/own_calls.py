@@ -1,7 +1,7 @@
 """What the analyses are compared with: each library's own call, in a process of a `WorkerModel` like theirs.
 
-The calls are those of the libraries' documentation and samples, for one frame, sound or list of texts at a time, with as
-many threads. faster-whisper hears all of the sound, with its default options; RapidOCR has those of the analysis.
+The calls are those of the libraries' documentation and samples, for one frame, sound or list of texts at a time, with
+as many threads. faster-whisper hears all of the sound, with its default options; RapidOCR has those of the analysis.
 """
 
 from __future__ import annotations
