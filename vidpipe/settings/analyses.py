@@ -86,8 +86,6 @@ class Moderation(Section):
 
     model: str = Field("moderation-open-nsfw", pattern=_MODEL, max_length=200)
     """Name of an installed classifier."""
-    review_above: float = Field(0.8, ge=0, le=1)
-    """Score from which the default rules tag a video with Needs review."""
 
 
 class Meaning(Section):

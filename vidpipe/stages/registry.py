@@ -94,7 +94,7 @@ def _scenes(settings: Settings) -> Stage:
         stage = replace(
             stage,
             settings=(*stage.settings, "privacy.blur_faces"),
-            resources=(*stage.resources, "face_model"),
+            resources=(*stage.resources, "faces_model"),
         )
     return stage
 
@@ -116,7 +116,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
     # these import jinja2 and the rule language, which commands that only read results do not need
     from vidpipe.models.builders import build_model, build_prompts
     from vidpipe.models.transnetv2 import build_cut_model
-    from vidpipe.stages.analyses.faces import build_face_model
+    from vidpipe.stages.analyses import faces
     from vidpipe.tagging.categories import build_categories
     from vidpipe.tagging.rules import build_rules
 
@@ -126,7 +126,7 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
         "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
         "categories": lambda settings: build_categories(settings, enabled.vocabulary),
-        "face_model": build_face_model,
+        **faces.ANALYSIS.resources,  # also for [Privacy] BlurFaces
         "cut_model": build_cut_model,
         _RESOURCE: lambda settings: enabled,
     }

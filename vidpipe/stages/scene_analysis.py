@@ -71,7 +71,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
         codec = item["metadata.video_codec"]
         plan = replace(plan, hwaccel=hwaccel.choose(settings.scene_detection.hw_accel, codec))
     cut_model = partial(_scores, context) if settings.scene_detection.detector == "transnetv2" else None
-    face_model = context.resources.get("face_model")
+    face_model = context.resources.get("faces_model")
     blurring = FaceBlurring(face_model, context) if face_model else None
     faces = blurring.version if blurring else ""
     with FramePackWriter(settings, item.sha256, faces=faces) as writer, SpillFile(writer.folder) as spill:

@@ -50,7 +50,7 @@ class Blurred(NamedTuple):
 def blurred_scenes(clip: Path, home: Path) -> Blurred:
     settings = blurring(home)
     stage = build_graph(settings)["scenes"]
-    model = build_resource("face_model", settings)
+    model = build_resource("faces_model", settings)
     assert isinstance(model, WorkerModel)
     written_bytes: list[int] = []
     answer = model.call
@@ -62,7 +62,7 @@ def blurred_scenes(clip: Path, home: Path) -> Blurred:
 
     model.call = call  # type: ignore[method-assign]
     try:
-        (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"face_model": model}))
+        (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"faces_model": model}))
     finally:
         model.close()
     assert outcome.error is None, outcome.error
@@ -144,7 +144,7 @@ def test_without_the_model_scenes_is_unavailable(home: Path) -> None:
 def test_no_face_of_a_real_clip_remains(clips_directory: Path, home: Path, models_directory: PackagedModels) -> None:
     models_directory.into(home, MODEL)
     pictures = blurred_scenes(clips_directory / "dj3.mp4", home).pictures
-    model = build_resource("face_model", Settings(home=home))
+    model = build_resource("faces_model", Settings(home=home))
     assert isinstance(model, WorkerModel)
     try:
         answers = model.call({"jpegs": pictures, "min_confidence": 0.6}, threading.Event())

@@ -142,6 +142,10 @@ class FrameObjects(Part):
     objects: tuple[DetectedObject, ...]
 
 
+#: What is detected with less confidence and for a smaller share of the time may be found, but is not stated.
+CERTAIN_CONFIDENCE, CERTAIN_SHARE = 0.75, 0.5
+
+
 class ObjectLabel(Part):
     """How often a label occurs in a scene or video.
 
@@ -158,6 +162,11 @@ class ObjectLabel(Part):
     confidence: float
     share: float
     first_s: float | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether it may be stated: the detector is sure of it once, or sees it most of the time."""
+        return self.confidence >= CERTAIN_CONFIDENCE or self.share >= CERTAIN_SHARE
 
 
 class SceneObjects(Part):
