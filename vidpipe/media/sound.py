@@ -8,7 +8,6 @@ pass or by `vidpipe prune`, and no backup contains it.
 """
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,9 +102,9 @@ def keep_sound(settings: Settings, sha256: str, file: Path, stream: int, first_u
     return _kept(file.rename(folder / f"{stream}.{first_us}.s16"))
 
 
-def kept_sounds(settings: Settings, sha256: str, stream: int) -> Iterator[KeptSound]:
-    """Yield the sound that is kept of an audio stream: one or none."""
-    return map(_kept, sound_folder(settings, sha256).glob(f"{stream}.*.s16"))
+def kept_sound(settings: Settings, sha256: str, stream: int) -> KeptSound | None:
+    """Return the sound that is kept of an audio stream, if any."""
+    return next(map(_kept, sound_folder(settings, sha256).glob(f"{stream}.*.s16")), None)
 
 
 def drop_sound(settings: Settings, sha256: str) -> None:

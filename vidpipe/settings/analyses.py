@@ -42,7 +42,7 @@ class Speech(Section):
     """Code of the language spoken (en, zh); empty: detected."""
     use_subtitles: bool = False
     """Take the text of a subtitle stream in Language instead of listening, if there is one."""
-    min_confidence: float = Field(0.4, ge=0, le=1)
+    min_confidence: float = Field(0.5, ge=0, le=1)
     """Segments of lower confidence are dropped."""
 
 
