@@ -16,6 +16,9 @@ _UNSPACED = "[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
 _NO_SPACE = re.compile(f"(?<={_UNSPACED})\n(?={_UNSPACED})")
 #: What PP-OCR makes of scripts that it has no characters for: Greek with holes, Indic and Thai letters as zeros.
 _UNREAD = re.compile(r"[0Oo\s.,:]*|.*[\u0370-\u03ff\u1f00-\u1fff]{2}.*")
+#: Capitals that Cyrillic ones look like, and the least confidence of a text of nothing else: PP-OCR has no Cyrillic
+#: characters, and reads such texts as these letters with 0.65 to 0.95, Latin ones with more.
+_LOOKALIKES, _SURELY_LATIN = re.compile(r"[ABCEHIKMOPTXY\W]*"), 0.96
 
 
 class Block(NamedTuple):
@@ -50,8 +53,14 @@ def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confi
         if not near:
             joined.append(near)
         near.append(line)
-    found = map(_block, joined)
-    return [block for block in found if sum(map(str.isalnum, block.text)) > 1 and not _UNREAD.fullmatch(block.text)]
+    return [block for block in map(_block, joined) if _is_text(block)]
+
+
+def _is_text(block: Block) -> bool:
+    """Return whether a block has letters or digits that are not the remains of a script that the model cannot read."""
+    if sum(map(str.isalnum, block.text)) < 2 or _UNREAD.fullmatch(block.text):
+        return False
+    return block.confidence >= _SURELY_LATIN or not _LOOKALIKES.fullmatch(block.text)
 
 
 def overlap(one: Box, other: Box) -> float:
