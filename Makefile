@@ -57,6 +57,8 @@ format: setup ## Format the code
 
 bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.scenes
+	$(VENV)/python -m benchmarks.analyses
+	$(VENV)/python -m benchmarks.analyses --against b7845c3
 	$(VENV)/python -m benchmarks.throughput
 	$(VENV)/python -m benchmarks.orchestration
 	$(VENV)/python -m benchmarks.memory

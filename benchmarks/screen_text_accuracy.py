@@ -9,8 +9,6 @@ distances to the sentences through the sum of their lengths; lost is the share o
 invented the number of characters read that are not in the sentence through the sum of lengths.
 
 The table ends with scripts that the model has no characters for. They must be lost, not read as something else.
-
-`compared(jpegs, settings)` measures the worker against RapidOCR's own call on the same frames, with the same options.
 """
 
 from __future__ import annotations
@@ -18,23 +16,20 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from benchmarks.edit_distance import edit_distance
-from vidpipe.models.screen_text import load, recognizer
-from vidpipe.settings import Settings
+from vidpipe.models.screen_text import load
 from vidpipe.stages.analyses.screen_lines import blocks
-from vidpipe.stages.analyses.screen_text import BATCH, SIDE, build_model
+from vidpipe.stages.analyses.screen_text import SIDE
 
 MODEL = "ocr-ppocr-v6-small"
-SIZE, FONT_SIZES, MIN_CONFIDENCE, LIMIT = (504, 280), (14, 18, 26), 0.6, 1.15
+SIZE, FONT_SIZES, MIN_CONFIDENCE = (504, 280), (14, 18, 26), 0.6
 _EUROPEAN, _EAST_ASIAN = "DejaVuSans.ttf", "NotoSansCJK-Regular.ttc"
 #: Script -> whether the model has its characters, font, sentences.
 SCRIPTS: dict[str, tuple[bool, str, str]] = {
@@ -135,27 +130,6 @@ def error_rates(folder: Path, fonts: Path, side: int) -> Iterator[tuple[str, flo
                 invented += (Counter(read) - Counter(meant)).total()
                 lost, letters, frames = lost + (not read), letters + len(meant), frames + 1
         yield script, wrong / letters, lost / frames, invented / letters
-
-
-def compared(jpegs: Sequence[bytes], settings: Settings, rounds: int = 3) -> tuple[float, float]:
-    """Seconds per frame of the stage's worker, and of RapidOCR's own call; the fastest of `rounds` each."""
-    worker = build_model(settings)
-    ocr = recognizer(worker.installed[0].folder, threads=settings.analyses.threads, side=SIDE)
-    ours, theirs = [], []
-    try:
-        worker.call({"jpegs": jpegs[:1]}, threading.Event())
-        for _ in range(rounds):
-            started = time.perf_counter()
-            for place in range(0, len(jpegs), BATCH):
-                worker.call({"jpegs": jpegs[place : place + BATCH]}, threading.Event())
-            ours.append(time.perf_counter() - started)
-            started = time.perf_counter()
-            for jpeg in jpegs:
-                ocr(jpeg)
-            theirs.append(time.perf_counter() - started)
-    finally:
-        worker.close()
-    return min(ours) / len(jpegs), min(theirs) / len(jpegs)
 
 
 def main() -> int:

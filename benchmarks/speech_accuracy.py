@@ -1,6 +1,6 @@
 """Word error rate of the speech analysis, and its cost next to faster-whisper's own call.
 
-    python -m benchmarks.speech_accuracy [--model whisper-base] [--beam 1 5] [--models data/models]
+    python -m benchmarks.speech_accuracy [--model whisper-base] [--models data/models]
 
 Protocol: espeak-ng reads ten sentences in each of three languages (voices en-us, de, es; 140 words per minute), with
 half a second of silence between them, as one sound of 16-bit mono at 16 kHz. The language is detected. Segments below
@@ -14,6 +14,7 @@ understands worse than people. Cost is processor time: of one request to the ana
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from faster_whisper import WhisperModel
 
-from vidpipe.models.speech import RATE_HZ, load
+from benchmarks.edit_distance import edit_distance
+from vidpipe.models.speech import RATE_HZ, SpeechRecognizer
 from vidpipe.settings.analyses import Speech
 
 SENTENCES = {
@@ -62,69 +65,47 @@ def read_aloud(voice: str) -> bytes:
     return b"".join(said)
 
 
-def word_errors(read: str, heard: str) -> tuple[int, int]:
-    """Edit distance of the words, and the number of words read."""
-    first, second = ("".join(c if c.isalnum() else " " for c in text.lower()).split() for text in (read, heard))
-    row = list(range(len(second) + 1))
-    for number, word in enumerate(first, start=1):
-        previous, row = row, [number]
-        for place, other in enumerate(second):
-            row.append(min(previous[place + 1] + 1, row[-1] + 1, previous[place] + (word != other)))
-    return row[-1], len(first)
+def words(text: str) -> list[str]:
+    """The words of a text in lower case."""
+    return re.findall(r"\w+", text.lower())
 
 
-def recognizer(models: Path, model: str, *, beam_size: int, threads: int = 2) -> Callable[[bytes], Any]:
-    """What the process of the analysis does for a window of sound."""
-    names = (model, "vad-fireredvad")
-    answer = load(folders={name: str(models / name) for name in names}, cards={}, threads=threads, whisper=names[0],
-                  activity=names[1], device="cpu", language="", beam_size=beam_size)  # fmt: skip
-    return lambda samples: answer({"samples": samples, "last": True, "declared": ""})
-
-
-def own_call(models: Path, model: str, *, beam_size: int, threads: int = 2) -> Callable[[bytes], object]:
-    """faster-whisper's own call with the same options."""
-    from faster_whisper import WhisperModel
-
-    whisper = WhisperModel(str(models / model), device="cpu", compute_type="int8", cpu_threads=threads)
-
-    def transcribe(samples: bytes) -> object:
-        sound = np.frombuffer(samples, np.int16).astype(np.float32) / np.float32(32768)
-        return list(whisper.transcribe(sound, beam_size=beam_size, temperature=0, word_timestamps=True,
-                                       condition_on_previous_text=False)[0])  # fmt: skip
-
-    return transcribe
-
-
-def seconds_per_minute(call: Callable[[bytes], object], samples: bytes) -> float:
-    """Processor time of a call per minute of sound."""
+def cost(call: Callable[[Any], object], given: Any, sound_s: float) -> float:
+    """Processor time of a call, in seconds per minute of sound."""
     began = time.process_time()
-    call(samples)
-    return (time.process_time() - began) * 60 / (len(samples) / 2 / RATE_HZ)
+    call(given)
+    return (time.process_time() - began) * 60 / sound_s
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, default=Path("data/models"))
     parser.add_argument("--model", default="whisper-base")
-    parser.add_argument("--beam", type=int, nargs="+", default=[5])
-    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    for beam_size in options.beam:
-        chosen: dict[str, Any] = {"beam_size": beam_size, "threads": options.threads}
-        request = recognizer(options.models, options.model, **chosen)
-        own = own_call(options.models, options.model, **chosen)
-        for voice, sentences in SENTENCES.items():
-            samples = read_aloud(voice)
-            segments = request(samples)["segments"]
-            heard = " ".join(found.text for found in segments if found.confidence >= Speech().min_confidence)
-            errors, words = word_errors(" ".join(sentences), heard)
-            cost = seconds_per_minute(request, samples)
-            other = seconds_per_minute(own, samples)
-            print(
-                f"{options.model} beam {beam_size} {voice}: WER {errors / words:.1%} of {words} words; "
-                f"{cost:.1f} s of CPU per minute, own call {other:.1f} s, ratio {cost / other:.2f}",
-                flush=True,
-            )
+    folders = {name: str(options.models / name) for name in (options.model, "vad-fireredvad")}
+    answer = SpeechRecognizer(
+        folders=folders, cards={}, threads=2, whisper=options.model, activity="vad-fireredvad", device="cpu",
+        language="", beam_size=5,
+    )  # fmt: skip
+    whisper = WhisperModel(folders[options.model], device="cpu", compute_type="int8", cpu_threads=2)
+
+    def own_call(samples: bytes) -> None:
+        sound = np.frombuffer(samples, np.int16).astype(np.float32) / np.float32(32768)
+        list(whisper.transcribe(sound, beam_size=5, temperature=0, word_timestamps=True,
+                                condition_on_previous_text=False)[0])  # fmt: skip
+
+    for voice, sentences in SENTENCES.items():
+        samples = read_aloud(voice)
+        request = {"samples": samples, "last": True, "declared": ""}
+        sure = [found for found in answer(request)["segments"] if found.confidence >= Speech().min_confidence]
+        read, heard = words(" ".join(sentences)), words(" ".join(found.text for found in sure))
+        sound_s = len(samples) / 2 / RATE_HZ
+        ours, own = cost(answer, request, sound_s), cost(own_call, samples, sound_s)
+        print(
+            f"{voice}: WER {edit_distance(read, heard) / len(read):.1%} of {len(read)} words; {ours:.1f} s of CPU per "
+            f"minute, own call {own:.1f} s, ratio {ours / own:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

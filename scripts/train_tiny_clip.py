@@ -52,14 +52,9 @@ def draw(color: str, shape: str) -> Image.Image:
 
 def processor() -> CLIPProcessor:
     """Return the preprocessing: a word is a token. CLIPModel takes 2 as the end of a text for a relic."""
-    words = [
-        "<pad>",
-        "<start>",
-        "<unk>",
-        "<end>",
-        *sorted({*COLORS, *SHAPES, *" ".join(FRAMES).replace("{}", "").split()}),
-    ]
-    tokenizer = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    known = sorted({*COLORS, *SHAPES, *" ".join(FRAMES).replace("{}", "").split()})
+    words = {word: number for number, word in enumerate(("<pad>", "<start>", "<unk>", "<end>", *known))}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(

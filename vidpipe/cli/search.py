@@ -95,10 +95,9 @@ def search(
             _show_saved(opened, delete_saved, as_json=as_json)
             return
         engine = search_engine(opened)
-        if meaning:
-            page = engine.nearest(text, filters, limit=limit, after=after, offset=offset, moments=moments)
-        else:
-            page = engine.find(text, filters, order=order, limit=limit, after=after, offset=offset, moments=moments)
+        page = engine.find(
+            text, filters, meaning=meaning, order=order, limit=limit, after=after, offset=offset, moments=moments
+        )
         if save is not None:
             whole = f"({text})" if text.strip() and filters else text
             _save(opened, save, " ".join([whole, *filters]).strip())
@@ -122,7 +121,7 @@ def similar(
     """Find the videos nearest in meaning to a video, of each the nearest part; needs the analysis meaning."""
     with open_library(context) as opened:
         sha256 = opened.library.videos.resolve(video)
-        page = search_engine(opened).nearest(filters=filters, like=sha256, limit=limit)
+        page = search_engine(opened).find(filters=filters, like=sha256, limit=limit)
     if as_json:
         print_json({"video": sha256, **asdict(page)})
     else:

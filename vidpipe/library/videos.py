@@ -237,20 +237,21 @@ def read_fields(
     Raises:
         KeyError: Another stage has no result in it.
     """
-    places, adapter = _reading(graph, tuple(name for name in reads if name not in optional))
-    values = adapter.validate_python([_stored(document, scenes, *place) for place in places])
-    fields = dict(zip((name for name in reads if name not in optional), values, strict=True))
+
+    def values_of(names: tuple[str, ...]) -> dict[str, Any]:
+        places, adapter = _reading(graph, names)
+        stored = [
+            scenes if key is None else document[key] if field is None else document[key][field] for key, field in places
+        ]
+        return dict(zip(names, adapter.validate_python(stored), strict=True))
+
+    fields = values_of(tuple(name for name in reads if name not in optional))
     for name in (name for name in reads if name in optional):
-        (place,), adapter = _reading(graph, (name,))
         try:
-            (fields[name],) = adapter.validate_python([_stored(document, scenes, *place)])
+            fields |= values_of((name,))
         except (KeyError, TypeError, ValidationError):
             fields[name] = None
     return fields
-
-
-def _stored(document: Document, scenes: Sequence[Document], key: str | None, field: str | None) -> Any:
-    return scenes if key is None else document[key] if field is None else document[key][field]
 
 
 @cache

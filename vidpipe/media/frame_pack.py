@@ -62,12 +62,6 @@ def resized_jpeg(jpeg: bytes, size: tuple[int, int]) -> bytes:
     return encode_jpeg(decode_jpeg(jpeg), size)
 
 
-def scaled_jpeg(jpeg: bytes, factor: float) -> bytes:
-    """Scale both sides of a JPEG by a factor. Raises MediaError if it cannot be decoded."""
-    picture = decode_jpeg(jpeg)
-    return encode_jpeg(picture, (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))))
-
-
 def encode_jpeg(picture: cv2.typing.MatLike, size: tuple[int, int]) -> bytes:
     """Encode a picture as a JPEG.
 

@@ -8,7 +8,6 @@ pass or by `vidpipe prune`, and no backup contains it.
 """
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +64,14 @@ class KeptSound:
 
     Attributes:
         path: The file.
-        start: Index of the sample at the first video frame.
     """
 
     path: Path
-    start: int
+
+    @property
+    def start(self) -> int:
+        """Index of the sample at the first video frame."""
+        return max(0, round(int(self.path.name.split(".")[1]) * AUDIO_RATE_HZ / 1_000_000))
 
     @property
     def samples(self) -> int:
@@ -100,18 +102,14 @@ def keep_sound(settings: Settings, sha256: str, file: Path, stream: int, first_u
     """
     folder = sound_folder(settings, sha256)
     folder.mkdir(parents=True, exist_ok=True)
-    return _kept(file.rename(folder / f"{stream}.{first_us}.s16"))
+    return KeptSound(file.rename(folder / f"{stream}.{first_us}.s16"))
 
 
-def kept_sounds(settings: Settings, sha256: str, stream: int) -> Iterator[KeptSound]:
-    """Yield the sound that is kept of an audio stream: one or none."""
-    return map(_kept, sound_folder(settings, sha256).glob(f"{stream}.*.s16"))
+def kept_sound(settings: Settings, sha256: str, stream: int) -> KeptSound | None:
+    """Return the sound that is kept of an audio stream, if any."""
+    return next(map(KeptSound, sound_folder(settings, sha256).glob(f"{stream}.*.s16")), None)
 
 
 def drop_sound(settings: Settings, sha256: str) -> None:
     """Delete what is kept of the sound of a video."""
     shutil.rmtree(sound_folder(settings, sha256), ignore_errors=True)
-
-
-def _kept(path: Path) -> KeptSound:
-    return KeptSound(path, max(0, round(int(path.name.split(".")[1]) * AUDIO_RATE_HZ / 1_000_000)))

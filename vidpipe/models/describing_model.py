@@ -33,25 +33,6 @@ class FrameSource(Protocol):
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one analysis found in a video or scene, as far as it is stated.
-
-    Attributes:
-        source: The analysis: speech, screen_text, objects, faces, or the name of a plugin's texts.
-        text: The one of its texts that is quoted; "" for things.
-        language: Language code of the text; "" if unknown.
-        things: (label, most of them in one frame), the most important first.
-        says: How evidence from a plugin's texts begins.
-    """
-
-    source: str
-    text: str = ""
-    language: str = ""
-    things: tuple[tuple[str, int], ...] = ()
-    says: str = ""
-
-
-@dataclass(frozen=True)
 class MeasuredFacts:
     """What was measured of a video or scene: all that a model which sees no frames may state.
 
@@ -66,7 +47,7 @@ class MeasuredFacts:
         subtitle_languages: Language code of each subtitle stream; "" if it has none.
         hdr: Kind of high dynamic range.
         scene_stats: (start_s, stats) of each scene; only for a whole video.
-        findings: What the analyses found in it.
+        findings: Sentences about what the analyses found in it.
     """
 
     duration_s: float
@@ -79,7 +60,7 @@ class MeasuredFacts:
     subtitle_languages: tuple[str, ...] = ()
     hdr: str | None = None
     scene_stats: tuple[tuple[float, SceneStats], ...] = ()
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,6 @@ def directions(vectors: Sequence[str]) -> NDArray[np.float32]:
     return unit
 
 
-def kept_loaded(model: WorkerModel) -> WorkerModel:
-    """Return the same model as at the first call; its process ends with this one."""
-    return _loaded.setdefault(model.version, model)
+def embedded(model: WorkerModel, request: Mapping[str, Any]) -> Sequence[int]:
+    """Return the first embedding that a model answers a request with; its process stays until this one ends."""
+    return elements(_loaded.setdefault(model.version, model).call(request, threading.Event())[0])

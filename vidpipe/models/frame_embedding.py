@@ -1,12 +1,11 @@
 """Embeddings of frames, and of texts to be compared with them, by a CLIP or SigLIP2 checkpoint in a worker process."""
 
 import io
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.models.embeddings import elements, kept_loaded, packed
+from vidpipe.models.embeddings import embedded, packed
 from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
@@ -66,4 +65,4 @@ def build_frame_model(settings: Settings) -> WorkerModel:
 def embedded_words(text: str, settings: Settings) -> Sequence[int]:
     """Return the embedding of words that frames are compared with; () without a checkpoint. Raises UnavailableError."""
     model = build_frame_model(settings)
-    return elements(kept_loaded(model).call({"texts": [text]}, threading.Event())[0]) if model.installed else ()
+    return embedded(model, {"texts": [text]}) if model.installed else ()

@@ -1,8 +1,6 @@
 """Runs a detector or classifier on JPEGs, as its card says. `load` is called in the process of a `WorkerModel`."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,12 @@ import numpy as np
 from vidpipe.media.frame_pack import decode_jpeg
 from vidpipe.models.detections import detections
 from vidpipe.models.model_card import ModelCard
-from vidpipe.models.picture_input import in_picture, input_size, tensor
 
 Array = np.ndarray[Any, Any]
 #: Most detections of one picture that are answered.
 _MOST = 50
+#: The sides of an input of any size are multiples of this.
+_MULTIPLE = 32
 
 
 def load(
@@ -26,7 +25,8 @@ def load(
 
     Returns:
         A function that takes {"jpegs": [...], "min_confidence": number} and returns for each JPEG a list of
-        [label, confidence, box], most certain first; a box is [left, top, width, height] as shares of the picture.
+        [label, confidence, box], most certain first; a box is [left, top, width, height] as shares of the picture, or
+        None. The JPEGs are examined one by one: larger batches are slower on a CPU.
 
     Raises:
         ValueError: The card does not fit the model.
@@ -34,47 +34,43 @@ def load(
     cv2.setNumThreads(threads)
     ((name, folder),) = folders.items()
     card = ModelCard.model_validate(cards[name])
-    run = _runtime(folder, card, threads)
+    run = _onnx(folder, card, threads) if card.runtime == "onnx" else _opencv(folder, card)
+
+    def found(picture: Array, min_confidence: float) -> list[Any]:
+        return detections(run(tensor(picture, card)), card, min_confidence)[:_MOST]
 
     def answer(request: Mapping[str, Any]) -> list[Any]:
-        pictures = [decode_jpeg(jpeg) for jpeg in request["jpegs"]]
-        answers: list[Any] = []
-        for (height, width, _), group in groupby(pictures, key=lambda picture: picture.shape):
-            batch = list(group)
-            place = in_picture(card, width, height)
-            found = detections(run(tensor(batch, card)), card, len(batch), request["min_confidence"])
-            for some in found:
-                placed = [(one.label, one.confidence, one.corners and place(one.corners)) for one in some[:_MOST]]
-                answers.append([[label, round(sure, 4), _box(corners)] for label, sure, corners in placed])
-        return answers
+        return [found(decode_jpeg(jpeg), request["min_confidence"]) for jpeg in request["jpegs"]]
 
-    width, height = input_size(card, 64, 64)
-    empty = cv2.imencode(".jpg", np.full((height, width, 3), 128, np.uint8))[1].tobytes()
-    answer({"jpegs": [empty], "min_confidence": 0.5})
+    found(np.full((64, 64, 3), 128, np.uint8), 0.5)
     return answer
 
 
-def _box(corners: tuple[float, float, float, float] | None) -> list[float] | None:
-    if corners is None:
-        return None
-    left, top, right, bottom = corners
-    return [round(value, 4) for value in (left, top, right - left, bottom - top)]
+def tensor(picture: Array, card: ModelCard) -> Array:
+    """Return the input tensor, float32, for a picture: BGR, uint8, shape (height, width, 3)."""
+    height, width = picture.shape[:2]
+    size = card.size or (-(-width // _MULTIPLE) * _MULTIPLE, -(-height // _MULTIPLE) * _MULTIPLE)
+    whole = card.before_crop or size
+    if whole != (width, height):
+        shrinks = whole[0] < width or whole[1] < height
+        picture = cv2.resize(picture, whole, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    if card.jpeg:
+        picture = decode_jpeg(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].tobytes())
+    left, top = (whole[0] - size[0]) // 2, (whole[1] - size[1]) // 2
+    picture = picture[top : top + size[1], left : left + size[0]]
+    if card.channels == "rgb":
+        picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    values: Array = picture.astype(np.float32)
+    if any(card.mean):
+        values -= np.array(card.mean, np.float32)
+    if card.std != (1, 1, 1):
+        values /= np.array(card.std, np.float32)
+    return np.ascontiguousarray(values if card.layout == "nhwc" else values.transpose(2, 0, 1))[None]
 
 
-def _runtime(folder: Path, card: ModelCard, threads: int) -> Callable[[Array], Sequence[Array]]:
-    """Return what computes the output tensors for an input tensor."""
-    path = folder / card.file
-    if card.sha256:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != card.sha256:
-            raise ValueError(f"{card.file} has the sha256 {found}, its card says {card.sha256}")
-    return _onnx(path, card, threads) if card.runtime == "onnx" else _opencv(path, card)
-
-
-def _opencv(path: Path, card: ModelCard) -> Callable[[Array], Sequence[Array]]:
-    net = cv2.dnn.readNet(str(path), str(path.parent / card.graph) if card.graph else "")
-    names = card.outputs or net.getUnconnectedOutLayersNames()
+def _opencv(folder: Path, card: ModelCard) -> Callable[[Array], Sequence[Array]]:
+    net = cv2.dnn.readNet(str(folder / card.file), str(folder / card.graph) if card.graph else "")
+    names = net.getUnconnectedOutLayersNames()
 
     def run(values: Array) -> Sequence[Array]:
         net.setInput(values)
@@ -83,13 +79,12 @@ def _opencv(path: Path, card: ModelCard) -> Callable[[Array], Sequence[Array]]:
     return run
 
 
-def _onnx(path: Path, card: ModelCard, threads: int) -> Callable[[Array], Sequence[Array]]:
+def _onnx(folder: Path, card: ModelCard, threads: int) -> Callable[[Array], Sequence[Array]]:
     import onnxruntime  # part of the extra [analyses]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(folder / card.file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    names = list(card.outputs) or None
-    return lambda values: session.run(names, {name: values})
+    return lambda values: session.run(None, {name: values})

@@ -176,20 +176,14 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest // 10:02d}.{rest % 10}"
 
 
+_FOUND = dict.fromkeys(EVIDENCE, ("Good evening.",))
 _RICH_SCENES = (
-    SceneView(
-        0,
-        0.0,
-        4.5,
-        ("Good evening.", "Here is the news."),
-        "A woman sits at a desk in a studio.",
-        dict.fromkeys(EVIDENCE, ("Good evening.",)),
-    ),
+    SceneView(0, 0.0, 4.5, ("Good evening.", "Here is the news."), "A woman sits at a desk in a studio.", _FOUND),
     SceneView(1, 4.5, 12.0, ("It rained all day.",), "A street in the rain."),
 )
 _RICH = VideoView(
     12.0, "Evening news", "HD", "landscape", 1280, 720, True, ("Good evening.", "It rained all day."), _RICH_SCENES,
-    dict.fromkeys(EVIDENCE, ("Good evening.",)),
+    _FOUND,
 )  # fmt: skip
 _BARE_SCENE = SceneView(0, 0.0, 0.5)
 _BARE = VideoView(0.5, scenes=(_BARE_SCENE,))

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 from vidpipe.media.facts import ColorShare, SceneStats
 from vidpipe.models.describing_model import (
     DescribingModel,
-    Finding,
     MeasuredFacts,
     ModelAnswer,
     ModelReply,
     ModelRequest,
 )
-from vidpipe.text.messages import duration_in_words, join_words, quote
+from vidpipe.text.messages import duration_in_words, join_words
 from vidpipe.text.names import language_name
-from vidpipe.text.words import plurals
 
 #: (upper end of the range, word), in ascending order.
 Scale = Sequence[tuple[float, str]]
@@ -55,10 +53,6 @@ PARTLY_SILENT_SHARE = 0.3
 #: A color is named from the first share; from the second, alone or with others, it is most of the picture.
 NAMED_SHARE, DOMINANT_SHARE = 0.12, 0.6
 _MAX_COLORS = 3
-#: Characters of a quote, and things that are named.
-_MAX_QUOTE, _MAX_THINGS = 160, 6
-_IRREGULAR = {"person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice",
-              "sheep": "sheep", "knife": "knives", "scissors": "scissors", "skis": "skis"}  # fmt: skip
 
 #: A scene stands out if its brightness is this multiple of the darkest one's, or its motion of the mean.
 _STANDS_OUT = 2.0
@@ -83,38 +77,8 @@ class StatisticsModel(DescribingModel):
             if cancelled.is_set():
                 return
             measured = describe_video(request.facts) if request.scope == "video" else describe_scene(request.facts)
-            text = f"{findings_text(request.facts)} {measured}".strip()
+            text = " ".join((*request.facts.findings, measured))
             yield ModelReply(request, [ModelAnswer(prompt, text) for prompt in request.prompts])
-
-
-def findings_text(facts: MeasuredFacts) -> str:
-    """Return the sentences about what the analyses found; "" if they found nothing."""
-    return " ".join(map(finding_sentence, facts.findings))
-
-
-def finding_sentence(found: Finding) -> str:
-    """Return a sentence about what one analysis found: a quote, or what was detected."""
-    if found.source == "objects":
-        return f"It shows {join_words([_some(*thing) for thing in found.things[:_MAX_THINGS]])}."
-    if found.source == "faces":
-        count = max(count for _, count in found.things)
-        return f"Up to {count} faces are visible." if count > 1 else "A face is visible."
-    said = quote(found.text, _MAX_QUOTE)
-    end = "" if said[-2:-1] in ".!?…。！？" else "."
-    language = language_name(found.language) if found.language else ""
-    if found.source == "speech":
-        return f"Someone says{f' in {language}' if language else ''}: {said}{end}"
-    opening = "On screen" if found.source == "screen_text" else found.says[:1].upper() + found.says[1:]
-    return f"{opening}: {said} ({language})." if language else f"{opening}: {said}{end}"
-
-
-def _some(label: str, count: int) -> str:
-    """Return "a bicycle", or "bicycles" if several were in one frame."""
-    if count == 1:
-        return label if label in _IRREGULAR.values() else f"{'an' if label[:1].lower() in 'aeiou' else 'a'} {label}"
-    first, _, last = label.rpartition(" ")
-    plural = _IRREGULAR.get(last) or plurals(last)[-1]
-    return f"{first} {plural}".strip()
 
 
 def describe_scene(facts: MeasuredFacts) -> str:

@@ -4,12 +4,11 @@ All embeddings of this model share one direction: cosines are 0.75 to 0.9, whate
 sentences is subtracted (Mu and Viswanath, "All-but-the-Top", ICLR 2018): cosines of unrelated texts are then near 0.
 """
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.models.embeddings import elements, kept_loaded, packed
+from vidpipe.models.embeddings import embedded, packed
 from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
@@ -20,31 +19,19 @@ if TYPE_CHECKING:
 
 #: What they have in common is no meaning: they differ in subject, form and language.
 _UNLIKE = (
-    "A man repairs the engine of an old truck in his garage.",
-    "The museum opens at nine and closes at six.",
+    "A man repairs the engine of an old truck in his garage.", "The museum opens at nine and closes at six.",
     "Stock prices fell after the bank raised interest rates.",
-    "A dog runs across the field and catches a ball.",
-    "Install the software, then restart the computer.",
-    "The doctor explains how to treat a cold.",
-    "Two friends drink tea and talk about their childhood.",
-    "Kinder spielen im Schnee vor dem Haus.",
-    "Der Zug nach München hat zehn Minuten Verspätung.",
-    "Une femme chante une chanson dans la rue.",
-    "Le marché vend des fruits et du poisson.",
-    "El barco sale del puerto por la mañana.",
-    "Los soldados marchan por la plaza.",
-    "一个男人在厨房里做饭。",
-    "今天的天气很好,我们去公园散步。",
-    "彼女は図書館で本を読んでいる。",
-    "Дети играют в футбол во дворе.",
-    "Самолёт приземлился в аэропорту.",
-    "طفل يركض في الشارع",
-    "A game of chess between two old men in the park.",
-    "Buy now and save twenty percent on all shoes.",
-    "The rocket lifts off and flies to the moon.",
-    "A wedding with dancing guests and a big cake.",
+    "A dog runs across the field and catches a ball.", "Install the software, then restart the computer.",
+    "The doctor explains how to treat a cold.", "Two friends drink tea and talk about their childhood.",
+    "Kinder spielen im Schnee vor dem Haus.", "Der Zug nach München hat zehn Minuten Verspätung.",
+    "Une femme chante une chanson dans la rue.", "Le marché vend des fruits et du poisson.",
+    "El barco sale del puerto por la mañana.", "Los soldados marchan por la plaza.", "一个男人在厨房里做饭。",
+    "今天的天气很好,我们去公园散步。", "彼女は図書館で本を読んでいる。", "Дети играют в футбол во дворе.",
+    "Самолёт приземлился в аэропорту.", "طفل يركض في الشارع",
+    "A game of chess between two old men in the park.", "Buy now and save twenty percent on all shoes.",
+    "The rocket lifts off and flies to the moon.", "A wedding with dancing guests and a big cake.",
     "The teacher writes a formula on the blackboard.",
-)
+)  # fmt: skip
 
 
 def load(
@@ -80,6 +67,4 @@ def build_text_model(settings: Settings) -> WorkerModel:
 
 def embedded_query(text: str, settings: Settings) -> Sequence[int]:
     """Return the embedding of what is searched for, by a model that stays loaded. Raises UnavailableError."""
-    return elements(
-        kept_loaded(build_text_model(settings)).call({"texts": [text], "query": True}, threading.Event())[0]
-    )
+    return embedded(build_text_model(settings), {"texts": [text], "query": True})

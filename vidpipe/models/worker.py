@@ -119,7 +119,8 @@ class WorkerModel:
         if why:
             self._stop()
             raise UnavailableError(
-                f"The model {self.name} cannot be loaded: {why}.", f"Run `vidpipe models verify {self.name}`."
+                f"The model {self.name} cannot be loaded: {why}.",
+                f"Check its settings, and its files with `vidpipe models verify {self.name}`.",
             )
         return connection
 

@@ -210,7 +210,10 @@ def what_changed(library: Library, plan: Plan, stage: Stage, former: str) -> str
     changed = changed_parts(library.collections["lineage"], former, parts)
     if any(part.startswith("analyses.") for part in changed):  # the resource comes and goes with them
         changed = [part for part in changed if part != "resources.analyses"]
-    return " and ".join(_name(part, stage, type(plan.settings)) for part in changed) or "its settings, model or code"
+    read = [name for part in changed for kind, _, name in [part.partition(".")] if kind == "analyses"]
+    names = [_name(part, stage, type(plan.settings)) for part in changed if not part.startswith("analyses.")]
+    names += [f"which analyses it reads ({', '.join(read)})"] if read else []
+    return " and ".join(names) or "its settings, model or code"
 
 
 def _name(part: str, stage: Stage, settings: type[Settings]) -> str:
@@ -219,6 +222,4 @@ def _name(part: str, stage: Stage, settings: type[Settings]) -> str:
         section, _, field = name.partition(".")
         known = section_models(settings).get(section)
         return f"{key_name(field)} of [{known.__name__ if known else section}]"
-    if kind == "analyses":
-        return f"whether {name} is read"
     return _RESOURCES.get(name, name) if kind == "resources" else f"the code of {stage.name}"

@@ -23,7 +23,7 @@ from vidpipe.text.words import search_forms
 log = logging.getLogger(__name__)
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
-VERSION = 3
+VERSION = 4
 VIDEO, TIMED, MOMENT = "video", "timed", "moment"
 #: Before every name, so that tantivy does not read some of them as dates.
 _MARK = "="
@@ -98,8 +98,8 @@ def schema(fields: Fields) -> Schema:
     facets          JSON: field -> its names as written
     number_<field>  its number
     name            the name by which videos are ordered
-    moment          JSON: field, start_s and end_s of a moment or embedding; of a moment also language and text
-    vector          of an embedding: `quantized`. This and the next one only if there are fields of kind vector
+    moment          JSON: field, start_s and end_s of a moment or embedding; its text, and of a moment also language
+    vector          of an embedding: `quantized`
     vector_key      hash of the embedding's video, field, place and vector
     """
     builder = SchemaBuilder()
@@ -117,9 +117,8 @@ def schema(fields: Fields) -> Schema:
         builder.add_float_field(number_path(name), fast=True, indexed=True)
     builder.add_text_field("name", tokenizer_name="raw", index_option="basic", fast=True)
     builder.add_bytes_field("moment", stored=True)
-    if fields.vectors:
-        builder.add_bytes_field("vector", stored=True)
-        builder.add_unsigned_field("vector_key", fast=True, indexed=True)
+    builder.add_bytes_field("vector", stored=True)
+    builder.add_unsigned_field("vector_key", fast=True, indexed=True)
     return builder.build()
 
 
@@ -212,11 +211,11 @@ def _moment(sha256: str, field: SearchField, moment: Moment, language: str, word
 
 
 def _embeddings(sha256: str, field: str, embeddings: Iterable[Embedding]) -> Iterator[tuple[int, Document]]:
-    for vector, start_s, end_s in embeddings:
+    for vector, start_s, end_s, text in embeddings:
         if not (elements := quantized(vector)):
             log.warning("%s is not searched by %s at %s s: the vector is 0 or not finite", sha256[:12], field, start_s)
             continue
-        stored = json.dumps({"field": field, "start_s": start_s, "end_s": end_s}).encode()
+        stored = json.dumps({"field": field, "start_s": start_s, "end_s": end_s, "text": text}).encode()
         key = int.from_bytes(sha256_hash(sha256.encode() + stored + elements).digest()[:8]) >> 1
         document = Document()
         document.add_text("video", sha256)

@@ -16,17 +16,17 @@ from vidpipe.search.documents import facet_path, unmarked
 from vidpipe.search.grammar import parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.index import SearchIndex
-from vidpipe.search.pages import Cursor, Order, Row, ranked
+from vidpipe.search.pages import Cursor, Order, Row, page_of, ranked
 from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
 from vidpipe.search.spelling import corrected
 from vidpipe.search.translation import Translation, count
-from vidpipe.search.vectors import Similar, Vectors, without_words
+from vidpipe.search.vectors import Near, Vectors, without_words
 
 #: Different values of a field that are counted.
 _MOST_VALUES = 1000
-#: What is nearest is found, however far; but not what points away.
-_LEAST_COSINE = 0.0
+#: Who asks for what is nearest gets what is less similar, too: down to this share of a field's `min_similarity`.
+_LEAST_SHARE = 0.6
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SearchPage:
         facets: Field -> value -> number of videos with it, most frequent first.
         total: Number of videos found.
         next: What `after` takes for the next page; None: this is the last.
-        matched: "any": no video has all words, these have at least one.
+        matched: "any": no video has all words, these have at least one. "meaning": these are similar in meaning.
         did_you_mean: The query with misspelled words corrected; None: there is nothing to correct.
         notes: Sentences for the user.
     """
@@ -48,7 +48,7 @@ class SearchPage:
     facets: dict[str, dict[str, int]]
     total: int
     next: str | None
-    matched: Literal["all", "any"] = "all"
+    matched: Literal["all", "any", "meaning"] = "all"
     did_you_mean: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -77,6 +77,8 @@ class Engine:
         query: str = "",
         filters: Sequence[str] = (),
         *,
+        meaning: bool = False,
+        like: str = "",
         order: Order = "relevance",
         limit: int = 20,
         after: str | None = None,
@@ -86,116 +88,92 @@ class Engine:
     ) -> SearchPage:
         """Return a page of what `query` and all `filters` find.
 
+        If the words of `query` are found nowhere, and the order is by relevance, what is similar in meaning is found.
+
         Args:
             query: What is searched for; everything, if it is empty.
             filters: Further queries, which stay required where any word of `query` suffices.
-            order: Of the videos. Without words, by date instead of relevance.
+            meaning: Find the videos nearest in meaning to the words of `query` without a field; all else is required.
+            like: The sha256 of a video whose meaning is compared instead; it is not found itself.
+            order: Of the videos. Without words, by date instead of relevance; by meaning, always relevance.
             limit: Most hits; 0 for all, which are in memory at once: pages of very many take less.
             after: `next` of the page before.
             offset: Videos to skip.
-            moments: Hits are moments: of each video those that contain the words, by time.
+            moments: Hits are moments: of each video those that contain the words, by time; by meaning, the nearest one.
             facets: Whether values are counted.
 
         Raises:
             QueryError: A query is wrong.
-            SettingsError: `after` is not from the same order.
-            UnavailableError: MongoDB is unavailable.
+            SettingsError: `after` is not from the same order, or there are no words whose meaning could be compared.
+            UnavailableError: MongoDB is unavailable, or there is nothing to compare meanings with.
         """
         names = self._index.fields.facets if facets else ()
-        matched: Literal["all", "any"] = "all"
+        matched: Literal["all", "any", "meaning"] = "all"
         # tantivy counts in another thread, outside Python's lock, while the page is made.
         with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
-            node, required = self._parsed(query), tuple(map(self._parsed, filters))
-            if order == "relevance" and not any(isinstance(word, Words) for word in wanted(node)):
+            asked, required = self._parsed(query), tuple(map(self._parsed, filters))
+            node = asked
+            by_meaning = meaning or bool(like)
+            if by_meaning:
+                order = "relevance"
+            elif order == "relevance" and not any(isinstance(word, Words) for word in wanted(node)):
                 order = "date"
             cursor = Cursor.decoded(after, order) if after else Cursor(order)
             translation = self._translation()
             notes: list[str] = []
-            similar = Similar([], {})
-            if order == "relevance":
-                queries = self._vectors.queries(node, only_meaning=False, notes=notes)
-                conditions = translation.videos(without_words(node), required)
-                similar = self._vectors.similar(queries, conditions, translation, parts=moments)
+            near: dict[str, Near] = {}
 
-            def found_by(node: Node) -> tuple[Query, Future[_Counts], list[Row], bool]:
+            def found_by(node: Node) -> tuple[Future[_Counts], list[Row], bool]:
                 query = translation.videos(node, required, with_moments=moments)
-                both = translation.either(query, similar.places)
-                counting = pool.submit(_counted, translation.searcher, both, names)
-                found = ranked(translation.searcher, query, cursor, offset, limit, similar=similar.rankings)
-                return query, counting, *found
+                counting = pool.submit(_counted, translation.searcher, query, names)
+                return counting, *ranked(translation.searcher, query, cursor, offset, limit)
 
-            by_words, counting, rows, more = found_by(node)
-            loose = None if rows and not similar.places else _any_word(node)
-            if loose and not count(translation.searcher, by_words):
-                node, matched = loose, "any"
-                by_words, counting, rows, more = found_by(node)
-            places = dict(similar.places)
-            for video in translation.addresses(by_words, places):
-                del places[video]
-            scored = order == "relevance"
+            if not by_meaning:
+                counted, rows, more = found_by(node)
+                loose = None if rows else _any_word(node)
+                if loose and not counted.result()[0]:
+                    node, matched = loose, "any"
+                    counted, rows, more = found_by(node)
+            if by_meaning or (order == "relevance" and not rows and not counted.result()[0]):
+                near = self._near(asked, required, translation, notes, meaning=meaning, like=like, moments=moments)
+                if near and not by_meaning:
+                    notes.append("No video contains these words; these are similar in meaning.")
+                if near or by_meaning:
+                    matched = "meaning"
+                    counted = pool.submit(_counted, translation.searcher, translation.among(near), names)
+                    rows, more = page_of(((one.score, one.address) for one in near.values()), cursor, offset, limit)
             cursor = replace(cursor, position=cursor.position + offset)
-            shown = Hits(self._library, self._specs, translation, node, scored=scored, nearest=places)
+            places = {sha256: one.place for sha256, one in near.items()}
+            shown = Hits(self._library, self._specs, translation, node, scored=order == "relevance", nearest=places)
             hits, following = _shown(shown, rows, more, cursor, limit, moments=moments)
-            better = None if after else corrected(query, node, self._library, translation)
+            better = None if after or by_meaning else corrected(query, node, self._library, translation)
             if better and not self._finds(better, required, translation):
                 better = None
-            total, counts = counting.result()
+            total, counts = counted.result()
         notes += self._notes(And((node, *required)))
         return SearchPage(hits, counts, total, following, matched, better, notes)
 
-    def nearest(
+    def _near(
         self,
-        query: str = "",
-        filters: Sequence[str] = (),
+        node: Node,
+        required: Sequence[Node],
+        translation: Translation,
+        notes: list[str],
         *,
-        like: str = "",
-        limit: int = 20,
-        after: str | None = None,
-        offset: int = 0,
-        moments: bool = False,
-        facets: bool = True,
-    ) -> SearchPage:
-        """Return a page of the videos that are nearest in meaning, of each the nearest part; at most `MOST_SIMILAR`.
-
-        Args:
-            query: The meaning of its words without a field is compared; everything else in it is required.
-            filters: Further queries, which are required.
-            like: The sha256 of a video that is compared instead; it is not found itself.
-            limit: Most hits; 0 for all.
-            after: `next` of the page before.
-            offset: Videos to skip.
-            moments: Only parts of videos are compared.
-            facets: Whether values are counted.
-
-        Raises:
-            QueryError: A query is wrong.
-            SettingsError: There are no words to compare, or `after` is from a page in another order.
-            UnavailableError: There is nothing to compare: `meaning` is not enabled, or its model is not installed.
-        """
-        names = self._index.fields.facets if facets else ()
-        with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
-            node, required = self._parsed(query), tuple(map(self._parsed, filters))
-            cursor = Cursor.decoded(after, "relevance") if after else Cursor("relevance")
-            translation = self._translation()
-            notes: list[str] = []
-            if like:
-                queries = self._vectors.embeddings_of(like, translation.searcher)
-            else:
-                queries = self._vectors.queries(node, only_meaning=True, notes=notes)
-            if not queries:
-                raise self._nothing_to_compare(like)
-            conditions = translation.videos(without_words(node), required)
-            similar = self._vectors.similar(
-                queries, conditions, translation, parts=moments, least=_LEAST_COSINE, without=like
-            )
-            counting = pool.submit(_counted, translation.searcher, translation.among(similar.places), names)
-            nothing = translation.among(())
-            rows, more = ranked(translation.searcher, nothing, cursor, offset, limit, similar=similar.rankings)
-            cursor = replace(cursor, position=cursor.position + offset)
-            shown = Hits(self._library, self._specs, translation, node, scored=True, nearest=similar.places)
-            hits, following = _shown(shown, rows, more, cursor, limit, moments=moments)
-            total, counts = counting.result()
-        return SearchPage(hits, counts, total, following, notes=notes)
+        meaning: bool,
+        like: str,
+        moments: bool,
+    ) -> dict[str, Near]:
+        """Return the videos nearest to one video, or to words; without `meaning`, only what is certainly similar."""
+        if like:
+            queries = self._vectors.embeddings_of(like, translation.searcher)
+        else:
+            queries = self._vectors.queries(node, only_meaning=meaning, notes=notes)
+        if not queries and (meaning or like):
+            raise self._nothing_to_compare(like)
+        conditions = translation.videos(without_words(node), required)
+        least = _LEAST_SHARE if meaning or like else 1.0
+        return self._vectors.similar(queries, conditions, translation, parts=moments, least=least, without=like)
 
     def _nothing_to_compare(self, like: str) -> VidpipeError:
         if not self._index.fields.vectors:
@@ -251,7 +229,7 @@ class Engine:
     def _notes(self, node: Node) -> list[str]:
         named = {word.field for word in wanted(node)}
         return [
-            f"`{name}:` finds nothing: the analysis {analysis}, which fills it, is not enabled."
+            f"The analysis {analysis}, which fills `{name}:`, is not enabled."
             for name, analysis in sorted(self._index.fields.unfilled.items())
             if name in named
         ]

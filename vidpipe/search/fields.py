@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from vidpipe.search.analysis import LANGUAGES, folded, language_of
-from vidpipe.stages.analyses.results import Faces, Objects, ScreenText, Speech
+from vidpipe.stages.analyses.results import Faces, Meaning, Objects, ScreenText, Speech
 from vidpipe.stages.contract import INGEST, StageResult
 from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.search_fields import Moment, SearchField
@@ -20,13 +20,11 @@ log = logging.getLogger(__name__)
 STATE = "state"
 SAVED = "saved"
 
-#: Results of analyses that a library may lack: their fields can be searched in any library. Embeddings cannot.
-_OPTIONAL: dict[str, type[StageResult]] = {
-    "speech": Speech,
-    "screen_text": ScreenText,
-    "objects": Objects,
-    "faces": Faces,
-}
+#: vidpipe's own analyses with fields. These belong to every index, so that it need not be built again for processes
+#: with other ones enabled.
+_ANALYSES: dict[str, type[StageResult]] = {
+    "speech": Speech, "screen_text": ScreenText, "objects": Objects, "faces": Faces, "meaning": Meaning,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,16 @@ class Fields:
     def __init__(self, graph: StageGraph) -> None:
         self._declared: list[_Declared] = []
         self._left_out: set[str] = set()
-        for stage in (INGEST, *graph.names):
-            model = graph.result_model(stage)
+        stages = {stage: graph.result_model(stage) for stage in (INGEST, *graph.names)}
+        enabled = {field.name for model in stages.values() for field in model.search_fields}
+        #: Field -> the analysis that would fill it, were it enabled.
+        self.unfilled: dict[str, str] = {}
+        for stage, model in ({name: stages[name] for name in stages if name not in _ANALYSES} | _ANALYSES).items():
+            key = stage if stage in _ANALYSES else graph.key(stage)
             for field in model.search_fields:
-                self._declared.append(_Declared(field, graph.key(stage), bool(model.scene_fields)))
+                self._declared.append(_Declared(field, key, bool(model.scene_fields)))
+                if field.name not in enabled:
+                    self.unfilled[field.name] = stage
         added = SearchField("added", "number", _added, "When it was added.", unit="date")
         self._declared.append(_Declared(added, ""))
         self._fields: dict[str, SearchField] = {}
@@ -64,16 +68,10 @@ class Fields:
             known = self._fields.setdefault(declared.field.name, declared.field)
             if known.kind != declared.field.kind:
                 raise ValueError(f"the search field {known.name} is declared as {known.kind} and {declared.field.kind}")
-        #: Those of kind vector, by name; they have no text form.
-        self.vectors = {name: field for name, field in self._fields.items() if field.kind == "vector"}
-        self._fields = {name: field for name, field in self._fields.items() if name not in self.vectors}
-        #: Field -> the analysis that would fill it, were it enabled.
-        self.unfilled: dict[str, str] = {}
-        for analysis, model in _OPTIONAL.items():
-            for field in model.search_fields:
-                if field.kind != "term" and field.name not in self._fields:
-                    self._fields[field.name] = field
-                    self.unfilled[field.name] = analysis
+        vectors = {name: field for name, field in self._fields.items() if field.kind == "vector"}
+        self._fields = {name: field for name, field in self._fields.items() if name not in vectors}
+        #: Those of kind vector that are enabled, by name; they have no text form.
+        self.vectors = {name: field for name, field in vectors.items() if name in enabled}
 
     def get(self, name: str) -> SearchField | None:
         """Return a field; of several declarations the first."""

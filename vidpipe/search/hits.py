@@ -39,7 +39,7 @@ class Hits:
         translation: The state of the index that found them.
         node: The query that did.
         scored: Whether they are ordered by relevance.
-        nearest: Places of those that the query's words do not find, but their meaning.
+        nearest: Places of videos that were found by meaning.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Hits:
         self._node = node
         self._scored = scored
         self._nearest = nearest
-        self._has_words = any(True for _ in wanted(node))
+        self._has_words = not nearest and any(True for _ in wanted(node))
         self._matcher = Matcher(wanted(node))
 
     def videos(self, rows: Sequence[Row]) -> Iterator[Document]:
@@ -66,10 +66,10 @@ class Hits:
         for found in self._read(rows, texts=self._has_words):
             moments = self._best_moments(list(found))
             for sha256, (row, document) in found.items():
-                matches = [*self._in_video(document), *moments.get(sha256, ())]
+                nearest = filter(None, [self._nearest.get(sha256)])
+                matches = [*nearest, *self._in_video(document), *moments.get(sha256, ())]
                 matches.sort(key=lambda match: match.rank)
-                by_meaning = [self._nearest[sha256]] if sha256 in self._nearest else []
-                yield self._hit(row, document, [*by_meaning, *matches][:_MOST_MATCHES])
+                yield self._hit(row, document, matches[:_MOST_MATCHES])
 
     def moments(self, rows: Sequence[Row], cursor: Cursor, limit: int) -> tuple[list[Document], Cursor, bool]:
         """Return a hit for each moment, in order; the cursor of what follows; and whether these are all of `rows`.
@@ -119,7 +119,8 @@ class Hits:
                 yield from filter(None, (self._matcher.match(field, text, language) for text in texts))
 
     def _best_moments(self, ids: Sequence[str]) -> dict[str, list[Match]]:
-        if not ids or not self._translation.has_moments(self._node):  # all may have been deleted meanwhile
+        # All may have been deleted meanwhile.
+        if not ids or not self._has_words or not self._translation.has_moments(self._node):
             return {}
         found = self._find_moments(ids, _MOST_FOUND * len(ids))
         if sum(map(len, found.values())) == _MOST_FOUND * len(ids):  # a few videos may have displaced the others

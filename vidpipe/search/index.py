@@ -227,14 +227,14 @@ class SearchIndex:
             found = IndexStatus(str(self._files.directory), network, fault)
             if fault:
                 return found
-            columns = ("id_head", "vector_key") if self.fields.vectors else ("id_head",)
+            columns = ("id_head", "vector_key")
             counts = {column: {"value_count": {"field": column}} for column in columns}
             counted = self.searcher.aggregate(Query.all_query(), counts)
-            videos, *embeddings = (int(counted[column]["value"]) for column in columns)
+            videos, embeddings = (int(counted[column]["value"]) for column in columns)
             return replace(
                 found,
                 videos=videos,
-                moments=self.searcher.num_docs - videos - sum(embeddings),
+                moments=self.searcher.num_docs - videos - embeddings,
                 behind=len(self._differences().videos),
                 segments=self.searcher.num_segments,
                 size_bytes=size_of(self.folder),

@@ -28,7 +28,7 @@ class Match:
     Attributes:
         field: Name of its field.
         text: The words around the best place, `CONTEXT` characters or little more; "…" stands for what is left out.
-            None: only the meaning matches.
+            If only the meaning matches: the beginning of the words there; None: there are none.
         highlights: Start and end of each matching place in `text`.
         start_s: Start of the moment whose text it is, in seconds; None: it is about the whole video.
         end_s: End of the moment.

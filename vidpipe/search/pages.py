@@ -3,8 +3,9 @@
 import base64
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import starmap
 from typing import Any, Literal, NamedTuple, Self
 
 import tantivy
@@ -18,10 +19,6 @@ Order = Literal["relevance", "date", "duration", "name"]
 _COLUMNS = {"relevance": None, "date": number_path("added"), "duration": number_path("duration"), "name": "name"}
 #: Fetched beyond a page, so that its last hit rarely has the rank of the last one fetched.
 _SLACK = 50
-#: Videos that are found by meaning; of those found by words, so many can gain from it.
-MOST_SIMILAR = 200
-#: Reciprocal rank fusion: the higher, the less the first places of each ranking count (Cormack et al., SIGIR 2009).
-_RANK_OFFSET = 60
 
 
 class Row(NamedTuple):
@@ -86,15 +83,7 @@ class Cursor:
         return self.moments > 0 and _place(self) == _place(row)
 
 
-def ranked(
-    searcher: Searcher,
-    query: Query,
-    cursor: Cursor,
-    offset: int,
-    limit: int,
-    *,
-    similar: Sequence[Sequence[DocAddress]] = (),
-) -> tuple[list[Row], bool]:
+def ranked(searcher: Searcher, query: Query, cursor: Cursor, offset: int, limit: int) -> tuple[list[Row], bool]:
     """Return the videos from `cursor` on, without the first `offset`, at most `limit`; and whether more follow.
 
     Args:
@@ -103,20 +92,15 @@ def ranked(
         cursor: Where to begin.
         offset: Videos to skip.
         limit: Most videos; 0 for all.
-        similar: Further rankings, by relevance, of up to `MOST_SIMILAR` videos each.
     """
     by = tantivy.Order.Asc if cursor.order == "name" else tantivy.Order.Desc
     everything = max(searcher.num_docs, 1)
     size = min(cursor.position + offset + limit + _SLACK, everything) if limit else everything
-    size = min(size + MOST_SIMILAR * bool(similar), everything)
-    skipped = max(0, min(cursor.position, everything) - _SLACK) if cursor.rank and not similar else 0
-    bisect = bisect_left if cursor.moments else bisect_right
+    skipped = max(0, min(cursor.position, everything) - _SLACK) if cursor.rank else 0
     while True:
         hits = searcher.search(query, size - skipped, False, _COLUMNS[cursor.order], skipped, by).hits
         rows = _rows(searcher, hits, cursor.order)
-        if similar:
-            rows = _fused(rows, [_rows(searcher, [(0.0, one) for one in ranking], "relevance") for ranking in similar])
-        first = (bisect(rows, _place(cursor), key=_place) if cursor.rank else 0) + offset
+        first = _first(rows, cursor) + offset
         end = first + limit if limit else len(rows)
         complete = len(hits) < size - skipped or size == everything
         if skipped and not (rows and _is_fetched_before(cursor.order, rows[0], cursor)):
@@ -127,31 +111,35 @@ def ranked(
             size = min(4 * size, everything)
 
 
+def page_of(
+    found: Iterable[tuple[float, DocAddress]], cursor: Cursor, offset: int, limit: int
+) -> tuple[list[Row], bool]:
+    """Return the same of videos with these scores."""
+    rows = sorted(starmap(_scored, found), key=_place)
+    first = _first(rows, cursor) + offset
+    end = first + limit if limit else len(rows)
+    return rows[first:end], end < len(rows)
+
+
+def _first(rows: Sequence[Row], cursor: Cursor) -> int:
+    bisect = bisect_left if cursor.moments else bisect_right
+    return bisect(rows, _place(cursor), key=_place) if cursor.rank else 0
+
+
+def _scored(score: float, address: DocAddress) -> Row:
+    return Row((False, -score), address.segment_ord << 32 | address.doc, address)
+
+
 def _rows(searcher: Searcher, hits: Sequence[tuple[Any, DocAddress]], order: Order) -> list[Row]:
     if order == "relevance":
         # Very many may be equal. tantivy has them in this order, so that a page needs no more than its own.
-        return [Row((False, -score), address.segment_ord << 32 | address.doc, address) for score, address in hits]
+        return list(starmap(_scored, hits))
     heads = searcher.fast_field_values("id_head", [address for _, address in hits])
     rows = [
         Row((value is None, value or "" if order == "name" else -(value or 0.0)), int(head or 0), address)
         for (value, address), head in zip(hits, heads, strict=True)
     ]
     return sorted(rows, key=_place)
-
-
-def _fused(by_words: Sequence[Row], similar: Sequence[Sequence[Row]]) -> list[Row]:
-    """Return the videos of all rankings by their reciprocal ranks.
-
-    A rank by words below `MOST_SIMILAR` does not count for a similar video, so that no place depends on how many were
-    fetched: whatever follows them has a lower score than all of them.
-    """
-    found: dict[int, tuple[float, DocAddress]] = {}
-    for ranking in (*similar, by_words):
-        for place, row in enumerate(ranking, 1):
-            score = found[row.tie][0] if row.tie in found else 0.0
-            if place <= MOST_SIMILAR or not score:
-                found[row.tie] = (score + 1 / (_RANK_OFFSET + place), row.address)
-    return sorted((Row((False, -score), tie, address) for tie, (score, address) in found.items()), key=_place)
 
 
 def _is_fetched_before(order: Order, one: Row, other: Row | Cursor) -> bool:

@@ -73,10 +73,6 @@ class Translation:
         found = self.searcher.search(_must([query, self.among(videos)]), len(videos), False)
         return {str(self.searcher.doc(address).get_first("video")): address for _, address in found.hits}
 
-    def either(self, query: Query, videos: Collection[str]) -> Query:
-        """Return the query for what `query` finds and for these videos."""
-        return _should([query, self.among(videos)]) if videos else query
-
     def has_moments(self, node: Node) -> bool:
         """Return whether `node` has wanted words that moments may have."""
         return any(isinstance(word, Words) and self.fields_of(word, "moments") for word in wanted(node))

@@ -20,7 +20,6 @@ from vidpipe.safe_files import replace_file
 from vidpipe.search.documents import embedding_kind, moment_of, quantized
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.matching import Match
-from vidpipe.search.pages import MOST_SIMILAR
 from vidpipe.search.query import EVERYTHING, And, Node, Or, Words, wanted
 from vidpipe.search.translation import Translation
 from vidpipe.stages.search_fields import SearchField
@@ -30,25 +29,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Embeddings that are looked at, the second number if few videos remain of the first.
-_NEAREST = (MOST_SIMILAR, 10 * MOST_SIMILAR)
-_FEW = 20
+#: Videos that are found.
+MOST_SIMILAR = 200
+#: Embeddings that are looked at: a video may have several, and some do not fulfil the query's other conditions.
+_NEAREST = 2_000
+#: What has a smaller share of the best one's cosine has little to do with what is searched for.
+_SHARE_OF_BEST = 0.6
+#: Reciprocal rank fusion: the higher, the less the first places of each ranking count (Cormack et al., SIGIR 2009).
+_RANK_OFFSET = 60
 #: Added embeddings that take seconds.
 _MANY = 5_000
 #: Of content that is followed by its own checksum. usearch crashes on some damaged files.
 _CRC_OF_INTACT = 0x2144DF1C
 
 
-class Similar(NamedTuple):
-    """Videos found by meaning.
+class Near(NamedTuple):
+    """A video found by meaning: the sum of its reciprocal ranks by each field, its document, and the nearest place."""
 
-    Attributes:
-        rankings: For each field, their documents, best first.
-        places: Video -> where its nearest embedding is.
-    """
-
-    rankings: list[list[DocAddress]]
-    places: dict[str, Match]
+    score: float
+    address: DocAddress
+    place: Match
 
 
 class Vectors:
@@ -64,28 +64,24 @@ class Vectors:
 
         Args:
             node: The query.
-            only_meaning: Nothing else is searched for: fields of which encoding takes long are compared, too.
+            only_meaning: Words were not searched for: fields that are only compared then are compared, too.
             notes: Extended by a sentence for each field whose model is unavailable.
 
         Raises:
-            UnavailableError: `only_meaning`, and no model is available.
+            UnavailableError, MediaError: `only_meaning`, and a model cannot be used.
         """
         found: dict[str, bytes] = {}
-        fault: UnavailableError | None = None
         text = " ".join(word.text for word in wanted(node) if _is_free_word(word))
         for field in self._index.fields.vectors.values() if text else ():
             if not field.encode or (field.only_by_meaning and not only_meaning):
                 continue
             try:
-                if vector := quantized(field.encode(text, self._index.library.settings)):
-                    found[field.name] = vector
+                found[field.name] = quantized(field.encode(text, self._index.library.settings))
             except (UnavailableError, MediaError) as error:
-                fault = UnavailableError(error.message, error.hint)
-                compared = "Not compared" if only_meaning else "Only words were compared, not their meaning"
-                notes.append(f"{compared} ({field.name}): {error}")
-        if only_meaning and fault and not found:
-            raise fault
-        return found
+                if only_meaning:
+                    raise
+                notes.append(f"Only words were compared, not their meaning ({field.name}): {error}")
+        return {name: vector for name, vector in found.items() if vector}
 
     def embeddings_of(self, video: str, searcher: Searcher) -> dict[str, bytes]:
         """Return field -> the mean of a video's embeddings; of a field with one of the whole video, that one."""
@@ -110,58 +106,55 @@ class Vectors:
         translation: Translation,
         *,
         parts: bool,
-        least: float | None = None,
+        least: float = 1.0,
         without: str = "",
-    ) -> Similar:
-        """Return the videos whose embeddings are nearest.
+    ) -> dict[str, Near]:
+        """Return the videos whose embeddings are nearest; by each field, those not far behind the nearest one.
 
         Args:
             queries: Field -> what its embeddings are compared with.
             conditions: What the videos must fulfil.
             translation: The state of the index.
             parts: Only parts of videos are compared.
-            least: Least cosine; None: what the field says.
+            least: Least cosine, as a share of the field's `min_similarity`.
             without: A video that is not to be found.
         """
-        found = Similar([], {})
+        found: dict[str, Near] = {}
         for name, vector in queries.items():
             field = self._index.fields.vectors[name]
-            for count in _NEAREST:
-                bound = field.min_similarity if least is None else least
-                nearest, complete = self._nearest(field, vector, count, translation.searcher, parts=parts, least=bound)
-                nearest.pop(without, None)
-                addresses = translation.addresses(conditions, nearest)
-                if complete or len(addresses) >= _FEW:
-                    break
-            best = [sha256 for sha256 in nearest if sha256 in addresses][:MOST_SIMILAR]
-            found.rankings.append([addresses[sha256] for sha256 in best])
-            found.places.update({sha256: nearest[sha256] for sha256 in best} | found.places)
+            bound = field.min_similarity * least
+            nearest = self._nearest(field, vector, translation.searcher, parts=parts, least=bound)
+            nearest.pop(without, None)
+            addresses = translation.addresses(conditions, nearest)
+            best = [(sha256, *nearest[sha256]) for sha256 in nearest if sha256 in addresses][:MOST_SIMILAR]
+            for rank, (sha256, cosine, place) in enumerate(best, 1):
+                if cosine >= _SHARE_OF_BEST * best[0][1]:
+                    known = found.get(sha256, Near(0.0, addresses[sha256], place))
+                    found[sha256] = known._replace(score=known.score + 1 / (_RANK_OFFSET + rank))
         return found
 
     def _nearest(
-        self, field: SearchField, vector: bytes, count: int, searcher: Searcher, *, parts: bool, least: float
-    ) -> tuple[dict[str, Match], bool]:
-        """Return the videos of the nearest embeddings, each with its nearest place; and whether there are no more."""
+        self, field: SearchField, vector: bytes, searcher: Searcher, *, parts: bool, least: float
+    ) -> dict[str, tuple[float, Match]]:
+        """Return the videos of the nearest embeddings, nearest first, each with cosine and place."""
         import numpy as np
 
         index = self._index_of(embedding_kind(field.name, len(vector)), len(vector))
-        matches = index.search(np.frombuffer(vector, np.int8), count)
-        near = {
-            int(key): distance
-            for key, distance in zip(matches.keys, matches.distances, strict=True)
-            if 1 - distance >= least
-        }
+        matches = index.search(np.frombuffer(vector, np.int8), _NEAREST)
+        cosines = {int(key): 1 - float(far) for key, far in zip(matches.keys, matches.distances, strict=True)}
+        near = {key: cosine for key, cosine in cosines.items() if cosine >= least}
         query = Query.term_set_query(self._index.schema, "vector_key", list(near))
         hits = searcher.search(query, max(1, len(near)), False, "vector_key").hits
-        found: dict[str, Match] = {}
-        for _, address in sorted(hits, key=lambda hit: (near[hit[0]], hit[0])):
+        found: dict[str, tuple[float, Match]] = {}
+        for key, address in sorted(hits, key=lambda hit: (-near[hit[0]], hit[0])):
             place = moment_of(searcher.doc(address))
-            known = found.get(place["video"])
+            cosine, known = found.get(place["video"], (near[key], None))
             is_part = place["start_s"] is not None
             # The video's rank is that of its nearest embedding, its place that of its nearest part.
             if (known is None and not parts) or (is_part and (known is None or known.start_s is None)):
-                found[place["video"]] = Match(field.name, None, (), place["start_s"], place["end_s"])
-        return found, len(near) < count
+                match = Match(field.name, place["text"], (), place["start_s"], place["end_s"])
+                found[place["video"]] = cosine, match
+        return found
 
     def _index_of(self, kind: str, size: int) -> "Index":
         with self._mutex:

@@ -42,7 +42,7 @@ class Speech(Section):
     """Code of the language spoken (en, zh); empty: detected."""
     use_subtitles: bool = False
     """Take the text of a subtitle stream in Language instead of listening, if there is one."""
-    min_confidence: float = Field(0.4, ge=0, le=1)
+    min_confidence: float = Field(0.5, ge=0, le=1)
     """Segments of lower confidence are dropped."""
 
 
@@ -86,8 +86,6 @@ class Moderation(Section):
 
     model: str = Field("moderation-open-nsfw", pattern=_MODEL, max_length=200)
     """Name of an installed classifier."""
-    review_above: float = Field(0.8, ge=0, le=1)
-    """Score from which the default rules tag a video with Needs review."""
 
 
 class Meaning(Section):

@@ -134,8 +134,6 @@ def describe(items: Sequence[Item], context: StageContext) -> Iterator[Outcome]:
 
 
 def _outcome(video: _DescribedVideo, whole: RequestAnswers, context: StageContext) -> Outcome:
-    from vidpipe.models.statistics import findings_text
-
     model: DescribingModel = context.resources["model"]
     used = _used([*video.answers.values(), whole])
     if whole.error:
@@ -150,7 +148,7 @@ def _outcome(video: _DescribedVideo, whole: RequestAnswers, context: StageContex
         text=values.get("describe_video") or "",
         model=model.name,
         measured=model.measured,
-        found=findings_text(whole.request.facts) if model.measured else "",
+        found=" ".join(whole.request.facts.findings) if model.measured else "",
         scenes=tuple(
             SceneDescription(
                 index=scene.index,

@@ -1,44 +1,37 @@
 """What the analyses found, as far as it is stated without a vision model: findings, keywords and a summary.
 
-A text is quoted, never interpreted: of speech the longest segment, of texts on screen the first title, else the first
-caption, else the longest text. The summary consists of quotes, too.
+Each finding is a sentence that names its source. A text is quoted, never interpreted: of speech the longest segment, of
+texts on screen the longest title, else the longest caption. The summary consists of quotes, too.
 """
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from vidpipe.media.facts import Scene
-from vidpipe.models.describing_model import Finding
+from vidpipe.media.facts import Scene, SubtitleCue
 from vidpipe.stages.analyses.declaration import FoundText, found_texts
 from vidpipe.stages.analyses.results import FrameFaces, ObjectLabel, SceneObjects, SpeechSegment, TextEntry
 from vidpipe.stages.contract import Item, StageContext
 from vidpipe.stages.search_fields import Moment
 from vidpipe.stages.sentiment import sentences_of_cues
 from vidpipe.text.extracts import key_sentences, keywords
-from vidpipe.text.messages import quote
-from vidpipe.text.names import language_code
+from vidpipe.text.messages import join_words, quote
+from vidpipe.text.names import language_code, language_name
+from vidpipe.text.words import plural
 
 _SPEECH, _SCREEN_TEXT = "speech.segments", "screen_text.entries"
 _LABELS, _SCENE_LABELS, _FACES = "objects.labels", "objects.scenes", "faces.frames"
 #: The fields that are stated in words of their own; texts of other analyses are quoted.
 STATED = (_SPEECH, _SCREEN_TEXT, _LABELS, _SCENE_LABELS, _FACES)
-_KINDS = ("title", "caption", "small")
-_MAX_QUOTE = 240
+#: Characters of a quoted text and of a quote in a summary, and things that are named.
+_MAX_QUOTE, _MAX_SUMMED, _MAX_THINGS = 160, 240, 6
 #: Languages whose sentences do not end with a space.
 _UNSPACED = ("zho", "jpn", "tha")
 
 
-class _Timed(Protocol):
-    @property
-    def start_s(self) -> float: ...
-    @property
-    def end_s(self) -> float: ...
-
-
-TimedT = TypeVar("TimedT", bound=_Timed)
+TimedT = TypeVar("TimedT", SubtitleCue, SpeechSegment, TextEntry, SceneObjects, Moment)
 
 
 def by_scene(scenes: Sequence[Scene], parts: Iterable[TimedT]) -> list[list[TimedT]]:
@@ -53,38 +46,70 @@ def by_scene(scenes: Sequence[Scene], parts: Iterable[TimedT]) -> list[list[Time
     return found
 
 
-def findings(item: Item, context: StageContext) -> tuple[Finding, ...]:
-    """Return what the analyses found in a whole video: what was heard, read, seen, and the texts of plugins."""
-    fields = item.fields
-    return (
-        *_heard(fields.get(_SPEECH) or ()),
-        *_read(fields.get(_SCREEN_TEXT) or ()),
-        *_seen(fields.get(_LABELS) or ()),
-        *_faces(fields.get(_FACES) or ()),
-        *(finding for found in _others(item, context) for finding in _quoted(found, found.moments)),
-    )
+def findings(item: Item, context: StageContext) -> tuple[str, ...]:
+    """Return a sentence about what each analysis found in a whole video."""
+    return tuple(_sentences(item.fields, _others(item, context)))
 
 
-def findings_by_scene(item: Item, context: StageContext) -> list[tuple[Finding, ...]]:
+def findings_by_scene(item: Item, context: StageContext) -> list[tuple[str, ...]]:
     """Return the `findings` in each scene."""
     scenes: Sequence[Scene] = item["scenes.scenes"]
-    found: list[list[Finding]] = [[] for _ in scenes]
+    speech, texts, things = (
+        by_scene(scenes, item.fields.get(name) or ()) for name in (_SPEECH, _SCREEN_TEXT, _SCENE_LABELS)
+    )
+    frames: Sequence[FrameFaces] = item.fields.get(_FACES) or ()
+    faces = {index: list(group) for index, group in groupby(frames, key=lambda frame: frame.scene)}
+    others = [(other, by_scene(scenes, other.moments)) for other in _others(item, context)]
+    found = []
+    for index in range(len(scenes)):
+        labels = [label for part in things[index] for label in part.labels]
+        fields = {_SPEECH: speech[index], _SCREEN_TEXT: texts[index], _LABELS: labels, _FACES: faces.get(index)}
+        here = (replace(other, moments=tuple(within[index])) for other, within in others if within[index])
+        found.append(tuple(_sentences(fields, here)))
+    return found
 
-    def add(parts: Iterable[TimedT], state: Callable[[Sequence[TimedT]], Iterable[Finding]]) -> None:
-        for index, within in enumerate(by_scene(scenes, parts)):
-            found[index] += state(within) if within else ()
 
-    fields = item.fields
-    add(fields.get(_SPEECH) or (), _heard)
-    add(fields.get(_SCREEN_TEXT) or (), _read)
-    things: Sequence[SceneObjects] = fields.get(_SCENE_LABELS) or ()
-    add(things, lambda within: _seen([label for part in within for label in part.labels]))
-    for index, frames in groupby(fields.get(_FACES) or (), key=lambda frame: frame.scene):
-        if index < len(found):
-            found[index] += _faces(list(frames))
-    for other in _others(item, context):
-        add(other.moments, partial(_quoted, other))
-    return [tuple(of_scene) for of_scene in found]
+def _others(item: Item, context: StageContext) -> tuple[FoundText, ...]:
+    return found_texts(context.resources, {name: value for name, value in item.fields.items() if name not in STATED})
+
+
+def _sentences(fields: Mapping[str, Any], others: Iterable[FoundText]) -> Iterator[str]:
+    segments: Sequence[SpeechSegment] = fields.get(_SPEECH) or ()
+    if segments:
+        said = max(segments, key=lambda segment: len(segment.text) * (segment.confidence or 1.0))
+        # segments that were not recognized, but taken from subtitles, have no confidence
+        yield _quoted("Subtitles" if said.confidence is None else "Speech recognized", said.text, said.language)
+    if texts := _legible(fields.get(_SCREEN_TEXT)):
+        shown = max(texts, key=lambda entry: (entry.kind == "title", len(entry.text), -entry.start_s))
+        yield _quoted("Text read on screen", shown.text, shown.language)
+    detected: Sequence[ObjectLabel] = fields.get(_LABELS) or ()
+    if labels := [label for label in detected if label.certain]:
+        ranked = sorted(labels, key=lambda label: (-label.share, -label.confidence, label.label))[:_MAX_THINGS]
+        yield f"Objects detected: {join_words([_some(label) for label in ranked])}."
+    frames: Sequence[FrameFaces] = fields.get(_FACES) or ()
+    if most := max((len(frame.faces) for frame in frames), default=0):
+        yield f"Faces detected: {'up to ' if most > 1 else ''}{most}."
+    for other in others:
+        longest = max(other.moments, key=lambda moment: len(moment.text))
+        yield _quoted(other.says[:1].upper() + other.says[1:], longest.text, longest.language)
+
+
+def _legible(entries: Sequence[TextEntry] | None) -> list[TextEntry]:
+    return [entry for entry in entries or () if entry.kind != "small"]
+
+
+def _quoted(source: str, text: str, language: str) -> str:
+    said = quote(text, _MAX_QUOTE)
+    end = "" if said[-2:-1] in ".!?…。！？" else "."
+    return f"{source}{f' in {language_name(language)}' if language else ''}: {said}{end}"
+
+
+def _some(thing: ObjectLabel) -> str:
+    """Return "a bicycle", or "bicycles" if several were in one frame."""
+    several = plural(thing.label)
+    if thing.count > 1 or several == thing.label:
+        return several
+    return f"{'an' if thing.label[:1].lower() in 'aeiou' else 'a'} {thing.label}"
 
 
 def extracts(item: Item) -> dict[str, Any]:
@@ -92,15 +117,12 @@ def extracts(item: Item) -> dict[str, Any]:
 
     The summary is extractive: it quotes the most central sentences of speech, or else of titles and captions.
     """
-    entries: Sequence[TextEntry] = item.fields.get(_SCREEN_TEXT) or ()
     heard = list(_spoken_sentences(item.fields.get(_SPEECH) or ()))
-    read = [(entry.text, entry.language) for entry in entries if entry.kind != "small"]
-    if not heard and not read:
-        return {}
+    read = [(entry.text, entry.language) for entry in _legible(item.fields.get(_SCREEN_TEXT))]
     opening, chosen = "Said", key_sentences([sentence for sentence, _ in heard])
     if not chosen:
         opening, chosen = "On screen", key_sentences([text for text, _ in read])
-    quotes = " ".join(quote(sentence, _MAX_QUOTE) for sentence in chosen)
+    quotes = " ".join(quote(sentence, _MAX_SUMMED) for sentence in chosen)
     return {
         "summary": f"{opening}: {quotes}" if quotes else "",
         "keywords": keywords((*heard, *read), item["metadata.title"] or ""),
@@ -113,38 +135,3 @@ def _spoken_sentences(segments: Iterable[SpeechSegment]) -> Iterator[tuple[str, 
         parts = list(group)
         joined = language_code(language) not in _UNSPACED
         yield from ((text, language) for text in (sentences_of_cues(parts) if joined else [p.text for p in parts]))
-
-
-def _heard(segments: Sequence[SpeechSegment]) -> Iterator[Finding]:
-    if segments:
-        best = max(segments, key=lambda segment: len(segment.text) * (segment.confidence or 1.0))
-        yield Finding("speech", best.text, best.language)
-
-
-def _read(entries: Sequence[TextEntry]) -> Iterator[Finding]:
-    def rank(entry: TextEntry) -> tuple[int, float]:
-        return _KINDS.index(entry.kind), -len(entry.text) if entry.kind == "small" else entry.start_s
-
-    if entries:
-        best = min(entries, key=rank)
-        yield Finding("screen_text", best.text, best.language)
-
-
-def _seen(labels: Sequence[ObjectLabel]) -> Iterator[Finding]:
-    if labels:
-        ranked = sorted(labels, key=lambda label: (-label.share, -label.confidence, label.label))
-        yield Finding("objects", things=tuple((label.label, label.count) for label in ranked))
-
-
-def _faces(frames: Sequence[FrameFaces]) -> Iterator[Finding]:
-    if count := max((len(frame.faces) for frame in frames), default=0):
-        yield Finding("faces", things=(("face", count),))
-
-
-def _others(item: Item, context: StageContext) -> tuple[FoundText, ...]:
-    return found_texts(context.resources, {name: value for name, value in item.fields.items() if name not in STATED})
-
-
-def _quoted(found: FoundText, moments: Sequence[Moment]) -> Iterator[Finding]:
-    best = max(moments, key=lambda moment: len(moment.text))
-    yield Finding(found.name, best.text, best.language, says=found.says)

@@ -126,10 +126,7 @@ class StageGraph:
     @cached_property
     def _readers(self) -> dict[tuple[str, str], tuple[str, ...]]:
         readers: dict[tuple[str, str], list[str]] = {}
-        for stage in self:
-            for read in map(FieldRead.parse, stage.all_reads):
-                readers.setdefault((read.stage, read.field), []).append(stage.name)
-        for name, reads in self._disabled.items():
+        for name, reads in ({stage.name: stage.all_reads for stage in self} | dict(self._disabled)).items():
             for read in map(FieldRead.parse, reads):
                 readers.setdefault((read.stage, read.field), []).append(name)
         return {key: tuple(names) for key, names in readers.items()}

@@ -7,7 +7,7 @@ from typing import Any
 
 from vidpipe.media.facts import PackReference, Scene, SubtitleCue, SubtitleStream
 from vidpipe.media.frame_pack import FramePack
-from vidpipe.models.describing_model import Finding, Frame, MeasuredFacts, ModelRequest
+from vidpipe.models.describing_model import Frame, MeasuredFacts, ModelRequest
 from vidpipe.models.prompts import Prompt, PromptSet, SceneView, VideoView
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import found_texts
@@ -91,7 +91,7 @@ def scene_requests(item: Item, context: StageContext, view: VideoView) -> list[M
 
 
 def scene_request(
-    item: Item, context: StageContext, scene: Scene, prompts: tuple[Prompt, ...], found: tuple[Finding, ...] = ()
+    item: Item, context: StageContext, scene: Scene, prompts: tuple[Prompt, ...], found: tuple[str, ...] = ()
 ) -> ModelRequest:
     """Return the request to answer `prompts` about one scene, in which the analyses found `found`."""
     facts = MeasuredFacts(

@@ -90,7 +90,7 @@ def _scenes(settings: Settings) -> Stage:
         stage = replace(
             stage,
             settings=(*stage.settings, "privacy.blur_faces"),
-            resources=(*stage.resources, "face_model"),
+            resources=(*stage.resources, "faces_model"),
         )
     return stage
 
@@ -120,10 +120,11 @@ def build_resource(name: str, settings: Settings) -> StageResource:
         "prompts": lambda settings: build_prompts(settings, [text.name for text in enabled.evidence]),
         "custom_tags": lambda settings: build_rules(settings, enabled.vocabulary),
         "categories": lambda settings: build_categories(settings, enabled.vocabulary),
-        "face_model": lambda settings: import_module("vidpipe.stages.analyses.faces").build_face_model(settings),
         "cut_model": lambda settings: import_module("vidpipe.models.transnetv2").build_cut_model(settings),
         _RESOURCE: lambda settings: enabled,
     }
+    if settings.privacy.blur_faces:
+        builders |= import_module("vidpipe.stages.analyses.faces").ANALYSIS.resources
     for analysis in enabled.analyses:
         builders |= {name: build for name, build in analysis.resources.items() if name not in builders}
     try:

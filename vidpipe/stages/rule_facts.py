@@ -51,25 +51,32 @@ def rule_facts(
     model_tags: tuple[ModelTag, ...] = fields["descriptions.tags"]
     damage: Damage | None = fields["scenes.damage"]
     width, height = fields["metadata.width"], fields["metadata.height"]
+    values = {
+        **_analyzed(fields, analyses),
+        "container": names.container(fields["metadata.container"]),
+        "video_codec": names.codec(fields["metadata.video_codec"]),
+        "resolution": names.resolution(fields["metadata.resolution"]),
+        "aspect_ratio": round(width / height, 4) if height else None,
+        "hdr": names.plain(fields["metadata.hdr"] or STANDARD_RANGE),
+        "year": _year(fields["metadata.created"]),
+        "has_audio": bool(audio),
+        "audio_streams": len(audio),
+        "audio_codec": tuple(sorted({names.codec(stream.codec) for stream in audio})),
+        "audio_language": _languages(audio),
+        "channels": max((stream.channels for stream in audio if stream.channels), default=None),
+        "has_subtitles": bool(subtitles),
+        "subtitle_language": _languages(subtitles),
+        "scene_count": fields["scenes.count"],
+        "damaged": damage is not None and not damage.truncated,
+        "truncated": damage is not None and damage.truncated,
+        "sentiment": fields["sentiment.label"],
+        "sentiment_score": fields["sentiment.score"],
+        **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
+        **_measured(fields["scenes.stats"]),
+    }
+    seen: Iterable[ObjectLabel] | None = fields.get("objects.labels") if analyses.analyses else None
     return RuleFacts(
-        container=names.container(fields["metadata.container"]),
-        video_codec=names.codec(fields["metadata.video_codec"]),
-        resolution=names.resolution(fields["metadata.resolution"]),
-        aspect_ratio=round(width / height, 4) if height else None,
-        hdr=names.plain(fields["metadata.hdr"] or STANDARD_RANGE),
-        year=_year(fields["metadata.created"]),
-        has_audio=bool(audio),
-        audio_streams=len(audio),
-        audio_codec=tuple(sorted({names.codec(stream.codec) for stream in audio})),
-        audio_language=_languages(audio),
-        channels=max((stream.channels for stream in audio if stream.channels), default=None),
-        has_subtitles=bool(subtitles),
-        subtitle_language=_languages(subtitles),
-        scene_count=fields["scenes.count"],
-        damaged=damage is not None and not damage.truncated,
-        truncated=damage is not None and damage.truncated,
-        sentiment=fields["sentiment.label"],
-        sentiment_score=fields["sentiment.score"],
+        values=values,
         # rules have blocks of their own for what was heard, read and detected
         description=fields["descriptions.text"].removeprefix(fields.get("descriptions.found") or "").strip(),
         # rolling captions and streams in one language repeat texts
@@ -84,37 +91,24 @@ def rule_facts(
         tag_sources={normalize(tag.tag).strip(): frozenset(tag.model_tags) for tag in tags},
         model_category=proposal.category if proposal else "",
         model_confidence=proposal.confidence if proposal else None,
-        **{name: fields[f"{stage}.{name}"] for stage, same in _SAME_NAME.items() for name in same},
-        **_measured(fields["scenes.stats"]),
-        **(_analyzed(fields, analyses) if analyses.analyses else {}),
+        found=tuple(
+            TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
+            for text in analyses.found(fields)
+        ),
+        objects=None if seen is None else tuple(SeenObject(**dict(label)) for label in seen),
     )
 
 
 def _analyzed(fields: Mapping[str, Any], analyses: EnabledAnalyses) -> dict[str, Any]:
     specs = analyses.vocabulary.names
-    values = {name: _canonical(specs[name], value) for name, value in analyses.rule_values(fields).items()}
-    seen: Iterable[ObjectLabel] | None = fields.get("objects.labels")
-    return {
-        "analyzed": values,
-        "found": tuple(
-            TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
-            for text in analyses.found(fields)
-        ),
-        "objects": None
-        if seen is None
-        else tuple(
-            SeenObject(label.label, label.count, label.confidence, label.share, label.first_s) for label in seen
-        ),
-    }
+    return {name: _canonical(specs[name], value) for name, value in analyses.rule_values(fields).items()}
 
 
 def _canonical(spec: FieldSpec, value: Any) -> Any:
     """Return names in the spelling that conditions compare; an empty name is not known."""
-    if value is None or spec.kind not in ("name", "names"):
-        return value
-    if spec.kind == "name":
-        return spec.canonical(value) if value else None
-    return tuple(sorted({spec.canonical(name) for name in value if name}))
+    if spec.kind == "names" and value is not None:
+        return tuple(sorted({spec.canonical(name) for name in value if name}))
+    return (spec.canonical(value) if value else None) if spec.kind == "name" else value
 
 
 def _measured(stats: SceneStats | None) -> dict[str, Any]:

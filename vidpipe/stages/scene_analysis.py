@@ -71,11 +71,13 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
         codec = item["metadata.video_codec"]
         plan = replace(plan, hwaccel=hwaccel.choose(settings.scene_detection.hw_accel, codec))
     cut_model = partial(_scores, context) if settings.scene_detection.detector == "transnetv2" else None
-    face_model = context.resources.get("face_model")
+    face_model = context.resources.get("faces_model")
     blurring = FaceBlurring(face_model, context) if face_model else None
     faces = blurring.version if blurring else ""
     with FramePackWriter(settings, item.sha256, faces=faces) as writer, SpillFile(writer.folder) as spill:
-        if plan.audio_stream is not None and hears(settings):
+        # a pack from an earlier run: the sound has been heard, so that nothing would take it away
+        earlier = any(writer.folder.parent.glob("[!.]*"))
+        if plan.audio_stream is not None and not earlier and hears(settings):
             plan = replace(plan, sound_file=writer.folder / "sound")
 
         def decode(path: Path, plan: DecodePlan, time_limit_s: float) -> SceneFindings:
@@ -101,7 +103,7 @@ def analyze_scenes(item: Item, context: StageContext, *, min_time_limit_s: float
             return found
 
         findings = decode_within_limits(item, context, plan, decode, min_time_limit_s)
-        if plan.sound_file and plan.audio_stream is not None and plan.sound_file.is_file():
+        if plan.sound_file and plan.audio_stream is not None:
             if findings.sound and not findings.end.returncode:
                 keep_sound(settings, item.sha256, plan.sound_file, plan.audio_stream, findings.first_us)
             plan.sound_file.unlink(missing_ok=True)

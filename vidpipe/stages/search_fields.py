@@ -39,11 +39,13 @@ class Embedding(NamedTuple):
         vector: Its direction counts, not its length.
         start_s: Where the part starts, in seconds; None: it is of the whole video.
         end_s: Where it ends.
+        text: What is shown of it: the words it is of; None: there are none.
     """
 
     vector: Sequence[float]
     start_s: float | None = None
     end_s: float | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class SearchField:
         encode: Of a vector: a query's words -> the vector they are compared by, under the library's settings. It loads
             its model when it is first called, and raises UnavailableError if it cannot.
         min_similarity: Of a vector: least cosine of what is similar; it depends on the model.
-        only_by_meaning: Of a vector: it is left out of searches that look for words, too, since encoding takes long.
+        only_by_meaning: Of a vector: it is left out where words were searched for and not found.
     """
 
     name: str

@@ -12,16 +12,15 @@ import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from vidpipe.media.facts import SubtitleCue, SubtitleStream
 from vidpipe.stages.analyses.results import SpeechSegment, TextEntry
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.results import ModelSentiment, Sentiment
-from vidpipe.text.messages import join_words
-from vidpipe.text.names import language_name
+from vidpipe.text.words import normalize
 
-_Found = Literal["speech", "screen text"]
+PartT = TypeVar("PartT", SpeechSegment, TextEntry)
 
 _METHOD = "VADER: mean of the sentences' compound scores, weighted by their words"
 _LIMIT = 0.05
@@ -33,6 +32,8 @@ _COMMON = (
 )
 _FUNCTION_WORDS = frozenset(_COMMON.split())
 _MIN_FUNCTION_WORDS = 0.2
+#: Different words, and their confidence, from which what was recognized is rated: noise may be taken for "Thank you."
+_MIN_WORDS, _MIN_CONFIDENCE = 5, 0.5
 
 #: A longer pause, or this many words, end a sentence without punctuation.
 _PAUSE_S = 1.5
@@ -58,13 +59,14 @@ def judge_sentiment(item: Item, context: StageContext) -> Sentiment:
     sentences, reason = choose_stream(item["metadata.subtitles"], item["metadata.cues"])
     if sentences:
         return _judged(sentences, "subtitles", reason)
-    reasons = [reason]
-    for read_from, parts in _found(item):
-        sentences, reason = english_sentences(parts, read_from)
-        if sentences:
-            return _judged(sentences, read_from, reason)
-        reasons.append(reason)
-    reason = "; ".join(reasons)
+    lacking: list[str] = []
+    for read_from, sentences in _recognized(item):
+        if len({word for sentence in sentences for word in normalize(sentence).split()}) >= _MIN_WORDS:
+            said = f"{len(sentences)} sentence{'s'[: len(sentences) != 1]}"
+            return _judged(sentences, read_from, f"Read from {read_from} in English: {said}")
+        lacking.append(read_from)
+    if lacking:
+        reason += f", there are too few English words in {' and '.join(lacking)}"
     text: str = item["descriptions.text"]
     if item["descriptions.measured"] or not text.strip():
         return Sentiment(
@@ -75,38 +77,25 @@ def judge_sentiment(item: Item, context: StageContext) -> Sentiment:
     return _judged(list(_sentences(text)), "description", f"{reason}; the model's description was judged")
 
 
-def _found(item: Item) -> Iterator[tuple[_Found, Sequence[SpeechSegment | TextEntry]]]:
-    """Yield what the enabled analyses found; small print, logos and signs express nothing about the video."""
+def _recognized(item: Item) -> Iterator[tuple[Literal["speech", "screen text"], Sequence[str]]]:
+    """Yield the English sentences that the enabled analyses recognized; small print, logos and signs do not count."""
     segments: Sequence[SpeechSegment] | None = item.fields.get("speech.segments")
     if segments is not None:
-        yield "speech", segments
+        yield "speech", sentences_of_cues(_in_english(segments))
     entries: Sequence[TextEntry] | None = item.fields.get("screen_text.entries")
     if entries is not None:
-        yield "screen text", [entry for entry in entries if entry.kind != "small"]
+        # texts on screen stand for themselves
+        texts = [entry.text for entry in _in_english(entries) if entry.kind != "small"]
+        yield "screen text", [sentence for text in texts for sentence in _sentences(text)]
 
 
-def english_sentences(parts: Sequence[SpeechSegment | TextEntry], name: _Found) -> tuple[Sequence[str], str]:
-    """Return the English sentences of speech or screen text, none if there are none, and where they are from, or why.
-
-    What is marked as English counts, and what has no known language, but reads as English.
-    """
-    by_language: dict[str, list[SpeechSegment | TextEntry]] = {}
-    for part in parts:
-        by_language.setdefault(part.language, []).append(part)
-    english = [
+def _in_english(parts: Sequence[PartT]) -> list[PartT]:
+    return [
         part
-        for language, group in by_language.items()
-        if (_ENGLISH.match(language) if language else reads_as_english(" ".join(part.text for part in group)))
-        for part in group
+        for part in parts
+        if (part.confidence is None or part.confidence >= _MIN_CONFIDENCE)
+        and (_ENGLISH.match(part.language) if part.language else reads_as_english(part.text))
     ]
-    # texts on screen stand for themselves
-    read = sentences_of_cues(english) if name == "speech" else [s for part in english for s in _sentences(part.text)]
-    if read:
-        return read, f"Read from {name} in English: {len(read)} sentence{'s'[: len(read) != 1]}"
-    if english or not parts:
-        return (), f"no words of {name} were recognized"
-    named = join_words(sorted({language_name(language) or "an unknown language" for language in by_language}))
-    return (), f"the {name} is in {named}, for which there is no lexicon or model"
 
 
 def choose_stream(streams: Sequence[SubtitleStream], cues: Sequence[SubtitleCue]) -> tuple[Sequence[str], str]:
@@ -147,7 +136,7 @@ def reads_as_english(text: str) -> bool:
     return bool(words) and sum(word in _FUNCTION_WORDS for word in words) >= _MIN_FUNCTION_WORDS * len(words)
 
 
-def sentences_of_cues(cues: Sequence[SubtitleCue | SpeechSegment | TextEntry]) -> list[str]:
+def sentences_of_cues(cues: Sequence[SubtitleCue | SpeechSegment]) -> list[str]:
     """Return the spoken sentences of cues or segments, joined across them, without sound notes and speakers' names."""
     sentences: list[str] = []
     run: list[str] = []
@@ -175,7 +164,7 @@ def _sentences(text: str) -> Iterator[str]:
 
 
 def _judged(
-    sentences: Sequence[str], read_from: Literal["subtitles", "description"] | _Found, reason: str
+    sentences: Sequence[str], read_from: Literal["subtitles", "description", "speech", "screen text"], reason: str
 ) -> Sentiment:
     score = mean_score(sentences)
     label: Literal["positive", "neutral", "negative"]

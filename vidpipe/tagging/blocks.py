@@ -221,16 +221,13 @@ BLOCKS: dict[str, Maker] = {
     "filename_patterns": lambda texts: PatternBlock.parse("filename_patterns", texts),
     "source_patterns": lambda texts: PatternBlock.parse("source_patterns", texts),
     "text_keywords": partial(KeywordBlock.parse, "text_keywords"),
-    "speech_keywords": partial(KeywordBlock.parse, "speech_keywords"),
-    "screen_text_keywords": partial(KeywordBlock.parse, "screen_text_keywords"),
-    "objects": ObjectBlock.of_labels,
-    "object_conditions": ObjectBlock.parse,
+    "objects": ObjectBlock.parse,
 }
 
 
 def blocks_of(vocabulary: Vocabulary) -> dict[str, Maker]:
-    """Return `BLOCKS` with what plugins add: fields of metadata_conditions, and a keyword block for each text."""
-    texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks if name not in BLOCKS}
+    """Return `BLOCKS` with a keyword block for each text of an analysis, and the fields of plugins."""
+    texts = {name: partial(KeywordBlock.parse, name) for name in vocabulary.keyword_blocks}
     return BLOCKS | {"metadata_conditions": partial(ConditionsBlock.parse, names=vocabulary.names)} | texts
 
 

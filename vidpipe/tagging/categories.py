@@ -35,19 +35,8 @@ _SENTENCE_KEYWORDS = 12
 #: What one hit in a block counts: words of a model and tags say more than a measurement, a name, a detected object or
 #: spoken words, of which there are many. The model's own choice of a category counts as two words.
 DEFAULT_WEIGHTS: dict[str, float] = {
-    "tags": 1.0,
-    "description_keywords": 1.0,
-    "subtitle_keywords": 0.5,
-    "ai_generated_tags": 1.0,
-    "labels": 1.0,
-    "filename_patterns": 0.5,
-    "source_patterns": 0.5,
-    "metadata_conditions": 0.5,
-    "text_keywords": 0.5,
-    "speech_keywords": 0.5,
-    "screen_text_keywords": 0.5,
-    "objects": 0.5,
-    "object_conditions": 0.5,
+    **dict.fromkeys(BLOCKS, 0.5),
+    **dict.fromkeys(("tags", "description_keywords", "ai_generated_tags", "labels"), 1.0),
     MODEL_CATEGORY: 2.0,
 }
 

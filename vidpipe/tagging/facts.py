@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -38,12 +38,12 @@ class SeenObject:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleFacts:
-    """Flat facts of one video. A condition on a fact that is None (unknown) never matches.
-
-    Names are canonical (see `vidpipe.text.names`); a tuple has one name per stream or color and may be empty.
-    `FIELDS` describes the facts that conditions can check; the others are:
+    """Flat facts of one video.
 
     Attributes:
+        values: Field -> value of what conditions can check (see `FIELDS`). A condition on what is missing or None
+            (unknown) never matches. Names are canonical (see `vidpipe.text.names`); a tuple has one name per stream or
+            color and may be empty.
         description: Text of the describing model.
         subtitles: Text of all cues.
         title: The title in the file.
@@ -56,52 +56,11 @@ class RuleFacts:
         tag_sources: Normalized tag -> the model's own tags from which a rule derived it.
         model_category: The category that the model chose.
         model_confidence: Its confidence.
-        analyzed: Field -> value of what the enabled analyses found; a field of another analysis is not in it.
         found: The texts that they found; those of an analysis that found none, or has no result, are not in it.
         objects: The objects that they detected; None: not known.
     """
 
-    duration_s: float | None = None
-    size_bytes: int | None = None
-    bit_rate: int | None = None
-    container: str | None = None
-    video_codec: str | None = None
-    resolution: str | None = None
-    width: int | None = None
-    height: int | None = None
-    aspect_ratio: float | None = None
-    orientation: str | None = None
-    rotation: int | None = None
-    frame_rate: float | None = None
-    variable_frame_rate: bool | None = None
-    bit_depth: int | None = None
-    hdr: str | None = None
-    year: int | None = None
-    has_audio: bool | None = None
-    audio_streams: int | None = None
-    audio_codec: tuple[str, ...] | None = None
-    audio_language: tuple[str, ...] | None = None
-    channels: int | None = None
-    has_subtitles: bool | None = None
-    subtitle_language: tuple[str, ...] | None = None
-    scene_count: int | None = None
-    cuts_per_minute: float | None = None
-    mean_scene_s: float | None = None
-    brightness: float | None = None
-    contrast: float | None = None
-    saturation: float | None = None
-    motion: float | None = None
-    dark_share: float | None = None
-    colored_share: float | None = None
-    colorful_share: float | None = None
-    moving_share: float | None = None
-    loudness_db: float | None = None
-    silence_share: float | None = None
-    color: tuple[str, ...] | None = None
-    damaged: bool | None = None
-    truncated: bool | None = None
-    sentiment: str | None = None
-    sentiment_score: float | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     subtitles: str = ""
     title: str = ""
@@ -114,13 +73,12 @@ class RuleFacts:
     tag_sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
     model_category: str = ""
     model_confidence: float | None = None
-    analyzed: Mapping[str, Any] = field(default_factory=dict)
     found: tuple[words.TimedText, ...] = ()
     objects: tuple[SeenObject, ...] | None = None
 
     def value(self, spec: FieldSpec) -> Any:
         """Return the value of a field; None: not known."""
-        return self.analyzed.get(spec.name) if spec.optional else getattr(self, spec.name)
+        return self.label if spec.name == "label" else self.values.get(spec.name)
 
     def texts_of(self, name: str) -> tuple[words.SearchedText, ...]:
         """Return the texts that an analysis found under this name."""
@@ -179,7 +137,6 @@ class FieldSpec:
         canonical: Returns the canonical spelling of a name.
         allowed: All values of a name, if they are few.
         ordered: Whether `allowed` is in ascending order, which _gt and the like compare by.
-        optional: An analysis finds it: unless that is enabled, its value is not known.
     """
 
     name: str
@@ -190,7 +147,6 @@ class FieldSpec:
     canonical: Callable[[str], str] = names.plain
     allowed: tuple[str, ...] = ()
     ordered: bool = False
-    optional: bool = False
 
     @property
     def label(self) -> str:
@@ -260,36 +216,29 @@ _SPECS = (
     _field("sentiment", "name", "label of the sentiment stage",
            allowed=("positive", "neutral", "negative", "no basis")),
     _field("sentiment_score", "number", "-1 to 1"),
+    # The fields of vidpipe's own analyses. Rules may name them whether or not the analysis is enabled, so that one file
+    # of rules serves every library; the declaration of the analysis says where the values come from.
+    _field("spoken_language", "names", "any language spoken", canonical=language_code),
+    _field("speech_s", "number", "how long someone speaks", "s"),
+    _field("music_s", "number", "how long there is music without speech", "s"),
+    _field("screen_language", "names", "any language written on screen", canonical=language_code),
+    _field("has_caption", "flag", "there are lines of text at the place of captions"),
+    _field("has_title", "flag", "there is large text on screen"),
+    _field("object", "names", "any object detected"),
+    _field("face_count", "number", "most faces in one frame"),
+    _field("face_share", "number", "share of the time with a face, 0 to 1"),
+    _field("moderation_score", "number", "highest score for nudity of a scene, 0 to 1"),
+    _field("language", "name", "language of most of what is described, said and written", canonical=language_code),
 )  # fmt: skip
 
 
-def _optional(name: str, kind: FieldKind, meaning: str, unit: str = "", **more: Any) -> FieldSpec:
-    return FieldSpec(name, kind, meaning, unit, optional=True, **more)
-
-
-#: The fields of vidpipe's own analyses. Rules may name them whether or not the analysis is enabled, so that one file of
-#: rules serves every library; the declaration of the analysis says where the values come from.
-_ANALYSES = (
-    _optional("spoken_language", "names", "any language spoken", canonical=language_code),
-    _optional("speech_s", "number", "how long someone speaks", "s"),
-    _optional("music_s", "number", "how long there is music without speech", "s"),
-    _optional("screen_language", "names", "any language written on screen", canonical=language_code),
-    _optional("has_caption", "flag", "there are lines of text at the place of captions"),
-    _optional("has_title", "flag", "there is large text on screen"),
-    _optional("object", "names", "any object detected"),
-    _optional("face_count", "number", "most faces in one frame"),
-    _optional("face_share", "number", "share of the time with a face, 0 to 1"),
-    _optional("moderation_score", "number", "highest score for nudity of a scene, 0 to 1"),
-    _optional("language", "name", "language of most of what is described, said and written", canonical=language_code),
-)
-
 #: Canonical name -> field.
-FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in (*_SPECS, *_ANALYSES)}
+FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _SPECS}
 
 #: Canonical name or alias -> field.
 FIELD_NAMES: dict[str, FieldSpec] = {name: spec for spec in FIELDS.values() for name in (spec.name, *spec.aliases)}
 
-#: The texts of vidpipe's own analyses, for which there are blocks.
+#: The texts of vidpipe's own analyses; rules ask for objects by a block of their own.
 TEXTS = ("speech", "screen_text", "objects")
 
 
@@ -308,13 +257,12 @@ class Vocabulary:
     @cached_property
     def names(self) -> Mapping[str, FieldSpec]:
         """Name or alias -> field, vidpipe's own included."""
-        added = [replace(spec, optional=True) for spec in self.fields]
-        return {name: spec for spec in added for name in (spec.name, *spec.aliases)} | FIELD_NAMES
+        return {name: spec for spec in self.fields for name in (spec.name, *spec.aliases)} | FIELD_NAMES
 
     @cached_property
     def keyword_blocks(self) -> tuple[str, ...]:
-        """Keys of the blocks that search the texts."""
-        return tuple(f"{name}_keywords" for name in self.texts)
+        """Keys of the blocks that search the texts of one analysis each."""
+        return tuple(f"{name}_keywords" for name in (*TEXTS[:2], *self.texts))
 
 
 #: The rule language without plugins.

@@ -118,15 +118,16 @@ class KeywordBlock(Block):
         for text, forms in self._found_by_text(facts):
             found |= self._shown(text, forms)
         texts = self._texts(facts)
-        there = [text.name.replace("_", " ") for text in texts if text.normal]
-        if there:
-            nothing = f"not in the {' or the '.join(there)}"
-        elif texts:
-            nothing = f"no {' and no '.join(text.name for text in texts)}"
-        else:
-            nothing = f"no {self.name.removesuffix('_keywords').replace('_', ' ')} is known"
+        there = [text.name for text in texts if text.normal]
+        known = [text.name for text in texts] or [self.name.removesuffix("_keywords")]
+        missing = f"not in the {' or the '.join(there)}" if there else f"no {' and no '.join(known)}"
+        nothing = missing.replace("_", " ")
         return tuple(
-            PartExplanation(asks=f'"{as_written(phrase)}"', found=found.get(phrase, nothing), matched=phrase in found)
+            PartExplanation(
+                asks=f'"{as_written(phrase)}"',
+                found=found.get(phrase, nothing),
+                matched=phrase in found,
+            )
             for phrase in self.normal()
         )
 

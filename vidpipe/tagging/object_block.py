@@ -1,9 +1,9 @@
-"""Blocks that ask for detected objects: which, how many, how certain, and for what share of the time."""
+"""The block that asks for detected objects: which, how many, how certain, and for what share of the time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
@@ -11,11 +11,11 @@ from vidpipe.tagging.block import Block, PartExplanation, listed, safe
 from vidpipe.tagging.facts import RuleFacts, SeenObject
 from vidpipe.tagging.rules_file import RulesFileModel, Texts, checked
 from vidpipe.text.messages import clock_time
-from vidpipe.text.words import Keyword, normalize
+from vidpipe.text.words import Keyword, normalize, plural
 
 
-class ObjectSource(RulesFileModel):
-    """One entry of `object_conditions` as in the file.
+class ObjectCondition(RulesFileModel):
+    """Holds if an object with one of the labels was detected within all limits.
 
     Attributes:
         object: Labels; one of them is enough.
@@ -29,19 +29,16 @@ class ObjectSource(RulesFileModel):
     min_share: float = Field(0.0, ge=0, le=1)
     min_confidence: float = Field(0.0, ge=0, le=1)
 
-
-@dataclass(frozen=True)
-class ObjectCondition:
-    """Holds if the video shows an object with one of the labels; see `ObjectSource`."""
-
-    labels: tuple[str, ...]
-    min_count: int = 1
-    min_share: float = 0.0
-    min_confidence: float = 0.0
+    @classmethod
+    def parse(cls, source: Any) -> ObjectCondition:
+        """Return the condition of one entry, a label or an object. Raises ValueError."""
+        entry = checked(cls, {"object": source} if isinstance(source, str) else source)
+        labels = sorted({Keyword.parse(label).phrase for label in entry.object})
+        return entry.model_copy(update={"object": labels, "note": ""})
 
     def named(self, facts: RuleFacts) -> list[SeenObject]:
         """Return the objects with one of the labels."""
-        return [seen for seen in facts.objects or () if _key(seen.label) in self.labels]
+        return [seen for seen in facts.objects or () if normalize(seen.label).strip() in self.object]
 
     def found(self, facts: RuleFacts) -> list[SeenObject]:
         """Return those that satisfy the condition."""
@@ -51,11 +48,10 @@ class ObjectCondition:
             if seen.count >= self.min_count and seen.share >= self.min_share and seen.confidence >= self.min_confidence
         ]
 
-    def normal(self) -> dict[str, Any]:
+    def normal(self) -> Any:
         """Return the condition as in a rules file."""
-        labels = self.labels[0] if len(self.labels) == 1 else list(self.labels)
-        limits = {"min_count": self.min_count, "min_share": self.min_share, "min_confidence": self.min_confidence}
-        return {"object": labels} | {key: value for key, value in limits.items() if value > (key == "min_count")}
+        entry = self.model_dump(exclude_defaults=True)
+        return self.object[0] if len(self.object) == len(entry) == 1 else entry
 
     @property
     def asks(self) -> str:
@@ -65,48 +61,34 @@ class ObjectCondition:
             f"{self.min_share:.0%} of the time" if self.min_share else "",
             f"confidence {self.min_confidence:g}" if self.min_confidence else "",
         ]
-        return ", ".join([" or ".join(f'"{label}"' for label in self.labels), *filter(None, limits)])
+        return ", ".join([" or ".join(f'"{label}"' for label in self.object), *filter(None, limits)])
 
 
 @dataclass(frozen=True)
 class ObjectBlock(Block):
-    """Matches if one of its conditions holds.
+    """Matches if one of its conditions holds."""
 
-    Attributes:
-        name: Its key in the rules file; "objects" is short for conditions that only name a label.
-        conditions: The conditions.
-    """
-
-    name: Literal["objects", "object_conditions"]
     conditions: tuple[ObjectCondition, ...]
+    name: str = "objects"
 
     @classmethod
-    def of_labels(cls, labels: list[str]) -> ObjectBlock:
-        """Return the block for any object with one of these labels. Raises ValueError."""
-        return cls("objects", tuple(ObjectCondition((label,)) for label in _keys(labels)))
-
-    @classmethod
-    def parse(cls, sources: list[dict[str, Any]]) -> ObjectBlock:
+    def parse(cls, sources: list[Any]) -> ObjectBlock:
         """Return the block for these conditions. Raises ValueError."""
-        entries = [checked(ObjectSource, source) for source in sources]
-        conditions = {
-            ObjectCondition(_keys(entry.object), entry.min_count, entry.min_share, entry.min_confidence)
-            for entry in entries
-        }
-        return cls("object_conditions", tuple(sorted(conditions, key=lambda condition: str(condition.normal()))))
+        conditions = {str(condition.normal()): condition for condition in map(ObjectCondition.parse, sources)}
+        return cls(tuple(conditions[key] for key in sorted(conditions)))
 
     def hits(self, facts: RuleFacts) -> list[ObjectCondition]:
         """Return the conditions that hold."""
         return [condition for condition in self.conditions if condition.found(facts)]
 
     def evidence(self, facts: RuleFacts) -> str:
-        """`it shows 2 bicycles (confidence 0.83, 40 % of the time, first at 0:01.2)`."""
+        """`objects were detected: 2 bicycles (confidence 0.83, 40 % of the time, first at 0:01.2)`."""
         found = {_shown(seen): None for condition in self.conditions for seen in condition.found(facts)}
-        return f"it shows {listed(list(found))}"
+        return f"objects were detected: {listed(list(found))}"
 
     def parts(self, facts: RuleFacts) -> tuple[PartExplanation, ...]:
         """Return each alternative with what was found."""
-        nothing = "not known" if facts.objects is None else "not seen"
+        nothing = "not known" if facts.objects is None else "not detected"
         return tuple(
             PartExplanation(
                 asks=condition.asks,
@@ -118,21 +100,10 @@ class ObjectBlock(Block):
 
     def normal(self) -> Any:
         """Return the block as in a rules file."""
-        if self.name == "objects":
-            return [condition.labels[0] for condition in self.conditions]
-        conditions = [condition.normal() for condition in self.conditions]
-        return conditions[0] if len(conditions) == 1 else conditions
-
-
-def _key(label: str) -> str:
-    return normalize(label).strip()
-
-
-def _keys(labels: list[str]) -> tuple[str, ...]:
-    return tuple(sorted({Keyword.parse(label).phrase for label in labels}))
+        return [condition.normal() for condition in self.conditions]
 
 
 def _shown(seen: SeenObject) -> str:
-    name = f"{seen.count} {safe(seen.label)}" + ("s" if seen.count > 1 else "")
+    name = safe(plural(seen.label) if seen.count > 1 else seen.label)
     first = "" if seen.first_s is None else f", first at {clock_time(seen.first_s, 1)}"
-    return f"{name} (confidence {seen.confidence:.2f}, {seen.share * 100:.0f} % of the time{first})"
+    return f"{seen.count} {name} (confidence {seen.confidence:.2f}, {seen.share * 100:.0f} % of the time{first})"

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import BeforeValidator, Field, create_model
 
 from vidpipe.errors import SettingsError
 from vidpipe.settings import Settings
@@ -21,6 +21,7 @@ from vidpipe.tagging.rules_file import (
     Text,
     Texts,
     Versioned,
+    as_list,
     compiled,
     entry_place,
     load_named,
@@ -44,10 +45,7 @@ class BlocksSource(RulesFileModel):
     filename_patterns: Patterns = Field(default=[])
     source_patterns: Patterns = Field(default=[])
     text_keywords: Texts = Field(default=[])
-    speech_keywords: Texts = Field(default=[])
-    screen_text_keywords: Texts = Field(default=[])
-    objects: Texts = Field(default=[])
-    object_conditions: ConditionGroups = Field(default=[])
+    objects: Annotated[list[Any], BeforeValidator(as_list)] = Field(default=[])
 
     def blocks(self, where: str, vocabulary: Vocabulary) -> tuple[Block, ...]:
         """Return the blocks that are not empty. Raises SettingsError, which names `where` and the block."""
@@ -60,9 +58,9 @@ SourceT = TypeVar("SourceT", bound=BlocksSource)
 
 
 def with_texts(model: type[SourceT], vocabulary: Vocabulary) -> type[SourceT]:
-    """Return the model with a key for each keyword block that plugins add."""
+    """Return the model with a key for the keywords of each text."""
     keys: dict[str, Any] = dict.fromkeys(vocabulary.keyword_blocks, (Texts, Field(default=[])))
-    return create_model(model.__name__, __base__=model, **keys) if keys else model
+    return create_model(model.__name__, __base__=model, **keys)
 
 
 class RuleSource(BlocksSource):

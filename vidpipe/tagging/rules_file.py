@@ -37,7 +37,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 ResultT = TypeVar("ResultT")
 
 
-def _as_list(value: Any) -> Any:
+def as_list(value: Any) -> Any:
     """Accept a single value where a list is expected."""
     return [value] if isinstance(value, str | dict) else value
 
@@ -46,9 +46,9 @@ def _as_list(value: Any) -> Any:
 Text = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")
 ]
-Texts = Annotated[list[Text], BeforeValidator(_as_list)]
-Patterns = Annotated[list[str], BeforeValidator(_as_list)]
-ConditionGroups = Annotated[list[dict[str, Any]], BeforeValidator(_as_list)]
+Texts = Annotated[list[Text], BeforeValidator(as_list)]
+Patterns = Annotated[list[str], BeforeValidator(as_list)]
+ConditionGroups = Annotated[list[dict[str, Any]], BeforeValidator(as_list)]
 
 
 class RulesFileModel(BaseModel):

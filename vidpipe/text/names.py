@@ -33,6 +33,12 @@ def language_code(name: str) -> str:
     return _CODES_AND_NAMES.get(lowered) or _CODES_AND_NAMES.get(primary, primary)
 
 
+def short_language_code(name: str) -> str:
+    """Return the ISO 639-1 code of a common language, as recognition gives it: `eng` is `en`. See `language_code`."""
+    code = language_code(name)
+    return _LANGUAGES[code][1] if code in _LANGUAGES else code
+
+
 def language_name(code: str) -> str:
     """Return the English name of a common language, or `code` itself."""
     known = _CODES.get(code.lower().partition("-")[0])

@@ -157,6 +157,16 @@ class TimedText(SearchedText):
         return list(dict.fromkeys(times_s))
 
 
+_IRREGULAR = {"person": "people", "man": "men", "woman": "women", "child": "children", "mouse": "mice",
+              "sheep": "sheep", "knife": "knives", "scissors": "scissors", "skis": "skis"}  # fmt: skip
+
+
+def plural(noun: str) -> str:
+    """Return the usual English plural of a noun, which may consist of several words."""
+    before, space, last = noun.rpartition(" ")
+    return f"{before}{space}{_IRREGULAR.get(last) or (plurals(last) or (last,))[-1]}"
+
+
 def plurals(phrase: str) -> tuple[str, ...]:
     """Return the regular English plurals of a word, the usual one last; none if it does not end in a letter."""
     if not (phrase[-1].isascii() and phrase[-1].isalpha()):

@@ -72,12 +72,11 @@ def test_each_analysis_is_a_line_and_what_is_said_has_times(
     found = shown(library, **RESULTS)
     assert analysis_facts(found) == [
         ("speech", "English, 0:40.0"),
-        ("on screen", "0 texts"),
-        ("objects", "car (2 at once, 25%)"),
+        ("on screen", "none"),
+        ("objects", "car 25%"),
         ("faces", "up to 3, 50% of the time"),
-        ("moderation", "score 0.12 (a hint for a reviewer, not a verdict)"),
-        ("meaning of", "speech, objects"),
-        ("suggestion", "category Science, before News by 0.031"),
+        ("moderation", "score 0.12, a hint rather than a verdict"),
+        ("suggestion", "Science, before News by 0.031"),
     ]
     show_moments(found, 30)
     text = capsys.readouterr().out

@@ -44,18 +44,30 @@ def test_a_video_is_found_by_what_is_meant_at_its_second(meant: Command) -> None
         found = meant.json("search", "--meaning", query)
         assert set(found) == KEYS
         hit = found["hits"][0]
-        assert (hit["name"], hit["matched_in"], hit["start_s"]) == (name, "meaning", start_s)
+        assert (hit["name"], hit["matched_in"], hit["start_s"], hit["highlights"]) == (name, "meaning", start_s, [])
+        assert hit["matches"][0]["text"] == hit["text"]
         assert SILENT not in [hit["name"] for hit in found["hits"]]
-    assert [hit["name"] for hit in meant.json("search", "--meaning", "soccer", "file:cooking")["hits"]] == [COOKING]
+    assert meant.json("search", "--meaning", "soccer", "file:cooking")["hits"] == []
+    (hit,) = meant.json("search", "--meaning", "a pancake recipe", "file:cooking")["hits"]
+    assert hit["name"] == COOKING
     assert meant.json("search", "--meaning", "--moments", "soccer")["hits"][0]["name"] == FOOTBALL
-    assert "0:00.7  meaning  similar in meaning" in meant("search", "--meaning", "soccer").stdout
+    assert "0:00.7  meaning  The striker shoots" in meant("search", "--meaning", "soccer").stdout
 
 
 def test_an_ordinary_search_finds_it_too_but_not_what_is_unrelated(meant: Command) -> None:
-    assert [hit["name"] for hit in meant.json("search", "pancake recipe")["hits"]] == [COOKING]
+    found = meant.json("search", "pancake recipe")
+    assert ([hit["name"] for hit in found["hits"]], found["matched"]) == ([COOKING], "meaning")
     assert meant.json("search", "xylophone")["hits"] == []
-    said = meant.json("search", "goalkeeper")["hits"][0]
+    (said,) = meant.json("search", "goalkeeper")["hits"]
     assert (said["name"], said["matched_in"]) == (FOOTBALL, "said")
+
+
+def test_vectors_are_neither_shown_nor_exported(meant: Command, tmp_path: Path) -> None:
+    shown = meant.json("show", FOOTBALL)["meaning"]
+    assert set(shown["parts"][0]) == {"start_s", "end_s", "text"}
+    assert {"vector", "frame_vectors"}.isdisjoint(shown)
+    meant.json("export", tmp_path / "all.jsonl")
+    assert "vector" not in (tmp_path / "all.jsonl").read_text()
 
 
 def test_similar_videos_without_the_video_itself(meant: Command) -> None:
@@ -82,13 +94,13 @@ def test_without_words_or_the_analysis_the_error_says_what_to_do(meant: Command,
     assert "Add meaning to Enabled" in error["hint"]
     assert "not enabled" in filled.json("similar", "talk.mkv", code=3)["error"]["message"]
     notes = filled.json("search", "object:car")["notes"]
-    assert notes == ["`object:` finds nothing: the analysis objects, which fills it, is not enabled."]
+    assert notes == ["The analysis objects, which fills `object:`, is not enabled."]
 
 
 def test_a_missing_model_is_named_with_the_command(meant: Command, tmp_path: Path) -> None:
     elsewhere = meant.under(MEANING_MODEL="meaning-e5-large")
     error = elsewhere.json("search", "--meaning", "food", code=3)["error"]
     assert error["hint"] == "Run `vidpipe models install meaning-e5-large`."
-    page = elsewhere.json("search", "goalkeeper")
-    assert page["hits"][0]["name"] == FOOTBALL
+    page = elsewhere.json("search", "soccer")
+    assert page["hits"] == []
     assert "Only words were compared" in page["notes"][0]

@@ -63,7 +63,7 @@ def test_a_model_that_cannot_be_loaded_is_unavailable(fails: str) -> None:
     for _ in range(2):
         with pytest.raises(UnavailableError, match="The model some-model cannot be loaded") as caught:
             broken.call("anything", _NEVER)
-        assert caught.value.hint == "Run `vidpipe models verify some-model`."
+        assert caught.value.hint == "Check its settings, and its files with `vidpipe models verify some-model`."
         assert broken._process is None
 
 

@@ -16,8 +16,11 @@ from vidpipe.library.changes import COUNTER
 from vidpipe.library.library import Library
 from vidpipe.search.catch_up import State
 from vidpipe.search.documents import MOMENT, VIDEO, moment_of, moment_path
+from vidpipe.search.fields import Fields
 from vidpipe.search.index import SearchIndex, rebuild
 from vidpipe.settings import Settings
+from vidpipe.settings.analyses import ANALYSES, Analyses
+from vidpipe.stages.registry import build_graph
 from vidpipe_tests.library.sample_library import CONTENTS, GRAPH, fill, put
 from vidpipe_tests.search.indexed import HARBOUR, RACE, Notes, count, generations, label, labelled, saying
 
@@ -50,6 +53,17 @@ def test_moments_have_their_times(library: Library) -> None:
     hits = [index.searcher.doc(address) for _, address in index.searcher.search(query).hits]
     (moment,) = map(moment_of, hits)
     assert (moment["video"], moment["start_s"], moment["end_s"]) == (HARBOUR, 200.0, 600.0)
+
+
+def test_its_shape_does_not_depend_on_the_enabled_analyses(settings: Settings) -> None:
+    versions = set()
+    for enabled in ((), ("objects", "speech"), ANALYSES):
+        changed = settings.model_copy(update={"analyses": Analyses(enabled=enabled)})
+        fields = Fields(build_graph(changed))
+        versions.add(fields.version)
+        assert set(fields.unfilled.values()) <= set(ANALYSES) - set(enabled)
+        assert bool(fields.vectors) == ("meaning" in enabled)
+    assert len(versions) == 1
 
 
 def test_a_replaced_library_is_indexed_anew(library: Library) -> None:

@@ -11,12 +11,14 @@ from vidpipe.settings.analyses import ANALYSES, Analyses
 from vidpipe.stages.analyses.results import ObjectLabel, SpeechSegment, TextEntry
 from vidpipe.stages.categories import categorize
 from vidpipe.stages.contract import INGEST, IngestFacts, Item, StageContext
-from vidpipe.stages.registry import build_graph, build_resource
+from vidpipe.stages.registry import build_graph, build_resource, enabled_analyses
 from vidpipe.stages.results import Categories, Tags
+from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import give_tags
+from vidpipe.tagging.facts import FIELDS
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
-from vidpipe_tests.stages.label_items import label_context, label_item
+from vidpipe_tests.stages.label_items import STATS, label_context, label_item
 
 FOUND: dict[str, Any] = {
     "speech__segments": (SpeechSegment(start_s=12.2, end_s=15.0, text="The space telescope"),
@@ -38,7 +40,7 @@ def test_what_analyses_found_gives_tags_and_categories_with_times(home: Path, tm
     (outcome,) = give_tags([item], context)
     assert isinstance(outcome.result, Tags)
     evidence = {tag.tag: tag.evidence for tag in outcome.result.tags}
-    assert evidence["People"] == "it shows 2 persons (confidence 0.90, 60 % of the time, first at 0:03.2)"
+    assert evidence["People"] == "objects were detected: 2 people (confidence 0.90, 60 % of the time, first at 0:03.2)"
     assert evidence.keys() >= {"Speech", "Captions"}
     (outcome,) = categorize([item], context)
     assert isinstance(outcome.result, Categories)
@@ -50,6 +52,12 @@ def test_what_analyses_found_gives_tags_and_categories_with_times(home: Path, tm
     (outcome,) = give_tags([item], unread)
     assert isinstance(outcome.result, Tags)
     assert {tag.tag for tag in outcome.result.tags if not tag.facet} == {"Silent"}
+
+
+def test_every_field_of_rules_has_a_value(home: Path, tmp_path: Path) -> None:
+    clip = label_item(clips.moving(tmp_path / "clip.mp4", seconds=0.2), scenes__stats=STATS)
+    enabled = enabled_analyses(Settings(home=home, analyses=Analyses(enabled=ANALYSES)))
+    assert {*rule_facts(clip.fields, analyses=enabled).values, "label"} == set(FIELDS)
 
 
 def test_only_with_analyses_do_tags_and_categories_read_them(home: Path) -> None:

@@ -69,6 +69,6 @@ def test_the_specs_of_the_seven_stages_are_those_of_the_previous_version() -> No
         "scenes": "0f2fefc9cd56def1",
         "descriptions": "bb47e0303fd2b85b",
         "sentiment": "e4f792f6416530e9",
-        "tags": "c7dfe54fc1801f26",
-        "categories": "4c0cb74515961078",
+        "tags": "617e8445fbb6ff53",
+        "categories": "3a0c8c8cac0804e9",
     }

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +20,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.runner.plan import Plan
 from vidpipe.settings import Settings
 from vidpipe.settings.analyses import Privacy
+from vidpipe.settings.schema import SceneDetection
 from vidpipe.stages.analyses import faces
 from vidpipe.stages.analyses.results import Faces
 from vidpipe.stages.contract import StageContext
@@ -29,8 +33,12 @@ from vidpipe_tests.stages.scene_items import scene_item, scenes_of
 MODEL = "faces-centerface"
 
 
-def blurring(home: Path) -> Settings:
-    return Settings(home=home, privacy=Privacy(blur_faces=True))
+#: Thumbnails at an interval come from another selection than those of scenes; the poster is one of them.
+INTERVAL = {"thumbnails": "interval", "thumbnail_interval": 0.2}
+
+
+def blurring(home: Path, **detection: Any) -> Settings:
+    return Settings(home=home, privacy=Privacy(blur_faces=True), scene_detection=SceneDetection(**detection))
 
 
 class Blurred(NamedTuple):
@@ -39,30 +47,19 @@ class Blurred(NamedTuple):
     Attributes:
         scenes: The result.
         pictures: Every picture that was stored.
-        written_bytes: Size of all files below data/derived whenever the model was asked.
     """
 
     scenes: Scenes
     pictures: list[bytes]
-    written_bytes: list[int]
 
 
-def blurred_scenes(clip: Path, home: Path) -> Blurred:
-    settings = blurring(home)
+def blurred_scenes(clip: Path, home: Path, **detection: Any) -> Blurred:
+    settings = blurring(home, **detection)
     stage = build_graph(settings)["scenes"]
-    model = build_resource("face_model", settings)
+    model = build_resource("faces_model", settings)
     assert isinstance(model, WorkerModel)
-    written_bytes: list[int] = []
-    answer = model.call
-
-    def call(request: Any, cancelled: threading.Event) -> Any:
-        files = (path for path in settings.derived_directory.rglob("*") if path.is_file())
-        written_bytes.append(sum(path.stat().st_size for path in files))
-        return answer(request, cancelled)
-
-    model.call = call  # type: ignore[method-assign]
     try:
-        (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"face_model": model}))
+        (outcome,) = stage.function([scene_item(clip)], StageContext(settings, resources={"faces_model": model}))
     finally:
         model.close()
     assert outcome.error is None, outcome.error
@@ -70,7 +67,7 @@ def blurred_scenes(clip: Path, home: Path) -> Blurred:
     assert outcome.result.pack is not None
     stored = [jpeg for _, jpeg in FramePack.open(settings, outcome.result.pack)]
     stored += [settings.resolve(thumbnail.path).read_bytes() for thumbnail in outcome.result.thumbnails]
-    return Blurred(outcome.result, stored, written_bytes)
+    return Blurred(outcome.result, stored)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +84,7 @@ def clip(module_home: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def blurred(clip: Path, module_home: Path) -> Blurred:
-    return blurred_scenes(clip, module_home)
+    return blurred_scenes(clip, module_home, **INTERVAL)
 
 
 def detail(jpeg: bytes, box: tuple[float, float, float, float]) -> float:
@@ -99,13 +96,15 @@ def detail(jpeg: bytes, box: tuple[float, float, float, float]) -> float:
 
 
 def test_faces_are_blurred_in_frames_and_thumbnails(blurred: Blurred, clip: Path, module_home: Path) -> None:
-    plain, found = scenes_of(clip, module_home), blurred.scenes
+    plain, found = scenes_of(clip, module_home, **INTERVAL), blurred.scenes
     assert plain.pack is not None
     assert found.pack is not None
     shown = [jpeg for _, jpeg in FramePack.open(Settings(home=module_home), plain.pack)]
     face, coat = (0.36, 0.24, 0.32, 0.3), (0.1, 0.75, 0.8, 0.2)
     assert min(detail(jpeg, face) for jpeg in shown) > 4
     assert max(detail(jpeg, face) for jpeg in blurred.pictures) < 2
+    assert len(found.thumbnails) > len(found.scenes) == 1
+    assert found.poster in {thumbnail.path for thumbnail in found.thumbnails}
     assert detail(blurred.pictures[0], coat) == pytest.approx(detail(shown[0], coat), rel=0.15)
     # frames of both kinds have other folders and versions, which the describing model's answers depend on
     assert found.pack.version != plain.pack.version
@@ -120,10 +119,32 @@ def test_blurred_faces_are_still_counted(blurred: Blurred, module_home: Path) ->
     assert (counted.count, counted.share) == (1, 1.0)
 
 
-def test_a_killed_run_leaves_no_picture_on_disk(blurred: Blurred) -> None:
-    """The candidates, whose faces are not blurred yet, have no name: while they are searched, no file holds a JPEG."""
-    assert blurred.written_bytes
-    assert not any(blurred.written_bytes)
+@pytest.mark.soak
+def test_a_run_killed_while_faces_are_searched_leaves_no_picture_on_disk(clip: Path, home: Path) -> None:
+    """The candidates, whose faces are not blurred yet, are in a file without a name."""
+    run = f"""
+import os, signal
+from pathlib import Path
+from vidpipe.stages.contract import StageContext
+from vidpipe.stages.registry import build_graph
+from vidpipe_tests.stages.scene_items import scene_item
+from vidpipe_tests.stages.test_face_blurring import blurring
+
+class Killed:
+    version = "1"
+    def call(self, request, cancelled):
+        assert request["jpegs"][0].startswith(b"\\xff\\xd8")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+settings = blurring(Path({str(home)!r}))
+context = StageContext(settings, resources={{"faces_model": Killed()}})
+list(build_graph(settings)["scenes"].function([scene_item(Path({str(clip)!r}))], context))
+"""
+    ended = subprocess.run([sys.executable, "-c", run], capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    left = [path for path in blurring(home).derived_directory.rglob("*") if path.is_file()]
+    assert left, "the folder of an unfinished frame pack"
+    assert not any(b"\xff\xd8" in path.read_bytes() for path in left)
 
 
 def test_the_spec_of_scenes_covers_blurring_only_when_it_is_on(module_home: Path) -> None:
@@ -141,10 +162,11 @@ def test_without_the_model_scenes_is_unavailable(home: Path) -> None:
     assert f"vidpipe models install {MODEL}" in fault.hint
 
 
+@pytest.mark.soak
 def test_no_face_of_a_real_clip_remains(clips_directory: Path, home: Path, models_directory: PackagedModels) -> None:
     models_directory.into(home, MODEL)
     pictures = blurred_scenes(clips_directory / "dj3.mp4", home).pictures
-    model = build_resource("face_model", Settings(home=home))
+    model = build_resource("faces_model", Settings(home=home))
     assert isinstance(model, WorkerModel)
     try:
         answers = model.call({"jpegs": pictures, "min_confidence": 0.6}, threading.Event())

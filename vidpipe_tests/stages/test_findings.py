@@ -61,18 +61,24 @@ def test_each_analysis_gives_a_sentence_before_those_about_light_and_sound() -> 
         ),
     )
     assert result.text.startswith(
-        'Someone says in Chinese: "Welcome to the house of my uncle". On screen: "家居改造" (Chinese). '
-        f"It shows people, cars, a traffic light and buses. Up to 3 faces are visible. {_PLAIN}"
+        'Speech recognized in Chinese: "Welcome to the house of my uncle". Text read on screen in Chinese: "家居改造". '
+        f"Objects detected: people, cars, a traffic light and buses. Faces detected: up to 3. {_PLAIN}"
     )
     first, second, third = (scene.description.partition(" A dark scene")[0] for scene in result.scenes)
-    assert first == 'Someone says in English: "Yes." On screen: "© 2020 by a studio".'
-    assert (
-        second == 'Someone says in Chinese: "Welcome to the house of my uncle". It shows an apple. A face is visible.'
+    assert first == 'Speech recognized in English: "Yes."', "without small print"
+    assert second == (
+        'Speech recognized in Chinese: "Welcome to the house of my uncle". Objects detected: an apple. '
+        "Faces detected: 1."
     )
-    assert third == 'On screen: "家居改造" (Chinese). Up to 3 faces are visible.'
+    assert third == 'Text read on screen in Chinese: "家居改造". Faces detected: up to 3.'
     assert (result.model, result.summary, result.keywords) == ("statistics", "", ())
     assert result.text.removeprefix(result.found).strip() == measured().text, "what rules see of it"
     assert measured().found == ""
+
+
+def test_what_was_taken_from_subtitles_is_not_called_recognized() -> None:
+    cue = SpeechSegment(start_s=0.5, end_s=2, text="Good evening", language="en")
+    assert measured(speech__segments=(cue,)).found == 'Subtitles in English: "Good evening".'
 
 
 @pytest.mark.parametrize("nothing", [None, ()])

@@ -157,16 +157,16 @@ def test_titles_and_captions_come_after_speech_and_small_print_never() -> None:
     assert judge([], [], speech=(), screen=(shown("I hate this terrible place.", "small"),)).label == "no basis"
 
 
-def test_other_languages_have_no_basis_which_is_named() -> None:
-    verdict = judge([], [], speech=heard(("Guten Tag.", "de"), ("你好", "zh")), screen=(shown("再见", language="zh"),))
-    assert (verdict.label, verdict.score, verdict.read_from) == ("no basis", None, "nothing")
-    assert verdict.reason == (
-        "There are no subtitles; the speech is in Chinese and German, for which there is no lexicon or model; the "
-        "screen text is in Chinese, for which there is no lexicon or model, and what was measured of the pictures "
-        "carries no opinion."
-    )
-    silent = judge([], [], speech=(), screen=None)
-    assert silent.reason == (
-        "There are no subtitles; no words of speech were recognized, and what was measured of the pictures carries no "
-        "opinion."
+def test_few_repeated_uncertain_or_foreign_words_are_no_basis() -> None:
+    unsure = [part.model_copy(update={"confidence": 0.4}) for part in heard(("I love this wonderful place.", "en"))]
+    for spoken in (heard(*[("Thank you.", "en")] * 3), heard(("Das ist heute ein schöner Tag.", "de")), unsure):
+        verdict = judge([], [], speech=spoken, screen=(shown("再见", language="zh"),))
+        assert (verdict.label, verdict.score, verdict.read_from) == ("no basis", None, "nothing")
+        assert verdict.reason == (
+            "There are no subtitles, there are too few English words in speech and screen text, and what was measured "
+            "of the pictures carries no opinion."
+        )
+    described = judge([], [], "A nice day.", measured=False, speech=())
+    assert described.reason == (
+        "There are no subtitles, there are too few English words in speech; the model's description was judged."
     )

@@ -7,6 +7,7 @@ from vidpipe.models.questions import parse_priority_keywords
 from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.tagging.categories import CategorySet, classify, explain_categories, parse_categories
 from vidpipe.tagging.facts import RuleFacts
+from vidpipe_tests.tagging.facts import facts_of
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ SHORT = '{"Action": ["explosion", "car chase"], "Music": ["concert"]}'
 
 def test_the_short_form_is_enough() -> None:
     categories = parse_categories(SHORT)
-    verdict = classify(categories, RuleFacts(description="An explosion ends the car chase; a concert goes on."))
+    verdict = classify(categories, facts_of(description="An explosion ends the car chase; a concert goes on."))
     assert (verdict.category, verdict.score) == ("Action", 2.0)
     assert verdict.reason == 'the description says "car chase", "explosion"'
     assert verdict.candidates == (("Action", 2.0), ("Music", 1.0))
@@ -41,7 +42,7 @@ def test_every_form_of_the_file_means_the_same(text: str) -> None:
 
 
 def test_equal_scores_go_to_the_first_in_the_file() -> None:
-    facts = RuleFacts(description="a concert in an explosion")
+    facts = facts_of(description="a concert in an explosion")
     assert classify(parse_categories('{"B": ["concert"], "A": ["explosion"]}'), facts).category == "B"
     assert classify(parse_categories('{"A": ["explosion"], "B": ["concert"]}'), facts).category == "A"
 
@@ -52,23 +53,23 @@ def test_weights_and_min_score_decide() -> None:
         ' {"name": "Tagged", "tags": ["Water"], "weights": {"tags": 1.5}},'
         ' {"name": "Said", "keywords": ["sea"]}]'
     )
-    assert classify(categories, RuleFacts(description="sea", tags=("water",))).candidates == (
+    assert classify(categories, facts_of(description="sea", tags=("water",))).candidates == (
         ("Tagged", 1.5),
         ("Said", 1.0),
     )
-    assert classify(categories, RuleFacts()).category == "Unclassified"
-    assert [one.matched for one in explain_categories(categories, RuleFacts(description="sea"))] == [False, False, True]
+    assert classify(categories, facts_of()).category == "Unclassified"
+    assert [one.matched for one in explain_categories(categories, facts_of(description="sea"))] == [False, False, True]
 
 
 def test_unclassified_is_said_only_where_nothing_matched(defaults: CategorySet) -> None:
-    verdict = classify(defaults, RuleFacts(description="A grey wall.", aspect_ratio=1.78, frame_rate=30.0))
+    verdict = classify(defaults, facts_of(description="A grey wall.", aspect_ratio=1.78, frame_rate=30.0))
     assert (verdict.category, verdict.score, verdict.candidates) == ("Unclassified", 0.0, ())
     assert verdict.reason == f"none of the {len(defaults.categories)} categories matched"
 
 
 def test_measurements_alone_are_called_a_hint() -> None:
     categories = parse_categories('{"Wide": {"metadata_conditions": {"aspect_ratio_gte": 2, "fps_lte": 25}}}')
-    assert classify(categories, RuleFacts(aspect_ratio=2.35, frame_rate=24.0)).reason == (
+    assert classify(categories, facts_of(aspect_ratio=2.35, frame_rate=24.0)).reason == (
         "a hint from measurements: aspect ratio is 2.35 (asked: at least 2), "
         "frame rate is 24 frames/s (asked: at most 25 frames/s)"
     )
@@ -82,7 +83,7 @@ def test_no_default_category_is_made_of_measurements(defaults: CategorySet) -> N
 def test_a_tag_of_the_models_counts_once_in_a_category(defaults: CategorySet) -> None:
     sources = {"high intensity": frozenset({"action"}), "action packed": frozenset({"action"})}
     tags = ("High-Intensity", "Action-Packed")
-    once = RuleFacts(model_tags=("Action",), tags=tags, tag_sources=sources)
+    once = facts_of(model_tags=("Action",), tags=tags, tag_sources=sources)
     assert classify(defaults, once).candidates == (("Action", 1.0),)
     parts = next(one for one in explain_categories(defaults, once) if one.category == "Action").blocks[0].parts
     assert not any(part.matched for part in parts)
@@ -91,18 +92,18 @@ def test_a_tag_of_the_models_counts_once_in_a_category(defaults: CategorySet) ->
     both = parse_categories('{"A": {"tags": ["High-Intensity", "Action-Packed"]}}')
     assert classify(both, once).candidates == (("A", 1.0),)
     # words of the description are evidence of their own, the same tag is not
-    assert classify(both, RuleFacts(tags=tags)).candidates == (("A", 2.0),)
+    assert classify(both, facts_of(tags=tags)).candidates == (("A", 2.0),)
     same = parse_categories('{"M": {"tags": ["Music"], "ai_generated_tags": ["Music"]}}')
-    assert classify(same, RuleFacts(model_tags=("music",), tags=("Music",))).candidates == (("M", 1.0),)
+    assert classify(same, facts_of(model_tags=("music",), tags=("Music",))).candidates == (("M", 1.0),)
 
 
 def test_the_models_category_is_a_candidate_that_can_win() -> None:
-    proposed = RuleFacts(model_category="music", model_confidence=0.8, description="a concert and an explosion")
+    proposed = facts_of(model_category="music", model_confidence=0.8, description="a concert and an explosion")
     categories = parse_categories('{"Action": ["explosion"], "Music": ["concert"], "Sea": ["wave"]}')
     verdict = classify(categories, proposed)
     assert verdict.candidates == (("Music", 3.0), ("Action", 1.0))
     assert verdict.reason == 'the description says "concert"; the model proposed it, with confidence 0.8'
-    assert classify(categories, RuleFacts(model_category="Elsewhere")).category == "Unclassified"
+    assert classify(categories, facts_of(model_category="Elsewhere")).category == "Unclassified"
     weighed = parse_categories('{"Music": {"keywords": ["concert"], "weights": {"model_category": 0.5}}}')
     assert classify(weighed, proposed).score == 1.5
     assert parse_categories(weighed.text).version == weighed.version
@@ -111,13 +112,13 @@ def test_the_models_category_is_a_candidate_that_can_win() -> None:
 @pytest.mark.parametrize(
     ("facts", "category"),
     [
-        (RuleFacts(tags=("High-Intensity",)), "Action"),
-        (RuleFacts(tags=("Documentary Footage",)), "Documentary"),
-        (RuleFacts(description="a documentary on the ice age"), "Documentary"),
-        (RuleFacts(description="a cinematic film scene"), "Cinematic"),
-        (RuleFacts(description="A goalkeeper dives in a packed stadium"), "Sports"),
-        (RuleFacts(description="A news anchor in a news studio"), "News"),
-        (RuleFacts(names=("python tutorial 3.mp4",)), "Educational"),
+        (facts_of(tags=("High-Intensity",)), "Action"),
+        (facts_of(tags=("Documentary Footage",)), "Documentary"),
+        (facts_of(description="a documentary on the ice age"), "Documentary"),
+        (facts_of(description="a cinematic film scene"), "Cinematic"),
+        (facts_of(description="A goalkeeper dives in a packed stadium"), "Sports"),
+        (facts_of(description="A news anchor in a news studio"), "News"),
+        (facts_of(names=("python tutorial 3.mp4",)), "Educational"),
     ],
 )
 def test_the_default_categories_know_their_own(defaults: CategorySet, facts: RuleFacts, category: str) -> None:
@@ -144,19 +145,19 @@ def test_the_default_categories_know_their_own(defaults: CategorySet, facts: Rul
 def test_two_spoken_words_of_a_subject_decide_where_nothing_else_speaks(
     defaults: CategorySet, words: str, category: str
 ) -> None:
-    assert classify(defaults, RuleFacts(subtitles=words)).category == category
+    assert classify(defaults, facts_of(subtitles=words)).category == category
 
 
 def test_no_single_spoken_word_decides(defaults: CategorySet) -> None:
     blocks = [block for one in defaults.categories for block in one.blocks if block.name == "text_keywords"]
     assert len(blocks) > 5
     for keyword in (keyword for block in blocks for keyword in block.normal()):
-        for facts in (RuleFacts(subtitles=keyword), RuleFacts(subtitles=f"{keyword}, {keyword}", title=keyword)):
+        for facts in (facts_of(subtitles=keyword), facts_of(subtitles=f"{keyword}, {keyword}", title=keyword)):
             assert classify(defaults, facts).category == "Unclassified", keyword
 
 
 def test_what_a_model_saw_outweighs_what_is_said(defaults: CategorySet) -> None:
-    facts = RuleFacts(subtitles="the garden, the lake and the river", description="Two people play tennis.")
+    facts = facts_of(subtitles="the garden, the lake and the river", description="Two people play tennis.")
     verdict = classify(defaults, facts)
     assert verdict.candidates == (("Sports", 1.0), ("Nature", 0.75))
 
@@ -166,7 +167,7 @@ def test_a_spoken_word_is_worth_half_unless_weights_say_otherwise() -> None:
         '{"Half": {"subtitle_keywords": "sea"},'
         ' "More": {"subtitle_keywords": "sea", "weights": {"subtitle_keywords": 2}}}'
     )
-    assert classify(categories, RuleFacts(subtitles="sea, sea, seas")).candidates == (("More", 2.0), ("Half", 0.5))
+    assert classify(categories, facts_of(subtitles="sea, sea, seas")).candidates == (("More", 2.0), ("Half", 0.5))
     assert parse_categories(categories.text).version == categories.version
 
 
@@ -211,6 +212,6 @@ def test_priority_keywords_are_a_list_or_groups_of_lists() -> None:
 
 def test_each_label_counts_as_much_as_a_tag() -> None:
     categories = parse_categories('{"Animals": {"labels": ["cats", "dogs"]}, "Sea": ["harbour"]}')
-    verdict = classify(categories, RuleFacts(labels=("Cats", "dogs"), description="a harbour"))
+    verdict = classify(categories, facts_of(labels=("Cats", "dogs"), description="a harbour"))
     assert (verdict.category, verdict.score) == ("Animals", 2.0)
     assert verdict.reason == 'the list or user that added it labels it "Cats", "dogs"'

@@ -11,6 +11,7 @@ from vidpipe.stages.tags import tag_changes
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import compare, evaluate, explain, parse_rules
+from vidpipe_tests.tagging.facts import facts_of
 
 #: A busy machine is no failure.
 unhurried = settings(deadline=None)
@@ -43,7 +44,7 @@ RULE = st.fixed_dictionaries(
 )
 RULES = st.lists(RULE, max_size=4)
 FACTS = st.builds(
-    RuleFacts,
+    facts_of,
     duration_s=st.none() | st.floats(0, 20),
     resolution=st.none() | st.sampled_from(["SD", "HD", "4K"]),
     video_codec=st.none() | st.sampled_from(["h264", "hevc"]),
@@ -123,7 +124,7 @@ def test_compare_is_silent_just_where_the_versions_are_equal(old: list[Any], new
 @given(st.text(alphabet=string.printable + "äß海\u0301", max_size=60))
 def test_any_description_can_be_judged(description: str) -> None:
     rules = parse_rules('[{"tags": "T", "description_keywords": ["a"]}]')
-    assert len(evaluate(rules, RuleFacts(description=description))) <= 1
+    assert len(evaluate(rules, facts_of(description=description))) <= 1
 
 
 def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_match() -> None:
@@ -131,7 +132,7 @@ def test_an_explanation_says_what_was_asked_and_found_also_where_it_did_not_matc
         '[{"name": "long", "tags": "Long", "metadata_conditions": {"duration_gt": 600, "loudness_db_lt": -30},'
         ' "description_keywords": ["film"]}]'
     )
-    (rule,) = explain(rules, RuleFacts(duration_s=12.25, description="a short clip"))
+    (rule,) = explain(rules, facts_of(duration_s=12.25, description="a short clip"))
     assert not rule.matched
     assert [(part.asks, part.found, part.matched) for block in rule.blocks for part in block.parts] == [
         ("duration: above 600 s", "12.25 s", False),
@@ -147,12 +148,12 @@ def test_an_explanation_says_where_the_spoken_words_were_looked_for() -> None:
     def found(facts: RuleFacts) -> list[tuple[str, str]]:
         return [(part.asks, part.found) for part in block.parts(facts)]
 
-    assert found(RuleFacts(subtitles="Flowers!", title="May")) == [
+    assert found(facts_of(subtitles="Flowers!", title="May")) == [
         ('"flower"', '"flowers"'),
         ('"lake"', "not in the subtitles or the title"),
     ]
-    assert found(RuleFacts(title="May"))[0][1] == "not in the title"
-    assert found(RuleFacts(description="a lake"))[1][1] == "no subtitles and no title"
+    assert found(facts_of(title="May"))[0][1] == "not in the title"
+    assert found(facts_of(description="a lake"))[1][1] == "no subtitles and no title"
 
 
 def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> None:
@@ -161,7 +162,7 @@ def test_a_change_of_the_spoken_keywords_is_another_version_and_is_told() -> Non
     other = parse_rules('[{"name": "r", "tags": "T", "description_keywords": ["close up", "lake"]}]')
     assert one.version == same.version != other.version
     assert [change.keys for change in compare(one, other).changed] == [("description_keywords", "subtitle_keywords")]
-    facts = RuleFacts(subtitles="the lake")
+    facts = facts_of(subtitles="the lake")
     (change,) = tag_changes(evaluate(one, facts), evaluate(other, facts))
     assert (change.change, change.was) == ("removed", 'the subtitles say "lake"')
 
@@ -175,7 +176,7 @@ def test_compare_tells_added_removed_renamed_changed_and_reordered_apart() -> No
     change = compare(old, new)
     assert (change.added, change.removed, change.renamed, change.reordered) == (("e",), ("d",), (("c", "sea"),), True)
     assert [(one.rule, one.keys) for one in change.changed] == [("a", ("metadata_conditions",))]
-    facts = RuleFacts(duration_s=4.5)
+    facts = facts_of(duration_s=4.5)
     outcome = tag_changes(evaluate(old, facts), evaluate(new, facts))
     assert [(one.tag, one.change, one.rule) for one in outcome] == [
         ("A", "removed", "a"),

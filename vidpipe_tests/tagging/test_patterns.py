@@ -3,8 +3,8 @@
 import pytest
 
 from vidpipe.tagging.blocks import PatternBlock
-from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.patterns import Subject, parse_pattern
+from vidpipe_tests.tagging.facts import facts_of
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_a_pattern_matches_or_not(pattern: str, subject: Subject, text: str, mat
     ],
 )
 def test_a_source_pattern_matches_a_file_however_it_is_spelled(pattern: str) -> None:
-    facts = RuleFacts(
+    facts = facts_of(
         urls=("/me/Holiday 2019/a.mp4", "file:///me/Holiday 2019/a.mp4", "file:///me/Holiday%202019/a.mp4")
     )
     assert PatternBlock.parse("source_patterns", [pattern]).matches(facts)
@@ -57,7 +57,7 @@ def test_a_wrong_pattern_is_refused(pattern: str) -> None:
 
 
 def test_a_name_in_evidence_is_one_short_printable_line() -> None:
-    facts = RuleFacts(names=("evil\n\x1b[31m" + "x" * 400 + ".mp4",))
+    facts = facts_of(names=("evil\n\x1b[31m" + "x" * 400 + ".mp4",))
     evidence = PatternBlock.parse("filename_patterns", ["*.mp4"]).evidence(facts)
     assert evidence.isprintable()
     assert len(evidence) < 200

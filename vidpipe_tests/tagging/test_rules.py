@@ -13,8 +13,8 @@ from vidpipe.settings.home import DEFAULT_RULES
 from vidpipe.settings.schema import Rules
 from vidpipe.stages.results import Tag
 from vidpipe.tagging.categories import build_categories
-from vidpipe.tagging.facts import RuleFacts
 from vidpipe.tagging.rules import build_rules, evaluate, load_rules, parse_rules
+from vidpipe_tests.tagging.facts import facts_of
 
 #: The example that the older script's users have.
 KNOWN = """{
@@ -28,19 +28,19 @@ KNOWN = """{
 
 
 def tags_of(rules: Any, **facts: Any) -> list[str]:
-    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), RuleFacts(**facts))]
+    return [match.tag for match in evaluate(parse_rules(json.dumps(rules)), facts_of(**facts))]
 
 
 def test_the_known_file_gives_the_tags_its_users_expect() -> None:
     rules = parse_rules(KNOWN)
-    long_film = RuleFacts(resolution="4K", duration_s=601.0, video_codec="h264", bit_rate=2_000_001)
+    long_film = facts_of(resolution="4K", duration_s=601.0, video_codec="h264", bit_rate=2_000_001)
     given = {match.tag: match for match in evaluate(rules, long_film)}
     assert list(given) == ["High Resolution", "Extended Play", "High Bitrate", "H.264 Codec"]
     assert given["Extended Play"].rule == "High Resolution + Extended Play"
     assert given["Extended Play"].evidence == ("duration is 601 s (asked: above 600 s), resolution is 4K (asked: 4K)")
-    short_film = RuleFacts(resolution="4K", duration_s=600.0, video_codec="hevc", bit_rate=9_000_000)
+    short_film = facts_of(resolution="4K", duration_s=600.0, video_codec="hevc", bit_rate=9_000_000)
     assert evaluate(rules, short_film) == ()
-    flight = RuleFacts(description="A drone circles a tower.", model_tags=("explosive",))
+    flight = facts_of(description="A drone circles a tower.", model_tags=("explosive",))
     assert [match.tag for match in evaluate(rules, flight)] == [
         "Aerial Shot", "Drone Footage", "High-Intensity", "Action-Packed",
     ]  # fmt: skip
@@ -68,7 +68,7 @@ def test_a_tag_is_given_once_and_the_first_rule_gets_the_credit() -> None:
         '[{"name": "a", "description_keywords": "sea", "tags": "Water"},'
         ' {"name": "b", "description_keywords": "sea", "tags": ["water", "Sea"]}]'
     )
-    assert [(match.tag, match.rule) for match in evaluate(rules, RuleFacts(description="sea"))] == [
+    assert [(match.tag, match.rule) for match in evaluate(rules, facts_of(description="sea"))] == [
         ("Water", "a"),
         ("Sea", "b"),
     ]
@@ -182,13 +182,13 @@ def test_labels_match_as_wholes_and_the_evidence_says_who_gave_them() -> None:
         ' {"metadata_conditions": {"label_in": ["CATS"], "label_not": "dogs"}, "tags": ["Cats"]},'
         ' {"subtitle_keywords": "harbour", "tags": ["Sea"]}]'
     )
-    found = evaluate(rules, RuleFacts(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
+    found = evaluate(rules, facts_of(labels=("cats", "Street_Performance"), source_titles=("Old harbour",)))
     assert {match.tag: match.evidence for match in found} == {
         "Busker": 'the list or user that added it labels it "Street_Performance"',
         "Cats": "label is cats and street performance (asked: cats and not dogs)",
         "Sea": 'the title from its list or user says "harbour"',
     }
-    assert evaluate(rules, RuleFacts()) == ()
+    assert evaluate(rules, facts_of()) == ()
 
 
 def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> None:
@@ -197,5 +197,5 @@ def test_a_facet_is_marked_and_changes_the_version_only_where_it_is_set() -> Non
         parse_rules(json.dumps([rule | more])) for more in ({}, {"facet": False}, {"facet": True})
     )
     assert plain.version == no_facet.version != facet.version == parse_rules(facet.text).version
-    assert [evaluate(rules, RuleFacts(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
+    assert [evaluate(rules, facts_of(resolution="SD"))[0].facet for rules in (plain, facet)] == [False, True]
     assert not Tag.model_validate({"tag": "SD", "rule": "stored before there were facets"}).facet

@@ -29,7 +29,8 @@ SUMMARY_FIELDS = (
     "scenes.count", "scenes.poster", "scenes.damage.sentence", "scenes.duration_s", "category.category",
     "sentiment.label", "tags.tag", "description.text",
 )  # fmt: skip
-_VECTORS = ("vector", "frame_vectors")
+#: Embeddings are not for people.
+_UNREAD = {"meaning.vector": 0, "meaning.frame_vectors": 0, "meaning.parts.vector": 0}
 _STAGE_FIELDS = ("error", "attempts", "next_try_at", "spec", "seconds", "at", "run")
 
 
@@ -99,7 +100,7 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
 def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:
     """Yield the `view` of several videos, in the order of `ids`, in four queries; unknown ids are left out."""
     with library.connection.errors_explained():
-        found = {row["_id"]: row for row in library.collections["videos"].find({"_id": {"$in": list(ids)}})}
+        found = {row["_id"]: row for row in library.collections["videos"].find({"_id": {"$in": list(ids)}}, _UNREAD)}
         generations = {sha256: row["scene_generation"] for sha256, row in found.items() if row.get("scene_generation")}
         scenes = library.videos.scenes_of(generations)
         sources = _sources(library, list(found))
@@ -168,8 +169,8 @@ def _view(
         "sentiment": document.get("sentiment"),
         "tags": list(document.get("tags") or ()),
         "category": document.get("category"),
-        **{name: _without(document.get(name), *_VECTORS) for name in ANALYSES},
-        **{stage.key: _without(document.get(stage.key), *_VECTORS) for stage in library.graph if stage.optional},
+        **{name: document.get(name) for name in ANALYSES},
+        **{stage.key: document.get(stage.key) for stage in library.graph if stage.optional},
         "stages": {
             stage.name: _stage(document["stages"].get(stage.name, {}), specs.get(stage.name)) for stage in library.graph
         },

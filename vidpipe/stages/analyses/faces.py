@@ -1,31 +1,23 @@
 """faces: how many faces the packed frames show, where, and how large. Nobody is recognized."""
 
-from typing import Any
-
 from vidpipe.media.facts import Face, PackedFrame
 from vidpipe.media.frame_pack import FramePack
-from vidpipe.models.model_card import BATCH, build_picture_model
 from vidpipe.models.worker import WorkerModel
-from vidpipe.settings import Settings
 from vidpipe.stages.analyses import packed_frames
-from vidpipe.stages.analyses.declaration import Analysis, RuleField
+from vidpipe.stages.analyses.declaration import RuleField
+from vidpipe.stages.analyses.picture_analysis import picture_analysis
 from vidpipe.stages.analyses.results import Faces, FrameFaces, ModelUse
-from vidpipe.stages.contract import Item, Stage, StageContext, per_video
+from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.tagging.facts import FIELDS
 
 #: Most faces of all frames in a result; the most certain ones are kept.
 _MOST_FACES = 20_000
 
 
-def build_face_model(settings: Settings) -> WorkerModel:
-    """Build the resource `face_model`: the face detector of [Faces] Model."""
-    return build_picture_model(settings, settings.faces.model, "centerface", "ssd", "detr")
-
-
 @per_video
 def detect_faces(item: Item, context: StageContext) -> Faces:
     """Detect the faces in the packed frames of one video."""
-    model: WorkerModel = context.resources["face_model"]
+    model: WorkerModel = context.resources["faces_model"]
     examined = _examined(item, context, model)
     most = _MOST_FACES // max(1, len(examined))
     frames = [
@@ -60,32 +52,16 @@ def _examined(item: Item, context: StageContext, model: WorkerModel) -> list[tup
     options = {"min_confidence": least}
     return [
         (frame, [Face(box=box, confidence=sure) for _, sure, box in answer])
-        for frame, answer in packed_frames.examine(item, context, model, batch=BATCH, options=options)
+        for frame, answer in packed_frames.examine(item, context, model, options=options)
     ]
 
 
-def _column(name: str) -> Any:
-    return lambda stored: stored.get(name)
-
-
-ANALYSIS = Analysis(
-    stage=Stage(
-        name="faces",
-        job="prepare",
-        description="How many faces the frames show, where, and how large. Nobody is recognized.",
-        result=Faces,
-        function=detect_faces,
-        reads=packed_frames.READS,
-        settings=("faces.min_confidence",),
-        resources=("face_model",),
-        pool="cpu",
-        kinds=("opencv",),
-        optional=True,
-    ),
-    resources={"face_model": build_face_model},
-    rule_fields=(
-        RuleField(FIELDS["face_count"], "faces.count"),
-        RuleField(FIELDS["face_share"], "faces.share"),
-    ),
-    columns={"face_count": _column("count"), "face_share": _column("share")},
+ANALYSIS = picture_analysis(
+    Faces,
+    detect_faces,
+    "How many faces the frames show, where, and how large. Nobody is recognized.",
+    ("centerface", "ssd", "detr"),
+    ("faces.min_confidence",),
+    rule_fields=(RuleField(FIELDS["face_count"], "faces.count"), RuleField(FIELDS["face_share"], "faces.share")),
+    columns={"face_count": lambda stored: stored.get("count"), "face_share": lambda stored: stored.get("share")},
 )

@@ -9,6 +9,9 @@ from itertools import pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vidpipe.models.embeddings import directions
+from vidpipe.models.frame_embedding import build_frame_model
+from vidpipe.models.text_embedding import build_text_model
 from vidpipe.stages.analyses.declaration import Analysis, RuleField, found_texts
 from vidpipe.stages.analyses.packed_frames import READS, ask, examine
 from vidpipe.stages.analyses.results import CategorySuggestion, EmbeddedPart, FrameLabel, Meaning, ModelUse
@@ -24,12 +27,14 @@ if TYPE_CHECKING:
 _LONGEST_BYTES = 6_000
 #: Texts in words of the model, not of the video; they say nothing about its language.
 _OUR_WORDS = ("description", "objects")
-#: Parts are scenes; short ones are joined, long ones divided. A video has at most about twice so many.
-_MOST_PARTS = 150
+#: Parts are scenes; short ones are joined, long ones divided. A video has at most about twice so many; each takes half
+#: a kilobyte of memory when meanings are compared.
+_MOST_PARTS = 60
 _SHORTEST_S, _LONGEST_S = 2.0, 20.0
+_SHOWN_CHARACTERS = 160
 #: By measurement on a CPU; a GPU has room for them.
 _FRAME_BATCH = 16
-_MOST_FRAMES = 300
+_MOST_FRAMES = 60
 #: Fewer different words are not enough for a suggestion.
 _FEWEST_WORDS = 6
 
@@ -52,12 +57,20 @@ class CategorySentences:
         """Return the texts for the lineage by their hash: none."""
         return {}
 
-    def embedded(self, model: WorkerModel, context: StageContext) -> list[str]:
-        """Return the embedding of each sentence."""
+    def nearest(
+        self, vectors: Sequence[str], model: WorkerModel, context: StageContext
+    ) -> Iterator[tuple[str, str, float]]:
+        """Yield for each embedding which category is nearest, which second, and by how much (cosines)."""
+        if not vectors or len(self.sentences) < 2:
+            return
         if model.version not in self._embedded:
             request = {"texts": list(self.sentences.values()), "query": True}
             self._embedded[model.version] = ask(model, request, context)
-        return self._embedded[model.version]
+        for cosines in (directions(vectors) @ directions(self._embedded[model.version]).T).tolist():
+            (first, name), (second, other) = sorted(zip(cosines, self.sentences, strict=True), key=lambda one: -one[0])[
+                :2
+            ]
+            yield name, other, first - second
 
 
 class _Text(NamedTuple):
@@ -79,8 +92,8 @@ def embed(item: Item, context: StageContext) -> Meaning:
     request = {"texts": [whole, *(text for _, _, text in parts)], "query": False}
     vector, *vectors = ask(model, request, context) if whole else [""]
     embedded = [
-        EmbeddedPart(start_s=start_s, end_s=end_s, vector=of_part)
-        for (start_s, end_s, _), of_part in zip(parts, vectors, strict=True)
+        EmbeddedPart(start_s=start_s, end_s=end_s, vector=of_part, text=_shown(text))
+        for (start_s, end_s, text), of_part in zip(parts, vectors, strict=True)
         if of_part
     ]
     own = _joined((text.lines for text in texts if text.name not in _OUR_WORDS), _LONGEST_BYTES)
@@ -101,11 +114,12 @@ def _suggestion(text: str, vector: str, model: WorkerModel, context: StageContex
     from vidpipe.text.words import normalize
 
     sentences: CategorySentences = context.resources["category_sentences"]
-    if not vector or len(sentences.sentences) < 2 or len(set(normalize(text).split())) < _FEWEST_WORDS:
+    if not vector or len(set(normalize(text).split())) < _FEWEST_WORDS:
         return None
-    ((nearest, second, margin),) = nearest_of([vector], list(sentences.sentences), sentences.embedded(model, context))
-    chosen = margin >= context.settings.meaning.category_margin
-    return CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+    for nearest, second, margin in sentences.nearest([vector], model, context):
+        chosen = margin >= context.settings.meaning.category_margin
+        return CategorySuggestion(category=nearest, runner_up=second, margin=round(margin, 3), chosen=chosen)
+    return None
 
 
 def _frames(item: Item, model: WorkerModel, context: StageContext) -> list[tuple[float, str]]:
@@ -116,22 +130,11 @@ def _frames(item: Item, model: WorkerModel, context: StageContext) -> list[tuple
 
 def _labels(vectors: Sequence[str], model: WorkerModel, context: StageContext) -> Iterator[FrameLabel]:
     sentences: CategorySentences = context.resources["category_sentences"]
-    if not vectors or len(sentences.sentences) < 2:
-        return
     margins: dict[str, list[float]] = {}
-    for nearest, _, margin in nearest_of(vectors, list(sentences.sentences), sentences.embedded(model, context)):
+    for nearest, _, margin in sentences.nearest(vectors, model, context):
         margins.setdefault(nearest, []).append(margin)
     for label, found in sorted(margins.items(), key=lambda one: (-len(one[1]), one[0])):
         yield FrameLabel(label=label, share=round(len(found) / len(vectors), 3), margin=round(fmean(found), 3))
-
-
-def nearest_of(vectors: Sequence[str], names: Sequence[str], named: Sequence[str]) -> Iterator[tuple[str, str, float]]:
-    """Yield for each embedding which of at least two named ones is nearest, which second, and by how much (cosines)."""
-    from vidpipe.models.embeddings import directions
-
-    for cosines in (directions(vectors) @ directions(named).T).tolist():
-        (first, name), (second, other) = sorted(zip(cosines, names, strict=True), key=lambda one: -one[0])[:2]
-        yield name, other, first - second
 
 
 def _texts(item: Item, context: StageContext) -> Iterator[_Text]:
@@ -185,16 +188,9 @@ def _joined(texts: Iterable[Sequence[str]], most_bytes: int) -> str:
     return "\n".join(dict.fromkeys(filter(None, joined)))
 
 
-def _build_text_model(settings: Settings) -> StageResource:
-    from vidpipe.models.text_embedding import build_text_model
-
-    return build_text_model(settings)
-
-
-def _build_frame_model(settings: Settings) -> StageResource:
-    from vidpipe.models.frame_embedding import build_frame_model
-
-    return build_frame_model(settings)
+def _shown(text: str) -> str:
+    shown = text.replace("\n", " · ")
+    return shown if len(shown) <= _SHOWN_CHARACTERS else f"{shown[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def _build_sentences(settings: Settings) -> StageResource:
@@ -219,9 +215,7 @@ ANALYSIS = Analysis(
         optional=True,
     ),
     resources={
-        "category_sentences": _build_sentences,
-        "frame_model": _build_frame_model,
-        "text_model": _build_text_model,
+        "category_sentences": _build_sentences, "frame_model": build_frame_model, "text_model": build_text_model,
     },
     rule_fields=(RuleField(FIELDS["language"], "meaning.language"),),
-)
+)  # fmt: skip

@@ -6,8 +6,7 @@ thing. A thing that goes by several names is dropped, and so is a label that one
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
 from vidpipe.stages.analyses.results import Box, DetectedObject
 
@@ -16,21 +15,15 @@ _SAME_PLACE = 0.6
 #: Share of the confidence in a thing that its first name must have. Measured on real clips: 0.62 for a cartoon rabbit
 #: taken for a bird and 0.63 for a cartoon sheep taken for a kite; 0.95 or more for people, cars and bicycles.
 _AGREEMENT = 0.8
-#: From this confidence on, one frame is enough.
+#: From this confidence on, one frame of two is enough.
 _SURE = 0.8
 #: Frames for which a thing may be unseen.
 _PATIENCE = 2
 #: Detections of this share of the least confidence do not count, but tell what else a thing may be.
 WEAK = 0.6
 
-
-@dataclass
-class _Thing:
-    """A thing in successive frames."""
-
-    seen: int
-    boxes: list[Box]
-    found: list[tuple[int, DetectedObject]] = field(default_factory=list)
+#: A thing: number of each frame with it, in order -> its detections there.
+_Thing = dict[int, list[DetectedObject]]
 
 
 def agreed(frames: Sequence[Sequence[DetectedObject]], min_confidence: float) -> list[list[DetectedObject]]:
@@ -45,13 +38,9 @@ def agreed(frames: Sequence[Sequence[DetectedObject]], min_confidence: float) ->
     """
     dropped = {id(one) for thing in _things(frames) for one in _contested(thing)}
     remaining = [[one for one in some if id(one) not in dropped] for some in frames]
-    support: dict[str, int] = defaultdict(int)
-    peak: dict[str, float] = defaultdict(float)
-    for some in remaining:
-        for label in {one.label for one in some}:
-            support[label] += 1
-            peak[label] = max(peak[label], *(one.confidence for one in some if one.label == label))
-    believed = {label for label in peak if support[label] > 1 or peak[label] >= _SURE or len(frames) == 1}
+    best = _best(remaining).items()
+    alone = len(frames) == 1
+    believed = {label for label, found in best if len(found) > 1 or alone or (found[0] >= _SURE and len(frames) < 3)}
     return [[one for one in some if one.label in believed and one.confidence >= min_confidence] for some in remaining]
 
 
@@ -61,37 +50,38 @@ def _things(frames: Sequence[Sequence[DetectedObject]]) -> list[_Thing]:
         for one in some:
             if one.box is None:
                 continue
-            recent = [thing for thing in things if thing.seen >= number - _PATIENCE]
-            best = max(recent, key=lambda thing: _overlap_of(thing, one.box), default=None)
-            if best is None or _overlap_of(best, one.box) < _SAME_PLACE:
-                best = _Thing(number, [])
-                things.append(best)
-            if best.seen != number:
-                best.seen, best.boxes = number, []
-            best.boxes.append(one.box)
-            best.found.append((number, one))
+            place = one.box
+            recent = [thing for thing in things if max(thing) >= number - _PATIENCE]
+            thing = max(recent, key=lambda thing: _overlap(thing, place), default=None)
+            if thing is None or _overlap(thing, place) < _SAME_PLACE:
+                things.append(thing := {})
+            thing.setdefault(number, []).append(one)
     return things
 
 
-def _contested(thing: _Thing) -> Sequence[DetectedObject]:
+def _contested(thing: _Thing) -> Iterable[DetectedObject]:
     """Return all detections of a thing if they disagree about what it is, otherwise those of other labels."""
-    best: dict[tuple[str, int], float] = defaultdict(float)
-    for number, one in thing.found:
-        best[one.label, number] = max(best[one.label, number], one.confidence)
-    totals: dict[str, float] = defaultdict(float)
-    for (label, _), confidence in best.items():
-        totals[label] += confidence
+    totals = {label: sum(found) for label, found in _best(thing.values()).items()}
     first = max(totals, key=lambda label: totals[label])
     agrees = totals[first] >= _AGREEMENT * sum(totals.values())
-    return [one for _, one in thing.found if not agrees or one.label != first]
+    return [one for some in thing.values() for one in some if not agrees or one.label != first]
 
 
-def _overlap_of(thing: _Thing, box: Box | None) -> float:
-    return max((_overlap(box, other) for other in thing.boxes), default=0.0) if box else 0.0
+def _best(frames: Iterable[Sequence[DetectedObject]]) -> Mapping[str, Sequence[float]]:
+    """Return the highest confidence of each label in each frame with it."""
+    best: dict[str, list[float]] = defaultdict(list)
+    for some in frames:
+        for label in dict.fromkeys(one.label for one in some):
+            best[label].append(max(one.confidence for one in some if one.label == label))
+    return best
 
 
-def _overlap(one: Box, other: Box) -> float:
-    """Return the intersection of two boxes as a share of their union."""
+def _overlap(thing: _Thing, box: Box) -> float:
+    """Return the intersection of a box and the place where a thing was seen last, as a share of their union."""
+    return max((_shared(one.box, box) for one in thing[max(thing)] if one.box), default=0.0)
+
+
+def _shared(one: Box, other: Box) -> float:
     width = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     height = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     common = max(0.0, width) * max(0.0, height)

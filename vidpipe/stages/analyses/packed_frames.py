@@ -31,7 +31,7 @@ def ask(model: WorkerModel, request: Any, context: StageContext) -> Any:
 
 
 def examine(
-    item: Item, context: StageContext, model: WorkerModel, *, batch: int, options: Mapping[str, Any] | None = None
+    item: Item, context: StageContext, model: WorkerModel, *, batch: int = 1, options: Mapping[str, Any] | None = None
 ) -> Iterator[tuple[PackedFrame, Any]]:
     """Yield every packed frame with what the model found in it.
 

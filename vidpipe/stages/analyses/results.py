@@ -3,14 +3,15 @@
 Boxes are (left, top, width, height) as shares of the picture, 0 to 1. Times are seconds from the first video frame.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from vidpipe.media import facts
 from vidpipe.models.embeddings import elements
-from vidpipe.settings import Settings
+from vidpipe.models.frame_embedding import embedded_words
+from vidpipe.models.text_embedding import embedded_query
 from vidpipe.stages.contract import StageResult
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField, stored
 from vidpipe.text import names
@@ -151,6 +152,7 @@ class ObjectLabel(Part):
         confidence: The highest.
         share: Share of the time, 0 to 1, that the frames with it stand for.
         first_s: Time of the first frame with it.
+        certain: Whether it may be stated. Searches and rules find the others, too.
     """
 
     label: str
@@ -158,6 +160,7 @@ class ObjectLabel(Part):
     confidence: float
     share: float
     first_s: float | None = None
+    certain: bool = True
 
 
 class SceneObjects(Part):
@@ -255,35 +258,24 @@ class CategorySuggestion(Part):
 
 
 class EmbeddedPart(Part):
-    """A part of a video, and the embedding of the words in it (see `vidpipe.models.embeddings`)."""
+    """A part of a video, and the embedding of the words in it, of which `text` is the beginning."""
 
     start_s: float
     end_s: float
     vector: str
+    text: str = ""
 
 
 def _meanings(meaning: Stored) -> Iterator[Embedding]:
     if meaning.get("vector"):
         yield Embedding(elements(meaning["vector"]))
     for part in meaning.get("parts") or ():
-        yield Embedding(elements(part["vector"]), part["start_s"], part["end_s"])
-
-
-def _embedded_query(text: str, settings: Settings) -> Sequence[int]:
-    from vidpipe.models.text_embedding import embedded_query
-
-    return embedded_query(text, settings)
+        yield Embedding(elements(part["vector"]), part["start_s"], part["end_s"], part.get("text"))
 
 
 def _frames(meaning: Stored) -> Iterator[Embedding]:
     for time_s, vector in meaning.get("frame_vectors") or ():
         yield Embedding(elements(vector), time_s, time_s)
-
-
-def _embedded_words(text: str, settings: Settings) -> Sequence[int]:
-    from vidpipe.models.frame_embedding import embedded_words
-
-    return embedded_words(text, settings)
 
 
 class FrameLabel(Part):
@@ -305,11 +297,12 @@ class Meaning(AnalysisResult):
 
     search_fields: ClassVar[tuple[SearchField, ...]] = (
         SearchField(
-            "meaning", "vector", _meanings, "What the words of a video mean.", encode=_embedded_query,
+            "meaning", "vector", _meanings, "What the words of a video mean.", encode=embedded_query,
             min_similarity=0.33,
         ),
         SearchField(
-            "frame", "vector", _frames, "What a frame shows.", encode=_embedded_words, only_by_meaning=True,
+            "frame", "vector", _frames, "What a frame shows.", encode=embedded_words, min_similarity=0.0,
+            only_by_meaning=True,
         ),
     )  # fmt: skip
 

@@ -11,10 +11,14 @@ from vidpipe.text.messages import single_line
 _LONGEST_LINE, _LONGEST_BLOCK, _MOST_LINES = 200, 600, 200
 #: Letters and digits in full or half width, and ligatures; punctuation of Chinese texts stays as it is.
 _FORMS = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\uff66-\uff9f\ufb00-\ufb06]+")
-#: Scripts that are written without spaces.
-_UNSPACED = re.compile("[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_UNSPACED = "[\u2e80-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]"
+#: The border of two parts of a row in scripts that are written without spaces.
+_NO_SPACE = re.compile(f"(?<={_UNSPACED})\n(?={_UNSPACED})")
 #: What PP-OCR makes of scripts that it has no characters for: Greek with holes, Indic and Thai letters as zeros.
 _UNREAD = re.compile(r"[0Oo\s.,:]*|.*[\u0370-\u03ff\u1f00-\u1fff]{2}.*")
+#: Capitals that Cyrillic ones look like, and the least confidence of a text of nothing else: PP-OCR has no Cyrillic
+#: characters, and reads such texts as these letters with 0.65 to 0.95, Latin ones with more.
+_LOOKALIKES, _SURELY_LATIN = re.compile(r"[ABCEHIKMOPTXY\W]*"), 0.96
 
 
 class Block(NamedTuple):
@@ -45,13 +49,18 @@ def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confi
     lines = sorted((line for line in read if line.text), key=lambda line: (line.box[1], line.box[0]))[:_MOST_LINES]
     joined: list[list[Block]] = []
     for line in lines:
-        near = next((block for block in joined if any(_adjoin(other, line, aspect_ratio) for other in block)), None)
-        if near is None:
-            joined.append([line])
-        else:
-            near.append(line)
-    found = map(_block, joined)
-    return [block for block in found if sum(map(str.isalnum, block.text)) > 1 and not _UNREAD.fullmatch(block.text)]
+        near = next((block for block in joined if any(_adjoin(other, line, aspect_ratio) for other in block)), [])
+        if not near:
+            joined.append(near)
+        near.append(line)
+    return [block for block in map(_block, joined) if _is_text(block)]
+
+
+def _is_text(block: Block) -> bool:
+    """Return whether a block has letters or digits that are not the remains of a script that the model cannot read."""
+    if sum(map(str.isalnum, block.text)) < 2 or _UNREAD.fullmatch(block.text):
+        return False
+    return block.confidence >= _SURELY_LATIN or not _LOOKALIKES.fullmatch(block.text)
 
 
 def overlap(one: Box, other: Box) -> float:
@@ -88,23 +97,13 @@ def _adjoin(above: Block, below: Block, aspect_ratio: float) -> bool:
 def _block(lines: Sequence[Block]) -> Block:
     rows: list[list[Block]] = []
     for line in lines:
-        if rows and _common(rows[-1][0].box, line.box, 1) > 0.6 * line.box[3]:
-            rows[-1].append(line)
-        else:
-            rows.append([line])
-    text = " ".join(_joined(sorted(row, key=lambda line: line.box[0])) for row in rows)
+        if not rows or _common(rows[-1][0].box, line.box, 1) <= 0.6 * line.box[3]:
+            rows.append([])
+        rows[-1].append(line)
+    parts = ("\n".join(line.text for line in sorted(row, key=lambda line: line.box[0])) for row in rows)
+    text = " ".join(_NO_SPACE.sub("", row).replace("\n", " ") for row in parts)
     left, top = (min(line.box[axis] for line in lines) for axis in (0, 1))
     right, bottom = (max(line.box[axis] + line.box[axis + 2] for line in lines) for axis in (0, 1))
-    box = (left, top, round(right - left, 4), round(bottom - top, 4))
     letters, size = sum(len(line.text) for line in lines), sum(line.size for line in lines) / len(lines)
     confidence = sum(line.confidence * len(line.text) for line in lines) / letters
-    return Block(text[:_LONGEST_BLOCK], box, confidence, size)
-
-
-def _joined(row: Sequence[Block]) -> str:
-    """Return the text of a row that was read in parts."""
-    text = ""
-    for line in row:
-        spaced = text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(line.text))
-        text += f" {line.text}" if spaced else line.text
-    return text
+    return Block(text[:_LONGEST_BLOCK], (left, top, round(right - left, 4), round(bottom - top, 4)), confidence, size)

@@ -2,20 +2,18 @@
 
 import importlib.util
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from vidpipe.errors import UnavailableError
-from vidpipe.media.facts import PackedFrame, Scene
+from vidpipe.media.facts import Scene
 from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
 from vidpipe.stages.analyses.results import ModelUse, ScreenText, TextEntry
-from vidpipe.stages.analyses.screen_entries import FrameTexts, entries, languages
-from vidpipe.stages.analyses.screen_lines import Block, blocks
+from vidpipe.stages.analyses.screen_entries import entries, languages
+from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FIELDS
@@ -36,9 +34,10 @@ def build_model(settings: Settings) -> WorkerModel:
     if importlib.util.find_spec("rapidocr") is None:
         raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
     models = chosen_models(settings, settings.screen_text.model)
-    enlarged = math.sqrt(settings.scene_detection.frame_max_pixels / _PIXELS)
-    side = min(_LONGEST_SIDE, max(SIDE, round(SIDE * enlarged)))
-    return WorkerModel(models, "vidpipe.models.screen_text:load", {"side": side}, threads=settings.analyses.threads)
+    side = round(SIDE * math.sqrt(max(1.0, settings.scene_detection.frame_max_pixels / _PIXELS)))
+    return WorkerModel(
+        models, "vidpipe.models.screen_text:load", {"side": min(side, _LONGEST_SIDE)}, threads=settings.analyses.threads
+    )
 
 
 @per_video
@@ -46,28 +45,24 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
     """Read the packed frames of one video."""
     model: WorkerModel = context.resources[_RESOURCE]
     least = context.settings.screen_text.min_confidence
-    read = [
-        (frame, blocks(texts, frame.width / frame.height, least))
-        for frame, texts in examine(item, context, model, batch=BATCH)
-    ]
-    found = entries(_with_ends(read, item["scenes.scenes"]))
+    scenes: Sequence[Scene] = item["scenes.scenes"]
+    found = entries(
+        [
+            (frame.time_s, scenes[frame.scene].end_s, blocks(texts, frame.width / frame.height, least))
+            for frame, texts in examine(item, context, model, batch=BATCH)
+        ]
+    )
     models = tuple(ModelUse(**use) for use in model.uses)
     return ScreenText(models=models, entries=found, languages=languages(found))
 
 
-def _with_ends(read: Sequence[tuple[PackedFrame, Sequence[Block]]], scenes: Sequence[Scene]) -> list[FrameTexts]:
-    """Add to each frame when the next one, or the next scene, starts."""
-    ends = [min(after.time_s, scenes[frame.scene].end_s) for (frame, _), (after, _) in pairwise(read)]
-    ends += [scenes[frame.scene].end_s for frame, _ in read[-1:]]
-    return [FrameTexts(frame.time_s, end_s, found) for (frame, found), end_s in zip(read, ends, strict=True)]
-
-
 def _moments(found: Sequence[TextEntry]) -> Iterator[Moment]:
-    return (Moment(entry.start_s, entry.end_s, entry.text, entry.language) for entry in found)
+    """Return titles and captions. Small print (logos, watermarks, signs) is found by search, but is no evidence."""
+    return (Moment(one.start_s, one.end_s, one.text, one.language) for one in found if one.kind != "small")
 
 
-def _texts(result: Mapping[str, Any]) -> str:
-    return "\n".join(entry["text"] for entry in result.get("entries") or ())
+def _has(kind: str) -> Callable[[Sequence[TextEntry]], bool]:
+    return lambda found: any(entry.kind == kind for entry in found)
 
 
 ANALYSIS = Analysis(
@@ -88,19 +83,10 @@ ANALYSIS = Analysis(
     evidence=(EvidenceText("screen_text", "the screen shows", "screen_text.entries", _moments),),
     rule_fields=(
         RuleField(FIELDS["screen_language"], "screen_text.languages"),
-        RuleField(
-            FIELDS["has_caption"],
-            "screen_text.entries",
-            lambda found: any(entry.kind == "caption" for entry in found),
-        ),
-        RuleField(
-            FIELDS["has_title"],
-            "screen_text.entries",
-            lambda found: any(entry.kind == "title" for entry in found),
-        ),
+        *(RuleField(FIELDS[f"has_{kind}"], "screen_text.entries", _has(kind)) for kind in ("caption", "title")),
     ),
     columns={
-        "screen_text": _texts,
-        "screen_languages": lambda result: ", ".join(result.get("languages") or ()),
+        "screen_text": lambda result: "\n".join(entry["text"] for entry in result["entries"]),
+        "screen_languages": lambda result: ", ".join(result["languages"]),
     },
 )

@@ -4,14 +4,14 @@ Times are seconds from the first video frame. The sound is what the scenes pass 
 without the pictures; both give the same samples.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
 from vidpipe.errors import UnavailableError, VidpipeError
 from vidpipe.media.decode_plan import AUDIO_RATE_HZ, audio_stream
-from vidpipe.media.facts import SubtitleCue, SubtitleStream
-from vidpipe.media.sound import KeptSound, drop_sound, kept_sounds
+from vidpipe.media.sound import KeptSound, drop_sound, kept_sound
 from vidpipe.models.installed import InstalledModel, chosen_models
 from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
@@ -22,7 +22,7 @@ from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_v
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FIELDS
 from vidpipe.text.messages import printable
-from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name
+from vidpipe.text.names import UNKNOWN_LANGUAGES, language_code, language_name, short_language_code
 
 _ACTIVITY_MODEL = "vad-fireredvad"
 #: Sound of one request; memory and the time until a run can be stopped depend on it.
@@ -46,7 +46,7 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
     model: WorkerModel = context.resources["speech_model"]
     declared = next((audio.language for audio in item["metadata.audio"] if audio.index == stream), None)
     try:
-        sound = next(kept_sounds(context.settings, item.sha256, stream), None)
+        sound = kept_sound(context.settings, item.sha256, stream)
         if sound is None:
             from vidpipe.stages.video_decode import decode_sound  # imports numpy and OpenCV
 
@@ -58,10 +58,19 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
     except VidpipeError:  # but not if the run is stopped: the next one continues with the sound
         drop_sound(context.settings, item.sha256)
         raise
-    segments = _without_loops(segment for answer in answers for segment in answer["segments"])
     drop_sound(context.settings, item.sha256)
+    found = (segment for answer in answers for segment in answer["segments"])
+    phrases = (
+        list(run) for _, run in groupby(found, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？"))
+    )
     return _result(
-        [segment for segment in segments if (segment.confidence or 0.0) >= options.min_confidence],
+        [
+            one
+            for run in phrases
+            if len(run) < _LOOP
+            for one in run
+            if (one.confidence or 0.0) >= options.min_confidence
+        ],
         source="recognition" if any(answer["speech"] for answer in answers) else "nothing",
         speech_s=round(sum(answer["speech"] for answer in answers), 2),
         music_s=round(sum(answer["music"] for answer in answers), 2),
@@ -74,15 +83,12 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     """Yield what the model finds in one window of sound after another, with times in the video."""
     position, total = 0, sound.samples
-    while position < total:
-        samples = sound.read(position, _WINDOW)
-        if not samples:
-            return
-        last = position + _WINDOW >= total
-        taken = len(samples) // 2
+    while samples := sound.read(position, _WINDOW):
+        taken, start_s = len(samples) // 2, position / AUDIO_RATE_HZ
         if samples.strip(b"\0"):
-            answer = ask(model, {"samples": samples, "last": last, "declared": declared}, context)
-            taken, start_s = answer["taken"] or taken, position / AUDIO_RATE_HZ
+            request = {"samples": samples, "last": position + _WINDOW >= total, "declared": declared}
+            answer = ask(model, request, context)
+            taken = answer["taken"] or taken
             yield answer | {"segments": [_segment(start_s, found) for found in answer["segments"]]}
         position += taken
         context.progress(item.sha256, position / total)
@@ -94,40 +100,26 @@ def _segment(window_s: float, found: Sequence[Any]) -> SpeechSegment:
     return SpeechSegment(**times, text=printable(text, _MAX_CHARACTERS), language=language, confidence=sure)
 
 
-def _without_loops(segments: Iterable[SpeechSegment]) -> list[SpeechSegment]:
-    runs = (
-        list(run) for _, run in groupby(segments, key=lambda segment: segment.text.casefold().strip(" .,!?…。，！？"))
-    )
-    return [segment for run in runs if len(run) < _LOOP for segment in run]
-
-
 def _wanted_cues(item: Item, language: str) -> list[SpeechSegment]:
     """Return the cues of the first text stream in the wanted language, or in any if none is set."""
-    streams: Sequence[SubtitleStream] = item["metadata.subtitles"]
-    cues: Sequence[SubtitleCue] = item["metadata.cues"]
-    for stream in streams:
-        code = language_code(stream.language or "")
-        if language and code != language_code(language):
-            continue
-        known = "" if code in UNKNOWN_LANGUAGES else stream.language or ""
-        if found := [
-            SpeechSegment(
-                start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), language=known
-            )
-            for cue in cues
-            if cue.stream == stream.index
-        ]:
-            return found
+    for stream in item["metadata.subtitles"]:
+        code = short_language_code(stream.language or "")
+        times = [cue for cue in item["metadata.cues"] if cue.stream == stream.index]
+        if times and (not language or code == short_language_code(language)):
+            said = {"language": "" if code in UNKNOWN_LANGUAGES else code}
+            return [
+                SpeechSegment(start_s=cue.start_s, end_s=cue.end_s, text=printable(cue.text, _MAX_CHARACTERS), **said)
+                for cue in times
+            ]
     return []
 
 
 def _result(segments: Sequence[SpeechSegment], **facts: Any) -> Speech:
-    spoken: dict[str, float] = {}
-    for segment in segments:
-        if segment.language:
-            spoken[segment.language] = spoken.get(segment.language, 0.0) + segment.end_s - segment.start_s
     kept = tuple(segment for segment in segments if segment.text)[:_MAX_SEGMENTS]
-    return Speech(segments=kept, languages=tuple(sorted(spoken, key=lambda code: -spoken[code])), **facts)
+    spoken: Counter[str] = Counter()
+    for segment in kept:
+        spoken[segment.language] += round(100 * (segment.end_s - segment.start_s))
+    return Speech(segments=kept, languages=tuple(code for code, _ in spoken.most_common() if code), **facts)
 
 
 def build_speech_model(settings: Settings) -> WorkerModel:
@@ -135,7 +127,7 @@ def build_speech_model(settings: Settings) -> WorkerModel:
     whisper, activity = models = _models(settings)
     arguments = {"whisper": whisper.name, "activity": activity.name, "beam_size": _BEAM_SIZE}
     arguments |= {"device": settings.speech.device, "language": settings.speech.language}
-    return WorkerModel(models, "vidpipe.models.speech:load", arguments, threads=settings.analyses.threads)
+    return WorkerModel(models, "vidpipe.models.speech:SpeechRecognizer", arguments, threads=settings.analyses.threads)
 
 
 def _models(settings: Settings) -> tuple[InstalledModel, ...]:
@@ -144,10 +136,8 @@ def _models(settings: Settings) -> tuple[InstalledModel, ...]:
 
 def hears(settings: Settings) -> bool:
     """Return whether the analysis is enabled and its models are installed, so that the sound is worth keeping."""
-    if STAGE.name not in settings.analyses.enabled:
-        return False
     try:
-        return bool(_models(settings))
+        return STAGE.name in settings.analyses.enabled and bool(_models(settings))
     except UnavailableError:
         return False
 

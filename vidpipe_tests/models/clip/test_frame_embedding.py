@@ -56,20 +56,10 @@ def test_words_find_the_frame_and_its_second(tmp_path: Path, mongod_uri: str, mo
         assert (other["name"], other["matched_in"]) == ("two.mp4", "frame")
         assert "similar in meaning" in vidpipe("similar", "one.mp4").stdout
 
-        from vidpipe.library.library import Library
-        from vidpipe.settings import load
-        from vidpipe.stages.registry import build_graph
-
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in vidpipe.env.items():
-                patch.setenv(name, value)
-            settings = load(home).settings
-        with Library.open(settings, build_graph(settings)) as library:
-            stored = {row["ingest"]["names"][0]: row["meaning"] for row in library.collections["videos"].find()}
-        assert stored["one.mp4"]["labels"][0]["label"] == "Squares"
-        assert stored["one.mp4"]["labels"][0]["share"] == 1.0
-        assert stored["one.mp4"]["vector"] == "", "nothing is said or written"
-        assert len(stored["one.mp4"]["models"]) == 2
+        stored = vidpipe.json("show", "one.mp4")["meaning"]
+        assert (stored["labels"][0]["label"], stored["labels"][0]["share"]) == ("Squares", 1.0)
+        assert stored["read_from"] == [], "nothing is said or written"
+        assert len(stored["models"]) == 2
 
 
 def test_a_folder_without_a_checkpoint_is_reported(tmp_path: Path) -> None:

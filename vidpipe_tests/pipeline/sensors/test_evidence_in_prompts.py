@@ -99,7 +99,7 @@ def test_only_prompts_that_name_an_analysis_depend_on_it_and_wait_for_a_person(
     write_template(home, "describe_video", question)
     why, ticks = waiting(home, dagster)
     assert why == {"spec": 1}
-    assert "whether speech is read" in ticks().skipped()
+    assert "which analyses it reads (speech)" in ticks().skipped()
     run(home)
     assert len(server.posts) == 4, "only the prompt that names it"
     assert 'Heard: "Red is the first color."' in server.posts[-1].prompt

@@ -36,6 +36,7 @@ def test_the_face_of_a_portrait_is_found_where_it_is(home: Path, models_director
     assert EnabledAnalyses((ANALYSIS,)).rule_values(fields) == {"face_count": 1, "face_share": 1.0}
 
 
+@pytest.mark.soak
 def test_a_test_pattern_has_no_face(home: Path, models_directory: PackagedModels) -> None:
     models_directory.into(home, MODEL)
     found = faces_in(moving(home / "a.mp4", seconds=0.5), home)
@@ -43,6 +44,7 @@ def test_a_test_pattern_has_no_face(home: Path, models_directory: PackagedModels
     assert found.frames_examined > 0
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("clip", "count"),
     [("dj3.mp4", 2), ("bikes.mp4", 1), ("bigbuckbunny.mp4", 0), ("dj1.mp4", 0), ("av1.mkv", 0), ("corrupted.mp4", 0)],

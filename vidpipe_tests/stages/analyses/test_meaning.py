@@ -82,6 +82,10 @@ def test_each_source_is_named_and_each_part_lands_on_its_second(context: StageCo
     assert result.read_from == ("title", "subtitles", "speech")
     assert result.language == "en"
     assert [(part.start_s, part.end_s) for part in result.parts] == [(1.0, 3.0), (9.5, 12.0), (40.0, 44.0)]
+    assert [part.text for part in result.parts][1:] == [
+        "Whisk the eggs for the pancakes.",
+        "Elephants walk to the water hole.",
+    ]
     assert result.models[0].name == "meaning-e5-small"
     parts = directions([part.vector for part in result.parts])
     texts = ["football", "breakfast recipe", "wild animals in Africa"]
@@ -125,7 +129,7 @@ def test_a_text_of_hours_is_bounded(context: StageContext) -> None:
     assert "Sentence 0 " in whole
     assert "Sentence 71" in whole
     parts = list(meaning._parts(texts, item(*[3.0] * 2400)["scenes.scenes"]))
-    assert 100 < len(parts) < 300
+    assert 50 < len(parts) < 130
     assert sum(text.count("Sentence") for _, _, text in parts) == len(spoken)
 
 

@@ -18,7 +18,7 @@ from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import EnabledAnalyses
 from vidpipe.stages.analyses.packed_frames import READS
 from vidpipe.stages.analyses.results import ScreenText, TextEntry
-from vidpipe.stages.analyses.screen_entries import FrameTexts, entries, language_of, languages
+from vidpipe.stages.analyses.screen_entries import entries, language_of, languages
 from vidpipe.stages.analyses.screen_lines import Block, blocks
 from vidpipe.stages.analyses.screen_text import ANALYSIS, build_model
 from vidpipe.stages.contract import Item, Outcome, StageContext
@@ -43,7 +43,7 @@ def caption(text: str, sure: float = 0.99) -> Block:
 
 def shown(*frames: Sequence[Block]) -> list[TextEntry]:
     """The entries of frames one second apart."""
-    return list(entries([FrameTexts(second, second + 1.0, frame) for second, frame in enumerate(frames)]))
+    return list(entries([(float(second), float(len(frames)), frame) for second, frame in enumerate(frames)]))
 
 
 def test_lines_of_a_caption_are_one_text_in_reading_order() -> None:
@@ -60,7 +60,15 @@ def test_lines_of_a_caption_are_one_text_in_reading_order() -> None:
 
 @pytest.mark.parametrize(
     ("text", "sure"),
-    [("A", 0.99), ("7", 0.99), ("!?", 0.99), ("Hello", 0.5), ("000000 000000", 0.95), ("αλημρα κσε, τι", 0.88)],
+    [
+        ("A", 0.99),
+        ("7", 0.99),
+        ("!?", 0.99),
+        ("Hello", 0.5),
+        ("000000 000000", 0.95),
+        ("αλημρα κσε, τι", 0.88),
+        ("PECTOPAH  MOP", 0.952),
+    ],
 )
 def test_noise_and_remains_of_unread_scripts_are_no_text(text: str, sure: float) -> None:
     assert texts(reading(text, 0.3, 0.8, 0.3, 0.08, sure=sure)) == []
@@ -105,6 +113,19 @@ def test_a_text_missed_in_one_frame_stays_one_entry_and_in_two_does_not() -> Non
     assert [(e.start_s, e.end_s) for e in shown([caption("Chapter one")], [], [caption("Chapter one")])] == [(0, 3)]
     apart = shown([caption("Chapter one")], [], [], [caption("Chapter one")])
     assert [(entry.start_s, entry.end_s) for entry in apart] == [(0, 1), (3, 4)]
+
+
+def test_fragments_of_small_print_are_no_entries_but_extend_it() -> None:
+    def small(text: str, left: float, width: float) -> Block:
+        return Block(text, (left, 0.5, width, 0.06), 0.99, 0.06)
+
+    whole, end = small("Youku-AliceMind研究项目专用", 0.1, 0.8), small("专用", 0.7, 0.2)
+    assert [(e.text, e.end_s) for e in shown([whole], [end], [], [], [end])] == [(whole.text, 2), (end.text, 5)]
+    sign = small("OPEN", 0.2, 0.2)
+    assert [e.text for e in shown([whole], [sign])] == [whole.text, "OPEN"]
+    assert [e.text for e in shown([small("take 15 of 3", 0.1, 0.8)], [small("take 5", 0.1, 0.4)])] == [
+        "take 15 of 3", "take 5",
+    ]  # fmt: skip
 
 
 def test_uncertain_texts_must_last() -> None:
@@ -215,11 +236,11 @@ def test_captions_titles_and_logos_are_read_with_their_times(home: Path, model: 
     found = EnabledAnalyses((ANALYSIS,)).rule_values(
         {"screen_text.entries": result.entries, "screen_text.languages": result.languages}
     )
-    assert found == {"screen_language": ("eng",), "has_caption": True, "has_title": True}
+    assert found == {"screen_language": ("en",), "has_caption": True, "has_title": True}
     stored = result.model_dump()
     assert ANALYSIS.columns["screen_text"](stored).splitlines() == [entry.text for entry in result.entries]
     (evidence,) = EnabledAnalyses((ANALYSIS,)).found({"screen_text.entries": result.entries})
-    assert [moment.start_s for moment in evidence.moments] == [0, 0, 2]
+    assert [moment.start_s for moment in evidence.moments] == [0, 2]  # no small print
 
 
 def test_nothing_is_read_where_nothing_is_written(home: Path, model: WorkerModel) -> None:
@@ -254,6 +275,13 @@ def clip(clips_directory: Path, home: Path, model: WorkerModel) -> Callable[[str
         return read(outcome_of(item, Settings(home=home), model))
 
     return of_clip
+
+
+@pytest.mark.soak
+def test_parts_of_a_watermark_are_one_text(clip: Callable[[str], ScreenText]) -> None:
+    (watermark,) = [entry for entry in clip("dj2.mp4").entries if entry.kind == "small"]
+    assert watermark.text.endswith("研究项目专用 仅用于学术研究")
+    assert watermark.end_s == pytest.approx(5.8, abs=0.1)
 
 
 @pytest.mark.soak
