@@ -55,11 +55,12 @@ def build_frame_model(settings: Settings) -> WorkerModel:
     """Return the checkpoint that [Meaning] names; without one, a model that consists of no files.
 
     Raises:
-        UnavailableError: The folder cannot be read.
+        UnavailableError: The folder cannot be read, or a package is missing.
     """
     name = settings.meaning.frame_model
     models = chosen_models(settings, name if "/" in name else f"./{name}") if name else ()
-    return WorkerModel(models, f"{__name__}:load", {}, threads=settings.analyses.threads)
+    packages = ("torch", "transformers") if name else ()
+    return WorkerModel(models, f"{__name__}:load", {}, threads=settings.analyses.threads, packages=packages)
 
 
 def embedded_words(text: str, settings: Settings) -> Sequence[int]:

