@@ -28,8 +28,8 @@ class Models(Section):
     """The models of the analyses, in data/models."""
 
     fetch: bool = False
-    """Let a run install the models that it lacks, instead of going on without their stages. Sensors start no run only for
-    that."""
+    """Let a run install the models that it lacks, instead of going on without their stages. No sensor starts a run for
+    that alone."""
 
 
 class Speech(Section):
