@@ -28,7 +28,8 @@ class Models(Section):
     """The models of the analyses, in data/models."""
 
     fetch: bool = False
-    """Install a missing model when a run needs it, instead of reporting its stage as unavailable."""
+    """Let a run install the models that it lacks, instead of going on without their stages. No sensor starts a run for
+    that alone."""
 
 
 class Speech(Section):
