@@ -77,7 +77,7 @@ def enable_analyses() -> int:
     if not local.exists():
         local.write_text(ANALYSES, encoding="utf-8")
         print(f"\n{local.relative_to(ROOT)}: {' '.join(ANALYSES.split())}")
-    return vidpipe("models", "install", "--all", "--yes")
+    return vidpipe("models", "install", "--yes")
 
 
 def main() -> int:

@@ -1,20 +1,22 @@
 """Embeddings as they are stored: directions as int8, in Base64; and models that stay loaded for searching."""
 
+from __future__ import annotations
+
 import base64
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vidpipe.models.worker import WorkerModel
-
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from vidpipe.models.worker import WorkerModel
+
 _loaded: dict[str, WorkerModel] = {}
 
 
-def packed(vectors: "NDArray[np.float32]") -> list[str]:
+def packed(vectors: NDArray[np.float32]) -> list[str]:
     """Return each row, scaled so that its largest element is ±127, as int8 in Base64; "" for one without direction."""
     import numpy as np
 
@@ -28,7 +30,7 @@ def elements(vector: str) -> Sequence[int]:
     return memoryview(base64.b64decode(vector)).cast("b")
 
 
-def directions(vectors: Sequence[str]) -> "NDArray[np.float32]":
+def directions(vectors: Sequence[str]) -> NDArray[np.float32]:
     """Return stored embeddings as rows of length 1; their products are cosines."""
     import numpy as np
 

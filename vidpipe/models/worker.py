@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection, Pipe
 from typing import IO, Any
 
 from vidpipe.errors import MediaError, UnavailableError
-from vidpipe.media import ffmpeg
 from vidpipe.models.installed import InstalledModel
 from vidpipe.text.words import digest
 
@@ -101,6 +100,8 @@ class WorkerModel:
 
     def _load_model(self, cancelled: threading.Event) -> "Connection[Any, Any]":
         """Start the process and wait until it has loaded the model."""
+        from vidpipe.media import ffmpeg  # not needed by commands that only show results
+
         connection, theirs = Pipe()
         self._connection, self._messages = connection, tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
         command = [sys.executable, "-P", "-m", "vidpipe.models.worker_process", str(theirs.fileno()), self._load]
@@ -137,6 +138,8 @@ class WorkerModel:
                 with contextlib.suppress(OSError):
                     opened.close()
         if self._process is not None:
+            from vidpipe.media import ffmpeg
+
             ffmpeg.stop(self._process)
         self._connection = self._messages = self._process = None
 

@@ -95,7 +95,7 @@ def rule_facts(
             TimedText.of(text.name, text.says, ((moment.start_s, moment.text) for moment in text.moments))
             for text in analyses.found(fields)
         ),
-        objects=None if seen is None else tuple(SeenObject(**dict(label)) for label in seen),
+        objects=None if seen is None else tuple(SeenObject(**label.model_dump(exclude={"certain"})) for label in seen),
     )
 
 

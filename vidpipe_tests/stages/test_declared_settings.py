@@ -70,5 +70,5 @@ def test_the_specs_of_the_seven_stages_are_those_of_the_previous_version() -> No
         "descriptions": "bb47e0303fd2b85b",
         "sentiment": "e4f792f6416530e9",
         "tags": "617e8445fbb6ff53",
-        "categories": "3a0c8c8cac0804e9",
+        "categories": "110111eb8bf3caa7",
     }
