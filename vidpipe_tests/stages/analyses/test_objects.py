@@ -45,10 +45,11 @@ def test_a_passing_doubt_drops_only_the_second_name() -> None:
     assert labels(frames) == [["person"]] * 3
 
 
-def test_one_frame_alone_must_be_sure() -> None:
+def test_one_frame_alone_must_be_sure_and_one_of_two() -> None:
     assert labels([[seen("tv", 0.64)], [], []]) == [[], [], []]
     assert labels([[seen("tv", 0.64)], [seen("tv", 0.35, BESIDE)], []]) == [["tv"], [], []]
-    assert labels([[seen("keyboard", 0.94)], [], []]) == [["keyboard"], [], []]
+    assert labels([[seen("keyboard", 0.94)], [], []]) == [[], [], []]
+    assert labels([[seen("keyboard", 0.94)], []]) == [["keyboard"], []]
     assert labels([[seen("tv", 0.64)]]) == [["tv"]]
 
 
