@@ -34,6 +34,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
             tensor (1, labels). centerface: heat map, sizes, offsets, landmarks.
         activation: What turns logits or scores into confidences. With softmax, detr has one more label: nothing.
         labels: Labels in English by number; what is detected under an empty label is dropped.
+        stated: The labels reliable enough for descriptions; empty: all. Rules and searches use the others, too.
         size: Width and height of the input, in pixels; None: those of the picture, rounded up to multiples of 32.
         before_crop: With scores: width and height to which a picture is stretched before its center is cut out.
         layout: Order of the dimensions of the input tensor.
@@ -53,6 +54,7 @@ class ModelCard(BaseModel, frozen=True, extra="forbid"):
     output: OutputFormat
     activation: Literal["none", "softmax", "sigmoid"] = "none"
     labels: tuple[Annotated[str, Field(max_length=60)], ...] = Field(min_length=1, max_length=100_000)
+    stated: tuple[str, ...] = ()
     size: tuple[Side, Side] | None = None
     before_crop: tuple[Side, Side] | None = None
     layout: Literal["nchw", "nhwc"] = "nchw"

@@ -219,7 +219,7 @@ def build_categories(settings: Settings, vocabulary: Vocabulary = OWN_VOCABULARY
 
 
 def category_sentences(settings: Settings) -> dict[str, str]:
-    """Return what videos of each category in force are about: name -> sentence.
+    """Return what videos of each category in force are about: name -> sentence; without words, it has none.
 
     It reads no blocks, and so needs no plugins. No condition depends on a sentence, nor does the version of the set.
 
@@ -230,7 +230,11 @@ def category_sentences(settings: Settings) -> dict[str, str]:
     words = {
         source.name: [*source.description_keywords, *source.keywords][:_SENTENCE_KEYWORDS] for source, _ in sources
     }
-    return {source.name: source.sentence or f"{source.name}: {', '.join(words[source.name])}" for source, _ in sources}
+    return {
+        source.name: source.sentence or f"{source.name}: {', '.join(words[source.name])}"
+        for source, _ in sources
+        if source.sentence or words[source.name]
+    }
 
 
 def parse_categories(text: str, shown: str = "categories.json", vocabulary: Vocabulary = OWN_VOCABULARY) -> CategorySet:

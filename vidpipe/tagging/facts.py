@@ -219,7 +219,7 @@ _SPECS = (
     # The fields of vidpipe's own analyses. Rules may name them whether or not the analysis is enabled, so that one file
     # of rules serves every library; the declaration of the analysis says where the values come from.
     _field("spoken_language", "names", "any language spoken", canonical=language_code),
-    _field("speech_s", "number", "how long someone speaks", "s"),
+    _field("speech_s", "number", "how long someone speaks in words that were understood", "s"),
     _field("music_s", "number", "how long there is music without speech", "s"),
     _field("screen_language", "names", "any language written on screen", canonical=language_code),
     _field("has_caption", "flag", "there are lines of text at the place of captions"),

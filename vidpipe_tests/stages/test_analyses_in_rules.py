@@ -15,6 +15,7 @@ from vidpipe.stages.registry import build_graph, build_resource, enabled_analyse
 from vidpipe.stages.results import Categories, Tags
 from vidpipe.stages.rule_facts import rule_facts
 from vidpipe.stages.tags import give_tags
+from vidpipe.tagging.categories import category_sentences
 from vidpipe.tagging.facts import FIELDS
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
@@ -58,6 +59,22 @@ def test_every_field_of_rules_has_a_value(home: Path, tmp_path: Path) -> None:
     clip = label_item(clips.moving(tmp_path / "clip.mp4", seconds=0.2), scenes__stats=STATS)
     enabled = enabled_analyses(Settings(home=home, analyses=Analyses(enabled=ANALYSES)))
     assert {*rule_facts(clip.fields, analyses=enabled).values, "label"} == set(FIELDS)
+
+
+def test_sound_like_speech_without_a_word_that_is_understood_is_not_called_speech(home: Path, tmp_path: Path) -> None:
+    clip = label_item(clips.moving(tmp_path / "clip.mp4", seconds=0.2), speech__speech_s=25.0, speech__segments=())
+    enabled = enabled_analyses(Settings(home=home, analyses=Analyses(enabled=("speech",))))
+    assert rule_facts(clip.fields, analyses=enabled).values["speech_s"] == 0
+    heard = Item(clip.sha256, {**clip.fields, "speech.segments": FOUND["speech__segments"]})
+    assert rule_facts(heard.fields, analyses=enabled).values["speech_s"] == 5.8
+
+
+def test_a_category_without_words_is_not_suggested(home: Path) -> None:
+    assert "Test Footage" in {
+        category.name for category in build_resource("categories", Settings(home=home)).categories
+    }
+    assert {"Science", "Food"} <= category_sentences(Settings(home=home)).keys() - {"Test Footage"}
+    assert "Test Footage" not in category_sentences(Settings(home=home))
 
 
 def test_only_with_analyses_do_tags_and_categories_read_them(home: Path) -> None:

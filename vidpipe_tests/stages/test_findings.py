@@ -81,6 +81,12 @@ def test_what_was_taken_from_subtitles_is_not_called_recognized() -> None:
     assert measured(speech__segments=(cue,)).found == 'Subtitles in English: "Good evening".'
 
 
+@pytest.mark.parametrize(("confidence", "stated"), [(0.63, ""), (0.8, "Faces detected: 1.")])
+def test_a_face_in_a_single_frame_must_be_sure(confidence: float, stated: str) -> None:
+    face = Face(box=(0, 0, 1, 1), confidence=confidence)
+    assert measured(faces__frames=(FrameFaces(time_s=3, scene=1, faces=(face,)),)).found == stated
+
+
 @pytest.mark.parametrize("nothing", [None, ()])
 def test_what_found_nothing_or_is_disabled_says_nothing(nothing: Any) -> None:
     without = measured()

@@ -127,7 +127,7 @@ def test_a_word_that_is_spoken_and_captioned_counts_once() -> None:
     [
         ({"values": {"moderation_score": 0.79}}, set()),
         ({"values": {"moderation_score": 0.8}}, {"Needs review"}),
-        ({"objects": (SeenObject("cat", 1, 0.94, 0.9),)}, set()),
+        ({"objects": (SeenObject("cat", 1, 0.94, 0.9), SeenObject("cake", 1, 0.92, 1.0))}, set()),
         ({"objects": (SeenObject("person", 2, 0.89, 0.21),)}, set()),
         ({"values": {"speech_s": 3.2, "face_share": 0.05, "has_caption": False}}, set()),
         ({"objects": (SeenObject("person", 1, 0.66, 0.75),), "values": {"speech_s": 8.0}}, {"People", "Speech"}),

@@ -52,8 +52,8 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     seconds = packed_frames.seconds_of_frames(frames, scenes)
     most = _MOST_OBJECTS // max(1, len(frames))
     seen = [(frame, time_s, some[:most]) for frame, time_s, some in zip(frames, seconds, believed, strict=True)]
-    labels = _labels(seen)
-    certain = {label.label for label in labels if label.certain}
+    labels = _labels(seen, model.installed[0].card.get("stated") or None)
+    certain = [label.label for label in labels if label.certain]
     return Objects(
         models=tuple(ModelUse(**use) for use in model.uses),
         frames=tuple(
@@ -64,15 +64,23 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
         scenes=tuple(
             SceneObjects(index=index, start_s=scenes[index].start_s, end_s=scenes[index].end_s, labels=in_scene)
             for index, group in groupby(seen, key=lambda one: one[0].scene)
-            if (in_scene := _labels(list(group), certain))
+            if (in_scene := _labels(list(group), certain, of_scene=True))
         ),
         labels=labels,
         frames_examined=len(seen),
     )
 
 
-def _labels(frames: Sequence[_Seen], certain: Collection[str] | None = None) -> tuple[ObjectLabel, ...]:
-    """Return the labels of frames, most certain first. `certain` are those of the whole video; None: these are they."""
+def _labels(
+    frames: Sequence[_Seen], stated: Collection[str] | None, *, of_scene: bool = False
+) -> tuple[ObjectLabel, ...]:
+    """Return the labels of frames, most certain first.
+
+    Args:
+        frames: The frames of a video or scene.
+        stated: The labels that may be stated: of a scene, those that are certain in the video; None: all.
+        of_scene: Whether the frames are of one scene.
+    """
     total_s = sum(time_s for _, time_s, _ in frames)
     found = []
     for label in {one.label for *_, objects in frames for one in objects}:
@@ -90,9 +98,8 @@ def _labels(frames: Sequence[_Seen], certain: Collection[str] | None = None) -> 
                 confidence=confidence,
                 share=share,
                 first_s=seen[0][0],
-                certain=label in certain
-                if certain is not None
-                else confidence >= _CERTAIN_CONFIDENCE or share >= _CERTAIN_SHARE,
+                certain=(stated is None or label in stated)
+                and (of_scene or confidence >= _CERTAIN_CONFIDENCE or share >= _CERTAIN_SHARE),
             )
         )
     return tuple(sorted(found, key=lambda one: (-one.confidence, one.label))[:_MOST_LABELS])

@@ -177,13 +177,19 @@ STAGE = Stage(
     kinds=("ffmpeg", "whisper"),
 )
 
+
+def _understood_s(segments: Sequence[SpeechSegment]) -> float:
+    """Return how long someone speaks in words that were understood: cries and singing may sound like speech."""
+    return round(sum(segment.end_s - segment.start_s for segment in segments), 3)
+
+
 ANALYSIS = Analysis(
     stage=STAGE,
     resources={"speech_model": build_speech_model},
     evidence=(EvidenceText("speech", "someone says", "speech.segments", _moments),),
     rule_fields=(
         RuleField(FIELDS["spoken_language"], "speech.languages"),
-        RuleField(FIELDS["speech_s"], "speech.speech_s"),
+        RuleField(FIELDS["speech_s"], "speech.segments", _understood_s),
         RuleField(FIELDS["music_s"], "speech.music_s"),
     ),
     columns={
