@@ -39,7 +39,7 @@ COMMANDS = {
     "explain": ("explain:explain", "Explain why a tag or category was assigned, or why not."),
     "ask": ("ask:ask", "Ask the describing model a question about videos and print the answers."),
     "search": ("search:search", "Find videos by words and filters, and the moments in which the words occur."),
-    "similar": ("search:similar", "Find the videos nearest in meaning to a video."),
+    "similar": ("search:similar", "Find the videos nearest in meaning to a video; needs the analysis meaning."),
     "index": ("index:index", "Show the state of the search index, or build it again."),
     "check": ("check:check", "Decode every frame of videos and report damage."),
     "export": ("export:export", "Export results as JSON, JSON Lines, CSV or Parquet."),

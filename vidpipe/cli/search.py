@@ -118,7 +118,7 @@ def similar(
     limit: options.Limit = 20,
     as_json: options.Json = False,
 ) -> None:
-    """Find the videos nearest in meaning to a video, of each the nearest part; needs the analysis meaning."""
+    """Find the videos nearest in meaning to a video; needs the analysis meaning."""
     with open_library(context) as opened:
         sha256 = opened.library.videos.resolve(video)
         page = search_engine(opened).find(filters=filters, like=sha256, limit=limit)

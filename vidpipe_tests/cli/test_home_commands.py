@@ -41,7 +41,8 @@ def test_doctor_finds_all_well(vidpipe: Command) -> None:
     found = vidpipe.json("doctor")
     checks = {check["name"]: check for check in found["checks"]}
     assert set(checks) == {
-        "Python", "OpenCV", "home", "ffmpeg", "ffprobe", "MongoDB", "disk", "rules", "model", "Dagster",
+        "Python", "OpenCV", "home", "ffmpeg", "ffprobe", "MongoDB", "disk", "rules", "model", "analyses", "plugins",
+        "Dagster",
     }  # fmt: skip
     assert {check["status"] for check in checks.values()} <= {"ok", "warn"}
     assert checks["ffmpeg"]["status"] == "ok"

@@ -97,10 +97,11 @@ def test_without_words_or_the_analysis_the_error_says_what_to_do(meant: Command,
     assert notes == ["The analysis objects, which fills `object:`, is not enabled."]
 
 
-def test_a_missing_model_is_named_with_the_command(meant: Command, tmp_path: Path) -> None:
+def test_an_unknown_model_is_named_with_those_there_are(meant: Command, tmp_path: Path) -> None:
     elsewhere = meant.under(MEANING_MODEL="meaning-e5-large")
     error = elsewhere.json("search", "--meaning", "food", code=3)["error"]
-    assert error["hint"] == "Run `vidpipe models install meaning-e5-large`."
+    assert "meaning-e5-large" in error["message"]
+    assert "meaning-e5-small" in error["hint"]
     page = elsewhere.json("search", "soccer")
     assert page["hits"] == []
     assert "Only words were compared" in page["notes"][0]

@@ -10,13 +10,14 @@ import pytest
 from pymongo import MongoClient, monitoring
 
 from vidpipe.search.fields import Fields
+from vidpipe.settings.analyses import ANALYSES
 from vidpipe.stages.contract import INGEST
 from vidpipe_tests import clips
 from vidpipe_tests.cli.conftest import Command
 from vidpipe_tests.default_graph import GRAPH
 
 #: Keys of a video's document that search reads.
-SEARCHED = {"scene_generation", "added_at"} | {
+SEARCHED = {"scene_generation", "added_at", *ANALYSES} | {
     GRAPH.key(stage) for stage in (INGEST, *GRAPH.names) if GRAPH.result_model(stage).search_fields
 }
 #: Of `ingest`, search reads no paths; `vidpipe restore` changes them.
