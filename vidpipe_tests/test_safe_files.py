@@ -43,7 +43,7 @@ def test_pipes_devices_and_kernel_files_are_refused_at_once(odd_files: dict[str,
     for said, path in odd_files.items():
         for read in (
             lambda path: read_list(path, Lists()),
-            lambda path: read_ini(path, "", secrets_allowed=False),
+            lambda path: read_ini(path, "", secrets_allowed=False, model=Settings, plugins=()),
             lambda path: read_text(path, str(path), "CustomTagRules"),
         ):
             with pytest.raises(VidpipeError, match=f"cannot be read: it is {said}"):

@@ -69,6 +69,6 @@ def test_the_specs_of_the_seven_stages_are_those_of_the_previous_version() -> No
         "scenes": "0f2fefc9cd56def1",
         "descriptions": "bb47e0303fd2b85b",
         "sentiment": "e4f792f6416530e9",
-        "tags": "617e8445fbb6ff53",
+        "tags": "cf8461b6b2848972",
         "categories": "110111eb8bf3caa7",
     }

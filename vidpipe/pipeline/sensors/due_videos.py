@@ -153,8 +153,10 @@ class _StepLauncher:
 
     def _request(self, batch: VideoBatch) -> dg.RunRequest:
         note_launch(self.library.collections["videos"], self.name, self._specs, batch.keys)
-        stages = batch.group.stages if len(batch.group.stages) < len(self._specs) else None
-        request = RunRequest(videos=batch.keys, stages=stages)
+        # a run of all stages tells of analyses that lack their model, and installs it if Fetch of [Models] allows that
+        can_run = all(stage.optional or stage.name in self._specs for stage in self.stages)
+        all_of_them = can_run and len(batch.group.stages) == len(self._specs)
+        request = RunRequest(videos=batch.keys, stages=None if all_of_them else batch.group.stages)
         estimated = self.budget.tags(batch.keys) if self.budget is not None else {}
         return dg.RunRequest(
             job_name=list_job_name(self.name),
