@@ -54,6 +54,7 @@ def test_a_video_is_found_by_what_is_meant_at_its_second(meant: Command) -> None
     assert "0:00.7  meaning  The striker shoots" in meant("search", "--meaning", "soccer").stdout
 
 
+@pytest.mark.soak
 def test_an_ordinary_search_finds_it_too_but_not_what_is_unrelated(meant: Command) -> None:
     found = meant.json("search", "pancake recipe")
     assert ([hit["name"] for hit in found["hits"]], found["matched"]) == ([COOKING], "meaning")
@@ -62,6 +63,7 @@ def test_an_ordinary_search_finds_it_too_but_not_what_is_unrelated(meant: Comman
     assert (said["name"], said["matched_in"]) == (FOOTBALL, "said")
 
 
+@pytest.mark.soak
 def test_vectors_are_neither_shown_nor_exported(meant: Command, tmp_path: Path) -> None:
     shown = meant.json("show", FOOTBALL)["meaning"]
     assert set(shown["parts"][0]) == {"start_s", "end_s", "text"}
@@ -78,6 +80,7 @@ def test_similar_videos_without_the_video_itself(meant: Command) -> None:
     assert "no words in it" in error["message"]
 
 
+@pytest.mark.soak
 def test_pages_follow_one_another(meant: Command) -> None:
     whole = [hit["name"] for hit in meant.json("search", "--meaning", "food")["hits"]]
     first = meant.json("search", "--meaning", "food", "--limit", "1")
@@ -87,6 +90,7 @@ def test_pages_follow_one_another(meant: Command) -> None:
         assert [hit["name"] for hit in after["hits"]] == whole[1:2]
 
 
+@pytest.mark.soak
 def test_without_words_or_the_analysis_the_error_says_what_to_do(meant: Command, filled: Command) -> None:
     assert "no words" in meant.json("search", "--meaning", "tag:dark", code=2)["error"]["message"]
     error = filled.json("search", "--meaning", "food", code=3)["error"]
@@ -97,6 +101,7 @@ def test_without_words_or_the_analysis_the_error_says_what_to_do(meant: Command,
     assert notes == ["The analysis objects, which fills `object:`, is not enabled."]
 
 
+@pytest.mark.soak
 def test_an_unknown_model_is_named_with_those_there_are(meant: Command, tmp_path: Path) -> None:
     elsewhere = meant.under(MEANING_MODEL="meaning-e5-large")
     error = elsewhere.json("search", "--meaning", "food", code=3)["error"]

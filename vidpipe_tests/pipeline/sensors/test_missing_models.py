@@ -77,6 +77,7 @@ def test_all_steps_of_a_video_are_materialized_without_the_stages(due: Ticks) ->
     assert due.requests() == []
 
 
+@pytest.mark.soak
 def test_a_model_that_cannot_be_loaded_is_not_tried_again_and_again(
     due: Ticks, models_directory: PackagedModels
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_model_that_cannot_be_loaded_is_not_tried_again_and_again(
     run_all(due)
 
 
+@pytest.mark.soak
 def test_with_fetch_the_run_installs_the_model(
     due: Ticks, models_directory: PackagedModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
