@@ -4,7 +4,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.stages.analyses import packed_frames
 from vidpipe.stages.analyses.declaration import RuleField
 from vidpipe.stages.analyses.picture_analysis import picture_analysis
-from vidpipe.stages.analyses.results import ModelUse, Moderation, SceneScore
+from vidpipe.stages.analyses.results import Moderation, SceneScore, UsedModel
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.tagging.facts import FIELDS
 
@@ -19,7 +19,7 @@ def rate_frames(item: Item, context: StageContext) -> Moderation:
         highest[frame.scene] = max(score, highest.get(frame.scene, 0.0))
     scenes = item["scenes.scenes"]
     return Moderation(
-        models=tuple(ModelUse(**use) for use in model.uses),
+        models=tuple(UsedModel(**use) for use in model.uses),
         scenes=tuple(
             SceneScore(index=index, start_s=scenes[index].start_s, end_s=scenes[index].end_s, score=round(score, 3))
             for index, score in highest.items()

@@ -12,10 +12,10 @@ from vidpipe.stages.analyses.picture_analysis import picture_analysis
 from vidpipe.stages.analyses.results import (
     DetectedObject,
     FrameObjects,
-    ModelUse,
     ObjectLabel,
     Objects,
     SceneObjects,
+    UsedModel,
 )
 from vidpipe.stages.contract import Item, StageContext, per_video
 from vidpipe.stages.search_fields import Moment
@@ -55,7 +55,7 @@ def detect_objects(item: Item, context: StageContext) -> Objects:
     labels = _labels(seen, model.installed[0].card.get("stated") or None)
     certain = [label.label for label in labels if label.certain]
     return Objects(
-        models=tuple(ModelUse(**use) for use in model.uses),
+        models=tuple(UsedModel(**use) for use in model.uses),
         frames=tuple(
             FrameObjects(time_s=frame.time_s, scene=frame.scene, objects=tuple(objects))
             for frame, _, objects in seen

@@ -26,7 +26,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ModelUse(Part):
+class UsedModel(Part):
     """A model that a result was made with.
 
     Attributes:
@@ -43,7 +43,7 @@ class ModelUse(Part):
 class AnalysisResult(StageResult):
     """Base of the results of analyses: each names its models."""
 
-    models: tuple[ModelUse, ...] = ()
+    models: tuple[UsedModel, ...] = ()
 
 
 class SpeechSegment(Part):

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Literal
 
 from vidpipe.stages.analyses.results import TextEntry
-from vidpipe.stages.analyses.screen_lines import Block, overlap
+from vidpipe.stages.analyses.screen_lines import TextBlock, overlap
 from vidpipe.text.languages import detected_language
 
 #: More entries than this are not stored; a ticker can make one per frame.
@@ -38,7 +38,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 #: What a frame shows: its time, the end of its scene, its blocks.
-FrameTexts = tuple[float, float, Sequence[Block]]
+FrameTexts = tuple[float, float, Sequence[TextBlock]]
 
 
 @dataclass(eq=False)
@@ -48,10 +48,10 @@ class _Shown:
     start_s: float
     end_s: float = 0.0
     frame: int = 0
-    readings: list[Block] = field(default_factory=list)
+    readings: list[TextBlock] = field(default_factory=list)
 
     @cached_property
-    def best(self) -> Block:
+    def best(self) -> TextBlock:
         """The reading with most votes; long ones count more, since text that is partly hidden reads short."""
         votes: dict[str, float] = defaultdict(float)
         for reading in self.readings:
@@ -130,11 +130,11 @@ def _shown(frames: Sequence[FrameTexts]) -> Iterator[_Shown]:
     yield from current
 
 
-def _replaced(block: Block, blocks: Iterable[Block]) -> bool:
+def _replaced(block: TextBlock, blocks: Iterable[TextBlock]) -> bool:
     return any(overlap(block.box, other.box) > _SAME_PLACE for other in blocks)
 
 
-def _likeness(before: Block, now: Block) -> float:
+def _likeness(before: TextBlock, now: TextBlock) -> float:
     """Return how alike two readings are, 0 if they are not of the same text at about the same place."""
     if before.text == now.text:
         return 1.0 + overlap(before.box, now.box)

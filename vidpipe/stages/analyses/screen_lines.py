@@ -21,7 +21,7 @@ _UNREAD = re.compile(r"[0Oo\s.,:]*|.*[\u0370-\u03ff\u1f00-\u1fff]{2}.*")
 _LOOKALIKES, _SURELY_LATIN = re.compile(r"[ABCEHIKMOPTXY\W]*"), 0.96
 
 
-class Block(NamedTuple):
+class TextBlock(NamedTuple):
     """Lines that belong together, in one frame.
 
     Attributes:
@@ -37,7 +37,7 @@ class Block(NamedTuple):
     size: float
 
 
-def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confidence: float) -> list[Block]:
+def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confidence: float) -> list[TextBlock]:
     """Return the blocks of one frame.
 
     Args:
@@ -47,7 +47,7 @@ def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confi
     """
     read = [_line(reading, aspect_ratio) for reading in readings if reading["confidence"] >= min_confidence]
     lines = sorted((line for line in read if line.text), key=lambda line: (line.box[1], line.box[0]))[:_MOST_LINES]
-    joined: list[list[Block]] = []
+    joined: list[list[TextBlock]] = []
     for line in lines:
         near = next((block for block in joined if any(_adjoin(other, line, aspect_ratio) for other in block)), [])
         if not near:
@@ -56,7 +56,7 @@ def blocks(readings: Iterable[Mapping[str, Any]], aspect_ratio: float, min_confi
     return [block for block in map(_block, joined) if _is_text(block)]
 
 
-def _is_text(block: Block) -> bool:
+def _is_text(block: TextBlock) -> bool:
     """Return whether a block has letters or digits that are not the remains of a script that the model cannot read."""
     if sum(map(str.isalnum, block.text)) < 2 or _UNREAD.fullmatch(block.text):
         return False
@@ -70,11 +70,11 @@ def overlap(one: Box, other: Box) -> float:
     return width * height / smaller if smaller else 0.0
 
 
-def _line(reading: Mapping[str, Any], aspect_ratio: float) -> Block:
+def _line(reading: Mapping[str, Any], aspect_ratio: float) -> TextBlock:
     left, top, width, height = (float(share) for share in reading["box"])
     text = _FORMS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), str(reading["text"]))
     size = min(width * max(1.0, aspect_ratio), height * max(1.0, 1 / aspect_ratio))
-    return Block(single_line(text, _LONGEST_LINE), (left, top, width, height), float(reading["confidence"]), size)
+    return TextBlock(single_line(text, _LONGEST_LINE), (left, top, width, height), float(reading["confidence"]), size)
 
 
 def _common(one: Box, other: Box, axis: int) -> float:
@@ -82,7 +82,7 @@ def _common(one: Box, other: Box, axis: int) -> float:
     return min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - max(one[axis], other[axis])
 
 
-def _adjoin(above: Block, below: Block, aspect_ratio: float) -> bool:
+def _adjoin(above: TextBlock, below: TextBlock, aspect_ratio: float) -> bool:
     """Return whether two horizontal lines are neighbors in a row or one below the other."""
     if max(above.size, below.size) > 1.6 * min(above.size, below.size):
         return False
@@ -94,8 +94,8 @@ def _adjoin(above: Block, below: Block, aspect_ratio: float) -> bool:
     return same_row or (down > -0.5 * height and across > 0.5 * min(above.box[2], below.box[2]))
 
 
-def _block(lines: Sequence[Block]) -> Block:
-    rows: list[list[Block]] = []
+def _block(lines: Sequence[TextBlock]) -> TextBlock:
+    rows: list[list[TextBlock]] = []
     for line in lines:
         if not rows or _common(rows[-1][0].box, line.box, 1) <= 0.6 * line.box[3]:
             rows.append([])
@@ -106,4 +106,6 @@ def _block(lines: Sequence[Block]) -> Block:
     right, bottom = (max(line.box[axis] + line.box[axis + 2] for line in lines) for axis in (0, 1))
     letters, size = sum(len(line.text) for line in lines), sum(line.size for line in lines) / len(lines)
     confidence = sum(line.confidence * len(line.text) for line in lines) / letters
-    return Block(text[:_LONGEST_BLOCK], (left, top, round(right - left, 4), round(bottom - top, 4)), confidence, size)
+    return TextBlock(
+        text[:_LONGEST_BLOCK], (left, top, round(right - left, 4), round(bottom - top, 4)), confidence, size
+    )

@@ -9,7 +9,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import READS, examine
-from vidpipe.stages.analyses.results import ModelUse, ScreenText, TextEntry
+from vidpipe.stages.analyses.results import ScreenText, TextEntry, UsedModel
 from vidpipe.stages.analyses.screen_entries import entries, languages
 from vidpipe.stages.analyses.screen_lines import blocks
 from vidpipe.stages.contract import Item, Stage, StageContext, per_video
@@ -52,7 +52,7 @@ def read_screen(item: Item, context: StageContext) -> ScreenText:
             for frame, texts in examine(item, context, model, batch=BATCH)
         ]
     )
-    models = tuple(ModelUse(**use) for use in model.uses)
+    models = tuple(UsedModel(**use) for use in model.uses)
     return ScreenText(models=models, entries=found, languages=languages(found))
 
 

@@ -17,7 +17,7 @@ from vidpipe.models.worker import WorkerModel
 from vidpipe.settings import Settings
 from vidpipe.stages.analyses.declaration import Analysis, EvidenceText, RuleField
 from vidpipe.stages.analyses.packed_frames import ask
-from vidpipe.stages.analyses.results import ModelUse, Speech, SpeechSegment
+from vidpipe.stages.analyses.results import Speech, SpeechSegment, UsedModel
 from vidpipe.stages.contract import Item, Stage, StageContext, StageError, per_video
 from vidpipe.stages.search_fields import Moment
 from vidpipe.tagging.facts import FIELDS
@@ -74,7 +74,7 @@ def recognize_speech(item: Item, context: StageContext) -> Speech:
         source="recognition" if any(answer["speech"] for answer in answers) else "nothing",
         speech_s=round(sum(answer["speech"] for answer in answers), 2),
         music_s=round(sum(answer["music"] for answer in answers), 2),
-        models=tuple(ModelUse(**use) for use in model.uses),
+        models=tuple(UsedModel(**use) for use in model.uses),
     )
 
 

@@ -19,7 +19,7 @@ from vidpipe.stages.analyses.declaration import EnabledAnalyses
 from vidpipe.stages.analyses.packed_frames import READS
 from vidpipe.stages.analyses.results import ScreenText, TextEntry
 from vidpipe.stages.analyses.screen_entries import entries, language_of, languages
-from vidpipe.stages.analyses.screen_lines import Block, blocks
+from vidpipe.stages.analyses.screen_lines import TextBlock, blocks
 from vidpipe.stages.analyses.screen_text import ANALYSIS, build_model
 from vidpipe.stages.contract import Item, Outcome, StageContext
 from vidpipe_tests.models.packaged_models import PackagedModels
@@ -37,11 +37,11 @@ def texts(*readings: dict[str, Any]) -> list[str]:
     return [block.text for block in blocks(readings, 16 / 9, 0.6)]
 
 
-def caption(text: str, sure: float = 0.99) -> Block:
-    return Block(text, (0.3, 0.85, 0.4, 0.09), sure, 0.09)
+def caption(text: str, sure: float = 0.99) -> TextBlock:
+    return TextBlock(text, (0.3, 0.85, 0.4, 0.09), sure, 0.09)
 
 
-def shown(*frames: Sequence[Block]) -> list[TextEntry]:
+def shown(*frames: Sequence[TextBlock]) -> list[TextEntry]:
     """The entries of frames one second apart."""
     return list(entries([(float(second), float(len(frames)), frame) for second, frame in enumerate(frames)]))
 
@@ -116,8 +116,8 @@ def test_a_text_missed_in_one_frame_stays_one_entry_and_in_two_does_not() -> Non
 
 
 def test_fragments_of_small_print_are_no_entries_but_extend_it() -> None:
-    def small(text: str, left: float, width: float) -> Block:
-        return Block(text, (left, 0.5, width, 0.06), 0.99, 0.06)
+    def small(text: str, left: float, width: float) -> TextBlock:
+        return TextBlock(text, (left, 0.5, width, 0.06), 0.99, 0.06)
 
     whole, end = small("Youku-AliceMind研究项目专用", 0.1, 0.8), small("专用", 0.7, 0.2)
     assert [(e.text, e.end_s) for e in shown([whole], [end], [], [], [end])] == [(whole.text, 2), (end.text, 5)]
@@ -145,13 +145,13 @@ def test_uncertain_texts_must_last() -> None:
     ],
 )  # fmt: skip
 def test_kinds(box: tuple[float, float, float, float], size: float, seconds: int, kind: str) -> None:
-    (entry,) = shown(*[[Block("Harbour", box, 0.99, size)]] * seconds)
+    (entry,) = shown(*[[TextBlock("Harbour", box, 0.99, size)]] * seconds)
     assert entry.kind == kind
 
 
 def test_a_ticker_makes_no_endless_list() -> None:
     words = [f"{chr(97 + number % 26) * 9}{number}" for number in range(2000)]
-    found = shown(*[[Block(word, (0.1, 0.9, 0.9, 0.05), 0.99, 0.05), caption("Good evening")] for word in words])
+    found = shown(*[[TextBlock(word, (0.1, 0.9, 0.9, 0.05), 0.99, 0.05), caption("Good evening")] for word in words])
     assert len(found) == 500
     assert found == sorted(found, key=lambda entry: entry.start_s)
 
