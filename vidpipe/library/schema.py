@@ -8,6 +8,9 @@ lineage   append-only: commits, tag changes, texts of rules and prompts by hash
 runs      one document per run: what it did in each stage, in numbers
 tombstones  hashes of deleted videos (see `vidpipe.library.changes`)
 searches  saved searches by name
+verdicts  what people said of a video's tags: right or wrong
+keys      API keys, hashed
+sessions  sessions of browsers that signed in with a key, hashed
 meta      schema version and the shape of the stage graph; who is currently changing them; the counter of changes
 
 How an older database gets there: `vidpipe.library.schema_setup`.
@@ -25,9 +28,12 @@ Document = dict[str, Any]
 #: name -> collection.
 Collections = Mapping[str, Collection[Document]]
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
-COLLECTIONS = ("videos", "scenes", "answers", "sources", "lineage", "runs", "tombstones", "searches", "meta")
+COLLECTIONS = (
+    "videos", "scenes", "answers", "sources", "lineage", "runs", "tombstones", "searches", "verdicts", "keys",
+    "sessions", "meta",
+)  # fmt: skip
 
 #: Most names, URLs and titles in a video's document. A site's "not available" clip has tens of thousands; the documents
 #: of its sources hold all of them.
@@ -78,6 +84,11 @@ def indexes(graph: StageGraph) -> dict[str, list[IndexModel]]:
         "lineage": [_index("video", "video", "-at"), _index("kind", "kind", "-at")],
         "runs": [_index("began", "-began_at")],
         "tombstones": [_index("change_seq", "change_seq", "_id")],
+        "verdicts": [
+            _index("video_tag", "video", "tag_key", unique=True),
+            _index("tag", "tag_key", "video"),
+        ],
+        "sessions": [_index("ended", "ends_at", expireAfterSeconds=0)],
     }
 
 

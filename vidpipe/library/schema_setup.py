@@ -169,6 +169,10 @@ MIGRATIONS: dict[int, Migration] = {
         "searches get a collection.",
         _leave_search_to_the_index,
     ),
+    7: Migration(
+        "Verdicts on tags, API keys and sessions get collections.",
+        lambda database, names: 0,
+    ),
 }
 
 

@@ -175,13 +175,16 @@ class Logging(Section):
 
 
 class Services(Section):
-    """The servers that `vidpipe up` starts: Dagster's web page and daemon, and the metrics page."""
+    """The servers that `vidpipe up` starts: the library page, Dagster's web page and daemon, and the metrics page."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. The pages have no authentication: any other address than loopback exposes them."""
+    """Address to listen on. On any other address than loopback, the library page requires keys (`vidpipe keys`); the
+    other pages have no authentication and are exposed."""
     allowed_hosts: Listed = ()
     """Additional host names of the pages, for example behind a reverse proxy, comma-separated. Requests for other names
     are refused, so that web sites cannot reach the pages through your browser."""
+    library_port: int = Field(8000, ge=1, le=65535)
+    """Port of the library page and its API; if it is in use, the next free one is taken."""
     web_port: int = Field(3000, ge=1, le=65535)
     """Port of Dagster's web page; if it is in use, the next free one is taken."""
     metrics_port: int = Field(9464, ge=1, le=65535)
@@ -195,6 +198,25 @@ class Services(Section):
         if wrong := next((name for name in value if not _HOST_NAME.fullmatch(name)), None):
             raise ValueError(f"{wrong!r} is not a host name; write names such as videos.example.org, without a port")
         return value
+
+
+class LibraryPage(Section):
+    """The library page and its API, which `vidpipe up` and `vidpipe web` serve on [Services] LibraryPort."""
+
+    public_url: str = Field("", pattern=r"^(https?://[A-Za-z0-9.:\[\]_-]{1,200})?$")
+    """Address at which users reach the page behind a reverse proxy, such as https://videos.example.org; its host is
+    allowed like those of [Services] AllowedHosts. Empty: the address that it listens on."""
+    require_keys: Literal["auto", "always"] = "auto"
+    """Whether requests need a key (`vidpipe keys`). auto: not if they come from this machine to a loopback address."""
+    requests_per_minute: int = Field(1200, ge=0, le=1_000_000)
+    """Most requests of one key, or of one address without a key, in a minute; 0: unlimited."""
+    max_upload_mb: int = Field(20_000, ge=1, le=1_000_000)
+    """Largest file that can be uploaded, in megabytes."""
+    upload_quota_mb: int = Field(50_000, ge=1, le=10_000_000)
+    """Most disk space of unfinished uploads, in megabytes."""
+    proxy_cache_mb: int = Field(20_000, ge=0, le=100_000_000)
+    """Disk space for playable copies of videos that browsers cannot play, in megabytes; beyond it, those not played for
+    longest are deleted."""
 
 
 class Sensors(Section):

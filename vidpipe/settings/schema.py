@@ -315,6 +315,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     limits: operation.Limits = operation.Limits()
     logging: operation.Logging = operation.Logging()
     services: operation.Services = operation.Services()
+    library_page: operation.LibraryPage = operation.LibraryPage()
     sensors: operation.Sensors = operation.Sensors()
     budget: operation.Budget = operation.Budget()
     alerts: operation.Alerts = operation.Alerts()
@@ -372,7 +373,8 @@ SECTION_NAMES: dict[str, str] = {field: section.__name__ for field, section in s
 #: Fields whose spelling in config.ini is not plain PascalCase.
 _SPECIAL_KEYS = {
     "uri": "URI", "max_size_mb": "MaxSizeMB", "min_free_mb": "MinFreeMB", "logs_size_mb": "LogsSizeMB",
-    "memory_mb": "MemoryMB", "use_vpc": "UseVpc", "timeout_s": "Timeout",
+    "memory_mb": "MemoryMB", "max_upload_mb": "MaxUploadMB", "upload_quota_mb": "UploadQuotaMB",
+    "proxy_cache_mb": "ProxyCacheMB", "public_url": "PublicURL", "use_vpc": "UseVpc", "timeout_s": "Timeout",
 }  # fmt: skip
 
 

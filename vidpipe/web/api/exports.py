@@ -1,0 +1,5 @@
+"""Exports of a selection."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["exports"])

@@ -1,0 +1,5 @@
+"""Labels of videos."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["labels"])

@@ -1,0 +1,5 @@
+"""Removal of videos."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["videos"])

@@ -1,0 +1,5 @@
+"""Runs: start, progress, cancel."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["runs"])

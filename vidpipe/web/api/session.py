@@ -1,0 +1,5 @@
+"""Signing in and out."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["session"])

@@ -1,0 +1,5 @@
+"""Sources: adding URLs, lists and uploads."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["sources"])

@@ -1,0 +1,5 @@
+"""Resumable uploads."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["sources"])

@@ -1,0 +1,5 @@
+"""Verdicts on tags."""
+
+from fastapi import APIRouter
+
+router = APIRouter(tags=["verdicts"])

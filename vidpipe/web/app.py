@@ -1,0 +1,65 @@
+"""The application: the API below /api/v1, its OpenAPI document, and the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from vidpipe import __version__
+from vidpipe.web import problems
+from vidpipe.web.api import (
+    completion,
+    exports,
+    health,
+    labels,
+    media,
+    playback,
+    questions,
+    removal,
+    runs,
+    search,
+    session,
+    settings,
+    sources,
+    status,
+    uploads,
+    verdicts,
+    videos,
+)  # fmt: skip
+from vidpipe.web.home import WebHome
+from vidpipe.web.pages import add, library, review, settings_page, sign_in, status_page, video
+from vidpipe.web.pages.rendering import problem_page
+from vidpipe.web.request_guard import RequestGuard
+
+STATIC = Path(__file__).parent / "static"
+API = "/api/v1"
+
+_API = [
+    module.router
+    for module in (
+        health, session, videos, search, completion, media, playback, sources, uploads, runs, questions, labels,
+        verdicts, exports, removal, status, settings,
+    )
+]  # fmt: skip
+_PAGES = [module.router for module in (library, video, review, add, status_page, settings_page, sign_in)]
+
+
+def create_app(home: WebHome) -> FastAPI:
+    """Return the application for a library."""
+    app = FastAPI(
+        title="vidpipe", version=__version__, summary="A library of videos: search, explain, correct, export.",
+        openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    app.state.home = home
+    problems.install(app, problem_page)
+    app.add_middleware(RequestGuard)
+    api = APIRouter(prefix=API, responses=problems.RESPONSES)
+    for router in _API:
+        api.include_router(router)
+    app.include_router(api)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in _PAGES:
+        app.include_router(router, include_in_schema=False)
+    return app

@@ -1,0 +1,1 @@
+"""The HTML pages. Each shows what the API answers to the page's own query string."""

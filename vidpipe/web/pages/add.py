@@ -1,0 +1,5 @@
+"""The page that adds videos."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The settings page."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

@@ -1,0 +1,5 @@
+"""The status page."""
+
+from fastapi import APIRouter
+
+router = APIRouter()

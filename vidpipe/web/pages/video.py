@@ -1,0 +1,5 @@
+"""The page of one video."""
+
+from fastapi import APIRouter
+
+router = APIRouter()
