@@ -3,6 +3,7 @@
 import math
 import re
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -98,10 +99,16 @@ def inside(folder: Path, path: Path) -> Path:
     return real
 
 
-def _headers(version: str, place: object, *, keep: bool) -> dict[str, str]:
-    """Return the headers of a picture; `keep`: its URL will never mean another one."""
-    kept = "31536000, immutable" if keep else "60"
-    return {"ETag": f'"{version}-{place}"', "Cache-Control": f"private, max-age={kept}"}
+def _picture(request: Request, read: Callable[[], bytes], version: str, place: object, asked: str | None) -> Response:
+    """Return the response with a JPEG. If its version was `asked` for, the URL will never mean another one."""
+    kept = "31536000, immutable" if asked == version else "60"
+    headers = {"ETag": f'"{version}-{place}"', "Cache-Control": f"private, max-age={kept}"}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    try:
+        return Response(read(), headers=headers, media_type="image/jpeg")
+    except OSError:
+        raise RequestError(404, "The file of this picture is not there.", _RUN) from None
 
 
 def _of_scenes(opened: OpenHome, sha256: str, name: str) -> Any:
@@ -121,20 +128,21 @@ def get_thumbnail(
     if not stored:
         raise RequestError(404, "There is no such thumbnail.", _RUN)
     path = inside(opened.settings.derived_directory, opened.settings.resolve(stored))
-    version = path.parent.name
-    return file_response(request, path, "image/jpeg", _headers(version, path.stem, keep=v == version))
+    return _picture(request, path.read_bytes, path.parent.name, path.stem, v)
 
 
 @router.get("/videos/{sha256}/frame", response_class=Response, responses=_RESPONSES["picture"])
-def get_frame(opened: Opened, sha256: Sha256, caller: Reader, t: Time, v: Version = None) -> Response:
+def get_frame(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, t: Time, v: Version = None
+) -> Response:
     """Return the frame nearest to a time, of those that were kept for the model."""
     pack = _of_scenes(opened, sha256, "pack")
     folder = inside(opened.settings.derived_directory, opened.settings.resolve(pack["path"])) if pack else None
     found = FramePack(folder).nearest(t) if folder else None
     if found is None:
         raise RequestError(404, "No frames of this video are stored.", _RUN)
-    headers = _headers(pack["version"], found[0].time_s, keep=v == pack["version"])
-    return Response(found[1], headers=headers, media_type="image/jpeg")
+    frame, jpeg = found
+    return _picture(request, lambda: jpeg, pack["version"], frame.time_s, v)
 
 
 @router.head("/videos/{sha256}/media", include_in_schema=False)
