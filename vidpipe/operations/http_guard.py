@@ -22,13 +22,14 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import h11
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -103,8 +104,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
         else:
-            response = PlainTextResponse(f"{refusal.reason}\n", refusal.status, {"Cache-Control": "no-store"})
-            await response(scope, receive, send_guarded)
+            await _response(scope, refusal)(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> RequestRefusal | None:
         """Returns why this request is refused, or None if it is not."""
@@ -144,6 +144,16 @@ class Guard:
             return False
         # Anyone can point a name at this machine, but an address is ours if the connection arrived there.
         return address.is_loopback or (bool(scope.get("server")) and str(address) == scope["server"][0])
+
+
+def _response(scope: Scope, refusal: RequestRefusal) -> Response:
+    """Returns a refusal as text, or as problem+json where programs ask."""
+    headers = {"Cache-Control": "no-store"}
+    if not scope["path"].startswith("/api/"):
+        return PlainTextResponse(f"{refusal.reason}\n", refusal.status, headers)
+    title = HTTPStatus(refusal.status).phrase
+    problem = {"title": title, "status": refusal.status, "detail": refusal.reason, "hint": ""}
+    return JSONResponse(problem, refusal.status, headers, "application/problem+json")
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
