@@ -124,7 +124,8 @@ class Guard:
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
             origin_decides = bool(origins) and scope["type"] == "websocket"
-            allowed = ("same-origin", "none", *(["same-site"] if _is_shown_elsewhere(scope, headers) else []))
+            shown = headers.get("sec-fetch-dest") == "image" and _SHOWN_ELSEWHERE.fullmatch(scope["path"])
+            allowed = ("same-origin", "none", "same-site" if shown else "none")
             if not all(_same(origin, host) for origin in origins) or not (
                 origin_decides or all(site in allowed for site in sites)
             ):
@@ -151,9 +152,8 @@ def _response(scope: Scope, refusal: RequestRefusal) -> Response:
     headers = {"Cache-Control": "no-store"}
     if not scope["path"].startswith("/api/"):
         return PlainTextResponse(f"{refusal.reason}\n", refusal.status, headers)
-    title = HTTPStatus(refusal.status).phrase
-    problem = {"title": title, "status": refusal.status, "detail": refusal.reason, "hint": ""}
-    return JSONResponse(problem, refusal.status, headers, "application/problem+json")
+    problem = {"title": HTTPStatus(refusal.status).phrase, "detail": refusal.reason, "hint": ""}
+    return JSONResponse({**problem, "status": refusal.status}, refusal.status, headers, "application/problem+json")
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
@@ -177,12 +177,6 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-dest") == "document"
         and not _NOT_LINKED.match(scope["path"])
     )
-
-
-def _is_shown_elsewhere(scope: Scope, headers: Headers) -> bool:
-    """Returns whether an image element asks for a picture that other pages of this site may show."""
-    is_image = scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "image"
-    return is_image and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
 
 
 def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:

@@ -231,6 +231,18 @@ def test_a_download_has_a_safe_name(api: TestClient, small_library: SmallLibrary
     assert not set('<>"\\/ ') & set(disposition.partition("''")[2])
 
 
+def test_a_file_that_another_one_replaced_is_not_sent(api: TestClient, opened: OpenHome, cuts: str) -> None:
+    videos, sha256 = opened.library.collections["videos"], cuts.rpartition("/")[2]
+    before = videos.find_one({"_id": sha256})
+    assert before is not None
+    other = {"ingest.path": "/etc/hostname", "raw_video.path": "/etc/hostname", "ingest.referenced": True}
+    videos.update_one({"_id": sha256}, {"$set": other})
+    try:
+        assert api.get(f"{cuts}/media").status_code == 409
+    finally:
+        videos.replace_one({"_id": sha256}, before)
+
+
 def test_a_missing_file_is_a_problem(api: TestClient, opened: OpenHome, cuts: str) -> None:
     path = opened.settings.resolve(api.get(cuts).json()["video"]["path"])
     aside = path.rename(path.with_suffix(".aside"))
