@@ -94,7 +94,10 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 if _SHOWN_ELSEWHERE.fullmatch(scope["path"]):
-                    headers["Cross-Origin-Resource-Policy"] = "same-site"
+                    # To Chromium, two ports of an IP address are the same site in Sec-Fetch-Site, but not here.
+                    is_same_site = Headers(scope=scope).get("sec-fetch-site") == "same-site"
+                    headers["Cross-Origin-Resource-Policy"] = "cross-origin" if is_same_site else "same-site"
+                    headers.add_vary_header("Sec-Fetch-Site")
                 headers.append("Content-Security-Policy", "frame-ancestors 'none'")  # in addition to the page's own
             await send(message)
 

@@ -162,8 +162,11 @@ def test_browsers_let_such_pages_read_thumbnails() -> None:
         await Response()(scope, receive, send)
 
     client = TestClient(Guard(answering, []), base_url="http://localhost:3000")
-    policy = "cross-origin-resource-policy"
-    assert client.get(f"/api/v1/videos/{'0' * 64}/thumbnail").headers[policy] == "same-site"
+    policy, thumbnail = "cross-origin-resource-policy", f"/api/v1/videos/{'0' * 64}/thumbnail"
+    image = {"sec-fetch-site": "same-site", "sec-fetch-dest": "image"}
+    assert client.get(thumbnail, headers=image).headers[policy] == "cross-origin"
+    assert client.get(thumbnail).headers[policy] == "same-site"
+    assert client.get(thumbnail).headers["vary"] == "Sec-Fetch-Site"
     assert client.get("/").headers[policy] == "same-origin"
 
 

@@ -133,8 +133,7 @@ def get_frame(
     found = FramePack(folder).nearest(t) if folder else None
     if found is None:
         raise RequestError(404, "No frames of this video are stored.", _RUN)
-    frame, jpeg = found
-    return _picture(request, lambda: jpeg, pack["version"], frame.time_s, v)
+    return _picture(request, lambda: found[1], pack["version"], found[0].time_s, v)
 
 
 @router.head("/videos/{sha256}/media", include_in_schema=False)

@@ -139,7 +139,6 @@ class VideoView(BaseModel, extra="allow"):
     """
 
     video: dict[str, Any]
-    sources: list[dict[str, Any]]
     metadata: dict[str, Any] | None
     scenes: list[dict[str, Any]]
     tags: list[dict[str, Any]]
