@@ -132,7 +132,7 @@ class SearchResults(VideoPage):
     notes: list[str]
 
 
-class VideoView(BaseModel, extra="allow"):
+class VideoDetails(BaseModel, extra="allow"):
     """Everything that is known of a video, as `vidpipe show --json` writes it; analyses add their own fields.
 
     What has not been computed is null.
@@ -182,7 +182,7 @@ def list_videos(opened: Searchable, selected: Selected, caller: Reader) -> Searc
     return page_of(opened, selected)
 
 
-@router.get("/videos/{sha256}", response_model=VideoView)
+@router.get("/videos/{sha256}", response_model=VideoDetails)
 def get_video(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return everything that is known of a video."""
     return Response(to_json(view(opened.library, sha256, opened.plan.specs)), media_type="application/json")
