@@ -58,7 +58,7 @@ def keys_required(request: Request, settings: LibraryPage) -> bool:
     client, server = request.scope.get("client"), request.scope.get("server")
     if not (client and is_loopback(client[0]) and is_loopback(request.url.hostname or "")):
         return True
-    return bool(server) and user_of(client, server) not in (None, 0, os.getuid())
+    return server is not None and user_of(client, server) not in (None, 0, os.getuid())
 
 
 def is_loopback(host: str) -> bool:

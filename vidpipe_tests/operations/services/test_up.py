@@ -18,9 +18,10 @@ import requests
 
 from vidpipe.operations.services import service_definitions
 from vidpipe.operations.services.lifecycle import bring_up, down_servers
-from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running
+from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running, library_page
 from vidpipe.operations.services.state import DesiredState, set_desired_state
 from vidpipe.settings import Settings
+from vidpipe.settings.operation import LibraryPage, Services
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
 from vidpipe_tests.end_to_end.unattended_home import UnattendedHome
@@ -191,6 +192,18 @@ def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
     assert service_definitions.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
     assert service_definitions.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
     assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
+
+
+def test_the_address_of_the_library_page_is_the_public_one_or_the_port_it_got(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert library_page(settings) == "http://127.0.0.1:8000"
+    memory = tmp_path / "data" / "run" / "ports.json"
+    service_definitions.choose_port(memory, "library", 8000, "127.0.0.1", taken={8000})
+    assert library_page(settings) == "http://127.0.0.1:8001"
+    moved = settings.model_copy(update={"services": Services(library_port=8100, host="0.0.0.0")})
+    assert library_page(moved) == f"http://{socket.gethostname()}:8100"
+    public = settings.model_copy(update={"library_page": LibraryPage(public_url="https://videos.example.org")})
+    assert library_page(public) == "https://videos.example.org"
 
 
 def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(settings: Settings) -> None:
