@@ -17,4 +17,4 @@ document.getElementById("login").addEventListener("submit", (event) => {
 
 // Who follows a link from another site is signed in, but browsers keep the cookie back until a page of this site asks.
 const { scope } = await api("GET", "/session");
-if (scope) go();
+if (scope && location.search) go();
