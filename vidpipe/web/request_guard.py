@@ -16,7 +16,7 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; manifest-src 'self'"
 )
 #: What the API serves is data, also if it looks like a page, such as an uploaded file.
-API_CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; sandbox"
+API_CONTENT_SECURITY_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; sandbox allow-same-origin"
 _API = "/api/"
 #: Enough for 10,000 videos. Uploads are written to disk as they arrive, and have limits of their own.
 MOST_BODY_BYTES = 4_000_000

@@ -62,9 +62,11 @@ def session(caller: Annotated[Caller | None, Depends(identify)]) -> SignedIn:
 
 
 @router.delete("/session", status_code=204)
-def sign_out(request: Request, response: Response, opened: Opened) -> None:
+def sign_out(request: Request, opened: Opened) -> Response:
     """End the session."""
     count(request, client_address(request))
     with opened.library.connection.errors_explained():
         ApiKeys(opened.library.collections).sign_out(request.cookies.get(SESSION_COOKIE, ""))
+    response = Response(status_code=204)
     response.delete_cookie(SESSION_COOKIE)
+    return response
