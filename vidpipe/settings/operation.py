@@ -208,8 +208,8 @@ class LibraryPage(Section):
     allowed like those of [Services] AllowedHosts, and every request needs a key. Empty: the address that it listens
     on."""
     require_keys: Literal["auto", "always"] = "auto"
-    """Whether requests need a key (`vidpipe keys`). auto: not if the user who runs the server sends them, on this machine
-    to a loopback address."""
+    """Whether requests need a key (`vidpipe keys`). auto: not if the user who runs the server sends them, on this
+    machine to a loopback address."""
     requests_per_minute: int = Field(1200, ge=0, le=1_000_000)
     """Most requests of one key, or of one address without a valid key, in a minute; 20 times as many for pictures and
     videos, and from this machine where no key is needed. 0: unlimited."""

@@ -262,6 +262,8 @@ def test_a_request_is_bounded(client: Client) -> None:
     assert client().get("/api/v1/videos", params={"q": "x" * 2001}).status_code == 422
     assert client().get("/api/v1/videos", params={"filter": ["x"] * 51}).status_code == 422
     assert client().get("/api/v1/videos", params={"limit": 501}).status_code == 422
+    together = client().get("/api/v1/videos", params={"filter": ["x" * 2000] * 6})
+    assert (together.status_code, "10,000 characters" in together.text) == (400, True)
 
 
 def test_changes_are_audited_with_the_name_of_the_key(
