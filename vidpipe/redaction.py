@@ -30,6 +30,9 @@ _SECRET_PARAMETER = re.compile(
 _URL_PARAMETER = re.compile(r"(?<=[?&])(?P<name>[\w.%-]{1,60})=[^&#\s\"'<>]*[^&#\s\"'<>.,;:!?)\]]")
 _BEARER = re.compile(r"(?P<name>\bBearer\s+|\bAuthorization:\s*\w+\s+)[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 
+#: Of this program; see `vidpipe.library.api_keys`.
+_API_KEY = re.compile(r"\bvidpipe_[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])")
+
 # Shorter values are not masked: that would garble every text.
 _MIN_SECRET = 3
 # Shorter values are masked only as whole words.
@@ -70,7 +73,7 @@ def redact_by_form(text: str) -> str:
     text = _URL_PASSWORD.sub(rf"\g<scheme>\g<user>:{MASK}@", text)
     text = _SECRET_PARAMETER.sub(rf"\g<name>{MASK}", text)
     text = _URL_PARAMETER.sub(_without_value, text)
-    return _BEARER.sub(rf"\g<name>{MASK}", text)
+    return _API_KEY.sub(MASK, _BEARER.sub(rf"\g<name>{MASK}", text))
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -31,9 +31,9 @@ def up(
 ) -> None:
     """Start this home's servers and wait until they respond.
 
-    Starts MongoDB, Dagster's web server and daemon, the metrics server, and a supervisor that restarts servers that
-    die. Until `vidpipe down`, watched lists are read, due stages computed and changed rules applied. Servers that are
-    already running are kept.
+    Starts MongoDB, the library page, Dagster's web server and daemon, the metrics server, and a supervisor that
+    restarts servers that die. Until `vidpipe down`, watched lists are read, due stages computed and changed rules
+    applied. Servers that are already running are kept.
     """
     settings = command_context(context).load().settings
     report = bring_up(settings, note, foreground=foreground)
@@ -56,9 +56,9 @@ def _show_services(report: UpReport) -> None:
     console.print(made)
     for sentence in report.notes:
         note(sentence, "yellow")
-    web = report.addresses.get("web", "")
+    page = report.addresses.get("library", "")
     note(
-        f"All servers are {'up' if report.started else 'already up'}. Open {web}; add URLs to data/urls.txt. "
+        f"All servers are {'up' if report.started else 'already up'}. Open {page}; add URLs there or to data/urls.txt. "
         "`vidpipe status --watch` shows progress; `vidpipe down` stops the servers."
     )
 

@@ -5,7 +5,8 @@ checks, on HTTP requests and WebSockets alike:
 
 - Host must be a name of ours: a site that points its own name at this machine (DNS rebinding) is refused.
 - Origin must be the same host and port as Host. The scheme may differ: behind a proxy that terminates TLS it does.
-- Sec-Fetch-Site must not name another site, except where the user follows a link to a page that only shows something.
+- Sec-Fetch-Site must not name another site, except where the user follows a link to a page that only shows something,
+  or Dagster's page shows the thumbnail of a video.
 
 Programs (curl, Prometheus, scripts) send neither Origin nor Sec-Fetch-Site and need nothing but the right Host.
 
@@ -39,9 +40,9 @@ _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+?)\.?(?::([0-9]{1,5}))?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _ANY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 _GRAPHQL = "/graphql"
-#: Dagster's endpoints for programs and downloads: no link from another site leads there.
+#: Endpoints for programs and downloads, of Dagster and the library page: no link from another site leads there.
 _NOT_LINKED = re.compile(
-    rf"({_GRAPHQL}|/server_info|/dagit_info|/logs|/notebook|/dagit/notebook|/download_debug|/report_asset_\w+)(/|$)"
+    rf"({_GRAPHQL}|/api/v\d+|/server_info|/dagit_info|/logs|/notebook|/dagit/notebook|/download_debug|/report_asset_\w+)(/|$)"
 )
 #: Pictures of the library page that Dagster's page, at another port of this site, shows.
 _SHOWN_ELSEWHERE = re.compile(r"/api/v1/videos/[0-9a-f]{64}/thumbnail")
@@ -122,7 +123,7 @@ class Guard:
                 f"This page is not served under the name {', '.join(given)[:100]!a}. If it should be, add the name "
                 "to [Services] AllowedHosts in config.ini and run `vidpipe up`.",
             )
-        if not _is_link(scope, headers):
+        if not (_is_link(scope, headers) or _is_picture(scope, headers)):
             origins = headers.getlist("origin")
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
@@ -182,6 +183,18 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
     )
 
 
+def _is_picture(scope: Scope, headers: Headers) -> bool:
+    """Returns whether a page at another port of this host shows a picture that may be shown there."""
+    return (
+        scope["type"] == "http"
+        and scope["method"] == "GET"
+        and headers.get("sec-fetch-site") == "same-site"
+        and headers.get("sec-fetch-dest") == "image"
+        and "origin" not in headers
+        and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
+    )
+
+
 def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:
     """Refuses GraphQL other than JSON in a POST, which a form, an image or a link of another site cannot send.
 
@@ -202,17 +215,21 @@ class ConnectionLimits:
     """Limits on the clients of a page.
 
     Attributes:
-        request_s: Time to send a request, head and body; slower clients are disconnected.
+        request_s: Time to send a request, head and body; slower clients are disconnected. A body may take longer if it
+            arrives at `upload_bytes_per_s`.
+        upload_bytes_per_s: Slowest speed of a body, over `request_s` each.
         response_s: Time to read a full buffer (64 kB) of the response; slower clients are disconnected.
         unfinished: Unfinished requests at once. A further one cuts off the oldest, so that no number of slow clients
             shuts out others.
         connections: Connections at once, idle WebSockets and unread responses among them; each takes one of the files
-            that a process may have open, on macOS 256. A further one cuts off any other.
+            that a process may have open, on macOS 256. A further one cuts off another, first one that waits for a
+            request.
         head_bytes: Longest head of a request.
         stop_s: Time for requests in progress when the server is stopped.
     """
 
     request_s: float = 20.0
+    upload_bytes_per_s: float = 5_000.0
     response_s: float = 60.0
     unfinished: int = 100
     connections: int = 200
@@ -236,15 +253,23 @@ class _LimitedProtocol(H11Protocol):
         self._limits = limits
         self._unfinished = unfinished
         self._unread: asyncio.TimerHandle | None = None
+        self._received_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         if len(self.connections) >= self._limits.connections:
-            standing = (one.transport for one in self.connections if not one.transport.is_closing())
-            next(standing, transport).abort()
+            standing = [one for one in self.connections if not one.transport.is_closing()]
+            idle = (one for one in standing if getattr(one, "is_idle", False))
+            next((one.transport for one in (*idle, *standing)), transport).abort()
         super().connection_made(transport)
         self._expect_request()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a further request."""
+        return self.cycle is not None and self.cycle.response_complete
+
     def data_received(self, data: bytes) -> None:
+        self._received_bytes += len(data)
         super().data_received(data)
         if self.transport.get_protocol() is self and self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._expect_request()
@@ -266,11 +291,21 @@ class _LimitedProtocol(H11Protocol):
 
     def _expect_request(self) -> None:
         if self not in self._unfinished:
-            self._unfinished[self] = self.loop.call_later(self._limits.request_s, self.transport.abort)
+            self._received_bytes = 0
+            self._unfinished[self] = self.loop.call_later(self._limits.request_s, self._time_is_up)
             if len(self._unfinished) > self._limits.unfinished:
                 oldest = next(iter(self._unfinished))
                 oldest._end_expecting()
                 oldest.transport.abort()
+
+    def _time_is_up(self) -> None:
+        """Allows as much time again for a body that arrives steadily, or that the application takes slowly."""
+        del self._unfinished[self]
+        steady = self._received_bytes >= self._limits.request_s * self._limits.upload_bytes_per_s
+        if self.conn.their_state is h11.SEND_BODY and (steady or self.flow.read_paused):
+            self._expect_request()
+        else:
+            self.transport.abort()
 
     def _end_expecting(self) -> None:
         if timer := self._unfinished.pop(self, None):

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import dagster as dg
 
+from vidpipe.operations.services.service_definitions import library_page
 from vidpipe.pipeline.partitions import SOURCES_KEY
 from vidpipe.settings import Settings
 from vidpipe.stages.contract import INGEST, FieldRead, StageError, StageEvent, StageResult
@@ -60,6 +61,7 @@ def materialization(event: StageEvent, settings: Settings, graph: StageGraph) ->
     """Build the materialization for a `computed` or `current` event, whose `result` may be missing."""
     computed = event.state == "computed"
     metadata: dict[str, Any] = _figures(event.result, settings) if event.result is not None else {}
+    metadata |= _links(event.sha256, settings, picture="thumbnail" in metadata)
     metadata["work"] = "computed" if computed else "cached"
     if computed:
         metadata |= {"seconds": round(event.seconds, 3), "changed": event.changed}
@@ -115,6 +117,8 @@ def rereported(
             metadata[key] = without_identity(value.text or "", sha256, names, settings)
         elif isinstance(value, _FIGURES) or key in _WORDS:
             metadata[key] = value
+    if "video_page" in event.metadata:  # at its present address
+        metadata |= _links(sha256, settings, picture="picture" in event.metadata)
     outcome = _text(event.metadata, "work") or _text(event.metadata, "status") or "observed"
     return type(event)(
         asset_key=event.asset_key,
@@ -128,6 +132,13 @@ def rereported(
 def _text(metadata: Mapping[str, Any], key: str) -> str:
     value = metadata.get(key)
     return (value.text or "") if isinstance(value, dg.TextMetadataValue) else ""
+
+
+def _links(sha256: str, settings: Settings, *, picture: bool) -> dict[str, Any]:
+    """Return the links to the library page, and the thumbnail as it shows it."""
+    page = library_page(settings)
+    shown = dg.MetadataValue.md(f"![Thumbnail]({page}/api/v1/videos/{sha256}/thumbnail)")
+    return {"video_page": dg.MetadataValue.url(f"{page}/videos/{sha256}"), **({"picture": shown} if picture else {})}
 
 
 def _figures(result: StageResult, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.search.documents import facet_path, unmarked
-from vidpipe.search.grammar import parse
+from vidpipe.search.grammar import LONGEST_QUERY, parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.index import SearchIndex
 from vidpipe.search.pages import Cursor, Order, Row, page_of, ranked
@@ -115,7 +115,7 @@ class Engine:
         matched: Literal["all", "any", "meaning"] = "all"
         # tantivy counts in another thread, outside Python's lock, while the page is made.
         with self._library.connection.errors_explained(), ThreadPoolExecutor(1) as pool:
-            asked, required = self._parsed(query), tuple(map(self._parsed, filters))
+            asked, required = self._all_parsed(query, filters)
             node = asked
             by_meaning = meaning or bool(like)
             if by_meaning:
@@ -210,11 +210,17 @@ class Engine:
             )
         with self._library.connection.errors_explained():
             translation = self._translation()
-            found = translation.videos(self._parsed(query), map(self._parsed, filters))
+            found = translation.videos(*self._all_parsed(query, filters))
         searcher = translation.searcher
         addresses = [address for _, address in searcher.search(found, max(1, count(searcher, found)), False).hits]
         addresses.sort(key=lambda address: (address.segment_ord, address.doc))  # neighbours are compressed together
         return sorted(str(searcher.doc(address).get_first("video")) for address in addresses)
+
+    def _all_parsed(self, query: str, filters: Sequence[str]) -> tuple[Node, list[Node]]:
+        if len(query) + sum(map(len, filters)) > LONGEST_QUERY:  # what many of them cost together is bounded, too
+            problem = f"The query and its filters have more than {LONGEST_QUERY:,} characters."
+            raise QueryError(problem, "Use fewer filters.", query, len(query))
+        return self._parsed(query), [self._parsed(one) for one in filters]
 
     def _parsed(self, query: str) -> Node:
         return parse(query, self._index.fields, SavedSearches(self._library.collections))

@@ -205,11 +205,14 @@ class LibraryPage(Section):
 
     public_url: str = Field("", pattern=r"^(https?://[A-Za-z0-9.:\[\]_-]{1,200})?$")
     """Address at which users reach the page behind a reverse proxy, such as https://videos.example.org; its host is
-    allowed like those of [Services] AllowedHosts. Empty: the address that it listens on."""
+    allowed like those of [Services] AllowedHosts, and every request needs a key. Empty: the address that it listens
+    on."""
     require_keys: Literal["auto", "always"] = "auto"
-    """Whether requests need a key (`vidpipe keys`). auto: not if they come from this machine to a loopback address."""
+    """Whether requests need a key (`vidpipe keys`). auto: not if the user who runs the server sends them, on this
+    machine to a loopback address."""
     requests_per_minute: int = Field(1200, ge=0, le=1_000_000)
-    """Most requests of one key, or of one address without a key, in a minute; 0: unlimited."""
+    """Most requests of one key, or of one address without a valid key, in a minute; 20 times as many for pictures and
+    videos, and from this machine where no key is needed. 0: unlimited."""
     max_upload_mb: int = Field(20_000, ge=1, le=1_000_000)
     """Largest file that can be uploaded, in megabytes."""
     upload_quota_mb: int = Field(50_000, ge=1, le=10_000_000)

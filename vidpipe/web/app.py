@@ -31,6 +31,7 @@ from vidpipe.web.api import (
 from vidpipe.web.home import WebHome
 from vidpipe.web.pages import add, api_docs, library, review, settings_page, sign_in, status_page, video
 from vidpipe.web.pages.rendering import problem_page
+from vidpipe.web.rate_limits import RateLimits
 from vidpipe.web.request_guard import RequestGuard
 
 STATIC = Path(__file__).parent / "static"
@@ -53,6 +54,7 @@ def create_app(home: WebHome) -> FastAPI:
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.home = home
+    app.state.rate_limits = RateLimits(home.settings.library_page.requests_per_minute)
     problems.install(app, problem_page)
     app.add_middleware(RequestGuard)
     api = APIRouter(prefix=API, responses=problems.RESPONSES)

@@ -39,6 +39,11 @@ class Problem(BaseModel):
     detail: str
     hint: str = ""
 
+    @classmethod
+    def of(cls, status: int, detail: str, hint: str = "") -> Problem:
+        """Return the problem with the title of its status."""
+        return cls(title=HTTPStatus(status).phrase, status=status, detail=detail, hint=hint)
+
 
 class RequestError(VidpipeError):
     """A request that is refused.
@@ -89,7 +94,7 @@ def install(app: FastAPI, page: ProblemPage) -> None:
     """Make `app` report every error as problem+json, or as a page where a page was asked for."""
 
     def answer(request: Request, status: int, detail: str, hint: str, headers: dict[str, str] | None) -> Response:
-        problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, hint=hint)
+        problem = Problem.of(status, detail, hint)
         if request.url.path.startswith("/api/"):
             return problem_response(problem, headers)
         return page(request, problem, headers)
@@ -115,7 +120,7 @@ def install(app: FastAPI, page: ProblemPage) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> Response:
         found = [f"{'.'.join(map(str, one['loc'][1:])) or one['loc'][0]}: {one['msg']}" for one in error.errors()[:10]]
-        return answer(request, 422, redact("; ".join(found)), "See /api/docs for the allowed values.", None)
+        return answer(request, 422, redact("; ".join(found)), "/api/openapi.json describes the allowed values.", None)
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> Response:

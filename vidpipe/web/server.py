@@ -11,8 +11,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vidpipe.errors import VidpipeError
+from vidpipe.library.api_keys import ApiKeys
 from vidpipe.operations.http_guard import serve
 from vidpipe.settings import Settings, configure_logging, load
+from vidpipe.web.access import is_loopback
 from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         home = WebHome(lambda: load(options.home, config=options.config).settings)
         configure_logging(home.settings)
         try:
-            home.opened()
+            _say_without_keys(home, options.host)
             app = create_app(home)
             gc.freeze()
             serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort")
@@ -39,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Error: {error}\n")
         return error.exit_code
     return 0
+
+
+def _say_without_keys(home: WebHome, host: str) -> None:
+    page, opened = home.settings.library_page, home.opened()
+    needed = page.require_keys == "always" or page.public_url or not is_loopback(host)
+    with opened.library.connection.errors_explained():
+        if needed and next(ApiKeys(opened.library.collections).all(), None) is None:
+            sys.stderr.write("There are no keys yet, but all or some requests need one: `vidpipe keys create NAME`.\n")
 
 
 def allowed_hosts(settings: Settings) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from vidpipe_tests.end_to_end.home import Home
 _KINDS = {
     "run": ("api", "execute_run"),
     "code server": ("api", "grpc"),
+    "library page": ("vidpipe.web.server",),
     "web server": ("vidpipe.pipeline.dagster_page",),
     "daemon": ("dagster-daemon",),
     "measures": ("vidpipe.pipeline.metrics_server",),

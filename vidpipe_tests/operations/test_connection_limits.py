@@ -128,6 +128,30 @@ def test_a_request_that_never_ends_is_cut_off_however_it_drips(port: int, begun:
         drip(connection, byte)
 
 
+@pytest.mark.parametrize("limits", [ConnectionLimits(request_s=0.3, upload_bytes_per_s=1000)])
+def test_a_body_may_take_long_as_long_as_it_arrives_steadily(port: int) -> None:
+    begun = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n"
+    with connect(port, begun) as steady, connect(port, begun) as stalls:
+        stalls.sendall(b"x" * 5000)
+        for _ in range(20):
+            steady.sendall(b"x" * 500)
+            time.sleep(0.06)
+        assert steady.recv(10_000).startswith(b"HTTP/1.1 200")
+        stalls.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            assert stalls.recv(1000) == b""
+
+
+@pytest.mark.parametrize("limits", [ConnectionLimits(connections=3)])
+def test_a_connection_that_waits_makes_room_before_one_at_work(port: int) -> None:
+    with contextlib.ExitStack() as opened:
+        at_work = opened.enter_context(connect(port, POST))
+        for _ in range(6):
+            opened.enter_context(answered(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200))
+        at_work.sendall(b"x" * 1000)
+        assert at_work.recv(10_000).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("limits", [IMPATIENT])
 def test_so_is_the_second_on_a_connection(port: int) -> None:
     with answered(port, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200) as connection:

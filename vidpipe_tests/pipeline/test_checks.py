@@ -10,11 +10,13 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.pipeline.build import build_definitions
+from vidpipe.pipeline.event_metadata import rereported
 from vidpipe.pipeline.in_process_run import run_process
 from vidpipe.pipeline.ingest import run_ingest
 from vidpipe.pipeline.video_checks import scenes_cover_duration
 from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings
+from vidpipe.settings.operation import LibraryPage
 from vidpipe_tests import clips
 from vidpipe_tests.default_graph import GRAPH
 
@@ -68,6 +70,14 @@ def test_checks_pass_for_sound_videos_and_fail_for_the_one_that_was_tampered_wit
     assert shown is not None
     assert Path(str(shown.metadata["thumbnail"].value)).read_bytes().startswith(b"\xff\xd8"), "a path to a JPEG"
     assert shown.metadata["scenes"].value == 3
+    page = "http://127.0.0.1:8000"
+    assert shown.metadata["video_page"].value == f"{page}/videos/{first}"
+    assert shown.metadata["picture"].value == f"![Thumbnail]({page}/api/v1/videos/{first}/thumbnail)"
+    moved = settings.model_copy(update={"library_page": LibraryPage(public_url="https://videos.example.org")})
+    again = rereported(shown, 1.0, moved)
+    assert again.metadata["video_page"].value == f"https://videos.example.org/videos/{first}"
+    assert "https://videos.example.org/" in str(again.metadata["picture"].value)
+    assert again.metadata["thumbnail"] == shown.metadata["thumbnail"]
 
     assert run_job(dagster, settings, "verify").success
     for check in ALL:

@@ -22,6 +22,7 @@ from vidpipe.library.mongod_files import find_process, is_alive, read_log
 from vidpipe.operations.services import state
 from vidpipe.operations.services.service_definitions import (
     ENTRYPOINT,
+    PATHS,
     TITLES,
     Running,
     Service,
@@ -170,14 +171,16 @@ def become_supervisor(settings: Settings) -> NoReturn:
 
 def _notes(settings: Settings, services: list[Service]) -> list[str]:
     notes = []
-    configured = {"web": settings.services.web_port, "measures": settings.services.metrics_port}
+    of = settings.services
+    configured = {"library": of.library_port, "web": of.web_port, "measures": of.metrics_port}
     for service in services:
         if service.name in configured and service.port != configured[service.name]:
             notes.append(f"Port {configured[service.name]} was taken: {service.title} is at {service.address}.")
-    if settings.services.host not in _LOOPBACK:
+    if of.host not in _LOOPBACK:
         notes.append(
-            f"[Services] Host is {settings.services.host}: the pages have no password, and whoever reaches this "
-            "machine can start runs. Add names other than this machine's own to AllowedHosts."
+            f"[Services] Host is {of.host}: the library page asks for keys (see `vidpipe keys`); Dagster's page and "
+            "the metrics page have no password: whoever reaches this machine can start runs. Add names other than this "
+            "machine's own to AllowedHosts."
         )
     if not settings.sensors.enabled:
         notes.append("[Sensors] Enabled is no: nothing starts automatically.")
@@ -275,10 +278,9 @@ def status(settings: Settings) -> list[ServiceStatus]:
         if mongod.running and mongod.pid and mongod.started:
             address, memory_bytes = f"127.0.0.1:{mongod.port}", mongod.memory_bytes or 0
             found.append(ServiceStatus("mongod", mongod.pid, address, mongod.started, memory_bytes))
-    paths = {"web": "", "measures": "/metrics"}
     running = find_running(settings.home)
     for name, server in ((name, running[name]) for name in TITLES if name in running):
-        address = f"{url(settings.services.host, server.port)}{paths[name]}" if server.port and name in paths else ""
+        address = f"{url(settings.services.host, server.port)}{PATHS[name]}" if server.port and name in PATHS else ""
         with contextlib.suppress(psutil.NoSuchProcess):
             found.append(ServiceStatus(name, server.pid, address, server.started, server.process.memory_info().rss))
     return found

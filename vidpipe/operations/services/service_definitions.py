@@ -34,14 +34,16 @@ from vidpipe.settings import Settings
 SERVICE, PORT, FINGERPRINT = "_VIDPIPE_SERVICE", "_VIDPIPE_PORT", "_VIDPIPE_SETTINGS"
 #: name of a server, MongoDB's included, in the order in which they are shown -> how it is called in messages
 TITLES = {
-    "mongod": "MongoDB", "code": "code server", "measures": "metrics page", "web": "Dagster's page",
-    "daemon": "Dagster's daemon", "supervisor": "supervisor",
+    "mongod": "MongoDB", "library": "library page", "code": "code server", "measures": "metrics page",
+    "web": "Dagster's page", "daemon": "Dagster's daemon", "supervisor": "supervisor",
 }  # fmt: skip
 #: name of a server -> last parts of the program names that its command line has, former versions' included
 _PROGRAMS = {
-    "code": {"dagster"}, "web": {"dagster_page", "dagster_webserver"}, "daemon": {"dagster-daemon", "daemon"},
-    "measures": {"metrics_server", "server"}, "supervisor": {"supervisor"},
+    "library": {"server"}, "code": {"dagster"}, "web": {"dagster_page", "dagster_webserver"},
+    "daemon": {"dagster-daemon", "daemon"}, "measures": {"metrics_server", "server"}, "supervisor": {"supervisor"},
 }  # fmt: skip
+#: name of a page -> what follows its address
+PATHS = {"library": "", "web": "", "measures": "/metrics"}
 #: What starts programs of Dagster.
 ENTRYPOINT = "vidpipe.pipeline.dagster_entrypoint"
 
@@ -145,7 +147,7 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
 
     def port(name: str, configured: int) -> int:
         known = running.get(name)
-        chosen = known.port if known and known.port else choose_port(run / "ports.json", name, configured, host, taken)
+        chosen = known.port if known and known.port else choose_port(run / _PORTS, name, configured, host, taken)
         taken.add(chosen)
         return chosen
 
@@ -158,9 +160,15 @@ def services_of(settings: Settings, running: dict[str, Running]) -> dict[str, Se
         found = find_running(settings.home).get(name)
         return found.pid if found else None
 
-    web, metrics = port("web", settings.services.web_port), port("measures", settings.services.metrics_port)
-    web_address, metrics_address = url(host, web), f"{url(host, metrics)}/metrics"
+    library, web = port("library", settings.services.library_port), port("web", settings.services.web_port)
+    metrics = port("measures", settings.services.metrics_port)
+    library_address, web_address = url(host, library), url(host, web)
+    metrics_address = f"{url(host, metrics)}{PATHS['measures']}"
     services = [
+        service(
+            "library", "vidpipe.web.server", "--home", str(settings.home), "--host", host, "--port", str(library),
+            answers=lambda: answers(f"{library_address}{_HEALTH}"), port=library, address=library_address,
+        ),
         service(
             "code", ENTRYPOINT, "dagster", "api", "grpc", "--socket", str(socket),
             "--module-name", "vidpipe.pipeline.definitions", "--location-name", "vidpipe",
@@ -228,6 +236,7 @@ def stop(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Pro
     return [process for process in left if not wait_until_gone(process, 10.0)]
 
 
+_PORTS, _HEALTH = "ports.json", "/api/v1/health"
 _TRIED = 100
 #: A path of a Unix socket has at most 107 characters.
 _LONGEST_SOCKET = 100
@@ -297,6 +306,19 @@ def url(host: str, port: int) -> str:
     """Returns the address at which a browser on this machine reaches a server that listens on `host` and `port`."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{reached}:{port}"
+
+
+def public_url(host: str, port: int) -> str:
+    """Returns the address at which browsers on other machines reach a server, too, if it listens on all addresses."""
+    return url(socket.gethostname() if host in ("0.0.0.0", "::") else host, port)  # noqa: S104
+
+
+def library_page(settings: Settings) -> str:
+    """Returns the address of the library page, also while it does not run: http://host:port."""
+    configured = settings.services.library_port
+    known = (read_json(run_directory(settings) / _PORTS, dict[str, dict[str, int]]) or {}).get("library", {})
+    port = known.get("got", configured) if known.get("asked") == configured else configured
+    return settings.library_page.public_url or public_url(settings.services.host, port)
 
 
 def answers(address: str) -> bool:

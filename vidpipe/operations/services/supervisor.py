@@ -38,7 +38,7 @@ _PROBE_EVERY_S = 10.0
 _CHECK_SUPERVISOR_EVERY_S = 20.0
 #: A page hangs that has failed to answer this many times in a row.
 MOST_UNANSWERED = 6
-_PATHS = {"web": "/server_info", "measures": "/"}
+_PATHS = {"library": "/static/icon.svg", "web": "/server_info", "measures": "/"}
 _LONGEST_PAUSE_S = 300.0
 #: A server that has run this long starts again from the shortest pause.
 _STEADY_S = 180.0

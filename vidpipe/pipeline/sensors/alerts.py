@@ -1,6 +1,5 @@
 """The sensors `run_failures` and `failure_rate`: they feed the alert queue from Dagster's history and have it sent."""
 
-import socket
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,7 +11,7 @@ from vidpipe.operations.alerts import delivery
 from vidpipe.operations.alerts.alert_queue import AlertQueue
 from vidpipe.operations.alerts.delivery import end_outage, queue_high_rates, report_outage, send_alerts
 from vidpipe.operations.alerts.message import FailedRun, one_line
-from vidpipe.operations.services.service_definitions import find_running
+from vidpipe.operations.services.service_definitions import find_running, public_url
 from vidpipe.pipeline.resources import LibraryResource
 from vidpipe.settings import Settings
 from vidpipe.stages.graph import StageGraph
@@ -147,7 +146,4 @@ def page_address(settings: Settings) -> str:
     page = find_running(settings.home).get("web")
     if page is None or page.port is None:
         return ""
-    host = settings.services.host
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - listens on all addresses, so this machine's name reaches it
-        host = socket.gethostname()
-    return f"http://[{host}]:{page.port}" if ":" in host else f"http://{host}:{page.port}"
+    return public_url(settings.services.host, page.port)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from vidpipe.web.access import CSRF_COOKIE, new_csrf_token
+from vidpipe.web.access import CSRF_COOKIE, new_csrf_token, set_cookie
 from vidpipe.web.problems import Problem
 
 _TEMPLATES = Jinja2Templates(
@@ -26,14 +27,14 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
     caller = getattr(request.state, "caller", None)
     response = _TEMPLATES.TemplateResponse(request, template, {"caller": caller, **values}, status_code=status)
     if CSRF_COOKIE not in request.cookies:
-        response.set_cookie(CSRF_COOKIE, new_csrf_token(), samesite="strict", secure=request.url.scheme == "https")
+        set_cookie(request, response, CSRF_COOKIE, new_csrf_token())
     return response
 
 
 def problem_page(request: Request, problem: Problem, headers: dict[str, str] | None) -> Response:
     """Return the page that reports a problem; who has no key is asked for one."""
     if problem.status == 401 and request.method == "GET":
-        return RedirectResponse(request.url_for("login").include_query_params(next=_path(request)), 303)
+        return RedirectResponse(f"/login?{urlencode({'next': _path(request)})}", 303)
     page = render(request, "problem.html", problem.status, problem=problem)
     page.headers.update({name: value for name, value in (headers or {}).items() if name.lower() == "retry-after"})
     return page

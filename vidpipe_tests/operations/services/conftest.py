@@ -20,6 +20,7 @@ def station(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UnattendedHome
         {
             **ENVIRONMENT,
             "VIDPIPE_SENSORS_ENABLED": "no",
+            "VIDPIPE_SERVICES_LIBRARYPORT": "8400",
             "VIDPIPE_SERVICES_WEBPORT": "3400",
             "VIDPIPE_CONCURRENCY_MAXWORKERS": "1",
         },

@@ -18,15 +18,16 @@ import requests
 
 from vidpipe.operations.services import service_definitions
 from vidpipe.operations.services.lifecycle import bring_up, down_servers
-from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running
+from vidpipe.operations.services.service_definitions import SERVICE, Running, Service, find_running, library_page
 from vidpipe.operations.services.state import DesiredState, set_desired_state
 from vidpipe.settings import Settings
+from vidpipe.settings.operation import LibraryPage, Services
 from vidpipe_tests.end_to_end.conftest import ENVIRONMENT
 from vidpipe_tests.end_to_end.home import Home, ended, wait_for
 from vidpipe_tests.end_to_end.unattended_home import UnattendedHome
 from vidpipe_tests.fault_server import FaultServer
 
-SERVERS = {"mongod", "code server", "web server", "daemon", "measures", "supervisor"}
+SERVERS = {"mongod", "library page", "code server", "web server", "daemon", "measures", "supervisor"}
 
 
 def servers(station: UnattendedHome) -> dict[str, list[psutil.Process]]:
@@ -50,6 +51,8 @@ def test_all_servers_answer_on_the_loopback(station: UnattendedHome) -> None:
     up = station.home.json("up")
     assert up["started"] == []
     assert _locations(up["addresses"]["web"]) == {"vidpipe": "RepositoryLocation"}
+    assert up["addresses"]["library"] == "http://127.0.0.1:8400"
+    assert requests.get(f"{up['addresses']['library']}/api/v1/health", timeout=10).json()["status"] == "ok"
     assert "vidpipe_videos" in requests.get(up["addresses"]["measures"], timeout=10).text
     listening = {
         address.laddr.ip
@@ -110,7 +113,7 @@ def page_answers(up: dict[str, Any]) -> bool:
 def slow_clients(up: dict[str, Any]) -> list[socket.socket]:
     """Nine of each page that never finish their request, some in the middle of its body."""
     clients = []
-    for name in ("web", "measures"):
+    for name in ("library", "web", "measures"):
         for number in range(9):
             client = socket.create_connection(("127.0.0.1", urlsplit(up["addresses"][name]).port))
             client.send(b"POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{" if number % 3 else b"G")
@@ -132,7 +135,8 @@ def test_a_second_home_in_the_foreground_takes_free_ports_heals_itself_and_ctrl_
         wait_for("all are up", lambda: any("All servers are up" in line for line in lines), limit_s=90)
         mine, theirs = station.home.json("up")["addresses"], home.json("up")
         assert not set(mine.values()) & set(theirs["addresses"].values())
-        assert any("Port 3400 was taken" in note for note in theirs["notes"])
+        for port in (3400, 8400):
+            assert any(f"Port {port} was taken" in note for note in theirs["notes"])
         assert theirs["started"] == [], "it has a supervisor"
         second = home("up", "--foreground")
         assert "already runs for this home" in second.stderr
@@ -188,6 +192,18 @@ def test_the_port_found_once_is_found_again(tmp_path: Path) -> None:
     assert service_definitions.choose_port(memory, "web", 3700, "127.0.0.1") == 3701
     assert service_definitions.choose_port(memory, "web", 3750, "127.0.0.1") == 3750
     assert json.loads(memory.read_text())["web"] == {"asked": 3750, "got": 3750}
+
+
+def test_the_address_of_the_library_page_is_the_public_one_or_the_port_it_got(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    assert library_page(settings) == "http://127.0.0.1:8000"
+    memory = tmp_path / "data" / "run" / "ports.json"
+    service_definitions.choose_port(memory, "library", 8000, "127.0.0.1", taken={8000})
+    assert library_page(settings) == "http://127.0.0.1:8001"
+    moved = settings.model_copy(update={"services": Services(library_port=8100, host="0.0.0.0")})
+    assert library_page(moved) == f"http://{socket.gethostname()}:8100"
+    public = settings.model_copy(update={"library_page": LibraryPage(public_url="https://videos.example.org")})
+    assert library_page(public) == "https://videos.example.org"
 
 
 def test_a_port_that_another_takes_at_the_last_moment_is_left_to_it(settings: Settings) -> None:
