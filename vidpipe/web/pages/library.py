@@ -25,10 +25,12 @@ from vidpipe.web.selection import Selected, Selection
 router = APIRouter()
 
 View = Literal["grid", "list"]
+#: Videos that a page adds to those before.
+_PAGE: int = Selection.model_fields["limit"].default
 #: Facets in the order in which people narrow down; the others follow.
 _FIRST_FACETS = ("category", "tag", "label")
 #: Matches shown of a video, and characters before the first highlight of one.
-_MOST_MATCHES, _LEAD = 3, 40
+_MOST_MATCHES, _LEAD = 3, 24
 _ONE_VALUE = re.compile(r'([a-z_]+):"((?:[^"\\]|\\.)*)"', re.DOTALL)
 
 
@@ -41,7 +43,7 @@ class LibraryLinks:
 
     def __call__(self, view: View | None = None, **changes: object) -> str:
         """Return the address of the first page with these changes."""
-        query = self.selected.query_string(**{"after": None, **changes})
+        query = self.selected.query_string(**{"after": None, "limit": _PAGE, **changes})
         if (view or self.view) == "list":
             query += f"{'&' if query else ''}view=list"
         return f"/?{query}" if query else "/"
@@ -78,11 +80,17 @@ def library(
     return render(
         request, "library.html", status, found=found, selected=selected, view=view, error=error,
         link=LibraryLinks(selected, view),
-        facets={name: list(found.facets.get(name, {}).items())[:MOST_VALUES] for name in names},
+        facets={name: values_of(name, found.facets.get(name, {}), selected) for name in names},
         states=STATES, condition=condition, shown_filter=shown_filter, matches=matches, pieces=pieces, clock=clock_time,
         stages=opened.library.graph.names, has_meaning=bool(opened.index.fields.vectors) or selected.meaning,
         dagster_url=dagster_page(opened.settings),
     )  # fmt: skip
+
+
+def values_of(field: str, counts: Mapping[str, int], selected: Selection) -> list[tuple[str, int]]:
+    """Return the most frequent values of a facet, first those that are filters."""
+    values = list(counts.items())[:MOST_VALUES]
+    return sorted(values, key=lambda one: condition(field, one[0]) not in selected.filters)
 
 
 def condition(field: str, value: str) -> str:
@@ -104,7 +112,7 @@ def matches(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 def pieces(text: str, highlights: Sequence[Sequence[int]]) -> Iterator[tuple[str, bool]]:
     """Yield the parts of a text from shortly before its first highlight on, and whether each is highlighted."""
-    at = max(0, highlights[0][0] - _LEAD) if highlights else 0
+    at = text.rfind(" ", 0, max(0, highlights[0][0] - _LEAD)) + 1 if highlights else 0
     if at:
         yield "…", False
     for start, end in highlights:
