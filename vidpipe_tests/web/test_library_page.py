@@ -97,7 +97,7 @@ def test_who_may_only_read_is_offered_no_changes(client: TestClient, small_libra
     from vidpipe.stages.registry import build_graph
 
     with Library.open(small_library.settings, build_graph(small_library.settings)) as library:
-        _, secret = ApiKeys(library.collections).create("reader", ["read"])
+        _, secret = ApiKeys(library.collections).create("reader", "read")
     html = client.get("/", headers={"Authorization": f"Bearer {secret}"}).text
     assert 'data-action="export"' in html
     assert not re.search(r'data-action="(labels|run|forget)"', html)

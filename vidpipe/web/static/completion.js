@@ -41,15 +41,16 @@ input.oninput = () => {
 input.onblur = () => open(false);
 input.form.addEventListener("submit", () => open(false));
 list.onpointerdown = (event) => {
-  event.preventDefault();  // the focus stays
+  event.preventDefault();
   take(items[event.target.closest("li").id.split("-")[1]]);
 };
 input.onkeydown = (event) => {
   const count = items?.length, step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (list.hidden) return step === 1 && suggest();
-  if (step) activate(active < 0 && step < 0 ? count - 1 : (active + step + count) % count);
+  if (list.hidden && step !== 1) return;
+  if (list.hidden) suggest();
+  else if (step) activate(active < 0 && step < 0 ? count - 1 : (active + step + count) % count);
   else if (event.key === "Enter" && active >= 0) take(items[active]);
   else if (event.key === "Escape") open(false);
-  else return undefined;
-  return event.preventDefault();
+  else return;
+  event.preventDefault();
 };
