@@ -15,7 +15,7 @@ from pymongo import ReturnDocument, UpdateOne
 
 from vidpipe.library.retry import Retry
 from vidpipe.library.schema import MOST_LABELS, Collections, Document
-from vidpipe.library.videos import Videos, annotations_of, chunked, distinct
+from vidpipe.library.videos import Videos, annotations_of, chunked, distinct, in_order_of_addition
 from vidpipe.sources.records import USER_FIELDS, DueSource, ListedSource, SourceRecord, StoredVideo
 from vidpipe.stages.contract import IngestFacts
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Fields of a source that are copied to its video.
 _OF_VIDEOS = frozenset({"labels", "title", "priority"})
+_LABELED = dict.fromkeys(("video", "earlier_videos", "labels"), 1)
 _WRITTEN_AT_ONCE = 1000
 #: Fields of a new source.
 _NEW_SOURCE = SourceRecord(id="", url="").model_dump(
@@ -116,6 +117,48 @@ class Sources:
             found = self._videos.annotate(chunk, partial(annotations_of, self._sources, chunk))
             changes = [_ranked(video, annotations.priority) for video, annotations in found.items()]
             self._collection_of_videos.bulk_write(changes, ordered=False)
+
+    def relabel(self, videos: Iterable[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> int:
+        """Change the labels of the sources that lead to the videos, or did before, and thereby those of the videos.
+
+        Labels are added to the sources that lead to a video now, and removed in whatever case. When an edited list
+        gives a source other labels, those replace these.
+
+        Returns:
+            The number of videos whose labels changed.
+        """
+        changed = 0
+        for chunk in chunked(videos):
+            wanted = set(chunk)
+            for sources in chunked(in_order_of_addition(self._sources, chunk, _LABELED), _WRITTEN_AT_ONCE):
+                for row in sources:
+                    wanted |= self._retry(partial(self._relabel, row, set(chunk), add, remove))
+            labels = self._labels(chunk)
+            self._retry(partial(self.annotate, sorted(wanted)))
+            now = self._labels(chunk)
+            changed += sum(now[video] != before for video, before in labels.items() if video in now)
+        return changed
+
+    def _relabel(self, row: Document, chosen: set[str], add: Sequence[str], remove: Sequence[str]) -> set[str]:
+        """Change the labels of one source, and return all of its videos."""
+        gone = {label.casefold() for label in remove}
+        while True:
+            before = row.get("labels") or []
+            after = [label for label in before if label.casefold() not in gone]
+            known = {label.casefold() for label in after}
+            if row["video"] in chosen:
+                after += [label for label in add if label.casefold() not in known]
+            if after == before:
+                break
+            unchanged = {"_id": row["_id"], "labels": row.get("labels")}
+            if self._sources.update_one(unchanged, {"$set": {"labels": after[:MOST_LABELS]}}).matched_count:
+                break
+            row = self._sources.find_one({"_id": row["_id"]}, _LABELED) or {**row, "labels": after}
+        return {video for video in (row["video"], *(row.get("earlier_videos") or ())) if video}
+
+    def _labels(self, videos: list[str]) -> dict[str, list[str]]:
+        found = self._collection_of_videos.find({"_id": {"$in": videos}}, {"ingest.labels": 1})
+        return {row["_id"]: row["ingest"]["labels"] for row in found}
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
         """Yield the sources in these states, the last fetched first."""

@@ -94,6 +94,10 @@ class WebHome:
         """Look at settings and rules with the next request."""
         self._looked_at = 0.0
 
+    def catch_up(self) -> None:
+        """Let the next search wait for the latest changes, which the user made."""
+        self._caught_up_at = 0.0
+
     def _open(self, seen: str) -> None:
         try:
             settings = self._load()
