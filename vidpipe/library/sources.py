@@ -125,22 +125,19 @@ class Sources:
         gives a source other labels, those replace these.
 
         Returns:
-            The number of videos whose labels changed.
+            The number of videos with such a source.
         """
         changed = 0
         for chunk in chunked(videos):
-            wanted = set(chunk)
-            for sources in chunked(in_order_of_addition(self._sources, chunk, _LABELED), _WRITTEN_AT_ONCE):
-                for row in sources:
-                    wanted |= self._retry(partial(self._relabel, row, set(chunk), add, remove))
-            labels = self._labels(chunk)
-            self._retry(partial(self.annotate, sorted(wanted)))
-            now = self._labels(chunk)
-            changed += sum(now[video] != before for video, before in labels.items() if video in now)
+            chosen, relabeled = set(chunk), set[str]()
+            for row in in_order_of_addition(self._sources, chunk, _LABELED):
+                relabeled |= self._retry(partial(self._relabel, row, chosen, add, remove))
+            changed += len(relabeled & chosen)
+            self._retry(partial(self.annotate, sorted(chosen | relabeled)))
         return changed
 
     def _relabel(self, row: Document, chosen: set[str], add: Sequence[str], remove: Sequence[str]) -> set[str]:
-        """Change the labels of one source, and return all of its videos."""
+        """Change the labels of one source, and return its videos if they are others now."""
         gone = {label.casefold() for label in remove}
         while True:
             before = row.get("labels") or []
@@ -149,16 +146,11 @@ class Sources:
             if row["video"] in chosen:
                 after += [label for label in add if label.casefold() not in known]
             if after == before:
-                break
+                return set()
             unchanged = {"_id": row["_id"], "labels": row.get("labels")}
             if self._sources.update_one(unchanged, {"$set": {"labels": after[:MOST_LABELS]}}).matched_count:
-                break
+                return {video for video in (row["video"], *(row.get("earlier_videos") or ())) if video}
             row = self._sources.find_one({"_id": row["_id"]}, _LABELED) or {**row, "labels": after}
-        return {video for video in (row["video"], *(row.get("earlier_videos") or ())) if video}
-
-    def _labels(self, videos: list[str]) -> dict[str, list[str]]:
-        found = self._collection_of_videos.find({"_id": {"$in": videos}}, {"ingest.labels": 1})
-        return {row["_id"]: row["ingest"]["labels"] for row in found}
 
     def in_state(self, *states: str) -> Iterator[SourceRecord]:
         """Yield the sources in these states, the last fetched first."""

@@ -1,6 +1,6 @@
 """The state of a library: stages, sources, servers, failures, and what waits for a person."""
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -18,7 +18,6 @@ from vidpipe.settings import free_by_disk
 from vidpipe.sources.failures import Dependencies
 from vidpipe.sources.urls import readable_url
 
-FAILED: tuple[State, ...] = ("failed", "quarantined")
 FAILED_SOURCES = ("failed", "refused")
 
 
@@ -61,20 +60,11 @@ def _waiting(library: Library, plan: Plan) -> Iterator[str]:
         yield note
 
 
-def failures(
-    library: Library, plan: Plan, limit: int, stages: Container[str] | None = None, states: Sequence[State] = FAILED
-) -> Iterator[dict[str, Any]]:
-    """Yield why stages failed, with what to do; at most `limit` of each stage and state, 0 means all.
-
-    Args:
-        library: The library.
-        plan: All stages.
-        limit: Most failures of a stage in a state.
-        stages: Only these; None: all.
-        states: failed, quarantined, or both.
-    """
+def failures(library: Library, plan: Plan, limit: int) -> Iterator[dict[str, Any]]:
+    """Yield why stages failed, with what to do; at most `limit` of each stage and state, 0 means all."""
+    states: tuple[State, ...] = ("failed", "quarantined")
     for stage, spec in plan.specs.items():
-        for state in states if stages is None or stage in stages else ():
+        for state in states:
             for document in library.states.in_state(stage, spec, state, limit=limit):
                 entry = document["stages"][stage]
                 error = entry.get("error") or {}

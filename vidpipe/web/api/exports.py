@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO, Literal
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
@@ -25,11 +25,10 @@ _MEDIA_TYPES = {
 _CHUNK_BYTES = 1 << 18
 
 
-@router.get(
-    "/exports",
-    response_class=StreamingResponse,
-    responses={200: {"content": {kind: {} for kind in _MEDIA_TYPES.values()}, "description": "The file."}},
-)
+_FILE: dict[str, Any] = {"content": {kind: {} for kind in _MEDIA_TYPES.values()}, "description": "The file."}
+
+
+@router.get("/exports", response_class=StreamingResponse, responses={200: _FILE})
 def export_videos(
     opened: Searchable,
     selected: Selected,

@@ -1,11 +1,11 @@
 """Removal of videos and everything computed from them."""
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from vidpipe.operations.retention.video_removal import forget
+from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import audit
 from vidpipe.web.access import Admin
 from vidpipe.web.home import Searchable
@@ -25,31 +25,11 @@ class RemovalRequest(VideoChoice):
     dry_run: bool = False
 
 
-class RemovableVideo(BaseModel):
-    """What the removal of a video would do.
-
-    Attributes:
-        state: busy: a run is using the video, and it would be kept.
-        sources: Number of its URLs and files, which watched lists do not add again.
-        freed_bytes: Size of its files.
-        kept: Path of a file outside the media store, which is not deleted.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    video: str
-    name: str
-    state: Literal["forgotten", "busy"]
-    sources: int
-    freed_bytes: int
-    kept: str | None
-
-
 class RemovalPlan(BaseModel):
     """What would be removed."""
 
     dry_run: bool = True
-    videos: list[RemovableVideo]
+    videos: list[ForgottenVideo]
 
 
 @router.post("/forget", responses={202: {"description": "The job that removes the videos, as `GET /runs/{id}`."}})
@@ -63,7 +43,7 @@ def forget_videos(
     if removal.dry_run:
         with opened.library.connection.errors_explained():
             found = forget(opened.library, ids, lambda _: None, dry_run=True)
-        return RemovalPlan(videos=[RemovableVideo.model_validate(one) for one in found])
+        return RemovalPlan(videos=found)
     audit("forget requested", by=caller.name, videos=ids)
     response.status_code = 202
     return request.app.state.jobs.start(kind="forget", by=caller.name, request={"videos": ids})

@@ -3,6 +3,7 @@
 import threading
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -10,15 +11,18 @@ from pydantic import BaseModel
 
 from vidpipe.library.queries.json_encoding import jsonable
 from vidpipe.operations.metrics.statistics import collect_statistics, statistics_json
-from vidpipe.operations.status import FAILED, failed_sources, failures, list_problems, status_of
+from vidpipe.operations.status import failed_sources, failures, list_problems, status_of
 from vidpipe.web.access import Reader
-from vidpipe.web.home import Opened, OpenHome
+from vidpipe.web.home import Opened
 
 router = APIRouter(tags=["status"])
 
 #: Statistics read every video: they are this old at most.
 _STATISTICS_AGE_S = 30.0
 _SLOWEST = 10
+#: Home and span in days -> when its statistics were read, and these.
+_STATISTICS: dict[tuple[Path, float | None], tuple[float, dict[str, Any]]] = {}
+_MUTEX = threading.Lock()
 
 
 class LibraryStatus(BaseModel):
@@ -53,68 +57,18 @@ class LibraryStatus(BaseModel):
     dagster: str
 
 
-class FailedStage(BaseModel):
-    """Why a stage failed for a video, and what to do."""
-
-    video: str
-    name: str
-    stage: str
-    state: Literal["failed", "quarantined"]
-    message: str
-    hint: str
-    attempts: int
-    next_try_at: datetime | None
-
-
-class FailedSource(BaseModel):
-    """Why a source could not be added; `due`: the setting that blocked it has changed, and it is tried again."""
-
-    url: str
-    state: str
-    message: str
-    attempts: int
-    failed_at: datetime | None
-    next_try_at: datetime | None
-    due: bool
-
-
-class ListProblem(BaseModel):
-    """A problem of a watched list: a file, or a line of it."""
-
-    where: str
-    message: str
-
-
 class Failures(BaseModel):
-    """What failed."""
+    """What failed, as `vidpipe status --failed --json`.
 
-    stages: list[FailedStage]
-    sources: list[FailedSource]
-    lists: list[ListProblem]
+    Attributes:
+        stages: video, name, stage, state, message, hint, attempts, next_try_at.
+        sources: url, state, message, attempts, failed_at, next_try_at; `due`: the setting that blocked it has changed.
+        lists: Problems of watched lists: where, message.
+    """
 
-
-class _StatisticsCache:
-    """The latest statistics by span."""
-
-    def __init__(self) -> None:
-        self._mutex = threading.Lock()
-        self._made: dict[tuple[int, float | None], tuple[float, dict[str, Any]]] = {}
-
-    def get(self, opened: OpenHome, days: float | None) -> dict[str, Any]:
-        """Return statistics that are at most `_STATISTICS_AGE_S` old."""
-        with self._mutex:  # requests at the same time share what one of them reads
-            now = time.monotonic()
-            fresh = {key: made for key, made in self._made.items() if now - made[0] < _STATISTICS_AGE_S}
-            self._made, key = fresh, (id(opened), days)
-            if key not in fresh:
-                since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
-                with opened.library.connection.errors_explained():
-                    found = collect_statistics(opened.library, opened.plan, since, _SLOWEST)
-                fresh[key] = (now, jsonable(statistics_json(found)))
-            return fresh[key][1]
-
-
-_STATISTICS = _StatisticsCache()
+    stages: list[dict[str, Any]]
+    sources: list[dict[str, Any]]
+    lists: list[dict[str, Any]]
 
 
 @router.get("/status")
@@ -133,7 +87,15 @@ def statistics(
     days: Annotated[float | None, Query(gt=0, le=36_500, description="Only the last days; default: all time.")] = None,
 ) -> dict[str, Any]:
     """Return times of stages, hit rates, failures and growth by day, as `vidpipe stats --json`; up to 30 s old."""
-    return _STATISTICS.get(opened, days)
+    key = (opened.settings.home, days)
+    with _MUTEX, opened.library.connection.errors_explained():  # requests at once share what one of them reads
+        made_at, found = _STATISTICS.get(key, (0.0, {}))
+        if not made_at or time.monotonic() - made_at > _STATISTICS_AGE_S:
+            since = datetime.now(UTC) - timedelta(days=days) if days is not None else None
+            found = jsonable(statistics_json(collect_statistics(opened.library, opened.plan, since, _SLOWEST)))
+            _STATISTICS.clear()
+            _STATISTICS[key] = (time.monotonic(), found)
+        return found
 
 
 @router.get("/failures")
@@ -146,10 +108,10 @@ def list_failures(
     limit: Annotated[int, Query(ge=1, le=500, description="Most failures of each stage and state.")] = 50,
 ) -> Failures:
     """Return what failed, why, and what to do about it."""
-    states = FAILED if state is None else (state,)
     library = opened.library
     with library.connection.errors_explained():
-        stages = list(failures(library, opened.plan, limit, None if stage is None else (stage,), states))
+        found = failures(library, opened.plan, limit)
+        stages = [one for one in found if stage in (None, one["stage"]) and state in (None, one["state"])]
         sources = list(failed_sources(library, limit)) if stage is None else []
         lists = list(list_problems(library, limit)) if stage is None else []
-    return Failures.model_validate({"stages": stages, "sources": sources, "lists": lists})
+    return Failures(stages=jsonable(stages), sources=jsonable(sources), lists=lists)

@@ -1,12 +1,13 @@
 """Verdicts: whether a tag of a video is right. They are saved, and do not change the tag yet."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
 from vidpipe.library.schema import Document
 from vidpipe.library.verdicts import Answer, Verdicts
@@ -47,8 +48,6 @@ class SavedVerdict(BaseModel):
         rule: The rule that had given the tag at that time; null: the video did not have it.
         spec: Version of the rules at that time.
     """
-
-    model_config = ConfigDict(from_attributes=True)
 
     video: str
     tag: str
@@ -115,45 +114,46 @@ class ReviewPage(BaseModel):
 
 
 class Review(BaseModel):
-    """Parameters of a contact sheet."""
+    """Parameters of a contact sheet.
+
+    Attributes:
+        tag: The tag.
+        verdict: Only videos with this verdict; none: without one.
+        after: The `next` of the page before.
+        limit: Most items.
+    """
 
     tag: ShortText | None = None
     verdict: Literal["none", "yes", "no", "all"] = "none"
-    after: str = ""
-    limit: int = 60
+    after: str = Field("", max_length=64)
+    limit: int = Field(60, ge=1, le=200)
 
 
-def _review(
-    tag: Annotated[ShortText | None, Query(description="The tag.")] = None,
-    verdict: Annotated[
-        Literal["none", "yes", "no", "all"], Query(description="Only videos with this verdict; none: without one.")
-    ] = "none",
-    after: Annotated[str, Query(max_length=64, description="The `next` of the page before.")] = "",
-    limit: Annotated[int, Query(ge=1, le=200, description="Most items.")] = 60,
-) -> Review:
-    return Review(tag=tag, verdict=verdict, after=after, limit=limit)
+class VerdictQuery(BaseModel):
+    """Which verdicts are listed.
 
+    Attributes:
+        tag: Only those on this tag.
+        verdict: Only these.
+        after: The `next` of the page before.
+        limit: Most items.
+    """
 
-#: Parameter of the page and its JSON twin.
-Reviewed = Annotated[Review, Depends(_review)]
+    tag: ShortText | None = None
+    verdict: Answer | None = None
+    after: str = Field("", max_length=2000)
+    limit: int = Field(100, ge=1, le=500)
 
 
 @router.get("/verdicts")
-def list_verdicts(
-    opened: Opened,
-    caller: Reader,
-    *,
-    tag: Annotated[ShortText | None, Query(description="Only those on this tag.")] = None,
-    verdict: Annotated[Answer | None, Query(description="Only these.")] = None,
-    after: Annotated[str, Query(max_length=2000, description="The `next` of the page before.")] = "",
-    limit: Annotated[int, Query(ge=1, le=500, description="Most items.")] = 100,
-) -> VerdictPage:
+def list_verdicts(opened: Opened, wanted: Annotated[VerdictQuery, Query()], caller: Reader) -> VerdictPage:
     """Return verdicts. They are saved for a later version, which applies them; tags do not follow them yet."""
+    limit = wanted.limit
     with opened.library.connection.errors_explained():
-        rows = list(Verdicts(opened.library.collections).find(tag, verdict, after, limit + 1))
-    more = len(rows) > limit
+        found = Verdicts(opened.library.collections).find(wanted.tag, wanted.verdict, wanted.after, limit + 1)
+        rows = list(found)
     items = [SavedVerdict.model_validate(row) for row in rows[:limit]]
-    return VerdictPage(items=items, next=rows[limit - 1]["_id"] if more else None)
+    return VerdictPage(items=items, next=rows[limit - 1]["_id"] if len(rows) > limit else None)
 
 
 @router.put("/verdicts")
@@ -167,7 +167,7 @@ def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> Verdi
 
 
 @router.get("/review")
-def review(opened: Searchable, wanted: Reviewed, caller: Reader) -> ReviewPage:
+def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
     """Return videos that have a tag now, with the evidence and what was said of it, in a fixed order."""
     return page_of(opened, wanted)
 
@@ -198,52 +198,36 @@ def page_of(opened: OpenHome, wanted: Review) -> ReviewPage:
     verdicts = Verdicts(opened.library.collections)
     with opened.library.connection.errors_explained():
         on_tag = verdicts.on_tag(wanted.tag)
-        said = [on_tag.get(video, "none") for video in ids]
-        shown = [
-            video
-            for video, verdict in zip(ids, said, strict=True)
-            if video > wanted.after and wanted.verdict in ("all", verdict)
-        ]
+        said = {video: on_tag.get(video, "none") for video in ids}
+        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
         page = shown[: wanted.limit]
         items = _items(opened, wanted.tag, page)
+    counts = Counter(said.values())
+    following = page[-1] if len(shown) > len(page) else None
     return ReviewPage(
-        tag=wanted.tag,
-        items=items,
-        videos=len(ids),
-        judged=len(ids) - said.count("none"),
-        yes=said.count("yes"),
-        no=said.count("no"),
-        next=page[-1] if len(shown) > len(page) else None,
-    )
+        tag=wanted.tag, items=items, videos=len(ids), judged=len(ids) - counts["none"], yes=counts["yes"],
+        no=counts["no"], next=following,
+    )  # fmt: skip
 
 
 def _items(opened: OpenHome, tag: str, ids: list[str]) -> list[ReviewedVideo]:
     fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
     rows = {row["_id"]: row for row in opened.library.collections["videos"].find({"_id": {"$in": ids}}, fields)}
     verdicts = Verdicts(opened.library.collections).of_videos(ids, tag)
-    items = []
-    for row in (rows[video] for video in ids if video in rows):
-        found: Document = next((one for one in row.get("tags") or () if tag_key(one["tag"]) == tag_key(tag)), {})
-        verdict = verdicts.get(row["_id"])
-        evidence = found.get("evidence", "")
-        items.append(
-            ReviewedVideo(
-                video=row["_id"],
-                name=name_of(row),
-                duration_s=(row.get("metadata") or {}).get("duration_s"),
-                rule=found.get("rule", ""),
-                evidence=evidence,
-                times_s=_times(evidence),
-                poster=f"/api/v1/videos/{row['_id']}/thumbnail",
-                verdict=SavedVerdict.model_validate(verdict) if verdict else None,
-            )
-        )
-    return items
+    return [_item(rows[video], tag, verdicts.get(video)) for video in ids if video in rows]
+
+
+def _item(row: Document, tag: str, verdict: Document | None) -> ReviewedVideo:
+    found: Document = next((one for one in row.get("tags") or () if tag_key(one["tag"]) == tag_key(tag)), {})
+    evidence = found.get("evidence", "")
+    return ReviewedVideo(
+        video=row["_id"], name=name_of(row), duration_s=(row.get("metadata") or {}).get("duration_s"),
+        rule=found.get("rule", ""), evidence=evidence, times_s=_times(evidence),
+        poster=f"/api/v1/videos/{row['_id']}/thumbnail",
+        verdict=SavedVerdict.model_validate(verdict) if verdict else None,
+    )  # fmt: skip
 
 
 def _times(evidence: str) -> list[float]:
     """Return the times in a sentence such as: someone says "rocket" at 0:12 and 0:40."""
-    return [
-        int(hours or 0) * 3600.0 + int(minutes) * 60 + int(seconds)
-        for hours, minutes, seconds in _TIME.findall(evidence)
-    ]
+    return [int(h or 0) * 3600.0 + int(m) * 60 + int(s) for h, m, s in _TIME.findall(evidence)]
