@@ -49,10 +49,9 @@ function review({ tag, verdict }) {
 
   function judge(card, answer) {
     done.push({ card, previous: card.verdict });
-    const now = card.verdict === answer ? null : answer;
-    save(card, now);
-    announce(`${card.name}: ${now ?? "not judged"}`);
-    if (now) move(cards.indexOf(card) + 1);
+    save(card, answer);
+    announce(`${card.name}: ${answer ?? "not judged"}`);
+    if (answer) move(cards.indexOf(card) + 1);
   }
 
   function takeBack() {
@@ -83,13 +82,14 @@ function review({ tag, verdict }) {
     const at = found.times_s.length ? `?t=${found.times_s[0]}` : "";
     const link = element("a", { href: `/videos/${found.video}${at}`, textContent: found.name, className: "name" });
     const poster = element("img", { src: found.poster, alt: "", loading: "lazy" });
+    poster.addEventListener("error", () => { poster.style.visibility = "hidden"; });
     const why = element("p", { className: "why", textContent: found.evidence || found.rule });
     if (found.duration_s) why.append(` · ${clock(found.duration_s)}`);
     const card = { video: found.video, name: found.name, link, verdict: found.verdict?.verdict ?? null, buttons: {} };
     for (const [name, label] of [["yes", "Yes"], ["no", "No"]]) {
       const button = element("button", { type: "button", textContent: label, className: `${name}-button`, tabIndex: -1 });
       button.setAttribute("aria-label", `${label}: ${found.name}`);
-      button.addEventListener("click", () => judge(card, name));
+      button.addEventListener("click", () => judge(card, card.verdict === name ? null : name));
       card.buttons[name] = button;
     }
     card.item = element("li", { tabIndex: cards.length ? -1 : 0 }, poster, link, why,

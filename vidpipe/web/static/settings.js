@@ -1,22 +1,19 @@
 // Filters the settings in force, and edits files for administrators.
 import { api, attempt, say } from "./base.js";
 
-const id = (name) => document.getElementById(name);
-const [editor, view, text, fault] = ["editor", "view", "text", "fault"].map(id);
+const [editor, view, text, fault] = ["editor", "view", "text", "fault"].map((id) => document.getElementById(id));
 if (editor) edit(`/settings/files/${editor.dataset.file}`);
 if (view) filter();
 
 function filter() {
   const state = new URLSearchParams(location.search);
-  const [find, changed] = [id("find"), id("changed")];
+  const { find, changed } = view.elements;
   find.value = state.get("find") ?? "";
   changed.checked = state.has("changed");
   const apply = () => {
     for (const row of document.querySelectorAll(".setting"))
       row.hidden = !row.dataset.words.toLowerCase().includes(find.value.toLowerCase()) || (changed.checked && !row.classList.contains("differs"));
-    for (const section of document.querySelectorAll(".section")) section.hidden = !section.querySelector(".setting:not([hidden])");
-    const now = new URLSearchParams([...new FormData(view)].filter(([, value]) => value));
-    history.replaceState(null, "", `?${now}`);
+    history.replaceState(null, "", `?${new URLSearchParams(new FormData(view))}`);
   };
   view.addEventListener("input", apply);
   view.addEventListener("submit", (event) => event.preventDefault());
@@ -43,9 +40,9 @@ async function edit(path) {
       say(`Saved. ${answer.note}`);
     } catch (error) {
       fault.textContent = error.message;
-      const line = Number(/line (\d+)/.exec(error.message)?.[1] ?? 0);
+      const line = /line (\d+)/.exec(error.message)?.[1];
       if (!line) return;
-      const start = sent.split("\n").slice(0, line - 1).join("\n").length + (line > 1);
+      const start = sent.split("\n", line - 1).join("\n").length + (line > 1);
       text.focus();
       text.setSelectionRange(start, start + sent.split("\n")[line - 1].length);
     }

@@ -23,7 +23,8 @@ const item = (one, ...title) => element("li", {}, ...title,
   element("p", { textContent: one.message }), element("p", { className: "dim", textContent: one.hint ?? "" }));
 
 function stageLine([name, counts]) {
-  const title = [name, ...inDagster(`/assets/${name}`, "asset"), ...inDagster(`/assets/${name}?view=partitions`, "partitions")];
+  const place = `/assets/${name}`;
+  const title = [name, ...inDagster(place, "asset"), ...inDagster(`${place}?view=partitions`, "partitions")];
   if (counts.problem) {
     const made = line(title, `Cannot run: ${counts.problem.message} ${counts.problem.hint}`);
     made.lastChild.colSpan = 6;
@@ -42,9 +43,10 @@ function stageLine([name, counts]) {
 async function showStatus() {
   const found = await api("GET", "/status");
   dagster = /^https?:/.test(found.dagster) ? found.dagster.replace(/\/$/, "") : "";
-  const sources = Object.entries(found.sources).map(([name, number]) => `${number} ${name}`).join(", ");
-  id("summary").textContent = `${found.videos} videos, ${found.due_videos} due; sources: ${sources || "none"}; `
-    + `${(found.free_bytes / 1e9).toFixed(1)} GB free; servers: ${found.services.map((one) => one.name).join(", ") || "none"}. `
+  const listed = (texts) => texts.join(", ") || "none";
+  id("summary").textContent = `${found.videos} videos, ${found.due_videos} due; `
+    + `sources: ${listed(Object.entries(found.sources).map(([name, number]) => `${number} ${name}`))}; `
+    + `${(found.free_bytes / 1e9).toFixed(1)} GB free; servers: ${listed(found.services.map((one) => one.name))}. `
     + `Due videos ${found.by_itself ? "are processed automatically" : "wait for a run"}.`;
   const waiting = [...found.waiting, ...found.services_down.map((one) => `Down: ${one.name}. ${one.reason}`)];
   id("waiting").parentElement.hidden = !waiting.length;
@@ -78,12 +80,12 @@ function plot(title, rows) {
     made.textContent = text;
     return made;
   };
-  const drawn = svg("svg", { viewBox: `0 0 400 ${rows.length * 18}`, role: "img", "aria-label": `${title}: ${rows.join("; ")}` });
+  const drawn = svg("svg", { viewBox: `0 0 400 ${rows.length * 18}`, role: "img", "aria-label": rows.join("; ") });
   const most = Math.max(...rows.map((row) => row[1])) || 1;
   rows.forEach(([name, value], row) => drawn.append(
     svg("text", { x: 0, y: row * 18 + 13 }, name),
     svg("rect", { x: 120, y: row * 18 + 3, width: value / most * 210, height: 12 }),
-    svg("text", { x: 336, y: row * 18 + 13 }, value.toLocaleString([], { maximumSignificantDigits: 3 }))));
+    svg("text", { x: 336, y: row * 18 + 13 }, value.toLocaleString([], { maximumSignificantDigits: 2 }))));
   return element("figure", {}, element("figcaption", { textContent: title }), drawn);
 }
 
@@ -102,14 +104,13 @@ async function refresh() {
     await Promise.all([showRuns(), showFailures(), turn++ % 12 || showPlots()]);
     failing = false;
   } catch (error) {
-    if (!failing) say(error.message, "error");
-    failing = true;
+    failing ||= say(error.message, "error") ?? true;
   }
 }
 
 id("retry").addEventListener("click", () => attempt(async () => {
   await api("POST", "/runs", { videos: failed, retry: true });
-  say(`A run tries ${failed.length} videos again.`);
+  say("A run tries them again.");
 }));
 refresh();
 setInterval(refresh, 5000);
