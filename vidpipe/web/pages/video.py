@@ -18,6 +18,7 @@ from vidpipe.library.library import Library
 from vidpipe.library.queries.show import answers_of, view
 from vidpipe.operations.services.lifecycle import status
 from vidpipe.search.analysis import language_of
+from vidpipe.search.grammar import quoted
 from vidpipe.search.matching import Matcher
 from vidpipe.search.query import QueryError
 from vidpipe.settings import Settings
@@ -65,7 +66,7 @@ def video(
             request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
             said=said, shown=shown, lanes=lanes(found, said, shown, matches), parts=parts,
             timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-            tag_key=tag_key, verdicts=_verdicts(library, sha256), rule_versions=_rule_versions(library, sha256),
+            tag_key=tag_key, quoted=quoted, verdicts=_verdicts(library, sha256), rule_versions=_rule_versions(library, sha256),
             dagster=_dagster_page(opened.settings), **_answers(library, sha256),
         )  # fmt: skip
 

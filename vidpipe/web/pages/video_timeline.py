@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from vidpipe.stages.sentiment import mean_score
 from vidpipe.text.messages import clock_time
@@ -14,11 +13,10 @@ from vidpipe.text.messages import clock_time
 #: Most spans of a lane, most labels of objects that get a lane, and most lines whose sentiment is rated for a page.
 _MOST_SPANS, _MOST_LABELS, _MOST_RATED = 3000, 4, 2000
 #: Detections further apart than this many times the usual distance of examined frames are different spans.
-_GAP = 1.75
+_GAP = 1.5
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """Something said or shown, from `start_s` to `end_s`."""
 
     start_s: float
@@ -27,8 +25,7 @@ class Line:
     language: str = ""
 
 
-@dataclass(frozen=True)
-class Lane:
+class Lane(NamedTuple):
     """A row of the timeline.
 
     Attributes:
@@ -81,7 +78,7 @@ def lanes(
     hits = [line for line in (*said, *shown, *scenes, *named) if matches(line.text, line.language)]
     made = [
         Lane("hits", "Hits", _spans(sorted(hits, key=lambda line: line.start_s))),
-        Lane("cuts", "Cuts", [(one.start_s, one.start_s, f"scene {number}") for number, one in enumerate(scenes, 1)][1:]),
+        Lane("cuts", "Cuts", [(one.start_s, one.start_s, f"scene {n}") for n, one in enumerate(scenes, 1)][1:]),
         Lane("speech", "Speech", _spans(said)),
         Lane("screen", "Screen text", _spans(shown)),
         *things,
@@ -114,7 +111,7 @@ def _seen(
     for frame in analysis.get("frames") or ():
         if label := shown(frame):
             time_s = frame["time_s"]
-            last = spans.pop() if spans and time_s - spans[-1][1] < (_GAP - 1) * step_s else (time_s, 0.0, label)
+            last = spans.pop() if spans and time_s - spans[-1][1] < _GAP * step_s else (time_s, 0.0, label)
             spans.append((last[0], min(time_s + step_s, max(end_s, time_s)), last[2]))
     return spans
 
