@@ -1,25 +1,10 @@
-// The timeline of a video: a lane for each kind of thing whose time is known, and a slider over all of them.
+// The timeline of a video: a lane for each kind of thing, and a slider over all of them.
 import { api, clock, element } from "./base.js";
 
-function svg(tag, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
+function styled(className, style) {
+  const made = element("div", { className });
+  Object.assign(made.style, style);
   return made;
-}
-
-function bar(duration, [start, end, , score]) {
-  const width = Math.max(end - start, duration / 400);
-  const x = Math.min(start, duration - width);
-  if (score === undefined) return svg("rect", { x, y: 1, width, height: 8 });
-  const height = Math.max(0.7, 4.5 * Math.abs(score));
-  const kind = score >= 0.05 ? "good" : score <= -0.05 ? "bad" : "neutral";
-  return svg("rect", { x, y: score > 0 ? 5 - height : 5, width, height, class: kind });
-}
-
-function lane(duration, [kind, , spans]) {
-  const box = { viewBox: `0 0 ${duration} 10`, preserveAspectRatio: "none", "aria-hidden": true, class: `lane ${kind}` };
-  return svg("svg", box, ...spans.map((span) => bar(duration, span)));
 }
 
 // Show the last frame of the storyboard up to `time`.
@@ -33,21 +18,25 @@ function showTile(tile, { url, columns, rows, width, height, times_s: times }, t
   });
 }
 
-// Fill `box`; `seek(time)` goes to what the user chooses, `where(time)` puts a time into words.
+// Fill `box`; `seek(time)` goes to what the user chooses, `where(time)` puts a time into words. Returns what moves it.
 export function makeTimeline(box, { duration, seek, where, path }) {
   const lanes = JSON.parse(box.dataset.lanes);
-  if (!lanes.length || !duration) return undefined;
-  const [head, tile, words] = ["playhead", "tile", "words"].map((className) => element("div", { className }));
+  if (!lanes.length) return () => {};
+  const share = (time) => `${(100 * Math.min(time, duration)) / duration}%`;
+  const bar = ([start, end, , score]) => styled(score > 0 ? "good" : score < 0 ? "bad" : "", {
+    left: share(start), width: share(end - start), ...(score && { height: `${50 * Math.abs(score)}%` }),
+  });
+  const [head, tile, words] = ["playhead", "tile", "words"].map((name) => styled(name));
   const peek = element("div", { className: "peek", hidden: true }, tile, words);
-  const track = element("div", { className: "track", tabIndex: 0, role: "slider", ariaLabel: "Timeline", ariaValueMin: 0,
-    ariaValueMax: Math.round(duration) }, ...lanes.map((one) => lane(duration, one)), head);
+  const track = element("div", {
+    className: "track", tabIndex: 0, role: "slider", ariaLabel: "Timeline", ariaValueMin: 0, ariaValueMax: Math.round(duration),
+  }, ...lanes.map(([kind, , spans]) => element("div", { className: `lane ${kind}` }, ...spans.map(bar))), head);
   box.append(
     element("div", {}, ...lanes.map(([kind, name]) => element("div", { className: `name ${kind}`, textContent: name }))),
     element("div", { className: "tracks" }, track, peek),
   );
   let now = 0;
   let storyboard;
-  const share = (time) => `${(100 * time) / duration}%`;
 
   // The time at the pointer, of which a preview is shown.
   function pointed({ clientX, clientY }) {
@@ -63,30 +52,26 @@ export function makeTimeline(box, { duration, seek, where, path }) {
     storyboard.then((found) => found?.times_s.length && showTile(tile, found, time));
     return time;
   }
-  track.addEventListener("pointermove", (event) => {
+  track.onpointermove = (event) => {
     const time = pointed(event);
     if (event.buttons & 1) seek(time);
-  });
-  track.addEventListener("pointerdown", (event) => {
+  };
+  track.onpointerdown = (event) => {
     track.setPointerCapture(event.pointerId);
     seek(pointed(event));
-  });
-  track.addEventListener("pointerleave", () => { peek.hidden = true; });
-  track.addEventListener("keydown", (event) => {
-    const [step, page] = [event.shiftKey ? 1 : 5, duration / 10];
-    const to = {
-      ArrowLeft: now - step, ArrowDown: now - step, ArrowRight: now + step, ArrowUp: now + step,
-      PageDown: now - page, PageUp: now + page, Home: 0, End: duration,
-    }[event.key];
-    if (to === undefined) return;
+  };
+  track.onpointerleave = () => { peek.hidden = true; };
+  track.onkeydown = (event) => {
+    const step = event.shiftKey ? 1 : 5;
+    const moves = { ArrowLeft: -step, ArrowDown: -step, ArrowRight: step, ArrowUp: step, Home: -duration, End: duration };
+    const to = now + moves[event.key];
+    if (isNaN(to)) return;
     event.preventDefault();
     seek(to);
-  });
-  return {
-    show(time) {
-      now = time;
-      head.style.left = share(Math.min(time, duration));
-      Object.assign(track, { ariaValueNow: Math.round(time), ariaValueText: where(time) });
-    },
+  };
+  return (time) => {
+    now = time;
+    head.style.left = share(time);
+    Object.assign(track, { ariaValueNow: Math.round(time), ariaValueText: where(time) });
   };
 }
