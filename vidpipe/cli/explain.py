@@ -2,23 +2,18 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from vidpipe.cli.context import OpenLibrary, open_library
+from vidpipe.cli.context import open_library
 from vidpipe.cli.options import Json
 from vidpipe.cli.output import note, out, print_json, words
-from vidpipe.errors import SettingsError, VidpipeError
-from vidpipe.library.states import classify
-from vidpipe.library.videos import read_fields
-from vidpipe.stages.registry import enabled_analyses
-from vidpipe.stages.results import Tag
-from vidpipe.stages.rule_facts import rule_facts
-from vidpipe.stages.tags import READS
+from vidpipe.errors import SettingsError
+from vidpipe.library.queries.explain import reasons
 from vidpipe.tagging.blocks import tag_key
-from vidpipe.tagging.categories import CategoryExplanation, build_categories
-from vidpipe.tagging.rules import BlockExplanation, RuleExplanation, build_rules, evaluate
+from vidpipe.tagging.categories import CategoryExplanation
+from vidpipe.tagging.rules import BlockExplanation, RuleExplanation
 
 
 def explain(
@@ -36,7 +31,8 @@ def explain(
     """
     with open_library(context) as opened:
         sha256 = opened.library.videos.resolve(video)
-        rules, categories, stale = _explanations(opened, sha256)
+        found = reasons(opened.library, sha256, opened.plan.specs)
+    rules, categories = found.rules, found.categories
     if tag is not None or category is not None:
         rules = _of_tag(rules, tag) if tag is not None else []
         categories = _of_name(categories, category) if category is not None else []
@@ -46,39 +42,13 @@ def explain(
     if as_json:
         print_json({
             "video": sha256, "rules": [rule.model_dump() for rule in rules],
-            "categories": [entry.model_dump() for entry in categories], "stored_are_out_of_date": stale,
+            "categories": [entry.model_dump() for entry in categories],
+            "stored_are_out_of_date": found.stored_are_out_of_date,
         })  # fmt: skip
         return
     _show(rules, categories)
-    if stale:
+    if found.stored_are_out_of_date:
         note("The stored tags are out of date: rules or facts have changed. `vidpipe run` updates them.", "yellow")
-
-
-def _explanations(opened: OpenLibrary, sha256: str) -> tuple[list[RuleExplanation], list[CategoryExplanation], bool]:
-    """Explain every rule and category, and say whether the stored tags are out of date."""
-    from vidpipe.tagging.categories import explain_categories
-    from vidpipe.tagging.rules import explain
-
-    library = opened.library
-    analyses = enabled_analyses(opened.settings)
-    rules = build_rules(opened.settings, analyses.vocabulary)
-    categories = build_categories(opened.settings, analyses.vocabulary)
-    stage = library.graph["categories"]
-    document = library.videos.get(sha256) or {}
-    try:
-        reads = (*READS, "descriptions.category", *stage.optional_reads)
-        fields: dict[str, Any] = read_fields(library.graph, reads, document, (), stage.optional_reads)
-    except KeyError as missing:
-        raise VidpipeError(
-            f"Video {sha256[:12]} cannot be explained yet: {missing.args[0]} has not been computed.",
-            f"Run `vidpipe run {sha256[:12]}`; `vidpipe show {sha256[:12]}` shows failed stages.",
-        ) from None
-    facts = rule_facts(fields, analyses=analyses)
-    given = [Tag(**vars(match)) for match in evaluate(rules, facts)]
-    with_tags = rule_facts(fields, given, fields["descriptions.category"], analyses)
-    specs = {name: spec for name, spec in opened.plan.specs.items() if name in ("tags", "categories")}
-    stale = any(classify(document["stages"][stage], spec) != "current" for stage, spec in specs.items())
-    return explain(rules, facts), explain_categories(categories, with_tags), stale
 
 
 def _of_tag(rules: Sequence[RuleExplanation], tag: str) -> list[RuleExplanation]:

@@ -165,6 +165,11 @@ class FramePack:
         """The frames of one scene with their JPEGs."""
         return self._with_bytes([frame for frame in self.frames if frame.scene == index])
 
+    def nearest(self, time_s: float) -> tuple[PackedFrame, bytes] | None:
+        """Return the frame nearest to a time, with its JPEG; None: the pack is empty."""
+        frames = sorted(self.frames, key=lambda frame: abs(frame.time_s - time_s))
+        return next(self._with_bytes(frames[:1]), None)
+
     def _with_bytes(self, frames: Sequence[PackedFrame]) -> Iterator[tuple[PackedFrame, bytes]]:
         with self._path.open("rb") as file:
             for frame in frames:

@@ -42,6 +42,8 @@ _GRAPHQL = "/graphql"
 _NOT_LINKED = re.compile(
     rf"({_GRAPHQL}|/server_info|/dagit_info|/logs|/notebook|/dagit/notebook|/download_debug|/report_asset_\w+)(/|$)"
 )
+#: Pictures of the library page that Dagster's page, at another port of this site, shows.
+_SHOWN_ELSEWHERE = re.compile(r"/api/v1/videos/[0-9a-f]{64}/thumbnail")
 #: A Starlette route such as /graphql also matches a path that ends in a line feed.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEADERS = {
@@ -90,6 +92,8 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
+                if _SHOWN_ELSEWHERE.fullmatch(scope["path"]):
+                    headers["Cross-Origin-Resource-Policy"] = "same-site"
                 headers.append("Content-Security-Policy", "frame-ancestors 'none'")  # in addition to the page's own
             await send(message)
 
@@ -120,8 +124,9 @@ class Guard:
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
             origin_decides = bool(origins) and scope["type"] == "websocket"
+            allowed = ("same-origin", "none", *(["same-site"] if _is_shown_elsewhere(scope, headers) else []))
             if not all(_same(origin, host) for origin in origins) or not (
-                origin_decides or all(site in ("same-origin", "none") for site in sites)
+                origin_decides or all(site in allowed for site in sites)
             ):
                 return RequestRefusal(
                     403,
@@ -162,6 +167,12 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-dest") == "document"
         and not _NOT_LINKED.match(scope["path"])
     )
+
+
+def _is_shown_elsewhere(scope: Scope, headers: Headers) -> bool:
+    """Returns whether an image element asks for a picture that other pages of this site may show."""
+    is_image = scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "image"
+    return is_image and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
 
 
 def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:

@@ -11,5 +11,6 @@ engine, pages            answers: facets, orders, pages
 vectors                  videos found by meaning
 hits, matching           what is shown of a video; where a text matches
 spelling                 corrections
+completion               of a query that is being written
 saved                    saved searches
 """

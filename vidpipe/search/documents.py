@@ -15,7 +15,7 @@ from typing import Any
 from tantivy import Document, Index, Schema, SchemaBuilder
 
 from vidpipe.library.videos import name_of
-from vidpipe.search.analysis import LANGUAGES, analyzer, language_of, tokens
+from vidpipe.search.analysis import LANGUAGES, PLAIN, analyzer, language_of, tokens
 from vidpipe.search.fields import Fields, term_key
 from vidpipe.stages.search_fields import Embedding, Moment, SearchField
 from vidpipe.text.words import search_forms
@@ -23,12 +23,14 @@ from vidpipe.text.words import search_forms
 log = logging.getLogger(__name__)
 
 #: Raised whenever documents are made in another way; an index of another version is built again.
-VERSION = 4
+VERSION = 5
 VIDEO, TIMED, MOMENT = "video", "timed", "moment"
 #: Before every name, so that tantivy does not read some of them as dates.
 _MARK = "="
 #: tantivy's limit is 65,530 bytes.
 _LONGEST_NAME = 1000
+#: Letters of the words that are completed.
+_COMPLETED = range(3, 31)
 
 
 def text_path(field: str, language: str) -> str:
@@ -93,6 +95,7 @@ def schema(fields: Fields) -> Schema:
     change_seq      of the video's document when it was read
     text_<language> JSON: field -> its texts in that language
     moment_<language>  likewise of a moment
+    words           of a video: the different words, not reduced to stems, that a query without a field finds
     languages       languages of the texts
     terms           JSON: field -> keys of its names
     facets          JSON: field -> its names as written
@@ -110,6 +113,7 @@ def schema(fields: Fields) -> Schema:
     for language in LANGUAGES:
         builder.add_json_field(f"text_{language}", tokenizer_name=language)
         builder.add_json_field(f"moment_{language}", tokenizer_name=language)
+    builder.add_text_field("words", tokenizer_name=PLAIN, index_option="basic")
     builder.add_text_field("languages", tokenizer_name="raw", index_option="basic", fast=True)
     builder.add_json_field("terms", tokenizer_name="raw", index_option="basic")
     builder.add_json_field("facets", tokenizer_name="raw", index_option="basic", fast=True)
@@ -181,6 +185,7 @@ def documents(
     for language, by_field in texts.items():
         document.add_json(f"text_{language}", by_field)
         document.add_text("languages", language)
+    document.add_text("words", " ".join(_words(fields, texts)))
     document.add_json("terms", terms)
     document.add_json("facets", {name: list(values) for name, values in facets.items()})
     for name, number in numbers.items():
@@ -189,6 +194,17 @@ def documents(
     yield document
     yield from moments
     yield from embeddings.values()
+
+
+def _words(fields: Fields, texts: Mapping[str, Mapping[str, Sequence[str]]]) -> set[str]:
+    searched = {name for name, field in fields.texts.items() if field.weight}
+    found = {
+        word
+        for of_field in texts.values()
+        for name in searched & of_field.keys()
+        for word in " ".join(of_field[name]).split()
+    }
+    return {word for word in found if len(word) in _COMPLETED and not word.isdigit()}
 
 
 def moment_of(document: Document) -> dict[str, Any]:

@@ -10,7 +10,7 @@ A field before a bracket applies to everything in it that states none. Punctuati
 
 import re
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from vidpipe.library.states import STATES
 from vidpipe.search.analysis import tokens
@@ -59,6 +59,44 @@ def quoted(text: str) -> str:
     """Return the phrase that stands for exactly `text`."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+class Unfinished(NamedTuple):
+    """The end of a query that is being written.
+
+    Attributes:
+        field: Field of the value; "": none, or not yet.
+        text: The word or value as written so far.
+        start: Where it begins in the query, with field and quotation mark.
+        text_start: Where `text` begins.
+        quoted: Whether it begins with a quotation mark.
+    """
+
+    field: str
+    text: str
+    start: int
+    text_start: int
+    quoted: bool = False
+
+
+def unfinished(text: str, fields: Fields) -> Unfinished | None:
+    """Return the last word or value of a query; None if it is finished, or there is something that cannot follow."""
+    at, of_brackets = len(text) - len(text.lstrip()), [""]
+    while match := _TOKEN.match(text, at):
+        start, at = match.start(), match.end()
+        field = (match["field"] or "").lower() or of_brackets[-1]
+        if match["bracket"]:
+            of_brackets.append(field)
+        elif match["operator"] == ")":
+            of_brackets = of_brackets[:-1] or [""]
+        elif at == len(text) and match["phrase"] is not None:
+            return None if match["closed"] else Unfinished(field, match["phrase"], start, match.start("phrase"), True)
+        elif at == len(text) and match["word"] and not text[-1].isspace():
+            name = match["word"][:-1].lower()
+            if match["word"].endswith(":") and (name in (STATE, SAVED) or fields.get(name)):
+                return Unfinished(name, "", start, at)
+            return Unfinished(field, match["word"], start, match.start("word"))
+    return Unfinished(of_brackets[-1], "", at, at) if at == len(text) else None
 
 
 class _Parser:

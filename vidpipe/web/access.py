@@ -77,7 +77,8 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 def _needs(scope: Scope) -> object:
-    def check(request: Request, caller: Annotated[Caller | None, Depends(identify)]) -> Caller:
+    # async: it never waits, and a thread for it would cost more than what it does.
+    async def check(request: Request, caller: Annotated[Caller | None, Depends(identify)]) -> Caller:
         if caller is None:
             raise RequestError(
                 401,

@@ -29,7 +29,7 @@ from vidpipe.web.api import (
     videos,
 )  # fmt: skip
 from vidpipe.web.home import WebHome
-from vidpipe.web.pages import add, library, review, settings_page, sign_in, status_page, video
+from vidpipe.web.pages import add, api_docs, library, review, settings_page, sign_in, status_page, video
 from vidpipe.web.pages.rendering import problem_page
 from vidpipe.web.request_guard import RequestGuard
 
@@ -43,7 +43,7 @@ _API = [
         verdicts, exports, removal, status, settings,
     )
 ]  # fmt: skip
-_PAGES = [module.router for module in (library, video, review, add, status_page, settings_page, sign_in)]
+_PAGES = [module.router for module in (library, video, review, add, status_page, settings_page, sign_in, api_docs)]
 
 
 def create_app(home: WebHome) -> FastAPI:
@@ -62,4 +62,6 @@ def create_app(home: WebHome) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in _PAGES:
         app.include_router(router, include_in_schema=False)
+    document = app.openapi()
+    document["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
     return app

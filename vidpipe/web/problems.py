@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+from pymongo.errors import PyMongoError
 from starlette.exceptions import HTTPException
 
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
@@ -66,7 +67,10 @@ def _status_of(error: VidpipeError) -> int:
 
 #: `responses` of routers: what their endpoints may answer besides success.
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+    status: {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
     for status in (400, 401, 403, 404, 405, 409, 413, 415, 416, 422, 429, 503)
 }
 
@@ -93,6 +97,14 @@ def install(app: FastAPI, page: ProblemPage) -> None:
     def explained(request: Request, error: VidpipeError) -> Response:
         headers = error.headers if isinstance(error, RequestError) else None
         return answer(request, _status_of(error), error.message, error.hint, headers)
+
+    @app.exception_handler(PyMongoError)
+    def failed(request: Request, error: PyMongoError) -> Response:
+        try:
+            with app.state.home.opened().library.connection.errors_explained():
+                raise error
+        except VidpipeError as reason:
+            return explained(request, reason)
 
     @app.exception_handler(HTTPException)
     def refused(request: Request, error: HTTPException) -> Response:

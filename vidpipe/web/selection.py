@@ -12,7 +12,7 @@ from vidpipe.search.engine import Engine, SearchPage
 
 MAX_LIMIT = 500
 #: Longest query and filter, and most filters: their cost is bounded.
-_LONGEST, _MOST_FILTERS = 2000, 50
+LONGEST_QUERY, _MOST_FILTERS = 2000, 50
 
 
 class Selection(BaseModel):
@@ -57,11 +57,16 @@ class Selection(BaseModel):
         return urlencode(pairs)
 
 
+#: Parameters of endpoints that answer in pages.
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items.")]
+After = Annotated[str | None, Query(max_length=LONGEST_QUERY, description="The `next` of the page before.")]
+
+
 def _selection(
     *,
-    q: Annotated[str, Query(max_length=_LONGEST, description="Words and conditions; see docs/search.md.")] = "",
+    q: Annotated[str, Query(max_length=LONGEST_QUERY, description="Words and conditions; see docs/search.md.")] = "",
     filters: Annotated[
-        list[Annotated[str, Query(max_length=_LONGEST)]] | None,
+        list[Annotated[str, Query(max_length=LONGEST_QUERY)]] | None,
         Query(alias="filter", max_length=_MOST_FILTERS, description="A query that must hold, too; repeatable."),
     ] = None,
     order: Annotated[
@@ -70,8 +75,8 @@ def _selection(
     ] = "relevance",
     meaning: Annotated[bool, Query(description="Find what is nearest in meaning to the words.")] = False,
     moments: Annotated[bool, Query(description="Find moments instead of videos.")] = False,
-    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items.")] = 50,
-    after: Annotated[str | None, Query(max_length=_LONGEST, description="The `next` of the page before.")] = None,
+    limit: Limit = 50,
+    after: After = None,
 ) -> Selection:
     return Selection(
         q=q,

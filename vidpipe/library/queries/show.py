@@ -94,7 +94,23 @@ def view(library: Library, sha256: str, specs: Mapping[str, str]) -> Document:
     """
     for found in views(library, [sha256], specs):
         return found
-    raise NoSuchVideo(f"No video has the hash {sha256[:12]}.", "`vidpipe list` shows all.")
+    raise _unknown(sha256)
+
+
+def stored_fields(library: Library, sha256: str, *fields: str) -> Document:
+    """Return these fields of a video's document, as far as there are any.
+
+    Raises:
+        NoSuchVideo: The library has no such video.
+    """
+    found = library.collections["videos"].find_one({"_id": sha256}, {"_id": 1, **dict.fromkeys(fields, 1)})
+    if found is None:
+        raise _unknown(sha256)
+    return found
+
+
+def _unknown(sha256: str) -> NoSuchVideo:
+    return NoSuchVideo(f"No video has the hash {sha256[:12]}.", "`vidpipe list` shows all.")
 
 
 def views(library: Library, ids: Sequence[str], specs: Mapping[str, str]) -> Iterator[Document]:

@@ -1,5 +1,175 @@
-"""Thumbnails, frames and files of videos."""
+"""Thumbnails, frames, files and subtitles of videos."""
 
-from fastapi import APIRouter
+import math
+import re
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, Response
+
+from vidpipe.errors import UNSAFE
+from vidpipe.library.queries.show import stored_fields
+from vidpipe.library.videos import name_of
+from vidpipe.media.frame_pack import FramePack
+from vidpipe.stages.contract import INGEST
+from vidpipe.text import webvtt
+from vidpipe.web.access import Reader
+from vidpipe.web.api.videos import Sha256
+from vidpipe.web.home import Opened, OpenHome
+from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["media"])
+
+_RANGE = re.compile(r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-(?P<suffix>[0-9]{1,18}))")
+#: Container, as ffprobe names it -> Content-Type; browsers play Matroska of these codecs as WebM.
+_TYPES = {
+    "mov": "video/mp4", "matroska": "video/x-matroska", "avi": "video/x-msvideo", "mpegts": "video/mp2t",
+    "mpeg": "video/mpeg", "flv": "video/x-flv", "asf": "video/x-ms-wmv", "ogg": "video/ogg", "gif": "image/gif",
+}  # fmt: skip
+_WEBM = ("vp8", "vp9", "av1")
+_FILE: dict[str, Any] = {"content": {"video/*": {}, "image/gif": {}, "application/octet-stream": {}}}
+_RESPONSES: dict[str, dict[int | str, dict[str, Any]]] = {
+    "picture": {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not modified."}},
+    "media": {200: _FILE, 206: {**_FILE, "description": "A part of it."}, 304: {"description": "Not modified."}},
+    "subtitles": {200: {"content": {"text/vtt": {"schema": {"type": "string"}}}}},
+}
+_RUN = "`vidpipe run` makes it; `vidpipe show` says what prevents that."
+
+SceneIndex = Annotated[int | None, Query(ge=0, description="Index of a scene; without it, the poster.")]
+Time = Annotated[float, Query(ge=0, allow_inf_nan=False, description="Time in seconds.")]
+Download = Annotated[bool, Query(description="Store it instead of showing it.")]
+Version = Annotated[str | None, Query(max_length=64, description="Version of the picture; it may be kept for ever.")]
+
+
+class OneRange(FileResponse):
+    """A file of which one range may be asked for; of several, all of it is sent."""
+
+    max_ranges = 1
+
+
+def file_response(
+    request: Request, path: Path, media_type: str, headers: dict[str, str], *, file_name: str | None = None
+) -> Response:
+    """Return the response with a file, or with the range of it that was asked for.
+
+    Args:
+        request: The request.
+        path: Of the file.
+        media_type: Its Content-Type.
+        headers: With the ETag of its content.
+        file_name: Under which the browser stores it; None: it shows it.
+
+    Raises:
+        RequestError: There is no such file, or the range is outside of it.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        found = None
+    if found is None or not stat.S_ISREG(found.st_mode):
+        raise RequestError(404, f"The file {path.name} is not there.", "`vidpipe check` lists what is missing.")
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range", "")
+    if asked and "," not in asked and "if-range" not in request.headers and not _is_within(asked, found.st_size):
+        outside = {"Content-Range": f"bytes */{found.st_size}"}
+        raise RequestError(416, "This range is outside of the file.", f"It has {found.st_size} bytes.", outside)
+    return OneRange(path, headers=headers, media_type=media_type, filename=file_name, stat_result=found)
+
+
+def _is_within(asked: str, size: int) -> bool:
+    match = _RANGE.fullmatch(asked)
+    if match is None or match["suffix"]:
+        return match is not None and min(int(match["suffix"]), size) > 0
+    return int(match["first"]) < size and int(match["last"] or size) >= int(match["first"])
+
+
+def inside(folder: Path, path: Path) -> Path:
+    """Return the real path of a file that must be in `folder`.
+
+    Raises:
+        RequestError: It is elsewhere.
+    """
+    real = path.resolve()
+    if not real.is_relative_to(folder.resolve()):
+        raise RequestError(404, f"The file {path.name} is not where vidpipe stores such files.", "Run `vidpipe check`.")
+    return real
+
+
+def _picture(request: Request, read: Callable[[], bytes], version: str, place: object, asked: str | None) -> Response:
+    """Return the response with a JPEG. If its version was `asked` for, the URL will never mean another one."""
+    kept = "31536000, immutable" if asked == version else "60"
+    headers = {"ETag": f'"{version}-{place}"', "Cache-Control": f"private, max-age={kept}"}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    try:
+        return Response(read(), headers=headers, media_type="image/jpeg")
+    except OSError:
+        raise RequestError(404, "The file of this picture is not there.", _RUN) from None
+
+
+def _of_scenes(opened: OpenHome, sha256: str, name: str) -> Any:
+    return (stored_fields(opened.library, sha256, f"scenes.{name}").get("scenes") or {}).get(name)
+
+
+@router.get("/videos/{sha256}/thumbnail", response_class=Response, responses=_RESPONSES["picture"])
+def get_thumbnail(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, scene: SceneIndex = None, v: Version = None
+) -> Response:
+    """Return a thumbnail: the poster, or that of a scene."""
+    if scene is None:
+        stored = _of_scenes(opened, sha256, "poster")
+    else:
+        thumbnails = _of_scenes(opened, sha256, "thumbnails") or ()
+        stored = next((one["path"] for one in thumbnails if one["scene"] == scene), None)
+    if not stored:
+        raise RequestError(404, "There is no such thumbnail.", _RUN)
+    path = inside(opened.settings.derived_directory, opened.settings.resolve(stored))
+    return _picture(request, path.read_bytes, path.parent.name, path.stem, v)
+
+
+@router.get("/videos/{sha256}/frame", response_class=Response, responses=_RESPONSES["picture"])
+def get_frame(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, t: Time, v: Version = None
+) -> Response:
+    """Return the frame nearest to a time, of those that were kept for the model."""
+    pack = _of_scenes(opened, sha256, "pack")
+    folder = inside(opened.settings.derived_directory, opened.settings.resolve(pack["path"])) if pack else None
+    found = FramePack(folder).nearest(t) if folder else None
+    if found is None:
+        raise RequestError(404, "No frames of this video are stored.", _RUN)
+    frame, jpeg = found
+    return _picture(request, lambda: jpeg, pack["version"], frame.time_s, v)
+
+
+@router.head("/videos/{sha256}/media", include_in_schema=False)
+@router.get("/videos/{sha256}/media", response_class=Response, responses=_RESPONSES["media"])
+def get_media(
+    request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, download: Download = False
+) -> Response:
+    """Return the original file, or a range of it."""
+    row = stored_fields(opened.library, sha256, INGEST, "raw_video.path", "metadata.container", "metadata.video_codec")
+    facts, metadata, settings = row[INGEST], row.get("metadata") or {}, opened.settings
+    path = settings.resolve((row.get("raw_video") or facts)["path"])
+    if not facts.get("referenced"):
+        path = inside(settings.media_directory, path)
+    container = metadata.get("container")
+    is_webm = container == "matroska" and metadata.get("video_codec") in _WEBM
+    media_type = "video/webm" if is_webm else _TYPES.get(container or "", "application/octet-stream")
+    file_name = UNSAFE.sub("_", name_of(row)).replace("/", "_").replace("\\", "_") if download else None
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
+    return file_response(request, path, media_type, headers, file_name=file_name)
+
+
+@router.get("/videos/{sha256}/subtitles.vtt", response_class=Response, responses=_RESPONSES["subtitles"])
+def get_subtitles(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+    """Return what is said as WebVTT: recognized speech, else the first subtitle stream."""
+    row = stored_fields(opened.library, sha256, "speech.segments", "metadata.cues")
+    cues = (row.get("metadata") or {}).get("cues") or ()
+    first = min((cue["stream"] for cue in cues), default=math.inf)
+    said = (row.get("speech") or {}).get("segments") or [cue for cue in cues if cue["stream"] == first]
+    found = sorted((one["start_s"], one["end_s"], one["text"]) for one in said)
+    return Response(webvtt.webvtt(found), media_type=webvtt.MEDIA_TYPE)

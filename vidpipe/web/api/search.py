@@ -1,5 +1,40 @@
 """Search, with moments and what is similar."""
 
 from fastapi import APIRouter
+from pydantic import BaseModel
+
+from vidpipe.library.queries.show import stored_fields
+from vidpipe.web.access import Reader
+from vidpipe.web.api.videos import Items, SearchResults, Sha256, VideoSummary, page_of
+from vidpipe.web.home import Searchable
+from vidpipe.web.selection import Limit, Selected
 
 router = APIRouter(tags=["search"])
+
+
+class FacetCounts(BaseModel):
+    """Field -> value -> number of videos with it, most frequent first; and the number of videos found."""
+
+    facets: dict[str, dict[str, int]]
+    total: int
+
+
+@router.get("/search")
+def search(opened: Searchable, selected: Selected, caller: Reader) -> SearchResults:
+    """Return what `/videos` does, and how it was found."""
+    return page_of(opened, selected)
+
+
+@router.get("/facets")
+def get_facets(opened: Searchable, selected: Selected, caller: Reader) -> FacetCounts:
+    """Count the values of all fields among the videos that a search and all filters find."""
+    found = selected.model_copy(update={"limit": 1, "after": None}).find(opened.engine)
+    return FacetCounts(facets=found.facets, total=found.total)
+
+
+@router.get("/videos/{sha256}/similar")
+def similar_videos(opened: Searchable, sha256: Sha256, caller: Reader, limit: Limit = 12) -> Items[VideoSummary]:
+    """Return the videos nearest in meaning to this one."""
+    stored_fields(opened.library, sha256)
+    found = opened.engine.find(like=sha256, limit=limit, facets=False)
+    return Items[VideoSummary].model_validate({"items": found.hits})

@@ -1,35 +1,115 @@
 """Videos: pages of them with facets, and one with everything."""
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from fastapi import APIRouter, Path
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, computed_field
+
+from vidpipe.library.queries.explain import Reasons, reasons
+from vidpipe.library.queries.history import history
+from vidpipe.library.queries.json_encoding import to_json
+from vidpipe.library.queries.show import answers_of, stored_fields, view
+from vidpipe.library.states import State
 from vidpipe.web.access import Reader
-from vidpipe.web.home import Searchable
-from vidpipe.web.selection import Selected, Selection
+from vidpipe.web.home import Opened, OpenHome, Searchable
+from vidpipe.web.selection import After, Limit, Selected, Selection
 
 router = APIRouter(tags=["videos"])
 
+Item = TypeVar("Item")
+
 #: Values of a facet that a page counts.
 MOST_VALUES = 50
+#: Path parameter of endpoints.
+Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="SHA-256 of the video, 64 hex digits.")]
 
 
-class VideoSummary(BaseModel):
-    """What lists show of a video."""
+class TextMatch(BaseModel):
+    """Where a text matches a query.
 
-    model_config = ConfigDict(extra="allow")
+    Attributes:
+        matched_in: Name of the field.
+        start_s: Start of the part of the video that it belongs to; null: the whole video.
+        end_s: End of that part.
+        text: The text, or an extract.
+        highlights: First character and end of each matching word in it.
+    """
+
+    matched_in: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = None
+    highlights: list[tuple[int, int]] = []
+
+
+class VideoSummary(TextMatch):
+    """What lists and searches show of a video; a search adds its score and its best match.
+
+    Attributes:
+        video: SHA-256 of the video.
+        name: File name.
+        title: Title according to its sources, else to its file.
+        labels: Labels of its sources.
+        added_at: When it was added.
+        duration_s: Duration.
+        width: Of the picture, in pixels.
+        height: Of the picture, in pixels.
+        resolution: HD, Full HD, …
+        video_codec: Video codec.
+        scenes: Number of scenes.
+        thumbnail: Path of the poster, relative to the home; null: none has been made.
+        damage: What is missing from the file or cannot be decoded.
+        category: Category.
+        sentiment: positive, neutral, negative or no basis.
+        tags: Tags, in order.
+        description: Description.
+        urls: URLs of its sources.
+        state: The worst of the states of its stages.
+        score: By relevance, of a search with words.
+        matches: The best matches.
+    """
 
     video: str
     name: str
+    title: str | None
+    labels: list[str]
+    added_at: datetime | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    resolution: str | None
+    video_codec: str | None
+    scenes: int | None
+    thumbnail: str | None
+    damage: str | None
+    category: str | None
+    sentiment: str | None
+    tags: list[str]
+    description: str | None
+    urls: list[str]
+    state: State
+    score: float | None = None
+    matches: list[TextMatch] = []
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def thumbnail_url(self) -> str | None:
+        """Address of the poster, which browsers may keep: it changes with the picture."""
+        version = PurePosixPath(self.thumbnail).parent.name if self.thumbnail else ""
+        return f"/api/v1/videos/{self.video}/thumbnail?v={version}" if version else None
 
 
 class VideoPage(BaseModel):
     """A page of videos.
 
     Attributes:
-        items: The videos.
+        items: The videos; with moments, one for each moment.
         facets: Field -> value -> number of videos with it, most frequent first.
         total: Number of videos found.
-        next: `after` of the next page; None: this is the last.
+        next: `after` of the next page; null: this is the last.
     """
 
     items: list[VideoSummary]
@@ -38,15 +118,124 @@ class VideoPage(BaseModel):
     next: str | None
 
 
-def page_of(opened: Searchable, selected: Selection) -> VideoPage:
+class SearchResults(VideoPage):
+    """A page of videos, and how they were found.
+
+    Attributes:
+        matched: any: no video has all words, these have at least one. meaning: these are similar in meaning.
+        did_you_mean: The query with misspelled words corrected; null: there is nothing to correct.
+        notes: Sentences for the user.
+    """
+
+    matched: Literal["all", "any", "meaning"]
+    did_you_mean: str | None
+    notes: list[str]
+
+
+class _Extensible(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class VideoView(_Extensible):
+    """Everything that is known of a video, as `vidpipe show --json` writes it.
+
+    What has not been computed is null. Further fields are described in docs/library.md; analyses add their own.
+    """
+
+    video: dict[str, Any]
+    sources: list[dict[str, Any]]
+    metadata: dict[str, Any] | None
+    scenes: list[dict[str, Any]]
+    tags: list[dict[str, Any]]
+    stages: dict[str, dict[str, Any]]
+
+
+class SceneView(_Extensible):
+    """A scene from `start_s` to `end_s`, with frames, thumbnail, answers and measurements."""
+
+    index: int
+    start_s: float
+    end_s: float
+    description: str | None
+
+
+class HistoryEntry(_Extensible):
+    """A commit of a stage (`status`, `changed`, `error`), or a change of a tag (`tag`, `change`, `evidence`, `was`)."""
+
+    kind: str
+    stage: str
+    at: datetime
+
+
+class HistoryEntries(BaseModel):
+    """What happened to a video, newest first; `next` is `after` of the next page."""
+
+    items: list[HistoryEntry]
+    next: str | None
+
+
+class ModelAnswer(_Extensible):
+    """An answer of the model; `in_force`: the stored description is made of it. Further fields say how it was made."""
+
+    prompt_id: str
+    raw_text: str
+    fault: str
+    in_force: bool
+
+
+class Items(BaseModel, Generic[Item]):
+    """All items there are, in order."""
+
+    items: list[Item]
+
+
+def page_of(opened: OpenHome, selected: Selection) -> SearchResults:
     """Return the page of a selection."""
     found = selected.find(opened.engine)
     facets = {name: dict(list(values.items())[:MOST_VALUES]) for name, values in found.facets.items()}
-    items = [VideoSummary.model_validate(hit) for hit in found.hits]
-    return VideoPage(items=items, facets=facets, total=found.total, next=found.next)
+    return SearchResults(
+        items=[VideoSummary.model_validate(hit) for hit in found.hits], facets=facets, total=found.total,
+        next=found.next, matched=found.matched, did_you_mean=found.did_you_mean, notes=found.notes,
+    )  # fmt: skip
 
 
-@router.get("/videos")
-def list_videos(opened: Searchable, selected: Selected, caller: Reader) -> VideoPage:
+@router.get("/videos", response_model=VideoPage)
+def list_videos(opened: Searchable, selected: Selected, caller: Reader) -> SearchResults:
     """Return the videos that a search and all filters find, with the facets of all of them."""
     return page_of(opened, selected)
+
+
+@router.get("/videos/{sha256}", response_model=VideoView)
+def get_video(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+    """Return everything that is known of a video."""
+    return Response(to_json(view(opened.library, sha256, opened.plan.specs)), media_type="application/json")
+
+
+@router.get("/videos/{sha256}/scenes")
+def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Items[SceneView]:
+    """Return the scenes of a video."""
+    return Items[SceneView].model_validate({"items": view(opened.library, sha256, opened.plan.specs)["scenes"]})
+
+
+@router.get("/videos/{sha256}/explain")
+def explain_video(opened: Opened, sha256: Sha256, caller: Reader) -> Reasons:
+    """Explain why a video has each tag and category, or not."""
+    stored_fields(opened.library, sha256)
+    return reasons(opened.library, sha256, opened.plan.specs)
+
+
+@router.get("/videos/{sha256}/history")
+def get_history(
+    opened: Opened, sha256: Sha256, caller: Reader, limit: Limit = 50, after: After = None
+) -> HistoryEntries:
+    """Return what happened to a video: results of its stages, and changes of its tags."""
+    stored_fields(opened.library, sha256)
+    found = history(opened.library, sha256, limit=limit, after=after)
+    return HistoryEntries.model_validate({"items": found.entries, "next": found.next})
+
+
+@router.get("/videos/{sha256}/answers")
+def get_answers(opened: Opened, sha256: Sha256, caller: Reader) -> Items[ModelAnswer]:
+    """Return every answer of the model about a video, also earlier ones."""
+    stored_fields(opened.library, sha256)
+    return Items[ModelAnswer].model_validate({"items": answers_of(opened.library, sha256)})

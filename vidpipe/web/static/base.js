@@ -67,3 +67,37 @@ document.querySelector("[data-sign-out]")?.addEventListener("click", () => attem
   await api("DELETE", "/session");
   location.assign("/login");
 }));
+
+export const byId = (id) => document.getElementById(id);
+
+// Show a dialog. Returns what its form holds; null: it was not closed with the value "ok".
+export function ask(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue === "ok" ? new FormData(dialog.querySelector("form")) : null);
+  });
+}
+
+// Show the progress of a job until it ends, then call `ended`.
+export function follow(job, ended) {
+  const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
+  const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
+  const box = element("div", { className: "message card" }, text, bar, cancel, link);
+  byId("messages").append(box);
+  cancel.onclick = () => attempt(() => api("POST", `/runs/${job.id}/cancel`));
+  const events = new EventSource(`/api/v1/runs/${job.id}/events`);
+  events.addEventListener("stage", ({ data }) => {
+    const { name, stage } = JSON.parse(data);
+    text.textContent = `${name}: ${stage}`;
+  });
+  events.addEventListener("job", ({ data }) => {
+    const { kind, state, progress, error } = JSON.parse(data);
+    if (progress.total) Object.assign(bar, { max: progress.total, value: progress.done });
+    if (/queued|running/.test(state)) return;
+    events.close();
+    box.remove();
+    say(`${kind} ${state}. ${error?.message ?? error ?? ""}`, state === "failed" ? "error" : "info");
+    ended();
+  });
+}
