@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import functools
 import re
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -16,30 +14,27 @@ from fastapi.responses import HTMLResponse
 
 from vidpipe.library.library import Library
 from vidpipe.library.queries.show import answers_of, view
-from vidpipe.operations.services.lifecycle import status
 from vidpipe.search.analysis import language_of
 from vidpipe.search.grammar import quoted
 from vidpipe.search.matching import Matcher
 from vidpipe.search.query import QueryError
-from vidpipe.settings import Settings
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.text.messages import clock_time
 from vidpipe.text.names import language_name
 from vidpipe.web.access import Reader
+from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened
-from vidpipe.web.pages.rendering import render
-from vidpipe.web.pages.video_timeline import lanes, spoken, written
+from vidpipe.web.pages.rendering import dagster_page, render
+from vidpipe.web.pages.video_timeline import lanes, speech, written
 
 router = APIRouter()
 
-#: How often Dagster's address is looked up.
-_ADDRESS_FOR_S = 10.0
 _CLOCK = re.compile(r"(?<![\d:.])(\d{1,3}(?::[0-5]\d){1,2}(?:\.\d+)?)(?![\d:])")
 
 
 @router.get("/videos/{sha256}", name="video")
 def video(
-    request: Request, opened: Opened, caller: Reader, sha256: str, *,
+    request: Request, opened: Opened, caller: Reader, sha256: Sha256, *,
     q: Annotated[str, Query(max_length=2000)] = "",
     t: Annotated[float | None, Query(ge=0, allow_inf_nan=False)] = None,
     scene: Annotated[int | None, Query(ge=0)] = None,
@@ -57,7 +52,7 @@ def video(
     def matches(text: str, language: str) -> bool:
         return any(wanted for _, wanted in parts(text, language))
 
-    said, shown = spoken(found), written(found)
+    said, shown = speech(found), written(found)
     if t is None:
         t = next((one["start_s"] for one in found["scenes"] if one["index"] == scene), 0.0)
     duration_s = (found["metadata"] or {}).get("duration_s") or 0.0
@@ -66,8 +61,8 @@ def video(
             request, "video.html", found=found, video=found["video"], q=q, start_s=t, duration_s=duration_s,
             said=said, shown=shown, lanes=lanes(found, said, shown, matches), parts=parts,
             timed=functools.partial(_timed, end_s=duration_s), clock=clock_time, language_name=language_name,
-            tag_key=tag_key, quoted=quoted, verdicts=_verdicts(library, sha256), rule_versions=_rule_versions(library, sha256),
-            dagster=_dagster_page(opened.settings), **_answers(library, sha256),
+            tag_key=tag_key, quoted=quoted, verdicts=_verdicts(library, sha256), dagster=dagster_page(opened.settings),
+            rule_versions=_rule_versions(library, sha256), **_answers(library, sha256),
         )  # fmt: skip
 
 
@@ -98,15 +93,3 @@ def _answers(library: Library, sha256: str) -> dict[str, Any]:
     ids = {f"text:{answer['template']}" for rows in answers.values() for answer in rows}
     texts = library.collections["lineage"].find({"_id": {"$in": sorted(ids)}}, {"text": 1})
     return {"answers": answers, "prompts": {row["_id"].removeprefix("text:"): row["text"] for row in texts}}
-
-
-_dagster_pages: dict[tuple[Path, int], str] = {}
-
-
-def _dagster_page(settings: Settings) -> str:
-    """Return the address of Dagster's page; "" if it does not run."""
-    key = (settings.home, int(time.monotonic() / _ADDRESS_FOR_S))
-    if key not in _dagster_pages:
-        _dagster_pages.clear()
-        _dagster_pages[key] = next((one.address for one in status(settings) if one.name == "web"), "")
-    return _dagster_pages.get(key, "")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from vidpipe.library.queries.show import said
 from vidpipe.stages.sentiment import mean_score
 from vidpipe.text.messages import clock_time
 
@@ -39,15 +39,9 @@ class Lane(NamedTuple):
     spans: Sequence[tuple[Any, ...]]
 
 
-def spoken(found: Mapping[str, Any]) -> list[Line]:
-    """Return what is said: recognized speech, else the cues of the subtitle stream with most of them."""
-    if segments := (found["speech"] or {}).get("segments"):
-        return _lines(segments)
-    metadata = found["metadata"] or {}
-    cues = metadata.get("cues") or ()
-    languages = {stream["index"]: stream["language"] for stream in metadata.get("subtitles") or ()}
-    longest = [stream for stream, _ in Counter(cue["stream"] for cue in cues).most_common(1)]
-    return _lines({**cue, "language": languages.get(cue["stream"])} for cue in cues if cue["stream"] in longest)
+def speech(found: Mapping[str, Any]) -> list[Line]:
+    """Return what is said."""
+    return _lines(said(found))
 
 
 def written(found: Mapping[str, Any]) -> list[Line]:
@@ -60,13 +54,13 @@ def _lines(rows: Iterable[Mapping[str, Any]]) -> list[Line]:
 
 
 def lanes(
-    found: Mapping[str, Any], said: Sequence[Line], shown: Sequence[Line], matches: Callable[[str, str], bool]
+    found: Mapping[str, Any], spoken: Sequence[Line], shown: Sequence[Line], matches: Callable[[str, str], bool]
 ) -> list[Lane]:
     """Return the lanes that have anything to show.
 
     Args:
         found: The `view` of the video.
-        said: What is said.
+        spoken: What is said.
         shown: What is written on screen.
         matches: Whether a text in a language contains what is searched for.
     """
@@ -75,15 +69,15 @@ def lanes(
     common = sorted(objects.get("labels") or (), key=lambda label: -label["share"])[:_MOST_LABELS]
     things = [Lane("objects", one["label"], _seen(found, objects, partial(_certainty, one["label"]))) for one in common]
     named = [Line(start_s, end_s, lane.name, "en") for lane in things for start_s, end_s, _ in lane.spans]
-    hits = [line for line in (*said, *shown, *scenes, *named) if matches(line.text, line.language)]
+    hits = [line for line in (*spoken, *shown, *scenes, *named) if matches(line.text, line.language)]
     made = [
         Lane("hits", "Hits", _spans(sorted(hits, key=lambda line: line.start_s))),
         Lane("cuts", "Cuts", [(one.start_s, one.start_s, f"scene {n}") for n, one in enumerate(scenes, 1)][1:]),
-        Lane("speech", "Speech", _spans(said)),
+        Lane("speech", "Speech", _spans(spoken)),
         Lane("screen", "Screen text", _spans(shown)),
         *things,
         Lane("faces", "Faces", _seen(found, found["faces"] or {}, _count_faces)),
-        Lane("sentiment", "Sentiment", list(_rated(found, said))),
+        Lane("sentiment", "Sentiment", list(_rated(found, spoken))),
     ]  # fmt: skip
     return [Lane(lane.kind, lane.name, lane.spans[:_MOST_SPANS]) for lane in made if lane.spans]
 
@@ -116,9 +110,9 @@ def _seen(
     return spans
 
 
-def _rated(found: Mapping[str, Any], said: Sequence[Line]) -> Iterator[tuple[float, float, str, float]]:
+def _rated(found: Mapping[str, Any], spoken: Sequence[Line]) -> Iterator[tuple[float, float, str, float]]:
     """Yield the sentiment of each line, if that of the video was read from what is said."""
-    if (found["sentiment"] or {}).get("read_from") in ("speech", "subtitles") and len(said) <= _MOST_RATED:
-        for line in said:
+    if (found["sentiment"] or {}).get("read_from") in ("speech", "subtitles") and len(spoken) <= _MOST_RATED:
+        for line in spoken:
             score = mean_score([line.text])
             yield line.start_s, line.end_s, f"{score:+.2f} at {clock_time(line.start_s)}", score

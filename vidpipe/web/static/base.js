@@ -79,7 +79,7 @@ export function ask(dialog) {
   });
 }
 
-// Show the progress of a job until it ends, then call `ended`.
+// Show the progress of a job until it ends, then call `ended` with it. Returns its events.
 export function follow(job, ended) {
   const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
   const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
@@ -98,6 +98,7 @@ export function follow(job, ended) {
     events.close();
     box.remove();
     say(`${kind} ${state}. ${error?.message ?? error ?? ""}`, state === "failed" ? "error" : "info");
-    ended();
+    ended({ state });
   });
+  return events;
 }

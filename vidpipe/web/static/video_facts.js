@@ -1,5 +1,5 @@
 // What is known of a video, and what can be changed.
-import { api, attempt, clock, element, say } from "./base.js";
+import { api, ask as confirmed, attempt, clock, element, follow } from "./base.js";
 
 const root = document.getElementById("video");
 const find = (selector) => root.querySelector(selector);
@@ -9,20 +9,6 @@ const send = (path, body) => api("POST", path, { videos: [video], ...body });
 const dim = (textContent) => element("p", { className: "dim", textContent });
 const failed = ({ message }) => [dim(message)];
 const joined = (texts) => texts.filter(Boolean).join(": ");
-
-// Follow a job; `on` has a function for each kind of event. Resolves to the finished job.
-function follow({ id }, on = {}) {
-  return new Promise((resolve) => {
-    const events = new EventSource(`/api/v1/runs/${id}/events`);
-    const finish = (job) => { events.close(); resolve(job); };
-    const job = (now) => /succeeded|failed|canceled/.test(now.state) && finish(now);
-    for (const [name, react] of Object.entries({ ...on, job })) {
-      events.addEventListener(name, ({ data }) => react(JSON.parse(data)));
-    }
-    events.onerror = () => events.readyState === 2 && finish({ state: "connection lost" });
-  });
-}
-const outcome = ({ state, error }) => joined([state, error?.message ?? error, error?.hint]);
 
 // A text whose times are links that seek.
 function timed(text) {
@@ -66,10 +52,10 @@ whenOpened(find(".why-not"), async () => {
   ];
 });
 whenOpened(find("#history details"), async () => {
-  const rows = Object.values(await ask("history")).filter(Array.isArray).flat();
-  return rows.sort((one, other) => (one.at < other.at ? 1 : -1)).map((row) => element("p", {},
-    `${row.at.slice(0, 16).replace("T", " ")} `, element("strong", { textContent: row.tag ?? row.stage }), " ",
-    joined([row.change ?? row.status, row.evidence || row.was, row.changed?.join(", "), row.error?.message])));
+  const { items } = await ask("history?limit=200");
+  return items.map(({ at, tag, stage, change, status, evidence, was, changed, error }) => element("p", {},
+    `${at.slice(0, 16).replace("T", " ")} `, element("strong", { textContent: tag ?? stage }), " ",
+    joined([change ?? status, evidence || was, changed?.join(", "), error?.message])));
 });
 
 ask("similar?limit=8").then(({ items }) => items.map((item) => element("a", { href: `/videos/${item.video}` },
@@ -90,27 +76,22 @@ const actions = {
     button.parentElement.remove();
   },
   async retry({ dataset: { retry } }) {
-    const progress = find(".run-progress");
-    progress.textContent = "Starting a run …";
-    const stage = ({ stage: name, state, error, hint }) => {
-      const badge = find(`tr[data-stage="${CSS.escape(name)}"] .badge`);
+    const reload = element("a", { href: location.pathname, textContent: "Show the results" });
+    const job = await send("/runs", { retry: true, stages: retry ? [retry] : null });
+    follow(job, () => find("#stages").append(reload)).addEventListener("stage", ({ data }) => {
+      const { stage, state } = JSON.parse(data);
+      const badge = find(`tr[data-stage="${CSS.escape(stage)}"] .badge`);
       if (badge) Object.assign(badge, { textContent: state, className: `badge ${state}` });
-      progress.textContent = joined([name, state, error, hint]);
-    };
-    const job = await follow(await send("/runs", { retry: true, stages: retry ? [retry] : null }), { stage });
-    progress.replaceChildren(`Run ${outcome(job)}. `, element("a", { href: location.pathname, textContent: "Show the results" }));
+    });
   },
   async forget() {
     const found = await send("/forget", { dry_run: true });
-    const [one] = found.items ?? found;
-    find("#forget .body").textContent = one.state === "busy" ? "A run is using it. Try again later."
-      : `With everything computed from it, ${(one.freed_bytes / 1e6).toFixed(1)} MB are freed.${one.kept ? ` ${one.kept} is kept.` : ""}`;
-    find("#forget").showModal();
-  },
-  async forgetNow() {
-    const job = await follow(await send("/forget"));
-    if (job.state === "succeeded") location.assign("/");
-    else say(outcome(job), "error");
+    const [{ state, freed_bytes: freed, kept }] = found.items ?? found;
+    find("#forget .body").textContent = state === "busy" ? "A run is using it. Try again later."
+      : `With everything computed from it, ${(freed / 1e6).toFixed(1)} MB are freed.${kept ? ` ${kept} is kept.` : ""}`;
+    if (await confirmed(find("#forget"))) {
+      follow(await send("/forget"), (job) => job.state === "succeeded" && location.assign("/"));
+    }
   },
 };
 root.addEventListener("click", ({ target }) => {
@@ -134,14 +115,17 @@ onSubmit(find(".ask"), async ({ question, kind: { value: kind }, choices, scenes
   const state = dim("Waiting for the model …");
   const cell = element("div", { className: "cell" }, element("strong", { textContent: question.value }), state);
   form.after(cell);
-  const answer = ({ scope, start_s: start, value, raw, fault, model }) => {
-    const text = fault ? `${raw} (${fault})` : { true: "yes", false: "no" }[value] ?? value ?? raw;
-    cell.append(element("p", { dir: "auto" }, ...(scope === "scene" ? timed(clock(start)) : []), ` ${text} `,
-      element("span", { className: "generated", textContent: joined([`by ${model}, ${kind}`, new Date().toLocaleTimeString()]) })));
-  };
-  const job = await send("/ask", {
-    question: question.value, kind, scenes: scenes.checked, save: save.checked,
-    choices: kind === "choice" ? choices.value.split(",").map((one) => one.trim()) : [],
-  }).then((started) => follow(started, { answer })).catch(({ message }) => ({ state: message }));
-  state.textContent = job.state === "succeeded" ? "" : outcome(job);
+  const choice = kind === "choice" ? choices.value.split(",").map((one) => one.trim()) : [];
+  try {
+    const job = await send("/ask", { question: question.value, kind, choices: choice, scenes: scenes.checked, save: save.checked });
+    follow(job, ({ state: last }) => { state.textContent = last; }).addEventListener("answer", ({ data }) => {
+      const { scope, start_s: start, value, raw, fault, model } = JSON.parse(data);
+      const text = fault ? `${raw} (${fault})` : { true: "yes", false: "no" }[value] ?? value ?? raw;
+      const made = `by ${model}, ${kind}, ${new Date().toLocaleTimeString()}`;
+      cell.append(element("p", { dir: "auto" }, ...(scope === "scene" ? timed(clock(start)) : []), ` ${text} `,
+        element("span", { className: "generated", textContent: made })));
+    });
+  } catch ({ message }) {
+    state.textContent = message;
+  }
 });
