@@ -11,7 +11,11 @@ const duration = Number(root.dataset.duration);
 let wanted = Number(root.dataset.start); // where to go as soon as the video is loaded
 let playWhenReady = root.dataset.play === "1";
 const position = () => wanted ?? video.currentTime;
-const play = () => video.play().catch(() => {}); // browsers refuse sound before the first click
+const play = () => video.play().catch(({ name }) => {
+  if (video.muted || name !== "NotAllowedError") return;
+  video.muted = true; // browsers refuse sound before the first click
+  play();
+});
 
 function remember(name, value) {
   const url = new URL(location);
@@ -39,8 +43,7 @@ let moveTimeline = () => {};
 function reveal(list) {
   const item = list.querySelector("[aria-current]");
   if (!item || !followButton.hidden || list.closest(".scene-texts")) return;
-  const left = item.offsetLeft - list.clientWidth / 2 + 60;
-  list.scrollTo({ left, top: item.offsetTop - list.clientHeight / 3, behavior: "smooth" });
+  list.scrollTo({ left: item.offsetLeft - list.clientWidth / 2 + 60, top: item.offsetTop - list.clientHeight / 3, behavior: "smooth" });
 }
 
 function showPosition() {
@@ -77,9 +80,8 @@ root.addEventListener("click", (event) => {
 
 function loaded() {
   if (wanted !== null) video.currentTime = wanted;
-  wanted = null;
   if (playWhenReady) play();
-  playWhenReady = false;
+  wanted = playWhenReady = null;
 }
 video.onloadedmetadata = loaded;
 video.ontimeupdate = video.onseeked = showPosition;
@@ -140,7 +142,7 @@ const keys = {
 };
 document.addEventListener("keydown", (event) => {
   const { key, target } = event;
-  const native = /^( |Arrow.*)$/.test(key) ? "a, button, summary, video, .track, .strip, .scroll" : "dialog";
+  const native = /^( |Arrow.*)$/.test(key) ? "a, button, summary, video, .track, .scroll" : "dialog";
   if (event.ctrlKey || event.metaKey || event.altKey || target.closest(`dialog, input, textarea, select, ${native}`)) return;
   const verdict = { y: "yes", n: "no" }[key];
   if (verdict) target.closest(".tag")?.querySelector(`button[data-verdict=${verdict}]`)?.click();

@@ -58,9 +58,10 @@ whenOpened(find("#history details"), async () => {
     joined([change ?? status, evidence || was, changed?.join(", "), error?.message])));
 });
 
-ask("similar?limit=8").then(({ items }) => items.map((item) => element("a", { href: `/videos/${item.video}` },
+const similar = find(".similar");
+if (similar) ask("similar?limit=8").then(({ items }) => items.map((item) => element("a", { href: `/videos/${item.video}` },
   element("img", { src: `/api/v1/videos/${item.video}/thumbnail`, alt: "" }), item.title || item.name)))
-  .catch(failed).then((found) => find(".similar").append(...found));
+  .catch(failed).then((found) => similar.append(...found));
 
 // What a click on an element with `data-NAME` does
 const actions = {
@@ -88,7 +89,7 @@ const actions = {
     const found = await send("/forget", { dry_run: true });
     const [{ state, freed_bytes: freed, kept }] = found.items ?? found;
     find("#forget .body").textContent = state === "busy" ? "A run is using it. Try again later."
-      : `With everything computed from it, ${(freed / 1e6).toFixed(1)} MB are freed.${kept ? ` ${kept} is kept.` : ""}`;
+      : `With everything computed from it, ${((freed ?? 0) / 1e6).toFixed(1)} MB are freed.${kept ? ` ${kept} is kept.` : ""}`;
     if (await confirmed(find("#forget"))) {
       follow(await send("/forget"), (job) => job.state === "succeeded" && location.assign("/"));
     }
@@ -118,7 +119,7 @@ onSubmit(find(".ask"), async ({ question, kind: { value: kind }, choices, scenes
   const choice = kind === "choice" ? choices.value.split(",").map((one) => one.trim()) : [];
   try {
     const job = await send("/ask", { question: question.value, kind, choices: choice, scenes: scenes.checked, save: save.checked });
-    follow(job, ({ state: last }) => { state.textContent = last; }).addEventListener("answer", ({ data }) => {
+    follow(job, (ended) => { state.textContent = ended.state === "succeeded" ? "" : ended.state; }).addEventListener("answer", ({ data }) => {
       const { scope, start_s: start, value, raw, fault, model } = JSON.parse(data);
       const text = fault ? `${raw} (${fault})` : { true: "yes", false: "no" }[value] ?? value ?? raw;
       const made = `by ${model}, ${kind}, ${new Date().toLocaleTimeString()}`;
