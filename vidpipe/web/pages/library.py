@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request
@@ -13,11 +13,10 @@ from fastapi.responses import HTMLResponse
 
 from vidpipe.errors import SettingsError, VidpipeError
 from vidpipe.library.states import STATES
-from vidpipe.search.engine import SearchPage
 from vidpipe.search.grammar import quoted
 from vidpipe.text.messages import clock_time
 from vidpipe.web.access import Reader
-from vidpipe.web.api.videos import MOST_VALUES
+from vidpipe.web.api.videos import SearchResults, TextMatch, VideoSummary, page_of
 from vidpipe.web.home import Searchable
 from vidpipe.web.pages.rendering import dagster_page, render
 from vidpipe.web.selection import Selected, Selection
@@ -54,11 +53,11 @@ class LibraryLinks:
         left = tuple(one for one in filters if one != condition)
         return self(filters=left if condition in filters else (*filters, condition))
 
-    def video(self, item: Mapping[str, Any], start_s: float | None) -> str:
+    def video(self, item: VideoSummary, start_s: float | None) -> str:
         """Return the address of a video's page, at the second of a hit."""
         query = {"t": f"{start_s:g}" if start_s else "", "q": self.selected.q}
         stated = urlencode({name: value for name, value in query.items() if value})
-        return f"/videos/{item['video']}" + (f"?{stated}" if stated else "")
+        return f"/videos/{item.video}" + (f"?{stated}" if stated else "")
 
 
 @router.get("/")
@@ -72,10 +71,10 @@ def library(
     """Show the videos of a selection."""
     error, status = None, 200
     try:
-        found = selected.find(opened.engine)
+        found = page_of(opened, selected)
     except VidpipeError as raised:
         error, status = raised, 400 if raised.exit_code == SettingsError.exit_code else 503
-        found = SearchPage([], {}, 0, None)
+        found = SearchResults(items=[], facets={}, total=0, next=None, matched="all", did_you_mean=None, notes=[])
     names = [*_FIRST_FACETS, *(name for name in opened.index.fields.facets if name not in _FIRST_FACETS)]
     return render(
         request, "library.html", status, found=found, selected=selected, view=view, error=error,
@@ -89,8 +88,7 @@ def library(
 
 def values_of(field: str, counts: Mapping[str, int], selected: Selection) -> list[tuple[str, int]]:
     """Return the most frequent values of a facet, first those that are filters."""
-    values = list(counts.items())[:MOST_VALUES]
-    return sorted(values, key=lambda one: condition(field, one[0]) not in selected.filters)
+    return sorted(counts.items(), key=lambda one: condition(field, one[0]) not in selected.filters)
 
 
 def condition(field: str, value: str) -> str:
@@ -104,9 +102,9 @@ def shown_filter(text: str) -> str:
     return f"{found[1]}: " + re.sub(r"\\(.)", r"\1", found[2]) if found else text
 
 
-def matches(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def matches(item: VideoSummary) -> list[TextMatch]:
     """Return the places that are shown of a hit: not its name, which is shown anyway."""
-    found = (one for one in item["matches"] if one["text"] not in (None, item["name"], item["title"]))
+    found = (one for one in item.matches if one.text not in (None, item.name, item.title))
     return list(found)[:_MOST_MATCHES]
 
 

@@ -1,4 +1,4 @@
-// Used by every page: requests to the API, messages, and small helpers for the DOM.
+// Used by every page: requests to the API, messages, and the DOM.
 
 function cookie(name) {
   const found = document.cookie.split("; ").find((one) => one.startsWith(`${name}=`));
@@ -35,7 +35,7 @@ export function say(text, kind = "info") {
   const close = element("button", { type: "button", className: "link", textContent: "Close" });
   close.addEventListener("click", () => box.remove());
   box.append(" ", close);
-  document.getElementById("messages").append(box);
+  byId("messages").append(box);
   if (kind !== "error") setTimeout(() => box.remove(), 6000);
 }
 
@@ -70,16 +70,17 @@ document.querySelector("[data-sign-out]")?.addEventListener("click", () => attem
 
 export const byId = (id) => document.getElementById(id);
 
-// Show a dialog. Returns what its form holds; null: it was not closed with the value "ok".
-export function ask(dialog) {
+// Show the dialog around a form. Returns what it holds; null: it was not closed with "ok".
+export function ask(form) {
+  const dialog = form.parentElement;
   dialog.returnValue = "";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.onclose = () => resolve(dialog.returnValue === "ok" ? new FormData(dialog.querySelector("form")) : null);
+    dialog.onclose = () => resolve(dialog.returnValue === "ok" ? new FormData(form) : null);
   });
 }
 
-// Show the progress of a job until it ends, then call `ended` with it. Returns its events.
+// Show a job's progress until it ends. Returns its events.
 export function follow(job, ended) {
   const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
   const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
@@ -88,8 +89,7 @@ export function follow(job, ended) {
   cancel.onclick = () => attempt(() => api("POST", `/runs/${job.id}/cancel`));
   const events = new EventSource(`/api/v1/runs/${job.id}/events`);
   events.addEventListener("stage", ({ data }) => {
-    const { name, stage } = JSON.parse(data);
-    text.textContent = `${name}: ${stage}`;
+    text.textContent = `${JSON.parse(data).name}: ${JSON.parse(data).stage}`;
   });
   events.addEventListener("job", ({ data }) => {
     const { kind, state, progress, error } = JSON.parse(data);
@@ -97,8 +97,8 @@ export function follow(job, ended) {
     if (/queued|running/.test(state)) return;
     events.close();
     box.remove();
-    say(`${kind} ${state}. ${error?.message ?? error ?? ""}`, state === "failed" ? "error" : "info");
-    ended({ state });
+    say(`${kind} ${state}. ${error?.message ?? ""}`, state === "failed" ? "error" : "info");
+    ended(state);
   });
   return events;
 }

@@ -2,7 +2,7 @@
 import { api, byId, element } from "./base.js";
 
 const input = byId("q"), list = byId("completions");
-let start, active, waiting;
+let items, active, waiting;
 
 function activate(index) {
   active = index;
@@ -19,17 +19,16 @@ function open(is) {
 
 async function suggest() {
   const q = input.value, asked = q.trim() && input.selectionEnd === q.length;
-  const found = asked ? await api("GET", `/complete?${new URLSearchParams({ q })}`).catch(() => null) : null;
+  items = asked ? await api("GET", `/complete?${new URLSearchParams({ q })}`).then((found) => found.items, () => []) : [];
   if (input.value !== q) return;
-  start = found?.start;
-  list.replaceChildren(...(found?.items ?? []).map(({ text, kind, count }, at) => element(
-    "li", { id: `completion-${at}`, role: "option" }, element("span", { textContent: text }),
+  list.replaceChildren(...items.map(({ text, kind, count }, at) => element(
+    "li", { id: `completion-${at}`, role: "option" }, text,
     element("span", { className: "dim", textContent: [kind, count].filter(Boolean).join(" · ") }))));
-  open(list.children.length > 0 && document.activeElement === input);
+  open(items.length > 0 && document.activeElement === input);
 }
 
-function take(option) {
-  const text = option.firstChild.textContent, goesOn = text.endsWith(":");
+function take({ text, start }) {
+  const goesOn = text.endsWith(":");
   input.value = [...input.value].slice(0, start).join("") + text + (goesOn ? "" : " ");
   open(false);
   if (goesOn) suggest();
@@ -42,15 +41,16 @@ input.oninput = () => {
 input.onblur = () => open(false);
 input.form.addEventListener("submit", () => open(false));
 list.onpointerdown = (event) => {
-  event.preventDefault();  // the focus stays
-  take(event.target.closest("li"));
+  event.preventDefault();
+  take(items[event.target.closest("li").id.split("-")[1]]);
 };
 input.onkeydown = (event) => {
-  const count = list.children.length, step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-  if (list.hidden) return step === 1 && suggest();
-  if (step) activate(active < 0 && step < 0 ? count - 1 : (active + step + count) % count);
-  else if (event.key === "Enter" && active >= 0) take(list.children[active]);
+  const count = items?.length, step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (list.hidden && step !== 1) return;
+  if (list.hidden) suggest();
+  else if (step) activate(active < 0 && step < 0 ? count - 1 : (active + step + count) % count);
+  else if (event.key === "Enter" && active >= 0) take(items[active]);
   else if (event.key === "Escape") open(false);
-  else return undefined;
-  return event.preventDefault();
+  else return;
+  event.preventDefault();
 };

@@ -1,4 +1,4 @@
-// The library page: changes of its address replace parts of it by those of the page that the server renders for it.
+// The library page: after a change of its address, its parts are replaced by those that the server renders.
 import { attempt, byId } from "./base.js";
 import { clear, marked } from "./library_selection.js";
 import "./completion.js";
@@ -13,7 +13,7 @@ async function fetched(address) {
   try {
     const response = await fetch(address, { signal: mine.signal });
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    if (!page.getElementById("results")) location.assign(address);  // a problem, or the form that asks for a key
+    if (!page.getElementById("results")) location.assign(address);  // a problem, or the sign-in page
     return page;
   } finally {
     if (running === mine) running = null;
@@ -79,6 +79,8 @@ form.onsubmit = (event) => {
 };
 form.onchange = ({ target }) => target.name !== "q" && form.requestSubmit();
 addEventListener("library-changed", refresh);
-addEventListener("popstate", refresh);
-
+addEventListener("popstate", () => {
+  clear();
+  refresh();
+});
 watch();

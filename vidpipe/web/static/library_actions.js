@@ -1,20 +1,20 @@
 // What is done to the selected videos.
-import { api, ask, attempt, byId, element, follow, say } from "./base.js";
-import { body, clear, videos, words } from "./library_selection.js";
+import { api, ask, attempt, byId, follow, say } from "./base.js";
+import { body, chosenQuery, clear, videos, words } from "./library_selection.js";
 
 const changed = () => dispatchEvent(new Event("library-changed"));
 
-// Ask by a dialog; `plan` fills its output, again after each change.
-function choose(id, plan) {
-  const dialog = byId(id), form = dialog.querySelector("form"), output = dialog.querySelector("output");
-  dialog.querySelector("[data-chosen]").textContent = words();
+// Ask by a form in a dialog; `plan` fills its output, again after each change.
+function choose(name, plan) {
+  const form = document.forms[name], { chosen, plan: output } = form.elements;
   form.reset();
+  chosen.value = words();
   form.onchange = plan && (async () => {
-    output.textContent = "Counting…";
-    output.textContent = await plan(new FormData(form)).catch((error) => error.message);
+    output.value = "Counting…";
+    output.value = await plan(new FormData(form)).catch((error) => error.message);
   });
   form.onchange?.();
-  return ask(dialog);
+  return ask(form);
 }
 
 const request = (form, dry_run) => ({
@@ -22,8 +22,6 @@ const request = (form, dry_run) => ({
 });
 const actions = {
   async labels() {
-    const known = document.querySelectorAll("[data-facet=label] a span:first-child");
-    byId("known-labels").replaceChildren(...[...known].map((one) => element("option", { value: one.textContent })));
     const form = await choose("labels");
     const list = (name) => form.get(name).split(",").map((one) => one.trim()).filter(Boolean);
     if (!form) return;
@@ -43,28 +41,22 @@ const actions = {
   async export() {
     const form = await choose("export");
     if (!form) return;
-    const { videos: ids = [], selection = { filters: [] } } = body(), query = new URLSearchParams(form);
-    if (selection.q) query.set("q", selection.q);
-    for (const filter of selection.filters) query.append("filter", filter);
-    for (const id of ids) query.append("video", id);
+    const query = chosenQuery();
+    for (const [name, value] of form) query.set(name, value);
     location.assign(`/api/v1/exports?${query}`);
   },
   async forget() {
-    const button = document.querySelector("#forget .danger");
+    const button = document.forms.forget.elements.ok;
     button.disabled = true;
     const form = await choose("forget", async () => {
-      const found = await api("POST", "/forget", { ...body(), dry_run: true });
-      const free = found.filter((one) => one.state !== "busy");
-      const megabytes = free.reduce((sum, one) => sum + one.freed_bytes, 0) / 1e6;
-      const names = found.map((one) => one.name + (one.state === "busy" ? " (in use by a run: stays)" : ""));
-      button.disabled = !free.length;
-      return [`${videos(free.length)}, ${megabytes.toFixed(1)} MB`, ...names].join("\n");
+      const { videos: found } = await api("POST", "/forget", { ...body(), dry_run: true });
+      const megabytes = found.reduce((sum, one) => sum + one.freed_bytes, 0) / 1e6;
+      button.disabled = !found.length;
+      return [`${videos(found.length)}, ${megabytes.toFixed(1)} MB`, ...found.map(({ name, state }) => (state === "busy" ? `${name} (in use, stays)` : name))].join("\n");
     });
     if (!form) return;
     follow(await api("POST", "/forget", { ...body(), dry_run: false }), changed);
     clear();
   },
 };
-for (const button of document.querySelectorAll("[data-action]")) {
-  button.onclick = () => attempt(actions[button.dataset.action]);
-}
+byId("actions").onclick = ({ target: { dataset: { action } } }) => action && attempt(actions[action]);

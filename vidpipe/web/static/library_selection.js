@@ -6,11 +6,12 @@ const facts = () => byId("items").dataset;
 const chosen = new Set();
 let all = false, last;
 
-export const videos = (count) => `${Number(count).toLocaleString("en")} video${Number(count) === 1 ? "" : "s"}`;
+export const videos = (count) => `${Number(count).toLocaleString("en")} video${String(count) === "1" ? "" : "s"}`;
 export const words = () => videos(all ? facts().total : chosen.size);
-// What a request acts on: the body's `videos` or `selection`.
+// What a request acts on: as a query string, and as a body.
+export const chosenQuery = () => new URLSearchParams(all ? location.search : [...chosen].map((one) => ["video", one]));
 export function body() {
-  const query = new URLSearchParams(location.search);
+  const query = chosenQuery();
   return all ? { selection: { q: query.get("q") ?? "", filters: query.getAll("filter") } } : { videos: [...chosen] };
 }
 
@@ -20,13 +21,11 @@ export function clear() {
   marked();
 }
 
-// Show the selection, too on videos that were loaded since.
+// Show the selection.
 export function marked() {
   for (const item of list()) {
     if (all) chosen.add(item.dataset.video);
-    const is = chosen.has(item.dataset.video);
-    item.classList.toggle("selected", is);
-    item.querySelector("input").checked = is;
+    item.querySelector("input").checked = chosen.has(item.dataset.video);
   }
   byId("actions").hidden = !chosen.size;
   byId("chosen").textContent = `${words()} selected`;
@@ -34,7 +33,7 @@ export function marked() {
   // What is only similar to the words cannot be selected as a whole.
   every.hidden = all || chosen.size >= facts().total || facts().matched !== "all";
   every.textContent = `Select all ${videos(facts().total)}`;
-  dagster.hidden = !dagster.dataset.page || all || chosen.size !== 1;
+  dagster.hidden = !dagster.dataset.page || chosen.size !== 1;
   dagster.href = `${dagster.dataset.page}/assets/scenes?view=partitions&partition=${[...chosen][0]}`;
 }
 

@@ -1,4 +1,4 @@
-// Shows the storyboard of a video: the pointer's place chooses the picture, or, with the keyboard, time does.
+// Shows the storyboard of a video: the pointer's place chooses the picture; with the keyboard, time does.
 import { api, byId, element } from "./base.js";
 
 const DWELL_MS = 120, STEP_MS = 500, SHAPE = 16 / 9;
@@ -55,7 +55,7 @@ results.onpointermove = ({ target, pointerType, clientX }) => {
   if (!thumb) return shown?.ticks || close();
   if (shown?.thumb !== thumb || shown.ticks) open(thumb);
   const { left, width } = thumb.getBoundingClientRect();
-  shown.share = Math.min(0.999, Math.max(0, (clientX - left) / width));
+  shown.share = Math.min(0.999, Math.abs(clientX - left) / width);
   return shown.view && draw();
 };
 results.onpointerleave = close;

@@ -90,8 +90,8 @@ const actions = {
     const [{ state, freed_bytes: freed, kept }] = found.items ?? found;
     find("#forget .body").textContent = state === "busy" ? "A run is using it. Try again later."
       : `With everything computed from it, ${((freed ?? 0) / 1e6).toFixed(1)} MB are freed.${kept ? ` ${kept} is kept.` : ""}`;
-    if (await confirmed(find("#forget"))) {
-      follow(await send("/forget"), (job) => job.state === "succeeded" && location.assign("/"));
+    if (await confirmed(find("#forget form"))) {
+      follow(await send("/forget"), (state) => state === "succeeded" && location.assign("/"));
     }
   },
 };
@@ -119,7 +119,7 @@ onSubmit(find(".ask"), async ({ question, kind: { value: kind }, choices, scenes
   const choice = kind === "choice" ? choices.value.split(",").map((one) => one.trim()) : [];
   try {
     const job = await send("/ask", { question: question.value, kind, choices: choice, scenes: scenes.checked, save: save.checked });
-    follow(job, (ended) => { state.textContent = ended.state === "succeeded" ? "" : ended.state; }).addEventListener("answer", ({ data }) => {
+    follow(job, (ended) => { state.textContent = ended === "succeeded" ? "" : ended; }).addEventListener("answer", ({ data }) => {
       const { scope, start_s: start, value, raw, fault, model } = JSON.parse(data);
       const text = fault ? `${raw} (${fault})` : { true: "yes", false: "no" }[value] ?? value ?? raw;
       const made = `by ${model}, ${kind}, ${new Date().toLocaleTimeString()}`;
