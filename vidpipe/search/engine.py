@@ -16,6 +16,7 @@ from vidpipe.search.documents import facet_path, unmarked
 from vidpipe.search.grammar import parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.index import SearchIndex
+from vidpipe.search.matching import Matcher
 from vidpipe.search.pages import Cursor, Order, Row, page_of, ranked
 from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
@@ -211,6 +212,10 @@ class Engine:
         addresses = [address for _, address in searcher.search(found, max(1, count(searcher, found)), False).hits]
         addresses.sort(key=lambda address: (address.segment_ord, address.doc))  # neighbours are compressed together
         return sorted(str(searcher.doc(address).get_first("video")) for address in addresses)
+
+    def matcher(self, query: str) -> Matcher:
+        """Return what finds the words of `query` in texts. Raises QueryError."""
+        return Matcher(wanted(self._parsed(query)))
 
     def _parsed(self, query: str) -> Node:
         return parse(query, self._index.fields, SavedSearches(self._library.collections))

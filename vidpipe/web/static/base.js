@@ -80,7 +80,7 @@ export function ask(form) {
   });
 }
 
-// Show a job's progress until it ends.
+// Show a job's progress until it ends. Returns its events.
 export function follow(job, ended) {
   const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
   const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
@@ -98,6 +98,7 @@ export function follow(job, ended) {
     events.close();
     box.remove();
     say(`${kind} ${state}. ${error?.message ?? ""}`, state === "failed" ? "error" : "info");
-    ended();
+    ended(state);
   });
+  return events;
 }
