@@ -15,7 +15,7 @@ from vidpipe.settings import audit
 from vidpipe.stages.registry import enabled_analyses
 from vidpipe.web.access import Reader
 from vidpipe.web.home import Searchable
-from vidpipe.web.selection import Selected
+from vidpipe.web.selection import MAX_LIMIT, Selected, Sha256
 
 router = APIRouter(tags=["exports"])
 
@@ -38,10 +38,15 @@ def export_videos(
         Literal["csv", "jsonl", "parquet"], Query(alias="format", description="Format of the file.")
     ] = "csv",
     scenes: Annotated[bool, Query(description="csv and parquet: a row is a scene instead of a video.")] = False,
+    videos: Annotated[
+        list[Sha256] | None, Query(alias="video", max_length=MAX_LIMIT, description="Only this video; repeatable.")
+    ] = None,
 ) -> StreamingResponse:
-    """Download all videos that `q` and the filters find; every word must match. Order and page are ignored."""
+    """Download all videos that `q` and the filters find, or those named. Every word must match; the page is ignored."""
     asked = selected.q.strip() or selected.filters
     ids = opened.engine.ids(selected.q, selected.filters) if asked else None
+    if videos is not None:
+        ids = [one for one in dict.fromkeys(videos) if ids is None or one in ids]
     directory = opened.settings.data_directory / "run" / "exports"
     private_directory(directory)
     with TemporaryDirectory(dir=directory) as folder:
