@@ -46,7 +46,7 @@ def export_videos(
     asked = selected.q.strip() or selected.filters
     ids = opened.engine.ids(selected.q, selected.filters) if asked else None
     if videos is not None:
-        ids = [one for one in dict.fromkeys(videos) if ids is None or one in ids]
+        ids = sorted({*videos} if ids is None else {*videos}.intersection(ids))
     directory = opened.settings.data_directory / "run" / "exports"
     private_directory(directory)
     with TemporaryDirectory(dir=directory) as folder:
