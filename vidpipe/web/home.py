@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.operations.proxies import Proxies
 from vidpipe.runner.plan import Plan
 from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex
@@ -62,11 +63,13 @@ class WebHome:
 
     Attributes:
         settings: Those of the start, which hold for the server itself.
+        proxies: Playable copies of videos.
     """
 
     def __init__(self, load: Callable[[], Settings]) -> None:
         self._load = load
         self.settings = load()
+        self.proxies = Proxies(lambda: self.opened().library)
         self._mutex = threading.Lock()
         self._catching_up = threading.Lock()
         self._opened: OpenHome | None = None
@@ -131,7 +134,8 @@ class WebHome:
         return opened
 
     def close(self) -> None:
-        """Close the library."""
+        """Close the library, and end what makes playable copies."""
+        self.proxies.close()
         with self._mutex:
             if self._opened is not None:
                 self._opened.close()
