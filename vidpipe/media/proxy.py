@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -80,10 +81,8 @@ def make_proxy(order: ProxyOrder, destination: Path) -> None:
     if done.returncode or not frames:
         lines = [_ADDRESS.sub("", line) for line in done.stderr.splitlines() if line.strip()]
         reason = lines[0][:300] if lines else f"ffmpeg ended with code {done.returncode}"
-        raise MediaError(
-            f"No playable copy could be made: {reason}.",
-            "The file may be damaged, or the disk full; `vidpipe check` decodes it completely.",
-        )
+        hint = "The file may be damaged, or the disk full; `vidpipe check` decodes it completely."
+        raise MediaError(f"No playable copy could be made: {reason}.", hint)
 
 
 def _encode(order: ProxyOrder, destination: Path) -> tuple[ffmpeg.CompletedProgram, int]:
@@ -98,8 +97,7 @@ def _encode(order: ProxyOrder, destination: Path) -> tuple[ffmpeg.CompletedProgr
             task="making a playable copy", niceness=_NICENESS,
         )  # fmt: skip
 
-    lines = report()
-    try:
+    with closing(report()) as lines:
         for line in lines:
             name, _, value = line.decode(errors="replace").strip().partition("=")
             number = int(value) if value.isdecimal() else 0
@@ -108,14 +106,12 @@ def _encode(order: ProxyOrder, destination: Path) -> tuple[ffmpeg.CompletedProgr
             if name == "frame":
                 frames = number
             elif name == "total_size" and number > order.max_bytes:
+                hint = "Raise ProxyCacheMB in [LibraryPage], or download the original."
                 raise MediaError(
-                    f"The playable copy is larger than the cache of {order.max_bytes / 1e6:.0f} MB.",
-                    "Raise ProxyCacheMB in [LibraryPage], or download the original.",
+                    f"A playable copy does not fit into the cache of {order.max_bytes / 1e6:.0f} MB.", hint
                 )
             elif name == "out_time_us" and order.duration_s:
                 order.progress(min(1.0, number / 1e6 / order.duration_s))
-    finally:
-        lines.close()
     return done, frames
 
 
@@ -127,7 +123,6 @@ def _command(order: ProxyOrder, destination: Path, first_s: float) -> list[str]:
         # gaps become silence: players play frames of sound one after another
         timed = f"atrim=start={first_s:.6f}{end},asetpts=PTS-{first_s:.6f}/TB,aresample=async=1"
         graph.append(f"[0:{plan.audio_stream}]{timed},aformat=sample_rates=44100|48000:channel_layouts=stereo[a]")
-    untagged = [part for option, value in ffmpeg.WITHOUT_METADATA.items() for part in (f"-{option}", value)]
     video = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", *frame_times("vfr"), "-enc_time_base", "1/90000"]
     key_frames = ["-force_key_frames", f"expr:gte(t,n_forced*{_KEY_INTERVAL_S})"]
     return ffmpeg.ffmpeg_command(
@@ -135,7 +130,7 @@ def _command(order: ProxyOrder, destination: Path, first_s: float) -> list[str]:
         "-y", "-nostats", "-progress", "pipe:1", "-max_error_rate", "1", *input_options(plan),
         *ffmpeg.input_arguments(order.path), "-filter_complex", ";".join(graph),
         "-map", "[v]", *video, *key_frames, *(["-map", "[a]", "-c:a", "aac", "-b:a", "128k"] if len(graph) > 1 else []),
-        *untagged, "-video_track_timescale", "90000", "-movflags", "+faststart", "-f", "mp4",
+        "-map_metadata", "-1", "-map_chapters", "-1", "-video_track_timescale", "90000", "-movflags", "+faststart", "-f", "mp4",
         ffmpeg.input_address(destination),
     )  # fmt: skip
 

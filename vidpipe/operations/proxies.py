@@ -120,10 +120,7 @@ class Proxies:
                     self._worker = None
                     return
             error = self._make(sha256)
-            with self._mutex:
-                del self._states[sha256]
-                if error:
-                    self._states[sha256] = ProxyState("failed", error=error)
+            self._states[sha256] = ProxyState("failed" if error else "none", error=error)
 
     def _make(self, sha256: str) -> str | None:
         """Make a proxy, and return why that failed."""

@@ -150,7 +150,7 @@ def test_what_cannot_be_decoded_gives_an_error_with_a_reason(tmp_path: Path) -> 
 
 
 def test_a_proxy_that_exceeds_the_cache_is_ended(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="larger than the cache"):
+    with pytest.raises(MediaError, match="does not fit into the cache"):
         made(clips.moving(tmp_path / "clip.mkv", seconds=2), max_bytes=1000)
 
 

@@ -68,22 +68,19 @@ class StoryboardView(BaseModel):
     times_s: list[float]
 
 
-def _row(opened: OpenHome, sha256: str) -> dict[str, Any]:
-    with opened.library.connection.errors_explained():
-        row = opened.library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
+def _stored(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
+    """Return a video's document, and its typed results of the stages metadata and scenes."""
+    library = opened.library
+    with library.connection.errors_explained():
+        row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
     if row is None:
         raise NoSuchVideo(f"No video has the SHA-256 {sha256}.", "`GET /api/v1/videos` lists all.")
-    return row
-
-
-def _results(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
-    row = _row(opened, sha256)
-    metadata, scenes = (read_result(opened.library.graph, name, row) for name in ("metadata", "scenes"))
+    metadata, scenes = (read_result(library.graph, name, row) for name in ("metadata", "scenes"))
     return row, metadata if isinstance(metadata, Metadata) else None, scenes if isinstance(scenes, Scenes) else None
 
 
 def _playability(opened: OpenHome, sha256: str) -> Playability:
-    row, metadata, scenes = _results(opened, sha256)
+    row, metadata, scenes = _stored(opened, sha256)
     if metadata is None:
         return Playability(False, "It is not known yet what the file holds; run the stage metadata.")
     path = opened.settings.resolve((row.get("raw_video") or row["ingest"])["path"])
@@ -109,7 +106,7 @@ def make_proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader)
 
     The copy is H.264 and AAC in MP4 with at most 1280x720 pixels, and its times are those of the library.
     """
-    _row(opened, sha256)
+    _stored(opened, sha256)
     return web_home(request).proxies.request(opened.settings, sha256)
 
 
@@ -118,14 +115,14 @@ def proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> R
     """Return the playable copy of a video; ranges of bytes are supported."""
     path = web_home(request).proxies.played(opened.settings, sha256)
     if path is None:
-        _row(opened, sha256)
+        _stored(opened, sha256)
         raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")
     return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private, no-cache"})
 
 
 def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
     """Return the pack, the storyboard, its version and the duration of the video."""
-    _, metadata, scenes = _results(opened, sha256)
+    _, metadata, scenes = _stored(opened, sha256)
     if scenes is None or scenes.pack is None or not scenes.pack.frames or not pack_exists(opened.settings, scenes.pack):
         hint = f"Run `vidpipe run {sha256[:12]} --stage scenes`."
         raise RequestError(404, "No frames of the video are stored.", hint)
