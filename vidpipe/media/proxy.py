@@ -107,9 +107,7 @@ def _encode(order: ProxyOrder, destination: Path) -> tuple[ffmpeg.CompletedProgr
                 frames = number
             elif name == "total_size" and number > order.max_bytes:
                 hint = "Raise ProxyCacheMB in [LibraryPage], or download the original."
-                raise MediaError(
-                    f"A playable copy does not fit into the cache of {order.max_bytes / 1e6:.0f} MB.", hint
-                )
+                raise MediaError(f"The copy does not fit into the cache of {order.max_bytes / 1e6:.0f} MB.", hint)
             elif name == "out_time_us" and order.duration_s:
                 order.progress(min(1.0, number / 1e6 / order.duration_s))
     return done, frames
@@ -130,8 +128,8 @@ def _command(order: ProxyOrder, destination: Path, first_s: float) -> list[str]:
         "-y", "-nostats", "-progress", "pipe:1", "-max_error_rate", "1", *input_options(plan),
         *ffmpeg.input_arguments(order.path), "-filter_complex", ";".join(graph),
         "-map", "[v]", *video, *key_frames, *(["-map", "[a]", "-c:a", "aac", "-b:a", "128k"] if len(graph) > 1 else []),
-        "-map_metadata", "-1", "-map_chapters", "-1", "-video_track_timescale", "90000", "-movflags", "+faststart", "-f", "mp4",
-        ffmpeg.input_address(destination),
+        "-map_metadata", "-1", "-map_chapters", "-1", "-video_track_timescale", "90000", "-movflags", "+faststart",
+        "-f", "mp4", ffmpeg.input_address(destination),
     )  # fmt: skip
 
 
