@@ -9,16 +9,18 @@ its own on this machine. Printed, each with its limit:
                 the errors they see
 
 A person loads a page, then its first thumbnails, looks at it for some seconds (4 on average), and goes on. Runs with
-and without people alternate; the shortest of each counts.
+and without people alternate; the shortest of each counts. On a busy machine only the CPU time of the server compares.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import http.client
-import json
+import math
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -31,7 +33,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote_plus, urlencode
+
+import psutil
 
 from benchmarks.clips import mixed_clips
 from benchmarks.homes import empty_home
@@ -60,6 +64,7 @@ PAGES: tuple[dict[str, Any], ...] = (
     {"filter": "state:failed"},
     {"q": "duration:1m..5m", "limit": 100},
 )
+_THUMBNAIL = re.compile(rb'src="(/api/v1/videos/[0-9a-f]{64}/thumbnail[^"]*)"')
 #: Whoever asks this often is refused otherwise.
 ENVIRONMENT = os.environ | {"VIDPIPE_LIBRARYPAGE_REQUESTSPERMINUTE": "0"}
 
@@ -122,25 +127,31 @@ def query_strings(filler: Filler) -> list[str]:
     return filled
 
 
-def pages(client: Client, path: str, rounds: int) -> dict[str, list[float]]:
-    """Kind of page -> ms of each."""
-    filler, found = Filler(), {urlencode(page, doseq=True) or "everything": [] for page in PAGES}
+def pages(client: Client, process: psutil.Process, path: str, rounds: int) -> dict[str, list[float]]:
+    """Kind of page -> ms of each. Prints them."""
+    filler, found = Filler(), {unquote_plus(urlencode(page, doseq=True)) or "everything": [] for page in PAGES}
+    busy_s = sum(process.cpu_times()[:2])
     for _ in range(rounds):
         for times, query in zip(found.values(), query_strings(filler), strict=True):
             times.append(client.get(f"{path}?{query}")[0])
+    cpu_ms = 1000 * (sum(process.cpu_times()[:2]) - busy_s) / (rounds * len(PAGES))
+    print(f"{f'GET {path}, ms':40}{'p50':>8} {'p95':>8} {'max':>8}")
+    print("\n".join(f"{name[:39]:40}{shown(ms)}" for name, ms in found.items()))
+    print(f"{'all':40}{shown([*chain(*found.values())])}   CPU of the server, mean: {cpu_ms:.1f}", flush=True)
     return found
 
 
-def posters(client: Client, query: str, count: int) -> list[str]:
-    """The paths of the thumbnails of a page."""
-    page = json.loads(client.get(f"/api/v1/videos?{query}")[1] or b"{}")
-    return [f"/api/v1/videos/{item['video']}/thumbnail" for item in page.get("items", ())[:count]]
+def posters(page: bytes, count: int) -> list[str]:
+    """The addresses of the first thumbnails of a page."""
+    return [html.unescape(url.decode()) for url in _THUMBNAIL.findall(page)[:count]]
 
 
 def thumbnails(port: int) -> tuple[list[float], list[str]]:
     """(ms of all thumbnails of a page, each of several times; errors)."""
     clients = [Client(port) for _ in range(CONNECTIONS)]
-    urls = posters(clients[0], f"limit={THUMBNAILS}", THUMBNAILS)
+    urls = posters(clients[0].get(f"/?limit={THUMBNAILS}")[1], THUMBNAILS)
+    if len(urls) < THUMBNAILS:
+        return [], [f"the page has {len(urls)} thumbnails"]
     taken = []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         for _ in range(TIMES):
@@ -191,9 +202,9 @@ class People:
     def _use(self, number: int) -> None:
         client, filler, pick = Client(self._port), Filler(), random.Random(number)
         while not self._over.wait(pick.uniform(0, 2 * LOOK_S)):
-            query = pick.choice(query_strings(filler))
-            self.times.append(client.get(f"/?{query}")[0])
-            for url in posters(client, query, FIRST):
+            taken, page = client.get(f"/?{pick.choice(query_strings(filler))}")
+            self.times.append(taken)
+            for url in posters(page, FIRST):
                 client.get(url)
         self.errors += client.errors
 
@@ -231,13 +242,12 @@ def main(videos: int, rounds: int, clips: int, times: int) -> int:
         with serving(settings) as (port, process):
             client = Client(port)
             for path in ("/", "/api/v1/videos"):
-                kinds[path] = pages(client, path, rounds)
-                print(f"{path:40}{'p50':>8} {'p95':>8} {'max':>8}")
-                print("\n".join(f"{name[:39]:40}{shown(ms)}" for name, ms in kinds[path].items()), flush=True)
+                kinds[path] = pages(client, psutil.Process(process), path, rounds)
             taken, failed = thumbnails(port)
-            print(f"{THUMBNAILS} thumbnails, ms{'':24}{shown(taken)}", flush=True)
+            taken = taken or [math.inf]
+            print(f"{f'{THUMBNAILS} thumbnails, ms':40}{shown(taken)}", flush=True)
             alone_s, used_s, people = runs(settings, made, port, times)
-            print(f"pages of {PEOPLE} people during a run, ms{'':5}{shown(people.times)}")
+            print(f"{f'{len(people.times)} pages of people during a run, ms':40}{shown(people.times)}")
             print(f"peak memory of the server: {peak_mib(process):.0f} MiB")
             errors = [*client.errors, *failed, *people.errors]
     finally:
