@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 
 from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
+from vidpipe.operations.proxies import Proxies
 from vidpipe.runner.plan import Plan
 from vidpipe.search.engine import Engine
 from vidpipe.search.index import SearchIndex
@@ -65,12 +66,14 @@ class WebHome:
     Attributes:
         settings: Those of the start, which hold for the server itself.
         config: The file that they are read from.
+        proxies: Playable copies of videos.
     """
 
     def __init__(self, load: Callable[[], Settings], config: Path | None = None) -> None:
         self._load = load
         self.settings = load()
         self.config = config or self.settings.home / CONFIG_NAME
+        self.proxies = Proxies(lambda: self.opened().library)
         self._mutex = threading.Lock()
         self._catching_up = threading.Lock()
         self._opened: OpenHome | None = None
@@ -139,7 +142,8 @@ class WebHome:
         return opened
 
     def close(self) -> None:
-        """Close the library."""
+        """Close the library, and end what makes playable copies."""
+        self.proxies.close()
         with self._mutex:
             if self._opened is not None:
                 self._opened.close()
