@@ -22,13 +22,14 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 import h11
 import uvicorn
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -93,7 +94,10 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 headers.update(_HEADERS)
                 if _SHOWN_ELSEWHERE.fullmatch(scope["path"]):
-                    headers["Cross-Origin-Resource-Policy"] = "same-site"
+                    # To Chromium, two ports of an IP address are the same site in Sec-Fetch-Site, but not here.
+                    is_same_site = Headers(scope=scope).get("sec-fetch-site") == "same-site"
+                    headers["Cross-Origin-Resource-Policy"] = "cross-origin" if is_same_site else "same-site"
+                    headers.add_vary_header("Sec-Fetch-Site")
                 headers.append("Content-Security-Policy", "frame-ancestors 'none'")  # in addition to the page's own
             await send(message)
 
@@ -103,8 +107,7 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": refusal.reason})
         else:
-            response = PlainTextResponse(f"{refusal.reason}\n", refusal.status, {"Cache-Control": "no-store"})
-            await response(scope, receive, send_guarded)
+            await _response(scope, refusal)(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> RequestRefusal | None:
         """Returns why this request is refused, or None if it is not."""
@@ -124,7 +127,8 @@ class Guard:
             sites = headers.getlist("sec-fetch-site")
             # Browsers disagree on what Sec-Fetch-Site a WebSocket of the same site gets, but all of them send Origin.
             origin_decides = bool(origins) and scope["type"] == "websocket"
-            allowed = ("same-origin", "none", *(["same-site"] if _is_shown_elsewhere(scope, headers) else []))
+            shown = headers.get("sec-fetch-dest") == "image" and _SHOWN_ELSEWHERE.fullmatch(scope["path"])
+            allowed = ("same-origin", "none", "same-site" if shown else "none")
             if not all(_same(origin, host) for origin in origins) or not (
                 origin_decides or all(site in allowed for site in sites)
             ):
@@ -144,6 +148,15 @@ class Guard:
             return False
         # Anyone can point a name at this machine, but an address is ours if the connection arrived there.
         return address.is_loopback or (bool(scope.get("server")) and str(address) == scope["server"][0])
+
+
+def _response(scope: Scope, refusal: RequestRefusal) -> Response:
+    """Returns a refusal as text, or as problem+json where programs ask."""
+    headers = {"Cache-Control": "no-store"}
+    if not scope["path"].startswith("/api/"):
+        return PlainTextResponse(f"{refusal.reason}\n", refusal.status, headers)
+    problem = {"title": HTTPStatus(refusal.status).phrase, "detail": refusal.reason, "hint": ""}
+    return JSONResponse({**problem, "status": refusal.status}, refusal.status, headers, "application/problem+json")
 
 
 def _authority(text: str) -> tuple[str, int | None] | None:
@@ -167,12 +180,6 @@ def _is_link(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-dest") == "document"
         and not _NOT_LINKED.match(scope["path"])
     )
-
-
-def _is_shown_elsewhere(scope: Scope, headers: Headers) -> bool:
-    """Returns whether an image element asks for a picture that other pages of this site may show."""
-    is_image = scope.get("method") == "GET" and headers.get("sec-fetch-dest") == "image"
-    return is_image and bool(_SHOWN_ELSEWHERE.fullmatch(scope["path"]))
 
 
 def _graphql_refusal(scope: Scope, headers: Headers) -> RequestRefusal | None:

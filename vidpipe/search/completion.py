@@ -29,11 +29,8 @@ _SHORTEST = 2
 _MOST_LOOKED_AT = 200
 #: A value that needs no quotation marks.
 _BARE = re.compile(r"\w(?:[\w.+#/-]*\w)?")
-_STATE_HELP, _SAVED_HELP = "State of its stages.", "A saved search."
-
-#: Field -> value -> number of videos, with the time of counting.
-_Counts = tuple[float, dict[str, dict[str, int]]]
-_counted: WeakKeyDictionary[SearchIndex, _Counts] = WeakKeyDictionary()
+#: The time of counting, and field -> value -> number of videos.
+_counted: WeakKeyDictionary[SearchIndex, tuple[float, dict[str, dict[str, int]]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -84,11 +81,10 @@ def complete(query: str, index: SearchIndex, limit: int = 20) -> list[Completion
 
 
 def _fields(index: SearchIndex, end: Unfinished) -> Iterator[Completion]:
-    known = {field.name: field.help for field in index.fields} | {STATE: _STATE_HELP, SAVED: _SAVED_HELP}
-    written = end.text.lower()
-    for name in sorted(known) if not end.quoted else ():
-        if name.startswith(written):
-            yield Completion(f"{name}:", "field", end.start, help=known[name])
+    known = {STATE: "State of its stages.", SAVED: "A saved search."}
+    for name, text in sorted((known | {field.name: field.help for field in index.fields}).items()):
+        if name.startswith(end.text.lower()):
+            yield Completion(f"{name}:", "field", end.start, help=text)
 
 
 def _values(index: SearchIndex, name: str, end: Unfinished) -> Iterator[Completion]:
@@ -96,12 +92,11 @@ def _values(index: SearchIndex, name: str, end: Unfinished) -> Iterator[Completi
     written = folded(end.text).strip()
     later = []
     for value, count in _counts(index).get(name, {}).items():
-        compared = folded(value)
-        shown = value if _BARE.fullmatch(value) and not end.quoted else quoted(value)
+        shown = value if _BARE.fullmatch(value) else quoted(value)
         completion = Completion(f"{name}:{shown}", name, end.start, count)
-        if compared.startswith(written):
+        if folded(value).startswith(written):
             yield completion
-        elif f" {written}" in compared:
+        elif f" {written}" in folded(value):
             later.append(completion)
     yield from later
 

@@ -30,6 +30,10 @@ _MOST_VALUES = 1000
 _LEAST_SHARE = 0.6
 
 
+class NothingToCompare(UnavailableError):
+    """There are no embeddings that a meaning could be compared with."""
+
+
 @dataclass(frozen=True)
 class SearchPage:
     """A page of hits.
@@ -178,13 +182,13 @@ class Engine:
 
     def _nothing_to_compare(self, like: str) -> VidpipeError:
         if not self._index.fields.vectors:
-            return UnavailableError(
+            return NothingToCompare(
                 "Meanings cannot be compared: the analysis meaning is not enabled.",
                 "Add meaning to Enabled of [Analyses] in config.ini, then run `vidpipe run`.",
             )
         if like:
             problem = "Nothing is known of this video that could be compared: it has no words in it, or is still due."
-            return UnavailableError(problem, f"`vidpipe show {like[:12]}` shows what is known.")
+            return NothingToCompare(problem, f"`vidpipe show {like[:12]}` shows what is known.")
         return SettingsError(
             "There are no words whose meaning could be compared.",
             'Write some: `vidpipe search --meaning "a dog runs"`.',

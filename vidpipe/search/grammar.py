@@ -69,14 +69,12 @@ class Unfinished(NamedTuple):
         text: The word or value as written so far.
         start: Where it begins in the query, with field and quotation mark.
         text_start: Where `text` begins.
-        quoted: Whether it begins with a quotation mark.
     """
 
     field: str
     text: str
     start: int
     text_start: int
-    quoted: bool = False
 
 
 def unfinished(text: str, fields: Fields) -> Unfinished | None:
@@ -90,7 +88,7 @@ def unfinished(text: str, fields: Fields) -> Unfinished | None:
         elif match["operator"] == ")":
             of_brackets = of_brackets[:-1] or [""]
         elif at == len(text) and match["phrase"] is not None:
-            return None if match["closed"] else Unfinished(field, match["phrase"], start, match.start("phrase"), True)
+            return None if match["closed"] else Unfinished(field, match["phrase"], start, match.start("phrase"))
         elif at == len(text) and match["word"] and not text[-1].isspace():
             name = match["word"][:-1].lower()
             if match["word"].endswith(":") and (name in (STATE, SAVED) or fields.get(name)):

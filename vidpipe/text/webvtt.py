@@ -3,8 +3,6 @@
 import html
 from collections.abc import Iterable
 
-MEDIA_TYPE = "text/vtt; charset=utf-8"
-
 
 def webvtt(cues: Iterable[tuple[float, float, str]]) -> str:
     """Return a WebVTT file of (start_s, end_s, text); texts are shown as they are, without markup."""

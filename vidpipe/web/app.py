@@ -62,6 +62,5 @@ def create_app(home: WebHome) -> FastAPI:
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in _PAGES:
         app.include_router(router, include_in_schema=False)
-    document = app.openapi()
-    document["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
+    app.openapi()["components"]["schemas"]["Problem"] = problems.Problem.model_json_schema()
     return app

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError
 from vidpipe.library.videos import NoSuchVideo
 from vidpipe.redaction import redact
+from vidpipe.search.engine import NothingToCompare
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def _status_of(error: VidpipeError) -> int:
         return error.status
     if isinstance(error, NoSuchVideo):
         return 404
-    if isinstance(error, UnavailableError):
+    if isinstance(error, UnavailableError) and not isinstance(error, NothingToCompare):
         return 503
     if isinstance(error, SettingsError) or error.exit_code == SettingsError.exit_code:
         return 400

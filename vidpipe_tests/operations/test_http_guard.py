@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from dagster_webserver.webserver import DagsterWebserver
+from starlette.responses import Response
+from starlette.testclient import TestClient
 
 from vidpipe.operations.http_guard import Guard
 
@@ -144,3 +146,33 @@ def test_links_of_other_sites_lead_to_none_of_dagsters_endpoints_but_its_pages()
     pages = {path for path in paths if status(path, LINK) == 200}
     assert pages == {"/"}
     assert {"/graphql", "/logs/", "/server_info"} <= paths
+
+
+def test_pages_at_other_ports_show_thumbnails_and_nothing_else() -> None:
+    videos = f"/api/v1/videos/{'0' * 64}"
+    image = {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors", "sec-fetch-dest": "image"}
+    assert status(f"{videos}/thumbnail", image) == 200
+    assert status(f"{videos}/thumbnail", {**image, "sec-fetch-site": "cross-site"}) == 403
+    assert status(f"{videos}/thumbnail", {**image, "sec-fetch-dest": "empty"}) == 403
+    assert status(f"{videos}/media", image) == 403
+
+
+def test_browsers_let_such_pages_read_thumbnails() -> None:
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        await Response()(scope, receive, send)
+
+    client = TestClient(Guard(answering, []), base_url="http://localhost:3000")
+    policy, thumbnail = "cross-origin-resource-policy", f"/api/v1/videos/{'0' * 64}/thumbnail"
+    image = {"sec-fetch-site": "same-site", "sec-fetch-dest": "image"}
+    assert client.get(thumbnail, headers=image).headers[policy] == "cross-origin"
+    assert client.get(thumbnail).headers[policy] == "same-site"
+    assert client.get(thumbnail).headers["vary"] == "Sec-Fetch-Site"
+    assert client.get("/").headers[policy] == "same-origin"
+
+
+def test_programs_are_told_by_problem_json() -> None:
+    client = TestClient(Guard(app, []), base_url="http://evil.test")
+    refused = client.get("/api/v1/videos")
+    assert (refused.status_code, refused.headers["content-type"]) == (421, "application/problem+json")
+    assert refused.json()["status"] == 421
+    assert client.get("/").headers["content-type"].startswith("text/plain")

@@ -1,7 +1,6 @@
 """Thumbnails, frames, files and subtitles of videos."""
 
 import re
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from vidpipe.library.queries.show import said, stored_fields
 from vidpipe.library.videos import name_of
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.stages.contract import INGEST
-from vidpipe.text import webvtt
+from vidpipe.text.webvtt import webvtt
 from vidpipe.web.access import Reader
 from vidpipe.web.api.videos import Sha256
 from vidpipe.web.home import Opened, OpenHome
@@ -25,10 +24,9 @@ router = APIRouter(tags=["media"])
 _RANGE = re.compile(r"bytes=(?:(?P<first>[0-9]{1,18})-(?P<last>[0-9]{0,18})|-(?P<suffix>[0-9]{1,18}))")
 #: Container, as ffprobe names it -> Content-Type; browsers play Matroska of these codecs as WebM.
 _TYPES = {
-    "mov": "video/mp4", "matroska": "video/x-matroska", "avi": "video/x-msvideo", "mpegts": "video/mp2t",
-    "mpeg": "video/mpeg", "flv": "video/x-flv", "asf": "video/x-ms-wmv", "ogg": "video/ogg", "gif": "image/gif",
+    "mov": "video/mp4", "webm": "video/webm", "matroska": "video/x-matroska", "mpegts": "video/mp2t",
+    "avi": "video/x-msvideo", "mpeg": "video/mpeg", "flv": "video/x-flv", "ogg": "video/ogg", "gif": "image/gif",
 }  # fmt: skip
-_WEBM = ("vp8", "vp9", "av1")
 _FILE: dict[str, Any] = {"content": {"video/*": {}, "image/gif": {}, "application/octet-stream": {}}}
 _RESPONSES: dict[str, dict[int | str, dict[str, Any]]] = {
     "picture": {200: {"content": {"image/jpeg": {}}}, 304: {"description": "Not modified."}},
@@ -64,15 +62,11 @@ def file_response(
     Raises:
         RequestError: There is no such file, or the range is outside of it.
     """
-    try:
-        found = path.stat()
-    except OSError:
-        found = None
-    if found is None or not stat.S_ISREG(found.st_mode):
+    if not path.is_file():
         raise RequestError(404, f"The file {path.name} is not there.", "`vidpipe check` lists what is missing.")
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    asked = request.headers.get("range", "")
+    asked, found = request.headers.get("range", ""), path.stat()
     if asked and "," not in asked and "if-range" not in request.headers and not _is_within(asked, found.st_size):
         outside = {"Content-Range": f"bytes */{found.st_size}"}
         raise RequestError(416, "This range is outside of the file.", f"It has {found.st_size} bytes.", outside)
@@ -119,11 +113,9 @@ def get_thumbnail(
     request: Request, opened: Opened, sha256: Sha256, caller: Reader, *, scene: SceneIndex = None, v: Version = None
 ) -> Response:
     """Return a thumbnail: the poster, or that of a scene."""
-    if scene is None:
-        stored = _of_scenes(opened, sha256, "poster")
-    else:
-        thumbnails = _of_scenes(opened, sha256, "thumbnails") or ()
-        stored = next((one["path"] for one in thumbnails if one["scene"] == scene), None)
+    stored = _of_scenes(opened, sha256, "poster" if scene is None else "thumbnails")
+    if scene is not None:
+        stored = next((one["path"] for one in stored or () if one["scene"] == scene), None)
     if not stored:
         raise RequestError(404, "There is no such thumbnail.", _RUN)
     path = inside(opened.settings.derived_directory, opened.settings.resolve(stored))
@@ -140,8 +132,7 @@ def get_frame(
     found = FramePack(folder).nearest(t) if folder else None
     if found is None:
         raise RequestError(404, "No frames of this video are stored.", _RUN)
-    frame, jpeg = found
-    return _picture(request, lambda: jpeg, pack["version"], frame.time_s, v)
+    return _picture(request, lambda: found[1], pack["version"], found[0].time_s, v)
 
 
 @router.head("/videos/{sha256}/media", include_in_schema=False)
@@ -155,9 +146,10 @@ def get_media(
     path = settings.resolve((row.get("raw_video") or facts)["path"])
     if not facts.get("referenced"):
         path = inside(settings.media_directory, path)
-    container = metadata.get("container")
-    is_webm = container == "matroska" and metadata.get("video_codec") in _WEBM
-    media_type = "video/webm" if is_webm else _TYPES.get(container or "", "application/octet-stream")
+    if path.is_file() and path.stat().st_size != facts["size_bytes"]:
+        raise RequestError(409, f"The file {path.name} is not the one that was added.", "Add it again.")
+    is_webm = metadata.get("container") == "matroska" and metadata.get("video_codec") in ("vp8", "vp9", "av1")
+    media_type = _TYPES.get("webm" if is_webm else metadata.get("container", ""), "application/octet-stream")
     file_name = UNSAFE.sub("_", name_of(row)).replace("/", "_").replace("\\", "_") if download else None
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, no-cache"}
     return file_response(request, path, media_type, headers, file_name=file_name)
@@ -168,4 +160,4 @@ def get_subtitles(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return what is said as WebVTT: recognized speech, else the first subtitle stream."""
     row = stored_fields(opened.library, sha256, "speech.segments", "metadata.cues")
     found = sorted((one["start_s"], one["end_s"], one["text"]) for one in said(row))
-    return Response(webvtt.webvtt(found), media_type=webvtt.MEDIA_TYPE)
+    return Response(webvtt(found), media_type="text/vtt")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from fastapi import APIRouter, Path
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, computed_field
 
 from vidpipe.library.queries.explain import Reasons, reasons
 from vidpipe.library.queries.history import history
@@ -132,34 +132,20 @@ class SearchResults(VideoPage):
     notes: list[str]
 
 
-class _Extensible(BaseModel):
-    model_config = ConfigDict(extra="allow")
+class VideoView(BaseModel, extra="allow"):
+    """Everything that is known of a video, as `vidpipe show --json` writes it; analyses add their own fields.
 
-
-class VideoView(_Extensible):
-    """Everything that is known of a video, as `vidpipe show --json` writes it.
-
-    What has not been computed is null. Further fields are described in docs/library.md; analyses add their own.
+    What has not been computed is null.
     """
 
     video: dict[str, Any]
-    sources: list[dict[str, Any]]
     metadata: dict[str, Any] | None
     scenes: list[dict[str, Any]]
     tags: list[dict[str, Any]]
     stages: dict[str, dict[str, Any]]
 
 
-class SceneView(_Extensible):
-    """A scene from `start_s` to `end_s`, with frames, thumbnail, answers and measurements."""
-
-    index: int
-    start_s: float
-    end_s: float
-    description: str | None
-
-
-class HistoryEntry(_Extensible):
+class HistoryEntry(BaseModel, extra="allow"):
     """A commit of a stage (`status`, `changed`, `error`), or a change of a tag (`tag`, `change`, `evidence`, `was`)."""
 
     kind: str
@@ -172,15 +158,6 @@ class HistoryEntries(BaseModel):
 
     items: list[HistoryEntry]
     next: str | None
-
-
-class ModelAnswer(_Extensible):
-    """An answer of the model; `in_force`: the stored description is made of it. Further fields say how it was made."""
-
-    prompt_id: str
-    raw_text: str
-    fault: str
-    in_force: bool
 
 
 class Items(BaseModel, Generic[Item]):
@@ -212,9 +189,9 @@ def get_video(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
 
 
 @router.get("/videos/{sha256}/scenes")
-def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Items[SceneView]:
-    """Return the scenes of a video."""
-    return Items[SceneView].model_validate({"items": view(opened.library, sha256, opened.plan.specs)["scenes"]})
+def get_scenes(opened: Opened, sha256: Sha256, caller: Reader) -> Items[dict[str, Any]]:
+    """Return the scenes of a video, as `scenes` of the video has them."""
+    return Items(items=view(opened.library, sha256, opened.plan.specs)["scenes"])
 
 
 @router.get("/videos/{sha256}/explain")
@@ -230,12 +207,12 @@ def get_history(
 ) -> HistoryEntries:
     """Return what happened to a video: results of its stages, and changes of its tags."""
     stored_fields(opened.library, sha256)
-    found = history(opened.library, sha256, limit=limit, after=after)
-    return HistoryEntries.model_validate({"items": found.entries, "next": found.next})
+    items, following = history(opened.library, sha256, limit=limit, after=after)
+    return HistoryEntries.model_validate({"items": items, "next": following})
 
 
 @router.get("/videos/{sha256}/answers")
-def get_answers(opened: Opened, sha256: Sha256, caller: Reader) -> Items[ModelAnswer]:
-    """Return every answer of the model about a video, also earlier ones."""
+def get_answers(opened: Opened, sha256: Sha256, caller: Reader) -> Items[dict[str, Any]]:
+    """Return every answer of the model about a video by scope and time; `in_force`: the description is made of it."""
     stored_fields(opened.library, sha256)
-    return Items[ModelAnswer].model_validate({"items": answers_of(opened.library, sha256)})
+    return Items(items=answers_of(opened.library, sha256))

@@ -1,0 +1,96 @@
+"""The API answers as its OpenAPI document says, whatever it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as options
+from hypothesis import strategies as st
+from schemathesis.checks import load_all_checks
+from starlette.testclient import TestClient
+
+from vidpipe.settings import Settings, init_home
+from vidpipe.web.app import create_app
+from vidpipe.web.home import WebHome
+from vidpipe_tests import clips
+from vidpipe_tests.web.conftest import fill
+
+load_all_checks()
+#: Answers that do not end; and what starts processes, or would leave no video to ask about.
+_EVENTS, _STARTS_WORK = r"/events$", r"/(runs|sources|retry|ask|proxy|forget)$"
+_ADDRESS = "http://127.0.0.1:8000"
+
+
+@pytest.fixture(scope="module")
+def videos(module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("clips")
+    init_home(module_settings.home)
+    clips.color_cuts(folder / "cuts.mp4", ("red", "blue"), seconds_each=0.5)
+    clips.subtitled(folder / "talk.mkv", [(0.2, 0.8, "A lighthouse")])
+    return list(fill(module_settings, folder).values())
+
+
+@pytest.fixture(scope="module")
+def app(module_settings: Settings, videos: list[str]) -> Iterator[Any]:
+    """The application, asked by this machine."""
+    with closing(WebHome(lambda: module_settings)) as home:
+        served = create_app(home)
+
+        async def from_here(scope: Any, receive: Any, send: Any) -> None:
+            await served({**scope, "client": ("127.0.0.1", 5000)}, receive, send)
+
+        yield from_here
+
+
+def _violations(app: Any, videos: list[str], examples: int) -> dict[str, str]:
+    """Return operation -> what is wrong with its answers to so many generated requests."""
+    schema = schemathesis.openapi.from_asgi("/api/openapi.json", app, headers={"Host": "127.0.0.1:8000"})
+    schema.config.base_url = _ADDRESS
+    asked = schema.exclude(path_regex=_EVENTS).exclude(path_regex=_STARTS_WORK, method="POST")
+    operations = [result.ok() for result in asked.get_all_operations()]
+    wrong = {operation.label: _violation(operation, videos, examples) for operation in operations}
+    return {label: found for label, found in wrong.items() if found}
+
+
+def _violation(operation: schemathesis.APIOperation, videos: list[str], examples: int) -> str:
+    """Return what is wrong with an operation. Most requests are about a video that exists: some should succeed."""
+    statuses: set[int] = set()
+
+    @options(
+        max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(operation.as_strategy(), st.sampled_from([*videos, ""]))
+    def ask(case: schemathesis.Case, video: str) -> None:
+        if video and "sha256" in (case.path_parameters or {}):
+            case.path_parameters["sha256"] = video
+        statuses.add(case.call_and_validate().status_code)
+
+    try:
+        ask()
+    except Exception as error:
+        return str(error)
+    succeeds = operation.method != "get" or {200, 404, 409} & statuses
+    return "" if succeeds else f"never succeeds: {statuses}"
+
+
+def test_the_document_describes_every_operation_and_parameter(app: Any) -> None:
+    document = TestClient(app, base_url=_ADDRESS).get("/api/openapi.json").json()
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            described = [operation, *operation.get("parameters", ())]
+            assert all(one.get("description") for one in described), f"{method} {path}"
+            assert list(operation["responses"]["404"]["content"]) == ["application/problem+json"]
+
+
+def test_the_api_conforms_to_its_document(app: Any, videos: list[str]) -> None:
+    assert _violations(app, videos, examples=2) == {}
+
+
+@pytest.mark.soak
+def test_the_api_conforms_to_its_document_in_many_examples(app: Any, videos: list[str]) -> None:
+    assert _violations(app, videos, examples=100) == {}
