@@ -65,6 +65,7 @@ bench: full-setup ## Run the benchmarks; see docs/benchmarks.md
 	$(VENV)/python -m benchmarks.sweep
 	$(VENV)/python -m benchmarks.growth
 	$(VENV)/python -m benchmarks.search
+	$(VENV)/python -m benchmarks.library_page
 	$(VENV)/python -m benchmarks.sensor_tick
 	$(VENV)/python -m benchmarks.ingest
 	$(VENV)/python -m benchmarks.downloads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 OUT = Path(__file__).parent / "out"
@@ -71,13 +71,15 @@ def looped_clip(minutes: int) -> Path:
     return path
 
 
-def mixed_clips() -> list[Path]:
-    """60 different videos of 5 to 8 s: ten real clips (or patterns) in six sizes, frame rates and codecs each."""
+def mixed_clips(count: int = 60) -> list[Path]:
+    """Up to 60 different videos of 5 to 8 s: ten real clips (or patterns) in six sizes, frame rates and codecs each."""
     parts = [("-ss", str(start), "-t", str(_MIXED_PART_S), "-i", str(REAL / name)) for name, start in _MIXED_PARTS]
     if not REAL.is_dir():
         parts = [("-f", "lavfi", "-i", _MADE_PARTS[n % len(_MADE_PARTS)].format(s=5 + n % 4)) for n in range(10)]
     folder, paths = OUT / ("mixed" if REAL.is_dir() else "mixed-made"), []
-    for (number, part), (kind, (suffix, side, rate, encoder)) in product(enumerate(parts), enumerate(_MIXED_FORMATS)):
+    for (number, part), (kind, (suffix, side, rate, encoder)) in islice(
+        product(enumerate(parts), enumerate(_MIXED_FORMATS)), count
+    ):
         path = folder / f"clip-{number}-{kind}.{suffix}"
         scale = (
             f"scale={side}:{side}:force_original_aspect_ratio=decrease:force_divisible_by=2,fps={rate},format=yuv420p"

@@ -183,9 +183,9 @@ def build(settings: Settings, library: Library, videos: int) -> dict[str, float]
     return taken | {"peak_mib": peak_mib(), "index_mib": size / (1 << 20)}
 
 
-def peak_mib() -> float:
-    """Of this process; unlike ru_maxrss, not of the one that started it."""
-    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+def peak_mib(process: int | str = "self") -> float:
+    """Of a process, by default this one; unlike ru_maxrss, not of the one that started it."""
+    found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{process}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -400,3 +400,13 @@ class DecodePass:
                 # again and again, because a companion may start later
                 for process in (self._process, *self._companions):
                     process.kill()
+
+
+def first_frame_us(path: Path, plan: DecodePlan, time_limit_s: float, cancelled: threading.Event) -> int:
+    """Return the time of the first video frame in microseconds, as ffmpeg reports it for the streams of `plan`.
+
+    Arguments as for `DecodePass`. 0 if no frame can be decoded.
+    """
+    plan = replace(plan, pictures=True, sound_file=None)
+    with DecodePass(path, plan, time_limit_s=time_limit_s, cancelled=cancelled) as running:
+        return next((frame.time_us for frame in running.frames()), 0)

@@ -122,7 +122,7 @@ def plan_decode(
     model = model_size(width, height, settings.frame_max_pixels)
     thumbnail = thumbnail_size(width, height, settings.thumbnail_width)
     # a slightly wider thumbnail is not worth encoding every frame a second time
-    candidate = model if model[0] >= 0.8 * thumbnail[0] else (_even(thumbnail[0]), _even(thumbnail[1]))
+    candidate = model if model[0] >= 0.8 * thumbnail[0] else (even_side(thumbnail[0]), even_side(thumbnail[1]))
     longer_side = DETAILED_DETECTION_SIDE if settings.detector in _DETAILED_DETECTORS else DETECTION_SIDE
     return DecodePlan(
         video_stream=video_stream,
@@ -165,10 +165,11 @@ def thumbnail_size(width: int, height: int, thumbnail_width: int) -> Size:
 
 def _detection_size(width: int, height: int, longer_side: int) -> Size:
     shrink = max(1.0, max(width, height) / longer_side)
-    return max(2, _even(width / shrink)), max(2, _even(height / shrink))
+    return max(2, even_side(width / shrink)), max(2, even_side(height / shrink))
 
 
-def _even(side: float) -> int:
+def even_side(side: float) -> int:
+    """Return the nearest even number of pixels, at least 2."""
     return max(2, round(side / 2) * 2)
 
 
@@ -181,6 +182,24 @@ def audio_stream(audio: Sequence[AudioStream]) -> int | None:
     ]
     default = [stream for stream in usable if stream.default]
     return (default or usable)[0].index if usable else None
+
+
+def input_options(plan: DecodePlan) -> list[str]:
+    """Return ffmpeg's options before the input, on which the times of frames depend."""
+    # Filters run in one thread: slices of such small pictures wait for the decoder's threads longer than they gain (a
+    # tenth of the wall time of 1080p on two cores), and several videos are decoded in parallel anyway.
+    options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
+    if plan.keep_gaps:
+        options += ["-dts_delta_threshold", str(_MAX_GAP_S)]
+    if plan.forced_rate:
+        options += ["-r", str(plan.forced_rate)]
+    wanted = 1 if plan.one_thread else memory.SKIPPING_THREADS if plan.reference_frames else memory.DECODER_THREADS
+    options += ["-threads", str(min(wanted, memory.current().threads or wanted))]
+    if plan.hwaccel:
+        options += hwaccel.input_options(plan.hwaccel)
+    if plan.reference_frames:
+        options += ["-skip_frame", "noref"]
+    return options
 
 
 def decode_command(
@@ -220,21 +239,8 @@ def decode_command(
         f"{large}:out_color_matrix=bt601:out_range=pc,format=yuvj420p,setsar=1[large]"
     )
     untagged = [part for option, value in ffmpeg.WITHOUT_METADATA.items() for part in (f"-{option}", value)]
-    passthrough = [*untagged, *_passthrough(), "-enc_time_base", "1/1000000"]
-    # Filters run in one thread: slices of such small pictures wait for the decoder's threads longer than they gain (a
-    # tenth of the wall time of 1080p on two cores), and several videos are decoded in parallel anyway.
-    options = ["-loglevel", "repeat+level+error", "-filter_complex_threads", "1"]
-    if plan.keep_gaps:
-        options += ["-dts_delta_threshold", str(_MAX_GAP_S)]
-    if plan.forced_rate:
-        options += ["-r", str(plan.forced_rate)]
-    wanted = 1 if plan.one_thread else memory.SKIPPING_THREADS if plan.reference_frames else memory.DECODER_THREADS
-    options += ["-threads", str(min(wanted, memory.current().threads or wanted))]
-    if plan.hwaccel:
-        options += hwaccel.input_options(plan.hwaccel)
-    if plan.reference_frames:
-        options += ["-skip_frame", "noref"]
-    command = ffmpeg.ffmpeg_command(*options, *ffmpeg.input_arguments(path))
+    passthrough = [*untagged, *frame_times("passthrough"), "-enc_time_base", "1/1000000"]
+    command = ffmpeg.ffmpeg_command(*input_options(plan), *ffmpeg.input_arguments(path))
     if plan.pictures:
         command += ["-filter_complex", graph]
         command += ["-map", "[small]", "-c:v", "rawvideo", *passthrough, *frames]
@@ -294,8 +300,12 @@ def _candidate_times(plan: DecodePlan) -> str:
     return f"isnan(prev_selected_t)+gt({number},{last})"
 
 
-def _passthrough() -> list[str]:
-    """Return the option that neither repeats nor drops frames. ffmpeg 5.1 renamed `-vsync` to `-fps_mode`."""
+def frame_times(mode: str) -> list[str]:
+    """Return the option for the times of an output's frames; ffmpeg 5.1 renamed `-vsync` to `-fps_mode`.
+
+    Args:
+        mode: passthrough: none is repeated or dropped; vfr: none at the time of another.
+    """
     found = re.match(r"n?(\d+)\.(\d+)", ffmpeg.version(ffmpeg.ffmpeg_path()))
     old = found is not None and (int(found[1]), int(found[2])) < (5, 1)
-    return ["-vsync", "passthrough"] if old else ["-fps_mode", "passthrough"]
+    return ["-vsync" if old else "-fps_mode", mode]

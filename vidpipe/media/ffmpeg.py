@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -319,10 +319,17 @@ def _run(
 
 @contextlib.contextmanager
 def _running(
-    command: Sequence[str], timeout_s: float, task: str, memory_bytes: int | None, processor_s: int
+    command: Sequence[str],
+    timeout_s: float,
+    task: str,
+    memory_bytes: int | None,
+    processor_s: int,
+    *,
+    niceness: int = 0,
 ) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], _Collector]]:
     """Run a program for the block; yields it, its standard output and the collector of its messages."""
-    process = spawn(command, memory_bytes=memory_bytes, processor_s=processor_s)
+    prefix = ["nice", "-n", str(niceness)] if niceness else []
+    process = spawn([*prefix, *command], memory_bytes=memory_bytes, processor_s=processor_s)
     assert process.stdout is not None  # noqa: S101  (PIPE was requested)
     assert process.stderr is not None  # noqa: S101
     errors = _Collector(process.stderr, _STDERR_LIMIT, None)
@@ -353,16 +360,22 @@ def _program(command: Sequence[str]) -> str:
     return "the WebP decoder" if command[0] == sys.executable else Path(command[0]).name
 
 
-def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: int = 0) -> Iterator[bytes]:
+def lines(
+    command: Sequence[str], *, timeout_s: float, task: str, processor_s: int = 0, niceness: int = 0
+) -> Generator[bytes, None, CompletedProgram]:
     """Yield the lines that a program writes to its standard output, as they come, each cut to 4 KiB.
 
-    The exit code is ignored.
+    Closing the generator ends the program.
 
     Args:
         command: The command line.
         timeout_s: Time limit, in seconds.
         task: What the program does, for errors: "listing the packets".
         processor_s: Limit of processor time until the first line, in seconds; 0 for unlimited.
+        niceness: By how much its priority is lower than that of this process.
+
+    Returns:
+        Its exit code and messages.
 
     Raises:
         TimeLimitError: The program exceeded `timeout_s` and was ended.
@@ -372,7 +385,7 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: i
     limits = memory.current()
     with (
         limits.granted() as limit_bytes,
-        _running(command, timeout_s, task, limit_bytes, processor_s) as (process, stdout, errors),
+        _running(command, timeout_s, task, limit_bytes, processor_s, niceness=niceness) as (process, stdout, errors),
         stdout,
     ):
         line = stdout.readline(4096)
@@ -385,6 +398,7 @@ def lines(command: Sequence[str], *, timeout_s: float, task: str, processor_s: i
     lacked = memory.has_cut_index(messages) if limits.generous else memory.perhaps_out_of_memory(messages)
     if limit_bytes is not None and lacked:
         raise memory.MemoryLimitError(_program(command), limit_bytes)
+    return CompletedProgram(process.returncode, b"", messages)
 
 
 class _Collector(threading.Thread):

@@ -16,6 +16,7 @@ from vidpipe.search.documents import facet_path, unmarked
 from vidpipe.search.grammar import LONGEST_QUERY, parse
 from vidpipe.search.hits import Hits
 from vidpipe.search.index import SearchIndex
+from vidpipe.search.matching import Matcher
 from vidpipe.search.pages import Cursor, Order, Row, page_of, ranked
 from vidpipe.search.query import And, Node, Or, QueryError, Words, wanted
 from vidpipe.search.saved import SavedSearches
@@ -221,6 +222,10 @@ class Engine:
             problem = f"The query and its filters have more than {LONGEST_QUERY:,} characters."
             raise QueryError(problem, "Use fewer filters.", query, len(query))
         return self._parsed(query), [self._parsed(one) for one in filters]
+
+    def matcher(self, query: str) -> Matcher:
+        """Return what finds the words of `query` in texts. Raises QueryError."""
+        return Matcher(wanted(self._parsed(query)))
 
     def _parsed(self, query: str) -> Node:
         return parse(query, self._index.fields, SavedSearches(self._library.collections))

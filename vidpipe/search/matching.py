@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from vidpipe.search.analysis import Word, composed, stems, tokens, words_in
@@ -90,6 +90,19 @@ class Matcher:
         sought = sum(1 for one in different if not one.field or field.kind == "moments")
         return Match(field.name, context, highlights, start_s, end_s, len(different), sought, field.weight)
 
+    def parts(self, text: str, language: str) -> list[tuple[str, bool]]:
+        """Return `text` cut into what is not and what is wanted, in any field: [("a red ", False), ("bus", True)]."""
+        text = composed(text)
+        reading = words_in(text[:LONGEST_TEXT], language)
+        by_stem, marked = _by_stem(reading), bytearray(len(text))
+        for one in self._wanted:
+            if isinstance(one, Words):
+                row = _pattern(one.text, language, one.prefix)
+                for first, last in islice(_in_a_row(reading, by_stem, *row), _MOST_PLACES):
+                    marked[first.start : last.end] = b"\1" * (last.end - first.start)
+        groups = groupby(enumerate(text), lambda one: bool(marked[one[0]]))
+        return [("".join(character for _, character in group), is_wanted) for is_wanted, group in groups]
+
     def _places(self, field: SearchField, text: str, language: str) -> Iterator[_Place]:
         wanted = [(number, one) for number, one in enumerate(self._wanted) if _concerns(one, field)]
         rows = {}
@@ -99,9 +112,7 @@ class Matcher:
             elif one.key == term_key(field, text):
                 yield _Place(0, len(text), number)
         for words in _readings(text, language, compound=field.compound) if rows else ():
-            by_stem: dict[str, list[int]] = {}
-            for at, word in enumerate(words):
-                by_stem.setdefault(word.stem, []).append(at)
+            by_stem = _by_stem(words)
             for number, row in rows.items():
                 for first, last in islice(_in_a_row(words, by_stem, *row), _MOST_PLACES):
                     yield _Place(first.start, last.end, number)
@@ -115,6 +126,14 @@ def _concerns(wanted: Words | Term, field: SearchField) -> bool:
 def _pattern(text: str, language: str, continued: bool) -> tuple[tuple[str, ...], str]:
     """Return the stems of wanted words, and what the last stem may begin with instead."""
     return tuple(stems(text, language)), tokens(text)[-1] if continued else ""
+
+
+def _by_stem(words: Sequence[Word]) -> dict[str, list[int]]:
+    """Return stem -> the places of the words with it."""
+    by_stem: dict[str, list[int]] = {}
+    for at, word in enumerate(words):
+        by_stem.setdefault(word.stem, []).append(at)
+    return by_stem
 
 
 def _in_a_row(

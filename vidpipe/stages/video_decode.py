@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidpipe.media import hwaccel, memory
-from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass
+from vidpipe.media.decode import Decoded, DecodeEnd, DecodePass, first_frame_us
 from vidpipe.media.decode_plan import DecodePlan, plan_decode
 from vidpipe.media.facts import Damage
 from vidpipe.media.sound import KeptSound, keep_sound, sound_folder
@@ -170,9 +170,7 @@ def decode_sound(item: Item, context: StageContext) -> KeptSound:
 
     def decode(path: Path, plan: DecodePlan, limit_s: float) -> Decoded:
         nonlocal first_us
-        start = replace(plan, pictures=True, sound_file=None)
-        with DecodePass(path, start, time_limit_s=limit_s, cancelled=context.cancelled) as running:
-            first_us = next((frame.time_us for frame in running.frames()), 0)
+        first_us = first_frame_us(path, plan, limit_s, context.cancelled)
         with DecodePass(path, plan, time_limit_s=limit_s, cancelled=context.cancelled) as running:
             end = running.finish()
         return Decoded(len(running.sound), running.sound[-1].time_us if running.sound else 0, end)

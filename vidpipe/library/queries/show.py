@@ -140,6 +140,20 @@ def answers_of(library: Library, sha256: str) -> list[Document]:
     return sorted(found, key=lambda answer: (answer["scope"] == "scene", answer["start_s"], not answer["in_force"]))
 
 
+def said(document: Mapping[str, Any]) -> list[Document]:
+    """Return what is said, with `start_s`, `end_s` and `text`: recognized speech, else the first subtitle stream.
+
+    Args:
+        document: A video's document or `view`, with `speech` and `metadata`.
+    """
+    metadata = document.get("metadata") or {}
+    cues = metadata.get("cues") or ()
+    first = min((cue["stream"] for cue in cues), default=None)
+    languages = {stream["index"]: stream["language"] for stream in metadata.get("subtitles") or ()}
+    in_first = [{**cue, "language": languages.get(first)} for cue in cues if cue["stream"] == first]
+    return list((document.get("speech") or {}).get("segments") or in_first)
+
+
 def _sources(library: Library, ids: list[str]) -> dict[str, list[Document]]:
     by_video: dict[str, list[Document]] = {sha256: [] for sha256 in ids}
     for row in in_order_of_addition(library.collections["sources"], ids):

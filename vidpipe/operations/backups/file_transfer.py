@@ -223,7 +223,8 @@ def pack_files(derived: Path, sha256: str) -> Iterator[tuple[Path, str]]:
     folder = derived / sha256
     for version in sorted(folder.iterdir()) if folder.is_dir() else ():
         if version.is_dir() and not version.name.startswith("."):
-            yield from ((file, str(file.relative_to(derived))) for file in sorted(version.iterdir()) if file.is_file())
+            files = (file for file in sorted(version.iterdir()) if file.name[0] != "." and file.is_file())
+            yield from ((file, str(file.relative_to(derived))) for file in files)
 
 
 def restore_packs(folder: Path, derived: Path, sha256: str, count: TransferCount, monitor: ProgressMonitor) -> None:

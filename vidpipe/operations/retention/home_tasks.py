@@ -27,6 +27,7 @@ from vidpipe.library.leases import is_dead, this_process
 from vidpipe.library.library import Library
 from vidpipe.library.schema import Document
 from vidpipe.library.videos import chunked
+from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff
 from vidpipe.operations.retention.video_removal import delete_unreferenced
 from vidpipe.settings import Settings
@@ -46,6 +47,7 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("server logs", partial(rotate_server_logs, settings)),
         PruneTask("log files", partial(delete_log_files, settings)),
         PruneTask("derived", partial(delete_unreferenced, settings, library)),
+        PruneTask("proxies", partial(delete_proxies, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
@@ -65,6 +67,20 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
     for path in store.clean(days, dry_run=dry_run):
         if path in stats:
             report.add(stats[path].st_size, stats[path].st_mtime)
+
+
+def delete_proxies(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
+    """Delete playable copies of videos that are not in the library, and unfinished ones older than PartialDays."""
+    limit = cutoff(settings.retention.partial_days)
+    for chunk in chunked(list(proxy_path(settings, "").parent.glob("*.mp4")), _CHUNK):
+        known = set(library.collections["videos"].distinct("_id", {"_id": {"$in": [path.stem for path in chunk]}}))
+        for path in chunk:
+            with contextlib.suppress(FileNotFoundError):
+                stat = path.stat()
+                if path.stem not in known and (stat.st_mtime < limit or not path.name.startswith(PARTIAL)):
+                    if not dry_run:
+                        path.unlink()
+                    report.add(stat.st_size, stat.st_mtime)
 
 
 def delete_journals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:

@@ -1,7 +1,7 @@
 """Removes videos, and frame packs and thumbnails that no video refers to.
 
-`forget` removes a video's file, results, texts, thumbnails, lineage and partition; watched lists do not add it again.
-The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
+`forget` removes a video's file, proxy, results, texts, thumbnails, lineage and partition; watched lists do not add it
+again. The order makes it safe to be killed: the sources are marked first, so that nothing fetches the video again; its
 document is deleted last, so that the same command finds the video and completes the removal.
 
     derived/<sha256>/<version>/     an older version, after other scenes were found; or of a video that was removed
@@ -25,13 +25,14 @@ from vidpipe.errors import VidpipeError
 from vidpipe.library.library import Library
 from vidpipe.library.videos import chunked
 from vidpipe.media.frame_pack import TEMPORARY, is_unlocked
+from vidpipe.operations.proxies import proxy_path
 from vidpipe.operations.retention import PruneReport, cutoff
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
 from vidpipe.sources.records import NO_FAILURE
 
 #: Collections with further documents of a video.
-_RELATED = ("scenes", "answers", "lineage")
+_RELATED = ("scenes", "answers", "lineage", "verdicts")
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,9 @@ def _forget(
 
 
 def _delete_files(library: Library, sha256: str, dry_run: bool) -> int:
-    """Delete the files in the media store, not a referenced file elsewhere. Returns their size in bytes."""
+    """Delete the files in the media store and the proxy, not a referenced file. Returns their size in bytes."""
     store = MediaStore(library.settings)
-    files = store.files(sha256)
+    files = [*store.files(sha256), *filter(Path.is_file, [proxy_path(library.settings, sha256)])]
     freed = sum(path.stat().st_size for path in files)
     if not dry_run:
         for path in files:

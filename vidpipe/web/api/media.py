@@ -1,6 +1,5 @@
 """Thumbnails, frames, files and subtitles of videos."""
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
 
 from vidpipe.errors import UNSAFE
-from vidpipe.library.queries.show import stored_fields
+from vidpipe.library.queries.show import said, stored_fields
 from vidpipe.library.videos import name_of
 from vidpipe.media.frame_pack import FramePack
 from vidpipe.stages.contract import INGEST
@@ -160,7 +159,5 @@ def get_media(
 def get_subtitles(opened: Opened, sha256: Sha256, caller: Reader) -> Response:
     """Return what is said as WebVTT: recognized speech, else the first subtitle stream."""
     row = stored_fields(opened.library, sha256, "speech.segments", "metadata.cues")
-    cues = (row.get("metadata") or {}).get("cues") or ()
-    first = min((cue["stream"] for cue in cues), default=math.inf)
-    said = (row.get("speech") or {}).get("segments") or [cue for cue in cues if cue["stream"] == first]
-    return Response(webvtt(sorted((one["start_s"], one["end_s"], one["text"]) for one in said)), media_type="text/vtt")
+    found = sorted((one["start_s"], one["end_s"], one["text"]) for one in said(row))
+    return Response(webvtt(found), media_type="text/vtt")

@@ -1,5 +1,170 @@
-"""What a browser can play, and playable copies of what it cannot."""
+"""What a browser can play, playable copies of what it cannot, and storyboards."""
 
-from fastapi import APIRouter
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import FileResponse, Response
+from pydantic import BaseModel
+
+from vidpipe.errors import MediaError
+from vidpipe.library.videos import NoSuchVideo, read_result
+from vidpipe.media.frame_pack import FramePack, pack_exists
+from vidpipe.media.playability import Playability, measured_start, playability
+from vidpipe.media.storyboard import Storyboard, layout, sprite
+from vidpipe.operations.proxies import ProxyState
+from vidpipe.stages.results import Metadata, Scenes
+from vidpipe.web.access import Reader
+from vidpipe.web.home import Opened, OpenHome, web_home
+from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["media"])
+
+Sha256 = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the video.")]
+Version = Annotated[str, Query(alias="v", max_length=64, description="Version, with which the answer never changes.")]
+_FIELDS = ("ingest", "raw_video", "metadata", "scenes")
+
+
+def _sends(media_type: str) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says of a file."""
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}}}
+    return {200: {"content": content}, 206: {"content": content}, 304: {"description": "The client has it."}}
+
+
+class Playback(BaseModel):
+    """How a browser plays a video.
+
+    Attributes:
+        playable: Whether all browsers play the original.
+        reason: Why, or why not.
+        url: What to play: the original, or else the proxy, which `POST` to the same address makes.
+        proxy: The proxy.
+    """
+
+    playable: bool
+    reason: str
+    url: str
+    proxy: ProxyState
+
+
+class StoryboardView(BaseModel):
+    """A storyboard: equal tiles in one JPEG, row by row.
+
+    Attributes:
+        url: Of the JPEG.
+        columns: Tiles in a row.
+        rows: Number of rows.
+        width: Of a tile, in pixels.
+        height: Of a tile, in pixels.
+        times_s: What each tile shows, in seconds.
+    """
+
+    url: str
+    columns: int
+    rows: int
+    width: int
+    height: int
+    times_s: list[float]
+
+
+def _stored(opened: OpenHome, sha256: str) -> tuple[dict[str, Any], Metadata | None, Scenes | None]:
+    """Return a video's document, and its typed results of the stages metadata and scenes."""
+    library = opened.library
+    with library.connection.errors_explained():
+        row = library.collections["videos"].find_one({"_id": sha256}, dict.fromkeys(_FIELDS, 1))
+    if row is None:
+        raise NoSuchVideo(f"No video has the SHA-256 {sha256}.", "`GET /api/v1/videos` lists all.")
+    metadata, scenes = (read_result(library.graph, name, row) for name in ("metadata", "scenes"))
+    return row, metadata if isinstance(metadata, Metadata) else None, scenes if isinstance(scenes, Scenes) else None
+
+
+def _playability(opened: OpenHome, sha256: str) -> Playability:
+    row, metadata, scenes = _stored(opened, sha256)
+    if metadata is None:
+        return Playability(False, "It is not known yet what the file holds; run the stage metadata.")
+    path = opened.settings.resolve((row.get("raw_video") or row["ingest"])["path"])
+    try:
+        webm, starts_s = measured_start(path, metadata.video_stream)
+    except (MediaError, OSError):
+        return Playability(False, "The file cannot be read.")
+    return playability(metadata, scenes.damage if scenes else None, webm=webm, starts_s=starts_s)
+
+
+@router.get("/videos/{sha256}/playback")
+def playback(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Playback:
+    """Return whether browsers play a video, what to play, and the state of its proxy."""
+    found = _playability(opened, sha256)
+    url = f"/api/v1/videos/{sha256}/{'media' if found.playable else 'proxy'}"
+    state = web_home(request).proxies.state(opened.settings, sha256)
+    return Playback(playable=found.playable, reason=found.reason, url=url, proxy=state)
+
+
+@router.post("/videos/{sha256}/proxy", status_code=202)
+def make_proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> ProxyState:
+    """Have a playable copy of a video made in the background, also if it failed before.
+
+    The copy is H.264 and AAC in MP4 with at most 1280x720 pixels, and its times are those of the library.
+    """
+    _stored(opened, sha256)
+    return web_home(request).proxies.request(opened.settings, sha256)
+
+
+@router.get("/videos/{sha256}/proxy", response_class=Response, responses=_sends("video/mp4"))
+def proxy(request: Request, opened: Opened, sha256: Sha256, caller: Reader) -> Response:
+    """Return the playable copy of a video; ranges of bytes are supported."""
+    path = web_home(request).proxies.played(opened.settings, sha256)
+    if path is None:
+        _stored(opened, sha256)
+        raise RequestError(404, "The video has no playable copy yet.", "POST to the same address makes it.")
+    return FileResponse(path, media_type="video/mp4", headers={"Cache-Control": "private, no-cache"})
+
+
+def _storyboard(opened: OpenHome, sha256: str) -> tuple[FramePack, Storyboard, str, float]:
+    """Return the pack, the storyboard, its version and the duration of the video."""
+    _, metadata, scenes = _stored(opened, sha256)
+    if scenes is None or scenes.pack is None or not scenes.pack.frames or not pack_exists(opened.settings, scenes.pack):
+        hint = f"Run `vidpipe run {sha256[:12]} --stage scenes`."
+        raise RequestError(404, "No frames of the video are stored.", hint)
+    pack = FramePack.open(opened.settings, scenes.pack)
+    size = (metadata or pack.frames[0]).width, (metadata or pack.frames[0]).height
+    return pack, layout(pack, *size), scenes.pack.version, scenes.duration_s
+
+
+def _cached(request: Request, version: str, requested: str) -> tuple[dict[str, str], Response | None]:
+    """Return the headers of an answer that changes only with `version`; and the answer, if the client has it."""
+    forever = "private, max-age=31536000, immutable"
+    headers = {"ETag": f'"{version}"', "Cache-Control": forever if requested == version else "private, no-cache"}
+    known = headers["ETag"] in request.headers.get("if-none-match", "")
+    return headers, Response(status_code=304, headers=headers) if known else None
+
+
+@router.get("/videos/{sha256}/storyboard")
+def storyboard(opened: Opened, sha256: Sha256, caller: Reader) -> StoryboardView:
+    """Return the layout of a video's storyboard."""
+    _, board, version, _ = _storyboard(opened, sha256)
+    return StoryboardView(
+        url=f"/api/v1/videos/{sha256}/storyboard.jpg?v={version}", columns=board.columns, rows=board.rows,
+        width=board.tile[0], height=board.tile[1], times_s=[frame.time_s for frame in board.frames],
+    )  # fmt: skip
+
+
+@router.get("/videos/{sha256}/storyboard.jpg", response_class=Response, responses=_sends("image/jpeg"))
+def storyboard_picture(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+    """Return the JPEG of a video's storyboard, which the first request makes."""
+    pack, board, version, _ = _storyboard(opened, sha256)
+    headers, answer = _cached(request, version, v)
+    try:
+        return answer or FileResponse(sprite(pack, board), media_type="image/jpeg", headers=headers)
+    except OSError:
+        raise RequestError(
+            404, "The storyboard cannot be stored.", "The disk may be full, or the frames deleted."
+        ) from None
+
+
+@router.get("/videos/{sha256}/storyboard.vtt", response_class=Response, responses=_sends("text/vtt"))
+def storyboard_times(request: Request, opened: Opened, sha256: Sha256, caller: Reader, v: Version = "") -> Response:
+    """Return as WebVTT which part of the storyboard shows which time."""
+    _, board, version, duration_s = _storyboard(opened, sha256)
+    headers, answer = _cached(request, version, v)
+    return answer or Response(board.webvtt(duration_s), media_type="text/vtt", headers=headers)

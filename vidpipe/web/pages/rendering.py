@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,6 +12,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vidpipe.operations.services import lifecycle
+from vidpipe.settings import Settings
 from vidpipe.web.access import CSRF_COOKIE, new_csrf_token, set_cookie
 from vidpipe.web.problems import Problem
 
@@ -20,6 +23,10 @@ _TEMPLATES = Jinja2Templates(
         trim_blocks=True, lstrip_blocks=True,
     )
 )  # fmt: skip
+
+#: How often Dagster's address is looked up, and those found.
+_ADDRESS_FOR_S = 10.0
+_dagster_pages: dict[tuple[Path, int], str] = {}
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -42,3 +49,13 @@ def problem_page(request: Request, problem: Problem, headers: dict[str, str] | N
 
 def _path(request: Request) -> str:
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")
+
+
+def dagster_page(settings: Settings) -> str:
+    """Return the address of Dagster's page as of a few seconds ago; empty: it does not run."""
+    key = (settings.home, int(time.monotonic() / _ADDRESS_FOR_S))
+    if (address := _dagster_pages.get(key)) is None:
+        address = next((one.address for one in lifecycle.status(settings) if one.name == "web"), "")
+        _dagster_pages.clear()
+        _dagster_pages[key] = address
+    return address

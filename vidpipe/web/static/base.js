@@ -1,4 +1,4 @@
-// Used by every page: requests to the API, messages, and small helpers for the DOM.
+// Used by every page: requests to the API, messages, and the DOM.
 
 function cookie(name) {
   const found = document.cookie.split("; ").find((one) => one.startsWith(`${name}=`));
@@ -35,7 +35,7 @@ export function say(text, kind = "info") {
   const close = element("button", { type: "button", className: "link", textContent: "Close" });
   close.addEventListener("click", () => box.remove());
   box.append(" ", close);
-  document.getElementById("messages").append(box);
+  byId("messages").append(box);
   if (kind !== "error") setTimeout(() => box.remove(), 6000);
 }
 
@@ -67,3 +67,38 @@ document.querySelector("[data-sign-out]")?.addEventListener("click", () => attem
   await api("DELETE", "/session");
   location.assign("/login");
 }));
+
+export const byId = (id) => document.getElementById(id);
+
+// Show the dialog around a form. Returns what it holds, or null: cancelled.
+export function ask(form) {
+  const dialog = form.parentElement;
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve(dialog.returnValue === "ok" ? new FormData(form) : null);
+  });
+}
+
+// Show a job's progress; returns its events.
+export function follow(job, ended) {
+  const text = element("span", { textContent: "Queued" }), bar = element("progress", { ariaLabel: "Progress" });
+  const cancel = element("button", { textContent: "Cancel" }), link = element("a", { href: "/status", textContent: "Status" });
+  const box = element("div", { className: "message card" }, text, bar, cancel, link);
+  byId("messages").append(box);
+  cancel.onclick = () => attempt(() => api("POST", `/runs/${job.id}/cancel`));
+  const events = new EventSource(`/api/v1/runs/${job.id}/events`);
+  events.addEventListener("stage", ({ data }) => {
+    text.textContent = `${JSON.parse(data).name}: ${JSON.parse(data).stage}`;
+  });
+  events.addEventListener("job", ({ data }) => {
+    const { kind, state, progress, error } = JSON.parse(data);
+    if (progress.total) Object.assign(bar, { max: progress.total, value: progress.done });
+    if (/queued|running/.test(state)) return;
+    events.close();
+    box.remove();
+    say(`${kind} ${state}. ${error?.message ?? ""}`, state === "failed" ? "error" : "info");
+    ended(state);
+  });
+  return events;
+}

@@ -13,6 +13,7 @@ import pytest
 
 from vidpipe.library.library import Library
 from vidpipe.library.sources import ListedSources
+from vidpipe.operations.proxies import proxy_path
 from vidpipe.operations.retention.video_removal import ForgottenVideo, forget
 from vidpipe.settings import Settings
 from vidpipe.sources.records import ListedSource
@@ -39,6 +40,7 @@ def library(opened: Library) -> Library:
     for sha256 in map(sha256_of, (NAME, OTHER)):
         write(settings.media_directory / sha256[:2] / f"{sha256}.mp4", 1000)
         write(settings.derived_directory / sha256 / "0" / "thumb.jpg", 50)
+        write(proxy_path(settings, sha256), 25)
     return opened
 
 
@@ -65,7 +67,7 @@ def test_a_dry_run_says_what_goes_and_forgetting_leaves_nothing_of_it(library: L
     assert stored(library, SHA256) == all_of_it
     removed: list[str] = []
     (done,) = forget(library, [SHA256], removed.append)
-    assert done == told == ForgottenVideo(SHA256, NAME, "forgotten", sources=1, freed_bytes=1050)
+    assert done == told == ForgottenVideo(SHA256, NAME, "forgotten", sources=1, freed_bytes=1075)
     assert removed == [SHA256]
     assert stored(library, SHA256) == {}
     assert stored(library, sha256_of(OTHER)) == other

@@ -14,8 +14,15 @@ from vidpipe.errors import UnavailableError
 from vidpipe.library.leases import this_process
 from vidpipe.library.library import Library
 from vidpipe.library.runs import TOTALS
+from vidpipe.operations.proxies import PARTIAL, proxy_path
 from vidpipe.operations.retention import PruneReport, PruneTask, cutoff, prune
-from vidpipe.operations.retention.home_tasks import delete_downloads, delete_journals, delete_run_figures, home_tasks
+from vidpipe.operations.retention.home_tasks import (
+    delete_downloads,
+    delete_journals,
+    delete_proxies,
+    delete_run_figures,
+    home_tasks,
+)  # fmt: skip
 from vidpipe.settings import Settings
 from vidpipe.sources.media_store import MediaStore
 from vidpipe_tests.operations.retention.conftest import age, both, write
@@ -31,6 +38,17 @@ def test_partial_downloads_go_when_nobody_goes_on_with_them(settings: Settings) 
         report = both(partial(delete_downloads, settings))
     assert (report.count, report.size_bytes) == (3, 30)
     assert sorted({path.name[0] for path in store.incoming.iterdir()}) == ["b", "c"]
+
+
+def test_playable_copies_go_with_their_videos_and_when_nobody_finishes_them(
+    settings: Settings, library: Library, video: Callable[[str], str]
+) -> None:
+    assert both(partial(delete_proxies, settings, library)).count == 0
+    kept = [write(proxy_path(settings, video("a"))), write(proxy_path(settings, f"{PARTIAL}{'c' * 64}"))]
+    gone = [write(proxy_path(settings, "b" * 64)), write(proxy_path(settings, f"{PARTIAL}{'d' * 64}"), 50, 8)]
+    report = both(partial(delete_proxies, settings, library))
+    assert (report.count, report.size_bytes) == (2, 150)
+    assert [path.exists() for path in (*kept, *gone)] == [True, True, False, False]
 
 
 def test_journals_of_other_machines_go_unless_they_hold_a_lease_or_live(
