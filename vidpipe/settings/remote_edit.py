@@ -63,11 +63,9 @@ def check_edit(config: Path, text: str, settings: Settings) -> LoadedSettings:
                 raise SettingsError("\n".join(found))
             _refuse_local(config, new, model)  # before loading, which imports the plugins that are enabled
             return load(settings.home, config=new)
-        except LocalSettingError:
-            raise
         except SettingsError as error:
             lines = [_with_line(line.replace(str(new), CONFIG_NAME), text) for line in error.message.splitlines()]
-            raise SettingsError("\n".join(lines), error.hint) from None
+            raise type(error)("\n".join(lines), error.hint) from None
 
 
 def _refuse_local(config: Path, new: Path, model: type[Settings]) -> None:

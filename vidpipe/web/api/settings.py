@@ -37,8 +37,6 @@ _RULES: dict[str, tuple[str, Callable[[str, str, Vocabulary], object]]] = {
     "priority_keywords.json": ("priority_keywords", lambda text, shown, _: parse_priority_keywords(text, shown)),
     "questions.json": ("questions", lambda text, shown, _: parse_questions(text, shown)),
 }
-_LONGEST = 1_000_000
-_LOCK_S = 10.0
 
 
 class EffectiveSettings(BaseModel):
@@ -59,7 +57,7 @@ class EffectiveSettings(BaseModel):
 class FileText(BaseModel):
     """The text of a file."""
 
-    text: str = Field(max_length=_LONGEST)
+    text: str = Field(max_length=1_000_000)
 
 
 class FileSaved(BaseModel):
@@ -108,20 +106,23 @@ def save_file(
     model or plugin, and who can reach the servers, only on the machine itself (403).
     """
     settings, path = opened.settings, _path(name, opened.settings, request)
-    with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_S):
-        former = _content(path, name)
-        if if_match != _etag(former):
-            raise RequestError(412, f"{name} was changed by someone else meanwhile.", "Load it again.")
-        try:
-            note = _checked(name, path, new.text, settings)
-        except SettingsError as error:
-            status = 403 if isinstance(error, LocalSettingError) else 422
-            raise RequestError(status, error.message, error.hint) from None
-        content = new.text.encode()
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-        replace_file(path.with_name(f"{path.name}.bak"), former, mode)
-        replace_file(path, content, mode)
-        path.chmod(mode)  # whatever the umask is
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+            former = _content(path, name)
+            if if_match != _etag(former):
+                raise RequestError(412, f"{name} was changed by someone else meanwhile.", "Load it again.")
+            try:
+                note = _checked(name, path, new.text, settings)
+            except SettingsError as error:
+                status = 403 if isinstance(error, LocalSettingError) else 422
+                raise RequestError(status, error.message, error.hint) from None
+            content = new.text.encode()
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+            replace_file(path.with_name(f"{path.name}.bak"), former, mode)
+            replace_file(path, content, mode)
+            path.chmod(mode)  # whatever the umask is
+    except OSError as error:
+        raise RequestError(503, f"{name} cannot be written: {error.strerror or error}.") from None
     web_home(request).reload()
     audit("settings", by=caller.name, file=name)
     return FileSaved(etag=_etag(content), note=note)
