@@ -94,7 +94,7 @@ def _values(path: Path) -> defaultdict[tuple[str, str], list[str]]:
 def _with_line(sentence: str, text: str) -> str:
     """Return the sentence with the number of the line that sets the key that it names."""
     named = _NAMED.search(sentence)
-    place = rf"(?ims)^\s*\[{named[1]}\](?:(?!^\s*\[).)*?^[ \t]*{named[2]}\s*=" if named else "$^"
+    place = rf"(?ims)^[ \t]*\[{named[1]}\](?:(?!^[ \t]*\[).)*?^[ \t]*{named[2]}[ \t]*=" if named else "$^"
     found = re.search(place, text)
     line = text.count("\n", 0, found.end()) + 1 if found else 0
     return sentence.replace(f"{CONFIG_NAME}:", f"{CONFIG_NAME}, line {line}:", 1) if line else sentence
