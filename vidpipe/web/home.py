@@ -60,17 +60,16 @@ class WebHome:
 
     Args:
         load: Returns the settings in force.
-        config: The file that they are read from; None: config.ini of the home.
+        config: The file that they are read from instead of config.ini.
 
     Attributes:
         settings: Those of the start, which hold for the server itself.
-        config: The file that they are read from.
     """
 
     def __init__(self, load: Callable[[], Settings], config: Path | None = None) -> None:
         self._load = load
+        self.config = config
         self.settings = load()
-        self.config = config or self.settings.home / CONFIG_NAME
         self._mutex = threading.Lock()
         self._catching_up = threading.Lock()
         self._opened: OpenHome | None = None
@@ -146,7 +145,7 @@ class WebHome:
                 self._opened = None
 
 
-def _state_of_files(settings: Settings, config: Path) -> str:
+def _state_of_files(settings: Settings, config: Path | None) -> str:
     """Return a hash that changes with config.ini and the files of rules and prompts."""
     digest = hashlib.sha256()
     for path in _files(settings, config):
@@ -156,8 +155,8 @@ def _state_of_files(settings: Settings, config: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(settings: Settings, config: Path) -> Iterator[Path]:
-    yield config
+def _files(settings: Settings, config: Path | None) -> Iterator[Path]:
+    yield config or settings.home / CONFIG_NAME
     yield settings.home / LOCAL_CONFIG_NAME
     rules = settings.rules
     for path in (rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions):

@@ -16,6 +16,7 @@ from vidpipe.operations.services.lifecycle import fingerprint
 from vidpipe.operations.services.state import desired_state
 from vidpipe.safe_files import read_regular, replace_file
 from vidpipe.settings import Settings, audit, default_file, load
+from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.settings.keys import all_keys
 from vidpipe.settings.remote_edit import LocalSettingError, check_edit, remotely_editable
 from vidpipe.stages.registry import enabled_analyses
@@ -140,7 +141,7 @@ def _checked(name: FileName, path: Path, text: str, settings: Settings) -> str:
 
 
 def _path(name: FileName, settings: Settings, request: Request) -> Path:
-    config = web_home(request).config
+    config = web_home(request).config or settings.home / CONFIG_NAME
     return (config if name == "config.ini" else settings.resolve(getattr(settings.rules, _RULES[name][0]))).resolve()
 
 
