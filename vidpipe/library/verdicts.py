@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pymongo.errors import DuplicateKeyError
 
 from vidpipe.library.schema import Collections, Document
-from vidpipe.library.videos import NoSuchVideo, chunked
+from vidpipe.library.videos import NoSuchVideo
 from vidpipe.tagging.blocks import tag_key
 
 Answer = Literal["yes", "no"]
@@ -57,14 +57,6 @@ class Verdicts:
             raise NoSuchVideo(f"There is no video {video[:12]}.")
         rules = (one["rule"] for one in found.get("tags") or () if tag_key(one["tag"]) == key)
         return next(rules, None), found["stages"]["tags"].get("spec", "")
-
-    def of_videos(self, videos: Iterable[str], tag: str) -> dict[str, Document]:
-        """Return video -> its verdict on a tag."""
-        return {
-            row["video"]: row
-            for chunk in chunked(videos)
-            for row in self._verdicts.find({"tag_key": tag_key(tag), "video": {"$in": chunk}})
-        }
 
     def on_tag(self, tag: str) -> dict[str, Answer]:
         """Return video -> yes or no, of all verdicts on a tag."""

@@ -63,11 +63,9 @@ def check_edit(config: Path, text: str, settings: Settings) -> LoadedSettings:
                 raise SettingsError("\n".join(found))
             _refuse_local(config, new, model)  # before loading, which imports the plugins that are enabled
             return load(settings.home, config=new)
-        except LocalSettingError:
-            raise
         except SettingsError as error:
             lines = [_with_line(line.replace(str(new), CONFIG_NAME), text) for line in error.message.splitlines()]
-            raise SettingsError("\n".join(lines), error.hint) from None
+            raise type(error)("\n".join(lines), error.hint) from None
 
 
 def _refuse_local(config: Path, new: Path, model: type[Settings]) -> None:
@@ -96,7 +94,7 @@ def _values(path: Path) -> defaultdict[tuple[str, str], list[str]]:
 def _with_line(sentence: str, text: str) -> str:
     """Return the sentence with the number of the line that sets the key that it names."""
     named = _NAMED.search(sentence)
-    place = rf"(?ims)^\s*\[{named[1]}\](?:(?!^\s*\[).)*?^[ \t]*{named[2]}\s*=" if named else "$^"
+    place = rf"(?ims)^[ \t]*\[{named[1]}\](?:(?!^[ \t]*\[).)*?^[ \t]*{named[2]}[ \t]*=" if named else "$^"
     found = re.search(place, text)
     line = text.count("\n", 0, found.end()) + 1 if found else 0
     return sentence.replace(f"{CONFIG_NAME}:", f"{CONFIG_NAME}, line {line}:", 1) if line else sentence

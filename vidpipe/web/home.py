@@ -61,7 +61,7 @@ class WebHome:
 
     Args:
         load: Returns the settings in force.
-        config: The file that they are read from; None: config.ini of the home.
+        config: The file that they are read from instead of config.ini.
 
     Attributes:
         settings: Those of the start, which hold for the server itself.
@@ -150,7 +150,7 @@ class WebHome:
                 self._opened = None
 
 
-def _state_of_files(settings: Settings, config: Path) -> str:
+def _state_of_files(settings: Settings, config: Path | None) -> str:
     """Return a hash that changes with config.ini and the files of rules and prompts."""
     digest = hashlib.sha256()
     for path in _files(settings, config):
@@ -160,8 +160,8 @@ def _state_of_files(settings: Settings, config: Path) -> str:
     return digest.hexdigest()
 
 
-def _files(settings: Settings, config: Path) -> Iterator[Path]:
-    yield config
+def _files(settings: Settings, config: Path | None) -> Iterator[Path]:
+    yield config or settings.home / CONFIG_NAME
     yield settings.home / LOCAL_CONFIG_NAME
     rules = settings.rules
     for path in (rules.custom_tag_rules, rules.priority_keywords, rules.categories, rules.questions):

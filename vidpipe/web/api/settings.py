@@ -16,6 +16,7 @@ from vidpipe.operations.services.lifecycle import fingerprint
 from vidpipe.operations.services.state import desired_state
 from vidpipe.safe_files import read_regular, replace_file
 from vidpipe.settings import Settings, audit, default_file, load
+from vidpipe.settings.home import CONFIG_NAME
 from vidpipe.settings.keys import all_keys
 from vidpipe.settings.remote_edit import LocalSettingError, check_edit, remotely_editable
 from vidpipe.stages.registry import enabled_analyses
@@ -37,8 +38,6 @@ _RULES: dict[str, tuple[str, Callable[[str, str, Vocabulary], object]]] = {
     "priority_keywords.json": ("priority_keywords", lambda text, shown, _: parse_priority_keywords(text, shown)),
     "questions.json": ("questions", lambda text, shown, _: parse_questions(text, shown)),
 }
-_LONGEST = 1_000_000
-_LOCK_S = 10.0
 
 
 class EffectiveSettings(BaseModel):
@@ -59,7 +58,7 @@ class EffectiveSettings(BaseModel):
 class FileText(BaseModel):
     """The text of a file."""
 
-    text: str = Field(max_length=_LONGEST)
+    text: str = Field(max_length=1_000_000)
 
 
 class FileSaved(BaseModel):
@@ -108,20 +107,23 @@ def save_file(
     model or plugin, and who can reach the servers, only on the machine itself (403).
     """
     settings, path = opened.settings, _path(name, opened.settings, request)
-    with FileLock(path.with_name(f".{path.name}.lock"), timeout=_LOCK_S):
-        former = _content(path, name)
-        if if_match != _etag(former):
-            raise RequestError(412, f"{name} was changed by someone else meanwhile.", "Load it again.")
-        try:
-            note = _checked(name, path, new.text, settings)
-        except SettingsError as error:
-            status = 403 if isinstance(error, LocalSettingError) else 422
-            raise RequestError(status, error.message, error.hint) from None
-        content = new.text.encode()
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
-        replace_file(path.with_name(f"{path.name}.bak"), former, mode)
-        replace_file(path, content, mode)
-        path.chmod(mode)  # whatever the umask is
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+            former = _content(path, name)
+            if if_match != _etag(former):
+                raise RequestError(412, f"{name} was changed by someone else meanwhile.", "Load it again.")
+            try:
+                note = _checked(name, path, new.text, settings)
+            except SettingsError as error:
+                status = 403 if isinstance(error, LocalSettingError) else 422
+                raise RequestError(status, error.message, error.hint) from None
+            content = new.text.encode()
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+            replace_file(path.with_name(f"{path.name}.bak"), former, mode)
+            replace_file(path, content, mode)
+            path.chmod(mode)  # whatever the umask is
+    except OSError as error:
+        raise RequestError(503, f"{name} cannot be written: {error.strerror or error}.") from None
     web_home(request).reload()
     audit("settings", by=caller.name, file=name)
     return FileSaved(etag=_etag(content), note=note)
@@ -139,7 +141,7 @@ def _checked(name: FileName, path: Path, text: str, settings: Settings) -> str:
 
 
 def _path(name: FileName, settings: Settings, request: Request) -> Path:
-    config = web_home(request).config
+    config = web_home(request).config or settings.home / CONFIG_NAME
     return (config if name == "config.ini" else settings.resolve(getattr(settings.rules, _RULES[name][0]))).resolve()
 
 

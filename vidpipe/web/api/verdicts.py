@@ -17,7 +17,7 @@ from vidpipe.settings import audit
 from vidpipe.tagging.blocks import tag_key
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.api.labels import ShortText
-from vidpipe.web.home import Opened, OpenHome, Searchable
+from vidpipe.web.home import Opened, Searchable
 from vidpipe.web.selection import Sha256
 
 router = APIRouter(tags=["verdicts"])
@@ -83,7 +83,7 @@ class ReviewedVideo(BaseModel):
     evidence: str
     times_s: list[float]
     poster: str
-    verdict: SavedVerdict | None
+    verdict: Answer | None
 
 
 class ReviewedTag(BaseModel):
@@ -168,18 +168,29 @@ def save_verdict(change: VerdictChange, opened: Opened, caller: Writer) -> Verdi
 
 @router.get("/review")
 def review(opened: Searchable, wanted: Annotated[Review, Query()], caller: Reader) -> ReviewPage:
-    """Return videos that have a tag now, with the evidence and what was said of it, in a fixed order."""
-    return page_of(opened, wanted)
+    """Return videos that have a tag now, with the evidence and the verdict, in a fixed order; none without a tag."""
+    if wanted.tag is None:
+        return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
+    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
+    with opened.library.connection.errors_explained():
+        on_tag = Verdicts(opened.library.collections).on_tag(wanted.tag)
+        said = {video: on_tag.get(video, "none") for video in ids}
+        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
+        page = shown[: wanted.limit]
+        fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
+        found = opened.library.collections["videos"].find({"_id": {"$in": page}}, fields).sort("_id", 1)
+        items = [_item(row, wanted.tag, on_tag.get(row["_id"])) for row in found]
+    counts = Counter(said.values())
+    following = page[-1] if len(shown) > len(page) else None
+    return ReviewPage(
+        tag=wanted.tag, items=items, videos=len(ids), judged=len(ids) - counts["none"], yes=counts["yes"],
+        no=counts["no"], next=following,
+    )  # fmt: skip
 
 
 @router.get("/review/tags")
 def reviewed_tags(opened: Searchable, caller: Reader) -> list[ReviewedTag]:
     """Return the tags of the library, the most frequent first, with the number of verdicts."""
-    return tags_of(opened)
-
-
-def tags_of(opened: OpenHome) -> list[ReviewedTag]:
-    """Return the tags of the library."""
     with opened.library.connection.errors_explained():
         counts = Verdicts(opened.library.collections).counts()
     found = opened.engine.find(limit=1).facets["tag"]
@@ -190,41 +201,13 @@ def tags_of(opened: OpenHome) -> list[ReviewedTag]:
     ]
 
 
-def page_of(opened: OpenHome, wanted: Review) -> ReviewPage:
-    """Return a page of a contact sheet; without a tag, it is empty."""
-    if wanted.tag is None:
-        return ReviewPage(tag="", items=[], videos=0, judged=0, yes=0, no=0, next=None)
-    ids = opened.engine.ids("", [f"tag:{quoted(wanted.tag)}"])
-    verdicts = Verdicts(opened.library.collections)
-    with opened.library.connection.errors_explained():
-        on_tag = verdicts.on_tag(wanted.tag)
-        said = {video: on_tag.get(video, "none") for video in ids}
-        shown = [video for video in ids if video > wanted.after and wanted.verdict in ("all", said[video])]
-        page = shown[: wanted.limit]
-        items = _items(opened, wanted.tag, page)
-    counts = Counter(said.values())
-    following = page[-1] if len(shown) > len(page) else None
-    return ReviewPage(
-        tag=wanted.tag, items=items, videos=len(ids), judged=len(ids) - counts["none"], yes=counts["yes"],
-        no=counts["no"], next=following,
-    )  # fmt: skip
-
-
-def _items(opened: OpenHome, tag: str, ids: list[str]) -> list[ReviewedVideo]:
-    fields = {"ingest.names": 1, "metadata.duration_s": 1, "tags": 1}
-    rows = {row["_id"]: row for row in opened.library.collections["videos"].find({"_id": {"$in": ids}}, fields)}
-    verdicts = Verdicts(opened.library.collections).of_videos(ids, tag)
-    return [_item(rows[video], tag, verdicts.get(video)) for video in ids if video in rows]
-
-
-def _item(row: Document, tag: str, verdict: Document | None) -> ReviewedVideo:
+def _item(row: Document, tag: str, verdict: Answer | None) -> ReviewedVideo:
     found: Document = next((one for one in row.get("tags") or () if tag_key(one["tag"]) == tag_key(tag)), {})
     evidence = found.get("evidence", "")
     return ReviewedVideo(
         video=row["_id"], name=name_of(row), duration_s=(row.get("metadata") or {}).get("duration_s"),
         rule=found.get("rule", ""), evidence=evidence, times_s=_times(evidence),
-        poster=f"/api/v1/videos/{row['_id']}/thumbnail",
-        verdict=SavedVerdict.model_validate(verdict) if verdict else None,
+        poster=f"/api/v1/videos/{row['_id']}/thumbnail", verdict=verdict,
     )  # fmt: skip
 
 

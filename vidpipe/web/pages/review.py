@@ -18,4 +18,4 @@ def review(
     request: Request, opened: Searchable, wanted: Annotated[verdicts.Review, Query()], caller: Reader
 ) -> HTMLResponse:
     """Show videos with a tag, to be judged."""
-    return render(request, "review.html", tags=verdicts.tags_of(opened), wanted=wanted)
+    return render(request, "review.html", tags=verdicts.reviewed_tags(opened, caller), wanted=wanted)

@@ -85,7 +85,7 @@ function review({ tag, verdict }) {
     poster.addEventListener("error", () => { poster.style.visibility = "hidden"; });
     const why = element("p", { className: "why", textContent: found.evidence || found.rule });
     if (found.duration_s) why.append(` · ${clock(found.duration_s)}`);
-    const card = { video: found.video, name: found.name, link, verdict: found.verdict?.verdict ?? null, buttons: {} };
+    const card = { video: found.video, name: found.name, link, verdict: found.verdict, buttons: {} };
     for (const [name, label] of [["yes", "Yes"], ["no", "No"]]) {
       const button = element("button", { type: "button", textContent: label, className: `${name}-button`, tabIndex: -1 });
       button.setAttribute("aria-label", `${label}: ${found.name}`);
