@@ -61,7 +61,7 @@ COMMANDS = {
 }
 #: -word excludes a word from a search; it is not an unknown option.
 _CONTEXT_SETTINGS: dict[str, dict[str, Any]] = {"search": {"ignore_unknown_options": True}}
-_GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
+GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 _EXIT_CODES = """\
 Exit codes: 0 success · 1 some videos or inputs failed · 2 usage or settings error · 3 missing dependency or service ·
 4 no such video · 70 bug in vidpipe · 130 interrupted (143: terminated by SIGTERM).
@@ -157,7 +157,8 @@ def options(
     Start with `vidpipe init`, then `vidpipe add` and `vidpipe run`. Global options may come before or after the
     command.
     """
-    context.obj = CommandContext(home, config, log_level.upper() if log_level else None)
+    if context.obj is None:  # `vidpipe shell` has set it
+        context.obj = CommandContext(home, config, log_level.upper() if log_level else None)
 
 
 def main() -> None:
@@ -200,7 +201,7 @@ def globals_first(args: Sequence[str]) -> list[str]:
         name, equals, _ = arg.partition("=")
         if arg == "--":
             rest += [arg, *remaining]
-        elif name.replace("_", "-") not in _GLOBAL_OPTIONS:
+        elif name.replace("_", "-") not in GLOBAL_OPTIONS:
             rest.append(arg)
         elif equals:
             first.append(arg)
