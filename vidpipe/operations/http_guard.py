@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -305,11 +305,21 @@ def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = C
     )  # fmt: skip
 
 
-def serve(app: ASGIApp, host: str, port: int, allowed_hosts: Iterable[str], setting: str) -> None:
-    """Serves `app` until SIGTERM or SIGINT.
+def serve(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    allowed_hosts: Iterable[str],
+    setting: str,
+    *,
+    listening: Callable[[], None] = lambda: None,
+) -> None:
+    """Serves `app` until SIGTERM or SIGINT. Calls `listening` once clients can connect.
 
     Raises:
         UnavailableError: See `listen`.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        page_server(app, (host, *allowed_hosts)).run(listen(host, port, setting))
+        sockets = listen(host, port, setting)
+        listening()
+        page_server(app, (host, *allowed_hosts)).run(sockets)

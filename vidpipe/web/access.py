@@ -43,10 +43,11 @@ def keys_required(request: Request, *, always: bool) -> bool:
     if always or any(name in request.headers for name in _FORWARDED):
         return True
     client = request.client.host if request.client else ""
-    return not (_is_loopback(client) and _is_loopback(request.url.hostname or ""))
+    return not (is_loopback(client) and is_loopback(request.url.hostname or ""))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine's loopback."""
     if host == "localhost":
         return True
     try:
