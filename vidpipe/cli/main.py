@@ -61,7 +61,7 @@ COMMANDS = {
 }
 #: -word excludes a word from a search; it is not an unknown option.
 _CONTEXT_SETTINGS: dict[str, dict[str, Any]] = {"search": {"ignore_unknown_options": True}}
-GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
+_GLOBAL_OPTIONS = ("--home", "--config", "--log-level")
 _EXIT_CODES = """\
 Exit codes: 0 success · 1 some videos or inputs failed · 2 usage or settings error · 3 missing dependency or service ·
 4 no such video · 70 bug in vidpipe · 130 interrupted (143: terminated by SIGTERM).
@@ -201,7 +201,7 @@ def globals_first(args: Sequence[str]) -> list[str]:
         name, equals, _ = arg.partition("=")
         if arg == "--":
             rest += [arg, *remaining]
-        elif name.replace("_", "-") not in GLOBAL_OPTIONS:
+        elif name.replace("_", "-") not in _GLOBAL_OPTIONS:
             rest.append(arg)
         elif equals:
             first.append(arg)

@@ -1,13 +1,12 @@
 """vidpipe shell: a session of the commands, in which the library stays open."""
 
-import contextlib
 import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 
@@ -19,20 +18,18 @@ from pymongo.errors import PyMongoError
 
 from vidpipe.cli.context import CommandContext, command_context
 from vidpipe.cli.interrupt import INTERRUPTED
-from vidpipe.cli.main import GLOBAL_OPTIONS, app
+from vidpipe.cli.main import app, globals_first
 from vidpipe.cli.output import counted, note, print_error
 from vidpipe.cli.run import finish
 from vidpipe.cli.shell_completion import CommandCompleter
 from vidpipe.errors import SettingsError, UnavailableError, VidpipeError, visible
-from vidpipe.operations.kept_home import KeptHome, OpenHome
+from vidpipe.operations.kept_home import KeptHome
 from vidpipe.operations.services.state import run_directory
 from vidpipe.safe_files import open_private, private_directory
 
 #: Commands that start, stop or replace what the session is connected to, or what it has loaded.
 _OF_THEIR_OWN = ("doctor", "down", "migrate", "models", "restore", "up", "web")
 _PROGRAM = "from vidpipe.cli.main import main; main()"
-#: Modules of the commands that are to answer at once.
-_LOADED_FIRST = ("search", "show", "status")
 _ENDS = ("exit", "quit")
 _TOOLBAR_S = 3.0
 
@@ -49,32 +46,27 @@ def shell(context: typer.Context) -> None:
         raise SettingsError("This is `vidpipe shell` already.", "`exit` ends it.")
     home = KeptHome(lambda: call.load().settings, note)
     try:
-        settings = home.opened().settings
-        session = ShellSession(replace(call, home=settings.home, kept=home))
-        if sys.stdin.isatty():
-            for module in _LOADED_FIRST:
-                import_module(f"vidpipe.cli.{module}")
-            session.run_prompts(prompts(home))
-            code = 0
-        else:
-            code = session.run_script()
+        home.opened()
+        session = ShellSession(replace(call, home=home.settings.home, kept=home), home)
+        finish(session.run_prompts() if sys.stdin.isatty() else session.run_script())
     finally:
         home.close()
-    finish(code)
 
 
 class ShellSession:
     """Runs command lines on one open library.
 
     Args:
-        call: The global options of the session, and the library that it keeps open.
+        call: The global options of the session.
+        home: The library.
     """
 
-    def __init__(self, call: CommandContext) -> None:
+    def __init__(self, call: CommandContext, home: KeptHome) -> None:
         self._application = typer.main.get_command(app)
         self._call = call
-        given = {"--home": call.home, "--config": call.config and call.config.absolute(), "--log-level": call.log_level}
-        self._options = [word for name, value in given.items() if value for word in (name, str(value))]
+        self._home = home
+        given = {"--home": call.home, "--config": call.config, "--log-level": call.log_level}
+        self._options = [f"{name}={value}" for name, value in given.items() if value]
 
     def run(self, line: str, *, stdin: int | None = None) -> int:
         """Run one line and return its exit code. Its errors are printed.
@@ -84,113 +76,78 @@ class ShellSession:
             stdin: What a command in a process of its own reads; None: the session's.
         """
         try:
-            words = shlex.split(line, comments=True)
+            words = globals_first(shlex.split(line, comments=True))
         except ValueError as error:
             print_error(SettingsError(f"The line cannot be split into words: {error}.", "Close the quotation marks."))
             return SettingsError.exit_code
         words = words[words[:1] == ["vidpipe"] :]
-        if words[:1] == ["help"]:
-            words = [*words[1:], "--help"]
         if not words:
             return 0
-        options_of_its_own = any(word.partition("=")[0].replace("_", "-") in GLOBAL_OPTIONS for word in words)
-        if words[0] in _OF_THEIR_OWN or options_of_its_own:
+        if words[0] == "help":
+            words = [*words[1:], "--help"]
+        if words[0] in _OF_THEIR_OWN or words[0].startswith("-"):
             return self._run_process([*self._options, *words], stdin)
         code: int = self._application.main([*self._options, *words], standalone_mode=False, obj=self._call)
-        if code == UnavailableError.exit_code and self._call.kept is not None:
-            self._call.kept.close()  # the next command connects again
+        if code == UnavailableError.exit_code:
+            self._home.close()  # the next command connects again
         return code
 
-    def _run_process(self, args: Sequence[str], stdin: int | None) -> int:
+    def _run_process(self, args: list[str], stdin: int | None) -> int:
         """Run a command as a process, without holding the library that it may stop or replace."""
-        assert self._call.kept is not None  # noqa: S101 - of a session
-        self._call.kept.close()
+        self._home.close()
         with subprocess.Popen([sys.executable, "-P", "-c", _PROGRAM, *args], stdin=stdin) as process:
             while process.poll() is None:
-                with contextlib.suppress(KeyboardInterrupt):  # the process has received the signal, too
+                with suppress(KeyboardInterrupt):  # the process has received the signal, too
                     process.wait()
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
-    def run_prompts(self, session: PromptSession[str]) -> None:
+    def run_prompts(self) -> int:
         """Run what the user types, until `exit` or Ctrl-D."""
+        for command in ("search", "show", "status"):
+            import_module(f"vidpipe.cli.{command}")
+        history = run_directory(self._home.settings) / "shell_history"
+        private_directory(history.parent)
+        open_private(history).close()
+        prompts: PromptSession[str] = PromptSession(
+            f"{visible(self._home.settings.home.name)}> ", history=FileHistory(history), bottom_toolbar=" ",
+            auto_suggest=AutoSuggestFromHistory(), completer=CommandCompleter(self._home), complete_in_thread=True,
+        )  # fmt: skip
+        threading.Thread(target=_keep_counting, args=(self._home, prompts), name="toolbar", daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
         while True:
+            wakeup = signal.set_wakeup_fd(-1)  # asyncio sets one of its own
             try:
-                with _signals_for_prompt():
-                    line = session.prompt()
+                line = prompts.prompt()
             except KeyboardInterrupt:
                 continue
             except EOFError:
-                return
+                return 0
+            finally:
+                signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
             if line.strip() in _ENDS:
-                return
+                return 0
             self.run(line)
 
     def run_script(self) -> int:
         """Run the lines of stdin; return the exit code of the last command that failed. Ctrl-C ends the script."""
         failed = 0
         for line in iter(sys.stdin.readline, ""):
-            if line.strip() in _ENDS:
+            if failed == INTERRUPTED or line.strip() in _ENDS:
                 break
             failed = self.run(line, stdin=subprocess.DEVNULL) or failed
-            if failed == INTERRUPTED:
-                break
         return failed
 
 
-def prompts(home: KeptHome) -> "PromptSession[str]":
-    """Return what reads lines from the terminal, with history, completion and a toolbar."""
-    settings = home.settings
-    history = run_directory(settings) / "shell_history"
-    private_directory(history.parent)
-    open_private(history).close()
-    return PromptSession(
-        f"{visible(settings.home.name)}> ",
-        history=FileHistory(history),
-        auto_suggest=AutoSuggestFromHistory(),
-        completer=CommandCompleter(home),
-        complete_in_thread=True,
-        bottom_toolbar=CountsToolbar(home),
-        refresh_interval=_TOOLBAR_S,
-    )
-
-
-class CountsToolbar:
-    """What the line below the prompt says. It is counted in another thread, if the library has changed."""
-
-    def __init__(self, home: KeptHome) -> None:
-        self._home = home
-        self._text = ""
-        self._seen: object = None
-        self._began_at = 0.0
-        self._counting = threading.Lock()
-
-    def __call__(self) -> str:
-        """Return the counts of a moment ago."""
-        if time.monotonic() - self._began_at > _TOOLBAR_S and not self._counting.locked():
-            self._began_at = time.monotonic()
-            threading.Thread(target=self._count, name="toolbar", daemon=True).start()
-        return self._text
-
-    def _count(self) -> None:
-        opened = self._home.current
-        with self._counting, contextlib.suppress(PyMongoError, VidpipeError):
-            if opened is not None and (seen := (opened, opened.library.changes.state())) != self._seen:
-                self._text, self._seen = _counts(opened), seen
-
-
-def _counts(opened: OpenHome) -> str:
-    states, specs = opened.library.states, opened.plan.specs
-    failed = sum(len(states.overall(specs, state).ids) for state in ("failed", "quarantined"))
-    return f"{counted(opened.library.videos.count(), 'video')} · {len(states.due(specs))} due · {failed} failed"
-
-
-@contextlib.contextmanager
-def _signals_for_prompt() -> Iterator[None]:
-    """While a line is read, SIGTERM ends the session; then the thread that ends a hanging command is woken up again."""
-    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))
-    wakeup = signal.set_wakeup_fd(-1)  # asyncio sets one of its own
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, handler)
+def _keep_counting(home: KeptHome, prompts: PromptSession[str]) -> None:
+    """Show counts of videos below the prompt, and count again when the library has changed."""
+    seen: object = None
+    while True:
+        with suppress(PyMongoError, VidpipeError):
+            opened = home.current
+            if opened is not None and (now := (opened, opened.library.changes.state())) != seen:
+                library, specs, seen = opened.library, opened.plan.specs, now
+                failed = sum(len(library.states.overall(specs, state).ids) for state in ("failed", "quarantined"))
+                counts = counted(library.videos.count(), "video"), f"{len(library.states.due(specs))} due"
+                prompts.bottom_toolbar = " · ".join((*counts, f"{failed} failed"))
+                prompts.app.invalidate()
+        time.sleep(_TOOLBAR_S)

@@ -3,13 +3,13 @@
 Names, tags and labels are untrusted: what cannot be seen is never inserted, and what is inserted is quoted.
 """
 
-import contextlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
@@ -24,23 +24,9 @@ _MOST = 30
 _WORD = re.compile(r"""(?:[^\s'"\\]|\\.?|'[^']*(?:'|$)|"(?:[^"\\]|\\.?)*(?:"|$))+""")
 _TERM = re.compile(r"([-(]*)(?:([a-z_]+):)?(.*)", re.DOTALL)
 _HASH_PREFIX = re.compile(r"[0-9a-f]{2,64}")
-_HASH_SHOWN = 12
 
-
-class _Found(NamedTuple):
-    """Something to insert.
-
-    Attributes:
-        text: The word, not yet quoted.
-        about: What it is.
-        shown: How it is listed; "": as it is.
-        whole: Whether the word ends here.
-    """
-
-    text: str
-    about: str = ""
-    shown: str = ""
-    whole: bool = True
+#: A word to insert, not yet quoted; what it is; how it is listed.
+_Found = tuple[str, str, str]
 
 
 class CommandCompleter(Completer):
@@ -57,37 +43,33 @@ class CommandCompleter(Completer):
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Yield what the word before the cursor may become."""
-        raw = [match.group() for match in _WORD.finditer(document.text_before_cursor)]
+        raw = _WORD.findall(document.text_before_cursor)
         last = raw.pop() if raw and document.text_before_cursor.endswith(raw[-1]) else ""
-        with contextlib.suppress(PyMongoError, VidpipeError):
-            words, word = [*map(_unquoted, raw)], _unquoted(last)
-            for found in islice(self._found(words[words[:1] == ["vidpipe"] :], word), _MOST):
-                text = shlex.quote(found.text) + (" " if found.whole and not document.text_after_cursor else "")
-                yield Completion(text, -len(last), display=visible(found.shown or found.text), display_meta=found.about)
+        with suppress(PyMongoError, VidpipeError):
+            for text, about, shown in islice(self._found([*map(_unquoted, raw)], _unquoted(last)), _MOST):
+                yield Completion(shlex.quote(text), -len(last), display=visible(shown), display_meta=about)
 
     def _found(self, words: Sequence[str], word: str) -> Iterator[_Found]:
         if not words or words == ["help"]:
-            commands = {**{name: about for name, (_, about) in COMMANDS.items()}, "exit": "End the session."}
-            yield from _starting(word, commands)
-            return
-        if words[0] not in COMMANDS:
-            return
-        command = self._command(words[0])
-        options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
-        before = options.get(words[-1])
-        if before is not None and words[-1].startswith("-") and not before.is_flag:
-            yield from self._values(before, command, word)
-        elif word.startswith("--") or word == "-":
-            named = {name: option.help or "" for name, option in options.items() if name.startswith("-")}
-            yield from _starting(word, {**named, "--help": "Show the options."})
-        else:
-            for argument in (one for one in command.params if not one.opts[0].startswith("-")):
-                yield from self._values(argument, command, word)
+            yield from _starting(word, {**{name: about for name, (_, about) in COMMANDS.items()}, "exit": ""})
+        elif words[0] in COMMANDS:
+            command = self._command(words[0])
+            options = {name: option for option in command.params for name in (*option.opts, *option.secondary_opts)}
+            before = options.get(words[-1]) if words[-1].startswith("-") else None
+            if before is not None and not before.is_flag:
+                yield from self._values(before, command, word)
+            elif word.startswith("-") and (word.startswith("--") or words[0] != "search"):  # -word excludes a word
+                yield from _starting(word, {name: one.help or "" for name, one in options.items() if name[0] == "-"})
+            else:
+                for argument in (one for one in command.params if one.opts[0][0] != "-"):
+                    yield from self._values(argument, command, word)
 
     def _values(self, parameter: Any, command: Any, word: str) -> Iterator[_Found]:
         """Yield the values of an option or argument."""
-        with command.make_context(str(command.name), [], None, resilient_parsing=True) as context:
-            yield from (_Found(item.value) for item in parameter.shell_complete(context, word) if item.type == "plain")
+        context = command.make_context(command.name, [], None, resilient_parsing=True)
+        yield from (
+            (one.value, "", one.value) for one in parameter.shell_complete(context, word) if one.type == "plain"
+        )
         opened = self._home.current
         if opened is None:
             return
@@ -97,7 +79,7 @@ class CommandCompleter(Completer):
             yield from _videos(opened, word)
         elif parameter.name == "stages":
             yield from _starting(word, dict.fromkeys(opened.library.graph.names, ""))
-        elif parameter.name in opened.index.fields.facets:
+        else:
             yield from _starting(word, self._counts(opened, parameter.name))
 
     def _terms(self, opened: OpenHome, word: str) -> Iterator[_Found]:
@@ -105,11 +87,10 @@ class CommandCompleter(Completer):
         signs, name, start = _TERM.fullmatch(word).groups()  # type: ignore[union-attr]  # it matches anything
         if name is None:
             fields = {f"{field.name}:": field.help for field in opened.index.fields}
-            yield from (one._replace(text=signs + one.text, whole=False) for one in _starting(start, fields))
-            return
-        for one in _starting(start.lstrip('"'), self._counts(opened, name)):
-            value = one.text if re.fullmatch(r"\w+", one.text) else quoted(one.text)
-            yield one._replace(text=f"{signs}{name}:{value}", shown=one.text)
+            yield from ((signs + text, about, shown) for text, about, shown in _starting(start, fields))
+        else:
+            for text, about, shown in _starting(start.lstrip('"'), self._counts(opened, name)):
+                yield f"{signs}{name}:{text if text.isalnum() else quoted(text)}", about, shown
 
     def _counts(self, opened: OpenHome, name: str) -> dict[str, str]:
         """Return the values of a field, most frequent first -> how many videos have it. Of the index as it is now."""
@@ -123,7 +104,7 @@ class CommandCompleter(Completer):
 def _unquoted(raw: str) -> str:
     """Return a word as the shell reads it, even if its quotation marks are not closed yet."""
     for end in ("", '"', "'", "\\"):
-        with contextlib.suppress(ValueError):
+        with suppress(ValueError):
             return "".join(shlex.split(raw + end))
     return raw
 
@@ -132,17 +113,17 @@ def _starting(word: str, named: dict[str, str]) -> Iterator[_Found]:
     """Yield those of `named` that start with `word`, whatever its case, unless they cannot be typed."""
     for name, about in named.items():
         if name.casefold().startswith(word.casefold()) and visible(name) == name:
-            yield _Found(name, visible(about))
+            yield name, visible(about), name
 
 
 def _videos(opened: OpenHome, word: str) -> Iterator[_Found]:
     """Yield videos by the start of a file name or hash; both are read from an index, and only a few."""
-    collection, fields = opened.library.collections["videos"], {"ingest.names": 1}
+    queries: list[dict[str, Any]] = [{"ingest.names": re.compile(f"^{re.escape(word)}")}]
     if _HASH_PREFIX.fullmatch(word):
-        for row in collection.find({"_id": {"$gte": word, "$lte": word + "g"}}, fields).limit(_MOST):
-            yield _Found(row["_id"][:_HASH_SHOWN], visible(", ".join(row["ingest"]["names"][:1])))
-    for row in collection.find({"ingest.names": re.compile(f"^{re.escape(word)}")}, fields).limit(_MOST):
-        name = next(name for name in row["ingest"]["names"] if name.startswith(word))
-        typeable = visible(name) == name and not name.startswith("-")
-        sha256 = row["_id"][:_HASH_SHOWN]
-        yield _Found(name, sha256) if typeable else _Found(sha256, sha256, name)
+        queries.append({"_id": {"$gte": word, "$lte": word + "g"}})
+    for query in queries:
+        for row in opened.library.collections["videos"].find(query, {"ingest.names": 1}).limit(_MOST):
+            sha256, names = row["_id"][:12], row["ingest"]["names"]
+            name = next((one for one in names if one.startswith(word)), "")
+            by_hash = visible(name) != name or name[:1] in ("", "-")
+            yield (sha256, visible(", ".join(names[:1])), sha256) if by_hash else (name, sha256, name)

@@ -2,7 +2,6 @@
 
 import webbrowser
 from typing import Annotated
-from urllib.parse import urlencode
 
 import typer
 
@@ -10,18 +9,13 @@ from vidpipe.cli.context import command_context, open_library
 from vidpipe.cli.output import note, out, words
 from vidpipe.cli.run import finish
 from vidpipe.errors import UnavailableError
-from vidpipe.operations.services.service_definitions import answers, find_running, is_free, url
+from vidpipe.operations.services.service_definitions import answers, find_running, url
 from vidpipe.settings import Settings
-
-_HEALTH = "/api/v1/health"
 
 
 def web(
     context: typer.Context,
-    host: Annotated[
-        str | None,
-        typer.Option("--host", help="Address to listen on; any but loopback requires keys. Default: [Services] Host."),
-    ] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on. Default: [Services] Host.")] = None,
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="Port. Default: [Services] LibraryPort.")
     ] = None,
@@ -34,9 +28,6 @@ def web(
     loaded = command_context(context).load()
     services = loaded.settings.services
     host, port = host or services.host, port or services.library_port
-    if not is_free(host, port):
-        hint = "Choose another --port or [Services] LibraryPort. If `vidpipe up` serves the page, use `vidpipe open`."
-        raise UnavailableError(f"Port {port} of {host} is in use.", hint)
     from vidpipe.web import access, server  # import FastAPI
 
     address = url(host, port)
@@ -62,12 +53,11 @@ def open_page(
     print_only: Annotated[bool, typer.Option("--print", help="Print the URL instead of opening it.")] = False,
 ) -> None:
     """Open a video, or the library, in the browser."""
-    path = ""
+    path = "/"
     if video is not None:
         with open_library(context) as opened:
-            path = f"/videos/{opened.library.videos.resolve(video)}"
-        path += f"?{urlencode({'t': f'{at:g}'})}" if at else ""
-    page = page_address(command_context(context).load().settings) + (path or "/")
+            path = f"/videos/{opened.library.videos.resolve(video)}" + (f"?t={at:g}" if at else "")
+    page = page_address(command_context(context).load().settings) + path
     if print_only or not webbrowser.open(page):
         out().print(words(page), soft_wrap=True)
 
@@ -79,11 +69,10 @@ def page_address(settings: Settings) -> str:
         UnavailableError: It is not being served.
     """
     if settings.library_page.public_url:
-        return settings.library_page.public_url.rstrip("/")
+        return settings.library_page.public_url
     server = find_running(settings.home).get("library")
     address = url(settings.services.host, server.port if server and server.port else settings.services.library_port)
-    if answers(address + _HEALTH):
-        return address
-    raise UnavailableError(
-        f"The library page does not respond at {address}.", "`vidpipe up` or `vidpipe web` serves it."
-    )
+    if not answers(f"{address}/api/v1/health"):
+        hint = "`vidpipe up` or `vidpipe web` serves it."
+        raise UnavailableError(f"The library page does not respond at {address}.", hint)
+    return address

@@ -306,20 +306,14 @@ def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = C
 
 
 def serve(
-    app: ASGIApp,
-    host: str,
-    port: int,
-    allowed_hosts: Iterable[str],
-    setting: str,
-    *,
-    listening: Callable[[], None] = lambda: None,
+    app: ASGIApp, host: str, port: int, hosts: Iterable[str], setting: str, *, ready: Callable[[], None] = lambda: None
 ) -> None:
-    """Serves `app` until SIGTERM or SIGINT. Calls `listening` once clients can connect.
+    """Serves `app` until SIGTERM or SIGINT. Calls `ready` once clients can connect.
 
     Raises:
         UnavailableError: See `listen`.
     """
     with contextlib.suppress(KeyboardInterrupt):
         sockets = listen(host, port, setting)
-        listening()
-        page_server(app, (host, *allowed_hosts)).run(sockets)
+        ready()
+        page_server(app, (host, *hosts)).run(sockets)

@@ -55,6 +55,7 @@ class KeptHome:
 
     Attributes:
         settings: Those of the start.
+        current: The library if it is open, as it was opened last.
 
     Raises:
         VidpipeError: The settings are invalid.
@@ -66,14 +67,9 @@ class KeptHome:
         self._note = note
         self._look_s = look_s
         self._mutex = threading.Lock()
-        self._opened: OpenHome | None = None
+        self.current: OpenHome | None = None
         self._seen = ""
         self._looked_at = 0.0
-
-    @property
-    def current(self) -> OpenHome | None:
-        """The library if it is open, as it was opened last."""
-        return self._opened
 
     def opened(self) -> OpenHome:
         """Return the open library.
@@ -82,13 +78,13 @@ class KeptHome:
             VidpipeError: The library cannot be opened, or changed settings or rules are invalid.
         """
         with self._mutex:
-            if self._opened is None or time.monotonic() - self._looked_at > self._look_s:
+            if self.current is None or time.monotonic() - self._looked_at > self._look_s:
                 self._looked_at = time.monotonic()
-                seen = _state_of_files(self._opened.settings if self._opened else self.settings)
-                if self._opened is None or seen != self._seen:
+                seen = _state_of_files(self.current.settings if self.current else self.settings)
+                if self.current is None or seen != self._seen:
                     self._open(seen)
-            assert self._opened is not None  # noqa: S101 - opened, or an error was raised
-            return self._opened
+            assert self.current is not None  # noqa: S101 - opened, or an error was raised
+            return self.current
 
     def reload(self) -> None:
         """Look at settings and rules when the library is asked for next."""
@@ -100,8 +96,8 @@ class KeptHome:
         plan = Plan.make(graph, settings)
         library = Library.open(settings, graph)
         index = SearchIndex(library, self._note)
-        former, self._seen = self._opened, seen
-        self._opened = OpenHome(settings, library, plan, Engine(library, plan.specs, index), index)
+        former, self._seen = self.current, seen
+        self.current = OpenHome(settings, library, plan, Engine(library, plan.specs, index), index)
         if former is not None:
             timer = threading.Timer(_CLOSE_AFTER_S, former.close)
             timer.daemon = True
@@ -110,9 +106,9 @@ class KeptHome:
     def close(self) -> None:
         """Close the library; it is opened again when it is asked for."""
         with self._mutex:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+            if self.current is not None:
+                self.current.close()
+                self.current = None
 
 
 def _state_of_files(settings: Settings) -> str:

@@ -37,7 +37,7 @@ class WebHome(KeptHome):
         try:
             super()._open(seen)
         except VidpipeError as error:
-            if self._opened is None:
+            if self.current is None:
                 raise
             log.warning("settings or rules changed, but cannot be used: %s", error)
             self._seen = seen

@@ -17,12 +17,12 @@ from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 
 
-def main(arguments: Sequence[str] | None = None, listening: Callable[[], None] = lambda: None) -> int:
+def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
     """Serve the page until the process is terminated. Returns its exit code.
 
     Args:
         arguments: Of the command line.
-        listening: Called once the page listens.
+        ready: Called once the page listens.
     """
     parser = argparse.ArgumentParser(prog="vidpipe.web.server", description="Serves the library page and its API.")
     parser.add_argument("--home", type=Path, required=True, help="the folder of config.ini")
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None, listening: Callable[[], None] =
             home.opened()
             app = create_app(home)
             gc.freeze()
-            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort", listening=listening)
+            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort", ready=ready)
         finally:
             home.close()
     except VidpipeError as error:
