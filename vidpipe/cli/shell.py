@@ -76,16 +76,16 @@ class ShellSession:
             stdin: What a command in a process of its own reads; None: the session's.
         """
         try:
-            words = globals_first(shlex.split(line, comments=True))
+            words = shlex.split(line, comments=True)
         except ValueError as error:
             print_error(SettingsError(f"The line cannot be split into words: {error}.", "Close the quotation marks."))
             return SettingsError.exit_code
-        words = words[words[:1] == ["vidpipe"] :]
+        words = globals_first(words[words[:1] == ["vidpipe"] :])
         if not words:
             return 0
         if words[0] == "help":
             words = [*words[1:], "--help"]
-        if words[0] in _OF_THEIR_OWN or words[0].startswith("-"):
+        if words[0] in _OF_THEIR_OWN or words[0].startswith(("--home", "--config", "--log")):
             return self._run_process([*self._options, *words], stdin)
         code: int = self._application.main([*self._options, *words], standalone_mode=False, obj=self._call)
         if code == UnavailableError.exit_code:

@@ -136,7 +136,9 @@ def test_on_a_terminal_ctrl_c_interrupts_a_command_and_ctrl_d_ends_the_session(f
         until(keys, "Ctrl-C")
         os.write(keys, b"\x03")
         until(keys, r"filled\d+>")
-        os.write(keys, b"sear\t wonderful\r")
+        os.write(keys, b"sear\t")
+        until(keys, "search")
+        os.write(keys, b" wonderful\r")
         until(keys, r"talk\.mkv.*filled\d+>")
         until(keys, "3 videos")
         os.write(keys, b"\x12nothi")  # searches the history
