@@ -111,6 +111,7 @@ class ShellSession:
         prompts: PromptSession[str] = PromptSession(
             f"{visible(self._home.settings.home.name)}> ", history=FileHistory(history), bottom_toolbar=" ",
             auto_suggest=AutoSuggestFromHistory(), completer=CommandCompleter(self._home), complete_in_thread=True,
+            complete_while_typing=False,
         )  # fmt: skip
         threading.Thread(target=_keep_counting, args=(self._home, prompts), name="toolbar", daemon=True).start()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(INTERRUPTED))

@@ -137,7 +137,7 @@ def test_on_a_terminal_ctrl_c_interrupts_a_command_and_ctrl_d_ends_the_session(f
         os.write(keys, b"\x03")
         until(keys, r"filled\d+>")
         os.write(keys, b"sear\t")
-        until(keys, "search")
+        until(keys, "sear.*ch")
         os.write(keys, b" wonderful\r")
         until(keys, r"talk\.mkv.*filled\d+>")
         until(keys, "3 videos")
