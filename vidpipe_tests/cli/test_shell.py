@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import shlex
+import signal
 import stat
 import time
 from collections.abc import Iterator
@@ -113,8 +114,9 @@ def terminal(vidpipe: Command, *args: str) -> Iterator[int]:
     try:
         yield terminal
     finally:
-        os.close(terminal)
+        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+        os.close(terminal)
 
 
 def until(terminal: int, pattern: str) -> str:
@@ -143,7 +145,11 @@ def test_on_a_terminal_ctrl_c_interrupts_a_command_and_ctrl_d_ends_the_session(f
         until(keys, "3 videos")
         os.write(keys, b"\x12nothi")  # searches the history
         until(keys, "show nothing")
+        os.write(keys, b"\x03")  # ends the search of the history, the second one the line
+        time.sleep(0.2)
         os.write(keys, b"\x03\x04")
+        with pytest.raises(OSError, match="Input/output"):  # the terminal is closed: the session has ended
+            until(keys, "never shown")
     history = filled.home / "data" / "run" / "shell_history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
     assert "+search wonderful" in history.read_text()
