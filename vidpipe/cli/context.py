@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,17 +16,23 @@ from vidpipe.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
     from vidpipe.library.library import Library
+    from vidpipe.operations.kept_home import KeptHome, OpenHome
     from vidpipe.runner.plan import Plan
     from vidpipe.settings import LoadedSettings, Settings
 
 
 @dataclass(frozen=True)
 class CommandContext:
-    """The global options of one command."""
+    """The global options of one command, or of all in a session of `vidpipe shell`.
+
+    Attributes:
+        kept: The library that the session keeps open.
+    """
 
     home: Path | None = None
     config: Path | None = None
     log_level: str | None = None
+    kept: KeptHome | None = None
 
     def load(self, overrides: Mapping[str, Any] | None = None) -> LoadedSettings:
         """Return the effective settings and configure logging. Raises SettingsError."""
@@ -50,27 +56,32 @@ class OpenLibrary:
 
     Attributes:
         plan: All stages under the current settings, which tells how current each video is.
+        kept: The same, with its search index, if it stays open after the command.
     """
 
     settings: Settings
     library: Library
     plan: Plan
+    kept: OpenHome | None = None
 
 
 @contextmanager
 def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = None) -> Iterator[OpenLibrary]:
-    """Open the library. MongoDB errors inside the block are raised as VidpipeErrors."""
-    from vidpipe.library.library import Library
-    from vidpipe.runner.plan import Plan
-    from vidpipe.stages.registry import build_graph
+    """Open the library, or use the one that is kept open. MongoDB errors inside the block are raised as VidpipeErrors.
 
-    exit_before_pymongo()
-    settings = command_context(context).load(overrides).settings
-    graph = build_graph(settings)
-    plan = Plan.make(graph, settings)
+    Options that override settings open one of their own.
+    """
+    call = command_context(context)
+    opening: AbstractContextManager[OpenLibrary]
+    if call.kept is not None and all(value is None for value in (overrides or {}).values()):
+        kept = call.kept.opened()
+        settings, opening = kept.settings, nullcontext(OpenLibrary(kept.settings, kept.library, kept.plan, kept))
+    else:
+        settings = call.load(overrides).settings
+        opening = _opened(settings)
     try:
-        with Library.open(settings, graph) as library, library.connection.errors_explained():
-            yield OpenLibrary(settings, library, plan)
+        with opening as opened, opened.library.connection.errors_explained():
+            yield opened
     except (UnavailableError, SettingsError):
         raise
     except Exception as error:
@@ -79,6 +90,20 @@ def open_library(context: typer.Context, overrides: Mapping[str, Any] | None = N
         if full is not None:
             raise full from error
         raise
+
+
+@contextmanager
+def _opened(settings: Settings) -> Iterator[OpenLibrary]:
+    from vidpipe.library.library import Library
+    from vidpipe.runner.plan import Plan
+    from vidpipe.stages.registry import build_graph
+
+    exit_before_pymongo()
+    graph = build_graph(settings)
+    plan = Plan.make(graph, settings)
+    try:
+        with Library.open(settings, graph) as library:
+            yield OpenLibrary(settings, library, plan)
     finally:
         plan.close()
 

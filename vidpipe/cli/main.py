@@ -157,7 +157,8 @@ def options(
     Start with `vidpipe init`, then `vidpipe add` and `vidpipe run`. Global options may come before or after the
     command.
     """
-    context.obj = CommandContext(home, config, log_level.upper() if log_level else None)
+    if context.obj is None:  # `vidpipe shell` has set it
+        context.obj = CommandContext(home, config, log_level.upper() if log_level else None)
 
 
 def main() -> None:

@@ -58,6 +58,10 @@ def search_engine(opened: OpenLibrary) -> Engine:
     from vidpipe.search.index import SearchIndex
 
     with index_progress() as progress:
+        if opened.kept is not None:
+            opened.kept.index.progress = progress
+            opened.kept.index.refresh()
+            return opened.kept.engine
         index = SearchIndex.open(opened.library, note=note, progress=progress)
     return Engine(opened.library, opened.plan.specs, index)
 

@@ -135,12 +135,20 @@ class States:
 
     def counts(self, specs: Mapping[str, str]) -> dict[str, dict[State, int]]:
         """Return stage -> state -> number of videos, for the stages in `specs`. Answered from the indexes alone."""
-        return {stage: self._counts(stage, spec) for stage, spec in specs.items()}
+        total = self._videos.count_documents({}, hint="_id_")
+        return {stage: self._counts(stage, spec, total) for stage, spec in specs.items()}
 
-    def _counts(self, stage: str, spec: str) -> dict[State, int]:
-        """Count equal entries: many times as fast as grouping the index's entries (100,000 videos: 30 ms)."""
-        count = self._videos.count_documents
-        return {state: sum(map(count, _branches(stage, spec, state))) for state in STATES}
+    def _counts(self, stage: str, spec: str, total: int) -> dict[State, int]:
+        """Count equal entries: many times as fast as grouping the index's entries (100,000 videos: 30 ms).
+
+        It ends with the last of the `total` videos. Most are current, so most of the conditions are never asked.
+        """
+        counts = dict.fromkeys(STATES, 0)
+        for state in sorted(STATES, key=("due", "blocked").__contains__):  # these have many
+            for branch in _branches(stage, spec, state):
+                if sum(counts.values()) < total:
+                    counts[state] += self._videos.count_documents(branch)
+        return counts
 
     def overall(self, specs: Mapping[str, str], state: str) -> VideoSet:
         """Return the videos whose worst state of the stages in `specs` is `state`."""

@@ -20,7 +20,7 @@ import asyncio
 import contextlib
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -358,11 +358,15 @@ def page_server(app: ASGIApp, hosts: Iterable[str], limits: ConnectionLimits = C
     )  # fmt: skip
 
 
-def serve(app: ASGIApp, host: str, port: int, allowed_hosts: Iterable[str], setting: str) -> None:
-    """Serves `app` until SIGTERM or SIGINT.
+def serve(
+    app: ASGIApp, host: str, port: int, hosts: Iterable[str], setting: str, *, ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serves `app` until SIGTERM or SIGINT. Calls `ready` once clients can connect.
 
     Raises:
         UnavailableError: See `listen`.
     """
     with contextlib.suppress(KeyboardInterrupt):
-        page_server(app, (host, *allowed_hosts)).run(listen(host, port, setting))
+        sockets = listen(host, port, setting)
+        ready()
+        page_server(app, (host, *hosts)).run(sockets)

@@ -66,6 +66,7 @@ class SearchIndex:
         languages: Languages of the indexed texts.
         folder: Folder of the generation in use.
         note: Told in a sentence what takes long.
+        progress: Told how many videos are indexed, and of how many.
         behind: How many changed videos it lacks because another process has been changing it for long; mostly 0.
     """
 
@@ -79,7 +80,7 @@ class SearchIndex:
         self._version = version_of(self.fields)
         self.behind = 0
         self.note = note
-        self._progress = progress
+        self.progress = progress
         self._files = IndexFiles(library.settings.index_directory)
         self._mutex = threading.RLock()
         self._index: Index | None = None
@@ -200,7 +201,7 @@ class SearchIndex:
                     return fault
                 if self._loaded != seen:
                     found = self._differences()
-                catch_up(self.library, self.fields, self._index, self.folder, found=found, progress=self._progress)
+                catch_up(self.library, self.fields, self._index, self.folder, found=found, progress=self.progress)
                 self._files.clean_up()
                 self.load()
         except Timeout:

@@ -6,7 +6,7 @@
 import argparse
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,8 +19,13 @@ from vidpipe.web.app import create_app
 from vidpipe.web.home import WebHome
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the page until the process is terminated. Returns its exit code."""
+def main(arguments: Sequence[str] | None = None, ready: Callable[[], None] = lambda: None) -> int:
+    """Serve the page until the process is terminated. Returns its exit code.
+
+    Args:
+        arguments: Of the command line.
+        ready: Called once the page listens.
+    """
     parser = argparse.ArgumentParser(prog="vidpipe.web.server", description="Serves the library page and its API.")
     parser.add_argument("--home", type=Path, required=True, help="the folder of config.ini")
     parser.add_argument("--config", type=Path, help="read this file instead of config.ini")
@@ -34,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _say_without_keys(home, options.host)
             app = create_app(home)
             gc.freeze()
-            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort")
+            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort", ready=ready)
         finally:
             home.close()
     except VidpipeError as error:

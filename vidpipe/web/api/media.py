@@ -12,11 +12,12 @@ from vidpipe.errors import UNSAFE
 from vidpipe.library.queries.show import said, stored_fields
 from vidpipe.library.videos import name_of
 from vidpipe.media.frame_pack import FramePack
+from vidpipe.operations.kept_home import OpenHome
 from vidpipe.stages.contract import INGEST
 from vidpipe.text.webvtt import webvtt
 from vidpipe.web.access import Reader
 from vidpipe.web.api.videos import Sha256
-from vidpipe.web.home import Opened, OpenHome
+from vidpipe.web.home import Opened
 from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["media"])

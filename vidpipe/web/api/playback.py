@@ -13,10 +13,11 @@ from vidpipe.library.videos import NoSuchVideo, read_result
 from vidpipe.media.frame_pack import FramePack, pack_exists
 from vidpipe.media.playability import Playability, measured_start, playability
 from vidpipe.media.storyboard import Storyboard, layout, sprite
+from vidpipe.operations.kept_home import OpenHome
 from vidpipe.operations.proxies import ProxyState
 from vidpipe.stages.results import Metadata, Scenes
 from vidpipe.web.access import Reader
-from vidpipe.web.home import Opened, OpenHome, web_home
+from vidpipe.web.home import Opened, web_home
 from vidpipe.web.problems import RequestError
 
 router = APIRouter(tags=["media"])

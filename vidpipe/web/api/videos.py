@@ -13,8 +13,9 @@ from vidpipe.library.queries.history import history
 from vidpipe.library.queries.json_encoding import to_json
 from vidpipe.library.queries.show import answers_of, stored_fields, view
 from vidpipe.library.states import State
+from vidpipe.operations.kept_home import OpenHome
 from vidpipe.web.access import Reader
-from vidpipe.web.home import Opened, OpenHome, Searchable
+from vidpipe.web.home import Opened, Searchable
 from vidpipe.web.selection import After, Limit, Selected, Selection
 
 router = APIRouter(tags=["videos"])
