@@ -87,15 +87,23 @@ class Client:
         """(ms, body); an answer other than 200 is an error."""
         began, body = time.perf_counter(), b""
         try:
-            self._connection.request("GET", path)
-            answer = self._connection.getresponse()
-            body = answer.read()
-            if answer.status != http.HTTPStatus.OK:
-                self.errors.append(f"{answer.status} {path}")
+            status, body = self._answer(path)
+            if status != http.HTTPStatus.OK:
+                self.errors.append(f"{status} {path}")
         except (OSError, http.client.HTTPException) as error:
             self.errors.append(f"{type(error).__name__} {path}")
             self._connection.close()
         return 1000 * (time.perf_counter() - began), body
+
+    def _answer(self, path: str) -> tuple[int, bytes]:
+        try:
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
+        except http.client.RemoteDisconnected:  # servers close idle connections; browsers then open another
+            self._connection.close()
+            self._connection.request("GET", path)
+            answer = self._connection.getresponse()
+        return answer.status, answer.read()
 
 
 @contextmanager
@@ -127,14 +135,14 @@ def query_strings(filler: Filler) -> list[str]:
     return filled
 
 
-def pages(client: Client, process: psutil.Process, path: str, rounds: int) -> dict[str, list[float]]:
+def pages(client: Client, server: psutil.Process, path: str, rounds: int) -> dict[str, list[float]]:
     """Kind of page -> ms of each. Prints them."""
     filler, found = Filler(), {unquote_plus(urlencode(page, doseq=True)) or "everything": [] for page in PAGES}
-    busy_s = sum(process.cpu_times()[:2])
+    busy_s = sum(server.cpu_times()[:2])
     for _ in range(rounds):
         for times, query in zip(found.values(), query_strings(filler), strict=True):
             times.append(client.get(f"{path}?{query}")[0])
-    cpu_ms = 1000 * (sum(process.cpu_times()[:2]) - busy_s) / (rounds * len(PAGES))
+    cpu_ms = 1000 * (sum(server.cpu_times()[:2]) - busy_s) / (rounds * len(PAGES))
     print(f"{f'GET {path}, ms':40}{'p50':>8} {'p95':>8} {'max':>8}")
     print("\n".join(f"{name[:39]:40}{shown(ms)}" for name, ms in found.items()))
     print(f"{'all':40}{shown([*chain(*found.values())])}   CPU of the server, mean: {cpu_ms:.1f}", flush=True)
@@ -178,9 +186,12 @@ class People:
     Attributes:
         times: ms of each page.
         errors: What went wrong.
+        cores: How many cores the server kept busy.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, server: psutil.Process) -> None:
+        self.cores = 0.0
+        self._server = server
         self.times: list[float] = []
         self.errors: list[str] = []
         self._port = port
@@ -188,7 +199,7 @@ class People:
         self._threads = [threading.Thread(target=self._use, args=[number], daemon=True) for number in range(PEOPLE)]
 
     def __enter__(self) -> People:
-        self._began = time.monotonic()
+        self._began, self._busy_s = time.monotonic(), sum(self._server.cpu_times()[:2])
         for thread in self._threads:
             thread.start()
         return self
@@ -198,6 +209,7 @@ class People:
         self._over.set()
         for thread in self._threads:
             thread.join()
+        self.cores = (sum(self._server.cpu_times()[:2]) - self._busy_s) / (time.monotonic() - self._began)
 
     def _use(self, number: int) -> None:
         client, filler, pick = Client(self._port), Filler(), random.Random(number)
@@ -219,14 +231,16 @@ def vidpipe(settings: Settings, *arguments: str | Path) -> tuple[float, str]:
     return time.monotonic() - began, done.stdout
 
 
-def runs(settings: Settings, clips: Sequence[Path], port: int, times: int) -> tuple[float, float, People]:
+def runs(
+    settings: Settings, clips: Sequence[Path], port: int, server: psutil.Process, times: int
+) -> tuple[float, float, People]:
     """(seconds of a run alone, with people, the people of the last time)."""
     vidpipe(settings, "add", *clips)
     vidpipe(settings, "run", "--json", *clips)
     alone, used = [], []
     for _ in range(times):
         alone.append(vidpipe(settings, "run", "--json", "--force", *clips)[0])
-        with People(port) as people:
+        with People(port, server) as people:
             used.append(vidpipe(settings, "run", "--json", "--force", *clips)[0])
         print(f"a run alone {alone[-1]:.1f} s, with {PEOPLE} people {used[-1]:.1f} s", flush=True)
     return min(alone), min(used), people
@@ -239,16 +253,17 @@ def main(videos: int, rounds: int, clips: int, times: int) -> int:
     print(f"{videos} videos; index built in {built['seconds']:.0f} s", flush=True)
     kinds, errors = {}, []
     try:
-        with serving(settings) as (port, process):
-            client = Client(port)
+        with serving(settings) as (port, pid):
+            client, server = Client(port), psutil.Process(pid)
             for path in ("/", "/api/v1/videos"):
-                kinds[path] = pages(client, psutil.Process(process), path, rounds)
+                kinds[path] = pages(client, server, path, rounds)
             taken, failed = thumbnails(port)
             taken = taken or [math.inf]
             print(f"{f'{THUMBNAILS} thumbnails, ms':40}{shown(taken)}", flush=True)
-            alone_s, used_s, people = runs(settings, made, port, times)
+            alone_s, used_s, people = runs(settings, made, port, server, times)
             print(f"{f'{len(people.times)} pages of people during a run, ms':40}{shown(people.times)}")
-            print(f"peak memory of the server: {peak_mib(process):.0f} MiB")
+            print(f"cores that the server kept busy meanwhile: {people.cores:.2f}")
+            print(f"peak memory of the server: {peak_mib(pid):.0f} MiB")
             errors = [*client.errors, *failed, *people.errors]
     finally:
         embedded.stop(settings)
