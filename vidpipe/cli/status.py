@@ -9,7 +9,7 @@ import typer
 
 from vidpipe.cli.context import OpenLibrary, open_library
 from vidpipe.cli.options import Json
-from vidpipe.cli.output import error_object, print_json
+from vidpipe.cli.output import print_json
 from vidpipe.cli.status_view import FAILED_SOURCES, show_status
 from vidpipe.cli.status_watch import watch_status
 from vidpipe.errors import SettingsError
@@ -70,7 +70,7 @@ def status_of(opened: OpenLibrary) -> dict[str, Any]:
     counts = library.states.counts(plan.specs)
     stages: dict[str, Any] = {name: dict(counts.get(name, dict.fromkeys(STATES, 0))) for name in library.graph.names}
     for name, problem in plan.unavailable.items():
-        stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = error_object(problem)
+        stages.setdefault(name, dict.fromkeys(STATES, 0))["problem"] = problem.as_json()
     services = [asdict(service) for service in running_services(settings)]
     daemon = any(service["name"] == "daemon" for service in services)
     return {

@@ -32,6 +32,7 @@ from vidpipe.stages.graph import StageGraph
 from vidpipe.stages.registry import build_graph
 
 if TYPE_CHECKING:
+    from vidpipe.sources.inputs import Gathered
     from vidpipe.sources.local_files import LocalMode
 
 JOB = "ingest"
@@ -87,16 +88,35 @@ def run_ingest(
     Raises:
         UnavailableError: MongoDB is not available.
     """
-    from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
     from vidpipe.sources.inputs import gather
 
-    graph = graph or build_graph(settings)
     own = (settings.media_directory, settings.derived_directory)
     gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
         for one in gathered.requests
     ]
+    return ingest_gathered(
+        settings, gathered, refresh=refresh, retry=retry, observer=observer, cancelled=cancelled, graph=graph,
+        library=library,
+    )  # fmt: skip
+
+
+def ingest_gathered(
+    settings: Settings,
+    gathered: "Gathered",
+    *,
+    refresh: bool = False,
+    retry: bool = True,
+    observer: IngestObserver | None = None,
+    cancelled: threading.Event | None = None,
+    graph: StageGraph | None = None,
+    library: Library | None = None,
+) -> list[IngestOutcome]:
+    """Add sources whose requests are known; otherwise as `run_ingest`."""
+    from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
+
+    graph = graph or build_graph(settings)
     with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)
         caller = InProcessRun(

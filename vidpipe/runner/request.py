@@ -17,6 +17,8 @@ from vidpipe.stages.contract import StageEvent
 
 #: Entries of each kind that a report lists; its memory must not grow with the number of videos.
 _MOST_LISTED = 1000
+#: States of a stage's results that reports count.
+RESULT_STATES = ("computed", "current", "failed", "blocked", "busy", "discarded")
 
 
 class RunRequest(BaseModel):
@@ -122,6 +124,41 @@ class RunReport:
     def total(self, state: str) -> int:
         """Return the number of results in `state` over all stages."""
         return sum(counter[state] for counter in self.counts.values())
+
+    @property
+    def optional_faults(self) -> dict[str, VidpipeError]:
+        """Stages that could not run, without error: stage -> why."""
+        return {name: error for name, error in self.unavailable.items() if name not in self.problems}
+
+    def as_json(self, stages: Iterable[str]) -> dict[str, Any]:
+        """Return the report as JSON values, with the counts of `stages`."""
+        return {
+            "videos": self.videos,
+            "stages": {
+                name: {
+                    **{state: self.counts.get(name, Counter())[state] for state in RESULT_STATES},
+                    "seconds": round(self.stage_seconds.get(name, 0.0), 3),
+                }
+                for name in stages
+            },
+            "failures": [
+                {
+                    "video": event.sha256,
+                    "name": event.name,
+                    "stage": event.stage,
+                    "message": event.error.message if event.error else "",
+                    "hint": event.error.hint if event.error else "",
+                    "transient": event.error.transient if event.error else False,
+                }
+                for event in self.failures
+            ],
+            "busy": list(self.busy),
+            "unknown": list(self.unknown),
+            "problems": {name: error.as_json() for name, error in self.problems.items()},
+            "unavailable": {name: error.as_json() for name, error in self.optional_faults.items()},
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+        }
 
     @property
     def ok(self) -> bool:
