@@ -9,6 +9,7 @@ finished results are stored.
 import argparse
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -41,6 +42,8 @@ from vidpipe.stages.registry import build_graph
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 0.25
+#: A job that is still running this long after it was asked to stop is killed: stored data is consistent at any time.
+_STOP_LIMIT_S = 30.0
 #: Entries of each list in a result; the page keeps results in memory.
 _MOST_LISTED = 1000
 _ENDS = {"computed", "current", "blocked", "failed", "busy", "discarded"}
@@ -227,10 +230,7 @@ class JobWork:
         again = {outcome.input for outcome in outcomes if outcome.transient or outcome.state == "cancelled"}
         for path in job.uploads if outcomes else ():
             if path.name not in again:
-                path.unlink(missing_ok=True)
-                with suppress(OSError):
-                    path.parent.rmdir()
-                path.parent.with_suffix(".json").unlink(missing_ok=True)
+                shutil.rmtree(path.parent, ignore_errors=True)
 
     def _run(self, request: RunRequest) -> dict[str, Any]:
         from vidpipe.pipeline.in_process_run import run_process
@@ -308,6 +308,9 @@ def _await_end(cancelled: threading.Event) -> None:
     while os.read(0, 1):
         pass
     cancelled.set()
+    time.sleep(_STOP_LIMIT_S)
+    with suppress(OSError):
+        os.killpg(os.getpid(), signal.SIGKILL)
 
 
 def _ended(

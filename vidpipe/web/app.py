@@ -29,6 +29,7 @@ from vidpipe.web.api import (
     videos,
 )  # fmt: skip
 from vidpipe.web.home import WebHome
+from vidpipe.web.jobs import Jobs
 from vidpipe.web.pages import add, library, review, settings_page, sign_in, status_page, video
 from vidpipe.web.pages.rendering import problem_page
 from vidpipe.web.request_guard import RequestGuard
@@ -53,6 +54,7 @@ def create_app(home: WebHome) -> FastAPI:
         openapi_url="/api/openapi.json", docs_url=None, redoc_url=None,
     )  # fmt: skip
     app.state.home = home
+    app.state.jobs = Jobs(home.settings.home, home.config)
     problems.install(app, problem_page)
     app.add_middleware(RequestGuard)
     api = APIRouter(prefix=API, responses=problems.RESPONSES)

@@ -59,13 +59,15 @@ class WebHome:
 
     Args:
         load: Returns the settings in force.
+        config: The file that they are read from instead of config.ini.
 
     Attributes:
         settings: Those of the start, which hold for the server itself.
     """
 
-    def __init__(self, load: Callable[[], Settings]) -> None:
+    def __init__(self, load: Callable[[], Settings], config: Path | None = None) -> None:
         self._load = load
+        self.config = config
         self.settings = load()
         self._mutex = threading.Lock()
         self._catching_up = threading.Lock()

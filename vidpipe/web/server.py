@@ -5,6 +5,7 @@
 
 import argparse
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +27,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args(arguments)
     try:
-        home = WebHome(lambda: load(options.home, config=options.config).settings)
+        home = WebHome(lambda: load(options.home, config=options.config).settings, options.config)
         configure_logging(home.settings)
         try:
             home.opened()
             app = create_app(home)
             gc.freeze()
-            serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort")
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # after it, jobs are ended
+            try:
+                serve(app, options.host, options.port, allowed_hosts(home.settings), "LibraryPort")
+            finally:
+                app.state.jobs.close()
         finally:
             home.close()
     except VidpipeError as error:

@@ -47,6 +47,7 @@ def home_tasks(settings: Settings, library: Library) -> list[PruneTask]:
         PruneTask("log files", partial(delete_log_files, settings)),
         PruneTask("derived", partial(delete_unreferenced, settings, library)),
         PruneTask("downloads", partial(delete_downloads, settings)),
+        PruneTask("uploads", partial(delete_uploads, settings)),
         PruneTask("journals", partial(delete_journals, settings, library)),
         PruneTask("measures", partial(delete_run_figures, runs, figures_before)),
     ]
@@ -65,6 +66,17 @@ def delete_downloads(settings: Settings, report: PruneReport, dry_run: bool) -> 
     for path in store.clean(days, dry_run=dry_run):
         if path in stats:
             report.add(stats[path].st_size, stats[path].st_mtime)
+
+
+def delete_uploads(settings: Settings, report: PruneReport, dry_run: bool) -> None:
+    """Delete uploads that have not been written to for PartialDays."""
+    for folder in settings.uploads_directory.glob("*"):
+        stats = [path.stat() for path in folder.glob("*")]
+        written_at = max((stat.st_mtime for stat in stats), default=0.0)
+        if written_at < cutoff(settings.retention.partial_days):
+            report.add(sum(stat.st_size for stat in stats), written_at or None)
+            if not dry_run:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def delete_journals(settings: Settings, library: Library, report: PruneReport, dry_run: bool) -> None:
