@@ -16,8 +16,8 @@ from vidpipe.network.addresses import AddressPolicy
 from vidpipe.runner.job_request import AddJob, NewSource
 from vidpipe.settings import Settings
 from vidpipe.sources.inputs import request_for, url_scheme
-from vidpipe.sources.list_files import LIST_SUFFIXES, decoded, is_table, list_lines
-from vidpipe.sources.lists import Lines, ListProblem
+from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, is_table
+from vidpipe.sources.lists import Lines, ListProblem, text_lines
 from vidpipe.sources.records import SourceRecord, SourceState
 from vidpipe.web.access import Reader, Writer
 from vidpipe.web.api.uploads import find_upload
@@ -154,9 +154,9 @@ def _preview(data: bytes, name: str, settings: Settings) -> ListPreview:
         text = decoded(data, name or "The list")
         if "${VIDPIPE_SOURCE_" in text:  # the reader would fill in secrets of the server
             raise VidpipeError("${VIDPIPE_SOURCE_…} is allowed only in the lists of this machine.", "Write the URLs.")
-        table = Path(name).suffix.lower() not in LIST_SUFFIXES and is_table(text, settings.lists)
-        shown = Path(name if name and table else "list.csv" if table else "list.txt")
-        lines = list_lines(shown, data, settings.lists)
+        suffix = Path(name).suffix.lower()
+        table = suffix in CSV_SUFFIXES or (suffix not in LIST_SUFFIXES and is_table(text, settings.lists))
+        lines = csv_lines(text, name or "The list", settings.lists) if table else text_lines(text)
     except VidpipeError as error:
         raise RequestError(422, error.message, error.hint) from None
     if len(lines.keys) > _MOST_SOURCES:
