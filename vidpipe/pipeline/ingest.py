@@ -53,7 +53,7 @@ class IngestConfig(dg.Config):
 
 def run_ingest(
     settings: Settings,
-    inputs: Sequence[str],
+    inputs: "Sequence[str] | Gathered",
     *,
     mode: "LocalMode" = "copy",
     labels: Sequence[str] = (),
@@ -71,7 +71,7 @@ def run_ingest(
 
     Args:
         settings: Those in force.
-        inputs: URLs, files, folders, lists.
+        inputs: URLs, files, folders, lists; or what they contain.
         mode: How local files are added.
         labels: Of all inputs, besides those in lists.
         title: Of the only input.
@@ -88,34 +88,17 @@ def run_ingest(
     Raises:
         UnavailableError: MongoDB is not available.
     """
-    from vidpipe.sources.inputs import gather
+    from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
+    from vidpipe.sources.inputs import Gathered, gather
 
     own = (settings.media_directory, settings.derived_directory)
-    gathered = gather(inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists)
+    gathered = inputs if isinstance(inputs, Gathered) else gather(
+        inputs, mode=mode, exclude=own, download=settings.download, columns=settings.lists
+    )  # fmt: skip
     gathered.requests = [
         replace(one, labels=tuple(dict.fromkeys((*one.labels, *labels))), title=title or one.title)
         for one in gathered.requests
     ]
-    return ingest_gathered(
-        settings, gathered, refresh=refresh, retry=retry, observer=observer, cancelled=cancelled, graph=graph,
-        library=library,
-    )  # fmt: skip
-
-
-def ingest_gathered(
-    settings: Settings,
-    gathered: "Gathered",
-    *,
-    refresh: bool = False,
-    retry: bool = True,
-    observer: IngestObserver | None = None,
-    cancelled: threading.Event | None = None,
-    graph: StageGraph | None = None,
-    library: Library | None = None,
-) -> list[IngestOutcome]:
-    """Add sources whose requests are known; otherwise as `run_ingest`."""
-    from vidpipe.sources.ingest import register  # brings in requests, which other jobs do not need
-
     graph = graph or build_graph(settings)
     with open_library(settings, graph, library) as opened:
         register(gathered.requests, opened.sources)

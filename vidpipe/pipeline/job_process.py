@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -29,10 +29,10 @@ from vidpipe.models.questions import add_question, new_question
 from vidpipe.runner.asking import Asking, answer_as_json
 from vidpipe.runner.job_request import JOB_REQUEST, AddJob, AskJob, ForgetJob, JobRequest, RunJob
 from vidpipe.runner.plan import Plan
-from vidpipe.runner.request import RunReport, RunRequest
+from vidpipe.runner.request import RunRequest
 from vidpipe.settings import Settings, audit, configure_logging, load
 from vidpipe.sources.due_sources import requests_by_id
-from vidpipe.sources.inputs import Gathered, SourceRequest, gather, request_for
+from vidpipe.sources.inputs import Gathered, gather, request_for
 from vidpipe.sources.records import IngestNote, IngestOutcome, SourceRecord, outcomes_as_json
 from vidpipe.stages.contract import StageEvent
 from vidpipe.stages.graph import StageGraph
@@ -46,38 +46,35 @@ _PROGRESS_EVERY_S = 0.25
 _STOP_LIMIT_S = 30.0
 #: Entries of each list in a result; the page keeps results in memory.
 _MOST_LISTED = 1000
-_ENDS = {"computed", "current", "blocked", "failed", "busy", "discarded"}
 
 
+@dataclass
 class JobEvents:
-    """Writes events for the page. May be used from any thread."""
+    """Writes events for the page; an observer of ingests, runs and questions. May be used from any thread.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
+    Attributes:
+        stream: Where to.
+        inputs: Id of a source -> the input that it is.
+        stages: Number of stages of the run.
+        notes: What was noted about inputs.
+        answers: What was answered.
+        unanswered: Videos without an answer.
+    """
+
+    stream: BinaryIO
+    inputs: dict[str, str] = field(default_factory=dict)
+    stages: int = 0
+    notes: list[IngestNote] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    unanswered: list[dict[str, Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _sent_at: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def send(self, event: str, **data: Any) -> None:
         """Write an event; nobody may be reading any more."""
         with self._lock, suppress(OSError, ValueError):
-            self._stream.write(to_json({"event": event, "data": data}) + b"\n")
-            self._stream.flush()
-
-    def count(self, **added: int) -> None:
-        """Add to the numbers of pieces of work: total, done, failed."""
-        self.send("count", **added)
-
-
-@dataclass
-class AddEvents:
-    """Reports an ingest (`vidpipe.sources.records.IngestObserver`).
-
-    Attributes:
-        given: Id of a source -> the input that it is.
-    """
-
-    events: JobEvents
-    given: dict[str, str]
-    notes: list[IngestNote] = field(default_factory=list)
+            self.stream.write(to_json({"event": event, "data": data}) + b"\n")
+            self.stream.flush()
 
     def on_note(self, note: IngestNote) -> None:
         """Keep the note."""
@@ -85,70 +82,52 @@ class AddEvents:
 
     def on_start(self, source: SourceRecord) -> None:
         """Report that a source is being fetched."""
-        self.events.send("source", input=self.given.get(source.id, source.url), state="fetching")
+        self.send("source", input=self.inputs.get(source.id, source.url), state="fetching")
 
     def on_bytes(self, source_id: str, done: int, total: int | None) -> None:
         """Report progress of a transfer."""
-        self.events.send("bytes", input=self.given.get(source_id, ""), received=done, total=total)
+        self.send("bytes", input=self.inputs.get(source_id, ""), received=done, total=total)
 
     def on_outcome(self, outcome: IngestOutcome) -> None:
         """Report what became of a source."""
         source, error = outcome.source, outcome.error
-        name = (source.file_name if source else None) or outcome.input
-        self.events.send(
-            "source", input=self.given.get(source.id, outcome.input) if source else outcome.input, state=outcome.state,
-            video=outcome.video, name=name, error=error, hint=outcome.note, transient=outcome.transient,
-            source=source.id if source else None,
+        self.send(
+            "source", input=self.inputs.get(source.id, outcome.input) if source else outcome.input, state=outcome.state,
+            video=outcome.video, name=(source.file_name if source else None) or outcome.input, error=error,
+            hint=outcome.note, transient=outcome.transient, source=source.id if source else None,
         )  # fmt: skip
-        self.events.count(done=1, failed=int(error is not None))
-
-
-class RunEvents:
-    """Reports a run (`vidpipe.stages.contract.Observer`)."""
-
-    def __init__(self, events: JobEvents, stages: int) -> None:
-        self._events, self._stages = events, stages
-        self._sent_at: dict[tuple[str, str], float] = {}
+        self.send("count", done=1, failed=int(error is not None))
 
     def on_event(self, event: StageEvent) -> None:
-        """Report what happened to a video."""
+        """Report what happened to a video in a stage."""
         error = event.error
-        self._events.send(
+        self.send(
             "stage", video=event.sha256, name=event.name, stage=event.stage, state=event.state,
             seconds=round(event.seconds, 3), error=error.message if error else None, hint=error.hint if error else "",
         )  # fmt: skip
-        if event.state in _ENDS:
+        if event.state != "started":
             self._sent_at.pop((event.sha256, event.stage), None)
-            self._events.count(done=self._stages if event.state == "busy" else 1, failed=int(event.state == "failed"))
+            done = self.stages if event.state == "busy" else 1
+            self.send("count", done=done, failed=int(event.state == "failed"))
 
     def on_progress(self, sha256: str, stage: str, fraction: float) -> None:
         """Report the progress of a stage, a few times a second."""
         now = time.monotonic()
         if now - self._sent_at.get((sha256, stage), 0.0) >= _PROGRESS_EVERY_S:
             self._sent_at[sha256, stage] = now
-            self._events.send("progress", video=sha256, stage=stage, fraction=round(fraction, 3))
-
-
-@dataclass
-class AskEvents:
-    """Reports answers (`vidpipe.runner.asking.AnswerObserver`)."""
-
-    events: JobEvents
-    answers: list[dict[str, Any]] = field(default_factory=list)
-    failed: list[dict[str, Any]] = field(default_factory=list)
+            self.send("progress", video=sha256, stage=stage, fraction=round(fraction, 3))
 
     def on_answers(self, name: str, video: VideoAnswers) -> None:
         """Report the answers about a video."""
         for cell in video.cells:
-            answer = answer_as_json(video.item.sha256, name, cell)
-            self.answers.append(answer)
-            self.events.send("answer", **answer)
-        self.events.count(done=1)
+            self.answers.append(answer_as_json(video.item.sha256, name, cell))
+            self.send("answer", **self.answers[-1])
+        self.send("count", done=1)
 
     def on_failure(self, sha256: str, name: str, error: VidpipeError) -> None:
-        """Report a video without an answer."""
-        self.failed.append({"video": sha256, "name": name, "message": error.message, "hint": error.hint})
-        self.events.count(done=1, failed=1)
+        """Count a video without an answer."""
+        self.unanswered.append({"video": sha256, "name": name, "message": error.message, "hint": error.hint})
+        self.send("count", done=1, failed=1)
 
 
 @dataclass
@@ -174,74 +153,61 @@ class JobWork:
             return self._run(job.request)
         return self._ask(job) if isinstance(job, AskJob) else self._forget(job)
 
-    def _add(self, job: AddJob) -> dict[str, Any]:
-        from vidpipe.pipeline.ingest import ingest_gathered  # imports Dagster
+    @property
+    def _shared(self) -> dict[str, Any]:
+        of_library = {"graph": self.graph, "library": self.library}
+        return {"observer": self.events, "cancelled": self.cancelled, **of_library}
 
-        gathered, given = self._gathered(job)
-        observer = AddEvents(self.events, given)
-        self.events.count(total=len(gathered.requests) + len(gathered.problems))
+    def _add(self, job: AddJob) -> dict[str, Any]:
+        from vidpipe.pipeline.ingest import run_ingest  # imports Dagster
+
+        gathered = self._gathered(job)
+        self.events.inputs = {request.id: request.given for request in gathered.requests}
+        self.events.send("count", total=len(gathered.requests) + len(gathered.problems))
         for request in gathered.requests[:_MOST_LISTED]:
-            self.events.send("source", input=given[request.id], state="waiting")
+            self.events.send("source", input=request.given, state="waiting")
         for problem in gathered.problems:
-            observer.on_outcome(problem)
-        outcomes = ingest_gathered(
-            self.settings, gathered, observer=observer, cancelled=self.cancelled, graph=self.graph, library=self.library
-        )
+            self.events.on_outcome(problem)
+        outcomes = run_ingest(self.settings, gathered, labels=job.labels, **self._shared)
         for outcome in outcomes:
             audit("source", **outcome.as_json())
-        self._delete_uploads(job, outcomes)
-        failed = sum(outcome.error is not None for outcome in outcomes)
-        result = outcomes_as_json(outcomes, observer.notes)
-        result["inputs"] = result["inputs"][:_MOST_LISTED]
+        again = {outcome.input for outcome in outcomes if outcome.transient or outcome.state == "cancelled"}
+        for path in job.uploads if outcomes else ():
+            if path.name not in again:  # it is in the media store now, or cannot get there
+                shutil.rmtree(path.parent, ignore_errors=True)
         videos = tuple(dict.fromkeys(outcome.video for outcome in outcomes if outcome.video))
-        result["videos"] = videos
+        result = {**outcomes_as_json(outcomes[:_MOST_LISTED], self.events.notes), "videos": videos}
         if job.process and videos and not self.cancelled.is_set():
             result["run"] = self._run(RunRequest(videos=videos, retry=bool(job.sources)))
-        if failed:
+        if failed := sum(outcome.error is not None for outcome in outcomes):
             self.failed = f"{failed} of {len(outcomes)} sources could not be added. {self.failed}".strip()
         return result
 
-    def _gathered(self, job: AddJob) -> tuple[Gathered, dict[str, str]]:
-        """Return the requests, and the input of each source id."""
+    def _gathered(self, job: AddJob) -> Gathered:
         gathered = Gathered()
         if job.sources:
             listed = ListedSources(self.library.collections, self.library.sources)
             gathered = requests_by_id(job.sources, self.library.sources, listed, self.settings, listed_only=False)
         for one in job.inputs:
             found = gather([one.url], download=self.settings.download)  # several, for a folder of S3
-            title = (one.title or None) if len(found.requests) == 1 else None
-            for request in found.requests:
-                labels = (*one.labels, *job.labels)
-                gathered.put(self._described(request, title=title, labels=labels, priority=one.priority))
+            title = one.title if len(found.requests) == 1 else ""
+            gathered.requests += [
+                replace(request, title=title or None, labels=tuple(one.labels), priority=one.priority)
+                for request in found.requests
+            ]
             gathered.problems += found.problems
             gathered.notes += found.notes
-        for path in job.uploads:
-            request = request_for(str(path), mode="hardlink")
-            gathered.put(replace(self._described(request, labels=job.labels), given=path.name))
+        gathered.requests += [replace(request_for(str(path), mode="hardlink"), given=path.name) for path in job.uploads]
         gathered.requests = list({request.id: request for request in gathered.requests}.values())
-        return gathered, {request.id: request.given for request in gathered.requests}
-
-    @staticmethod
-    def _described(request: SourceRequest, *, labels: Sequence[str], **changes: Any) -> SourceRequest:
-        return replace(request, labels=tuple(dict.fromkeys((*request.labels, *labels))), **changes)
-
-    def _delete_uploads(self, job: AddJob, outcomes: Sequence[IngestOutcome]) -> None:
-        """Delete uploaded files that are in the media store now, or that cannot get there."""
-        again = {outcome.input for outcome in outcomes if outcome.transient or outcome.state == "cancelled"}
-        for path in job.uploads if outcomes else ():
-            if path.name not in again:
-                shutil.rmtree(path.parent, ignore_errors=True)
+        return gathered
 
     def _run(self, request: RunRequest) -> dict[str, Any]:
         from vidpipe.pipeline.in_process_run import run_process
 
         stages = request.stage_names(self.graph.names)
-        if request.videos is not None:
-            self.events.count(total=len(stages) * len(request.videos))
-        observer = RunEvents(self.events, len(stages))
-        report: RunReport = run_process(
-            self.settings, request, observer=observer, cancelled=self.cancelled, graph=self.graph, library=self.library
-        )
+        self.events.stages = len(stages)
+        self.events.send("count", total=len(stages) * len(request.videos or ()))
+        report = run_process(self.settings, request, **self._shared)
         if request.stages:  # asked for by name: that they cannot run is an error
             report.problems |= report.unavailable
         result = report.as_json(stages)
@@ -254,31 +220,30 @@ class JobWork:
 
     def _ask(self, job: AskJob) -> dict[str, Any]:
         question = new_question(job.question, kind=job.form, scope=job.scope, choices=job.choices)
-        observer = AskEvents(self.events)
         with closing(Plan.make(self.graph, self.settings)) as plan:
             if job.save:
                 add_question(self.settings.resolve(self.settings.rules.questions), question)
-            self.events.count(total=len(job.videos))
-            Asking(self.library, plan, question, observer, "page").ask(job.videos, self.cancelled)
-        if observer.failed:
-            self.failed = f"{len(observer.failed)} of {len(job.videos)} videos have no answer."
-        listed = {"answers": observer.answers[:_MOST_LISTED], "failed": observer.failed[:_MOST_LISTED]}
-        return {"question": question.text, "id": question.id, "kind": question.kind, **listed}
+            self.events.send("count", total=len(job.videos))
+            Asking(self.library, plan, question, self.events, "page").ask(job.videos, self.cancelled)
+        answers, failed = self.events.answers[:_MOST_LISTED], self.events.unanswered
+        if failed:
+            self.failed = f"{len(failed)} of {len(job.videos)} videos have no answer. {failed[0]['message']}"
+        return {"question": question.text, "id": question.id, "answers": answers, "failed": failed[:_MOST_LISTED]}
 
     def _forget(self, job: ForgetJob) -> dict[str, Any]:
         from vidpipe.pipeline.partitions import forget_videos
         from vidpipe.search.index import purge  # imports tantivy
 
-        self.events.count(total=len(job.videos))
-        found = forget_videos(self.library, job.videos)
-        audit("forget", videos=[asdict(one) for one in found])
-        busy = sum(one.state == "busy" for one in found)
-        self.events.count(done=len(found), failed=busy)
+        self.events.send("count", total=len(job.videos))
+        found = [asdict(one) for one in forget_videos(self.library, job.videos)]
+        audit("forget", videos=found)
+        busy = sum(one["state"] == "busy" for one in found)
+        self.events.send("count", done=len(found), failed=busy)
         if busy < len(found):
             purge(self.library)
         if busy:
             self.failed = f"A run is using {busy} of the videos: wait until it ends or stop it, then repeat this."
-        return {"videos": [asdict(one) for one in found[:_MOST_LISTED]]}
+        return {"videos": found[:_MOST_LISTED]}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -294,13 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: cancelled.set())
     line = sys.stdin.buffer.readline()
     threading.Thread(target=_await_end, args=(cancelled,), daemon=True).start()
-
-    def work() -> None:
-        end = _ended(lambda: load(options.home, config=options.config).settings, line, events, cancelled)
-        events.send("end", **end)
-
     with ThreadPoolExecutor(1, thread_name_prefix="work") as pool:  # the main thread stays free to receive signals
-        pool.submit(work).result()
+        end = pool.submit(_ended, options.home, options.config, line, events, cancelled).result()
+    events.send("end", **end)
     return 0
 
 
@@ -314,26 +275,25 @@ def _await_end(cancelled: threading.Event) -> None:
 
 
 def _ended(
-    settings_in_force: Callable[[], Settings], line: bytes, events: JobEvents, cancelled: threading.Event
+    home: Path, config: Path | None, line: bytes, events: JobEvents, cancelled: threading.Event
 ) -> dict[str, Any]:
     """Do the job and return how it ended."""
+    result, message, hint = None, "", ""
     try:
-        settings = settings_in_force()
+        settings = load(home, config=config).settings
         configure_logging(settings)
         graph = build_graph(settings)
         with Library.open(settings, graph) as library, library.connection.errors_explained():
             work = JobWork(settings, graph, library, events, cancelled)
             result = work.do(JOB_REQUEST.validate_json(line))
-    except VidpipeError as expected:
-        state = "canceled" if cancelled.is_set() else "failed"
-        return {"state": state, "error": {"message": expected.message, "hint": expected.hint}}
-    except Exception as unexpected:
+            message = work.failed
+    except VidpipeError as error:
+        message, hint = error.message, error.hint
+    except Exception as error:
         log.exception("the job failed")
-        detail = {"message": f"Unexpected {type(unexpected).__name__}; the log file says where.", "hint": ""}
-        return {"state": "failed", "error": detail}
-    state = "canceled" if cancelled.is_set() else "failed" if work.failed else "succeeded"
-    error = {"message": work.failed, "hint": ""} if work.failed else None
-    return {"state": state, "result": result, "error": error}
+        message = f"Unexpected {type(error).__name__}; the log file says where."
+    state = "canceled" if cancelled.is_set() else "failed" if message else "succeeded"
+    return {"state": state, "result": result, "error": {"message": message, "hint": hint} if message else None}
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from vidpipe.stages.contract import StageEvent
 
 #: Entries of each kind that a report lists; its memory must not grow with the number of videos.
 _MOST_LISTED = 1000
+_OF_ERRORS = {"message": "", "hint": "", "transient": False}
 #: States of a stage's results that reports count.
 RESULT_STATES = ("computed", "current", "failed", "blocked", "busy", "discarded")
 
@@ -132,24 +133,17 @@ class RunReport:
 
     def as_json(self, stages: Iterable[str]) -> dict[str, Any]:
         """Return the report as JSON values, with the counts of `stages`."""
+        none: Counter[str] = Counter()
+        counts = {name: {state: self.counts.get(name, none)[state] for state in RESULT_STATES} for name in stages}
         return {
             "videos": self.videos,
             "stages": {
-                name: {
-                    **{state: self.counts.get(name, Counter())[state] for state in RESULT_STATES},
-                    "seconds": round(self.stage_seconds.get(name, 0.0), 3),
-                }
-                for name in stages
+                name: {**counted, "seconds": round(self.stage_seconds.get(name, 0.0), 3)}
+                for name, counted in counts.items()
             },
             "failures": [
-                {
-                    "video": event.sha256,
-                    "name": event.name,
-                    "stage": event.stage,
-                    "message": event.error.message if event.error else "",
-                    "hint": event.error.hint if event.error else "",
-                    "transient": event.error.transient if event.error else False,
-                }
+                {"video": event.sha256, "name": event.name, "stage": event.stage}
+                | {name: getattr(event.error, name, empty) for name, empty in _OF_ERRORS.items()}
                 for event in self.failures
             ],
             "busy": list(self.busy),

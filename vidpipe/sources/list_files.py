@@ -70,7 +70,7 @@ def list_lines(path: Path, data: bytes, columns: Lists) -> Lines:
     """Return the lines of a list's contents, a table or text by its suffix. Raises like `read_list`."""
     name = readable(path.name)
     text = decoded(data, name)
-    notes = _encoding_notes(text, name)
+    notes = encoding_notes(text, name)
     if path.suffix.lower() in CSV_SUFFIXES:
         return csv_lines(text, name, columns, notes)
     return text_lines(text, notes)
@@ -96,7 +96,8 @@ def decoded(data: bytes, name: str) -> str:
     return re.sub("(^|[\r\n])\ufeff+", r"\1", text) if "\ufeff" in text else text
 
 
-def _encoding_notes(text: str, name: str) -> tuple[str, ...]:
+def encoding_notes(text: str, name: str) -> tuple[str, ...]:
+    """Return the message that a list is not UTF-8, if it is not."""
     if not has_bytes(text):
         return ()
     number = next(number for number, line in enumerate(physical_lines(text), start=1) if has_bytes(line))

@@ -56,18 +56,18 @@ class RecordedRun(BaseModel):
     """
 
     id: str
-    job: str
-    by: str
+    job: str = ""
+    by: str = ""
     status: str
-    began_at: datetime | None
-    ended_at: datetime | None
-    videos: int
-    stages: dict[str, dict[str, float]]
-    sources: dict[str, int]
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    videos: int = 0
+    stages: dict[str, dict[str, float]] = {}
+    sources: dict[str, int] = {}
 
 
 class RunList(BaseModel):
-    """The jobs of this server, and what the library has recorded of runs; both the latest first."""
+    """The jobs of this server, without results, and what the library has recorded of runs; the latest first."""
 
     items: list[Job]
     recorded: list[RecordedRun]
@@ -80,14 +80,11 @@ def list_runs(
     """Return the latest jobs and recorded runs."""
     with opened.library.connection.errors_explained():
         recorded = [
-            RecordedRun(
-                id=str(run["_id"]), job=run.get("job", ""), by=run.get("by", ""), status=status_of(run),
-                began_at=run.get("began_at"), ended_at=run.get("ended_at"), videos=run.get("videos") or 0,
-                stages=run.get("stages") or {}, sources=run.get("sources") or {},
-            )
+            RecordedRun.model_validate({**run, "id": run["_id"], "status": status_of(run)})
             for run in Runs(opened.library.collections["runs"]).since(limit=limit)
         ]  # fmt: skip
-    return RunList(items=list(jobs)[:limit], recorded=recorded)
+    items = [job.model_copy(update={"result": None}) for job in jobs]
+    return RunList(items=items[:limit], recorded=recorded)
 
 
 @router.post("/runs", status_code=202, responses={200: {"description": "The plan, of a dry run"}})

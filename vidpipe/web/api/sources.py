@@ -16,7 +16,7 @@ from vidpipe.network.addresses import AddressPolicy
 from vidpipe.runner.job_request import AddJob, NewSource
 from vidpipe.settings import Settings
 from vidpipe.sources.inputs import request_for, url_scheme
-from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, is_table
+from vidpipe.sources.list_files import CSV_SUFFIXES, LIST_SUFFIXES, csv_lines, decoded, encoding_notes, is_table
 from vidpipe.sources.lists import Lines, ListProblem, text_lines
 from vidpipe.sources.records import SourceRecord, SourceState
 from vidpipe.web.access import Reader, Writer
@@ -104,7 +104,7 @@ def add_sources(body: SourcesBody, opened: Opened, jobs: ServerJobs, caller: Wri
         except VidpipeError as error:
             raise RequestError(422, f"Input {number}: {error.message}", error.hint) from None
     uploads = [find_upload(opened.settings, one, caller.name) for one in dict.fromkeys(body.uploads)]
-    if unfinished := [one.record.name for one in uploads if one.offset != one.record.length]:
+    if unfinished := [one.name for one in uploads if one.offset != one.length]:
         raise RequestError(409, f"The upload of {unfinished[0]} is not finished.", "Resume it first.")
     if not body.inputs and not uploads:
         raise RequestError(422, "There is nothing to add.", "Give inputs or uploads.")
@@ -165,7 +165,13 @@ def _preview(data: bytes, name: str, settings: Settings) -> ListPreview:
         )
     rows = list(_rows(lines, AddressPolicy(settings.download.allowed_private)))
     errors = sum(bool(row.error) for row in rows)
-    return ListPreview(columns=lines.columns, rows=rows, total=len(rows), errors=errors, notes=list(lines.notes))
+    return ListPreview(
+        columns=lines.columns,
+        rows=rows,
+        total=len(rows),
+        errors=errors,
+        notes=list(encoding_notes(text, name or "The list")),
+    )
 
 
 def _rows(lines: Lines, policy: AddressPolicy) -> Iterator[ListedRow]:

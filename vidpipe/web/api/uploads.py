@@ -15,7 +15,7 @@ import threading
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Annotated
 
@@ -41,25 +41,18 @@ _creating = threading.Lock()
 
 
 @dataclass(frozen=True)
-class UploadRecord:
-    """What is known of an upload from its start: sizes in bytes, and the name of the key that it belongs to."""
+class Upload:
+    """An upload: its folder, size in bytes, name, and the name of the key that it belongs to."""
 
+    folder: Path
     length: int
     name: str
     owner: str
 
-
-@dataclass(frozen=True)
-class Upload:
-    """An upload."""
-
-    folder: Path
-    record: UploadRecord
-
     @property
     def file(self) -> Path:
         """The bytes so far."""
-        return self.folder / self.record.name
+        return self.folder / self.name
 
     @property
     def offset(self) -> int:
@@ -70,15 +63,15 @@ class Upload:
 def _uploads(settings: Settings) -> Iterator[Upload]:
     for path in settings.uploads_directory.glob(f"*/{_RECORD}"):
         with suppress(OSError, ValueError):
-            yield Upload(path.parent, UploadRecord(**json.loads(path.read_text("utf-8"))))
+            yield Upload(path.parent, **json.loads(path.read_text("utf-8")))
 
 
 def find_upload(settings: Settings, upload_id: str, owner: str) -> Upload:
     """Return an upload. Raises RequestError if it does not exist or belongs to another key."""
-    found = next((one for one in _uploads(settings) if one.folder.name == upload_id), None)
-    if found is None or found.record.owner != owner or not found.file.is_file():
-        raise RequestError(404, "There is no such upload.", "Start it again; abandoned uploads are deleted.")
-    return found
+    for found in _uploads(settings):
+        if found.folder.name == upload_id and found.owner == owner and found.file.is_file():
+            return found
+    raise RequestError(404, "There is no such upload.", "Start it again; abandoned uploads are deleted.")
 
 
 def _tus(tus_resumable: Annotated[str, Header(description="Version of the protocol: 1.0.0.")] = "") -> None:
@@ -117,7 +110,7 @@ def create(
         raise RequestError(413, f"Files of up to {page.max_upload_mb} MB can be uploaded.", "[LibraryPage] MaxUploadMB")
     with _creating:
         root.mkdir(parents=True, exist_ok=True)
-        unfinished = [one.record.length for one in _uploads(opened.settings)]
+        unfinished = [one.length for one in _uploads(opened.settings)]
         if sum(unfinished) + upload_length > page.upload_quota_mb * 1_000_000 or len(unfinished) >= _MOST_UPLOADS:
             raise RequestError(
                 413,
@@ -126,13 +119,12 @@ def create(
             )
         if shutil.disk_usage(root).free - upload_length < opened.settings.download.min_free_mb << 20:
             raise RequestError(507, "The disk has no space for this file.", "Free space, or lower MinFreeMB.")
-        record = UploadRecord(upload_length, _file_name(upload_metadata), caller.name)
-        folder = root / secrets.token_hex(16)
+        name, folder = _file_name(upload_metadata), root / secrets.token_hex(16)
         folder.mkdir(mode=0o700)
-        (folder / record.name).touch()
-        (folder / _RECORD).write_text(json.dumps(asdict(record)), "utf-8")
-    location = {"Location": f"/api/v1/uploads/{folder.name}", "Upload-Offset": "0"}
-    return Response(status_code=201, headers={**_VERSION, **location})
+        (folder / name).touch()
+        record = {"length": upload_length, "name": name, "owner": caller.name}
+        (folder / _RECORD).write_text(json.dumps(record), "utf-8")
+    return Response(status_code=201, headers={**_VERSION, "Location": f"/api/v1/uploads/{folder.name}"})
 
 
 def _file_name(metadata: str) -> str:
@@ -151,7 +143,7 @@ def _file_name(metadata: str) -> str:
 @tus.head("/uploads/{upload_id}")
 def offset(found: _Found) -> Response:
     """Return how many bytes of an upload have arrived."""
-    sizes = {"Upload-Offset": str(found.offset), "Upload-Length": str(found.record.length)}
+    sizes = {"Upload-Offset": str(found.offset), "Upload-Length": str(found.length)}
     return Response(headers={**_VERSION, **sizes})
 
 
@@ -171,15 +163,15 @@ async def append(
                 raise RequestError(409, f"The upload has {found.offset} bytes.", "Continue there.", _VERSION)
             with found.file.open("ab") as file, suppress(ClientDisconnect):
                 async for block in request.stream():
-                    if file.tell() + len(block) > found.record.length:
+                    if file.tell() + len(block) > found.length:
                         raise RequestError(413, "The file is longer than its Upload-Length.", "Start again.")
                     await to_thread.run_sync(file.write, block)
     except Timeout:
         raise RequestError(423, "Another request appends to this upload.", "Try again in a second.") from None
     arrived = found.offset
-    if arrived == found.record.length and (content := await to_thread.run_sync(sniff, found.file)):
+    if arrived == found.length and (content := await to_thread.run_sync(sniff, found.file)):
         shutil.rmtree(found.folder, ignore_errors=True)
-        raise RequestError(415, f"{found.record.name} is {content.name}, not a video.", "Choose a video file.")
+        raise RequestError(415, f"{found.name} is {content.name}, not a video.", "Choose a video file.")
     return Response(status_code=204, headers={**_VERSION, "Upload-Offset": str(arrived)})
 
 
